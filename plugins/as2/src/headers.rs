@@ -1,0 +1,90 @@
+//! Header fields exactly as they came: names in their case, values as bytes, duplicates in order.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// One field. The value is what stood after the colon, without the white space around it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The name in the sender's case.
+    pub name: String,
+    /// The value's bytes; not always UTF-8.
+    #[serde(with = "latin1")]
+    pub value: Vec<u8>,
+}
+
+/// The fields of a message, in order. Names are compared without case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Headers(Vec<Header>);
+
+// === impl Headers ===
+
+impl Headers {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a field behind the others.
+    pub fn push(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
+        self.0.push(Header { name: name.into(), value: value.into() });
+    }
+
+    /// The first field of this name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let found = self.0.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+        found.map(|h| h.value.as_slice())
+    }
+
+    /// Every field of this name, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_slice())
+    }
+
+    /// The first field of this name as text; bytes that are not UTF-8 become U+FFFD.
+    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.get(name).map(String::from_utf8_lossy)
+    }
+
+    /// All fields, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Header> {
+        self.0.iter()
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> IntoIterator for &'a Headers {
+    type Item = &'a Header;
+    type IntoIter = std::slice::Iter<'a, Header>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+/// Keeps any bytes in a JSON string: one character for each byte.
+mod latin1 {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&bytes.iter().map(|&b| char::from(b)).collect::<String>())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        text.chars()
+            .map(|c| u8::try_from(u32::from(c)).map_err(|_| D::Error::custom("not a byte")))
+            .collect()
+    }
+}

@@ -1,0 +1,17 @@
+//! Where notifications are kept until they are told: one trait, its stores, and the payload files.
+//!
+//! A store knows nothing of AS2: an event is an opaque `body` with a few columns to find it by, and a
+//! delivery is that event on its way to one webhook.
+//!
+//! # Layout
+//! - [`model`]: the rows, as plain types
+//! - [`store`]: the trait, and the promise each call makes
+
+pub mod model;
+pub mod store;
+
+pub use model::{
+    Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
+    Payload, Settlement, StoredEvent, WebhookState,
+};
+pub use store::{Counts, Store, StoreError};

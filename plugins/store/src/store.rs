@@ -1,0 +1,116 @@
+//! The trait, and the promise each call makes.
+
+use async_trait::async_trait;
+
+use crate::model::{
+    AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
+    StoredEvent, WebhookState,
+};
+
+/// Keeps events and deliveries. When a call returns `Ok`, what it wrote survives a power cut.
+///
+/// Every process that opens a store is an owner of its own: open exchanges and claims carry its mark,
+/// and no other process touches them while it lives.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes down an event whose outcome is not known yet, with those who are told if it never is.
+    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError>;
+
+    /// Adds the outcome, and makes the deliveries due. Settling twice changes nothing.
+    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError>;
+
+    /// Forgets an open exchange that turned out to be no event.
+    async fn discard(&self, event: uuid::Uuid) -> Result<(), StoreError>;
+
+    /// Writes down an event that has no outcome to wait for.
+    async fn publish(
+        &self,
+        event: NewEvent,
+        deliveries: Vec<NewDelivery>,
+    ) -> Result<(), StoreError>;
+
+    /// Frees the claims of dead processes and returns the open exchanges they left, each with its
+    /// planned deliveries; they are this process's from now on.
+    async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError>;
+
+    /// The webhooks that have pending deliveries, with the time of the first, soonest first.
+    async fn due(&self) -> Result<Vec<DueWebhook>, StoreError>;
+
+    /// Takes up to `limit` deliveries of a webhook that are due at `now`, oldest first; of those with
+    /// an order key only the first unfinished one.
+    async fn claim(
+        &self,
+        webhook: &str,
+        now: i64,
+        limit: usize,
+    ) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Writes down what became of claimed deliveries.
+    async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError>;
+
+    /// Moves all of a webhook's deliveries from one state to another; into pending they are due at
+    /// once, on the retry schedule where they stood. Returns how many.
+    async fn shift(
+        &self,
+        webhook: &str,
+        from: DeliveryState,
+        to: DeliveryState,
+    ) -> Result<u64, StoreError>;
+
+    /// What is remembered of webhooks' health.
+    async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError>;
+
+    /// Remembers one webhook's health.
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError>;
+
+    /// How many deliveries are in each state, and the time of the oldest undelivered event.
+    async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Removes events all of whose deliveries are done (or dead) since before `before`, with their
+    /// attempts and payload files; at most `limit` a call. Returns how many.
+    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Gives up this process's ownership after the last call; what is open stays for the next.
+    async fn close(&self);
+}
+
+/// The figures of `/admin/status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Deliveries by state.
+    pub deliveries: Vec<(DeliveryState, u64)>,
+    /// Exchanges whose outcome is not known yet.
+    pub open: u64,
+    /// When the oldest event with a pending or claimed delivery happened.
+    pub oldest_undelivered: Option<i64>,
+}
+
+/// Why a store could not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database said no.
+    #[error("the store failed: {0}")]
+    Database(String),
+    /// A payload file could not be written, read or removed.
+    #[error("payload file {path}: {source}")]
+    Payload {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file holds a schema of a newer as2hook.
+    #[error(
+        "the store's schema is version {found}, and this as2hook knows {known}: run a newer as2hook, or restore a backup made by this one"
+    )]
+    TooNew {
+        /// In the file.
+        found: i64,
+        /// The newest that we know.
+        known: i64,
+    },
+    /// The store is shut, or its thread is gone.
+    #[error("the store is closed")]
+    Closed,
+}

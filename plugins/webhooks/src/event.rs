@@ -1,0 +1,276 @@
+//! What happened: one value for each notification, the same for every webhook that is told.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use as2hook_as2::{Decoded, ErrorCode, Headers, ProcessingError};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Something that happened to an AS2 exchange, or to as2hook itself.
+///
+/// For an exchange it is written down before the receiver has the whole message; what the answer
+/// brings comes later as a [`Verdict`] and is joined in by [`Event::settle`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Sorts by time (UUID version 7).
+    pub id: Uuid,
+    /// What it is. Before the verdict: what it will be if nobody ever learns the outcome.
+    pub kind: EventKind,
+    /// When the exchange began.
+    pub occurred_at: Timestamp,
+    /// Which way the exchange went.
+    pub direction: Direction,
+    /// The tenant.
+    pub site: String,
+    /// AS2 id of the remote side, in both directions.
+    pub partner: Option<String>,
+    /// AS2 id of our side, in both directions.
+    pub station: Option<String>,
+    /// `Production` for a partner that the config does not know.
+    pub partner_type: PartnerType,
+    /// The partner's address.
+    pub peer: Option<IpAddr>,
+    /// The original headers of the AS2 request or of the MDN.
+    pub headers: Headers,
+    /// What was decoded. `None`: this event has no AS2 content, or it was not looked at.
+    pub decoded: Option<Decoded>,
+    /// Errors that the decoder did not find itself (codes 1200, 1400, 1500, ...).
+    pub errors: Vec<ProcessingError>,
+    /// Why sending failed, for `send.error` and `message.rejected`.
+    pub send_error: Option<SendError>,
+    /// For an MDN: whether its MIC is that of the message sent. `None`: it could not be told.
+    pub mic_matches: Option<bool>,
+    /// The earlier event that this one takes back.
+    pub supersedes: Option<Uuid>,
+    /// Keys that only this kind of event has; they go into the JSON as they are.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What became of an exchange whose [`Event`] was recorded before its answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What the event turned out to be.
+    pub kind: EventKind,
+    /// Errors to add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProcessingError>,
+    /// Why sending failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send_error: Option<SendError>,
+    /// The event that this one takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Uuid>,
+}
+
+/// The kinds of events (section 4 of the design).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum EventKind {
+    /// An inbound message was answered 2xx by the receiver.
+    #[serde(rename = "message.received")]
+    MessageReceived,
+    /// A partner's MDN came.
+    #[serde(rename = "mdn.received")]
+    MdnReceived,
+    /// An outbound message was accepted by the partner.
+    #[serde(rename = "message.sent")]
+    MessageSent,
+    /// An outbound exchange failed.
+    #[serde(rename = "send.error")]
+    SendError,
+    /// The receiver did not take an inbound message.
+    #[serde(rename = "message.rejected")]
+    MessageRejected,
+    /// An inbound message came again.
+    #[serde(rename = "message.duplicate")]
+    MessageDuplicate,
+    /// Our receiver's MDN went to the partner.
+    #[serde(rename = "mdn.sent")]
+    MdnSent,
+    /// An asynchronous MDN did not come in time.
+    #[serde(rename = "mdn.overdue")]
+    MdnOverdue,
+    /// A configured certificate expires soon, or has.
+    #[serde(rename = "certificate.expiring")]
+    CertificateExpiring,
+    /// A webhook was disabled.
+    #[serde(rename = "webhook.disabled")]
+    WebhookDisabled,
+}
+
+/// Which way an exchange goes, seen from our AS2 server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From a partner to us.
+    Inbound,
+    /// From us to a partner.
+    Outbound,
+}
+
+/// What `X-Partner-Type` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PartnerType {
+    /// Real documents.
+    #[default]
+    Production,
+    /// Trial documents.
+    Test,
+}
+
+/// Why an exchange failed: `X-Send-Error: <stage>: <text>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendError {
+    /// Where it failed.
+    pub stage: Stage,
+    /// The status of the answer, when there was one.
+    pub http_status: Option<u16>,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// Where an exchange failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// No connection.
+    Connect,
+    /// No TLS session.
+    Tls,
+    /// No answer in time.
+    Timeout,
+    /// A status that is not 2xx, or not HTTP.
+    Http,
+    /// The MDN is negative or missing.
+    Mdn,
+    /// The MDN's signature is wrong.
+    Signature,
+    /// The MDN is of another MIC.
+    Mic,
+    /// The gateway died before the answer.
+    Unknown,
+}
+
+/// A name that is no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown event \"{0}\"; the events are {list}", list = EventKind::list())]
+pub struct UnknownEvent(pub String);
+
+// === impl Event ===
+
+impl Event {
+    /// Joins in what became of the exchange.
+    pub fn settle(&mut self, verdict: Verdict) {
+        self.kind = verdict.kind;
+        self.errors.extend(verdict.errors);
+        self.send_error = verdict.send_error.or(self.send_error.take());
+        self.supersedes = verdict.supersedes.or(self.supersedes);
+    }
+
+    /// Every processing error, the decoder's first.
+    pub fn processing_errors(&self) -> impl Iterator<Item = &ProcessingError> {
+        self.decoded.iter().flat_map(|d| &d.errors).chain(&self.errors)
+    }
+
+    /// The id that a webhook gets of this event on every attempt and replay, and after a crash.
+    pub fn webhook_id(&self, webhook: &str) -> String {
+        webhook_id(self.id, webhook)
+    }
+}
+
+/// The `webhook-id` of an event for a webhook: made from both, so that it never differs.
+pub fn webhook_id(event: Uuid, webhook: &str) -> String {
+    format!("msg_{}", Uuid::new_v5(&event, webhook.as_bytes()).simple())
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// The event is of this kind, and nothing went wrong.
+    pub fn of(kind: EventKind) -> Self {
+        Self { kind, errors: Vec::new(), send_error: None, supersedes: None }
+    }
+
+    /// The gateway died before the answer came: nobody knows whether it was taken.
+    pub fn unknown(direction: Direction, kind: EventKind) -> Self {
+        const TEXT: &str = "Outcome unknown: the gateway stopped before the answer came";
+        match direction {
+            Direction::Inbound => {
+                let error = ProcessingError::new(ErrorCode::OutcomeUnknown, TEXT);
+                Self { errors: vec![error], ..Self::of(kind) }
+            }
+            Direction::Outbound => {
+                let error =
+                    SendError { stage: Stage::Unknown, http_status: None, message: TEXT.into() };
+                Self { send_error: Some(error), ..Self::of(EventKind::SendError) }
+            }
+        }
+    }
+}
+
+// === impl EventKind ===
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::MessageReceived,
+        Self::MdnReceived,
+        Self::MessageSent,
+        Self::SendError,
+        Self::MessageRejected,
+        Self::MessageDuplicate,
+        Self::MdnSent,
+        Self::MdnOverdue,
+        Self::CertificateExpiring,
+        Self::WebhookDisabled,
+    ];
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MessageReceived => "message.received",
+            Self::MdnReceived => "mdn.received",
+            Self::MessageSent => "message.sent",
+            Self::SendError => "send.error",
+            Self::MessageRejected => "message.rejected",
+            Self::MessageDuplicate => "message.duplicate",
+            Self::MdnSent => "mdn.sent",
+            Self::MdnOverdue => "mdn.overdue",
+            Self::CertificateExpiring => "certificate.expiring",
+            Self::WebhookDisabled => "webhook.disabled",
+        }
+    }
+
+    fn list() -> String {
+        Self::ALL.map(Self::as_str).join(", ")
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventKind {
+    type Err = UnknownEvent;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
+        known.ok_or_else(|| UnknownEvent(name.to_owned()))
+    }
+}
+
+// === impl PartnerType ===
+
+impl PartnerType {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "Production",
+            Self::Test => "Test",
+        }
+    }
+}
