@@ -1,0 +1,49 @@
+//! The certificates of the inbound listener, read from the snapshot in force at every handshake, so
+//! that a reload renews them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use openssl::ssl::{SslRef, SslVerifyMode};
+use pingora::{
+    listeners::{TlsAccept, tls::TlsSettings},
+    protocols::ALPN,
+};
+
+use crate::snapshot::Live;
+
+struct Certificates(Arc<Live>);
+
+/// TLS 1.2 or later, HTTP/1.1 only: AS2 partners speak nothing else.
+pub(super) fn settings(live: Arc<Live>) -> pingora::Result<TlsSettings> {
+    let mut settings = TlsSettings::with_callbacks(Box::new(Certificates(live)))?;
+    settings.set_alpn(ALPN::H1);
+    // Client certificates need sessions that belong to somebody.
+    if let Err(error) = settings.set_session_id_context(b"as2hook") {
+        tracing::warn!(%error, "TLS sessions will not be resumed.");
+    }
+    Ok(settings)
+}
+
+#[async_trait]
+impl TlsAccept for Certificates {
+    async fn certificate_callback(&self, ssl: &mut SslRef) {
+        let snapshot = self.0.load();
+        let Some(tls) = &snapshot.config.listen.inbound.tls else { return };
+        let result = (|| {
+            ssl.set_certificate(&tls.certificate)?;
+            ssl.set_private_key(&tls.private_key)?;
+            for link in &tls.chain {
+                ssl.add_chain_cert(link.clone())?;
+            }
+            if let Some(store) = tls.client_ca_store()? {
+                ssl.set_verify_cert_store(store)?;
+                ssl.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+            }
+            Ok::<_, openssl::error::ErrorStack>(())
+        })();
+        if let Err(error) = result {
+            tracing::error!(%error, "The inbound listener's certificate cannot be used.");
+        }
+    }
+}
