@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use as2hook_as2::Keyring;
 use as2hook_delivery::Target;
 use as2hook_webhooks::{Order, Query, Rule, RuleSet};
 
-use crate::config::Config;
+use crate::{config::Config, gateway::receivers::Receivers};
 
 /// Config, keys and rules that belong together. An exchange keeps the one it began with.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// `as2hook.yaml`.
+    /// `as2hook.yaml`, with the keys and certificates it names.
     pub config: Config,
-    /// Station keys and partner certificates.
-    pub keyring: Arc<Keyring>,
+    /// The AS2 server's addresses.
+    pub receivers: Receivers,
     /// `webhooks.yaml`.
     pub rules: RuleSet,
     /// Counts reloads from 1.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use pingora::{Result, http::RequestHeader};
 
-use crate::config::Cidr;
+use crate::config::Network;
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 
@@ -14,7 +14,7 @@ const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 pub(super) fn partner(
     direct: Option<IpAddr>,
     headers: &HeaderMap,
-    trusted: &[Cidr],
+    trusted: &[Network],
 ) -> Option<IpAddr> {
     let mut partner = direct?;
     let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
@@ -51,7 +51,7 @@ mod tests {
         for value in forwarded {
             headers.append(X_FORWARDED_FOR, value.parse().unwrap());
         }
-        let trusted: Vec<Cidr> = trusted.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        let trusted: Vec<Network> = trusted.iter().map(|cidr| cidr.parse().unwrap()).collect();
         partner(Some(direct.parse().unwrap()), &headers, &trusted).unwrap().to_string()
     }
 

@@ -26,9 +26,9 @@ use super::{
     answer::{Rejection, stage_of},
     connection::Connection,
     forwarded,
-    receivers::Receivers,
 };
 use crate::{
+    config::Forwarded,
     snapshot::{Live, Snapshot},
     tap::{AnswerHead, Exchange, RequestHead, Tap},
 };
@@ -116,7 +116,7 @@ impl ProxyHttp for Inbound {
         let config = &passage.snapshot.config;
         let raw = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
         let raw = raw.unwrap_or_default();
-        admit(session.req_header(), &raw, config.limits.header, config.limits.body)
+        admit(session.req_header(), &raw, config.limits.decode.header, config.limits.decode.body)
             .map_err(Rejection::into_error)?;
         passage.place = Some(
             self.in_flight
@@ -167,7 +167,7 @@ impl ProxyHttp for Inbound {
         passage: &mut Passage,
     ) -> Result<()> {
         let receiver = &passage.snapshot.config.receiver;
-        if receiver.forwarded_append
+        if receiver.forwarded == Forwarded::Append
             && let Some(direct) = session.client_addr().and_then(|address| address.as_inet())
         {
             forwarded::append(request, direct.ip())?;
@@ -187,7 +187,7 @@ impl ProxyHttp for Inbound {
     ) -> Result<()> {
         let bytes = body.clone().unwrap_or_default();
         passage.received += bytes.len() as u64;
-        let limit = passage.snapshot.config.limits.body;
+        let limit = passage.snapshot.config.limits.decode.body;
         if passage.received > limit {
             return Err(Rejection::BodyTooLarge { limit }.into_error());
         }

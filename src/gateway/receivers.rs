@@ -9,7 +9,7 @@ use pingora::{
 };
 use tokio::time::timeout;
 
-use crate::config::{Keepalive, Receiver as ReceiverConfig};
+use crate::config::{Origin, Receiver as ReceiverConfig};
 
 /// Connect and TLS handshake together.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -20,20 +20,21 @@ const ANSWER: Duration = Duration::from_secs(300);
 /// For a piece of the request that the receiver does not take.
 const WRITE: Duration = Duration::from_secs(60);
 
+/// How long a kept connection may rest: less than any common server waits before it closes one.
+const IDLE: Duration = Duration::from_secs(4);
+
 const LOOKUP: Duration = Duration::from_secs(5);
 
 /// The receivers of one snapshot, in the order they are tried.
 #[derive(Debug)]
 pub struct Receivers {
     all: Vec<Receiver>,
-    keepalive: Keepalive,
+    keepalive: bool,
 }
 
 #[derive(Debug)]
 struct Receiver {
-    host: String,
-    port: u16,
-    tls: bool,
+    origin: Origin,
     verify: bool,
     ca: Option<Arc<CaType>>,
     addresses: ArcSwap<Vec<SocketAddr>>,
@@ -44,14 +45,12 @@ struct Receiver {
 impl Receivers {
     /// Those of the config; their names are looked up before this returns, each for at most 5 s.
     pub async fn resolve(config: &ReceiverConfig) -> Self {
-        let ca = config.ca.as_ref().map(|ca| Arc::new(ca.clone().into_boxed_slice()));
+        let ca = (!config.ca.is_empty()).then(|| Arc::new(config.ca.clone().into_boxed_slice()));
         let all = config
-            .urls
+            .origins
             .iter()
-            .map(|url| Receiver {
-                host: url.host.clone(),
-                port: url.port,
-                tls: url.tls,
+            .map(|origin| Receiver {
+                origin: origin.clone(),
                 verify: config.verify,
                 ca: ca.clone(),
                 addresses: ArcSwap::default(),
@@ -89,7 +88,7 @@ impl Receivers {
 
     /// Whether connections are used for more than one exchange.
     pub(super) fn keeps_alive(&self) -> bool {
-        self.keepalive != Keepalive::Off
+        self.keepalive
     }
 }
 
@@ -97,8 +96,8 @@ impl Receivers {
 
 impl Receiver {
     async fn refresh(&self) {
-        let host = self.host.trim_matches(['[', ']']);
-        let lookup = timeout(LOOKUP, tokio::net::lookup_host((host, self.port))).await;
+        let Origin { host, port, .. } = &self.origin;
+        let lookup = timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), *port))).await;
         match lookup {
             Ok(Ok(found)) => {
                 let found: Vec<_> = found.collect();
@@ -107,25 +106,22 @@ impl Receiver {
                 }
             }
             Ok(Err(error)) => {
-                tracing::warn!(host = self.host, %error, "The receiver's name cannot be resolved.");
+                tracing::warn!(host, %error, "The receiver's name cannot be resolved.");
             }
             Err(_) => {
-                tracing::warn!(host = self.host, "The receiver's name was not resolved in time.");
+                tracing::warn!(host, "The receiver's name was not resolved in time.");
             }
         }
     }
 
-    fn peer(&self, address: SocketAddr, keepalive: Keepalive) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, self.tls, self.host.clone());
+    fn peer(&self, address: SocketAddr, keepalive: bool) -> HttpPeer {
+        let mut peer = HttpPeer::new(address, self.origin.tls, self.origin.host.clone());
         if let Some(options) = peer.get_mut_peer_options() {
             options.connection_timeout = Some(CONNECT);
             options.total_connection_timeout = Some(CONNECT);
             options.read_timeout = Some(ANSWER);
             options.write_timeout = Some(WRITE);
-            options.idle_timeout = Some(match keepalive {
-                Keepalive::Off => Duration::ZERO,
-                Keepalive::For(time) => time,
-            });
+            options.idle_timeout = Some(if keepalive { IDLE } else { Duration::ZERO });
             options.verify_cert = self.verify;
             options.verify_hostname = self.verify;
             options.ca.clone_from(&self.ca);

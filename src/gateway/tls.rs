@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use openssl::ssl::{SslRef, SslVerifyMode};
+use openssl::{
+    ssl::{SslRef, SslVerifyMode},
+    x509::store::X509StoreBuilder,
+};
 use pingora::{
     listeners::{TlsAccept, tls::TlsSettings},
     protocols::ALPN,
@@ -31,13 +34,19 @@ impl TlsAccept for Certificates {
         let snapshot = self.0.load();
         let Some(tls) = &snapshot.config.listen.inbound.tls else { return };
         let result = (|| {
-            ssl.set_certificate(&tls.certificate)?;
+            let (certificate, links) =
+                tls.chain.split_first().expect("a config's chain is never empty");
+            ssl.set_certificate(certificate)?;
             ssl.set_private_key(&tls.private_key)?;
-            for link in &tls.chain {
+            for link in links {
                 ssl.add_chain_cert(link.clone())?;
             }
-            if let Some(store) = tls.client_ca_store()? {
-                ssl.set_verify_cert_store(store)?;
+            if !tls.client_ca.is_empty() {
+                let mut trusted = X509StoreBuilder::new()?;
+                for authority in &tls.client_ca {
+                    trusted.add_cert(authority.clone())?;
+                }
+                ssl.set_verify_cert_store(trusted.build())?;
                 ssl.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
             }
             Ok::<_, openssl::error::ErrorStack>(())

@@ -147,8 +147,8 @@ impl Active {
         };
         let feed = shared.decoding.feed(
             &head.headers,
-            snapshot.keyring.clone(),
-            snapshot.config.decoding(),
+            snapshot.config.keyring.clone(),
+            snapshot.config.decode_options(),
             keeper,
         );
         Some(Self {
@@ -190,10 +190,10 @@ impl Active {
 
     /// Adds the answer's verdict to what was written down.
     async fn settle(&self, event: Event, error: Option<SendError>) {
-        let snapshot = self.shared.live.load();
+        let snapshot = self.routes.snapshot();
         let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
         let outbox = &self.shared.outbox;
-        match verdict::judge(&event, answer, error, &snapshot) {
+        match verdict::judge(&event, answer, error, snapshot) {
             Outcome::Event(verdict) => {
                 let targets = self.routes.targets(verdict.kind);
                 outbox.settle(event.id, verdict, &targets).await;
@@ -214,9 +214,9 @@ impl Active {
         {
             forget_body(decoded);
         }
-        let snapshot = self.shared.live.load();
+        let snapshot = self.routes.snapshot();
         let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
-        if let Outcome::Event(verdict) = verdict::judge(&event, answer, error, &snapshot) {
+        if let Outcome::Event(verdict) = verdict::judge(&event, answer, error, snapshot) {
             let targets = self.routes.targets(verdict.kind);
             if !targets.is_empty() {
                 event.settle(verdict);

@@ -39,6 +39,11 @@ impl Routes {
         routes
     }
 
+    /// The config and rules that the exchange began with.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// Whether any outcome of the exchange is told to anybody.
     pub(super) fn wants_any(&self) -> bool {
         self.wants_any

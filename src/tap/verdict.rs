@@ -81,7 +81,7 @@ fn synchronous_mdn(head: &AnswerHead, body: &[u8], snapshot: &Snapshot) -> Optio
         return None;
     }
     let mut decoder =
-        Decoder::new(&head.headers, snapshot.keyring.clone(), snapshot.config.decoding());
+        Decoder::new(&head.headers, snapshot.config.keyring.clone(), snapshot.config.decode_options());
     decoder.push(body, &mut ());
     let decoded = decoder.finish(true, &mut ());
     (decoded.kind == Kind::Mdn).then_some(decoded)
