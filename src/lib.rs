@@ -1,0 +1,3 @@
+//! A reverse proxy that gives any AS2 server webhooks.
+
+pub mod config;
