@@ -9,9 +9,10 @@ use std::{
 use as2hook_config_api::{LastReload, Reloaded};
 use as2hook_webhooks::{Rule, RuleSet};
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::{
-    config::{self, Loaded, Mistake},
+    config::{self, Attempt, Loaded, Mistake, Sources},
     gateway::receivers::Receivers,
     snapshot::{Live, Snapshot},
 };
@@ -22,29 +23,32 @@ pub struct Reloader {
     live: Arc<Live>,
     turn: tokio::sync::Mutex<()>,
     last: Mutex<LastReload>,
-    changed: Box<dyn Fn() + Send + Sync>,
+    sources: watch::Sender<Sources>,
+    generation: watch::Sender<u64>,
 }
 
 // === impl Reloader ===
 
 impl Reloader {
-    /// Reloads `path` into `live`, and calls `changed` after each swap.
-    pub fn new(path: &Path, live: Arc<Live>, changed: impl Fn() + Send + Sync + 'static) -> Self {
+    /// Reloads `path` into `live`; `sources` is what the snapshot in force was read from.
+    pub fn new(path: &Path, live: Arc<Live>, sources: Sources) -> Self {
         let last = LastReload { at: Timestamp::now().to_string(), ok: true, error: None };
+        let generation = live.load().generation;
         Self {
             path: path.to_owned(),
             live,
             turn: tokio::sync::Mutex::new(()),
             last: Mutex::new(last),
-            changed: Box::new(changed),
+            sources: watch::Sender::new(sources),
+            generation: watch::Sender::new(generation),
         }
     }
 
-    /// Loads the files again, and returns what that changed and which files to watch from now on.
+    /// Loads the files again, and tells what that changed.
     ///
     /// # Errors
     /// Every mistake in them; what was in force stays.
-    pub async fn reload(&self) -> Result<(Reloaded, Vec<PathBuf>), Vec<Mistake>> {
+    pub async fn reload(&self) -> Result<Reloaded, Vec<Mistake>> {
         let _turn = self.turn.lock().await;
         let result = self.load_and_swap().await;
         let error = result.as_ref().err().and_then(|mistakes| mistakes.first());
@@ -54,7 +58,7 @@ impl Reloader {
             error: error.map(ToString::to_string),
         };
         match &result {
-            Ok((done, _)) => tracing::info!(
+            Ok(done) => tracing::info!(
                 generation = done.generation,
                 added = done.added.len(),
                 changed = done.changed.len(),
@@ -75,27 +79,35 @@ impl Reloader {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn load_and_swap(&self) -> Result<(Reloaded, Vec<PathBuf>), Vec<Mistake>> {
-        let loaded = load(&self.path).await?;
+    /// The files to watch: those that the last load looked at, whether it went well or not.
+    pub fn sources(&self) -> watch::Receiver<Sources> {
+        self.sources.subscribe()
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    async fn load_and_swap(&self) -> Result<Reloaded, Vec<Mistake>> {
+        let Attempt { outcome, sources } = attempt(&self.path).await;
+        self.sources.send_replace(sources);
+        let loaded = outcome?;
         let before = self.live.load();
         let fixed = before.config.fixed_differences(&loaded.config);
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let watched = loaded.watched.clone();
         let after = self.live.swap(snapshot(loaded, before.generation + 1).await);
-        (self.changed)();
-        Ok((differences(&before, &after), watched))
+        self.generation.send_replace(after.generation);
+        Ok(differences(&before, &after))
     }
 }
 
 /// Reads the files on a thread that may block.
-///
-/// # Errors
-/// Every mistake in them.
-pub async fn load(path: &Path) -> Result<Loaded, Vec<Mistake>> {
+pub async fn attempt(path: &Path) -> Attempt {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || config::load(&path))
+    tokio::task::spawn_blocking(move || config::attempt(&path))
         .await
         .expect("loading a config does not panic")
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use as2hook_delivery::Target;
-use as2hook_webhooks::{Order, Query, Rule, RuleSet};
+use as2hook_webhooks::{Query, Rule, RuleSet};
 
 use crate::{config::Config, gateway::receivers::Receivers};
 
@@ -30,19 +29,10 @@ pub struct Live(ArcSwap<Snapshot>);
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// Who is told of this event, the most specific rule first.
-    pub fn targets(&self, query: &Query<'_>) -> Vec<Target> {
-        self.rules.matches(query).iter().map(|rule| target(rule, query)).collect()
+    /// The webhooks that are told of such an event, the most specific first.
+    pub fn webhooks(&self, query: &Query<'_>) -> Vec<Arc<Rule>> {
+        self.rules.matches(query).iter().cloned().collect()
     }
-}
-
-fn target(rule: &Rule, query: &Query<'_>) -> Target {
-    let order_key = (rule.endpoint.order == Order::Partner).then(|| {
-        // Lengths keep ("ab", "c") and ("a", "bc") apart.
-        let (partner, station) = (query.partner.unwrap_or(""), query.station.unwrap_or(""));
-        format!("{}:{partner}{station}", partner.len())
-    });
-    Target { webhook: rule.name.clone(), mode: rule.endpoint.payload, order_key }
 }
 
 // === impl Live ===

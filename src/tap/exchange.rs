@@ -1,9 +1,9 @@
 //! One exchange from its head to its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use as2hook_as2::{Decoded, ErrorCode, Kind, ProcessingError};
-use as2hook_delivery::OpenError;
+use as2hook_delivery::OutboxError;
 use as2hook_store::Payload;
 use as2hook_webhooks::{Direction, Event, EventKind, SendError};
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub struct Exchange {
 /// (`on_store_failure: refuse`). The receiver has not got the whole message.
 #[derive(Debug, thiserror::Error)]
 #[error("the notification cannot be written down")]
-pub struct Refused(#[source] pub OpenError);
+pub struct Refused(#[source] pub OutboxError);
 
 struct Active {
     shared: Arc<Shared>,
@@ -118,8 +118,12 @@ impl Exchange {
 
     fn conclude(&mut self, error: Option<SendError>) {
         if let Some(active) = self.active.take() {
-            let runtime = active.shared.runtime.clone();
-            runtime.spawn(active.conclude(error));
+            let shared = active.shared.clone();
+            let concluding = Concluding::begin(&shared);
+            shared.runtime.spawn(async move {
+                active.conclude(error).await;
+                drop(concluding);
+            });
         }
     }
 }
@@ -170,12 +174,13 @@ impl Active {
             return Ok(());
         };
         let (event, payload) = self.decode(feed, true).await;
-        let wanted = verdict::outcomes(&event).any(|kind| !self.routes.targets(kind).is_empty());
+        let wanted = verdict::outcomes(&event).any(|kind| self.routes.wants(kind));
         if !wanted {
             return Ok(());
         }
-        let if_unknown = self.routes.targets(event.kind);
-        self.shared.outbox.open(&event, payload, &if_unknown).await.map_err(Refused)?;
+        let if_unknown = self.routes.targets(event.kind, &event);
+        // Durable or held in memory: the traffic goes on, as the configuration says.
+        let _ = self.shared.outbox.open(&event, payload, &if_unknown).await.map_err(Refused)?;
         self.request = Request::Recorded(Box::new(event));
         Ok(())
     }
@@ -195,10 +200,15 @@ impl Active {
         let outbox = &self.shared.outbox;
         match verdict::judge(&event, answer, error, snapshot) {
             Outcome::Event(verdict) => {
-                let targets = self.routes.targets(verdict.kind);
-                outbox.settle(event.id, verdict, &targets).await;
+                let targets = self.routes.targets(verdict.kind, &event);
+                if let Err(error) = outbox.settle(event.id, &verdict, &targets).await {
+                    tracing::error!(%error, event = %event.id, "A verdict was not written down.");
+                }
             }
-            Outcome::Nothing => outbox.discard(event.id).await,
+            Outcome::Nothing => {
+                // Held in memory or written: either way it is forgotten.
+                let _ = outbox.discard(event.id).await;
+            }
         }
     }
 
@@ -217,10 +227,12 @@ impl Active {
         let snapshot = self.routes.snapshot();
         let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
         if let Outcome::Event(verdict) = verdict::judge(&event, answer, error, snapshot) {
-            let targets = self.routes.targets(verdict.kind);
-            if !targets.is_empty() {
-                event.settle(verdict);
-                self.shared.outbox.publish(&event, payload, &targets).await;
+            event.settle(verdict);
+            let targets = self.routes.targets(event.kind, &event);
+            if !targets.is_empty()
+                && let Err(error) = self.shared.outbox.publish(&event, payload, &targets).await
+            {
+                tracing::error!(%error, event = %event.id, "An event was not written down.");
             }
         }
     }
@@ -268,6 +280,24 @@ impl Active {
             extra: serde_json::Map::new(),
         };
         (event, payload)
+    }
+}
+
+/// Counts an exchange until its verdict is written down.
+struct Concluding(Arc<Shared>);
+
+// === impl Concluding ===
+
+impl Concluding {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.concluding.fetch_add(1, Ordering::AcqRel);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Concluding {
+    fn drop(&mut self) {
+        self.0.concluding.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -21,7 +21,13 @@ mod keeping;
 mod routes;
 mod verdict;
 
-use std::{sync::Arc, thread::available_parallelism};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::available_parallelism,
+};
 
 use as2hook_delivery::Outbox;
 use as2hook_store::PayloadDir;
@@ -41,10 +47,11 @@ pub struct Tap {
 /// What every exchange needs.
 struct Shared {
     live: Arc<Live>,
-    outbox: Arc<Outbox>,
+    outbox: Outbox,
     payloads: Arc<PayloadDir>,
     decoding: decoding::Decoding,
     runtime: tokio::runtime::Handle,
+    concluding: AtomicUsize,
 }
 
 // === impl Tap ===
@@ -57,17 +64,24 @@ impl Tap {
     /// When the decoder's threads cannot be started.
     pub fn new(
         live: Arc<Live>,
-        outbox: Arc<Outbox>,
+        outbox: Outbox,
         payloads: Arc<PayloadDir>,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Self> {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
-        Ok(Self { shared: Arc::new(Shared { live, outbox, payloads, decoding, runtime }) })
+        let concluding = AtomicUsize::new(0);
+        let shared = Shared { live, outbox, payloads, decoding, runtime, concluding };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Begins an exchange. What is not AS2, or what no rule asks for, is followed at no cost.
     pub fn begin(&self, head: RequestHead) -> Exchange {
         Exchange::begin(&self.shared, head)
+    }
+
+    /// How many exchanges are over whose verdict is not written down yet.
+    pub fn concluding(&self) -> usize {
+        self.shared.concluding.load(Ordering::Acquire)
     }
 }

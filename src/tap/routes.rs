@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use as2hook_delivery::Target;
-use as2hook_webhooks::{Direction, EventKind, PartnerType, PayloadMode, Query};
+use as2hook_webhooks::{Direction, Event, EventKind, PartnerType, PayloadMode, Query, Rule};
 
 use super::head::Parties;
 use crate::snapshot::Snapshot;
@@ -31,9 +31,9 @@ impl Routes {
         let mut routes =
             Self { snapshot, parties, site, partner_type, wants_any: false, wants_raw: false };
         for &kind in outcomes(direction) {
-            for target in routes.targets(kind) {
+            for rule in routes.webhooks(kind) {
                 routes.wants_any = true;
-                routes.wants_raw |= target.mode == PayloadMode::Raw;
+                routes.wants_raw |= rule.endpoint.payload == PayloadMode::Raw;
             }
         }
         routes
@@ -55,7 +55,16 @@ impl Routes {
     }
 
     /// Who is told when the exchange turns out to be this.
-    pub(super) fn targets(&self, kind: EventKind) -> Vec<Target> {
+    pub(super) fn targets(&self, kind: EventKind, event: &Event) -> Vec<Target> {
+        self.webhooks(kind).iter().map(|rule| Target::of(rule, event)).collect()
+    }
+
+    /// Whether anybody is told when the exchange turns out to be this.
+    pub(super) fn wants(&self, kind: EventKind) -> bool {
+        !self.webhooks(kind).is_empty()
+    }
+
+    fn webhooks(&self, kind: EventKind) -> Vec<Arc<Rule>> {
         let query = Query {
             event: kind,
             site: &self.site,
@@ -63,7 +72,7 @@ impl Routes {
             station: Some(&self.parties.station),
             partner_type: self.partner_type,
         };
-        self.snapshot.targets(&query)
+        self.snapshot.webhooks(&query)
     }
 }
 
