@@ -142,8 +142,7 @@ impl Config {
         let on_failure = |value: &Value<'_>| {
             value.choice(&[("pass", OnStoreFailure::Pass), ("refuse", OnStoreFailure::Refuse)])
         };
-        let duration =
-            |key, default| table.read_or(key, default, Value::duration);
+        let duration = |key, default| table.read_or(key, default, Value::duration);
         let config = Self {
             file: file.to_owned(),
             webhooks: table

@@ -29,8 +29,7 @@ pub(crate) const PASSPHRASE_FILE: &str = "passphrase_file";
 pub(crate) fn identity(table: &Table<'_>) -> Option<Identity> {
     let passphrase = table.secret(PASSPHRASE, PASSPHRASE_FILE);
     let chain = table.need(CERTIFICATE, certificates);
-    let private_key =
-        table.need(PRIVATE_KEY, |value| private_key(value, passphrase.as_ref()));
+    let private_key = table.need(PRIVATE_KEY, |value| private_key(value, passphrase.as_ref()));
     let (chain, private_key) = (chain?, private_key?);
     if !belongs(&chain[0], &private_key) {
         return table
@@ -64,10 +63,7 @@ pub(crate) fn certificates(value: &Value<'_>) -> Option<Vec<X509>> {
 }
 
 /// A private key, RSA or EC: PEM or DER, PKCS#8 or traditional.
-pub(crate) fn private_key(
-    value: &Value<'_>,
-    passphrase: Option<&Hidden>,
-) -> Option<PKey<Private>> {
+pub(crate) fn private_key(value: &Value<'_>, passphrase: Option<&Hidden>) -> Option<PKey<Private>> {
     let (path, bytes) = value.file()?;
     let mut asked = false;
     // Always with a callback: without one OpenSSL asks on the terminal.

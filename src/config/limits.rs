@@ -26,12 +26,9 @@ impl Limits {
             Ok(size) if HEADER.contains(&size) => Some(size),
             _ => value.wrong("must be from 1KiB to 1MiB"),
         });
-        let expansion = table.read("expansion", |value| {
-            u32::try_from(value.whole(1, u64::from(u32::MAX))?).ok()
-        });
-        let number = |most| {
-            move |value: &Value<'_>| usize::try_from(value.whole(1, most)?).ok()
-        };
+        let expansion = table
+            .read("expansion", |value| u32::try_from(value.whole(1, u64::from(u32::MAX))?).ok());
+        let number = |most| move |value: &Value<'_>| usize::try_from(value.whole(1, most)?).ok();
         Some(Self {
             decode: as2hook_as2::Limits {
                 body: table.read_or("body", default.decode.body, Value::size),

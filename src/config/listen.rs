@@ -43,8 +43,10 @@ pub struct ServerTls {
     pub client_ca: Vec<X509>,
 }
 
-const INBOUND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8080);
-const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
+const INBOUND: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8080);
+const ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
 
 // === impl Listen ===
 
@@ -81,11 +83,7 @@ impl Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self {
-            inbound: Listener::plain(INBOUND),
-            outbound: None,
-            admin: Listener::plain(ADMIN),
-        }
+        Self { inbound: Listener::plain(INBOUND), outbound: None, admin: Listener::plain(ADMIN) }
     }
 }
 

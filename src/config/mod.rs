@@ -38,7 +38,7 @@ mod storage;
 mod tree;
 mod webhooks;
 
-use as2hook_webhooks::Rule;
+use as2hook_webhooks::RuleSet;
 
 pub use api::{Api, Language, Scope, Token};
 pub use gateway::{Config, OnStoreFailure};
@@ -60,8 +60,8 @@ use source::Context;
 pub struct Loaded {
     /// The gateway's config.
     pub config: Config,
-    /// The rules.
-    pub rules: Vec<Rule>,
+    /// The rules, compiled.
+    pub rules: RuleSet,
     /// What is not wrong, but likely not meant: an expired certificate, for one.
     pub warnings: Vec<Mistake>,
     /// Every file and folder that a change of would give another result. Absolute, sorted.
@@ -93,10 +93,7 @@ pub fn attempt(path: &Path) -> Attempt {
 }
 
 /// As [`attempt`], with variables from elsewhere than the environment.
-pub fn attempt_with(
-    path: &Path,
-    variables: &dyn Fn(&str) -> Result<String, VarError>,
-) -> Attempt {
+pub fn attempt_with(path: &Path, variables: &dyn Fn(&str) -> Result<String, VarError>) -> Attempt {
     let context = Context::new(variables);
     let read = read_all(&context, path);
     let source::Findings { mistakes, warnings, sources } = context.finish();
@@ -114,7 +111,7 @@ pub fn attempt_with(
 }
 
 /// `None` leaves a mistake behind.
-fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, Vec<Rule>)> {
+fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, RuleSet)> {
     let root = match context.tree(file) {
         Ok(root) => root?,
         Err(what) => {
@@ -141,8 +138,8 @@ fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, Vec<Rule>)> {
             };
         }
     };
-    let rules = rules.into_iter().map(|placed| placed.rule).collect();
-    Some((config?, rules))
+    let rules = webhooks::compile(context, rules);
+    Some((config?, rules?))
 }
 
 /// A tenant's name.

@@ -4,11 +4,7 @@ use as2hook_webhooks::PartnerType;
 use http::Uri;
 use openssl::x509::X509;
 
-use super::{
-    as2_id, keys,
-    read::Value,
-    site,
-};
+use super::{as2_id, keys, read::Value, site};
 
 /// A remote AS2 identity.
 #[derive(Clone)]

@@ -81,7 +81,6 @@ impl<'a> Value<'a> {
         self.node.at
     }
 
-
     /// A mapping of these keys; any other is a mistake at its place. Nothing is an empty one.
     pub(crate) fn table(&self, keys: &'static [&'static str]) -> Option<Table<'a>> {
         let entries = match &self.node.kind {

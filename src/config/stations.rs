@@ -38,8 +38,7 @@ impl std::fmt::Debug for Station {
 
 /// A certificate with its private key, or both in one PKCS#12 file.
 fn read_key(value: &Value<'_>) -> Option<StationKey> {
-    let table =
-        value.table(&[CERTIFICATE, PRIVATE_KEY, "pkcs12", PASSPHRASE, PASSPHRASE_FILE])?;
+    let table = value.table(&[CERTIFICATE, PRIVATE_KEY, "pkcs12", PASSPHRASE, PASSPHRASE_FILE])?;
     let identity = match table.get("pkcs12") {
         Some(archive) => read_archive(&table, &archive)?,
         None => keys::identity(&table)?,

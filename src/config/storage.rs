@@ -36,7 +36,8 @@ impl Store {
         if let Some(path) = text.strip_prefix("sqlite:") {
             // `sqlite://data.db` is how others write it: there it names a host.
             if path.is_empty() || path.starts_with("//") {
-                return value.wrong("must name a file behind sqlite:, as in sqlite:data/as2hook.db");
+                return value
+                    .wrong("must name a file behind sqlite:, as in sqlite:data/as2hook.db");
             }
             return Some(Self::Sqlite(value.resolve(path)));
         }

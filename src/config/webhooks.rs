@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
-use as2hook_webhooks::{Endpoint, EventKind, Order, PassHeaders, PayloadMode, Route, Rule, Secret};
+use as2hook_webhooks::{
+    Endpoint, EventKind, Order, PassHeaders, PayloadMode, Route, Rule, RuleSet, Secret,
+};
 
 use super::{
     as2_id,
@@ -65,6 +67,24 @@ pub(super) fn read(
         rules.read_file(context, path, default_site)?;
     }
     Ok(rules.all)
+}
+
+/// Compiles them. Rules that cannot stand beside each other are told at both places.
+pub(super) fn compile(context: &Context<'_>, placed: Vec<Placed>) -> Option<RuleSet> {
+    let (rules, places): (Vec<_>, Vec<_>) =
+        placed.into_iter().map(|placed| (placed.rule, placed.place)).unzip();
+    let conflicts = match RuleSet::compile(rules) {
+        Ok(rules) => return Some(rules),
+        Err(conflicts) => conflicts,
+    };
+    for conflict in conflicts {
+        let (first, second) = (&places[conflict.first_place], &places[conflict.second_place]);
+        for (here, other) in [(first, second), (second, first)] {
+            let other = format!("the other one stands at {}:{}", other.file.display(), other.line);
+            context.mistake(Mistake { message: format!("{conflict}; {other}"), ..here.clone() });
+        }
+    }
+    None
 }
 
 #[derive(Default)]

@@ -6,11 +6,11 @@
 //! to be sent.
 //!
 //! # Layout
-//! - [`request`]: the request as plain data
+//! - `request`: the request as plain data
 //! - [`headers`]: which headers go along, and which never do
-//! - [`body`]: what the three payload modes send
-//! - [`json`]: the documents of `json`
-//! - [`disposition`]: `Content-Disposition` with any file name
+//! - `body`: what the three payload modes send
+//! - `json`: the documents of `json`
+//! - `disposition`: `Content-Disposition` with any file name
 
 use bytes::Bytes;
 use jiff::Timestamp;

@@ -133,11 +133,9 @@ impl FromStr for Network {
         let prefix = match prefix {
             None => longest,
             // `parse` would take a sign.
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
-                .parse()
-                .ok()
-                .filter(|prefix| *prefix <= longest)
-                .ok_or(BadNetwork::Form)?,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().ok().filter(|prefix| *prefix <= longest).ok_or(BadNetwork::Form)?
+            }
             Some(_) => return Err(BadNetwork::Form),
         };
         let network = Self::of(address, prefix);

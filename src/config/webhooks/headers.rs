@@ -31,13 +31,16 @@ pub(super) fn read(value: &Value<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> 
     Some(headers)
 }
 
-/// Why an operator may not set this header; names are in lower case.
+/// Why an operator may not set this header. As towards partners, `_` and the like count as `-`:
+/// many servers take them for the same.
 fn why_not(name: &str) -> Option<&'static str> {
     const FRAMING: &[&str] = &[
         "connection",
+        "content-encoding",
         "content-length",
         "expect",
         "host",
+        "http2-settings",
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
@@ -58,6 +61,9 @@ fn why_not(name: &str) -> Option<&'static str> {
         "x-truncated",
     ];
     const ORIGINAL: &[&str] = &["as2-from", "as2-to", "message-id", "subject"];
+    let folded = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = name.chars().map(folded).collect();
+    let name = name.as_str();
     if FRAMING.contains(&name) {
         Some("this header belongs to the connection; as2hook sets it as HTTP needs it")
     } else if OURS.contains(&name) || name.starts_with("webhook-") || name.starts_with("x-as2-") {

@@ -200,7 +200,8 @@ fn is_never(name: &str) -> bool {
     FRAMING.contains(&name) || NEVER.contains(&name)
 }
 
-/// The headers that the partner itself called its own hop's (RFC 9110 section 7.6.1).
+/// The headers that the partner itself called its own hop's (RFC 9110 section 7.6.1). `Content-Type`
+/// goes along all the same: every delivery with the original headers has it.
 fn of_the_hop(headers: &Headers) -> Vec<String> {
     headers
         .all("Connection")
