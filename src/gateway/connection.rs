@@ -173,8 +173,8 @@ impl AsyncWrite for Connection {
 impl Shutdown for Connection {
     async fn shutdown(&mut self) {
         // A failure means that the partner is gone already.
-        let _ = AsyncWriteExt::flush(&mut self).await;
-        self.stream.shutdown().await;
+        let _ = self.flush().await;
+        Shutdown::shutdown(&mut *self.stream).await;
     }
 }
 
