@@ -53,6 +53,12 @@ impl Client {
         Self { address, tls: Some(builder.build()) }
     }
 
+    /// The URL of a path there.
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
+    }
+
     /// Opens a connection.
     pub fn connect(&self) -> io::Result<Connection> {
         let socket = TcpStream::connect_timeout(&self.address, PATIENCE)?;
