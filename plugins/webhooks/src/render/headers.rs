@@ -110,7 +110,7 @@ pub(super) fn request(
     }
     headers.own("X-Partner-Type", event.partner_type.as_str());
     if let Some(peer) = event.peer {
-        headers.own("X-Forwarded-For", &peer.to_string());
+        headers.own("X-Forwarded-For", &peer.to_canonical().to_string());
     }
     headers.own("User-Agent", USER_AGENT);
     if let Some(errors) = processing_error(event) {
