@@ -36,6 +36,7 @@ mod source;
 mod stations;
 mod storage;
 mod tree;
+pub mod watch;
 mod webhooks;
 
 use as2hook_webhooks::RuleSet;
