@@ -55,6 +55,7 @@ pub use storage::{Payloads, PostgresUrl, Store};
 
 use read::{Source, Value};
 use source::Context;
+pub(crate) use source::hex;
 
 /// Config and rules that were found right, whole.
 #[derive(Debug)]
