@@ -36,6 +36,7 @@ mod source;
 mod stations;
 mod storage;
 mod tree;
+pub mod watch;
 mod webhooks;
 
 use as2hook_webhooks::RuleSet;
@@ -54,6 +55,7 @@ pub use storage::{Payloads, PostgresUrl, Store};
 
 use read::{Source, Value};
 use source::Context;
+pub(crate) use source::hex;
 
 /// Config and rules that were found right, whole.
 #[derive(Debug)]
