@@ -15,10 +15,13 @@ use as2hook_delivery::{
 };
 use as2hook_store::{PayloadDir, SqliteOptions, SqliteStore, Store, StoreError};
 use as2hook_webhooks::Rule;
-use tokio::{runtime::Runtime, signal::unix, sync::Notify};
+use tokio::{runtime::Runtime, signal::unix};
 
 use crate::{
-    config::{self, Attempt, Config, Mistake, watch},
+    config::{
+        self, Attempt, Config, Mistake,
+        watch::{Pace, Watch},
+    },
     control,
     gateway::{Gateway, InFlight, SetupError, Stopping},
     notices::Announcer,
@@ -86,6 +89,7 @@ pub fn live(path: &Path) -> Result<(), LifeError> {
 struct Life {
     live: Arc<Live>,
     reloader: Arc<Reloader>,
+    watch: Watch,
     store: Arc<dyn Store>,
     outbox: Outbox,
     dispatcher: Dispatcher,
@@ -125,6 +129,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     let listen = &snapshot.config.listen;
     let gateway = Gateway::new(listen, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight();
+    let watch = Watch::start(sources.clone(), Pace::default()).map_err(LifeError::Threads)?;
     let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
     let control = Arc::new(control::Gateway {
         live: live.clone(),
@@ -134,7 +139,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         in_flight: in_flight.clone(),
     });
     serve_admin(listen.admin.address, control).await?;
-    let life = Life { live, reloader, store, outbox, dispatcher, tap, in_flight };
+    let life = Life { live, reloader, watch, store, outbox, dispatcher, tap, in_flight };
     Ok((gateway, life))
 }
 
@@ -189,14 +194,20 @@ async fn serve_admin(
 
 impl Life {
     fn spawn(self, runtime: &Runtime, stopping: Stopping) {
-        let changed = Arc::new(Notify::new());
-        runtime.spawn(follow_files(self.reloader.clone(), changed.clone()));
-        runtime.spawn(reload_when(self.reloader.clone(), changed));
+        runtime.spawn(reload_when(self.reloader.clone(), self.watch));
         runtime.spawn(look_up(self.live.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.dispatcher.clone()));
+        let drain = Drain {
+            live: self.live,
+            store: self.store,
+            outbox: self.outbox,
+            dispatcher: self.dispatcher,
+            tap: self.tap,
+            in_flight: self.in_flight,
+        };
         runtime.spawn(async move {
             stopping.wait().await;
-            self.drain().await;
+            drain.run().await;
         });
     }
 
@@ -225,26 +236,20 @@ impl Directory for Live {
     }
 }
 
-/// Rings when a watched file has changed; what is watched follows each load.
-async fn follow_files(reloader: Arc<Reloader>, changed: Arc<Notify>) {
-    let mut sources = reloader.sources();
-    loop {
-        let now = sources.borrow_and_update().clone();
-        tokio::select! {
-            () = watch::changed(now) => changed.notify_one(),
-            more = sources.changed() => if more.is_err() { return },
-        }
-    }
-}
-
-/// Reloads at each ring and at each SIGHUP.
-async fn reload_when(reloader: Arc<Reloader>, changed: Arc<Notify>) {
+/// Reloads whenever a file has changed, and at each SIGHUP.
+async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch) {
     let mut hangup = unix::signal(unix::SignalKind::hangup())
         .expect("the core runtime has signal handling");
+    let mut sources = reloader.sources();
     loop {
         tokio::select! {
-            () = changed.notified() => {}
-            _ = hangup.recv() => {}
+            Some(()) = watch.changed() => {}
+            Some(()) = hangup.recv() => {}
+            Ok(()) = sources.changed() => {
+                watch.rewatch(sources.borrow_and_update().clone());
+                continue;
+            }
+            else => return,
         }
         // Its mistakes are logged, and shown by the status.
         let _ = reloader.reload().await;
