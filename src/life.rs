@@ -85,11 +85,16 @@ pub fn live(path: &Path) -> Result<(), LifeError> {
     Ok(())
 }
 
-/// What has to be brought to an end.
+/// What goes on beside the traffic.
 struct Life {
-    live: Arc<Live>,
     reloader: Arc<Reloader>,
     watch: Watch,
+    drain: Drain,
+}
+
+/// What has to be brought to an end.
+struct Drain {
+    live: Arc<Live>,
     store: Arc<dyn Store>,
     outbox: Outbox,
     dispatcher: Dispatcher,
@@ -139,8 +144,8 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         in_flight: in_flight.clone(),
     });
     serve_admin(listen.admin.address, control).await?;
-    let life = Life { live, reloader, watch, store, outbox, dispatcher, tap, in_flight };
-    Ok((gateway, life))
+    let drain = Drain { live, store, outbox, dispatcher, tap, in_flight };
+    Ok((gateway, Life { reloader, watch, drain }))
 }
 
 /// What the config format has, and this gateway has not.
@@ -195,24 +200,20 @@ async fn serve_admin(
 impl Life {
     fn spawn(self, runtime: &Runtime, stopping: Stopping) {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch));
-        runtime.spawn(look_up(self.live.clone()));
-        runtime.spawn(tell_dispatcher(self.reloader.clone(), self.dispatcher.clone()));
-        let drain = Drain {
-            live: self.live,
-            store: self.store,
-            outbox: self.outbox,
-            dispatcher: self.dispatcher,
-            tap: self.tap,
-            in_flight: self.in_flight,
-        };
+        runtime.spawn(look_up(self.drain.live.clone()));
+        runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
         runtime.spawn(async move {
             stopping.wait().await;
-            drain.run().await;
+            self.drain.run().await;
         });
     }
+}
 
+// === impl Drain ===
+
+impl Drain {
     /// Finishes what is under way and ends the process: at once when there is nothing.
-    async fn drain(self) {
+    async fn run(self) {
         let limit = self.live.load().config.drain;
         let deadline = Instant::now() + limit;
         tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
