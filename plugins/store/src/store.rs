@@ -82,6 +82,12 @@ pub trait Store: Send + Sync + 'static {
     /// attempts and payload files; at most `limit` a call. Returns how many.
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
 
+    /// Those of `files` that no event names as its payload.
+    async fn unnamed_payloads(
+        &self,
+        files: Vec<std::path::PathBuf>,
+    ) -> Result<Vec<std::path::PathBuf>, StoreError>;
+
     /// Gives up this process's ownership after the last call; what is open stays for the next.
     async fn close(&self);
 }

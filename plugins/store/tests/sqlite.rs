@@ -1,5 +1,7 @@
 //! The embedded store does what every store does.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
 mod behaviour;
 
 use std::{

@@ -139,6 +139,26 @@ pub(super) fn adopted(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Those of `files` that no event names.
+pub(super) fn unnamed_payloads(
+    connection: &Connection,
+    files: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let mut named = connection.prepare_cached("SELECT 1 FROM event WHERE payload_path = ?1")?;
+    let mut unnamed = Vec::new();
+    for file in files {
+        // No event can name a path that is not UTF-8.
+        let found = match file.to_str() {
+            Some(path) => named.exists([path])?,
+            None => false,
+        };
+        if !found {
+            unnamed.push(file);
+        }
+    }
+    Ok(unnamed)
+}
+
 /// Notes since when an event has nothing left to do, if that is so.
 pub(super) fn mark_idle(connection: &Connection, id: i64) -> Result<(), StoreError> {
     connection

@@ -252,6 +252,10 @@ impl Store for SqliteStore {
         Ok(removed as u64)
     }
 
+    async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+        self.readers.run(move |connection| events::unnamed_payloads(connection, files)).await
+    }
+
     async fn close(&self) {
         self.writer.close().await;
         self.readers.close();
