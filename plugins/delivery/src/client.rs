@@ -80,7 +80,9 @@ impl Client {
     /// body.
     pub fn time_allowed(endpoint: &Endpoint, body: &RequestBody) -> Duration {
         const MIB: u64 = 1024 * 1024;
-        endpoint.timeout.saturating_add(Duration::from_millis(body.size().saturating_mul(1000) / MIB))
+        endpoint
+            .timeout
+            .saturating_add(Duration::from_millis(body.size().saturating_mul(1000) / MIB))
     }
 
     /// Sends one POST and waits for its answer; `deadline` covers name lookup, connect, TLS, sending,

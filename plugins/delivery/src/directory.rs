@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use as2hook_webhooks::Rule;
+use as2hook_webhooks::{Event, Rule};
 use async_trait::async_trait;
 
 use crate::guard::Guard;
@@ -15,6 +15,11 @@ pub trait Directory: Send + Sync + 'static {
     /// Which addresses it may point at.
     fn guard(&self, _rule: &Rule) -> Guard {
         Guard::Open
+    }
+
+    /// Keys that its JSON bodies begin with (those of webhooks set over the config API).
+    fn leading(&self, _rule: &Rule, _event: &Event) -> Vec<(&'static str, serde_json::Value)> {
+        Vec::new()
     }
 }
 

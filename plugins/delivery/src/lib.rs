@@ -14,13 +14,15 @@
 
 pub mod client;
 pub mod directory;
-// pub mod dispatcher;
+pub mod dispatcher;
 pub mod guard;
-// pub mod outbox;
+pub mod outbox;
 mod time;
 
 pub use client::{Answer, Client, DeliveryError, Request, RequestBody};
 pub use directory::{Directory, Disabled, Notices};
-// pub use dispatcher::{Bells, Dispatcher, DispatcherOptions, Health, Standing};
+pub use dispatcher::{Bells, Dispatcher, DispatcherOptions, Health, Standing};
 pub use guard::{Guard, Network};
-// pub use outbox::{OnStoreFailure, Outbox, OutboxError, OutboxOptions, StoreHealth, Target};
+pub use outbox::{
+    OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth, Target,
+};

@@ -85,7 +85,8 @@ impl Body {
             RequestBody::File { path, .. } => {
                 let opened = timeout_at(deadline, File::open(path)).await;
                 let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+                let named =
+                    |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
                 let file = opened.map_err(|e| DeliveryError::Payload(named(e)))?;
                 Source::File { file, path: path.as_path().into(), piece: BytesMut::new() }
             }

@@ -165,8 +165,7 @@ async fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = error,
             Err(_) => {
-                let text =
-                    format!("no answer within {} s", Connector::ADDRESS_TIMEOUT.as_secs());
+                let text = format!("no answer within {} s", Connector::ADDRESS_TIMEOUT.as_secs());
                 last = io::Error::new(io::ErrorKind::TimedOut, text);
             }
         }

@@ -77,10 +77,7 @@ impl DeliveryError {
 }
 
 /// What a failed request means; `reused` says whether its connection had served another before.
-pub(super) fn of_request(
-    error: &hyper_util::client::legacy::Error,
-    reused: bool,
-) -> DeliveryError {
+pub(super) fn of_request(error: &hyper_util::client::legacy::Error, reused: bool) -> DeliveryError {
     let mut next = error.source();
     while let Some(cause) = next {
         if let Some(connect) = cause.downcast_ref::<ConnectError>() {

@@ -83,8 +83,8 @@ impl Profiles {
         // OpenSSL reads the system's roots on the way, which takes milliseconds.
         let files = tls.clone();
         let connector = tokio::task::spawn_blocking(move || tls::connector(&files)).await;
-        let connector = connector
-            .unwrap_or_else(|error| Err(TlsFilesError::OpenSsl(error.to_string())))?;
+        let connector =
+            connector.unwrap_or_else(|error| Err(TlsFilesError::OpenSsl(error.to_string())))?;
         forget_unused(&self.special);
         Ok(self.special.entry(key).or_insert_with(|| self.make(guard, connector)).clone())
     }
