@@ -97,7 +97,7 @@ struct Drain {
     live: Arc<Live>,
     store: Arc<dyn Store>,
     outbox: Outbox,
-    dispatcher: Dispatcher,
+    dispatcher: Arc<Dispatcher>,
     tap: Tap,
     in_flight: InFlight,
 }
@@ -122,12 +122,13 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
         store.clone(),
-        bells,
-        client,
+        Arc::new(client),
         live.clone(),
-        announcer,
+        Some(announcer),
+        bells,
         DispatcherOptions::default(),
-    );
+    )
+    .await?;
     let tap = Tap::new(live.clone(), outbox.clone(), Arc::new(payloads), runtime.handle().clone())
         .map_err(LifeError::Threads)?;
 
@@ -144,6 +145,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         in_flight: in_flight.clone(),
     });
     serve_admin(listen.admin.address, control).await?;
+    let dispatcher = Arc::new(dispatcher);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight };
     Ok((gateway, Life { reloader, watch, drain }))
 }
@@ -156,9 +158,7 @@ fn unsupported(config: &Config) -> Result<(), LifeError> {
         ));
     }
     if !matches!(config.payloads, config::Payloads::Folder(_)) {
-        return Err(LifeError::Unsupported(
-            "payloads: only a folder is built in yet; name one",
-        ));
+        return Err(LifeError::Unsupported("payloads: only a folder is built in yet; name one"));
     }
     if config.listen.outbound.is_some() {
         return Err(LifeError::Unsupported(
@@ -175,14 +175,12 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), Lif
         return Err(LifeError::Unsupported("this store is not built in"));
     };
     let payloads = PayloadDir::open(folder)?;
-    let store = SqliteStore::open(database, SqliteOptions::default())?;
+    let store = SqliteStore::open(database, &SqliteOptions::default())?;
+    payloads.sweep(&store).await?;
     Ok((Arc::new(store), payloads))
 }
 
-async fn serve_admin(
-    address: SocketAddr,
-    control: Arc<dyn Control>,
-) -> Result<(), LifeError> {
+async fn serve_admin(address: SocketAddr, control: Arc<dyn Control>) -> Result<(), LifeError> {
     // It answers until the process ends, so that a drain can be watched.
     let served = as2hook_config_api::serve(address, control, std::future::pending())
         .await
@@ -217,8 +215,7 @@ impl Drain {
         let limit = self.live.load().config.drain;
         let deadline = Instant::now() + limit;
         tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
-        while (self.in_flight.count() > 0 || self.tap.concluding() > 0)
-            && Instant::now() < deadline
+        while (self.in_flight.count() > 0 || self.tap.concluding() > 0) && Instant::now() < deadline
         {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -239,8 +236,8 @@ impl Directory for Live {
 
 /// Reloads whenever a file has changed, and at each SIGHUP.
 async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch) {
-    let mut hangup = unix::signal(unix::SignalKind::hangup())
-        .expect("the core runtime has signal handling");
+    let mut hangup =
+        unix::signal(unix::SignalKind::hangup()).expect("the core runtime has signal handling");
     let mut sources = reloader.sources();
     loop {
         tokio::select! {
@@ -265,7 +262,7 @@ async fn look_up(live: Arc<Live>) {
 }
 
 /// A changed rule may free what its webhook holds.
-async fn tell_dispatcher(reloader: Arc<Reloader>, dispatcher: Dispatcher) {
+async fn tell_dispatcher(reloader: Arc<Reloader>, dispatcher: Arc<Dispatcher>) {
     let mut generation = reloader.generation();
     while generation.changed().await.is_ok() {
         dispatcher.rules_changed();

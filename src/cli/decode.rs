@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use as2hook_as2::{Attachment, Decoder, Headers, Keyring, Options, Sink, StationKey, header};
+use as2hook_as2::{Attachment, Decoder, Headers, Keyring, Options, Sink, StationKey};
 use openssl::{pkey::PKey, x509::X509};
 
 use crate::config;
@@ -112,7 +112,7 @@ impl Args {
             })?;
             keyring.add_key(StationKey { certificate: certificate(cert)?, private_key });
         }
-        let sender = headers.get("AS2-From").and_then(header::as2_id).unwrap_or_default();
+        let sender = headers.as2_name("AS2-From").unwrap_or_default();
         for cert in &self.cert[self.key.len()..] {
             keyring.add_certificate(sender.as_str(), certificate(cert)?);
         }
@@ -142,7 +142,11 @@ impl<'a> Folder<'a> {
         self.failed.map_or(Ok(()), Err)
     }
 
-    fn create(&self, index: usize, name: Option<&str>) -> Option<Result<(PathBuf, File), DecodeError>> {
+    fn create(
+        &self,
+        index: usize,
+        name: Option<&str>,
+    ) -> Option<Result<(PathBuf, File), DecodeError>> {
         let folder = self.path?;
         let unnamed = format!("attachment-{}", index + 1);
         let name = name.filter(|name| !matches!(*name, "" | "." | "..")).unwrap_or(&unnamed);
@@ -186,8 +190,9 @@ impl Sink for Folder<'_> {
 
 fn certificate(path: &Path) -> Result<X509, DecodeError> {
     let bytes = read(path)?;
-    X509::from_pem(&bytes).or_else(|_| X509::from_der(&bytes)).map_err(|_| {
-        DecodeError::Key { path: path.to_owned(), what: "is not a certificate in PEM or DER" }
+    X509::from_pem(&bytes).or_else(|_| X509::from_der(&bytes)).map_err(|_| DecodeError::Key {
+        path: path.to_owned(),
+        what: "is not a certificate in PEM or DER",
     })
 }
 

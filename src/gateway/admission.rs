@@ -31,7 +31,8 @@ pub(super) fn admit(
     if !only_chunked(&request.headers) {
         return Err(Rejection::Framing("a Transfer-Encoding that is not just \"chunked\""));
     }
-    if request.version == Version::HTTP_10 && request.headers.contains_key(header::TRANSFER_ENCODING)
+    if request.version == Version::HTTP_10
+        && request.headers.contains_key(header::TRANSFER_ENCODING)
     {
         return Err(Rejection::Framing("Transfer-Encoding in HTTP/1.0"));
     }

@@ -2,11 +2,7 @@
 
 use bytes::Bytes;
 use http::header;
-use pingora::{
-    Error, ErrorSource, ErrorType,
-    http::ResponseHeader,
-    proxy::Session,
-};
+use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
 
 /// Why a request was not passed on, or its answer not passed back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,10 +70,9 @@ impl Rejection {
                 Some(Self::BadRequest)
             }
             (ErrorSource::Downstream, _) => None,
-            (
-                ErrorSource::Upstream,
-                ErrorType::ReadTimedout | ErrorType::WriteTimedout,
-            ) => Some(Self::NoAnswer),
+            (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+                Some(Self::NoAnswer)
+            }
             (
                 ErrorSource::Upstream,
                 ErrorType::ConnectTimedout

@@ -125,7 +125,8 @@ impl ProxyHttp for Inbound {
         );
         let direct = session.client_addr().and_then(|address| address.as_inet()).map(|a| a.ip());
         let request = session.req_header();
-        passage.peer = forwarded::partner(direct, &request.headers, &config.receiver.trusted_proxies);
+        passage.peer =
+            forwarded::partner(direct, &request.headers, &config.receiver.trusted_proxies);
         passage.exchange = Some(self.tap.begin(RequestHead {
             direction: Direction::Inbound,
             method: request.method.as_str().to_owned(),
@@ -135,11 +136,7 @@ impl ProxyHttp for Inbound {
         Ok(false)
     }
 
-    async fn upstream_peer(
-        &self,
-        _: &mut Session,
-        passage: &mut Passage,
-    ) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         let receivers = &passage.snapshot.receivers;
         receivers.peer(passage.tries).ok_or_else(|| {
             let mut error = Rejection::Unreachable.into_error();
@@ -263,7 +260,8 @@ impl ProxyHttp for Inbound {
         passage: &mut Passage,
     ) -> FailToProxy {
         let rejection = Rejection::of(error);
-        let unanswered = session.response_written().is_none_or(|head| head.status.is_informational());
+        let unanswered =
+            session.response_written().is_none_or(|head| head.status.is_informational());
         if let Some(rejection) = &rejection
             && unanswered
         {
@@ -336,12 +334,7 @@ fn failure(error: &Error, passage: &Passage) -> Option<SendError> {
     }
 }
 
-fn report(
-    session: &Session,
-    error: Option<&Error>,
-    passage: &Passage,
-    id: Option<uuid::Uuid>,
-) {
+fn report(session: &Session, error: Option<&Error>, passage: &Passage, id: Option<uuid::Uuid>) {
     let request = session.req_header();
     let as2 = |name: &str| {
         request.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())

@@ -144,11 +144,8 @@ impl Active {
         if !routes.wants_any() {
             return None;
         }
-        let keeper = if routes.wants_raw() {
-            Keeper::payloads(&shared.payloads)
-        } else {
-            Keeper::nothing()
-        };
+        let keeper =
+            if routes.wants_raw() { Keeper::payloads(&shared.payloads) } else { Keeper::nothing() };
         let feed = shared.decoding.feed(
             &head.headers,
             snapshot.config.keyring.clone(),

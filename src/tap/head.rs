@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use as2hook_as2::{Headers, header};
+use as2hook_as2::Headers;
 use as2hook_webhooks::Direction;
 
 /// The head of a request that passes.
@@ -44,8 +44,8 @@ impl RequestHead {
         if self.method != "POST" {
             return None;
         }
-        let from = header::as2_id(self.headers.get("AS2-From")?)?;
-        let to = header::as2_id(self.headers.get("AS2-To")?)?;
+        let from = self.headers.as2_name("AS2-From")?;
+        let to = self.headers.as2_name("AS2-To")?;
         Some(match self.direction {
             Direction::Inbound => Parties { partner: from, station: to },
             Direction::Outbound => Parties { partner: to, station: from },

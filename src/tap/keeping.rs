@@ -21,7 +21,7 @@ impl Keeper {
 
     /// Keeps what a `raw` delivery of a message or of an MDN would send.
     pub(super) fn payloads(dir: &PayloadDir) -> Self {
-        Self { first: Some(dir.writer()), whole: Some(Vec::new()) }
+        Self { first: Some(Ok(dir.writer())), whole: Some(Vec::new()) }
     }
 
     /// Sees the body as it came. An MDN is small: what is larger is not kept whole.

@@ -65,11 +65,7 @@ fn http_error(head: &AnswerHead) -> SendError {
 }
 
 /// Code 1200 when the receiver's own MDN, synchronous in its answer, is negative.
-fn receiver_error(
-    head: &AnswerHead,
-    body: &[u8],
-    snapshot: &Snapshot,
-) -> Option<ProcessingError> {
+fn receiver_error(head: &AnswerHead, body: &[u8], snapshot: &Snapshot) -> Option<ProcessingError> {
     let mdn = synchronous_mdn(head, body, snapshot)?.mdn?;
     let disposition = mdn.disposition.unwrap_or_else(|| "no disposition".to_owned());
     mdn.error.then(|| ProcessingError::new(ErrorCode::Receiver, disposition))
@@ -80,8 +76,11 @@ fn synchronous_mdn(head: &AnswerHead, body: &[u8], snapshot: &Snapshot) -> Optio
     if body.is_empty() || body.len() > super::exchange::ANSWER_MAX {
         return None;
     }
-    let mut decoder =
-        Decoder::new(&head.headers, snapshot.config.keyring.clone(), snapshot.config.decode_options());
+    let mut decoder = Decoder::new(
+        &head.headers,
+        snapshot.config.keyring.clone(),
+        snapshot.config.decode_options(),
+    );
     decoder.push(body, &mut ());
     let decoded = decoder.finish(true, &mut ());
     (decoded.kind == Kind::Mdn).then_some(decoded)
