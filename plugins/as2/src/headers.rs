@@ -48,6 +48,25 @@ impl Headers {
         self.get(name).map(String::from_utf8_lossy)
     }
 
+    /// An AS2 name (`AS2-From`, `AS2-To`), unquoted (RFC 4130 section 6.2).
+    pub fn as2_name(&self, name: &str) -> Option<String> {
+        let value = self.text(name)?;
+        let value = value.trim();
+        let inside = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+        let Some(inside) = inside.filter(|_| value.len() > 1) else {
+            return (!value.is_empty()).then(|| value.to_owned());
+        };
+        let mut unquoted = String::with_capacity(inside.len());
+        let mut characters = inside.chars();
+        while let Some(c) = characters.next() {
+            match c {
+                '\\' => unquoted.extend(characters.next()),
+                _ => unquoted.push(c),
+            }
+        }
+        Some(unquoted)
+    }
+
     /// All fields, in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Header> {
         self.0.iter()
