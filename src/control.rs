@@ -1,6 +1,10 @@
 //! What the admin API asks of the gateway.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use as2hook_config_api::{
     Control, LastReload, Mistake, Reloaded, Scope, Status, StoreStatus, Token, Tokens,
@@ -9,8 +13,12 @@ use as2hook_delivery::Outbox;
 use as2hook_store::{Counts, DeliveryState, Store};
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{config, gateway::InFlight, reload::Reloader, snapshot::Live};
+
+/// For a connection to our own listener.
+const KNOCK: Duration = Duration::from_secs(1);
 
 /// The running gateway, as the API sees it.
 pub struct Gateway {
@@ -59,6 +67,10 @@ impl Control for Gateway {
     async fn unready(&self) -> Vec<String> {
         let health = self.outbox.health();
         let mut reasons = Vec::new();
+        let inbound = self.live.load().config.listen.inbound.address;
+        if !accepts(inbound).await {
+            reasons.push(format!("The inbound listener does not accept connections on {inbound}."));
+        }
         if let Some(since) = health.failing_since {
             let since = rfc3339(since).unwrap_or_default();
             let error = health.last_error.unwrap_or_default();
@@ -92,6 +104,17 @@ impl Gateway {
             held_in_memory: health.held,
         }
     }
+}
+
+/// Whether a connection to our own listener comes about.
+async fn accepts(listener: SocketAddr) -> bool {
+    let ip = match listener.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let connect = TcpStream::connect((ip, listener.port()));
+    matches!(timeout(KNOCK, connect).await, Ok(Ok(_)))
 }
 
 fn count(counts: &Counts, state: DeliveryState) -> u64 {

@@ -133,6 +133,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         .map_err(LifeError::Threads)?;
 
     let listen = &snapshot.config.listen;
+    try_bind(listen.inbound.address)?;
     let gateway = Gateway::new(listen, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight();
     let watch = Watch::start(sources.clone(), Pace::default()).map_err(LifeError::Threads)?;
@@ -178,6 +179,12 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), Lif
     let store = SqliteStore::open(database, &SqliteOptions::default())?;
     payloads.sweep(&store).await?;
     Ok((Arc::new(store), payloads))
+}
+
+/// Pingora panics on an address that it cannot have: look first, and say it in words.
+fn try_bind(address: SocketAddr) -> Result<(), LifeError> {
+    let bound = std::net::TcpListener::bind(address);
+    bound.map(drop).map_err(|source| LifeError::Bind { address, source })
 }
 
 async fn serve_admin(address: SocketAddr, control: Arc<dyn Control>) -> Result<(), LifeError> {
