@@ -90,6 +90,16 @@ fn debug_shows_no_key() {
     assert!(!format!("{signer:?} {secret:?}").contains("do-not-show"));
 }
 
+/// Keys shorter, as long as, and longer than the hash's block are prepared differently.
+#[test]
+fn keys_of_any_length() {
+    for length in 1..200 {
+        let key = "k".repeat(length);
+        let signatures = sign(&[Secret::parse(&key).unwrap()], &covered(), b"body");
+        assert_eq!(signatures.webhook, independent(&key, b"msg_0123.1592228936.body"), "{length}");
+    }
+}
+
 proptest! {
     #[test]
     fn pieces_sign_as_the_whole(
