@@ -5,6 +5,8 @@
 //! `_` into `_`, and some servers every other sign too. So names are compared in a form where all
 //! that is no letter and no digit is `-`.
 
+use std::collections::HashSet;
+
 use as2hook_as2::Headers;
 use jiff::Timestamp;
 
@@ -201,8 +203,9 @@ fn is_never(name: &str) -> bool {
 }
 
 /// The headers that the partner itself called its own hop's (RFC 9110 section 7.6.1). `Content-Type`
-/// goes along all the same: every delivery with the original headers has it.
-fn of_the_hop(headers: &Headers) -> Vec<String> {
+/// goes along all the same: every delivery with the original headers has it. A set, since 64 KiB of
+/// headers can name thousands of thousands.
+fn of_the_hop(headers: &Headers) -> HashSet<String> {
     headers
         .all("Connection")
         .flat_map(|value| value.split(|&byte| byte == b','))

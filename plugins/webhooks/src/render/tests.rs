@@ -118,7 +118,7 @@ fn now() -> Timestamp {
 }
 
 fn rendered(event: &Event, rendering: &Rendering<'_>, endpoint: &Endpoint) -> Request {
-    match render(event, rendering, endpoint, now()).unwrap() {
+    match render(event, rendering, endpoint, now()) {
         Rendered::Ready(request) => request,
         Rendered::Unsigned(_) => panic!("the payload is to be streamed"),
     }

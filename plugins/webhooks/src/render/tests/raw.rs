@@ -28,6 +28,14 @@ fn any_file_name() {
 }
 
 #[test]
+fn a_name_too_long_for_a_header_is_cut() {
+    let mut event = seed_event();
+    event.decoded.as_mut().unwrap().attachments = vec![file(&"\u{1f4a9}".repeat(20_000), 1)];
+    let request = with_payload(&event, "x");
+    assert!(header(&request, "Content-Disposition").unwrap().len() < 4096);
+}
+
+#[test]
 fn an_attachment_without_name_and_type() {
     let mut event = seed_event();
     let attachment = &mut event.decoded.as_mut().unwrap().attachments[0];
