@@ -70,6 +70,11 @@ impl<'a> Context<'a> {
         self.found.borrow_mut().mistakes.push(mistake);
     }
 
+    /// How many mistakes were noted so far.
+    pub(crate) fn mistakes(&self) -> usize {
+        self.found.borrow().mistakes.len()
+    }
+
     pub(crate) fn warning(&self, warning: Mistake) {
         self.found.borrow_mut().warnings.push(warning);
     }

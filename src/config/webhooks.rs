@@ -25,7 +25,7 @@ pub(super) struct Placed {
     pub(super) place: Mistake,
 }
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "name",
     "events",
     "partner",
@@ -109,7 +109,9 @@ impl Rules {
         // An empty file is more likely half written than meant: `webhooks: []` is how to say none.
         let items = table.need("webhooks", Value::list).unwrap_or_default();
         for item in items {
+            let before = context.mistakes();
             let Some(rule) = read_rule(&item, default_site) else { continue };
+            let sound = context.mistakes() == before;
             let place = item.here("");
             match self.names.get(&rule.name) {
                 Some((file, line)) => {
@@ -119,7 +121,10 @@ impl Rules {
                 }
                 None => {
                     self.names.insert(rule.name.clone(), (file.to_owned(), place.line));
-                    self.all.push(Placed { rule, place });
+                    // One that was read by half would seem to conflict with others.
+                    if sound {
+                        self.all.push(Placed { rule, place });
+                    }
                 }
             }
         }

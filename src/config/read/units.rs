@@ -10,7 +10,7 @@ impl Value<'_> {
     /// A number of bytes: `4096`, `64KiB`, `2 GiB`, `1MB`. Never none.
     pub(crate) fn size(&self) -> Option<u64> {
         const WRONG: &str = "must be a size such as 4096, 64KiB or 2GiB";
-        let Some(text) = self.unit_text(WRONG) else { return None };
+        let text = self.unit_text(WRONG)?;
         match parse_size(&text) {
             Some(0) => self.wrong("must be more than 0 bytes"),
             Some(size) => Some(size),
@@ -21,7 +21,7 @@ impl Value<'_> {
     /// A time: `500ms`, `15s`, `5m`, `24h`, `7d`. Never none, and at most ten years.
     pub(crate) fn duration(&self) -> Option<Duration> {
         const WRONG: &str = "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d";
-        let Some(text) = self.unit_text(WRONG) else { return None };
+        let text = self.unit_text(WRONG)?;
         match parse_duration(&text) {
             Some(Duration::ZERO) => self.wrong("must be longer than nothing"),
             Some(duration) if duration > MOST => self.wrong("must be at most 3650d"),
