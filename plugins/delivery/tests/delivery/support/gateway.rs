@@ -1,0 +1,112 @@
+//! Outbox, dispatcher and rules put together, as the gateway does it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use as2hook_delivery::{
+    Bells, Client, Directory, Disabled, Dispatcher, DispatcherOptions, Guard, Notices, Outbox,
+    OutboxOptions, Target,
+};
+use as2hook_store::Payload;
+use as2hook_webhooks::{Event, Rule, Verdict};
+use async_trait::async_trait;
+
+use super::store::MemoryStore;
+
+pub struct Gateway {
+    pub store: Arc<MemoryStore>,
+    pub outbox: Outbox,
+    pub dispatcher: Dispatcher,
+    pub rules: Arc<Rules>,
+}
+
+#[derive(Default)]
+pub struct Rules {
+    rules: Mutex<HashMap<String, Arc<Rule>>>,
+    pub guard: Mutex<Option<Guard>>,
+    pub disabled: Mutex<Vec<Disabled>>,
+}
+
+impl Rules {
+    pub fn set(&self, rule: Rule) {
+        self.rules.lock().unwrap().insert(rule.name.clone(), Arc::new(rule));
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.rules.lock().unwrap().remove(name);
+    }
+
+    pub fn get(&self, name: &str) -> Arc<Rule> {
+        self.rules.lock().unwrap()[name].clone()
+    }
+}
+
+impl Directory for Rules {
+    fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
+        self.rules.lock().unwrap().get(webhook).cloned()
+    }
+
+    fn guard(&self, _rule: &Rule) -> Guard {
+        self.guard.lock().unwrap().clone().unwrap_or(Guard::Open)
+    }
+}
+
+#[async_trait]
+impl Notices for Rules {
+    async fn disabled(&self, notice: Disabled) {
+        self.disabled.lock().unwrap().push(notice);
+    }
+}
+
+impl Gateway {
+    pub async fn start(rules: impl IntoIterator<Item = Rule>) -> Self {
+        Self::over(MemoryStore::new(), rules, DispatcherOptions::default()).await
+    }
+
+    pub async fn over(
+        store: Arc<MemoryStore>,
+        rules: impl IntoIterator<Item = Rule>,
+        options: DispatcherOptions,
+    ) -> Self {
+        let known = Arc::new(Rules::default());
+        for rule in rules {
+            known.set(rule);
+        }
+        Self::with(store, known, options).await
+    }
+
+    pub async fn with(
+        store: Arc<MemoryStore>,
+        rules: Arc<Rules>,
+        options: DispatcherOptions,
+    ) -> Self {
+        let bells = Bells::new();
+        let outbox = Outbox::new(store.clone(), bells.clone(), OutboxOptions::default());
+        let client = Arc::new(Client::new().await.unwrap());
+        let notices: Arc<dyn Notices> = rules.clone();
+        let dispatcher =
+            Dispatcher::start(store.clone(), client, rules.clone(), Some(notices), bells, options)
+                .await
+                .unwrap();
+        Self { store, outbox, dispatcher, rules }
+    }
+
+    /// An exchange from its opening to its verdict.
+    pub async fn exchange(&self, event: &Event, webhooks: &[&str]) {
+        self.exchange_with(event, Payload::None, webhooks).await;
+    }
+
+    pub async fn exchange_with(&self, event: &Event, payload: Payload, webhooks: &[&str]) {
+        let targets: Vec<_> =
+            webhooks.iter().map(|name| Target::of(&self.rules.get(name), event)).collect();
+        self.outbox.open(event, payload, &targets).await.unwrap();
+        self.outbox.settle(event.id, &Verdict::of(event.kind), &targets).await.unwrap();
+    }
+
+    pub async fn stop(&self) -> usize {
+        self.dispatcher.shutdown(Duration::from_secs(5)).await
+    }
+}

@@ -1,0 +1,74 @@
+//! What the tests stand on.
+
+pub mod gateway;
+pub mod sink;
+pub mod store;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use as2hook_webhooks::{
+    Direction, Endpoint, Event, EventKind, PartnerType, PayloadMode, Route, Rule,
+};
+use uuid::Uuid;
+
+/// Waits until it is so, at most 20 s.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    until_async(what, || std::future::ready(so())).await;
+}
+
+/// As [`until`], for questions that have to wait themselves.
+pub async fn until_async<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !so().await {
+        assert!(Instant::now() < end, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+pub fn event() -> Event {
+    let mut headers = as2hook_as2::Headers::new();
+    headers.push("AS2-From", "ACME");
+    headers.push("AS2-To", "MY-OWN-ORG");
+    headers.push("Message-ID", "<1@acme>");
+    headers.push("Subject", "Orders");
+    Event {
+        id: Uuid::now_v7(),
+        kind: EventKind::MessageReceived,
+        occurred_at: jiff::Timestamp::now(),
+        direction: Direction::Inbound,
+        site: "main".into(),
+        partner: Some("ACME".into()),
+        station: Some("MY-OWN-ORG".into()),
+        partner_type: PartnerType::Production,
+        peer: None,
+        headers,
+        decoded: None,
+        errors: Vec::new(),
+        send_error: None,
+        mic_matches: None,
+        supersedes: None,
+        extra: serde_json::Map::new(),
+    }
+}
+
+/// A rule with a short schedule: three retries, 10 ms apart.
+pub fn rule(name: &str, url: &str) -> Rule {
+    let mut endpoint = Endpoint::new(url.parse().unwrap());
+    endpoint.retry = vec![Duration::from_millis(10); 3];
+    endpoint.timeout = Duration::from_secs(5);
+    endpoint.payload = PayloadMode::Headers;
+    Rule {
+        name: name.into(),
+        events: None,
+        partner: None,
+        station: None,
+        partner_type: None,
+        site: "main".into(),
+        route: Route::Always,
+        enabled: true,
+        endpoint,
+    }
+}

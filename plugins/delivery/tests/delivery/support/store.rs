@@ -1,0 +1,353 @@
+//! A store in memory that fails and dawdles on demand.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use as2hook_store::{
+    AttemptRecord, Claimed, Counts, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
+    Settlement, Store, StoreError, StoredEvent, WebhookState,
+};
+use async_trait::async_trait;
+use uuid::Uuid;
+
+#[derive(Default)]
+pub struct MemoryStore {
+    rows: Mutex<Rows>,
+    /// Every call fails.
+    pub failing: AtomicBool,
+    /// Every write takes so many milliseconds.
+    pub delay_ms: AtomicU64,
+    /// Events that no call takes.
+    pub poison: Mutex<Vec<Uuid>>,
+    pub most_claimed: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Rows {
+    events: HashMap<Uuid, Event>,
+    deliveries: Vec<Delivery>,
+    states: HashMap<String, WebhookState>,
+    attempts: Vec<AttemptRecord>,
+    /// Ids of pending deliveries by webhook, so that a long backlog costs no search.
+    pending: HashMap<String, std::collections::BTreeSet<(i64, i64)>>,
+    claimed: usize,
+}
+
+#[derive(Clone)]
+pub struct Event {
+    pub row: NewEvent,
+    pub verdict: Option<Vec<u8>>,
+    pub open: Option<Vec<NewDelivery>>,
+    /// Its process is gone.
+    pub left: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub id: i64,
+    pub event: Uuid,
+    pub new: NewDelivery,
+    pub state: DeliveryState,
+    pub attempts: u32,
+    pub tries: u32,
+}
+
+impl MemoryStore {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub fn fail(&self, failing: bool) {
+        self.failing.store(failing, Ordering::SeqCst);
+    }
+
+    pub fn delay(&self, delay: Duration) {
+        self.delay_ms.store(u64::try_from(delay.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.rows.lock().unwrap().deliveries.clone()
+    }
+
+    pub fn event(&self, id: Uuid) -> Option<Event> {
+        self.rows.lock().unwrap().events.get(&id).cloned()
+    }
+
+    pub fn events(&self) -> usize {
+        self.rows.lock().unwrap().events.len()
+    }
+
+    pub fn attempts(&self) -> Vec<AttemptRecord> {
+        let attempts = &self.rows.lock().unwrap().attempts;
+        attempts.iter().filter(|record| record.attempt.is_some()).cloned().collect()
+    }
+
+    pub fn state(&self, webhook: &str) -> Option<WebhookState> {
+        self.rows.lock().unwrap().states.get(webhook).cloned()
+    }
+
+    pub fn count(&self, state: DeliveryState) -> usize {
+        self.rows.lock().unwrap().deliveries.iter().filter(|d| d.state == state).count()
+    }
+
+    /// The process that owned everything is gone.
+    pub fn orphan_everything(&self) {
+        let mut rows = self.rows.lock().unwrap();
+        for event in rows.events.values_mut().filter(|event| event.open.is_some()) {
+            event.left = true;
+        }
+        let claimed: Vec<usize> = (0..rows.deliveries.len())
+            .filter(|i| rows.deliveries[*i].state == DeliveryState::Claimed)
+            .collect();
+        for index in claimed {
+            rows.set(index, DeliveryState::Pending, 0);
+        }
+    }
+
+    /// Fills in a backlog without the detour over events each.
+    pub fn backlog(&self, event: &NewEvent, webhook: &str, mode: &str, count: usize) {
+        let mut rows = self.rows.lock().unwrap();
+        let stored =
+            Event { row: event.clone(), verdict: None, open: None, left: false };
+        rows.events.insert(event.id, stored);
+        for n in 0..count {
+            rows.add(event.id, NewDelivery {
+                webhook_id: format!("msg_{webhook}_{n}"),
+                webhook: webhook.into(),
+                mode: mode.into(),
+                order_key: None,
+                due: 0,
+            });
+        }
+    }
+
+    async fn write(&self, event: Option<Uuid>) -> Result<(), StoreError> {
+        let delay = self.delay_ms.load(Ordering::SeqCst);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        let poisoned = event.is_some_and(|event| self.poison.lock().unwrap().contains(&event));
+        if self.failing.load(Ordering::SeqCst) || poisoned {
+            return Err(StoreError::Database("disk I/O error".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn add(&mut self, event: Uuid, new: NewDelivery) {
+        if self.deliveries.len() < 10_000
+            && self.deliveries.iter().any(|known| known.new.webhook_id == new.webhook_id)
+        {
+            return;
+        }
+        let id = i64::try_from(self.deliveries.len()).unwrap();
+        self.pending.entry(new.webhook.clone()).or_default().insert((new.due, id));
+        let state = DeliveryState::Pending;
+        self.deliveries.push(Delivery { id, event, new, state, attempts: 0, tries: 0 });
+    }
+
+    fn set(&mut self, index: usize, state: DeliveryState, due: i64) {
+        let delivery = &mut self.deliveries[index];
+        let pending = self.pending.entry(delivery.new.webhook.clone()).or_default();
+        pending.remove(&(delivery.new.due, delivery.id));
+        self.claimed -= usize::from(delivery.state == DeliveryState::Claimed);
+        delivery.state = state;
+        delivery.new.due = due;
+        if state == DeliveryState::Pending {
+            pending.insert((due, delivery.id));
+        }
+        self.claimed += usize::from(state == DeliveryState::Claimed);
+    }
+
+    fn blocked(&self, index: usize) -> bool {
+        let this = &self.deliveries[index];
+        let Some(key) = &this.new.order_key else { return false };
+        self.deliveries[..index].iter().any(|other| {
+            other.new.webhook == this.new.webhook
+                && other.new.order_key.as_ref() == Some(key)
+                && matches!(other.state, DeliveryState::Pending | DeliveryState::Claimed)
+        })
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
+        self.write(Some(event.id)).await?;
+        let id = event.id;
+        let stored = Event { row: event, verdict: None, open: Some(if_unknown), left: false };
+        self.rows.lock().unwrap().events.insert(id, stored);
+        Ok(())
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.write(Some(settlement.event)).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(event) = rows.events.get_mut(&settlement.event) else { return Ok(()) };
+        if event.open.take().is_none() {
+            return Ok(());
+        }
+        event.verdict = Some(settlement.verdict);
+        event.row.kind = settlement.kind;
+        for new in settlement.deliveries {
+            rows.add(settlement.event, new);
+        }
+        Ok(())
+    }
+
+    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
+        self.write(Some(event)).await?;
+        self.rows.lock().unwrap().events.remove(&event);
+        Ok(())
+    }
+
+    async fn publish(&self, event: NewEvent, new: Vec<NewDelivery>) -> Result<(), StoreError> {
+        self.write(Some(event.id)).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let id = event.id;
+        rows.events.insert(id, Event { row: event, verdict: None, open: None, left: false });
+        for new in new {
+            rows.add(id, new);
+        }
+        Ok(())
+    }
+
+    async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
+        self.write(None).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let left = rows.events.values_mut().filter(|event| event.left);
+        Ok(left
+            .map(|event| {
+                event.left = false;
+                let planned = event.open.clone().unwrap_or_default();
+                (stored(event), planned)
+            })
+            .collect())
+    }
+
+    async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
+        self.write(None).await?;
+        let rows = self.rows.lock().unwrap();
+        let mut due: Vec<_> = rows
+            .pending
+            .iter()
+            .filter_map(|(webhook, pending)| {
+                let (due, _) = pending.first()?;
+                Some(DueWebhook { webhook: webhook.clone(), due: *due })
+            })
+            .collect();
+        due.sort_by_key(|due| due.due);
+        Ok(due)
+    }
+
+    async fn claim(
+        &self,
+        webhook: &str,
+        now: i64,
+        limit: usize,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.write(None).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(pending) = rows.pending.get(webhook) else { return Ok(Vec::new()) };
+        let due = pending.iter().take_while(|(due, _)| *due <= now);
+        let ids: Vec<usize> = due
+            .map(|(_, id)| usize::try_from(*id).unwrap())
+            .filter(|index| !rows.blocked(*index))
+            .take(limit)
+            .collect();
+        let mut claimed = Vec::new();
+        for index in ids {
+            let due = rows.deliveries[index].new.due;
+            rows.set(index, DeliveryState::Claimed, due);
+            let delivery = &rows.deliveries[index];
+            claimed.push(Claimed {
+                id: delivery.id,
+                webhook_id: delivery.new.webhook_id.clone(),
+                webhook: webhook.into(),
+                mode: delivery.new.mode.clone(),
+                attempts: delivery.attempts,
+                tries: delivery.tries,
+                replay: false,
+                event: stored(&rows.events[&delivery.event]),
+            });
+        }
+        self.most_claimed.fetch_max(rows.claimed, Ordering::SeqCst);
+        Ok(claimed)
+    }
+
+    async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
+        self.write(None).await?;
+        let mut rows = self.rows.lock().unwrap();
+        for record in attempts {
+            let index = usize::try_from(record.delivery).unwrap();
+            let due = rows.deliveries[index].new.due;
+            let (state, due) = match record.fate {
+                Fate::Delivered => (DeliveryState::Delivered, due),
+                Fate::Retry(at) | Fate::Released(at) => (DeliveryState::Pending, at),
+                Fate::Dead => (DeliveryState::Dead, due),
+                Fate::Held => (DeliveryState::Held, due),
+                Fate::Orphaned => (DeliveryState::Orphaned, due),
+            };
+            rows.set(index, state, due);
+            if record.attempt.is_some() {
+                rows.deliveries[index].attempts += 1;
+                rows.deliveries[index].tries += 1;
+            }
+            rows.attempts.push(record);
+        }
+        Ok(())
+    }
+
+    async fn shift(
+        &self,
+        webhook: &str,
+        from: DeliveryState,
+        to: DeliveryState,
+    ) -> Result<u64, StoreError> {
+        self.write(None).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let indexes: Vec<usize> = (0..rows.deliveries.len())
+            .filter(|i| rows.deliveries[*i].state == from && rows.deliveries[*i].new.webhook == webhook)
+            .collect();
+        for index in &indexes {
+            rows.set(*index, to, 0);
+        }
+        Ok(indexes.len() as u64)
+    }
+
+    async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
+        Ok(self.rows.lock().unwrap().states.values().cloned().collect())
+    }
+
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
+        self.write(None).await?;
+        self.rows.lock().unwrap().states.insert(state.webhook.clone(), state);
+        Ok(())
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        Ok(Counts::default())
+    }
+
+    async fn prune(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn close(&self) {}
+}
+
+fn stored(event: &Event) -> StoredEvent {
+    StoredEvent {
+        id: event.row.id,
+        body: event.row.body.clone(),
+        verdict: event.verdict.clone(),
+        payload: event.row.payload.clone(),
+    }
+}
