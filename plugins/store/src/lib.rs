@@ -6,11 +6,13 @@
 //! # Layout
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the trait, and the promise each call makes
+//! - [`query`]: what the admin API asks
 //! - [`sqlite`]: the embedded store
 //! - [`payload`]: the files of large payloads
 
 pub mod model;
 pub mod payload;
+pub mod query;
 pub mod sqlite;
 pub mod store;
 
@@ -19,5 +21,6 @@ pub use model::{
     Payload, Settlement, StoredEvent, WebhookState,
 };
 pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
+pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, Store, StoreError};

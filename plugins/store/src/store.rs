@@ -2,9 +2,12 @@
 
 use async_trait::async_trait;
 
-use crate::model::{
-    AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
-    StoredEvent, WebhookState,
+use crate::{
+    model::{
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
+        StoredEvent, WebhookState,
+    },
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
 };
 
 /// Keeps events and deliveries. When a call returns `Ok`, what it wrote survives a power cut.
@@ -81,6 +84,45 @@ pub trait Store: Send + Sync + 'static {
     /// Removes events all of whose deliveries are done (or dead) since before `before`, with their
     /// attempts and payload files; at most `limit` a call. Returns how many.
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Adds deliveries to an event whose outcome is known: a replay to other webhooks.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownEvent`] when it is not there, or still open.
+    async fn tell(&self, event: uuid::Uuid, deliveries: Vec<NewDelivery>)
+    -> Result<(), StoreError>;
+
+    /// Makes all matching deliveries that are delivered, dead or orphaned due at once, from the
+    /// beginning of the retry schedule. Returns how many.
+    async fn replay(&self, filter: &Filter) -> Result<u64, StoreError>;
+
+    /// One event with all that is kept of it.
+    async fn event(&self, id: uuid::Uuid) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Matching events, in the order they were written down, newest first; up to `limit` after
+    /// `cursor` (see [`Page::next`]).
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError>;
+
+    /// Matching deliveries, newest first.
+    async fn deliveries(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError>;
+
+    /// Attempts of matching deliveries, newest first.
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError>;
 
     /// Those of `files` that no event names as its payload.
     async fn unnamed_payloads(

@@ -8,6 +8,7 @@ mod checkpoint;
 mod deliveries;
 mod error;
 mod events;
+mod lists;
 mod owner;
 mod prune;
 mod queries;
@@ -38,6 +39,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
         StoredEvent, WebhookState,
     },
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     store::{Counts, Store, StoreError},
 };
 
@@ -250,6 +252,63 @@ impl Store for SqliteStore {
             self.writer.run(prune::shrink).await?;
         }
         Ok(removed as u64)
+    }
+
+    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {
+        self.writer.run(move |connection| lists::tell(connection, event, &deliveries)).await
+    }
+
+    async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
+        let (mut replayed, mut after) = (0, 0);
+        loop {
+            let filter = filter.clone();
+            let ids = self
+                .readers
+                .run(move |connection| lists::replayable(connection, &filter, after, STEP))
+                .await?;
+            let Some(&last) = ids.last() else { return Ok(replayed) };
+            after = last;
+            replayed +=
+                self.writer.run(move |connection| lists::replay(connection, &ids)).await? as u64;
+        }
+    }
+
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        self.readers.run(move |connection| lists::event(connection, id)).await
+    }
+
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers.run(move |connection| lists::events(connection, &filter, cursor, limit)).await
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers
+            .run(move |connection| lists::deliveries(connection, &filter, cursor, limit))
+            .await
+    }
+
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers
+            .run(move |connection| lists::attempts(connection, &filter, cursor, limit))
+            .await
     }
 
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod deliveries;
 pub(crate) mod events;
+pub(crate) mod lists;
 pub(crate) mod order;
 
 use std::{path::PathBuf, sync::Arc};
@@ -64,6 +65,15 @@ macro_rules! suite {
             a_blocked_webhook_is_not_due,
             claims_of_the_dead_keep_their_order,
             orphans_come_back_in_their_place,
+        ]);
+        $crate::behaviour::suite!($fresh, lists: [
+            lists_are_newest_first_and_paged,
+            filters_find_what_matches_all_of_them,
+            attempts_are_logged_with_what_came_of_them,
+            replayed_deliveries_begin_their_schedule_again,
+            a_replayed_delivery_goes_before_later_ones,
+            many_are_replayed_in_one_call,
+            an_event_can_be_told_to_another,
         ]);
     };
     ($fresh:ident, $module:ident: [$($test:ident,)*]) => {
