@@ -6,12 +6,18 @@
 //! # Layout
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the trait, and the promise each call makes
+//! - [`sqlite`]: the embedded store
+//! - [`payload`]: the files of large payloads
 
 pub mod model;
+pub mod payload;
+pub mod sqlite;
 pub mod store;
 
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
     Payload, Settlement, StoredEvent, WebhookState,
 };
+pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
+pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, Store, StoreError};

@@ -243,6 +243,12 @@ impl EventKind {
         }
     }
 
+    /// Whether a `raw` delivery of this event sends the bytes that were kept: the first attachment's,
+    /// or the MDN's. Of every other event it sends the JSON, and nothing has to be kept.
+    pub const fn sends_payload(self) -> bool {
+        matches!(self, Self::MessageReceived | Self::MdnReceived | Self::MdnSent)
+    }
+
     fn list() -> String {
         Self::ALL.map(Self::as_str).join(", ")
     }
@@ -271,6 +277,24 @@ impl PartnerType {
         match self {
             Self::Production => "Production",
             Self::Test => "Test",
+        }
+    }
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Http => "http",
+            Self::Mdn => "mdn",
+            Self::Signature => "signature",
+            Self::Mic => "mic",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{EventKind, PartnerType};
 
+mod fingerprint;
+
 /// One webhook: which events it wants, and its endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {

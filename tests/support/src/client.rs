@@ -53,6 +53,11 @@ impl Client {
         Self { address, tls: Some(builder.build()) }
     }
 
+    /// Where it sends to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The URL of a path there.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };

@@ -1,0 +1,129 @@
+//! One pool of connections for each TLS profile and guard.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use as2hook_webhooks::Tls;
+use dashmap::DashMap;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
+use openssl::sha::Sha256;
+
+use super::{
+    body::Body,
+    connector::Connector,
+    resolve::Names,
+    tls::{self, TlsFilesError},
+};
+use crate::{guard::Guard, time::now};
+
+/// The pools in use.
+pub(super) struct Profiles {
+    names: Names,
+    /// Trusts the system's roots: nearly everybody's.
+    plain: DashMap<Guard, Arc<Profile>>,
+    special: DashMap<(Digest, Guard), Arc<Profile>>,
+    roots: openssl::ssl::SslConnector,
+}
+
+/// Two ways to the same endpoints.
+pub(super) struct Profile {
+    /// Keeps connections.
+    pub(super) pooled: Client<Connector, Body>,
+    /// Makes a fresh one for each request.
+    pub(super) fresh: Client<Connector, Body>,
+    used: AtomicI64,
+}
+
+/// SHA-256 of the three PEM files.
+type Digest = [u8; 32];
+
+// === impl Profiles ===
+
+impl Profiles {
+    /// Kept connections to one host.
+    const IDLE_PER_HOST: usize = 32;
+    /// Shorter than what servers usually keep (60 s and more), so that we are the ones to close.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+    /// Largest head of an answer.
+    const HEAD_MAX: usize = 64 * 1024;
+    /// From so many profiles on, those not used for [`Self::FORGET_AFTER`] are dropped: reloads with
+    /// new certificates leave old ones behind.
+    const MANY: usize = 64;
+    const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+    pub(super) fn new(names: Names) -> Result<Self, TlsFilesError> {
+        let roots = tls::connector(&Tls::default())?;
+        Ok(Self { names, plain: DashMap::new(), special: DashMap::new(), roots })
+    }
+
+    /// The pool for this trust, identity and guard.
+    pub(super) async fn of(&self, tls: &Tls, guard: &Guard) -> Result<Arc<Profile>, TlsFilesError> {
+        let Some(digest) = digest(tls) else {
+            if let Some(known) = self.plain.get(guard) {
+                known.used.store(now(), Ordering::Relaxed);
+                return Ok(known.clone());
+            }
+            forget_unused(&self.plain);
+            let made = self.plain.entry(guard.clone());
+            return Ok(made.or_insert_with(|| self.make(guard, self.roots.clone())).clone());
+        };
+        let key = (digest, guard.clone());
+        if let Some(known) = self.special.get(&key) {
+            known.used.store(now(), Ordering::Relaxed);
+            return Ok(known.clone());
+        }
+        // OpenSSL reads the system's roots on the way, which takes milliseconds.
+        let files = tls.clone();
+        let connector = tokio::task::spawn_blocking(move || tls::connector(&files)).await;
+        let connector =
+            connector.unwrap_or_else(|error| Err(TlsFilesError::OpenSsl(error.to_string())))?;
+        forget_unused(&self.special);
+        Ok(self.special.entry(key).or_insert_with(|| self.make(guard, connector)).clone())
+    }
+
+    fn make(&self, guard: &Guard, tls: openssl::ssl::SslConnector) -> Arc<Profile> {
+        let connector = Connector::new(self.names.clone(), guard.clone(), tls);
+        let client = |idle| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(Self::IDLE_TIMEOUT)
+                .pool_max_idle_per_host(idle)
+                .http1_max_buf_size(Self::HEAD_MAX)
+                .http1_title_case_headers(true)
+                .build(connector.clone())
+        };
+        let (pooled, fresh) = (client(Self::IDLE_PER_HOST), client(0));
+        Arc::new(Profile { pooled, fresh, used: AtomicI64::new(now()) })
+    }
+}
+
+fn forget_unused<K: Eq + std::hash::Hash>(profiles: &DashMap<K, Arc<Profile>>) {
+    if profiles.len() >= Profiles::MANY {
+        let patience = i64::try_from(Profiles::FORGET_AFTER.as_millis()).unwrap_or(i64::MAX);
+        let before = now().saturating_sub(patience);
+        profiles.retain(|_, profile| profile.used.load(Ordering::Relaxed) >= before);
+    }
+}
+
+/// Tells TLS files apart. `None`: there are none.
+fn digest(tls: &Tls) -> Option<Digest> {
+    let files = [&tls.ca, &tls.client_certificate, &tls.client_key];
+    if files.iter().all(|file| file.is_none()) {
+        return None;
+    }
+    let mut digest = Sha256::new();
+    for file in files {
+        let length = file.as_ref().map_or(u64::MAX, |bytes| bytes.len() as u64);
+        digest.update(&length.to_be_bytes());
+        digest.update(file.as_deref().unwrap_or_default());
+    }
+    Some(digest.finish())
+}

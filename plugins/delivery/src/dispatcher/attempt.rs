@@ -1,0 +1,209 @@
+//! One attempt: from the stored row to the answer.
+
+use std::{io::Read as _, path::PathBuf};
+
+use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate};
+use as2hook_webhooks::{
+    Event, PayloadMode, Rendered, Rendering, Rule, Unsigned, Verdict, render, sign::SignError,
+};
+use bytes::Bytes;
+use http::Uri;
+use tokio::time::Instant;
+
+use super::{
+    Shared,
+    fate::{failure, judge},
+    health::Sign,
+    slots::Slot,
+};
+use crate::{
+    client::{Client, DeliveryError, Request, RequestBody},
+    time::now,
+};
+
+/// A claimed delivery with leave to make it.
+pub(super) struct Job {
+    pub(super) claimed: Claimed,
+    pub(super) slot: Slot,
+}
+
+/// How an attempt ended, for its lane.
+pub(super) struct Ended {
+    pub(super) sign: Sign,
+    /// 410.
+    pub(super) gone: bool,
+    /// When the delivery is tried again.
+    pub(super) retry: Option<i64>,
+}
+
+/// Why a delivery cannot even be attempted.
+#[derive(Debug, thiserror::Error)]
+enum Unmakeable {
+    #[error("the recorded event cannot be read: {0}")]
+    Event(serde_json::Error),
+    #[error("the recorded payload mode \"{0}\" is unknown")]
+    Mode(String),
+    #[error("the request cannot be signed: {0}")]
+    Sign(#[from] SignError),
+}
+
+/// What keeps an attempt from being made.
+enum Failure {
+    /// It will not be better next time.
+    ForGood(Unmakeable),
+    /// It may be.
+    ForNow(DeliveryError),
+}
+
+/// Makes it, and hands the outcome to the ledger. The slot is free when the ledger has it.
+pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
+    let Job { claimed, slot } = job;
+    let begun = Instant::now();
+    let at = now();
+    let endpoint = &rule.endpoint;
+    let outcome = match prepare(shared, rule, &claimed).await {
+        Ok(request) => {
+            let guard = shared.directory.guard(rule);
+            let deadline = Instant::now() + Client::time_allowed(endpoint, &request.body);
+            Ok(shared.client.deliver(endpoint, &guard, request, deadline).await)
+        }
+        Err(Failure::ForNow(error)) => Ok(Err(error)),
+        Err(Failure::ForGood(error)) => Err(error),
+    };
+    let (fate, gone, pause, http_code, error) = match &outcome {
+        Ok(outcome) => {
+            let judged = judge(outcome, endpoint, claimed.tries, now(), fastrand::f64());
+            let status = outcome.as_ref().map_or_else(DeliveryError::status, |a| Some(a.status));
+            (judged.fate, judged.gone, judged.pause, status, failure(outcome))
+        }
+        Err(error) => (Fate::Dead, false, None, None, Some(error.to_string())),
+    };
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let number = claimed.attempts.saturating_add(1);
+    tracing::debug!(
+        webhook = claimed.webhook,
+        webhook_id = claimed.webhook_id,
+        attempt = number,
+        http_code,
+        error,
+        duration_ms,
+        ?fate,
+        "Delivery attempted."
+    );
+    let attempt = Attempt {
+        number,
+        at,
+        url: shown(&endpoint.url),
+        http_code,
+        error: error.clone(),
+        duration_ms,
+    };
+    let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
+    // The next of the same order can be claimed once this one is written down as done.
+    let ordered = endpoint.order != as2hook_webhooks::Order::None;
+    shared.ledger.enter(record, ordered.then(|| claimed.webhook.clone())).await;
+    drop(slot);
+    let retry = match fate {
+        Fate::Retry(at) => Some(at),
+        _ => None,
+    };
+    Ended { sign: Sign { http_code, error, dead: fate == Fate::Dead, pause }, gone, retry }
+}
+
+async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Request, Failure> {
+    let event = event(claimed)?;
+    let (payload, file) = match &claimed.event.payload {
+        as2hook_store::Payload::None => (as2hook_webhooks::Payload::None, None),
+        as2hook_store::Payload::Inline(bytes) => {
+            (as2hook_webhooks::Payload::Bytes(bytes.clone()), None)
+        }
+        as2hook_store::Payload::File { path, size } => {
+            (as2hook_webhooks::Payload::Stream { size: *size }, Some(path.clone()))
+        }
+    };
+    let rendering = Rendering {
+        webhook_id: &claimed.webhook_id,
+        mode: mode(&claimed.mode)?,
+        attempt: claimed.attempts.saturating_add(1),
+        replay: claimed.replay,
+        payload,
+        leading: &shared.directory.leading(rule, &event),
+    };
+    let rendered = render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now());
+    let request = match rendered.map_err(Unmakeable::Sign)? {
+        Rendered::Ready(request) => request,
+        Rendered::Unsigned(unsigned) => sign_file(unsigned, file.clone()).await?,
+    };
+    if !request.dropped.is_empty() {
+        let (webhook, dropped) = (&claimed.webhook, &request.dropped);
+        tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
+    }
+    let body = match (request.body, file) {
+        (as2hook_webhooks::Body::Bytes(bytes), _) => RequestBody::Bytes(bytes),
+        (as2hook_webhooks::Body::Payload { size }, Some(path)) => RequestBody::File { path, size },
+        (as2hook_webhooks::Body::Empty | as2hook_webhooks::Body::Payload { .. }, _) => {
+            RequestBody::Bytes(Bytes::new())
+        }
+    };
+    Ok(Request { headers: request.headers.to_map(), body })
+}
+
+fn event(claimed: &Claimed) -> Result<Event, Unmakeable> {
+    let mut event: Event =
+        serde_json::from_slice(&claimed.event.body).map_err(Unmakeable::Event)?;
+    if let Some(verdict) = &claimed.event.verdict {
+        let verdict: Verdict = serde_json::from_slice(verdict).map_err(Unmakeable::Event)?;
+        event.settle(verdict);
+    }
+    Ok(event)
+}
+
+fn mode(name: &str) -> Result<PayloadMode, Unmakeable> {
+    let modes = [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw];
+    let known = modes.into_iter().find(|mode| mode.as_str() == name);
+    known.ok_or_else(|| Unmakeable::Mode(name.to_owned()))
+}
+
+/// Reads the payload file once for its signature; it is read again when it is sent.
+async fn sign_file(
+    mut unsigned: Unsigned,
+    file: Option<PathBuf>,
+) -> Result<as2hook_webhooks::Request, Failure> {
+    let signed = tokio::task::spawn_blocking(move || {
+        if let Some(path) = file {
+            let named = |e: std::io::Error| {
+                let text = format!("{}: {e}", path.display());
+                Failure::ForNow(DeliveryError::Payload(std::io::Error::new(e.kind(), text)))
+            };
+            let mut file = std::fs::File::open(&path).map_err(named)?;
+            let mut piece = vec![0; 64 * 1024];
+            loop {
+                let read = file.read(&mut piece).map_err(named)?;
+                if read == 0 {
+                    break;
+                }
+                unsigned.update(&piece[..read]).map_err(Unmakeable::Sign)?;
+            }
+        }
+        Ok(unsigned.finish().map_err(Unmakeable::Sign)?)
+    });
+    let died = |error: tokio::task::JoinError| {
+        Failure::ForNow(DeliveryError::Payload(std::io::Error::other(error)))
+    };
+    signed.await.map_err(died)?
+}
+
+/// A URL as it may be written down: without a user's name and password.
+fn shown(url: &Uri) -> String {
+    let mut shown = url.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    shown.push_str(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
+    shown.push_str(url.path_and_query().map_or("", |path| path.as_str()));
+    shown
+}
+
+impl From<Unmakeable> for Failure {
+    fn from(error: Unmakeable) -> Self {
+        Self::ForGood(error)
+    }
+}

@@ -1,0 +1,128 @@
+//! Writes down what became of attempts: what is there at once, in one commit.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use as2hook_store::{AttemptRecord, Store};
+use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+
+use super::Bells;
+
+/// Takes records. Waits when the store cannot keep up, which stops the lanes in turn.
+pub(super) struct Ledger {
+    /// Taken when the last lane has left, which ends the writer.
+    records: Mutex<Option<mpsc::Sender<Entry>>>,
+}
+
+struct Entry {
+    record: AttemptRecord,
+    /// Rung when it is written: its end frees others of its order.
+    ring: Option<String>,
+    failures: u32,
+}
+
+/// The most records in one commit.
+const BATCH: usize = 256;
+/// So often a record is tried beside others that are taken before it is given up; its delivery is made
+/// again by the next process.
+const FAILURES: u32 = 3;
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// A ledger and its writer, which ends when the ledger is closed and everything is written.
+pub(super) fn start(store: Arc<dyn Store>, bells: Bells, room: usize) -> (Ledger, JoinHandle<()>) {
+    let (records, received) = mpsc::channel(room.max(1));
+    let writer = tokio::spawn(write(store, bells, received));
+    (Ledger { records: Mutex::new(Some(records)) }, writer)
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Hands a record over. Dropped before it returns, nothing was handed over.
+    pub(super) async fn enter(&self, record: AttemptRecord, ring: Option<String>) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(records) = records {
+            // The writer lives as long as the ledger is open.
+            let _ = records.send(Entry { record, ring, failures: 0 }).await;
+        }
+    }
+
+    /// Takes nothing more.
+    pub(super) fn close(&self) {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+async fn write(store: Arc<dyn Store>, bells: Bells, mut received: mpsc::Receiver<Entry>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while received.recv_many(&mut batch, BATCH).await > 0 {
+        let mut wait = FIRST_WAIT;
+        let mut failed_before = false;
+        // What comes meanwhile gathers in the channel and makes the next batch.
+        while !batch.is_empty() {
+            let error = match finish(&store, &bells, &mut batch).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if !failed_before {
+                tracing::error!(%error, "The store does not take the outcome of attempts.");
+                failed_before = true;
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+            // More of them tell whether it is the store or one record.
+            while batch.len() < BATCH
+                && let Ok(entry) = received.try_recv()
+            {
+                batch.push(entry);
+            }
+            if wait == LONGEST_WAIT {
+                one_by_one(&store, &bells, &mut batch).await;
+            }
+        }
+        if failed_before {
+            tracing::info!("The store takes the outcome of attempts again.");
+        }
+    }
+}
+
+async fn finish(
+    store: &Arc<dyn Store>,
+    bells: &Bells,
+    batch: &mut Vec<Entry>,
+) -> Result<(), as2hook_store::StoreError> {
+    store.finish(batch.iter().map(|entry| entry.record.clone()).collect()).await?;
+    for entry in batch.drain(..) {
+        if let Some(webhook) = entry.ring {
+            bells.ring(&webhook);
+        }
+    }
+    Ok(())
+}
+
+/// Finds the record that keeps all others from being written, should there be one. A store that takes
+/// some is well, so what it then does not take three times is given up.
+async fn one_by_one(store: &Arc<dyn Store>, bells: &Bells, batch: &mut Vec<Entry>) {
+    let mut written = false;
+    let mut left = Vec::new();
+    for entry in batch.drain(..) {
+        let mut single = vec![entry];
+        match finish(store, bells, &mut single).await {
+            Ok(()) => written = true,
+            Err(_) => left.append(&mut single),
+        }
+    }
+    left.retain_mut(|entry| {
+        entry.failures += u32::from(written);
+        let give_up = entry.failures >= FAILURES;
+        if give_up {
+            let delivery = entry.record.delivery;
+            tracing::error!(delivery, "Gave up an attempt's outcome that the store does not take.");
+        }
+        !give_up
+    });
+    *batch = left;
+}

@@ -1,0 +1,138 @@
+//! Which addresses a webhook may point at.
+//!
+//! A rule in YAML was written by the operator and may point anywhere: an ERP on a private network is the
+//! usual case. A webhook set over the API was written by somebody who may not even know that network,
+//! so [`Guard::public`] keeps it to the public internet and to the networks that the operator named
+//! (`api.allow_networks`). It is asked at connect time about the very address that is connected to,
+//! so that a name which resolves anew between check and use gains nothing.
+
+mod network;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use http::Uri;
+
+pub use network::{BadNetwork, Network};
+
+/// Decides about addresses. Two equal guards decide alike, so connections are shared between them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// Every address.
+    Open,
+    /// Public addresses, and these networks besides.
+    Public(Arc<[Network]>),
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// The guard of webhooks that were made over the API.
+    pub fn public(allow: impl IntoIterator<Item = Network>) -> Self {
+        Self::Public(allow.into_iter().collect())
+    }
+
+    /// Whether a webhook may be called at this address.
+    pub fn admits(&self, address: IpAddr) -> bool {
+        let Self::Public(allow) = self else { return true };
+        let address = carried(address);
+        allow.iter().any(|network| network.contains(address)) || is_public(address)
+    }
+
+    /// Whether a URL may be configured: false when its host is an address that is not admitted, or is
+    /// `localhost`. A name is judged when it is connected to.
+    pub fn admits_url(&self, url: &Uri) -> bool {
+        let host = url.host().unwrap_or_default();
+        match literal(host) {
+            Some(address) => self.admits(address),
+            None => {
+                let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+                let local = name == "localhost" || name.ends_with(".localhost");
+                !local || self.admits(Ipv4Addr::LOCALHOST.into())
+            }
+        }
+    }
+}
+
+/// The address that a URL's host is, in brackets or not. `None`: it is a name.
+pub(crate) fn literal(host: &str) -> Option<IpAddr> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    bare.parse().ok()
+}
+
+/// The IPv4 address that an IPv6 address leads to, where it is only a wrapping of one: a packet to the
+/// wrapping ends at what is inside.
+fn carried(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let low = |high: u16, low: u16| {
+        let [p, q] = high.to_be_bytes();
+        let [r, s] = low.to_be_bytes();
+        IpAddr::V4(Ipv4Addr::new(p, q, r, s))
+    };
+    match (a, b, c, d, e, f) {
+        // IPv4-mapped (RFC 4291 section 2.5.5.2).
+        (0, 0, 0, 0, 0, 0xffff) => low(g, h),
+        // IPv4-translated (RFC 2765).
+        (0, 0, 0, 0, 0xffff, 0) => low(g, h),
+        // IPv4-compatible (RFC 4291 section 2.5.5.1), but :: and ::1, which are themselves.
+        (0, 0, 0, 0, 0, 0) if !(g == 0 && h <= 1) => low(g, h),
+        // NAT64 (RFC 6052).
+        (0x64, 0xff9b, 0, 0, 0, 0) => low(g, h),
+        // 6to4 (RFC 3056).
+        (0x2002, ..) => low(b, c),
+        _ => address,
+    }
+}
+
+/// Whether an address is one of the public internet: the IANA special-purpose registries, less what
+/// is globally reachable.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let special = matches!(
+        address.octets(),
+        // This network, private, loopback.
+        [0 | 10 | 127, ..]
+        // Shared between a carrier and its customers (RFC 6598).
+        | [100, 64..=127, ..]
+        // Link-local; cloud metadata lives here.
+        | [169, 254, ..]
+        | [172, 16..=31, ..]
+        | [192, 168, ..]
+        // IETF protocol assignments, documentation, 6to4 relays, benchmarking.
+        | [192, 0, 0 | 2, _]
+        | [192, 88, 99, _]
+        | [198, 18 | 19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        // Multicast, reserved, broadcast.
+        | [224..=255, ..]
+    );
+    !special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    // Nothing but 2000::/3 is global unicast: this leaves out ::, ::1, fc00::/7, fe80::/10, fec0::/10,
+    // ff00::/8, 100::/64, 64:ff9b:1::/48 and 5f00::/16.
+    let global_unicast = segments[0] & 0xe000 == 0x2000;
+    let special = match segments {
+        // IETF protocol assignments, Teredo and ORCHID among them.
+        [0x2001, second, ..] if second < 0x200 => true,
+        // Documentation.
+        [0x2001, 0xdb8, ..] => true,
+        [0x3fff, second, ..] if second < 0x1000 => true,
+        _ => false,
+    };
+    global_unicast && !special
+}

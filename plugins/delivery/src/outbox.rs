@@ -1,0 +1,366 @@
+//! Record first, settle later (section 5 of the design).
+//!
+//! An exchange is opened in the store before the receiver has its last byte, and settled when its
+//! answer has passed. What the store cannot take right now is kept in bounded memory and written, in
+//! its order, when the store is back:
+//! - a settlement always: the exchange is open in the store, so nothing is lost if the process dies;
+//! - a whole event when the operator chose [`OnStoreFailure::Pass`]: traffic goes on, and only a
+//!   crash before the store is back loses it. With [`OnStoreFailure::Refuse`] opening fails instead.
+
+mod backlog;
+mod health;
+mod keeper;
+mod operation;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use as2hook_store::{NewDelivery, NewEvent, Payload, Settlement, Store, StoreError};
+use as2hook_webhooks::{Event, Order, PayloadMode, Rule, Verdict, event::webhook_id};
+use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use uuid::Uuid;
+
+pub use health::StoreHealth;
+
+use crate::{dispatcher::Bells, time::now};
+use backlog::Backlog;
+use health::Gauge;
+use operation::{Operation, Outcome};
+
+/// The way into the store. Clones share everything.
+#[derive(Clone)]
+pub struct Outbox {
+    shared: Arc<Shared>,
+}
+
+/// One webhook that an event is planned for, as the rules say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its name.
+    pub webhook: String,
+    /// What the body will hold.
+    pub mode: PayloadMode,
+    /// Deliveries with the same key are made one after the other.
+    pub order_key: Option<String>,
+}
+
+/// What happens to traffic while the store cannot take events (`on_store_failure`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStoreFailure {
+    /// It goes on; events wait in memory.
+    #[default]
+    Pass,
+    /// It does not.
+    Refuse,
+}
+
+/// How an [`Outbox`] behaves. Every field has a default.
+#[derive(Clone, Debug)]
+pub struct OutboxOptions {
+    /// What opening does when the store fails.
+    pub on_store_failure: OnStoreFailure,
+    /// How long a call waits for the store before it counts as failing.
+    pub patience: Duration,
+    /// Events held in memory at most.
+    pub held_events: usize,
+    /// Bytes held in memory at most, in events and small payloads.
+    pub held_bytes: usize,
+    /// How often exchanges that a dead process left open are looked for.
+    pub recover_every: Duration,
+}
+
+/// Where an event is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// On disk.
+    Durable,
+    /// In memory, until the store is back.
+    Held,
+    /// Nowhere: the store fails, and the memory for such events is full. Its notification is lost,
+    /// counted and logged.
+    Dropped,
+}
+
+/// Why an exchange could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutboxError {
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store did not answer.
+    #[error("the store did not answer within {} s", .0.as_secs_f64())]
+    Slow(Duration),
+    /// The event has no JSON form.
+    #[error("the event cannot be serialised: {0}")]
+    Event(#[from] serde_json::Error),
+}
+
+struct Shared {
+    store: Arc<dyn Store>,
+    bells: Bells,
+    options: OutboxOptions,
+    backlog: Mutex<Backlog>,
+    /// Something was put into the backlog, or taken out.
+    changed: Notify,
+    gauge: Gauge,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// An outbox that wakes a dispatcher through `bells`. Spawns the task that writes down what is
+    /// held; call within a tokio runtime.
+    pub fn new(store: Arc<dyn Store>, bells: Bells, options: OutboxOptions) -> Self {
+        let backlog = Mutex::new(Backlog::new(options.held_events, options.held_bytes));
+        let shared = Arc::new(Shared {
+            store,
+            bells,
+            options,
+            backlog,
+            changed: Notify::new(),
+            gauge: Gauge::default(),
+            keeper: Mutex::default(),
+        });
+        let outbox = Self { shared };
+        let keeper = tokio::spawn(keeper::run(outbox.clone()));
+        *outbox.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        outbox
+    }
+
+    /// Records an exchange whose outcome is not known yet, and who is told if it never is.
+    ///
+    /// # Errors
+    /// With [`OnStoreFailure::Refuse`], when the store does not take it; the exchange must then not
+    /// go on. With `Pass` never for the store's sake.
+    pub async fn open(
+        &self,
+        event: &Event,
+        payload: Payload,
+        targets: &[Target],
+    ) -> Result<Recorded, OutboxError> {
+        let row = row(event, payload)?;
+        let open = Operation::Open(row, deliveries(event.id, targets));
+        match self.shared.options.on_store_failure {
+            OnStoreFailure::Pass => Ok(self.submit(open).await),
+            OnStoreFailure::Refuse => match self.attempt(open).await {
+                Outcome::Done => Ok(Recorded::Durable),
+                Outcome::Failed(_, error) => Err(error.into()),
+                Outcome::Slow(open, running) => {
+                    // It may yet be written. The exchange is refused, so it must not stay.
+                    self.hold(open, Some(running));
+                    self.hold(Operation::Discard(event.id), None);
+                    Err(OutboxError::Slow(self.shared.options.patience))
+                }
+            },
+        }
+    }
+
+    /// Adds what became of an exchange, and has those told who are to be told. While the store fails
+    /// it is kept in memory and written later, so there is nothing for the caller to do about it.
+    ///
+    /// # Errors
+    /// When the verdict has no JSON form.
+    pub async fn settle(
+        &self,
+        event: Uuid,
+        verdict: &Verdict,
+        targets: &[Target],
+    ) -> Result<Recorded, OutboxError> {
+        let settlement = Settlement {
+            event,
+            kind: verdict.kind.as_str().to_owned(),
+            verdict: serde_json::to_vec(verdict)?,
+            deliveries: deliveries(event, targets),
+        };
+        Ok(self.submit(Operation::Settle(settlement)).await)
+    }
+
+    /// Records an event that has no outcome to wait for, and has it told. Held in memory while the
+    /// store fails, whatever [`OnStoreFailure`] says: there is no traffic to refuse.
+    ///
+    /// # Errors
+    /// When the event has no JSON form.
+    pub async fn publish(
+        &self,
+        event: &Event,
+        payload: Payload,
+        targets: &[Target],
+    ) -> Result<Recorded, OutboxError> {
+        let row = row(event, payload)?;
+        Ok(self.submit(Operation::Publish(row, deliveries(event.id, targets))).await)
+    }
+
+    /// Forgets an open exchange that turned out to be no event.
+    pub async fn discard(&self, event: Uuid) -> Recorded {
+        self.submit(Operation::Discard(event)).await
+    }
+
+    /// Takes over the exchanges that dead processes left open, and tells those who were planned that
+    /// their outcome is unknown. Returns how many. To be called at start; goes on by itself then.
+    ///
+    /// # Errors
+    /// When the store cannot say which there are.
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        keeper::recover(self).await
+    }
+
+    /// How the store does, for `/readyz` and metrics.
+    pub fn health(&self) -> StoreHealth {
+        let (held, held_bytes, dropped) = {
+            let backlog = self.backlog();
+            (backlog.len(), backlog.bytes(), backlog.dropped())
+        };
+        self.shared.gauge.snapshot(held, held_bytes, dropped)
+    }
+
+    /// Writes down what is held, as far as it goes within `drain`, and stops. Returns how many events
+    /// are still held: those are lost unless they were open in the store.
+    pub async fn close(&self, drain: Duration) -> usize {
+        let emptied = async {
+            loop {
+                let changed = self.shared.changed.notified();
+                if self.backlog().is_empty() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Out of time or not, what is left is counted below.
+        let _ = timeout(drain, emptied).await;
+        let keeper = self.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper {
+            keeper.abort();
+        }
+        let left = self.backlog().len();
+        if left > 0 {
+            tracing::error!(left, "Stopped with events in memory that the store did not take.");
+        }
+        left
+    }
+
+    /// Does it now, or holds it.
+    async fn submit(&self, operation: Operation) -> Recorded {
+        let event = operation.event();
+        let (behind, lost) = {
+            let mut backlog = self.backlog();
+            (backlog.holds(event), operation.is_last() && backlog.forget_lost(event))
+        };
+        if lost {
+            return Recorded::Dropped;
+        }
+        // Whatever is held goes first, and a store that fails is tried by the keeper alone: nobody
+        // else has to wait for it.
+        if behind || self.shared.gauge.is_failing() && !self.backlog().is_empty() {
+            return self.hold(operation, None);
+        }
+        match self.attempt(operation).await {
+            Outcome::Done => Recorded::Durable,
+            Outcome::Failed(operation, _) => self.hold(operation, None),
+            Outcome::Slow(operation, running) => self.hold(operation, Some(running)),
+        }
+    }
+
+    /// Does it now, and takes note of how the store does.
+    async fn attempt(&self, operation: Operation) -> Outcome {
+        let webhooks = operation.webhooks();
+        let outcome = operation.perform(&self.shared.store, self.shared.options.patience).await;
+        match &outcome {
+            Outcome::Done => {
+                self.shared.gauge.succeeded();
+                self.ring(&webhooks);
+            }
+            Outcome::Failed(_, error) => self.shared.gauge.failed(&error.to_string()),
+            Outcome::Slow(..) => {
+                let error = OutboxError::Slow(self.shared.options.patience);
+                self.shared.gauge.failed(&error.to_string());
+            }
+        }
+        outcome
+    }
+
+    fn hold(
+        &self,
+        operation: Operation,
+        running: Option<JoinHandle<Result<(), StoreError>>>,
+    ) -> Recorded {
+        let event = operation.event();
+        let taken = self.backlog().push(operation, running);
+        self.shared.changed.notify_waiters();
+        if taken {
+            Recorded::Held
+        } else {
+            tracing::error!(%event, "Dropped an event: the store fails and the memory for held events is full.");
+            Recorded::Dropped
+        }
+    }
+
+    fn ring(&self, webhooks: &[String]) {
+        for webhook in webhooks {
+            self.shared.bells.ring(webhook);
+        }
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// What a rule plans for an event.
+    pub fn of(rule: &Rule, event: &Event) -> Self {
+        let order_key = match rule.endpoint.order {
+            Order::None => None,
+            // JSON keeps the two apart whatever they hold.
+            Order::Partner => Some(serde_json::json!([event.partner, event.station]).to_string()),
+        };
+        Self { webhook: rule.name.clone(), mode: rule.endpoint.payload, order_key }
+    }
+}
+
+// === impl OutboxOptions ===
+
+impl Default for OutboxOptions {
+    fn default() -> Self {
+        Self {
+            on_store_failure: OnStoreFailure::default(),
+            patience: Duration::from_secs(3),
+            held_events: 10_000,
+            held_bytes: 64 * 1024 * 1024,
+            recover_every: Duration::from_secs(10),
+        }
+    }
+}
+
+fn row(event: &Event, payload: Payload) -> Result<NewEvent, serde_json::Error> {
+    let message_id = event.headers.text("Message-ID").map(|id| id.trim().to_owned());
+    let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
+    Ok(NewEvent {
+        id: event.id,
+        kind: event.kind.as_str().to_owned(),
+        site: event.site.clone(),
+        partner: event.partner.clone(),
+        station: event.station.clone(),
+        message_id: decoded.or(message_id),
+        occurred_at: event.occurred_at.as_millisecond(),
+        body: serde_json::to_vec(event)?,
+        payload,
+    })
+}
+
+fn deliveries(event: Uuid, targets: &[Target]) -> Vec<NewDelivery> {
+    let due = now();
+    let delivery = |target: &Target| NewDelivery {
+        webhook_id: webhook_id(event, &target.webhook),
+        webhook: target.webhook.clone(),
+        mode: target.mode.as_str().to_owned(),
+        order_key: target.order_key.clone(),
+        due,
+    };
+    targets.iter().map(delivery).collect()
+}

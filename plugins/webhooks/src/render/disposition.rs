@@ -1,0 +1,41 @@
+//! `Content-Disposition` with a file name that a partner chose (RFC 6266, RFC 8187).
+
+use std::fmt::Write as _;
+
+/// `attachment`, with the name as a bare token where it is one (as in the seed), else as quoted
+/// ASCII for old readers beside the exact name in `filename*=`.
+pub(super) fn attachment(name: Option<&str>) -> String {
+    match name {
+        None | Some("") => "attachment".to_owned(),
+        Some(name) if name.bytes().all(is_token) => format!("attachment; filename={name}"),
+        Some(name) => {
+            let ascii: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+            format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", encoded(name))
+        }
+    }
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What every reader takes alike inside quotes: neither `"` and `\`, which need escapes that some do
+/// not undo, nor `%`, which some undo though nobody made it (RFC 6266 appendix D).
+fn is_plain(c: char) -> bool {
+    (c == ' ' || c.is_ascii_graphic()) && !matches!(c, '"' | '\\' | '%')
+}
+
+/// All but the `attr-char` of RFC 8187 section 3.2.1 as `%XX`.
+fn encoded(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len() * 2);
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}

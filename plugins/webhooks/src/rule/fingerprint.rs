@@ -1,0 +1,81 @@
+//! Noticing that a webhook is not the one it was.
+
+use openssl::sha::Sha256;
+
+use super::{Rule, Tls};
+
+/// Feeds a hash so that no two different rules feed it the same bytes.
+struct Feed(Sha256);
+
+impl Rule {
+    /// The same for two rules exactly when nothing about them differs: SHA-256 in lower-case hex over
+    /// every field, the secrets and the contents of the TLS files included. The order of `events` and
+    /// the paths of files do not count.
+    ///
+    /// It does not show a secret, but whoever has it could try weak ones against it: it belongs into
+    /// the store, not into an answer or a log.
+    pub fn fingerprint(&self) -> String {
+        let Self { name, events, partner, station, partner_type, site, route, enabled, endpoint } =
+            self;
+        let mut feed = Feed(Sha256::new());
+        feed.text(name);
+        feed.option(events.as_ref(), |feed, events| {
+            let mut events = events.clone();
+            events.sort_unstable();
+            events.dedup();
+            feed.list(&events, |feed, event| feed.text(event.as_str()));
+        });
+        feed.option(partner.as_ref(), |feed, partner| feed.text(partner));
+        feed.option(station.as_ref(), |feed, station| feed.text(station));
+        feed.option(partner_type.as_ref(), |feed, kind| feed.text(kind.as_str()));
+        feed.text(site);
+        feed.text(&format!("{route:?} {enabled}"));
+
+        feed.text(&endpoint.url.to_string());
+        feed.text(endpoint.payload.as_str());
+        feed.list(&endpoint.secrets, |feed, secret| feed.bytes(secret.key()));
+        feed.list(&endpoint.headers, |feed, (name, value)| {
+            feed.text(name.as_str());
+            feed.bytes(value.as_bytes());
+        });
+        let Tls { ca, client_certificate, client_key, sources: _ } = &endpoint.tls;
+        for file in [ca, client_certificate, client_key] {
+            feed.option(file.as_ref(), |feed, pem| feed.bytes(pem));
+        }
+        let (pass, order) = (endpoint.pass_headers, endpoint.order);
+        feed.text(&format!("{pass:?} {order:?} {}", endpoint.concurrency));
+        feed.text(&format!("{:?} {:?}", endpoint.timeout, endpoint.retry));
+        feed.hex()
+    }
+}
+
+// === impl Feed ===
+
+impl Feed {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(&crate::sign::length(bytes).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn option<T>(&mut self, value: Option<&T>, feed: impl FnOnce(&mut Self, &T)) {
+        self.bytes(if value.is_some() { b"some" } else { b"none" });
+        if let Some(value) = value {
+            feed(self, value);
+        }
+    }
+
+    fn list<T>(&mut self, values: &[T], mut feed: impl FnMut(&mut Self, &T)) {
+        self.text(&values.len().to_string());
+        for value in values {
+            feed(self, value);
+        }
+    }
+
+    fn hex(self) -> String {
+        self.0.finish().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
