@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use as2hook_testing::endpoint::TooFew;
 use as2hook_testing::gateway::StartError;
@@ -31,12 +31,16 @@ const PAYLOADS: [&str; 3] = ["headers", "json", "raw"];
 enum Failure {
     #[error("the work folder {} cannot be made: {source}", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
-    #[error("{0}\nIf the gateway is not built yet: ./quickstart.sh builds it and comes back here.")]
-    Start(#[from] StartError),
+    #[error("the gateway is not built yet; ./quickstart.sh builds it and comes back here")]
+    Unbuilt,
+    #[error("{0}")]
+    Start(StartError),
     #[error("ACME could not send its message to the gateway: {source}; the gateway's log:\n{log}")]
     Send { source: io::Error, log: String },
     #[error("the gateway answered {status} instead of the receiver's 200; its log:\n{log}")]
     Refused { status: u16, log: String },
+    #[error("the AS2 server did not get the message byte for byte; the gateway's log:\n{log}")]
+    Changed { log: String },
     #[error("not every webhook came: {source}; the gateway's log:\n{log}")]
     Webhooks { source: TooFew, log: String },
     #[error("the gateway did not stop within {0:?} of SIGTERM")]
@@ -75,12 +79,17 @@ fn run(out: &mut dyn Write) -> Result<(), Failure> {
     let from = "ACME sends invoice 981712, signed and encrypted";
     show::step(out, 4, from, &format!("{} bytes", invoice.body.len()))?;
     let answer = send(&gateway, &invoice)?;
+    let answered = Instant::now();
     show::note(out, &format!("answered {} with the receipt: {}", answer.status, told(&answer)))?;
-    let same = server.requests().iter().any(|got| got.body.bytes == invoice.body);
-    show::note(out, if same { "the AS2 server got it byte for byte" } else { "it was changed!" })?;
+    if !server.requests().iter().any(|got| got.body.bytes == invoice.body) {
+        return Err(Failure::Changed { log: gateway.log() });
+    }
+    show::note(out, "the AS2 server got it byte for byte")?;
 
     let came = notified(&gateway, &webhooks)?;
-    show::step(out, 5, "Three webhooks came out of it", "")?;
+    let last = came.iter().map(|request| request.began.saturating_duration_since(answered)).max();
+    let last = format!("{} ms after the answer", last.unwrap_or_default().as_millis());
+    show::step(out, 5, "Three webhooks came out of it", &last)?;
     for (payload, request) in PAYLOADS.iter().zip(&came) {
         show::webhook(out, payload, request)?;
     }
@@ -135,8 +144,13 @@ fn gateway(folder: PathBuf, server: &Endpoint, sink: &Endpoint) -> Result<Runnin
         })
         .rule("everything-json", |rule| rule.to(sink, "/webhook/json").payload("json").always())
         .rule("everything-raw", |rule| rule.to(sink, "/webhook/raw").payload("raw").always())
-        .start()?;
-    Ok(gateway)
+        .start();
+    gateway.map_err(|error| match error {
+        StartError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Failure::Unbuilt
+        }
+        other => Failure::Start(other),
+    })
 }
 
 fn send(gateway: &Running, message: &Built) -> Result<Reply, Failure> {

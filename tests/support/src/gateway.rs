@@ -1,16 +1,19 @@
 //! The built gateway: a folder of config written for it, its process, and what can be done to it.
 
+mod cli;
 mod config;
 mod running;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use cli::{Ran, as2hook, as2hook_with};
 pub use config::{Partner, Rule};
 pub use running::{Running, wait_until};
 
@@ -172,6 +175,13 @@ impl Gateway {
 
     /// Writes the folder, starts the binary, and waits until `/readyz` answers 200.
     pub fn start(self) -> Result<Running, StartError> {
+        let mut running = self.prepare()?;
+        running.start()?;
+        Ok(running)
+    }
+
+    /// Writes the folder alone. [`Running::start`] does the rest.
+    pub fn prepare(self) -> Result<Running, StartError> {
         let (folder, temporary) = match self.folder {
             Some(folder) => (folder, None),
             None => {
@@ -181,10 +191,8 @@ impl Gateway {
             }
         };
         write_folder(&folder, &self.config).map_err(failed(&format!("{}", folder.display())))?;
-        let mut running =
-            Running::new(self.binary, folder, temporary, Arc::new(self.config), self.environment);
-        running.start()?;
-        Ok(running)
+        let config = Arc::new(self.config);
+        Ok(Running::new(self.binary, folder, temporary, config, self.environment))
     }
 }
 
@@ -204,11 +212,15 @@ pub fn built_binary() -> PathBuf {
     here.ancestors().nth(2).map(|profile| profile.join("as2hook")).unwrap_or_default()
 }
 
-/// A free port of 127.0.0.1, below the range that outgoing connections take theirs from.
+/// A free port of 127.0.0.1, below the range that outgoing connections take theirs from. Never the same
+/// twice in a process.
 pub fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("no thread panics while it holds this");
     for _ in 0..1000 {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_240..32_768)));
-        if TcpListener::bind(address).is_ok() {
+        if !given.contains(&address.port()) && TcpListener::bind(address).is_ok() {
+            given.insert(address.port());
             return address;
         }
     }

@@ -57,7 +57,7 @@ pub mod stream;
 pub use answer::Answer;
 pub use client::{Client, Post, Reply};
 pub use endpoint::{Endpoint, Idle, receiver, sink};
-pub use gateway::{Gateway, Running};
+pub use gateway::{Gateway, Ran, Rule, Running, as2hook, as2hook_with, wait_until};
 pub use http::{Body, Framing, Head, Request};
 pub use mdn::Mdn;
 pub use message::{Built, Cipher, Content, Digest, Form, Message, Part, Receipt};

@@ -18,7 +18,7 @@ use crate::pki;
 /// Between two looks at something that has no other way to tell that it changed.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// A gateway that is up. Killed when dropped; its log is shown if the test failed.
+/// A gateway in its folder, up or not. Killed when dropped; its log is shown if the test failed.
 #[derive(Debug)]
 pub struct Running {
     binary: PathBuf,
@@ -172,7 +172,8 @@ impl Running {
         self.start()
     }
 
-    pub(super) fn start(&mut self) -> Result<(), StartError> {
+    /// Starts it and waits until `/readyz` answers 200.
+    pub fn start(&mut self) -> Result<(), StartError> {
         let log = File::options().create(true).append(true).open(self.log_file());
         let log = log.map_err(failed("the gateway's log file"))?;
         let second = log.try_clone().map_err(failed("the gateway's log file"))?;
