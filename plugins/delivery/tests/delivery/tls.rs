@@ -252,12 +252,10 @@ async fn nothing_older_than_tls_1_2() {
 async fn plain_http_where_tls_is_expected() {
     let sink = Sink::start(|_| Reply::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())).await;
     let begun = Instant::now();
-    let outcome = tokio::time::timeout(
-        Duration::from_secs(20),
-        post(&sink, "127.0.0.1", Tls::default()),
-    )
-    .await
-    .unwrap();
+    let outcome =
+        tokio::time::timeout(Duration::from_secs(20), post(&sink, "127.0.0.1", Tls::default()))
+            .await
+            .unwrap();
     assert!(outcome.is_err(), "{outcome:?}");
     assert!(begun.elapsed() < Duration::from_secs(15));
 }

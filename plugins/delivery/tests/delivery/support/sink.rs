@@ -178,7 +178,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply)
             false
         }
         Reply::Endless => {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
             while stream.write_all(b"400\r\n").await.is_ok()
                 && stream.write_all(&[b'x'; 0x400]).await.is_ok()
                 && stream.write_all(b"\r\n").await.is_ok()
