@@ -140,6 +140,9 @@ fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, RuleSet)> {
             };
         }
     };
+    if let Some(config) = &config {
+        webhooks::judge_case(context, &rules, config);
+    }
     let rules = webhooks::compile(context, rules);
     Some((config?, rules?))
 }
