@@ -82,7 +82,7 @@ fn run(out: &mut dyn Write) -> Result<(), Failure> {
     let answered = Instant::now();
     show::note(out, &format!("answered {} with the receipt: {}", answer.status, told(&answer)))?;
     if !server.requests().iter().any(|got| got.body.bytes == invoice.body) {
-        return Err(Failure::Changed { log: gateway.log() });
+        return Err(Failure::Changed { log: show::tail(&gateway.log()) });
     }
     show::note(out, "the AS2 server got it byte for byte")?;
 
@@ -155,11 +155,12 @@ fn gateway(folder: PathBuf, server: &Endpoint, sink: &Endpoint) -> Result<Runnin
 
 fn send(gateway: &Running, message: &Built) -> Result<Reply, Failure> {
     let reply = gateway.inbound().send(&Post::message("/as2", message));
-    let reply = reply.map_err(|source| Failure::Send { source, log: gateway.log() })?;
+    let reply =
+        reply.map_err(|source| Failure::Send { source, log: show::tail(&gateway.log()) })?;
     if reply.status == 200 {
         return Ok(reply);
     }
-    Err(Failure::Refused { status: reply.status, log: gateway.log() })
+    Err(Failure::Refused { status: reply.status, log: show::tail(&gateway.log()) })
 }
 
 /// Waits for one webhook of each payload.
@@ -168,7 +169,8 @@ fn notified(gateway: &Running, sink: &Endpoint) -> Result<Vec<Arc<Request>>, Fai
     for payload in PAYLOADS {
         let path = format!("/webhook/{payload}");
         let found = sink.wait_until(1, PATIENCE, |request| request.target() == path);
-        let found = found.map_err(|source| Failure::Webhooks { source, log: gateway.log() })?;
+        let found = found
+            .map_err(|source| Failure::Webhooks { source, log: show::tail(&gateway.log()) })?;
         came.extend(found.into_iter().next());
     }
     Ok(came)
