@@ -113,17 +113,19 @@ impl MemoryStore {
     /// Fills in a backlog without the detour over events each.
     pub fn backlog(&self, event: &NewEvent, webhook: &str, mode: &str, count: usize) {
         let mut rows = self.rows.lock().unwrap();
-        let stored =
-            Event { row: event.clone(), verdict: None, open: None, left: false };
+        let stored = Event { row: event.clone(), verdict: None, open: None, left: false };
         rows.events.insert(event.id, stored);
         for n in 0..count {
-            rows.add(event.id, NewDelivery {
-                webhook_id: format!("msg_{webhook}_{n}"),
-                webhook: webhook.into(),
-                mode: mode.into(),
-                order_key: None,
-                due: 0,
-            });
+            rows.add(
+                event.id,
+                NewDelivery {
+                    webhook_id: format!("msg_{}_{webhook}_{n}", event.id),
+                    webhook: webhook.into(),
+                    mode: mode.into(),
+                    order_key: None,
+                    due: 0,
+                },
+            );
         }
     }
 
@@ -314,7 +316,9 @@ impl Store for MemoryStore {
         self.write(None).await?;
         let mut rows = self.rows.lock().unwrap();
         let indexes: Vec<usize> = (0..rows.deliveries.len())
-            .filter(|i| rows.deliveries[*i].state == from && rows.deliveries[*i].new.webhook == webhook)
+            .filter(|i| {
+                rows.deliveries[*i].state == from && rows.deliveries[*i].new.webhook == webhook
+            })
             .collect();
         for index in &indexes {
             rows.set(*index, to, 0);
