@@ -25,7 +25,7 @@ use uuid::Uuid;
 pub use health::StoreHealth;
 
 use crate::{dispatcher::Bells, time::now};
-use backlog::Backlog;
+use backlog::{Backlog, Running};
 use health::Gauge;
 use operation::{Operation, Outcome};
 
@@ -282,11 +282,7 @@ impl Outbox {
         outcome
     }
 
-    fn hold(
-        &self,
-        operation: Operation,
-        running: Option<JoinHandle<Result<(), StoreError>>>,
-    ) -> Recorded {
+    fn hold(&self, operation: Operation, running: Option<Running>) -> Recorded {
         let event = operation.event();
         let taken = self.backlog().push(operation, running);
         self.shared.changed.notify_waiters();

@@ -74,7 +74,7 @@ pub(super) async fn recover(outbox: &Outbox) -> Result<usize, StoreError> {
             }
             // It stays open in the store, where a newer as2hook may read it.
             Err(error) => {
-                tracing::error!(%event, %error, "Cannot read an exchange that was left open.")
+                tracing::error!(%event, %error, "Cannot read an exchange that was left open.");
             }
         }
     }

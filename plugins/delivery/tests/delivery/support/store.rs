@@ -119,7 +119,7 @@ impl MemoryStore {
             rows.add(
                 event.id,
                 NewDelivery {
-                    webhook_id: format!("msg_{webhook}_{n}"),
+                    webhook_id: format!("msg_{}_{webhook}_{n}", event.id),
                     webhook: webhook.into(),
                     mode: mode.into(),
                     order_key: None,
