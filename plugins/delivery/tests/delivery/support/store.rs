@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -10,8 +11,9 @@ use std::{
 };
 
 use as2hook_store::{
-    AttemptRecord, Claimed, Counts, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
-    Settlement, Store, StoreError, StoredEvent, WebhookState,
+    AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook, EventRow,
+    Fate, Filter, NewDelivery, NewEvent, Page, Settlement, Store, StoreError, StoredEvent,
+    WebhookState,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -342,6 +344,51 @@ impl Store for MemoryStore {
 
     async fn prune(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    // The dispatcher and the outbox ask for none of these.
+
+    async fn tell(&self, _: Uuid, _: Vec<NewDelivery>) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn replay(&self, _: &Filter) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn event(&self, _: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn events(
+        &self,
+        _: &Filter,
+        _: Option<i64>,
+        _: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn deliveries(
+        &self,
+        _: &Filter,
+        _: Option<i64>,
+        _: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn attempts(
+        &self,
+        _: &Filter,
+        _: Option<i64>,
+        _: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn unnamed_payloads(&self, _: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+        Err(StoreError::Closed)
     }
 
     async fn close(&self) {}
