@@ -308,14 +308,17 @@ where
     }
 
     fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
-        let outcome = match (self.outcome, commit) {
+        let Self { work, outcome, seal, reply } = *self;
+        // What the work holds, such as locks, is let go before the caller goes on.
+        drop(work);
+        let outcome = match (outcome, commit) {
             // Its own error says more than what followed from it.
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (Some(Ok(outcome)), Ok(())) => Ok((self.seal)(outcome)),
+            (Some(Ok(outcome)), Ok(())) => Ok(seal(outcome)),
             (None, Ok(())) => Err(StoreError::Closed),
         };
         // A caller that went away needs no answer; what was sealed gives itself back.
-        let _ = self.reply.send(outcome);
+        let _ = reply.send(outcome);
     }
 }
 
