@@ -27,6 +27,28 @@ impl Headers {
         Self::default()
     }
 
+    /// Reads header lines as they stand in HTTP or MIME, with CRLF or LF, folded lines joined by a
+    /// blank, up to the first empty line. Lines that are no field are passed over.
+    pub fn parse(block: &[u8]) -> Self {
+        let mut headers = Self::new();
+        for line in block.split(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() {
+                break;
+            }
+            if line[0] == b' ' || line[0] == b'\t' {
+                if let Some(Header { value, .. }) = headers.0.last_mut() {
+                    value.push(b' ');
+                    value.extend_from_slice(line.trim_ascii());
+                }
+            } else if let Some(colon) = memchr::memchr(b':', line) {
+                let name = String::from_utf8_lossy(line[..colon].trim_ascii_end());
+                headers.push(name, line[colon + 1..].trim_ascii());
+            }
+        }
+        headers
+    }
+
     /// Adds a field behind the others.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
         self.0.push(Header { name: name.into(), value: value.into() });
@@ -46,6 +68,25 @@ impl Headers {
     /// The first field of this name as text; bytes that are not UTF-8 become U+FFFD.
     pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         self.get(name).map(String::from_utf8_lossy)
+    }
+
+    /// An AS2 name (`AS2-From`, `AS2-To`), unquoted (RFC 4130 section 6.2).
+    pub fn as2_name(&self, name: &str) -> Option<String> {
+        let value = self.text(name)?;
+        let value = value.trim();
+        let inside = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+        let Some(inside) = inside.filter(|_| value.len() > 1) else {
+            return (!value.is_empty()).then(|| value.to_owned());
+        };
+        let mut unquoted = String::with_capacity(inside.len());
+        let mut characters = inside.chars();
+        while let Some(c) = characters.next() {
+            match c {
+                '\\' => unquoted.extend(characters.next()),
+                _ => unquoted.push(c),
+            }
+        }
+        Some(unquoted)
     }
 
     /// All fields, in order.

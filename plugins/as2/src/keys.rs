@@ -3,8 +3,18 @@
 use std::{collections::HashMap, fmt};
 
 use openssl::{
+    hash::{MessageDigest, hash},
     pkey::{PKey, Private},
-    x509::X509,
+    x509::{X509, X509Name, X509Ref},
+};
+
+use crate::{
+    ber::{
+        Tag,
+        read::{Element, Reader},
+    },
+    fault::Fault,
+    hex,
 };
 
 /// The keys of one configuration, shared by every message that is decoded under it.
@@ -21,6 +31,15 @@ pub struct StationKey {
     pub certificate: X509,
     /// RSA or EC.
     pub private_key: PKey<Private>,
+}
+
+/// Names a certificate, as recipients and signers do in CMS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identifier {
+    /// By its issuer's DER and its serial number's bytes.
+    IssuerSerial { issuer: Vec<u8>, serial: Vec<u8> },
+    /// By its SubjectKeyIdentifier.
+    KeyIdentifier(Vec<u8>),
 }
 
 // === impl Keyring ===
@@ -64,4 +83,85 @@ impl fmt::Debug for Keyring {
             .field("certificates", &self.certificates.len())
             .finish()
     }
+}
+
+// === impl Identifier ===
+
+impl Identifier {
+    /// From IssuerAndSerialNumber, or from a context tag 0 around a key identifier.
+    pub(crate) fn parse(element: Element<'_>) -> Result<Self, Fault> {
+        if element.tag == Tag::SEQUENCE {
+            let mut inside = element.inside();
+            let issuer = inside.expect(Tag::SEQUENCE)?.raw.to_vec();
+            let serial = inside.expect(Tag::INTEGER)?.content;
+            let zeros = serial.iter().take_while(|&&b| b == 0).count();
+            return Ok(Self::IssuerSerial { issuer, serial: serial[zeros..].to_vec() });
+        }
+        if !element.tag.is_context(0) {
+            return Err(Fault::Malformed("a certificate is named in an unknown way"));
+        }
+        // Explicitly tagged by some, or within a RecipientKeyIdentifier.
+        let mut content = element.content;
+        if element.tag.is_constructed() {
+            content = Reader::new(content).expect(Tag::OCTET_STRING)?.content;
+        }
+        Ok(Self::KeyIdentifier(content.to_vec()))
+    }
+
+    /// The serial number, where it is named.
+    pub(crate) fn serial_hex(&self) -> Option<String> {
+        match self {
+            Self::IssuerSerial { serial, .. } => Some(hex::encode(serial)),
+            Self::KeyIdentifier(_) => None,
+        }
+    }
+
+    /// Whether it names this certificate.
+    pub(crate) fn names(&self, certificate: &X509Ref) -> bool {
+        match self {
+            Self::KeyIdentifier(id) => key_identifiers(certificate).any(|own| own == *id),
+            Self::IssuerSerial { issuer, serial } => {
+                certificate.serial_number().to_bn().is_ok_and(|own| own.to_vec() == *serial)
+                    && is_issuer(certificate, issuer)
+            }
+        }
+    }
+
+    /// Whether it names this certificate's serial number, whatever the issuer is spelled like.
+    pub(crate) fn has_serial_of(&self, certificate: &X509Ref) -> bool {
+        match self {
+            Self::KeyIdentifier(_) => false,
+            Self::IssuerSerial { serial, .. } => {
+                certificate.serial_number().to_bn().is_ok_and(|own| own.to_vec() == *serial)
+            }
+        }
+    }
+}
+
+/// The serial number in lower-case hex.
+pub(crate) fn serial_hex(certificate: &X509Ref) -> Option<String> {
+    certificate.serial_number().to_bn().ok().map(|serial| hex::encode(&serial.to_vec()))
+}
+
+/// The certificate's own key identifier, or else the ones that others compute for it: SHA-1 of the
+/// key's bits (RFC 5280 section 4.2.1.2).
+fn key_identifiers(certificate: &X509Ref) -> impl Iterator<Item = Vec<u8>> {
+    let own = certificate.subject_key_id().map(|id| id.as_slice().to_vec());
+    let computed = || {
+        let info = certificate.public_key().ok()?.public_key_to_der().ok()?;
+        let mut fields = Reader::new(&info).expect(Tag::SEQUENCE).ok()?.inside();
+        fields.expect(Tag::SEQUENCE).ok()?;
+        let bits = fields.any().ok()?.content.get(1..)?;
+        hash(MessageDigest::sha1(), bits).ok().map(|sum| sum.to_vec())
+    };
+    let computed = if own.is_none() { computed() } else { None };
+    own.into_iter().chain(computed)
+}
+
+/// Byte for byte, or as names compare: case, blanks and string types aside.
+fn is_issuer(certificate: &X509Ref, issuer: &[u8]) -> bool {
+    let own = certificate.issuer_name();
+    own.to_der().is_ok_and(|der| der == issuer)
+        || X509Name::from_der(issuer)
+            .is_ok_and(|name| own.try_cmp(&name).is_ok_and(std::cmp::Ordering::is_eq))
 }

@@ -6,12 +6,21 @@
 //! # Layout
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the trait, and the promise each call makes
+//! - [`query`]: what the admin API asks
+//! - [`sqlite`]: the embedded store
+//! - [`payload`]: the files of large payloads
 
 pub mod model;
+pub mod payload;
+pub mod query;
+pub mod sqlite;
 pub mod store;
 
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
     Payload, Settlement, StoredEvent, WebhookState,
 };
+pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
+pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
+pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, Store, StoreError};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// An event to be written down.
@@ -59,7 +60,7 @@ pub struct Settlement {
 }
 
 /// One webhook to be told of one event.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewDelivery {
     /// The dedupe key of the receiver. Writing one that exists already changes nothing.
     pub webhook_id: String,
@@ -215,5 +216,10 @@ impl DeliveryState {
             Self::Held => "held",
             Self::Orphaned => "orphaned",
         }
+    }
+
+    /// The state that a word of [`Self::as_str`] names.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 }

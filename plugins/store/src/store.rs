@@ -2,12 +2,19 @@
 
 use async_trait::async_trait;
 
-use crate::model::{
-    AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
-    StoredEvent, WebhookState,
+use crate::{
+    model::{
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
+        StoredEvent, WebhookState,
+    },
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
 };
 
 /// Keeps events and deliveries. When a call returns `Ok`, what it wrote survives a power cut.
+///
+/// A call that fails, runs out of time or is dropped half-way may or may not have been carried out,
+/// and leaves the store usable. Each of them may be repeated with the same arguments: what is there
+/// already is not written twice, and a claim that nobody took delivery of goes back.
 ///
 /// Every process that opens a store is an owner of its own: open exchanges and claims carry its mark,
 /// and no other process touches them while it lives.
@@ -16,10 +23,15 @@ pub trait Store: Send + Sync + 'static {
     /// Writes down an event whose outcome is not known yet, with those who are told if it never is.
     async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError>;
 
-    /// Adds the outcome, and makes the deliveries due. Settling twice changes nothing.
+    /// Adds the outcome, and makes the deliveries due; those planned at [`Self::open`] are dropped.
+    /// Settling twice changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownEvent`] when it was never written down, or is forgotten.
     async fn settle(&self, settlement: Settlement) -> Result<(), StoreError>;
 
-    /// Forgets an open exchange that turned out to be no event.
+    /// Forgets an open exchange that turned out to be no event, with its payload file. A settled one
+    /// is left alone.
     async fn discard(&self, event: uuid::Uuid) -> Result<(), StoreError>;
 
     /// Writes down an event that has no outcome to wait for.
@@ -30,7 +42,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 
     /// Frees the claims of dead processes and returns the open exchanges they left, each with its
-    /// planned deliveries; they are this process's from now on.
+    /// planned deliveries; they are this process's from now on. Called at start and now and then; each
+    /// call returns again what earlier ones did, as long as it is neither settled nor discarded.
+    /// Payloads are not read here: [`StoredEvent::payload`] is `None`, whatever the store keeps.
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError>;
 
     /// The webhooks that have pending deliveries, with the time of the first, soonest first.
@@ -45,7 +59,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Writes down what became of claimed deliveries.
+    /// Writes down what became of claimed deliveries. Records of a delivery that this process has not
+    /// claimed, or of an attempt that is logged already, are passed over.
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError>;
 
     /// Moves all of a webhook's deliveries from one state to another; into pending they are due at
@@ -70,6 +85,51 @@ pub trait Store: Send + Sync + 'static {
     /// attempts and payload files; at most `limit` a call. Returns how many.
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
 
+    /// Adds deliveries to an event whose outcome is known: a replay to other webhooks.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownEvent`] when it is not there, or still open.
+    async fn tell(&self, event: uuid::Uuid, deliveries: Vec<NewDelivery>)
+    -> Result<(), StoreError>;
+
+    /// Makes all matching deliveries that are delivered, dead or orphaned due at once, from the
+    /// beginning of the retry schedule. Returns how many.
+    async fn replay(&self, filter: &Filter) -> Result<u64, StoreError>;
+
+    /// One event with all that is kept of it.
+    async fn event(&self, id: uuid::Uuid) -> Result<Option<StoredEvent>, StoreError>;
+
+    /// Matching events, in the order they were written down, newest first; up to `limit` after
+    /// `cursor` (see [`Page::next`]).
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError>;
+
+    /// Matching deliveries, newest first.
+    async fn deliveries(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError>;
+
+    /// Attempts of matching deliveries, newest first.
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError>;
+
+    /// Those of `files` that no event names as its payload.
+    async fn unnamed_payloads(
+        &self,
+        files: Vec<std::path::PathBuf>,
+    ) -> Result<Vec<std::path::PathBuf>, StoreError>;
+
     /// Gives up this process's ownership after the last call; what is open stays for the next.
     async fn close(&self);
 }
@@ -92,6 +152,34 @@ pub enum StoreError {
     /// The database said no.
     #[error("the store failed: {0}")]
     Database(String),
+    /// There is no room left where the store is. The next call may succeed.
+    #[error("the store's disk is full ({0}): free some space, nothing else needs to be done")]
+    Full(String),
+    /// The store may not be written.
+    #[error(
+        "the store may not be written ({0}): check the permissions of its file and folder, and how the disk is mounted"
+    )]
+    ReadOnly(String),
+    /// Another process kept the store locked for too long. The next call may succeed.
+    #[error("the store is locked by another process ({0})")]
+    Busy(String),
+    /// The store's file is damaged.
+    #[error("the store's file is damaged ({0}): stop as2hook and restore a backup")]
+    Corrupt(String),
+    /// The store took too long. What was asked for may still be carried out.
+    #[error("the store did not answer within {} ms", .0.as_millis())]
+    Slow(std::time::Duration),
+    /// No such event is written down.
+    #[error("the store knows no event {0}")]
+    UnknownEvent(uuid::Uuid),
+    /// The store's folder, file or lock could not be made or opened.
+    #[error("cannot open the store: {path}: {source}")]
+    Open {
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A payload file could not be written, read or removed.
     #[error("payload file {path}: {source}")]
     Payload {

@@ -4,7 +4,7 @@ use std::{io::Read as _, path::PathBuf, pin::pin};
 
 use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate};
 use as2hook_webhooks::{
-    Event, PayloadMode, Rendered, Rendering, Rule, Unsigned, Verdict, render, sign::SignError,
+    Event, PayloadMode, Rendered, Rendering, Rule, Unsigned, Verdict, render, sign::WrongLength,
 };
 use bytes::Bytes;
 use http::Uri;
@@ -44,7 +44,7 @@ enum Unmakeable {
     #[error("the recorded payload mode \"{0}\" is unknown")]
     Mode(String),
     #[error("the request cannot be signed: {0}")]
-    Sign(#[from] SignError),
+    Length(#[from] WrongLength),
 }
 
 /// What keeps an attempt from being made.
@@ -137,7 +137,7 @@ async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Requ
         leading: &shared.directory.leading(rule, &event),
     };
     let rendered = render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now());
-    let request = match rendered.map_err(Unmakeable::Sign)? {
+    let request = match rendered {
         Rendered::Ready(request) => request,
         Rendered::Unsigned(unsigned) => sign_file(unsigned, file.clone()).await?,
     };
@@ -189,10 +189,10 @@ async fn sign_file(
                 if read == 0 {
                     break;
                 }
-                unsigned.update(&piece[..read]).map_err(Unmakeable::Sign)?;
+                unsigned.update(&piece[..read]);
             }
         }
-        Ok(unsigned.finish().map_err(Unmakeable::Sign)?)
+        Ok(unsigned.finish().map_err(Unmakeable::Length)?)
     });
     let died = |error: tokio::task::JoinError| {
         Failure::ForNow(DeliveryError::Payload(std::io::Error::other(error)))

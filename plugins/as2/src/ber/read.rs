@@ -1,0 +1,199 @@
+//! Reads small structures that are whole in memory.
+
+use crate::{ber::Tag, fault::Fault};
+
+/// Walks over elements of definite length, as [`definite`] makes them.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+/// One element.
+#[derive(Clone, Copy)]
+pub(crate) struct Element<'a> {
+    pub(crate) tag: Tag,
+    pub(crate) content: &'a [u8],
+    /// With identifier and length.
+    pub(crate) raw: &'a [u8],
+}
+
+/// Elements within elements; [`definite`] is recursive, so it has to be small.
+const MAX_DEPTH: usize = 32;
+
+const MALFORMED: Fault = Fault::Malformed("a CMS structure is damaged");
+
+// === impl Reader ===
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<Element<'a>>, Fault> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let (tag, header, length) = header(self.rest)?;
+        let end = length.and_then(|l| header.checked_add(l)).ok_or(MALFORMED)?;
+        let raw = self.rest.get(..end).ok_or(MALFORMED)?;
+        self.rest = &self.rest[end..];
+        Ok(Some(Element { tag, content: &raw[header..], raw }))
+    }
+
+    /// The next element, whatever it is.
+    pub(crate) fn any(&mut self) -> Result<Element<'a>, Fault> {
+        self.next()?.ok_or(MALFORMED)
+    }
+
+    /// The next element, which must have this tag.
+    pub(crate) fn expect(&mut self, tag: Tag) -> Result<Element<'a>, Fault> {
+        let element = self.any()?;
+        if element.tag == tag { Ok(element) } else { Err(MALFORMED) }
+    }
+
+    /// The next element if it has this context tag.
+    pub(crate) fn context(&mut self, number: u8) -> Result<Option<Element<'a>>, Fault> {
+        let mut ahead = *self;
+        match ahead.next()? {
+            Some(element) if element.tag.is_context(number) => {
+                *self = ahead;
+                Ok(Some(element))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+// === impl Element ===
+
+impl<'a> Element<'a> {
+    /// Its children.
+    pub(crate) fn inside(self) -> Reader<'a> {
+        Reader::new(self.content)
+    }
+
+    /// Of an AlgorithmIdentifier: its object identifier and its parameters.
+    pub(crate) fn algorithm(self) -> Result<(&'a [u8], Option<Element<'a>>), Fault> {
+        let mut inside = self.inside();
+        let id = inside.expect(Tag::OID)?.content;
+        Ok((id, inside.next()?))
+    }
+
+    /// A small non-negative INTEGER.
+    pub(crate) fn small_integer(self) -> Option<u32> {
+        if self.tag != Tag::INTEGER || self.content.is_empty() || self.content.len() > 5 {
+            return None;
+        }
+        let value = self.content.iter().fold(0u64, |n, &b| n << 8 | u64::from(b));
+        u32::try_from(value).ok()
+    }
+}
+
+/// The same elements with definite lengths and joined octet strings.
+pub(crate) fn definite(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+    let mut out = Vec::with_capacity(bytes.len());
+    convert(bytes, 0, &mut out)?;
+    Ok(out)
+}
+
+/// An element of definite length.
+pub(crate) fn encode(octet: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(content.len() + 6);
+    put(octet, content, &mut out);
+    out
+}
+
+/// Converts the first element; returns how many bytes it took.
+fn convert(bytes: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
+    if depth > MAX_DEPTH {
+        return Err(Fault::Limit { what: "nesting of CMS elements", limit: MAX_DEPTH as u64 });
+    }
+    let (tag, header, length) = header(bytes)?;
+    if let Some(length) = length {
+        let end = header.checked_add(length).ok_or(MALFORMED)?;
+        let content = bytes.get(header..end).ok_or(MALFORMED)?;
+        if !tag.is_constructed() {
+            out.extend_from_slice(&bytes[..end]);
+            return Ok(end);
+        }
+        let mut inner = Vec::with_capacity(content.len());
+        let mut at = 0;
+        while at < content.len() {
+            at += convert_child(tag, &content[at..], depth, &mut inner)?;
+        }
+        close(tag, &inner, out);
+        return Ok(end);
+    }
+    if !tag.is_constructed() {
+        return Err(MALFORMED);
+    }
+    let mut inner = Vec::new();
+    let mut at = header;
+    loop {
+        let rest = bytes.get(at..).ok_or(MALFORMED)?;
+        if rest.starts_with(&[0, 0]) {
+            close(tag, &inner, out);
+            return Ok(at + 2);
+        }
+        at += convert_child(tag, rest, depth, &mut inner)?;
+    }
+}
+
+/// Within a constructed octet string only the children's contents count.
+fn convert_child(
+    around: Tag,
+    bytes: &[u8],
+    depth: usize,
+    out: &mut Vec<u8>,
+) -> Result<usize, Fault> {
+    if !around.is_octet_string() {
+        return convert(bytes, depth + 1, out);
+    }
+    let mut child = Vec::new();
+    let taken = convert(bytes, depth + 1, &mut child)?;
+    let element = Reader::new(&child).expect(Tag::OCTET_STRING)?;
+    out.extend_from_slice(element.content);
+    Ok(taken)
+}
+
+fn close(tag: Tag, inner: &[u8], out: &mut Vec<u8>) {
+    let octet = if tag.is_octet_string() { Tag::OCTET_STRING.octet } else { tag.octet };
+    put(octet, inner, out);
+}
+
+fn put(octet: u8, content: &[u8], out: &mut Vec<u8>) {
+    out.push(octet);
+    let length = content.len().to_be_bytes();
+    let significant = &length[length.iter().take_while(|&&b| b == 0).count()..];
+    match (significant, content.len()) {
+        (_, 0..0x80) => out.push(significant.first().copied().unwrap_or(0)),
+        (octets, _) => {
+            // At most eight octets.
+            out.push(0x80 | u8::try_from(octets.len()).unwrap_or(8));
+            out.extend_from_slice(octets);
+        }
+    }
+    out.extend_from_slice(content);
+}
+
+/// Tag, length of the header, and length of the content (`None`: indefinite).
+fn header(bytes: &[u8]) -> Result<(Tag, usize, Option<usize>), Fault> {
+    let (&octet, &first) = bytes.first().zip(bytes.get(1)).ok_or(MALFORMED)?;
+    if octet & 0x1f == 0x1f {
+        return Err(MALFORMED);
+    }
+    let tag = Tag { octet };
+    match first {
+        0x80 => Ok((tag, 2, None)),
+        0..0x80 => Ok((tag, 2, Some(usize::from(first)))),
+        _ => {
+            let count = usize::from(first & 0x7f);
+            if count > size_of::<usize>() {
+                return Err(MALFORMED);
+            }
+            let octets = bytes.get(2..2 + count).ok_or(MALFORMED)?;
+            let length = octets.iter().fold(0usize, |n, &b| n << 8 | usize::from(b));
+            Ok((tag, 2 + count, Some(length)))
+        }
+    }
+}

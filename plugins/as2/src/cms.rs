@@ -1,0 +1,315 @@
+//! CMS layers, decided by their object identifier (RFC 5652, 5083, 3274, 8551).
+
+mod cipher;
+mod compressed;
+mod enveloped;
+mod key_agreement;
+mod key_transport;
+mod opaque;
+mod recipients;
+
+use crate::{
+    ber::{Action, Parser, Tag, Visitor, oid, read::definite},
+    fault::Fault,
+    layer::Place,
+    mime::Transfer,
+    state::{End, Flow},
+};
+
+use compressed::Compressed;
+use enveloped::Enveloped;
+use opaque::Opaque;
+
+/// One CMS layer on its way.
+pub(crate) struct Cms {
+    armour: Armour,
+    parser: Parser,
+    machine: Machine,
+}
+
+/// What is around the BER.
+enum Armour {
+    /// Not a byte but blanks has come.
+    Unknown,
+    /// In a PEM line.
+    PemLine,
+    Binary,
+    Base64(Transfer),
+}
+
+/// Follows the structure and hands its pieces to the layer.
+struct Machine {
+    place: Place,
+    layer: Layer,
+    /// Elements seen at the level of the layer's own fields.
+    fields: usize,
+    content_seen: bool,
+}
+
+enum Layer {
+    Unknown,
+    Enveloped(Box<Enveloped>),
+    Opaque(Box<Opaque>),
+    Compressed(Box<Compressed>),
+}
+
+struct Walk<'a, 'b> {
+    machine: &'a mut Machine,
+    flow: &'a mut Flow<'b>,
+}
+
+/// Bytes of structure around the content: recipients, certificates, signers.
+const MAX_STRUCTURE: usize = 512 * 1024;
+
+/// Whether these first bytes are a CMS layer although no header says so. `any`: of any kind, not
+/// only an envelope, which is never a document.
+pub(crate) fn sniff(first: &[u8], any: bool) -> bool {
+    let first = first.trim_ascii_start();
+    if first.first() == Some(&0x30) {
+        return sniff_binary(first, any);
+    }
+    if !first.starts_with(b"M") {
+        return false;
+    }
+    let mut transfer = Transfer::base64();
+    let mut decoded = Vec::new();
+    let mut keep = |bytes: &[u8]| {
+        decoded.extend_from_slice(bytes);
+        Ok(())
+    };
+    let text = first
+        .iter()
+        .all(|&b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(&b));
+    text && transfer.push(first, &mut keep).is_ok()
+        && transfer.finish(&mut keep).is_ok()
+        && sniff_binary(&decoded, any)
+}
+
+fn sniff_binary(first: &[u8], any: bool) -> bool {
+    let header = match first {
+        [0x30, length, ..] if *length <= 0x80 => 2,
+        [0x30, length, ..] => 2 + usize::from(length & 0x7f),
+        _ => return false,
+    };
+    let Some([0x06, length, id @ ..]) = first.get(header..) else { return false };
+    let Some(id) = id.get(..usize::from(*length)) else { return false };
+    id == oid::ENVELOPED_DATA
+        || id == oid::AUTH_ENVELOPED_DATA
+        || (any && (id == oid::SIGNED_DATA || id == oid::COMPRESSED_DATA))
+}
+
+// === impl Cms ===
+
+impl Cms {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            armour: Armour::Unknown,
+            parser: Parser::new(MAX_STRUCTURE),
+            machine: Machine { place, layer: Layer::Unknown, fields: 0, content_seen: false },
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+        let pushed = self.unarmour(bytes, flow);
+        if pushed.is_err() {
+            self.machine.abandon(flow);
+        }
+        pushed
+    }
+
+    fn unarmour(&mut self, mut bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+        loop {
+            match &mut self.armour {
+                Armour::Binary => {
+                    let mut walk = Walk { machine: &mut self.machine, flow };
+                    return self.parser.push(bytes, &mut walk);
+                }
+                Armour::Base64(transfer) => {
+                    let mut walk = Walk { machine: &mut self.machine, flow };
+                    let parser = &mut self.parser;
+                    return transfer.push(bytes, &mut |decoded| parser.push(decoded, &mut walk));
+                }
+                Armour::PemLine => {
+                    let Some(end) = memchr::memchr(b'\n', bytes) else { return Ok(()) };
+                    bytes = &bytes[end + 1..];
+                    self.armour = Armour::Unknown;
+                }
+                Armour::Unknown => {
+                    bytes = bytes.trim_ascii_start();
+                    self.armour = match bytes.first() {
+                        None => return Ok(()),
+                        Some(0x30) => Armour::Binary,
+                        Some(b'M') => Armour::Base64(Transfer::base64()),
+                        Some(b'-') => Armour::PemLine,
+                        Some(_) => {
+                            return Err(Fault::Malformed("the content declared as S/MIME is none"));
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+        let finished = self.close(end, flow);
+        if finished.is_err() {
+            self.machine.abandon(flow);
+        }
+        finished
+    }
+
+    fn close(&mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+        if let Armour::Base64(transfer) = &mut self.armour {
+            let mut walk = Walk { machine: &mut self.machine, flow };
+            let parser = &mut self.parser;
+            transfer.finish(&mut |decoded| parser.push(decoded, &mut walk))?;
+        }
+        let complete = self.parser.is_done();
+        let end = if complete { end } else { End::Cut };
+        match &mut self.machine.layer {
+            Layer::Unknown => {}
+            Layer::Enveloped(layer) => layer.finish(end, flow)?,
+            Layer::Opaque(layer) => layer.finish(end, flow)?,
+            Layer::Compressed(layer) => layer.finish(end, flow)?,
+        }
+        if end == End::Whole && !self.machine.content_seen {
+            return Err(Fault::Malformed("the CMS layer has no content"));
+        }
+        if complete { Ok(()) } else { Err(Fault::Truncated) }
+    }
+}
+
+// === impl Machine ===
+
+impl Machine {
+    /// The layer failed: what stood in it and could not be seen is unknown.
+    fn abandon(&mut self, flow: &mut Flow<'_>) {
+        match &mut self.layer {
+            Layer::Unknown => flow.state.facts.hidden = true,
+            Layer::Enveloped(layer) => layer.abandon(flow),
+            Layer::Opaque(_) => {}
+            Layer::Compressed(layer) => layer.abandon(flow),
+        }
+    }
+
+    fn open(&mut self, id: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+        self.layer = match id {
+            oid::ENVELOPED_DATA => {
+                Layer::Enveloped(Box::new(Enveloped::new(self.place, false, flow)))
+            }
+            oid::AUTH_ENVELOPED_DATA => {
+                Layer::Enveloped(Box::new(Enveloped::new(self.place, true, flow)))
+            }
+            oid::SIGNED_DATA => Layer::Opaque(Box::new(Opaque::new(self.place, flow))),
+            oid::COMPRESSED_DATA => Layer::Compressed(Box::new(Compressed::new(self.place, flow))),
+            _ => return Err(Fault::Malformed("the S/MIME content is of an unknown kind")),
+        };
+        Ok(())
+    }
+
+    /// A field of the layer itself.
+    fn field(&mut self, tag: Tag) -> Action {
+        self.fields += 1;
+        let first_set = !self.content_seen && tag == Tag::SET;
+        match (&self.layer, tag) {
+            // CompressedData has its algorithm before the content's SEQUENCE.
+            (Layer::Compressed(_), Tag::SEQUENCE) if self.fields == 2 => Action::Capture,
+            (_, Tag::SEQUENCE) if !self.content_seen => Action::Enter,
+            (Layer::Enveloped(_), _) if first_set => Action::Capture,
+            (Layer::Enveloped(_), tag) if self.content_seen => {
+                if tag.is_context(1) || tag.is_octet_string() {
+                    Action::Capture
+                } else {
+                    Action::Skip
+                }
+            }
+            (Layer::Opaque(_), Tag::SET) => Action::Capture,
+            (Layer::Opaque(_), tag) if tag.is_context(0) => Action::Capture,
+            _ => Action::Skip,
+        }
+    }
+
+    fn captured(&mut self, tag: Tag, raw: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+        let element = definite(raw)?;
+        match &mut self.layer {
+            Layer::Enveloped(layer) => layer.captured(tag, &element),
+            Layer::Opaque(layer) => layer.captured(tag, &element, self.content_seen, flow),
+            Layer::Compressed(layer) => layer.captured(&element),
+            Layer::Unknown => Ok(()),
+        }
+    }
+
+    fn begin_content(&mut self, flow: &mut Flow<'_>) -> Result<(), Fault> {
+        if std::mem::replace(&mut self.content_seen, true) {
+            return Err(Fault::Malformed("the CMS layer has its content twice"));
+        }
+        match &mut self.layer {
+            Layer::Enveloped(layer) => layer.begin(flow),
+            Layer::Opaque(_) | Layer::Compressed(_) | Layer::Unknown => Ok(()),
+        }
+    }
+}
+
+// === impl Walk ===
+
+impl Visitor for Walk<'_, '_> {
+    fn element(&mut self, depth: usize, tag: Tag) -> Result<Action, Fault> {
+        let machine = &mut *self.machine;
+        let is_known = !matches!(machine.layer, Layer::Unknown);
+        let unexpected = Err(Fault::Malformed("the CMS structure is not as it must be"));
+        match depth {
+            0 if tag == Tag::SEQUENCE => Ok(Action::Enter),
+            1 if tag == Tag::OID && !is_known => Ok(Action::Capture),
+            1 if is_known && tag.is_context(0) => Ok(Action::Enter),
+            2 if tag == Tag::SEQUENCE => Ok(Action::Enter),
+            3 => Ok(machine.field(tag)),
+            4 if tag == Tag::OID => Ok(Action::Skip),
+            4 if tag == Tag::SEQUENCE => Ok(Action::Capture),
+            4 if tag.is_context(0) => {
+                if matches!(machine.layer, Layer::Enveloped(_)) {
+                    machine.begin_content(self.flow)?;
+                    Ok(Action::Stream)
+                } else {
+                    Ok(Action::Enter)
+                }
+            }
+            5 if tag.is_octet_string() => {
+                machine.begin_content(self.flow)?;
+                Ok(Action::Stream)
+            }
+            _ => unexpected,
+        }
+    }
+
+    fn captured(&mut self, depth: usize, tag: Tag, raw: Vec<u8>) -> Result<(), Fault> {
+        if depth == 1 {
+            // An OBJECT IDENTIFIER is primitive: two octets of header.
+            return self.machine.open(raw.get(2..).unwrap_or_default(), self.flow);
+        }
+        self.machine.captured(tag, &raw, self.flow)
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        match &mut self.machine.layer {
+            Layer::Enveloped(layer) => layer.push(bytes, self.flow),
+            Layer::Opaque(layer) => {
+                layer.push(bytes, self.flow);
+                Ok(())
+            }
+            Layer::Compressed(layer) => layer.push(bytes, self.flow),
+            Layer::Unknown => Ok(()),
+        }
+    }
+
+    fn end_of_stream(&mut self) -> Result<(), Fault> {
+        match &mut self.machine.layer {
+            Layer::Enveloped(layer) => layer.end_of_content(self.flow),
+            Layer::Opaque(layer) => {
+                layer.end_of_content(self.flow);
+                Ok(())
+            }
+            Layer::Compressed(layer) => layer.end_of_content(self.flow),
+            Layer::Unknown => Ok(()),
+        }
+    }
+}

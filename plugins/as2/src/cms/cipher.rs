@@ -1,0 +1,292 @@
+//! Content encryption, decrypted while it passes.
+
+use std::sync::OnceLock;
+
+use openssl::{
+    cipher::{Cipher, CipherRef},
+    cipher_ctx::CipherCtx,
+    error::ErrorStack,
+    lib_ctx::LibCtx,
+    provider::Provider,
+};
+
+use crate::{
+    ber::{Tag, oid, read::Element},
+    fault::Fault,
+};
+
+/// A content encryption algorithm with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Algorithm {
+    kind: Kind,
+    iv: Vec<u8>,
+    tag: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Aes128Cbc,
+    Aes192Cbc,
+    Aes256Cbc,
+    Aes128Gcm,
+    Aes192Gcm,
+    Aes256Gcm,
+    TripleDes,
+    Des,
+    Rc2 { bits: u8 },
+}
+
+/// Decrypts one content.
+pub(super) struct Decryptor {
+    context: CipherCtx,
+    /// Of GCM.
+    tag: Option<Tagging>,
+    plain: Vec<u8>,
+}
+
+/// Where GCM's authentication tag comes from.
+enum Tagging {
+    /// The last bytes of the content, held back.
+    InContent { length: usize, held: Vec<u8> },
+    /// A field behind the content.
+    Separate { length: usize },
+}
+
+/// Bytes decrypted at once: small enough that the layers inside find them in the cache.
+const PIECE: usize = 16 * 1024;
+
+// === impl Algorithm ===
+
+impl Algorithm {
+    pub(super) fn parse(element: Element<'_>) -> Result<Self, Fault> {
+        let (id, parameters) = element.algorithm()?;
+        let missing = Fault::Malformed("the content encryption has no parameters");
+        let kind = match id {
+            oid::AES128_CBC => Kind::Aes128Cbc,
+            oid::AES192_CBC => Kind::Aes192Cbc,
+            oid::AES256_CBC => Kind::Aes256Cbc,
+            oid::AES128_GCM => Kind::Aes128Gcm,
+            oid::AES192_GCM => Kind::Aes192Gcm,
+            oid::AES256_GCM => Kind::Aes256Gcm,
+            oid::DES_EDE3_CBC => Kind::TripleDes,
+            oid::DES_CBC => Kind::Des,
+            oid::RC2_CBC => return Self::parse_rc2(parameters.ok_or(missing)?),
+            _ => {
+                return Err(Fault::Algorithm { what: "content encryption", oid: oid::dotted(id) });
+            }
+        };
+        let parameters = parameters.ok_or(missing)?;
+        if !kind.is_gcm() {
+            return Self::with_iv(kind, parameters.content, 0);
+        }
+        let mut fields = parameters.inside();
+        let nonce = fields.expect(Tag::OCTET_STRING)?.content;
+        // RFC 5084 section 3.2: a length that is left out is 12.
+        let tag = fields.next()?.and_then(Element::small_integer).unwrap_or(12);
+        Self::with_iv(kind, nonce, usize::try_from(tag).unwrap_or(0))
+    }
+
+    /// RC2-CBC-Parameter: the effective key bits in a code (RFC 3370 section 5.2).
+    fn parse_rc2(parameters: Element<'_>) -> Result<Self, Fault> {
+        if parameters.tag == Tag::OCTET_STRING {
+            return Err(Fault::Algorithm { what: "content encryption", oid: "RC2-32".to_owned() });
+        }
+        let mut fields = parameters.inside();
+        let version = fields.expect(Tag::INTEGER)?.small_integer();
+        let bits = match version {
+            Some(160) => 40,
+            Some(120) => 64,
+            Some(58) => 128,
+            _ => return Err(Fault::Malformed("the RC2 key length is not supported")),
+        };
+        Self::with_iv(Kind::Rc2 { bits }, fields.expect(Tag::OCTET_STRING)?.content, 0)
+    }
+
+    fn with_iv(kind: Kind, iv: &[u8], tag: usize) -> Result<Self, Fault> {
+        let good = if kind.is_gcm() {
+            (1..=64).contains(&iv.len()) && (12..=16).contains(&tag)
+        } else {
+            iv.len() == kind.block()
+        };
+        if good {
+            Ok(Self { kind, iv: iv.to_vec(), tag })
+        } else {
+            Err(Fault::Malformed("the content encryption's parameters have the wrong length"))
+        }
+    }
+
+    /// `aes-256-cbc`.
+    pub(super) fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Aes128Cbc => "aes-128-cbc",
+            Kind::Aes192Cbc => "aes-192-cbc",
+            Kind::Aes256Cbc => "aes-256-cbc",
+            Kind::Aes128Gcm => "aes-128-gcm",
+            Kind::Aes192Gcm => "aes-192-gcm",
+            Kind::Aes256Gcm => "aes-256-gcm",
+            Kind::TripleDes => "des-ede3-cbc",
+            Kind::Des => "des-cbc",
+            Kind::Rc2 { bits: 40 } => "rc2-40-cbc",
+            Kind::Rc2 { bits: 64 } => "rc2-64-cbc",
+            Kind::Rc2 { .. } => "rc2-128-cbc",
+        }
+    }
+
+    /// Bytes of its key.
+    pub(super) fn key_length(&self) -> usize {
+        match self.kind {
+            Kind::Aes128Cbc | Kind::Aes128Gcm => 16,
+            Kind::Aes192Cbc | Kind::Aes192Gcm | Kind::TripleDes => 24,
+            Kind::Aes256Cbc | Kind::Aes256Gcm => 32,
+            Kind::Des => 8,
+            Kind::Rc2 { bits } => usize::from(bits / 8),
+        }
+    }
+
+    pub(super) fn is_legacy(&self) -> bool {
+        matches!(self.kind, Kind::Des | Kind::Rc2 { .. })
+    }
+
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.kind.is_gcm()
+    }
+
+    /// `separate_tag`: AuthEnvelopedData has the tag in a field of its own.
+    pub(super) fn decryptor(&self, key: &[u8], separate_tag: bool) -> Result<Decryptor, Fault> {
+        if separate_tag && !self.kind.is_gcm() {
+            return Err(Fault::Malformed("an authenticated envelope has no authenticated cipher"));
+        }
+        let mut context = CipherCtx::new().map_err(|_| Fault::Unavailable(self.name()))?;
+        self.kind
+            .with_cipher(|cipher| {
+                context.decrypt_init(Some(cipher), None, None)?;
+                if self.kind.is_gcm() {
+                    context.set_iv_length(self.iv.len())?;
+                }
+                context.decrypt_init(None, Some(key), Some(&self.iv))
+            })
+            .map_err(|_| Fault::Unavailable(self.name()))?;
+        let length = self.tag;
+        let tag = match (self.kind.is_gcm(), separate_tag) {
+            (false, _) => None,
+            (true, true) => Some(Tagging::Separate { length }),
+            (true, false) => Some(Tagging::InContent { length, held: Vec::new() }),
+        };
+        Ok(Decryptor { context, tag, plain: Vec::new() })
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn is_gcm(self) -> bool {
+        matches!(self, Self::Aes128Gcm | Self::Aes192Gcm | Self::Aes256Gcm)
+    }
+
+    fn block(self) -> usize {
+        match self {
+            Self::TripleDes | Self::Des | Self::Rc2 { .. } => 8,
+            _ => 16,
+        }
+    }
+
+    fn with_cipher(
+        self,
+        using: impl FnOnce(&CipherRef) -> Result<(), ErrorStack>,
+    ) -> Result<(), ErrorStack> {
+        match self {
+            Self::Aes128Cbc => using(Cipher::aes_128_cbc()),
+            Self::Aes192Cbc => using(Cipher::aes_192_cbc()),
+            Self::Aes256Cbc => using(Cipher::aes_256_cbc()),
+            Self::Aes128Gcm => using(Cipher::aes_128_gcm()),
+            Self::Aes192Gcm => using(Cipher::aes_192_gcm()),
+            Self::Aes256Gcm => using(Cipher::aes_256_gcm()),
+            Self::TripleDes => using(Cipher::des_ede3_cbc()),
+            Self::Des => legacy("DES-CBC").and_then(|cipher| using(&cipher)),
+            Self::Rc2 { bits: 40 } => legacy("RC2-40-CBC").and_then(|cipher| using(&cipher)),
+            Self::Rc2 { bits: 64 } => legacy("RC2-64-CBC").and_then(|cipher| using(&cipher)),
+            Self::Rc2 { .. } => legacy("RC2-CBC").and_then(|cipher| using(&cipher)),
+        }
+    }
+}
+
+/// A cipher of OpenSSL's legacy provider, which is loaded at its first use and into a context of its
+/// own: the default context, and with it TLS, never gets these algorithms.
+fn legacy(name: &str) -> Result<Cipher, ErrorStack> {
+    static LEGACY: OnceLock<Result<(LibCtx, Provider), ErrorStack>> = OnceLock::new();
+    let loaded = LEGACY.get_or_init(|| {
+        let context = LibCtx::new()?;
+        let provider = Provider::load(Some(&context), "legacy")?;
+        Ok((context, provider))
+    });
+    match loaded {
+        Ok((context, _)) => Cipher::fetch(Some(context), name, None),
+        Err(error) => Err(error.clone()),
+    }
+}
+
+// === impl Decryptor ===
+
+impl Decryptor {
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Some(Tagging::InContent { length, held }) = &mut self.tag else {
+            return self.decrypt(bytes, out);
+        };
+        // The tag is only known to be the tag when the content ends.
+        let length = *length;
+        let mut ready = std::mem::take(held);
+        let over = (ready.len() + bytes.len()).saturating_sub(length);
+        let from_held = over.min(ready.len());
+        let rest = ready.split_off(from_held);
+        let (now, later) = bytes.split_at(over - from_held);
+        *held = [rest.as_slice(), later].concat();
+        self.decrypt(&ready, out)?;
+        self.decrypt(now, out)
+    }
+
+    /// Checks the padding or the tag. Whatever is wrong is told in the same way.
+    pub(super) fn finish(
+        &mut self,
+        separate_tag: Option<&[u8]>,
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let tag = match &self.tag {
+            None => None,
+            Some(Tagging::InContent { length, held }) => Some((*length, held.as_slice())),
+            Some(Tagging::Separate { length }) => Some((*length, separate_tag.unwrap_or_default())),
+        };
+        if let Some((length, tag)) = tag {
+            if tag.len() != length {
+                return Err(Fault::NotOpened);
+            }
+            self.context.set_tag(tag).map_err(|_| Fault::NotOpened)?;
+        }
+        let mut last = [0; 64];
+        let count = self.context.cipher_final(&mut last).map_err(|_| Fault::NotOpened)?;
+        if count == 0 { Ok(()) } else { out(&last[..count]) }
+    }
+
+    fn decrypt(
+        &mut self,
+        bytes: &[u8],
+        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        for piece in bytes.chunks(PIECE) {
+            if self.plain.len() < piece.len() + 32 {
+                self.plain.resize(piece.len() + 32, 0);
+            }
+            let count = self
+                .context
+                .cipher_update(piece, Some(&mut self.plain))
+                .map_err(|_| Fault::NotOpened)?;
+            if count > 0 {
+                out(&self.plain[..count])?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! RSA key transport: PKCS#1 v1.5 (RFC 3370) and OAEP (RFC 3560).
+
+use openssl::{
+    error::ErrorStack,
+    md::MdRef,
+    pkey::{PKeyRef, Private},
+    pkey_ctx::PkeyCtx,
+    rand::rand_bytes,
+    rsa::Padding,
+};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::{
+    ber::{Tag, oid, read::Element},
+    digest::Digest,
+    fault::Fault,
+};
+
+/// Opens a content-encryption key by PKCS#1 v1.5. Whatever is wrong with it (padding, length, range)
+/// gives a random key instead, in the same time: Debian's OpenSSL 3.0 does not do that by itself, and
+/// any difference would make the gateway a decryption oracle (RFC 3218).
+pub(super) fn pkcs1(
+    key: &PKeyRef<Private>,
+    encrypted: &[u8],
+    length: usize,
+) -> Result<Vec<u8>, Fault> {
+    let mut random = random(length)?;
+    let size = key.size();
+    let mut block = vec![0; size];
+    if size < length + 11 || raw(key, encrypted, &mut block).is_err() {
+        return Ok(random);
+    }
+    let (padding, secret) = block.split_at(size - length);
+    let mut good = padding[0].ct_eq(&0) & padding[1].ct_eq(&2);
+    let (&separator, nonzero) = padding[2..].split_last().ok_or(Fault::NotOpened)?;
+    good &= separator.ct_eq(&0);
+    for byte in nonzero {
+        good &= !byte.ct_eq(&0);
+    }
+    select(&mut random, secret, good);
+    Ok(random)
+}
+
+/// Opens a content-encryption key by OAEP, with the digests that its parameters name.
+pub(super) fn oaep(
+    key: &PKeyRef<Private>,
+    encrypted: &[u8],
+    parameters: Option<Element<'_>>,
+    length: usize,
+) -> Result<Vec<u8>, Fault> {
+    let parameters = Oaep::parse(parameters)?;
+    let random = random(length)?;
+    match parameters.decrypt(key, encrypted) {
+        Ok(secret) if secret.len() == length => Ok(secret),
+        _ => Ok(random),
+    }
+}
+
+/// As many random bytes.
+pub(super) fn random(length: usize) -> Result<Vec<u8>, Fault> {
+    let mut bytes = vec![0; length];
+    rand_bytes(&mut bytes).map_err(|_| Fault::Unavailable("the random generator"))?;
+    Ok(bytes)
+}
+
+fn raw(key: &PKeyRef<Private>, encrypted: &[u8], out: &mut [u8]) -> Result<(), ErrorStack> {
+    let mut context = PkeyCtx::new(key)?;
+    context.decrypt_init()?;
+    context.set_rsa_padding(Padding::NONE)?;
+    context.decrypt(encrypted, Some(out))?;
+    Ok(())
+}
+
+fn select(into: &mut [u8], other: &[u8], choice: Choice) {
+    for (byte, other) in into.iter_mut().zip(other) {
+        byte.conditional_assign(other, choice);
+    }
+}
+
+/// RSAES-OAEP-params (RFC 4055 section 4.1).
+struct Oaep {
+    digest: &'static MdRef,
+    mask: &'static MdRef,
+    label: Vec<u8>,
+}
+
+// === impl Oaep ===
+
+impl Oaep {
+    fn parse(parameters: Option<Element<'_>>) -> Result<Self, Fault> {
+        let mut oaep =
+            Self { digest: Digest::Sha1.md(), mask: Digest::Sha1.md(), label: Vec::new() };
+        let Some(parameters) = parameters.filter(|p| p.tag == Tag::SEQUENCE) else {
+            return Ok(oaep);
+        };
+        let digest = |id: &[u8]| {
+            Digest::from_oid(id)
+                .map(Digest::md)
+                .ok_or_else(|| Fault::Algorithm { what: "OAEP digest", oid: oid::dotted(id) })
+        };
+        let mut fields = parameters.inside();
+        if let Some(hash) = fields.context(0)? {
+            oaep.digest = digest(hash.inside().expect(Tag::SEQUENCE)?.algorithm()?.0)?;
+        }
+        if let Some(generator) = fields.context(1)? {
+            let (_, hash) = generator.inside().expect(Tag::SEQUENCE)?.algorithm()?;
+            if let Some(hash) = hash {
+                oaep.mask = digest(hash.algorithm()?.0)?;
+            }
+        }
+        if let Some(source) = fields.context(2)? {
+            let (_, label) = source.inside().expect(Tag::SEQUENCE)?.algorithm()?;
+            oaep.label = label.map(|l| l.content.to_vec()).unwrap_or_default();
+        }
+        Ok(oaep)
+    }
+
+    fn decrypt(&self, key: &PKeyRef<Private>, encrypted: &[u8]) -> Result<Vec<u8>, ErrorStack> {
+        let mut context = PkeyCtx::new(key)?;
+        context.decrypt_init()?;
+        context.set_rsa_padding(Padding::PKCS1_OAEP)?;
+        context.set_rsa_oaep_md(self.digest)?;
+        context.set_rsa_mgf1_md(self.mask)?;
+        if !self.label.is_empty() {
+            context.set_rsa_oaep_label(&self.label)?;
+        }
+        let mut secret = Vec::new();
+        context.decrypt_to_vec(encrypted, &mut secret)?;
+        Ok(secret)
+    }
+}

@@ -1,0 +1,273 @@
+//! Digests: their spellings on the wire, and running several of them over the same bytes.
+
+use openssl::{
+    error::ErrorStack,
+    hash::{Hasher, MessageDigest},
+    md::{Md, MdRef},
+};
+
+use crate::ber::oid;
+
+/// A digest that a signature or a MIC may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Digest {
+    /// `md5`, broken; for old partners.
+    Md5,
+    /// `sha-1`, broken; still common.
+    Sha1,
+    /// `sha-224`.
+    Sha224,
+    /// `sha-256`.
+    Sha256,
+    /// `sha-384`.
+    Sha384,
+    /// `sha-512`.
+    Sha512,
+}
+
+/// Several digests over one stream, raw and, where it may matter, with line ends made CRLF.
+pub(crate) struct Digests {
+    raw: Vec<Running>,
+    /// Begins as a copy of `raw` at the first bare LF; before that both are the same.
+    canonical: Option<Vec<Running>>,
+    canonicalise: bool,
+    after_cr: bool,
+    /// The beginning, as long as it is all there is: a `micalg` that lies costs nothing then.
+    kept: Option<Vec<u8>>,
+    scratch: Vec<u8>,
+}
+
+/// A finished [`Digests`].
+pub(crate) struct Sums {
+    sums: Vec<Sum>,
+    kept: Option<Vec<u8>>,
+    canonicalise: bool,
+}
+
+/// One digest's values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) digest: Digest,
+    pub(crate) raw: Vec<u8>,
+    /// `None`: the same as `raw`, or not looked at.
+    pub(crate) canonical: Option<Vec<u8>>,
+}
+
+#[derive(Clone)]
+struct Running {
+    digest: Digest,
+    hasher: Hasher,
+}
+
+/// How much of a signed part is kept to digest it again when `micalg` announced another algorithm
+/// than the signature has.
+const KEPT: usize = 256 * 1024;
+
+// === impl Digest ===
+
+impl Digest {
+    /// Every digest.
+    pub const ALL: [Self; 6] =
+        [Self::Md5, Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// Reads `micalg` and MIC spellings: `sha256`, `SHA-256`, `rsa-sha1`, `"sha-1"`, `sha2-256`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let plain: String = name
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        let plain = plain.strip_prefix("rsa").unwrap_or(&plain);
+        Some(match plain {
+            "md5" => Self::Md5,
+            "sha" | "sha1" | "sha160" => Self::Sha1,
+            "sha224" | "sha2224" => Self::Sha224,
+            "sha256" | "sha2256" => Self::Sha256,
+            "sha384" | "sha2384" => Self::Sha384,
+            "sha512" | "sha2512" => Self::Sha512,
+            _ => return None,
+        })
+    }
+
+    /// By a digest's object identifier, or by that of a signature algorithm that implies one.
+    pub(crate) fn from_oid(id: &[u8]) -> Option<Self> {
+        Some(match id {
+            oid::MD5 | oid::MD5_WITH_RSA => Self::Md5,
+            oid::SHA1 | oid::SHA1_WITH_RSA | oid::SHA1_WITH_RSA_OIW | oid::ECDSA_WITH_SHA1 => {
+                Self::Sha1
+            }
+            oid::SHA224 | oid::SHA224_WITH_RSA | oid::ECDSA_WITH_SHA224 => Self::Sha224,
+            oid::SHA256 | oid::SHA256_WITH_RSA | oid::ECDSA_WITH_SHA256 => Self::Sha256,
+            oid::SHA384 | oid::SHA384_WITH_RSA | oid::ECDSA_WITH_SHA384 => Self::Sha384,
+            oid::SHA512 | oid::SHA512_WITH_RSA | oid::ECDSA_WITH_SHA512 => Self::Sha512,
+            _ => return None,
+        })
+    }
+
+    /// The name in results: `sha-256`, as RFC 8551 section 3.5.3.2 spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "md5",
+            Self::Sha1 => "sha-1",
+            Self::Sha224 => "sha-224",
+            Self::Sha256 => "sha-256",
+            Self::Sha384 => "sha-384",
+            Self::Sha512 => "sha-512",
+        }
+    }
+
+    /// Digests a short value at once.
+    pub(crate) fn of(self, bytes: &[u8]) -> Result<Vec<u8>, ErrorStack> {
+        openssl::hash::hash(self.message_digest(), bytes).map(|sum| sum.to_vec())
+    }
+
+    pub(crate) fn message_digest(self) -> MessageDigest {
+        match self {
+            Self::Md5 => MessageDigest::md5(),
+            Self::Sha1 => MessageDigest::sha1(),
+            Self::Sha224 => MessageDigest::sha224(),
+            Self::Sha256 => MessageDigest::sha256(),
+            Self::Sha384 => MessageDigest::sha384(),
+            Self::Sha512 => MessageDigest::sha512(),
+        }
+    }
+
+    pub(crate) fn md(self) -> &'static MdRef {
+        match self {
+            Self::Md5 => Md::md5(),
+            Self::Sha1 => Md::sha1(),
+            Self::Sha224 => Md::sha224(),
+            Self::Sha256 => Md::sha256(),
+            Self::Sha384 => Md::sha384(),
+            Self::Sha512 => Md::sha512(),
+        }
+    }
+}
+
+// === impl Digests ===
+
+impl Digests {
+    /// `canonicalise`: also digest with every bare LF as CRLF, from the first one on.
+    pub(crate) fn new(
+        wanted: impl IntoIterator<Item = Digest>,
+        canonicalise: bool,
+        keep: bool,
+    ) -> Self {
+        let mut raw: Vec<Running> = Vec::with_capacity(2);
+        for digest in wanted {
+            if raw.iter().all(|r| r.digest != digest) {
+                // A digest that this OpenSSL refuses is as good as an unknown one.
+                if let Ok(hasher) = Hasher::new(digest.message_digest()) {
+                    raw.push(Running { digest, hasher });
+                }
+            }
+        }
+        let kept = keep.then(Vec::new);
+        Self { raw, canonical: None, canonicalise, after_cr: false, kept, scratch: Vec::new() }
+    }
+
+    /// Whether bare LFs are to be looked for: told once the first part's header is known.
+    pub(crate) fn set_canonicalise(&mut self, canonicalise: bool) {
+        self.canonicalise = canonicalise;
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.keep(bytes);
+        if !self.canonicalise {
+            return update_all(&mut self.raw, bytes);
+        }
+        if self.canonical.is_some() {
+            self.update_canonical(bytes);
+            return update_all(&mut self.raw, bytes);
+        }
+        match first_bare_lf(bytes, self.after_cr) {
+            None => update_all(&mut self.raw, bytes),
+            Some(at) => {
+                update_all(&mut self.raw, &bytes[..at]);
+                self.canonical = Some(self.raw.clone());
+                self.after_cr = false;
+                self.update_canonical(&bytes[at..]);
+                update_all(&mut self.raw, &bytes[at..]);
+            }
+        }
+        self.after_cr = bytes.last().map_or(self.after_cr, |&b| b == b'\r');
+    }
+
+    pub(crate) fn finish(mut self) -> Sums {
+        let mut canonical = self.canonical.take().unwrap_or_default().into_iter();
+        let sums = self.raw.into_iter().filter_map(|mut running| {
+            let raw = running.hasher.finish().ok()?.to_vec();
+            let canonical = canonical
+                .next()
+                .and_then(|mut r| r.hasher.finish().ok())
+                .map(|sum| sum.to_vec())
+                .filter(|sum| *sum != raw);
+            Some(Sum { digest: running.digest, raw, canonical })
+        });
+        Sums { sums: sums.collect(), kept: self.kept, canonicalise: self.canonicalise }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            if kept.len() + bytes.len() <= KEPT {
+                kept.extend_from_slice(bytes);
+            } else {
+                self.kept = None;
+            }
+        }
+    }
+
+    fn update_canonical(&mut self, bytes: &[u8]) {
+        let Some(canonical) = &mut self.canonical else { return };
+        let mut after_cr = self.after_cr;
+        for piece in bytes.chunks(16 * 1024) {
+            self.scratch.clear();
+            to_crlf(piece, &mut after_cr, &mut self.scratch);
+            update_all(canonical, &self.scratch);
+        }
+        self.after_cr = after_cr;
+    }
+}
+
+// === impl Sums ===
+
+impl Sums {
+    /// The values by this digest, computed late from what was kept if it was not running.
+    pub(crate) fn by(&self, digest: Digest) -> Option<Sum> {
+        if let Some(sum) = self.sums.iter().find(|s| s.digest == digest) {
+            return Some(sum.clone());
+        }
+        let mut late = Digests::new([digest], self.canonicalise, false);
+        late.update(self.kept.as_ref()?);
+        late.finish().sums.into_iter().next()
+    }
+}
+
+fn update_all(running: &mut [Running], bytes: &[u8]) {
+    for r in running {
+        // Updating a digest in memory cannot fail once it was begun; a lost one would give a wrong
+        // sum, which is told as an invalid signature.
+        let _ = r.hasher.update(bytes);
+    }
+}
+
+fn first_bare_lf(bytes: &[u8], after_cr: bool) -> Option<usize> {
+    memchr::memchr_iter(b'\n', bytes)
+        .find(|&at| if at == 0 { !after_cr } else { bytes[at - 1] != b'\r' })
+}
+
+fn to_crlf(bytes: &[u8], after_cr: &mut bool, out: &mut Vec<u8>) {
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'\n', bytes) {
+        let bare = if at == 0 { !*after_cr } else { bytes[at - 1] != b'\r' };
+        if bare {
+            out.extend_from_slice(&bytes[from..at]);
+            out.extend_from_slice(b"\r\n");
+            from = at + 1;
+        }
+    }
+    out.extend_from_slice(&bytes[from..]);
+    if let Some(&last) = bytes.last() {
+        *after_cr = last == b'\r';
+    }
+}

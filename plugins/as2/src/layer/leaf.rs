@@ -1,0 +1,83 @@
+//! A document: transfer-decoded, counted, digested, and handed to the sink.
+
+use openssl::hash::{Hasher, MessageDigest};
+
+use crate::{
+    Attachment, Headers,
+    fault::Fault,
+    mime::{Transfer, file_name, header},
+    state::{End, Flow},
+};
+
+/// One attachment on its way.
+pub(crate) struct Leaf {
+    transfer: Transfer,
+    /// `None`: a certificate exchange, which is no payload.
+    document: Option<Document>,
+}
+
+struct Document {
+    index: usize,
+    name: Option<String>,
+    content_type: Option<String>,
+    size: u64,
+    hasher: Hasher,
+}
+
+// === impl Leaf ===
+
+impl Leaf {
+    pub(crate) fn begin(
+        headers: &Headers,
+        in_exchange: bool,
+        flow: &mut Flow<'_>,
+    ) -> Result<Self, Fault> {
+        if in_exchange {
+            return Ok(Self { transfer: Transfer::Identity, document: None });
+        }
+        let hasher =
+            Hasher::new(MessageDigest::sha256()).map_err(|_| Fault::Unavailable("SHA-256"))?;
+        let name = file_name::of(headers);
+        let content_type = headers
+            .get("content-type")
+            .map(|value| crate::mime::words::text(&header::unfold(value)))
+            .filter(|value| !value.is_empty());
+        let index = flow.begin(name.as_deref(), headers)?;
+        let document = Document { index, name, content_type, size: 0, hasher };
+        Ok(Self { transfer: Transfer::declared(headers), document: Some(document) })
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+        let Some(document) = &mut self.document else { return Ok(()) };
+        self.transfer.push(bytes, &mut |decoded| document.take(decoded, flow))
+    }
+
+    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+        let Some(mut document) = self.document.take() else { return Ok(()) };
+        if end == End::Cut {
+            return Ok(());
+        }
+        self.transfer.finish(&mut |decoded| document.take(decoded, flow))?;
+        let sum = document.hasher.finish().map_err(|_| Fault::Unavailable("SHA-256"))?;
+        let attachment = Attachment {
+            name: document.name,
+            size: document.size,
+            content_type: document.content_type,
+            sha256: crate::hex::encode(&sum),
+        };
+        flow.end(document.index, attachment);
+        Ok(())
+    }
+}
+
+// === impl Document ===
+
+impl Document {
+    fn take(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+        flow.count(bytes.len())?;
+        self.size += bytes.len() as u64;
+        self.hasher.update(bytes).map_err(|_| Fault::Unavailable("SHA-256"))?;
+        flow.sink.data(self.index, bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! multipart/report: the parts of an MDN (RFC 3462, RFC 8098).
+
+use crate::{
+    Mdn,
+    fault::Fault,
+    mdn,
+    mime::{
+        ContentType, Transfer, header,
+        splitter::{Event, Splitter},
+        words,
+    },
+    state::{End, Flow},
+};
+
+/// A report on its way; its parts are small and held.
+pub(crate) struct Report {
+    /// `None`: the body is the notification itself.
+    splitter: Option<Splitter>,
+    part: Vec<u8>,
+    mdn: Mdn,
+    has_notification: bool,
+    /// The human message came from a part that is not plain text.
+    is_second_choice: bool,
+}
+
+/// Bytes kept of one part; an MDN's are a few hundred.
+const MAX_PART: usize = 64 * 1024;
+/// Multiparts within the report.
+const MAX_DEPTH: usize = 3;
+
+// === impl Report ===
+
+impl Report {
+    pub(crate) fn new(kind: &ContentType) -> Self {
+        Self { splitter: Some(Splitter::new(kind.parameter("boundary"))), ..Self::bare() }
+    }
+
+    /// A notification without the report around it.
+    pub(crate) fn bare() -> Self {
+        Self {
+            splitter: None,
+            part: Vec::new(),
+            mdn: Mdn::default(),
+            has_notification: false,
+            is_second_choice: false,
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let Some(mut splitter) = self.splitter.take() else {
+            self.keep(bytes);
+            return Ok(());
+        };
+        let pushed = splitter.push(bytes, &mut |event| {
+            self.on_event(event);
+            Ok(())
+        });
+        self.splitter = Some(splitter);
+        pushed
+    }
+
+    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+        let mut closed = end == End::Whole;
+        match self.splitter.take() {
+            Some(mut splitter) => {
+                splitter.finish(&mut |event| {
+                    self.on_event(event);
+                    Ok(())
+                })?;
+                closed &= splitter.is_closed() || self.has_notification;
+            }
+            None => {
+                let part = std::mem::take(&mut self.part);
+                self.notification(&part);
+            }
+        }
+        mdn::judge(&mut self.mdn);
+        let told = self.mdn.disposition.is_some();
+        flow.state.facts.mdn = Some(self.mdn);
+        match (end, closed, told) {
+            (End::Cut, ..) | (_, true, true) => Ok(()),
+            (_, false, _) => Err(Fault::Truncated),
+            (_, true, false) => Err(Fault::Malformed("the MDN has no disposition")),
+        }
+    }
+
+    fn on_event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Begin => self.part.clear(),
+            Event::Data(bytes) => self.keep(bytes),
+            Event::End => {
+                let part = std::mem::take(&mut self.part);
+                self.part(&part, 0);
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = MAX_PART - self.part.len();
+        self.part.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn part(&mut self, part: &[u8], depth: usize) {
+        let (headers, body) = split(part);
+        let kind = ContentType::of(&headers);
+        if kind.is_multipart() && depth < MAX_DEPTH {
+            let mut parts: Vec<Vec<u8>> = Vec::new();
+            let mut splitter = Splitter::new(kind.parameter("boundary"));
+            let mut collect = |event: Event<'_>| {
+                match event {
+                    Event::Begin => parts.push(Vec::new()),
+                    Event::Data(bytes) => {
+                        if let Some(last) = parts.last_mut() {
+                            last.extend_from_slice(bytes);
+                        }
+                    }
+                    Event::End => {}
+                }
+                Ok(())
+            };
+            // The part is small and whole: what cannot be split is left out.
+            let _ = splitter.push(body, &mut collect);
+            let _ = splitter.finish(&mut collect);
+            parts.iter().for_each(|part| self.part(part, depth + 1));
+            return;
+        }
+        let body = decode(body, Transfer::declared(&headers));
+        let is_notification = kind.essence == "message/disposition-notification"
+            || (kind.essence != "text/rfc822-headers" && mdn::looks_like(&body));
+        if is_notification && !self.has_notification {
+            self.notification(&body);
+            return;
+        }
+        let is_plain = kind.essence.is_empty() || kind.essence == "text/plain";
+        let is_text = is_plain || kind.essence.starts_with("text/");
+        if !is_text || kind.essence == "text/rfc822-headers" {
+            return;
+        }
+        if self.mdn.human_message.is_none() || (is_plain && self.is_second_choice) {
+            let charset = kind.parameter("charset").unwrap_or_default();
+            self.mdn.human_message = Some(words::decode_charset(charset, &body));
+            self.is_second_choice = !is_plain;
+        }
+    }
+
+    fn notification(&mut self, body: &[u8]) {
+        self.has_notification = true;
+        mdn::read(body, &mut self.mdn);
+    }
+}
+
+/// Header and body of a part that may have no header.
+fn split(part: &[u8]) -> (crate::Headers, &[u8]) {
+    let mut block = header::HeaderBlock::new(MAX_PART);
+    match block.push(part) {
+        Ok((Some(header::Head::Block { headers, .. }), body)) => {
+            // A notification without a MIME header begins with its own fields.
+            if headers.get("disposition").is_some() {
+                (crate::Headers::new(), part)
+            } else {
+                (headers, body)
+            }
+        }
+        _ => (crate::Headers::new(), part),
+    }
+}
+
+fn decode(body: &[u8], mut transfer: Transfer) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut keep = |bytes: &[u8]| {
+        out.extend_from_slice(bytes);
+        Ok(())
+    };
+    // Neither can fail: what takes the bytes does not.
+    let _ = transfer.push(body, &mut keep);
+    let _ = transfer.finish(&mut keep);
+    out
+}

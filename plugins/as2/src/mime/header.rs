@@ -1,0 +1,176 @@
+//! Header blocks: gathered up to the blank line, and told apart from content without a header.
+
+use crate::{fault::Fault, headers::Headers};
+
+/// Gathers a header block.
+pub(crate) struct HeaderBlock {
+    buffer: Vec<u8>,
+    /// Where the line at hand begins in `buffer`.
+    line: usize,
+    known: bool,
+    limit: usize,
+}
+
+/// What the beginning of an entity turned out to be.
+pub(crate) enum Head {
+    /// A header block, the blank line included in `raw`.
+    Block { headers: Headers, raw: Vec<u8> },
+    /// No header: these bytes are content already.
+    Missing { raw: Vec<u8> },
+}
+
+// === impl HeaderBlock ===
+
+impl HeaderBlock {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { buffer: Vec::new(), line: 0, known: false, limit }
+    }
+
+    /// Takes bytes up to the block's end. The second value is what was not taken.
+    pub(crate) fn push<'a>(
+        &mut self,
+        mut bytes: &'a [u8],
+    ) -> Result<(Option<Head>, &'a [u8]), Fault> {
+        while !bytes.is_empty() {
+            let room = (self.limit + 1).saturating_sub(self.buffer.len());
+            let window = &bytes[..bytes.len().min(room)];
+            let line = memchr::memchr(b'\n', window).map_or(window.len(), |at| at + 1);
+            self.buffer.extend_from_slice(&bytes[..line]);
+            bytes = &bytes[line..];
+            if self.buffer.len() > self.limit {
+                return if self.known || self.line_is_known() {
+                    Err(Fault::Limit { what: "bytes of a MIME header", limit: self.limit as u64 })
+                } else {
+                    Ok((Some(self.missing()), bytes))
+                };
+            }
+            let is_complete = self.buffer.last() == Some(&b'\n');
+            if is_complete && trim_line_end(&self.buffer[self.line..]).is_empty() {
+                let head = if self.known || self.line == 0 { self.block() } else { self.missing() };
+                return Ok((Some(head), bytes));
+            }
+            // A damaged line within a header is passed over; without one this is content.
+            if !self.line_may_be_field() && !self.known {
+                return Ok((Some(self.missing()), bytes));
+            }
+            if is_complete {
+                self.known |= self.line_is_known();
+                self.line = self.buffer.len();
+            }
+        }
+        Ok((None, bytes))
+    }
+
+    /// The entity ends within its header.
+    pub(crate) fn finish(mut self) -> Head {
+        self.known |= self.line_is_known();
+        if self.known { self.block() } else { self.missing() }
+    }
+
+    /// Whether the line at hand is a field, a fold, or may still become one.
+    fn line_may_be_field(&self) -> bool {
+        let line = &self.buffer[self.line..];
+        if self.line > 0 && matches!(line.first(), Some(b' ' | b'\t')) {
+            return true;
+        }
+        match memchr::memchr(b':', line) {
+            Some(0) => false,
+            Some(colon) => line[..colon].trim_ascii_end().iter().all(|&b| is_token(b)),
+            None => {
+                line.last() != Some(&b'\n') && line.trim_ascii_end().iter().all(|&b| is_token(b))
+            }
+        }
+    }
+
+    fn line_is_known(&self) -> bool {
+        is_known_field(&self.buffer[self.line..])
+    }
+
+    fn block(&mut self) -> Head {
+        let raw = std::mem::take(&mut self.buffer);
+        Head::Block { headers: parse(&raw), raw }
+    }
+
+    fn missing(&mut self) -> Head {
+        Head::Missing { raw: std::mem::take(&mut self.buffer) }
+    }
+}
+
+/// Whether a line begins with a field that MIME entities have, unlike EDI that merely looks so
+/// (`UNA:+.? '`).
+pub(crate) fn is_known_field(line: &[u8]) -> bool {
+    let Some(colon) = line.iter().take(80).position(|&b| b == b':') else { return false };
+    let name = line[..colon].trim_ascii_end().to_ascii_lowercase();
+    const PREFIXES: [&[u8]; 7] =
+        [b"content-", b"mime-", b"x-", b"as2-", b"disposition-", b"ediint-", b"receipt-"];
+    const NAMES: [&[u8]; 12] = [
+        b"date",
+        b"from",
+        b"to",
+        b"subject",
+        b"message-id",
+        b"received",
+        b"reply-to",
+        b"sender",
+        b"user-agent",
+        b"server",
+        b"recipient-address",
+        b"importance",
+    ];
+    PREFIXES.iter().any(|p| name.len() > p.len() && name.starts_with(p))
+        || NAMES.contains(&name.as_slice())
+}
+
+/// Parses a header block leniently: lines that are no fields are passed over.
+pub(crate) fn parse(block: &[u8]) -> Headers {
+    let mut headers = Headers::new();
+    let mut field: Option<(String, Vec<u8>)> = None;
+    for line in block.split(|&b| b == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let (Some(b' ' | b'\t'), Some((_, value))) = (line.first(), &mut field) {
+            let more = line.trim_ascii();
+            if !value.is_empty() && !more.is_empty() {
+                value.push(b' ');
+            }
+            value.extend_from_slice(more);
+            continue;
+        }
+        if let Some((name, value)) = field.take() {
+            headers.push(name, value);
+        }
+        field = line.iter().position(|&b| b == b':').and_then(|colon| {
+            let name = line[..colon].trim_ascii_end();
+            let good = !name.is_empty() && name.iter().all(|&b| is_token(b));
+            good.then(|| {
+                let name = String::from_utf8_lossy(name).into_owned();
+                (name, line[colon + 1..].trim_ascii().to_vec())
+            })
+        });
+    }
+    if let Some((name, value)) = field {
+        headers.push(name, value);
+    }
+    headers
+}
+
+/// A value with its folds made blanks, as RFC 822 reads it.
+pub(crate) fn unfold(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    for line in value.split(|&b| b == b'\n') {
+        let line = line.trim_ascii();
+        if !out.is_empty() && !line.is_empty() {
+            out.push(b' ');
+        }
+        out.extend_from_slice(line);
+    }
+    out
+}
+
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn trim_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}

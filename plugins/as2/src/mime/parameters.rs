@@ -1,0 +1,201 @@
+//! Parameters of `Content-Type` and `Content-Disposition`, as senders really write them.
+
+use std::borrow::Cow;
+
+use super::words;
+
+/// `value; name=value; ...`, RFC 2231 continuations joined.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parameters {
+    /// What stands before the first `;`.
+    pub(crate) value: String,
+    all: Vec<(String, String)>,
+}
+
+/// A pair before RFC 2231.
+struct Pair<'a> {
+    name: &'a [u8],
+    value: Cow<'a, [u8]>,
+}
+
+struct Segment {
+    number: u32,
+    encoded: bool,
+    bytes: Vec<u8>,
+}
+
+/// Parameters of one field; the rest is passed over.
+const MAX_PARAMETERS: usize = 128;
+
+// === impl Parameters ===
+
+impl Parameters {
+    pub(crate) fn parse(field: &[u8]) -> Self {
+        let field = unquote_whole(field);
+        let (value, mut rest) = split_at_semicolon(&field);
+        let value = String::from_utf8_lossy(value.trim_ascii()).into_owned();
+        let mut pairs = Vec::new();
+        while !rest.is_empty() && pairs.len() < MAX_PARAMETERS {
+            let (pair, after) = next_pair(rest);
+            pairs.extend(pair);
+            rest = after;
+        }
+        Self { value, all: join(&pairs) }
+    }
+
+    /// By its lower-case name.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.all.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// `"multipart/signed; boundary=..."`: some put the whole field into quotes.
+fn unquote_whole(field: &[u8]) -> Cow<'_, [u8]> {
+    let field = field.trim_ascii();
+    let Some(inside) = field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")) else {
+        return Cow::Borrowed(field);
+    };
+    let end_of_value = inside.iter().position(|&b| b == b';').unwrap_or(inside.len());
+    if inside[..end_of_value].contains(&b'"') {
+        return Cow::Borrowed(field);
+    }
+    let mut out = Vec::with_capacity(inside.len());
+    let mut bytes = inside.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'\\' => out.extend(bytes.next()),
+            _ => out.push(byte),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn split_at_semicolon(bytes: &[u8]) -> (&[u8], &[u8]) {
+    match bytes.iter().position(|&b| b == b';') {
+        Some(at) => (&bytes[..at], &bytes[at + 1..]),
+        None => (bytes, b""),
+    }
+}
+
+/// Reads `name=value`; without quotes the value reaches to the next `;`, blanks and all.
+fn next_pair(bytes: &[u8]) -> (Option<Pair<'_>>, &[u8]) {
+    let end_of_name = bytes.iter().position(|&b| b == b'=' || b == b';').unwrap_or(bytes.len());
+    let name = bytes[..end_of_name].trim_ascii();
+    if bytes.get(end_of_name) != Some(&b'=') {
+        return (None, bytes.get(end_of_name + 1..).unwrap_or(b""));
+    }
+    let after = bytes[end_of_name + 1..].trim_ascii_start();
+    if after.first() == Some(&b'"')
+        && let Some((value, rest)) = quoted(&after[1..])
+    {
+        let (_, rest) = split_at_semicolon(rest);
+        return (Some(Pair { name, value: Cow::Owned(value) }), rest);
+    }
+    let (value, rest) = split_at_semicolon(after);
+    let value = value.trim_ascii();
+    let value = value.strip_prefix(b"\"").unwrap_or(value);
+    (Some(Pair { name, value: Cow::Borrowed(value) }), rest)
+}
+
+/// A quoted string from behind its opening quote. Browsers and others write Windows paths without
+/// doubling the backslash, so only `\"` and `\\` are taken for escapes.
+fn quoted(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    loop {
+        match (bytes.get(at)?, bytes.get(at + 1)) {
+            (b'"', _) => return Some((out, &bytes[at + 1..])),
+            (b'\\', Some(&escaped @ (b'"' | b'\\'))) => {
+                out.push(escaped);
+                at += 2;
+            }
+            (&byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// Joins RFC 2231 continuations and decodes their charset; RFC 2231 forms win over plain ones.
+fn join(pairs: &[Pair<'_>]) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    let mut extended: Vec<(String, Vec<Segment>)> = Vec::new();
+    for pair in pairs {
+        let name = String::from_utf8_lossy(pair.name).to_ascii_lowercase();
+        let (base, number, encoded) = section(&name);
+        if number.is_none() && !encoded {
+            if !all.iter().any(|(n, _)| *n == name) {
+                all.push((name, words::text(&pair.value)));
+            }
+            continue;
+        }
+        let segment = Segment { number: number.unwrap_or(0), encoded, bytes: pair.value.to_vec() };
+        match extended.iter_mut().find(|(n, _)| n == base) {
+            Some((_, segments)) => segments.push(segment),
+            None => extended.push((base.to_owned(), vec![segment])),
+        }
+    }
+    for (name, mut segments) in extended {
+        segments.sort_by_key(|s| s.number);
+        let value = decode_segments(&segments);
+        all.retain(|(n, _)| *n != name);
+        all.push((name, value));
+    }
+    all
+}
+
+/// `filename*1*` is `filename`, segment 1, percent-encoded.
+fn section(name: &str) -> (&str, Option<u32>, bool) {
+    let (name, encoded) = match name.strip_suffix('*') {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
+    match name.rsplit_once('*') {
+        Some((base, number)) => match number.parse() {
+            Ok(number) => (base, Some(number), encoded),
+            Err(_) => (name, None, encoded),
+        },
+        None => (name, None, encoded),
+    }
+}
+
+fn decode_segments(segments: &[Segment]) -> String {
+    let mut charset = String::new();
+    let mut bytes = Vec::new();
+    for (index, segment) in segments.iter().enumerate() {
+        if !segment.encoded {
+            bytes.extend_from_slice(&segment.bytes);
+            continue;
+        }
+        let mut value = segment.bytes.as_slice();
+        if index == 0 {
+            let mut pieces = value.splitn(3, |&b| b == b'\'');
+            if let (Some(set), Some(_language), Some(rest)) =
+                (pieces.next(), pieces.next(), pieces.next())
+            {
+                charset = String::from_utf8_lossy(set).into_owned();
+                value = rest;
+            }
+        }
+        percent_decode(value, &mut bytes);
+    }
+    if charset.is_empty() { words::text(&bytes) } else { words::decode_charset(&charset, &bytes) }
+}
+
+fn percent_decode(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let digits = bytes.get(at + 1..at + 3).and_then(super::transfer::hex_pair);
+        match (byte, digits) {
+            (b'%', Some(value)) => {
+                out.push(value);
+                at += 3;
+            }
+            _ => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+}

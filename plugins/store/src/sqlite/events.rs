@@ -1,0 +1,203 @@
+//! Exchanges: written down, settled, discarded, taken over.
+
+use std::path::PathBuf;
+
+use rusqlite::{Connection, OptionalExtension, params, types::Type};
+use uuid::Uuid;
+
+use super::{deliveries, now};
+use crate::{
+    model::{NewDelivery, NewEvent, Payload, Settlement, StoredEvent},
+    store::StoreError,
+};
+
+/// Writes an event; `owner` is whose it is while its outcome is not known. Returns its number, and
+/// `None` when it is there already.
+pub(super) fn insert(
+    connection: &Connection,
+    event: &NewEvent,
+    owner: Option<i64>,
+    planned: &[NewDelivery],
+) -> Result<Option<i64>, StoreError> {
+    let planned = match owner {
+        Some(_) => Some(
+            serde_json::to_string(planned)
+                .map_err(|error| StoreError::Database(error.to_string()))?,
+        ),
+        None => None,
+    };
+    let (inline, path, size) = match &event.payload {
+        Payload::None => (None, None, None),
+        Payload::Inline(bytes) => (Some(&bytes[..]), None, Some(length(bytes.len() as u64))),
+        Payload::File { path, size } => (None, Some(path_text(path)?), Some(length(*size))),
+    };
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO event (uuid, kind, site, partner, station, message_id, occurred_at, owner,
+            planned, payload_path, payload_size)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (uuid) DO NOTHING",
+    )?;
+    let added = statement.execute(params![
+        event.id.as_bytes(),
+        event.kind,
+        event.site,
+        event.partner,
+        event.station,
+        event.message_id,
+        event.occurred_at,
+        owner,
+        planned,
+        path,
+        size,
+    ])?;
+    if added == 0 {
+        return Ok(None);
+    }
+    let id = connection.last_insert_rowid();
+    connection
+        .prepare_cached("INSERT INTO content (event, body, payload) VALUES (?1, ?2, ?3)")?
+        .execute(params![id, event.body, inline])?;
+    Ok(Some(id))
+}
+
+/// Writes an event without an outcome, and its deliveries.
+pub(super) fn publish(
+    connection: &Connection,
+    event: &NewEvent,
+    told: &[NewDelivery],
+) -> Result<(), StoreError> {
+    if let Some(id) = insert(connection, event, None, &[])? {
+        deliveries::insert(connection, id, event.occurred_at, told)?;
+        mark_idle(connection, id)?;
+    }
+    Ok(())
+}
+
+/// Adds the outcome of an open one, and its deliveries.
+pub(super) fn settle(connection: &Connection, settlement: &Settlement) -> Result<(), StoreError> {
+    let found = connection
+        .prepare_cached("SELECT id, occurred_at, owner FROM event WHERE uuid = ?1")?
+        .query_row([settlement.event.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?))
+        })
+        .optional()?;
+    let Some((id, occurred_at, owner)) = found else {
+        return Err(StoreError::UnknownEvent(settlement.event));
+    };
+    if owner.is_none() {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "UPDATE event SET kind = ?2, verdict = ?3, owner = NULL, adopted = 0, planned = NULL
+            WHERE id = ?1",
+        )?
+        .execute(params![id, settlement.kind, settlement.verdict])?;
+    deliveries::insert(connection, id, occurred_at, &settlement.deliveries)?;
+    mark_idle(connection, id)
+}
+
+/// Forgets an open one. Returns its payload file, to be removed after the commit.
+pub(super) fn discard(connection: &Connection, event: Uuid) -> Result<Option<PathBuf>, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT id, payload_path FROM event WHERE uuid = ?1 AND owner IS NOT NULL")?
+        .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)))
+        .optional()?;
+    let Some((id, path)) = found else { return Ok(None) };
+    remove(connection, id)?;
+    Ok(path.map(PathBuf::from))
+}
+
+/// Removes the rows of an event that has no deliveries.
+pub(super) fn remove(connection: &Connection, id: i64) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM content WHERE event = ?1")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM event WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// The open ones that were taken over, with what was planned for them.
+pub(super) fn adopted(
+    connection: &Connection,
+    owner: i64,
+) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT uuid, body, planned FROM event JOIN content ON event = id
+        WHERE owner = ?1 AND adopted = 1 ORDER BY id",
+    )?;
+    let rows = statement.query_map([owner], |row| {
+        let planned = row.get::<_, Option<String>>(2)?.unwrap_or_else(|| "[]".to_owned());
+        let planned = serde_json::from_str(&planned).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(2, Type::Text, error.into())
+        })?;
+        let event = StoredEvent {
+            id: uuid(row, 0)?,
+            body: row.get(1)?,
+            verdict: None,
+            payload: Payload::None,
+        };
+        Ok((event, planned))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Those of `files` that no event names.
+pub(super) fn unnamed_payloads(
+    connection: &Connection,
+    files: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let mut named = connection.prepare_cached("SELECT 1 FROM event WHERE payload_path = ?1")?;
+    let mut unnamed = Vec::new();
+    for file in files {
+        // No event can name a path that is not UTF-8.
+        let found = match file.to_str() {
+            Some(path) => named.exists([path])?,
+            None => false,
+        };
+        if !found {
+            unnamed.push(file);
+        }
+    }
+    Ok(unnamed)
+}
+
+/// Notes since when an event has nothing left to do, if that is so.
+pub(super) fn mark_idle(connection: &Connection, id: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE event SET idle_since = ?2 WHERE id = ?1 AND owner IS NULL AND NOT EXISTS
+            (SELECT 1 FROM delivery WHERE event = ?1 AND state NOT IN ('delivered', 'dead'))",
+        )?
+        .execute(params![id, now()])?;
+    Ok(())
+}
+
+/// Notes that an event has something to do again.
+pub(super) fn mark_busy(connection: &Connection, id: i64) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE event SET idle_since = NULL WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// A UUID column.
+pub(super) fn uuid(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
+    row.get(index).map(Uuid::from_bytes)
+}
+
+/// A payload as its three columns tell it: bytes, path, size.
+pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
+    if let Some(path) = row.get::<_, Option<String>>(first + 1)? {
+        let size = row.get::<_, Option<i64>>(first + 2)?.unwrap_or(0);
+        return Ok(Payload::File { path: path.into(), size: size.unsigned_abs() });
+    }
+    let bytes = row.get::<_, Option<Vec<u8>>>(first)?;
+    Ok(bytes.map_or(Payload::None, |bytes| Payload::Inline(bytes.into())))
+}
+
+fn length(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn path_text(path: &std::path::Path) -> Result<&str, StoreError> {
+    path.to_str().ok_or_else(|| StoreError::Payload {
+        path: path.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not UTF-8"),
+    })
+}

@@ -1,0 +1,327 @@
+//! Lists for the admin API, and replay.
+
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter, types::Type};
+use uuid::Uuid;
+
+use super::{deliveries, events, now};
+use crate::{
+    model::{Attempt, DeliveryState, NewDelivery, StoredEvent},
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    store::StoreError,
+};
+
+const EVENT: &str = "e.uuid, e.kind, e.site, e.partner, e.station, e.message_id, e.occurred_at,
+    e.owner IS NOT NULL";
+
+const DELIVERY: &str =
+    "d.id, d.webhook_id, w.name, d.mode, d.order_key, d.state, d.blocked, d.due, d.attempts,
+    d.tries, d.replay";
+
+const ATTEMPT: &str = "a.id, a.delivery, d.webhook_id, w.name, a.number, a.at, a.url, a.http_code,
+    a.error, a.duration_ms, a.state, a.next_at";
+
+/// Conditions and what stands for their question marks, in the same order.
+#[derive(Default)]
+struct Query {
+    conditions: Vec<&'static str>,
+    values: Vec<Box<dyn ToSql>>,
+}
+
+pub(super) fn events(
+    connection: &Connection,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<EventRow>, StoreError> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    let mut inner = Query::default();
+    inner.of_delivery(filter);
+    let told = if inner.conditions.is_empty() {
+        String::new()
+    } else {
+        inner.conditions.push("d.event = e.id");
+        format!("AND EXISTS (SELECT 1 FROM delivery d WHERE {})", inner.text())
+    };
+    query.before("e.id < ?", cursor);
+    let sql = format!(
+        "SELECT {EVENT}, e.id FROM event e WHERE {} {told} ORDER BY e.id DESC LIMIT ?",
+        query.text()
+    );
+    query.values.append(&mut inner.values);
+    page(connection, &sql, query, limit, |row| Ok((row.get(8)?, event_row(row, 0)?)))
+}
+
+pub(super) fn deliveries(
+    connection: &Connection,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<DeliveryRow>, StoreError> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    query.of_delivery(filter);
+    query.before("d.id < ?", cursor);
+    let sql = format!(
+        "SELECT {DELIVERY}, {EVENT} FROM delivery d JOIN event e ON e.id = d.event
+            JOIN webhook w ON w.id = d.webhook
+        WHERE {} ORDER BY d.id DESC LIMIT ?",
+        query.text()
+    );
+    page(connection, &sql, query, limit, |row| {
+        let delivery = DeliveryRow {
+            id: row.get(0)?,
+            webhook_id: row.get(1)?,
+            webhook: row.get(2)?,
+            mode: row.get(3)?,
+            order_key: row.get(4)?,
+            state: state(row, 5)?,
+            blocked: row.get(6)?,
+            due: row.get(7)?,
+            attempts: row.get(8)?,
+            tries: row.get(9)?,
+            replay: row.get(10)?,
+            event: event_row(row, 11)?,
+        };
+        Ok((delivery.id, delivery))
+    })
+}
+
+pub(super) fn attempts(
+    connection: &Connection,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<AttemptRow>, StoreError> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    query.of_delivery(filter);
+    if let Some(webhook) = &filter.webhook {
+        // By its own column too: the index that has them newest first.
+        query.and("a.webhook = (SELECT id FROM webhook WHERE name = ?)", webhook.clone());
+    }
+    query.before("a.id < ?", cursor);
+    let sql = format!(
+        "SELECT {ATTEMPT}, {EVENT} FROM attempt a JOIN delivery d ON d.id = a.delivery
+            JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook
+        WHERE {} ORDER BY a.id DESC LIMIT ?",
+        query.text()
+    );
+    page(connection, &sql, query, limit, |row| {
+        let attempt = Attempt {
+            number: row.get(4)?,
+            at: row.get(5)?,
+            url: row.get(6)?,
+            http_code: row.get(7)?,
+            error: row.get(8)?,
+            duration_ms: row.get::<_, i64>(9)?.unsigned_abs(),
+        };
+        let attempt = AttemptRow {
+            id: row.get(0)?,
+            delivery: row.get(1)?,
+            webhook_id: row.get(2)?,
+            webhook: row.get(3)?,
+            attempt,
+            state: state(row, 10)?,
+            next_at: row.get(11)?,
+            event: event_row(row, 12)?,
+        };
+        Ok((attempt.id, attempt))
+    })
+}
+
+/// One event as it is kept.
+pub(super) fn event(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size
+        FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1",
+    )?;
+    let found = statement.query_row([id.as_bytes()], |row| {
+        Ok(StoredEvent {
+            id: events::uuid(row, 0)?,
+            body: row.get(1)?,
+            verdict: row.get(2)?,
+            payload: events::payload(row, 3)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Adds deliveries to an event whose outcome is known.
+pub(super) fn tell(
+    connection: &Connection,
+    event: Uuid,
+    told: &[NewDelivery],
+) -> Result<(), StoreError> {
+    let found = connection
+        .prepare_cached("SELECT id, occurred_at FROM event WHERE uuid = ?1 AND owner IS NULL")?
+        .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
+    deliveries::insert(connection, id, occurred_at, told)?;
+    events::mark_busy(connection, id)?;
+    events::mark_idle(connection, id)
+}
+
+/// The replayable deliveries that match, after `after`, up to `limit`, oldest first.
+pub(super) fn replayable(
+    connection: &Connection,
+    filter: &Filter,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<i64>, StoreError> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    query.of_delivery(filter);
+    query.conditions.push("d.state IN ('delivered', 'dead', 'orphaned')");
+    query.and("d.id > ?", after);
+    query.values.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
+    let sql = format!(
+        "SELECT d.id FROM delivery d JOIN event e ON e.id = d.event WHERE {}
+        ORDER BY d.id LIMIT ?",
+        query.text()
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map(params_from_iter(query.values), |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Makes deliveries due again, from the beginning of their retry schedule. Returns how many were.
+pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
+    let mut replayed = 0;
+    for id in ids {
+        let found = connection
+            .prepare_cached(
+                "UPDATE delivery SET state = 'pending', due = ?2, tries = 0, replay = 1,
+                    blocked = order_key IS NOT NULL
+                WHERE id = ?1 AND state IN ('delivered', 'dead', 'orphaned')
+                RETURNING event, webhook, order_key",
+            )?
+            .query_row(params![id, now()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?))
+            })
+            .optional()?;
+        let Some((event, webhook, key)) = found else { continue };
+        replayed += 1;
+        events::mark_busy(connection, event)?;
+        if let Some(key) = key {
+            deliveries::reorder(connection, webhook, &key)?;
+        }
+    }
+    Ok(replayed)
+}
+
+// === impl Query ===
+
+impl Query {
+    fn and(&mut self, condition: &'static str, value: impl ToSql + 'static) {
+        self.conditions.push(condition);
+        self.values.push(Box::new(value));
+    }
+
+    fn before(&mut self, condition: &'static str, cursor: Option<i64>) {
+        if let Some(cursor) = cursor {
+            self.and(condition, cursor);
+        }
+    }
+
+    fn of_event(&mut self, filter: &Filter) {
+        if let Some(event) = filter.event {
+            self.and("e.uuid = ?", event.into_bytes());
+        }
+        for (condition, value) in [
+            ("e.site = ?", &filter.site),
+            ("e.kind = ?", &filter.kind),
+            ("e.partner = ?", &filter.partner),
+            ("e.station = ?", &filter.station),
+            ("e.message_id = ?", &filter.message_id),
+        ] {
+            if let Some(value) = value {
+                self.and(condition, value.clone());
+            }
+        }
+        for (condition, value) in
+            [("e.occurred_at >= ?", filter.from), ("e.occurred_at < ?", filter.until)]
+        {
+            if let Some(value) = value {
+                self.and(condition, value);
+            }
+        }
+    }
+
+    fn of_delivery(&mut self, filter: &Filter) {
+        if let Some(delivery) = filter.delivery {
+            self.and("d.id = ?", delivery);
+        }
+        if let Some(webhook) = &filter.webhook {
+            self.and("d.webhook = (SELECT id FROM webhook WHERE name = ?)", webhook.clone());
+        }
+        if let Some(state) = filter.state {
+            // In the words of the index that has them.
+            self.conditions.push(match state {
+                DeliveryState::Pending => "d.state = 'pending'",
+                DeliveryState::Claimed => "d.owner IS NOT NULL AND d.state = 'claimed'",
+                DeliveryState::Delivered => "d.state = 'delivered'",
+                DeliveryState::Dead => {
+                    "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'dead'"
+                }
+                DeliveryState::Held => {
+                    "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'held'"
+                }
+                DeliveryState::Orphaned => {
+                    "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'orphaned'"
+                }
+            });
+        }
+    }
+
+    fn text(&self) -> String {
+        if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") }
+    }
+}
+
+/// Reads one row more than asked for, to know whether there is a next page.
+fn page<T>(
+    connection: &Connection,
+    sql: &str,
+    mut query: Query,
+    limit: usize,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<(i64, T)>,
+) -> Result<Page<T>, StoreError> {
+    let limit = limit.max(1);
+    query.values.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)));
+    let mut statement = connection.prepare(sql)?;
+    let mut found = statement.query(params_from_iter(query.values))?;
+    let mut rows = Vec::new();
+    let mut last = None;
+    while let Some(row) = found.next()? {
+        if rows.len() == limit {
+            return Ok(Page { rows, next: last });
+        }
+        let (number, row) = read(row)?;
+        rows.push(row);
+        last = Some(number);
+    }
+    Ok(Page { rows, next: None })
+}
+
+fn event_row(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: events::uuid(row, first)?,
+        kind: row.get(first + 1)?,
+        site: row.get(first + 2)?,
+        partner: row.get(first + 3)?,
+        station: row.get(first + 4)?,
+        message_id: row.get(first + 5)?,
+        occurred_at: row.get(first + 6)?,
+        open: row.get(first + 7)?,
+    })
+}
+
+fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<DeliveryState> {
+    let word: String = row.get(index)?;
+    DeliveryState::named(&word).ok_or_else(|| {
+        let reason = format!("{word} is no state of a delivery");
+        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, reason.into())
+    })
+}

@@ -1,0 +1,361 @@
+//! The embedded store: one SQLite file, one thread that writes, a few connections that read.
+//!
+//! Two processes may share one file, as they do during an upgrade without downtime; a network file
+//! system may not be between them. Open it after the process has forked into the background: locks
+//! do not follow a fork.
+
+mod checkpoint;
+mod deliveries;
+mod error;
+mod events;
+mod lists;
+mod owner;
+mod prune;
+mod queries;
+mod readers;
+mod schema;
+mod writer;
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use self::{
+    checkpoint::Checkpointer,
+    owner::{DeadOwner, Owner},
+    readers::Readers,
+    writer::Writer,
+};
+use crate::{
+    model::{
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
+        StoredEvent, WebhookState,
+    },
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    store::{Counts, Store, StoreError},
+};
+
+/// Rows that one step of a long change touches at most, so that no exchange waits long behind it.
+const STEP: usize = 200;
+
+/// How the embedded store works. The defaults suit one gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    /// Calls that may read at once.
+    pub readers: usize,
+    /// Calls that may wait for the writing thread before others wait for a place.
+    pub queue: usize,
+    /// Calls that share one commit at most.
+    pub group: usize,
+    /// How long a call waits, all in all, before it fails with [`StoreError::Slow`].
+    pub wait: Duration,
+    /// How long another process's lock is waited for.
+    pub busy: Duration,
+    /// How often the log is written back into the file.
+    pub checkpoint: Duration,
+}
+
+/// The store in one SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    owner: i64,
+    writer: Writer,
+    readers: Readers,
+    _checkpointer: Checkpointer,
+}
+
+// === impl SqliteOptions ===
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            readers: 4,
+            queue: 1_024,
+            group: 256,
+            wait: Duration::from_secs(30),
+            busy: Duration::from_secs(10),
+            checkpoint: Duration::from_millis(500),
+        }
+    }
+}
+
+// === impl SqliteStore ===
+
+impl SqliteStore {
+    /// Opens the store, and makes it with its folders if need be. Blocks: a large file that was not
+    /// closed well is looked through first.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when a file or folder cannot be made, [`StoreError::TooNew`], and what
+    /// the database says.
+    pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self, StoreError> {
+        let path = create(path)?;
+        let mut connection = schema::writable(&path, options.busy)?;
+        schema::migrate(&mut connection)?;
+        let owner = Owner::register(&path, &connection)?;
+        let id = owner.id;
+        let (writer, thread) = Writer::new(connection, owner, options);
+        let checkpointer = Checkpointer::start(
+            path.clone(),
+            options.checkpoint,
+            options.busy,
+            Arc::clone(writer.shared()),
+        )?;
+        std::thread::Builder::new()
+            .name("as2hook-store".to_owned())
+            .spawn(move || thread.run())
+            .map_err(|source| StoreError::Open { path: path.clone(), source })?;
+        let readers = Readers::new(path.clone(), options);
+        Ok(Self { path, owner: id, writer, readers, _checkpointer: checkpointer })
+    }
+
+    /// Transactions committed by this process. Less than the calls made: they share commits.
+    pub fn commits(&self) -> u64 {
+        self.writer.shared().commits.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
+        let owner = Some(self.owner);
+        self.writer
+            .run(move |connection| {
+                events::insert(connection, &event, owner, &if_unknown).map(|_| ())
+            })
+            .await
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.writer.run(move |connection| events::settle(connection, &settlement)).await
+    }
+
+    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
+        let file = self.writer.run(move |connection| events::discard(connection, event)).await?;
+        remove_files(file.into_iter().collect()).await;
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        event: NewEvent,
+        deliveries: Vec<NewDelivery>,
+    ) -> Result<(), StoreError> {
+        self.writer.run(move |connection| events::publish(connection, &event, &deliveries)).await
+    }
+
+    async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
+        let (path, own) = (self.path.clone(), self.owner);
+        let dead =
+            self.readers.run(move |connection| DeadOwner::find(&path, connection, own)).await?;
+        if !dead.is_empty() {
+            // Their locks go with the work, whatever becomes of it.
+            self.writer
+                .run(move |connection| dead.iter().try_for_each(|dead| dead.bury(connection, own)))
+                .await?;
+        }
+        self.readers.run(move |connection| events::adopted(connection, own)).await
+    }
+
+    async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
+        self.readers.run(queries::due).await
+    }
+
+    async fn claim(
+        &self,
+        webhook: &str,
+        now: i64,
+        limit: usize,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let (owner, webhook) = (self.owner, webhook.to_owned());
+        let taken = self
+            .writer
+            .take(move |connection| deliveries::claim(connection, owner, &webhook, now, limit))
+            .await?;
+        if taken.ids().is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = taken.ids().to_vec();
+        let claimed =
+            self.readers.run(move |connection| deliveries::read(connection, &ids)).await?;
+        taken.keep();
+        Ok(claimed)
+    }
+
+    async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
+        let owner = self.owner;
+        self.writer
+            .run(move |connection| {
+                attempts.iter().try_for_each(|record| deliveries::finish(connection, owner, record))
+            })
+            .await
+    }
+
+    async fn shift(
+        &self,
+        webhook: &str,
+        from: DeliveryState,
+        to: DeliveryState,
+    ) -> Result<u64, StoreError> {
+        let name = webhook.to_owned();
+        // Those that come into the state meanwhile may be left for the next call: no endless chase.
+        let all =
+            self.readers.run(move |connection| deliveries::count(connection, &name, from)).await?;
+        let mut moved = 0;
+        while moved < all {
+            let name = webhook.to_owned();
+            let step = self
+                .writer
+                .run(move |connection| deliveries::shift(connection, &name, from, to, STEP))
+                .await?;
+            moved += step;
+            if step == 0 {
+                break;
+            }
+        }
+        Ok(moved as u64)
+    }
+
+    async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
+        self.readers.run(queries::webhook_states).await
+    }
+
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
+        self.writer.run(move |connection| queries::set_webhook_state(connection, &state)).await
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        self.readers.run(queries::counts).await
+    }
+
+    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        while removed < limit {
+            let step = STEP.min(limit - removed);
+            let (events, files) =
+                self.writer.run(move |connection| prune::prune(connection, before, step)).await?;
+            remove_files(files).await;
+            removed += events;
+            if events < step {
+                break;
+            }
+        }
+        if removed > 0 {
+            self.writer.run(prune::shrink).await?;
+        }
+        Ok(removed as u64)
+    }
+
+    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {
+        self.writer.run(move |connection| lists::tell(connection, event, &deliveries)).await
+    }
+
+    async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
+        let (mut replayed, mut after) = (0, 0);
+        loop {
+            let filter = filter.clone();
+            let ids = self
+                .readers
+                .run(move |connection| lists::replayable(connection, &filter, after, STEP))
+                .await?;
+            let Some(&last) = ids.last() else { return Ok(replayed) };
+            after = last;
+            replayed +=
+                self.writer.run(move |connection| lists::replay(connection, &ids)).await? as u64;
+        }
+    }
+
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        self.readers.run(move |connection| lists::event(connection, id)).await
+    }
+
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers.run(move |connection| lists::events(connection, &filter, cursor, limit)).await
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers
+            .run(move |connection| lists::deliveries(connection, &filter, cursor, limit))
+            .await
+    }
+
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers
+            .run(move |connection| lists::attempts(connection, &filter, cursor, limit))
+            .await
+    }
+
+    async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+        self.readers.run(move |connection| events::unnamed_payloads(connection, files)).await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close();
+    }
+}
+
+/// Makes the file and its folders for nobody but us. Returns where it really is.
+fn create(path: &Path) -> Result<PathBuf, StoreError> {
+    let attempt = || -> io::Result<PathBuf> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(file) => {
+                file.sync_all()?;
+                File::open(folder)?.sync_all()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        fs::canonicalize(path)
+    };
+    attempt().map_err(|source| StoreError::Open { path: path.to_owned(), source })
+}
+
+/// Removes payload files that no row names any more. One that stays is swept at the next start.
+async fn remove_files(files: Vec<PathBuf>) {
+    for path in files {
+        match tokio::fs::remove_file(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "A payload file could not be removed.");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The time, in milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

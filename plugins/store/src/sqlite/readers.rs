@@ -1,0 +1,81 @@
+//! A few connections that read beside the one that writes.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::schema;
+use crate::store::StoreError;
+
+/// The pool. Connections are opened when they are needed first.
+pub(super) struct Readers {
+    permits: Arc<Semaphore>,
+    wait: Duration,
+    idle: Arc<Idle>,
+}
+
+struct Idle {
+    path: PathBuf,
+    busy: Duration,
+    connections: Mutex<Vec<Connection>>,
+}
+
+// === impl Readers ===
+
+impl Readers {
+    pub(super) fn new(path: PathBuf, options: &super::SqliteOptions) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(options.readers.max(1))),
+            wait: options.wait,
+            idle: Arc::new(Idle { path, busy: options.busy, connections: Mutex::default() }),
+        }
+    }
+
+    /// Runs `work` on a thread that may block, with a connection that sees all that is committed.
+    pub(super) async fn run<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let read = async {
+            let permits = Arc::clone(&self.permits);
+            let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
+            let idle = Arc::clone(&self.idle);
+            let outcome = tokio::task::spawn_blocking(move || {
+                let connection = idle.take()?;
+                let outcome = work(&connection);
+                idle.lock().push(connection);
+                // Here and not in the caller, who may be gone long before.
+                drop(permit);
+                outcome
+            })
+            .await;
+            outcome.unwrap_or_else(|error| Err(StoreError::Database(error.to_string())))
+        };
+        tokio::time::timeout(self.wait, read).await.unwrap_or(Err(StoreError::Slow(self.wait)))
+    }
+
+    /// Every later call is answered [`StoreError::Closed`].
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().clear();
+    }
+}
+
+// === impl Idle ===
+
+impl Idle {
+    fn take(&self) -> Result<Connection, StoreError> {
+        let idle = self.lock().pop();
+        idle.map_or_else(|| schema::readable(&self.path, self.busy), Ok)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

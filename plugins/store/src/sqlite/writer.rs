@@ -1,0 +1,335 @@
+//! The one thread that writes: it takes what is queued into one transaction, so that many callers
+//! share one fsync, and answers them after the commit.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{deliveries, owner::Owner};
+use crate::store::StoreError;
+
+/// Where callers leave their work.
+#[derive(Clone)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    wait: Duration,
+    shared: Arc<Shared>,
+}
+
+/// What the thread and its callers both see.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Transactions committed.
+    pub(super) commits: AtomicU64,
+    /// The log is long: the thread is to write back what is left of it between two groups.
+    pub(super) long_log: AtomicBool,
+    /// Claims whose caller went away before it had them.
+    returned: Mutex<Vec<i64>>,
+}
+
+/// Deliveries that are claimed and not handed over yet: dropped, they go back.
+pub(super) struct Taken {
+    ids: Vec<i64>,
+    writer: Writer,
+}
+
+/// The thread's side.
+pub(super) struct Thread {
+    pub(super) connection: Connection,
+    pub(super) owner: Owner,
+    queue: mpsc::Receiver<Message>,
+    group: usize,
+    shared: Arc<Shared>,
+}
+
+enum Message {
+    Work(Box<dyn Task>),
+    /// Something was left in [`Shared::returned`].
+    Returned,
+    /// Ends the thread.
+    Close,
+}
+
+/// One caller's work. It may be run several times, each time from the same state.
+trait Task: Send {
+    /// Returns whether it succeeded.
+    fn run(&mut self, connection: &Connection) -> bool;
+    /// Tells the caller; `commit` is why nothing of it was kept.
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+}
+
+struct Job<W, T, S, U> {
+    work: W,
+    outcome: Option<Result<T, StoreError>>,
+    seal: S,
+    reply: oneshot::Sender<Result<U, StoreError>>,
+}
+
+/// Puts [`Shared::returned`] back into the queue of deliveries.
+struct GiveBack {
+    ids: Vec<i64>,
+    owner: i64,
+    shared: Arc<Shared>,
+    done: bool,
+}
+
+/// Why a transaction came to nothing.
+enum Undone {
+    /// The database refused to begin or commit it.
+    Refused(rusqlite::Error),
+    /// An error within it made the database roll all of it back.
+    RolledBack,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Makes the queue and the thread's side of it; [`Thread::run`] is to be called on a thread.
+    pub(super) fn new(
+        connection: Connection,
+        owner: Owner,
+        options: &super::SqliteOptions,
+    ) -> (Self, Thread) {
+        let (sender, receiver) = mpsc::channel(options.queue.max(1));
+        let shared = Arc::new(Shared::default());
+        let writer = Self { queue: sender, wait: options.wait, shared: Arc::clone(&shared) };
+        let group = options.group.max(1);
+        (writer, Thread { connection, owner, queue: receiver, group, shared })
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Runs `work` in a transaction and returns what it did once that is durable.
+    pub(super) async fn run<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.run_sealed(work, |outcome| outcome).await
+    }
+
+    /// As [`Self::run`], for claims: what the caller does not live to see is given back.
+    pub(super) async fn take<W>(&self, work: W) -> Result<Taken, StoreError>
+    where
+        W: FnMut(&Connection) -> Result<Vec<i64>, StoreError> + Send + 'static,
+    {
+        let writer = self.clone();
+        self.run_sealed(work, |ids| Taken { ids, writer }).await
+    }
+
+    /// Has the thread finish what is queued before this call, and end.
+    pub(super) async fn close(&self) {
+        // A queue that nobody reads is closed already.
+        if self.queue.send(Message::Close).await.is_ok() {
+            self.queue.closed().await;
+        }
+    }
+
+    async fn run_sealed<T, U, W, S>(&self, work: W, seal: S) -> Result<U, StoreError>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+        S: FnOnce(T) -> U + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Job { work, outcome: None, seal, reply });
+        let answered = async {
+            self.queue.send(Message::Work(job)).await.map_err(|_| StoreError::Closed)?;
+            answer.await.map_err(|_| StoreError::Closed)?
+        };
+        tokio::time::timeout(self.wait, answered).await.unwrap_or(Err(StoreError::Slow(self.wait)))
+    }
+}
+
+// === impl Taken ===
+
+impl Taken {
+    pub(super) fn ids(&self) -> &[i64] {
+        &self.ids
+    }
+
+    /// The caller has them: they do not go back.
+    pub(super) fn keep(mut self) {
+        self.ids.clear();
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.ids.is_empty() {
+            self.writer.shared.returned().append(&mut self.ids);
+            // A full queue means that the thread comes by anyway.
+            let _ = self.writer.queue.try_send(Message::Returned);
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn returned(&self) -> std::sync::MutexGuard<'_, Vec<i64>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Thread ===
+
+impl Thread {
+    /// Works until it is told to close, or until nobody is left who could.
+    pub(super) fn run(mut self) {
+        let mut open = true;
+        while open && let Some(first) = self.queue.blocking_recv() {
+            let mut group: Vec<Box<dyn Task>> = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Work(task) => group.push(task),
+                    Message::Returned => {}
+                    Message::Close => open = false,
+                }
+                if open && group.len() < self.group {
+                    next = self.queue.try_recv().ok();
+                }
+            }
+            let ids = std::mem::take(&mut *self.shared.returned());
+            if !ids.is_empty() {
+                let (owner, shared) = (self.owner.id, Arc::clone(&self.shared));
+                group.push(Box::new(GiveBack { ids, owner, shared, done: false }));
+            }
+            if !group.is_empty() {
+                self.carry_out(group);
+            }
+            if self.shared.long_log.swap(false, Ordering::Relaxed)
+                && let Err(error) = super::checkpoint::passive(&self.connection)
+            {
+                tracing::warn!(%error, "The store's log could not be written back.");
+            }
+        }
+        if let Err(error) = self.owner.resign(&mut self.connection) {
+            // Its lock goes with this process, and the next one adopts what is left.
+            tracing::warn!(%error, "The store could not be left in order.");
+        }
+        let Self { connection, owner, queue, .. } = self;
+        // What was queued after the close is answered `Closed`, and the lock outlives the last write.
+        drop(connection);
+        drop(owner);
+        drop(queue);
+    }
+
+    fn carry_out(&mut self, mut group: Vec<Box<dyn Task>>) {
+        let alone = group.len() == 1;
+        match self.transact(&mut group) {
+            Ok(()) => group.into_iter().for_each(|task| task.answer(Ok(()))),
+            // One that fails must not take the others along, and may be the reason.
+            Err(Undone::RolledBack) if !alone => self.carry_out_singly(group),
+            Err(Undone::Refused(error))
+                if !alone && !matches!(StoreError::from(&error), StoreError::Busy(_)) =>
+            {
+                self.carry_out_singly(group);
+            }
+            Err(Undone::RolledBack) => {
+                for task in group {
+                    let reason = "the transaction was rolled back".to_owned();
+                    task.answer(Err(StoreError::Database(reason)));
+                }
+            }
+            Err(Undone::Refused(error)) => {
+                group.into_iter().for_each(|task| task.answer(Err(StoreError::from(&error))));
+            }
+        }
+    }
+
+    fn carry_out_singly(&mut self, group: Vec<Box<dyn Task>>) {
+        for task in group {
+            self.carry_out(vec![task]);
+        }
+    }
+
+    fn transact(&mut self, group: &mut [Box<dyn Task>]) -> Result<(), Undone> {
+        let connection = &self.connection;
+        let execute = |sql: &str| -> Result<(), Undone> {
+            let run = || connection.prepare_cached(sql)?.execute([]);
+            run().map(|_| ()).map_err(Undone::Refused)
+        };
+        if !connection.is_autocommit() {
+            // Left open by a commit that failed.
+            execute("ROLLBACK")?;
+        }
+        execute("BEGIN IMMEDIATE")?;
+        for task in group {
+            execute("SAVEPOINT task")?;
+            let succeeded = catch_unwind(AssertUnwindSafe(|| task.run(connection)));
+            if connection.is_autocommit() {
+                return Err(Undone::RolledBack);
+            }
+            if !matches!(succeeded, Ok(true)) {
+                execute("ROLLBACK TO task")?;
+            }
+            execute("RELEASE task")?;
+        }
+        let committed = execute("COMMIT");
+        if committed.is_ok() {
+            self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        } else if !connection.is_autocommit() {
+            // The first error is the one to tell.
+            let _ = execute("ROLLBACK");
+        }
+        committed
+    }
+}
+
+// === impl Job ===
+
+impl<W, T, S, U> Task for Job<W, T, S, U>
+where
+    T: Send,
+    U: Send,
+    W: FnMut(&Connection) -> Result<T, StoreError> + Send,
+    S: FnOnce(T) -> U + Send,
+{
+    fn run(&mut self, connection: &Connection) -> bool {
+        // A panic in the work leaves this.
+        self.outcome = Some(Err(StoreError::Database("its thread panicked".to_owned())));
+        let outcome = (self.work)(connection);
+        let succeeded = outcome.is_ok();
+        self.outcome = Some(outcome);
+        succeeded
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
+        let outcome = match (self.outcome, commit) {
+            // Its own error says more than what followed from it.
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (Some(Ok(outcome)), Ok(())) => Ok((self.seal)(outcome)),
+            (None, Ok(())) => Err(StoreError::Closed),
+        };
+        // A caller that went away needs no answer; what was sealed gives itself back.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+// === impl GiveBack ===
+
+impl Task for GiveBack {
+    fn run(&mut self, connection: &Connection) -> bool {
+        self.done = deliveries::give_back(connection, self.owner, &self.ids).is_ok();
+        self.done
+    }
+
+    fn answer(mut self: Box<Self>, commit: Result<(), StoreError>) {
+        if !self.done || commit.is_err() {
+            self.shared.returned().append(&mut self.ids);
+        }
+    }
+}

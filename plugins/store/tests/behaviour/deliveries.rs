@@ -1,0 +1,196 @@
+//! Deliveries and what becomes of them.
+
+use std::time::Duration;
+
+use as2hook_store::{DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent};
+
+use super::{Factory, claim, delivery, event, finish, of, publish, record, release, webhook_ids};
+
+pub(crate) async fn a_duplicate_webhook_id_is_ignored(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    store.publish(event("b"), vec![delivery("w1", "crm"), delivery("w2", "crm")]).await.unwrap();
+    assert_eq!(webhook_ids(&claim(&*store, "crm", 0).await), ["w2"]);
+    let claimed = claim(&*store, "erp", 0).await;
+    assert_eq!((webhook_ids(&claimed), &claimed[0].event.body[..]), (vec!["w1"], &b"w1"[..]));
+}
+
+pub(crate) async fn only_due_deliveries_are_claimed_oldest_first(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let at = |webhook_id, due| NewDelivery { due, ..delivery(webhook_id, "erp") };
+    publish(&*store, vec![at("late", 30), at("b", 20), at("a", 10), at("b2", 20)]).await;
+    publish(&*store, vec![delivery("other", "crm")]).await;
+    assert!(store.claim("erp", 9, 10).await.unwrap().is_empty());
+    assert!(store.claim("erp", 100, 0).await.unwrap().is_empty());
+    assert!(store.claim("nobody", 100, 10).await.unwrap().is_empty());
+    assert_eq!(webhook_ids(&store.claim("erp", 20, 2).await.unwrap()), ["a", "b"]);
+    assert_eq!(webhook_ids(&store.claim("erp", 20, 10).await.unwrap()), ["b2"]);
+    assert_eq!(webhook_ids(&store.claim("erp", 30, 10).await.unwrap()), ["late"]);
+}
+
+pub(crate) async fn what_is_claimed_is_nobody_elses(factory: &dyn Factory) {
+    let (one, two) = (factory.owner().await, factory.owner().await);
+    let names: Vec<String> = (0..60).map(|n| format!("w{n}")).collect();
+    publish(&*one, names.iter().map(|name| delivery(name, "erp")).collect()).await;
+    let mut got = Vec::new();
+    loop {
+        let (a, b) = tokio::join!(one.claim("erp", 0, 7), two.claim("erp", 0, 7));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        if a.is_empty() && b.is_empty() {
+            break;
+        }
+        got.extend(a.into_iter().chain(b).map(|claimed| claimed.webhook_id));
+    }
+    got.sort();
+    let mut names = names;
+    names.sort();
+    assert_eq!(got, names);
+}
+
+pub(crate) async fn attempts_are_counted_and_releases_are_not(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    let first = claim(&*store, "erp", 0).await;
+    store.finish(vec![release(&first[0], 10)]).await.unwrap();
+    assert!(claim(&*store, "erp", 9).await.is_empty());
+    let second = claim(&*store, "erp", 10).await;
+    assert_eq!((second[0].attempts, second[0].tries), (0, 0));
+    finish(&*store, &second[0], Fate::Retry(20)).await;
+    assert!(claim(&*store, "erp", 19).await.is_empty());
+    let third = claim(&*store, "erp", 20).await;
+    assert_eq!((third[0].attempts, third[0].tries), (1, 1));
+    finish(&*store, &third[0], Fate::Dead).await;
+    assert!(claim(&*store, "erp", i64::MAX).await.is_empty());
+}
+
+pub(crate) async fn finishing_twice_changes_nothing(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    let first = claim(&*store, "erp", 0).await;
+    finish(&*store, &first[0], Fate::Retry(10)).await;
+    finish(&*store, &first[0], Fate::Delivered).await;
+    let second = claim(&*store, "erp", 10).await;
+    assert_eq!(second[0].attempts, 1);
+    // Not even while the next attempt is on its way.
+    finish(&*store, &first[0], Fate::Delivered).await;
+    assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Claimed), 1);
+    finish(&*store, &second[0], Fate::Delivered).await;
+    assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Delivered), 1);
+}
+
+pub(crate) async fn nobody_finishes_what_another_claimed(factory: &dyn Factory) {
+    let (one, two) = (factory.owner().await, factory.owner().await);
+    publish(&*one, vec![delivery("w1", "erp"), delivery("w2", "erp")]).await;
+    let claimed = one.claim("erp", 0, 1).await.unwrap();
+    finish(&*two, &claimed[0], Fate::Delivered).await;
+    assert_eq!(of(&one.counts().await.unwrap(), DeliveryState::Claimed), 1);
+    // One that is passed over does not take the others along.
+    let own = two.claim("erp", 0, 1).await.unwrap();
+    let mut records = vec![record(&claimed[0], Fate::Dead), record(&own[0], Fate::Delivered)];
+    records[0].delivery = 999_999;
+    two.finish(records).await.unwrap();
+    assert_eq!(of(&one.counts().await.unwrap(), DeliveryState::Delivered), 1);
+}
+
+pub(crate) async fn due_names_each_webhook_once_soonest_first(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let at = |webhook_id, webhook, due| NewDelivery { due, ..delivery(webhook_id, webhook) };
+    publish(&*store, vec![at("a", "erp", 30), at("b", "erp", 20), at("c", "crm", 10)]).await;
+    let due = |webhook: &str, due| DueWebhook { webhook: webhook.to_owned(), due };
+    assert_eq!(store.due().await.unwrap(), [due("crm", 10), due("erp", 20)]);
+    claim(&*store, "crm", 10).await;
+    store.claim("erp", 20, 1).await.unwrap();
+    assert_eq!(store.due().await.unwrap(), [due("erp", 30)]);
+}
+
+pub(crate) async fn shift_moves_one_webhooks_deliveries(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let many: Vec<String> = (0..450).map(|n| format!("w{n}")).collect();
+    let all = many.iter().map(|name| delivery(name, "erp")).collect();
+    store.publish(event("a"), all).await.unwrap();
+    publish(&*store, vec![delivery("other", "crm")]).await;
+    let (pending, held) = (DeliveryState::Pending, DeliveryState::Held);
+    assert_eq!(store.shift("erp", pending, held).await.unwrap(), 450);
+    assert_eq!(store.shift("erp", pending, held).await.unwrap(), 0);
+    assert_eq!(store.shift("nobody", pending, held).await.unwrap(), 0);
+    assert!(claim(&*store, "erp", 0).await.is_empty());
+    assert_eq!(webhook_ids(&claim(&*store, "crm", 0).await), ["other"]);
+    assert_eq!(store.shift("erp", held, pending).await.unwrap(), 450);
+    assert_eq!(store.claim("erp", 0, 1_000).await.unwrap().len(), 450);
+}
+
+pub(crate) async fn shifted_deliveries_keep_their_place_in_the_schedule(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    let claimed = claim(&*store, "erp", 0).await;
+    // Far in the future by any clock.
+    finish(&*store, &claimed[0], Fate::Retry(i64::MAX - 1)).await;
+    store.shift("erp", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
+    store.shift("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
+    let now = i64::MAX - 2;
+    let claimed = claim(&*store, "erp", now).await;
+    assert_eq!((claimed[0].attempts, claimed[0].tries, claimed[0].replay), (1, 1, false));
+}
+
+pub(crate) async fn counts_follow_every_move(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let fates = [
+        Fate::Delivered,
+        Fate::Dead,
+        Fate::Held,
+        Fate::Orphaned,
+        Fate::Retry(1),
+        Fate::Released(1),
+    ];
+    for (n, fate) in (0_i64..).zip(fates) {
+        let name = format!("w{n}");
+        let event = NewEvent { occurred_at: 100 + n, ..event(&name) };
+        store.publish(event, vec![delivery(&name, &name)]).await.unwrap();
+        let claimed = claim(&*store, &name, 0).await;
+        finish(&*store, &claimed[0], fate).await;
+    }
+    publish(&*store, vec![delivery("claimed", "erp")]).await;
+    claim(&*store, "erp", 0).await;
+    let counts = store.counts().await.unwrap();
+    let numbers: Vec<_> = DeliveryState::ALL.iter().map(|state| of(&counts, *state)).collect();
+    assert_eq!(numbers, [2, 1, 1, 1, 1, 1]);
+    assert_eq!(counts.oldest_undelivered, Some(104));
+}
+
+pub(crate) async fn claims_of_the_dead_come_back(factory: &dyn Factory) {
+    let (dead, living, heir) =
+        (factory.owner().await, factory.owner().await, factory.owner().await);
+    publish(&*dead, vec![delivery("w1", "erp"), delivery("w2", "erp")]).await;
+    assert_eq!(webhook_ids(&dead.claim("erp", 0, 1).await.unwrap()), ["w1"]);
+    assert_eq!(webhook_ids(&living.claim("erp", 0, 1).await.unwrap()), ["w2"]);
+    heir.adopt().await.unwrap();
+    assert!(claim(&*heir, "erp", 0).await.is_empty());
+    factory.kill(dead).await;
+    heir.adopt().await.unwrap();
+    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["w1"]);
+}
+
+pub(crate) async fn a_claim_that_nobody_waited_for_goes_back(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    for patience in 0..30 {
+        // Dropped at another moment each time: before, while and after it is carried out.
+        let claim = store.claim("erp", 0, 1);
+        let claimed = tokio::time::timeout(Duration::from_micros(patience * 50), claim).await;
+        if let Ok(claimed) = claimed {
+            let records: Vec<_> = claimed.unwrap().iter().map(|one| release(one, 0)).collect();
+            store.finish(records).await.unwrap();
+        }
+    }
+    let got = async {
+        loop {
+            let claimed = claim(&*store, "erp", 0).await;
+            if !claimed.is_empty() {
+                break claimed;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let got = tokio::time::timeout(Duration::from_secs(10), got).await.expect("it came back");
+    assert_eq!(webhook_ids(&got), ["w1"]);
+}

@@ -1,0 +1,111 @@
+//! `as2hook check`: finds every mistake in the config, the keys and the rules.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use super::tell;
+use crate::config::{self, Loaded};
+
+/// Loads config, keys and rules, and prints every mistake with its file, line and column.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Check {
+    /// The gateway's config file.
+    #[arg(short, long, value_name = "FILE", default_value = "conf/as2hook.yaml")]
+    pub config: PathBuf,
+}
+
+// === impl Check ===
+
+impl Check {
+    /// Mistakes and the summary go to `out`, warnings to `err`. Fails when there is any mistake.
+    ///
+    /// # Errors
+    /// When `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
+        match config::load(&self.config) {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    writeln!(err, "warning: {warning}")?;
+                }
+                writeln!(out, "{} is right: {}.", self.config.display(), summary(&loaded))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(mistakes) => {
+                tell(&mistakes, &self.config, out, err)?;
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let listens = config.listen.addresses().map(|(name, address)| format!("{name} on {address}"));
+    let listens: Vec<_> = listens.collect();
+    format!(
+        "{}, {}, {}; {}",
+        count(config.stations.len(), "station"),
+        count(config.partners.len(), "partner"),
+        count(loaded.rules.len(), "webhook"),
+        listens.join(", ")
+    )
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn check(gateway: &str, rules: &str) -> (ExitCode, String, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("as2hook.yaml");
+        fs::write(&config, gateway).unwrap();
+        fs::write(folder.path().join("webhooks.yaml"), rules).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = Check { config }.run(&mut out, &mut err).unwrap();
+        let shown = |bytes| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replace(folder.path().to_str().unwrap(), "conf")
+        };
+        (code, shown(out), shown(err))
+    }
+
+    #[test]
+    fn says_what_is_right_in_one_line() {
+        let (code, out, err) = check(
+            "receiver: { url: \"http://127.0.0.1:10080\" }\nstations: [{ as2_id: WE }]\n",
+            "webhooks: [{ name: a, url: \"http://127.0.0.1/\" }]\n",
+        );
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert_eq!(
+            out,
+            "conf/as2hook.yaml is right: 1 station, 0 partners, 1 webhook; inbound on \
+             0.0.0.0:8080, admin on 127.0.0.1:8081.\n"
+        );
+        assert_eq!(err, "");
+    }
+
+    #[test]
+    fn prints_every_mistake_of_every_file() {
+        let (code, out, err) =
+            check("receiver: {}\ndrain: 20\n", "webhooks:\n  - name: a\n    ulr: \"http://x/\"\n");
+        assert_eq!(code, ExitCode::FAILURE);
+        assert_eq!(
+            out,
+            "conf/as2hook.yaml:1:11: receiver: the key `url` is missing\n\
+             conf/as2hook.yaml:2:8: drain: must be a duration with its unit, such as 500ms, 15s, \
+             5m, 24h or 7d\n\
+             conf/webhooks.yaml:2:5: webhooks[0]: the key `url` is missing\n\
+             conf/webhooks.yaml:3:5: webhooks[0].ulr: unknown key; did you mean `url`?\n"
+        );
+        assert_eq!(err, "conf/as2hook.yaml cannot be used: it has 4 mistakes.\n");
+    }
+}

@@ -1,0 +1,212 @@
+//! `as2hook decode`: one message or MDN, offline.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use as2hook_as2::{Attachment, Decoder, Headers, Keyring, Options, Sink, StationKey};
+use openssl::{pkey::PKey, x509::X509};
+
+use crate::config;
+
+/// Decodes one AS2 message or MDN and prints one JSON object.
+///
+/// What is wrong with a message stands in its `errors`; the exit status is 0 as long as the message
+/// could be read and told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The body as it came over HTTP; `-` is standard input.
+    body: PathBuf,
+    /// Its HTTP header lines.
+    #[arg(long, value_name = "FILE")]
+    headers: Option<PathBuf>,
+    /// Take keys and certificates from this config.
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["key", "cert"])]
+    config: Option<PathBuf>,
+    /// A private key (PEM) of ours; its certificate is the `--cert` at the same place.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Vec<PathBuf>,
+    /// A certificate (PEM or DER): the first ones pair with `--key`, those beyond are the sender's.
+    #[arg(long, value_name = "FILE")]
+    cert: Vec<PathBuf>,
+    /// Decode DES, RC2-40 and RC2-128 too.
+    #[arg(long)]
+    legacy_algorithms: bool,
+    /// Write the attachments into this folder, which is made if need be.
+    #[arg(long, value_name = "DIR")]
+    payload_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum DecodeError {
+    #[error("{path}: {source}; check the path and its permissions")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{path}: {what}")]
+    Key { path: PathBuf, what: &'static str },
+    #[error("there are {keys} --key and {certs} --cert; every key needs its certificate")]
+    Pairs { keys: usize, certs: usize },
+    #[error("{0}")]
+    Config(String),
+    #[error("the result cannot be written: {0}")]
+    Output(io::Error),
+}
+
+// === impl Args ===
+
+impl Args {
+    /// Runs the command.
+    pub fn run(&self) -> ExitCode {
+        match self.decode() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => super::fail(error),
+        }
+    }
+
+    fn decode(&self) -> Result<(), DecodeError> {
+        let headers = match &self.headers {
+            Some(path) => Headers::parse(&read(path)?),
+            None => Headers::new(),
+        };
+        let (keyring, options) = self.keys(&headers)?;
+        let mut decoder = Decoder::new(&headers, keyring, options);
+        let mut folder = Folder::new(self.payload_dir.as_deref())?;
+        let mut body = open(&self.body)?;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = body.read(&mut buffer).map_err(at(&self.body))?;
+            if read == 0 {
+                break;
+            }
+            decoder.push(&buffer[..read], &mut folder);
+        }
+        let decoded = decoder.finish(true, &mut folder);
+        folder.finish()?;
+        let mut out = io::stdout().lock();
+        serde_json::to_writer_pretty(&mut out, &decoded)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out))
+            .map_err(DecodeError::Output)
+    }
+
+    fn keys(&self, headers: &Headers) -> Result<(Arc<Keyring>, Options), DecodeError> {
+        if let Some(path) = &self.config {
+            let loaded = config::load(path).map_err(|mistakes| {
+                let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+                DecodeError::Config(lines.join("\n"))
+            })?;
+            return Ok((loaded.config.keyring.clone(), loaded.config.decode_options()));
+        }
+        if self.key.len() > self.cert.len() {
+            let (keys, certs) = (self.key.len(), self.cert.len());
+            return Err(DecodeError::Pairs { keys, certs });
+        }
+        let mut keyring = Keyring::new();
+        for (key, cert) in self.key.iter().zip(&self.cert) {
+            let private_key = PKey::private_key_from_pem(&read(key)?).map_err(|_| {
+                let what = "is not a private key in PEM, or it has a passphrase (use -c then)";
+                DecodeError::Key { path: key.clone(), what }
+            })?;
+            keyring.add_key(StationKey { certificate: certificate(cert)?, private_key });
+        }
+        let sender = headers.as2_name("AS2-From").unwrap_or_default();
+        for cert in &self.cert[self.key.len()..] {
+            keyring.add_certificate(sender.as_str(), certificate(cert)?);
+        }
+        let options = Options { legacy_algorithms: self.legacy_algorithms, ..Options::default() };
+        Ok((Arc::new(keyring), options))
+    }
+}
+
+/// Writes attachments into a folder while they stream.
+struct Folder<'a> {
+    path: Option<&'a Path>,
+    current: Option<(PathBuf, File)>,
+    failed: Option<DecodeError>,
+}
+
+// === impl Folder ===
+
+impl<'a> Folder<'a> {
+    fn new(path: Option<&'a Path>) -> Result<Self, DecodeError> {
+        if let Some(path) = path {
+            fs::create_dir_all(path).map_err(at(path))?;
+        }
+        Ok(Self { path, current: None, failed: None })
+    }
+
+    fn finish(self) -> Result<(), DecodeError> {
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    fn create(
+        &self,
+        index: usize,
+        name: Option<&str>,
+    ) -> Option<Result<(PathBuf, File), DecodeError>> {
+        let folder = self.path?;
+        let unnamed = format!("attachment-{}", index + 1);
+        let name = name.filter(|name| !matches!(*name, "" | "." | "..")).unwrap_or(&unnamed);
+        let numbered = format!("{}-{name}", index + 1);
+        let made = [name, &numbered].into_iter().find_map(|name| {
+            let path = folder.join(name);
+            match File::create_new(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+                result => Some(result.map_err(at(&path)).map(|file| (path, file))),
+            }
+        });
+        made.or_else(|| {
+            let path = folder.join(&numbered);
+            Some(File::create(&path).map_err(at(&path)).map(|file| (path, file)))
+        })
+    }
+}
+
+impl Sink for Folder<'_> {
+    fn begin(&mut self, index: usize, name: Option<&str>, _: &Headers) {
+        match self.create(index, name) {
+            None => {}
+            Some(Ok(file)) => self.current = Some(file),
+            Some(Err(error)) => self.failed = Some(error),
+        }
+    }
+
+    fn data(&mut self, _: usize, bytes: &[u8]) {
+        if let Some((path, file)) = &mut self.current
+            && let Err(source) = file.write_all(bytes)
+        {
+            self.failed = Some(DecodeError::File { path: path.clone(), source });
+            self.current = None;
+        }
+    }
+
+    fn end(&mut self, _: usize, _: &Attachment) {
+        self.current = None;
+    }
+}
+
+fn certificate(path: &Path) -> Result<X509, DecodeError> {
+    let bytes = read(path)?;
+    X509::from_pem(&bytes).or_else(|_| X509::from_der(&bytes)).map_err(|_| DecodeError::Key {
+        path: path.to_owned(),
+        what: "is not a certificate in PEM or DER",
+    })
+}
+
+fn open(path: &Path) -> Result<Box<dyn Read>, DecodeError> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    Ok(Box::new(File::open(path).map_err(at(path))?))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
+    fs::read(path).map_err(at(path))
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DecodeError {
+    move |source| DecodeError::File { path: path.to_owned(), source }
+}

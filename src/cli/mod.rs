@@ -1,0 +1,82 @@
+//! The command line (section 1 of the design): one file a command.
+
+pub mod check;
+pub mod decode;
+pub mod hash_token;
+pub mod matches;
+pub mod run;
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Mistake;
+
+/// Webhooks for any AS2 server: a reverse proxy that tells your systems what came in, what was
+/// acknowledged and what failed.
+#[derive(Debug, Parser)]
+#[command(name = "as2hook", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway: SIGTERM drains and exits, SIGHUP reloads.
+    Run(run::Args),
+    /// Loads config, keys and rules, and prints every mistake in them.
+    Check(check::Check),
+    /// Decodes one AS2 message or MDN and prints what it is as JSON.
+    Decode(decode::Args),
+    /// Prints which webhooks would be told of an event, and why.
+    Match(matches::Match),
+    /// Reads a token on standard input and prints the digest to put in the config.
+    HashToken(hash_token::HashToken),
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// Runs the command that was asked for: 0 ok, 1 it failed; clap exits with 2 on wrong usage.
+    pub fn run(self) -> ExitCode {
+        let (mut out, mut err) = (io::stdout(), io::stderr());
+        let done = match self.command {
+            Command::Run(args) => return args.run(),
+            Command::Decode(args) => return args.run(),
+            Command::Check(check) => check.run(&mut out, &mut err),
+            Command::Match(matches) => matches.run(&mut out, &mut err),
+            Command::HashToken(hash) => hash.run(&mut io::stdin().lock(), &mut out, &mut err),
+        };
+        done.unwrap_or_else(|error| fail(format_args!("the result cannot be written: {error}")))
+    }
+}
+
+/// Prints each mistake on a line of its own, and their number to `err`.
+fn tell(
+    mistakes: &[Mistake],
+    config: &Path,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<()> {
+    for mistake in mistakes {
+        writeln!(out, "{mistake}")?;
+    }
+    let count = match mistakes.len() {
+        1 => "one mistake".to_owned(),
+        many => format!("{many} mistakes"),
+    };
+    writeln!(err, "{} cannot be used: it has {count}.", config.display())
+}
+
+/// Tells on stderr what went wrong: exit status 1.
+fn fail(error: impl Display) -> ExitCode {
+    // Without a stderr there is nobody to tell.
+    let _ = writeln!(io::stderr(), "as2hook: {error}");
+    ExitCode::FAILURE
+}

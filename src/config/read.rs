@@ -1,0 +1,388 @@
+//! Typed readers over the tree. Each takes what it needs, or notes a mistake at the node and goes
+//! on, so that one load finds all of them.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    env,
+    mistake::{Mistake, Position, Trail},
+    source::Context,
+    tree::{self, Entry, Kind, Node},
+};
+
+mod network;
+mod suggest;
+mod units;
+
+pub use network::Network;
+
+/// A file that is being judged.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) file: &'a Path,
+}
+
+/// A node, and how it is reached.
+#[derive(Clone)]
+pub(crate) struct Value<'a> {
+    source: Source<'a>,
+    node: &'a Node,
+    path: Trail,
+}
+
+/// A mapping all of whose keys are known.
+pub(crate) struct Table<'a> {
+    source: Source<'a>,
+    at: Position,
+    entries: &'a [Entry],
+    path: Trail,
+    keys: &'static [&'static str],
+}
+
+/// Text that may hold a secret: never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(String);
+
+// === impl Source ===
+
+impl Source<'_> {
+    fn resolve(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+// === impl Value ===
+
+impl<'a> Value<'a> {
+    pub(crate) fn root(source: Source<'a>, node: &'a Node) -> Self {
+        Self { source, node, path: Trail::default() }
+    }
+
+    /// Notes a mistake here. Always `None`, so that a reader can end with it.
+    pub(crate) fn wrong<T>(&self, message: impl Into<String>) -> Option<T> {
+        self.source.context.mistake(self.here(message));
+        None
+    }
+
+    pub(crate) fn warn(&self, message: impl Into<String>) {
+        self.source.context.warning(self.here(message));
+    }
+
+    pub(crate) fn here(&self, message: impl Into<String>) -> Mistake {
+        Mistake::new(self.source.file, self.node.at, self.path.to_string(), message)
+    }
+
+    pub(crate) fn at(&self) -> Position {
+        self.node.at
+    }
+
+    /// A mapping of these keys; any other is a mistake at its place. Nothing is an empty one.
+    pub(crate) fn table(&self, keys: &'static [&'static str]) -> Option<Table<'a>> {
+        let entries = match &self.node.kind {
+            Kind::Mapping(entries) => entries.as_slice(),
+            Kind::Scalar { .. } if self.is_null() => &[],
+            _ => return self.wrong(format!("must be a mapping, not {}", self.node.describe())),
+        };
+        let table =
+            Table { source: self.source, at: self.node.at, entries, path: self.path.clone(), keys };
+        table.judge_keys();
+        Some(table)
+    }
+
+    /// A mapping whose keys the user makes up, in order: key, its place, value.
+    pub(crate) fn free_table(&self) -> Option<Vec<(&'a str, Value<'a>)>> {
+        match &self.node.kind {
+            Kind::Mapping(entries) => {
+                let value = |entry: &'a Entry| (entry.key.as_str(), self.child(entry));
+                Some(entries.iter().map(value).collect())
+            }
+            Kind::Scalar { .. } if self.is_null() => Some(Vec::new()),
+            _ => self.wrong(format!("must be a mapping, not {}", self.node.describe())),
+        }
+    }
+
+    /// A list. Nothing is an empty one.
+    pub(crate) fn list(&self) -> Option<Vec<Value<'a>>> {
+        match &self.node.kind {
+            Kind::Sequence(items) => {
+                let item = |(index, node)| Value {
+                    source: self.source,
+                    node,
+                    path: self.path.index(index),
+                };
+                Some(items.iter().enumerate().map(item).collect())
+            }
+            Kind::Scalar { .. } if self.is_null() => Some(Vec::new()),
+            _ => self.wrong(format!("must be a list, not {}", self.node.describe())),
+        }
+    }
+
+    /// A list, or one of its items alone.
+    pub(crate) fn one_or_more(&self) -> Option<Vec<Value<'a>>> {
+        match &self.node.kind {
+            Kind::Sequence(_) => self.list(),
+            _ => Some(vec![self.clone()]),
+        }
+    }
+
+    /// Each item of a list by a reader; items with mistakes are left out.
+    pub(crate) fn each<T>(&self, read: impl Fn(&Value<'a>) -> Option<T>) -> Option<Vec<T>> {
+        Some(self.list()?.iter().filter_map(read).collect())
+    }
+
+    /// Text with its variables put in. A plain number or `true` is none: YAML would not keep
+    /// `0012` as it is either.
+    pub(crate) fn text(&self) -> Option<String> {
+        match (self.expanded()?, self.node.describe()) {
+            (Cow::Owned(text), _) => Some(text),
+            (Cow::Borrowed(text), "text") => Some(text.to_owned()),
+            (_, "nothing") => self.wrong("has no value; leave the key out or give it one"),
+            (_, other) => self.wrong(format!("must be text, not {other}; put quotes around it")),
+        }
+    }
+
+    /// Text that is not empty and has no control characters.
+    pub(crate) fn line(&self) -> Option<String> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return self.wrong("must not be empty");
+        }
+        if text.chars().any(char::is_control) {
+            return self.wrong("must not hold control characters or line breaks");
+        }
+        Some(text)
+    }
+
+    /// `true`, `false`, `on` or `off`.
+    pub(crate) fn switch(&self) -> Option<bool> {
+        let on_or_off = |text: &str| match text {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => tree::switch(text),
+        };
+        let found = self.unquoted("true or false")?;
+        match on_or_off(&found) {
+            Some(value) => Some(value),
+            None => self.wrong("must be true or false"),
+        }
+    }
+
+    /// A whole number within these bounds.
+    pub(crate) fn whole(&self, least: u64, most: u64) -> Option<u64> {
+        let text = self.unquoted("a whole number")?;
+        match text.parse::<u64>() {
+            Ok(number) if (least..=most).contains(&number) => Some(number),
+            _ => self.wrong(format!("must be a whole number from {least} to {most}")),
+        }
+    }
+
+    /// One of these words.
+    pub(crate) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        let Kind::Scalar { .. } = self.node.kind else {
+            return self.wrong(format!("must be {}", one_of(words)));
+        };
+        let found = self.expanded()?;
+        match words.iter().find(|(word, _)| *word == found) {
+            Some((_, value)) => Some(*value),
+            None => {
+                let hint = suggest::hint(&found, words.iter().map(|(word, _)| *word));
+                self.wrong(format!("must be {}{hint}", one_of(words)))
+            }
+        }
+    }
+
+    /// A path, relative to the folder of the file it stands in.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        let text = self.line()?;
+        Some(self.resolve(&text))
+    }
+
+    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
+        self.source.resolve(path)
+    }
+
+    /// A file's bytes, and where they stand.
+    pub(crate) fn file(&self) -> Option<(PathBuf, std::rc::Rc<[u8]>)> {
+        let path = self.path()?;
+        match self.source.context.read(&path) {
+            Ok(bytes) => Some((path, bytes)),
+            Err(what) => self.wrong(format!("{} {what}", path.display())),
+        }
+    }
+
+    /// A secret that stands in a file of its own; the line break at its end does not belong to it.
+    pub(crate) fn secret_file(&self) -> Option<Hidden> {
+        let (path, bytes) = self.file()?;
+        let Ok(text) = std::str::from_utf8(&bytes) else {
+            return self.wrong(format!("{} is not UTF-8", path.display()));
+        };
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            return self.wrong(format!("{} is empty", path.display()));
+        }
+        Some(Hidden(text.to_owned()))
+    }
+
+    pub(crate) fn hidden(&self) -> Option<Hidden> {
+        self.text().map(Hidden)
+    }
+
+    /// Where the value of a key within begins.
+    pub(crate) fn child_at(&self, key: &str) -> Option<Position> {
+        let Kind::Mapping(entries) = &self.node.kind else { return None };
+        entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.at)
+    }
+
+    /// Whether it is this text and nothing else.
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        matches!(&self.node.kind, Kind::Scalar { text, .. } if text == word)
+    }
+
+    fn is_null(&self) -> bool {
+        self.node.describe() == "nothing"
+    }
+
+    fn child(&self, entry: &'a Entry) -> Value<'a> {
+        Value { source: self.source, node: &entry.value, path: self.path.key(&entry.key) }
+    }
+
+    /// A scalar's text; owned when variables were put in.
+    fn expanded(&self) -> Option<Cow<'a, str>> {
+        let Kind::Scalar { text, .. } = &self.node.kind else {
+            return self.wrong(format!("must be text, not {}", self.node.describe()));
+        };
+        match env::expand(text, self.source.context.variables) {
+            Ok(text) => Some(text),
+            Err(error) => self.wrong(error.to_string()),
+        }
+    }
+
+    /// What must not be quoted text, unless it was made from variables.
+    fn unquoted(&self, what: &str) -> Option<Cow<'a, str>> {
+        match &self.node.kind {
+            Kind::Scalar { plain, .. } => match self.expanded()? {
+                Cow::Borrowed(_) if !plain => {
+                    self.wrong(format!("must be {what}, not text; leave the quotes out"))
+                }
+                found => Some(found),
+            },
+            _ => self.wrong(format!("must be {what}, not {}", self.node.describe())),
+        }
+    }
+}
+
+// === impl Table ===
+
+impl<'a> Table<'a> {
+    /// The value at this key, which must be one of the table's.
+    pub(crate) fn get(&self, key: &'static str) -> Option<Value<'a>> {
+        debug_assert!(self.keys.contains(&key), "{key} is no key of this table");
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some(Value { source: self.source, node: &entry.value, path: self.path.key(key) })
+    }
+
+    /// Reads a key that may be left out.
+    pub(crate) fn read<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Value<'a>) -> Option<T>,
+    ) -> Option<T> {
+        read(&self.get(key)?)
+    }
+
+    /// Reads a key that has a default.
+    pub(crate) fn read_or<T>(
+        &self,
+        key: &'static str,
+        default: T,
+        read: impl FnOnce(&Value<'a>) -> Option<T>,
+    ) -> T {
+        self.read(key, read).unwrap_or(default)
+    }
+
+    /// Reads a key that must be there.
+    pub(crate) fn need<T>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Value<'a>) -> Option<T>,
+    ) -> Option<T> {
+        match self.get(key) {
+            Some(value) => read(&value),
+            None => self.wrong(format!("the key `{key}` is missing")),
+        }
+    }
+
+    /// A secret that stands at `key`, or in the file that `file_key` names.
+    pub(crate) fn secret(&self, key: &'static str, file_key: &'static str) -> Option<Hidden> {
+        match (self.get(key), self.get(file_key)) {
+            (Some(_), Some(file)) => {
+                file.wrong(format!("`{key}` is given too; only one of them may be"))
+            }
+            (Some(value), None) => value.hidden(),
+            (None, Some(file)) => file.secret_file(),
+            (None, None) => None,
+        }
+    }
+
+    /// A path that a default gives.
+    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
+        self.source.resolve(path)
+    }
+
+    /// Notes a mistake where the mapping begins.
+    pub(crate) fn wrong<T>(&self, message: impl Into<String>) -> Option<T> {
+        let path = self.path.to_string();
+        self.source.context.mistake(Mistake::new(self.source.file, self.at, path, message));
+        None
+    }
+
+    fn judge_keys(&self) {
+        for entry in self.entries.iter().filter(|entry| !self.keys.contains(&entry.key.as_str())) {
+            let hint = suggest::hint(&entry.key, self.keys.iter().copied());
+            let message = if hint.is_empty() {
+                format!("unknown key; the keys here are {}", self.keys.join(", "))
+            } else {
+                format!("unknown key{hint}")
+            };
+            let path = self.path.key(&entry.key).to_string();
+            let mistake = Mistake::new(self.source.file, entry.key_at, path, message);
+            self.source.context.mistake(mistake);
+        }
+    }
+}
+
+// === impl Hidden ===
+
+impl Hidden {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(***)")
+    }
+}
+
+fn one_of<T>(words: &[(&str, T)]) -> String {
+    let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}

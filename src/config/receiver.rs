@@ -1,0 +1,133 @@
+//! `receiver`: the AS2 server behind the gateway.
+
+use std::fmt;
+
+use openssl::x509::X509;
+
+use super::{
+    keys,
+    read::{Network, Value},
+};
+
+/// Where inbound traffic goes.
+#[derive(Clone)]
+pub struct Receiver {
+    /// `url`: one, or several for failover, tried in this order. Never empty.
+    pub origins: Vec<Origin>,
+    /// Whether connections to it are used again. Default: off, so that a stale one never costs a
+    /// partner a 502.
+    pub keepalive: bool,
+    /// What becomes of `X-Forwarded-For`. Default: append.
+    pub forwarded: Forwarded,
+    /// Whose `X-Forwarded-For` is believed. Default: nobody's.
+    pub trusted_proxies: Vec<Network>,
+    /// Trusted beside nothing else. Default (empty): the system's roots.
+    pub ca: Vec<X509>,
+    /// Whether its certificate is checked. Default: yes.
+    pub verify: bool,
+}
+
+/// A server's scheme, host and port. The request's own path goes behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// https.
+    pub tls: bool,
+    /// A name or an IP address, IPv6 without its brackets.
+    pub host: String,
+    /// As given, else 80 or 443.
+    pub port: u16,
+}
+
+/// What becomes of `X-Forwarded-For` towards the receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarded {
+    /// The caller's address is added.
+    #[default]
+    Append,
+    /// It goes on as it came.
+    Off,
+}
+
+// === impl Receiver ===
+
+impl Receiver {
+    pub(super) fn read(value: &Value<'_>) -> Option<Self> {
+        const KEYS: &[&str] = &["url", "keepalive", "forwarded", "trusted_proxies", "ca", "verify"];
+        let table = value.table(KEYS)?;
+        let forwarded = |value: &Value<'_>| {
+            value.choice(&[("append", Forwarded::Append), ("off", Forwarded::Off)])
+        };
+        let receiver = Self {
+            keepalive: table.read_or("keepalive", false, Value::switch),
+            forwarded: table.read_or("forwarded", Forwarded::default(), forwarded),
+            trusted_proxies: table
+                .read_or("trusted_proxies", Vec::new(), |value| value.each(Value::network)),
+            ca: table.read_or("ca", Vec::new(), keys::certificates),
+            verify: table.read_or("verify", true, Value::switch),
+            origins: table.need("url", Origin::read_all)?,
+        };
+        let tls = receiver.origins.iter().any(|origin| origin.tls);
+        if let (Some(ca), false) = (table.get("ca"), tls) {
+            ca.warn("is of no use: no url of the receiver is https");
+        }
+        if let (Some(verify), true, false) = (table.get("verify"), tls, receiver.verify) {
+            verify.warn("anyone on the way to the receiver can take its place");
+        }
+        Some(receiver)
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("origins", &self.origins)
+            .field("keepalive", &self.keepalive)
+            .field("forwarded", &self.forwarded)
+            .field("trusted_proxies", &self.trusted_proxies)
+            .field("ca", &self.ca.len())
+            .field("verify", &self.verify)
+            .finish()
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    fn read_all(value: &Value<'_>) -> Option<Vec<Self>> {
+        let values = value.one_or_more()?;
+        if values.is_empty() {
+            return value.wrong("needs one URL at least");
+        }
+        let mut origins = Vec::new();
+        for value in values {
+            let Some(origin) = Self::read(&value) else { continue };
+            if origins.contains(&origin) {
+                value.wrong::<()>("this URL is given twice");
+            } else {
+                origins.push(origin);
+            }
+        }
+        (!origins.is_empty()).then_some(origins)
+    }
+
+    fn read(value: &Value<'_>) -> Option<Self> {
+        let url = value.url()?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            return value.wrong("must end behind the host: a request keeps its own path");
+        }
+        let tls = url.scheme_str() == Some("https");
+        let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(Self { tls, host, port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }) })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}

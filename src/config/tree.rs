@@ -1,0 +1,318 @@
+//! YAML into a tree in which every node knows its line and column.
+//!
+//! What a tree is judged by comes later ([`super::read`]); here stands what makes it no tree at
+//! all: broken syntax, keys given twice, several documents, and bounds against hostile nesting and
+//! alias bombs. Values stay text: what a plain `off` or `0012` means depends on the key it stands at.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
+
+use super::mistake::{Position, Trail};
+
+/// A value and where it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) at: Position,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// `plain`: without quotes and not a block, so that `true` and `12` are not text.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    Sequence(Vec<Node>),
+    Mapping(Vec<Entry>),
+}
+
+/// A key with its value. No mapping holds a key twice.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_at: Position,
+    pub(crate) value: Node,
+}
+
+/// A mistake whose file the caller knows.
+#[derive(Debug)]
+pub(crate) struct Flaw {
+    pub(crate) at: Position,
+    pub(crate) path: Trail,
+    pub(crate) message: String,
+}
+
+/// Nesting of any sense ends long before.
+const DEEPEST: usize = 32;
+/// Nodes that aliases may add, so that a few lines cannot fill the memory.
+const ALIASED: usize = 1_000_000;
+
+/// Parses one document. `None` when it could not be read to its end; the flaws say why.
+///
+/// An empty file is an empty mapping.
+pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<Flaw>) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder::default();
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        match event {
+            Ok((event, span)) => {
+                if builder.take(event, span).is_none() {
+                    return (None, builder.flaws);
+                }
+            }
+            Err(error) => {
+                let message = format!("this is not YAML: {}", error.info());
+                builder.flaw(position(*error.marker()), message);
+                return (None, builder.flaws);
+            }
+        }
+    }
+    let empty = || Node { at: Position::START, kind: Kind::Mapping(Vec::new()) };
+    (Some(builder.root.unwrap_or_else(empty)), builder.flaws)
+}
+
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    root: Option<Node>,
+    documents: usize,
+    /// What aliases stand for, with the number of its nodes.
+    anchors: HashMap<usize, (Node, usize)>,
+    aliased: usize,
+    flaws: Vec<Flaw>,
+}
+
+/// A sequence or mapping whose end has not come.
+struct Open {
+    at: Position,
+    anchor: usize,
+    content: Content,
+}
+
+enum Content {
+    Sequence(Vec<Node>),
+    Mapping { entries: Vec<Entry>, seen: HashMap<String, Position>, key: Option<Key> },
+}
+
+struct Key {
+    text: String,
+    at: Position,
+    /// Reported already: its value is read over.
+    dropped: bool,
+}
+
+// === impl Builder ===
+
+impl Builder {
+    /// `None`: there is no sense in reading on.
+    fn take(&mut self, event: Event<'_>, span: Span) -> Option<()> {
+        let at = position(span.start);
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    self.flaw(at, "a second document begins here; only one may stand in a file");
+                    return None;
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.tag(at, tag.is_some());
+                let plain = style == ScalarStyle::Plain;
+                // Nothing was written: point at the key rather than at whatever comes next.
+                let at = if text.is_empty() && plain { self.key_at().unwrap_or(at) } else { at };
+                self.node(Node { at, kind: Kind::Scalar { text: text.into(), plain } }, anchor);
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.tag(at, tag.is_some());
+                self.open(at, anchor, Content::Sequence(Vec::new()))?;
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.tag(at, tag.is_some());
+                let (entries, seen) = (Vec::new(), HashMap::new());
+                self.open(at, anchor, Content::Mapping { entries, seen, key: None })?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Open { at, anchor, content } = self.open.pop()?;
+                let kind = match content {
+                    Content::Sequence(items) => Kind::Sequence(items),
+                    Content::Mapping { entries, .. } => Kind::Mapping(entries),
+                };
+                self.node(Node { at, kind }, anchor);
+            }
+            Event::Alias(anchor) => self.alias(at, anchor)?,
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+        }
+        Some(())
+    }
+
+    fn open(&mut self, at: Position, anchor: usize, content: Content) -> Option<()> {
+        if self.open.len() == DEEPEST {
+            self.flaw(at, format!("is nested more than {DEEPEST} levels deep"));
+            return None;
+        }
+        if self.awaits_key() {
+            self.flaw(at, "a key must be text, not a list or a mapping");
+            return None;
+        }
+        self.open.push(Open { at, anchor, content });
+        Some(())
+    }
+
+    fn alias(&mut self, at: Position, anchor: usize) -> Option<()> {
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            self.flaw(at, "this alias stands inside of what it stands for");
+            return None;
+        };
+        if self.awaits_key() {
+            self.flaw(at, "a key must be written out; an alias cannot stand for it");
+            return None;
+        }
+        self.aliased += size;
+        if self.aliased > ALIASED {
+            self.flaw(at, format!("the aliases up to here stand for more than {ALIASED} values"));
+            return None;
+        }
+        let node = node.clone();
+        self.node(node, 0);
+        Some(())
+    }
+
+    /// Puts a finished node to where it belongs.
+    fn node(&mut self, node: Node, anchor: usize) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), node.count()));
+        }
+        match self.open.last_mut().map(|open| &mut open.content) {
+            None => self.root = Some(node),
+            Some(Content::Sequence(items)) => items.push(node),
+            Some(Content::Mapping { entries, key: key @ Some(_), .. }) => {
+                if let Some(Key { text, at, dropped: false }) = key.take() {
+                    entries.push(Entry { key: text, key_at: at, value: node });
+                }
+            }
+            Some(Content::Mapping { .. }) => self.key(node),
+        }
+    }
+
+    fn key(&mut self, node: Node) {
+        let Kind::Scalar { text, plain } = node.kind else { return };
+        let at = node.at;
+        let Some(Content::Mapping { key, seen, .. }) = self.open.last_mut().map(|o| &mut o.content)
+        else {
+            return;
+        };
+        let merge = plain && text == "<<";
+        let first = if merge { None } else { seen.get(&text).copied() };
+        let dropped = merge || first.is_some();
+        if !dropped {
+            seen.insert(text.clone(), at);
+        }
+        *key = Some(Key { text, at, dropped });
+        if let Some(first) = first {
+            self.flaw(at, format!("this key is given twice; the first one stands at {first}"));
+        } else if merge {
+            self.flaw(at, "merge keys (`<<`) are not supported; write the keys out");
+        }
+    }
+
+    fn tag(&mut self, at: Position, there: bool) {
+        if there {
+            self.flaw(at, "tags (`!…`) are not supported; leave it out");
+        }
+    }
+
+    fn awaits_key(&self) -> bool {
+        let last = self.open.last().map(|open| &open.content);
+        matches!(last, Some(Content::Mapping { key: None, .. }))
+    }
+
+    fn key_at(&self) -> Option<Position> {
+        match &self.open.last()?.content {
+            Content::Mapping { key: Some(key), .. } => Some(key.at),
+            Content::Mapping { .. } | Content::Sequence(_) => None,
+        }
+    }
+
+    fn flaw(&mut self, at: Position, message: impl Into<String>) {
+        let mut path = Trail::default();
+        for open in &self.open {
+            path = match &open.content {
+                Content::Sequence(items) => path.index(items.len()),
+                Content::Mapping { key: Some(key), .. } => path.key(&key.text),
+                Content::Mapping { key: None, .. } => path,
+            };
+        }
+        self.flaws.push(Flaw { at, path, message: message.into() });
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    fn count(&self) -> usize {
+        1 + match &self.kind {
+            Kind::Scalar { .. } => 0,
+            Kind::Sequence(items) => items.iter().map(Self::count).sum(),
+            Kind::Mapping(entries) => entries.iter().map(|e| e.value.count()).sum(),
+        }
+    }
+
+    /// What it is, for a sentence such as "must be text, not …".
+    pub(crate) fn describe(&self) -> &'static str {
+        match &self.kind {
+            Kind::Sequence(_) => "a list",
+            Kind::Mapping(_) => "a mapping",
+            Kind::Scalar { plain: false, .. } => "text",
+            Kind::Scalar { text, .. } => match text.as_str() {
+                text if is_null(text) => "nothing",
+                text if switch(text).is_some() => "true or false",
+                text if is_number(text) => "a number",
+                _ => "text",
+            },
+        }
+    }
+}
+
+/// YAML 1.2's core schema.
+fn is_null(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+/// YAML 1.2's core schema: `yes` and `off` are text.
+pub(crate) fn switch(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "TRUE" => Some(true),
+        "false" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = |text: &str, radix| !text.is_empty() && text.chars().all(|c| c.is_digit(radix));
+    if let Some(octal) = text.strip_prefix("0o") {
+        return digits(octal, 8);
+    }
+    if let Some(hexadecimal) = text.strip_prefix("0x") {
+        return digits(hexadecimal, 16);
+    }
+    match unsigned {
+        ".inf" | ".Inf" | ".INF" => true,
+        _ if matches!(text, ".nan" | ".NaN" | ".NAN") => true,
+        // Rust's own words for infinity are text in YAML.
+        _ => {
+            unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+                && unsigned.parse::<f64>().is_ok()
+        }
+    }
+}
+
+fn position(marker: Marker) -> Position {
+    Position { line: marker.line(), column: marker.col() + 1 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The answers that the gateway gives itself, each with a sentence that says what to do.
+
+use bytes::Bytes;
+use http::header;
+use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
+
+/// Why a request was not passed on, or its answer not passed back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Rejection {
+    #[error("The request's head is larger than {limit} bytes (limits.header).")]
+    HeadTooLarge { limit: usize },
+    #[error("The request's body is larger than {limit} bytes (limits.body).")]
+    BodyTooLarge { limit: u64 },
+    #[error("The request has {0}; it is not passed on, since two readers could see two messages.")]
+    Framing(&'static str),
+    #[error("The request has the header {0} more than once.")]
+    Repeated(&'static str),
+    #[error("Speak HTTP/1.1 or HTTP/1.0.")]
+    Version,
+    #[error(
+        "The receiver's answer has no Content-Length, and an HTTP/1.0 client cannot read it otherwise. \
+         The message was passed on; send with HTTP/1.1 to get the answer."
+    )]
+    NeedsHttp11,
+    #[error("Too many exchanges are under way (limits.in_flight). Send it again later.")]
+    Busy,
+    #[error("The notification of this message cannot be stored now. Send it again later.")]
+    NotStored,
+    #[error("The AS2 server cannot be reached. Send it again later.")]
+    Unreachable,
+    #[error("The AS2 server did not answer in time. Send it again later.")]
+    NoAnswer,
+    #[error("The AS2 server's answer could not be read.")]
+    BadAnswer,
+    #[error("The request could not be read.")]
+    BadRequest,
+    #[error("The gateway failed on this request.")]
+    Internal,
+}
+
+// === impl Rejection ===
+
+impl Rejection {
+    /// The HTTP status.
+    pub(super) fn status(&self) -> u16 {
+        match self {
+            Self::HeadTooLarge { .. } => 431,
+            Self::BodyTooLarge { .. } => 413,
+            Self::Framing(_) | Self::Repeated(_) | Self::BadRequest => 400,
+            Self::Version | Self::NeedsHttp11 => 505,
+            Self::Busy | Self::NotStored => 503,
+            Self::Unreachable | Self::BadAnswer => 502,
+            Self::NoAnswer => 504,
+            Self::Internal => 500,
+        }
+    }
+
+    /// Ends the exchange from within a Pingora hook; [`Rejection::of`] finds it again.
+    pub(super) fn into_error(self) -> Box<Error> {
+        Error::because(ErrorType::HTTPStatus(self.status()), "rejected", self)
+    }
+
+    /// What to answer to an error that ended an exchange. `None`: the partner is gone.
+    pub(super) fn of(error: &Error) -> Option<Self> {
+        if let Some(rejection) = error.root_cause().downcast_ref::<Self>() {
+            return Some(rejection.clone());
+        }
+        match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ErrorType::ReadTimedout | ErrorType::InvalidHTTPHeader) => {
+                Some(Self::BadRequest)
+            }
+            (ErrorSource::Downstream, _) => None,
+            (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
+                Some(Self::NoAnswer)
+            }
+            (
+                ErrorSource::Upstream,
+                ErrorType::ConnectTimedout
+                | ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::BindError
+                | ErrorType::AcceptError
+                | ErrorType::SocketError
+                | ErrorType::TLSHandshakeFailure
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::InvalidCert
+                | ErrorType::HandshakeError,
+            ) => Some(Self::Unreachable),
+            (ErrorSource::Upstream, _) => Some(Self::BadAnswer),
+            _ => Some(Self::Internal),
+        }
+    }
+
+    /// Sends it, and closes the connection behind it.
+    pub(super) async fn send(&self, session: &mut Session) -> pingora::Result<()> {
+        let text = Bytes::from(format!("as2hook: {self}\n"));
+        let mut head = ResponseHeader::build(self.status(), Some(4))?;
+        head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+        head.insert_header(header::CONTENT_LENGTH, text.len().to_string())?;
+        if self.status() == 503 {
+            head.insert_header(header::RETRY_AFTER, "30")?;
+        }
+        session.set_keepalive(None);
+        session.write_response_header(Box::new(head), false).await?;
+        session.write_response_body(Some(text), true).await
+    }
+}
+
+/// Which stage of an exchange an error belongs to, for `X-Send-Error`.
+pub(super) fn stage_of(error: &Error) -> as2hook_webhooks::Stage {
+    use as2hook_webhooks::Stage;
+    match error.etype() {
+        ErrorType::ConnectTimedout
+        | ErrorType::ReadTimedout
+        | ErrorType::WriteTimedout
+        | ErrorType::TLSHandshakeTimedout => Stage::Timeout,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
+            Stage::Tls
+        }
+        ErrorType::ConnectRefused
+        | ErrorType::ConnectNoRoute
+        | ErrorType::ConnectError
+        | ErrorType::BindError
+        | ErrorType::SocketError => Stage::Connect,
+        _ => Stage::Http,
+    }
+}

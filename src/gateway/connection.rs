@@ -1,0 +1,276 @@
+//! A partner's connection as Pingora sees it, with two things mended on the way.
+//!
+//! - Pingora 0.9.1 puts its own `Date` into every answer; the receiver's belongs there.
+//! - Pingora ends an exchange when the partner hangs up; it is to be followed to its answer, or nobody
+//!   would learn that the receiver took the message. From [`Connection::follow`] on, what cannot be
+//!   sent to the partner any more is dropped in silence, and its going away is not noticed.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use async_trait::async_trait;
+use pingora::{
+    protocols::{
+        ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+        Stream, TimingDigest, UniqueID, UniqueIDType,
+        raw_connect::ProxyDigest,
+        tls::{SslDigest, TlsRef},
+    },
+    proxy::Session,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+/// Wraps the stream that Pingora reads requests from and writes answers to.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    head: Vec<u8>,
+    wishes: Mutex<Wishes>,
+}
+
+/// What the hooks of an exchange ask of its connection.
+#[derive(Debug, Default)]
+struct Wishes {
+    dates: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    following: bool,
+    gone: bool,
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, head: Vec::new(), wishes: Mutex::default() }
+    }
+
+    /// The connection behind a session, when it is one of ours (HTTP/1).
+    pub(super) fn of(session: &Session) -> Option<&Self> {
+        session.as_downstream().as_http1()?.stream().as_any().downcast_ref()
+    }
+
+    /// A new request begins on it.
+    pub(super) fn begin(&self) {
+        *self.wishes() = Wishes::default();
+    }
+
+    /// The request is complete: from now on the exchange goes on without the partner.
+    pub(super) fn follow(&self) {
+        self.wishes().following = true;
+    }
+
+    /// The exchange is over: whether the partner is still there matters again.
+    pub(super) fn release(&self) {
+        self.wishes().following = false;
+    }
+
+    /// The next final answer has these `Date` fields (names in their case) and no other.
+    pub(super) fn keep_dates(&self, dates: Vec<(Vec<u8>, Vec<u8>)>) {
+        self.wishes().dates = Some(dates);
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an error of this connection is to be passed over; then it is given up.
+    fn passes_over(&self) -> bool {
+        let mut wishes = self.wishes();
+        wishes.gone |= wishes.following;
+        wishes.following
+    }
+
+    fn is_gone(&self) -> bool {
+        let wishes = self.wishes();
+        wishes.gone && wishes.following
+    }
+
+    /// Takes the head of an answer over for rewriting, when that was asked for.
+    fn take_head(&mut self, bytes: &[u8]) -> bool {
+        if !is_final_head(bytes) {
+            return false;
+        }
+        let Some(dates) = self.wishes().dates.take() else { return false };
+        self.head = with_dates(bytes, &dates);
+        true
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.head.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.head))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.head.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_gone() {
+            return Poll::Pending;
+        }
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, buffer)) {
+            Err(_) if self.passes_over() => Poll::Pending,
+            result => Poll::Ready(result),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_gone() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let result = match ready!(self.poll_head(cx)) {
+            Err(error) => Err(error),
+            Ok(()) if self.take_head(bytes) => match self.poll_head(cx) {
+                Poll::Ready(Err(error)) => Err(error),
+                // What is left of it goes out before the next bytes, or with the flush.
+                _ => Ok(bytes.len()),
+            },
+            Ok(()) => ready!(Pin::new(&mut self.stream).poll_write(cx, bytes)),
+        };
+        match result {
+            Err(_) if self.passes_over() => Poll::Ready(Ok(bytes.len())),
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_gone() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = match ready!(self.poll_head(cx)) {
+            Ok(()) => ready!(Pin::new(&mut self.stream).poll_flush(cx)),
+            error => error,
+        };
+        match result {
+            Err(_) if self.passes_over() => Poll::Ready(Ok(())),
+            result => Poll::Ready(result),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    async fn shutdown(&mut self) {
+        // A failure means that the partner is gone already.
+        let _ = self.flush().await;
+        Shutdown::shutdown(&mut *self.stream).await;
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Connection {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.stream.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Connection {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+}
+
+#[async_trait]
+impl Peek for Connection {
+    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+        self.stream.try_peek(buffer).await
+    }
+}
+
+/// Whether these bytes are the whole head of an answer that is not an interim one. Pingora hands a
+/// head over in one write.
+fn is_final_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.") && bytes.get(9) != Some(&b'1') && bytes.ends_with(b"\r\n\r\n")
+}
+
+fn with_dates(head: &[u8], dates: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut rewritten = Vec::with_capacity(head.len() + 64);
+    let fields = &head[..head.len() - 2];
+    for line in fields.split_inclusive(|&b| b == b'\n') {
+        if !line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"date:")) {
+            rewritten.extend_from_slice(line);
+        }
+    }
+    for (name, value) in dates {
+        rewritten.extend_from_slice(name);
+        rewritten.extend_from_slice(b": ");
+        rewritten.extend_from_slice(value);
+        rewritten.extend_from_slice(b"\r\n");
+    }
+    rewritten.extend_from_slice(b"\r\n");
+    rewritten
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
+
+    #[test]
+    fn the_receivers_date_replaces_pingoras() {
+        let dates = [(b"dAte".to_vec(), b"Mon, 01 Jun 2020 16:12:51 GMT".to_vec())];
+        assert_eq!(
+            with_dates(HEAD, &dates),
+            b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\ndAte: Mon, 01 Jun 2020 16:12:51 GMT\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_receiver_without_a_date_gets_none() {
+        assert_eq!(with_dates(HEAD, &[]), b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\n\r\n");
+    }
+
+    #[test]
+    fn interim_answers_and_bodies_are_left_alone() {
+        assert!(is_final_head(HEAD));
+        assert!(!is_final_head(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        assert!(!is_final_head(b"HTTP/1.1 in a body"));
+    }
+}

@@ -1,0 +1,140 @@
+//! The only room that knows Pingora: listeners, what passes through them, and the server's life.
+//!
+//! # Layout
+//! - `inbound`: Pingora's hooks for partners' requests
+//! - `admission`: which requests are let in
+//! - `answer`: the answers that the gateway gives itself
+//! - `connection`: a partner's connection, with two of Pingora's habits mended
+//! - [`receivers`]: where inbound exchanges go
+//! - `forwarded`: `X-Forwarded-For`
+//! - `tls`: the certificates of a listener
+//! - `signals`: when to stop
+
+pub mod receivers;
+
+mod admission;
+mod answer;
+mod connection;
+mod forwarded;
+mod inbound;
+mod signals;
+mod tls;
+
+use std::{sync::Arc, thread::available_parallelism};
+
+use async_trait::async_trait;
+use pingora::{
+    apps::ServerApp,
+    protocols::Stream,
+    proxy::{HttpProxy, http_proxy},
+    server::{ExecutionPhase, RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    services::listening::Service,
+};
+use tokio::sync::broadcast;
+
+pub use self::inbound::InFlight;
+use self::{connection::Connection, inbound::Inbound, signals::Signals};
+use crate::{config::Listen, snapshot::Live, tap::Tap};
+
+/// A server that is set up, and not serving yet.
+pub struct Gateway {
+    server: Server,
+    in_flight: InFlight,
+}
+
+/// Why a server could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the TLS settings of the inbound listener cannot be used: {0}")]
+pub struct SetupError(Box<pingora::Error>);
+
+/// Tells when the server stops taking new exchanges.
+pub struct Stopping(broadcast::Receiver<ExecutionPhase>);
+
+/// Gives every partner connection its [`Connection`].
+struct Partners(Arc<HttpProxy<Inbound>>);
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Sets the listeners up.
+    ///
+    /// # Errors
+    /// When the TLS stack does not take the listener's settings.
+    pub fn new(listen: &Listen, live: Arc<Live>, tap: Tap) -> Result<Self, SetupError> {
+        let threads = available_parallelism().map_or(2, usize::from);
+        let conf = ServerConf {
+            threads,
+            // The drain decides when to leave; Pingora only stops listening.
+            grace_period_seconds: Some(u64::from(u32::MAX)),
+            graceful_shutdown_timeout_seconds: Some(1),
+            ..ServerConf::default()
+        };
+        let mut server = Server::new_with_opt_and_conf(None, conf);
+        let in_flight = InFlight::default();
+        let proxy =
+            http_proxy(&server.configuration, Inbound::new(live.clone(), tap, in_flight.clone()));
+        let mut service = Service::new("inbound".to_owned(), Partners(Arc::new(proxy)));
+        let address = listen.inbound.address.to_string();
+        match &listen.inbound.tls {
+            None => service.add_tcp(&address),
+            Some(_) => {
+                let settings = tls::settings(live).map_err(SetupError)?;
+                service.add_tls_with_settings(&address, None, settings);
+            }
+        }
+        server.bootstrap();
+        server.add_service(service);
+        Ok(Self { server, in_flight })
+    }
+
+    /// How many exchanges are under way.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
+    }
+
+    /// Tells when the server stops taking new exchanges.
+    pub fn stopping(&self) -> Stopping {
+        Stopping(self.server.watch_execution_phase())
+    }
+
+    /// Serves until a signal ends it. It does not return by itself: whoever waits on
+    /// [`Gateway::stopping`] ends the process when what is under way is done.
+    pub fn run(self) {
+        self.server.run(RunArgs { shutdown_signal: Box::new(Signals) });
+    }
+}
+
+// === impl Stopping ===
+
+impl Stopping {
+    /// Waits until the listeners are closed.
+    pub async fn wait(mut self) {
+        loop {
+            match self.0.recv().await {
+                Ok(ExecutionPhase::ShutdownStarted) | Err(broadcast::error::RecvError::Closed) => {
+                    return;
+                }
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Partners {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut next: Option<Stream> = Some(Box::new(Connection::new(stream)));
+        while let Some(stream) = next {
+            next = self.0.process_new(stream, shutdown).await;
+        }
+        None
+    }
+
+    async fn cleanup(&self) {
+        ServerApp::cleanup(&*self.0).await;
+    }
+}

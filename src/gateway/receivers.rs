@@ -1,0 +1,132 @@
+//! Where inbound exchanges go: the AS2 server's addresses, looked up beside the traffic.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use pingora::{
+    protocols::tls::CaType,
+    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _},
+};
+use tokio::time::timeout;
+
+use crate::config::{Origin, Receiver as ReceiverConfig};
+
+/// Connect and TLS handshake together.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Between two pieces of an answer. A receiver may take its time to make a synchronous MDN.
+const ANSWER: Duration = Duration::from_secs(300);
+
+/// For a piece of the request that the receiver does not take.
+const WRITE: Duration = Duration::from_secs(60);
+
+/// How long a kept connection may rest: less than any common server waits before it closes one.
+const IDLE: Duration = Duration::from_secs(4);
+
+const LOOKUP: Duration = Duration::from_secs(5);
+
+/// The receivers of one snapshot, in the order they are tried.
+#[derive(Debug)]
+pub struct Receivers {
+    all: Vec<Receiver>,
+    keepalive: bool,
+}
+
+#[derive(Debug)]
+struct Receiver {
+    origin: Origin,
+    verify: bool,
+    ca: Option<Arc<CaType>>,
+    addresses: ArcSwap<Vec<SocketAddr>>,
+}
+
+// === impl Receivers ===
+
+impl Receivers {
+    /// Those of the config; their names are looked up before this returns, each for at most 5 s.
+    pub async fn resolve(config: &ReceiverConfig) -> Self {
+        let ca = (!config.ca.is_empty()).then(|| Arc::new(config.ca.clone().into_boxed_slice()));
+        let all = config
+            .origins
+            .iter()
+            .map(|origin| Receiver {
+                origin: origin.clone(),
+                verify: config.verify,
+                ca: ca.clone(),
+                addresses: ArcSwap::default(),
+            })
+            .collect();
+        let receivers = Self { all, keepalive: config.keepalive };
+        receivers.refresh().await;
+        receivers
+    }
+
+    /// Looks the names up again. A name that cannot be looked up now keeps its addresses.
+    pub async fn refresh(&self) {
+        for receiver in &self.all {
+            receiver.refresh().await;
+        }
+    }
+
+    /// How many places there are to try.
+    pub(super) fn len(&self) -> usize {
+        self.all.iter().map(|receiver| receiver.addresses.load().len()).sum()
+    }
+
+    /// The place to try at the `tries`th attempt, from 0.
+    pub(super) fn peer(&self, tries: usize) -> Option<Box<HttpPeer>> {
+        let mut left = tries;
+        for receiver in &self.all {
+            let addresses = receiver.addresses.load();
+            match addresses.get(left) {
+                Some(&address) => return Some(Box::new(receiver.peer(address, self.keepalive))),
+                None => left -= addresses.len(),
+            }
+        }
+        None
+    }
+
+    /// Whether connections are used for more than one exchange.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.keepalive
+    }
+}
+
+// === impl Receiver ===
+
+impl Receiver {
+    async fn refresh(&self) {
+        let Origin { host, port, .. } = &self.origin;
+        let lookup = timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), *port))).await;
+        match lookup {
+            Ok(Ok(found)) => {
+                let found: Vec<_> = found.collect();
+                if !found.is_empty() {
+                    self.addresses.store(Arc::new(found));
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(host, %error, "The receiver's name cannot be resolved.");
+            }
+            Err(_) => {
+                tracing::warn!(host, "The receiver's name was not resolved in time.");
+            }
+        }
+    }
+
+    fn peer(&self, address: SocketAddr, keepalive: bool) -> HttpPeer {
+        let mut peer = HttpPeer::new(address, self.origin.tls, self.origin.host.clone());
+        if let Some(options) = peer.get_mut_peer_options() {
+            options.connection_timeout = Some(CONNECT);
+            options.total_connection_timeout = Some(CONNECT);
+            options.read_timeout = Some(ANSWER);
+            options.write_timeout = Some(WRITE);
+            options.idle_timeout = Some(if keepalive { IDLE } else { Duration::ZERO });
+            options.verify_cert = self.verify;
+            options.verify_hostname = self.verify;
+            options.ca.clone_from(&self.ca);
+            options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        }
+        peer
+    }
+}

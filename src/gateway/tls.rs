@@ -1,0 +1,58 @@
+//! The certificates of the inbound listener, read from the snapshot in force at every handshake, so
+//! that a reload renews them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use openssl::{
+    ssl::{SslRef, SslVerifyMode},
+    x509::store::X509StoreBuilder,
+};
+use pingora::{
+    listeners::{TlsAccept, tls::TlsSettings},
+    protocols::ALPN,
+};
+
+use crate::snapshot::Live;
+
+struct Certificates(Arc<Live>);
+
+/// TLS 1.2 or later, HTTP/1.1 only: AS2 partners speak nothing else.
+pub(super) fn settings(live: Arc<Live>) -> pingora::Result<TlsSettings> {
+    let mut settings = TlsSettings::with_callbacks(Box::new(Certificates(live)))?;
+    settings.set_alpn(ALPN::H1);
+    // Client certificates need sessions that belong to somebody.
+    if let Err(error) = settings.set_session_id_context(b"as2hook") {
+        tracing::warn!(%error, "TLS sessions will not be resumed.");
+    }
+    Ok(settings)
+}
+
+#[async_trait]
+impl TlsAccept for Certificates {
+    async fn certificate_callback(&self, ssl: &mut SslRef) {
+        let snapshot = self.0.load();
+        let Some(tls) = &snapshot.config.listen.inbound.tls else { return };
+        let result = (|| {
+            let (certificate, links) =
+                tls.chain.split_first().expect("a config's chain is never empty");
+            ssl.set_certificate(certificate)?;
+            ssl.set_private_key(&tls.private_key)?;
+            for link in links {
+                ssl.add_chain_cert(link.clone())?;
+            }
+            if !tls.client_ca.is_empty() {
+                let mut trusted = X509StoreBuilder::new()?;
+                for authority in &tls.client_ca {
+                    trusted.add_cert(authority.clone())?;
+                }
+                ssl.set_verify_cert_store(trusted.build())?;
+                ssl.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+            }
+            Ok::<_, openssl::error::ErrorStack>(())
+        })();
+        if let Err(error) = result {
+            tracing::error!(%error, "The inbound listener's certificate cannot be used.");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! as2hook: a reverse proxy in front of any AS2 server that gives it webhooks.
+//!
+//! Partners' traffic passes unchanged; on the way it is decoded, written down, and told to every
+//! webhook whose rule matches. The way through is *listener → exchange → decoder → event → rules →
+//! outbox → dispatcher → webhook*; the rooms behind the tap are crates of their own under `plugins/`.
+//!
+//! # Layout
+//! - [`cli`]: the command line, a file for each command
+//! - [`config`]: `as2hook.yaml` and `webhooks.yaml` to judged types, every mistake with its place
+//! - [`snapshot`]: what can be reloaded, behind one pointer
+//! - [`reload`]: putting changed files in force
+//! - [`gateway`]: the only room that knows Pingora
+//! - [`tap`]: follows an exchange; knows no Pingora, and can be called from your own proxy
+//! - [`life`]: from start to drain
+//! - [`control`]: what the admin API asks of the gateway
+//! - [`log`]: where log lines go
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod gateway;
+pub mod life;
+pub mod log;
+pub mod reload;
+pub mod snapshot;
+pub mod tap;
+
+mod notices;
+
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

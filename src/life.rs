@@ -1,0 +1,277 @@
+//! The gateway's life: start, serve, reload, drain.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    process,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use as2hook_config_api::Control;
+use as2hook_delivery::{
+    Bells, Client, Directory, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions,
+};
+use as2hook_store::{PayloadDir, SqliteOptions, SqliteStore, Store, StoreError};
+use as2hook_webhooks::Rule;
+use tokio::{runtime::Runtime, signal::unix};
+
+use crate::{
+    config::{
+        self, Attempt, Config, Mistake,
+        watch::{Pace, Watch},
+    },
+    control,
+    gateway::{Gateway, InFlight, SetupError, Stopping},
+    notices::Announcer,
+    reload::{self, Reloader},
+    snapshot::Live,
+    tap::Tap,
+};
+
+/// How often the receivers' names are looked up again.
+const LOOKUP_EVERY: Duration = Duration::from_secs(30);
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LifeError {
+    /// The config or the rules.
+    #[error("the config has {} mistakes", .0.len())]
+    Config(Vec<Mistake>),
+    /// The config asks for what this gateway does not have.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The event store.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// The webhook client.
+    #[error("webhooks cannot be called: {0}")]
+    Client(String),
+    /// Threads.
+    #[error("threads cannot be started: {0}")]
+    Threads(io::Error),
+    /// A listener.
+    #[error("{address}: {source}; is another process listening there?")]
+    Bind {
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The inbound listener.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+/// Runs the gateway of this config until a signal ends it. Ends the process itself when it has
+/// drained.
+///
+/// # Errors
+/// When it cannot start.
+pub fn live(path: &Path) -> Result<(), LifeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("core")
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(LifeError::Threads)?;
+    let started = Instant::now();
+    let (gateway, life) = runtime.block_on(start(path, &runtime))?;
+    life.spawn(&runtime, gateway.stopping());
+    tracing::info!(ms = started.elapsed().as_millis(), "Started.");
+    gateway.run();
+    Ok(())
+}
+
+/// What goes on beside the traffic.
+struct Life {
+    reloader: Arc<Reloader>,
+    watch: Watch,
+    drain: Drain,
+}
+
+/// What has to be brought to an end.
+struct Drain {
+    live: Arc<Live>,
+    store: Arc<dyn Store>,
+    outbox: Outbox,
+    dispatcher: Arc<Dispatcher>,
+    tap: Tap,
+    in_flight: InFlight,
+}
+
+async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeError> {
+    let Attempt { outcome, sources } = reload::attempt(path).await;
+    let loaded = outcome.map_err(LifeError::Config)?;
+    unsupported(&loaded.config)?;
+    let (store, payloads) = open_store(&loaded.config).await?;
+    let on_store_failure = match loaded.config.on_store_failure {
+        config::OnStoreFailure::Pass => OnStoreFailure::Pass,
+        config::OnStoreFailure::Refuse => OnStoreFailure::Refuse,
+    };
+    let live = Arc::new(Live::new(reload::snapshot(loaded, 1).await));
+    let snapshot = live.load();
+
+    let bells = Bells::new();
+    let options = OutboxOptions { on_store_failure, ..OutboxOptions::default() };
+    let outbox = Outbox::new(store.clone(), bells.clone(), options);
+    outbox.recover().await?;
+    let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
+    let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
+    let dispatcher = Dispatcher::start(
+        store.clone(),
+        Arc::new(client),
+        live.clone(),
+        Some(announcer),
+        bells,
+        DispatcherOptions::default(),
+    )
+    .await?;
+    let tap = Tap::new(live.clone(), outbox.clone(), Arc::new(payloads), runtime.handle().clone())
+        .map_err(LifeError::Threads)?;
+
+    let listen = &snapshot.config.listen;
+    try_bind(listen.inbound.address)?;
+    let gateway = Gateway::new(listen, live.clone(), tap.clone())?;
+    let in_flight = gateway.in_flight();
+    let watch = Watch::start(sources.clone(), Pace::default()).map_err(LifeError::Threads)?;
+    let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
+    let control = Arc::new(control::Gateway {
+        live: live.clone(),
+        reloader: reloader.clone(),
+        store: store.clone(),
+        outbox: outbox.clone(),
+        in_flight: in_flight.clone(),
+    });
+    serve_admin(listen.admin.address, control).await?;
+    let dispatcher = Arc::new(dispatcher);
+    let drain = Drain { live, store, outbox, dispatcher, tap, in_flight };
+    Ok((gateway, Life { reloader, watch, drain }))
+}
+
+/// What the config format has, and this gateway has not.
+fn unsupported(config: &Config) -> Result<(), LifeError> {
+    if matches!(config.store, config::Store::Postgres(_)) {
+        return Err(LifeError::Unsupported(
+            "store: PostgreSQL is not built in yet; use sqlite:PATH",
+        ));
+    }
+    if !matches!(config.payloads, config::Payloads::Folder(_)) {
+        return Err(LifeError::Unsupported("payloads: only a folder is built in yet; name one"));
+    }
+    if config.listen.outbound.is_some() {
+        return Err(LifeError::Unsupported(
+            "listen.outbound: the outbound listener is not built in yet; leave it out",
+        ));
+    }
+    Ok(())
+}
+
+async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), LifeError> {
+    let (config::Store::Sqlite(database), config::Payloads::Folder(folder)) =
+        (&config.store, &config.payloads)
+    else {
+        return Err(LifeError::Unsupported("this store is not built in"));
+    };
+    let payloads = PayloadDir::open(folder)?;
+    let store = SqliteStore::open(database, &SqliteOptions::default())?;
+    payloads.sweep(&store).await?;
+    Ok((Arc::new(store), payloads))
+}
+
+/// Pingora panics on an address that it cannot have: look first, and say it in words.
+fn try_bind(address: SocketAddr) -> Result<(), LifeError> {
+    let bound = std::net::TcpListener::bind(address);
+    bound.map(drop).map_err(|source| LifeError::Bind { address, source })
+}
+
+async fn serve_admin(address: SocketAddr, control: Arc<dyn Control>) -> Result<(), LifeError> {
+    // It answers until the process ends, so that a drain can be watched.
+    let served = as2hook_config_api::serve(address, control, std::future::pending())
+        .await
+        .map_err(|source| LifeError::Bind { address, source })?;
+    tokio::spawn(async move {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "The admin listener stopped.");
+        }
+    });
+    Ok(())
+}
+
+// === impl Life ===
+
+impl Life {
+    fn spawn(self, runtime: &Runtime, stopping: Stopping) {
+        runtime.spawn(reload_when(self.reloader.clone(), self.watch));
+        runtime.spawn(look_up(self.drain.live.clone()));
+        runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
+        runtime.spawn(async move {
+            stopping.wait().await;
+            self.drain.run().await;
+        });
+    }
+}
+
+// === impl Drain ===
+
+impl Drain {
+    /// Finishes what is under way and ends the process: at once when there is nothing.
+    async fn run(self) {
+        let limit = self.live.load().config.drain;
+        let deadline = Instant::now() + limit;
+        tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
+        while (self.in_flight.count() > 0 || self.tap.concluding() > 0) && Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.dispatcher.shutdown(left).await;
+        self.outbox.close(left.max(Duration::from_secs(1))).await;
+        self.store.close().await;
+        tracing::info!("Stopped.");
+        process::exit(0);
+    }
+}
+
+impl Directory for Live {
+    fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
+        self.load().rules.get(webhook).cloned()
+    }
+}
+
+/// Reloads whenever a file has changed, and at each SIGHUP.
+async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch) {
+    let mut hangup =
+        unix::signal(unix::SignalKind::hangup()).expect("the core runtime has signal handling");
+    let mut sources = reloader.sources();
+    loop {
+        tokio::select! {
+            Some(()) = watch.changed() => {}
+            Some(()) = hangup.recv() => {}
+            Ok(()) = sources.changed() => {
+                watch.rewatch(sources.borrow_and_update().clone());
+                continue;
+            }
+            else => return,
+        }
+        // Its mistakes are logged, and shown by the status.
+        let _ = reloader.reload().await;
+    }
+}
+
+async fn look_up(live: Arc<Live>) {
+    loop {
+        tokio::time::sleep(LOOKUP_EVERY).await;
+        live.load().receivers.refresh().await;
+    }
+}
+
+/// A changed rule may free what its webhook holds.
+async fn tell_dispatcher(reloader: Arc<Reloader>, dispatcher: Arc<Dispatcher>) {
+    let mut generation = reloader.generation();
+    while generation.changed().await.is_ok() {
+        dispatcher.rules_changed();
+    }
+}

@@ -1,0 +1,144 @@
+//! Putting changed files in force: by a change on disk, by SIGHUP, or by `POST /admin/reload`, all the
+//! same way. Everything is parsed and judged first; any mistake keeps what is in force whole.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use as2hook_config_api::{LastReload, Reloaded};
+use as2hook_webhooks::{Rule, RuleSet};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::{
+    config::{self, Attempt, Loaded, Mistake, Sources},
+    gateway::receivers::Receivers,
+    snapshot::{Live, Snapshot},
+};
+
+/// Reloads one gateway's files, one reload at a time.
+pub struct Reloader {
+    path: PathBuf,
+    live: Arc<Live>,
+    turn: tokio::sync::Mutex<()>,
+    last: Mutex<LastReload>,
+    sources: watch::Sender<Sources>,
+    generation: watch::Sender<u64>,
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// Reloads `path` into `live`; `sources` is what the snapshot in force was read from.
+    pub fn new(path: &Path, live: Arc<Live>, sources: Sources) -> Self {
+        let last = LastReload { at: Timestamp::now().to_string(), ok: true, error: None };
+        let generation = live.load().generation;
+        Self {
+            path: path.to_owned(),
+            live,
+            turn: tokio::sync::Mutex::new(()),
+            last: Mutex::new(last),
+            sources: watch::Sender::new(sources),
+            generation: watch::Sender::new(generation),
+        }
+    }
+
+    /// Loads the files again, and tells what that changed.
+    ///
+    /// # Errors
+    /// Every mistake in them; what was in force stays.
+    pub async fn reload(&self) -> Result<Reloaded, Vec<Mistake>> {
+        let _turn = self.turn.lock().await;
+        let result = self.load_and_swap().await;
+        let error = result.as_ref().err().and_then(|mistakes| mistakes.first());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload {
+            at: Timestamp::now().to_string(),
+            ok: error.is_none(),
+            error: error.map(ToString::to_string),
+        };
+        match &result {
+            Ok(done) => tracing::info!(
+                generation = done.generation,
+                added = done.added.len(),
+                changed = done.changed.len(),
+                removed = done.removed.len(),
+                "Reloaded."
+            ),
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    tracing::error!(%mistake, "Not reloaded: what was in force stays.");
+                }
+            }
+        }
+        result
+    }
+
+    /// How the last one went.
+    pub fn last(&self) -> LastReload {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The files to watch: those that the last load looked at, whether it went well or not.
+    pub fn sources(&self) -> watch::Receiver<Sources> {
+        self.sources.subscribe()
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    async fn load_and_swap(&self) -> Result<Reloaded, Vec<Mistake>> {
+        let Attempt { outcome, sources } = attempt(&self.path).await;
+        self.sources.send_replace(sources);
+        let loaded = outcome?;
+        let before = self.live.load();
+        let fixed = before.config.fixed_differences(&loaded.config);
+        if !fixed.is_empty() {
+            return Err(fixed);
+        }
+        let after = self.live.swap(snapshot(loaded, before.generation + 1).await);
+        self.generation.send_replace(after.generation);
+        Ok(differences(&before, &after))
+    }
+}
+
+/// Reads the files on a thread that may block.
+pub async fn attempt(path: &Path) -> Attempt {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || config::attempt(&path))
+        .await
+        .expect("loading a config does not panic")
+}
+
+/// Makes a snapshot of loaded files; the receivers' names are looked up.
+pub async fn snapshot(loaded: Loaded, generation: u64) -> Snapshot {
+    for warning in &loaded.warnings {
+        tracing::warn!(%warning, "Check the config.");
+    }
+    let receivers = Receivers::resolve(&loaded.config.receiver).await;
+    Snapshot {
+        config: loaded.config,
+        receivers,
+        rules: loaded.rules,
+        generation,
+        hash: loaded.hash,
+    }
+}
+
+fn differences(before: &Snapshot, after: &Snapshot) -> Reloaded {
+    let (old, new) = (&before.rules, &after.rules);
+    let named = |rules: &RuleSet, keep: &dyn Fn(&Rule) -> bool| {
+        let mut names: Vec<_> =
+            rules.iter().filter(|rule| keep(rule)).map(|rule| rule.name.clone()).collect();
+        names.sort();
+        names
+    };
+    Reloaded {
+        generation: after.generation,
+        added: named(new, &|rule| old.get(&rule.name).is_none()),
+        changed: named(new, &|rule| old.get(&rule.name).is_some_and(|before| **before != *rule)),
+        removed: named(old, &|rule| new.get(&rule.name).is_none()),
+    }
+}

@@ -1,0 +1,309 @@
+//! One exchange from its head to its end.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use as2hook_as2::{Decoded, ErrorCode, Kind, ProcessingError};
+use as2hook_delivery::OutboxError;
+use as2hook_store::Payload;
+use as2hook_webhooks::{Direction, Event, EventKind, SendError};
+use bytes::Bytes;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    AnswerHead, RequestHead, Shared,
+    decoding::Feed,
+    head::Parties,
+    keeping::Keeper,
+    routes::Routes,
+    verdict::{self, Outcome},
+};
+
+/// An MDN is a few kilobytes; of a larger answer only the status counts.
+pub(super) const ANSWER_MAX: usize = 1024 * 1024;
+
+/// One exchange that passes. Made by [`super::Tap::begin`].
+///
+/// Dropped before [`Exchange::end`], a recorded exchange is told as "outcome unknown".
+pub struct Exchange {
+    active: Option<Box<Active>>,
+}
+
+/// The event could not be written down, and the configuration says to refuse traffic then
+/// (`on_store_failure: refuse`). The receiver has not got the whole message.
+#[derive(Debug, thiserror::Error)]
+#[error("the notification cannot be written down")]
+pub struct Refused(#[source] pub OutboxError);
+
+struct Active {
+    shared: Arc<Shared>,
+    id: Uuid,
+    began: Timestamp,
+    head: RequestHead,
+    parties: Parties,
+    routes: Routes,
+    request: Request,
+    answer: Option<AnswerHead>,
+    answer_body: Vec<u8>,
+}
+
+/// How far the request has come.
+enum Request {
+    /// Its body is on the way.
+    Passing(Feed),
+    /// It is complete, and written down.
+    Recorded(Box<Event>),
+    /// It is complete, and nobody wants to know.
+    Unwanted,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    pub(super) fn begin(shared: &Arc<Shared>, head: RequestHead) -> Self {
+        Self { active: Active::begin(shared, head).map(Box::new) }
+    }
+
+    /// The id of the event that comes of it, for logs. `None`: no event does.
+    pub fn id(&self) -> Option<Uuid> {
+        self.active.as_ref().map(|active| active.id)
+    }
+
+    /// The next piece of the request's body. With `end` it returns when the exchange is durably
+    /// written down: only then may the receiver get the last bytes.
+    ///
+    /// # Errors
+    /// [`Refused`] when it cannot be written down and traffic is to be refused then.
+    pub async fn request(&mut self, bytes: Bytes, end: bool) -> Result<(), Refused> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        if let Request::Passing(feed) = &mut active.request {
+            if !bytes.is_empty() {
+                feed.push(bytes).await;
+            }
+            if end {
+                active.record().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer's head. Interim answers (1xx) are passed over.
+    pub fn answer_head(&mut self, head: AnswerHead) {
+        if let Some(active) = &mut self.active
+            && head.status >= 200
+        {
+            active.answer = Some(head);
+        }
+    }
+
+    /// The next piece of the answer's body.
+    pub fn answer(&mut self, bytes: &[u8]) {
+        if let Some(active) = &mut self.active
+            && active.answer_body.len() <= ANSWER_MAX
+        {
+            let room = ANSWER_MAX + 1 - active.answer_body.len();
+            active.answer_body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    /// The exchange is over: the verdict is worked out and written down beside the traffic.
+    pub fn end(mut self) {
+        self.conclude(None);
+    }
+
+    /// The exchange failed before an answer came.
+    pub fn fail(mut self, error: SendError) {
+        self.conclude(Some(error));
+    }
+
+    fn conclude(&mut self, error: Option<SendError>) {
+        if let Some(active) = self.active.take() {
+            let shared = active.shared.clone();
+            let concluding = Concluding::begin(&shared);
+            shared.runtime.spawn(async move {
+                active.conclude(error).await;
+                drop(concluding);
+            });
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.conclude(None);
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    fn begin(shared: &Arc<Shared>, head: RequestHead) -> Option<Self> {
+        let parties = head.parties()?;
+        let snapshot = shared.live.load();
+        let routes = Routes::new(snapshot.clone(), &parties, head.direction);
+        if !routes.wants_any() {
+            return None;
+        }
+        let keeper =
+            if routes.wants_raw() { Keeper::payloads(&shared.payloads) } else { Keeper::nothing() };
+        let feed = shared.decoding.feed(
+            &head.headers,
+            snapshot.config.keyring.clone(),
+            snapshot.config.decode_options(),
+            keeper,
+        );
+        Some(Self {
+            shared: shared.clone(),
+            id: Uuid::now_v7(),
+            began: Timestamp::now(),
+            head,
+            parties,
+            routes,
+            request: Request::Passing(feed),
+            answer: None,
+            answer_body: Vec::new(),
+        })
+    }
+
+    /// Writes the exchange down as far as it is known: everything but the answer.
+    async fn record(&mut self) -> Result<(), Refused> {
+        let Request::Passing(feed) = std::mem::replace(&mut self.request, Request::Unwanted) else {
+            return Ok(());
+        };
+        let (event, payload) = self.decode(feed, true).await;
+        let wanted = verdict::outcomes(&event).any(|kind| self.routes.wants(kind));
+        if !wanted {
+            return Ok(());
+        }
+        let if_unknown = self.routes.targets(event.kind, &event);
+        // Durable or held in memory: the traffic goes on, as the configuration says.
+        let _ = self.shared.outbox.open(&event, payload, &if_unknown).await.map_err(Refused)?;
+        self.request = Request::Recorded(Box::new(event));
+        Ok(())
+    }
+
+    async fn conclude(mut self: Box<Self>, error: Option<SendError>) {
+        match std::mem::replace(&mut self.request, Request::Unwanted) {
+            Request::Recorded(event) => self.settle(*event, error).await,
+            Request::Passing(feed) => self.conclude_early(feed, error).await,
+            Request::Unwanted => {}
+        }
+    }
+
+    /// Adds the answer's verdict to what was written down.
+    async fn settle(&self, event: Event, error: Option<SendError>) {
+        let snapshot = self.routes.snapshot();
+        let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
+        let outbox = &self.shared.outbox;
+        match verdict::judge(&event, answer, error, snapshot) {
+            Outcome::Event(verdict) => {
+                let targets = self.routes.targets(verdict.kind, &event);
+                if let Err(error) = outbox.settle(event.id, &verdict, &targets).await {
+                    tracing::error!(%error, event = %event.id, "A verdict was not written down.");
+                }
+            }
+            Outcome::Nothing => {
+                // Held in memory or written: either way it is forgotten.
+                let _ = outbox.discard(event.id).await;
+            }
+        }
+    }
+
+    /// The exchange was over before the whole request had passed: an event comes of it only when the
+    /// receiver answered, or could not be reached.
+    async fn conclude_early(&self, feed: Feed, error: Option<SendError>) {
+        if self.answer.is_none() && error.is_none() {
+            return;
+        }
+        let (mut event, payload) = self.decode(feed, false).await;
+        if self.answer.is_none()
+            && let Some(decoded) = &mut event.decoded
+        {
+            forget_body(decoded);
+        }
+        let snapshot = self.routes.snapshot();
+        let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
+        if let Outcome::Event(verdict) = verdict::judge(&event, answer, error, snapshot) {
+            event.settle(verdict);
+            let targets = self.routes.targets(event.kind, &event);
+            if !targets.is_empty()
+                && let Err(error) = self.shared.outbox.publish(&event, payload, &targets).await
+            {
+                tracing::error!(%error, event = %event.id, "An event was not written down.");
+            }
+        }
+    }
+
+    async fn decode(&self, feed: Feed, whole: bool) -> (Event, Payload) {
+        let mut errors = Vec::new();
+        let (decoded, payload) = match feed.finish(whole).await {
+            Ok(outcome) => {
+                let payload = outcome.payload.unwrap_or_else(|error| {
+                    tracing::error!(%error, exchange = %self.id, "A payload could not be kept.");
+                    let text = "The payload could not be kept; see the gateway's log";
+                    errors.push(ProcessingError::new(ErrorCode::Limit, text));
+                    Payload::None
+                });
+                (Some(outcome.decoded), payload)
+            }
+            Err(lost) => {
+                tracing::error!(exchange = %self.id, "{lost}.");
+                errors.push(ProcessingError::new(ErrorCode::NotDecoded, lost.to_string()));
+                (None, Payload::None)
+            }
+        };
+        let kind = match (self.head.direction, decoded.as_ref().map(|d| d.kind)) {
+            (Direction::Inbound, Some(Kind::Mdn)) => EventKind::MdnReceived,
+            (Direction::Inbound, _) => EventKind::MessageReceived,
+            (Direction::Outbound, Some(Kind::Mdn)) => EventKind::MdnSent,
+            (Direction::Outbound, _) => EventKind::MessageSent,
+        };
+        let event = Event {
+            id: self.id,
+            kind,
+            occurred_at: self.began,
+            direction: self.head.direction,
+            site: self.routes.site.clone(),
+            partner: Some(self.parties.partner.clone()),
+            station: Some(self.parties.station.clone()),
+            partner_type: self.routes.partner_type,
+            peer: self.head.peer,
+            headers: self.head.headers.clone(),
+            decoded,
+            errors,
+            send_error: None,
+            mic_matches: None,
+            supersedes: None,
+            extra: serde_json::Map::new(),
+        };
+        (event, payload)
+    }
+}
+
+/// Counts an exchange until its verdict is written down.
+struct Concluding(Arc<Shared>);
+
+// === impl Concluding ===
+
+impl Concluding {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.concluding.fetch_add(1, Ordering::AcqRel);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Concluding {
+    fn drop(&mut self) {
+        self.0.concluding.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Nothing of the body has passed: what the decoder says of it is not known.
+fn forget_body(decoded: &mut Decoded) {
+    decoded.encrypted = None;
+    decoded.signed = None;
+    decoded.compressed = None;
+    decoded.signature_verified = None;
+    decoded.signature_status = None;
+    decoded.errors.clear();
+}

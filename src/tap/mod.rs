@@ -1,0 +1,87 @@
+//! The tap: follows one HTTP exchange, decodes it while it passes, and writes down what happened.
+//!
+//! It knows no Pingora and no socket, so it can be called from the hooks of any proxy:
+//! [`Tap::begin`] with the request's head, [`Exchange::request`] with each piece of its body,
+//! [`Exchange::answer_head`] and [`Exchange::answer`] with what comes back, and [`Exchange::end`].
+//! An exchange that is dropped before its end counts as "outcome unknown".
+//!
+//! # Layout
+//! - [`exchange`]: one exchange from its head to its end
+//! - [`head`]: what an exchange begins with
+//! - `decoding`: the decoder's own threads, and the bounded queue of each message
+//! - `keeping`: which decoded bytes are kept for `raw` deliveries
+//! - `routes`: who is told of what, decided at the head
+//! - `verdict`: what an answer makes of a recorded exchange
+
+pub mod exchange;
+pub mod head;
+
+mod decoding;
+mod keeping;
+mod routes;
+mod verdict;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::available_parallelism,
+};
+
+use as2hook_delivery::Outbox;
+use as2hook_store::PayloadDir;
+
+pub use self::{
+    exchange::{Exchange, Refused},
+    head::{AnswerHead, RequestHead},
+};
+use crate::snapshot::Live;
+
+/// Makes an [`Exchange`] of every request; shared by all listeners.
+#[derive(Clone)]
+pub struct Tap {
+    shared: Arc<Shared>,
+}
+
+/// What every exchange needs.
+struct Shared {
+    live: Arc<Live>,
+    outbox: Outbox,
+    payloads: Arc<PayloadDir>,
+    decoding: decoding::Decoding,
+    runtime: tokio::runtime::Handle,
+    concluding: AtomicUsize,
+}
+
+// === impl Tap ===
+
+impl Tap {
+    /// A tap that matches by the snapshot in force and writes to this outbox. Its follow-up work (the
+    /// verdict after an answer has passed) runs on `runtime`.
+    ///
+    /// # Errors
+    /// When the decoder's threads cannot be started.
+    pub fn new(
+        live: Arc<Live>,
+        outbox: Outbox,
+        payloads: Arc<PayloadDir>,
+        runtime: tokio::runtime::Handle,
+    ) -> std::io::Result<Self> {
+        let threads = available_parallelism().map_or(2, usize::from);
+        let decoding = decoding::Decoding::start(threads)?;
+        let concluding = AtomicUsize::new(0);
+        let shared = Shared { live, outbox, payloads, decoding, runtime, concluding };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Begins an exchange. What is not AS2, or what no rule asks for, is followed at no cost.
+    pub fn begin(&self, head: RequestHead) -> Exchange {
+        Exchange::begin(&self.shared, head)
+    }
+
+    /// How many exchanges are over whose verdict is not written down yet.
+    pub fn concluding(&self) -> usize {
+        self.shared.concluding.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,255 @@
+//! The gateway's process.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::config::{Config, Rule, TOKEN, rules_yaml};
+use super::{START, StartError, failed};
+use crate::client::{Client, Post, Reply};
+use crate::pki;
+
+/// Between two looks at something that has no other way to tell that it changed.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// A gateway in its folder, up or not. Killed when dropped; its log is shown if the test failed.
+#[derive(Debug)]
+pub struct Running {
+    binary: PathBuf,
+    folder: PathBuf,
+    config: Arc<Config>,
+    environment: Vec<(String, String)>,
+    child: Option<Child>,
+    // Last, so that the folder outlives the process.
+    _temporary: Option<TempDir>,
+}
+
+// === impl Running ===
+
+impl Running {
+    pub(super) fn new(
+        binary: PathBuf,
+        folder: PathBuf,
+        temporary: Option<TempDir>,
+        config: Arc<Config>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        Self { binary, folder, config, environment, child: None, _temporary: temporary }
+    }
+
+    /// Partners' side.
+    pub fn inbound(&self) -> Client {
+        match self.config.inbound_tls {
+            None => Client::new(self.config.inbound),
+            Some(mutual) => {
+                Client::tls(self.config.inbound, pki::authority(), mutual.then(pki::client))
+            }
+        }
+    }
+
+    /// Our AS2 server's side. Panics when the gateway was not given one.
+    pub fn outbound(&self) -> Client {
+        Client::new(self.config.outbound.expect("Gateway::outbound was asked for"))
+    }
+
+    /// The admin listener, as it is.
+    pub fn admin(&self) -> Client {
+        Client::new(self.config.admin)
+    }
+
+    /// Calls the admin listener with the tests' token. An empty body is left out.
+    pub fn call(&self, method: &str, path: &str, body: &str) -> io::Result<Reply> {
+        let post = if body.is_empty() {
+            Post::method(method, path).header("Content-Length", "0")
+        } else {
+            Post::new(path, body.as_bytes()).header("Content-Type", "application/json")
+        };
+        self.admin().send(&post.header("Authorization", format!("Bearer {TOKEN}")))
+    }
+
+    /// `POST /admin/reload`.
+    pub fn reload(&self) -> io::Result<Reply> {
+        self.call("POST", "/admin/reload", "")
+    }
+
+    /// Replaces `webhooks.yaml` by these rules, in one rename.
+    pub fn write_rules(&self, rules: &[Rule]) -> io::Result<()> {
+        self.write("webhooks.yaml", &rules_yaml(rules))
+    }
+
+    /// Replaces a file of the folder, in one rename.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        let new = self.folder.join(format!(".{name}.new"));
+        fs::write(&new, text)?;
+        fs::rename(new, self.folder.join(name))
+    }
+
+    /// The folder with its config, keys and data.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The config file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("as2hook.yaml")
+    }
+
+    /// The process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// All that it has written to standard output and standard error, restarts included.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until the log has this text.
+    pub fn wait_for_log(&self, text: &str, within: Duration) -> bool {
+        wait_until(within, || self.log().contains(text))
+    }
+
+    /// Resident memory now, in KiB.
+    pub fn rss_kib(&self) -> io::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was ever resident, in KiB.
+    pub fn peak_rss_kib(&self) -> io::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// Processor time so far, user and system, of all its threads.
+    pub fn cpu_time(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(self.proc("stat")?)?;
+        // Behind the name in brackets: field 14 is utime, 15 stime, in ticks of 10 ms on Linux.
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.filter_map(|t| t.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end; `None` if it did not come in time.
+    pub fn sigterm(&mut self, within: Duration) -> io::Result<Option<ExitStatus>> {
+        self.signal("TERM")?;
+        let Some(child) = self.child.as_mut() else { return Ok(None) };
+        let mut ended = None;
+        wait_until(within, || {
+            ended = child.try_wait().ok().flatten();
+            ended.is_some()
+        });
+        if ended.is_some() {
+            self.child = None;
+        }
+        Ok(ended)
+    }
+
+    /// Sends a signal by its name: `HUP`, `TERM`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        let pid = self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))?;
+        // The shell's own `kill` is there on every machine.
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status()?;
+        if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill -{name}: {sent}"))) }
+    }
+
+    /// Kills it where it still runs, and starts it again: same folder, same ports.
+    pub fn restart(&mut self) -> Result<(), StartError> {
+        self.kill9();
+        self.start()
+    }
+
+    /// Starts it and waits until `/readyz` answers 200.
+    pub fn start(&mut self) -> Result<(), StartError> {
+        let log = File::options().create(true).append(true).open(self.log_file());
+        let log = log.map_err(failed("the gateway's log file"))?;
+        let second = log.try_clone().map_err(failed("the gateway's log file"))?;
+        let child = Command::new(&self.binary)
+            .arg("run")
+            .arg("-c")
+            .arg(self.config_file())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(second)
+            .spawn()
+            .map_err(failed(&format!("starting {}", self.binary.display())))?;
+        self.child = Some(child);
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), StartError> {
+        let deadline = Instant::now() + START;
+        loop {
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if let Some(status) = ended {
+                self.child = None;
+                return Err(StartError::Ended { status, log: self.log() });
+            }
+            let last = match self.admin().get("/readyz") {
+                Ok(reply) if reply.status == 200 => return Ok(()),
+                Ok(reply) => format!("{}: {}", reply.head.line, reply.text()),
+                Err(e) => e.to_string(),
+            };
+            if Instant::now() > deadline {
+                self.kill9();
+                return Err(StartError::NotReady { within: START, last, log: self.log() });
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("gateway.log")
+    }
+
+    fn memory(&self, field: &str) -> io::Result<u64> {
+        let status = fs::read_to_string(self.proc("status")?)?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        line.and_then(|line| line.split_whitespace().next())
+            .and_then(|kib| kib.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no {field} in the process's status")))
+    }
+
+    fn proc(&self, file: &str) -> io::Result<PathBuf> {
+        let pid = self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))?;
+        Ok(PathBuf::from(format!("/proc/{pid}/{file}")))
+    }
+}
+
+impl Drop for Running {
+    #[expect(clippy::print_stderr, reason = "whoever reads a failed test needs the gateway's log")]
+    fn drop(&mut self) {
+        self.kill9();
+        if thread::panicking() {
+            eprintln!("--- the gateway's log\n{}---", self.log());
+        }
+    }
+}
+
+/// Looks again and again until it holds. False: not in time.
+pub fn wait_until(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(GLANCE);
+    }
+}

@@ -1,0 +1,63 @@
+//! Everything that stands around the gateway in a test: partners, receivers, webhook endpoints, keys,
+//! and the gateway's own process. Blocking, on loopback, and exact to the byte: what HTTP libraries
+//! tidy away (case, framing, interim answers) is what the tests are about.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use as2hook_testing::{Gateway, Message, Part, Post, pki, receiver, sink};
+//!
+//! let receiver = receiver().start();
+//! let sink = sink().start();
+//! let gateway = Gateway::new()
+//!     .receiver(&receiver)
+//!     .station("MY-OWN-ORG", pki::station())
+//!     .partner("ACME", pki::partner())
+//!     .rule("orders", |rule| rule.url(sink.url("/orders")).payload("json"))
+//!     .start()
+//!     .expect("the gateway starts");
+//! let message = Message::new("ACME", "MY-OWN-ORG")
+//!     .attach(Part::text("order.xml", "text/xml", "<order/>"))
+//!     .sign(pki::partner())
+//!     .encrypt(pki::station())
+//!     .build();
+//! let reply = gateway.inbound().send(&Post::message("/as2", &message)).expect("an answer");
+//! assert_eq!(reply.status, 200);
+//! let notified = sink.wait_for(1, Duration::from_secs(5)).expect("a webhook");
+//! assert_eq!(notified[0].header("X-AS2-Event"), Some("message.received"));
+//! ```
+//!
+//! # Layout
+//! - [`http`]: heads, bodies and framing as they stand on the wire
+//! - [`stream`]: one connection, plain or TLS
+//! - [`endpoint`]: a scriptable server: [`receiver()`] stands in for the AS2 server, [`sink()`] for a webhook's owner
+//! - [`answer`]: what an endpoint answers, and how badly
+//! - [`client`]: a raw HTTP client, polite or not
+//! - [`message`]: AS2 messages of any size, written as a stream
+//! - [`mdn`]: the receipts that answer them
+//! - [`pki`]: keys and certificates, made anew for each run
+//! - [`gateway`]: the built binary, its folder, its life and its death
+//! - [`corpus`]: the captured messages, where they are at hand
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a harness: what fails here fails the test, at the place where it went wrong"
+)]
+
+pub mod answer;
+pub mod client;
+pub mod corpus;
+pub mod endpoint;
+pub mod gateway;
+pub mod http;
+pub mod mdn;
+pub mod message;
+pub mod pki;
+pub mod stream;
+
+pub use answer::Answer;
+pub use client::{Client, Post, Reply};
+pub use endpoint::{Endpoint, Idle, receiver, sink};
+pub use gateway::{Gateway, Ran, Rule, Running, as2hook, as2hook_with, wait_until};
+pub use http::{Body, Framing, Head, Request};
+pub use mdn::Mdn;
+pub use message::{Built, Cipher, Content, Digest, Form, Message, Part, Receipt};

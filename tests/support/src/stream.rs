@@ -1,0 +1,92 @@
+//! One connection, plain or TLS, that never waits for ever.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use openssl::ssl::SslStream;
+
+/// How long one read or write may take before it fails; longer than any gateway time-out under test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connected socket.
+pub enum Stream {
+    /// TCP alone.
+    Plain(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<SslStream<TcpStream>>),
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// Wraps a socket and gives it deadlines.
+    pub fn plain(socket: TcpStream) -> io::Result<Self> {
+        set_up(&socket)?;
+        Ok(Self::Plain(socket))
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => tls.get_ref(),
+        }
+    }
+
+    /// Sends the end of our side and keeps on reading: a half-closed connection. TLS says
+    /// `close_notify` first.
+    pub fn finish_writing(&mut self) -> io::Result<()> {
+        if let Self::Tls(tls) = self {
+            tls.shutdown().map_err(io::Error::other)?;
+        }
+        self.socket().shutdown(Shutdown::Write)
+    }
+
+    /// The subject's common name of the certificate that the other side showed, if any.
+    pub fn peer_name(&self) -> Option<String> {
+        let Self::Tls(tls) = self else { return None };
+        let certificate = tls.ssl().peer_certificate()?;
+        let entry = certificate.subject_name().entries().next()?;
+        entry.data().to_string().ok()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(into),
+            Self::Tls(tls) => tls.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(from),
+            Self::Tls(tls) => tls.write(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.socket())
+    }
+}
+
+/// Deadlines, and no Nagle: the tests decide what goes in one segment.
+pub(crate) fn set_up(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))
+}
