@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_delivery::{Bells, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Target};
+use as2hook_delivery::{
+    Bells, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, Target,
+};
 use as2hook_store::{DeliveryState, Payload};
 use as2hook_webhooks::{Direction, Event, EventKind, Order, PayloadMode, Verdict};
 use bytes::Bytes;
@@ -229,6 +231,15 @@ async fn what_a_dead_process_left_has_an_unknown_outcome() {
     assert_eq!(inbound, Verdict::unknown(Direction::Inbound, EventKind::MessageReceived));
     let outbound = verdict(&store, &outbound).unwrap();
     assert_eq!(outbound.kind, EventKind::SendError);
+}
+
+#[tokio::test]
+async fn the_verdict_of_an_event_that_the_store_does_not_have_is_not_held() {
+    let store = MemoryStore::new();
+    let outbox = outbox(&store, options(OnStoreFailure::Pass));
+    let told = outbox.settle(event().id, &received(), &targets(&["a"])).await.unwrap();
+    assert_eq!(told, Recorded::Dropped);
+    assert!(outbox.health().is_healthy());
 }
 
 #[tokio::test]

@@ -194,7 +194,9 @@ impl Store for MemoryStore {
     async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
         self.write(Some(settlement.event)).await?;
         let mut rows = self.rows.lock().unwrap();
-        let Some(event) = rows.events.get_mut(&settlement.event) else { return Ok(()) };
+        let Some(event) = rows.events.get_mut(&settlement.event) else {
+            return Err(StoreError::UnknownEvent(settlement.event));
+        };
         if event.open.take().is_none() {
             return Ok(());
         }
@@ -225,15 +227,9 @@ impl Store for MemoryStore {
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
         self.write(None).await?;
-        let mut rows = self.rows.lock().unwrap();
-        let left = rows.events.values_mut().filter(|event| event.left);
-        Ok(left
-            .map(|event| {
-                event.left = false;
-                let planned = event.open.clone().unwrap_or_default();
-                (stored(event), planned)
-            })
-            .collect())
+        let rows = self.rows.lock().unwrap();
+        let left = rows.events.values().filter(|event| event.left);
+        Ok(left.filter_map(|event| Some((stored(event), event.open.clone()?))).collect())
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
@@ -346,49 +342,47 @@ impl Store for MemoryStore {
         Ok(0)
     }
 
-    // The dispatcher and the outbox ask for none of these.
-
-    async fn tell(&self, _: Uuid, _: Vec<NewDelivery>) -> Result<(), StoreError> {
+    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn replay(&self, _: &Filter) -> Result<u64, StoreError> {
+    async fn replay(&self, _filter: &Filter) -> Result<u64, StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn event(&self, _: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        Err(StoreError::Closed)
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        Ok(self.rows.lock().unwrap().events.get(&id).map(stored))
     }
 
     async fn events(
         &self,
-        _: &Filter,
-        _: Option<i64>,
-        _: usize,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
     ) -> Result<Page<EventRow>, StoreError> {
         Err(StoreError::Closed)
     }
 
     async fn deliveries(
         &self,
-        _: &Filter,
-        _: Option<i64>,
-        _: usize,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
         Err(StoreError::Closed)
     }
 
     async fn attempts(
         &self,
-        _: &Filter,
-        _: Option<i64>,
-        _: usize,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
     ) -> Result<Page<AttemptRow>, StoreError> {
         Err(StoreError::Closed)
     }
 
-    async fn unnamed_payloads(&self, _: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
-        Err(StoreError::Closed)
+    async fn unnamed_payloads(&self, _files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn close(&self) {}
