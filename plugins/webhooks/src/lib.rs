@@ -9,6 +9,36 @@
 //! - [`mod@render`]: the request of one attempt
 //! - [`sign`]: its two signatures
 
+//!
+//! # Example
+//! ```
+//! use as2hook_webhooks::{
+//!     Endpoint, EventKind, PartnerType, Query, Route, Rule, RuleSet,
+//! };
+//!
+//! let orders = Rule {
+//!     name: "acme-orders".into(),
+//!     events: Some(vec![EventKind::MessageReceived]),
+//!     partner: Some("ACME".into()),
+//!     station: None,
+//!     partner_type: None,
+//!     site: "main".into(),
+//!     route: Route::MostSpecific,
+//!     enabled: true,
+//!     endpoint: Endpoint::new("https://erp.example/hooks/as2".parse()?),
+//! };
+//! let rules = RuleSet::compile(vec![orders]).expect("one rule cannot conflict");
+//! let matches = rules.matches(&Query {
+//!     event: EventKind::MessageReceived,
+//!     site: "main",
+//!     partner: Some("ACME"),
+//!     station: Some("MY-OWN-ORG"),
+//!     partner_type: PartnerType::Production,
+//! });
+//! assert_eq!(matches.winner.map(|rule| rule.name.as_str()), Some("acme-orders"));
+//! # Ok::<(), http::uri::InvalidUri>(())
+//! ```
+
 pub mod event;
 pub mod render;
 pub mod rule;
@@ -16,6 +46,7 @@ pub mod rules;
 pub mod sign;
 
 pub use event::{Direction, Event, EventKind, PartnerType, SendError, Stage, Verdict};
-pub use render::{Body, Payload, Rendered, Rendering, Request, Unsigned, render};
+pub use render::{Body, Fields, Payload, Rendered, Rendering, Request, Unsigned, render};
 pub use rule::{Endpoint, Order, PassHeaders, PayloadMode, Route, Rule, Secret, Tls};
-pub use rules::{Matches, Query, RuleConflict, RuleSet};
+pub use rules::{Conflict, Explanation, Matches, Outcome, Query, RuleConflict, RuleSet};
+pub use sign::WrongLength;

@@ -6,11 +6,11 @@
 //! to be sent.
 //!
 //! # Layout
-//! - [`request`]: the request as plain data
+//! - `request`: the request as plain data
 //! - [`headers`]: which headers go along, and which never do
-//! - [`body`]: what the three payload modes send
-//! - [`json`]: the documents of `json`
-//! - [`disposition`]: `Content-Disposition` with any file name
+//! - `body`: what the three payload modes send
+//! - `json`: the documents of `json`
+//! - `disposition`: `Content-Disposition` with any file name
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{
     event::Event,
     rule::{Endpoint, PayloadMode},
-    sign::{Covered, SignError, Signatures, Signer},
+    sign::{Covered, Signatures, Signer, WrongLength},
 };
 
 mod body;
@@ -82,30 +82,27 @@ pub struct Unsigned {
 }
 
 /// Renders one attempt.
-///
-/// # Errors
-/// When OpenSSL cannot make a signature.
 pub fn render(
     event: &Event,
     rendering: &Rendering<'_>,
     endpoint: &Endpoint,
     now: Timestamp,
-) -> Result<Rendered, SignError> {
+) -> Rendered {
     let content = body::content(event, rendering);
     let mut request = headers::request(event, rendering, endpoint, now, content);
     if endpoint.secrets.is_empty() {
-        return Ok(Rendered::Ready(request));
+        return Rendered::Ready(request);
     }
     let mut signer = with_covered(&request.headers, |covered| {
         Signer::new(&endpoint.secrets, covered, request.body.length())
-    })?;
+    });
     match &request.body {
-        Body::Payload { .. } => return Ok(Rendered::Unsigned(Unsigned { request, signer })),
-        Body::Bytes(bytes) => signer.update(bytes)?,
+        Body::Payload { .. } => return Rendered::Unsigned(Unsigned { request, signer }),
+        Body::Bytes(bytes) => signer.update(bytes),
         Body::Empty => {}
     }
-    request.sign(&signer.finish()?);
-    Ok(Rendered::Ready(request))
+    request.sign(&signer.signatures());
+    Rendered::Ready(request)
 }
 
 /// Whether a header of this name is as2hook's alone, so that a rule's `headers` cannot set it.
@@ -138,18 +135,15 @@ impl Unsigned {
     }
 
     /// Takes the next bytes of the payload.
-    ///
-    /// # Errors
-    /// When OpenSSL cannot go on.
-    pub fn update(&mut self, bytes: &[u8]) -> Result<(), SignError> {
-        self.signer.update(bytes)
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.signer.update(bytes);
     }
 
     /// The signed request.
     ///
     /// # Errors
-    /// When the payload was not as long as announced, or OpenSSL cannot finish.
-    pub fn finish(self) -> Result<Request, SignError> {
+    /// When the payload was not as long as announced.
+    pub fn finish(self) -> Result<Request, WrongLength> {
         let Self { mut request, signer } = self;
         request.sign(&signer.finish()?);
         Ok(request)

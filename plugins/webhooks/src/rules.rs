@@ -4,7 +4,7 @@
 //! A [`RuleSet`] is one immutable snapshot: a reload compiles another and swaps it in.
 //!
 //! # Layout
-//! - [`index`]: the packed keys and the lookup
+//! - `index`: the packed keys and the lookup
 //! - [`compile`]: which rules cannot stand beside each other
 //! - [`explain`]: why a rule fires or does not, in words
 

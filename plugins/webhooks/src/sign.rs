@@ -6,10 +6,12 @@
 use std::fmt::Write as _;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use openssl::{error::ErrorStack, md::Md, md_ctx::MdCtx, memcmp, pkey::PKey};
+use hmac::Hmac;
+use openssl::memcmp;
 
 use crate::rule::Secret;
 
+mod hmac;
 #[cfg(test)]
 mod tests;
 
@@ -53,123 +55,96 @@ pub struct Signatures {
     pub as2: String,
 }
 
-/// Why a delivery could not be signed.
-#[derive(Debug, thiserror::Error)]
-pub enum SignError {
-    /// The announced length stands in the signature and in `Content-Length`, so it has to be right.
-    #[error("the payload has {actual} bytes, but {expected} were announced")]
-    Length {
-        /// What was announced, in bytes.
-        expected: u64,
-        /// What came, in bytes.
-        actual: u64,
-    },
-    /// OpenSSL could not make a signature.
-    #[error("OpenSSL could not make a signature")]
-    OpenSsl(#[from] ErrorStack),
+/// The announced length stands in the signature and in `Content-Length`, so it has to be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the payload has {actual} bytes, but {expected} were announced")]
+pub struct WrongLength {
+    /// What was announced, in bytes.
+    pub expected: u64,
+    /// What came, in bytes.
+    pub actual: u64,
 }
 
 /// Both signatures by one secret.
 struct Pair {
-    webhook: MdCtx,
-    as2: MdCtx,
+    webhook: Hmac,
+    as2: Hmac,
 }
 
 /// Whether a `webhook-signature` holds one made with this secret. Takes the same time whatever the
 /// signatures are.
-///
-/// # Errors
-/// When OpenSSL cannot make the signature to compare with.
 pub fn verify_webhook(
     header: &str,
     secret: &Secret,
     id: &str,
     timestamp: &str,
     body: &[u8],
-) -> Result<bool, SignError> {
+) -> bool {
     let covered = Covered {
         webhook_id: id.as_bytes(),
         webhook_timestamp: timestamp.as_bytes(),
         ..Covered::default()
     };
-    Ok(holds(header, &sign(std::slice::from_ref(secret), &covered, body)?.webhook))
+    holds(header, &sign(std::slice::from_ref(secret), &covered, body).webhook)
 }
 
 /// Whether an `X-AS2-Signature` holds one made with this secret over these headers and this body.
-///
-/// # Errors
-/// When OpenSSL cannot make the signature to compare with.
-pub fn verify_as2(
-    header: &str,
-    secret: &Secret,
-    covered: &Covered<'_>,
-    body: &[u8],
-) -> Result<bool, SignError> {
-    Ok(holds(header, &sign(std::slice::from_ref(secret), covered, body)?.as2))
+pub fn verify_as2(header: &str, secret: &Secret, covered: &Covered<'_>, body: &[u8]) -> bool {
+    holds(header, &sign(std::slice::from_ref(secret), covered, body).as2)
 }
 
 /// Signs a body that is in memory.
-///
-/// # Errors
-/// When OpenSSL cannot make a signature.
-pub fn sign(
-    secrets: &[Secret],
-    covered: &Covered<'_>,
-    body: &[u8],
-) -> Result<Signatures, SignError> {
-    let mut signer = Signer::new(secrets, covered, length(body))?;
-    signer.update(body)?;
-    signer.finish()
+pub fn sign(secrets: &[Secret], covered: &Covered<'_>, body: &[u8]) -> Signatures {
+    let mut signer = Signer::new(secrets, covered, length(body));
+    signer.update(body);
+    signer.signatures()
 }
 
 // === impl Signer ===
 
 impl Signer {
     /// Begins with what stands before a body of `body_length` bytes.
-    ///
-    /// # Errors
-    /// When OpenSSL cannot make a signature.
-    pub fn new(
-        secrets: &[Secret],
-        covered: &Covered<'_>,
-        body_length: u64,
-    ) -> Result<Self, SignError> {
+    pub fn new(secrets: &[Secret], covered: &Covered<'_>, body_length: u64) -> Self {
         let webhook = [covered.webhook_id, b".", covered.webhook_timestamp, b"."].concat();
         let as2 = covered.before_body(body_length);
-        let pairs = secrets
-            .iter()
-            .map(|secret| Ok(Pair { webhook: hmac(secret, &webhook)?, as2: hmac(secret, &as2)? }))
-            .collect::<Result<_, ErrorStack>>()?;
-        Ok(Self { pairs, expected: body_length, seen: 0 })
+        let pair = |secret: &Secret| {
+            let mut pair = Pair { webhook: Hmac::new(secret.key()), as2: Hmac::new(secret.key()) };
+            pair.webhook.update(&webhook);
+            pair.as2.update(&as2);
+            pair
+        };
+        Self { pairs: secrets.iter().map(pair).collect(), expected: body_length, seen: 0 }
     }
 
     /// Takes the next bytes of the body.
-    ///
-    /// # Errors
-    /// When OpenSSL cannot go on.
-    pub fn update(&mut self, bytes: &[u8]) -> Result<(), SignError> {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.seen = self.seen.saturating_add(length(bytes));
         for pair in &mut self.pairs {
-            pair.webhook.digest_sign_update(bytes)?;
-            pair.as2.digest_sign_update(bytes)?;
+            pair.webhook.update(bytes);
+            pair.as2.update(bytes);
         }
-        Ok(())
     }
 
     /// The signatures of what came.
     ///
     /// # Errors
-    /// When the body was not as long as announced, or OpenSSL cannot finish.
-    pub fn finish(self) -> Result<Signatures, SignError> {
-        if self.seen != self.expected {
-            return Err(SignError::Length { expected: self.expected, actual: self.seen });
+    /// When the body was not as long as announced.
+    pub fn finish(self) -> Result<Signatures, WrongLength> {
+        let Self { expected, seen: actual, .. } = self;
+        if actual == expected {
+            Ok(self.signatures())
+        } else {
+            Err(WrongLength { expected, actual })
         }
+    }
+
+    pub(crate) fn signatures(self) -> Signatures {
         let mut signatures = Signatures { webhook: String::new(), as2: String::new() };
-        for mut pair in self.pairs {
-            append(&mut signatures.webhook, &mut pair.webhook)?;
-            append(&mut signatures.as2, &mut pair.as2)?;
+        for pair in self.pairs {
+            append(&mut signatures.webhook, pair.webhook);
+            append(&mut signatures.as2, pair.as2);
         }
-        Ok(signatures)
+        signatures
     }
 }
 
@@ -211,21 +186,10 @@ impl Covered<'_> {
 
 // === helpers ===
 
-fn hmac(secret: &Secret, start: &[u8]) -> Result<MdCtx, ErrorStack> {
-    let key = PKey::hmac(secret.key())?;
-    let mut context = MdCtx::new()?;
-    context.digest_sign_init(Some(Md::sha256()), &key)?;
-    context.digest_sign_update(start)?;
-    Ok(context)
-}
-
-fn append(header: &mut String, context: &mut MdCtx) -> Result<(), ErrorStack> {
-    let mut code = [0; 32];
-    context.digest_sign_final(Some(&mut code))?;
+fn append(header: &mut String, code: Hmac) {
     let separator = if header.is_empty() { "" } else { " " };
     // Writing to a String does not fail.
-    let _ = write!(header, "{separator}v1,{}", BASE64_STANDARD.encode(code));
-    Ok(())
+    let _ = write!(header, "{separator}v1,{}", BASE64_STANDARD.encode(code.finish()));
 }
 
 fn holds(header: &str, expected: &str) -> bool {

@@ -2,16 +2,21 @@
 
 use std::fmt::Write as _;
 
+/// More than any file system takes. A longer name would make a header that servers refuse, and with
+/// it the whole delivery; the JSON has all of it.
+const NAME_MAX: usize = 255;
+
 /// `attachment`, with the name as a bare token where it is one (as in the seed), else as quoted
 /// ASCII for old readers beside the exact name in `filename*=`.
 pub(super) fn attachment(name: Option<&str>) -> String {
-    match name {
-        None | Some("") => "attachment".to_owned(),
-        Some(name) if name.bytes().all(is_token) => format!("attachment; filename={name}"),
-        Some(name) => {
-            let ascii: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-            format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", encoded(name))
-        }
+    let name: String = name.unwrap_or_default().chars().take(NAME_MAX).collect();
+    if name.is_empty() {
+        "attachment".to_owned()
+    } else if name.bytes().all(is_token) {
+        format!("attachment; filename={name}")
+    } else {
+        let ascii: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+        format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", encoded(&name))
     }
 }
 

@@ -5,6 +5,8 @@
 //! `_` into `_`, and some servers every other sign too. So names are compared in a form where all
 //! that is no letter and no digit is `-`.
 
+use std::collections::HashSet;
+
 use as2hook_as2::Headers;
 use jiff::Timestamp;
 
@@ -110,7 +112,7 @@ pub(super) fn request(
     }
     headers.own("X-Partner-Type", event.partner_type.as_str());
     if let Some(peer) = event.peer {
-        headers.own("X-Forwarded-For", &peer.to_string());
+        headers.own("X-Forwarded-For", &peer.to_canonical().to_string());
     }
     headers.own("User-Agent", USER_AGENT);
     if let Some(errors) = processing_error(event) {
@@ -200,8 +202,10 @@ fn is_never(name: &str) -> bool {
     FRAMING.contains(&name) || NEVER.contains(&name)
 }
 
-/// The headers that the partner itself called its own hop's (RFC 9110 section 7.6.1).
-fn of_the_hop(headers: &Headers) -> Vec<String> {
+/// The headers that the partner itself called its own hop's (RFC 9110 section 7.6.1). `Content-Type`
+/// goes along all the same: every delivery with the original headers has it. A set, since 64 KiB of
+/// headers can name thousands of thousands.
+fn of_the_hop(headers: &Headers) -> HashSet<String> {
     headers
         .all("Connection")
         .flat_map(|value| value.split(|&byte| byte == b','))

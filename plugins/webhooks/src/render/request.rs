@@ -34,8 +34,9 @@ pub enum Body {
 /// Headers in the order they are sent, duplicates kept, every name and value legal HTTP.
 ///
 /// Names keep their case here. hyper's client cannot send it: the header map of the `http` crate is
-/// lower-case, and the map of original cases that hyper itself keeps is closed to its users. Header
-/// names have no case in HTTP, and the seed allows any; whoever writes requests himself finds them.
+/// lower-case, and the map of original cases that hyper keeps beside it is closed to its users; it
+/// sends lower case or, with `title_case_headers`, title case. Header names have no case in HTTP, and
+/// the seed allows any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(Vec<Field>);
 
@@ -88,13 +89,11 @@ impl Fields {
         values.join(b", ".as_slice())
     }
 
-    /// Adds a header of our own making, whose text is known to be legal; anything else is left out
-    /// rather than sent.
-    pub(super) fn own(&mut self, name: &'static str, value: &str) -> bool {
+    /// Adds a header of our own making. Its text is legal by the way it was made; if ever it were not,
+    /// it would be left out rather than sent.
+    pub(super) fn own(&mut self, name: &'static str, value: &str) {
         let value = HeaderValue::from_str(value);
-        let legal = value.is_ok();
         self.0.extend(value.map(|value| Field { name: Cow::Borrowed(name), value }));
-        legal
     }
 
     /// Adds a header from outside. Answers whether it is legal; one that is not is left out.

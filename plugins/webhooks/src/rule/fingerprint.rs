@@ -4,6 +4,9 @@ use openssl::sha::Sha256;
 
 use super::{Rule, Tls};
 
+#[cfg(test)]
+mod tests;
+
 /// Feeds a hash so that no two different rules feed it the same bytes.
 struct Feed(Sha256);
 
