@@ -186,10 +186,13 @@ impl Machine {
     /// The layer failed: what stood in it and could not be seen is unknown.
     fn abandon(&mut self, fault: &Fault, flow: &mut Flow<'_>) {
         match &mut self.layer {
-            Layer::Unknown => flow.state.facts.hidden = true,
+            Layer::Unknown => {
+                flow.state.facts.hidden = true;
+                flow.state.facts.unknown = true;
+            }
             Layer::Enveloped(layer) => layer.abandon(fault, flow),
             Layer::Opaque(_) => {}
-            Layer::Compressed(layer) => layer.abandon(flow),
+            Layer::Compressed(layer) => layer.abandon(fault, flow),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     },
     fault::Fault,
     layer::{Entity, Place},
-    state::{End, Facts, Flow},
+    state::{Before, End, Flow},
 };
 
 /// An envelope on its way.
@@ -26,7 +26,7 @@ pub(super) struct Enveloped {
     /// The authentication tag behind the content.
     tag: Option<Vec<u8>>,
     /// What was known before anything inside was.
-    before: Option<Facts>,
+    before: Option<Before>,
 }
 
 // === impl Enveloped ===
@@ -77,7 +77,7 @@ impl Enveloped {
         let keyring = state.keyring.clone();
         let (secret, key) = recipients::open(&self.recipients, &keyring, algorithm.key_length())?;
         self.decryptor = Some(algorithm.decryptor(&secret, self.is_authenticated)?);
-        self.before = Some(state.facts.clone());
+        self.before = Some(Before::new(state));
         state.facts.decrypted_with = crate::keys::serial_hex(&key.certificate);
         let place = self.place.unwrapped(!algorithm.is_authenticated());
         self.entity = Some(Entity::new(place, state.options.limits.header));
@@ -106,14 +106,11 @@ impl Enveloped {
     /// What came out is not to be believed, or nothing came out. Of a content that is cut off the
     /// facts stay: they are what is known.
     pub(super) fn abandon(&mut self, fault: &Fault, flow: &mut Flow<'_>) {
-        let is_cut = *fault == Fault::Truncated;
-        if let Some(before) = self.before.take() {
-            if is_cut {
-                return;
-            }
-            flow.state.facts = before;
+        match self.before.take() {
+            Some(_) if *fault == Fault::Truncated => {}
+            Some(before) => before.restore(flow.state),
+            None => flow.state.facts.hidden = true,
         }
-        flow.state.facts.hidden = true;
     }
 
     fn conclude(&mut self, flow: &mut Flow<'_>) -> Result<(), Fault> {

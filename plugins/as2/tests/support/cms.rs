@@ -357,7 +357,7 @@ impl<'a> SignOptions<'a> {
         let encoding = inside.unwrap_or(Encoding::Der);
         let digest = seq(&[&oid(digest_id(self.digest)), NULL]);
         let attribute = |id: &[u8], value: &[u8]| seq(&[&oid(id), &set(&[value])]);
-        let mut attributes = vec![
+        let mut attributes = [
             attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03", &oid(ids::DATA)),
             attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05", &tlv(0x17, b"261121120000Z")),
             attribute(ids::MESSAGE_DIGEST, &octets(&sum)),
