@@ -20,7 +20,7 @@ use super::{
 };
 
 /// An MDN is a few kilobytes; of a larger answer only the status counts.
-pub(super) const ANSWER_MAX: usize = 1024 * 1024;
+pub(super) const ANSWER_MAX: usize = 256 * 1024;
 
 /// One exchange that passes. Made by [`super::Tap::begin`].
 ///
