@@ -134,9 +134,8 @@ fn a_file_replaced_by_rename_and_a_swapped_link_are_noticed() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let gateway = gateway(&receiver, &sink);
     let rules = gateway.folder().join("webhooks.yaml");
-    let rule = |path: &str| {
-        format!("webhooks:\n  - {{ name: first, url: \"{}\" }}\n", sink.url(path))
-    };
+    let rule =
+        |path: &str| format!("webhooks:\n  - {{ name: first, url: \"{}\" }}\n", sink.url(path));
     fs::write(gateway.folder().join("new.yaml"), rule("/renamed")).unwrap();
     fs::rename(gateway.folder().join("new.yaml"), &rules).unwrap();
     assert!(wait_until(SOON, || tells(&gateway, &sink, "/renamed")), "{}", gateway.log());

@@ -1,0 +1,420 @@
+//! Every message and MDN of the shared corpus, through `as2hook decode` and through a gateway. The
+//! corpus lies beside the repository where it is at hand; a test says how much of it was tried.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use as2hook_testing::{
+    Answer, Gateway, Post, Ran, Request, Running, as2hook,
+    corpus::{self, Case},
+    receiver, sink,
+};
+use openssl::{base64, x509::X509};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Whose station keys they are, and who signs with which certificates.
+const STATIONS: [(&str, &[&str]); 3] = [
+    ("RECEIVER", &["recv-new", "recv-old", "recv-4096", "recv-ec"]),
+    ("SERVER", &["ruby-server"]),
+    ("libas2community", &["libas2community"]),
+];
+const PARTNERS: [(&str, &[&str]); 5] = [
+    ("SENDER", &["sender", "sender-old", "sender-ec"]),
+    ("CLIENT", &["ruby-client"]),
+    ("OPENAS2", &["ruby-client"]),
+    ("as2testing", &["as2testing"]),
+    ("libas2", &["libas2community"]),
+];
+
+/// Names each case to its deliveries.
+const MARK: &str = "X-Corpus-Case";
+
+#[test]
+fn decode_tells_every_case_as_it_is() {
+    let cases = cases();
+    let gateway = gateway().receiver_url("http://127.0.0.1:1").prepare().unwrap();
+    let mut wrong = Differences::default();
+    for case in &cases {
+        let folder = gateway.folder().join("out").join(&case.id);
+        let ran = decode(&gateway, case, &folder);
+        assert_eq!(ran.status, Some(0), "{}: {}", case.id, ran.stderr);
+        let mut told = wrong.of(&case.id, ran.json());
+        let kind = if is_mdn(case) { "mdn" } else { "message" };
+        told.has("kind", json!(kind));
+        check_security(case, &mut told);
+        if is_mdn(case) {
+            told.has("as2MessageId", case.expected["message_id"].clone());
+            check_mdn(case, "/mdn", &mut told);
+        } else {
+            check_attachments(case, &mut told);
+            check_files(case, &folder, &mut told);
+        }
+    }
+    wrong.none();
+    println!("{} cases went through `as2hook decode`.", cases.len());
+}
+
+#[test]
+fn a_gateway_passes_every_case_and_tells_of_it() {
+    let cases = cases();
+    let receiver = receiver().answer(Answer::ok().body("taken")).start();
+    let sink = sink().start();
+    let events = ["message.received", "mdn.received"];
+    let rule = |payload: &'static str| {
+        let path = format!("/{payload}");
+        let sink = &sink;
+        move |rule: as2hook_testing::Rule| {
+            rule.to(sink, &path).payload(payload).events(&events).always()
+        }
+    };
+    let gateway = gateway()
+        .receiver(&receiver)
+        .rule("json", rule("json"))
+        .rule("raw", rule("raw"))
+        .start()
+        .unwrap();
+    let mut connection = gateway.inbound().connect().unwrap();
+    for (nth, case) in cases.iter().enumerate() {
+        let post = Post::new("/as2", &case.body).headers(&posted(case));
+        let reply = connection.send(&post).unwrap();
+        assert_eq!((reply.status, &*reply.text()), (200, "taken"), "{}", case.id);
+        let got = receiver.requests()[nth].clone();
+        assert!(got.complete && got.body.bytes == case.body, "{}: the body", case.id);
+        assert_eq!(passed(&got), sorted(posted(case)), "{}: the headers", case.id);
+    }
+    sink.wait_for(2 * cases.len(), SOON).unwrap();
+    let mut wrong = Differences::default();
+    for case in &cases {
+        check_json(case, &delivery(&sink.requests(), "/json", case), &mut wrong);
+        check_raw(case, &delivery(&sink.requests(), "/raw", case), &mut wrong);
+    }
+    wrong.none();
+    println!("{} cases went through the gateway.", cases.len());
+}
+
+// === what is tried ===
+
+/// All cases, with the two AS2 names for those that were kept without.
+fn cases() -> Vec<Case> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    let mut cases = corpus::cases();
+    assert!(!root.is_dir() || !cases.is_empty(), "the corpus is there and has no cases");
+    for case in &mut cases {
+        for (name, id) in [("AS2-From", "libas2"), ("AS2-To", "libas2community")] {
+            if case.header(name).is_none() {
+                case.headers.push((name.to_owned(), id.to_owned()));
+            }
+        }
+    }
+    cases
+}
+
+fn gateway() -> Gateway {
+    let keys = corpus::keys();
+    let key = |name: &str| keys.iter().find(|key| key.name == name);
+    let mut gateway = Gateway::new().binary(env!("CARGO_BIN_EXE_as2hook"));
+    for (as2_id, names) in STATIONS {
+        for key in names.iter().filter_map(|name| key(name)) {
+            let private_key = key.private_key.as_ref().unwrap();
+            gateway = gateway.station_files(as2_id, &key.certificate, private_key);
+        }
+    }
+    for (as2_id, names) in PARTNERS {
+        gateway = gateway.partner_with(as2_id, |partner| {
+            let known = names.iter().filter_map(|name| key(name));
+            known.fold(partner, |partner, key| partner.certificate(&key.certificate))
+        });
+    }
+    gateway
+}
+
+fn decode(gateway: &Running, case: &Case, folder: &Path) -> Ran {
+    fs::create_dir_all(folder).unwrap();
+    let headers = folder.with_extension("headers");
+    let lines: Vec<_> =
+        case.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    fs::write(&headers, lines.join("\r\n") + "\r\n").unwrap();
+    as2hook(&[
+        "decode".as_ref(),
+        "-c".as_ref(),
+        gateway.config_file().as_os_str(),
+        "--headers".as_ref(),
+        headers.as_os_str(),
+        "--payload-dir".as_ref(),
+        folder.as_os_str(),
+        case.body_file.as_os_str(),
+    ])
+}
+
+/// The header fields to post: without those of the connection that the case was captured from.
+fn posted(case: &Case) -> Vec<(String, String)> {
+    let of_the_hop =
+        |name: &str| ["content-length", "connection"].contains(&&*name.to_ascii_lowercase());
+    let mut headers = case.headers.clone();
+    headers.retain(|(name, _)| !of_the_hop(name));
+    headers.push((MARK.to_owned(), case.id.clone()));
+    headers
+}
+
+/// The header fields that the receiver got, without those that belong to its own hop.
+fn passed(got: &Request) -> Vec<(String, String)> {
+    let own = ["host", "content-length", "connection", "x-forwarded-for"];
+    let fields = got.head.headers.iter();
+    let fields = fields.filter(|field| !own.contains(&&*field.name.to_ascii_lowercase()));
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    sorted(fields.map(|field| (field.name.clone(), text(&field.value))).collect())
+}
+
+fn sorted(mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
+    headers.sort();
+    headers
+}
+
+fn delivery(all: &[Arc<Request>], path: &str, case: &Case) -> Arc<Request> {
+    let of_case: Vec<_> = all
+        .iter()
+        .filter(|one| one.target() == path && one.header(MARK) == Some(&case.id))
+        .collect();
+    assert_eq!(of_case.len(), 1, "{}: deliveries to {path}", case.id);
+    of_case[0].clone()
+}
+
+// === what must come of it ===
+
+fn check_json(case: &Case, delivery: &Request, wrong: &mut Differences) {
+    let mut told = wrong.of(&case.id, delivery.json());
+    told.same("Content-Type", json!(delivery.header("Content-Type")), json!("application/json"));
+    let event = if is_mdn(case) { "mdn.received" } else { "message.received" };
+    told.same("X-AS2-Event", json!(delivery.header("X-AS2-Event")), json!(event));
+    told.has("event", json!(event));
+    told.has("direction", json!("inbound"));
+    told.has("partnerType", json!("Production"));
+    told.has("senderId", json!(case.header("AS2-From")));
+    told.has("receiverId", json!(case.header("AS2-To")));
+    told.has("subject", json!(case.header("Subject")));
+    check_security(case, &mut told);
+    if is_mdn(case) {
+        told.has("mdnId", case.expected["message_id"].clone());
+        told.has("as2MessageId", case.expected["mdn"]["original-message-id"].clone());
+        told.has("micMatches", Value::Null);
+        check_mdn(case, "", &mut told);
+    } else {
+        check_attachments(case, &mut told);
+    }
+    let codes = codes(case);
+    let header = delivery.header("X-Processing-Error").map(|text| text.split(':').next().unwrap());
+    let code = codes.first().map(ToString::to_string);
+    told.same("X-Processing-Error", json!(header), json!(code));
+}
+
+fn check_raw(case: &Case, delivery: &Request, wrong: &mut Differences) {
+    let mut told = wrong.of(&case.id, Value::Null);
+    let header = |name| json!(delivery.header(name));
+    if is_mdn(case) {
+        assert!(delivery.body.bytes == case.body, "{}: the MDN as it came", case.id);
+        told.same("Content-Type", header("Content-Type"), json!(case.header("Content-Type")));
+        return;
+    }
+    if case.id.starts_with("neg-") {
+        told.same("told of an error", json!(header("X-Processing-Error").is_string()), json!(true));
+        return;
+    }
+    assert!(delivery.body.bytes == case.payloads[0], "{}: the first attachment", case.id);
+    let first = &case.expected["payloads"][0];
+    told.same("raw Content-Type", header("Content-Type"), first["content_type"].clone());
+    let disposition = delivery.header("Content-Disposition").unwrap_or_default();
+    let should = match name(first) {
+        None => "attachment".to_owned(),
+        // Only this one of the corpus is no token.
+        Some("my orders 2026.edi") => "attachment; filename=\"my orders 2026.edi\"; \
+                                       filename*=UTF-8''my%20orders%202026.edi"
+            .to_owned(),
+        Some(name) => format!("attachment; filename={name}"),
+    };
+    told.same("Content-Disposition", json!(disposition), json!(should));
+    let count = case.payloads.len();
+    let truncated = (count > 1).then(|| format!("Attachments: 1/{count}"));
+    told.same("X-Truncated", header("X-Truncated"), json!(truncated));
+}
+
+/// Flags, algorithms' outcome, MIC and errors.
+fn check_security(case: &Case, told: &mut Told<'_>) {
+    let expected = &case.expected;
+    let found: Vec<_> = told.json["errors"].as_array().cloned().unwrap_or_default();
+    let found = found.iter().map(|error| error["code"].clone()).collect();
+    told.same("errors", found, json!(codes(case)));
+    if ["decompression-failed", "decryption-failed"].contains(&case.expect()) {
+        return;
+    }
+    for flag in ["encrypted", "signed", "compressed"] {
+        told.has(flag, expected[flag].clone());
+    }
+    if let Some(key) = layer(case, "decrypted_with") {
+        told.has("decryptedWith", json!(serial(key)));
+    }
+    let (verified, status) = match layer(case, "signer") {
+        None => (Value::Null, "unsigned"),
+        Some(_) if case.expect() == "integrity-check-failed" => (json!(false), "invalid"),
+        Some("embedded") => (json!(false), "other-certificate"),
+        Some(signer) => {
+            told.has("signer", json!(serial(signer)));
+            (json!(true), "valid")
+        }
+    };
+    told.has("signatureVerified", verified);
+    told.has("signatureStatus", json!(status));
+    if let Some(mic) = mic(case) {
+        told.has_mic("mic", &mic);
+    }
+}
+
+fn check_attachments(case: &Case, told: &mut Told<'_>) {
+    if ["decompression-failed", "decryption-failed"].contains(&case.expect()) {
+        return;
+    }
+    let should: Vec<_> = case.expected["payloads"].as_array().unwrap().clone();
+    let is = told.json["attachments"].as_array().cloned().unwrap_or_default();
+    told.same("attachments", json!(is.len()), json!(should.len()));
+    for (is, should) in is.iter().zip(&should) {
+        told.same("name", is["name"].clone(), json!(name(should)));
+        told.same("size", is["size"].clone(), should["size"].clone());
+        told.same("sha256", is["sha256"].clone(), should["sha256"].clone());
+        told.same("contentType", is["contentType"].clone(), should["content_type"].clone());
+    }
+}
+
+/// What `--payload-dir` wrote: the attachments, and nothing else.
+fn check_files(case: &Case, folder: &Path, told: &mut Told<'_>) {
+    if case.id.starts_with("neg-") {
+        return;
+    }
+    for (nth, payload) in case.payloads.iter().enumerate() {
+        let unnamed = format!("attachment-{}", nth + 1);
+        let file = name(&case.expected["payloads"][nth]).unwrap_or(&unnamed);
+        let is = fs::read(folder.join(file)).map_err(|error| error.to_string());
+        told.same(file, json!(is.as_ref() == Ok(payload)), json!(true));
+    }
+    let files = fs::read_dir(folder).unwrap().count();
+    told.same("files", json!(files), json!(case.payloads.len()));
+}
+
+fn check_mdn(case: &Case, at: &str, told: &mut Told<'_>) {
+    let mdn = &case.expected["mdn"];
+    let disposition = mdn["disposition"].as_str().unwrap();
+    let error = disposition.contains("error");
+    told.at(&format!("{at}/disposition"), json!(disposition));
+    if at.is_empty() {
+        told.has("mdnError", json!(error));
+        // Of the MDN's own signature there is no MIC to tell: this is the one that it reports.
+        told.has("mic", mdn["received-content-mic"].clone());
+    } else {
+        told.at("/mdn/error", json!(error));
+        told.at("/mdn/originalMessageId", mdn["original-message-id"].clone());
+        told.at("/mdn/mic", mdn["received-content-mic"].clone());
+        told.at("/mdn/reportingUa", mdn["reporting-ua"].clone());
+        told.at("/mdn/finalRecipient", mdn["final-recipient"].clone());
+    }
+    let text = told.json.pointer(&format!("{at}/humanMessage")).and_then(Value::as_str);
+    let should = case.expected["mdn_text"].as_str().unwrap().trim_end();
+    let begins = text.is_some_and(|text| text.starts_with(should));
+    told.same("humanMessage", json!(begins), json!(true));
+}
+
+fn is_mdn(case: &Case) -> bool {
+    case.expected["kind"] == "mdn"
+}
+
+/// The codes that must be reported.
+fn codes(case: &Case) -> Vec<u16> {
+    match (case.expect(), layer(case, "signer")) {
+        ("decryption-failed", _) => vec![800],
+        ("integrity-check-failed", _) | (_, Some("embedded")) => vec![900],
+        ("decompression-failed", _) => vec![1000],
+        _ => vec![],
+    }
+}
+
+/// The first layer's field of this name.
+fn layer<'a>(case: &'a Case, field: &str) -> Option<&'a str> {
+    case.expected["layers"].as_array()?.iter().find_map(|layer| layer[field].as_str())
+}
+
+/// The MIC to report of a message: by SHA-256 where the sender asks for that, which all do that ask.
+fn mic(case: &Case) -> Option<String> {
+    let asks = case.header("Disposition-Notification-Options").is_some();
+    if is_mdn(case) || !asks {
+        return case.expected["mic"].as_str().filter(|_| !is_mdn(case)).map(str::to_owned);
+    }
+    let sum = layer(case, "signed_sha256")?;
+    let bytes: Vec<u8> = (0..sum.len() / 2)
+        .map(|nth| u8::from_str_radix(&sum[2 * nth..2 * nth + 2], 16).unwrap())
+        .collect();
+    Some(format!("{}, sha-256", base64::encode_block(&bytes)))
+}
+
+/// A payload's file name without any path.
+fn name(payload: &Value) -> Option<&str> {
+    payload["filename"].as_str().map(|name| name.rsplit('/').next().unwrap())
+}
+
+/// The serial number of a certificate of the corpus.
+fn serial(name: &str) -> String {
+    let key = corpus::keys().into_iter().find(|key| key.name == name).unwrap();
+    let bytes = fs::read(key.certificate).unwrap();
+    let certificate = X509::from_pem(&bytes).or_else(|_| X509::from_der(&bytes)).unwrap();
+    let number = certificate.serial_number().to_bn().unwrap();
+    number.to_hex_str().unwrap().to_ascii_lowercase()
+}
+
+// === what differs ===
+
+/// All differences of all cases, so that one run shows every one.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+/// What was told of one case.
+struct Told<'a> {
+    all: &'a mut Vec<String>,
+    case: &'a str,
+    json: Value,
+}
+
+impl Differences {
+    fn of<'a>(&'a mut self, case: &'a str, json: Value) -> Told<'a> {
+        Told { all: &mut self.0, case, json }
+    }
+
+    fn none(&self) {
+        assert!(self.0.is_empty(), "{} differences:\n{}", self.0.len(), self.0.join("\n"));
+    }
+}
+
+impl Told<'_> {
+    fn has(&mut self, key: &str, should: Value) {
+        self.at(&format!("/{key}"), should);
+    }
+
+    fn at(&mut self, pointer: &str, should: Value) {
+        let is = self.json.pointer(pointer).cloned().unwrap_or_default();
+        self.same(pointer, is, should);
+    }
+
+    /// Of the names of an algorithm, `sha256` and `sha-256` are one.
+    fn has_mic(&mut self, key: &str, should: &str) {
+        let plain = |mic: &str| match mic.split_once(", ") {
+            Some((sum, algorithm)) => format!("{sum}, {}", algorithm.replace('-', "")),
+            None => mic.to_owned(),
+        };
+        let is = self.json[key].as_str().unwrap_or_default();
+        self.same(key, json!(plain(is)), json!(plain(should)));
+    }
+
+    fn same(&mut self, what: &str, is: Value, should: Value) {
+        if is != should {
+            self.all.push(format!("{}: {what} is {is}, should be {should}", self.case));
+        }
+    }
+}
