@@ -4,9 +4,9 @@
 //! and no cookie is kept. Connections stay open between deliveries, one pool for each TLS profile and
 //! guard. Webhooks that share both and an address share connections.
 //!
-//! **Names of headers** go out as the seeds spell them (`AS2-From`, `Message-ID`) where as2hook knows
-//! the name, and in title case otherwise. HTTP holds them equal in any case (RFC 9110 section 5.1);
-//! this is for receivers that do not.
+//! **Names of headers** go out as the partner spelt them, and our own as the seeds do (`AS2-From`,
+//! `X-Partner-Type`). HTTP holds them equal in any case (RFC 9110 section 5.1); this is for receivers
+//! that do not.
 
 mod answer;
 mod body;
@@ -19,6 +19,7 @@ mod stream;
 mod tls;
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -54,6 +55,8 @@ pub struct Client {
 pub struct Request {
     /// The header fields. `Content-Length` and `Host` are set here.
     pub headers: HeaderMap,
+    /// Their names as they are to be spelt, in order.
+    pub names: Vec<Cow<'static, str>>,
     /// The body.
     pub body: RequestBody,
 }
@@ -73,7 +76,7 @@ impl Client {
     /// When OpenSSL cannot be set up.
     pub async fn new() -> Result<Self, TlsFilesError> {
         let profiles = Profiles::new(Names::of_system())?;
-        Ok(Self { profiles, spelling: Spelling::learn().await })
+        Ok(Self { profiles, spelling: Spelling::new().await })
     }
 
     /// How long an attempt may take: the endpoint's `timeout`, and one second more for each MiB of
@@ -140,7 +143,7 @@ impl Exchange<'_> {
         *message.uri_mut() = self.url.clone();
         *message.headers_mut() = request.headers.clone();
         message.headers_mut().insert(http::header::CONTENT_LENGTH, request.body.size().into());
-        self.client.spelling.apply(message.extensions_mut());
+        self.client.spelling.apply(&request.names, message.extensions_mut()).await;
         let connection = capture_connection(&mut message);
 
         let client = match reuse {
