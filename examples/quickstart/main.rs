@@ -17,12 +17,15 @@ use as2hook_testing::endpoint::TooFew;
 use as2hook_testing::gateway::StartError;
 use as2hook_testing::message::Built;
 use as2hook_testing::{
-    Answer, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Receipt, Reply, Request, Running,
-    pki, receiver, sink,
+    Answer, Content, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Receipt, Reply, Request,
+    Running, pki, receiver, sink,
 };
 
 /// How long the webhooks may take. They come within milliseconds; a busy machine gets its time.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The file that ACME sends.
+const INVOICE: &[u8] = include_bytes!("981712.xml");
 
 /// The webhooks, in the order in which they are shown.
 const PAYLOADS: [&str; 3] = ["headers", "json", "raw"];
@@ -43,6 +46,8 @@ enum Failure {
     Changed { log: String },
     #[error("not every webhook came: {source}; the gateway's log:\n{log}")]
     Webhooks { source: TooFew, log: String },
+    #[error("a webhook is not as it should be: {what}; the gateway's log:\n{log}")]
+    Wrong { what: String, log: String },
     #[error("the gateway did not stop within {0:?} of SIGTERM")]
     Stop(Duration),
     #[error("standard output cannot be written: {0}")]
@@ -82,7 +87,7 @@ fn run(out: &mut dyn Write) -> Result<(), Failure> {
     let answered = Instant::now();
     show::note(out, &format!("answered {} with the receipt: {}", answer.status, told(&answer)))?;
     if !server.requests().iter().any(|got| got.body.bytes == invoice.body) {
-        return Err(Failure::Changed { log: gateway.log() });
+        return Err(Failure::Changed { log: show::tail(&gateway.log()) });
     }
     show::note(out, "the AS2 server got it byte for byte")?;
 
@@ -92,6 +97,9 @@ fn run(out: &mut dyn Write) -> Result<(), Failure> {
     show::step(out, 5, "Three webhooks came out of it", &last)?;
     for (payload, request) in PAYLOADS.iter().zip(&came) {
         show::webhook(out, payload, request)?;
+    }
+    if let Some(what) = wrong(&came) {
+        return Err(Failure::Wrong { what, log: show::tail(&gateway.log()) });
     }
 
     let limit = Duration::from_secs(15);
@@ -120,7 +128,14 @@ fn invoice() -> Built {
         .header("From", "sender@acme.example")
         .header("EDIINT-Features", "multiple-attachments, CEM")
         .receipt(Receipt::SignedSync(Digest::Sha256))
-        .attach(Part::text("981712.xml", "text/xml", include_str!("981712.xml")))
+        .attach(Part::with_fields(
+            &[
+                ("Content-Type", "text/xml"),
+                ("Content-Transfer-Encoding", "binary"),
+                ("Content-Disposition", "attachment; filename=981712.xml"),
+            ],
+            Content::Bytes(INVOICE.to_vec()),
+        ))
         .sign(pki::partner())
         .encrypt(pki::station())
         .build()
@@ -155,11 +170,12 @@ fn gateway(folder: PathBuf, server: &Endpoint, sink: &Endpoint) -> Result<Runnin
 
 fn send(gateway: &Running, message: &Built) -> Result<Reply, Failure> {
     let reply = gateway.inbound().send(&Post::message("/as2", message));
-    let reply = reply.map_err(|source| Failure::Send { source, log: gateway.log() })?;
+    let reply =
+        reply.map_err(|source| Failure::Send { source, log: show::tail(&gateway.log()) })?;
     if reply.status == 200 {
         return Ok(reply);
     }
-    Err(Failure::Refused { status: reply.status, log: gateway.log() })
+    Err(Failure::Refused { status: reply.status, log: show::tail(&gateway.log()) })
 }
 
 /// Waits for one webhook of each payload.
@@ -168,10 +184,20 @@ fn notified(gateway: &Running, sink: &Endpoint) -> Result<Vec<Arc<Request>>, Fai
     for payload in PAYLOADS {
         let path = format!("/webhook/{payload}");
         let found = sink.wait_until(1, PATIENCE, |request| request.target() == path);
-        let found = found.map_err(|source| Failure::Webhooks { source, log: gateway.log() })?;
+        let found = found
+            .map_err(|source| Failure::Webhooks { source, log: show::tail(&gateway.log()) })?;
         came.extend(found.into_iter().next());
     }
     Ok(came)
+}
+
+/// What is wrong with the webhooks, if anything: an error in one, or another file than ACME's.
+fn wrong(came: &[Arc<Request>]) -> Option<String> {
+    if let Some(error) = came.iter().find_map(|request| request.header("X-Processing-Error")) {
+        return Some(format!("X-Processing-Error: {error}"));
+    }
+    let raw = came.last().is_some_and(|request| request.body.bytes == INVOICE);
+    (!raw).then(|| "the raw payload is not the file that ACME sent".to_owned())
 }
 
 /// The disposition in a receipt.

@@ -6,6 +6,7 @@ use std::path::Path;
 use as2hook_testing::Request;
 
 const WIDTH: usize = 78;
+const LOG_LINES: usize = 20;
 
 /// One step of the way.
 pub(super) fn step(out: &mut dyn Write, nth: usize, what: &str, detail: &str) -> io::Result<()> {
@@ -44,6 +45,12 @@ pub(super) fn go_on(out: &mut dyn Write, folder: &Path) -> io::Result<()> {
          - cargo run -- check -c conf/as2hook.yaml   tells every mistake in them at once;\n  \
          - cargo run -- run -c conf/as2hook.yaml     runs the gateway.\n"
     )
+}
+
+/// The end of a log, where the reason stands.
+pub(super) fn tail(log: &str) -> String {
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 /// A path as it looks from the repository's root.

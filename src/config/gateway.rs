@@ -239,7 +239,8 @@ fn judge_outbound(table: &Table<'_>, outbound: SocketAddr, partners: &[Partner])
 fn judge_loop(table: &Table<'_>, config: &Config) {
     let Some(place) = table.get("receiver") else { return };
     for origin in &config.receiver.origins {
-        let Ok(host) = origin.host.parse::<IpAddr>() else { continue };
+        let host = if origin.host == "localhost" { "127.0.0.1" } else { &origin.host };
+        let Ok(host) = host.parse::<IpAddr>() else { continue };
         for (name, listen) in config.listen.addresses() {
             let local = listen.ip() == host || (listen.ip().is_unspecified() && host.is_loopback());
             if local && listen.port() == origin.port {

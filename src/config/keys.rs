@@ -27,9 +27,10 @@ pub(crate) const PASSPHRASE_FILE: &str = "passphrase_file";
 
 /// Reads `certificate` and `private_key`, which must belong together.
 pub(crate) fn identity(table: &Table<'_>) -> Option<Identity> {
-    let passphrase = table.secret(PASSPHRASE, PASSPHRASE_FILE);
+    let passphrase = passphrase(table);
     let chain = table.need(CERTIFICATE, certificates);
-    let private_key = table.need(PRIVATE_KEY, |value| private_key(value, passphrase.as_ref()));
+    let private_key =
+        table.need(PRIVATE_KEY, |value| private_key(value, passphrase.as_ref()?.as_ref()));
     let (chain, private_key) = (chain?, private_key?);
     if !belongs(&chain[0], &private_key) {
         return table
@@ -37,6 +38,15 @@ pub(crate) fn identity(table: &Table<'_>) -> Option<Identity> {
             .wrong("this private key is not the certificate's; another key was made for it");
     }
     Some(Identity { chain, private_key })
+}
+
+/// `Some(None)`: there is none. With one that could not be read its own mistake says enough, and
+/// the key should not be tried without it.
+#[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
+pub(crate) fn passphrase(table: &Table<'_>) -> Option<Option<Hidden>> {
+    let given = table.get(PASSPHRASE).is_some() || table.get(PASSPHRASE_FILE).is_some();
+    let passphrase = table.secret(PASSPHRASE, PASSPHRASE_FILE);
+    (passphrase.is_some() || !given).then_some(passphrase)
 }
 
 /// Whether the private key is that of the certificate.

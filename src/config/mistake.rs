@@ -38,17 +38,17 @@ pub(crate) struct Position {
 
 /// The way from a document's root to a node. Cheap to extend and to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trail(Option<Rc<Step>>);
+pub(crate) struct Trail<'a>(Option<Rc<Step<'a>>>);
 
 #[derive(Debug)]
-struct Step {
-    before: Trail,
-    name: Name,
+struct Step<'a> {
+    before: Trail<'a>,
+    name: Name<'a>,
 }
 
 #[derive(Debug)]
-enum Name {
-    Key(Rc<str>),
+enum Name<'a> {
+    Key(&'a str),
     Index(usize),
 }
 
@@ -99,9 +99,9 @@ impl fmt::Display for Position {
 
 // === impl Trail ===
 
-impl Trail {
-    pub(crate) fn key(&self, key: &str) -> Self {
-        Self(Some(Rc::new(Step { before: self.clone(), name: Name::Key(key.into()) })))
+impl<'a> Trail<'a> {
+    pub(crate) fn key(&self, key: &'a str) -> Self {
+        Self(Some(Rc::new(Step { before: self.clone(), name: Name::Key(key) })))
     }
 
     pub(crate) fn index(&self, index: usize) -> Self {
@@ -109,7 +109,7 @@ impl Trail {
     }
 }
 
-impl fmt::Display for Trail {
+impl fmt::Display for Trail<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(step) = &self.0 else { return f.write_str("document") };
         let first = step.before.0.is_none();

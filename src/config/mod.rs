@@ -140,21 +140,25 @@ fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, RuleSet)> {
             };
         }
     };
+    if let Some(config) = &config {
+        webhooks::judge_case(context, &rules, config);
+    }
     let rules = webhooks::compile(context, rules);
     Some((config?, rules?))
 }
 
 /// A tenant's name.
 fn site(value: &Value<'_>) -> Option<String> {
-    let name = value.line()?;
-    if name.chars().count() > 128 || name.trim() != name {
-        return value.wrong("must have 128 characters at most, and no blank at its ends");
-    }
-    Some(name)
+    identifier(value)
 }
 
 /// An AS2 name, without the quotes that it has on the wire (RFC 4130, section 6.2).
 fn as2_id(value: &Value<'_>) -> Option<String> {
+    identifier(value)
+}
+
+/// What is compared as it stands: a blank at an end would never be seen, and never match.
+fn identifier(value: &Value<'_>) -> Option<String> {
     let name = value.line()?;
     if name.chars().count() > 128 || name.trim() != name {
         return value.wrong("must have 128 characters at most, and no blank at its ends");

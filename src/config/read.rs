@@ -32,7 +32,7 @@ pub(crate) struct Source<'a> {
 pub(crate) struct Value<'a> {
     source: Source<'a>,
     node: &'a Node,
-    path: Trail,
+    path: Trail<'a>,
 }
 
 /// A mapping all of whose keys are known.
@@ -40,7 +40,7 @@ pub(crate) struct Table<'a> {
     source: Source<'a>,
     at: Position,
     entries: &'a [Entry],
-    path: Trail,
+    path: Trail<'a>,
     keys: &'static [&'static str],
 }
 

@@ -114,8 +114,7 @@ impl<'a> Context<'a> {
         };
         let (root, flaws) = tree::parse(text);
         for flaw in flaws {
-            let path = flaw.path.to_string();
-            self.mistake(Mistake::new(file, flaw.at, path, flaw.message));
+            self.mistake(Mistake::new(file, flaw.at, flaw.path, flaw.message));
         }
         Ok(root)
     }

@@ -53,11 +53,6 @@ fn read_archive(table: &Table<'_>, archive: &Value<'_>) -> Option<keys::Identity
             return other.wrong("`pkcs12` is given too, and holds both; only one may be");
         }
     }
-    let given = table.get(PASSPHRASE).is_some() || table.get(PASSPHRASE_FILE).is_some();
-    let passphrase = table.secret(PASSPHRASE, PASSPHRASE_FILE);
-    // With a passphrase that could not be read, its own mistake says enough.
-    if given && passphrase.is_none() {
-        return None;
-    }
+    let passphrase = keys::passphrase(table)?;
     keys::pkcs12(archive, passphrase.as_ref())
 }

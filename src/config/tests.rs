@@ -9,6 +9,7 @@ use super::*;
 
 mod defaults;
 mod gateway_mistakes;
+mod hostile;
 mod reload;
 mod rule_mistakes;
 mod secrets;

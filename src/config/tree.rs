@@ -40,7 +40,7 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Flaw {
     pub(crate) at: Position,
-    pub(crate) path: Trail,
+    pub(crate) path: String,
     pub(crate) message: String,
 }
 
@@ -94,14 +94,34 @@ struct Open {
 
 enum Content {
     Sequence(Vec<Node>),
-    Mapping { entries: Vec<Entry>, seen: HashMap<String, Position>, key: Option<Key> },
+    Mapping { entries: Vec<Entry>, seen: Seen, key: Option<Key> },
 }
+
+/// Finds a key again. Most mappings are so small that a look at each entry is faster.
+#[derive(Default)]
+struct Seen(HashMap<String, Position>);
 
 struct Key {
     text: String,
     at: Position,
     /// Reported already: its value is read over.
     dropped: bool,
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Where this key stands already.
+    fn find(&mut self, key: &str, entries: &[Entry]) -> Option<Position> {
+        const SMALL: usize = 24;
+        if entries.len() < SMALL {
+            return entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_at);
+        }
+        // No two entries have the same key, so its size says how far it has come.
+        let new = &entries[self.0.len()..];
+        self.0.extend(new.iter().map(|entry| (entry.key.clone(), entry.key_at)));
+        self.0.get(key).copied()
+    }
 }
 
 // === impl Builder ===
@@ -131,7 +151,7 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 self.tag(at, tag.is_some());
-                let (entries, seen) = (Vec::new(), HashMap::new());
+                let (entries, seen) = (Vec::new(), Seen::default());
                 self.open(at, anchor, Content::Mapping { entries, seen, key: None })?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -200,16 +220,14 @@ impl Builder {
     fn key(&mut self, node: Node) {
         let Kind::Scalar { text, plain } = node.kind else { return };
         let at = node.at;
-        let Some(Content::Mapping { key, seen, .. }) = self.open.last_mut().map(|o| &mut o.content)
+        let Some(Content::Mapping { entries, key, seen }) =
+            self.open.last_mut().map(|o| &mut o.content)
         else {
             return;
         };
         let merge = plain && text == "<<";
-        let first = if merge { None } else { seen.get(&text).copied() };
+        let first = if merge { None } else { seen.find(&text, entries) };
         let dropped = merge || first.is_some();
-        if !dropped {
-            seen.insert(text.clone(), at);
-        }
         *key = Some(Key { text, at, dropped });
         if let Some(first) = first {
             self.flaw(at, format!("this key is given twice; the first one stands at {first}"));
@@ -245,6 +263,7 @@ impl Builder {
                 Content::Mapping { key: None, .. } => path,
             };
         }
+        let path = path.to_string();
         self.flaws.push(Flaw { at, path, message: message.into() });
     }
 }

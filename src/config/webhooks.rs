@@ -7,7 +7,7 @@ use as2hook_webhooks::{
 };
 
 use super::{
-    as2_id,
+    Config, as2_id,
     mistake::Mistake,
     partners::partner_type,
     read::{Source, Table, Value},
@@ -85,6 +85,30 @@ pub(super) fn compile(context: &Context<'_>, placed: Vec<Placed>) -> Option<Rule
         }
     }
     None
+}
+
+/// Warns of rules that name a partner or station in another case than the config does: AS2 ids
+/// that differ in case are two.
+pub(super) fn judge_case(context: &Context<'_>, placed: &[Placed], config: &Config) {
+    let folded = |ids: &mut dyn Iterator<Item = &String>| -> HashMap<String, String> {
+        ids.map(|id| (id.to_ascii_lowercase(), id.clone())).collect()
+    };
+    let partners = folded(&mut config.partners.iter().map(|partner| &partner.as2_id));
+    let stations = folded(&mut config.stations.iter().map(|station| &station.as2_id));
+    let is_partner = |id: &str| config.partner(id).is_some();
+    let is_station = |id: &str| config.is_station(id);
+    for Placed { rule, place } in placed {
+        for (what, id, known, is_known) in [
+            ("partner", &rule.partner, &partners, &is_partner as &dyn Fn(&str) -> bool),
+            ("station", &rule.station, &stations, &is_station),
+        ] {
+            let Some(id) = id.as_deref().filter(|id| !is_known(id)) else { continue };
+            if let Some(meant) = known.get(&id.to_ascii_lowercase()) {
+                let message = format!("the {what} {id:?} is not {meant:?}: case counts in AS2 ids");
+                context.warning(Mistake { message, ..place.clone() });
+            }
+        }
+    }
 }
 
 #[derive(Default)]

@@ -33,7 +33,8 @@ impl Routes {
         for &kind in outcomes(direction) {
             for rule in routes.webhooks(kind) {
                 routes.wants_any = true;
-                routes.wants_raw |= rule.endpoint.payload == PayloadMode::Raw;
+                routes.wants_raw |=
+                    kind.sends_payload() && rule.endpoint.payload == PayloadMode::Raw;
             }
         }
         routes

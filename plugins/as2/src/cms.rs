@@ -3,6 +3,7 @@
 mod cipher;
 mod compressed;
 mod enveloped;
+mod ghash;
 mod key_agreement;
 mod key_transport;
 mod opaque;
@@ -111,8 +112,8 @@ impl Cms {
 
     pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
         let pushed = self.unarmour(bytes, flow);
-        if pushed.is_err() {
-            self.machine.abandon(flow);
+        if let Err(fault) = &pushed {
+            self.machine.abandon(fault, flow);
         }
         pushed
     }
@@ -152,8 +153,8 @@ impl Cms {
 
     pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
         let finished = self.close(end, flow);
-        if finished.is_err() {
-            self.machine.abandon(flow);
+        if let Err(fault) = &finished {
+            self.machine.abandon(fault, flow);
         }
         finished
     }
@@ -183,12 +184,15 @@ impl Cms {
 
 impl Machine {
     /// The layer failed: what stood in it and could not be seen is unknown.
-    fn abandon(&mut self, flow: &mut Flow<'_>) {
+    fn abandon(&mut self, fault: &Fault, flow: &mut Flow<'_>) {
         match &mut self.layer {
-            Layer::Unknown => flow.state.facts.hidden = true,
-            Layer::Enveloped(layer) => layer.abandon(flow),
+            Layer::Unknown => {
+                flow.state.facts.hidden = true;
+                flow.state.facts.unknown = true;
+            }
+            Layer::Enveloped(layer) => layer.abandon(fault, flow),
             Layer::Opaque(_) => {}
-            Layer::Compressed(layer) => layer.abandon(flow),
+            Layer::Compressed(layer) => layer.abandon(fault, flow),
         }
     }
 

@@ -85,15 +85,37 @@ fn take_apart(disposition: &str, mdn: &mut Mdn) {
         Some((name, text)) => (name, text.trim()),
         None => (modifier, ""),
     };
+    let name = name.trim().to_ascii_lowercase();
     // Of several modifiers (`error,warning: ...`) the worst decides.
-    let names = name.to_ascii_lowercase();
-    let worst = ["failure", "failed", "error", "warning"].into_iter().find(|w| names.contains(w));
-    mdn.modifier = Some(match worst {
-        Some("failed") => "failure".to_owned(),
-        Some(worst) => worst.to_owned(),
-        None => names.trim().to_owned(),
-    });
-    mdn.modifier_text = (!text.is_empty()).then(|| text.to_owned());
+    let named = |word: &str| name.split([',', ' ', '/']).any(|n| n.trim() == word);
+    let worst = [("failure", "failure"), ("failed", "failure"), ("error", "error")]
+        .into_iter()
+        .chain([("warning", "warning")])
+        .find(|(word, _)| named(word));
+    match worst {
+        Some((_, modifier)) => {
+            mdn.modifier = Some(modifier.to_owned());
+            mdn.modifier_text = (!text.is_empty()).then(|| text.to_owned());
+        }
+        // `processed/authentication-failed`: the reason without its class.
+        None if is_refusal(&name) => {
+            mdn.modifier = Some("error".to_owned());
+            mdn.modifier_text = Some(modifier.to_owned());
+        }
+        None => {
+            mdn.modifier = Some(name);
+            mdn.modifier_text = (!text.is_empty()).then(|| text.to_owned());
+        }
+    }
+}
+
+/// Reasons of RFC 4130 section 7.5.3 and its successor that refuse a message.
+fn is_refusal(name: &str) -> bool {
+    name.ends_with("-failed")
+        || name.ends_with("-error")
+        || name.starts_with("unsupported")
+        || name.starts_with("unknown-trading")
+        || matches!(name, "insufficient-message-security" | "sender-equals-receiver")
 }
 
 /// Every field; blank lines between them are passed over.

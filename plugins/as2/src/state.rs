@@ -28,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) compressed: bool,
     /// Something stands in a layer that could not be opened.
     pub(crate) hidden: bool,
+    /// A CMS layer ended before it said what it is.
+    pub(crate) unknown: bool,
     pub(crate) encryption_algorithm: Option<String>,
     pub(crate) decrypted_with: Option<String>,
     pub(crate) judgement: Option<Judgement>,
@@ -43,6 +45,12 @@ pub(crate) struct Facts {
 pub(crate) struct Flow<'a> {
     pub(crate) state: &'a mut State,
     pub(crate) sink: &'a mut dyn Sink,
+}
+
+/// What was known before a layer began, to go back to.
+pub(crate) struct Before {
+    facts: Facts,
+    errors: usize,
 }
 
 /// How a layer's content ends.
@@ -81,6 +89,21 @@ impl State {
         if self.errors.len() < MAX_ERRORS && !self.errors.contains(&error) {
             self.errors.push(error);
         }
+    }
+}
+
+// === impl Before ===
+
+impl Before {
+    pub(crate) fn new(state: &State) -> Self {
+        Self { facts: state.facts.clone(), errors: state.errors.len() }
+    }
+
+    /// The layer proved false: whatever came out of it was nothing, and what it hides is unknown.
+    /// Its errors go too, since they depend on how much came out.
+    pub(crate) fn restore(self, state: &mut State) {
+        state.facts = Facts { hidden: true, begun: state.facts.begun, ..self.facts };
+        state.errors.truncate(self.errors);
     }
 }
 

@@ -145,14 +145,15 @@ fn check_negative(name: &str, decoded: &Decoded, check: &mut dyn FnMut(&str, Val
     };
     let codes: Vec<u16> = decoded.errors.iter().map(|e| e.code.number()).collect();
     check("errors", codes.into(), vec![code.number()].into());
-    let (verified, status) = match code {
-        ErrorCode::Signature => (Some(false), Some("invalid")),
-        ErrorCode::Decryption => (None, None),
-        _ => (None, Some("unsigned")),
-    };
-    check("signatureVerified", verified.into(), decoded.signature_verified.into());
+    let status = (code == ErrorCode::Signature).then_some("invalid");
+    let verified = status.map(|_| false);
+    check("signatureVerified", decoded.signature_verified.into(), verified.into());
     let is = serde_json::to_value(decoded.signature_status).unwrap();
     check("signatureStatus", is, status.into());
+    if code == ErrorCode::Decompression {
+        check("compressed", decoded.compressed.into(), true.into());
+        check("encrypted", decoded.encrypted.into(), false.into());
+    }
     if code == ErrorCode::Decryption {
         let hidden = decoded.signed.is_none() && decoded.compressed.is_none();
         check("hidden flags", hidden.into(), true.into());

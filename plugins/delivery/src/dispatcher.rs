@@ -4,9 +4,10 @@
 //! became of them to the ledger, which writes many at once. Lanes are woken by the outbox right after a
 //! commit, by their own retries, and by a change of the rules; a poll of the store is the net below.
 //!
-//! **Fairness.** All lanes share a number of slots, in turns. A webhook that fails again and again is
-//! cut down to one attempt at a time, out of slots of their own, until one succeeds: endpoints that
-//! hang cannot use up the slots of those that answer.
+//! **Fairness.** All lanes share a number of slots, in turns. An attempt that takes longer than a second
+//! moves out of the way, and a webhook that fails again and again is cut down to one attempt at a time,
+//! out of slots kept for such, until one succeeds: endpoints that hang do not use up the slots of those
+//! that answer.
 //!
 //! **Memory.** A delivery is claimed only when there is a slot for it, so the backlog stays in the
 //! store whatever its length.
@@ -58,8 +59,11 @@ pub struct Dispatcher {
 /// How a [`Dispatcher`] behaves. Every field has a default.
 #[derive(Clone, Debug)]
 pub struct DispatcherOptions {
-    /// Attempts under way at once, all webhooks together; also bounds the deliveries in memory.
+    /// Attempts under way at once, all webhooks together. With `slow` and `probes` it also bounds the
+    /// deliveries in memory and the connections in use.
     pub slots: usize,
+    /// Attempts under way at once that have taken longer than a second, all together; besides `slots`.
+    pub slow: usize,
     /// Attempts under way at once to webhooks that keep failing, all together; besides `slots`.
     pub probes: usize,
     /// The store is asked at least so often what is due.
@@ -131,7 +135,7 @@ impl Dispatcher {
         let (phase, phases) = watch::channel(Phase::Running);
         let (ledger, writer) = ledger::start(store.clone(), bells.clone(), options.ledger);
         let shared = Arc::new(Shared {
-            slots: Slots::new(options.slots, options.probes),
+            slots: Slots::new(options.slots, options.slow, options.probes),
             store,
             client,
             directory,
@@ -220,6 +224,16 @@ impl Dispatcher {
     }
 }
 
+impl Drop for Dispatcher {
+    /// Without [`Dispatcher::shutdown`], attempts under way are cut off.
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Over);
+        for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -304,6 +318,7 @@ impl Default for DispatcherOptions {
     fn default() -> Self {
         Self {
             slots: 512,
+            slow: 2048,
             probes: 64,
             poll: Duration::from_secs(1),
             disable_after: Duration::from_secs(5 * 24 * 3600),

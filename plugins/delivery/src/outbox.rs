@@ -13,6 +13,7 @@ mod keeper;
 mod operation;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,7 +26,7 @@ use uuid::Uuid;
 pub use health::StoreHealth;
 
 use crate::{dispatcher::Bells, time::now};
-use backlog::Backlog;
+use backlog::{Backlog, Running};
 use health::Gauge;
 use operation::{Operation, Outcome};
 
@@ -107,6 +108,8 @@ struct Shared {
     changed: Notify,
     gauge: Gauge,
     keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Exchanges left open that cannot be read: said once.
+    unreadable: Mutex<HashSet<Uuid>>,
 }
 
 // === impl Outbox ===
@@ -124,6 +127,7 @@ impl Outbox {
             changed: Notify::new(),
             gauge: Gauge::default(),
             keeper: Mutex::default(),
+            unreadable: Mutex::default(),
         });
         let outbox = Self { shared };
         let keeper = tokio::spawn(keeper::run(outbox.clone()));
@@ -259,6 +263,10 @@ impl Outbox {
         }
         match self.attempt(operation).await {
             Outcome::Done => Recorded::Durable,
+            Outcome::Failed(_, StoreError::UnknownEvent(event)) => {
+                tracing::error!(%event, "Dropped the verdict of an event that the store does not have.");
+                Recorded::Dropped
+            }
             Outcome::Failed(operation, _) => self.hold(operation, None),
             Outcome::Slow(operation, running) => self.hold(operation, Some(running)),
         }
@@ -273,6 +281,8 @@ impl Outbox {
                 self.shared.gauge.succeeded();
                 self.ring(&webhooks);
             }
+            // The store is well: it knows what it has not.
+            Outcome::Failed(_, StoreError::UnknownEvent(_)) => self.shared.gauge.succeeded(),
             Outcome::Failed(_, error) => self.shared.gauge.failed(&error.to_string()),
             Outcome::Slow(..) => {
                 let error = OutboxError::Slow(self.shared.options.patience);
@@ -282,11 +292,7 @@ impl Outbox {
         outcome
     }
 
-    fn hold(
-        &self,
-        operation: Operation,
-        running: Option<JoinHandle<Result<(), StoreError>>>,
-    ) -> Recorded {
+    fn hold(&self, operation: Operation, running: Option<Running>) -> Recorded {
         let event = operation.event();
         let taken = self.backlog().push(operation, running);
         self.shared.changed.notify_waiters();

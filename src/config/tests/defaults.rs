@@ -212,7 +212,7 @@ fn what_is_likely_not_meant_is_warned_of() {
         "receiver: { url: \"https://a\", verify: false }\n\
          listen: { outbound: { address: \"127.0.0.1:8085\" } }\n\
          partners: [{ as2_id: A, certificates: [keys/expired.crt, keys/chain.pem] }]",
-        NO_RULES,
+        "webhooks:\n- { name: a, partner: a, url: \"http://a/\" }",
     );
     assert_eq!(
         files.shown(&loaded.warnings),
@@ -225,6 +225,7 @@ fn what_is_likely_not_meant_is_warned_of() {
              expired on Jan  1 00:00:00 2001 GMT",
             "as2hook.yaml:3:58: partners[0].certificates[1]: holds several certificates; the \
              first is used, list one file for each",
+            "webhooks.yaml:2:3: webhooks[0]: the partner \"a\" is not \"A\": case counts in AS2 ids",
         ]
     );
 }

@@ -126,6 +126,10 @@ fn listeners() {
         &[("listen.admin", "`inbound` has this address already: 127.0.0.1:1")],
     );
     expect(
+        "receiver: «{ url: \"http://localhost:8080\" }",
+        &[("receiver", "http://localhost:8080 is this gateway itself (listen.inbound)")],
+    );
+    expect(
         "receiver: «{ url: \"http://127.0.0.1:8080\" }",
         &[("receiver", "http://127.0.0.1:8080 is this gateway itself (listen.inbound)")],
     );
@@ -215,7 +219,8 @@ fn station_keys() {
            - { pkcs12: keys/legacy.p12, passphrase: \"${SECRET}\", passphrase_file: «a.pass }\n  \
            - { certificate: keys/rsa.crt, private_key: «keys/rsa-encrypted.key }\n  \
            - «{ private_key: keys/rsa.key }\n  \
-           - { pkcs12: keys/legacy.p12, passphrase_file: «none.pass }\n\
+           - { pkcs12: keys/legacy.p12, passphrase_file: «none.pass }\n  \
+           - { certificate: keys/rsa.crt, private_key: keys/rsa-encrypted.key, passphrase: «[] }\n\
          - «{ as2_id: A }",
         &[
             (
@@ -237,6 +242,7 @@ fn station_keys() {
             ),
             ("stations[0].keys[5]", "the key `certificate` is missing"),
             ("stations[0].keys[6].passphrase_file", "none.pass does not exist"),
+            ("stations[0].keys[7].passphrase", "must be text, not a list"),
             ("stations[1]", "the station \"A\" is given twice"),
         ],
     );

@@ -108,3 +108,10 @@ fn a_broken_load_tells_what_to_watch() {
     fs::write(files.folder.path().join("none.yaml"), NO_RULES).unwrap();
     assert_ne!(attempt.sources.current_hash(), before);
 }
+
+#[test]
+fn a_load_goes_to_other_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Loaded>();
+    shared::<Attempt>();
+}

@@ -154,3 +154,17 @@ fn what_a_scalar_is() {
         assert_eq!(describe(nothing), "nothing", "{nothing}");
     }
 }
+
+#[test]
+fn a_key_given_twice_is_found_in_a_large_mapping_too() {
+    let mut text: String = (0..100).map(|n| format!("k{n}: {n}\n")).collect();
+    text.push_str("k99: x\nk3: x\nk100: x\nk100: x\n");
+    assert_eq!(
+        flaws(&text),
+        [
+            "101:1: k99: this key is given twice; the first one stands at 100:1",
+            "102:1: k3: this key is given twice; the first one stands at 4:1",
+            "104:1: k100: this key is given twice; the first one stands at 103:1",
+        ]
+    );
+}

@@ -2,7 +2,7 @@
 
 use as2hook_webhooks::Tls;
 use http::Uri;
-use openssl::x509::X509;
+use openssl::{error::ErrorStack, x509::X509};
 
 use super::Value;
 use crate::config::keys;
@@ -29,15 +29,25 @@ pub(super) fn read(value: &Value<'_>, url: Option<&Uri>) -> Option<Tls> {
         return place.wrong("this private key is not the certificate's");
     }
     let keys = ["ca", "client_certificate", "client_key"];
-    Some(Tls {
-        ca: ca.and_then(|ca| to_pem(&ca)),
-        client_certificate: chain.and_then(|chain| to_pem(&chain)),
-        client_key: private_key.and_then(|key| key.private_key_to_pem_pkcs8().ok()),
-        sources: keys.iter().filter_map(|key| table.get(key)?.path()).collect(),
-    })
+    let written = (|| {
+        Ok(Tls {
+            ca: ca.as_deref().map(to_pem).transpose()?,
+            client_certificate: chain.as_deref().map(to_pem).transpose()?,
+            client_key: private_key.map(|key| key.private_key_to_pem_pkcs8()).transpose()?,
+            sources: keys.iter().filter_map(|key| table.get(key)?.path()).collect(),
+        })
+    })();
+    // Going on without one would trust, or show, something else than was asked for.
+    match written {
+        Ok(tls) => Some(tls),
+        Err(error) => {
+            let _: ErrorStack = error;
+            value.wrong("OpenSSL cannot write these as PEM")
+        }
+    }
 }
 
-fn to_pem(certificates: &[X509]) -> Option<Vec<u8>> {
+fn to_pem(certificates: &[X509]) -> Result<Vec<u8>, ErrorStack> {
     let each = certificates.iter().map(|certificate| certificate.to_pem());
-    each.collect::<Result<Vec<_>, _>>().ok().map(|pem| pem.concat())
+    each.collect::<Result<Vec<_>, _>>().map(|pem| pem.concat())
 }

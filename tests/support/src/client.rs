@@ -14,7 +14,7 @@ pub use post::Post;
 use post::{Framed, Manner};
 pub use reply::Reply;
 
-use crate::http::{Head, read_head};
+use crate::http::{Body, Head, read_head};
 use crate::pki::Identity;
 use crate::stream::{self, PATIENCE, Stream};
 
@@ -98,7 +98,7 @@ impl Connection {
         let mut interim = Vec::new();
         let sent = self.send_only(post, &mut interim);
         match self.receive(post.verb(), interim) {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => Ok(Reply { sent: sent.unwrap_or_default(), ..reply }),
             Err(received) => Err(sent.err().unwrap_or(received)),
         }
     }
@@ -113,7 +113,7 @@ impl Connection {
 
     /// Sends a request and waits for nothing, `100 Continue` apart.
     pub fn send_and_leave(mut self, post: &Post<'_>) -> io::Result<()> {
-        self.send_only(post, &mut Vec::new())
+        self.send_only(post, &mut Vec::new()).map(drop)
     }
 
     /// Writes bytes as they are.
@@ -132,27 +132,27 @@ impl Connection {
         self.wire.get_mut().finish_writing()
     }
 
-    fn send_only(&mut self, post: &Post<'_>, interim: &mut Vec<Head>) -> io::Result<()> {
+    /// Writes a request; tells what its body was.
+    fn send_only(&mut self, post: &Post<'_>, interim: &mut Vec<Head>) -> io::Result<Body> {
         let manner = &post.manner;
         let head = post.head()?;
         self.write(&head)?;
         if manner.expect_continue && !self.invited(manner, interim)? {
-            return Ok(());
+            return Ok(Body::default());
         }
-        {
-            let mut out = Framed::new(self.wire.get_mut(), post);
-            match post.write_body(&mut out).and_then(|()| out.finish()) {
-                // The request was to end here.
-                Err(e) if e.kind() == ErrorKind::WriteZero && manner.cut.is_some() => {
-                    return self.half_close();
-                }
-                other => other?,
+        let mut out = Framed::new(self.wire.get_mut(), post);
+        let sent = match post.write_body(&mut out).and_then(|()| out.finish()) {
+            // The request was to end here.
+            Err(e) if e.kind() == ErrorKind::WriteZero && manner.cut.is_some() => {
+                self.half_close()?;
+                return Ok(Body::default());
             }
-        }
+            other => other?,
+        };
         if manner.half_close {
             self.half_close()?;
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// Waits for `100 Continue`, as long as the sender's manners say. False: a final answer came

@@ -10,6 +10,7 @@ use openssl::{
     provider::Provider,
 };
 
+use super::ghash::HashKey;
 use crate::{
     ber::{Tag, oid, read::Element},
     fault::Fault,
@@ -48,8 +49,8 @@ pub(super) struct Decryptor {
 enum Tagging {
     /// The last bytes of the content, held back.
     InContent { length: usize, held: Vec<u8> },
-    /// A field behind the content.
-    Separate { length: usize },
+    /// A field behind the content, after attributes that it covers too.
+    Separate { length: usize, hash_key: HashKey, content: u64 },
 }
 
 /// Bytes decrypted at once: small enough that the layers inside find them in the cache.
@@ -169,7 +170,11 @@ impl Algorithm {
         let length = self.tag;
         let tag = match (self.kind.is_gcm(), separate_tag) {
             (false, _) => None,
-            (true, true) => Some(Tagging::Separate { length }),
+            (true, true) => {
+                let hash_key = HashKey::new(self.kind.block_cipher(), key)
+                    .map_err(|_| Fault::Unavailable(self.name()))?;
+                Some(Tagging::Separate { length, hash_key, content: 0 })
+            }
             (true, false) => Some(Tagging::InContent { length, held: Vec::new() }),
         };
         Ok(Decryptor { context, tag, plain: Vec::new() })
@@ -181,6 +186,15 @@ impl Algorithm {
 impl Kind {
     fn is_gcm(self) -> bool {
         matches!(self, Self::Aes128Gcm | Self::Aes192Gcm | Self::Aes256Gcm)
+    }
+
+    /// Of GCM.
+    fn block_cipher(self) -> &'static CipherRef {
+        match self {
+            Self::Aes128Gcm => Cipher::aes_128_ecb(),
+            Self::Aes192Gcm => Cipher::aes_192_ecb(),
+            _ => Cipher::aes_256_ecb(),
+        }
     }
 
     fn block(self) -> usize {
@@ -233,8 +247,13 @@ impl Decryptor {
         bytes: &[u8],
         out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let Some(Tagging::InContent { length, held }) = &mut self.tag else {
-            return self.decrypt(bytes, out);
+        let (length, held) = match &mut self.tag {
+            Some(Tagging::InContent { length, held }) => (length, held),
+            Some(Tagging::Separate { content, .. }) => {
+                *content += bytes.len() as u64;
+                return self.decrypt(bytes, out);
+            }
+            None => return self.decrypt(bytes, out),
         };
         // The tag is only known to be the tag when the content ends.
         let length = *length;
@@ -248,22 +267,31 @@ impl Decryptor {
         self.decrypt(now, out)
     }
 
-    /// Checks the padding or the tag. Whatever is wrong is told in the same way.
+    /// Checks the padding or the tag. Whatever is wrong is told in the same way. `separate`: the
+    /// tag and the attributes that it covers.
     pub(super) fn finish(
         &mut self,
-        separate_tag: Option<&[u8]>,
+        separate: Option<(&[u8], &[u8])>,
         out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let tag = match &self.tag {
             None => None,
-            Some(Tagging::InContent { length, held }) => Some((*length, held.as_slice())),
-            Some(Tagging::Separate { length }) => Some((*length, separate_tag.unwrap_or_default())),
+            Some(Tagging::InContent { length, held }) => Some((*length, held.clone())),
+            Some(Tagging::Separate { length, hash_key, content }) => {
+                let (tag, attributes) = separate.unwrap_or_default();
+                let mut tag = tag.to_vec();
+                if !attributes.is_empty() {
+                    let correction = hash_key.correction(attributes, *content);
+                    tag.iter_mut().zip(correction).for_each(|(byte, by)| *byte ^= by);
+                }
+                Some((*length, tag))
+            }
         };
         if let Some((length, tag)) = tag {
             if tag.len() != length {
                 return Err(Fault::NotOpened);
             }
-            self.context.set_tag(tag).map_err(|_| Fault::NotOpened)?;
+            self.context.set_tag(&tag).map_err(|_| Fault::NotOpened)?;
         }
         let mut last = [0; 64];
         let count = self.context.cipher_final(&mut last).map_err(|_| Fault::NotOpened)?;

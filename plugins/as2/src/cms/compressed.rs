@@ -6,7 +6,7 @@ use crate::{
     ber::{oid, read::Reader},
     fault::Fault,
     layer::{Child, Entity, Place},
-    state::{End, Flow},
+    state::{Before, End, Flow},
 };
 
 /// A compressed content on its way.
@@ -15,7 +15,8 @@ pub(super) struct Compressed {
     content: Child,
     out: Vec<u8>,
     is_over: bool,
-    begun: bool,
+    /// What was known before anything inside was.
+    before: Option<Before>,
 }
 
 /// Bytes inflated at once.
@@ -35,7 +36,7 @@ impl Compressed {
             content: Child::new(Entity::new(place.unwrapped(false), limit)),
             out: Vec::new(),
             is_over: false,
-            begun: false,
+            before: Some(Before::new(flow.state)),
         }
     }
 
@@ -46,7 +47,6 @@ impl Compressed {
     }
 
     pub(super) fn push(&mut self, mut bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
-        self.begun = true;
         self.out.resize(PIECE, 0);
         while !self.is_over {
             let (before_in, before_out) = (self.inflater.total_in(), self.inflater.total_out());
@@ -87,10 +87,11 @@ impl Compressed {
         Ok(())
     }
 
-    /// Nothing came out.
-    pub(super) fn abandon(&mut self, flow: &mut Flow<'_>) {
-        if !self.begun {
-            flow.state.facts.hidden = true;
+    /// How much came out of a damaged stream depends on how it was cut: none of it counts. Of one
+    /// that is cut off or over a limit the facts stay.
+    pub(super) fn abandon(&mut self, fault: &Fault, flow: &mut Flow<'_>) {
+        if let Some(before) = self.before.take().filter(|_| *fault == Fault::Inflate) {
+            before.restore(flow.state);
         }
     }
 

@@ -2,10 +2,13 @@
 
 use super::{cipher, recipients};
 use crate::{
-    ber::{Tag, read::Reader},
+    ber::{
+        Tag,
+        read::{Reader, encode},
+    },
     fault::Fault,
     layer::{Entity, Place},
-    state::{End, Facts, Flow},
+    state::{Before, End, Flow},
 };
 
 /// An envelope on its way.
@@ -18,10 +21,12 @@ pub(super) struct Enveloped {
     decryptor: Option<cipher::Decryptor>,
     /// `None` before the content begins and after the entity failed.
     entity: Option<Entity>,
+    /// Authenticated attributes behind the content, as the SET that the tag covers.
+    attributes: Vec<u8>,
     /// The authentication tag behind the content.
     tag: Option<Vec<u8>>,
     /// What was known before anything inside was.
-    before: Option<Facts>,
+    before: Option<Before>,
 }
 
 // === impl Enveloped ===
@@ -36,6 +41,7 @@ impl Enveloped {
             algorithm: Vec::new(),
             decryptor: None,
             entity: None,
+            attributes: Vec::new(),
             tag: None,
             before: None,
         }
@@ -47,6 +53,10 @@ impl Enveloped {
             Tag::SEQUENCE => self.algorithm = element.to_vec(),
             tag if tag.is_octet_string() => {
                 self.tag = Some(Reader::new(element).any()?.content.to_vec());
+            }
+            // The tag covers them under the tag of a SET (RFC 5083 section 2.2).
+            tag if tag.is_context(1) && self.is_authenticated => {
+                self.attributes = encode(Tag::SET.octet, Reader::new(element).any()?.content);
             }
             _ => {}
         }
@@ -67,7 +77,7 @@ impl Enveloped {
         let keyring = state.keyring.clone();
         let (secret, key) = recipients::open(&self.recipients, &keyring, algorithm.key_length())?;
         self.decryptor = Some(algorithm.decryptor(&secret, self.is_authenticated)?);
-        self.before = Some(state.facts.clone());
+        self.before = Some(Before::new(state));
         state.facts.decrypted_with = crate::keys::serial_hex(&key.certificate);
         let place = self.place.unwrapped(!algorithm.is_authenticated());
         self.entity = Some(Entity::new(place, state.options.limits.header));
@@ -93,17 +103,22 @@ impl Enveloped {
         }
     }
 
-    /// What came out is not to be believed, or nothing came out.
-    pub(super) fn abandon(&mut self, flow: &mut Flow<'_>) {
-        if let Some(before) = self.before.take() {
-            flow.state.facts = before;
+    /// What came out is not to be believed, or nothing came out. Of a content that is cut off the
+    /// facts stay: they are what is known.
+    pub(super) fn abandon(&mut self, fault: &Fault, flow: &mut Flow<'_>) {
+        match self.before.take() {
+            Some(_) if *fault == Fault::Truncated => {}
+            Some(before) => before.restore(flow.state),
+            None => flow.state.facts.hidden = true,
         }
-        flow.state.facts.hidden = true;
     }
 
     fn conclude(&mut self, flow: &mut Flow<'_>) -> Result<(), Fault> {
-        let Self { decryptor: Some(decryptor), entity, tag, .. } = self else { return Ok(()) };
-        decryptor.finish(tag.as_deref(), &mut |plain| hand_on(entity, plain, flow))?;
+        let Self { decryptor: Some(decryptor), entity, tag, attributes, .. } = self else {
+            return Ok(());
+        };
+        let tag = tag.as_deref().map(|tag| (tag, attributes.as_slice()));
+        decryptor.finish(tag, &mut |plain| hand_on(entity, plain, flow))?;
         match entity.take().map(|entity| entity.finish(End::Whole, flow)) {
             Some(Err(Fault::NotMime)) => Err(Fault::NotOpened),
             Some(Err(fault)) => {

@@ -70,7 +70,7 @@ impl RequestBody {
 // === impl Body ===
 
 impl Body {
-    /// One read of a payload file.
+    /// The most that is handed over at once.
     const PIECE: usize = 64 * 1024;
 
     /// Opens it; `sent` turns true when its last byte is handed over.
@@ -109,7 +109,8 @@ impl hyper::body::Body for Body {
             return Poll::Ready(None);
         }
         let piece = match &mut body.source {
-            Source::Bytes(bytes) => std::mem::take(bytes),
+            // In pieces too, so that `sent` tells how far it is.
+            Source::Bytes(bytes) => bytes.split_to(bytes.len().min(Self::PIECE)),
             Source::File { file, path, piece } => {
                 match ready!(poll_piece(file, piece, body.left, context)) {
                     Ok(piece) => piece,

@@ -1,6 +1,6 @@
 //! One attempt: from the stored row to the answer.
 
-use std::{io::Read as _, path::PathBuf};
+use std::{io::Read as _, path::PathBuf, pin::pin};
 
 use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate};
 use as2hook_webhooks::{
@@ -8,13 +8,13 @@ use as2hook_webhooks::{
 };
 use bytes::Bytes;
 use http::Uri;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Shared,
     fate::{failure, judge},
     health::Sign,
-    slots::Slot,
+    slots::{Slot, Slots},
 };
 use crate::{
     client::{Client, DeliveryError, Request, RequestBody},
@@ -57,7 +57,7 @@ enum Failure {
 
 /// Makes it, and hands the outcome to the ledger. The slot is free when the ledger has it.
 pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
-    let Job { claimed, slot } = job;
+    let Job { claimed, mut slot } = job;
     let begun = Instant::now();
     let at = now();
     let endpoint = &rule.endpoint;
@@ -65,7 +65,14 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
         Ok(request) => {
             let guard = shared.directory.guard(rule);
             let deadline = Instant::now() + Client::time_allowed(endpoint, &request.body);
-            Ok(shared.client.deliver(endpoint, &guard, request, deadline).await)
+            let mut delivery = pin!(shared.client.deliver(endpoint, &guard, request, deadline));
+            Ok(match timeout(Slots::SLOW_AFTER, &mut delivery).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    shared.slots.slow_down(&mut slot);
+                    delivery.await
+                }
+            })
         }
         Err(Failure::ForNow(error)) => Ok(Err(error)),
         Err(Failure::ForGood(error)) => Err(error),
@@ -102,7 +109,7 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
     // The next of the same order can be claimed once this one is written down as done.
     let ordered = endpoint.order != as2hook_webhooks::Order::None;
     shared.ledger.enter(record, ordered.then(|| claimed.webhook.clone())).await;
-    drop(slot);
+    slot.free();
     let retry = match fate {
         Fate::Retry(at) => Some(at),
         _ => None,

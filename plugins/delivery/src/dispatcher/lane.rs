@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     LaneBell, Phase, Shared,
     attempt::{self, Ended, Job},
-    slots::Slot,
+    slots::{Purpose, Slot, Slots},
 };
 use crate::{
     directory::Disabled,
@@ -39,6 +39,10 @@ struct Lane {
     rule: Option<Arc<Rule>>,
     /// Claimed, not begun.
     ready: VecDeque<Job>,
+    /// When the last was added or begun.
+    ready_since: Instant,
+    /// Nothing is claimed ahead before.
+    not_ahead_before: Instant,
     under_way: JoinSet<Ended>,
     /// The deliveries of the attempts under way.
     made: HashMap<Id, i64>,
@@ -51,6 +55,15 @@ struct Lane {
     not_before: Instant,
     /// There were no slots for more; asked again then, or when an attempt ends.
     starved_until: Option<Instant>,
+}
+
+/// How many deliveries there is room for.
+#[derive(Clone, Copy)]
+struct Room {
+    /// To begin at once.
+    now: usize,
+    /// To be there when those are done, so that nobody waits for the store.
+    ahead: usize,
 }
 
 /// Claims at most so many at once.
@@ -75,6 +88,8 @@ pub(super) async fn run(shared: Arc<Shared>, webhook: String, bell: Arc<LaneBell
         claiming: None,
         more: true,
         retries: BinaryHeap::new(),
+        ready_since: Instant::now(),
+        not_ahead_before: Instant::now(),
         not_before: Instant::now(),
         starved_until: None,
         shared: shared.clone(),
@@ -126,16 +141,28 @@ impl Lane {
             && let Some(job) = self.ready.pop_front()
         {
             self.begin(&rule, job);
+            self.ready_since = Instant::now();
         }
         if keeps_failing {
             // Its slots are for others while it is tried one by one.
             self.give_back().await;
         }
-        let ahead = if keeps_failing { 0 } else { concurrency };
+        let now = Instant::now();
+        if !self.ready.is_empty() && now >= self.ready_since + Slots::SLOW_AFTER {
+            // Claimed too far ahead for so slow an endpoint.
+            self.give_back().await;
+            self.not_ahead_before = now + PATIENCE;
+        }
         let outstanding = self.under_way.len() + self.ready.len();
-        let room = (concurrency + ahead).saturating_sub(outstanding).min(CLAIM_MAX);
+        let room = Room {
+            now: concurrency.saturating_sub(outstanding).min(CLAIM_MAX),
+            ahead: match keeps_failing || now < self.not_ahead_before {
+                true => 0,
+                false => concurrency.saturating_sub(self.ready.len()).min(CLAIM_MAX),
+            },
+        };
         // A half-empty queue is filled in one go rather than one by one.
-        let hungry = self.ready.len() <= concurrency / 2 && room > 0;
+        let hungry = room.now > 0 || room.ahead > 0 && self.ready.len() <= concurrency / 2;
         if self.more && hungry && self.claiming.is_none() {
             self.claim(room, keeps_failing);
         }
@@ -256,11 +283,11 @@ impl Lane {
         self.made.insert(task.id(), delivery);
     }
 
-    fn claim(&mut self, room: usize, probe: bool) {
+    fn claim(&mut self, room: Room, probe: bool) {
         let mut slots = Vec::new();
         if !self.under_way.is_empty() || !self.ready.is_empty() {
             // Only who has nothing waits in the queue for slots.
-            slots = self.shared.slots.more(room);
+            slots = more(&self.shared.slots, room.now, room.ahead);
             if slots.is_empty() {
                 self.starved_until = Some(Instant::now() + STARVED_WAIT);
                 return;
@@ -278,7 +305,7 @@ impl Lane {
                     () = reached(&mut phase, Phase::Draining) => return Some((Vec::new(), true)),
                 }
                 if !probe {
-                    slots.append(&mut shared.slots.more(room - 1));
+                    slots.append(&mut more(&shared.slots, room.now.saturating_sub(1), room.ahead));
                 }
             }
             let claimed = shared.store.claim(&webhook, now(), slots.len()).await;
@@ -293,6 +320,7 @@ impl Lane {
         match claimed {
             Some((jobs, more)) => {
                 self.ready.extend(jobs);
+                self.ready_since = Instant::now();
                 self.more |= more;
             }
             None => {
@@ -403,7 +431,11 @@ impl Lane {
         let far = now + Duration::from_secs(3600);
         let retry = self.retries.peek().map_or(far, |Reverse(at)| now + until(*at));
         let blocked = if self.not_before > now { self.not_before } else { far };
-        retry.min(blocked).min(self.starved_until.unwrap_or(far))
+        let stale = match self.ready.is_empty() {
+            true => far,
+            false => (self.ready_since + Slots::SLOW_AFTER).max(self.not_before),
+        };
+        retry.min(blocked).min(stale).min(self.starved_until.unwrap_or(far))
     }
 
     fn is_idle(&self) -> bool {
@@ -432,6 +464,14 @@ async fn claimed(claiming: &mut Option<Claiming>) -> Option<(Vec<Job>, bool)> {
 async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     // The sender lives in the dispatcher; without one it is over in any case.
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
+}
+
+fn more(slots: &Slots, now: usize, ahead: usize) -> Vec<Slot> {
+    let mut taken = slots.more(now, Purpose::Now);
+    if taken.len() == now {
+        taken.append(&mut slots.more(ahead, Purpose::Ahead));
+    }
+    taken
 }
 
 fn jobs(claimed: Vec<Claimed>, slots: Vec<Slot>) -> Vec<Job> {

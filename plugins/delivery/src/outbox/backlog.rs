@@ -20,12 +20,15 @@ pub(super) struct Backlog {
     most_bytes: usize,
 }
 
+/// A write that is under way.
+pub(super) type Running = JoinHandle<Result<(), StoreError>>;
+
 /// The operations of one event.
 #[derive(Default)]
 struct Held {
     operations: VecDeque<Operation>,
     /// The first of them is under way.
-    running: Option<JoinHandle<Result<(), StoreError>>>,
+    running: Option<Running>,
     /// Calls since the last turn.
     tries: u32,
     /// Failures while the store took others.
@@ -83,11 +86,7 @@ impl Backlog {
 
     /// Takes an operation; false when there is no room. What ends an exchange that is held is always
     /// taken: it is small, and without it the event could not be told.
-    pub(super) fn push(
-        &mut self,
-        operation: Operation,
-        running: Option<JoinHandle<Result<(), StoreError>>>,
-    ) -> bool {
+    pub(super) fn push(&mut self, operation: Operation, running: Option<Running>) -> bool {
         let (event, size) = (operation.event(), operation.bytes());
         let known = self.held.contains_key(&event);
         let room = self.held.len() < self.most_events
@@ -110,9 +109,7 @@ impl Backlog {
     }
 
     /// The operation whose turn it is, and the call to wait for if it is under way.
-    pub(super) fn first(
-        &mut self,
-    ) -> Option<(Operation, Option<JoinHandle<Result<(), StoreError>>>)> {
+    pub(super) fn first(&mut self) -> Option<(Operation, Option<Running>)> {
         let held = self.held.get_mut(self.order.front()?)?;
         Some((held.operations.front()?.clone(), held.running.take()))
     }

@@ -1,6 +1,6 @@
 //! The task behind the outbox: writes down what is held, and adopts what dead processes left.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use as2hook_store::{NewDelivery, Settlement, StoreError, StoredEvent};
 use as2hook_webhooks::{Event, Verdict};
@@ -11,6 +11,8 @@ use super::{Outbox, operation::Operation};
 /// The wait after a failure, doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// So many unreadable exchanges are told.
+const UNREADABLE: usize = 1000;
 
 /// Runs until it is aborted.
 pub(super) async fn run(outbox: Outbox) {
@@ -46,6 +48,10 @@ pub(super) async fn run(outbox: Outbox) {
                 outbox.ring(&webhooks);
                 wait = FIRST_WAIT;
             }
+            Err(StoreError::UnknownEvent(_)) => {
+                outbox.backlog().done(event);
+                tracing::error!(%event, "Dropped the verdict of an event that the store does not have.");
+            }
             Err(error) => {
                 let successes = outbox.shared.gauge.successes();
                 if outbox.backlog().failed(event, successes) {
@@ -67,6 +73,10 @@ pub(super) async fn recover(outbox: &Outbox) -> Result<usize, StoreError> {
     let mut recovered = 0;
     for (stored, planned) in left {
         let event = stored.id;
+        // Its verdict waits for the store already.
+        if outbox.backlog().holds(event) {
+            continue;
+        }
         match unknown(&stored, planned) {
             Ok(settlement) => {
                 outbox.submit(Operation::Settle(settlement)).await;
@@ -74,7 +84,11 @@ pub(super) async fn recover(outbox: &Outbox) -> Result<usize, StoreError> {
             }
             // It stays open in the store, where a newer as2hook may read it.
             Err(error) => {
-                tracing::error!(%event, %error, "Cannot read an exchange that was left open.")
+                let mut known =
+                    outbox.shared.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+                if known.len() < UNREADABLE && known.insert(event) {
+                    tracing::error!(%event, %error, "Cannot read an exchange that was left open.");
+                }
             }
         }
     }

@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use as2hook_store::{NewDelivery, NewEvent, Payload, Settlement, Store, StoreError};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
+
+use super::backlog::Running;
 
 /// Something to be written, which can be done again.
 #[derive(Clone, Debug)]
@@ -20,7 +22,7 @@ pub(super) enum Outcome {
     Done,
     Failed(Operation, StoreError),
     /// Not known yet: it goes on.
-    Slow(Operation, JoinHandle<Result<(), StoreError>>),
+    Slow(Operation, Running),
 }
 
 // === impl Operation ===

@@ -175,7 +175,7 @@ async fn the_deadline_tells_what_was_waited_for() {
     let accepted = tokio::spawn(async move { listener.accept().await.unwrap() });
     let body = RequestBody::Bytes(Bytes::from(vec![0; 64 * 1024 * 1024]));
     let error = post(&url, request(body), SECOND / 2).await.unwrap_err();
-    assert_eq!(error.to_string(), "timed out after 0.5 s while waiting for the answer");
+    assert_eq!(error.to_string(), "timed out after 0.5 s while sending the request");
     drop(accepted.await.unwrap());
 }
 

@@ -1,1 +1,168 @@
-//! later
+//! Nobody is slowed by another, and memory does not grow with the backlog.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use as2hook_delivery::{DispatcherOptions, Target};
+use as2hook_store::{DeliveryState, NewEvent, Payload};
+
+use crate::support::{
+    event,
+    gateway::Gateway,
+    rule,
+    sink::{Reply, Sink},
+    store::MemoryStore,
+    until,
+};
+
+fn row() -> NewEvent {
+    let event = event();
+    NewEvent {
+        id: event.id,
+        kind: event.kind.as_str().into(),
+        site: "main".into(),
+        partner: None,
+        station: None,
+        message_id: None,
+        occurred_at: 0,
+        body: serde_json::to_vec(&event).unwrap(),
+        payload: Payload::None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_hanging_webhooks_among_a_thousand_delay_no_other() {
+    let hanging = Sink::start(|_| Reply::Hang).await;
+    let fine = Sink::answering(200).await;
+    let store = MemoryStore::new();
+    let name = |n: usize| format!("webhook-{n}");
+    let rules = (0..1000).map(|n| {
+        let sink = if n < 10 { &hanging } else { &fine };
+        let mut rule = rule(&name(n), &sink.url());
+        rule.endpoint.timeout = Duration::from_secs(60);
+        rule
+    });
+    // Those that hang have had a backlog for long.
+    let behind = row();
+    for n in 0..10 {
+        store.backlog(&behind, &name(n), "headers", 500);
+    }
+    let gateway = Gateway::over(store, rules, DispatcherOptions::default()).await;
+    until("the hanging ones to hang", || hanging.count() >= 10 * 16).await;
+
+    let event = event();
+    let targets: Vec<Target> =
+        (0..1000).map(|n| Target::of(&gateway.rules.get(&name(n)), &event)).collect();
+    let begun = Instant::now();
+    gateway.outbox.publish(&event, Payload::None, &targets).await.unwrap();
+    until("all others to be told", || fine.count() == 990).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(hanging.count(), 160, "concurrency is the rule's");
+    gateway.dispatcher.shutdown(Duration::ZERO).await;
+    assert_eq!(gateway.store.count(DeliveryState::Claimed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_that_hang_cannot_use_up_the_slots() {
+    // Ten that hang want 80 slots; there are 32.
+    let hanging = Sink::start(|_| Reply::Hang).await;
+    let fine = Sink::answering(200).await;
+    let store = MemoryStore::new();
+    let behind = row();
+    for n in 0..10 {
+        store.backlog(&behind, &format!("hanging-{n}"), "headers", 100);
+    }
+    let rules = (0..10).map(|n| {
+        let mut rule = rule(&format!("hanging-{n}"), &hanging.url());
+        rule.endpoint.timeout = Duration::from_secs(60);
+        rule.endpoint.concurrency = 8;
+        rule
+    });
+    let rules = rules.chain([rule("fine", &fine.url())]);
+    let options = DispatcherOptions { slots: 32, slow: 128, ..DispatcherOptions::default() };
+    let gateway = Gateway::over(store, rules, options).await;
+    until("the hanging ones to hang", || hanging.count() == 80).await;
+    for _ in 0..50 {
+        gateway.exchange(&event(), &["fine"]).await;
+    }
+    until("the healthy one to be told", || fine.count() == 50).await;
+    gateway.dispatcher.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_100_000_is_delivered_in_bounded_memory() {
+    const BACKLOG: usize = 100_000;
+    let store = MemoryStore::new();
+    let behind = row();
+    for n in 0..4 {
+        store.backlog(&behind, &format!("webhook-{n}"), "headers", BACKLOG / 4);
+    }
+    let sink = Sink::start(|_| Reply::Status(200)).await;
+    let rules: Vec<_> = (0..4).map(|n| rule(&format!("webhook-{n}"), &sink.url())).collect();
+    let options = DispatcherOptions { slots: 64, slow: 0, ..DispatcherOptions::default() };
+    let gateway = Gateway::over(store, rules, options).await;
+    let enough = 20_000;
+    let begun = Instant::now();
+    while sink.count() < enough {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{} of {enough}", sink.count());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let rate = sink.count() as f64 / begun.elapsed().as_secs_f64();
+    println!("{rate:.0} deliveries/s");
+    // Claims outstanding: the slots, and what the ledger has not written yet.
+    let most = gateway.store.most_claimed.load(Ordering::SeqCst);
+    assert!(most <= 64 + 1024 + 256, "{most} were claimed at once");
+    gateway.dispatcher.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(gateway.store.count(DeliveryState::Claimed), 0);
+    assert_eq!(gateway.store.count(DeliveryState::Delivered), sink.count());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_the_commit_to_the_request_is_milliseconds() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    let mut waits = Vec::new();
+    for told in 0..200 {
+        let event = event();
+        let targets = [Target::of(&gateway.rules.get("a"), &event)];
+        gateway.outbox.open(&event, Payload::None, &targets).await.unwrap();
+        let verdict = as2hook_webhooks::Verdict::of(event.kind);
+        gateway.outbox.settle(event.id, &verdict, &targets).await.unwrap();
+        let settled = Instant::now();
+        until("the request", || sink.count() == told + 1).await;
+        waits.push(sink.requests()[told].at.saturating_duration_since(settled));
+    }
+    waits.sort();
+    let (median, p99) = (waits[100], waits[198]);
+    println!("p50 {median:?}, p99 {p99:?}");
+    // The bar is 3 ms; polling would take hundreds.
+    assert!(median < Duration::from_millis(50), "{median:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_keeps_failing_is_tried_one_by_one_until_it_is_back() {
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let still = broken.clone();
+    let sink = Sink::start(move |_| match still.load(Ordering::SeqCst) {
+        true => Reply::After(Duration::from_millis(5), 500),
+        false => Reply::After(Duration::from_millis(5), 200),
+    })
+    .await;
+    let mut failing = rule("a", &sink.url());
+    failing.endpoint.retry = vec![Duration::from_millis(100); 1000];
+    let gateway = Gateway::start([failing]).await;
+    for _ in 0..200 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    until("it to keep failing", || {
+        gateway.dispatcher.health("a").is_some_and(|health| health.consecutive_failures > 30)
+    })
+    .await;
+    assert_eq!(gateway.dispatcher.in_flight(), gateway.dispatcher.health("a").unwrap().in_flight);
+    assert!(gateway.dispatcher.in_flight() <= 1);
+    broken.store(false, Ordering::SeqCst);
+    until("all to be delivered", || gateway.store.count(DeliveryState::Delivered) == 200).await;
+    assert!(sink.state.most_at_once.load(Ordering::SeqCst) <= 16);
+}

@@ -5,9 +5,10 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     unreachable_pub,
     missing_docs,
-    reason = "helpers of tests stand outside test functions"
+    reason = "helpers of tests stand outside test functions, and figures are printed"
 )]
 
 mod client;

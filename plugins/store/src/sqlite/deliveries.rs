@@ -10,6 +10,17 @@ use crate::{
     store::StoreError,
 };
 
+pub(super) const CLAIM: &str = "SELECT id FROM delivery
+    WHERE webhook = ?1 AND state = 'pending' AND blocked = 0 AND due <= ?2
+    ORDER BY due, id LIMIT ?3";
+
+pub(super) const UNBLOCK: &str = "UPDATE delivery SET blocked = 0 WHERE id =
+        (SELECT min(id) FROM delivery WHERE webhook = ?1 AND order_key = ?2
+            AND blocked = 1 AND state IN ('pending', 'claimed', 'held'))
+    AND NOT EXISTS
+        (SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
+            AND blocked = 0 AND state IN ('pending', 'claimed', 'held'))";
+
 /// The states in which a delivery of an order key is still to be made.
 const UNFINISHED: [DeliveryState; 3] =
     [DeliveryState::Pending, DeliveryState::Claimed, DeliveryState::Held];
@@ -74,11 +85,7 @@ pub(super) fn claim(
     let Some(webhook) = known_webhook(connection, webhook)? else { return Ok(Vec::new()) };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids = connection
-        .prepare_cached(
-            "SELECT id FROM delivery
-            WHERE webhook = ?1 AND state = 'pending' AND blocked = 0 AND due <= ?2
-            ORDER BY due, id LIMIT ?3",
-        )?
+        .prepare_cached(CLAIM)?
         .query_map(params![webhook, now, limit], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
     let mut take = connection
@@ -276,16 +283,7 @@ pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Resul
                 AND state IN ('pending', 'claimed', 'held') AND state <> 'claimed'",
         )?
         .execute(params![webhook, key])?;
-    connection
-        .prepare_cached(
-            "UPDATE delivery SET blocked = 0 WHERE id =
-                (SELECT min(id) FROM delivery WHERE webhook = ?1 AND order_key = ?2
-                    AND blocked = 1 AND state IN ('pending', 'claimed', 'held'))
-            AND NOT EXISTS
-                (SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
-                    AND blocked = 0 AND state IN ('pending', 'claimed', 'held'))",
-        )?
-        .execute(params![webhook, key])?;
+    connection.prepare_cached(UNBLOCK)?.execute(params![webhook, key])?;
     Ok(())
 }
 

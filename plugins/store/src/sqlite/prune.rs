@@ -7,6 +7,9 @@ use rusqlite::{Connection, params};
 use super::events;
 use crate::store::StoreError;
 
+pub(super) const IDLE: &str =
+    "SELECT id, payload_path FROM event WHERE idle_since < ?1 ORDER BY idle_since LIMIT ?2";
+
 /// Pages that one transaction gives back to the system at most.
 const PAGES: u32 = 2_000;
 
@@ -19,10 +22,7 @@ pub(super) fn prune(
 ) -> Result<(usize, Vec<PathBuf>), StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let found = connection
-        .prepare_cached(
-            "SELECT id, payload_path FROM event WHERE idle_since < ?1
-            ORDER BY idle_since LIMIT ?2",
-        )?
+        .prepare_cached(IDLE)?
         .query_map(params![before, limit], |row| {
             Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
         })?

@@ -8,18 +8,23 @@ use crate::{
     store::{Counts, StoreError},
 };
 
+pub(super) const DUE: &str = "SELECT name, first FROM
+    (SELECT name, (SELECT min(due) FROM delivery
+        WHERE webhook = w.id AND state = 'pending' AND blocked = 0) AS first
+    FROM webhook w)
+    WHERE first IS NOT NULL";
+
+pub(super) const OLDEST: &str =
+    "SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed')";
+
 /// One look into the index for each webhook, however many deliveries wait.
 pub(super) fn due(connection: &Connection) -> Result<Vec<DueWebhook>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT name, first FROM
-            (SELECT name, (SELECT min(due) FROM delivery
-                WHERE webhook = webhook.id AND state = 'pending' AND blocked = 0) AS first
-            FROM webhook)
-        WHERE first IS NOT NULL ORDER BY first",
-    )?;
+    let mut statement = connection.prepare_cached(DUE)?;
     let rows =
         statement.query_map([], |row| Ok(DueWebhook { webhook: row.get(0)?, due: row.get(1)? }))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut due = rows.collect::<Result<Vec<_>, _>>()?;
+    due.sort_by_key(|webhook| webhook.due);
+    Ok(due)
 }
 
 pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
@@ -32,11 +37,7 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
     let open: i64 = connection
         .prepare_cached("SELECT count(*) FROM event WHERE owner IS NOT NULL")?
         .query_row([], |row| row.get(0))?;
-    let oldest_undelivered = connection
-        .prepare_cached(
-            "SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed')",
-        )?
-        .query_row([], |row| row.get(0))?;
+    let oldest_undelivered = connection.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
     Ok(Counts { deliveries, open: open.unsigned_abs(), oldest_undelivered })
 }
 

@@ -85,7 +85,7 @@ struct GiveBack {
 enum Undone {
     /// The database refused to begin or commit it.
     Refused(rusqlite::Error),
-    /// An error within it made the database roll all of it back.
+    /// One of its tasks failed half-way, and all of it was rolled back.
     RolledBack,
 }
 
@@ -129,9 +129,14 @@ impl Writer {
 
     /// Has the thread finish what is queued before this call, and end.
     pub(super) async fn close(&self) {
-        // A queue that nobody reads is closed already.
-        if self.queue.send(Message::Close).await.is_ok() {
-            self.queue.closed().await;
+        let closed = async {
+            // A queue that nobody reads is closed already.
+            if self.queue.send(Message::Close).await.is_ok() {
+                self.queue.closed().await;
+            }
+        };
+        if tokio::time::timeout(self.wait, closed).await.is_err() {
+            tracing::warn!("The store is still busy; what is queued may not be written down.");
         }
     }
 
@@ -268,15 +273,17 @@ impl Thread {
         }
         execute("BEGIN IMMEDIATE")?;
         for task in group {
-            execute("SAVEPOINT task")?;
+            // No savepoint for each: SQLite copies every page that changes under one, which costs several
+            // times as much as the change. A failure is rare, and one that changed nothing is harmless.
+            let changes = connection.total_changes();
             let succeeded = catch_unwind(AssertUnwindSafe(|| task.run(connection)));
             if connection.is_autocommit() {
                 return Err(Undone::RolledBack);
             }
-            if !matches!(succeeded, Ok(true)) {
-                execute("ROLLBACK TO task")?;
+            if !matches!(succeeded, Ok(true)) && connection.total_changes() != changes {
+                execute("ROLLBACK")?;
+                return Err(Undone::RolledBack);
             }
-            execute("RELEASE task")?;
         }
         let committed = execute("COMMIT");
         if committed.is_ok() {
@@ -308,14 +315,17 @@ where
     }
 
     fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
-        let outcome = match (self.outcome, commit) {
+        let Self { work, outcome, seal, reply } = *self;
+        // What the work holds, such as locks, is let go before the caller goes on.
+        drop(work);
+        let outcome = match (outcome, commit) {
             // Its own error says more than what followed from it.
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (Some(Ok(outcome)), Ok(())) => Ok((self.seal)(outcome)),
+            (Some(Ok(outcome)), Ok(())) => Ok(seal(outcome)),
             (None, Ok(())) => Err(StoreError::Closed),
         };
         // A caller that went away needs no answer; what was sealed gives itself back.
-        let _ = self.reply.send(outcome);
+        let _ = reply.send(outcome);
     }
 }
 

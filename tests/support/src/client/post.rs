@@ -4,6 +4,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use openssl::sha::Sha256;
+
+use crate::http::{Body, hex};
 use crate::message::{Built, Message};
 use crate::stream::Stream;
 
@@ -47,6 +50,7 @@ pub(super) struct Framed<'a> {
     chunk: Vec<u8>,
     turn: usize,
     written: u64,
+    hash: Sha256,
 }
 
 // === impl Post ===
@@ -200,18 +204,27 @@ impl fmt::Debug for Post<'_> {
 
 impl<'a> Framed<'a> {
     pub(super) fn new(to: &'a mut Stream, post: &'a Post<'_>) -> Self {
-        Self { to, manner: &post.manner, chunk: Vec::new(), turn: 0, written: 0 }
+        Self {
+            to,
+            manner: &post.manner,
+            chunk: Vec::new(),
+            turn: 0,
+            written: 0,
+            hash: Sha256::new(),
+        }
     }
 
-    /// Writes what is left, and the last chunk.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    /// Writes what is left, and the last chunk. Tells what was sent.
+    pub(super) fn finish(mut self) -> io::Result<Body> {
         if self.manner.chunks.is_empty() {
-            return self.to.flush();
+            self.to.flush()?;
+        } else {
+            if !self.chunk.is_empty() {
+                self.put_chunk()?;
+            }
+            self.put(b"0\r\n\r\n")?;
         }
-        if !self.chunk.is_empty() {
-            self.put_chunk()?;
-        }
-        self.put(b"0\r\n\r\n")
+        Ok(Body { bytes: Vec::new(), length: self.written, sha256: hex(&self.hash.finish()) })
     }
 
     fn chunk_size(&self) -> usize {
@@ -261,6 +274,7 @@ impl Write for Framed<'_> {
                 self.put_chunk()?;
             }
         }
+        self.hash.update(take);
         self.written += take.len() as u64;
         Ok(take.len())
     }

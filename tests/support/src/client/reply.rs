@@ -23,6 +23,9 @@ pub struct Reply {
     pub body: Body,
     /// Whether the body came to its end.
     pub complete: bool,
+    /// Length and SHA-256 of the request's body as it was sent; no bytes. Empty when it was not sent
+    /// to its end, and behind [`Connection::pipeline`](super::Connection::pipeline).
+    pub sent: Body,
 }
 
 // === impl Reply ===
@@ -64,7 +67,9 @@ pub(super) fn read(
         }
         let mut framing = Framing::of_answer(&head, method);
         let (body, error) = read_body(from, &mut framing, KEEP);
-        return Ok(Reply { status, head, interim, framing, body, complete: error.is_none() });
+        let complete = error.is_none();
+        let sent = Body::default();
+        return Ok(Reply { status, head, interim, framing, body, complete, sent });
     }
 }
 

@@ -202,8 +202,9 @@ impl Rule {
         self.set("route", "always")
     }
 
-    /// Any other key, its value as YAML.
+    /// Any key, its value as YAML; in place of what it was before.
     pub fn set(mut self, key: &str, yaml: &str) -> Self {
+        self.fields.retain(|(known, _)| known != key);
         self.fields.push((key.to_owned(), yaml.to_owned()));
         self
     }

@@ -36,8 +36,6 @@ pub struct Received {
     pub head: String,
     pub body: Vec<u8>,
     pub at: Instant,
-    /// Which connection it came on, from 0.
-    pub connection: usize,
     /// Which request it is on this connection, from 0.
     pub on_connection: usize,
 }
@@ -96,12 +94,12 @@ impl Sink {
         let served = state.clone();
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                let connection = served.connections.fetch_add(1, Ordering::SeqCst);
+                served.connections.fetch_add(1, Ordering::SeqCst);
                 let (state, reply) = (served.clone(), reply.clone());
                 let ssl = tls.as_ref().map(|tls| openssl::ssl::Ssl::new(tls.context()).unwrap());
                 tokio::spawn(async move {
                     let Some(ssl) = ssl else {
-                        serve(tcp, connection, &state, &*reply).await;
+                        serve(tcp, &state, &*reply).await;
                         return;
                     };
                     let io = hyper_util::rt::TokioIo::new(tcp);
@@ -111,7 +109,7 @@ impl Sink {
                     });
                     if accept.await.is_ok() {
                         let stream = hyper_util::rt::TokioIo::new(stream);
-                        serve(stream, connection, &state, &*reply).await;
+                        serve(stream, &state, &*reply).await;
                     }
                 });
             }
@@ -138,13 +136,12 @@ impl Sink {
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
-    connection: usize,
     state: &State,
     reply: &(dyn Fn(&Received) -> Reply + Send + Sync),
 ) {
     let mut buffer = Vec::new();
     let mut on_connection = 0;
-    while let Some(received) = read(&mut stream, &mut buffer, connection, on_connection).await {
+    while let Some(received) = read(&mut stream, &mut buffer, on_connection).await {
         on_connection += 1;
         let now = state.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         state.most_at_once.fetch_max(now, Ordering::SeqCst);
@@ -178,7 +175,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply)
             false
         }
         Reply::Endless => {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
             while stream.write_all(b"400\r\n").await.is_ok()
                 && stream.write_all(&[b'x'; 0x400]).await.is_ok()
                 && stream.write_all(b"\r\n").await.is_ok()
@@ -210,7 +208,6 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply)
 async fn read<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut Vec<u8>,
-    connection: usize,
     on_connection: usize,
 ) -> Option<Received> {
     let end = loop {
@@ -222,8 +219,7 @@ async fn read<S: AsyncRead + Unpin>(
         }
     };
     let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
-    let mut received =
-        Received { head, body: Vec::new(), at: Instant::now(), connection, on_connection };
+    let mut received = Received { head, body: Vec::new(), at: Instant::now(), on_connection };
     let length: usize = received.header("content-length").map_or(0, |n| n.parse().unwrap());
     while buffer.len() < end + length {
         if stream.read_buf(buffer).await.ok()? == 0 {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -10,8 +11,9 @@ use std::{
 };
 
 use as2hook_store::{
-    AttemptRecord, Claimed, Counts, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
-    Settlement, Store, StoreError, StoredEvent, WebhookState,
+    AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook, EventRow,
+    Fate, Filter, NewDelivery, NewEvent, Page, Settlement, Store, StoreError, StoredEvent,
+    WebhookState,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -113,17 +115,19 @@ impl MemoryStore {
     /// Fills in a backlog without the detour over events each.
     pub fn backlog(&self, event: &NewEvent, webhook: &str, mode: &str, count: usize) {
         let mut rows = self.rows.lock().unwrap();
-        let stored =
-            Event { row: event.clone(), verdict: None, open: None, left: false };
+        let stored = Event { row: event.clone(), verdict: None, open: None, left: false };
         rows.events.insert(event.id, stored);
         for n in 0..count {
-            rows.add(event.id, NewDelivery {
-                webhook_id: format!("msg_{webhook}_{n}"),
-                webhook: webhook.into(),
-                mode: mode.into(),
-                order_key: None,
-                due: 0,
-            });
+            rows.add(
+                event.id,
+                NewDelivery {
+                    webhook_id: format!("msg_{}_{webhook}_{n}", event.id),
+                    webhook: webhook.into(),
+                    mode: mode.into(),
+                    order_key: None,
+                    due: 0,
+                },
+            );
         }
     }
 
@@ -190,7 +194,9 @@ impl Store for MemoryStore {
     async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
         self.write(Some(settlement.event)).await?;
         let mut rows = self.rows.lock().unwrap();
-        let Some(event) = rows.events.get_mut(&settlement.event) else { return Ok(()) };
+        let Some(event) = rows.events.get_mut(&settlement.event) else {
+            return Err(StoreError::UnknownEvent(settlement.event));
+        };
         if event.open.take().is_none() {
             return Ok(());
         }
@@ -221,15 +227,9 @@ impl Store for MemoryStore {
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
         self.write(None).await?;
-        let mut rows = self.rows.lock().unwrap();
-        let left = rows.events.values_mut().filter(|event| event.left);
-        Ok(left
-            .map(|event| {
-                event.left = false;
-                let planned = event.open.clone().unwrap_or_default();
-                (stored(event), planned)
-            })
-            .collect())
+        let rows = self.rows.lock().unwrap();
+        let left = rows.events.values().filter(|event| event.left);
+        Ok(left.filter_map(|event| Some((stored(event), event.open.clone()?))).collect())
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
@@ -314,7 +314,9 @@ impl Store for MemoryStore {
         self.write(None).await?;
         let mut rows = self.rows.lock().unwrap();
         let indexes: Vec<usize> = (0..rows.deliveries.len())
-            .filter(|i| rows.deliveries[*i].state == from && rows.deliveries[*i].new.webhook == webhook)
+            .filter(|i| {
+                rows.deliveries[*i].state == from && rows.deliveries[*i].new.webhook == webhook
+            })
             .collect();
         for index in &indexes {
             rows.set(*index, to, 0);
@@ -338,6 +340,49 @@ impl Store for MemoryStore {
 
     async fn prune(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn replay(&self, _filter: &Filter) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        Ok(self.rows.lock().unwrap().events.get(&id).map(stored))
+    }
+
+    async fn events(
+        &self,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn deliveries(
+        &self,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn attempts(
+        &self,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn unnamed_payloads(&self, _files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn close(&self) {}

@@ -1,0 +1,188 @@
+//! Prints what the embedded store does on this machine: durable calls a second, and how the calls
+//! behave with a long backlog.
+//!
+//! `cargo run --release -p as2hook-store --example store_rates [-- FOLDER [BACKLOG]]`
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report on the terminal")]
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use as2hook_store::{
+    Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, NewEvent, Payload,
+    Settlement, SqliteOptions, SqliteStore, Store,
+};
+use uuid::Uuid;
+
+/// How long each figure is measured.
+const WINDOW: Duration = Duration::from_secs(3);
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = arguments.next().map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    let backlog: usize = arguments.next().map_or(100_000, |count| count.parse().unwrap());
+
+    println!(
+        "{:<22}{:>8}{:>12}{:>10}{:>10}{:>10}{:>10}",
+        "call", "callers", "calls/s", "p50", "p99", "CPU", "a commit"
+    );
+    for callers in [1, 16, 128] {
+        rates(&folder, callers).await;
+    }
+    long_backlog(&folder, backlog).await;
+}
+
+async fn rates(folder: &std::path::Path, callers: usize) {
+    let path = folder.join(format!("rates-{callers}.db"));
+    let store = Arc::new(SqliteStore::open(&path, &SqliteOptions::default()).unwrap());
+    measure("open", callers, &store, |store| async move {
+        let id = Uuid::now_v7();
+        store.open(event(id), vec![delivery(id, 0)]).await.unwrap();
+    })
+    .await;
+    measure("open + settle", callers, &store, |store| async move {
+        let id = Uuid::now_v7();
+        store.open(event(id), vec![delivery(id, 0)]).await.unwrap();
+        store.settle(settlement(id, 0)).await.unwrap();
+    })
+    .await;
+    for _ in 0..150 {
+        let id = Uuid::now_v7();
+        let told =
+            (0..1_000).map(|n| NewDelivery { webhook: "webhook-0".to_owned(), ..delivery(id, n) });
+        store.publish(event(id), told.collect()).await.unwrap();
+    }
+    measure("claim 16 + finish 16", callers, &store, |store| async move {
+        let claimed = store.claim("webhook-0", i64::MAX, 16).await.unwrap();
+        assert!(!claimed.is_empty(), "the backlog is used up");
+        store.finish(claimed.iter().map(delivered).collect()).await.unwrap();
+    })
+    .await;
+    store.close().await;
+}
+
+async fn measure<W, F>(name: &str, callers: usize, store: &Arc<SqliteStore>, work: W)
+where
+    F: Future<Output = ()> + Send + 'static,
+    W: Fn(Arc<SqliteStore>) -> F,
+{
+    let started = Instant::now();
+    let (commits, cpu) = (store.commits(), cpu_time());
+    let mut waits = Vec::new();
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..callers {
+        running.spawn(timed(work(Arc::clone(store))));
+    }
+    while let Some(done) = running.join_next().await {
+        waits.push(done.unwrap().1);
+        if started.elapsed() < WINDOW {
+            running.spawn(timed(work(Arc::clone(store))));
+        }
+    }
+    waits.sort();
+    let at = |part: usize| waits[(waits.len() - 1) * part / 100];
+    let commits = (store.commits() - commits).max(1);
+    println!(
+        "{name:<22}{callers:>8}{:>12.0}{:>10.2?}{:>10.2?}{:>10.2?}{:>10.1}",
+        waits.len() as f64 / started.elapsed().as_secs_f64(),
+        at(50),
+        at(99),
+        (cpu_time() - cpu) / u32::try_from(waits.len()).unwrap(),
+        waits.len() as f64 / commits as f64,
+    );
+}
+
+/// Of the whole process so far, in steps of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let started = Instant::now();
+    (work.await, started.elapsed())
+}
+
+async fn long_backlog(folder: &std::path::Path, backlog: usize) {
+    let store = SqliteStore::open(&folder.join("backlog.db"), &SqliteOptions::default()).unwrap();
+    let (started, cpu) = (Instant::now(), cpu_time());
+    for first in (0..backlog).step_by(1_000) {
+        let id = Uuid::now_v7();
+        let told = (first..(first + 1_000).min(backlog)).map(|n| delivery_of(id, n)).collect();
+        store.publish(event(id), told).await.unwrap();
+    }
+    let wait = started.elapsed();
+    println!(
+        "\n{backlog} deliveries for 1000 webhooks, laid in {wait:.1?}, {:.1?} CPU:",
+        cpu_time() - cpu
+    );
+    let (due, wait) = timed(store.due()).await;
+    println!("due() of {} webhooks: {wait:.2?}", due.unwrap().len());
+    let (claimed, wait) = timed(store.claim("webhook-7", i64::MAX, 16)).await;
+    let claimed = claimed.unwrap();
+    println!("claim() of {}: {wait:.2?}", claimed.len());
+    let (_, wait) = timed(store.finish(claimed.iter().map(delivered).collect())).await;
+    println!("finish() of them: {wait:.2?}");
+    let (_, wait) = timed(store.counts()).await;
+    println!("counts(): {wait:.2?}");
+    let (moved, wait) =
+        timed(store.shift("webhook-8", DeliveryState::Pending, DeliveryState::Held)).await;
+    println!("shift() of {}: {wait:.2?}", moved.unwrap());
+    store.close().await;
+}
+
+fn event(id: Uuid) -> NewEvent {
+    NewEvent {
+        id,
+        kind: "message.received".to_owned(),
+        site: "main".to_owned(),
+        partner: Some("ACME".to_owned()),
+        station: Some("MY-OWN-ORG".to_owned()),
+        message_id: Some(format!("<{id}@acme.example>")),
+        occurred_at: 1_000,
+        body: vec![b'x'; 1_024],
+        payload: Payload::None,
+    }
+}
+
+fn delivery(event: Uuid, webhook: usize) -> NewDelivery {
+    NewDelivery {
+        webhook_id: Uuid::new_v5(&event, webhook.to_string().as_bytes()).to_string(),
+        webhook: format!("webhook-{webhook}"),
+        mode: "json".to_owned(),
+        order_key: None,
+        due: 0,
+    }
+}
+
+fn delivery_of(event: Uuid, number: usize) -> NewDelivery {
+    NewDelivery { webhook: format!("webhook-{}", number % 1_000), ..delivery(event, number) }
+}
+
+fn settlement(event: Uuid, webhook: usize) -> Settlement {
+    Settlement {
+        event,
+        kind: "message.received".to_owned(),
+        verdict: b"{}".to_vec(),
+        deliveries: vec![delivery(event, webhook)],
+    }
+}
+
+fn delivered(claimed: &Claimed) -> AttemptRecord {
+    let attempt = Attempt {
+        number: claimed.attempts + 1,
+        at: 1_000,
+        url: "https://erp.example/hooks/as2".to_owned(),
+        http_code: Some(204),
+        error: None,
+        duration_ms: 3,
+    };
+    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate: Fate::Delivered }
+}

@@ -1,0 +1,168 @@
+//! What only the embedded store does: files, locks, groups, faults. What every store does is in
+//! `tests/behaviour`.
+
+mod cost;
+mod faults;
+
+use std::os::unix::fs::PermissionsExt;
+
+use rusqlite::OptionalExtension;
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::Payload;
+
+fn open(folder: &TempDir) -> SqliteStore {
+    open_with(folder, &SqliteOptions::default())
+}
+
+fn open_with(folder: &TempDir, options: &SqliteOptions) -> SqliteStore {
+    SqliteStore::open(&database(folder), options).unwrap()
+}
+
+fn database(folder: &TempDir) -> PathBuf {
+    folder.path().join("data/as2hook.db")
+}
+
+fn locks(folder: &TempDir) -> usize {
+    let entries = fs::read_dir(folder.path().join("data")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains(".owner-")).count()
+}
+
+fn event() -> NewEvent {
+    NewEvent {
+        id: Uuid::now_v7(),
+        kind: "message.received".to_owned(),
+        site: "main".to_owned(),
+        partner: Some("ACME".to_owned()),
+        station: None,
+        message_id: None,
+        occurred_at: 0,
+        body: b"body".to_vec(),
+        payload: Payload::None,
+    }
+}
+
+#[tokio::test]
+async fn its_files_are_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    store.publish(event(), vec![]).await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder.path().join("data")), 0o700);
+    for entry in fs::read_dir(folder.path().join("data")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_calls_share_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&folder));
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let store = Arc::clone(&store);
+        calls.spawn(async move { store.open(event(), vec![]).await });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap().unwrap();
+    }
+    assert_eq!(store.counts().await.unwrap().open, 1_000);
+    assert!(store.commits() <= 250, "{} commits for 1000 calls", store.commits());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_that_start_at_once_share_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = database(&folder);
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let path = path.clone();
+            std::thread::spawn(move || SqliteStore::open(&path, &SqliteOptions::default()))
+        })
+        .collect();
+    let stores: Vec<_> = opening.into_iter().map(|one| one.join().unwrap().unwrap()).collect();
+    assert_eq!(locks(&folder), 8);
+    let mut calls = tokio::task::JoinSet::new();
+    let stores: Vec<_> = stores.into_iter().map(Arc::new).collect();
+    for n in 0..160 {
+        let store = Arc::clone(&stores[n % 8]);
+        calls.spawn(async move { store.publish(event(), vec![]).await });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap().unwrap();
+    }
+    for store in &stores {
+        assert!(store.adopt().await.unwrap().is_empty());
+        let all = store.events(&Filter::default(), None, 1_000).await.unwrap();
+        assert_eq!(all.rows.len(), 160);
+    }
+}
+
+#[tokio::test]
+async fn locks_are_cleaned_up() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&folder).close().await;
+    assert_eq!(locks(&folder), 0);
+
+    // A process that died before it was registered, and one that died after.
+    let path = database(&folder);
+    fs::write(owner_file(&path, "unregistered"), "").unwrap();
+    fs::write(owner_file(&path, "registered"), "").unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let sql = "INSERT INTO owner (uuid, started_at) VALUES ('registered', 0)";
+    connection.execute(sql, []).unwrap();
+    let store = open(&folder);
+    assert_eq!(locks(&folder), 2);
+    store.adopt().await.unwrap();
+    assert_eq!(locks(&folder), 1);
+    let left = connection.query_row("SELECT count(*) FROM owner", [], |row| row.get::<_, i64>(0));
+    assert_eq!(left, Ok(1));
+    // Dropped without a close it ends in order all the same.
+    drop(store);
+    let gone = || connection.query_row("SELECT id FROM owner", [], |_| Ok(())).optional();
+    within(|| gone().unwrap().is_none() && locks(&folder) == 0).await;
+}
+
+fn owner_file(database: &Path, uuid: &str) -> PathBuf {
+    PathBuf::from(format!("{}.owner-{uuid}", database.display()))
+}
+
+/// Waits, not for ever, until it is so.
+async fn within(mut condition: impl FnMut() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waited).await.expect("it came about");
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    open(&folder).close().await;
+    let connection = rusqlite::Connection::open(database(&folder)).unwrap();
+    connection.pragma_update(None, "user_version", 999).unwrap();
+    let error = SqliteStore::open(&database(&folder), &SqliteOptions::default()).err().unwrap();
+    assert!(matches!(error, StoreError::TooNew { found: 999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn pruning_gives_the_room_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    for _ in 0..300 {
+        let payload = Payload::Inline(vec![0; 40_000].into());
+        store.publish(NewEvent { payload, ..event() }, vec![]).await.unwrap();
+    }
+    let pages = |connection: &rusqlite::Connection| {
+        Ok(connection.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?)
+    };
+    let full = store.readers.run(pages).await.unwrap();
+    assert_eq!(store.prune(i64::MAX, 1_000).await.unwrap(), 300);
+    let left = store.readers.run(pages).await.unwrap();
+    assert!(left * 2 < full, "{left} pages are left of {full}");
+}

@@ -1,0 +1,78 @@
+//! What calls cost does not grow with the backlog.
+
+use std::time::Instant;
+
+use super::*;
+
+#[tokio::test]
+async fn a_long_backlog_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { wait: Duration::from_secs(300), ..SqliteOptions::default() };
+    let store = open_with(&folder, &options);
+    store.writer.run(lay_backlog).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().deliveries[0].1, 100_000);
+    let started = Instant::now();
+    for n in 0..50 {
+        assert_eq!(store.due().await.unwrap().len(), 50);
+        let claimed = store.claim(&format!("hook-{n}"), 0, 4).await.unwrap();
+        assert_eq!(claimed.len(), 4);
+        let fate = crate::model::Fate::Delivered;
+        let records = claimed
+            .iter()
+            .map(|claimed| AttemptRecord { delivery: claimed.id, attempt: None, fate })
+            .collect();
+        store.finish(records).await.unwrap();
+        store.counts().await.unwrap();
+    }
+    // A look at all of them each time would take a minute at least in a build without optimisation.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn each_statement_on_the_way_has_its_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    for (sql, index) in [
+        (deliveries::CLAIM, "USING COVERING INDEX delivery_due (webhook=? AND due<?)"),
+        (deliveries::UNBLOCK, "INDEX delivery_order (webhook=? AND order_key=? AND blocked=?)"),
+        (queries::DUE, "USING COVERING INDEX delivery_due (webhook=?)"),
+        (queries::OLDEST, "SEARCH delivery USING INDEX delivery_undelivered"),
+        (prune::IDLE, "USING INDEX event_idle (idle_since<?)"),
+    ] {
+        let plan = store.readers.run(move |connection| Ok(plan(connection, sql)?)).await.unwrap();
+        assert!(plan.contains(index), "{sql}\n{plan}");
+        assert!(
+            !plan.contains("SCAN delivery\n") && !plan.contains("TEMP B-TREE FOR ORDER"),
+            "{plan}"
+        );
+    }
+}
+
+/// 100,000 deliveries for 50 webhooks, a third of them in an order.
+fn lay_backlog(connection: &rusqlite::Connection) -> Result<(), StoreError> {
+    events::publish(connection, &event(), &[])?;
+    for n in 0..50 {
+        deliveries::webhook(connection, &format!("hook-{n}"))?;
+    }
+    connection.execute_batch(
+        "WITH RECURSIVE numbers (n) AS
+            (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 99999)
+        INSERT INTO delivery
+            (webhook_id, event, webhook, mode, order_key, state, due, occurred_at, blocked)
+        SELECT 'id-' || n, event.id, webhook.id, 'json', iif(n % 3 = 0, 'ACME', NULL), 'pending',
+            0, 0, n % 3 = 0 AND n >= 150
+        FROM numbers, event, webhook WHERE webhook.name = 'hook-' || (n % 50)",
+    )?;
+    Ok(())
+}
+
+fn plan(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+    let mut rows = statement.raw_query();
+    let mut plan = String::new();
+    while let Some(row) = rows.next()? {
+        plan += &row.get::<_, String>(3)?;
+        plan.push('\n');
+    }
+    Ok(plan)
+}

@@ -1,0 +1,131 @@
+//! Every error leaves the store usable, and says what is wrong.
+
+use std::time::Instant;
+
+use super::*;
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_got_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let limit = |pages: i64| {
+        move |connection: &rusqlite::Connection| {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            Ok(connection.query_row(&sql, [], |_| Ok(()))?)
+        }
+    };
+    store.writer.run(limit(1)).await.unwrap();
+    let large = || NewEvent { payload: Payload::Inline(vec![0; 200_000].into()), ..event() };
+    let error = store.open(large(), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Full(_)), "{error}");
+    assert_eq!(store.counts().await.unwrap().open, 0);
+    store.writer.run(limit(1_000_000)).await.unwrap();
+    store.open(large(), vec![]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().open, 1);
+}
+
+#[tokio::test]
+async fn a_store_that_may_not_be_written_is_told_and_got_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let owner = Some(store.owner);
+    let write_nothing = move |connection: &rusqlite::Connection| {
+        connection.pragma_update(None, "query_only", true)?;
+        let outcome = events::insert(connection, &event(), owner, &[]);
+        connection.pragma_update(None, "query_only", false)?;
+        outcome
+    };
+    let error = store.writer.run(write_nothing).await.unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+    store.open(event(), vec![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_locked_store_is_told_and_got_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let busy = Duration::from_millis(50);
+    let store = open_with(&folder, &SqliteOptions { busy, ..SqliteOptions::default() });
+    let other = rusqlite::Connection::open(database(&folder)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.open(event(), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Busy(_)), "{error}");
+    // Reading goes on.
+    assert_eq!(store.counts().await.unwrap().open, 0);
+    other.execute_batch("ROLLBACK").unwrap();
+    store.open(event(), vec![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_store_is_given_up_in_time_and_the_call_can_be_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let wait = Duration::from_millis(100);
+    let store = open_with(&folder, &SqliteOptions { wait, ..SqliteOptions::default() });
+    let other = rusqlite::Connection::open(database(&folder)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let event = event();
+    let started = Instant::now();
+    let error = store.open(event.clone(), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Slow(_)), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    other.execute_batch("ROLLBACK").unwrap();
+    let repeated = async { while store.open(event.clone(), vec![]).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), repeated).await.expect("it is got over");
+    assert_eq!(store.counts().await.unwrap().open, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_fails_does_not_take_the_others_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&folder));
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let store = Arc::clone(&store);
+        calls.spawn(async move {
+            let fails = match n % 4 {
+                0 => store.open(event(), vec![]).await.map_err(Some),
+                // Writes, and then fails.
+                1 => writes_and(&store, |_| Err(StoreError::Closed)).await,
+                // Makes the database roll the whole transaction back.
+                2 => {
+                    writes_and(&store, |connection| {
+                        connection.execute_batch("ROLLBACK")?;
+                        Err(StoreError::Closed)
+                    })
+                    .await
+                }
+                _ => writes_and(&store, |_| panic!("a mistake in the store")).await,
+            };
+            (n % 4 == 0) == fails.is_ok()
+        });
+    }
+    while let Some(as_expected) = calls.join_next().await {
+        assert!(as_expected.unwrap());
+    }
+    assert_eq!(store.counts().await.unwrap().open, 50);
+}
+
+async fn writes_and(
+    store: &SqliteStore,
+    then: fn(&rusqlite::Connection) -> Result<(), StoreError>,
+) -> Result<(), Option<StoreError>> {
+    let (event, owner) = (event(), Some(store.owner));
+    let work = move |connection: &rusqlite::Connection| {
+        events::insert(connection, &event, owner, &[])?;
+        then(connection)
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), store.writer.run(work)).await;
+    // Nobody is left waiting.
+    waited.map_err(|_| None)?.map_err(Some)
+}
+
+#[test]
+fn what_is_no_store_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(database(&folder), vec![b'x'; 8_192]).unwrap();
+    let error = SqliteStore::open(&database(&folder), &SqliteOptions::default()).err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    let below = database(&folder).join("as2hook.db");
+    let error = SqliteStore::open(&below, &SqliteOptions::default()).err().unwrap();
+    assert!(matches!(error, StoreError::Open { .. }), "{error}");
+}

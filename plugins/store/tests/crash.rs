@@ -1,0 +1,192 @@
+//! `kill -9` in the middle of the work: what the process said it had written down is there.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use as2hook_store::{
+    Attempt, AttemptRecord, DeliveryState, Fate, Filter, NewDelivery, NewEvent, Payload,
+    Settlement, SqliteOptions, SqliteStore, Store,
+};
+use uuid::Uuid;
+
+/// Where the process that is to be killed finds its store. Unset: this is the process that kills.
+const STORE: &str = "AS2HOOK_CRASH_STORE";
+
+/// What a process said before it was killed.
+#[derive(Default)]
+struct Ledger {
+    opened: BTreeSet<Uuid>,
+    settled: BTreeSet<Uuid>,
+    discarded: BTreeSet<Uuid>,
+    delivered: BTreeSet<Uuid>,
+}
+
+#[tokio::test]
+async fn nothing_that_was_promised_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("as2hook.db");
+    let mut ledger = Ledger::default();
+    for lines in [1, 40, 400, 900, 150] {
+        run_and_kill(&path, lines, &mut ledger);
+        let store = SqliteStore::open(&path, &SqliteOptions::default()).unwrap();
+        compare(&store, &ledger).await;
+        store.close().await;
+    }
+    assert!(!ledger.delivered.is_empty() && !ledger.discarded.is_empty());
+}
+
+/// Lets a process work until it has said so many lines, and kills it.
+fn run_and_kill(path: &Path, lines: usize, ledger: &mut Ledger) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "works_until_it_is_killed", "--nocapture"])
+        .env(STORE, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = 0;
+    // All of it is read: what was said before the kill may still be in the pipe.
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let mut words = line.split(' ');
+        let set = match words.next() {
+            Some("opened") => &mut ledger.opened,
+            Some("settled") => &mut ledger.settled,
+            Some("discarded") => &mut ledger.discarded,
+            Some("delivered") => &mut ledger.delivered,
+            _ => continue,
+        };
+        // A last line may be cut short.
+        if let Some(id) = words.next().and_then(|id| id.parse().ok()) {
+            set.insert(id);
+        }
+        said += 1;
+        if said == lines {
+            child.kill().unwrap();
+        }
+    }
+    assert!(!child.wait().unwrap().success());
+    assert!(said >= lines, "it ended by itself after {said} lines");
+}
+
+async fn compare(store: &SqliteStore, ledger: &Ledger) {
+    let open: BTreeSet<_> =
+        store.adopt().await.unwrap().into_iter().map(|(event, _)| event.id).collect();
+    assert_eq!(store.counts().await.unwrap().open, open.len() as u64);
+    for id in &ledger.discarded {
+        assert_eq!(store.event(*id).await.unwrap(), None);
+    }
+    for id in &ledger.opened {
+        let told = told(store, *id).await;
+        if ledger.settled.contains(id) {
+            assert!(!open.contains(id));
+            let [(webhook_id, state)] = &told[..] else { panic!("{id} is told to {told:?}") };
+            assert_eq!(*webhook_id, id.to_string());
+            // Claims of the killed are free again.
+            assert_ne!(*state, DeliveryState::Claimed);
+            if ledger.delivered.contains(id) {
+                assert_eq!(*state, DeliveryState::Delivered);
+            }
+        } else {
+            // It may have been settled without a chance to say so.
+            assert!(open.contains(id) || told.len() == 1, "{id} is lost");
+        }
+    }
+}
+
+async fn told(store: &SqliteStore, event: Uuid) -> Vec<(String, DeliveryState)> {
+    let filter = Filter { event: Some(event), ..Filter::default() };
+    let page = store.deliveries(&filter, None, 10).await.unwrap();
+    page.rows.into_iter().map(|row| (row.webhook_id, row.state)).collect()
+}
+
+/// The process that is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn works_until_it_is_killed() {
+    let Some(path) = std::env::var_os(STORE) else { return };
+    let store = Arc::new(SqliteStore::open(Path::new(&path), &SqliteOptions::default()).unwrap());
+    let mut work = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let store = Arc::clone(&store);
+        work.spawn(async move {
+            if number == 0 {
+                deliver(&store).await;
+            } else {
+                exchange(&store).await;
+            }
+        });
+    }
+    work.join_all().await;
+}
+
+async fn exchange(store: &SqliteStore) {
+    for number in 0_usize.. {
+        let id = Uuid::now_v7();
+        let event = NewEvent {
+            id,
+            kind: "message.received".to_owned(),
+            site: "main".to_owned(),
+            partner: None,
+            station: None,
+            message_id: None,
+            occurred_at: 0,
+            body: vec![b'x'; 2_000],
+            payload: Payload::Inline(vec![b'y'; number % 7 * 5_000].into()),
+        };
+        let told = NewDelivery {
+            webhook_id: id.to_string(),
+            webhook: "erp".to_owned(),
+            mode: "raw".to_owned(),
+            order_key: (number % 2 == 0).then(|| "ACME".to_owned()),
+            due: 0,
+        };
+        store.open(event, vec![told.clone()]).await.unwrap();
+        if number % 5 != 4 {
+            say("opened", &id.to_string());
+        } else {
+            store.discard(id).await.unwrap();
+            say("discarded", &id.to_string());
+        }
+        if number % 5 < 3 {
+            let kind = "message.received".to_owned();
+            let settlement =
+                Settlement { event: id, kind, verdict: b"ok".to_vec(), deliveries: vec![told] };
+            store.settle(settlement).await.unwrap();
+            say("settled", &id.to_string());
+        }
+    }
+}
+
+async fn deliver(store: &SqliteStore) {
+    loop {
+        for claimed in store.claim("erp", i64::MAX, 3).await.unwrap() {
+            let attempt = Attempt {
+                number: claimed.attempts + 1,
+                at: 0,
+                url: "https://erp.example/".to_owned(),
+                http_code: Some(200),
+                error: None,
+                duration_ms: 1,
+            };
+            let fate = Fate::Delivered;
+            let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
+            store.finish(vec![record]).await.unwrap();
+            say("delivered", &claimed.webhook_id);
+        }
+    }
+}
+
+/// Past the test harness, who would keep it until the end.
+fn say(word: &str, id: &str) {
+    let line = format!("{word} {id}\n");
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(line.as_bytes()).unwrap();
+    stdout.flush().unwrap();
+}

@@ -1,0 +1,224 @@
+//! `kill -9` at any moment: every message that the receiver got whole is told after a restart, with
+//! the same `webhook-id` where it was told before (section 5 of the design, "The promise").
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use as2hook_testing::{
+    Answer, Built, Client, Endpoint, Gateway, Message, Part, Post, Running, gateway::wait_until,
+    pki, receiver, sink,
+};
+
+/// Sent over all kills together.
+const MESSAGES: usize = 1000;
+
+/// Connections that send at once.
+const SENDERS: usize = 4;
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn every_message_that_the_receiver_got_whole_is_told_after_kill_9() {
+    let receiver = receiver().start();
+    let sink = sink().start();
+    let mut gateway = gateway(&receiver, &sink);
+    let messages = Arc::new(Mailbag::new(MESSAGES));
+    let senders = messages.send_all(&gateway.inbound());
+    let mut kills = 0;
+    while messages.left() > 0 {
+        // Somewhere between two and sixty messages later.
+        let until = messages.sent() + 2 + fastrand::usize(..58);
+        messages.wait_for_sent(until.min(MESSAGES));
+        gateway.kill9();
+        kills += 1;
+        gateway.restart().unwrap();
+    }
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    let whole = whole(&receiver);
+    let told = told_of(&sink, &whole);
+    eprintln!(
+        "{MESSAGES} messages, {kills} kills: {} got through whole, all told, {} more than once",
+        whole.len(),
+        told.values().filter(|(_, times)| *times > 1).count(),
+    );
+    assert!(whole.len() > MESSAGES / 2, "the kills left hardly any message whole");
+    for (message, (ids, _)) in &told {
+        assert_eq!(ids.len(), 1, "{message} was told under several webhook-ids: {ids:?}");
+    }
+}
+
+#[test]
+fn an_exchange_without_an_answer_is_told_as_outcome_unknown() {
+    let receiver = receiver().answer(Answer::silence()).start();
+    let sink = sink().start();
+    let mut gateway = gateway(&receiver, &sink);
+    let message = message().build();
+    let inbound = gateway.inbound();
+    let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
+    receiver.wait_for(1, SOON).unwrap();
+    assert!(sink.requests().is_empty());
+    gateway.kill9();
+    assert!(waiting.join().unwrap(), "nobody answered");
+    gateway.restart().unwrap();
+    let told = &sink.wait_for(1, SOON).unwrap()[0];
+    assert_eq!(told.header("X-AS2-Event"), Some("message.received"));
+    let error = told.header("X-Processing-Error").unwrap();
+    assert!(error.starts_with("1500: "), "{error}");
+}
+
+#[test]
+fn what_was_not_delivered_is_delivered_after_a_restart() {
+    let receiver = receiver().start();
+    let sink = sink().start();
+    sink.stop();
+    let mut gateway = gateway(&receiver, &sink);
+    let bag = Mailbag::new(50);
+    for post in bag.posts() {
+        assert_eq!(gateway.inbound().send(&post).unwrap().status, 200);
+    }
+    gateway.kill9();
+    sink.resume();
+    gateway.restart().unwrap();
+    let told = told_of(&sink, &whole(&receiver));
+    assert_eq!(told.len(), 50);
+}
+
+#[test]
+fn sigterm_ends_an_idle_gateway_at_once_and_a_busy_one_when_it_is_done() {
+    let receiver = receiver().start();
+    let sink = sink().start();
+    let mut gateway = gateway(&receiver, &sink);
+    let status = gateway.sigterm(Duration::from_secs(3)).unwrap();
+    assert!(status.expect("an idle gateway ends at once").success());
+    gateway.restart().unwrap();
+    receiver.next([Answer::ok().delay(Duration::from_millis(1500))]);
+    let message = message().build();
+    let inbound = gateway.inbound();
+    let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)));
+    receiver.wait_for(1, SOON).unwrap();
+    let status = gateway.sigterm(Duration::from_secs(10)).unwrap();
+    assert!(status.expect("it ends when it is done").success());
+    assert_eq!(waiting.join().unwrap().unwrap().status, 200);
+    gateway.restart().unwrap();
+    sink.wait_for(1, SOON).unwrap();
+}
+
+fn gateway(receiver: &Endpoint, sink: &Endpoint) -> Running {
+    Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(receiver)
+        .station("MY-OWN-ORG", pki::station())
+        .partner("ACME", pki::partner())
+        .rule("all", |rule| rule.to(sink, "/hook").payload("json").set("retry", "[100ms, 1s, 5s]"))
+        .start()
+        .unwrap()
+}
+
+fn message() -> Message {
+    Message::new("ACME", "MY-OWN-ORG")
+        .attach(Part::text("order.edi", "application/edifact", "UNA:+.? 'UNB+UNOC:3'"))
+        .sign(pki::partner())
+        .encrypt(pki::station())
+}
+
+/// The Message-IDs of the requests that the receiver got to their end.
+fn whole(receiver: &Endpoint) -> BTreeSet<String> {
+    let requests = receiver.requests();
+    let whole = requests.iter().filter(|request| request.complete);
+    whole.map(|request| request.header("Message-ID").unwrap().to_owned()).collect()
+}
+
+/// Waits until the sink was told of all of these: their webhook-ids, and how often.
+fn told_of(
+    sink: &Endpoint,
+    messages: &BTreeSet<String>,
+) -> BTreeMap<String, (BTreeSet<String>, usize)> {
+    let mut told = BTreeMap::<String, (BTreeSet<String>, usize)>::new();
+    let all = wait_until(SOON, || {
+        told.clear();
+        for request in sink.requests().iter().filter(|request| request.complete) {
+            let message = request.header("Message-ID").unwrap().to_owned();
+            let (ids, times) = told.entry(message).or_default();
+            ids.insert(request.header("webhook-id").unwrap().to_owned());
+            *times += 1;
+        }
+        messages.iter().all(|message| told.contains_key(message))
+    });
+    let lost: Vec<_> = messages.iter().filter(|message| !told.contains_key(*message)).collect();
+    assert!(all, "{} messages were never told: {lost:?}", lost.len());
+    told
+}
+
+/// Messages that differ in their Message-ID alone, each sent once.
+struct Mailbag {
+    message: Built,
+    total: usize,
+    next: AtomicUsize,
+    sent: Mutex<usize>,
+}
+
+impl Mailbag {
+    fn new(total: usize) -> Self {
+        let message = message().build();
+        Self { message, total, next: AtomicUsize::new(0), sent: Mutex::new(0) }
+    }
+
+    fn left(&self) -> usize {
+        self.total - self.sent()
+    }
+
+    fn sent(&self) -> usize {
+        *self.sent.lock().unwrap()
+    }
+
+    fn wait_for_sent(&self, count: usize) {
+        let reached = wait_until(SOON, || self.sent() >= count);
+        assert!(reached, "the senders are stuck at {} of {count}", self.sent());
+    }
+
+    fn post(&self, number: usize) -> Post<'_> {
+        let fields = self.message.headers.iter().filter(|(name, _)| name != "Message-ID");
+        let fields: Vec<_> = fields.cloned().collect();
+        Post::new("/as2", &self.message.body)
+            .headers(&fields)
+            .header("Message-ID", format!("<crash-{number}@acme.example>"))
+    }
+
+    fn posts(&self) -> impl Iterator<Item = Post<'_>> {
+        (0..self.total).map(|number| self.post(number))
+    }
+
+    fn send_all(self: &Arc<Self>, inbound: &Client) -> Vec<thread::JoinHandle<()>> {
+        let sender = |_| {
+            let (bag, inbound) = (self.clone(), inbound.clone());
+            thread::spawn(move || {
+                loop {
+                    let number = bag.next.fetch_add(1, Ordering::Relaxed);
+                    if number >= bag.total {
+                        return;
+                    }
+                    // While the gateway is dead there is nothing to be lost: wait for the next.
+                    let post = bag.post(number);
+                    wait_until(SOON, || {
+                        inbound.connect().is_ok_and(|mut connection| {
+                            // A message cut off by a kill is not sent again.
+                            let _ = connection.send(&post);
+                            true
+                        })
+                    });
+                    *bag.sent.lock().unwrap() += 1;
+                }
+            })
+        };
+        (0..SENDERS).map(sender).collect()
+    }
+}
