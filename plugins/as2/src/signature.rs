@@ -84,13 +84,7 @@ impl Claim {
         wanted
     }
 
-    /// Judges a detached signature; `None`: it cannot be read.
-    pub(crate) fn settle(&self, signature: Option<&[u8]>, sums: &Sums, flow: &mut Flow<'_>) {
-        let parsed = signature.and_then(|bytes| Signatures::parse(bytes).ok());
-        self.settle_by(parsed.as_ref(), sums, flow);
-    }
-
-    /// Judges by signatures that are already read.
+    /// Judges; `None`: the signature cannot be read.
     pub(crate) fn settle_by(
         &self,
         signatures: Option<&Signatures>,
@@ -136,7 +130,7 @@ impl Judgement {
 
 impl Signatures {
     /// From a whole ContentInfo.
-    fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let bytes = definite(bytes)?;
         let mut info = Reader::new(&bytes).expect(Tag::SEQUENCE)?.inside();
         if info.expect(Tag::OID)?.content != oid::SIGNED_DATA {
