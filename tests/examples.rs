@@ -1,5 +1,8 @@
 //! The shipped config and every example do what they say.
 
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
