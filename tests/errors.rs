@@ -213,6 +213,29 @@ fn a_refusal_before_the_end_of_the_upload_reaches_the_partner() {
 }
 
 #[test]
+fn a_receiver_that_answers_before_it_has_all_has_taken_the_message() {
+    let stage = Stage::new(keyed);
+    let content = Content::large(8 << 20);
+    let part = Part::new("large", "application/octet-stream", content.clone());
+    let message = Message::new("ACME", "MY-OWN-ORG").attach(part).build();
+    for (nth, post) in
+        [Post::message("/as2", &message), Post::message("/as2", &message).chunked(&[9999])]
+            .iter()
+            .enumerate()
+    {
+        stage.receiver.next([Answer::ok().body(TAKEN).early()]);
+        let reply = stage.gateway.inbound().send(post).unwrap();
+        assert_eq!((reply.status, &*reply.text()), (200, TAKEN));
+        let told = stage.told(nth + 1);
+        assert_eq!(told.json.header("X-AS2-Event"), Some("message.received"));
+        assert_eq!(told.json.header("X-Processing-Error"), None);
+        assert_eq!(told.json()["attachments"][0]["sha256"], content.sha256());
+        let got = stage.receiver.wait_for(nth + 1, SOON).unwrap()[nth].clone();
+        assert!(got.complete && got.body.bytes == message.body);
+    }
+}
+
+#[test]
 fn an_mdn_counts_when_the_receiver_has_taken_it() {
     let stage = Stage::new(keyed);
     stage.receiver.next([Answer::status(500)]);
