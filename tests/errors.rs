@@ -3,16 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "errors/stage.rs"]
+mod stage;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use as2hook_testing::{
-    Answer, Built, Content, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Reply, Request,
-    Running, pki, receiver, sink,
+    Answer, Built, Content, Digest, Mdn, Message, Part, Post, Request, pki, receiver, sink,
 };
 use serde_json::{Value, json};
+use stage::{Stage, Told, bare, keyed, rules};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -193,6 +196,64 @@ fn a_message_that_the_receiver_refuses_is_rejected() {
 }
 
 #[test]
+fn a_refusal_before_the_end_of_the_upload_reaches_the_partner() {
+    let stage = Stage::new(keyed);
+    let part = Part::new("large", "application/octet-stream", Content::large(8 << 20));
+    let message = Message::new("ACME", "MY-OWN-ORG").attach(part).build();
+    for (nth, post) in
+        [Post::message("/as2", &message), Post::message("/as2", &message).chunked(&[9999])]
+            .iter()
+            .enumerate()
+    {
+        stage.receiver.next([Answer::status(503).body(TAKEN).early()]);
+        let reply = stage.gateway.inbound().send(post).unwrap();
+        assert_eq!((reply.status, &*reply.text()), (503, TAKEN));
+        stage.told(nth + 1).rejected("http: ");
+    }
+}
+
+#[test]
+fn a_receiver_that_answers_before_it_has_all_has_taken_the_message() {
+    let stage = Stage::new(keyed);
+    let content = Content::large(8 << 20);
+    let part = Part::new("large", "application/octet-stream", content.clone());
+    let message = Message::new("ACME", "MY-OWN-ORG").attach(part).build();
+    for (nth, post) in
+        [Post::message("/as2", &message), Post::message("/as2", &message).chunked(&[9999])]
+            .iter()
+            .enumerate()
+    {
+        stage.receiver.next([Answer::ok().body(TAKEN).early()]);
+        let reply = stage.gateway.inbound().send(post).unwrap();
+        assert_eq!((reply.status, &*reply.text()), (200, TAKEN));
+        let told = stage.told(nth + 1);
+        assert_eq!(told.json.header("X-AS2-Event"), Some("message.received"));
+        assert_eq!(told.json.header("X-Processing-Error"), None);
+        assert_eq!(told.json()["attachments"][0]["sha256"], content.sha256());
+        let got = stage.receiver.wait_for(nth + 1, SOON).unwrap()[nth].clone();
+        assert!(got.complete && got.body.bytes == message.body);
+    }
+}
+
+#[test]
+fn an_mdn_counts_when_the_receiver_has_taken_it() {
+    let stage = Stage::new(keyed);
+    stage.receiver.next([Answer::status(500)]);
+    for (id, status) in [("<refused@acme>", 500), ("<taken@acme>", 200)] {
+        let mdn = Mdn::processed().id(id).about("ACME", "MY-OWN-ORG", "<ours@my-own-org>");
+        let (headers, body) = mdn.into_parts();
+        let post = Post::new("/as2", &body).headers(&headers);
+        assert_eq!(stage.gateway.inbound().send(&post).unwrap().status, status);
+    }
+    let told = stage.told(1);
+    for request in [&told.json, &told.raw] {
+        assert_eq!(request.header("X-AS2-Event"), Some("mdn.received"));
+        assert_eq!(request.header("Message-ID"), Some("<taken@acme>"));
+    }
+    assert_eq!(told.json()["as2MessageId"], "<ours@my-own-org>");
+}
+
+#[test]
 fn a_receiver_that_is_down_makes_a_prompt_502() {
     let stage = Stage::new(keyed);
     stage.receiver.stop();
@@ -269,7 +330,8 @@ fn a_partner_that_hangs_up_before_the_answer_is_told_of_all_the_same() {
     let stage = Stage::new(keyed);
     let message = order().sign(pki::partner()).encrypt(pki::station()).build();
     let late = Answer::ok().delay(Duration::from_millis(700)).body(TAKEN);
-    stage.receiver.answer(late);
+    stage.receiver.answer(late.clone());
+    stage.receiver.next([late.clone(), late.clone(), late.interim(102, &[])]);
     for (nth, post) in [
         Post::message("/as2", &message),
         Post::message("/as2", &message).chunked(&[100]),
@@ -278,6 +340,7 @@ fn a_partner_that_hangs_up_before_the_answer_is_told_of_all_the_same() {
     .iter()
     .enumerate()
     {
+        // The last one's connection is reset by the interim answer that nobody takes.
         stage.gateway.inbound().connect().unwrap().send_and_leave(post).unwrap();
         let told = stage.told(nth + 1);
         assert_eq!(told.json.header("X-AS2-Event"), Some("message.received"));
@@ -340,106 +403,6 @@ fn a_partner_that_resets_its_connection_harms_nobody_else() {
 }
 
 // === helpers ===
-
-/// A gateway between its receiver and its sink.
-struct Stage {
-    receiver: Endpoint,
-    sink: Endpoint,
-    gateway: Running,
-}
-
-/// The two deliveries of one exchange.
-struct Told {
-    json: Arc<Request>,
-    raw: Arc<Request>,
-}
-
-impl Stage {
-    fn new(with: impl FnOnce(Gateway) -> Gateway) -> Self {
-        let receiver = receiver().answer(Answer::ok().body(TAKEN)).start();
-        let sink = sink().start();
-        let gateway = with(rules(bare(), &sink).receiver(&receiver)).start().unwrap();
-        Self { receiver, sink, gateway }
-    }
-
-    /// Sends a message and holds the traffic against what it should be.
-    fn exchange(&self, message: &Built) -> Told {
-        let before = self.receiver.requests().len();
-        let reply = self.post(message);
-        assert_eq!((reply.status, &*reply.text()), (200, TAKEN), "the receiver's answer");
-        let got = self.receiver.wait_for(before + 1, SOON).unwrap()[before].clone();
-        assert!(got.complete);
-        assert_eq!(got.body.bytes, message.body, "the receiver's copy");
-        for (name, value) in &message.headers {
-            assert_eq!(got.header(name), Some(value.as_str()), "{name}");
-        }
-        self.told(before + 1)
-    }
-
-    fn post(&self, message: &Built) -> Reply {
-        self.gateway.inbound().send(&Post::message("/as2", message)).unwrap()
-    }
-
-    /// The deliveries of the exchange at this place, counted from 1.
-    fn told(&self, nth: usize) -> Told {
-        let to = |path: &str| {
-            let like = |request: &Request| request.target() == path;
-            self.sink.wait_until(nth, SOON, like).unwrap()[nth - 1].clone()
-        };
-        Told { json: to("/json"), raw: to("/raw") }
-    }
-}
-
-impl Told {
-    fn json(&self) -> Value {
-        self.json.json()
-    }
-
-    /// Received, with one processing error that begins like this in the header.
-    fn error(&self, begins: &str) {
-        for request in [&self.json, &self.raw] {
-            assert_eq!(request.header("X-AS2-Event"), Some("message.received"));
-            let error = request.header("X-Processing-Error").unwrap();
-            assert!(error.starts_with(begins), "{error}");
-            assert_eq!(request.header("X-Send-Error"), None);
-        }
-        let json = self.json();
-        let code: u64 = begins.split(':').next().unwrap().parse().unwrap();
-        assert_eq!(json["errors"][0]["code"], code);
-        assert_eq!(json["errors"].as_array().unwrap().len(), 1);
-        assert_eq!(json["event"], "message.received");
-        assert_eq!(json["senderId"], "ACME");
-    }
-
-    /// Rejected, at this stage.
-    fn rejected(&self, begins: &str) {
-        for request in [&self.json, &self.raw] {
-            assert_eq!(request.header("X-AS2-Event"), Some("message.rejected"));
-            let error = request.header("X-Send-Error").unwrap();
-            assert!(error.starts_with(begins), "{error}");
-            assert_eq!(request.header("Content-Type"), Some("application/json"));
-            let json = request.json();
-            assert_eq!(json["event"], "message.rejected");
-            assert_eq!(json["error"]["stage"], begins.trim_end_matches(": "));
-        }
-    }
-}
-
-fn bare() -> Gateway {
-    Gateway::new().binary(env!("CARGO_BIN_EXE_as2hook")).partner("ACME", pki::partner())
-}
-
-fn keyed(gateway: Gateway) -> Gateway {
-    gateway.station("MY-OWN-ORG", pki::station())
-}
-
-fn rules(gateway: Gateway, sink: &Endpoint) -> Gateway {
-    ["json", "raw"].iter().fold(gateway, |gateway, mode| {
-        let path = format!("/{mode}");
-        let events = ["message.received", "message.rejected"];
-        gateway.rule(mode, |rule| rule.to(sink, &path).payload(mode).events(&events).always())
-    })
-}
 
 fn exchange(message: &Built) -> Told {
     Stage::new(keyed).exchange(message)
