@@ -85,8 +85,11 @@ pub fn live(path: &Path) -> Result<(), LifeError> {
         .build()
         .map_err(LifeError::Threads)?;
     let started = Instant::now();
+    // From here on, since it kills a process that has not asked for it.
+    let hangup = runtime.block_on(async { unix::signal(unix::SignalKind::hangup()) });
+    let hangup = hangup.map_err(LifeError::Threads)?;
     let (gateway, life) = runtime.block_on(start(path, &runtime))?;
-    life.spawn(&runtime, gateway.stopping());
+    life.spawn(&runtime, hangup, gateway.stopping());
     tracing::info!(ms = started.elapsed().as_millis(), "Started.");
     gateway.run();
     Ok(())
@@ -118,7 +121,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         config::OnStoreFailure::Pass => OnStoreFailure::Pass,
         config::OnStoreFailure::Refuse => OnStoreFailure::Refuse,
     };
-    let live = Arc::new(Live::new(reload::snapshot(loaded, 1).await));
+    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
     let snapshot = live.load();
 
     let bells = Bells::new();
@@ -211,8 +214,8 @@ async fn serve_admin(address: SocketAddr, control: Arc<dyn Control>) -> Result<(
 // === impl Life ===
 
 impl Life {
-    fn spawn(self, runtime: &Runtime, stopping: Stopping) {
-        runtime.spawn(reload_when(self.reloader.clone(), self.watch));
+    fn spawn(self, runtime: &Runtime, hangup: unix::Signal, stopping: Stopping) {
+        runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));
         runtime.spawn(look_up(self.drain.live.clone()));
         runtime.spawn(prune(self.drain.store.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
@@ -251,9 +254,7 @@ impl Directory for Live {
 }
 
 /// Reloads whenever a file has changed, and at each SIGHUP.
-async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch) {
-    let mut hangup =
-        unix::signal(unix::SignalKind::hangup()).expect("the core runtime has signal handling");
+async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch, mut hangup: unix::Signal) {
     let mut sources = reloader.sources();
     loop {
         tokio::select! {

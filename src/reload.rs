@@ -98,7 +98,7 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let after = self.live.swap(snapshot(loaded, before.generation + 1).await);
+        let after = self.live.swap(snapshot(loaded, Some(&before)).await);
         self.generation.send_replace(after.generation);
         Ok(differences(&before, &after))
     }
@@ -112,12 +112,14 @@ pub async fn attempt(path: &Path) -> Attempt {
         .expect("loading a config does not panic")
 }
 
-/// Makes a snapshot of loaded files; the receivers' names are looked up.
-pub async fn snapshot(loaded: Loaded, generation: u64) -> Snapshot {
+/// Makes the snapshot of loaded files that follows on `before`; the receivers' names are looked up.
+pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "Check the config.");
     }
-    let receivers = Receivers::resolve(&loaded.config.receiver).await;
+    let receivers =
+        Receivers::resolve(&loaded.config.receiver, before.map(|it| &it.receivers)).await;
+    let generation = before.map_or(1, |before| before.generation + 1);
     Snapshot {
         config: loaded.config,
         receivers,
