@@ -52,8 +52,9 @@ const MAX_SEARCH: usize = 16 * 1024;
 impl Splitter {
     /// By the declared boundary, or by the body's own first one when there is none.
     pub fn new(boundary: Option<&str>) -> Self {
-        // RFC 2046: no boundary ends with a blank.
-        let boundary = boundary.map(str::trim_end).filter(|b| !b.is_empty());
+        // RFC 2046: no boundary ends with a blank. One with a line end (RFC 2231 can write it) can
+        // never stand on a line.
+        let boundary = boundary.map(str::trim_end).filter(|b| !b.is_empty() && !b.contains('\n'));
         Self {
             delimiter: boundary.map(|b| finder(b.as_bytes())),
             held: Vec::new(),
