@@ -95,6 +95,8 @@ fn micalg_is_a_hint_and_the_signer_info_decides() {
             "unknown",
             "\"\"",
             "sha2-384",
+            "sha3-256",
+            "SHA3-512",
         ] {
             let entity =
                 SignOptions::new(&PARTNER, digest).entity(&document(&edi()), DETACHED, micalg);
