@@ -232,7 +232,7 @@ fn with_parts_missing_or_odd() {
     assert!(!mdn(&Message::of(&multipart(kind, "r", &[&text]))).error);
     let odd = entity(
         &["Content-Type: application/x-unknown"],
-        b"Final-Recipient: x\r\nDisposition: y; failed\r\n",
+        b"Final-Recipient: x\r\nDisposition: y; processed/error: z\r\n",
     );
     assert!(!mdn(&Message::of(&multipart(kind, "r", &[&odd, &notification(FIELDS)]))).error);
     // The notification alone.
