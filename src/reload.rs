@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::{
     config::{self, Attempt, Loaded, Mistake, Sources},
     gateway::receivers::Receivers,
+    partner_webhooks::PartnerWebhooks,
     snapshot::{Live, Snapshot},
 };
 
@@ -57,6 +58,7 @@ impl Reloader {
             ok: error.is_none(),
             error: error.map(ToString::to_string),
         };
+        self.live.observer().reloaded(result.is_ok());
         match &result {
             Ok(done) => tracing::info!(
                 generation = done.generation,
@@ -121,9 +123,10 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);
     Snapshot {
-        config: loaded.config,
-        receivers,
-        rules: loaded.rules,
+        config: Arc::new(loaded.config),
+        receivers: Arc::new(receivers),
+        rules: Arc::new(loaded.rules),
+        partner_webhooks: PartnerWebhooks::default(),
         generation,
         hash: loaded.hash,
     }

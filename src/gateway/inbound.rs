@@ -288,6 +288,8 @@ impl ProxyHttp for Inbound {
         }
         let id = passage.exchange.as_ref().and_then(Exchange::id);
         report(session, error, passage, id);
+        let status = session.response_written().map(|head| head.status.as_u16());
+        self.live.observer().exchange("inbound", status, error.is_some());
         if let Some(exchange) = passage.exchange.take() {
             match error.and_then(|error| failure(error, passage)) {
                 Some(failure) => exchange.fail(failure),

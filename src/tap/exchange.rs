@@ -198,6 +198,7 @@ impl Active {
         match verdict::judge(&event, answer, error, snapshot) {
             Outcome::Event(verdict) => {
                 let targets = self.routes.targets(verdict.kind, &event);
+                self.shared.live.observer().event(event.id, verdict.kind);
                 if let Err(error) = outbox.settle(event.id, &verdict, &targets).await {
                     tracing::error!(%error, event = %event.id, "A verdict was not written down.");
                 }
@@ -226,6 +227,7 @@ impl Active {
         if let Outcome::Event(verdict) = verdict::judge(&event, answer, error, snapshot) {
             event.settle(verdict);
             let targets = self.routes.targets(event.kind, &event);
+            self.shared.live.observer().event(event.id, event.kind);
             if !targets.is_empty()
                 && let Err(error) = self.shared.outbox.publish(&event, payload, &targets).await
             {
@@ -276,6 +278,7 @@ impl Active {
             supersedes: None,
             extra: serde_json::Map::new(),
         };
+        self.shared.live.observer().decoded(&event);
         (event, payload)
     }
 }

@@ -7,10 +7,12 @@
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the trait, and the promise each call makes
 //! - [`query`]: what the admin API asks
+//! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
 //! - [`payload`]: the files of large payloads
 
 pub mod model;
+pub mod partner_webhook;
 pub mod payload;
 pub mod query;
 pub mod sqlite;
@@ -20,6 +22,7 @@ pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
     Payload, Settlement, StoredEvent, WebhookState,
 };
+pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 pub use sqlite::{SqliteOptions, SqliteStore};
