@@ -25,6 +25,7 @@ pub mod reload;
 pub mod snapshot;
 pub mod tap;
 
+mod clockwork;
 mod notices;
 
 #[cfg(feature = "jemalloc")]

@@ -18,6 +18,7 @@ use as2hook_webhooks::Rule;
 use tokio::{runtime::Runtime, signal::unix};
 
 use crate::{
+    clockwork,
     config::{
         self, Attempt, Config, Mistake,
         watch::{Pace, Watch},
@@ -60,7 +61,7 @@ pub enum LifeError {
         /// What the system said.
         source: io::Error,
     },
-    /// The inbound listener.
+    /// A listener's TLS.
     #[error(transparent)]
     Setup(#[from] SetupError),
 }
@@ -134,6 +135,9 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
 
     let listen = &snapshot.config.listen;
     try_bind(listen.inbound.address)?;
+    if let Some(outbound) = &listen.outbound {
+        try_bind(outbound.address)?;
+    }
     let gateway = Gateway::new(listen, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight();
     let watch = Watch::start(sources.clone(), Pace::default()).map_err(LifeError::Threads)?;
@@ -160,11 +164,6 @@ fn unsupported(config: &Config) -> Result<(), LifeError> {
     }
     if !matches!(config.payloads, config::Payloads::Folder(_)) {
         return Err(LifeError::Unsupported("payloads: only a folder is built in yet; name one"));
-    }
-    if config.listen.outbound.is_some() {
-        return Err(LifeError::Unsupported(
-            "listen.outbound: the outbound listener is not built in yet; leave it out",
-        ));
     }
     Ok(())
 }
@@ -206,6 +205,7 @@ impl Life {
     fn spawn(self, runtime: &Runtime, stopping: Stopping) {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch));
         runtime.spawn(look_up(self.drain.live.clone()));
+        runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
         runtime.spawn(async move {
             stopping.wait().await;

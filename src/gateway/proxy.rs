@@ -1,7 +1,10 @@
-//! The inbound listener: partners' requests to the AS2 server and its answers back, unchanged.
+//! Pingora's hooks, the same for both listeners: requests on their way to the other side and its
+//! answers back, unchanged. What differs stands behind [`Side`].
 
 use std::{
+    marker::PhantomData,
     net::IpAddr,
+    os::fd::RawFd,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,18 +20,18 @@ use http::{Version, header};
 use pingora::{
     Error, Result,
     http::{RequestHeader, ResponseHeader},
+    protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, Session},
     upstreams::peer::HttpPeer,
 };
 
 use super::{
     admission::{admit, expects_continue},
-    answer::{Rejection, stage_of},
+    answer::Rejection,
     connection::Connection,
-    forwarded,
+    upstream,
 };
 use crate::{
-    config::Forwarded,
     snapshot::{Live, Snapshot},
     tap::{AnswerHead, Exchange, RequestHead, Tap},
 };
@@ -43,11 +46,56 @@ const WRITE: Duration = Duration::from_secs(60);
 /// to read it.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Pingora's hooks for the inbound listener.
-pub(super) struct Inbound {
+/// What the two listeners do not have in common.
+#[async_trait]
+pub(super) trait Side: Send + Sync + 'static {
+    /// Where one exchange goes, decided at its head.
+    type Way: Send + Sync + 'static;
+
+    /// Which way exchanges go.
+    const DIRECTION: Direction;
+
+    /// The partner's address, as far as the request tells.
+    fn partner(session: &Session, snapshot: &Snapshot) -> Option<IpAddr>;
+
+    /// Where this request goes.
+    fn way(request: &RequestHeader, snapshot: &Snapshot) -> Result<Self::Way, Rejection>;
+
+    /// The place to try at the `tries`th attempt, from 0.
+    async fn place(
+        way: &mut Self::Way,
+        snapshot: &Snapshot,
+        tries: usize,
+    ) -> Result<Box<HttpPeer>, Rejection>;
+
+    /// How many places there are to try.
+    fn places(way: &Self::Way, snapshot: &Snapshot) -> usize;
+
+    /// Judges a connection before a byte is sent on it.
+    fn connected(way: &Self::Way, digest: Option<&Digest>) -> Result<()>;
+
+    /// Makes the request that goes on out of the one that came.
+    fn rewrite(
+        way: &Self::Way,
+        snapshot: &Snapshot,
+        session: &Session,
+        request: &mut RequestHeader,
+    ) -> Result<()>;
+
+    /// What an error makes of the exchange. `None`: nothing that anybody is told.
+    fn failure(
+        error: &Error,
+        rejection: Option<&Rejection>,
+        status: Option<u16>,
+    ) -> Option<SendError>;
+}
+
+/// Pingora's hooks for one listener.
+pub(super) struct Proxy<S> {
     live: Arc<Live>,
     tap: Tap,
     in_flight: InFlight,
+    side: PhantomData<S>,
 }
 
 /// How many exchanges are under way.
@@ -58,8 +106,9 @@ pub struct InFlight(Arc<AtomicUsize>);
 struct Place(InFlight);
 
 /// One exchange.
-pub(super) struct Passage {
+pub(super) struct Passage<W> {
     snapshot: Arc<Snapshot>,
+    way: Option<W>,
     began: Instant,
     peer: Option<IpAddr>,
     place: Option<Place>,
@@ -70,21 +119,22 @@ pub(super) struct Passage {
     rejection: Option<Rejection>,
 }
 
-// === impl Inbound ===
+// === impl Proxy ===
 
-impl Inbound {
+impl<S: Side> Proxy<S> {
     pub(super) fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight) -> Self {
-        Self { live, tap, in_flight }
+        Self { live, tap, in_flight, side: PhantomData }
     }
 }
 
 #[async_trait]
-impl ProxyHttp for Inbound {
-    type CTX = Passage;
+impl<S: Side> ProxyHttp for Proxy<S> {
+    type CTX = Passage<S::Way>;
 
-    fn new_ctx(&self) -> Passage {
+    fn new_ctx(&self) -> Passage<S::Way> {
         Passage {
             snapshot: self.live.load(),
+            way: None,
             began: Instant::now(),
             peer: None,
             place: None,
@@ -96,7 +146,11 @@ impl ProxyHttp for Inbound {
         }
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Passage<S::Way>,
+    ) -> Result<()> {
         if let Some(connection) = Connection::of(session) {
             connection.begin();
         }
@@ -112,7 +166,11 @@ impl ProxyHttp for Inbound {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        passage: &mut Passage<S::Way>,
+    ) -> Result<bool> {
         let config = &passage.snapshot.config;
         let raw = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
         let raw = raw.unwrap_or_default();
@@ -123,56 +181,77 @@ impl ProxyHttp for Inbound {
                 .enter(config.limits.in_flight)
                 .ok_or_else(|| Rejection::Busy.into_error())?,
         );
-        let direct = session.client_addr().and_then(|address| address.as_inet()).map(|a| a.ip());
+        passage.peer = S::partner(session, &passage.snapshot);
         let request = session.req_header();
-        passage.peer =
-            forwarded::partner(direct, &request.headers, &config.receiver.trusted_proxies);
         passage.exchange = Some(self.tap.begin(RequestHead {
-            direction: Direction::Inbound,
+            direction: S::DIRECTION,
             method: request.method.as_str().to_owned(),
             peer: passage.peer,
             headers: request_headers(request),
         }));
+        let way = S::way(request, &passage.snapshot).map_err(Rejection::into_error)?;
+        passage.way = Some(way);
         Ok(false)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        let receivers = &passage.snapshot.receivers;
-        receivers.peer(passage.tries).ok_or_else(|| {
-            let mut error = Rejection::Unreachable.into_error();
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        passage: &mut Passage<S::Way>,
+    ) -> Result<Box<HttpPeer>> {
+        let Passage { snapshot, way, tries, .. } = passage;
+        let place = match way {
+            Some(way) => S::place(way, snapshot, *tries).await,
+            None => Err(Rejection::Internal),
+        };
+        let place = place.map_err(|rejection| {
+            let mut error = rejection.into_error();
             error.as_up();
             error
-        })
+        })?;
+        if S::DIRECTION == Direction::Outbound {
+            passage.peer = upstream::address(&place);
+            if let (Some(exchange), Some(peer)) = (&mut passage.exchange, passage.peer) {
+                exchange.reaches(peer);
+            }
+        }
+        Ok(place)
     }
 
     fn fail_to_connect(
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        passage: &mut Passage,
+        passage: &mut Passage<S::Way>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         passage.tries += 1;
-        error.set_retry(passage.tries < passage.snapshot.receivers.len());
+        let places = passage.way.as_ref().map_or(0, |way| S::places(way, &passage.snapshot));
+        error.set_retry(passage.tries < places);
         error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        peer: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        passage: &mut Passage<S::Way>,
+    ) -> Result<()> {
+        upstream::check_address(peer, digest)?;
+        passage.way.as_ref().map_or(Ok(()), |way| S::connected(way, digest))
     }
 
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        passage: &mut Passage,
+        passage: &mut Passage<S::Way>,
     ) -> Result<()> {
-        let receiver = &passage.snapshot.config.receiver;
-        if receiver.forwarded == Forwarded::Append
-            && let Some(direct) = session.client_addr().and_then(|address| address.as_inet())
-        {
-            forwarded::append(request, direct.ip())?;
-        }
-        if !passage.snapshot.receivers.keeps_alive() {
-            request.insert_header(header::CONNECTION, "close")?;
-        }
-        Ok(())
+        let Some(way) = &passage.way else { return Err(Rejection::Internal.into_error()) };
+        S::rewrite(way, &passage.snapshot, session, request)
     }
 
     async fn request_body_filter(
@@ -180,7 +259,7 @@ impl ProxyHttp for Inbound {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        passage: &mut Passage,
+        passage: &mut Passage<S::Way>,
     ) -> Result<()> {
         let bytes = body.clone().unwrap_or_default();
         passage.received += bytes.len() as u64;
@@ -208,7 +287,7 @@ impl ProxyHttp for Inbound {
         &self,
         session: &mut Session,
         answer: &mut ResponseHeader,
-        passage: &mut Passage,
+        passage: &mut Passage<S::Way>,
     ) -> Result<()> {
         if answer.status.is_informational() {
             return Ok(());
@@ -231,7 +310,7 @@ impl ProxyHttp for Inbound {
         &self,
         session: &mut Session,
         answer: &mut ResponseHeader,
-        _: &mut Passage,
+        _: &mut Passage<S::Way>,
     ) -> Result<()> {
         let chunked = answer.headers.contains_key(header::TRANSFER_ENCODING);
         if session.req_header().version == Version::HTTP_10 && chunked {
@@ -245,7 +324,7 @@ impl ProxyHttp for Inbound {
         _: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        passage: &mut Passage,
+        passage: &mut Passage<S::Way>,
     ) -> Result<Option<Duration>> {
         if let (Some(bytes), Some(exchange)) = (body, &mut passage.exchange) {
             exchange.answer(bytes);
@@ -257,9 +336,9 @@ impl ProxyHttp for Inbound {
         &self,
         session: &mut Session,
         error: &Error,
-        passage: &mut Passage,
+        passage: &mut Passage<S::Way>,
     ) -> FailToProxy {
-        let rejection = Rejection::of(error);
+        let rejection = Rejection::of(error, S::DIRECTION);
         let unanswered =
             session.response_written().is_none_or(|head| head.status.is_informational());
         if let Some(rejection) = &rejection
@@ -277,19 +356,25 @@ impl ProxyHttp for Inbound {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Passage<S::Way>, _: &Error) -> bool {
         // `logging` writes one line for each exchange.
         true
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        passage: &mut Passage<S::Way>,
+    ) {
         if let Some(connection) = Connection::of(session) {
             connection.release();
         }
         let id = passage.exchange.as_ref().and_then(Exchange::id);
-        report(session, error, passage, id);
+        report::<S>(session, error, passage, id);
         if let Some(exchange) = passage.exchange.take() {
-            match error.and_then(|error| failure(error, passage)) {
+            let rejection = passage.rejection.as_ref();
+            match error.and_then(|error| S::failure(error, rejection, passage.status)) {
                 Some(failure) => exchange.fail(failure),
                 None => exchange.end(),
             }
@@ -318,23 +403,12 @@ impl Drop for Place {
     }
 }
 
-/// Why the receiver did not get the message, in case it was not the partner who went away.
-fn failure(error: &Error, passage: &Passage) -> Option<SendError> {
-    if passage.status.is_some() {
-        return None;
-    }
-    match &passage.rejection {
-        // Recorded by nobody, and the partner sends it again.
-        None | Some(Rejection::NotStored | Rejection::Busy | Rejection::BadRequest) => None,
-        Some(rejection) => Some(SendError {
-            stage: stage_of(error),
-            http_status: None,
-            message: rejection.to_string(),
-        }),
-    }
-}
-
-fn report(session: &Session, error: Option<&Error>, passage: &Passage, id: Option<uuid::Uuid>) {
+fn report<S: Side>(
+    session: &Session,
+    error: Option<&Error>,
+    passage: &Passage<S::Way>,
+    id: Option<uuid::Uuid>,
+) {
     let request = session.req_header();
     let as2 = |name: &str| {
         request.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
@@ -351,7 +425,8 @@ fn report(session: &Session, error: Option<&Error>, passage: &Passage, id: Optio
         status = session.response_written().map(|head| head.status.as_u16()),
         ms = u64::try_from(passage.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         error = error.map(ToString::to_string),
-        "Inbound exchange.",
+        direction = S::DIRECTION.as_str(),
+        "Exchange.",
     );
 }
 
