@@ -34,6 +34,13 @@ use crate::{
 /// How often the receivers' names are looked up again.
 const LOOKUP_EVERY: Duration = Duration::from_secs(30);
 
+/// How often what was told long ago is removed, and how much of it at once.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+const PRUNE_STEP: usize = 1000;
+
+/// How long events are kept after their last delivery: 30 days.
+const RETENTION_SECS: i64 = 30 * 24 * 3600;
+
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -119,6 +126,8 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     let options = OutboxOptions { on_store_failure, ..OutboxOptions::default() };
     let outbox = Outbox::new(store.clone(), bells.clone(), options);
     outbox.recover().await?;
+    // What dead processes left is ours now: only then is it known which files nobody names.
+    payloads.sweep(&*store).await?;
     let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
@@ -176,7 +185,6 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), Lif
     };
     let payloads = PayloadDir::open(folder)?;
     let store = SqliteStore::open(database, &SqliteOptions::default())?;
-    payloads.sweep(&store).await?;
     Ok((Arc::new(store), payloads))
 }
 
@@ -206,6 +214,7 @@ impl Life {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch));
         runtime.spawn(look_up(self.drain.live.clone()));
         runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
+        runtime.spawn(prune(self.drain.store.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
         runtime.spawn(async move {
             stopping.wait().await;
@@ -265,6 +274,24 @@ async fn look_up(live: Arc<Live>) {
     loop {
         tokio::time::sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
+    }
+}
+
+/// Forgets what was told long ago, payload files included.
+async fn prune(store: Arc<dyn Store>) {
+    loop {
+        tokio::time::sleep(PRUNE_EVERY).await;
+        let before = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(RETENTION_SECS);
+        loop {
+            match store.prune(before.as_millisecond(), PRUNE_STEP).await {
+                Ok(removed) if removed == PRUNE_STEP as u64 => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "Old events could not be removed; trying again later.");
+                    break;
+                }
+            }
+        }
     }
 }
 

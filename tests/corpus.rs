@@ -1,7 +1,13 @@
 //! Every message and MDN of the shared corpus, through `as2hook decode` and through a gateway. The
 //! corpus lies beside the repository where it is at hand; a test says how much of it was tried.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+#![allow(clippy::print_stdout, reason = "a test says how much of the corpus it tried")]
+#![allow(clippy::needless_pass_by_value, reason = "comparisons are written with json!() in place")]
+
+#[path = "corpus/told.rs"]
+mod told;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -12,6 +18,7 @@ use as2hook_testing::{
 };
 use openssl::{base64, x509::X509};
 use serde_json::{Value, json};
+use told::{Differences, Told};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -367,54 +374,4 @@ fn serial(name: &str) -> String {
     let certificate = X509::from_pem(&bytes).or_else(|_| X509::from_der(&bytes)).unwrap();
     let number = certificate.serial_number().to_bn().unwrap();
     number.to_hex_str().unwrap().to_ascii_lowercase()
-}
-
-// === what differs ===
-
-/// All differences of all cases, so that one run shows every one.
-#[derive(Default)]
-struct Differences(Vec<String>);
-
-/// What was told of one case.
-struct Told<'a> {
-    all: &'a mut Vec<String>,
-    case: &'a str,
-    json: Value,
-}
-
-impl Differences {
-    fn of<'a>(&'a mut self, case: &'a str, json: Value) -> Told<'a> {
-        Told { all: &mut self.0, case, json }
-    }
-
-    fn none(&self) {
-        assert!(self.0.is_empty(), "{} differences:\n{}", self.0.len(), self.0.join("\n"));
-    }
-}
-
-impl Told<'_> {
-    fn has(&mut self, key: &str, should: Value) {
-        self.at(&format!("/{key}"), should);
-    }
-
-    fn at(&mut self, pointer: &str, should: Value) {
-        let is = self.json.pointer(pointer).cloned().unwrap_or_default();
-        self.same(pointer, is, should);
-    }
-
-    /// Of the names of an algorithm, `sha256` and `sha-256` are one.
-    fn has_mic(&mut self, key: &str, should: &str) {
-        let plain = |mic: &str| match mic.split_once(", ") {
-            Some((sum, algorithm)) => format!("{sum}, {}", algorithm.replace('-', "")),
-            None => mic.to_owned(),
-        };
-        let is = self.json[key].as_str().unwrap_or_default();
-        self.same(key, json!(plain(is)), json!(plain(should)));
-    }
-
-    fn same(&mut self, what: &str, is: Value, should: Value) {
-        if is != should {
-            self.all.push(format!("{}: {what} is {is}, should be {should}", self.case));
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! `kill -9` at any moment: every message that the receiver got whole is told after a restart, with
 //! the same `webhook-id` where it was told before (section 5 of the design, "The promise").
 
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -25,6 +28,7 @@ const SENDERS: usize = 4;
 const SOON: Duration = Duration::from_secs(60);
 
 #[test]
+#[expect(clippy::print_stderr, reason = "how much was tried differs from run to run")]
 fn every_message_that_the_receiver_got_whole_is_told_after_kill_9() {
     let receiver = receiver().start();
     let sink = sink().start();

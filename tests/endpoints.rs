@@ -1,6 +1,9 @@
 //! Webhook endpoints that are down, slow or wrong: the right thing each time, and nothing lost
 //! (section 5 of the design, and "A webhook's life" in section 3).
 
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -64,7 +67,7 @@ fn a_500_is_tried_again_until_it_is_taken() {
 fn a_redirect_is_a_failure_and_not_followed() {
     let (sink, elsewhere) = (sink().start(), sink().start());
     let away = Answer::status(302).header("Location", elsewhere.url("/stolen"));
-    sink.next([away.clone(), Answer::status(307).header("Location", elsewhere.url("/stolen"))]);
+    sink.next([away, Answer::status(307).header("Location", elsewhere.url("/stolen"))]);
     let _gateway = told(&sink, |rule| rule);
     same_delivery(&sink.wait_for(3, SOON).unwrap());
     assert!(elsewhere.requests().is_empty());

@@ -1,6 +1,9 @@
 //! What partners send reaches the AS2 server unchanged, and so do its answers on their way back
 //! (section 5 of the design, "Unchanged"), with every habit of Pingora 0.9.1 that matters here.
 
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
 use std::time::Duration;
 
 use as2hook_testing::{

@@ -1,5 +1,8 @@
 //! AS2 servers that close connections whenever they like, are slow, or are not there.
 
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
 use std::time::{Duration, Instant};
 
 use as2hook_testing::{

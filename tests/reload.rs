@@ -1,6 +1,9 @@
 //! Changed files are put in force as a whole or not at all, and no request notices (section 3 of the
 //! design, "Reload").
 
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
 use std::{
     fs,
     os::unix::fs::symlink,

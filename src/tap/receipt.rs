@@ -8,7 +8,7 @@ use super::AnswerHead;
 use crate::snapshot::Snapshot;
 
 /// An MDN is a few kilobytes; a larger answer is not looked into.
-pub(super) const ANSWER_MAX: usize = 1024 * 1024;
+pub(super) const ANSWER_MAX: usize = 256 * 1024;
 
 /// The receipt that a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

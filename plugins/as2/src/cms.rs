@@ -13,7 +13,7 @@ use crate::{
     ber::{Action, Parser, Tag, Visitor, oid, read::definite},
     fault::Fault,
     layer::Place,
-    mime::Transfer,
+    mime::{HeaderBlock, Transfer, header::Head},
     state::{End, Flow},
 };
 
@@ -34,6 +34,8 @@ enum Armour {
     Unknown,
     /// In a PEM line.
     PemLine,
+    /// In a MIME header that was written into the body too.
+    Stray(HeaderBlock),
     Binary,
     Base64(Transfer),
 }
@@ -61,6 +63,8 @@ struct Walk<'a, 'b> {
 
 /// Bytes of structure around the content: recipients, certificates, signers.
 const MAX_STRUCTURE: usize = 512 * 1024;
+
+const NO_CMS: Fault = Fault::Malformed("the content declared as S/MIME is none");
 
 /// Whether these first bytes are a CMS layer although no header says so. `any`: of any kind, not
 /// only an envelope, which is never a document.
@@ -135,6 +139,14 @@ impl Cms {
                     bytes = &bytes[end + 1..];
                     self.armour = Armour::Unknown;
                 }
+                Armour::Stray(block) => match block.push(bytes)? {
+                    (None, _) => return Ok(()),
+                    (Some(Head::Missing { .. }), _) => return Err(NO_CMS),
+                    (Some(Head::Block { .. }), rest) => {
+                        bytes = rest;
+                        self.armour = Armour::Unknown;
+                    }
+                },
                 Armour::Unknown => {
                     bytes = bytes.trim_ascii_start();
                     self.armour = match bytes.first() {
@@ -142,9 +154,11 @@ impl Cms {
                         Some(0x30) => Armour::Binary,
                         Some(b'M') => Armour::Base64(Transfer::base64()),
                         Some(b'-') => Armour::PemLine,
-                        Some(_) => {
-                            return Err(Fault::Malformed("the content declared as S/MIME is none"));
+                        Some(byte) if byte.is_ascii_alphabetic() => {
+                            let limit = flow.state.options.limits.header;
+                            Armour::Stray(HeaderBlock::new(limit))
                         }
+                        Some(_) => return Err(NO_CMS),
                     };
                 }
             }

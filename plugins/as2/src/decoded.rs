@@ -151,9 +151,9 @@ pub enum ErrorCode {
 // === impl ProcessingError ===
 
 impl ProcessingError {
-    /// An error whose text is made fit for a header: control characters and `;` become blanks.
+    /// An error whose text is made fit for a header: control characters become blanks, `;` commas.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        let message = message.into().replace(|c: char| c.is_control() || c == ';', " ");
+        let message = message.into().replace(';', ",").replace(char::is_control, " ");
         Self { code, message }
     }
 }

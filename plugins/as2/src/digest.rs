@@ -61,7 +61,7 @@ struct Running {
 
 /// How much of a signed part is kept to digest it again when `micalg` announced another algorithm
 /// than the signature has.
-const KEPT: usize = 256 * 1024;
+const KEPT: usize = 1024 * 1024;
 
 // === impl Digest ===
 

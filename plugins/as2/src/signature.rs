@@ -68,29 +68,15 @@ impl Claim {
         claim
     }
 
-    /// The digests to run: those announced, SHA-256 where the announcement is not to be relied
-    /// upon, and the one that the receipt is to have.
+    /// The digests to run: those announced, the two usual ones where nothing known is, and the one
+    /// that the receipt is to have. Each costs a pass over all bytes.
     pub(crate) fn wanted(&self, announced: &[Digest], flow: &Flow<'_>) -> Vec<Digest> {
-        let mut wanted = announced.to_vec();
-        if wanted.is_empty() {
-            wanted.push(Digest::Sha1);
-        }
-        if !wanted.contains(&Digest::Sha256) {
-            wanted.push(Digest::Sha256);
-        }
-        if self.tells_mic {
-            wanted.extend(flow.state.requested_mic);
-        }
-        wanted
+        let usual = if announced.is_empty() { &[Digest::Sha256, Digest::Sha1][..] } else { &[] };
+        let asked = flow.state.requested_mic.filter(|_| self.tells_mic);
+        announced.iter().chain(usual).copied().chain(asked).collect()
     }
 
-    /// Judges a detached signature; `None`: it cannot be read.
-    pub(crate) fn settle(&self, signature: Option<&[u8]>, sums: &Sums, flow: &mut Flow<'_>) {
-        let parsed = signature.and_then(|bytes| Signatures::parse(bytes).ok());
-        self.settle_by(parsed.as_ref(), sums, flow);
-    }
-
-    /// Judges by signatures that are already read.
+    /// Judges; `None`: the signature cannot be read.
     pub(crate) fn settle_by(
         &self,
         signatures: Option<&Signatures>,
@@ -136,7 +122,7 @@ impl Judgement {
 
 impl Signatures {
     /// From a whole ContentInfo.
-    fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let bytes = definite(bytes)?;
         let mut info = Reader::new(&bytes).expect(Tag::SEQUENCE)?.inside();
         if info.expect(Tag::OID)?.content != oid::SIGNED_DATA {

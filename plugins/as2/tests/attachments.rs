@@ -197,6 +197,7 @@ fn decrypted_content_without_a_header() {
         b"ISA*00*          *00*          *ZZ*SENDER         *ZZ*RECEIVER       *",
         b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<order/>\r\n",
         b"short",
+        "\u{feff}Größe;Menge;Preis\r\nein ziemlich langer Text ohne Kopf\r\n".as_bytes(),
     ] {
         let (decoded, kept) = decode(&Message::of(&envelope.entity(plain)), &keyring());
         assert_eq!((codes(&decoded), kept.bytes), (vec![], vec![plain.to_vec()]));

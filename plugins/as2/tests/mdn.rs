@@ -264,3 +264,25 @@ fn a_disposition_notification_request_makes_no_mdn() {
     let (decoded, kept) = decode(&message, &Keyring::new());
     assert_eq!((decoded.kind, kept.bytes.len()), (Kind::Message, 1));
 }
+
+#[test]
+fn half_a_notification_is_no_acceptance() {
+    let fields = "Disposition: automatic-action/MDN-sent-automatically; processed/error: x\r\n";
+    let message = Message::of(&report(fields));
+    let end = memchr::memmem::find(&message.body, b"/error").unwrap();
+    let mut decoder = as2hook_as2::Decoder::new(
+        &message.headers,
+        std::sync::Arc::new(Keyring::new()),
+        as2hook_as2::Options::default(),
+    );
+    decoder.push(&message.body[..end], &mut ());
+    let decoded = decoder.finish(false, &mut ());
+    assert_eq!(codes(&decoded), [1100]);
+    assert!(decoded.mdn.unwrap().error);
+}
+
+#[test]
+fn the_decoder_may_go_to_another_thread() {
+    fn assert_send<T: Send>() {}
+    assert_send::<as2hook_as2::Decoder>();
+}

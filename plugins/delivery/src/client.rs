@@ -4,9 +4,9 @@
 //! and no cookie is kept. Connections stay open between deliveries, one pool for each TLS profile and
 //! guard. Webhooks that share both and an address share connections.
 //!
-//! **Names of headers** go out as the seeds spell them (`AS2-From`, `Message-ID`) where as2hook knows
-//! the name, and in title case otherwise. HTTP holds them equal in any case (RFC 9110 section 5.1);
-//! this is for receivers that do not.
+//! **Names of headers** go out as the partner spelt them, and our own as the seeds do (`AS2-From`,
+//! `X-Partner-Type`). HTTP holds them equal in any case (RFC 9110 section 5.1); this is for receivers
+//! that do not.
 
 mod answer;
 mod body;
@@ -19,6 +19,8 @@ mod stream;
 mod tls;
 
 use std::{
+    borrow::Cow,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -50,10 +52,12 @@ pub struct Client {
 }
 
 /// What is sent: everything but the method, the host and the framing.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     /// The header fields. `Content-Length` and `Host` are set here.
     pub headers: HeaderMap,
+    /// Their names as they are to be spelt, in order.
+    pub names: Vec<Cow<'static, str>>,
     /// The body.
     pub body: RequestBody,
 }
@@ -73,7 +77,7 @@ impl Client {
     /// When OpenSSL cannot be set up.
     pub async fn new() -> Result<Self, TlsFilesError> {
         let profiles = Profiles::new(Names::of_system())?;
-        Ok(Self { profiles, spelling: Spelling::learn().await })
+        Ok(Self { profiles, spelling: Spelling::new().await })
     }
 
     /// How long an attempt may take: the endpoint's `timeout`, and one second more for each MiB of
@@ -140,7 +144,7 @@ impl Exchange<'_> {
         *message.uri_mut() = self.url.clone();
         *message.headers_mut() = request.headers.clone();
         message.headers_mut().insert(http::header::CONTENT_LENGTH, request.body.size().into());
-        self.client.spelling.apply(message.extensions_mut());
+        self.client.spelling.apply(&request.names, message.extensions_mut()).await;
         let connection = capture_connection(&mut message);
 
         let client = match reuse {
@@ -173,6 +177,16 @@ fn timed_out(begun: Instant, step: Step) -> DeliveryError {
     DeliveryError::TimedOut { after: begun.elapsed(), step }
 }
 
+// === impl Request ===
+
+impl fmt::Debug for Request {
+    /// Without values: there are tokens among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.keys().collect();
+        f.debug_struct("Request").field("headers", &names).field("body", &self.body).finish()
+    }
+}
+
 // === impl Uses ===
 
 impl Uses {
@@ -180,5 +194,19 @@ impl Uses {
         let mut extras = http::Extensions::new();
         connected.get_extras(&mut extras);
         extras.get::<Self>().map_or(0, |uses| uses.0.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_tokens_nor_documents() {
+        let token = http::HeaderValue::from_static("Bearer hunter2");
+        let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, token)]);
+        let body = RequestBody::Bytes(bytes::Bytes::from_static(b"UNB+UNOA"));
+        let shown = format!("{:?}", Request { headers, names: Vec::new(), body });
+        assert_eq!(shown, "Request { headers: [\"authorization\"], body: 8 bytes in memory }");
     }
 }

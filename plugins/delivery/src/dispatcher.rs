@@ -28,12 +28,12 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{DeliveryState, Store, StoreError};
+use as2hook_store::{Store, StoreError};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 pub use bells::Bells;
@@ -85,6 +85,10 @@ struct Shared {
     slots: Slots,
     vitals: DashMap<String, Vitals>,
     lanes: DashMap<String, Arc<LaneBell>>,
+    /// Webhooks that are to be put back into service, with who waits for it.
+    asked_back: DashMap<String, oneshot::Sender<Result<u64, StoreError>>>,
+    /// The rules changed: deliveries of webhooks that are gone are looked for.
+    look_at_all: AtomicBool,
     ledger: Ledger,
     phase: watch::Receiver<Phase>,
     /// Lanes that still run, for the shutdown.
@@ -99,6 +103,9 @@ struct LaneBell {
     rung: AtomicBool,
     notify: Notify,
 }
+
+/// How long putting a webhook back into service may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The dispatcher's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,6 +151,8 @@ impl Dispatcher {
             options,
             vitals,
             lanes: DashMap::new(),
+            asked_back: DashMap::new(),
+            look_at_all: AtomicBool::new(true),
             ledger,
             phase: phases,
             running: AtomicUsize::new(0),
@@ -157,6 +166,7 @@ impl Dispatcher {
     /// To be called when other rules are in force: webhooks that were disabled or gone are looked at
     /// anew.
     pub fn rules_changed(&self) {
+        self.shared.look_at_all.store(true, Ordering::Relaxed);
         for vitals in &self.shared.vitals {
             if vitals.needs_a_look() {
                 self.shared.bells.ring(vitals.key());
@@ -165,21 +175,26 @@ impl Dispatcher {
     }
 
     /// Puts a webhook back into service; what was held goes on at once, on the retry schedule where it
-    /// stood. Returns how many deliveries that are.
+    /// stood. Returns how many deliveries that are; none when there is no such webhook.
     ///
     /// # Errors
     /// When the store does not take it; the webhook then stays as it was.
     pub async fn enable(&self, webhook: &str) -> Result<u64, StoreError> {
-        let rule = self.shared.directory.endpoint(webhook);
-        let fingerprint = rule.map(|rule| rule.fingerprint()).unwrap_or_default();
-        let state = Vitals::in_service(webhook, &fingerprint);
-        self.shared.store.set_webhook_state(state.clone()).await?;
-        self.shared.vitals.entry(webhook.to_owned()).or_default().enable(fingerprint);
-        let store = &self.shared.store;
-        let moved = store.shift(webhook, DeliveryState::Held, DeliveryState::Pending).await?;
-        self.shared.bells.ring(webhook);
-        tracing::info!(webhook, moved, "Put a webhook back into service.");
-        Ok(moved)
+        if self.shared.directory.endpoint(webhook).is_none() {
+            return Ok(0);
+        }
+        let (ask, answer) = oneshot::channel();
+        self.shared.asked_back.insert(webhook.to_owned(), ask);
+        self.shared.ring(webhook);
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(moved)) => moved,
+            // The rule is gone since, or another call took this one's place.
+            Ok(Err(_)) => Ok(0),
+            Err(_) => {
+                self.shared.asked_back.remove(webhook);
+                Err(StoreError::Slow(PATIENCE))
+            }
+        }
     }
 
     /// How a webhook does. `None`: nothing was ever sent to it since the start.
@@ -336,17 +351,28 @@ async fn hear(shared: Arc<Shared>) {
     }
 }
 
-/// The net: what another process left, what a dead process left, and retries of lanes that ended.
+/// The net: what another process left, what a dead process left, retries of lanes that ended, and
+/// deliveries whose rule is gone.
 async fn poll(shared: Arc<Shared>) {
     loop {
         let mut next = shared.options.poll;
-        for due in shared.note(shared.store.due().await).unwrap_or_default() {
-            if due.due > now() {
-                // Soonest first: all others are later.
-                next = next.min(until(due.due));
-                break;
+        let all = shared.look_at_all.swap(false, Ordering::Relaxed);
+        let due = shared.note(shared.store.due().await);
+        if due.is_none() && all {
+            shared.look_at_all.store(true, Ordering::Relaxed);
+        }
+        for due in due.unwrap_or_default() {
+            let is_due = due.due <= now();
+            if is_due || all && shared.directory.endpoint(&due.webhook).is_none() {
+                shared.ring(&due.webhook);
             }
-            shared.ring(&due.webhook);
+            if !is_due {
+                next = next.min(until(due.due));
+                if !all {
+                    // Soonest first: all others are later.
+                    break;
+                }
+            }
         }
         sleep(next.max(Duration::from_millis(10))).await;
     }

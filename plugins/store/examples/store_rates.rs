@@ -28,8 +28,8 @@ async fn main() {
     let backlog: usize = arguments.next().map_or(100_000, |count| count.parse().unwrap());
 
     println!(
-        "{:<22}{:>8}{:>12}{:>10}{:>10}{:>10}",
-        "call", "callers", "calls/s", "p50", "p99", "a commit"
+        "{:<22}{:>8}{:>12}{:>10}{:>10}{:>10}{:>10}",
+        "call", "callers", "calls/s", "p50", "p99", "CPU", "a commit"
     );
     for callers in [1, 16, 128] {
         rates(&folder, callers).await;
@@ -72,7 +72,7 @@ where
     W: Fn(Arc<SqliteStore>) -> F,
 {
     let started = Instant::now();
-    let commits = store.commits();
+    let (commits, cpu) = (store.commits(), cpu_time());
     let mut waits = Vec::new();
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..callers {
@@ -88,12 +88,21 @@ where
     let at = |part: usize| waits[(waits.len() - 1) * part / 100];
     let commits = (store.commits() - commits).max(1);
     println!(
-        "{name:<22}{callers:>8}{:>12.0}{:>10.2?}{:>10.2?}{:>10.1}",
+        "{name:<22}{callers:>8}{:>12.0}{:>10.2?}{:>10.2?}{:>10.2?}{:>10.1}",
         waits.len() as f64 / started.elapsed().as_secs_f64(),
         at(50),
         at(99),
+        (cpu_time() - cpu) / u32::try_from(waits.len()).unwrap(),
         waits.len() as f64 / commits as f64,
     );
+}
+
+/// Of the whole process so far, in steps of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
@@ -103,13 +112,17 @@ async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
 
 async fn long_backlog(folder: &std::path::Path, backlog: usize) {
     let store = SqliteStore::open(&folder.join("backlog.db"), &SqliteOptions::default()).unwrap();
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_time());
     for first in (0..backlog).step_by(1_000) {
         let id = Uuid::now_v7();
         let told = (first..(first + 1_000).min(backlog)).map(|n| delivery_of(id, n)).collect();
         store.publish(event(id), told).await.unwrap();
     }
-    println!("\n{backlog} deliveries for 1000 webhooks, laid in {:.1?}:", started.elapsed());
+    let wait = started.elapsed();
+    println!(
+        "\n{backlog} deliveries for 1000 webhooks, laid in {wait:.1?}, {:.1?} CPU:",
+        cpu_time() - cpu
+    );
     let (due, wait) = timed(store.due()).await;
     println!("due() of {} webhooks: {wait:.2?}", due.unwrap().len());
     let (claimed, wait) = timed(store.claim("webhook-7", i64::MAX, 16)).await;

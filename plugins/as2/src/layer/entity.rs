@@ -339,6 +339,17 @@ fn is_multipart_header(first: &[u8]) -> bool {
 
 /// Whether decrypted bytes begin like an entity: a known field, plain text, or another CMS.
 fn is_plausible(first: &[u8]) -> bool {
-    let text = |&b: &u8| matches!(b, b' '..=b'~' | b'\t' | b'\r' | b'\n');
-    header::is_known_field(first) || cms::sniff(first, true) || first.iter().all(text)
+    header::is_known_field(first) || cms::sniff(first, true) || is_text(first)
+}
+
+/// UTF-8 without control characters; the last character may be cut.
+fn is_text(first: &[u8]) -> bool {
+    let text = match std::str::from_utf8(first) {
+        Ok(text) => text,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&first[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\r' | '\n'))
 }

@@ -60,14 +60,20 @@ impl Report {
     }
 
     pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
-        let mut closed = end == End::Whole;
+        if end == End::Cut {
+            // Half a notification may say the contrary of the whole one.
+            mdn::judge(&mut self.mdn);
+            flow.state.facts.mdn = Some(self.mdn);
+            return Ok(());
+        }
+        let mut closed = true;
         match self.splitter.take() {
             Some(mut splitter) => {
                 splitter.finish(&mut |event| {
                     self.on_event(event);
                     Ok(())
                 })?;
-                closed &= splitter.is_closed() || self.has_notification;
+                closed = splitter.is_closed() || self.has_notification;
             }
             None => {
                 let part = std::mem::take(&mut self.part);
@@ -77,10 +83,10 @@ impl Report {
         mdn::judge(&mut self.mdn);
         let told = self.mdn.disposition.is_some();
         flow.state.facts.mdn = Some(self.mdn);
-        match (end, closed, told) {
-            (End::Cut, ..) | (_, true, true) => Ok(()),
-            (_, false, _) => Err(Fault::Truncated),
-            (_, true, false) => Err(Fault::Malformed("the MDN has no disposition")),
+        match (closed, told) {
+            (true, true) => Ok(()),
+            (false, _) => Err(Fault::Truncated),
+            (true, false) => Err(Fault::Malformed("the MDN has no disposition")),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
         ContentType, Transfer, header,
         splitter::{Event, Splitter},
     },
-    signature,
+    signature::{Claim, Signatures},
     state::{End, Flow},
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Signed {
     content: Child,
     digests: Digests,
     signature: Vec<u8>,
-    claim: signature::Claim,
+    claim: Claim,
 }
 
 /// Bytes of a detached signature with its certificates.
@@ -32,7 +32,7 @@ impl Signed {
     pub(crate) fn new(kind: &ContentType, place: Place, flow: &mut Flow<'_>) -> Self {
         let micalg = kind.parameter("micalg").unwrap_or_default();
         let announced: Vec<Digest> = micalg.split(',').filter_map(Digest::from_name).collect();
-        let claim = signature::Claim::take(flow);
+        let claim = Claim::take(flow);
         Self {
             splitter: Splitter::new(kind.parameter("boundary")),
             place,
@@ -59,11 +59,13 @@ impl Signed {
         let mut splitter = std::mem::replace(&mut self.splitter, Splitter::new(None));
         let ended = splitter.finish(&mut |event| self.on_event(event, flow));
         ended?;
-        if self.parts >= 2 {
-            let signature = detached(&self.signature);
-            self.claim.settle(signature.as_deref().ok(), &self.digests.finish(), flow);
+        let is_cut = self.parts < 2 || !splitter.is_closed();
+        let signature = detached(&self.signature).and_then(|bytes| Signatures::parse(&bytes)).ok();
+        // A signature that was cut off is told as that, not as a wrong one besides.
+        if signature.is_some() || !is_cut {
+            self.claim.settle_by(signature.as_ref(), &self.digests.finish(), flow);
         }
-        if self.parts < 2 || !splitter.is_closed() { Err(Fault::Truncated) } else { Ok(()) }
+        if is_cut { Err(Fault::Truncated) } else { Ok(()) }
     }
 
     fn on_event(&mut self, event: Event<'_>, flow: &mut Flow<'_>) -> Result<(), Fault> {

@@ -246,7 +246,7 @@ impl Recipient<'_> {
         identifier(self.certificate, self.by_key_identifier)
     }
 
-    fn info(&self, secret: &[u8]) -> Vec<u8> {
+    pub fn info(&self, secret: &[u8]) -> Vec<u8> {
         let public = self.certificate.public_key().unwrap();
         let (algorithm, encrypted) = match self.way {
             KeyWay::Ecdh(digest, length, material) => {
@@ -351,23 +351,32 @@ impl<'a> SignOptions<'a> {
         Self { by, digest, scheme, attributes: true, embed: true, by_key_identifier: false }
     }
 
+    /// A detached SignedData over content of this digest.
+    pub fn sign_sum(&self, sum: &[u8]) -> Vec<u8> {
+        self.sign_with(sum, &[], None)
+    }
+
     /// A SignedData's ContentInfo, with the content inside or not.
     pub fn sign(&self, content: &[u8], inside: Option<Encoding>) -> Vec<u8> {
-        let sum = hash(message_digest(self.digest), content).unwrap().to_vec();
+        let sum = hash(message_digest(self.digest), content).unwrap();
+        self.sign_with(&sum, content, inside)
+    }
+
+    fn sign_with(&self, sum: &[u8], content: &[u8], inside: Option<Encoding>) -> Vec<u8> {
         let encoding = inside.unwrap_or(Encoding::Der);
         let digest = seq(&[&oid(digest_id(self.digest)), NULL]);
         let attribute = |id: &[u8], value: &[u8]| seq(&[&oid(id), &set(&[value])]);
         let mut attributes = [
             attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03", &oid(ids::DATA)),
             attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05", &tlv(0x17, b"261121120000Z")),
-            attribute(ids::MESSAGE_DIGEST, &octets(&sum)),
+            attribute(ids::MESSAGE_DIGEST, &octets(sum)),
         ];
         attributes.sort();
         let attributes = attributes.concat();
         let signed = if self.attributes {
             hash(message_digest(self.digest), &tlv(0x31, &attributes)).unwrap().to_vec()
         } else {
-            sum
+            sum.to_vec()
         };
         let (algorithm, signature) = self.signature(&signed);
         let kept: Vec<u8> = if self.attributes { tlv(0xa0, &attributes) } else { Vec::new() };

@@ -22,7 +22,7 @@ use tokio::{
 use super::error::DeliveryError;
 
 /// What a request carries.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum RequestBody {
     /// In memory; empty for `headers` deliveries.
     Bytes(Bytes),
@@ -63,6 +63,15 @@ impl RequestBody {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { size, .. } => *size,
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes in memory", bytes.len()),
+            Self::File { path, size } => write!(f, "{size} bytes of {}", path.display()),
         }
     }
 }

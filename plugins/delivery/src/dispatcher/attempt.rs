@@ -152,7 +152,8 @@ async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Requ
             RequestBody::Bytes(Bytes::new())
         }
     };
-    Ok(Request { headers: request.headers.to_map(), body })
+    let names = request.headers.iter().map(|field| field.name.clone()).collect();
+    Ok(Request { headers: request.headers.to_map(), names, body })
 }
 
 fn event(claimed: &Claimed) -> Result<Event, Unmakeable> {

@@ -1,4 +1,9 @@
 //! One webhook's deliveries.
+//!
+//! A lane is the only one to move its webhook's deliveries from state to state, so that no two moves
+//! get in each other's way.
+
+mod service;
 
 use std::{
     cmp::Reverse,
@@ -9,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{AttemptRecord, Claimed, DeliveryState, Fate, StoreError};
+use as2hook_store::{AttemptRecord, Claimed, Fate};
 use as2hook_webhooks::Rule;
 use tokio::{
     sync::watch,
@@ -22,10 +27,7 @@ use super::{
     attempt::{self, Ended, Job},
     slots::{Purpose, Slot, Slots},
 };
-use crate::{
-    directory::Disabled,
-    time::{now, until},
-};
+use crate::time::{now, until};
 
 /// A claim on its way: what was taken, and whether there may be more.
 type Claiming = Pin<Box<dyn Future<Output = Option<(Vec<Job>, bool)>> + Send>>;
@@ -165,113 +167,6 @@ impl Lane {
         let hungry = room.now > 0 || room.ahead > 0 && self.ready.len() <= concurrency / 2;
         if self.more && hungry && self.claiming.is_none() {
             self.claim(room, keeps_failing);
-        }
-    }
-
-    /// Looks what rule is in force, and does what a change calls for. Returns whether deliveries may
-    /// be made.
-    async fn look(&mut self) -> bool {
-        let rule = self.shared.directory.endpoint(&self.webhook);
-        let Some(rule) = rule else {
-            self.rule = None;
-            self.vitals(|vitals| vitals.orphan());
-            self.put_aside(DeliveryState::Orphaned).await;
-            return false;
-        };
-        let same = self.rule.as_ref().is_some_and(|known| Arc::ptr_eq(known, &rule));
-        if !same {
-            let changed = self.rule.as_ref().is_some_and(|known| **known != *rule);
-            self.rule = Some(rule.clone());
-            if changed {
-                self.vitals(|vitals| vitals.forgive());
-            }
-        }
-        if self.vitals(|vitals| vitals.is_out_of_service()) {
-            let fingerprint = rule.fingerprint();
-            let other = self.vitals(|vitals| vitals.fingerprint() != fingerprint);
-            if other && rule.enabled && !self.bring_back(fingerprint).await {
-                return false;
-            }
-        }
-        if !rule.enabled && !self.vitals(|vitals| vitals.is_disabled()) {
-            let reason = "its rule is switched off (enabled: false)".to_owned();
-            self.vitals(|vitals| vitals.disable(reason, rule.fingerprint()));
-        }
-        if self.vitals(|vitals| vitals.is_disabled()) {
-            self.put_aside(DeliveryState::Held).await;
-            return false;
-        }
-        match self.vitals(|vitals| vitals.paused_until()) {
-            Some(end) => {
-                self.not_before = Instant::now() + until(end).min(Duration::from_secs(1));
-                false
-            }
-            None => true,
-        }
-    }
-
-    /// Keeps what is pending out of the way, and remembers why.
-    async fn put_aside(&mut self, state: DeliveryState) {
-        self.give_back().await;
-        let written = self.vitals(|vitals| vitals.is_written());
-        let remembered = self.vitals(|vitals| vitals.state(&self.webhook));
-        let store = self.shared.store.clone();
-        let result: Result<u64, StoreError> = async {
-            if !written {
-                store.set_webhook_state(remembered).await?;
-            }
-            store.shift(&self.webhook, DeliveryState::Pending, state).await
-        }
-        .await;
-        match self.shared.note(result) {
-            Some(_) => {
-                self.more = false;
-                self.vitals(|vitals| vitals.wrote());
-            }
-            None => self.not_before = Instant::now() + STORE_WAIT,
-        }
-    }
-
-    /// Puts the webhook back into service, with everything that was put aside.
-    async fn bring_back(&mut self, fingerprint: String) -> bool {
-        let state = super::Vitals::in_service(&self.webhook, &fingerprint);
-        let store = self.shared.store.clone();
-        let result: Result<u64, StoreError> = async {
-            let mut moved = 0;
-            for aside in [DeliveryState::Held, DeliveryState::Orphaned] {
-                moved += store.shift(&self.webhook, aside, DeliveryState::Pending).await?;
-            }
-            // Last, so that a crash in between does it again.
-            store.set_webhook_state(state).await?;
-            Ok(moved)
-        }
-        .await;
-        let Some(moved) = self.shared.note(result) else {
-            self.not_before = Instant::now() + STORE_WAIT;
-            return false;
-        };
-        self.vitals(|vitals| vitals.enable(fingerprint));
-        let webhook = &self.webhook;
-        tracing::info!(webhook, moved, "A webhook's rule changed: it is back in service.");
-        true
-    }
-
-    /// Takes the webhook out of service.
-    async fn disable(&mut self, reason: String) {
-        let Some(rule) = self.rule.clone() else { return };
-        if self.vitals(|vitals| vitals.is_disabled()) {
-            return;
-        }
-        let failing_since = self.vitals(|vitals| {
-            vitals.disable(reason.clone(), rule.fingerprint());
-            vitals.failing_since()
-        });
-        let webhook = self.webhook.clone();
-        tracing::error!(webhook, reason, "Disabled a webhook; its deliveries are held.");
-        self.put_aside(DeliveryState::Held).await;
-        if let Some(notices) = &self.shared.notices {
-            let site = rule.site.clone();
-            notices.disabled(Disabled { webhook, site, reason, at: now(), failing_since }).await;
         }
     }
 

@@ -321,6 +321,40 @@ async fn deliveries_of_a_removed_rule_are_orphaned_until_it_returns() {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_retry_is_orphaned_too() {
+    let sink = Sink::answering(500).await;
+    let mut slow = rule("a", &sink.url());
+    slow.endpoint.retry = vec![Duration::from_secs(3600)];
+    let gateway = Gateway::start([slow]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("the first attempt", || gateway.store.attempts().len() == 1).await;
+    gateway.rules.remove("a");
+    gateway.dispatcher.rules_changed();
+    until("it to be orphaned", || gateway.store.count(DeliveryState::Orphaned) == 1).await;
+}
+
+#[tokio::test]
+async fn enabling_says_how_many_go_on() {
+    let sink = failing(1, Reply::Status(410)).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    assert_eq!(gateway.dispatcher.enable("nobody").await.unwrap(), 0);
+    for _ in 0..3 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    until("all to be held or told", || {
+        let held = gateway.store.count(DeliveryState::Held);
+        held > 0 && held + gateway.store.count(DeliveryState::Delivered) == 3
+    })
+    .await;
+    let held = gateway.store.count(DeliveryState::Held) as u64;
+    gateway.store.fail(true);
+    gateway.dispatcher.enable("a").await.unwrap_err();
+    gateway.store.fail(false);
+    assert_eq!(gateway.dispatcher.enable("a").await.unwrap(), held);
+    delivered(&gateway, 3).await;
+}
+
+#[tokio::test]
 async fn concurrency_is_the_rules() {
     let sink = Sink::start(|_| Reply::After(Duration::from_millis(20), 200)).await;
     let mut few = rule("a", &sink.url());

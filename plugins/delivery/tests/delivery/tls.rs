@@ -125,8 +125,8 @@ async fn post(sink: &Sink, host: &str, tls: Tls) -> Result<Answer, DeliveryError
 async fn post_to(url: &str, tls: Tls) -> Result<Answer, DeliveryError> {
     let mut endpoint = Endpoint::new(url.parse().unwrap());
     endpoint.tls = tls;
-    let request =
-        Request { headers: HeaderMap::new(), body: RequestBody::Bytes(Bytes::from_static(b"{}")) };
+    let body = RequestBody::Bytes(Bytes::from_static(b"{}"));
+    let request = Request { headers: HeaderMap::new(), names: Vec::new(), body };
     let client = Client::new().await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     client.deliver(&endpoint, &Guard::Open, request, deadline).await

@@ -129,9 +129,14 @@ impl Writer {
 
     /// Has the thread finish what is queued before this call, and end.
     pub(super) async fn close(&self) {
-        // A queue that nobody reads is closed already.
-        if self.queue.send(Message::Close).await.is_ok() {
-            self.queue.closed().await;
+        let closed = async {
+            // A queue that nobody reads is closed already.
+            if self.queue.send(Message::Close).await.is_ok() {
+                self.queue.closed().await;
+            }
+        };
+        if tokio::time::timeout(self.wait, closed).await.is_err() {
+            tracing::warn!("The store is still busy; what is queued may not be written down.");
         }
     }
 

@@ -33,10 +33,8 @@ pub enum Body {
 
 /// Headers in the order they are sent, duplicates kept, every name and value legal HTTP.
 ///
-/// Names keep their case here. hyper's client cannot send it: the header map of the `http` crate is
-/// lower-case, and the map of original cases that hyper keeps beside it is closed to its users; it
-/// sends lower case or, with `title_case_headers`, title case. Header names have no case in HTTP, and
-/// the seed allows any.
+/// Names keep their case here, and whoever sends them has to: the header map of the `http` crate is
+/// lower-case. Header names have no case in HTTP, but partners' systems spell them as they do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields(Vec<Field>);
 

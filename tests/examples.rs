@@ -1,0 +1,137 @@
+//! The shipped config and every example do what they say.
+
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output},
+    time::Duration,
+};
+
+use as2hook_testing::{
+    Client, Gateway, Message, Part, Post,
+    gateway::{free_address, wait_until},
+    pki, receiver, sink,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+fn as2hook(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_as2hook")).current_dir(root()).args(args).output().unwrap()
+}
+
+#[test]
+fn every_config_in_the_tree_is_right() {
+    let examples = root().join("examples/configs");
+    let mut configs = vec![root().join("conf/as2hook.yaml")];
+    for folder in fs::read_dir(examples).unwrap() {
+        let config = folder.unwrap().path().join("as2hook.yaml");
+        if config.exists() {
+            configs.push(config);
+        }
+    }
+    assert!(configs.len() >= 3, "{configs:?}");
+    for config in configs {
+        let output = as2hook(&["check", "-c", config.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn the_fan_out_example_routes_as_it_says() {
+    for (partner, station, expected) in [
+        ("ACME", "SHOP", "acme-orders"),
+        ("ACME", "WAREHOUSE", "warehouse"),
+        ("ACME-TEST", "SHOP", "tests"),
+        ("OTHER", "SHOP", "default"),
+    ] {
+        let config = "examples/configs/fan-out/as2hook.yaml";
+        let event = "message.received";
+        let output = as2hook(&[
+            "match",
+            "-c",
+            config,
+            "--event",
+            event,
+            "--partner",
+            partner,
+            "--station",
+            station,
+        ]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(told.contains(expected), "{partner} to {station}: {told}");
+        assert!(told.contains("archive"), "{told}");
+    }
+}
+
+#[test]
+fn the_shipped_config_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let admin = free_address();
+    let shipped = fs::read_to_string(root().join("conf/as2hook.yaml")).unwrap();
+    let moved = shipped
+        .replace("0.0.0.0:8080", &free_address().to_string())
+        .replace("127.0.0.1:8081", &admin.to_string());
+    fs::write(folder.path().join("as2hook.yaml"), moved).unwrap();
+    fs::copy(root().join("conf/webhooks.yaml"), folder.path().join("webhooks.yaml")).unwrap();
+    let _gateway = Killed(
+        Command::new(env!("CARGO_BIN_EXE_as2hook"))
+            .args(["run", "-c", "as2hook.yaml"])
+            .current_dir(folder.path())
+            .spawn()
+            .unwrap(),
+    );
+    let ready = || Client::new(admin).get("/readyz").is_ok_and(|reply| reply.status == 200);
+    assert!(wait_until(SOON, ready));
+}
+
+#[test]
+fn the_tap_works_in_a_proxy_of_ones_own() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let prepared = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .station("MY-OWN-ORG", pki::station())
+        .partner("ACME", pki::partner())
+        .rule("all", |rule| rule.to(&sink, "/hook").payload("json"))
+        .start()
+        .unwrap();
+    let listen = free_address();
+    let example = Path::new(env!("CARGO_BIN_EXE_as2hook"));
+    let example = example.parent().unwrap().join("examples/own_proxy");
+    let _proxy = Killed(
+        Command::new(example)
+            .arg(prepared.config_file())
+            .args([listen.to_string(), receiver.address().to_string()])
+            .spawn()
+            .unwrap(),
+    );
+    let client = Client::new(listen);
+    assert!(wait_until(SOON, || client.connect().is_ok()));
+    let message = Message::new("ACME", "MY-OWN-ORG")
+        .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
+        .sign(pki::partner())
+        .encrypt(pki::station())
+        .build();
+    assert_eq!(client.send(&Post::message("/as2", &message)).unwrap().status, 200);
+    let told = sink.wait_for(1, SOON).unwrap()[0].json();
+    assert_eq!(told["attachments"][0]["name"], "order.edi");
+    assert_eq!(told["signatureStatus"], "valid");
+}
+
+/// Ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
