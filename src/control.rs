@@ -92,9 +92,12 @@ impl Control for Gateway {
     async fn unready(&self) -> Vec<String> {
         let health = self.outbox.health();
         let mut reasons = Vec::new();
-        let inbound = self.live.load().config.listen.inbound.address;
-        if !accepts(inbound).await {
-            reasons.push(format!("The inbound listener does not accept connections on {inbound}."));
+        let listen = self.live.load().config.listen.clone();
+        for (name, address) in listen.addresses().filter(|(name, _)| *name != "admin") {
+            if !accepts(address).await {
+                reasons
+                    .push(format!("The {name} listener does not accept connections on {address}."));
+            }
         }
         if let Some(since) = health.failing_since {
             let since = rfc3339(since).unwrap_or_default();

@@ -31,6 +31,7 @@ pub mod secret_key;
 pub mod snapshot;
 pub mod tap;
 
+mod clockwork;
 mod notices;
 
 #[cfg(feature = "jemalloc")]

@@ -19,6 +19,7 @@ use as2hook_webhooks::{Event, Rule};
 use tokio::{runtime::Runtime, signal::unix, sync::Semaphore};
 
 use crate::{
+    clockwork,
     config::{
         self, Attempt, Config, Mistake,
         watch::{Pace, Watch},
@@ -76,7 +77,7 @@ pub enum LifeError {
         /// What the system said.
         source: io::Error,
     },
-    /// The inbound listener.
+    /// A listener's TLS.
     #[error(transparent)]
     Setup(#[from] SetupError),
 }
@@ -162,6 +163,9 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
 
     let listen = &snapshot.config.listen;
     try_bind(listen.inbound.address)?;
+    if let Some(outbound) = &listen.outbound {
+        try_bind(outbound.address)?;
+    }
     let gateway = Gateway::new(listen, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight();
     let watch = Watch::start(sources.clone(), Pace::default()).map_err(LifeError::Threads)?;
@@ -191,11 +195,6 @@ fn unsupported(config: &Config) -> Result<(), LifeError> {
     }
     if !matches!(config.payloads, config::Payloads::Folder(_)) {
         return Err(LifeError::Unsupported("payloads: only a folder is built in yet; name one"));
-    }
-    if config.listen.outbound.is_some() {
-        return Err(LifeError::Unsupported(
-            "listen.outbound: the outbound listener is not built in yet; leave it out",
-        ));
     }
     Ok(())
 }
@@ -237,6 +236,7 @@ impl Life {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));
         runtime.spawn(look_up(self.drain.live.clone()));
         runtime.spawn(follow(self.keeper.clone(), self.drain.dispatcher.clone()));
+        runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
         runtime.spawn(prune(self.drain.store.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
         runtime.spawn(async move {

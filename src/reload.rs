@@ -120,7 +120,7 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
         tracing::warn!(%warning, "Check the config.");
     }
     let receivers =
-        Receivers::resolve(&loaded.config.receiver, before.map(|it| &it.receivers)).await;
+        Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);
     Snapshot {
         config: Arc::new(loaded.config),

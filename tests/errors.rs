@@ -217,9 +217,12 @@ fn a_receiver_that_answers_before_it_has_all_has_taken_the_message() {
     let stage = Stage::new(keyed);
     let content = Content::large(8 << 20);
     let part = Part::new("large", "application/octet-stream", content.clone());
-    let message = Message::new("ACME", "MY-OWN-ORG").attach(part).build();
+    // The same one twice would be a duplicate.
+    let messages: [Built; 2] =
+        std::array::from_fn(|_| Message::new("ACME", "MY-OWN-ORG").attach(part.clone()).build());
+    let [first, second] = &messages;
     for (nth, post) in
-        [Post::message("/as2", &message), Post::message("/as2", &message).chunked(&[9999])]
+        [Post::message("/as2", first), Post::message("/as2", second).chunked(&[9999])]
             .iter()
             .enumerate()
     {
@@ -231,7 +234,7 @@ fn a_receiver_that_answers_before_it_has_all_has_taken_the_message() {
         assert_eq!(told.json.header("X-Processing-Error"), None);
         assert_eq!(told.json()["attachments"][0]["sha256"], content.sha256());
         let got = stage.receiver.wait_for(nth + 1, SOON).unwrap()[nth].clone();
-        assert!(got.complete && got.body.bytes == message.body);
+        assert!(got.complete && got.body.bytes == messages[nth].body);
     }
 }
 
@@ -328,14 +331,17 @@ fn a_receivers_certificate_that_is_not_trusted_is_told_as_tls() {
 #[test]
 fn a_partner_that_hangs_up_before_the_answer_is_told_of_all_the_same() {
     let stage = Stage::new(keyed);
-    let message = order().sign(pki::partner()).encrypt(pki::station()).build();
+    // The same one twice would be a duplicate.
+    let messages: [Built; 3] =
+        std::array::from_fn(|_| order().sign(pki::partner()).encrypt(pki::station()).build());
+    let [first, second, third] = &messages;
     let late = Answer::ok().delay(Duration::from_millis(700)).body(TAKEN);
     stage.receiver.answer(late.clone());
     stage.receiver.next([late.clone(), late.clone(), late.interim(102, &[])]);
     for (nth, post) in [
-        Post::message("/as2", &message),
-        Post::message("/as2", &message).chunked(&[100]),
-        Post::message("/as2", &message).half_close(),
+        Post::message("/as2", first),
+        Post::message("/as2", second).chunked(&[100]),
+        Post::message("/as2", third).half_close(),
     ]
     .iter()
     .enumerate()
@@ -348,7 +354,7 @@ fn a_partner_that_hangs_up_before_the_answer_is_told_of_all_the_same() {
         assert_eq!(told.json()["attachments"][0]["name"], "order.edi");
         let request = stage.receiver.wait_for(nth + 1, SOON).unwrap()[nth].clone();
         assert!(request.complete);
-        assert_eq!(request.body.bytes, message.body);
+        assert_eq!(request.body.bytes, messages[nth].body);
     }
 }
 

@@ -46,7 +46,7 @@ pub use gateway::{Config, OnStoreFailure};
 pub use limits::Limits;
 pub use listen::{Listen, Listener, ServerTls};
 pub use mistake::Mistake;
-pub use partners::Partner;
+pub use partners::{Partner, PartnerTls};
 pub use read::{Hidden, Network};
 pub use receiver::{Forwarded, Origin, Receiver};
 pub use source::Sources;

@@ -1,8 +1,13 @@
 //! `partners`: remote AS2 identities.
 
+use std::time::Duration;
+
 use as2hook_webhooks::PartnerType;
 use http::Uri;
-use openssl::x509::X509;
+use openssl::{
+    pkey::{PKey, Private},
+    x509::X509,
+};
 
 use super::{as2_id, keys, read::Value, site};
 
@@ -21,26 +26,55 @@ pub struct Partner {
     pub url: Option<Uri>,
     /// Where else our server's asynchronous MDNs for it may go.
     pub mdn_urls: Vec<Uri>,
+    /// How its https is trusted, and what we show. Default: the system's roots, and nothing.
+    pub tls: Option<PartnerTls>,
+    /// The longest wait between two pieces of its answer. Default 5 minutes: a synchronous MDN takes
+    /// its time.
+    pub timeout: Duration,
     /// The tenant it belongs to. Default: the gateway's.
     pub site: String,
 }
+
+/// What an https connection to a partner trusts and shows.
+#[derive(Clone)]
+pub struct PartnerTls {
+    /// Trusted beside nothing else. Empty: the system's roots, unless a certificate is pinned.
+    pub ca: Vec<X509>,
+    /// `certificate`: with any, it must show one of these. Without `ca` nothing else is asked.
+    pub pinned: Vec<X509>,
+    /// Our certificate, those between it and the root, and its key.
+    pub client: Option<(Vec<X509>, PKey<Private>)>,
+}
+
+/// See [`Partner::timeout`].
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 // === impl Partner ===
 
 impl Partner {
     pub(super) fn read(value: &Value<'_>, default_site: &str) -> Option<Self> {
-        const KEYS: &[&str] = &["id", "as2_id", "type", "certificates", "url", "mdn_urls", "site"];
+        const KEYS: &[&str] =
+            &["id", "as2_id", "type", "certificates", "url", "mdn_urls", "tls", "timeout", "site"];
         let table = value.table(KEYS)?;
         let partner_type = table.read_or("type", PartnerType::default(), partner_type);
         let certificates =
             table.read_or("certificates", Vec::new(), |value| value.each(certificate));
+        let url = table.read("url", Value::url);
+        let mdn_urls = table.read_or("mdn_urls", Vec::new(), |value| value.each(Value::url));
+        let tls = match table.get("tls") {
+            None => None,
+            // With its mistakes noted, nothing goes on to trust somebody else.
+            Some(tls) => Some(PartnerTls::read(&tls, url.iter().chain(&mdn_urls))?),
+        };
         Some(Self {
             // Signed in every store.
             id: table.read("id", |value| value.whole(1, i64::MAX.cast_unsigned())),
             partner_type,
             certificates,
-            url: table.read("url", Value::url),
-            mdn_urls: table.read_or("mdn_urls", Vec::new(), |value| value.each(Value::url)),
+            url,
+            mdn_urls,
+            tls,
+            timeout: table.read_or("timeout", TIMEOUT, Value::duration),
             site: table.read("site", site).unwrap_or_else(|| default_site.to_owned()),
             as2_id: table.need("as2_id", as2_id)?,
         })
@@ -56,6 +90,53 @@ impl std::fmt::Debug for Partner {
             .field("certificates", &self.certificates.len())
             .field("site", &self.site)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl PartnerTls ===
+
+impl PartnerTls {
+    fn read<'a>(value: &Value<'_>, mut urls: impl Iterator<Item = &'a Uri>) -> Option<Self> {
+        let table = value.table(&["ca", "certificate", "client_certificate", "client_key"])?;
+        if !urls.any(|url| url.scheme_str() == Some("https")) {
+            return value.wrong("is of no use: no url of the partner is https");
+        }
+        let ca = table.read("ca", keys::certificates);
+        let pinned = table.read("certificate", keys::certificates);
+        let certificate = table.get("client_certificate");
+        let key = table.get("client_key");
+        let client = match (&certificate, &key) {
+            (None, None) => None,
+            (Some(place), None) => return place.wrong("`client_key` is missing beside it"),
+            (None, Some(place)) => return place.wrong("`client_certificate` is missing beside it"),
+            (Some(certificate), Some(key)) => {
+                let chain = keys::certificates(certificate);
+                let private_key = keys::private_key(key, None);
+                let (chain, private_key) = (chain?, private_key?);
+                if !keys::belongs(&chain[0], &private_key) {
+                    return key.wrong("this private key is not the certificate's");
+                }
+                Some((chain, private_key))
+            }
+        };
+        // One that could not be read must not turn into none.
+        if table.get("ca").is_some() && ca.is_none()
+            || table.get("certificate").is_some() && pinned.is_none()
+        {
+            return None;
+        }
+        let (ca, pinned) = (ca.unwrap_or_default(), pinned.unwrap_or_default());
+        Some(Self { ca, pinned, client })
+    }
+}
+
+impl std::fmt::Debug for PartnerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartnerTls")
+            .field("ca", &self.ca.len())
+            .field("pinned", &self.pinned.len())
+            .field("client", &self.client.is_some())
+            .finish()
     }
 }
 

@@ -209,13 +209,15 @@ fn test_request(snapshot: &Snapshot, rule: &Rule, event: &Event) -> Option<Reque
         Rendered::Ready(request) => request,
         Rendered::Unsigned(unsigned) => unsigned.finish().ok()?,
     };
+    let mut names: Vec<_> = request.headers.iter().map(|field| field.name.clone()).collect();
+    names.push("X-AS2-Test".into());
     let mut headers = request.headers.to_map();
     headers.insert("x-as2-test", HeaderValue::from_static("1"));
     let body = match request.body {
         Body::Bytes(bytes) => bytes,
         Body::Empty | Body::Payload { .. } => Bytes::new(),
     };
-    Some(Request { headers, body: RequestBody::Bytes(body) })
+    Some(Request { headers, names, body: RequestBody::Bytes(body) })
 }
 
 fn tested(kind: EventKind, outcome: &Result<Answer, DeliveryError>) -> Tested {

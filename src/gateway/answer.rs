@@ -1,5 +1,8 @@
 //! The answers that the gateway gives itself, each with a sentence that says what to do.
 
+use std::fmt;
+
+use as2hook_webhooks::{Direction, Stage};
 use bytes::Bytes;
 use http::header;
 use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
@@ -28,16 +31,63 @@ pub(super) enum Rejection {
     Busy,
     #[error("The notification of this message cannot be stored now. Send it again later.")]
     NotStored,
-    #[error("The AS2 server cannot be reached. Send it again later.")]
-    Unreachable,
-    #[error("The AS2 server did not answer in time. Send it again later.")]
-    NoAnswer,
-    #[error("The AS2 server's answer could not be read.")]
-    BadAnswer,
+    #[error("{0} cannot be reached. Send it again later.")]
+    Unreachable(Far),
+    #[error("{0} did not answer in time. Send it again later.")]
+    NoAnswer(Far),
+    #[error("{0} gave an answer that could not be read.")]
+    BadAnswer(Far),
+    #[error("The name {host} of the partner cannot be resolved: {reason}.")]
+    Unresolved { host: String, reason: String },
+    #[error("The name {host} of the partner was not resolved in time.")]
+    Unresolving { host: String },
+    #[error(
+        "CONNECT is not served: the gateway could not see the message. Send to /out/<AS2 id of the partner> \
+         on this listener instead, with plain HTTP; the gateway speaks TLS to the partner."
+    )]
+    Connect,
+    #[error(
+        "This is no open proxy: the target is neither the url nor one of the mdn_urls of a partner in the \
+         config."
+    )]
+    Foreign,
+    #[error("No partner {0:?} is in the config (partners[].as2_id; AS2 ids are case-sensitive).")]
+    NoPartner(String),
+    #[error("The partner {0:?} has no url in the config (partners[].url).")]
+    NoUrl(String),
+    #[error("The request names no partner: send to /out/<AS2 id>, or with an AS2-To header.")]
+    Nobody,
     #[error("The request could not be read.")]
     BadRequest,
     #[error("The gateway failed on this request.")]
     Internal,
+}
+
+/// The other side of the gateway, as its answers call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Far {
+    Receiver,
+    Partner,
+}
+
+// === impl Far ===
+
+impl Far {
+    fn of(direction: Direction) -> Self {
+        match direction {
+            Direction::Inbound => Self::Receiver,
+            Direction::Outbound => Self::Partner,
+        }
+    }
+}
+
+impl fmt::Display for Far {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Receiver => "The AS2 server",
+            Self::Partner => "The partner",
+        })
+    }
 }
 
 // === impl Rejection ===
@@ -51,8 +101,11 @@ impl Rejection {
             Self::Framing(_) | Self::Repeated(_) | Self::Target | Self::BadRequest => 400,
             Self::Version | Self::NeedsHttp11 => 505,
             Self::Busy | Self::NotStored => 503,
-            Self::Unreachable | Self::BadAnswer => 502,
-            Self::NoAnswer => 504,
+            Self::Unreachable(_) | Self::BadAnswer(_) | Self::Unresolved { .. } => 502,
+            Self::NoAnswer(_) | Self::Unresolving { .. } => 504,
+            Self::Foreign => 403,
+            Self::NoPartner(_) | Self::NoUrl(_) | Self::Nobody => 404,
+            Self::Connect => 405,
             Self::Internal => 500,
         }
     }
@@ -63,7 +116,8 @@ impl Rejection {
     }
 
     /// What to answer to an error that ended an exchange. `None`: the partner is gone.
-    pub(super) fn of(error: &Error) -> Option<Self> {
+    pub(super) fn of(error: &Error, direction: Direction) -> Option<Self> {
+        let far = Far::of(direction);
         if let Some(rejection) = error.root_cause().downcast_ref::<Self>() {
             return Some(rejection.clone());
         }
@@ -73,7 +127,7 @@ impl Rejection {
             }
             (ErrorSource::Downstream, _) => None,
             (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
-                Some(Self::NoAnswer)
+                Some(Self::NoAnswer(far))
             }
             (
                 ErrorSource::Upstream,
@@ -88,8 +142,8 @@ impl Rejection {
                 | ErrorType::TLSHandshakeTimedout
                 | ErrorType::InvalidCert
                 | ErrorType::HandshakeError,
-            ) => Some(Self::Unreachable),
-            (ErrorSource::Upstream, _) => Some(Self::BadAnswer),
+            ) => Some(Self::Unreachable(far)),
+            (ErrorSource::Upstream, _) => Some(Self::BadAnswer(far)),
             _ => Some(Self::Internal),
         }
     }
@@ -100,6 +154,9 @@ impl Rejection {
         let mut head = ResponseHeader::build(self.status(), Some(4))?;
         head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
         head.insert_header(header::CONTENT_LENGTH, text.len().to_string())?;
+        if *self == Self::Connect {
+            head.insert_header(header::ALLOW, "POST")?;
+        }
         if self.status() == 503 {
             head.insert_header(header::RETRY_AFTER, "30")?;
         }
@@ -110,8 +167,20 @@ impl Rejection {
 }
 
 /// Which stage of an exchange an error belongs to, for `X-Send-Error`.
-pub(super) fn stage_of(error: &Error) -> as2hook_webhooks::Stage {
-    use as2hook_webhooks::Stage;
+pub(super) fn stage_of(error: &Error) -> Stage {
+    match error.root_cause().downcast_ref() {
+        Some(Rejection::Unresolving { .. }) => return Stage::Timeout,
+        Some(
+            Rejection::Unreachable(_)
+            | Rejection::Unresolved { .. }
+            | Rejection::Connect
+            | Rejection::Foreign
+            | Rejection::NoPartner(_)
+            | Rejection::NoUrl(_)
+            | Rejection::Nobody,
+        ) => return Stage::Connect,
+        _ => {}
+    }
     match error.etype() {
         ErrorType::ConnectTimedout
         | ErrorType::ReadTimedout

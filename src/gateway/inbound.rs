@@ -1,374 +1,91 @@
-//! The inbound listener: partners' requests to the AS2 server and its answers back, unchanged.
+//! The inbound listener: partners' requests go to the AS2 server.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::net::IpAddr;
 
-use as2hook_as2::Headers;
 use as2hook_webhooks::{Direction, SendError};
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{Version, header};
+use http::header;
 use pingora::{
-    Error, Result,
-    http::{RequestHeader, ResponseHeader},
-    proxy::{FailToProxy, ProxyHttp, Session},
+    Error, Result, http::RequestHeader, protocols::Digest, proxy::Session,
     upstreams::peer::HttpPeer,
 };
 
 use super::{
-    admission::{admit, expects_continue},
-    answer::{Rejection, stage_of},
-    connection::Connection,
+    answer::{Far, Rejection, stage_of},
     forwarded,
+    proxy::Side,
 };
-use crate::{
-    config::Forwarded,
-    snapshot::{Live, Snapshot},
-    tap::{AnswerHead, Exchange, RequestHead, Tap},
-};
+use crate::{config::Forwarded, snapshot::Snapshot};
 
-/// Between two pieces of a request.
-const READ: Duration = Duration::from_secs(60);
-
-/// For a piece of the answer that the partner does not take.
-const WRITE: Duration = Duration::from_secs(60);
-
-/// How long the rest of a request is read away behind an answer of our own, so that the partner gets
-/// to read it.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// Pingora's hooks for the inbound listener.
-pub(super) struct Inbound {
-    live: Arc<Live>,
-    tap: Tap,
-    in_flight: InFlight,
-}
-
-/// How many exchanges are under way.
-#[derive(Clone, Debug, Default)]
-pub struct InFlight(Arc<AtomicUsize>);
-
-/// One of them.
-struct Place(InFlight);
-
-/// One exchange.
-pub(super) struct Passage {
-    snapshot: Arc<Snapshot>,
-    began: Instant,
-    peer: Option<IpAddr>,
-    place: Option<Place>,
-    exchange: Option<Exchange>,
-    tries: usize,
-    received: u64,
-    status: Option<u16>,
-    rejection: Option<Rejection>,
-}
-
-// === impl Inbound ===
-
-impl Inbound {
-    pub(super) fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight) -> Self {
-        Self { live, tap, in_flight }
-    }
-}
+/// From partners to the receiver of the config.
+pub(super) struct Inbound;
 
 #[async_trait]
-impl ProxyHttp for Inbound {
-    type CTX = Passage;
+impl Side for Inbound {
+    type Way = ();
 
-    fn new_ctx(&self) -> Passage {
-        Passage {
-            snapshot: self.live.load(),
-            began: Instant::now(),
-            peer: None,
-            place: None,
-            exchange: None,
-            tries: 0,
-            received: 0,
-            status: None,
-            rejection: None,
-        }
+    const DIRECTION: Direction = Direction::Inbound;
+
+    fn partner(session: &Session, snapshot: &Snapshot) -> Option<IpAddr> {
+        let direct = session.client_addr().and_then(|address| address.as_inet()).map(|a| a.ip());
+        let trusted = &snapshot.config.receiver.trusted_proxies;
+        forwarded::partner(direct, &session.req_header().headers, trusted)
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
-        if let Some(connection) = Connection::of(session) {
-            connection.begin();
-        }
-        // An interim answer comes before the end of the body: that is no reason to close.
-        let close_early = !expects_continue(&session.req_header().headers);
-        let downstream = session.as_downstream_mut();
-        downstream.set_read_timeout(Some(READ));
-        downstream.set_write_timeout(Some(WRITE));
-        downstream.set_total_drain_timeout(Some(DRAIN));
-        // Some AS2 senders close their half after the request and wait for the answer.
-        downstream.set_abort_on_close(false);
-        downstream.set_close_on_response_before_downstream_finish(close_early);
+    fn way(_: &RequestHeader, _: &Snapshot) -> Result<(), Rejection> {
         Ok(())
     }
 
-    async fn request_filter(&self, session: &mut Session, passage: &mut Passage) -> Result<bool> {
-        let config = &passage.snapshot.config;
-        let raw = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
-        let raw = raw.unwrap_or_default();
-        admit(session.req_header(), &raw, config.limits.decode.header, config.limits.decode.body)
-            .map_err(Rejection::into_error)?;
-        passage.place = Some(
-            self.in_flight
-                .enter(config.limits.in_flight)
-                .ok_or_else(|| Rejection::Busy.into_error())?,
-        );
-        let direct = session.client_addr().and_then(|address| address.as_inet()).map(|a| a.ip());
-        let request = session.req_header();
-        passage.peer =
-            forwarded::partner(direct, &request.headers, &config.receiver.trusted_proxies);
-        passage.exchange = Some(self.tap.begin(RequestHead {
-            direction: Direction::Inbound,
-            method: request.method.as_str().to_owned(),
-            peer: passage.peer,
-            headers: request_headers(request),
-        }));
-        Ok(false)
+    async fn place(
+        _: &mut (),
+        snapshot: &Snapshot,
+        tries: usize,
+    ) -> Result<Box<HttpPeer>, Rejection> {
+        snapshot.receivers.peer(tries).ok_or(Rejection::Unreachable(Far::Receiver))
     }
 
-    async fn upstream_peer(&self, _: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        let receivers = &passage.snapshot.receivers;
-        receivers.peer(passage.tries).ok_or_else(|| {
-            let mut error = Rejection::Unreachable.into_error();
-            error.as_up();
-            error
-        })
+    fn places(_: &(), snapshot: &Snapshot) -> usize {
+        snapshot.receivers.len()
     }
 
-    fn fail_to_connect(
-        &self,
-        _: &mut Session,
-        _: &HttpPeer,
-        passage: &mut Passage,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
-        passage.tries += 1;
-        error.set_retry(passage.tries < passage.snapshot.receivers.len());
-        error
+    fn connected(_: &(), _: Option<&Digest>) -> Result<()> {
+        Ok(())
     }
 
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
+    fn rewrite(
+        _: &(),
+        snapshot: &Snapshot,
+        session: &Session,
         request: &mut RequestHeader,
-        passage: &mut Passage,
     ) -> Result<()> {
-        let receiver = &passage.snapshot.config.receiver;
-        if receiver.forwarded == Forwarded::Append
+        if snapshot.config.receiver.forwarded == Forwarded::Append
             && let Some(direct) = session.client_addr().and_then(|address| address.as_inet())
         {
             forwarded::append(request, direct.ip())?;
         }
-        if !passage.snapshot.receivers.keeps_alive() {
+        if !snapshot.receivers.keeps_alive() {
             request.insert_header(header::CONNECTION, "close")?;
         }
         Ok(())
     }
 
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        passage: &mut Passage,
-    ) -> Result<()> {
-        let bytes = body.clone().unwrap_or_default();
-        passage.received += bytes.len() as u64;
-        let limit = passage.snapshot.config.limits.decode.body;
-        if passage.received > limit {
-            return Err(Rejection::BodyTooLarge { limit }.into_error());
-        }
-        if let Some(exchange) = &mut passage.exchange
-            && let Err(refused) = exchange.request(bytes, end).await
-        {
-            tracing::error!(error = %refused.0, "A message was refused: it cannot be recorded.");
-            return Err(Rejection::NotStored.into_error());
-        }
-        if end && let Some(connection) = Connection::of(session) {
-            connection.follow();
-        }
-        // An empty last piece of a chunked request would be sent as a second end (pingora#935).
-        if end && body.as_ref().is_some_and(Bytes::is_empty) {
-            *body = None;
-        }
-        Ok(())
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        answer: &mut ResponseHeader,
-        passage: &mut Passage,
-    ) -> Result<()> {
-        if answer.status.is_informational() {
-            return Ok(());
-        }
-        passage.status = Some(answer.status.as_u16());
-        let headers = answer_headers(answer);
-        if let Some(connection) = Connection::of(session) {
-            let dates = headers.iter().filter(|field| field.name.eq_ignore_ascii_case("date"));
-            connection.keep_dates(
-                dates.map(|date| (date.name.clone().into_bytes(), date.value.clone())).collect(),
-            );
-        }
-        if let Some(exchange) = &mut passage.exchange {
-            exchange.answer_head(AnswerHead { status: answer.status.as_u16(), headers });
-        }
-        Ok(())
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        answer: &mut ResponseHeader,
-        _: &mut Passage,
-    ) -> Result<()> {
-        let chunked = answer.headers.contains_key(header::TRANSFER_ENCODING);
-        if session.req_header().version == Version::HTTP_10 && chunked {
-            return Err(Rejection::NeedsHttp11.into_error());
-        }
-        Ok(())
-    }
-
-    fn upstream_response_body_filter(
-        &self,
-        _: &mut Session,
-        body: &mut Option<Bytes>,
-        _: bool,
-        passage: &mut Passage,
-    ) -> Result<Option<Duration>> {
-        if let (Some(bytes), Some(exchange)) = (body, &mut passage.exchange) {
-            exchange.answer(bytes);
-        }
-        Ok(None)
-    }
-
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
+    /// Why the receiver did not get the message, in case it was not the partner who went away.
+    fn failure(
         error: &Error,
-        passage: &mut Passage,
-    ) -> FailToProxy {
-        let rejection = Rejection::of(error);
-        let unanswered =
-            session.response_written().is_none_or(|head| head.status.is_informational());
-        if let Some(rejection) = &rejection
-            && unanswered
-        {
-            if let Err(error) = rejection.send(session).await {
-                tracing::debug!(%error, "An answer of our own could not be sent.");
-            } else if !expects_continue(&session.req_header().headers) {
-                // A close with unread bytes would take the answer away from the partner.
-                let _ = session.as_downstream_mut().drain_request_body().await;
-            }
+        rejection: Option<&Rejection>,
+        status: Option<u16>,
+    ) -> Option<SendError> {
+        if status.is_some() {
+            return None;
         }
-        let error_code = rejection.as_ref().map_or(0, Rejection::status);
-        passage.rejection = rejection;
-        FailToProxy { error_code, can_reuse_downstream: false }
-    }
-
-    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
-        // `logging` writes one line for each exchange.
-        true
-    }
-
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
-        if let Some(connection) = Connection::of(session) {
-            connection.release();
-        }
-        let id = passage.exchange.as_ref().and_then(Exchange::id);
-        report(session, error, passage, id);
-        let status = session.response_written().map(|head| head.status.as_u16());
-        self.live.observer().exchange("inbound", status, error.is_some());
-        if let Some(exchange) = passage.exchange.take() {
-            match error.and_then(|error| failure(error, passage)) {
-                Some(failure) => exchange.fail(failure),
-                None => exchange.end(),
-            }
+        match rejection {
+            // Recorded by nobody, and the partner sends it again.
+            None | Some(Rejection::NotStored | Rejection::Busy | Rejection::BadRequest) => None,
+            Some(rejection) => Some(SendError {
+                stage: stage_of(error),
+                http_status: None,
+                message: rejection.to_string(),
+            }),
         }
     }
-}
-
-// === impl InFlight ===
-
-impl InFlight {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn enter(&self, limit: usize) -> Option<Place> {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
-        (before < limit).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Why the receiver did not get the message, in case it was not the partner who went away.
-fn failure(error: &Error, passage: &Passage) -> Option<SendError> {
-    if passage.status.is_some() {
-        return None;
-    }
-    match &passage.rejection {
-        // Recorded by nobody, and the partner sends it again.
-        None | Some(Rejection::NotStored | Rejection::Busy | Rejection::BadRequest) => None,
-        Some(rejection) => Some(SendError {
-            stage: stage_of(error),
-            http_status: None,
-            message: rejection.to_string(),
-        }),
-    }
-}
-
-fn report(session: &Session, error: Option<&Error>, passage: &Passage, id: Option<uuid::Uuid>) {
-    let request = session.req_header();
-    let as2 = |name: &str| {
-        request.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-    };
-    tracing::info!(
-        exchange = id.map(|id| id.to_string()),
-        peer = passage.peer.map(|peer| peer.to_string()),
-        method = request.method.as_str(),
-        path = request.uri.path(),
-        as2_from = as2("as2-from"),
-        as2_to = as2("as2-to"),
-        message_id = as2("message-id"),
-        bytes = passage.received,
-        status = session.response_written().map(|head| head.status.as_u16()),
-        ms = u64::try_from(passage.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        error = error.map(ToString::to_string),
-        "Inbound exchange.",
-    );
-}
-
-fn request_headers(request: &RequestHeader) -> Headers {
-    let mut headers = Headers::new();
-    for (name, value) in request.case_header_iter() {
-        headers.push(String::from_utf8_lossy(name.as_slice()), value.as_bytes());
-    }
-    headers
-}
-
-fn answer_headers(answer: &ResponseHeader) -> Headers {
-    let mut headers = Headers::new();
-    for (name, value) in answer.case_header_iter() {
-        headers.push(String::from_utf8_lossy(name.as_slice()), value.as_bytes());
-    }
-    headers
 }

@@ -1,7 +1,9 @@
 //! The only room that knows Pingora: listeners, what passes through them, and the server's life.
 //!
 //! # Layout
-//! - `inbound`: Pingora's hooks for partners' requests
+//! - `proxy`: Pingora's hooks, the same for both listeners
+//! - `inbound`, `outbound`: where each of the two sends requests, and what it rewrites
+//! - `upstream`: connections to the other side, their time-outs and trust
 //! - `admission`: which requests are let in
 //! - `answer`: the answers that the gateway gives itself
 //! - `connection`: a partner's connection, with two of Pingora's habits mended
@@ -17,14 +19,17 @@ mod answer;
 mod connection;
 mod forwarded;
 mod inbound;
+mod outbound;
+mod proxy;
 mod signals;
 mod tls;
+mod upstream;
 
 use std::{sync::Arc, thread::available_parallelism};
 
 use async_trait::async_trait;
 use pingora::{
-    apps::ServerApp,
+    apps::{HttpServerOptions, ServerApp},
     protocols::Stream,
     proxy::{HttpProxy, http_proxy},
     server::{ExecutionPhase, RunArgs, Server, ShutdownWatch, configuration::ServerConf},
@@ -32,9 +37,19 @@ use pingora::{
 };
 use tokio::sync::broadcast;
 
-pub use self::inbound::InFlight;
-use self::{connection::Connection, inbound::Inbound, signals::Signals};
-use crate::{config::Listen, snapshot::Live, tap::Tap};
+pub use self::proxy::InFlight;
+use self::{
+    connection::Connection,
+    inbound::Inbound,
+    outbound::Outbound,
+    proxy::{Proxy, Side},
+    signals::Signals,
+};
+use crate::{
+    config::{Listen, Listener},
+    snapshot::Live,
+    tap::Tap,
+};
 
 /// A server that is set up, and not serving yet.
 pub struct Gateway {
@@ -44,14 +59,17 @@ pub struct Gateway {
 
 /// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[error("the TLS settings of the inbound listener cannot be used: {0}")]
-pub struct SetupError(Box<pingora::Error>);
+#[error("the TLS settings of the {listener} listener cannot be used: {source}")]
+pub struct SetupError {
+    listener: &'static str,
+    source: Box<pingora::Error>,
+}
 
 /// Tells when the server stops taking new exchanges.
 pub struct Stopping(broadcast::Receiver<ExecutionPhase>);
 
-/// Gives every partner connection its [`Connection`].
-struct Partners(Arc<HttpProxy<Inbound>>);
+/// Gives every connection its [`Connection`].
+struct Connections<S: Side>(Arc<HttpProxy<Proxy<S>>>);
 
 // === impl Gateway ===
 
@@ -71,19 +89,31 @@ impl Gateway {
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let in_flight = InFlight::default();
-        let proxy =
-            http_proxy(&server.configuration, Inbound::new(live.clone(), tap, in_flight.clone()));
-        let mut service = Service::new("inbound".to_owned(), Partners(Arc::new(proxy)));
-        let address = listen.inbound.address.to_string();
-        match &listen.inbound.tls {
-            None => service.add_tcp(&address),
-            Some(_) => {
-                let settings = tls::settings(live).map_err(SetupError)?;
-                service.add_tls_with_settings(&address, None, settings);
+        let conf = server.configuration.clone();
+        let proxy = http_proxy(&conf, Proxy::new(live.clone(), tap.clone(), in_flight.clone()));
+        let inbound =
+            service::<Inbound>("inbound", proxy, &listen.inbound, live.clone(), |listen| {
+                listen.inbound.tls.as_ref()
+            })?;
+        let outbound = match &listen.outbound {
+            None => None,
+            Some(listener) => {
+                let side = Proxy::new(live.clone(), tap, in_flight.clone());
+                let mut proxy = http_proxy(&conf, side);
+                // Not to serve it: to refuse it with a text that helps.
+                let mut options = HttpServerOptions::default();
+                options.allow_connect_method_proxying = true;
+                proxy.server_options = Some(options);
+                Some(service::<Outbound>("outbound", proxy, listener, live, |listen| {
+                    listen.outbound.as_ref()?.tls.as_ref()
+                })?)
             }
-        }
+        };
         server.bootstrap();
-        server.add_service(service);
+        server.add_service(inbound);
+        if let Some(outbound) = outbound {
+            server.add_service(outbound);
+        }
         Ok(Self { server, in_flight })
     }
 
@@ -121,7 +151,7 @@ impl Stopping {
 }
 
 #[async_trait]
-impl ServerApp for Partners {
+impl<S: Side> ServerApp for Connections<S> {
     async fn process_new(
         self: &Arc<Self>,
         stream: Stream,
@@ -137,4 +167,24 @@ impl ServerApp for Partners {
     async fn cleanup(&self) {
         ServerApp::cleanup(&*self.0).await;
     }
+}
+
+fn service<S: Side>(
+    name: &'static str,
+    proxy: HttpProxy<Proxy<S>>,
+    listener: &Listener,
+    live: Arc<Live>,
+    of: tls::Of,
+) -> Result<Service<Connections<S>>, SetupError> {
+    let mut service = Service::new(name.to_owned(), Connections(Arc::new(proxy)));
+    let address = listener.address.to_string();
+    match &listener.tls {
+        None => service.add_tcp(&address),
+        Some(_) => {
+            let settings =
+                tls::settings(live, of).map_err(|source| SetupError { listener: name, source })?;
+            service.add_tls_with_settings(&address, None, settings);
+        }
+    }
+    Ok(service)
 }

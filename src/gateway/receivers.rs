@@ -5,25 +5,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use pingora::{
     protocols::tls::CaType,
-    upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _},
+    upstreams::peer::{HttpPeer, Peer as _},
 };
 use tokio::time::timeout;
 
+use super::upstream::{self, LOOKUP};
 use crate::config::{Origin, Receiver as ReceiverConfig};
-
-/// Connect and TLS handshake together.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// Between two pieces of an answer. A receiver may take its time to make a synchronous MDN.
 const ANSWER: Duration = Duration::from_secs(300);
 
-/// For a piece of the request that the receiver does not take.
-const WRITE: Duration = Duration::from_secs(60);
-
 /// How long a kept connection may rest: less than any common server waits before it closes one.
 const IDLE: Duration = Duration::from_secs(4);
-
-const LOOKUP: Duration = Duration::from_secs(5);
 
 /// The receivers of one snapshot, in the order they are tried.
 #[derive(Debug)]
@@ -122,17 +115,16 @@ impl Receiver {
     }
 
     fn peer(&self, address: SocketAddr, keepalive: bool) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, self.origin.tls, self.origin.host.clone());
+        let mut peer = upstream::peer(address, self.origin.tls, &self.origin.host, ANSWER);
         if let Some(options) = peer.get_mut_peer_options() {
-            options.connection_timeout = Some(CONNECT);
-            options.total_connection_timeout = Some(CONNECT);
-            options.read_timeout = Some(ANSWER);
-            options.write_timeout = Some(WRITE);
-            options.idle_timeout = Some(if keepalive { IDLE } else { Duration::ZERO });
-            options.verify_cert = self.verify;
-            options.verify_hostname = self.verify;
+            if keepalive {
+                options.idle_timeout = Some(IDLE);
+            }
+            if !self.verify {
+                options.verify_cert = false;
+                options.verify_hostname = false;
+            }
             options.ca.clone_from(&self.ca);
-            options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
         }
         peer
     }

@@ -1,4 +1,4 @@
-//! The certificates of the inbound listener, read from the snapshot in force at every handshake, so
+//! The certificates of a listener, read from the snapshot in force at every handshake, so
 //! that a reload renews them.
 
 use std::sync::Arc;
@@ -13,13 +13,19 @@ use pingora::{
     protocols::ALPN,
 };
 
-use crate::snapshot::Live;
+use crate::{
+    config::{Listen, ServerTls},
+    snapshot::Live,
+};
 
-struct Certificates(Arc<Live>);
+/// Which listener's.
+pub(super) type Of = fn(&Listen) -> Option<&ServerTls>;
+
+struct Certificates(Arc<Live>, Of);
 
 /// TLS 1.2 or later, HTTP/1.1 only: AS2 partners speak nothing else.
-pub(super) fn settings(live: Arc<Live>) -> pingora::Result<TlsSettings> {
-    let mut settings = TlsSettings::with_callbacks(Box::new(Certificates(live)))?;
+pub(super) fn settings(live: Arc<Live>, of: Of) -> pingora::Result<TlsSettings> {
+    let mut settings = TlsSettings::with_callbacks(Box::new(Certificates(live, of)))?;
     settings.set_alpn(ALPN::H1);
     // Client certificates need sessions that belong to somebody.
     if let Err(error) = settings.set_session_id_context(b"as2hook") {
@@ -32,7 +38,7 @@ pub(super) fn settings(live: Arc<Live>) -> pingora::Result<TlsSettings> {
 impl TlsAccept for Certificates {
     async fn certificate_callback(&self, ssl: &mut SslRef) {
         let snapshot = self.0.load();
-        let Some(tls) = &snapshot.config.listen.inbound.tls else { return };
+        let Some(tls) = (self.1)(&snapshot.config.listen) else { return };
         let result = (|| {
             let (certificate, links) =
                 tls.chain.split_first().expect("a config's chain is never empty");
@@ -52,7 +58,7 @@ impl TlsAccept for Certificates {
             Ok::<_, openssl::error::ErrorStack>(())
         })();
         if let Err(error) = result {
-            tracing::error!(%error, "The inbound listener's certificate cannot be used.");
+            tracing::error!(%error, "A listener's certificate cannot be used.");
         }
     }
 }

@@ -1,26 +1,22 @@
 //! One exchange from its head to its end.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use as2hook_as2::{Decoded, ErrorCode, Kind, ProcessingError};
-use as2hook_delivery::OutboxError;
+use as2hook_delivery::{Further, OutboxError, Target};
 use as2hook_store::Payload;
-use as2hook_webhooks::{Direction, Event, EventKind, SendError};
+use as2hook_webhooks::{Direction, Event, EventKind, SendError, Verdict};
 use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    AnswerHead, RequestHead, Shared,
-    decoding::Feed,
-    head::Parties,
-    keeping::Keeper,
-    routes::Routes,
-    verdict::{self, Outcome},
+    AnswerHead, RequestHead, Shared, conclusion::Conclusion, decoding::Feed, head::Parties,
+    keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, verdict,
 };
-
-/// An MDN is a few kilobytes; of a larger answer only the status counts.
-pub(super) const ANSWER_MAX: usize = 256 * 1024;
 
 /// One exchange that passes. Made by [`super::Tap::begin`].
 ///
@@ -69,6 +65,13 @@ impl Exchange {
         self.active.as_ref().map(|active| active.id)
     }
 
+    /// Where the request goes, once that is known: the partner's address of an outbound exchange.
+    pub fn reaches(&mut self, partner: IpAddr) {
+        if let Some(active) = &mut self.active {
+            active.head.peer = Some(partner);
+        }
+    }
+
     /// The next piece of the request's body. With `end` it returns when the exchange is durably
     /// written down: only then may the receiver get the last bytes.
     ///
@@ -111,7 +114,7 @@ impl Exchange {
         self.conclude(None);
     }
 
-    /// The exchange failed before an answer came.
+    /// The exchange failed: before an answer came, or before all of it had come.
     pub fn fail(mut self, error: SendError) {
         self.conclude(Some(error));
     }
@@ -144,8 +147,12 @@ impl Active {
         if !routes.wants_any() {
             return None;
         }
-        let keeper =
-            if routes.wants_raw() { Keeper::payloads(&shared.payloads) } else { Keeper::nothing() };
+        let keeper = match head.direction {
+            _ if !routes.wants_raw() => Keeper::nothing(),
+            Direction::Inbound => Keeper::payloads(&shared.payloads),
+            // Nobody is told the attachments of what we sent ourselves.
+            Direction::Outbound => Keeper::mdns(),
+        };
         let feed = shared.decoding.feed(
             &head.headers,
             snapshot.config.keyring.clone(),
@@ -171,13 +178,21 @@ impl Active {
             return Ok(());
         };
         let (event, payload) = self.decode(feed, true).await;
-        let wanted = verdict::outcomes(&event).any(|kind| self.routes.wants(kind));
+        let wanted = verdict::outcomes(&event).iter().any(|&kind| self.routes.wants(kind));
         if !wanted {
             return Ok(());
         }
-        let if_unknown = self.routes.targets(event.kind, &event);
+        let unknown = Verdict::unknown(event.direction, event.kind);
+        let if_unknown = self.routes.targets(unknown.kind, &event);
+        // Before its answer: an asynchronous MDN may be faster.
+        let sent = match event.kind {
+            EventKind::MessageSent => Sent::of(&event, self.routes.snapshot().config.mdn_deadline),
+            _ => None,
+        };
+        let notes = sent.iter().map(Sent::change).collect();
         // Durable or held in memory: the traffic goes on, as the configuration says.
-        let _ = self.shared.outbox.open(&event, payload, &if_unknown).await.map_err(Refused)?;
+        let outbox = &self.shared.outbox;
+        let _ = outbox.open_noted(&event, payload, &if_unknown, notes).await.map_err(Refused)?;
         self.request = Request::Recorded(Box::new(event));
         Ok(())
     }
@@ -192,28 +207,26 @@ impl Active {
 
     /// Adds the answer's verdict to what was written down.
     async fn settle(&self, event: Event, error: Option<SendError>) {
-        let snapshot = self.routes.snapshot();
-        let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
         let outbox = &self.shared.outbox;
-        match verdict::judge(&event, answer, error, snapshot) {
-            Outcome::Event(verdict) => {
-                let targets = self.routes.targets(verdict.kind, &event);
-                self.shared.live.observer().event(event.id, verdict.kind);
-                if let Err(error) = outbox.settle(event.id, &verdict, &targets).await {
-                    tracing::error!(%error, event = %event.id, "A verdict was not written down.");
-                }
-            }
-            Outcome::Nothing => {
-                // Held in memory or written: either way it is forgotten.
-                let _ = outbox.discard(event.id).await;
-            }
+        let Some(conclusion) = self.judge(&event, error).await else {
+            // Held in memory or written: either way it is forgotten.
+            let _ = outbox.discard(event.id).await;
+            return;
+        };
+        let Conclusion { verdict, further } = conclusion;
+        let targets = self.routes.targets(verdict.kind, &event);
+        self.observe(event.id, verdict.kind, &further);
+        if let Err(error) = outbox.settle_further(event.id, &verdict, &targets, further).await {
+            tracing::error!(%error, event = %event.id, "A verdict was not written down.");
         }
     }
 
-    /// The exchange was over before the whole request had passed: an event comes of it only when the
-    /// receiver answered, or could not be reached.
+    /// The exchange was over before the whole request had passed. Inbound an event comes of it only
+    /// when the receiver answered, or could not be reached: else the partner went away. Outbound each
+    /// attempt is told.
     async fn conclude_early(&self, feed: Feed, error: Option<SendError>) {
-        if self.answer.is_none() && error.is_none() {
+        let inbound = self.head.direction == Direction::Inbound;
+        if inbound && self.answer.is_none() && error.is_none() {
             return;
         }
         let (mut event, payload) = self.decode(feed, false).await;
@@ -222,18 +235,40 @@ impl Active {
         {
             forget_body(decoded);
         }
-        let snapshot = self.routes.snapshot();
-        let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
-        if let Outcome::Event(verdict) = verdict::judge(&event, answer, error, snapshot) {
-            event.settle(verdict);
-            let targets = self.routes.targets(event.kind, &event);
-            self.shared.live.observer().event(event.id, event.kind);
-            if !targets.is_empty()
-                && let Err(error) = self.shared.outbox.publish(&event, payload, &targets).await
-            {
-                tracing::error!(%error, event = %event.id, "An event was not written down.");
+        let Some(conclusion) = self.judge(&event, error).await else { return };
+        event.settle(conclusion.verdict);
+        let targets = self.routes.targets(event.kind, &event);
+        self.observe(event.id, event.kind, &conclusion.further);
+        self.publish(&event, payload, targets).await;
+        for further in conclusion.further {
+            if let Further::Event(event, payload, targets) = further {
+                self.publish(&event, payload, targets).await;
             }
         }
+    }
+
+    /// Counts what the exchange came to, for metrics.
+    fn observe(&self, event: Uuid, kind: EventKind, further: &[Further]) {
+        let observer = self.shared.live.observer();
+        observer.event(event, kind);
+        for further in further {
+            if let Further::Event(event, ..) = further {
+                observer.event(event.id, event.kind);
+            }
+        }
+    }
+
+    async fn publish(&self, event: &Event, payload: Payload, targets: Vec<Target>) {
+        if !targets.is_empty()
+            && let Err(error) = self.shared.outbox.publish(event, payload, &targets).await
+        {
+            tracing::error!(%error, event = %event.id, "An event was not written down.");
+        }
+    }
+
+    async fn judge(&self, event: &Event, error: Option<SendError>) -> Option<Conclusion> {
+        let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
+        Conclusion::reach(event, answer, error, &self.routes, &self.shared.outbox).await
     }
 
     async fn decode(&self, feed: Feed, whole: bool) -> (Event, Payload) {
@@ -260,6 +295,12 @@ impl Active {
             (Direction::Outbound, Some(Kind::Mdn)) => EventKind::MdnSent,
             (Direction::Outbound, _) => EventKind::MessageSent,
         };
+        let mut decoded = decoded;
+        if self.head.direction == Direction::Outbound
+            && let Some(decoded) = &mut decoded
+        {
+            forgive_encryption(decoded);
+        }
         let event = Event {
             id: self.id,
             kind,
@@ -280,6 +321,14 @@ impl Active {
         };
         self.shared.live.observer().decoded(&event);
         (event, payload)
+    }
+}
+
+/// What we encrypt for a partner only the partner can open: that is no error.
+fn forgive_encryption(decoded: &mut Decoded) {
+    if decoded.encrypted == Some(true) {
+        let closed = [ErrorCode::Decryption, ErrorCode::NotDecoded];
+        decoded.errors.retain(|error| !closed.contains(&error.code));
     }
 }
 

@@ -24,6 +24,11 @@ impl Keeper {
         Self { first: Some(Ok(dir.writer())), whole: Some(Vec::new()) }
     }
 
+    /// Keeps what a `raw` delivery of an MDN would send.
+    pub(super) fn mdns() -> Self {
+        Self { first: None, whole: Some(Vec::new()) }
+    }
+
     /// Sees the body as it came. An MDN is small: what is larger is not kept whole.
     pub(super) fn body(&mut self, bytes: &[u8]) {
         if let Some(whole) = &mut self.whole {

@@ -12,13 +12,21 @@
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
 //! - `routes`: who is told of what, decided at the head
 //! - `verdict`: what an answer makes of a recorded exchange
+//! - `conclusion`: all that comes of an exchange when it is over, in one commit
+//! - `receipt`: what receipt a message asks for, and what an MDN makes of it
+//! - `sent`: what was sent, remembered until its receipt has come
+//! - `seen`: what came already, to tell that it came again
 
 pub mod exchange;
 pub mod head;
 
+mod conclusion;
 mod decoding;
 mod keeping;
+mod receipt;
 mod routes;
+mod seen;
+pub(crate) mod sent;
 mod verdict;
 
 use std::{

@@ -55,6 +55,12 @@ impl Routes {
         self.wants_raw
     }
 
+    /// Whether an event of this kind is told with its payload.
+    pub(super) fn wants_raw_of(&self, kind: EventKind) -> bool {
+        let mut webhooks = self.webhooks(kind).into_iter();
+        kind.sends_payload() && webhooks.any(|rule| rule.endpoint.payload == PayloadMode::Raw)
+    }
+
     /// Who is told when the exchange turns out to be this.
     pub(super) fn targets(&self, kind: EventKind, event: &Event) -> Vec<Target> {
         self.webhooks(kind).iter().map(|rule| Target::of(rule, event)).collect()
@@ -80,9 +86,20 @@ impl Routes {
 /// What an exchange of this direction can become.
 fn outcomes(direction: Direction) -> &'static [EventKind] {
     match direction {
-        Direction::Inbound => {
-            &[EventKind::MessageReceived, EventKind::MessageRejected, EventKind::MdnReceived]
-        }
-        Direction::Outbound => &[EventKind::MessageSent, EventKind::SendError, EventKind::MdnSent],
+        Direction::Inbound => &[
+            EventKind::MessageReceived,
+            EventKind::MessageRejected,
+            EventKind::MessageDuplicate,
+            EventKind::MdnSent,
+            EventKind::MdnReceived,
+            EventKind::SendError,
+        ],
+        Direction::Outbound => &[
+            EventKind::MessageSent,
+            EventKind::SendError,
+            EventKind::MdnReceived,
+            EventKind::MdnOverdue,
+            EventKind::MdnSent,
+        ],
     }
 }

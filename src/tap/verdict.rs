@@ -1,87 +1,128 @@
 //! What an answer makes of a recorded exchange.
 
-use as2hook_as2::{Decoded, Decoder, ErrorCode, Kind, ProcessingError};
+use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
 use as2hook_webhooks::{Direction, Event, EventKind, SendError, Stage, Verdict};
 
-use super::AnswerHead;
-use crate::snapshot::Snapshot;
+use super::{
+    AnswerHead,
+    receipt::{Expected, When, Wish},
+};
 
-/// What comes of an exchange.
-#[derive(Debug, PartialEq)]
-pub(super) enum Outcome {
-    /// An event.
-    Event(Verdict),
-    /// None: a partner's MDN that our receiver did not take.
-    Nothing,
-}
-
-/// The kinds that a recorded exchange can still become.
-pub(super) fn outcomes(event: &Event) -> impl Iterator<Item = EventKind> {
-    let other = match event.kind {
-        EventKind::MessageReceived => Some(EventKind::MessageRejected),
-        EventKind::MessageSent => Some(EventKind::SendError),
-        _ => None,
-    };
-    std::iter::once(event.kind).chain(other)
-}
-
-/// Judges an exchange by its answer: the answer's head and body, or the error that stood in its way.
-pub(super) fn judge(
-    event: &Event,
-    answer: Option<(&AnswerHead, &[u8])>,
-    error: Option<SendError>,
-    snapshot: &Snapshot,
-) -> Outcome {
-    let is_mdn = matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent);
-    match (answer, error) {
-        (Some((head, body)), _) if head.is_success() => {
-            let mut verdict = Verdict::of(event.kind);
-            if event.direction == Direction::Inbound && !is_mdn {
-                verdict.errors.extend(receiver_error(head, body, snapshot));
-            }
-            Outcome::Event(verdict)
-        }
-        (Some(_), _) | (None, Some(_)) if is_mdn => Outcome::Nothing,
-        (Some((head, _)), _) => Outcome::Event(failed(event, http_error(head))),
-        (None, Some(error)) => Outcome::Event(failed(event, error)),
-        (None, None) => Outcome::Event(Verdict::unknown(event.direction, event.kind)),
+/// The kinds of events that a recorded exchange can still bring about.
+pub(super) fn outcomes(event: &Event) -> &'static [EventKind] {
+    match event.kind {
+        EventKind::MessageReceived => &[
+            EventKind::MessageReceived,
+            EventKind::MessageRejected,
+            EventKind::MessageDuplicate,
+            EventKind::MdnSent,
+        ],
+        EventKind::MdnReceived => &[EventKind::MdnReceived, EventKind::SendError],
+        EventKind::MdnSent => &[EventKind::MdnSent, EventKind::SendError],
+        _ => &[
+            EventKind::MessageSent,
+            EventKind::SendError,
+            EventKind::MdnReceived,
+            EventKind::MdnOverdue,
+        ],
     }
 }
 
-fn failed(event: &Event, error: SendError) -> Verdict {
-    let kind = match event.direction {
-        Direction::Inbound => EventKind::MessageRejected,
-        Direction::Outbound => EventKind::SendError,
+/// What is known of an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Answer<'a> {
+    /// Its status and headers.
+    pub(super) head: &'a AnswerHead,
+    /// The synchronous MDN in it.
+    pub(super) mdn: Option<&'a Decoded>,
+}
+
+/// Judges an exchange by its answer, and by the error that stood in its way. `None`: it is no event, a
+/// partner's MDN that our receiver did not take.
+pub(super) fn judge(
+    event: &Event,
+    answer: Option<Answer<'_>>,
+    error: Option<SendError>,
+    expected: &Expected<'_>,
+) -> Option<Verdict> {
+    let is_mdn = matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent);
+    match (event.direction, answer) {
+        (Direction::Inbound, Some(answer)) if answer.head.is_success() => {
+            let mut verdict = Verdict::of(event.kind);
+            if !is_mdn {
+                verdict.errors.extend(answer.mdn.and_then(|mdn| refused(mdn, expected)));
+            }
+            Some(verdict)
+        }
+        (Direction::Inbound, Some(_)) if is_mdn => None,
+        (Direction::Inbound, None) if is_mdn && error.is_some() => None,
+        (Direction::Inbound, Some(answer)) => {
+            Some(failed(EventKind::MessageRejected, http_error(answer.head, "receiver")))
+        }
+        (Direction::Outbound, Some(answer)) if answer.head.is_success() => {
+            let objection = if is_mdn { None } else { objection(event, answer, error, expected) };
+            Some(match objection {
+                None => Verdict::of(event.kind),
+                Some(error) => failed(EventKind::SendError, error),
+            })
+        }
+        (Direction::Outbound, Some(answer)) => {
+            Some(failed(EventKind::SendError, http_error(answer.head, "partner")))
+        }
+        (direction, None) => Some(match error {
+            None => Verdict::unknown(direction, event.kind),
+            Some(error) if direction == Direction::Inbound => {
+                failed(EventKind::MessageRejected, error)
+            }
+            Some(error) => failed(EventKind::SendError, error),
+        }),
+    }
+}
+
+/// Why a message that was answered 2xx did not arrive as it should: by the MDN that was to be in the
+/// answer.
+fn objection(
+    event: &Event,
+    answer: Answer<'_>,
+    error: Option<SendError>,
+    expected: &Expected<'_>,
+) -> Option<SendError> {
+    if Wish::of(&event.headers).when != When::InAnswer {
+        return None;
+    }
+    if let Some(error) = error {
+        // It broke off within the answer.
+        return Some(SendError { http_status: Some(answer.head.status), ..error });
+    }
+    let Some(mdn) = answer.mdn else {
+        let message = "The answer has no MDN, although one was asked for".to_owned();
+        let http_status = Some(answer.head.status);
+        return Some(SendError { stage: Stage::Mdn, http_status, message });
     };
+    let objection = expected.objection(mdn)?;
+    Some(SendError { http_status: Some(answer.head.status), ..objection })
+}
+
+/// Code 1200 when the receiver's own MDN is negative, or of another MIC than what passed.
+fn refused(mdn: &Decoded, expected: &Expected<'_>) -> Option<ProcessingError> {
+    let fields = mdn.mdn.as_ref()?;
+    if fields.error {
+        let disposition = fields.disposition.clone();
+        let disposition = disposition.unwrap_or_else(|| "no disposition".to_owned());
+        return Some(ProcessingError::new(ErrorCode::Receiver, disposition));
+    }
+    let refusal = expected.refusal(mdn).filter(|refusal| refusal.stage == Stage::Mic)?;
+    Some(ProcessingError::new(ErrorCode::Receiver, refusal.message))
+}
+
+fn failed(kind: EventKind, error: SendError) -> Verdict {
     Verdict { send_error: Some(error), ..Verdict::of(kind) }
 }
 
-fn http_error(head: &AnswerHead) -> SendError {
+fn http_error(head: &AnswerHead, who: &str) -> SendError {
     SendError {
         stage: Stage::Http,
         http_status: Some(head.status),
-        message: format!("The receiver answered HTTP {}", head.status),
+        message: format!("The {who} answered HTTP {}", head.status),
     }
-}
-
-/// Code 1200 when the receiver's own MDN, synchronous in its answer, is negative.
-fn receiver_error(head: &AnswerHead, body: &[u8], snapshot: &Snapshot) -> Option<ProcessingError> {
-    let mdn = synchronous_mdn(head, body, snapshot)?.mdn?;
-    let disposition = mdn.disposition.unwrap_or_else(|| "no disposition".to_owned());
-    mdn.error.then(|| ProcessingError::new(ErrorCode::Receiver, disposition))
-}
-
-/// The MDN in an answer, when there is one.
-fn synchronous_mdn(head: &AnswerHead, body: &[u8], snapshot: &Snapshot) -> Option<Decoded> {
-    if body.is_empty() || body.len() > super::exchange::ANSWER_MAX {
-        return None;
-    }
-    let mut decoder = Decoder::new(
-        &head.headers,
-        snapshot.config.keyring.clone(),
-        snapshot.config.decode_options(),
-    );
-    decoder.push(body, &mut ());
-    let decoded = decoder.finish(true, &mut ());
-    (decoded.kind == Kind::Mdn).then_some(decoded)
 }

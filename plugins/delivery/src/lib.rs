@@ -24,5 +24,5 @@ pub use directory::{Attempted, Directory, Disabled, Notices};
 pub use dispatcher::{Bells, Dispatcher, DispatcherOptions, Health, Standing};
 pub use guard::{Guard, Network};
 pub use outbox::{
-    OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth, Target,
+    Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth, Target,
 };

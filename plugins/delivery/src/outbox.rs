@@ -18,7 +18,9 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{NewDelivery, NewEvent, Payload, Settlement, Store, StoreError};
+use as2hook_store::{
+    NewDelivery, NewEvent, Note, NoteChange, Payload, Settlement, Store, StoreError, Write,
+};
 use as2hook_webhooks::{Event, Order, PayloadMode, Rule, Verdict, event::webhook_id};
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 use uuid::Uuid;
@@ -45,6 +47,17 @@ pub struct Target {
     pub mode: PayloadMode,
     /// Deliveries with the same key are made one after the other.
     pub order_key: Option<String>,
+}
+
+/// What comes of an exchange beside its own event, written down in the same commit.
+#[derive(Clone, Debug)]
+pub enum Further {
+    /// Something to be remembered.
+    Note(NoteChange),
+    /// One more event, with those who are told.
+    Event(Event, Payload, Vec<Target>),
+    /// One more event, unless the note says that it was told already.
+    Once(NoteChange, Event, Vec<Target>),
 }
 
 /// What happens to traffic while the store cannot take events (`on_store_failure`).
@@ -146,8 +159,22 @@ impl Outbox {
         payload: Payload,
         targets: &[Target],
     ) -> Result<Recorded, OutboxError> {
+        self.open_noted(event, payload, targets, Vec::new()).await
+    }
+
+    /// As [`Self::open`], and remembers these in the same commit.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_noted(
+        &self,
+        event: &Event,
+        payload: Payload,
+        targets: &[Target],
+        notes: Vec<NoteChange>,
+    ) -> Result<Recorded, OutboxError> {
         let row = row(event, payload)?;
-        let open = Operation::Open(row, deliveries(event.id, targets));
+        let open = Operation::Open(row, deliveries(event.id, targets), notes);
         match self.shared.options.on_store_failure {
             OnStoreFailure::Pass => Ok(self.submit(open).await),
             OnStoreFailure::Refuse => match self.attempt(open).await {
@@ -174,13 +201,78 @@ impl Outbox {
         verdict: &Verdict,
         targets: &[Target],
     ) -> Result<Recorded, OutboxError> {
+        self.settle_further(event, verdict, targets, Vec::new()).await
+    }
+
+    /// As [`Self::settle`], with all else that came of the exchange in the same commit.
+    ///
+    /// # Errors
+    /// As [`Self::settle`].
+    pub async fn settle_further(
+        &self,
+        event: Uuid,
+        verdict: &Verdict,
+        targets: &[Target],
+        further: Vec<Further>,
+    ) -> Result<Recorded, OutboxError> {
         let settlement = Settlement {
             event,
             kind: verdict.kind.as_str().to_owned(),
             verdict: serde_json::to_vec(verdict)?,
             deliveries: deliveries(event, targets),
         };
-        Ok(self.submit(Operation::Settle(settlement)).await)
+        let further = further.into_iter().map(Further::into_write).collect::<Result<_, _>>()?;
+        Ok(self.submit(Operation::Settle(settlement, further)).await)
+    }
+
+    /// What is remembered under a key. `None` too when the store cannot say in time.
+    pub async fn note(&self, key: &str) -> Option<Note> {
+        match timeout(self.shared.options.patience, self.shared.store.note(key)).await {
+            Ok(Ok(note)) => note,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "The store could not be asked for a note.");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// The notes that are due now, up to `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot say.
+    pub async fn due_notes(&self, limit: usize) -> Result<Vec<Note>, StoreError> {
+        self.shared.store.due_notes(now(), limit).await
+    }
+
+    /// Forgets up to `limit` notes whose time is over. Returns how many.
+    ///
+    /// # Errors
+    /// When the store cannot.
+    pub async fn forget_notes(&self, limit: usize) -> Result<u64, StoreError> {
+        self.shared.store.forget_notes(now(), limit).await
+    }
+
+    /// Writes the note, and has the event told if the note was not written by another before. What is
+    /// not taken now is to be tried again by the caller.
+    ///
+    /// # Errors
+    /// When the store does not take it, or the event has no JSON form.
+    pub async fn tell_once(
+        &self,
+        change: NoteChange,
+        event: &Event,
+        targets: Vec<Target>,
+    ) -> Result<(), OutboxError> {
+        let webhooks: Vec<_> = targets.iter().map(|target| target.webhook.clone()).collect();
+        let write = if targets.is_empty() {
+            Write::Note(change)
+        } else {
+            Further::Once(change, event.clone(), targets).into_write()?
+        };
+        self.shared.store.apply(vec![write]).await?;
+        self.ring(&webhooks);
+        Ok(())
     }
 
     /// Records an event that has no outcome to wait for, and has it told. Held in memory while the
@@ -312,6 +404,23 @@ impl Outbox {
 
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Further ===
+
+impl Further {
+    fn into_write(self) -> Result<Write, serde_json::Error> {
+        Ok(match self {
+            Self::Note(change) => Write::Note(change),
+            Self::Event(event, payload, targets) => {
+                Write::Publish(row(&event, payload)?, deliveries(event.id, &targets))
+            }
+            Self::Once(change, event, targets) => {
+                let told = deliveries(event.id, &targets);
+                Write::Once(change, row(&event, Payload::None)?, told)
+            }
+        })
     }
 }
 

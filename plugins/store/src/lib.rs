@@ -6,12 +6,14 @@
 //! # Layout
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the trait, and the promise each call makes
+//! - [`note`]: small things remembered beside events, and several writes in one commit
 //! - [`query`]: what the admin API asks
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
 //! - [`payload`]: the files of large payloads
 
 pub mod model;
+pub mod note;
 pub mod partner_webhook;
 pub mod payload;
 pub mod query;
@@ -22,6 +24,7 @@ pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
     Payload, Settlement, StoredEvent, WebhookState,
 };
+pub use note::{Before, Note, NoteChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};

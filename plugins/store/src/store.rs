@@ -7,6 +7,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
         StoredEvent, WebhookState,
     },
+    note::{Note, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
 };
@@ -41,6 +42,21 @@ pub trait Store: Send + Sync + 'static {
         event: NewEvent,
         deliveries: Vec<NewDelivery>,
     ) -> Result<(), StoreError>;
+
+    /// Several writes in one commit, in their order: all of them or none.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownEvent`] as [`Self::settle`]; then nothing is written.
+    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    /// What is remembered under a key.
+    async fn note(&self, key: &str) -> Result<Option<Note>, StoreError>;
+
+    /// Up to `limit` notes that are due at `at`, longest due first.
+    async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError>;
+
+    /// Forgets up to `limit` notes that expired at `at`. Returns how many.
+    async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError>;
 
     /// Frees the claims of dead processes and returns the open exchanges they left, each with its
     /// planned deliveries; they are this process's from now on. Called at start and now and then; each

@@ -62,6 +62,12 @@ pub struct Verdict {
     /// The event that this one takes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<Uuid>,
+    /// For an MDN: whether its MIC is that of the message sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mic_matches: Option<bool>,
+    /// Keys to add to the event's own.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The kinds of events (section 4 of the design).
@@ -167,6 +173,8 @@ impl Event {
         self.errors.extend(verdict.errors);
         self.send_error = verdict.send_error.or(self.send_error.take());
         self.supersedes = verdict.supersedes.or(self.supersedes);
+        self.mic_matches = verdict.mic_matches.or(self.mic_matches);
+        self.extra.extend(verdict.extra);
     }
 
     /// Every processing error, the decoder's first.
@@ -190,7 +198,14 @@ pub fn webhook_id(event: Uuid, webhook: &str) -> String {
 impl Verdict {
     /// The event is of this kind, and nothing went wrong.
     pub fn of(kind: EventKind) -> Self {
-        Self { kind, errors: Vec::new(), send_error: None, supersedes: None }
+        Self {
+            kind,
+            errors: Vec::new(),
+            send_error: None,
+            supersedes: None,
+            mic_matches: None,
+            extra: serde_json::Map::new(),
+        }
     }
 
     /// The gateway died before the answer came: nobody knows whether it was taken.
@@ -266,6 +281,18 @@ impl FromStr for EventKind {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let known = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
         known.ok_or_else(|| UnknownEvent(name.to_owned()))
+    }
+}
+
+// === impl Direction ===
+
+impl Direction {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
     }
 }
 

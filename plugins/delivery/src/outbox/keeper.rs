@@ -79,7 +79,7 @@ pub(super) async fn recover(outbox: &Outbox) -> Result<usize, StoreError> {
         }
         match unknown(&stored, planned) {
             Ok(settlement) => {
-                outbox.submit(Operation::Settle(settlement)).await;
+                outbox.submit(Operation::Settle(settlement, Vec::new())).await;
                 recovered += 1;
             }
             // It stays open in the store, where a newer as2hook may read it.

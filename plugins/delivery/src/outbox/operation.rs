@@ -2,18 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_store::{NewDelivery, NewEvent, Payload, Settlement, Store, StoreError};
+use as2hook_store::{
+    NewDelivery, NewEvent, NoteChange, Payload, Settlement, Store, StoreError, Write,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::backlog::Running;
 
+/// The memory that a row takes beside what it holds, about.
+const ROW: usize = 512;
+
 /// Something to be written, which can be done again.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
-    Open(NewEvent, Vec<NewDelivery>),
+    Open(NewEvent, Vec<NewDelivery>, Vec<NoteChange>),
     Publish(NewEvent, Vec<NewDelivery>),
-    Settle(Settlement),
+    /// A verdict, and what else comes of the exchange.
+    Settle(Settlement, Vec<Write>),
     Discard(Uuid),
 }
 
@@ -31,40 +37,53 @@ impl Operation {
     /// The event that it is about.
     pub(super) fn event(&self) -> Uuid {
         match self {
-            Self::Open(event, _) | Self::Publish(event, _) => event.id,
-            Self::Settle(settlement) => settlement.event,
+            Self::Open(event, ..) | Self::Publish(event, _) => event.id,
+            Self::Settle(settlement, _) => settlement.event,
             Self::Discard(event) => *event,
         }
     }
 
     /// Whether it ends an exchange.
     pub(super) fn is_last(&self) -> bool {
-        matches!(self, Self::Settle(_) | Self::Discard(_))
+        matches!(self, Self::Settle(..) | Self::Discard(_))
     }
 
     /// The webhooks that have something due once it is done.
     pub(super) fn webhooks(&self) -> Vec<String> {
-        let deliveries = match self {
-            Self::Publish(_, deliveries) => deliveries,
-            Self::Settle(settlement) => &settlement.deliveries,
+        let (deliveries, further): (_, &[Write]) = match self {
+            Self::Publish(_, deliveries) => (deliveries, &[]),
+            Self::Settle(settlement, further) => (&settlement.deliveries, further),
             Self::Open(..) | Self::Discard(_) => return Vec::new(),
         };
-        deliveries.iter().map(|delivery| delivery.webhook.clone()).collect()
+        let further = further.iter().flat_map(|write| match write {
+            Write::Publish(_, deliveries) | Write::Once(_, _, deliveries) => deliveries.as_slice(),
+            Write::Open(..) | Write::Settle(_) | Write::Note(_) => &[],
+        });
+        deliveries.iter().chain(further).map(|delivery| delivery.webhook.clone()).collect()
     }
 
     /// The memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
-        const ROW: usize = 512;
+        let changed = |change: &NoteChange| ROW + change.note.key.len() + change.note.body.len();
         match self {
-            Self::Open(event, deliveries) | Self::Publish(event, deliveries) => {
-                let payload = match &event.payload {
-                    Payload::Inline(bytes) => bytes.len(),
-                    Payload::None | Payload::File { .. } => 0,
-                };
-                ROW * (1 + deliveries.len()) + event.body.len() + payload
+            Self::Open(event, deliveries, notes) => {
+                row(event, deliveries) + notes.iter().map(changed).sum::<usize>()
             }
-            Self::Settle(settlement) => {
-                ROW * (1 + settlement.deliveries.len()) + settlement.verdict.len()
+            Self::Publish(event, deliveries) => row(event, deliveries),
+            Self::Settle(settlement, further) => {
+                let further = further.iter().map(|write| match write {
+                    Write::Note(change) => changed(change),
+                    Write::Once(change, event, deliveries) => {
+                        changed(change) + row(event, deliveries)
+                    }
+                    Write::Open(event, deliveries) | Write::Publish(event, deliveries) => {
+                        row(event, deliveries)
+                    }
+                    Write::Settle(_) => ROW,
+                });
+                ROW * (1 + settlement.deliveries.len())
+                    + settlement.verdict.len()
+                    + further.sum::<usize>()
             }
             Self::Discard(_) => ROW,
         }
@@ -83,10 +102,31 @@ impl Operation {
 
     pub(super) async fn call(self, store: Arc<dyn Store>) -> Result<(), StoreError> {
         match self {
-            Self::Open(event, deliveries) => store.open(event, deliveries).await,
+            Self::Open(event, deliveries, notes) if notes.is_empty() => {
+                store.open(event, deliveries).await
+            }
+            Self::Open(event, deliveries, notes) => {
+                let open = Write::Open(event, deliveries);
+                let notes = notes.into_iter().map(Write::Note);
+                store.apply(std::iter::once(open).chain(notes).collect()).await
+            }
             Self::Publish(event, deliveries) => store.publish(event, deliveries).await,
-            Self::Settle(settlement) => store.settle(settlement).await,
+            Self::Settle(settlement, further) if further.is_empty() => {
+                store.settle(settlement).await
+            }
+            Self::Settle(settlement, mut further) => {
+                further.insert(0, Write::Settle(settlement));
+                store.apply(further).await
+            }
             Self::Discard(event) => store.discard(event).await,
         }
     }
+}
+
+fn row(event: &NewEvent, deliveries: &[NewDelivery]) -> usize {
+    let payload = match &event.payload {
+        Payload::Inline(bytes) => bytes.len(),
+        Payload::None | Payload::File { .. } => 0,
+    };
+    ROW * (1 + deliveries.len()) + event.body.len() + payload
 }

@@ -9,6 +9,7 @@ mod deliveries;
 mod error;
 mod events;
 mod lists;
+mod notes;
 mod owner;
 mod partner_webhooks;
 mod prune;
@@ -40,6 +41,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
         StoredEvent, WebhookState,
     },
+    note::{Note, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     store::{Counts, Store, StoreError},
@@ -152,6 +154,28 @@ impl Store for SqliteStore {
         deliveries: Vec<NewDelivery>,
     ) -> Result<(), StoreError> {
         self.writer.run(move |connection| events::publish(connection, &event, &deliveries)).await
+    }
+
+    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let owner = self.owner;
+        self.writer
+            .run(move |connection| {
+                writes.iter().try_for_each(|write| notes::apply(connection, owner, write))
+            })
+            .await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<Note>, StoreError> {
+        let key = key.to_owned();
+        self.readers.run(move |connection| notes::read(connection, &key)).await
+    }
+
+    async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError> {
+        self.readers.run(move |connection| notes::due(connection, at, limit)).await
+    }
+
+    async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
+        self.writer.run(move |connection| notes::forget(connection, at, limit)).await
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {

@@ -3,6 +3,7 @@
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod lists;
+pub(crate) mod notes;
 pub(crate) mod order;
 pub(crate) mod partner_webhooks;
 
@@ -80,6 +81,13 @@ macro_rules! suite {
             a_replayed_delivery_goes_before_later_ones,
             many_are_replayed_in_one_call,
             an_event_can_be_told_to_another,
+        ]);
+        $crate::behaviour::suite!($fresh, notes: [
+            a_note_is_found_by_its_key_until_it_expires,
+            a_note_is_written_over_what_was_expected_alone,
+            due_notes_come_longest_due_first,
+            of_several_that_try_one_tells,
+            several_writes_are_one,
         ]);
     };
     ($fresh:ident, $module:ident: [$($test:ident,)*]) => {

@@ -12,8 +12,8 @@ use std::{
 
 use as2hook_store::{
     AttemptLog, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook,
-    EventRow, Fate, Filter, Made, NewDelivery, NewEvent, Page, PartnerWebhook,
-    PartnerWebhookChange, Settlement, Store, StoreError, StoredEvent, WebhookState,
+    EventRow, Fate, Filter, Made, NewDelivery, NewEvent, Note, Page, PartnerWebhook,
+    PartnerWebhookChange, Settlement, Store, StoreError, StoredEvent, WebhookState, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -223,6 +223,32 @@ impl Store for MemoryStore {
             rows.add(id, new);
         }
         Ok(())
+    }
+
+    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        for write in writes {
+            match write {
+                Write::Open(event, if_unknown) => self.open(event, if_unknown).await?,
+                Write::Settle(settlement) => self.settle(settlement).await?,
+                Write::Publish(event, new) | Write::Once(_, event, new) => {
+                    self.publish(event, new).await?;
+                }
+                Write::Note(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn note(&self, _key: &str) -> Result<Option<Note>, StoreError> {
+        Ok(None)
+    }
+
+    async fn due_notes(&self, _at: i64, _limit: usize) -> Result<Vec<Note>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn forget_notes(&self, _at: i64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {

@@ -1,0 +1,104 @@
+//! Notes, and several writes in one commit.
+
+use as2hook_store::{Before, DeliveryState, Note, NoteChange, StoreError, Write};
+
+use super::{Factory, delivery, event, id, settlement};
+
+/// Far enough from any clock.
+const FAR: i64 = i64::MAX;
+
+fn note(key: &str, body: &str) -> Note {
+    Note { key: key.to_owned(), body: body.as_bytes().to_vec(), due: None, expires: FAR }
+}
+
+fn over(before: Before, note: Note) -> NoteChange {
+    NoteChange { note, before }
+}
+
+pub(crate) async fn a_note_is_found_by_its_key_until_it_expires(stores: &dyn Factory) {
+    let store = stores.owner().await;
+    assert_eq!(store.note("a").await.unwrap(), None);
+    let change = over(Before::Any, note("a", "one"));
+    store.apply(vec![Write::Note(change)]).await.unwrap();
+    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "one")));
+    let over_already = Note { expires: 1, ..note("a", "two") };
+    store.apply(vec![Write::Note(over(Before::Any, over_already))]).await.unwrap();
+    assert_eq!(store.note("a").await.unwrap(), None);
+    assert_eq!(store.forget_notes(1, 10).await.unwrap(), 1);
+    assert_eq!(store.forget_notes(1, 10).await.unwrap(), 0);
+}
+
+pub(crate) async fn a_note_is_written_over_what_was_expected_alone(stores: &dyn Factory) {
+    let store = stores.owner().await;
+    let write = |before, body: &str| store.apply(vec![Write::Note(over(before, note("a", body)))]);
+    write(Before::Body(b"none".to_vec()), "never").await.unwrap();
+    assert_eq!(store.note("a").await.unwrap(), None);
+    write(Before::Absent, "first").await.unwrap();
+    write(Before::Absent, "second").await.unwrap();
+    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "first")));
+    write(Before::Body(b"other".to_vec()), "second").await.unwrap();
+    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "first")));
+    write(Before::Body(b"first".to_vec()), "second").await.unwrap();
+    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "second")));
+    // What may be forgotten counts as absent.
+    let gone = Note { expires: 1, ..note("a", "gone") };
+    store.apply(vec![Write::Note(over(Before::Any, gone))]).await.unwrap();
+    write(Before::Absent, "new").await.unwrap();
+    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "new")));
+}
+
+pub(crate) async fn due_notes_come_longest_due_first(stores: &dyn Factory) {
+    let store = stores.owner().await;
+    let due = |key: &str, due| Write::Note(over(Before::Any, Note { due, ..note(key, "x") }));
+    let all = vec![due("c", Some(30)), due("a", Some(10)), due("b", Some(20)), due("d", None)];
+    store.apply(all).await.unwrap();
+    let keys = |notes: Vec<Note>| notes.into_iter().map(|note| note.key).collect::<Vec<_>>();
+    assert_eq!(keys(store.due_notes(20, 10).await.unwrap()), ["a", "b"]);
+    assert_eq!(keys(store.due_notes(FAR, 1).await.unwrap()), ["a"]);
+    store.apply(vec![due("a", None)]).await.unwrap();
+    assert_eq!(keys(store.due_notes(FAR, 10).await.unwrap()), ["b", "c"]);
+}
+
+pub(crate) async fn of_several_that_try_one_tells(stores: &dyn Factory) {
+    let (one, other) = (stores.owner().await, stores.owner().await);
+    for (store, name) in [(&one, "a"), (&other, "b")] {
+        let told = vec![delivery(name, "erp")];
+        let change = over(Before::Absent, note("told", name));
+        store.apply(vec![Write::Once(change, event(name), told)]).await.unwrap();
+    }
+    assert!(one.event(id("a")).await.unwrap().is_some());
+    assert!(one.event(id("b")).await.unwrap().is_none());
+    let counts = one.counts().await.unwrap();
+    assert!(counts.deliveries.contains(&(DeliveryState::Pending, 1)), "{counts:?}");
+}
+
+pub(crate) async fn several_writes_are_one(stores: &dyn Factory) {
+    let store = stores.owner().await;
+    let open = Write::Open(event("a"), vec![delivery("unknown", "erp")]);
+    store.apply(vec![open, Write::Note(over(Before::Any, note("k", "open")))]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().open, 1);
+    let settle = || {
+        vec![
+            Write::Settle(settlement("a", vec![delivery("w1", "erp")])),
+            Write::Publish(event("b"), vec![delivery("w2", "erp")]),
+            Write::Note(over(Before::Any, note("k", "settled"))),
+        ]
+    };
+    // Twice is once.
+    store.apply(settle()).await.unwrap();
+    store.apply(settle()).await.unwrap();
+    let counts = store.counts().await.unwrap();
+    assert_eq!(counts.open, 0);
+    assert!(counts.deliveries.contains(&(DeliveryState::Pending, 2)), "{counts:?}");
+    assert_eq!(store.note("k").await.unwrap(), Some(note("k", "settled")));
+    // All or none.
+    let lost = vec![
+        Write::Note(over(Before::Any, note("k", "lost"))),
+        Write::Publish(event("c"), vec![]),
+        Write::Settle(settlement("never opened", vec![])),
+    ];
+    let refused = store.apply(lost).await;
+    assert!(matches!(refused, Err(StoreError::UnknownEvent(_))), "{refused:?}");
+    assert_eq!(store.note("k").await.unwrap(), Some(note("k", "settled")));
+    assert!(store.event(id("c")).await.unwrap().is_none());
+}
