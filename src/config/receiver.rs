@@ -93,6 +93,14 @@ impl fmt::Debug for Receiver {
 // === impl Origin ===
 
 impl Origin {
+    /// What a `Host` header calls it.
+    pub fn authority(&self) -> String {
+        let host = &self.host;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let default = if self.tls { 443 } else { 80 };
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+
     fn read_all(value: &Value<'_>) -> Option<Vec<Self>> {
         let values = value.one_or_more()?;
         if values.is_empty() {

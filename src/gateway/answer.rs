@@ -122,9 +122,12 @@ impl Rejection {
             return Some(rejection.clone());
         }
         match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, ErrorType::ReadTimedout | ErrorType::InvalidHTTPHeader) => {
-                Some(Self::BadRequest)
-            }
+            (
+                ErrorSource::Downstream,
+                ErrorType::ReadTimedout
+                | ErrorType::InvalidHTTPHeader
+                | ErrorType::Custom("InvalidChunk"),
+            ) => Some(Self::BadRequest),
             (ErrorSource::Downstream, _) => None,
             (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
                 Some(Self::NoAnswer(far))

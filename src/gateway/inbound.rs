@@ -63,6 +63,12 @@ impl Side for Inbound {
         {
             forwarded::append(request, direct.ip())?;
         }
+        // HTTP/1.0 needs no Host, but it goes on as HTTP/1.1, which does.
+        if !request.headers.contains_key(header::HOST)
+            && let Some(origin) = snapshot.config.receiver.origins.first()
+        {
+            request.insert_header(header::HOST, origin.authority())?;
+        }
         if !snapshot.receivers.keeps_alive() {
             request.insert_header(header::CONNECTION, "close")?;
         }

@@ -15,10 +15,10 @@ use std::{
 use as2hook_as2::Headers;
 use as2hook_webhooks::{Direction, SendError};
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::{Version, header};
 use pingora::{
-    Error, Result,
+    Error, ErrorSource, Result,
     http::{RequestHeader, ResponseHeader},
     protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, Session},
@@ -117,6 +117,8 @@ pub(super) struct Passage<W> {
     received: u64,
     status: Option<u16>,
     rejection: Option<Rejection>,
+    /// Bytes of the request that the tap has seen; a second connection is sent them again.
+    tapped: u64,
 }
 
 // === impl Proxy ===
@@ -143,6 +145,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
             received: 0,
             status: None,
             rejection: None,
+            tapped: 0,
         }
     }
 
@@ -183,12 +186,15 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         );
         passage.peer = S::partner(session, &passage.snapshot);
         let request = session.req_header();
-        passage.exchange = Some(self.tap.begin(RequestHead {
-            direction: S::DIRECTION,
-            method: request.method.as_str().to_owned(),
-            peer: passage.peer,
-            headers: request_headers(request),
-        }));
+        // What is not AS2 costs no more than this look.
+        passage.exchange = request.headers.contains_key("as2-from").then(|| {
+            self.tap.begin(RequestHead {
+                direction: S::DIRECTION,
+                method: request.method.as_str().to_owned(),
+                peer: passage.peer,
+                headers: request_headers(request),
+            })
+        });
         let way = S::way(request, &passage.snapshot).map_err(Rejection::into_error)?;
         passage.way = Some(way);
         Ok(false)
@@ -231,6 +237,26 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         error
     }
 
+    /// A kept connection that the other side had closed costs nobody a 502: what it did not answer is
+    /// sent once more on another, while Pingora still has it.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        passage: &mut Passage<S::Way>,
+        reused: bool,
+    ) -> Box<Error> {
+        let upstream = *error.esource() == ErrorSource::Upstream;
+        let whole = !session.as_ref().retry_buffer_truncated();
+        let again = reused && upstream && whole && passage.status.is_none();
+        error.set_retry(again);
+        if again {
+            passage.received = 0;
+        }
+        error
+    }
+
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
@@ -261,8 +287,11 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         end: bool,
         passage: &mut Passage<S::Way>,
     ) -> Result<()> {
-        let bytes = body.clone().unwrap_or_default();
-        passage.received += bytes.len() as u64;
+        let mut bytes = body.clone().unwrap_or_default();
+        let again = passage.tapped.saturating_sub(passage.received).min(bytes.len() as u64);
+        bytes.advance(usize::try_from(again).unwrap_or(bytes.len()));
+        passage.received += again + bytes.len() as u64;
+        passage.tapped = passage.tapped.max(passage.received);
         let limit = passage.snapshot.config.limits.decode.body;
         if passage.received > limit {
             return Err(Rejection::BodyTooLarge { limit }.into_error());
@@ -293,14 +322,11 @@ impl<S: Side> ProxyHttp for Proxy<S> {
             return Ok(());
         }
         passage.status = Some(answer.status.as_u16());
-        let headers = answer_headers(answer);
         if let Some(connection) = Connection::of(session) {
-            let dates = headers.iter().filter(|field| field.name.eq_ignore_ascii_case("date"));
-            connection.keep_dates(
-                dates.map(|date| (date.name.clone().into_bytes(), date.value.clone())).collect(),
-            );
+            connection.keep_dates(dates(answer));
         }
         if let Some(exchange) = &mut passage.exchange {
+            let headers = answer_headers(answer);
             exchange.answer_head(AnswerHead { status: answer.status.as_u16(), headers });
         }
         Ok(())
@@ -423,21 +449,30 @@ fn report<S: Side>(
     let as2 = |name: &str| {
         request.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
     };
-    tracing::info!(
-        exchange = id.map(|id| id.to_string()),
-        peer = passage.peer.map(|peer| peer.to_string()),
-        method = request.method.as_str(),
-        path = request.uri.path(),
-        as2_from = as2("as2-from"),
-        as2_to = as2("as2-to"),
-        message_id = as2("message-id"),
-        bytes = passage.received,
-        status = session.response_written().map(|head| head.status.as_u16()),
-        ms = u64::try_from(passage.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        error = error.map(ToString::to_string),
-        direction = S::DIRECTION.as_str(),
-        "Exchange.",
-    );
+    macro_rules! tell {
+        ($level:ident) => {
+            tracing::$level!(
+                exchange = id.map(|id| id.to_string()),
+                peer = passage.peer.map(|peer| peer.to_string()),
+                method = request.method.as_str(),
+                path = request.uri.path(),
+                as2_from = as2("as2-from"),
+                as2_to = as2("as2-to"),
+                message_id = as2("message-id"),
+                bytes = passage.received,
+                status = session.response_written().map(|head| head.status.as_u16()),
+                ms = u64::try_from(passage.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                error = error.map(ToString::to_string),
+                direction = S::DIRECTION.as_str(),
+                "Exchange.",
+            )
+        };
+    }
+    if passage.exchange.is_some() || error.is_some() {
+        tell!(info);
+    } else {
+        tell!(debug);
+    }
 }
 
 fn request_headers(request: &RequestHeader) -> Headers {
@@ -446,6 +481,16 @@ fn request_headers(request: &RequestHeader) -> Headers {
         headers.push(String::from_utf8_lossy(name.as_slice()), value.as_bytes());
     }
     headers
+}
+
+/// The answer's own `Date` fields, names in their case.
+fn dates(answer: &ResponseHeader) -> Vec<(Vec<u8>, Vec<u8>)> {
+    if !answer.headers.contains_key(header::DATE) {
+        return Vec::new();
+    }
+    let fields = answer.case_header_iter();
+    let dates = fields.filter(|(name, _)| name.as_slice().eq_ignore_ascii_case(b"date"));
+    dates.map(|(name, value)| (name.as_slice().to_vec(), value.as_bytes().to_vec())).collect()
 }
 
 fn answer_headers(answer: &ResponseHeader) -> Headers {

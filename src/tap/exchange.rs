@@ -6,8 +6,8 @@ use std::{
 };
 
 use as2hook_as2::{Decoded, ErrorCode, Kind, ProcessingError};
-use as2hook_delivery::{Further, OutboxError, Target};
-use as2hook_store::Payload;
+use as2hook_delivery::{Further, OutboxError, Recorded, Target};
+use as2hook_store::{Payload, PayloadDir, StoreError};
 use as2hook_webhooks::{Direction, Event, EventKind, SendError, Verdict};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -177,9 +177,15 @@ impl Active {
         let Request::Passing(feed) = std::mem::replace(&mut self.request, Request::Unwanted) else {
             return Ok(());
         };
-        let (event, payload) = self.decode(feed, true).await;
+        let (mut event, payload) = self.decode(feed, true).await;
+        let outbox = &self.shared.outbox;
+        let payload = match payload {
+            Err(error) if outbox.refuses() => return Err(Refused(error.into())),
+            payload => self.kept(&mut event, payload),
+        };
         let wanted = verdict::outcomes(&event).iter().any(|&kind| self.routes.wants(kind));
         if !wanted {
+            PayloadDir::remove(&payload);
             return Ok(());
         }
         let unknown = Verdict::unknown(event.direction, event.kind);
@@ -190,9 +196,16 @@ impl Active {
             _ => None,
         };
         let notes = sent.iter().map(Sent::change).collect();
-        // Durable or held in memory: the traffic goes on, as the configuration says.
-        let outbox = &self.shared.outbox;
-        let _ = outbox.open_noted(&event, payload, &if_unknown, notes).await.map_err(Refused)?;
+        let file = payload.clone();
+        match outbox.open_noted(&event, payload, &if_unknown, notes).await {
+            // Held in memory: the traffic goes on, as the configuration says.
+            Ok(Recorded::Durable | Recorded::Held) => {}
+            Ok(Recorded::Dropped) => PayloadDir::remove(&file),
+            Err(error) => {
+                PayloadDir::remove(&file);
+                return Err(Refused(error));
+            }
+        }
         self.request = Request::Recorded(Box::new(event));
         Ok(())
     }
@@ -216,6 +229,11 @@ impl Active {
         let Conclusion { verdict, further } = conclusion;
         let targets = self.routes.targets(verdict.kind, &event);
         self.observe(event.id, verdict.kind, &further);
+        if targets.is_empty() && further.is_empty() {
+            // Nobody is told, so nothing of it is kept: its payload may be large.
+            let _ = outbox.discard(event.id).await;
+            return;
+        }
         if let Err(error) = outbox.settle_further(event.id, &verdict, &targets, further).await {
             tracing::error!(%error, event = %event.id, "A verdict was not written down.");
         }
@@ -230,12 +248,16 @@ impl Active {
             return;
         }
         let (mut event, payload) = self.decode(feed, false).await;
+        let payload = self.kept(&mut event, payload);
         if self.answer.is_none()
             && let Some(decoded) = &mut event.decoded
         {
             forget_body(decoded);
         }
-        let Some(conclusion) = self.judge(&event, error).await else { return };
+        let Some(conclusion) = self.judge(&event, error).await else {
+            PayloadDir::remove(&payload);
+            return;
+        };
         event.settle(conclusion.verdict);
         let targets = self.routes.targets(event.kind, &event);
         self.observe(event.id, event.kind, &conclusion.further);
@@ -259,11 +281,21 @@ impl Active {
     }
 
     async fn publish(&self, event: &Event, payload: Payload, targets: Vec<Target>) {
-        if !targets.is_empty()
-            && let Err(error) = self.shared.outbox.publish(event, payload, &targets).await
-        {
+        if targets.is_empty() {
+            PayloadDir::remove(&payload);
+        } else if let Err(error) = self.shared.outbox.publish(event, payload, &targets).await {
             tracing::error!(%error, event = %event.id, "An event was not written down.");
         }
+    }
+
+    /// The payload that the event goes on with; one that could not be kept is told by the event.
+    fn kept(&self, event: &mut Event, payload: Result<Payload, StoreError>) -> Payload {
+        payload.unwrap_or_else(|error| {
+            tracing::error!(%error, exchange = %self.id, "A payload could not be kept.");
+            let text = "The payload could not be kept; see the gateway's log";
+            event.errors.push(ProcessingError::new(ErrorCode::Limit, text));
+            Payload::None
+        })
     }
 
     async fn judge(&self, event: &Event, error: Option<SendError>) -> Option<Conclusion> {
@@ -271,22 +303,14 @@ impl Active {
         Conclusion::reach(event, answer, error, &self.routes, &self.shared.outbox).await
     }
 
-    async fn decode(&self, feed: Feed, whole: bool) -> (Event, Payload) {
+    async fn decode(&self, feed: Feed, whole: bool) -> (Event, Result<Payload, StoreError>) {
         let mut errors = Vec::new();
         let (decoded, payload) = match feed.finish(whole).await {
-            Ok(outcome) => {
-                let payload = outcome.payload.unwrap_or_else(|error| {
-                    tracing::error!(%error, exchange = %self.id, "A payload could not be kept.");
-                    let text = "The payload could not be kept; see the gateway's log";
-                    errors.push(ProcessingError::new(ErrorCode::Limit, text));
-                    Payload::None
-                });
-                (Some(outcome.decoded), payload)
-            }
+            Ok(outcome) => (Some(outcome.decoded), outcome.payload),
             Err(lost) => {
                 tracing::error!(exchange = %self.id, "{lost}.");
                 errors.push(ProcessingError::new(ErrorCode::NotDecoded, lost.to_string()));
-                (None, Payload::None)
+                (None, Ok(Payload::None))
             }
         };
         let kind = match (self.head.direction, decoded.as_ref().map(|d| d.kind)) {

@@ -304,6 +304,11 @@ impl Outbox {
         keeper::recover(self).await
     }
 
+    /// Whether traffic is to be refused when its event cannot be kept.
+    pub fn refuses(&self) -> bool {
+        self.shared.options.on_store_failure == OnStoreFailure::Refuse
+    }
+
     /// How the store does, for `/readyz` and metrics.
     pub fn health(&self) -> StoreHealth {
         let (held, held_bytes, dropped) = {
