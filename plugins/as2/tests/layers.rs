@@ -152,18 +152,25 @@ fn our_recipient_is_found_among_others() {
 fn whatever_is_wrong_with_a_key_is_told_alike() {
     let mut texts = std::collections::HashSet::new();
     let envelope = Envelope::to(&STATION, Cipher::Aes256Cbc);
-    let mut wrong: Vec<Vec<u8>> = [KeyWay::BadPadding, KeyWay::BadLength]
+    // The separator, a zero within the padding, the block's type and its first byte: the key itself
+    // is right each time.
+    let first = 2048 / 8 - 32 - 1;
+    let spoilt = [(0, 7), (1, 0), (100, 0), (first - 1, 1), (first, 1)];
+    let mut wrong: Vec<Vec<u8>> = spoilt
         .into_iter()
+        .map(|(back, value)| KeyWay::Spoilt(back, value))
+        .chain([KeyWay::BadLength])
         .map(|way| {
             let mut recipient = envelope.recipients[0].clone();
             recipient.way = way;
             Envelope { recipients: vec![recipient], ..envelope.clone() }.entity(&document(&edi()))
         })
         .collect();
-    // Garbage for content, a wrong padding at the end, and a content cut within a block.
-    let good = envelope.entity(&document(&edi()));
-    let last = good.len() - 1;
-    wrong.push([&good[..last], &[good[last] ^ 1]].concat());
+    // A wrong padding at the end (the last byte of the block before it), and garbage for content.
+    let mut padded = envelope.entity(&document(&edi()));
+    let before = padded.len() - 17;
+    padded[before] ^= 1;
+    wrong.push(padded);
     wrong.push(envelope.entity(&random(999)));
     for cipher in [Cipher::Aes256Gcm, Cipher::Aes128Gcm] {
         for authenticated in [false, true] {
@@ -174,6 +181,11 @@ fn whatever_is_wrong_with_a_key_is_told_alike() {
             wrong.push(tampered);
         }
     }
+    // Unspoilt, the same padding opens.
+    let mut recipient = envelope.recipients[0].clone();
+    recipient.way = KeyWay::Spoilt(0, 0);
+    let sound = Envelope { recipients: vec![recipient], ..envelope.clone() };
+    assert_document(&Message::of(&sound.entity(&document(&edi()))), Options::default());
     for entity in wrong {
         let (decoded, _) = decode(&Message::of(&entity), &keyring());
         assert_eq!(codes(&decoded), [800]);

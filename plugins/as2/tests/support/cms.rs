@@ -49,8 +49,8 @@ pub enum KeyWay {
     Oaep(Digest, Digest),
     /// Key derivation's digest, and the wrap's key length in bytes; keying material or not.
     Ecdh(Digest, usize, bool),
-    /// PKCS#1 whose padding is wrong.
-    BadPadding,
+    /// PKCS#1 with this byte of its padding set to this value, counted back from the separator.
+    Spoilt(usize, u8),
     /// PKCS#1 with a key of another length.
     BadLength,
 }
@@ -269,9 +269,13 @@ impl Recipient<'_> {
                 let mut context = PkeyCtx::new(&public).unwrap();
                 context.encrypt_init().unwrap();
                 let mut input = secret.to_vec();
-                let padding = if way == KeyWay::BadPadding {
-                    input = vec![7; public.size()];
-                    input[0] = 0;
+                let padding = if let KeyWay::Spoilt(back, value) = way {
+                    let separator = public.size() - secret.len() - 1;
+                    let mut block = vec![0x7f; separator];
+                    block[..2].copy_from_slice(&[0, 2]);
+                    block.push(0);
+                    block[separator - back] = value;
+                    input = [block.as_slice(), secret].concat();
                     Padding::NONE
                 } else {
                     Padding::PKCS1
