@@ -184,3 +184,70 @@ fn metrics_count_what_happens() {
     let text = gateway.admin().get("/metrics").unwrap().text().into_owned();
     assert!(text.contains("as2hook_reloads_total{result=\"ok\"} 1"), "{text}");
 }
+
+#[test]
+fn every_route_is_described_with_its_answers() {
+    let gateway = gateway(any_receiver()).start().unwrap();
+    let reply = gateway.admin().get("/openapi.json").unwrap();
+    assert_eq!(reply.status, 200);
+    let description = reply.json();
+    let paths = description["paths"].as_object().unwrap();
+    for (path, method) in [
+        ("/api/v1/webhooks/configure", "post"),
+        ("/api/v1/webhooks/get", "post"),
+        ("/api/v1/webhooks/test", "post"),
+        ("/api/v1/webhooks/logs", "post"),
+        ("/admin/reload", "post"),
+        ("/admin/status", "get"),
+        ("/admin/webhooks", "get"),
+        ("/admin/webhooks/{name}/enable", "post"),
+        ("/admin/events", "get"),
+        ("/admin/deliveries", "get"),
+        ("/admin/deliveries/{id}/replay", "post"),
+        ("/admin/replay", "post"),
+    ] {
+        let answers = &paths[path][method]["responses"];
+        for status in ["200", "401", "403"] {
+            assert!(answers[status].is_object(), "{method} {path} {status}");
+        }
+        // What is described is there, and asks for a token.
+        let path = path.replace("{name}", "x").replace("{id}", "1");
+        let method = method.to_uppercase();
+        let bare = as2hook_testing::Post::method(&method, &path).header("Content-Length", "0");
+        assert_eq!(gateway.admin().send(&bare).unwrap().status, 401, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert!(paths[path]["get"]["responses"]["200"].is_object(), "{path}");
+    }
+}
+
+#[test]
+fn ten_thousand_dead_deliveries_are_made_again_by_one_call() {
+    const MANY: usize = 10_000;
+    const MESSAGES: usize = 50;
+    // Many webhooks for each message, so that few messages make many deliveries.
+    const HOOKS: usize = MANY / MESSAGES;
+    let hook = sink().answer(Answer::status(500)).start();
+    let mut plan = gateway(any_receiver());
+    for n in 0..HOOKS {
+        plan = plan
+            .rule(&format!("hook-{n}"), |rule| rule.to(&hook, "/hook").always().set("retry", "[]"));
+    }
+    let gateway = plan.start().unwrap();
+    for _ in 0..MESSAGES {
+        send_from(&gateway, "ACME");
+    }
+    let count = |state: &str| {
+        let text = gateway.admin().get("/metrics").unwrap().text().into_owned();
+        let name = format!("as2hook_queue{{state=\"{state}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned));
+        line.and_then(|n| n.parse::<usize>().ok()).unwrap_or_default()
+    };
+    let long = std::time::Duration::from_secs(120);
+    assert!(wait_until(long, || count("dead") == MANY), "{} are dead", count("dead"));
+    hook.script(|_| Answer::ok());
+    let all = json!({"status": "dead"}).to_string();
+    let told = post_as(&gateway, ALL, "/admin/replay", &all);
+    assert_eq!((told.status, told.json()["replayed"].as_u64()), (200, Some(10_000)));
+    assert!(wait_until(long, || count("delivered") == MANY), "{} are done", count("delivered"));
+}

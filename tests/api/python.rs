@@ -26,7 +26,7 @@ fn the_seeds_python_example_gets_the_seeds_answer() {
     let has =
         Command::new("python3").args(["-c", "import requests"]).stderr(Stdio::null()).status();
     if !has.is_ok_and(|status| status.success()) {
-        // `.ci/setup` installs it; elsewhere the same request is made by the other tests.
+        // Without the package, the other tests make the same request.
         return;
     }
     let gateway = started();

@@ -1,6 +1,7 @@
 //! Webhooks, events and deliveries as the admin API shows them. Times are RFC 3339.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What is looked for; what is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub struct Page<T> {
 }
 
 /// A webhook in force, with its live state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WebhookView {
     /// Unique.
     pub name: String,
@@ -75,7 +76,7 @@ pub struct WebhookView {
 }
 
 /// How a webhook does.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WebhookState {
     /// `healthy`, `retrying`, `disabled` or `orphaned`.
     pub standing: &'static str,
@@ -104,7 +105,7 @@ pub struct WebhookState {
 }
 
 /// An event in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventView {
     /// Its id.
     pub id: String,
@@ -125,7 +126,7 @@ pub struct EventView {
 }
 
 /// A delivery in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DeliveryView {
     /// Its number.
     pub id: i64,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     admin::{DeliveryView, EventView, Page, Search, Slice, WebhookView},
@@ -151,7 +152,7 @@ pub struct Reloaded {
 }
 
 /// A mistake in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Mistake {
     /// The file.
     pub file: String,
@@ -166,7 +167,7 @@ pub struct Mistake {
 }
 
 /// `GET /admin/status`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     /// Of the gateway.
     pub version: &'static str,
@@ -185,7 +186,7 @@ pub struct Status {
 }
 
 /// How the last reload went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LastReload {
     /// RFC 3339.
     pub at: String,
@@ -196,7 +197,7 @@ pub struct LastReload {
 }
 
 /// How the store is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StoreStatus {
     /// Whether the last write succeeded.
     pub ok: bool,

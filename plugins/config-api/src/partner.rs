@@ -4,6 +4,7 @@ use std::fmt;
 
 use axum::http::Uri;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An event that a partner's webhook can subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum PartnerEvent {
 }
 
 /// A partner's webhook as `get` shows it. The secret never leaves the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PartnerWebhook {
     /// The partner's number.
     pub partner_id: u64,
@@ -71,7 +72,7 @@ pub struct Log {
 }
 
 /// One attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LogEntry {
     /// Of the attempt.
     pub id: i64,

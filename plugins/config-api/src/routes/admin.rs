@@ -7,42 +7,72 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::json;
 
 use super::{
     Gateway,
     answer::refused,
+    bodies::{
+        DeliveryList, EventList, Problem, ReloadDone, ReloadRefused, ReplayRequest, Replayed,
+        Resumed, WebhookList,
+    },
     caller::Caller,
     fields::Fields,
     search::{self, Listing},
 };
 use crate::{
-    admin::{Page, Search},
-    control::Refusal,
+    admin::{DeliveryView, EventView, Page, Search},
+    control::{Refusal, Status},
     messages::Wrong,
     token::Scope,
 };
 
+/// Loads config and rules again. Scope admin, of the default site.
+#[utoipa::path(
+    post,
+    path = "/admin/reload",
+    tag = "admin",
+    responses(
+        (status = 200, description = "Done", body = ReloadDone),
+        (status = 422, description = "Mistakes in the files; what was in force stays", body = ReloadRefused),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn reload(State(gateway): State<Gateway>, caller: Caller) -> Response {
     if let Err(refusal) = caller.runs_the_gateway() {
         return refusal;
     }
     match gateway.reload().await {
-        Ok(done) => Json(json!({
-            "status": "ok",
-            "generation": done.generation,
-            "added": done.added,
-            "changed": done.changed,
-            "removed": done.removed,
-        }))
+        Ok(done) => Json(ReloadDone {
+            status: "ok",
+            generation: done.generation,
+            added: done.added,
+            changed: done.changed,
+            removed: done.removed,
+        })
         .into_response(),
         Err(errors) => {
-            let body = json!({"status": "error", "errors": errors});
+            let body = ReloadRefused { status: "error", errors };
             (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
         }
     }
 }
 
+/// Version, generation, last reload, store, queue. Scope read.
+#[utoipa::path(
+    get,
+    path = "/admin/status",
+    tag = "admin",
+    responses(
+        (status = 200, description = "Done", body = Status),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn status(State(gateway): State<Gateway>, caller: Caller) -> Response {
     if let Err(refusal) = caller.needs(Scope::Read) {
         return refusal;
@@ -50,14 +80,43 @@ pub(super) async fn status(State(gateway): State<Gateway>, caller: Caller) -> Re
     Json(gateway.status().await).into_response()
 }
 
+/// Every webhook with its live state. Scope read.
+#[utoipa::path(
+    get,
+    path = "/admin/webhooks",
+    tag = "admin",
+    responses(
+        (status = 200, description = "Done", body = WebhookList),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn webhooks(State(gateway): State<Gateway>, caller: Caller) -> Response {
     if let Err(refusal) = caller.needs(Scope::Read) {
         return refusal;
     }
     let webhooks = gateway.webhooks(caller.site());
-    Json(json!({"status": "success", "data": webhooks})).into_response()
+    Json(WebhookList { status: "success", data: webhooks }).into_response()
 }
 
+/// Puts a webhook back into service. Scope admin.
+#[utoipa::path(
+    post,
+    path = "/admin/webhooks/{name}/enable",
+    tag = "admin",
+    params(("name" = String, Path, description = "The webhook's name, a slash as %2F")),
+    responses(
+        (status = 200, description = "Done", body = Resumed),
+        (status = 404, description = "There is none in the token's site", body = Problem),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+        (status = 503, description = "The store does not answer", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn enable(
     State(gateway): State<Gateway>,
     caller: Caller,
@@ -67,9 +126,34 @@ pub(super) async fn enable(
         return refusal;
     }
     let moved = gateway.enable(caller.site(), &name).await;
-    told(&gateway, moved.map(|moved| json!({"status": "success", "resumed": moved})))
+    told(&gateway, moved.map(|resumed| Resumed { status: "success", resumed }))
 }
 
+/// Events, newest first. Scope read.
+#[utoipa::path(
+    get,
+    path = "/admin/events",
+    tag = "admin",
+    params(("event" = Option<String>, Query, description = "The event's kind"),
+        ("partner" = Option<String>, Query, description = "AS2 id of the remote side"),
+        ("station" = Option<String>, Query, description = "AS2 id of our side"),
+        ("webhook" = Option<String>, Query, description = "The webhook's name"),
+        ("status" = Option<String>, Query, description = "Where the delivery stands"),
+        ("message_id" = Option<String>, Query, description = "The AS2 Message-ID"),
+        ("from" = Option<String>, Query, description = "The earliest, RFC 3339"),
+        ("until" = Option<String>, Query, description = "Before this, RFC 3339"),
+        ("cursor" = Option<i64>, Query, description = "next_cursor of the page before"),
+        ("limit" = Option<u64>, Query, description = "Rows at most", minimum = 1, maximum = 500)),
+    responses(
+        (status = 200, description = "Done", body = EventList),
+        (status = 400, description = "A parameter is wrong", body = Problem),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+        (status = 503, description = "The store does not answer", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn events(
     State(gateway): State<Gateway>,
     caller: Caller,
@@ -80,9 +164,39 @@ pub(super) async fn events(
         Err(refusal) => return refusal,
     };
     let page = gateway.events(caller.site(), &listing.search, listing.slice).await;
-    told(&gateway, page.map(|page| list(&page)))
+    let list = |page: Page<EventView>| EventList {
+        status: "success",
+        data: page.data,
+        next_cursor: page.next_cursor,
+    };
+    told(&gateway, page.map(list))
 }
 
+/// Deliveries, newest first. Scope read.
+#[utoipa::path(
+    get,
+    path = "/admin/deliveries",
+    tag = "admin",
+    params(("event" = Option<String>, Query, description = "The event's kind"),
+        ("partner" = Option<String>, Query, description = "AS2 id of the remote side"),
+        ("station" = Option<String>, Query, description = "AS2 id of our side"),
+        ("webhook" = Option<String>, Query, description = "The webhook's name"),
+        ("status" = Option<String>, Query, description = "Where the delivery stands"),
+        ("message_id" = Option<String>, Query, description = "The AS2 Message-ID"),
+        ("from" = Option<String>, Query, description = "The earliest, RFC 3339"),
+        ("until" = Option<String>, Query, description = "Before this, RFC 3339"),
+        ("cursor" = Option<i64>, Query, description = "next_cursor of the page before"),
+        ("limit" = Option<u64>, Query, description = "Rows at most", minimum = 1, maximum = 500)),
+    responses(
+        (status = 200, description = "Done", body = DeliveryList),
+        (status = 400, description = "A parameter is wrong", body = Problem),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+        (status = 503, description = "The store does not answer", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn deliveries(
     State(gateway): State<Gateway>,
     caller: Caller,
@@ -93,9 +207,31 @@ pub(super) async fn deliveries(
         Err(refusal) => return refusal,
     };
     let page = gateway.deliveries(caller.site(), &listing.search, listing.slice).await;
-    told(&gateway, page.map(|page| list(&page)))
+    let list = |page: Page<DeliveryView>| DeliveryList {
+        status: "success",
+        data: page.data,
+        next_cursor: page.next_cursor,
+    };
+    told(&gateway, page.map(list))
 }
 
+/// Makes a delivery again. Scope admin.
+#[utoipa::path(
+    post,
+    path = "/admin/deliveries/{id}/replay",
+    tag = "admin",
+    params(("id" = i64, Path, description = "The delivery's number")),
+    responses(
+        (status = 200, description = "Done", body = Replayed),
+        (status = 404, description = "There is none in the token's site", body = Problem),
+        (status = 409, description = "It is not over yet", body = Problem),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+        (status = 503, description = "The store does not answer", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn replay_one(
     State(gateway): State<Gateway>,
     caller: Caller,
@@ -108,9 +244,28 @@ pub(super) async fn replay_one(
         Ok(id) => gateway.replay_one(caller.site(), id).await,
         Err(_) => Err(Refusal::Unknown),
     };
-    told(&gateway, replayed.map(|()| json!({"status": "success", "replayed": 1})))
+    told(&gateway, replayed.map(|()| Replayed { status: "success", replayed: 1 }))
 }
 
+/// Makes all matching deliveries again that are delivered, dead or orphaned. Scope admin.
+#[utoipa::path(
+    post,
+    path = "/admin/replay",
+    tag = "admin",
+    request_body = ReplayRequest,
+    responses(
+        (status = 200, description = "Done", body = Replayed),
+        (status = 400, description = "A parameter is wrong", body = Problem),
+        (status = 404, description = "There is none in the token's site", body = Problem),
+        (status = 413, description = "More than 64 KiB", body = Problem),
+        (status = 415, description = "Not JSON", body = Problem),
+        (status = 401, description = "Invalid token", body = Problem),
+        (status = 403, description = "The token has not this scope", body = Problem),
+        (status = 429, description = "Too many bad tokens from this address", body = Problem),
+        (status = 503, description = "The store does not answer", body = Problem),
+    ),
+    security(("token" = []))
+)]
 pub(super) async fn replay(
     State(gateway): State<Gateway>,
     caller: Caller,
@@ -133,14 +288,10 @@ pub(super) async fn replay(
         gateway.replay(caller.site(), &search, to.as_deref()).await
     };
     let replayed = ask().await;
-    told(&gateway, replayed.map(|n| json!({"status": "success", "replayed": n})))
+    told(&gateway, replayed.map(|replayed| Replayed { status: "success", replayed }))
 }
 
-fn list<T: Serialize>(page: &Page<T>) -> serde_json::Value {
-    json!({"status": "success", "data": page.data, "next_cursor": page.next_cursor})
-}
-
-fn told(gateway: &Gateway, outcome: Result<serde_json::Value, Refusal>) -> Response {
+fn told(gateway: &Gateway, outcome: Result<impl Serialize, Refusal>) -> Response {
     match outcome {
         Ok(body) => Json(body).into_response(),
         Err(refusal) => refused(gateway.language(), &refusal),

@@ -5,8 +5,8 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde_json::json;
 
+use super::bodies::Problem;
 use crate::{
     control::Refusal,
     messages::{Language, Wrong},
@@ -14,7 +14,7 @@ use crate::{
 
 /// `{"status":"error","msg":…}`.
 pub(super) fn problem(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({"status": "error", "msg": message}))).into_response()
+    (status, Json(Problem { status: "error", msg: message.to_owned() })).into_response()
 }
 
 /// What a refusal is answered with.
