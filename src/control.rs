@@ -1,4 +1,13 @@
 //! What the admin API asks of the gateway.
+//!
+//! # Layout
+//! - `partner`: the webhooks of partners
+//! - `admin`: webhooks, events and deliveries; replay
+//! - `figures`: what metrics look up
+
+mod admin;
+mod figures;
+mod partner;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -7,15 +16,23 @@ use std::{
 };
 
 use as2hook_config_api::{
-    Control, LastReload, Mistake, Reloaded, Scope, Status, StoreStatus, Token, Tokens,
+    Control, Language, LastReload, Mistake, Refusal, Reloaded, Scope, Status, StoreStatus, Token,
+    Tokens,
+    admin::{DeliveryView, EventView, Page, Search, Slice, WebhookView},
+    partner::{Change, Log, PartnerWebhook, Tested},
 };
-use as2hook_delivery::Outbox;
-use as2hook_store::{Counts, DeliveryState, Store};
+use as2hook_delivery::{Client, Dispatcher, Outbox};
+use as2hook_store::{Counts, DeliveryState, Store, StoreError};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 
-use crate::{config, gateway::InFlight, reload::Reloader, snapshot::Live};
+use crate::{
+    config, gateway::InFlight, partner_webhooks::Keeper, reload::Reloader, snapshot::Live,
+};
+
+/// Test deliveries under way at once.
+pub const TESTS: usize = 32;
 
 /// For a connection to our own listener.
 const KNOCK: Duration = Duration::from_secs(1);
@@ -32,6 +49,14 @@ pub struct Gateway {
     pub outbox: Outbox,
     /// Exchanges under way.
     pub in_flight: InFlight,
+    /// Makes deliveries.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Makes test deliveries.
+    pub client: Arc<Client>,
+    /// Keeps partners' webhooks.
+    pub keeper: Arc<Keeper>,
+    /// As many as [`TESTS`].
+    pub tests: Semaphore,
 }
 
 #[async_trait]
@@ -84,6 +109,80 @@ impl Control for Gateway {
         }
         reasons
     }
+
+    async fn metrics(&self) -> String {
+        let look = self.look().await;
+        self.live.observer().render(&look)
+    }
+
+    fn language(&self) -> Language {
+        match self.live.load().config.api.language {
+            config::Language::Spanish => Language::Spanish,
+            config::Language::English => Language::English,
+        }
+    }
+
+    async fn partner_webhook(&self, site: &str, partner: u64) -> Result<PartnerWebhook, Refusal> {
+        self.shown(site, partner)
+    }
+
+    async fn configure(&self, site: &str, partner: u64, change: Change) -> Result<(), Refusal> {
+        self.change(site, partner, change).await
+    }
+
+    async fn test(&self, site: &str, partner: u64) -> Result<Tested, Refusal> {
+        self.try_out(site, partner).await
+    }
+
+    async fn log(
+        &self,
+        site: &str,
+        partner: u64,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Log, Refusal> {
+        self.log_of(site, partner, offset, limit).await
+    }
+
+    fn webhooks(&self, site: &str) -> Vec<WebhookView> {
+        self.views(site)
+    }
+
+    async fn enable(&self, site: &str, webhook: &str) -> Result<u64, Refusal> {
+        self.bring_back(site, webhook).await
+    }
+
+    async fn events(
+        &self,
+        site: &str,
+        search: &Search,
+        slice: Slice,
+    ) -> Result<Page<EventView>, Refusal> {
+        self.event_page(site, search, slice).await
+    }
+
+    async fn deliveries(
+        &self,
+        site: &str,
+        search: &Search,
+        slice: Slice,
+    ) -> Result<Page<DeliveryView>, Refusal> {
+        self.delivery_page(site, search, slice).await
+    }
+
+    async fn replay_one(&self, site: &str, delivery: i64) -> Result<(), Refusal> {
+        self.make_again(site, delivery).await
+    }
+
+    async fn replay(&self, site: &str, search: &Search, to: Option<&str>) -> Result<u64, Refusal> {
+        self.make_all_again(site, search, to).await
+    }
+}
+
+/// The store's reasons are the operator's business, and are logged.
+fn failed(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "The store failed under the API.");
+    Refusal::Store
 }
 
 impl Gateway {

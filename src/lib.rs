@@ -12,6 +12,9 @@
 //! - [`gateway`]: the only room that knows Pingora
 //! - [`tap`]: follows an exchange; knows no Pingora, and can be called from your own proxy
 //! - [`life`]: from start to drain
+//! - [`partner_webhooks`]: the webhooks of the config API, compiled
+//! - [`secret_key`]: secrets at rest
+//! - [`observe`]: what happens is counted and logged in one place
 //! - [`control`]: what the admin API asks of the gateway
 //! - [`log`]: where log lines go
 
@@ -21,7 +24,10 @@ pub mod control;
 pub mod gateway;
 pub mod life;
 pub mod log;
+pub mod observe;
+pub mod partner_webhooks;
 pub mod reload;
+pub mod secret_key;
 pub mod snapshot;
 pub mod tap;
 

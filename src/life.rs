@@ -11,11 +11,12 @@ use std::{
 
 use as2hook_config_api::Control;
 use as2hook_delivery::{
-    Bells, Client, Directory, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions,
+    Bells, Client, Directory, Dispatcher, DispatcherOptions, Guard, OnStoreFailure, Outbox,
+    OutboxOptions,
 };
 use as2hook_store::{PayloadDir, SqliteOptions, SqliteStore, Store, StoreError};
-use as2hook_webhooks::Rule;
-use tokio::{runtime::Runtime, signal::unix};
+use as2hook_webhooks::{Event, Rule};
+use tokio::{runtime::Runtime, signal::unix, sync::Semaphore};
 
 use crate::{
     clockwork,
@@ -26,7 +27,9 @@ use crate::{
     control,
     gateway::{Gateway, InFlight, SetupError, Stopping},
     notices::Announcer,
+    partner_webhooks::{self, Keeper},
     reload::{self, Reloader},
+    secret_key::{SecretKey, SecretKeyError},
     snapshot::Live,
     tap::Tap,
 };
@@ -40,6 +43,9 @@ const PRUNE_STEP: usize = 1000;
 
 /// How long events are kept after their last delivery: 30 days.
 const RETENTION_SECS: i64 = 30 * 24 * 3600;
+
+/// How often partners' webhooks are read anew.
+const FOLLOW_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,9 @@ pub enum LifeError {
     /// Threads.
     #[error("threads cannot be started: {0}")]
     Threads(io::Error),
+    /// The key of secrets at rest.
+    #[error(transparent)]
+    SecretKey(#[from] SecretKeyError),
     /// A listener.
     #[error("{address}: {source}; is another process listening there?")]
     Bind {
@@ -86,8 +95,11 @@ pub fn live(path: &Path) -> Result<(), LifeError> {
         .build()
         .map_err(LifeError::Threads)?;
     let started = Instant::now();
+    // From here on, since it kills a process that has not asked for it.
+    let hangup = runtime.block_on(async { unix::signal(unix::SignalKind::hangup()) });
+    let hangup = hangup.map_err(LifeError::Threads)?;
     let (gateway, life) = runtime.block_on(start(path, &runtime))?;
-    life.spawn(&runtime, gateway.stopping());
+    life.spawn(&runtime, hangup, gateway.stopping());
     tracing::info!(ms = started.elapsed().as_millis(), "Started.");
     gateway.run();
     Ok(())
@@ -96,6 +108,7 @@ pub fn live(path: &Path) -> Result<(), LifeError> {
 /// What goes on beside the traffic.
 struct Life {
     reloader: Arc<Reloader>,
+    keeper: Arc<Keeper>,
     watch: Watch,
     drain: Drain,
 }
@@ -119,8 +132,12 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         config::OnStoreFailure::Pass => OnStoreFailure::Pass,
         config::OnStoreFailure::Refuse => OnStoreFailure::Refuse,
     };
-    let live = Arc::new(Live::new(reload::snapshot(loaded, 1).await));
+    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
     let snapshot = live.load();
+
+    let key = SecretKey::open_or_make(&snapshot.config.secret_key_file)?;
+    let keeper = Arc::new(Keeper::new(store.clone(), live.clone(), key));
+    keeper.load().await?;
 
     let bells = Bells::new();
     let options = OutboxOptions { on_store_failure, ..OutboxOptions::default() };
@@ -129,16 +146,18 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     // What dead processes left is ours now: only then is it known which files nobody names.
     payloads.sweep(&*store).await?;
     let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
+    let client = Arc::new(client);
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
         store.clone(),
-        Arc::new(client),
+        client.clone(),
         live.clone(),
         Some(announcer),
         bells,
         DispatcherOptions::default(),
     )
     .await?;
+    let dispatcher = Arc::new(dispatcher);
     let tap = Tap::new(live.clone(), outbox.clone(), Arc::new(payloads), runtime.handle().clone())
         .map_err(LifeError::Threads)?;
 
@@ -157,11 +176,14 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         store: store.clone(),
         outbox: outbox.clone(),
         in_flight: in_flight.clone(),
+        dispatcher: dispatcher.clone(),
+        client,
+        keeper: keeper.clone(),
+        tests: Semaphore::new(control::TESTS),
     });
     serve_admin(listen.admin.address, control).await?;
-    let dispatcher = Arc::new(dispatcher);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight };
-    Ok((gateway, Life { reloader, watch, drain }))
+    Ok((gateway, Life { reloader, keeper, watch, drain }))
 }
 
 /// What the config format has, and this gateway has not.
@@ -210,9 +232,10 @@ async fn serve_admin(address: SocketAddr, control: Arc<dyn Control>) -> Result<(
 // === impl Life ===
 
 impl Life {
-    fn spawn(self, runtime: &Runtime, stopping: Stopping) {
-        runtime.spawn(reload_when(self.reloader.clone(), self.watch));
+    fn spawn(self, runtime: &Runtime, hangup: unix::Signal, stopping: Stopping) {
+        runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));
         runtime.spawn(look_up(self.drain.live.clone()));
+        runtime.spawn(follow(self.keeper.clone(), self.drain.dispatcher.clone()));
         runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
         runtime.spawn(prune(self.drain.store.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
@@ -246,14 +269,24 @@ impl Drain {
 
 impl Directory for Live {
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
-        self.load().rules.get(webhook).cloned()
+        self.load().webhook(webhook).cloned()
+    }
+
+    fn guard(&self, rule: &Rule) -> Guard {
+        if partner_webhooks::is_api(rule) {
+            self.load().partner_webhooks.guard()
+        } else {
+            Guard::Open
+        }
+    }
+
+    fn leading(&self, rule: &Rule, event: &Event) -> Vec<(&'static str, serde_json::Value)> {
+        partner_webhooks::leading(self, rule, event)
     }
 }
 
 /// Reloads whenever a file has changed, and at each SIGHUP.
-async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch) {
-    let mut hangup =
-        unix::signal(unix::SignalKind::hangup()).expect("the core runtime has signal handling");
+async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch, mut hangup: unix::Signal) {
     let mut sources = reloader.sources();
     loop {
         tokio::select! {
@@ -267,6 +300,18 @@ async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch) {
         }
         // Its mistakes are logged, and shown by the status.
         let _ = reloader.reload().await;
+    }
+}
+
+/// Another process of the same store may have configured a partner's webhook.
+async fn follow(keeper: Arc<Keeper>, dispatcher: Arc<Dispatcher>) {
+    loop {
+        tokio::time::sleep(FOLLOW_EVERY).await;
+        match keeper.load().await {
+            Ok(true) => dispatcher.rules_changed(),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(%error, "Partners' webhooks could not be read."),
+        }
     }
 }
 

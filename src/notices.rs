@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use as2hook_as2::Headers;
-use as2hook_delivery::{Disabled, Notices, Outbox, Target};
+use as2hook_delivery::{Attempted, Disabled, Notices, Outbox, Target};
 use as2hook_store::Payload;
 use as2hook_webhooks::{Direction, Event, EventKind, PartnerType, Query};
 use async_trait::async_trait;
@@ -49,9 +49,14 @@ impl Notices for Announcer {
         if targets.is_empty() {
             return;
         }
+        self.live.observer().event(event.id, event.kind);
         if let Err(error) = self.outbox.publish(&event, Payload::None, &targets).await {
             tracing::error!(%error, "A notice was not written down.");
         }
+    }
+
+    fn attempted(&self, attempt: &Attempted<'_>) {
+        self.live.observer().attempted(attempt);
     }
 }
 

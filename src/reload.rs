@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::{
     config::{self, Attempt, Loaded, Mistake, Sources},
     gateway::receivers::Receivers,
+    partner_webhooks::PartnerWebhooks,
     snapshot::{Live, Snapshot},
 };
 
@@ -57,6 +58,7 @@ impl Reloader {
             ok: error.is_none(),
             error: error.map(ToString::to_string),
         };
+        self.live.observer().reloaded(result.is_ok());
         match &result {
             Ok(done) => tracing::info!(
                 generation = done.generation,
@@ -98,7 +100,7 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let after = self.live.swap(snapshot(loaded, before.generation + 1).await);
+        let after = self.live.swap(snapshot(loaded, Some(&before)).await);
         self.generation.send_replace(after.generation);
         Ok(differences(&before, &after))
     }
@@ -112,16 +114,19 @@ pub async fn attempt(path: &Path) -> Attempt {
         .expect("loading a config does not panic")
 }
 
-/// Makes a snapshot of loaded files; the receivers' names are looked up.
-pub async fn snapshot(loaded: Loaded, generation: u64) -> Snapshot {
+/// Makes the snapshot of loaded files that follows on `before`; the receivers' names are looked up.
+pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     for warning in &loaded.warnings {
         tracing::warn!(%warning, "Check the config.");
     }
-    let receivers = Receivers::resolve(&loaded.config.receiver).await;
+    let receivers =
+        Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
+    let generation = before.map_or(1, |before| before.generation + 1);
     Snapshot {
-        config: loaded.config,
-        receivers,
-        rules: loaded.rules,
+        config: Arc::new(loaded.config),
+        receivers: Arc::new(receivers),
+        rules: Arc::new(loaded.rules),
+        partner_webhooks: PartnerWebhooks::default(),
         generation,
         hash: loaded.hash,
     }

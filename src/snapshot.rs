@@ -1,37 +1,53 @@
 //! One immutable snapshot of everything that can be reloaded, behind one pointer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use as2hook_webhooks::{Query, Rule, RuleSet};
 
-use crate::{config::Config, gateway::receivers::Receivers};
+use crate::{
+    config::Config, gateway::receivers::Receivers, observe::Observer,
+    partner_webhooks::PartnerWebhooks,
+};
 
 /// Config, keys and rules that belong together. An exchange keeps the one it began with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// `as2hook.yaml`, with the keys and certificates it names.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// The AS2 server's addresses.
-    pub receivers: Receivers,
+    pub receivers: Arc<Receivers>,
     /// `webhooks.yaml`.
-    pub rules: RuleSet,
+    pub rules: Arc<RuleSet>,
+    /// What was configured over the API.
+    pub partner_webhooks: PartnerWebhooks,
     /// Counts reloads from 1.
     pub generation: u64,
     /// SHA-256 of the files it was made of, hex.
     pub hash: String,
 }
 
-/// The snapshot in force.
+/// The snapshot in force, and what outlives it.
 #[derive(Debug)]
-pub struct Live(ArcSwap<Snapshot>);
+pub struct Live {
+    snapshot: ArcSwap<Snapshot>,
+    /// Held while another is made of the one in force.
+    changing: Mutex<()>,
+    observer: Observer,
+}
 
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The webhooks that are told of such an event, the most specific first.
+    /// The webhooks that are told of such an event, the most specific first; the partner's own last.
     pub fn webhooks(&self, query: &Query<'_>) -> Vec<Arc<Rule>> {
-        self.rules.matches(query).iter().cloned().collect()
+        let rules = self.rules.matches(query);
+        rules.iter().chain(self.partner_webhooks.matching(query)).cloned().collect()
+    }
+
+    /// The webhook of this name, of the rules or of the API.
+    pub fn webhook(&self, name: &str) -> Option<&Arc<Rule>> {
+        self.rules.get(name).or_else(|| self.partner_webhooks.get(name))
     }
 }
 
@@ -40,18 +56,40 @@ impl Snapshot {
 impl Live {
     /// Puts the first snapshot in force.
     pub fn new(snapshot: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(snapshot))
+        let partner_webhooks = snapshot.partner_webhooks.under(&snapshot.config);
+        let snapshot = Snapshot { partner_webhooks, ..snapshot };
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            changing: Mutex::new(()),
+            observer: Observer::new(),
+        }
     }
 
     /// The snapshot in force.
     pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.snapshot.load_full()
     }
 
-    /// Puts another in force; exchanges in flight finish on theirs.
+    /// Puts another in force, with the partners' webhooks as they are now; exchanges in flight finish
+    /// on theirs.
     pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
-        let snapshot = Arc::new(snapshot);
-        self.0.store(snapshot.clone());
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let partner_webhooks = self.load().partner_webhooks.under(&snapshot.config);
+        let snapshot = Arc::new(Snapshot { partner_webhooks, ..snapshot });
+        self.snapshot.store(snapshot.clone());
         snapshot
+    }
+
+    /// Puts other partners' webhooks in force, made for the config in force.
+    pub fn set_partner_webhooks(&self, make: impl FnOnce(&Config) -> PartnerWebhooks) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.load();
+        let partner_webhooks = make(&snapshot.config);
+        self.snapshot.store(Arc::new(Snapshot { partner_webhooks, ..(*snapshot).clone() }));
+    }
+
+    /// Where what happens is counted and logged.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 }

@@ -141,7 +141,7 @@ async fn start_tap(
         let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         mistakes.join("\n")
     })?;
-    let live = Arc::new(Live::new(reload::snapshot(loaded, 1).await));
+    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
     let folder = config.with_file_name("own-proxy-data");
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(&folder.join("as2hook.db"), &SqliteOptions::default())?);

@@ -13,6 +13,9 @@ use openssl::{pkey::PKey, x509::X509};
 
 use crate::config;
 
+/// What the other commands take too when they are not told.
+const DEFAULT_CONFIG: &str = "conf/as2hook.yaml";
+
 /// Decodes one AS2 message or MDN and prints one JSON object.
 ///
 /// What is wrong with a message stands in its `errors`; the exit status is 0 as long as the message
@@ -24,7 +27,8 @@ pub struct Args {
     /// Its HTTP header lines.
     #[arg(long, value_name = "FILE")]
     headers: Option<PathBuf>,
-    /// Take keys and certificates from this config.
+    /// Take keys and certificates from this config; conf/as2hook.yaml, where it is there and neither
+    /// `--key` nor `--cert` is given.
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["key", "cert"])]
     config: Option<PathBuf>,
     /// A private key (PEM) of ours; its certificate is the `--cert` at the same place.
@@ -93,7 +97,12 @@ impl Args {
     }
 
     fn keys(&self, headers: &Headers) -> Result<(Arc<Keyring>, Options), DecodeError> {
-        if let Some(path) = &self.config {
+        let default = Path::new(DEFAULT_CONFIG);
+        let config = match &self.config {
+            None if self.cert.is_empty() && default.exists() => Some(default),
+            named => named.as_deref(),
+        };
+        if let Some(path) = config {
             let loaded = config::load(path).map_err(|mistakes| {
                 let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                 DecodeError::Config(lines.join("\n"))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Listen, Mistake, Payloads, Store,
+    Listen, Mistake, OnStoreFailure, Payloads, Store,
     listen::Listener,
     mistake::Position,
     read::{Hidden, Table},
@@ -30,6 +30,7 @@ impl Fixed {
         store: &Store,
         payloads: &Payloads,
         secret_key_file: &Path,
+        on_store_failure: OnStoreFailure,
     ) -> Self {
         let place = |key| table.get(key).map(|value| value.at());
         let listener = |path: &'static str, key, listener: Option<&Listener>| {
@@ -58,6 +59,7 @@ impl Fixed {
             setting("store", store),
             setting("payloads", format!("{payloads:?}")),
             setting("secret_key_file", secret_key_file.display().to_string()),
+            setting("on_store_failure", format!("{on_store_failure:?}")),
         ])
     }
 

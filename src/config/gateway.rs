@@ -143,6 +143,7 @@ impl Config {
             value.choice(&[("pass", OnStoreFailure::Pass), ("refuse", OnStoreFailure::Refuse)])
         };
         let duration = |key, default| table.read_or(key, default, Value::duration);
+        let on_store_failure = table.read_or("on_store_failure", OnStoreFailure::Pass, on_failure);
         let config = Self {
             file: file.to_owned(),
             webhooks: table
@@ -151,11 +152,11 @@ impl Config {
             api: table.read("api", |value| Api::read(value, &site)).unwrap_or_default(),
             limits: table.read("limits", Limits::read).unwrap_or_default(),
             drain: duration("drain", Duration::from_secs(20)),
-            on_store_failure: table.read_or("on_store_failure", OnStoreFailure::Pass, on_failure),
+            on_store_failure,
             legacy_algorithms: table.read_or("legacy_algorithms", false, Value::switch),
             mdn_deadline: duration("mdn_deadline", 24 * HOUR),
             duplicate_window: duration("duplicate_window", 7 * 24 * HOUR),
-            fixed: Fixed::of(table, &listen, &store, &payloads, &secret_key_file),
+            fixed: Fixed::of(table, &listen, &store, &payloads, &secret_key_file, on_store_failure),
             keyring: Arc::new(keyring(&stations, &partners)),
             by_as2_id: partners.iter().enumerate().map(|(i, p)| (p.as2_id.clone(), i)).collect(),
             station_ids: stations.iter().map(|station| station.as2_id.clone()).collect(),

@@ -16,6 +16,8 @@ pub(super) enum Rejection {
     BodyTooLarge { limit: u64 },
     #[error("The request has {0}; it is not passed on, since two readers could see two messages.")]
     Framing(&'static str),
+    #[error("The request's target has characters that a URL cannot have.")]
+    Target,
     #[error("The request has the header {0} more than once.")]
     Repeated(&'static str),
     #[error("Speak HTTP/1.1 or HTTP/1.0.")]
@@ -96,7 +98,7 @@ impl Rejection {
         match self {
             Self::HeadTooLarge { .. } => 431,
             Self::BodyTooLarge { .. } => 413,
-            Self::Framing(_) | Self::Repeated(_) | Self::BadRequest => 400,
+            Self::Framing(_) | Self::Repeated(_) | Self::Target | Self::BadRequest => 400,
             Self::Version | Self::NeedsHttp11 => 505,
             Self::Busy | Self::NotStored => 503,
             Self::Unreachable(_) | Self::BadAnswer(_) | Self::Unresolved { .. } => 502,

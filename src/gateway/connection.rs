@@ -1,15 +1,18 @@
-//! A partner's connection as Pingora sees it, with two things mended on the way.
+//! A partner's connection as Pingora sees it, with three things mended on the way.
 //!
 //! - Pingora 0.9.1 puts its own `Date` into every answer; the receiver's belongs there.
 //! - Pingora ends an exchange when the partner hangs up; it is to be followed to its answer, or nobody
 //!   would learn that the receiver took the message. From [`Connection::follow`] on, what cannot be
 //!   sent to the partner any more is dropped in silence, and its going away is not noticed.
+//! - Pingora's time limits count for each read, so a sender of a byte a minute is served for ever. A
+//!   head has [`HEAD`] from its first byte, a body has [`SLACK`] and a second for each [`RATE`] bytes.
 
 use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -22,7 +25,19 @@ use pingora::{
     },
     proxy::Session,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+/// For a request's head, from its first byte on.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// For a request's body, however short it is.
+const SLACK: Duration = Duration::from_secs(120);
+
+/// Bytes of a body that a sender has to manage in a second, all in all.
+const RATE: u64 = 1024;
 
 /// Wraps the stream that Pingora reads requests from and writes answers to.
 #[derive(Debug)]
@@ -30,12 +45,27 @@ pub(super) struct Connection {
     stream: Stream,
     head: Vec<u8>,
     wishes: Mutex<Wishes>,
+    limit: Option<Pin<Box<Sleep>>>,
+    phase: Phase,
+}
+
+/// What is being read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// Nothing yet: the partner may take its time with another request, as Pingora allows.
+    #[default]
+    Rest,
+    Head,
+    Body,
+    /// Whether the partner is still there.
+    Answer,
 }
 
 /// What the hooks of an exchange ask of its connection.
 #[derive(Debug, Default)]
 struct Wishes {
     dates: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    phase: Phase,
     following: bool,
     gone: bool,
 }
@@ -44,7 +74,8 @@ struct Wishes {
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, head: Vec::new(), wishes: Mutex::default() }
+        let (wishes, phase) = (Mutex::default(), Phase::default());
+        Self { stream, head: Vec::new(), wishes, limit: None, phase }
     }
 
     /// The connection behind a session, when it is one of ours (HTTP/1).
@@ -52,19 +83,23 @@ impl Connection {
         session.as_downstream().as_http1()?.stream().as_any().downcast_ref()
     }
 
-    /// A new request begins on it.
+    /// A new request's head is complete.
     pub(super) fn begin(&self) {
-        *self.wishes() = Wishes::default();
+        *self.wishes() = Wishes { phase: Phase::Body, ..Wishes::default() };
     }
 
     /// The request is complete: from now on the exchange goes on without the partner.
     pub(super) fn follow(&self) {
-        self.wishes().following = true;
+        let mut wishes = self.wishes();
+        wishes.following = true;
+        wishes.phase = Phase::Answer;
     }
 
     /// The exchange is over: whether the partner is still there matters again.
     pub(super) fn release(&self) {
-        self.wishes().following = false;
+        let mut wishes = self.wishes();
+        wishes.following = false;
+        wishes.phase = Phase::Rest;
     }
 
     /// The next final answer has these `Date` fields (names in their case) and no other.
@@ -86,6 +121,34 @@ impl Connection {
     fn is_gone(&self) -> bool {
         let wishes = self.wishes();
         wishes.gone && wishes.following
+    }
+
+    /// Keeps the limit of what is being read, which grows with what has come.
+    fn limit(&mut self, read: u64) {
+        let wished = self.wishes().phase;
+        if self.phase != wished && !(self.phase == Phase::Head && wished == Phase::Rest) {
+            (self.phase, self.limit) = (wished, None);
+        }
+        if self.phase == Phase::Rest && read > 0 {
+            self.phase = Phase::Head;
+        }
+        match (self.phase, &mut self.limit) {
+            (Phase::Head, limit @ None) => *limit = Some(Box::pin(sleep(HEAD))),
+            (Phase::Body, limit @ None) => *limit = Some(Box::pin(sleep(SLACK))),
+            (Phase::Body, Some(limit)) => {
+                let more = Duration::from_millis(read.saturating_mul(1000) / RATE);
+                let later = limit.deadline() + more;
+                limit.as_mut().reset(later);
+            }
+            _ => {}
+        }
+    }
+
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        match &mut self.limit {
+            Some(limit) => limit.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into()),
+            None => Poll::Pending,
+        }
     }
 
     /// Takes the head of an answer over for rewriting, when that was asked for.
@@ -119,7 +182,13 @@ impl AsyncRead for Connection {
         if self.is_gone() {
             return Poll::Pending;
         }
-        match ready!(Pin::new(&mut self.stream).poll_read(cx, buffer)) {
+        self.limit(0);
+        let before = buffer.filled().len();
+        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            return self.poll_limit(cx).map(Err);
+        };
+        self.limit((buffer.filled().len() - before) as u64);
+        match result {
             Err(_) if self.passes_over() => Poll::Pending,
             result => Poll::Ready(result),
         }
@@ -249,27 +318,80 @@ fn with_dates(head: &[u8], dates: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, DuplexStream},
+        time::timeout,
+    };
+
     use super::*;
 
-    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
+
+    /// Writes a byte every 13 seconds and tells what reading them came to after how long.
+    async fn trickle(connection: &mut Connection, partner: &mut DuplexStream, bytes: usize) -> u64 {
+        let began = tokio::time::Instant::now();
+        for _ in 0..bytes {
+            partner.write_all(b"x").await.unwrap();
+            let read = connection.read_exact(&mut [0; 1]).await;
+            if read.is_err() {
+                break;
+            }
+            // The pause is the scenario; time is the test's own.
+            let silence = timeout(Duration::from_secs(13), connection.read_u8()).await;
+            if silence.is_ok() {
+                break;
+            }
+        }
+        began.elapsed().as_secs()
+    }
+
+    fn pair() -> (Connection, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        (Connection::new(Box::new(ours)), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_a_minute_however_steadily_it_trickles() {
+        let (mut connection, mut partner) = pair();
+        assert_eq!(trickle(&mut connection, &mut partner, 100).await, HEAD.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_to_come_at_a_certain_rate() {
+        let (mut connection, mut partner) = pair();
+        connection.begin();
+        assert_eq!(trickle(&mut connection, &mut partner, 100).await, SLACK.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resting_or_followed_connection_has_no_limit() {
+        let (mut connection, _partner) = pair();
+        let hour = Duration::from_secs(3600);
+        assert!(timeout(hour, connection.read_u8()).await.is_err());
+        connection.begin();
+        connection.follow();
+        assert!(timeout(hour, connection.read_u8()).await.is_err());
+        connection.release();
+        assert!(timeout(hour, connection.read_u8()).await.is_err());
+    }
 
     #[test]
     fn the_receivers_date_replaces_pingoras() {
         let dates = [(b"dAte".to_vec(), b"Mon, 01 Jun 2020 16:12:51 GMT".to_vec())];
         assert_eq!(
-            with_dates(HEAD, &dates),
+            with_dates(ANSWER, &dates),
             b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\ndAte: Mon, 01 Jun 2020 16:12:51 GMT\r\n\r\n"
         );
     }
 
     #[test]
     fn a_receiver_without_a_date_gets_none() {
-        assert_eq!(with_dates(HEAD, &[]), b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\n\r\n");
+        assert_eq!(with_dates(ANSWER, &[]), b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\n\r\n");
     }
 
     #[test]
     fn interim_answers_and_bodies_are_left_alone() {
-        assert!(is_final_head(HEAD));
+        assert!(is_final_head(ANSWER));
         assert!(!is_final_head(b"HTTP/1.1 100 Continue\r\n\r\n"));
         assert!(!is_final_head(b"HTTP/1.1 in a body"));
     }

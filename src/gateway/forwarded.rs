@@ -16,7 +16,7 @@ pub(super) fn partner(
     headers: &HeaderMap,
     trusted: &[Network],
 ) -> Option<IpAddr> {
-    let mut partner = direct?;
+    let mut partner = direct?.to_canonical();
     let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let values: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
     let hops = values.iter().rev().filter_map(|value| value.to_str().ok());
@@ -38,7 +38,7 @@ pub(super) fn append(request: &mut RequestHeader, direct: IpAddr) -> Result<()> 
     if !value.is_empty() {
         value.extend_from_slice(b", ");
     }
-    value.extend_from_slice(direct.to_string().as_bytes());
+    value.extend_from_slice(direct.to_canonical().to_string().as_bytes());
     request.insert_header(X_FORWARDED_FOR, value)
 }
 

@@ -372,6 +372,8 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         }
         let id = passage.exchange.as_ref().and_then(Exchange::id);
         report::<S>(session, error, passage, id);
+        let status = session.response_written().map(|head| head.status.as_u16());
+        self.live.observer().exchange(listener(S::DIRECTION), status, error.is_some());
         if let Some(exchange) = passage.exchange.take() {
             let rejection = passage.rejection.as_ref();
             match error.and_then(|error| S::failure(error, rejection, passage.status)) {
@@ -379,6 +381,14 @@ impl<S: Side> ProxyHttp for Proxy<S> {
                 None => exchange.end(),
             }
         }
+    }
+}
+
+/// What metrics call the listener of this direction.
+fn listener(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
     }
 }
 

@@ -36,8 +36,9 @@ struct Receiver {
 // === impl Receivers ===
 
 impl Receivers {
-    /// Those of the config; their names are looked up before this returns, each for at most 5 s.
-    pub async fn resolve(config: &ReceiverConfig) -> Self {
+    /// Those of the config; their names are looked up before this returns, each for at most 5 s. One
+    /// that cannot be looked up now keeps the addresses it had in `before`.
+    pub async fn resolve(config: &ReceiverConfig, before: Option<&Self>) -> Self {
         let ca = (!config.ca.is_empty()).then(|| Arc::new(config.ca.clone().into_boxed_slice()));
         let all = config
             .origins
@@ -46,12 +47,18 @@ impl Receivers {
                 origin: origin.clone(),
                 verify: config.verify,
                 ca: ca.clone(),
-                addresses: ArcSwap::default(),
+                addresses: ArcSwap::new(Self::known(before, origin)),
             })
             .collect();
         let receivers = Self { all, keepalive: config.keepalive };
         receivers.refresh().await;
         receivers
+    }
+
+    fn known(before: Option<&Self>, origin: &Origin) -> Arc<Vec<SocketAddr>> {
+        let mut all = before.iter().flat_map(|receivers| &receivers.all);
+        let same = all.find(|receiver| receiver.origin == *origin);
+        same.map(|receiver| receiver.addresses.load_full()).unwrap_or_default()
     }
 
     /// Looks the names up again. A name that cannot be looked up now keeps its addresses.

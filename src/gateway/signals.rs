@@ -1,4 +1,5 @@
-//! When to stop: SIGTERM and SIGINT drain and exit, SIGQUIT hands the listeners over first.
+//! When to stop: SIGTERM, SIGINT and SIGQUIT drain and exit. Handing the listeners over to a new
+//! process is not built in yet, so SIGQUIT does not offer them to anybody.
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
@@ -16,7 +17,7 @@ impl ShutdownSignalWatch for Signals {
         tokio::select! {
             _ = terminate.recv() => ShutdownSignal::GracefulTerminate,
             _ = interrupt.recv() => ShutdownSignal::GracefulTerminate,
-            _ = quit.recv() => ShutdownSignal::GracefulUpgrade,
+            _ = quit.recv() => ShutdownSignal::GracefulTerminate,
         }
     }
 }

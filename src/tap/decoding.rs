@@ -143,6 +143,8 @@ async fn decode(
         tokio::task::yield_now().await;
     };
     let decoded = decoder.finish(whole, &mut keeper);
-    let payload = keeper.finish(decoded.kind);
+    let kind = decoded.kind;
+    // An fsync may take long: the other messages' thread must not wait for it.
+    let payload = tokio::task::block_in_place(|| keeper.finish(kind));
     Outcome { decoded, payload }
 }

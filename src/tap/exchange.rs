@@ -215,6 +215,7 @@ impl Active {
         };
         let Conclusion { verdict, further } = conclusion;
         let targets = self.routes.targets(verdict.kind, &event);
+        self.observe(event.id, verdict.kind, &further);
         if let Err(error) = outbox.settle_further(event.id, &verdict, &targets, further).await {
             tracing::error!(%error, event = %event.id, "A verdict was not written down.");
         }
@@ -237,10 +238,22 @@ impl Active {
         let Some(conclusion) = self.judge(&event, error).await else { return };
         event.settle(conclusion.verdict);
         let targets = self.routes.targets(event.kind, &event);
+        self.observe(event.id, event.kind, &conclusion.further);
         self.publish(&event, payload, targets).await;
         for further in conclusion.further {
             if let Further::Event(event, payload, targets) = further {
                 self.publish(&event, payload, targets).await;
+            }
+        }
+    }
+
+    /// Counts what the exchange came to, for metrics.
+    fn observe(&self, event: Uuid, kind: EventKind, further: &[Further]) {
+        let observer = self.shared.live.observer();
+        observer.event(event, kind);
+        for further in further {
+            if let Further::Event(event, ..) = further {
+                observer.event(event.id, event.kind);
             }
         }
     }
@@ -306,6 +319,7 @@ impl Active {
             supersedes: None,
             extra: serde_json::Map::new(),
         };
+        self.shared.live.observer().decoded(&event);
         (event, payload)
     }
 }

@@ -23,6 +23,14 @@ pub enum Digest {
     Sha384,
     /// `sha-512`.
     Sha512,
+    /// `sha3-224`; mendelson offers SHA-3.
+    Sha3_224,
+    /// `sha3-256`.
+    Sha3_256,
+    /// `sha3-384`.
+    Sha3_384,
+    /// `sha3-512`.
+    Sha3_512,
 }
 
 /// Several digests over one stream, raw and, where it may matter, with line ends made CRLF.
@@ -67,8 +75,18 @@ const KEPT: usize = 1024 * 1024;
 
 impl Digest {
     /// Every digest.
-    pub const ALL: [Self; 6] =
-        [Self::Md5, Self::Sha1, Self::Sha224, Self::Sha256, Self::Sha384, Self::Sha512];
+    pub const ALL: [Self; 10] = [
+        Self::Md5,
+        Self::Sha1,
+        Self::Sha224,
+        Self::Sha256,
+        Self::Sha384,
+        Self::Sha512,
+        Self::Sha3_224,
+        Self::Sha3_256,
+        Self::Sha3_384,
+        Self::Sha3_512,
+    ];
 
     /// Reads `micalg` and MIC spellings: `sha256`, `SHA-256`, `rsa-sha1`, `"sha-1"`, `sha2-256`.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -85,6 +103,10 @@ impl Digest {
             "sha256" | "sha2256" => Self::Sha256,
             "sha384" | "sha2384" => Self::Sha384,
             "sha512" | "sha2512" => Self::Sha512,
+            "sha3224" => Self::Sha3_224,
+            "sha3256" => Self::Sha3_256,
+            "sha3384" => Self::Sha3_384,
+            "sha3512" => Self::Sha3_512,
             _ => return None,
         })
     }
@@ -100,6 +122,10 @@ impl Digest {
             oid::SHA256 | oid::SHA256_WITH_RSA | oid::ECDSA_WITH_SHA256 => Self::Sha256,
             oid::SHA384 | oid::SHA384_WITH_RSA | oid::ECDSA_WITH_SHA384 => Self::Sha384,
             oid::SHA512 | oid::SHA512_WITH_RSA | oid::ECDSA_WITH_SHA512 => Self::Sha512,
+            oid::SHA3_224 | oid::SHA3_224_WITH_RSA | oid::ECDSA_WITH_SHA3_224 => Self::Sha3_224,
+            oid::SHA3_256 | oid::SHA3_256_WITH_RSA | oid::ECDSA_WITH_SHA3_256 => Self::Sha3_256,
+            oid::SHA3_384 | oid::SHA3_384_WITH_RSA | oid::ECDSA_WITH_SHA3_384 => Self::Sha3_384,
+            oid::SHA3_512 | oid::SHA3_512_WITH_RSA | oid::ECDSA_WITH_SHA3_512 => Self::Sha3_512,
             _ => return None,
         })
     }
@@ -113,6 +139,10 @@ impl Digest {
             Self::Sha256 => "sha-256",
             Self::Sha384 => "sha-384",
             Self::Sha512 => "sha-512",
+            Self::Sha3_224 => "sha3-224",
+            Self::Sha3_256 => "sha3-256",
+            Self::Sha3_384 => "sha3-384",
+            Self::Sha3_512 => "sha3-512",
         }
     }
 
@@ -129,6 +159,10 @@ impl Digest {
             Self::Sha256 => MessageDigest::sha256(),
             Self::Sha384 => MessageDigest::sha384(),
             Self::Sha512 => MessageDigest::sha512(),
+            Self::Sha3_224 => MessageDigest::sha3_224(),
+            Self::Sha3_256 => MessageDigest::sha3_256(),
+            Self::Sha3_384 => MessageDigest::sha3_384(),
+            Self::Sha3_512 => MessageDigest::sha3_512(),
         }
     }
 
@@ -140,6 +174,10 @@ impl Digest {
             Self::Sha256 => Md::sha256(),
             Self::Sha384 => Md::sha384(),
             Self::Sha512 => Md::sha512(),
+            Self::Sha3_224 => Md::sha3_224(),
+            Self::Sha3_256 => Md::sha3_256(),
+            Self::Sha3_384 => Md::sha3_384(),
+            Self::Sha3_512 => Md::sha3_512(),
         }
     }
 }

@@ -22,6 +22,9 @@ use crate::{
 pub struct Keyring {
     keys: Vec<StationKey>,
     certificates: HashMap<String, Vec<X509>>,
+    /// The same by serial number and by key identifier, with the AS2 ids: a signature by an unknown
+    /// certificate must not cost a search through all partners.
+    named: HashMap<Vec<u8>, Vec<(String, X509)>>,
 }
 
 /// A certificate of ours with its private key.
@@ -57,7 +60,13 @@ impl Keyring {
 
     /// Adds a certificate that this AS2 id signs with. Several stand side by side during a rollover.
     pub fn add_certificate(&mut self, as2_id: impl Into<String>, certificate: X509) {
-        self.certificates.entry(as2_id.into()).or_default().push(certificate);
+        let as2_id = as2_id.into();
+        let serial = certificate.serial_number().to_bn().map(|serial| serial.to_vec()).ok();
+        for name in serial.into_iter().chain(key_identifiers(&certificate)) {
+            let entry = (as2_id.clone(), certificate.clone());
+            self.named.entry(name).or_default().push(entry);
+        }
+        self.certificates.entry(as2_id).or_default().push(certificate);
     }
 
     /// The keys, in the order they were added.
@@ -73,6 +82,18 @@ impl Keyring {
     /// Every configured certificate with the AS2 id it belongs to.
     pub fn all_certificates(&self) -> impl Iterator<Item = (&str, &X509)> {
         self.certificates.iter().flat_map(|(id, all)| all.iter().map(move |c| (id.as_str(), c)))
+    }
+}
+
+impl Keyring {
+    /// Every configured certificate that this names, with the AS2 id it belongs to.
+    pub(crate) fn named_by(&self, identifier: &Identifier) -> impl Iterator<Item = (&str, &X509)> {
+        let name = match identifier {
+            Identifier::IssuerSerial { serial, .. } => serial,
+            Identifier::KeyIdentifier(id) => id,
+        };
+        let found = self.named.get(name).into_iter().flatten();
+        found.filter(|(_, c)| identifier.names(c)).map(|(id, c)| (id.as_str(), c))
     }
 }
 

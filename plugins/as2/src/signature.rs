@@ -270,16 +270,12 @@ impl Signer {
                 return (SignatureStatus::Valid, serial);
             }
         }
+        let of_others = keyring.named_by(&self.identifier).filter(|(id, _)| *id != sender);
+        let of_others = of_others.map(|(_, certificate)| (true, certificate.clone()));
         let embedded = all.certificates.iter().filter_map(|der| check::certificate(der));
-        let of_others = keyring.all_certificates().filter(|(id, _)| *id != sender);
-        let of_others = of_others.map(|(_, certificate)| certificate.clone());
+        let embedded = embedded.filter(|c| self.identifier.names(c)).map(|c| (false, c));
         let mut is_known = !named.is_empty();
-        for (is_configured, certificate) in
-            of_others.map(|c| (true, c)).chain(embedded.map(|c| (false, c)))
-        {
-            if !self.identifier.names(&certificate) {
-                continue;
-            }
+        for (is_configured, certificate) in of_others.chain(embedded) {
             is_known = true;
             if self.verifies(&certificate, digest, value) {
                 // For a sender without any configured certificate an embedded one proves nothing.

@@ -15,7 +15,7 @@ pub trait Sink {
         let _ = (index, bytes);
     }
 
-    /// It is complete.
+    /// It is complete. Never told of one that was cut off, or whose layer failed.
     fn end(&mut self, index: usize, attachment: &Attachment) {
         let _ = (index, attachment);
     }

@@ -131,6 +131,20 @@ fn boundaries_and_what_looks_like_them() {
     }
 }
 
+/// Found by fuzzing: what may be a delimiter's beginning was held from its last line end only.
+#[test]
+fn a_boundary_with_a_line_end_is_none() {
+    let body = b"--x\n\none\n--x\n--x\n\ntwo\n--x--";
+    let header = "Content-Type: multipart/mixed; boundary*=us-ascii''x%0A--x";
+    let message = Message::of(&entity(&[header], body));
+    let (whole, kept) = decode(&message, &Keyring::new());
+    assert_eq!(kept.bytes, [&b"one"[..], b"", b"two"]);
+    for size in 1..body.len() {
+        let (cut, _) = decode_cut(&message, &Keyring::new(), Options::default(), &[size]);
+        assert_eq!(cut, whole);
+    }
+}
+
 #[test]
 fn content_types_as_they_come() {
     let body = b"--b_1\r\nContent-Type: text/plain\r\n\r\nx\r\n--b_1--\r\n";

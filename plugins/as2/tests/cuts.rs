@@ -14,12 +14,12 @@ use support::{
     decode, decode_cut,
     der::Encoding,
     entity,
-    identity::{PARTNER, PARTNER_EC, STATION, keyring},
+    identity::{PARTNER, STATION, keyring},
     mime::{document, multipart},
 };
 
 fn wrap(document: &[u8]) -> Vec<Message> {
-    let sign = SignOptions::new(&PARTNER_EC, Digest::Sha256);
+    let sign = SignOptions::new(&PARTNER, Digest::Sha256);
     let signed = sign.entity(document, Signing::Detached { base64: true }, "sha-256");
     let opaque = sign.entity(document, Signing::Opaque(Encoding::Nested(40)), "sha-256");
     let related = multipart("multipart/related", "=_r", &[document, document]);

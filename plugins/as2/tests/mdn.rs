@@ -223,6 +223,18 @@ fn with_parts_missing_or_odd() {
         assert_eq!(mdn.human_message.as_deref(), human);
         assert!(!mdn.error);
     }
+    // The human message repeats the fields, and gets them wrong.
+    let wrong =
+        entity(&["Content-Type: text/plain"], b"Final-Recipient: x\r\nDisposition: y; failed\r\n");
+    assert!(!mdn(&Message::of(&multipart(kind, "r", &[&wrong, &notification(FIELDS)]))).error);
+    // The notification is declared as text, or comes after what looks like one.
+    let text = entity(&["Content-Type: text/plain"], fields);
+    assert!(!mdn(&Message::of(&multipart(kind, "r", &[&text]))).error);
+    let odd = entity(
+        &["Content-Type: application/x-unknown"],
+        b"Final-Recipient: x\r\nDisposition: y; processed/error: z\r\n",
+    );
+    assert!(!mdn(&Message::of(&multipart(kind, "r", &[&odd, &notification(FIELDS)]))).error);
     // The notification alone.
     assert!(mdn(&Message::of(&notification(FIELDS))).mic.is_some());
     // None at all: an MDN that says nothing is no acceptance.

@@ -95,6 +95,8 @@ fn micalg_is_a_hint_and_the_signer_info_decides() {
             "unknown",
             "\"\"",
             "sha2-384",
+            "sha3-256",
+            "SHA3-512",
         ] {
             let entity =
                 SignOptions::new(&PARTNER, digest).entity(&document(&edi()), DETACHED, micalg);
@@ -250,4 +252,17 @@ fn a_signed_file_is_a_document() {
     assert_eq!(kept.bytes, [file]);
     assert_eq!(decoded.signature_status, Some(SignatureStatus::Valid));
     assert_eq!(decoded.attachments[0].name.as_deref(), Some("IT01234567890_00001.xml.p7m"));
+}
+
+#[test]
+fn an_encrypted_file_is_a_document() {
+    let file = Envelope::to(&STRANGER, Cipher::Aes256Cbc).seal(b"for someone else");
+    let named = "Content-Disposition: attachment; filename=\"contract.p7m\"";
+    let part = support::entity(&["Content-Type: application/octet-stream", named], &file);
+    let signed = SignOptions::new(&PARTNER, Digest::Sha256).entity(&part, DETACHED, "sha-256");
+    for entity in [part, signed] {
+        let (decoded, kept) = decode(&Message::of(&entity), &keyring());
+        assert_eq!((codes(&decoded), &kept.bytes), (vec![], &vec![file.clone()]));
+        assert_eq!(decoded.encrypted, Some(false));
+    }
 }

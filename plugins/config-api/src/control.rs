@@ -3,7 +3,12 @@
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::token::Tokens;
+use crate::{
+    admin::{DeliveryView, EventView, Page, Search, Slice, WebhookView},
+    messages::{Language, Wrong},
+    partner::{Change, Log, PartnerWebhook, Tested},
+    token::Tokens,
+};
 
 /// Implemented by the gateway.
 #[async_trait]
@@ -22,6 +27,114 @@ pub trait Control: Send + Sync + 'static {
 
     /// Why the gateway should get no traffic, a sentence each. Empty: it should.
     async fn unready(&self) -> Vec<String>;
+
+    /// Every figure, in the text form of OpenMetrics.
+    async fn metrics(&self) -> String;
+
+    /// Of the messages.
+    fn language(&self) -> Language;
+
+    /// A partner's webhook as it is kept.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPartner`] when there is no such partner in this site.
+    async fn partner_webhook(&self, site: &str, partner: u64) -> Result<PartnerWebhook, Refusal>;
+
+    /// Makes or changes a partner's webhook. What is configured is durable, and in force on the next
+    /// exchange.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPartner`], [`Refusal::UrlMissing`], [`Refusal::PrivateUrl`],
+    /// [`Refusal::BadSecret`].
+    async fn configure(&self, site: &str, partner: u64, change: Change) -> Result<(), Refusal>;
+
+    /// Makes a test delivery to a partner's webhook, and waits for it at most 15 s.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPartner`], [`Refusal::Inactive`], [`Refusal::Busy`].
+    async fn test(&self, site: &str, partner: u64) -> Result<Tested, Refusal>;
+
+    /// The attempts of a partner's webhook, newest first.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPartner`].
+    async fn log(
+        &self,
+        site: &str,
+        partner: u64,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Log, Refusal>;
+
+    /// Every webhook of a site.
+    fn webhooks(&self, site: &str) -> Vec<WebhookView>;
+
+    /// Puts a webhook back into service; returns how many held deliveries go on.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`].
+    async fn enable(&self, site: &str, webhook: &str) -> Result<u64, Refusal>;
+
+    /// A site's events, newest first.
+    ///
+    /// # Errors
+    /// [`Refusal::Wrong`] for an event or a status that there is not.
+    async fn events(
+        &self,
+        site: &str,
+        search: &Search,
+        slice: Slice,
+    ) -> Result<Page<EventView>, Refusal>;
+
+    /// A site's deliveries, newest first.
+    ///
+    /// # Errors
+    /// [`Refusal::Wrong`] for an event or a status that there is not.
+    async fn deliveries(
+        &self,
+        site: &str,
+        search: &Search,
+        slice: Slice,
+    ) -> Result<Page<DeliveryView>, Refusal>;
+
+    /// Makes a delivery again.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] when the site has none of this number that is done, dead or orphaned.
+    async fn replay_one(&self, site: &str, delivery: i64) -> Result<(), Refusal>;
+
+    /// Makes all deliveries again that match and are done, dead or orphaned; or tells `to` of their
+    /// events. Returns how many.
+    ///
+    /// # Errors
+    /// [`Refusal::Wrong`], and [`Refusal::Unknown`] when the site has no webhook `to`.
+    async fn replay(&self, site: &str, search: &Search, to: Option<&str>) -> Result<u64, Refusal>;
+}
+
+/// Why something asked for is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such partner in the token's site.
+    UnknownPartner,
+    /// The partner's webhook is off, or was never configured.
+    Inactive,
+    /// The partner has no webhook yet, and no URL was sent.
+    UrlMissing,
+    /// The URL points where the config API may not (`api.allow_networks`).
+    PrivateUrl,
+    /// The secret cannot be a key.
+    BadSecret,
+    /// There is no such thing in the token's site.
+    Unknown,
+    /// The delivery is still to be made, or held.
+    NotOver,
+    /// Something in the request is wrong.
+    Wrong(Wrong),
+    /// Too much of it goes on already.
+    Busy,
+    /// The store failed; the log says why.
+    Store,
 }
 
 /// What a reload did.

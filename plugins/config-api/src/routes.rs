@@ -1,34 +1,56 @@
 //! The routes.
 
+mod admin;
+mod answer;
+mod caller;
+mod fields;
+mod partner;
+mod search;
+
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
-    extract::{FromRequestParts, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    Router,
+    extract::{FromRef, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde_json::json;
 
-use crate::{
-    control::Control,
-    token::{Scope, Token},
-};
+use crate::{control::Control, throttle::Throttle};
+use answer::problem;
 
 type Gateway = Arc<dyn Control>;
+
+/// What every route can ask for.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    gateway: Gateway,
+    throttle: Arc<Throttle>,
+}
 
 pub(crate) fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/admin/reload", post(reload))
-        .route("/admin/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/webhooks/configure", post(partner::configure))
+        .route("/api/v1/webhooks/get", post(partner::get))
+        .route("/api/v1/webhooks/test", post(partner::test))
+        .route("/api/v1/webhooks/logs", post(partner::logs))
+        .route("/admin/reload", post(admin::reload))
+        .route("/admin/status", get(admin::status))
+        .route("/admin/webhooks", get(admin::webhooks))
+        .route("/admin/webhooks/{name}/enable", post(admin::enable))
+        .route("/admin/events", get(admin::events))
+        .route("/admin/deliveries", get(admin::deliveries))
+        .route("/admin/deliveries/{id}/replay", post(admin::replay_one))
+        .route("/admin/replay", post(admin::replay))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "No such route") })
         .method_not_allowed_fallback(|| async {
             problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
         })
-        .with_state(gateway)
+        .with_state(Shared { gateway, throttle: Arc::default() })
 }
 
 async fn readyz(State(gateway): State<Gateway>) -> Response {
@@ -39,82 +61,15 @@ async fn readyz(State(gateway): State<Gateway>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
 }
 
-async fn reload(State(gateway): State<Gateway>, caller: Caller) -> Response {
-    if let Err(refusal) = caller.runs_the_gateway() {
-        return refusal;
-    }
-    match gateway.reload().await {
-        Ok(done) => Json(json!({
-            "status": "ok",
-            "generation": done.generation,
-            "added": done.added,
-            "changed": done.changed,
-            "removed": done.removed,
-        }))
-        .into_response(),
-        Err(errors) => {
-            let body = json!({"status": "error", "errors": errors});
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
-        }
-    }
+async fn metrics(State(gateway): State<Gateway>) -> Response {
+    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, TEXT)], gateway.metrics().await).into_response()
 }
 
-async fn status(State(gateway): State<Gateway>, caller: Caller) -> Response {
-    if let Err(refusal) = caller.needs(Scope::Read) {
-        return refusal;
+// === impl Shared ===
+
+impl FromRef<Shared> for Gateway {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.gateway.clone()
     }
-    Json(gateway.status().await).into_response()
-}
-
-/// Whoever presented a good token.
-struct Caller {
-    token: Token,
-    default_site: String,
-}
-
-// === impl Caller ===
-
-impl Caller {
-    #[expect(clippy::result_large_err, reason = "the error is the answer, made once a request")]
-    fn needs(&self, scope: Scope) -> Result<(), Response> {
-        if self.token.may(scope) || self.token.may(Scope::Admin) {
-            return Ok(());
-        }
-        let message = format!("Scope {} requerido", scope.as_str());
-        Err(problem(StatusCode::FORBIDDEN, &message))
-    }
-
-    #[expect(clippy::result_large_err, reason = "the error is the answer, made once a request")]
-    fn runs_the_gateway(&self) -> Result<(), Response> {
-        self.needs(Scope::Admin)?;
-        if self.token.site == self.default_site {
-            return Ok(());
-        }
-        Err(problem(StatusCode::FORBIDDEN, "Only the default site's admin may do this"))
-    }
-}
-
-impl FromRequestParts<Gateway> for Caller {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Response> {
-        let tokens = gateway.tokens();
-        let found = bearer(&parts.headers).and_then(|presented| tokens.find(presented));
-        match found {
-            Some(token) => {
-                Ok(Self { token: token.clone(), default_site: tokens.default_site.clone() })
-            }
-            None => Err(problem(StatusCode::UNAUTHORIZED, "Invalid token")),
-        }
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
-}
-
-fn problem(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({"status": "error", "msg": message}))).into_response()
 }

@@ -29,6 +29,7 @@ pub async fn serve(
 ) -> io::Result<impl Future<Output = io::Result<()>> + Send> {
     let listener = TcpListener::bind(address).await?;
     let app = router(gateway).layer(DefaultBodyLimit::max(BODY_MAX)).layer(from_fn(in_time));
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     Ok(async move { axum::serve(listener, app).with_graceful_shutdown(shutdown).await })
 }
 

@@ -89,6 +89,29 @@ impl Client {
             .saturating_add(Duration::from_millis(body.size().saturating_mul(1000) / MIB))
     }
 
+    /// Whether a webhook may be set to this URL: none of its host's addresses may be one that `guard`
+    /// refuses. A name that has no address now, or is not resolved by `deadline`, is let through: it is
+    /// judged again at every connect.
+    ///
+    /// # Errors
+    /// [`ConnectError::Refused`].
+    pub async fn vet(
+        &self,
+        url: &Uri,
+        guard: &Guard,
+        deadline: Instant,
+    ) -> Result<(), ConnectError> {
+        let host = url.host().unwrap_or_default();
+        let refused = || ConnectError::Refused { host: host.to_owned() };
+        if !guard.admits_url(url) {
+            return Err(refused());
+        }
+        let lookup = self.profiles.names().addresses(host);
+        let Ok(Ok(addresses)) = timeout_at(deadline, lookup).await else { return Ok(()) };
+        let admitted = addresses.iter().all(|address| guard.admits(*address));
+        if admitted { Ok(()) } else { Err(refused()) }
+    }
+
     /// Sends one POST and waits for its answer; `deadline` covers name lookup, connect, TLS, sending,
     /// the answer's head and its body together.
     ///

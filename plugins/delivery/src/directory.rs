@@ -28,6 +28,26 @@ pub trait Directory: Send + Sync + 'static {
 pub trait Notices: Send + Sync + 'static {
     /// A webhook was disabled. Called once for each time, after it is written down.
     async fn disabled(&self, notice: Disabled);
+
+    /// An attempt was made. Called on the lane's way: it must not wait.
+    fn attempted(&self, _attempt: &Attempted<'_>) {}
+}
+
+/// An attempt that was made, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempted<'a> {
+    /// The webhook's name.
+    pub webhook: &'a str,
+    /// What was told of.
+    pub event: uuid::Uuid,
+    /// From 1.
+    pub number: u32,
+    /// Whether somebody asked for it again.
+    pub replay: bool,
+    /// When it began.
+    pub began: std::time::Instant,
+    /// What became of the delivery by it.
+    pub fate: as2hook_store::Fate,
 }
 
 /// A webhook that was disabled.

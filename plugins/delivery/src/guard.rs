@@ -43,11 +43,11 @@ impl Guard {
         allow.iter().any(|network| network.contains(address)) || is_public(address)
     }
 
-    /// Whether a URL may be configured: false when its host is an address that is not admitted, or is
-    /// `localhost`. A name is judged when it is connected to.
+    /// Whether a URL may be configured: false when its host is an address that is not admitted, in
+    /// whatever spelling, or is `localhost`. A name is judged when it is connected to.
     pub fn admits_url(&self, url: &Uri) -> bool {
         let host = url.host().unwrap_or_default();
-        match literal(host) {
+        match literal(host).or_else(|| spelled(host).map(IpAddr::V4)) {
             Some(address) => self.admits(address),
             None => {
                 let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -62,6 +62,34 @@ impl Guard {
 pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok()
+}
+
+/// The IPv4 address that a host is in one of its older spellings (`127.1`, `0x7f000001`, `2130706433`,
+/// `0177.0.0.1`). We never connect by those; what resolves names may.
+fn spelled(host: &str) -> Option<Ipv4Addr> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let parts: Vec<u64> = host.split('.').map(number).collect::<Option<_>>()?;
+    let (last, leading) = parts.split_last()?;
+    let free = 4u32.checked_sub(u32::try_from(leading.len()).ok()?)?;
+    if free == 0 || leading.iter().any(|part| *part > 255) || *last >= 1u64 << (8 * free) {
+        return None;
+    }
+    let high = leading.iter().fold(0, |sum, part| sum << 8 | part) << (8 * free);
+    u32::try_from(high | last).ok().map(Ipv4Addr::from)
+}
+
+/// A number in decimal, octal (`0…`) or hexadecimal (`0x…`).
+fn number(text: &str) -> Option<u64> {
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let (digits, radix) = match (hexadecimal, text.strip_prefix('0')) {
+        (Some(""), _) => return Some(0),
+        (Some(digits), _) => (digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+        _ => (text, 10),
+    };
+    // `from_str_radix` would take a sign.
+    let plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if plain { u64::from_str_radix(digits, radix).ok() } else { None }
 }
 
 /// The IPv4 address that an IPv6 address leads to, where it is only a wrapping of one: a packet to the

@@ -19,8 +19,8 @@ pub mod guard;
 pub mod outbox;
 mod time;
 
-pub use client::{Answer, Client, DeliveryError, Request, RequestBody};
-pub use directory::{Directory, Disabled, Notices};
+pub use client::{Answer, Client, ConnectError, DeliveryError, Request, RequestBody};
+pub use directory::{Attempted, Directory, Disabled, Notices};
 pub use dispatcher::{Bells, Dispatcher, DispatcherOptions, Health, Standing};
 pub use guard::{Guard, Network};
 pub use outbox::{

@@ -429,12 +429,28 @@ impl Further {
 impl Target {
     /// What a rule plans for an event.
     pub fn of(rule: &Rule, event: &Event) -> Self {
+        Self::for_parties(rule, event.partner.as_deref(), event.station.as_deref())
+    }
+
+    /// What a rule plans for an event of these AS2 ids: the remote side's and ours.
+    pub fn for_parties(rule: &Rule, partner: Option<&str>, station: Option<&str>) -> Self {
         let order_key = match rule.endpoint.order {
             Order::None => None,
             // JSON keeps the two apart whatever they hold.
-            Order::Partner => Some(serde_json::json!([event.partner, event.station]).to_string()),
+            Order::Partner => Some(serde_json::json!([partner, station]).to_string()),
         };
         Self { webhook: rule.name.clone(), mode: rule.endpoint.payload, order_key }
+    }
+
+    /// The delivery of an event, due now.
+    pub fn delivery(&self, event: Uuid) -> NewDelivery {
+        NewDelivery {
+            webhook_id: webhook_id(event, &self.webhook),
+            webhook: self.webhook.clone(),
+            mode: self.mode.as_str().to_owned(),
+            order_key: self.order_key.clone(),
+            due: now(),
+        }
     }
 }
 
@@ -469,13 +485,5 @@ fn row(event: &Event, payload: Payload) -> Result<NewEvent, serde_json::Error> {
 }
 
 fn deliveries(event: Uuid, targets: &[Target]) -> Vec<NewDelivery> {
-    let due = now();
-    let delivery = |target: &Target| NewDelivery {
-        webhook_id: webhook_id(event, &target.webhook),
-        webhook: target.webhook.clone(),
-        mode: target.mode.as_str().to_owned(),
-        order_key: target.order_key.clone(),
-        due,
-    };
-    targets.iter().map(delivery).collect()
+    targets.iter().map(|target| target.delivery(event)).collect()
 }

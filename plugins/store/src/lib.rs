@@ -8,11 +8,13 @@
 //! - [`store`]: the trait, and the promise each call makes
 //! - [`note`]: small things remembered beside events, and several writes in one commit
 //! - [`query`]: what the admin API asks
+//! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
 //! - [`payload`]: the files of large payloads
 
 pub mod model;
 pub mod note;
+pub mod partner_webhook;
 pub mod payload;
 pub mod query;
 pub mod sqlite;
@@ -23,6 +25,7 @@ pub use model::{
     Payload, Settlement, StoredEvent, WebhookState,
 };
 pub use note::{Before, Note, NoteChange, Write};
+pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 pub use sqlite::{SqliteOptions, SqliteStore};

@@ -8,6 +8,7 @@ use crate::{
         StoredEvent, WebhookState,
     },
     note::{Note, Write},
+    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
 };
 
@@ -139,6 +140,28 @@ pub trait Store: Send + Sync + 'static {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<AttemptRow>, StoreError>;
+
+    /// Every webhook of the config API.
+    async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError>;
+
+    /// Makes a partner's webhook, or changes what is given of it, and returns it as it is now.
+    /// `None`: the partner has none, and the change has no URL to make one with.
+    async fn configure_partner_webhook(
+        &self,
+        change: PartnerWebhookChange,
+    ) -> Result<Option<PartnerWebhook>, StoreError>;
+
+    /// Writes down a delivery that was made besides the queue, with its event and its attempt. Nobody
+    /// claims it.
+    async fn record(&self, made: Made) -> Result<(), StoreError>;
+
+    /// A webhook's attempts, newest first: up to `limit` behind the first `offset`.
+    async fn attempt_log(
+        &self,
+        webhook: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<AttemptLog, StoreError>;
 
     /// Those of `files` that no event names as its payload.
     async fn unnamed_payloads(

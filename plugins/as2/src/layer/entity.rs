@@ -241,7 +241,7 @@ impl Entity {
         if self.place.depth >= MAX_LAYERS {
             return Err(Fault::Limit { what: "layers", limit: u64::from(MAX_LAYERS) });
         }
-        if self.place.in_chain && kind.is_vague() {
+        if self.place.in_chain && is_doubtful(self.place, &headers, &kind) {
             self.begin_tap(raw, flow);
             self.stage = Stage::Sniff { headers, first: Vec::with_capacity(SNIFFED) };
             return Ok(());
@@ -314,14 +314,27 @@ impl Entity {
     }
 }
 
+/// Whether the first bytes have to tell what it is: no type at all, or at the very outside one that
+/// says little. Further inside, and with a file name, an encrypted file is a document.
+fn is_doubtful(place: Place, headers: &Headers, kind: &ContentType) -> bool {
+    let name = || crate::mime::file_name::of(headers);
+    kind.essence.is_empty()
+        || (place.depth == 0 && kind.is_vague() && name().is_none_or(|name| is_layer_name(&name)))
+}
+
+/// The names that S/MIME gives its own layers.
+fn is_layer_name(name: &str) -> bool {
+    name.to_ascii_lowercase().starts_with("smime.p7")
+}
+
 /// A signed file that is itself the document (`invoice.xml.p7m`), not a layer of the message.
 fn is_document(place: Place, headers: &Headers, kind: &ContentType) -> bool {
     if !place.in_signed || kind.parameter("smime-type").is_some_and(|t| t.contains("nveloped")) {
         return false;
     }
     let compressed = kind.parameter("smime-type").is_some_and(|t| t.contains("ompressed"));
-    let name = crate::mime::file_name::of(headers).unwrap_or_default().to_ascii_lowercase();
-    !compressed && !name.is_empty() && !name.starts_with("smime.p7")
+    let has_name = crate::mime::file_name::of(headers).is_some_and(|name| !is_layer_name(&name));
+    !compressed && has_name
 }
 
 fn is_textual(headers: &Headers, kind: &ContentType) -> bool {

@@ -19,6 +19,8 @@ pub(crate) struct Report {
     part: Vec<u8>,
     mdn: Mdn,
     has_notification: bool,
+    /// It was declared as one, not guessed.
+    is_typed: bool,
     /// The human message came from a part that is not plain text.
     is_second_choice: bool,
 }
@@ -42,6 +44,7 @@ impl Report {
             part: Vec::new(),
             mdn: Mdn::default(),
             has_notification: false,
+            is_typed: false,
             is_second_choice: false,
         }
     }
@@ -73,6 +76,9 @@ impl Report {
                     self.on_event(event);
                     Ok(())
                 })?;
+                if !self.has_notification {
+                    self.search_human_message();
+                }
                 closed = splitter.is_closed() || self.has_notification;
             }
             None => {
@@ -131,15 +137,17 @@ impl Report {
             return;
         }
         let body = decode(body, Transfer::declared(&headers));
-        let is_notification = kind.essence == "message/disposition-notification"
-            || (kind.essence != "text/rfc822-headers" && mdn::looks_like(&body));
-        if is_notification && !self.has_notification {
-            self.notification(&body);
+        let is_typed = kind.essence == "message/disposition-notification";
+        let is_text = kind.essence.starts_with("text/");
+        if is_typed || (!is_text && !self.has_notification && mdn::looks_like(&body)) {
+            if !self.is_typed {
+                self.notification(&body);
+                self.is_typed = is_typed;
+            }
             return;
         }
         let is_plain = kind.essence.is_empty() || kind.essence == "text/plain";
-        let is_text = is_plain || kind.essence.starts_with("text/");
-        if !is_text || kind.essence == "text/rfc822-headers" {
+        if !(is_plain || is_text) || kind.essence == "text/rfc822-headers" {
             return;
         }
         if self.mdn.human_message.is_none() || (is_plain && self.is_second_choice) {
@@ -149,8 +157,20 @@ impl Report {
         }
     }
 
+    /// A notification that was declared as plain text.
+    fn search_human_message(&mut self) {
+        if let Some(text) = self.mdn.human_message.clone()
+            && mdn::looks_like(text.as_bytes())
+        {
+            self.notification(text.as_bytes());
+        }
+    }
+
     fn notification(&mut self, body: &[u8]) {
         self.has_notification = true;
+        // Nothing may stay of one that was only guessed.
+        let human_message = self.mdn.human_message.take();
+        self.mdn = Mdn { human_message, ..Mdn::default() };
         mdn::read(body, &mut self.mdn);
     }
 }

@@ -32,7 +32,7 @@ impl HeaderBlock {
         mut bytes: &'a [u8],
     ) -> Result<(Option<Head>, &'a [u8]), Fault> {
         while !bytes.is_empty() {
-            let room = (self.limit + 1).saturating_sub(self.buffer.len());
+            let room = self.limit.saturating_add(1).saturating_sub(self.buffer.len());
             let window = &bytes[..bytes.len().min(room)];
             let line = memchr::memchr(b'\n', window).map_or(window.len(), |at| at + 1);
             self.buffer.extend_from_slice(&bytes[..line]);

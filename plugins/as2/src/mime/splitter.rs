@@ -42,6 +42,8 @@ enum Line {
     Undecided,
 }
 
+/// Bytes of a boundary; RFC 2046 allows 70.
+const MAX_BOUNDARY: usize = 1000;
 /// Blanks behind a boundary; RFC 2046 allows any number.
 const MAX_PADDING: usize = 256;
 /// Bytes of preamble searched for an undeclared boundary.
@@ -52,8 +54,10 @@ const MAX_SEARCH: usize = 16 * 1024;
 impl Splitter {
     /// By the declared boundary, or by the body's own first one when there is none.
     pub fn new(boundary: Option<&str>) -> Self {
-        // RFC 2046: no boundary ends with a blank.
-        let boundary = boundary.map(str::trim_end).filter(|b| !b.is_empty());
+        // RFC 2046: no boundary ends with a blank. One with a line end (RFC 2231 can write it) can
+        // never stand on a line.
+        let fits = |b: &&str| (1..=MAX_BOUNDARY).contains(&b.len()) && !b.contains('\n');
+        let boundary = boundary.map(str::trim_end).filter(fits);
         Self {
             delimiter: boundary.map(|b| finder(b.as_bytes())),
             held: Vec::new(),
@@ -127,7 +131,7 @@ impl Splitter {
             .split(|&b| b == b'\n')
             .find_map(|line| line.strip_prefix(b"--"))
             .map(|rest| rest.trim_ascii_end().to_vec())
-            .filter(|b| !b.is_empty());
+            .filter(|b| (1..=MAX_BOUNDARY).contains(&b.len()));
         match boundary {
             Some(boundary) => {
                 self.delimiter = Some(finder(&boundary));

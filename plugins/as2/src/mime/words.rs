@@ -55,11 +55,16 @@ fn decode_words(text: &str) -> String {
     out
 }
 
+/// Characters of an encoded word; RFC 2047 allows 75, and a search without end costs too much.
+const MAX_WORD: usize = 1000;
+
 /// `charset?B?text?=` from behind `=?`.
 fn word(from: &str) -> Option<(String, &str)> {
-    let (charset, rest) = from.split_once('?')?;
+    let end = from.char_indices().nth(MAX_WORD).map_or(from.len(), |(at, _)| at);
+    let (charset, rest) = from[..end].split_once('?')?;
     let (encoding, rest) = rest.split_once('?')?;
-    let (encoded, after) = rest.split_once("?=")?;
+    let (encoded, rest) = rest.split_once("?=")?;
+    let after = &from[end - rest.len()..];
     let bytes = match encoding {
         "B" | "b" => {
             let mut plain = encoded.to_owned();

@@ -429,6 +429,10 @@ impl<'a> SignOptions<'a> {
                 Digest::Sha224 => ids::ECDSA_WITH_SHA224,
                 Digest::Sha384 => ids::ECDSA_WITH_SHA384,
                 Digest::Sha512 => ids::ECDSA_WITH_SHA512,
+                Digest::Sha3_224 => ids::ECDSA_WITH_SHA3_224,
+                Digest::Sha3_256 => ids::ECDSA_WITH_SHA3_256,
+                Digest::Sha3_384 => ids::ECDSA_WITH_SHA3_384,
+                Digest::Sha3_512 => ids::ECDSA_WITH_SHA3_512,
                 _ => ids::ECDSA_WITH_SHA256,
             })]),
         };
@@ -520,6 +524,10 @@ pub fn digest_id(digest: Digest) -> &'static [u8] {
         Digest::Sha256 => ids::SHA256,
         Digest::Sha384 => ids::SHA384,
         Digest::Sha512 => ids::SHA512,
+        Digest::Sha3_224 => ids::SHA3_224,
+        Digest::Sha3_256 => ids::SHA3_256,
+        Digest::Sha3_384 => ids::SHA3_384,
+        Digest::Sha3_512 => ids::SHA3_512,
     }
 }
 
@@ -531,6 +539,10 @@ pub fn message_digest(digest: Digest) -> MessageDigest {
         Digest::Sha256 => MessageDigest::sha256(),
         Digest::Sha384 => MessageDigest::sha384(),
         Digest::Sha512 => MessageDigest::sha512(),
+        Digest::Sha3_224 => MessageDigest::sha3_224(),
+        Digest::Sha3_256 => MessageDigest::sha3_256(),
+        Digest::Sha3_384 => MessageDigest::sha3_384(),
+        Digest::Sha3_512 => MessageDigest::sha3_512(),
     }
 }
 
@@ -542,5 +554,9 @@ fn md(digest: Digest) -> &'static MdRef {
         Digest::Sha256 => Md::sha256(),
         Digest::Sha384 => Md::sha384(),
         Digest::Sha512 => Md::sha512(),
+        Digest::Sha3_224 => Md::sha3_224(),
+        Digest::Sha3_256 => Md::sha3_256(),
+        Digest::Sha3_384 => Md::sha3_384(),
+        Digest::Sha3_512 => Md::sha3_512(),
     }
 }

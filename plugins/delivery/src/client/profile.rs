@@ -64,6 +64,10 @@ impl Profiles {
         Ok(Self { names, plain: DashMap::new(), special: DashMap::new(), roots })
     }
 
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// The pool for this trust, identity and guard.
     pub(super) async fn of(&self, tls: &Tls, guard: &Guard) -> Result<Arc<Profile>, TlsFilesError> {
         let Some(digest) = digest(tls) else {

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     client::{Client, DeliveryError, Request, RequestBody},
+    directory::Attempted,
     time::now,
 };
 
@@ -97,6 +98,16 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
         ?fate,
         "Delivery attempted."
     );
+    if let Some(notices) = &shared.notices {
+        notices.attempted(&Attempted {
+            webhook: &claimed.webhook,
+            event: claimed.event.id,
+            number,
+            replay: claimed.replay,
+            began: begun.into_std(),
+            fate,
+        });
+    }
     let attempt = Attempt {
         number,
         at,

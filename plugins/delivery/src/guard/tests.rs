@@ -177,3 +177,34 @@ fn urls_with_a_refused_literal_cannot_be_configured() {
     }
     assert!(allowing(&["127.0.0.0/8"]).admits_url(&"http://localhost/".parse().unwrap()));
 }
+
+#[test]
+fn older_spellings_of_private_addresses_are_known() {
+    let guard = Guard::public([]);
+    for host in [
+        "2130706433",
+        "017700000001",
+        "0x7f000001",
+        "0X7F.1",
+        "127.1",
+        "127.0.1",
+        "0177.0.0.1",
+        "0x7f.0x0.0x0.0x1",
+        "10.1",
+        "0",
+        "0x",
+        "192.168.257",
+        "3232235777",
+        "169.254.43518",
+        "0251.0376.0251.0376",
+        "127.1.",
+    ] {
+        let url = format!("http://{host}/").parse().unwrap();
+        assert!(!guard.admits_url(&url), "{host}");
+    }
+    for host in ["134744072", "8.8.2056", "example.com", "0x7f.example.com", "1.2.3.4.5", "256.256"]
+    {
+        let url = format!("http://{host}/").parse().unwrap();
+        assert!(guard.admits_url(&url), "{host}");
+    }
+}

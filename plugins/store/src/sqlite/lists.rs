@@ -108,26 +108,30 @@ pub(super) fn attempts(
         query.text()
     );
     page(connection, &sql, query, limit, |row| {
-        let attempt = Attempt {
-            number: row.get(4)?,
-            at: row.get(5)?,
-            url: row.get(6)?,
-            http_code: row.get(7)?,
-            error: row.get(8)?,
-            duration_ms: row.get::<_, i64>(9)?.unsigned_abs(),
-        };
-        let attempt = AttemptRow {
-            id: row.get(0)?,
-            delivery: row.get(1)?,
-            webhook_id: row.get(2)?,
-            webhook: row.get(3)?,
-            attempt,
-            state: state(row, 10)?,
-            next_at: row.get(11)?,
-            event: event_row(row, 12)?,
-        };
+        let attempt = attempt_row(row)?;
         Ok((attempt.id, attempt))
     })
+}
+
+/// The attempts of one webhook behind the first `offset`, newest first.
+pub(super) fn attempts_from(
+    connection: &Connection,
+    webhook: i64,
+    offset: i64,
+    limit: usize,
+) -> Result<Vec<AttemptRow>, StoreError> {
+    // The index alone is walked for what is passed over.
+    let sql = format!(
+        "SELECT {ATTEMPT}, {EVENT} FROM
+            (SELECT id FROM attempt WHERE webhook = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3) chosen
+            JOIN attempt a ON a.id = chosen.id JOIN delivery d ON d.id = a.delivery
+            JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook
+        ORDER BY a.id DESC"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params![webhook, limit, offset], attempt_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// One event as it is kept.
@@ -303,6 +307,28 @@ fn page<T>(
         last = Some(number);
     }
     Ok(Page { rows, next: None })
+}
+
+/// Columns as [`ATTEMPT`] and [`EVENT`] have them.
+fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
+    let attempt = Attempt {
+        number: row.get(4)?,
+        at: row.get(5)?,
+        url: row.get(6)?,
+        http_code: row.get(7)?,
+        error: row.get(8)?,
+        duration_ms: row.get::<_, i64>(9)?.unsigned_abs(),
+    };
+    Ok(AttemptRow {
+        id: row.get(0)?,
+        delivery: row.get(1)?,
+        webhook_id: row.get(2)?,
+        webhook: row.get(3)?,
+        attempt,
+        state: state(row, 10)?,
+        next_at: row.get(11)?,
+        event: event_row(row, 12)?,
+    })
 }
 
 fn event_row(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {

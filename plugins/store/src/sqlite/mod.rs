@@ -11,6 +11,7 @@ mod events;
 mod lists;
 mod notes;
 mod owner;
+mod partner_webhooks;
 mod prune;
 mod queries;
 mod readers;
@@ -41,6 +42,7 @@ use crate::{
         StoredEvent, WebhookState,
     },
     note::{Note, Write},
+    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     store::{Counts, Store, StoreError},
 };
@@ -332,6 +334,33 @@ impl Store for SqliteStore {
         let filter = filter.clone();
         self.readers
             .run(move |connection| lists::attempts(connection, &filter, cursor, limit))
+            .await
+    }
+
+    async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
+        self.readers.run(partner_webhooks::all).await
+    }
+
+    async fn configure_partner_webhook(
+        &self,
+        change: PartnerWebhookChange,
+    ) -> Result<Option<PartnerWebhook>, StoreError> {
+        self.writer.run(move |connection| partner_webhooks::configure(connection, &change)).await
+    }
+
+    async fn record(&self, made: Made) -> Result<(), StoreError> {
+        self.writer.run(move |connection| partner_webhooks::record(connection, &made)).await
+    }
+
+    async fn attempt_log(
+        &self,
+        webhook: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<AttemptLog, StoreError> {
+        let webhook = webhook.to_owned();
+        self.readers
+            .run(move |connection| partner_webhooks::log(connection, &webhook, offset, limit))
             .await
     }
 

@@ -10,7 +10,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::store::StoreError;
 
 /// One step each; a step that was released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+];
 
 /// Pages of the log after which a commit writes back itself, should the checkpoint thread be gone:
 /// 256 MiB.

@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod lists;
 pub(crate) mod notes;
 pub(crate) mod order;
+pub(crate) mod partner_webhooks;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -57,6 +58,11 @@ macro_rules! suite {
             counts_follow_every_move,
             claims_of_the_dead_come_back,
             a_claim_that_nobody_waited_for_goes_back,
+        ]);
+        $crate::behaviour::suite!($fresh, partner_webhooks: [
+            a_partner_webhook_keeps_what_is_not_changed,
+            a_first_change_needs_a_url,
+            a_delivery_made_besides_the_queue_is_logged_and_never_claimed,
         ]);
         $crate::behaviour::suite!($fresh, order: [
             one_at_a_time_in_the_order_they_came,

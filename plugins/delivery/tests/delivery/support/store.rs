@@ -11,9 +11,9 @@ use std::{
 };
 
 use as2hook_store::{
-    AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook, EventRow,
-    Fate, Filter, NewDelivery, NewEvent, Note, Page, Settlement, Store, StoreError, StoredEvent,
-    WebhookState, Write,
+    AttemptLog, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook,
+    EventRow, Fate, Filter, Made, NewDelivery, NewEvent, Note, Page, PartnerWebhook,
+    PartnerWebhookChange, Settlement, Store, StoreError, StoredEvent, WebhookState, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -404,6 +404,30 @@ impl Store for MemoryStore {
         _cursor: Option<i64>,
         _limit: usize,
     ) -> Result<Page<AttemptRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn configure_partner_webhook(
+        &self,
+        _change: PartnerWebhookChange,
+    ) -> Result<Option<PartnerWebhook>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn record(&self, _made: Made) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn attempt_log(
+        &self,
+        _webhook: &str,
+        _offset: u64,
+        _limit: usize,
+    ) -> Result<AttemptLog, StoreError> {
         Err(StoreError::Closed)
     }
 

@@ -1,0 +1,40 @@
+//! Answers in the seed's form.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::{
+    control::Refusal,
+    messages::{Language, Wrong},
+};
+
+/// `{"status":"error","msg":…}`.
+pub(super) fn problem(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"status": "error", "msg": message}))).into_response()
+}
+
+/// What a refusal is answered with.
+pub(super) fn refused(language: Language, refusal: &Refusal) -> Response {
+    let status = match refusal {
+        Refusal::UnknownPartner | Refusal::Unknown => StatusCode::NOT_FOUND,
+        Refusal::Inactive | Refusal::NotOver => StatusCode::CONFLICT,
+        Refusal::UrlMissing | Refusal::PrivateUrl | Refusal::BadSecret => StatusCode::BAD_REQUEST,
+        Refusal::Wrong(wrong) => return mistaken(language, wrong),
+        Refusal::Busy | Refusal::Store => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    problem(status, &language.refusal(refusal))
+}
+
+/// What a mistake in the request is answered with.
+pub(super) fn mistaken(language: Language, wrong: &Wrong) -> Response {
+    let status = match wrong {
+        Wrong::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Wrong::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    problem(status, &language.wrong(wrong))
+}

@@ -1,0 +1,61 @@
+//! What metrics look up when somebody asks.
+
+use std::time::Duration;
+
+use as2hook_delivery::Standing;
+use jiff::Timestamp;
+use openssl::{asn1::Asn1Time, x509::X509Ref};
+
+use super::Gateway;
+use crate::{config::Config, observe::Look};
+
+// === impl Gateway ===
+
+impl Gateway {
+    pub(super) async fn look(&self) -> Look {
+        let snapshot = self.live.load();
+        let health = self.outbox.health();
+        let counts = self.store.counts().await;
+        let readable = counts.is_ok();
+        let counts = counts.unwrap_or_default();
+        let now = Timestamp::now().as_millisecond();
+        let oldest = counts.oldest_undelivered.map_or(0, |then| now.saturating_sub(then));
+        let in_service = |standing: &Standing| {
+            !matches!(standing, Standing::Disabled { .. } | Standing::Orphaned)
+        };
+        let healths = self.dispatcher.healths();
+        Look {
+            queue: counts.deliveries.iter().map(|(state, n)| (state.as_str(), *n)).collect(),
+            oldest: Duration::from_millis(u64::try_from(oldest).unwrap_or(0)),
+            held_events: health.held,
+            held_bytes: health.held_bytes,
+            dropped: health.dropped,
+            store_up: readable && health.failing_since.is_none(),
+            in_flight: self.in_flight.count(),
+            generation: snapshot.generation,
+            certificates: certificates(&snapshot.config),
+            webhooks: healths.into_iter().map(|h| (h.webhook, in_service(&h.standing))).collect(),
+        }
+    }
+}
+
+/// Whose certificates there are, and the seconds until each expires.
+fn certificates(config: &Config) -> Vec<(String, String, i64)> {
+    let stations = config
+        .stations
+        .iter()
+        .flat_map(|station| station.keys.iter().map(|key| (&station.as2_id, &*key.certificate)));
+    let partners = config.partners.iter().flat_map(|partner| {
+        partner.certificates.iter().map(|certificate| (&partner.as2_id, &**certificate))
+    });
+    let expiry = |(owner, certificate): (&String, &X509Ref)| {
+        let serial = certificate.serial_number().to_bn().ok()?.to_hex_str().ok()?.to_string();
+        Some((owner.clone(), serial, seconds_left(certificate)?))
+    };
+    stations.chain(partners).filter_map(expiry).collect()
+}
+
+fn seconds_left(certificate: &X509Ref) -> Option<i64> {
+    let left = Asn1Time::days_from_now(0).ok()?.diff(certificate.not_after()).ok()?;
+    Some(i64::from(left.days) * 24 * 3600 + i64::from(left.secs))
+}

@@ -1,0 +1,304 @@
+//! What happens is counted here, and what nobody else logs is logged: each thing that can be observed
+//! is one call.
+//!
+//! Names follow OpenMetrics; `docs/operating.md` says what each figure means and what to do about it.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use as2hook_delivery::Attempted;
+use as2hook_store::Fate;
+use as2hook_webhooks::{Event, EventKind};
+use dashmap::DashMap;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use uuid::Uuid;
+
+/// Counters since the start, and the figures of the last look.
+#[derive(Debug)]
+pub struct Observer {
+    registry: Registry,
+    exchanges: Family<Labels, Counter>,
+    decode_errors: Family<Labels, Counter>,
+    events: Family<Labels, Counter>,
+    attempts: Family<Labels, Counter>,
+    latency: Histogram,
+    reloads: Family<Labels, Counter>,
+    queue: Family<Labels, Gauge>,
+    oldest: Gauge<f64, std::sync::atomic::AtomicU64>,
+    held_events: Gauge,
+    held_bytes: Gauge,
+    dropped: Gauge,
+    store_up: Gauge,
+    in_flight: Gauge,
+    generation: Gauge,
+    resident: Gauge,
+    certificates: Family<Labels, Gauge>,
+    webhooks: Family<Labels, Gauge>,
+    /// When the answer of an exchange ended whose first deliveries are not yet made.
+    answered: DashMap<Uuid, Instant>,
+}
+
+/// What is looked up when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Deliveries by state.
+    pub queue: Vec<(&'static str, u64)>,
+    /// Age of the oldest event with an unmade delivery.
+    pub oldest: Duration,
+    /// Events in memory that wait for the store.
+    pub held_events: usize,
+    /// The memory they take.
+    pub held_bytes: usize,
+    /// Events that found no room in memory.
+    pub dropped: u64,
+    /// Whether the store takes events.
+    pub store_up: bool,
+    /// Exchanges under way.
+    pub in_flight: usize,
+    /// Of the snapshot in force.
+    pub generation: u64,
+    /// Whose certificate, its serial number, and the seconds until it expires.
+    pub certificates: Vec<(String, String, i64)>,
+    /// Webhooks and whether they are in service.
+    pub webhooks: Vec<(String, bool)>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Exchanges whose deliveries are waited for at most; beyond it some are not timed.
+const ANSWERED_MAX: usize = 16_384;
+/// After so long a first attempt says more about the endpoint's queue than about us.
+const ANSWERED_FOR: Duration = Duration::from_secs(60);
+const LATENCIES: [f64; 14] =
+    [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+// === impl Observer ===
+
+impl Observer {
+    /// All figures at nought.
+    pub fn new() -> Self {
+        let mut observer = Self {
+            registry: Registry::with_prefix("as2hook"),
+            exchanges: Family::default(),
+            decode_errors: Family::default(),
+            events: Family::default(),
+            attempts: Family::default(),
+            latency: Histogram::new(LATENCIES),
+            reloads: Family::default(),
+            queue: Family::default(),
+            oldest: Gauge::default(),
+            held_events: Gauge::default(),
+            held_bytes: Gauge::default(),
+            dropped: Gauge::default(),
+            store_up: Gauge::default(),
+            in_flight: Gauge::default(),
+            generation: Gauge::default(),
+            resident: Gauge::default(),
+            certificates: Family::default(),
+            webhooks: Family::default(),
+            answered: DashMap::new(),
+        };
+        observer.register();
+        observer
+    }
+
+    /// An exchange is over; `status` is what the other side got.
+    pub fn exchange(&self, listener: &'static str, status: Option<u16>, failed: bool) {
+        let result = match status {
+            Some(status) if !failed => format!("{}xx", status / 100),
+            Some(status) => format!("failed_{}xx", status / 100),
+            None => "aborted".to_owned(),
+        };
+        let labels = vec![("listener", listener.to_owned()), ("result", result)];
+        self.exchanges.get_or_create(&labels).inc();
+    }
+
+    /// What the decoder found wrong with a message.
+    pub fn decoded(&self, event: &Event) {
+        for error in event.processing_errors() {
+            let labels = vec![("code", error.code.number().to_string())];
+            self.decode_errors.get_or_create(&labels).inc();
+        }
+    }
+
+    /// An event came of an exchange, and its answer is over.
+    pub fn event(&self, id: Uuid, kind: EventKind) {
+        self.events.get_or_create(&vec![("event", kind.as_str().to_owned())]).inc();
+        if self.answered.len() >= ANSWERED_MAX {
+            self.answered.retain(|_, answered| answered.elapsed() < ANSWERED_FOR);
+        }
+        if self.answered.len() < ANSWERED_MAX {
+            self.answered.insert(id, Instant::now());
+        }
+    }
+
+    /// A delivery was attempted.
+    pub fn attempted(&self, attempt: &Attempted<'_>) {
+        let result = match attempt.fate {
+            Fate::Delivered => "delivered",
+            Fate::Retry(_) => "retried",
+            Fate::Dead => "dead",
+            Fate::Held => "held",
+            Fate::Orphaned | Fate::Released(_) => "given_back",
+        };
+        let labels = vec![("webhook", attempt.webhook.to_owned()), ("result", result.to_owned())];
+        self.attempts.get_or_create(&labels).inc();
+        if attempt.number == 1
+            && !attempt.replay
+            && let Some(answered) = self.answered.get(&attempt.event)
+        {
+            let waited = attempt.began.saturating_duration_since(*answered);
+            self.latency.observe(waited.as_secs_f64());
+        }
+    }
+
+    /// Files were loaded again.
+    pub fn reloaded(&self, ok: bool) {
+        let result = if ok { "ok" } else { "refused" };
+        self.reloads.get_or_create(&vec![("result", result.to_owned())]).inc();
+    }
+
+    /// Everything, in the text form of OpenMetrics.
+    pub fn render(&self, look: &Look) -> String {
+        let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        for (state, n) in &look.queue {
+            self.queue.get_or_create(&vec![("state", (*state).to_owned())]).set(signed(*n));
+        }
+        self.oldest.set(look.oldest.as_secs_f64());
+        self.held_events.set(whole(look.held_events));
+        self.held_bytes.set(whole(look.held_bytes));
+        self.dropped.set(signed(look.dropped));
+        self.store_up.set(i64::from(look.store_up));
+        self.in_flight.set(whole(look.in_flight));
+        self.generation.set(signed(look.generation));
+        self.resident.set(resident().unwrap_or(0));
+        // What is gone from the config is gone from the figures.
+        self.certificates.clear();
+        for (owner, serial, seconds) in &look.certificates {
+            let labels = vec![("owner", owner.clone()), ("serial", serial.clone())];
+            self.certificates.get_or_create(&labels).set(*seconds);
+        }
+        self.webhooks.clear();
+        for (webhook, up) in &look.webhooks {
+            self.webhooks.get_or_create(&vec![("webhook", webhook.clone())]).set(i64::from(*up));
+        }
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let mut add = |name: &str, help: &str, metric: Box<dyn Registered>| {
+            metric.register(registry, name, help);
+        };
+        add("exchanges", "Exchanges by listener and result", Box::new(self.exchanges.clone()));
+        add("decode_errors", "Processing errors by code", Box::new(self.decode_errors.clone()));
+        add("events", "Events by type", Box::new(self.events.clone()));
+        add("deliveries", "Attempts by webhook and result", Box::new(self.attempts.clone()));
+        add("reloads", "Reloads by result", Box::new(self.reloads.clone()));
+        add("queue", "Deliveries by state", Box::new(self.queue.clone()));
+        add(
+            "held_events",
+            "Events in memory until the store is back",
+            Box::new(self.held_events.clone()),
+        );
+        add("dropped_events", "Events lost since the start", Box::new(self.dropped.clone()));
+        add("store_up", "Whether the store takes events", Box::new(self.store_up.clone()));
+        add("in_flight", "Exchanges under way", Box::new(self.in_flight.clone()));
+        add("generation", "Of the config in force", Box::new(self.generation.clone()));
+        add("webhook_up", "Whether a webhook is in service", Box::new(self.webhooks.clone()));
+        let (seconds, bytes) = (Unit::Seconds, Unit::Bytes);
+        let registry = &mut self.registry;
+        let help = "From the answer's end to the first attempt";
+        registry.register_with_unit(
+            "delivery_latency",
+            help,
+            seconds.clone(),
+            self.latency.clone(),
+        );
+        let help = "Age of the oldest event with an unmade delivery";
+        registry.register_with_unit(
+            "oldest_undelivered",
+            help,
+            seconds.clone(),
+            self.oldest.clone(),
+        );
+        let help = "Until a configured certificate expires";
+        registry.register_with_unit("certificate_expiry", help, seconds, self.certificates.clone());
+        let help = "Memory of events until the store is back";
+        registry.register_with_unit("held", help, bytes.clone(), self.held_bytes.clone());
+        let help = "Memory of the process";
+        registry.register_with_unit("memory_resident", help, bytes, self.resident.clone());
+    }
+}
+
+impl Default for Observer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A metric of any kind.
+trait Registered {
+    fn register(self: Box<Self>, registry: &mut Registry, name: &str, help: &str);
+}
+
+impl<M: prometheus_client::registry::Metric> Registered for M {
+    fn register(self: Box<Self>, registry: &mut Registry, name: &str, help: &str) {
+        registry.register(name, help, *self);
+    }
+}
+
+/// Resident memory in bytes, where the system tells.
+fn resident() -> Option<i64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_is_told() {
+        let observer = Observer::new();
+        let event = Uuid::now_v7();
+        observer.exchange("inbound", Some(200), false);
+        observer.event(event, EventKind::MessageReceived);
+        let attempt = Attempted {
+            webhook: "orders \"a\"",
+            event,
+            number: 1,
+            replay: false,
+            began: Instant::now(),
+            fate: Fate::Delivered,
+        };
+        observer.attempted(&attempt);
+        observer.reloaded(false);
+        let look = Look { queue: vec![("dead", 3)], store_up: true, ..Look::default() };
+        let text = observer.render(&look);
+        for line in [
+            "as2hook_exchanges_total{listener=\"inbound\",result=\"2xx\"} 1",
+            "as2hook_events_total{event=\"message.received\"} 1",
+            "as2hook_deliveries_total{webhook=\"orders \\\"a\\\"\",result=\"delivered\"} 1",
+            "as2hook_delivery_latency_seconds_count 1",
+            "as2hook_reloads_total{result=\"refused\"} 1",
+            "as2hook_queue{state=\"dead\"} 3",
+            "as2hook_store_up 1",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+    }
+}

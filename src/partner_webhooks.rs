@@ -1,0 +1,228 @@
+//! The webhooks of the config API, compiled: they fire besides the rules.
+
+use std::{collections::HashMap, sync::Arc};
+
+use as2hook_config_api::PartnerEvent;
+use as2hook_delivery::Guard;
+use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
+use as2hook_webhooks::{Endpoint, Event, EventKind, PayloadMode, Query, Route, Rule, Secret};
+use serde_json::{Value, json};
+
+use crate::{config::Config, secret_key::SecretKey, snapshot::Live};
+
+/// Every webhook of the config API under one config.
+#[derive(Clone, Debug, Default)]
+pub struct PartnerWebhooks {
+    kept: Arc<[Kept]>,
+    /// By its AS2 id: a partner has one webhook.
+    by_partner: HashMap<String, Arc<Rule>>,
+    by_name: HashMap<String, Place>,
+    guard: Option<Guard>,
+}
+
+/// One as it is kept, with its secret opened.
+#[derive(Clone, Debug)]
+struct Kept {
+    row: PartnerWebhook,
+    secret: Opened,
+}
+
+#[derive(Clone, Debug)]
+enum Opened {
+    None,
+    Secret(Secret),
+    /// It was sealed with another key: nothing may go out unsigned.
+    Broken,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    partner: u64,
+    rule: Arc<Rule>,
+}
+
+/// Brings them from the store into force.
+pub struct Keeper {
+    store: Arc<dyn Store>,
+    live: Arc<Live>,
+    key: SecretKey,
+    turn: tokio::sync::Mutex<()>,
+}
+
+// === impl PartnerWebhooks ===
+
+impl PartnerWebhooks {
+    /// The same webhooks under another config: partners may have come, gone, or changed their AS2 id.
+    pub fn under(&self, config: &Config) -> Self {
+        Self::compile(&self.kept, config)
+    }
+
+    /// The one that fires for such an event.
+    pub fn matching(&self, query: &Query<'_>) -> Option<&Arc<Rule>> {
+        let rule = self.by_partner.get(query.partner?)?;
+        (rule.enabled && rule.site == query.site && rule.wants(query.event)).then_some(rule)
+    }
+
+    /// The one of this name, see [`name`].
+    pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
+        self.by_name.get(name).map(|place| &place.rule)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        self.by_name.values().map(|place| &place.rule)
+    }
+
+    /// What is kept of a partner's.
+    pub fn row(&self, site: &str, partner: u64) -> Option<&PartnerWebhook> {
+        let of = |kept: &&Kept| kept.row.partner == partner && kept.row.site == site;
+        self.kept.iter().find(of).map(|kept| &kept.row)
+    }
+
+    /// Which addresses they may point at.
+    pub fn guard(&self) -> Guard {
+        self.guard.clone().unwrap_or_else(|| Guard::public([]))
+    }
+
+    /// The keys that their JSON begins with (section 7 of the design).
+    pub fn leading(&self, name: &str, event: EventKind) -> Vec<(&'static str, Value)> {
+        let Some(place) = self.by_name.get(name) else { return Vec::new() };
+        let spanish = PartnerEvent::named(event.as_str()).map(PartnerEvent::spanish);
+        vec![
+            ("event", json!(event.as_str())),
+            ("event_name", json!(spanish.unwrap_or(event.as_str()))),
+            ("partner_id", json!(place.partner)),
+        ]
+    }
+
+    fn open(rows: Vec<PartnerWebhook>, config: &Config, key: &SecretKey) -> Self {
+        let kept = rows.into_iter().map(|row| Kept { secret: open(&row, key), row });
+        Self::compile(&kept.collect(), config)
+    }
+
+    fn compile(kept: &Arc<[Kept]>, config: &Config) -> Self {
+        let networks = config.api.allow_networks.iter();
+        let networks = networks.filter_map(|network| network.to_string().parse().ok());
+        let mut all =
+            Self { kept: kept.clone(), guard: Some(Guard::public(networks)), ..Self::default() };
+        let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
+        let partners: HashMap<_, _> = numbered.collect();
+        for Kept { row, secret } in kept.iter() {
+            // Where the partner has gone to another site, the webhook stays behind.
+            let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site);
+            let Some(partner) = partner else { continue };
+            let Some(rule) = rule(row, secret, &partner.as2_id) else { continue };
+            let rule = Arc::new(rule);
+            all.by_partner.insert(partner.as2_id.clone(), rule.clone());
+            all.by_name.insert(rule.name.clone(), Place { partner: row.partner, rule });
+        }
+        all
+    }
+}
+
+/// What a partner's webhook is called in the store, in logs and in the admin API. No rule is called so:
+/// a rule's name has no slash.
+pub fn name(site: &str, partner: u64) -> String {
+    format!("partner/{site}/{partner}")
+}
+
+/// Whether a rule is a webhook of the config API.
+pub fn is_api(rule: &Rule) -> bool {
+    rule.name.starts_with("partner/")
+}
+
+/// The keys that a delivery of `rule` begins with.
+pub fn leading(live: &Live, rule: &Rule, event: &Event) -> Vec<(&'static str, Value)> {
+    if is_api(rule) {
+        live.load().partner_webhooks.leading(&rule.name, event.kind)
+    } else {
+        Vec::new()
+    }
+}
+
+fn rule(row: &PartnerWebhook, secret: &Opened, as2_id: &str) -> Option<Rule> {
+    let mut endpoint = Endpoint::new(row.url.parse().ok()?);
+    endpoint.payload = PayloadMode::Json;
+    if let Opened::Secret(secret) = secret {
+        endpoint.secrets.push(secret.clone());
+    }
+    let events: Vec<EventKind> = row.events.iter().filter_map(|name| name.parse().ok()).collect();
+    let events = if events.is_empty() { vec![EventKind::MessageReceived] } else { events };
+    Some(Rule {
+        name: name(&row.site, row.partner),
+        events: Some(events),
+        partner: Some(as2_id.to_owned()),
+        station: None,
+        partner_type: None,
+        site: row.site.clone(),
+        route: Route::Always,
+        enabled: row.enabled && !matches!(secret, Opened::Broken),
+        endpoint,
+    })
+}
+
+fn open(row: &PartnerWebhook, key: &SecretKey) -> Opened {
+    if row.sealed_secret.is_empty() {
+        return Opened::None;
+    }
+    let text = key.unseal(&row.site, row.partner, &row.sealed_secret);
+    match text.ok().and_then(|text| Secret::parse(&text).ok()) {
+        Some(secret) => Opened::Secret(secret),
+        None => {
+            tracing::error!(
+                site = row.site,
+                partner = row.partner,
+                "A webhook's secret does not open with the key in secret_key_file: its deliveries \
+                 are held until it is configured again."
+            );
+            Opened::Broken
+        }
+    }
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Keeps those in `store`.
+    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, key: SecretKey) -> Self {
+        Self { store, live, key, turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The key that seals secrets.
+    pub fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
+    /// Reads them from the store. Returns whether another process had changed them.
+    ///
+    /// # Errors
+    /// When the store does not give them; those in force stay.
+    pub async fn load(&self) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
+        let rows = self.store.partner_webhooks().await?;
+        let current = self.live.load();
+        let same = rows.iter().eq(current.partner_webhooks.kept.iter().map(|kept| &kept.row));
+        if !same {
+            self.put(rows);
+        }
+        Ok(!same)
+    }
+
+    /// Makes or changes one, durably, and puts it in force. False: there is none to change, and no URL
+    /// to make one with.
+    ///
+    /// # Errors
+    /// When the store does not take it; nothing has changed then.
+    pub async fn configure(&self, change: PartnerWebhookChange) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
+        if self.store.configure_partner_webhook(change).await?.is_none() {
+            return Ok(false);
+        }
+        self.put(self.store.partner_webhooks().await?);
+        Ok(true)
+    }
+
+    fn put(&self, rows: Vec<PartnerWebhook>) {
+        self.live.set_partner_webhooks(|config| PartnerWebhooks::open(rows, config, &self.key));
+    }
+}

@@ -1,0 +1,186 @@
+//! `/admin` and `/metrics`.
+
+use as2hook_testing::{Answer, Endpoint, Running, gateway::wait_until, sink};
+use serde_json::{Value, json};
+
+use super::{ALL, OTHER, READ, SOON, any_receiver, configure, gateway, get_as, post_as, send_from};
+
+fn list(gateway: &Running, path: &str) -> Vec<Value> {
+    let reply = get_as(gateway, ALL, path);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["data"].as_array().unwrap().clone()
+}
+
+fn with_rule(sink: &Endpoint) -> Running {
+    gateway(any_receiver())
+        .rule("orders", |rule| {
+            rule.to(sink, "/hook?token=hush")
+                .set("retry", "[50ms]")
+                .set("secret", "very-secret")
+                .set("headers", "{ Authorization: \"Bearer hush-hush\" }")
+        })
+        .start()
+        .unwrap()
+}
+
+fn dead(gateway: &Running, wanted: usize) -> bool {
+    wait_until(SOON, || list(gateway, "/admin/deliveries?status=dead&limit=500").len() == wanted)
+}
+
+#[test]
+fn webhooks_are_shown_with_their_state_and_without_their_secrets() {
+    let hook = sink().answer(Answer::status(500)).start();
+    let gateway = with_rule(&hook);
+    configure(&gateway, &hook, "/partner");
+    send_from(&gateway, "ACME");
+    assert!(dead(&gateway, 1));
+    let reply = get_as(&gateway, READ, "/admin/webhooks");
+    for secret in ["very-secret", "hush", "my_secret"] {
+        assert!(!reply.text().contains(secret), "{}", reply.text());
+    }
+    let all = reply.json()["data"].as_array().unwrap().clone();
+    let names: Vec<_> = all.iter().map(|webhook| webhook["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["orders", "partner/main/123"]);
+    assert_eq!(all[0]["state"]["standing"], "retrying");
+    assert_eq!((&all[0]["state"]["dead"], &all[0]["source"]), (&json!(1), &json!("file")));
+    assert_eq!((&all[1]["source"], &all[1]["partner"]), (&json!("api"), &json!("ACME")));
+    let other = get_as(&gateway, OTHER, "/admin/webhooks").json();
+    assert_eq!(other["data"], json!([]));
+}
+
+#[test]
+fn a_webhook_disabled_by_410_goes_on_when_it_is_enabled() {
+    let hook = sink().start();
+    let gateway = with_rule(&hook);
+    configure(&gateway, &hook, "/partner");
+    for (name, path) in [("orders", "/hook?token=hush"), ("partner%2Fmain%2F123", "/partner")] {
+        hook.script({
+            let path = path.to_owned();
+            move |head| Answer::status(if head.word(1) == path { 410 } else { 200 })
+        });
+        hook.forget();
+        send_from(&gateway, "ACME");
+        let plain = name.replace("%2F", "/");
+        let standing = || {
+            let all = list(&gateway, "/admin/webhooks");
+            let webhook = all.iter().find(|webhook| webhook["name"] == plain).unwrap();
+            webhook["state"]["standing"].clone()
+        };
+        assert!(wait_until(SOON, || standing() == "disabled"), "{name}");
+        hook.script(|_| Answer::ok());
+        let route = format!("/admin/webhooks/{name}/enable");
+        assert_eq!(post_as(&gateway, READ, &route, "").status, 403);
+        assert_eq!(post_as(&gateway, OTHER, &route, "").status, 404);
+        hook.forget();
+        let told = post_as(&gateway, ALL, &route, "");
+        assert_eq!((told.status, told.json()["status"].as_str()), (200, Some("success")));
+        assert!(wait_until(SOON, || hook.requests().iter().any(|r| r.target() == path)));
+    }
+    assert_eq!(post_as(&gateway, ALL, "/admin/webhooks/none/enable", "").status, 404);
+}
+
+#[test]
+fn events_and_deliveries_are_found_and_paged() {
+    let hook = sink().start();
+    let gateway = with_rule(&hook);
+    for partner in ["ACME", "OTHER", "ACME", "ACME"] {
+        send_from(&gateway, partner);
+    }
+    let done = "/admin/deliveries?status=delivered&webhook=orders";
+    assert!(wait_until(SOON, || list(&gateway, done).len() == 4));
+    assert_eq!(list(&gateway, "/admin/events?partner=ACME").len(), 3);
+    assert_eq!(list(&gateway, "/admin/events?event=mdn.received").len(), 0);
+    let first = get_as(&gateway, ALL, "/admin/events?limit=3").json();
+    let cursor = first["next_cursor"].as_i64().unwrap();
+    let rest = get_as(&gateway, ALL, &format!("/admin/events?limit=3&cursor={cursor}")).json();
+    assert_eq!((first["data"].as_array().unwrap().len(), &rest["next_cursor"]), (3, &Value::Null));
+    let one = &rest["data"][0];
+    let id = one["message_id"].as_str().unwrap().replace('<', "%3C").replace('>', "%3E");
+    assert_eq!(list(&gateway, &format!("/admin/deliveries?message_id={id}")).len(), 1);
+    let at = one["occurred_at"].as_str().unwrap();
+    assert_eq!(list(&gateway, &format!("/admin/events?from={at}")).len(), 4);
+    assert_eq!(list(&gateway, &format!("/admin/events?until={at}")).len(), 0);
+    assert!(get_as(&gateway, OTHER, "/admin/events").json()["data"] == json!([]));
+    for wrong in ["?stauts=dead", "?status=broken", "?event=x", "?limit=0", "?cursor=x", "?from=y"]
+    {
+        let reply = get_as(&gateway, ALL, &format!("/admin/deliveries{wrong}"));
+        assert_eq!(reply.status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn dead_deliveries_are_made_again_one_or_all() {
+    let hook = sink().answer(Answer::status(500)).start();
+    let gateway = with_rule(&hook);
+    for _ in 0..3 {
+        send_from(&gateway, "ACME");
+    }
+    assert!(dead(&gateway, 3));
+    hook.script(|_| Answer::ok());
+    hook.forget();
+    let ids = list(&gateway, "/admin/deliveries?status=dead");
+    let one = format!("/admin/deliveries/{}/replay", ids[0]["id"]);
+    assert_eq!(post_as(&gateway, OTHER, &one, "").status, 404);
+    assert_eq!(post_as(&gateway, READ, &one, "").status, 403);
+    assert_eq!(post_as(&gateway, ALL, &one, "").json()["replayed"], 1);
+    let again = hook.wait_for(1, SOON).unwrap();
+    assert_eq!(again[0].header("X-AS2-Replay"), Some("1"));
+    assert_eq!(again[0].header("webhook-id"), ids[0]["webhook_id"].as_str());
+    let dead = json!({"status": "dead"}).to_string();
+    assert_eq!(post_as(&gateway, OTHER, "/admin/replay", &dead).json()["replayed"], 0);
+    assert_eq!(post_as(&gateway, ALL, "/admin/replay", &dead).json()["replayed"], 2);
+    hook.wait_for(3, SOON).unwrap();
+    for wrong in ["{}", "{\"stauts\": \"dead\"}", "{\"status\": 7}", "{\"status\": \"x\"}"] {
+        assert_eq!(post_as(&gateway, ALL, "/admin/replay", wrong).status, 400, "{wrong}");
+    }
+    assert_eq!(post_as(&gateway, ALL, "/admin/deliveries/999999/replay", "").status, 404);
+}
+
+#[test]
+fn what_a_removed_rule_left_is_told_to_another() {
+    let hook = sink().answer(Answer::status(500)).start();
+    let gateway = with_rule(&hook);
+    send_from(&gateway, "ACME");
+    assert!(dead(&gateway, 1));
+    let new = as2hook_testing::Rule::new("new").to(&hook, "/new");
+    gateway.write_rules(&[new]).unwrap();
+    assert_eq!(gateway.reload().unwrap().status, 200);
+    hook.script(|_| Answer::ok());
+    hook.forget();
+    let body = json!({"webhook": "orders", "to": "new"}).to_string();
+    assert_eq!(post_as(&gateway, ALL, "/admin/replay", &body).json()["replayed"], 1);
+    assert_eq!(hook.wait_for(1, SOON).unwrap()[0].target(), "/new");
+    let nowhere = json!({"webhook": "orders", "to": "none"}).to_string();
+    assert_eq!(post_as(&gateway, ALL, "/admin/replay", &nowhere).status, 404);
+}
+
+#[test]
+fn metrics_count_what_happens() {
+    let hook = sink().start();
+    let gateway = with_rule(&hook);
+    send_from(&gateway, "ACME");
+    hook.wait_for(1, SOON).unwrap();
+    let counted = || {
+        let text = gateway.admin().get("/metrics").unwrap().text().into_owned();
+        [
+            "as2hook_exchanges_total{listener=\"inbound\",result=\"2xx\"} 1",
+            "as2hook_events_total{event=\"message.received\"} 1",
+            "as2hook_deliveries_total{webhook=\"orders\",result=\"delivered\"} 1",
+            "as2hook_delivery_latency_seconds_count 1",
+            "as2hook_queue{state=\"delivered\"} 1",
+            "as2hook_store_up 1",
+        ]
+        .iter()
+        .all(|line| text.lines().any(|l| l == *line))
+    };
+    assert!(wait_until(SOON, counted), "{}", gateway.admin().get("/metrics").unwrap().text());
+    let text = gateway.admin().get("/metrics").unwrap().text().into_owned();
+    for name in
+        ["as2hook_certificate_expiry_seconds{owner=\"ACME\"", "as2hook_memory_resident_bytes"]
+    {
+        assert!(text.contains(name), "{name} in {text}");
+    }
+    gateway.reload().unwrap();
+    let text = gateway.admin().get("/metrics").unwrap().text().into_owned();
+    assert!(text.contains("as2hook_reloads_total{result=\"ok\"} 1"), "{text}");
+}
