@@ -1,7 +1,9 @@
 //! The gateway between two real AS2 servers (django-pyas2), in both directions. Run by
 //! `tests/interop/run`, which installs them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+#![expect(clippy::print_stderr, reason = "the figures are what it is run for")]
 
 use std::{
     fs,
