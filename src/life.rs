@@ -126,7 +126,10 @@ struct Drain {
 async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeError> {
     let Attempt { outcome, sources } = reload::attempt(path).await;
     let loaded = outcome.map_err(LifeError::Config)?;
-    unsupported(&loaded.config)?;
+    let unsupported = loaded.config.unsupported();
+    if !unsupported.is_empty() {
+        return Err(LifeError::Config(unsupported));
+    }
     let (store, payloads) = open_store(&loaded.config).await?;
     let on_store_failure = match loaded.config.on_store_failure {
         config::OnStoreFailure::Pass => OnStoreFailure::Pass,
@@ -184,19 +187,6 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     serve_admin(listen.admin.address, control).await?;
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight };
     Ok((gateway, Life { reloader, keeper, watch, drain }))
-}
-
-/// What the config format has, and this gateway has not.
-fn unsupported(config: &Config) -> Result<(), LifeError> {
-    if matches!(config.store, config::Store::Postgres(_)) {
-        return Err(LifeError::Unsupported(
-            "store: PostgreSQL is not built in yet; use sqlite:PATH",
-        ));
-    }
-    if !matches!(config.payloads, config::Payloads::Folder(_)) {
-        return Err(LifeError::Unsupported("payloads: only a folder is built in yet; name one"));
-    }
-    Ok(())
 }
 
 async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), LifeError> {

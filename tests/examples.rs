@@ -125,6 +125,22 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
     assert_eq!(told["signatureStatus"], "valid");
 }
 
+#[test]
+fn what_is_not_built_in_is_told_at_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("as2hook.yaml");
+    fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
+    let text = "receiver: { url: \"http://127.0.0.1:1\" }\nstore: \"postgres://u@h/d\"\n";
+    fs::write(&config, text).unwrap();
+    for command in ["check", "run"] {
+        let output = as2hook(&[command, "-c", config.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.contains("as2hook.yaml:2:8: store: PostgreSQL is not built in"), "{told}");
+    }
+}
+
 /// Ends with the test.
 struct Killed(Child);
 

@@ -26,6 +26,10 @@ impl Check {
     /// When `out` or `err` cannot be written to.
     pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
         match config::load(&self.config) {
+            Ok(loaded) if !loaded.config.unsupported().is_empty() => {
+                tell(&loaded.config.unsupported(), &self.config, out, err)?;
+                Ok(ExitCode::FAILURE)
+            }
             Ok(loaded) => {
                 for warning in &loaded.warnings {
                     writeln!(err, "warning: {warning}")?;

@@ -63,6 +63,12 @@ impl Fixed {
         ])
     }
 
+    /// Tells something about one of these settings at its place.
+    pub(super) fn mistake(&self, path: &str, what: &str, file: &Path) -> Option<Mistake> {
+        let setting = self.0.iter().find(|setting| setting.path == path)?;
+        Some(Mistake::new(file, setting.at, setting.path, what))
+    }
+
     pub(super) fn differences(&self, new: &Self, file: &Path) -> Vec<Mistake> {
         const REFUSED: &str = "cannot change while the gateway runs; restart it, or put back what \
                                stood here";

@@ -114,6 +114,27 @@ impl Config {
         self.station_ids.contains(as2_id)
     }
 
+    /// What is right, but not built into this gateway yet. With any, it cannot run.
+    pub fn unsupported(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut tell = |wrong: bool, path: &str, what: &str| {
+            if wrong {
+                mistakes.extend(self.fixed.mistake(path, what, &self.file));
+            }
+        };
+        let postgres = matches!(self.store, Store::Postgres(_));
+        tell(postgres, "store", "PostgreSQL is not built in yet; use sqlite:PATH");
+        let elsewhere = !matches!(self.payloads, Payloads::Folder(_));
+        tell(elsewhere, "payloads", "only a folder is built in yet; name one");
+        let admin_tls = self.listen.admin.tls.is_some();
+        tell(
+            admin_tls,
+            "listen.admin",
+            "TLS is not built in here yet; leave tls out, and the address on loopback",
+        );
+        mistakes
+    }
+
     /// What `new` changes although it cannot change while the gateway runs, at its places in the
     /// new file. With any, `new` must not be taken.
     pub fn fixed_differences(&self, new: &Self) -> Vec<Mistake> {
