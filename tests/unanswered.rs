@@ -1,7 +1,9 @@
 //! `kill -9` between sending and hearing the answer: each attempt has exactly one verdict, and it says
 //! that the outcome is unknown (section 4 of the design).
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+#![expect(clippy::print_stderr, reason = "the figures are what it is run for")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
