@@ -172,3 +172,6 @@ async fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     }
     Err(last)
 }
+
+#[cfg(test)]
+mod tests;

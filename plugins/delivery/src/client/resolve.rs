@@ -46,6 +46,21 @@ impl Names {
         Self { resolver: Arc::new(resolver.map_err(|error| error.to_string())) }
     }
 
+    /// By one name server alone, whatever it answers; nothing is remembered.
+    #[cfg(test)]
+    pub(super) fn of_server(server: std::net::SocketAddr) -> Self {
+        use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
+        let mut connection = ConnectionConfig::udp();
+        connection.port = server.port();
+        let server = NameServerConfig::new(server.ip(), true, vec![connection]);
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let provider = TokioRuntimeProvider::default();
+        let mut builder = TokioResolver::builder_with_config(config, provider);
+        tune(builder.options_mut());
+        builder.options_mut().cache_size = 0;
+        Self { resolver: Arc::new(builder.build().map_err(|error| error.to_string())) }
+    }
+
     /// The addresses of a host, in the order they are to be tried.
     pub(super) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, NameError> {
         if let Some(address) = literal(host) {

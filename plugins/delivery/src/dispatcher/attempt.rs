@@ -119,7 +119,13 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
     let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
     // The next of the same order can be claimed once this one is written down as done.
     let ordered = endpoint.order != as2hook_webhooks::Order::None;
-    shared.ledger.enter(record, ordered.then(|| claimed.webhook.clone())).await;
+    let ring = ordered.then(|| claimed.webhook.clone());
+    if fate == Fate::Held {
+        // Before its webhook is seen to be disabled: whoever enables it then finds this one held.
+        shared.ledger.enter_and_wait(record, ring).await;
+    } else {
+        shared.ledger.enter(record, ring).await;
+    }
     slot.free();
     let retry = match fate {
         Fate::Retry(at) => Some(at),

@@ -6,7 +6,11 @@ use std::{
 };
 
 use as2hook_store::{AttemptRecord, Store};
-use tokio::{sync::mpsc, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::Bells;
 
@@ -20,9 +24,13 @@ struct Entry {
     record: AttemptRecord,
     /// Rung when it is written: its end frees others of its order.
     ring: Option<String>,
+    /// Told when it is written.
+    written: Option<oneshot::Sender<()>>,
     failures: u32,
 }
 
+/// For a record that somebody waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The most records in one commit.
 const BATCH: usize = 256;
 /// So often a record is tried beside others that are taken before it is given up; its delivery is made
@@ -46,7 +54,20 @@ impl Ledger {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(records) = records {
             // The writer lives as long as the ledger is open.
-            let _ = records.send(Entry { record, ring, failures: 0 }).await;
+            let entry = Entry { record, ring, written: None, failures: 0 };
+            let _ = records.send(entry).await;
+        }
+    }
+
+    /// As [`Self::enter`], and waits until it is written, at most [`PATIENCE`].
+    pub(super) async fn enter_and_wait(&self, record: AttemptRecord, ring: Option<String>) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(records) = records {
+            let (written, told) = oneshot::channel();
+            let entry = Entry { record, ring, written: Some(written), failures: 0 };
+            let _ = records.send(entry).await;
+            // Given up or late: the store is away, and nobody can do better.
+            let _ = timeout(PATIENCE, told).await;
         }
     }
 
@@ -98,6 +119,10 @@ async fn finish(
     for entry in batch.drain(..) {
         if let Some(webhook) = entry.ring {
             bells.ring(&webhook);
+        }
+        if let Some(written) = entry.written {
+            // Who waits may have gone.
+            let _ = written.send(());
         }
     }
     Ok(())
