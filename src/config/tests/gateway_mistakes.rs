@@ -294,7 +294,7 @@ fn partners_tls() {
             ("partners[3].tls.client_certificate", "`client_key` is missing beside it"),
             ("partners[4].tls.client_key", "this private key is not the certificate's"),
             ("partners[5].tls.ca", "keys/rsa.key holds no certificate (PEM or DER)"),
-            ("partners[5].tls.certificate", "keys/none.crt"),
+            ("partners[5].tls.certificate", "keys/none.crt does not exist"),
             (
                 "partners[5].timeout",
                 "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
