@@ -52,10 +52,10 @@ pub(crate) async fn run(live: Arc<Live>, outbox: Outbox) {
     loop {
         turns.tick().await;
         let snapshot = live.load();
-        tell_overdue(&snapshot, &outbox).await;
+        tell_overdue(&live, &snapshot, &outbox).await;
         if turn.is_multiple_of(CERTIFICATES) || snapshot.generation != generation {
             generation = snapshot.generation;
-            tell_certificates(&snapshot, &outbox).await;
+            tell_certificates(&live, &snapshot, &outbox).await;
         }
         if turn.is_multiple_of(FORGETTING)
             && let Err(error) = outbox.forget_notes(AT_ONCE * 50).await
@@ -66,7 +66,7 @@ pub(crate) async fn run(live: Arc<Live>, outbox: Outbox) {
     }
 }
 
-async fn tell_overdue(snapshot: &Snapshot, outbox: &Outbox) {
+async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
     let due = match outbox.due_notes(AT_ONCE).await {
         Ok(due) => due,
         Err(error) => {
@@ -79,6 +79,7 @@ async fn tell_overdue(snapshot: &Snapshot, outbox: &Outbox) {
         let event = overdue(snapshot, &sent);
         let targets = targets(snapshot, &event);
         let change = sent.becomes(State::Overdue, note);
+        live.observer().event(event.id, event.kind);
         if let Err(error) = outbox.tell_once(change, &event, targets).await {
             tracing::warn!(%error, "An overdue MDN could not be told now.");
             return;
@@ -102,7 +103,7 @@ fn overdue(snapshot: &Snapshot, sent: &Sent) -> Event {
     }
 }
 
-async fn tell_certificates(snapshot: &Snapshot, outbox: &Outbox) {
+async fn tell_certificates(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
     for found in certificates(&snapshot.config) {
         let Some(days) = days_left(found.certificate) else { continue };
         let Some(&threshold) = THRESHOLDS.iter().find(|&&threshold| days < threshold) else {
@@ -110,10 +111,11 @@ async fn tell_certificates(snapshot: &Snapshot, outbox: &Outbox) {
         };
         let Some(notice) = found.notice(snapshot, days, threshold) else { continue };
         let targets = targets(snapshot, &notice.event);
-        // To be told when a rule asks for it.
-        if targets.is_empty() {
+        // To be told when a rule asks for it, and once.
+        if targets.is_empty() || outbox.note(&notice.change.note.key).await.is_some() {
             continue;
         }
+        live.observer().event(notice.event.id, notice.event.kind);
         if let Err(error) = outbox.tell_once(notice.change, &notice.event, targets).await {
             tracing::warn!(%error, "An expiring certificate could not be told now.");
         }

@@ -263,7 +263,6 @@ fn messages_and_receipts_pass_and_are_told_in_both_directions() {
     let sent = scene.theirs.send(["sha256", "", ""], None);
     assert_eq!(sent["status"], "S", "{sent}");
     scene.told(&["message.received"]);
-    eprintln!("{} kinds of messages in both directions, sync and async", LAYERS.len());
 }
 
 #[test]

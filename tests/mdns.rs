@@ -570,6 +570,27 @@ fn our_receivers_asynchronous_mdn() {
 }
 
 #[test]
+fn our_receivers_asynchronous_mdn_of_another_mic_is_told() {
+    let scene = Scene::new();
+    let order = order(signed_async());
+    scene.receive(&order.headers, &order.body, Answer::ok());
+    let received = json_of(&scene.told(1), "message.received");
+    let other_mic = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=, sha-256";
+    for (mic, matches) in [(order.mic.as_str(), true), (other_mic, false)] {
+        let mdn = Mdn::processed().mic(mic).sign(pki::station(), Digest::Sha256);
+        let (headers, body) = mdn.about("MY-OWN-ORG", "ACME", &order.id).into_parts();
+        let post = Post::new("/out/ACME", &body).headers(&headers);
+        assert_eq!(scene.gateway.outbound().send(&post).unwrap().status, 200);
+        let told = scene.told(1);
+        assert_eq!(names(&told), ["mdn.sent"]);
+        let mdn = told[0].json();
+        assert_eq!(mdn["micMatches"], matches, "{mdn}");
+        assert_eq!(mdn["messageEventId"], received["eventId"]);
+        assert_eq!(told[0].header("X-Processing-Error").is_some(), !matches);
+    }
+}
+
+#[test]
 fn our_receivers_asynchronous_mdn_that_the_partner_refuses() {
     let scene = Scene::new();
     let order = order(signed_async());

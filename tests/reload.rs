@@ -177,12 +177,13 @@ fn no_request_fails_while_rules_are_reloaded_again_and_again() {
     let senders: Vec<_> = (0..4)
         .map(|_| {
             let (stop, sent, inbound) = (stop.clone(), sent.clone(), gateway.inbound());
-            let message = Message::new("ACME", "MY-OWN-ORG")
-                .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
-                .build();
             thread::spawn(move || {
                 let mut connection = inbound.connect().unwrap();
                 while !stop.load(Ordering::Relaxed) {
+                    // The same one again would be a duplicate, which nobody here is told of.
+                    let message = Message::new("ACME", "MY-OWN-ORG")
+                        .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
+                        .build();
                     let reply = connection.send(&Post::message("/as2", &message)).unwrap();
                     assert_eq!(reply.status, 200);
                     sent.fetch_add(1, Ordering::Relaxed);

@@ -63,10 +63,6 @@ mod alone {
             assert_eq!(request.header("X-AS2-Event"), Some("send.error"));
             assert_eq!(request.json()["error"]["stage"], "unknown");
         }
-        eprintln!(
-            "{KILLS} kills between sending and the answer: {} verdicts, one each",
-            told.len()
-        );
     }
 }
 

@@ -62,9 +62,8 @@ impl Partner {
         let url = table.read("url", Value::url);
         let mdn_urls = table.read_or("mdn_urls", Vec::new(), |value| value.each(Value::url));
         let tls = match table.get("tls") {
-            None => None,
-            // With its mistakes noted, nothing goes on to trust somebody else.
-            Some(tls) => Some(PartnerTls::read(&tls, url.iter().chain(&mdn_urls))?),
+            None => Some(None),
+            Some(tls) => PartnerTls::read(&tls, url.iter().chain(&mdn_urls)).map(Some),
         };
         Some(Self {
             // Signed in every store.
@@ -73,10 +72,11 @@ impl Partner {
             certificates,
             url,
             mdn_urls,
-            tls,
             timeout: table.read_or("timeout", TIMEOUT, Value::duration),
             site: table.read("site", site).unwrap_or_else(|| default_site.to_owned()),
             as2_id: table.need("as2_id", as2_id)?,
+            // With its mistakes noted, nothing goes on to trust somebody else.
+            tls: tls?,
         })
     }
 }

@@ -449,6 +449,10 @@ fn report<S: Side>(
     let as2 = |name: &str| {
         request.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
     };
+    let side = match S::DIRECTION {
+        Direction::Inbound => "Inbound",
+        Direction::Outbound => "Outbound",
+    };
     macro_rules! tell {
         ($level:ident) => {
             tracing::$level!(
@@ -463,8 +467,7 @@ fn report<S: Side>(
                 status = session.response_written().map(|head| head.status.as_u16()),
                 ms = u64::try_from(passage.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                 error = error.map(ToString::to_string),
-                direction = S::DIRECTION.as_str(),
-                "Exchange.",
+                "{side} exchange.",
             )
         };
     }

@@ -1,10 +1,10 @@
 //! All that comes of an exchange when it is over: its own event, the MDN in its answer, what an MDN
 //! says of an earlier message, and what is to be remembered. It is written down in one commit.
 
-use as2hook_as2::{Decoded, Mdn};
+use as2hook_as2::{Decoded, ErrorCode, Mdn, ProcessingError};
 use as2hook_delivery::{Further, Outbox};
 use as2hook_store::{Note, Payload};
-use as2hook_webhooks::{Direction, Event, EventKind, SendError, Verdict};
+use as2hook_webhooks::{Direction, Event, EventKind, SendError, Stage, Verdict};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -62,6 +62,7 @@ impl Conclusion {
                 conclusion.compare(event, negative, routes, outbox).await;
             }
             (Direction::Outbound, EventKind::MessageSent) => conclusion.note_failure(event, routes),
+            (Direction::Outbound, EventKind::MdnSent) => conclusion.answer(event, outbox).await,
             _ => {}
         }
         Some(conclusion)
@@ -133,6 +134,26 @@ impl Conclusion {
         }
         let refusal = expected.refusal(decoded);
         self.take_note(sent, &note, refusal, event, routes);
+    }
+
+    /// Our receiver's asynchronous MDN is held against the message that it is about.
+    async fn answer(&mut self, event: &Event, outbox: &Outbox) {
+        let Some(decoded) = &event.decoded else { return };
+        let original = decoded.mdn.as_ref().and_then(|mdn| mdn.original_message_id.as_deref());
+        let (Some(original), Some(partner), Some(station)) =
+            (original, &event.partner, &event.station)
+        else {
+            return;
+        };
+        let note = outbox.note(&Sent::key_of_taken(station, partner, original)).await;
+        let Some(taken) = note.as_ref().and_then(Sent::read) else { return };
+        self.verdict.extra.extend(about(taken.event, false));
+        self.verdict.mic_matches = taken.expected().mic_matches(decoded);
+        let refusal = taken.expected().refusal(decoded);
+        if let Some(refusal) = refusal.filter(|refusal| refusal.stage == Stage::Mic) {
+            let error = ProcessingError::new(ErrorCode::Receiver, refusal.message);
+            self.verdict.errors.push(error);
+        }
     }
 
     /// A receipt that counts changes how its message stands.

@@ -191,11 +191,15 @@ impl Active {
         let unknown = Verdict::unknown(event.direction, event.kind);
         let if_unknown = self.routes.targets(unknown.kind, &event);
         // Before its answer: an asynchronous MDN may be faster.
-        let sent = match event.kind {
-            EventKind::MessageSent => Sent::of(&event, self.routes.snapshot().config.mdn_deadline),
+        let note = match event.kind {
+            EventKind::MessageSent => {
+                let sent = Sent::of(&event, self.routes.snapshot().config.mdn_deadline);
+                sent.map(|sent| sent.change())
+            }
+            EventKind::MessageReceived => Sent::taken(&event),
             _ => None,
         };
-        let notes = sent.iter().map(Sent::change).collect();
+        let notes = note.into_iter().collect();
         let file = payload.clone();
         match outbox.open_noted(&event, payload, &if_unknown, notes).await {
             // Held in memory: the traffic goes on, as the configuration says.

@@ -18,6 +18,9 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 /// What the keys of these notes begin with.
 pub(crate) const PREFIX: &str = "sent:";
 
+/// What the keys of notes about messages to us begin with: for our own receiver's asynchronous MDN.
+const TAKEN: &str = "taken:";
+
 /// A message that was sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -94,6 +97,24 @@ impl Sent {
     /// Out of the store.
     pub(crate) fn read(note: &Note) -> Option<Self> {
         serde_json::from_slice(&note.body).ok()
+    }
+
+    /// What is to be remembered of a message on its way in. `None`: our receiver's MDN comes in the
+    /// answer, or not at all.
+    pub(super) fn taken(event: &Event) -> Option<NoteChange> {
+        if Wish::of(&event.headers).when != When::Later {
+            return None;
+        }
+        let taken = Self::of(event, Duration::ZERO)?;
+        let message_id = message_id(event)?;
+        let key = Self::key_of_taken(&taken.station, &taken.partner, &message_id);
+        let change = Self { deadline: None, ..taken }.change();
+        Some(NoteChange { note: Note { key, ..change.note }, ..change })
+    }
+
+    /// Where a message from the partner is found.
+    pub(super) fn key_of_taken(station: &str, partner: &str, message_id: &str) -> String {
+        format!("{TAKEN}{}", serde_json::json!([station, partner, bare(message_id)]))
     }
 
     /// Where a message of these parties is found.

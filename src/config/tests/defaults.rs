@@ -67,6 +67,12 @@ partners:
     certificates: [keys/rsa.crt, keys/ec.crt]
     url: "https://acme.example/as2"
     mdn_urls: ["https://acme.example/mdn"]
+    tls:
+      ca: keys/chain.pem
+      certificate: keys/rsa.crt
+      client_certificate: keys/ec.crt
+      client_key: keys/ec.key
+    timeout: 10m
     site: there
   - as2_id: OTHER
     url: "http://other.example"
@@ -109,6 +115,10 @@ secret_key_file: /etc/as2hook/key
         (Some(123), PartnerType::Test, "there")
     );
     assert_eq!(acme.mdn_urls.len(), 1);
+    let tls = acme.tls.as_ref().unwrap();
+    assert_eq!((tls.ca.len(), tls.pinned.len(), tls.client.is_some()), (2, 1, true));
+    assert_eq!(acme.timeout.as_secs(), 600);
+    assert_eq!(config.partner("OTHER").unwrap().timeout.as_secs(), 300);
     assert_eq!(config.partner("OTHER").unwrap().site, "here");
     assert!(config.partner("acme").is_none(), "AS2 ids are compared with their case");
     let token = &config.api.tokens[0];

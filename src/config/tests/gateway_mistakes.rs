@@ -273,6 +273,37 @@ fn partners() {
 }
 
 #[test]
+fn partners_tls() {
+    expect(
+        "partners:\n\
+         \x20 - { as2_id: A, url: \"http://a.example/\", tls: «{} }\n\
+         \x20 - { as2_id: B, url: \"https://b.example/\", tls: { «pin: keys/rsa.crt } }\n\
+         \x20 - { as2_id: C, mdn_urls: [\"https://c.example/\"], tls: { client_key: «keys/rsa.key } }\n\
+         \x20 - { as2_id: D, url: \"https://d.example/\", tls: { client_certificate: «keys/rsa.crt } }\n\
+         \x20 - { as2_id: E, url: \"https://e.example/\", \
+         tls: { client_certificate: keys/ec.crt, client_key: «keys/rsa.key } }\n\
+         \x20 - { as2_id: F, url: \"https://f.example/\", \
+         tls: { ca: «keys/rsa.key, certificate: «keys/none.crt }, timeout: «soon }",
+        &[
+            ("partners[0].tls", "is of no use: no url of the partner is https"),
+            (
+                "partners[1].tls.pin",
+                "unknown key; the keys here are ca, certificate, client_certificate, client_key",
+            ),
+            ("partners[2].tls.client_key", "`client_certificate` is missing beside it"),
+            ("partners[3].tls.client_certificate", "`client_key` is missing beside it"),
+            ("partners[4].tls.client_key", "this private key is not the certificate's"),
+            ("partners[5].tls.ca", "keys/rsa.key holds no certificate (PEM or DER)"),
+            ("partners[5].tls.certificate", "keys/none.crt does not exist"),
+            (
+                "partners[5].timeout",
+                "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn tokens() {
     let a = "a".repeat(64);
     let empty = hex(&openssl::sha::sha256(b""));
