@@ -59,8 +59,11 @@ fn says_which_is_right(interpreter: &str, file: &str, program: &str) {
     fs::write(folder.path().join("other"), other).unwrap();
     fs::write(folder.path().join(file), program).unwrap();
     let ran = Command::new(interpreter).arg(file).current_dir(folder.path()).output();
-    // Not every machine has every language.
-    let Ok(output) = ran else { return };
+    let output = match ran {
+        // Installing these for one example would be out of proportion; python, perl and sh are needed.
+        Err(_) if ["node", "java"].contains(&interpreter) => return,
+        ran => ran.unwrap(),
+    };
     let (told, failed) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
     let told = told.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     assert_eq!(told, "true false", "{}", String::from_utf8_lossy(&failed));

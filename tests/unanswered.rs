@@ -3,7 +3,6 @@
 
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
-#![expect(clippy::print_stderr, reason = "the figures are what it is run for")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
