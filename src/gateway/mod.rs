@@ -8,6 +8,7 @@
 //! - `answer`: the answers that the gateway gives itself
 //! - `connection`: a partner's connection, with two of Pingora's habits mended
 //! - [`receivers`]: where inbound exchanges go
+//! - `in_flight`: how many exchanges are under way
 //! - `forwarded`: `X-Forwarded-For`
 //! - `tls`: the certificates of a listener
 //! - `signals`: when to stop
@@ -18,6 +19,7 @@ mod admission;
 mod answer;
 mod connection;
 mod forwarded;
+mod in_flight;
 mod inbound;
 mod outbound;
 mod proxy;
@@ -37,7 +39,7 @@ use pingora::{
 };
 use tokio::sync::broadcast;
 
-pub use self::proxy::InFlight;
+pub use self::in_flight::InFlight;
 use self::{
     connection::Connection,
     inbound::Inbound,

@@ -5,10 +5,7 @@ use std::{
     marker::PhantomData,
     net::IpAddr,
     os::fd::RawFd,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,6 +26,7 @@ use super::{
     admission::{admit, expects_continue},
     answer::Rejection,
     connection::Connection,
+    in_flight::{InFlight, Place},
     upstream,
 };
 use crate::{
@@ -97,13 +95,6 @@ pub(super) struct Proxy<S> {
     in_flight: InFlight,
     side: PhantomData<S>,
 }
-
-/// How many exchanges are under way.
-#[derive(Clone, Debug, Default)]
-pub struct InFlight(Arc<AtomicUsize>);
-
-/// One of them.
-struct Place(InFlight);
 
 /// One exchange.
 pub(super) struct Passage<W> {
@@ -415,27 +406,6 @@ fn listener(direction: Direction) -> &'static str {
     match direction {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",
-    }
-}
-
-// === impl InFlight ===
-
-impl InFlight {
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn enter(&self, limit: usize) -> Option<Place> {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
-        (before < limit).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
