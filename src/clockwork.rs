@@ -6,10 +6,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_as2::Headers;
 use as2hook_delivery::{Outbox, Target};
 use as2hook_store::{Before, Note, NoteChange};
-use as2hook_webhooks::{Direction, Event, EventKind, PartnerType, Query};
+use as2hook_webhooks::{Event, EventKind, PartnerType, Query};
 use jiff::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -18,7 +17,6 @@ use openssl::{
 };
 use serde_json::{Map, Value, json};
 use tokio::time::{MissedTickBehavior, interval};
-use uuid::Uuid;
 
 use crate::{
     config::{Config, hex},
@@ -99,7 +97,7 @@ fn overdue(snapshot: &Snapshot, sent: &Sent) -> Event {
         station: Some(sent.station.clone()),
         partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
         headers: sent.headers.clone(),
-        ..event(EventKind::MdnOverdue, extra)
+        ..crate::notices::own_event(EventKind::MdnOverdue, extra)
     }
 }
 
@@ -165,7 +163,7 @@ impl Found<'_> {
             partner: self.partner.map(str::to_owned),
             station: self.station.map(str::to_owned),
             partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
-            ..event(EventKind::CertificateExpiring, extra)
+            ..crate::notices::own_event(EventKind::CertificateExpiring, extra)
         };
         Some(Notice { change: NoteChange { note, before: Before::Absent }, event })
     }
@@ -237,28 +235,6 @@ fn targets(snapshot: &Snapshot, event: &Event) -> Vec<Target> {
         partner_type: event.partner_type,
     };
     snapshot.webhooks(&query).iter().map(|rule| Target::of(rule, event)).collect()
-}
-
-/// An event that no exchange brought about.
-fn event(kind: EventKind, extra: Map<String, Value>) -> Event {
-    Event {
-        id: Uuid::now_v7(),
-        kind,
-        occurred_at: Timestamp::now(),
-        direction: Direction::Outbound,
-        site: String::new(),
-        partner: None,
-        station: None,
-        partner_type: PartnerType::Production,
-        peer: None,
-        headers: Headers::new(),
-        decoded: None,
-        errors: Vec::new(),
-        send_error: None,
-        mic_matches: None,
-        supersedes: None,
-        extra,
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use as2hook_store::Payload;
 use as2hook_webhooks::{Direction, Event, EventKind, PartnerType, Query};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::snapshot::Live;
@@ -67,11 +67,20 @@ fn event(notice: &Disabled) -> Event {
     let since = notice.failing_since.and_then(|ms| Timestamp::from_millisecond(ms).ok());
     extra.insert("failingSince".to_owned(), json!(since));
     Event {
-        id: Uuid::now_v7(),
-        kind: EventKind::WebhookDisabled,
         occurred_at: Timestamp::from_millisecond(notice.at).unwrap_or_else(|_| Timestamp::now()),
-        direction: Direction::Outbound,
         site: notice.site.clone(),
+        ..own_event(EventKind::WebhookDisabled, extra)
+    }
+}
+
+/// An event that no exchange brought about.
+pub(crate) fn own_event(kind: EventKind, extra: Map<String, Value>) -> Event {
+    Event {
+        id: Uuid::now_v7(),
+        kind,
+        occurred_at: Timestamp::now(),
+        direction: Direction::Outbound,
+        site: String::new(),
         partner: None,
         station: None,
         partner_type: PartnerType::Production,
