@@ -11,15 +11,20 @@
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
 //! - [`payload`]: the files of large payloads
+//! - [`pieces`]: large payloads for gateways that share no disk
+//! - [`gateways`]: what gateways of one store tell each other
 
+pub mod gateways;
 pub mod model;
 pub mod note;
 pub mod partner_webhook;
 pub mod payload;
+pub mod pieces;
 pub mod query;
 pub mod sqlite;
 pub mod store;
 
+pub use gateways::{Change, GatewayReport};
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
     Payload, Settlement, StoredEvent, WebhookState,
@@ -27,6 +32,7 @@ pub use model::{
 pub use note::{Before, Note, NoteChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
+pub use pieces::Pieces;
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, Store, StoreError};

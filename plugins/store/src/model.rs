@@ -44,6 +44,13 @@ pub enum Payload {
         /// Its length in bytes.
         size: u64,
     },
+    /// Large ones, in [`crate::Pieces`] that are already durable.
+    Stored {
+        /// Their name.
+        id: Uuid,
+        /// The length in bytes.
+        size: u64,
+    },
 }
 
 /// What became of an open exchange: closes it and makes its deliveries due, in one commit.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::{
+    gateways::{Change, GatewayReport},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
         StoredEvent, WebhookState,
@@ -169,6 +170,23 @@ pub trait Store: Send + Sync + 'static {
         files: Vec<std::path::PathBuf>,
     ) -> Result<Vec<std::path::PathBuf>, StoreError>;
 
+    /// Those of `payloads` that no event names: their [`crate::Pieces`] may go.
+    async fn unnamed_pieces(
+        &self,
+        payloads: Vec<uuid::Uuid>,
+    ) -> Result<Vec<uuid::Uuid>, StoreError>;
+
+    /// Says that this gateway lives, and what it runs. Repeated while it does.
+    async fn report(&self, report: GatewayReport) -> Result<(), StoreError>;
+
+    /// The gateways of this store that reported since `since`, by the time of their start. Older reports
+    /// are forgotten.
+    async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError>;
+
+    /// What other gateways change, as far as the store hears of it by itself; a poll stays the net.
+    /// One that lags behind has missed something and looks at all of it.
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<Change>;
+
     /// Gives up this process's ownership after the last call; what is open stays for the next.
     async fn close(&self);
 }
@@ -226,6 +244,14 @@ pub enum StoreError {
         path: std::path::PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A payload that is kept in pieces could not be written, read or removed.
+    #[error("payload {payload}: {reason}")]
+    Pieces {
+        /// Its name.
+        payload: uuid::Uuid,
+        /// What was in the way.
+        reason: String,
     },
     /// The file holds a schema of a newer as2hook.
     #[error(

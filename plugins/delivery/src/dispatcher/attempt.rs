@@ -144,6 +144,10 @@ async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Requ
         as2hook_store::Payload::File { path, size } => {
             (as2hook_webhooks::Payload::Stream { size: *size }, Some(path.clone()))
         }
+        as2hook_store::Payload::Stored { id, .. } => {
+            let text = format!("payload {id} is kept where this process cannot read it");
+            return Err(Failure::ForNow(DeliveryError::Payload(std::io::Error::other(text))));
+        }
     };
     let rendering = Rendering {
         webhook_id: &claimed.webhook_id,

@@ -126,7 +126,7 @@ impl Operation {
 fn row(event: &NewEvent, deliveries: &[NewDelivery]) -> usize {
     let payload = match &event.payload {
         Payload::Inline(bytes) => bytes.len(),
-        Payload::None | Payload::File { .. } => 0,
+        Payload::None | Payload::File { .. } | Payload::Stored { .. } => 0,
     };
     ROW * (1 + deliveries.len()) + event.body.len() + payload
 }

@@ -49,6 +49,10 @@ pub async fn open_payload(payload: &Payload) -> Result<PayloadReader, StoreError
             };
             (*size, Source::File(opened.await.map_err(|source| error(path, source))?))
         }
+        Payload::Stored { id, .. } => {
+            let reason = "it is kept in pieces, which a folder has none of".to_owned();
+            return Err(StoreError::Pieces { payload: *id, reason });
+        }
     };
     Ok(PayloadReader { size, source })
 }

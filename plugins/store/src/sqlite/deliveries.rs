@@ -100,7 +100,7 @@ pub(super) fn claim(
 pub(super) fn read(connection: &Connection, ids: &[i64]) -> Result<Vec<Claimed>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT d.webhook_id, w.name, d.mode, d.attempts, d.tries, d.replay, e.uuid, c.body,
-            e.verdict, c.payload, e.payload_path, e.payload_size
+            e.verdict, c.payload, e.payload_path, e.payload_size, e.payload_pieces
         FROM delivery d JOIN webhook w ON w.id = d.webhook JOIN event e ON e.id = d.event
             JOIN content c ON c.event = d.event
         WHERE d.id = ?1",

@@ -26,15 +26,16 @@ pub(super) fn insert(
         ),
         None => None,
     };
-    let (inline, path, size) = match &event.payload {
-        Payload::None => (None, None, None),
-        Payload::Inline(bytes) => (Some(&bytes[..]), None, Some(length(bytes.len() as u64))),
-        Payload::File { path, size } => (None, Some(path_text(path)?), Some(length(*size))),
+    let (inline, path, pieces, size) = match &event.payload {
+        Payload::None => (None, None, None, None),
+        Payload::Inline(bytes) => (Some(&bytes[..]), None, None, Some(bytes.len() as u64)),
+        Payload::File { path, size } => (None, Some(path_text(path)?), None, Some(*size)),
+        Payload::Stored { id, size } => (None, None, Some(id.as_bytes()), Some(*size)),
     };
     let mut statement = connection.prepare_cached(
         "INSERT INTO event (uuid, kind, site, partner, station, message_id, occurred_at, owner,
-            planned, payload_path, payload_size)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (uuid) DO NOTHING",
+            planned, payload_path, payload_size, payload_pieces)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (uuid) DO NOTHING",
     )?;
     let added = statement.execute(params![
         event.id.as_bytes(),
@@ -47,7 +48,8 @@ pub(super) fn insert(
         owner,
         planned,
         path,
-        size,
+        size.map(length),
+        pieces,
     ])?;
     if added == 0 {
         return Ok(None);
@@ -159,6 +161,22 @@ pub(super) fn unnamed_payloads(
     Ok(unnamed)
 }
 
+/// Those that no event names as its payload.
+pub(super) fn unnamed_pieces(
+    connection: &Connection,
+    payloads: &[Uuid],
+) -> Result<Vec<Uuid>, StoreError> {
+    let mut named =
+        connection.prepare_cached("SELECT 1 FROM event WHERE payload_pieces = ?1 LIMIT 1")?;
+    let mut unnamed = Vec::new();
+    for payload in payloads {
+        if !named.exists([payload.as_bytes()])? {
+            unnamed.push(*payload);
+        }
+    }
+    Ok(unnamed)
+}
+
 /// Notes since when an event has nothing left to do, if that is so.
 pub(super) fn mark_idle(connection: &Connection, id: i64) -> Result<(), StoreError> {
     connection
@@ -181,11 +199,14 @@ pub(super) fn uuid(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Uu
     row.get(index).map(Uuid::from_bytes)
 }
 
-/// A payload as its three columns tell it: bytes, path, size.
+/// A payload as its four columns tell it: bytes, path, size, pieces.
 pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
+    let size = || row.get(first + 2).map(|size: Option<i64>| size.unwrap_or(0).unsigned_abs());
     if let Some(path) = row.get::<_, Option<String>>(first + 1)? {
-        let size = row.get::<_, Option<i64>>(first + 2)?.unwrap_or(0);
-        return Ok(Payload::File { path: path.into(), size: size.unsigned_abs() });
+        return Ok(Payload::File { path: path.into(), size: size()? });
+    }
+    if let Some(id) = row.get::<_, Option<[u8; 16]>>(first + 3)? {
+        return Ok(Payload::Stored { id: Uuid::from_bytes(id), size: size()? });
     }
     let bytes = row.get::<_, Option<Vec<u8>>>(first)?;
     Ok(bytes.map_or(Payload::None, |bytes| Payload::Inline(bytes.into())))

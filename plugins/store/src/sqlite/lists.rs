@@ -137,7 +137,8 @@ pub(super) fn attempts_from(
 /// One event as it is kept.
 pub(super) fn event(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size
+        "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size,
+            e.payload_pieces
         FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1",
     )?;
     let found = statement.query_row([id.as_bytes()], |row| {

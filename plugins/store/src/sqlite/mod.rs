@@ -8,6 +8,7 @@ mod checkpoint;
 mod deliveries;
 mod error;
 mod events;
+mod gateways;
 mod lists;
 mod notes;
 mod owner;
@@ -28,6 +29,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use self::{
@@ -37,6 +39,7 @@ use self::{
     writer::Writer,
 };
 use crate::{
+    gateways::{Change, GatewayReport},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
         StoredEvent, WebhookState,
@@ -71,6 +74,8 @@ pub struct SqliteOptions {
 pub struct SqliteStore {
     path: PathBuf,
     owner: i64,
+    /// Nobody tells one process what another wrote into the file, so this stays silent.
+    changes: broadcast::Sender<Change>,
     writer: Writer,
     readers: Readers,
     _checkpointer: Checkpointer,
@@ -118,7 +123,8 @@ impl SqliteStore {
             .spawn(move || thread.run())
             .map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let readers = Readers::new(path.clone(), options);
-        Ok(Self { path, owner: id, writer, readers, _checkpointer: checkpointer })
+        let changes = broadcast::channel(1).0;
+        Ok(Self { path, owner: id, changes, writer, readers, _checkpointer: checkpointer })
     }
 
     /// Transactions committed by this process. Less than the calls made: they share commits.
@@ -366,6 +372,22 @@ impl Store for SqliteStore {
 
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
         self.readers.run(move |connection| events::unnamed_payloads(connection, files)).await
+    }
+
+    async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+        self.readers.run(move |connection| events::unnamed_pieces(connection, &payloads)).await
+    }
+
+    async fn report(&self, report: GatewayReport) -> Result<(), StoreError> {
+        self.writer.run(move |connection| gateways::report(connection, &report)).await
+    }
+
+    async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
+        self.readers.run(move |connection| gateways::list(connection, since)).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     async fn close(&self) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod deliveries;
 pub(crate) mod events;
+pub(crate) mod gateways;
 pub(crate) mod lists;
 pub(crate) mod notes;
 pub(crate) mod order;
@@ -81,6 +82,10 @@ macro_rules! suite {
             a_replayed_delivery_goes_before_later_ones,
             many_are_replayed_in_one_call,
             an_event_can_be_told_to_another,
+        ]);
+        $crate::behaviour::suite!($fresh, gateways: [
+            gateways_are_listed_while_they_report,
+            a_payload_in_pieces_is_named_by_its_event,
         ]);
         $crate::behaviour::suite!($fresh, notes: [
             a_note_is_found_by_its_key_until_it_expires,

@@ -11,9 +11,10 @@ use std::{
 };
 
 use as2hook_store::{
-    AttemptLog, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook,
-    EventRow, Fate, Filter, Made, NewDelivery, NewEvent, Note, Page, PartnerWebhook,
-    PartnerWebhookChange, Settlement, Store, StoreError, StoredEvent, WebhookState, Write,
+    AttemptLog, AttemptRecord, AttemptRow, Change, Claimed, Counts, DeliveryRow, DeliveryState,
+    DueWebhook, EventRow, Fate, Filter, GatewayReport, Made, NewDelivery, NewEvent, Note, Page,
+    PartnerWebhook, PartnerWebhookChange, Settlement, Store, StoreError, StoredEvent, WebhookState,
+    Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -433,6 +434,22 @@ impl Store for MemoryStore {
 
     async fn unnamed_payloads(&self, _files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn unnamed_pieces(&self, _payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn report(&self, _report: GatewayReport) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn gateways(&self, _since: i64) -> Result<Vec<GatewayReport>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<Change> {
+        tokio::sync::broadcast::channel(1).1
     }
 
     async fn close(&self) {}
