@@ -13,7 +13,7 @@ use std::{
 use as2hook_testing::{
     Gateway, Message, Part, Running,
     gateway::{Rule, wait_until},
-    load::{Open, Template},
+    load::Template,
     pki,
 };
 
@@ -33,7 +33,7 @@ const HOOKS: [&str; 4] = ["/headers", "/json", "/raw", "/ordered"];
 const SIZES: [usize; 9] = [60, 500, 900, 4_000, 9_000, 20_000, 30_000, 60_000, 300_000];
 
 /// How long the longest stretch between two kills is.
-const STRETCH: Duration = Duration::from_millis(250);
+const STRETCH: Duration = Duration::from_millis(500);
 
 /// For what was held up by the last kill to be told.
 const SETTLED: Duration = Duration::from_secs(180);
@@ -47,19 +47,23 @@ fn a_thousand_kills_lose_nothing() {
     let witness = Witness::new(payloads.clone());
     let (receiver, sink) = (witness.receiver(), witness.sink());
     let mut gateway = gateway(&receiver.url(""), |path| sink.url(path));
-    let address = gateway.inbound().address();
+    let inbound = gateway.inbound();
     let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let senders = PARTNERS.map(|partner| {
         let templates: Vec<_> = payloads.iter().map(|payload| template(partner, payload)).collect();
-        let (stop, next) = (stop.clone(), next.clone());
+        let (stop, next, inbound) = (stop.clone(), next.clone(), inbound.clone());
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                // What a kill cuts off is not sent again: the next has another number.
-                Open { rate: 1000, total: 1, connections: 1 }.run(address, |_, out| {
-                    templates[number % templates.len()].write(number, out);
-                });
                 thread::sleep(PACE);
+                // While the gateway is dead there is nothing to be lost: wait for the next.
+                let Ok(mut connection) = inbound.connect() else { continue };
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let mut message = Vec::new();
+                templates[number % templates.len()].write(number, &mut message);
+                // What a kill cuts off is not sent again: the next has another number.
+                if connection.write(&message).is_ok() {
+                    let _ = connection.read_reply("POST");
+                }
             }
         })
     });
@@ -76,8 +80,12 @@ fn a_thousand_kills_lose_nothing() {
         gateway.start().unwrap();
         if kill % 50 == 0 {
             let (sent, seconds) = (next.load(Ordering::Relaxed), began.elapsed().as_secs());
-            let told = told(sent, kill, &witness.account(&HOOKS));
+            let account = witness.account(&HOOKS);
+            let told = told(sent, kill, &account);
             eprintln!("after {seconds} s, some of them still on their way: {told}");
+            for overtaken in &account.overtaken {
+                eprintln!("{overtaken}");
+            }
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -93,25 +101,28 @@ fn a_thousand_kills_lose_nothing() {
     assert!(account.missing.is_empty(), "lost: {:?}", account.missing);
     assert_eq!(account.ids_differ, 0, "a webhook came under two webhook-ids");
     assert_eq!(account.wrong_bodies, 0, "a payload was not its message's");
-    assert_eq!(account.overtaken, 0, "a message of a partner overtook an earlier one");
+    assert!(account.overtaken.is_empty(), "{:#?}", account.overtaken);
     assert!(account.whole > kills, "the kills left hardly any message whole");
 }
 
 fn told(sent: usize, kills: usize, account: &Account) -> String {
-    let Account { whole, told, more_than_once, tried, ids_differ, wrong_bodies, overtaken, missing } =
-        account;
+    let Account { whole, told, besides, more_than_once, tried, .. } = account;
+    let Account { ids_differ, wrong_bodies, overtaken, missing, .. } = account;
     format!(
-        "{kills} kills, {sent} messages, {whole} got through whole; of {} webhooks {told} told in \
-         {tried} attempts, {more_than_once} of them more than once; ids differ {ids_differ}, payloads \
-         wrong {wrong_bodies}, overtaken {overtaken}, lost {}",
+        "{kills} kills, {sent} messages, {whole} got through whole; of their {} webhooks {told} told, \
+         and {besides} of others; {tried} attempts, {more_than_once} webhooks taken more than once; \
+         ids differ {ids_differ}, payloads wrong {wrong_bodies}, overtaken {}, lost {}",
         whole * HOOKS.len(),
+        overtaken.len(),
         missing.len(),
     )
 }
 
 fn gateway(receiver: &str, sink: impl Fn(&str) -> String) -> Running {
     let hook = |rule: Rule, path: &str| {
-        rule.url(sink(path)).always().set("retry", "[50ms, 100ms, 200ms, 400ms, 1s, 1s, 2s, 5s, 5s]")
+        rule.url(sink(path))
+            .always()
+            .set("retry", "[50ms, 100ms, 200ms, 400ms, 1s, 1s, 2s, 5s, 5s]")
     };
     PARTNERS
         .iter()

@@ -22,8 +22,9 @@ pub(super) struct Witness(Arc<Mutex<Seens>>);
 struct Seens {
     whole: BTreeSet<usize>,
     told: BTreeMap<(String, usize), Telling>,
-    /// The messages that were told in order, by partner, as they were first taken.
-    ordered: BTreeMap<String, Vec<usize>>,
+    /// The last message that was told in order, by partner, and how it was told.
+    ordered: BTreeMap<String, (usize, String)>,
+    overtaken: Vec<String>,
     payloads: Vec<Vec<u8>>,
     wrong_bodies: usize,
 }
@@ -44,7 +45,10 @@ pub(super) struct Account {
     pub(super) whole: usize,
     /// Their webhooks, all rules together, that were taken.
     pub(super) told: usize,
-    /// Those that were taken more than once.
+    /// Webhooks of messages that a kill cut off before the receiver had them, and that were told as of
+    /// unknown outcome.
+    pub(super) besides: usize,
+    /// Webhooks that were taken more than once.
     pub(super) more_than_once: usize,
     /// Attempts, those answered 500 among them.
     pub(super) tried: usize,
@@ -52,8 +56,8 @@ pub(super) struct Account {
     pub(super) ids_differ: usize,
     /// Payloads that were not the message's.
     pub(super) wrong_bodies: usize,
-    /// Messages of one partner that overtook an earlier one of it.
-    pub(super) overtaken: usize,
+    /// Messages of one partner that were overtaken by a later one of it: both, and how they were told.
+    pub(super) overtaken: Vec<String>,
     /// Webhooks that nobody was told by yet: path and message.
     pub(super) missing: Vec<(String, usize)>,
 }
@@ -95,12 +99,17 @@ impl Witness {
         let mut account = Account {
             whole: seens.whole.len(),
             wrong_bodies: seens.wrong_bodies,
-            overtaken: seens.ordered.values().map(|order| overtaken(order)).sum(),
+            overtaken: seens.overtaken.clone(),
             ..Account::default()
         };
-        for telling in seens.told.values() {
+        for ((_, number), telling) in &seens.told {
             account.tried += telling.tried;
-            account.told += usize::from(telling.taken > 0);
+            let taken = usize::from(telling.taken > 0);
+            if seens.whole.contains(number) {
+                account.told += taken;
+            } else {
+                account.besides += taken;
+            }
             account.more_than_once += usize::from(telling.taken > 1);
             account.ids_differ += usize::from(telling.ids_differ);
         }
@@ -136,23 +145,29 @@ impl Seens {
         }
         telling.taken += 1;
         if path == "/ordered" && telling.taken == 1 {
-            let partner = seen.field("as2-from").unwrap();
-            self.ordered.entry(partner.to_owned()).or_default().push(number);
+            self.in_order(number, seen);
         }
         if path == "/raw" && seen.field("x-processing-error").is_none() {
             let payload = &self.payloads[number % self.payloads.len()];
             self.wrong_bodies += usize::from(payload != seen.body);
         }
     }
-}
 
-/// How many come behind a later one.
-fn overtaken(order: &[usize]) -> usize {
-    let mut latest = 0;
-    let behind = order.iter().filter(|number| {
-        let behind = **number < latest;
-        latest = latest.max(**number);
-        behind
-    });
-    behind.count()
+    fn in_order(&mut self, number: usize, seen: &Seen<'_>) {
+        let field = |name| seen.field(name).unwrap_or("-").to_owned();
+        let body: serde_json::Value = serde_json::from_slice(seen.body).unwrap();
+        let how = format!(
+            "attempt {}, event {} of {}, error {}",
+            field("x-as2-attempt"),
+            body["eventId"],
+            body["occurredAt"],
+            field("x-processing-error"),
+        );
+        let last = self.ordered.entry(field("as2-from")).or_default();
+        if number < last.0 {
+            self.overtaken.push(format!("{number} ({how}) came behind {} ({})", last.0, last.1));
+        } else {
+            *last = (number, how);
+        }
+    }
 }
