@@ -4,6 +4,7 @@
 //! system may not be between them. Open it after the process has forked into the background: locks
 //! do not follow a fork.
 
+mod archive;
 mod checkpoint;
 mod deliveries;
 mod error;
