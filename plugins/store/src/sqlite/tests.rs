@@ -3,6 +3,7 @@
 
 mod cost;
 mod faults;
+mod tally_agrees;
 
 use std::os::unix::fs::PermissionsExt;
 
