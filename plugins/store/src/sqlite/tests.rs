@@ -3,6 +3,7 @@
 
 mod cost;
 mod faults;
+mod plateau;
 
 use std::os::unix::fs::PermissionsExt;
 
