@@ -216,9 +216,8 @@ async fn start(
     .await?;
     let dispatcher = Arc::new(dispatcher);
     let payloads = Arc::new(payloads);
-    let tap =
-        Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
-            .map_err(LifeError::Threads)?;
+    let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
+        .map_err(LifeError::Threads)?;
 
     let gateway = Gateway::new(listen, sockets.for_gateway()?, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight();

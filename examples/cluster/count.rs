@@ -44,8 +44,11 @@ impl Count {
 
     fn now(receiver: &Endpoint, sink: &Endpoint, answers: &Answers) -> Self {
         let got = receiver.requests();
-        let mut whole: BTreeSet<_> =
-            got.iter().filter(|got| got.complete).filter_map(|got| got.header("Message-ID")).collect();
+        let mut whole: BTreeSet<_> = got
+            .iter()
+            .filter(|got| got.complete)
+            .filter_map(|got| got.header("Message-ID"))
+            .collect();
         whole.extend(answers.ok.iter().map(String::as_str));
         let deliveries = sink.requests();
         let mut told = BTreeMap::<_, (BTreeSet<_>, usize)>::new();

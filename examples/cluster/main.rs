@@ -99,7 +99,10 @@ fn survive(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         trouble.make(&traffic, &mut site.gateways, &mut site.database)?;
         if traffic.sent() >= told + args.messages / 10 {
             told = traffic.sent();
-            say(out, &format!("{told} sent, {} kills, {} restarts", trouble.kills, trouble.restarts))?;
+            say(
+                out,
+                &format!("{told} sent, {} kills, {} restarts", trouble.kills, trouble.restarts),
+            )?;
         }
         std::thread::sleep(Duration::from_millis(20));
     }

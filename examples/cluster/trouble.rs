@@ -51,7 +51,11 @@ impl Trouble {
                 Some((_, Kind::Kill)) => self.kill(gateways),
                 Some((_, Kind::Restart)) => {
                     // Every second time without a chance to say goodbye.
-                    if self.restarts % 2 == 0 { database.restart() } else { database.crash_restart() }
+                    if self.restarts % 2 == 0 {
+                        database.restart()
+                    } else {
+                        database.crash_restart()
+                    }
                     self.restarts += 1;
                 }
                 None => {}

@@ -68,7 +68,8 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
     let mut first = 0;
     for round in 0..extent.rounds {
         for (case, took) in CASES.iter().zip(&mut took) {
-            let messages = case.sizes.iter().map(|size| partner::sealed(case.station, *size).build());
+            let messages =
+                case.sizes.iter().map(|size| partner::sealed(case.station, *size).build());
             let messages: Vec<_> = messages.collect();
             disk.probe(Duration::from_secs(1), Duration::from_millis(5))?;
             // The other way round each time, so that neither always comes behind the other.
@@ -106,9 +107,8 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
         let what = case.what;
         table.tell(format!("{what}: passed on, p50 and p99"), shown(&plain));
         table.tell(format!("{what}: decoded and written down"), shown(&tapped));
-        let added = |of: fn(&Spread) -> Duration| {
-            of(&tapped).as_secs_f64() - of(&plain).as_secs_f64()
-        };
+        let added =
+            |of: fn(&Spread) -> Duration| of(&tapped).as_secs_f64() - of(&plain).as_secs_f64();
         let bar = p50 * case.fsyncs + Duration::from_millis(2);
         table.at_most(format!("{what}: added, p50"), added(Spread::p50), bar);
         let bar = p50 * 3 + Duration::from_millis(10);

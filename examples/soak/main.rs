@@ -53,7 +53,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let watch = Watch::new(&scene.gateway)?;
     println!("{total} exchanges of {} kinds, {SENDERS} at once", traffic.kinds());
     if !scene.prunes {
-        println!("This build has no `retention`: nothing is pruned, the store's size is not judged.");
+        println!(
+            "This build has no `retention`: nothing is pruned, the store's size is not judged."
+        );
     }
     let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let began = Instant::now();

@@ -244,9 +244,7 @@ fn received() -> Vec<Kind> {
     let mut kinds: Vec<_> = messages
         .iter()
         .enumerate()
-        .map(|(nth, message)| {
-            Kind::Inbound(Template::new("/as2", &message.build()), nth % 3 != 0)
-        })
+        .map(|(nth, message)| Kind::Inbound(Template::new("/as2", &message.build()), nth % 3 != 0))
         .collect();
     let usual = usual.build();
     for path in ["/slow", "/negative", "/rejects", "/closes"] {

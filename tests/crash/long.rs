@@ -98,8 +98,16 @@ fn a_thousand_kills_lose_nothing() {
 }
 
 fn told(sent: usize, kills: usize, account: &Account) -> String {
-    let Account { whole, told, more_than_once, tried, ids_differ, wrong_bodies, overtaken, missing } =
-        account;
+    let Account {
+        whole,
+        told,
+        more_than_once,
+        tried,
+        ids_differ,
+        wrong_bodies,
+        overtaken,
+        missing,
+    } = account;
     format!(
         "{kills} kills, {sent} messages, {whole} got through whole; of {} webhooks {told} told in \
          {tried} attempts, {more_than_once} of them more than once; ids differ {ids_differ}, payloads \
@@ -111,7 +119,9 @@ fn told(sent: usize, kills: usize, account: &Account) -> String {
 
 fn gateway(receiver: &str, sink: impl Fn(&str) -> String) -> Running {
     let hook = |rule: Rule, path: &str| {
-        rule.url(sink(path)).always().set("retry", "[50ms, 100ms, 200ms, 400ms, 1s, 1s, 2s, 5s, 5s]")
+        rule.url(sink(path))
+            .always()
+            .set("retry", "[50ms, 100ms, 200ms, 400ms, 1s, 1s, 2s, 5s, 5s]")
     };
     PARTNERS
         .iter()

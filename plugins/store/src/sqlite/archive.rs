@@ -27,8 +27,7 @@ const DELIVERIES: &str = "SELECT d.id, e.uuid, d.webhook_id, w.name, d.mode, d.o
 const ATTEMPTS: &str = "SELECT number, at, url, http_code, error, duration_ms, state, next_at
     FROM attempt WHERE delivery = ?1 ORDER BY number";
 
-const NOTES: &str =
-    "SELECT key, body, due, expires FROM note WHERE key > ?1 ORDER BY key LIMIT ?2";
+const NOTES: &str = "SELECT key, body, due, expires FROM note WHERE key > ?1 ORDER BY key LIMIT ?2";
 
 #[async_trait]
 impl Export for SqliteStore {
@@ -97,7 +96,8 @@ impl Export for SqliteStore {
 /// Every other owner is dead, or it is in use. Those that are dead keep their rows.
 fn in_use(path: &Path, connection: &Connection, own: i64) -> Result<bool, StoreError> {
     let others: i64 =
-        connection.query_row("SELECT count(*) FROM owner WHERE id <> ?1", [own], |row| row.get(0))?;
+        connection
+            .query_row("SELECT count(*) FROM owner WHERE id <> ?1", [own], |row| row.get(0))?;
     let dead = DeadOwner::find(path, connection, own)?;
     let all_dead = dead.len() as u64 == others.unsigned_abs();
     dead.into_iter().for_each(DeadOwner::leave);
