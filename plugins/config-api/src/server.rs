@@ -27,10 +27,18 @@ pub async fn serve(
     gateway: Arc<dyn Control>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<impl Future<Output = io::Result<()>> + Send> {
-    let listener = TcpListener::bind(address).await?;
+    Ok(serve_on(TcpListener::bind(address).await?, gateway, shutdown))
+}
+
+/// As [`serve`], on a socket that is bound already.
+pub async fn serve_on(
+    listener: TcpListener,
+    gateway: Arc<dyn Control>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let app = router(gateway).layer(DefaultBodyLimit::max(BODY_MAX)).layer(from_fn(in_time));
     let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    Ok(async move { axum::serve(listener, app).with_graceful_shutdown(shutdown).await })
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).await
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
