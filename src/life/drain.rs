@@ -96,6 +96,7 @@ impl Drain {
         if let Stop::HandedOver(_) = stop {
             let _ = tokio::time::timeout(left.max(LINGER), self.admin.served).await;
         }
+        self.live.neighbours().leave(&*self.store).await;
         self.store.close().await;
     }
 
