@@ -40,7 +40,6 @@ use pingora::{
     services::listening::Service,
 };
 
-pub use self::{ending::Ending, in_flight::InFlight};
 use self::{
     connection::Connection,
     inbound::Inbound,
@@ -48,6 +47,7 @@ use self::{
     outbound::Outbound,
     proxy::{Proxy, Side},
 };
+pub use self::{ending::Ending, in_flight::InFlight};
 use crate::{
     config::{Listen, Listener},
     snapshot::Live,

@@ -167,9 +167,7 @@ impl Meeting {
     }
 
     /// Waits for the running process to be told, and takes what it hands over.
-    pub(super) async fn wait(
-        &self,
-    ) -> Result<(Predecessor, Vec<(Place, OwnedFd)>), HandoverError> {
+    pub(super) async fn wait(&self) -> Result<(Predecessor, Vec<(Place, OwnedFd)>), HandoverError> {
         let address = Address::of(&self.0).map_err(|source| self.unusable(source))?;
         let listener = self.listen(&address).await?;
         tracing::info!(
@@ -299,9 +297,7 @@ impl Predecessor {
 }
 
 /// Hears what the process at the other end has to hand over.
-async fn hear(
-    stream: UnixStream,
-) -> Result<(Predecessor, Vec<(Place, OwnedFd)>), HandoverError> {
+async fn hear(stream: UnixStream) -> Result<(Predecessor, Vec<(Place, OwnedFd)>), HandoverError> {
     let process = acquaint(&stream)?;
     let mut wire = Wire::new(stream);
     let (line, sockets) = word(FOR_WORD, process, wire.receive()).await?;
