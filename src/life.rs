@@ -37,7 +37,6 @@ use tokio::{
     runtime::Runtime,
     signal::unix,
     sync::{Semaphore, watch},
-    task::JoinHandle,
 };
 
 pub use self::handover::HandoverError;
@@ -244,7 +243,7 @@ async fn start(
         payloads,
         store: store.clone(),
     });
-    let admin = Admin::serve(admin, control);
+    let admin = serve_admin(admin, control);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
     Ok((gateway, Life { reloader, keeper, watch, meeting, sockets, heir, drain }))
 }
@@ -289,29 +288,15 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), Lif
     Ok((Arc::new(store), payloads))
 }
 
-/// The admin listener, while it is served.
-struct Admin {
-    handed_on: watch::Sender<bool>,
-    served: JoinHandle<()>,
-}
-
-// === impl Admin ===
-
-impl Admin {
-    fn serve(socket: TcpListener, control: Arc<dyn Control>) -> Self {
-        let (handed_on, mut told) = watch::channel(false);
-        let shutdown = async move {
-            if told.wait_for(|told| *told).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let served = tokio::spawn(async move {
-            if let Err(error) = as2hook_config_api::serve_on(socket, control, shutdown).await {
-                tracing::error!(%error, "The admin listener stopped.");
-            }
-        });
-        Self { handed_on, served }
-    }
+/// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
+fn serve_admin(socket: TcpListener, control: Arc<dyn Control>) -> watch::Sender<bool> {
+    let (handed_on, told) = watch::channel(false);
+    tokio::spawn(async move {
+        if let Err(error) = as2hook_config_api::serve_on(socket, control, told).await {
+            tracing::error!(%error, "The admin listener stopped.");
+        }
+    });
+    handed_on
 }
 
 // === impl Life ===
