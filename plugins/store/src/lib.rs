@@ -10,6 +10,7 @@
 //! - [`query`]: what the admin API asks
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
+//! - [`postgres`]: the store that several gateways share
 //! - [`payload`]: the files of large payloads
 //! - [`pieces`]: large payloads for gateways that share no disk
 //! - [`gateways`]: what gateways of one store tell each other
@@ -20,6 +21,7 @@ pub mod note;
 pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;
+pub mod postgres;
 pub mod query;
 pub mod sqlite;
 pub mod store;
@@ -33,6 +35,7 @@ pub use note::{Before, Note, NoteChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
 pub use pieces::Pieces;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, Store, StoreError};

@@ -36,6 +36,7 @@
 //! - [`mdn`]: the receipts that answer them
 //! - [`pki`]: keys and certificates, made anew for each run
 //! - [`gateway`]: the built binary, its folder, its life and its death
+//! - [`postgres`]: a database server of the machine's packages
 //! - [`corpus`]: the captured messages, where they are at hand
 #![allow(
     clippy::unwrap_used,
@@ -52,6 +53,7 @@ pub mod http;
 pub mod mdn;
 pub mod message;
 pub mod pki;
+pub mod postgres;
 pub mod stream;
 
 pub use answer::Answer;
@@ -61,3 +63,4 @@ pub use gateway::{Gateway, Ran, Rule, Running, as2hook, as2hook_with, wait_until
 pub use http::{Body, Framing, Head, Request};
 pub use mdn::Mdn;
 pub use message::{Built, Cipher, Content, Digest, Form, Message, Part, Receipt};
+pub use postgres::Postgres;

@@ -150,7 +150,7 @@ impl Store for SqliteStore {
 
     async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
         let file = self.writer.run(move |connection| events::discard(connection, event)).await?;
-        remove_files(file.into_iter().collect()).await;
+        crate::payload::remove_files(file.into_iter().collect()).await;
         Ok(())
     }
 
@@ -274,7 +274,7 @@ impl Store for SqliteStore {
             let step = STEP.min(limit - removed);
             let (events, files) =
                 self.writer.run(move |connection| prune::prune(connection, before, step)).await?;
-            remove_files(files).await;
+            crate::payload::remove_files(files).await;
             removed += events;
             if events < step {
                 break;
@@ -415,18 +415,6 @@ fn create(path: &Path) -> Result<PathBuf, StoreError> {
         fs::canonicalize(path)
     };
     attempt().map_err(|source| StoreError::Open { path: path.to_owned(), source })
-}
-
-/// Removes payload files that no row names any more. One that stays is swept at the next start.
-async fn remove_files(files: Vec<PathBuf>) {
-    for path in files {
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "A payload file could not be removed.");
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The time, in milliseconds since 1970.
