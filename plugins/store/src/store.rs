@@ -238,6 +238,18 @@ pub enum StoreError {
     /// The store took too long. What was asked for may still be carried out.
     #[error("the store did not answer within {} ms", .0.as_millis())]
     Slow(std::time::Duration),
+    /// The address of the store's database is not understood.
+    #[error("the store's address is not understood: {0}")]
+    Address(String),
+    /// The store's database cannot be reached. What was asked for may have been carried out; the next
+    /// call tries again.
+    #[error("the store's database cannot be reached ({0}): check that it runs, and the way to it")]
+    Unreachable(String),
+    /// The store's database turned us away.
+    #[error(
+        "the store's database refused us ({0}): check the user, its password and rights, and the database's name"
+    )]
+    Refused(String),
     /// No such event is written down.
     #[error("the store knows no event {0}")]
     UnknownEvent(uuid::Uuid),

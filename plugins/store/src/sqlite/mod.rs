@@ -146,7 +146,7 @@ impl SqliteStore {
         for step in found.steps() {
             let work = move |connection: &Connection| prune::remove(connection, &step);
             let (events, files) = self.writer.run(work).await?;
-            remove_files(files).await;
+            crate::payload::remove_files(files).await;
             removed += events;
         }
         let mut steps = 0;
@@ -175,7 +175,7 @@ impl Store for SqliteStore {
 
     async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
         let file = self.writer.run(move |connection| events::discard(connection, event)).await?;
-        remove_files(file.into_iter().collect()).await;
+        crate::payload::remove_files(file.into_iter().collect()).await;
         Ok(())
     }
 
@@ -440,18 +440,6 @@ fn create(path: &Path) -> Result<PathBuf, StoreError> {
         fs::canonicalize(path)
     };
     attempt().map_err(|source| StoreError::Open { path: path.to_owned(), source })
-}
-
-/// Removes payload files that no row names any more. One that stays is swept at the next start.
-async fn remove_files(files: Vec<PathBuf>) {
-    for path in files {
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "A payload file could not be removed.");
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The time, in milliseconds since 1970.
