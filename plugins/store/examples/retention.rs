@@ -49,7 +49,7 @@ async fn main() {
     }
     let left = store.events(&Filter::default(), None, 10_000_000).await.unwrap().rows.len() as u64;
     let (file, _) = sizes(&database);
-    println!("\n{left} events are left: {} KiB of the file each", file * 1024 / left.max(1));
+    println!("\n{left} events are left, in {file} MiB");
 
     let to = folder.path().join("copy.db");
     let copying = tokio::task::spawn_blocking(move || {
@@ -63,10 +63,12 @@ async fn main() {
     let worst = waits[(waits.len() - 1) * 99 / 100];
     println!("a backup of {size} MiB took {took:.2?} meanwhile; open p99 {worst:.2?}");
 
-    let started = Instant::now();
-    let removed = store.prune(i64::MAX, 10_000_000).await.unwrap();
-    let each = started.elapsed() / u32::try_from(removed.max(1)).unwrap();
-    println!("pruning the rest with nothing beside it: {each:.2?} an event");
+    // Enough that steps of 10 ms of CPU tell something.
+    stream(&store, 20_000).await;
+    let (started, cpu) = (Instant::now(), cpu_time());
+    let removed = u32::try_from(store.prune(i64::MAX, 10_000_000).await.unwrap().max(1)).unwrap();
+    let (each, cpu) = (started.elapsed() / removed, (cpu_time() - cpu) / removed);
+    println!("pruning {removed} with nothing beside it: {each:.2?} an event, {cpu:.2?} CPU");
     store.close().await;
 }
 
@@ -104,6 +106,14 @@ async fn stream(store: &Arc<SqliteStore>, rate: u64) -> (Vec<Duration>, Duration
     }
     waits.sort();
     (waits, started.elapsed())
+}
+
+/// Of the whole process so far, in steps of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 async fn exchange(store: &SqliteStore) -> Duration {
