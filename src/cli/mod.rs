@@ -29,7 +29,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the gateway: SIGTERM drains and exits, SIGHUP reloads.
+    /// Runs the gateway: SIGTERM drains and exits, SIGHUP reloads, SIGQUIT hands over to a new process.
     Run(run::Args),
     /// Loads config, keys and rules, and prints every mistake in them.
     Check(check::Check),

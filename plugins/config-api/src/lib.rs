@@ -43,6 +43,6 @@ pub use self::{
     control::{Control, GatewayView, LastReload, Mistake, Refusal, Reloaded, Status, StoreStatus},
     messages::{Language, Wrong},
     partner::PartnerEvent,
-    server::serve,
+    server::{serve, serve_on},
     token::{Scope, Token, Tokens},
 };

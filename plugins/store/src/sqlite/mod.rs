@@ -4,6 +4,7 @@
 //! system may not be between them. Open it after the process has forked into the background: locks
 //! do not follow a fork.
 
+mod archive;
 pub mod backup;
 mod checkpoint;
 mod deliveries;
@@ -18,6 +19,7 @@ mod prune;
 mod queries;
 mod readers;
 mod schema;
+mod tally;
 mod writer;
 
 use std::{
@@ -235,23 +237,15 @@ impl Store for SqliteStore {
             .writer
             .take(move |connection| deliveries::claim(connection, owner, &webhook, now, limit))
             .await?;
-        if taken.ids().is_empty() {
-            return Ok(Vec::new());
+        if !taken.is_partial() {
+            return Ok(taken.keep());
         }
-        let ids = taken.ids().to_vec();
-        let claimed =
-            self.readers.run(move |connection| deliveries::read(connection, &ids)).await?;
-        taken.keep();
-        Ok(claimed)
+        Ok(self.readers.run(move |connection| taken.fill(connection)).await?.keep())
     }
 
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
         let owner = self.owner;
-        self.writer
-            .run(move |connection| {
-                attempts.iter().try_for_each(|record| deliveries::finish(connection, owner, record))
-            })
-            .await
+        self.writer.run(move |connection| deliveries::finish(connection, owner, &attempts)).await
     }
 
     async fn shift(
@@ -288,7 +282,7 @@ impl Store for SqliteStore {
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        self.readers.run(queries::counts).await
+        self.readers.run(tally::counts).await
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {

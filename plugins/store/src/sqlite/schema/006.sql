@@ -1,6 +1,10 @@
--- Whether one of its deliveries is dead: nobody was told, so it is kept for its whole time however
--- many events there are.
-ALTER TABLE event ADD COLUMN dead INTEGER NOT NULL DEFAULT 0;
-UPDATE event SET dead = 1 WHERE id IN (SELECT event FROM delivery
-    WHERE state IN ('held', 'orphaned', 'dead') AND state = 'dead');
-CREATE INDEX event_delivered ON event (idle_since) WHERE idle_since IS NOT NULL AND dead = 0;
+-- A delivery is claimed when it has an owner; its state stays 'pending' meanwhile. So a claim moves
+-- the entry of one index and counts nothing anew. Rows that were claimed before still say 'claimed'
+-- until they are finished or freed: an older process may hold them while this step is taken.
+DROP INDEX delivery_due;
+CREATE INDEX delivery_due ON delivery (webhook, due, id)
+    WHERE state = 'pending' AND blocked = 0 AND owner IS NULL;
+
+-- The numbers of `tally` are kept by those who add and move deliveries.
+DROP TRIGGER delivery_added;
+DROP TRIGGER delivery_moved;
