@@ -35,7 +35,7 @@ fn what_was_undelivered_at_the_backup_is_delivered_from_it() {
     let before = sent.lock().unwrap().clone();
     let running = Arc::new(AtomicBool::new(true));
     let load = {
-        let (inbound, sent, running) = (gateway.inbound(), sent.clone(), running.clone());
+        let (inbound, sent, running) = (gateway.inbound(), sent, running.clone());
         thread::spawn(move || {
             let mut number = 0;
             while running.load(Ordering::SeqCst) {
