@@ -306,7 +306,12 @@ impl Life {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));
         runtime.spawn(look_up(self.drain.live.clone()));
         let Drain { live, store, dispatcher, .. } = &self.drain;
-        runtime.spawn(following::run(store.clone(), self.keeper.clone(), dispatcher.clone()));
+        runtime.spawn(following::run(
+            store.changes(),
+            self.keeper.clone(),
+            dispatcher.clone(),
+            following::EVERY,
+        ));
         let generation = self.reloader.generation();
         runtime.spawn(neighbours::run(live.clone(), store.clone(), generation));
         runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));

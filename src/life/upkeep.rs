@@ -12,7 +12,7 @@ use crate::{config::Retention, snapshot::Live};
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What one call to the store removes at most. It makes steps of its own of it.
-const AT_ONCE: usize = 1_000;
+const AT_ONCE: usize = 5_000;
 
 /// Keeps the store within `retention`, for ever.
 pub(super) async fn run(live: Arc<Live>, store: Arc<dyn Store>) {
