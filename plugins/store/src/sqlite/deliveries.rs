@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{events, now, tally::Moves};
 use crate::{
-    model::{AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
+    model::{Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
     store::StoreError,
 };
 
@@ -217,6 +217,11 @@ fn finish_one(
                 state.as_str(),
                 due,
             ])?;
+        if attempt.number > Attempt::KEPT {
+            connection
+                .prepare_cached("DELETE FROM attempt WHERE delivery = ?1 AND number <= ?2")?
+                .execute([record.delivery, i64::from(attempt.number - Attempt::KEPT)])?;
+        }
     }
     let number = record.attempt.as_ref().map(|attempt| attempt.number);
     connection

@@ -354,7 +354,8 @@ fn event_row(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
     })
 }
 
-fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<DeliveryState> {
+/// A state column.
+pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<DeliveryState> {
     let word: String = row.get(index)?;
     DeliveryState::named(&word).ok_or_else(|| {
         let reason = format!("{word} is no state of a delivery");

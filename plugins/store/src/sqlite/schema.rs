@@ -16,11 +16,15 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/003.sql"),
     include_str!("schema/004.sql"),
     include_str!("schema/006.sql"),
+    include_str!("schema/007.sql"),
 ];
 
 /// Pages of the log after which a commit writes back itself, should the checkpoint thread be gone:
 /// 256 MiB.
 const AUTOCHECKPOINT: u32 = 65_536;
+
+/// Bytes that the log's file keeps when it begins anew: what a long reader made it grow by goes back.
+const LOG_KEPT: u32 = 64 << 20;
 
 /// Opens the connection that writes.
 pub(super) fn writable(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
@@ -42,6 +46,7 @@ pub(super) fn writable(path: &Path, busy: Duration) -> Result<Connection, StoreE
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
     connection.pragma_update(None, "cache_size", -65_536)?;
     Ok(connection)
 }

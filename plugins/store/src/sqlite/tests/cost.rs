@@ -37,7 +37,9 @@ async fn each_statement_on_the_way_has_its_index() {
         (deliveries::UNBLOCK, "INDEX delivery_order (webhook=? AND order_key=? AND blocked=?)"),
         (queries::DUE, "SEARCH delivery USING INDEX delivery_due (webhook=?)"),
         (tally::OLDEST, "SEARCH delivery USING INDEX delivery_undelivered"),
-        (prune::IDLE, "USING INDEX event_idle (idle_since<?)"),
+        (prune::IDLE, "INDEX event_idle (idle_since<?)"),
+        (prune::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
+        (prune::UP_TO, "INDEX event_delivered (idle_since"),
     ] {
         let plan = store.readers.run(move |connection| Ok(plan(connection, sql)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
