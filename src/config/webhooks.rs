@@ -134,6 +134,8 @@ impl Rules {
         let Some(table) = value.table(&["webhooks"]) else { return Ok(()) };
         // An empty file is more likely half written than meant: `webhooks: []` is how to say none.
         let items = table.need("webhooks", Value::list).unwrap_or_default();
+        self.all.reserve(items.len());
+        self.names.reserve(items.len());
         for item in items {
             let before = context.mistakes();
             let Some(rule) = read_rule(&item, default_site) else { continue };

@@ -59,6 +59,8 @@ macro_rules! suite {
             shifted_deliveries_keep_their_place_in_the_schedule,
             counts_follow_every_move,
             claims_of_the_dead_come_back,
+            a_retry_keeps_its_time_and_its_place_over_a_restart,
+            what_is_large_is_claimed_whole,
             a_claim_that_nobody_waited_for_goes_back,
         ]);
         $crate::behaviour::suite!($fresh, partner_webhooks: [
