@@ -118,6 +118,7 @@ impl Drain {
             Stop::HandedOver(_) => left.max(HELD_EVENTS),
         };
         self.outbox.close(for_held).await;
+        self.live.neighbours().leave(&*self.store).await;
         self.store.close().await;
     }
 

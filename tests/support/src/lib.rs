@@ -36,6 +36,8 @@
 //! - [`mdn`]: the receipts that answer them
 //! - [`pki`]: keys and certificates, made anew for each run
 //! - [`gateway`]: the built binary, its folder, its life and its death
+//! - [`load`]: senders on a schedule or at full speed, and a server that costs next to nothing
+//! - [`process`]: what a process uses
 //! - [`corpus`]: the captured messages, where they are at hand
 #![allow(
     clippy::unwrap_used,
@@ -49,9 +51,11 @@ pub mod corpus;
 pub mod endpoint;
 pub mod gateway;
 pub mod http;
+pub mod load;
 pub mod mdn;
 pub mod message;
 pub mod pki;
+pub mod process;
 pub mod stream;
 
 pub use answer::Answer;

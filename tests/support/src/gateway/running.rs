@@ -14,6 +14,7 @@ use super::config::{Config, Rule, TOKEN, rules_yaml};
 use super::{START, StartError, failed};
 use crate::client::{Client, Post, Reply};
 use crate::pki;
+use crate::process;
 
 /// Between two looks at something that has no other way to tell that it changed.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -158,12 +159,17 @@ impl Running {
 
     /// Processor time so far, user and system, of all its threads.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(self.proc("stat")?)?;
-        // Behind the name in brackets: field 14 is utime, 15 stime, in ticks of 10 ms on Linux.
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.filter_map(|t| t.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
+        process::cpu_time(self.running_pid()?)
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> io::Result<u64> {
+        process::status(self.running_pid()?, "Threads:")
+    }
+
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> io::Result<usize> {
+        process::descriptors(self.running_pid()?)
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -188,7 +194,7 @@ impl Running {
 
     /// Sends a signal by its name: `HUP`, `TERM`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) -> io::Result<()> {
-        let pid = self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))?;
+        let pid = self.running_pid()?;
         // The shell's own `kill` is there on every machine.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status()?;
         if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill -{name}: {sent}"))) }
@@ -202,8 +208,14 @@ impl Running {
 
     /// Starts it and waits until `/readyz` answers 200.
     pub fn start(&mut self) -> Result<(), StartError> {
-        self.process = Some(self.spawn(&[])?);
+        self.begin()?;
         self.wait_until_ready()
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn begin(&mut self) -> Result<(), StartError> {
+        self.process = Some(self.spawn(&[])?);
+        Ok(())
     }
 
     /// As [`Self::start`], with `--upgrade`, where nobody runs.
@@ -287,16 +299,11 @@ impl Running {
     }
 
     fn memory(&self, field: &str) -> io::Result<u64> {
-        let status = fs::read_to_string(self.proc("status")?)?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        line.and_then(|line| line.split_whitespace().next())
-            .and_then(|kib| kib.parse().ok())
-            .ok_or_else(|| io::Error::other(format!("no {field} in the process's status")))
+        process::status(self.running_pid()?, field)
     }
 
-    fn proc(&self, file: &str) -> io::Result<PathBuf> {
-        let pid = self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))?;
-        Ok(PathBuf::from(format!("/proc/{pid}/{file}")))
+    fn running_pid(&self) -> io::Result<u32> {
+        self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))
     }
 }
 
