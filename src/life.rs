@@ -322,9 +322,7 @@ impl Life {
         }
         runtime.spawn(async move {
             let stop = signals.stop(&self.meeting, &self.sockets).await;
-            // With these open, nobody who connects would be refused, or served.
-            drop(self.sockets);
-            self.drain.run(stop, signals).await;
+            self.drain.run(stop, self.sockets, signals).await;
         });
     }
 }

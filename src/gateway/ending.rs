@@ -1,8 +1,8 @@
-//! How the listeners' connections come to an end, without any exchange being cut off.
+//! How the listeners and their connections come to an end, without any exchange being cut off.
 //!
 //! Pingora 0.9.1 drops every connection on which it is not reading a request at the very moment of the
 //! shutdown, also one whose request is in the kernel already, or whose first byte has not come yet. So
-//! its own end is never used: connections end here, in two steps.
+//! its own end is never used: connections end here, one step after the other.
 
 use std::{
     fmt,
@@ -23,8 +23,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// What the kernel has already is served: an idle connection is closed when nothing has come on it for
-/// so long since it was told to close, and with nobody to take over, connections are accepted so long.
+/// An idle connection is closed when nothing has come on it for so long since it was told to close: a
+/// request that the kernel has already gets its answer.
 pub const GRACE: Duration = Duration::from_millis(50);
 
 /// Whoever has only just connected has so long to begin its first request.
@@ -33,26 +33,28 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The way out, and how many connections are still open. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Ending {
-    stage: Arc<watch::Sender<Stage>>,
+    steps: Arc<watch::Sender<Steps>>,
     open: Arc<AtomicUsize>,
 }
 
-/// How far the gateway is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Serving,
-    /// Another process accepts, and every answer is the last on its connection. Idle connections may
-    /// still send a request.
-    Draining,
-    /// Idle connections are closed.
-    Closing,
+/// What the gateway has come to on its way out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Steps {
+    /// Every answer is the last on its connection.
+    last_answers: bool,
+    /// Connections that are idle are closed.
+    close_idle: bool,
+    /// No connection is accepted any more.
+    deaf: bool,
+    /// Listeners that run.
+    listeners: usize,
 }
 
 /// One open connection; it is counted until it is dropped.
 pub(super) struct Open(Ending);
 
 /// Pingora's question when to stop listening.
-pub(super) struct Told(watch::Receiver<Stage>);
+pub(super) struct Told(watch::Receiver<Steps>);
 
 /// Is done when an idle connection is to be closed.
 pub(super) struct Close {
@@ -70,19 +72,23 @@ enum Wait {
 
 impl Ending {
     pub(super) fn new() -> Self {
-        Self { stage: Arc::new(watch::Sender::new(Stage::Serving)), open: Arc::default() }
+        Self { steps: Arc::default(), open: Arc::default() }
     }
 
-    /// Stops accepting connections, which another process does. Every answer from now on tells its
-    /// connection's end.
-    pub fn drain(&self) {
-        self.reach(Stage::Draining);
+    /// Every answer from now on is the last on its connection.
+    pub fn last_answers(&self) {
+        self.steps.send_modify(|steps| steps.last_answers = true);
     }
 
-    /// Stops accepting connections, after [`GRACE`] if that was not so already, and closes those that
-    /// are idle or become so.
+    /// Closes connections that are idle, and those that become so.
     pub fn close_idle(&self) {
-        self.reach(Stage::Closing);
+        self.steps.send_modify(|steps| steps.close_idle = true);
+    }
+
+    /// Stops accepting connections, and waits until the listeners have stopped.
+    pub async fn stop_accepting(&self) {
+        self.steps.send_modify(|steps| steps.deaf = true);
+        reached(&mut self.steps.subscribe(), |steps| steps.listeners == 0).await;
     }
 
     /// How many connections are open.
@@ -90,32 +96,35 @@ impl Ending {
         self.open.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        *self.stage.borrow() >= Stage::Draining
+    pub(super) fn is_last_answer(&self) -> bool {
+        self.steps.borrow().last_answers
     }
 
+    /// For a connection that was accepted just now.
     pub(super) fn enter(&self) -> Open {
         self.open.fetch_add(1, Ordering::AcqRel);
         Open(self.clone())
     }
 
+    /// A listener is there.
+    pub(super) fn listens(&self) {
+        self.steps.send_modify(|steps| steps.listeners += 1);
+    }
+
+    /// A listener has stopped.
+    pub(super) fn has_stopped(&self) {
+        self.steps.send_modify(|steps| steps.listeners = steps.listeners.saturating_sub(1));
+    }
+
     pub(super) fn told(&self) -> Told {
-        Told(self.stage.subscribe())
+        Told(self.steps.subscribe())
     }
 
     /// For a connection that was accepted just now.
     pub(super) fn close(&self) -> Close {
-        let mut stage = self.stage.subscribe();
-        let closing = Box::pin(async move { reached(&mut stage, Stage::Closing).await });
+        let mut steps = self.steps.subscribe();
+        let closing = Box::pin(async move { reached(&mut steps, |steps| steps.close_idle).await });
         Close { wait: Some(Wait::ForClosing(closing)), accepted: Some(Instant::now()) }
-    }
-
-    fn reach(&self, stage: Stage) {
-        self.stage.send_if_modified(|now| {
-            let later = stage > *now;
-            *now = stage.max(*now);
-            later
-        });
     }
 }
 
@@ -128,11 +137,7 @@ impl Drop for Open {
 #[async_trait]
 impl ShutdownSignalWatch for Told {
     async fn recv(&self) -> ShutdownSignal {
-        let mut stage = self.0.clone();
-        reached(&mut stage, Stage::Draining).await;
-        if *stage.borrow() == Stage::Closing {
-            tokio::time::sleep(GRACE).await;
-        }
+        reached(&mut self.0.clone(), |steps| steps.deaf).await;
         ShutdownSignal::GracefulTerminate
     }
 }
@@ -167,8 +172,8 @@ impl fmt::Debug for Close {
     }
 }
 
-async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
-    if stage.wait_for(|stage| *stage >= wanted).await.is_err() {
+async fn reached(steps: &mut watch::Receiver<Steps>, wanted: impl Fn(&Steps) -> bool) {
+    if steps.wait_for(|steps| wanted(steps)).await.is_err() {
         // The gateway is gone, and its connections with it.
         std::future::pending::<()>().await;
     }

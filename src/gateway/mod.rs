@@ -175,8 +175,11 @@ impl<S: Side> ServerApp for Connections<S> {
         None
     }
 
-    // Nothing is cleaned up when the listener stops: Pingora would drop every connection that waits
-    // for a request, one on its way included. They end as [`Ending`] says.
+    /// The listener has stopped. That is not passed on: Pingora would drop every connection that waits
+    /// for a request, one on its way included. They end as [`Ending`] says.
+    async fn cleanup(&self) {
+        self.1.has_stopped();
+    }
 }
 
 fn service<S: Side>(
@@ -187,6 +190,7 @@ fn service<S: Side>(
     live: Arc<Live>,
     of: tls::Of,
 ) -> Result<Listening<Connections<S>>, SetupError> {
+    connections.1.listens();
     let mut service = Service::new(name.to_owned(), connections);
     let address = format!("{name} {}", listener.address);
     match &listener.tls {

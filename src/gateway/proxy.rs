@@ -335,7 +335,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         if session.req_header().version == Version::HTTP_10 && chunked {
             return Err(Rejection::NeedsHttp11.into_error());
         }
-        if self.ending.is_draining() {
+        if self.ending.is_last_answer() {
             session.set_keepalive(None);
         }
         Ok(())

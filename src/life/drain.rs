@@ -8,10 +8,14 @@ use std::{
 
 use as2hook_delivery::{Dispatcher, Outbox};
 use as2hook_store::Store;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
     signals::{Signals, Stop},
+    sockets::Sockets,
     supervisor,
 };
 use crate::{
@@ -22,6 +26,9 @@ use crate::{
 
 /// Between two looks at what is still under way.
 const GLANCE: Duration = Duration::from_millis(5);
+
+/// Connections that the kernel has are accepted for so long after SIGTERM.
+const CALLERS: Duration = Duration::from_secs(1);
 
 /// After a hand-over the old process stays for so long at least: a connection that it has accepted may
 /// still be in its TLS handshake, and nobody waits for its end.
@@ -49,9 +56,9 @@ pub(super) struct Drain {
 impl Drain {
     /// Finishes what is under way and ends the process: 0 when it is all done or the time for it is
     /// over, 1 when it is told a second time.
-    pub(super) async fn run(self, stop: Stop, mut signals: Signals) {
+    pub(super) async fn run(self, stop: Stop, sockets: Sockets, mut signals: Signals) {
         tokio::select! {
-            () = self.finish(stop) => {
+            () = self.finish(&stop, sockets) => {
                 tracing::info!("Stopped.");
                 process::exit(0);
             }
@@ -62,15 +69,20 @@ impl Drain {
         }
     }
 
-    async fn finish(self, stop: Stop) {
+    async fn finish(self, stop: &Stop, sockets: Sockets) {
         let limit = self.live.load().config.drain;
         let deadline = Instant::now() + limit;
-        match &stop {
+        self.ending.last_answers();
+        match stop {
             Stop::Told => {
                 supervisor::stopping();
                 tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
                 self.ending.close_idle();
-                tokio::time::sleep(GRACE.min(limit)).await;
+                // Who has connected already is not refused.
+                let callers = Instant::now() + CALLERS.min(limit);
+                while sockets.has_callers() && Instant::now() < callers {
+                    sleep(GLANCE).await;
+                }
             }
             Stop::HandedOver(successor) => {
                 tracing::info!(
@@ -78,11 +90,22 @@ impl Drain {
                     in_flight = self.in_flight.count(),
                     "Handed the listeners over; finishing what is under way."
                 );
-                self.ending.drain();
                 // What is asked there concerns the new process.
                 self.admin.send_replace(true);
+            }
+        }
+        // As long as any copy is open, who connects is neither refused nor served.
+        drop(sockets);
+        let stopped = timeout(CALLERS, self.ending.stop_accepting()).await;
+        if stopped.is_err() {
+            tracing::warn!("The listeners have not stopped in time.");
+        }
+        match stop {
+            // What was accepted last is counted by then.
+            Stop::Told => sleep(GRACE.min(limit)).await,
+            Stop::HandedOver(_) => {
+                sleep(LINGER.min(limit / 2)).await;
                 // Who sends on a kept connection within this time is answered, and told to connect anew.
-                tokio::time::sleep(LINGER.min(limit / 2)).await;
                 self.traffic(Instant::now() + limit / 2).await;
                 self.ending.close_idle();
             }
@@ -102,7 +125,7 @@ impl Drain {
     /// Waits until no connection is open and no verdict outstanding.
     async fn traffic(&self, deadline: Instant) {
         while (self.ending.open() > 0 || self.tap.concluding() > 0) && Instant::now() < deadline {
-            tokio::time::sleep(GLANCE).await;
+            sleep(GLANCE).await;
         }
     }
 }

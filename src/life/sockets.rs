@@ -6,7 +6,10 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use rustix::net::sockopt;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt,
+};
 use serde::{Deserialize, Serialize};
 
 use super::LifeError;
@@ -90,6 +93,15 @@ impl Sockets {
     pub(super) fn for_admin(&self) -> Result<tokio::net::TcpListener, LifeError> {
         let admin = self.of(ADMIN)?.expect("every config has an admin listener");
         tokio::net::TcpListener::from_std(admin).map_err(LifeError::Threads)
+    }
+
+    /// Whether somebody has connected to the gateway's listeners who is not accepted yet.
+    pub(super) fn has_callers(&self) -> bool {
+        let listeners = self.0.iter().filter(|(place, _)| place.listener != ADMIN);
+        let mut fds: Vec<_> =
+            listeners.map(|(_, socket)| PollFd::new(socket, PollFlags::IN)).collect();
+        // Where the system does not say, nobody is waited for.
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     fn of(&self, listener: &str) -> Result<Option<TcpListener>, LifeError> {

@@ -16,7 +16,7 @@ use as2hook_testing::{
     sink,
 };
 
-use super::{SOON, gateway, message};
+use super::{ENDED_WELL, SOON, gateway, message};
 
 /// Senders with a fresh connection for each request, and as many that keep theirs.
 const SENDERS: usize = 16;
@@ -86,9 +86,11 @@ impl Course {
             thread::sleep(self.every);
             // Every sender that has connected is still to be answered.
             *traffic.over.write().unwrap() = true;
-            assert!(gateway.sigterm(SOON).unwrap().expect("the last ends, too").success());
+            let last = gateway.sigterm(SOON).unwrap().expect("the last process ends, too");
+            assert_eq!(last.to_string(), ENDED_WELL);
             for mut old in olds {
-                assert!(old.wait(SOON).expect("the old process ends").success());
+                let ended = old.wait(SOON).expect("the old process ends");
+                assert_eq!(ended.to_string(), ENDED_WELL);
             }
         });
         // What the last process could not tell any more waits in the store.
