@@ -3,15 +3,19 @@
 //! # Layout
 //! - `sockets`: the listening sockets, bound or taken over
 //! - `handover`: how a new process takes them over from the one that runs
+//! - `following`: what other gateways of the store do, done here too
+//! - `upkeep`: what was told long ago is forgotten
 //! - `signals`: what ends a process, and what does not
 //! - `drain`: the end
 //! - `supervisor`: what systemd is told
 
 mod drain;
+mod following;
 mod handover;
 mod signals;
 mod sockets;
 mod supervisor;
+mod upkeep;
 
 use std::{
     io,
@@ -33,7 +37,6 @@ use tokio::{
     runtime::Runtime,
     signal::unix,
     sync::{Semaphore, watch},
-    task::JoinHandle,
 };
 
 pub use self::handover::HandoverError;
@@ -51,6 +54,7 @@ use crate::{
     },
     control,
     gateway::{Gateway, SetupError},
+    neighbours,
     notices::Announcer,
     partner_webhooks::{self, Keeper},
     reload::{self, Reloader},
@@ -61,16 +65,6 @@ use crate::{
 
 /// How often the receivers' names are looked up again.
 const LOOKUP_EVERY: Duration = Duration::from_secs(30);
-
-/// How often what was told long ago is removed, and how much of it at once.
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
-const PRUNE_STEP: usize = 1000;
-
-/// How long events are kept after their last delivery: 30 days.
-const RETENTION_SECS: i64 = 30 * 24 * 3600;
-
-/// How often partners' webhooks are read anew.
-const FOLLOW_EVERY: Duration = Duration::from_secs(5);
 
 /// How often a process that waits to take over looks whether the one that runs is gone.
 const GONE_EVERY: Duration = Duration::from_millis(500);
@@ -204,6 +198,10 @@ async fn start(
     outbox.recover().await?;
     // What dead processes left is ours now: only then is it known which files nobody names.
     payloads.sweep(&*store).await?;
+    // Before anything is put aside for want of a rule that another gateway may have.
+    if let Err(error) = live.neighbours().look(&live, &*store).await {
+        tracing::warn!(%error, "The other gateways of the store could not be heard of.");
+    }
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
         store.clone(),
@@ -245,7 +243,7 @@ async fn start(
         payloads,
         store: store.clone(),
     });
-    let admin = Admin::serve(admin, control);
+    let admin = serve_admin(admin, control);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
     Ok((gateway, Life { reloader, keeper, watch, meeting, sockets, heir, drain }))
 }
@@ -290,29 +288,15 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), Lif
     Ok((Arc::new(store), payloads))
 }
 
-/// The admin listener, while it is served.
-struct Admin {
-    handed_on: watch::Sender<bool>,
-    served: JoinHandle<()>,
-}
-
-// === impl Admin ===
-
-impl Admin {
-    fn serve(socket: TcpListener, control: Arc<dyn Control>) -> Self {
-        let (handed_on, mut told) = watch::channel(false);
-        let shutdown = async move {
-            if told.wait_for(|told| *told).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let served = tokio::spawn(async move {
-            if let Err(error) = as2hook_config_api::serve_on(socket, control, shutdown).await {
-                tracing::error!(%error, "The admin listener stopped.");
-            }
-        });
-        Self { handed_on, served }
-    }
+/// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
+fn serve_admin(socket: TcpListener, control: Arc<dyn Control>) -> watch::Sender<bool> {
+    let (handed_on, told) = watch::channel(false);
+    tokio::spawn(async move {
+        if let Err(error) = as2hook_config_api::serve_on(socket, control, told).await {
+            tracing::error!(%error, "The admin listener stopped.");
+        }
+    });
+    handed_on
 }
 
 // === impl Life ===
@@ -321,9 +305,12 @@ impl Life {
     fn spawn(self, runtime: &Runtime, hangup: unix::Signal, mut signals: Signals) {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));
         runtime.spawn(look_up(self.drain.live.clone()));
-        runtime.spawn(follow(self.keeper.clone(), self.drain.dispatcher.clone()));
+        let Drain { live, store, dispatcher, .. } = &self.drain;
+        runtime.spawn(following::run(store.clone(), self.keeper.clone(), dispatcher.clone()));
+        let generation = self.reloader.generation();
+        runtime.spawn(neighbours::run(live.clone(), store.clone(), generation));
         runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
-        runtime.spawn(prune(self.drain.store.clone()));
+        runtime.spawn(upkeep::run(live.clone(), store.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
         if let Some(heir) = self.heir {
             runtime.spawn(heir.inherit());
@@ -362,6 +349,10 @@ impl Directory for Live {
         self.load().webhook(webhook).cloned()
     }
 
+    fn is_agreed(&self) -> bool {
+        self.neighbours().count().1 == 0
+    }
+
     fn guard(&self, rule: &Rule) -> Guard {
         if partner_webhooks::is_api(rule) {
             self.load().partner_webhooks.guard()
@@ -393,40 +384,10 @@ async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch, mut hangup: unix
     }
 }
 
-/// Another process of the same store may have configured a partner's webhook.
-async fn follow(keeper: Arc<Keeper>, dispatcher: Arc<Dispatcher>) {
-    loop {
-        tokio::time::sleep(FOLLOW_EVERY).await;
-        match keeper.load().await {
-            Ok(true) => dispatcher.rules_changed(),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "Partners' webhooks could not be read."),
-        }
-    }
-}
-
 async fn look_up(live: Arc<Live>) {
     loop {
         tokio::time::sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
-    }
-}
-
-/// Forgets what was told long ago, payload files included.
-async fn prune(store: Arc<dyn Store>) {
-    loop {
-        tokio::time::sleep(PRUNE_EVERY).await;
-        let before = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(RETENTION_SECS);
-        loop {
-            match store.prune(before.as_millisecond(), PRUNE_STEP).await {
-                Ok(removed) if removed == PRUNE_STEP as u64 => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "Old events could not be removed; trying again later.");
-                    break;
-                }
-            }
-        }
     }
 }
 

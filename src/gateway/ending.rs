@@ -23,9 +23,9 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// An idle connection is closed when nothing has come on it for so long since it was told to close: a
-/// request that was sent already gets its answer.
-const GRACE: Duration = Duration::from_millis(50);
+/// What the kernel has already is served: an idle connection is closed when nothing has come on it for
+/// so long since it was told to close, and with nobody to take over, connections are accepted so long.
+pub const GRACE: Duration = Duration::from_millis(50);
 
 /// Whoever has only just connected has so long to begin its first request.
 const FRESH: Duration = Duration::from_secs(1);
@@ -41,8 +41,8 @@ pub struct Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Serving,
-    /// No connection is accepted any more, and every answer is the last on its connection. Idle
-    /// connections may still send a request.
+    /// Another process accepts, and every answer is the last on its connection. Idle connections may
+    /// still send a request.
     Draining,
     /// Idle connections are closed.
     Closing,
@@ -73,12 +73,14 @@ impl Ending {
         Self { stage: Arc::new(watch::Sender::new(Stage::Serving)), open: Arc::default() }
     }
 
-    /// Stops accepting connections. Every answer from now on tells its connection's end.
+    /// Stops accepting connections, which another process does. Every answer from now on tells its
+    /// connection's end.
     pub fn drain(&self) {
         self.reach(Stage::Draining);
     }
 
-    /// As [`Self::drain`], and closes connections that are idle, and those that become so.
+    /// Stops accepting connections, after [`GRACE`] if that was not so already, and closes those that
+    /// are idle or become so.
     pub fn close_idle(&self) {
         self.reach(Stage::Closing);
     }
@@ -126,7 +128,11 @@ impl Drop for Open {
 #[async_trait]
 impl ShutdownSignalWatch for Told {
     async fn recv(&self) -> ShutdownSignal {
-        reached(&mut self.0.clone(), Stage::Draining).await;
+        let mut stage = self.0.clone();
+        reached(&mut stage, Stage::Draining).await;
+        if *stage.borrow() == Stage::Closing {
+            tokio::time::sleep(GRACE).await;
+        }
         ShutdownSignal::GracefulTerminate
     }
 }

@@ -8,14 +8,14 @@ use std::{
 
 use as2hook_delivery::{Dispatcher, Outbox};
 use as2hook_store::Store;
+use tokio::sync::watch;
 
 use super::{
-    Admin,
     signals::{Signals, Stop},
     supervisor,
 };
 use crate::{
-    gateway::{Ending, InFlight},
+    gateway::{Ending, InFlight, ending::GRACE},
     snapshot::Live,
     tap::Tap,
 };
@@ -40,7 +40,8 @@ pub(super) struct Drain {
     pub(super) tap: Tap,
     pub(super) in_flight: InFlight,
     pub(super) ending: Ending,
-    pub(super) admin: Admin,
+    /// True: the admin listener is another process's.
+    pub(super) admin: watch::Sender<bool>,
 }
 
 // === impl Drain ===
@@ -69,6 +70,7 @@ impl Drain {
                 supervisor::stopping();
                 tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
                 self.ending.close_idle();
+                tokio::time::sleep(GRACE.min(limit)).await;
             }
             Stop::HandedOver(successor) => {
                 tracing::info!(
@@ -78,7 +80,7 @@ impl Drain {
                 );
                 self.ending.drain();
                 // What is asked there concerns the new process.
-                self.admin.handed_on.send_replace(true);
+                self.admin.send_replace(true);
                 // Who sends on a kept connection within this time is answered, and told to connect anew.
                 tokio::time::sleep(LINGER.min(limit / 2)).await;
                 self.traffic(Instant::now() + limit / 2).await;
@@ -93,9 +95,7 @@ impl Drain {
             Stop::HandedOver(_) => left.max(HELD_EVENTS),
         };
         self.outbox.close(for_held).await;
-        if let Stop::HandedOver(_) = stop {
-            let _ = tokio::time::timeout(left.max(LINGER), self.admin.served).await;
-        }
+        self.live.neighbours().leave(&*self.store).await;
         self.store.close().await;
     }
 

@@ -73,7 +73,7 @@ fn a_thousand_kills_lose_nothing() {
         gateway.kill9();
         if kill % 10 == 0 {
             // While it is still finding out what the last one left behind.
-            gateway.spawn().unwrap();
+            gateway.begin().unwrap();
             thread::sleep(Duration::from_millis(fastrand::u64(..100)));
             gateway.kill9();
         }

@@ -116,6 +116,10 @@ struct LaneBell {
     notify: Notify,
 }
 
+/// A webhook that did nothing but fail for so long is disabled, unless somebody says otherwise: five
+/// days.
+pub const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
+
 /// How long putting a webhook back into service may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -379,7 +383,7 @@ impl Default for DispatcherOptions {
             slow: 2048,
             probes: 64,
             poll: Duration::from_secs(1),
-            disable_after: Duration::from_secs(5 * 24 * 3600),
+            disable_after: DISABLE_AFTER,
             ledger: 1024,
         }
     }

@@ -154,7 +154,7 @@ impl Lane {
         }
         self.rate_until = match rule.endpoint.rate {
             Some(rate) if allowed == 0 && (self.more || !self.ready.is_empty()) => {
-                Some(self.pace(|pace| pace.next(rate)))
+                Some(self.pace(rate, |pace| pace.next()))
             }
             _ => None,
         };
@@ -189,20 +189,20 @@ impl Lane {
 
     /// How many attempts the rate lets begin now.
     fn allowed(&self, rate: Option<Rate>) -> usize {
-        rate.map_or(usize::MAX, |rate| self.pace(|pace| pace.allowed(rate, Instant::now())))
+        rate.map_or(usize::MAX, |rate| self.pace(rate, |pace| pace.allowed(Instant::now())))
     }
 
-    fn pace<T>(&self, note: impl FnOnce(&mut Pace) -> T) -> T {
-        if let Some(mut pace) = self.shared.paces.get_mut(&self.webhook) {
-            return note(&mut pace);
-        }
-        let rested = || Pace::new(Instant::now());
-        note(&mut self.shared.paces.entry(self.webhook.clone()).or_insert_with(rested))
+    fn pace<T>(&self, rate: Rate, note: impl FnOnce(&mut Pace) -> T) -> T {
+        let now = Instant::now();
+        let rested = || Pace::new(rate, now);
+        let mut pace = self.shared.paces.entry(self.webhook.clone()).or_insert_with(rested);
+        pace.under(rate, now);
+        note(&mut pace)
     }
 
     fn begin(&mut self, rule: &Arc<Rule>, job: Job) {
         if let Some(rate) = rule.endpoint.rate {
-            self.pace(|pace| pace.began(rate, Instant::now()));
+            self.pace(rate, |pace| pace.began(Instant::now()));
         }
         self.vitals(|vitals| vitals.began());
         let delivery = job.claimed.id;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 /// One webhook's place on its schedule. It outlives the webhook's lane, which ends when it is idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
+    rate: Rate,
     /// When the next attempt would begin if all were evenly spread.
     next: Instant,
 }
@@ -20,13 +21,21 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Rested.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { next: now }
+    pub(super) fn new(rate: Rate, now: Instant) -> Self {
+        Self { rate, next: now }
+    }
+
+    /// Another rate may be in force: nobody waits out the old one's time.
+    pub(super) fn under(&mut self, rate: Rate, now: Instant) {
+        if self.rate != rate {
+            self.rate = rate;
+            self.next = self.next.min(now + rate.interval());
+        }
     }
 
     /// How many attempts may begin now.
-    pub(super) fn allowed(self, rate: Rate, now: Instant) -> usize {
-        let (interval, burst) = (rate.interval(), rate.burst());
+    pub(super) fn allowed(self, now: Instant) -> usize {
+        let (interval, burst) = (self.rate.interval(), self.rate.burst());
         // Behind its schedule by so much, it may catch up with a burst and no more.
         let ahead = self.next.saturating_duration_since(now);
         let room = (interval * burst).saturating_sub(ahead);
@@ -34,14 +43,14 @@ impl Pace {
     }
 
     /// When one more may begin, if none may now.
-    pub(super) fn next(self, rate: Rate) -> Instant {
-        let ahead: Duration = rate.interval() * (rate.burst() - 1);
+    pub(super) fn next(self) -> Instant {
+        let ahead: Duration = self.rate.interval() * (self.rate.burst() - 1);
         self.next.checked_sub(ahead).unwrap_or(self.next)
     }
 
     /// One begins.
-    pub(super) fn began(&mut self, rate: Rate, now: Instant) {
-        self.next = self.next.max(now) + rate.interval();
+    pub(super) fn began(&mut self, now: Instant) {
+        self.next = self.next.max(now) + self.rate.interval();
     }
 }
 
@@ -53,17 +62,17 @@ mod tests {
     fn a_burst_and_then_one_after_the_other() {
         let rate: Rate = "50/s".parse().unwrap();
         let start = Instant::now();
-        let mut pace = Pace::new(start);
-        assert_eq!(pace.allowed(rate, start), 5);
+        let mut pace = Pace::new(rate, start);
+        assert_eq!(pace.allowed(start), 5);
         for _ in 0..5 {
-            pace.began(rate, start);
+            pace.began(start);
         }
-        assert_eq!(pace.allowed(rate, start), 0);
-        assert_eq!(pace.next(rate), start + Duration::from_millis(20));
-        assert_eq!(pace.allowed(rate, start + Duration::from_millis(19)), 0);
-        assert_eq!(pace.allowed(rate, start + Duration::from_millis(20)), 1);
+        assert_eq!(pace.allowed(start), 0);
+        assert_eq!(pace.next(), start + Duration::from_millis(20));
+        assert_eq!(pace.allowed(start + Duration::from_millis(19)), 0);
+        assert_eq!(pace.allowed(start + Duration::from_millis(20)), 1);
         // A rest is not saved up.
-        assert_eq!(pace.allowed(rate, start + Duration::from_secs(60)), 5);
+        assert_eq!(pace.allowed(start + Duration::from_secs(60)), 5);
     }
 
     #[test]
@@ -71,11 +80,11 @@ mod tests {
         for text in ["1/s", "7/s", "100/s", "1000/s", "600/min"] {
             let rate: Rate = text.parse().unwrap();
             let start = Instant::now();
-            let (mut pace, mut began) = (Pace::new(start), Vec::new());
+            let (mut pace, mut began) = (Pace::new(rate, start), Vec::new());
             for ms in 0..5_000 {
                 let now = start + Duration::from_millis(ms);
-                for _ in 0..pace.allowed(rate, now) {
-                    pace.began(rate, now);
+                for _ in 0..pace.allowed(now) {
+                    pace.began(now);
                     began.push(ms);
                 }
             }
@@ -92,13 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn another_rate_goes_on_from_where_it_was() {
-        let (slow, fast): (Rate, Rate) = ("1/min".parse().unwrap(), "1000/s".parse().unwrap());
+    fn another_rate_is_in_force_at_once() {
+        let (slow, fast): (Rate, Rate) = ("1/h".parse().unwrap(), "1000/s".parse().unwrap());
         let start = Instant::now();
-        let mut pace = Pace::new(start);
-        pace.began(slow, start);
-        assert_eq!(pace.allowed(slow, start + Duration::from_secs(59)), 0);
-        assert_eq!(pace.allowed(slow, start + Duration::from_secs(60)), 1);
-        assert_eq!(pace.allowed(fast, start + Duration::from_secs(60)), 100);
+        let mut pace = Pace::new(slow, start);
+        pace.began(start);
+        let minute = start + Duration::from_secs(60);
+        assert_eq!(pace.allowed(minute), 0);
+        pace.under(fast, minute);
+        assert_eq!(pace.allowed(minute), 99);
+        pace.under(slow, minute);
+        assert_eq!(pace.allowed(minute + Duration::from_millis(1)), 1);
     }
 }

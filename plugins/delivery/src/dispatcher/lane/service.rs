@@ -20,6 +20,7 @@ impl Lane {
         let Some(rule) = rule else {
             self.rule = None;
             self.shared.retold.remove(&self.webhook);
+            self.shared.paces.remove(&self.webhook);
             if !self.shared.directory.is_agreed() {
                 // Another gateway may have the rule: what is there is for it to deliver.
                 self.give_back().await;
