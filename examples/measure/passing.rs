@@ -1,5 +1,6 @@
 //! Traffic that as2hook does not decode, beside a bare Pingora proxy built the same way, and beside
-//! nginx. All of them keep their connections.
+//! nginx. All of them keep their connections, and take turns on the first core; the sender and the
+//! receiver have the second.
 
 use std::{
     error::Error,
@@ -32,6 +33,11 @@ struct Proxy {
     _folder: tempfile::TempDir,
 }
 
+/// This process, on fewer cores until it is dropped.
+struct Pinned {
+    before: String,
+}
+
 /// All rounds of one proxy.
 #[derive(Default)]
 struct Rounds {
@@ -56,6 +62,10 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
         (bare.what, bare.address, bare.child.id()),
         (nginx.what, nginx.address, nginx.child.id()),
     ];
+    for (_, _, pid) in &places {
+        pin(*pid, "0")?;
+    }
+    let whole = Pinned::to("1")?;
     let mut request = b"POST /as2 HTTP/1.1\r\nHost: as2.example\r\nUser-Agent: measure\r\n\
         Content-Type: application/octet-stream\r\nContent-Length: "
         .to_vec();
@@ -71,6 +81,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
         // Whoever came first comes last, so that nobody always has the quiet moment.
         places.rotate_left(1);
     }
+    drop(whole);
     let [(_, as2hook), (_, bare), (_, nginx)] = rounds.as_slice() else {
         return Err("three proxies were measured".into());
     };
@@ -94,6 +105,25 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
         format!("{:.1} %", p50(as2hook) / p50(bare) * 100.0),
     );
     Ok(())
+}
+
+// === impl Pinned ===
+
+impl Pinned {
+    fn to(cores: &str) -> Result<Self, Box<dyn Error>> {
+        let all = fs::read_to_string("/proc/self/status")?;
+        let all = all.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let before = all.ok_or("the system does not tell our cores")?.trim().to_owned();
+        pin(std::process::id(), cores)?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // What was allowed before is allowed again.
+        let _ = pin(std::process::id(), &self.before);
+    }
 }
 
 // === impl Rounds ===
@@ -141,7 +171,21 @@ fn checked(throughput: &Throughput) -> Result<(), String> {
 fn median(all: &[f64]) -> f64 {
     let mut all = all.to_vec();
     all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or_default()
+    let upper = all.get(all.len() / 2).copied().unwrap_or_default();
+    let lower = all.get((all.len().max(1) - 1) / 2).copied().unwrap_or_default();
+    (lower + upper) / 2.0
+}
+
+/// Gives all threads of a process these cores and no other.
+fn pin(pid: u32, cores: &str) -> Result<(), Box<dyn Error>> {
+    let args = ["-a", "-p", "-c", cores, &pid.to_string()];
+    let pinned = Command::new("taskset").args(args).stdout(Stdio::null()).status();
+    let pinned = pinned.map_err(|e| format!("taskset (of util-linux) cannot be run: {e}"))?;
+    if pinned.success() {
+        Ok(())
+    } else {
+        Err(format!("there is no core {cores} to pin to").into())
+    }
 }
 
 fn bare(receiver: &Server) -> Result<Proxy, Box<dyn Error>> {

@@ -28,10 +28,18 @@ use scene::Scene;
 use traffic::Traffic;
 use watch::Watch;
 
+/// How much is done: at least so many exchanges, and at least so long, since old events are pruned every
+/// 10 s and a quarter of a run is to have seen that more than once.
+#[derive(Clone, Copy)]
+struct Extent {
+    exchanges: usize,
+    lasting: Duration,
+}
+
 /// A day of a busy site.
-const DAY: usize = 50_000;
+const DAY: Extent = Extent { exchanges: 50_000, lasting: Duration::from_secs(180) };
 /// Enough for a trend to show.
-const SHORT: usize = 6_000;
+const SHORT: Extent = Extent { exchanges: 2_000, lasting: Duration::from_secs(90) };
 
 /// Exchanges under way at once.
 const SENDERS: usize = 8;
@@ -43,15 +51,23 @@ const RELOAD: Duration = Duration::from_millis(500);
 const SETTLED: Duration = Duration::from_secs(120);
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let total = match std::env::args().nth(1).as_deref() {
+    let extent = match std::env::args().nth(1).as_deref() {
         None => DAY,
         Some("--short") => SHORT,
-        Some(count) => count.parse().map_err(|_| "usage: soak [--short | EXCHANGES]")?,
+        Some(count) => {
+            let exchanges = count.parse().map_err(|_| "usage: soak [--short | EXCHANGES]")?;
+            Extent { exchanges, lasting: Duration::ZERO }
+        }
     };
     let scene = Scene::start()?;
     let traffic = Traffic::new(&scene);
     let watch = Watch::new(&scene.gateway)?;
-    println!("{total} exchanges of {} kinds, {SENDERS} at once", traffic.kinds());
+    let Extent { exchanges, lasting } = extent;
+    println!(
+        "at least {exchanges} exchanges and {} s, {} kinds, {SENDERS} at once",
+        lasting.as_secs(),
+        traffic.kinds()
+    );
     if !scene.prunes {
         println!(
             "This build has no `retention`: nothing is pruned, the store's size is not judged."
@@ -62,7 +78,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let reloads = thread::scope(|scope| {
         let watching = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                watch.look(next.load(Ordering::Relaxed).min(total));
+                watch.look(next.load(Ordering::Relaxed));
                 thread::sleep(Duration::from_secs(1));
             }
         });
@@ -81,7 +97,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                     let mut sender = traffic.sender(&scene);
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= total {
+                        if number >= exchanges && began.elapsed() >= lasting {
                             return;
                         }
                         sender.exchange(number);
@@ -98,7 +114,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     });
     let lasted = began.elapsed();
     println!(
-        "{total} exchanges in {:.0} s, {reloads} reloads: {}",
+        "{} exchanges in {:.0} s, {reloads} reloads: {}",
+        next.load(Ordering::Relaxed).saturating_sub(SENDERS),
         lasted.as_secs_f64(),
         traffic.tell()
     );

@@ -20,7 +20,7 @@ use as2hook_testing::{
 const THREADS: usize = 256;
 
 /// Kept for so short a time that most of a run's events are pruned while it lasts.
-const RETENTION: &str = "{ events: 5s, payloads: 5s, count: 2000 }";
+const RETENTION: &str = "{ events: 5s, attempts: 5s, payloads: 5s, count: 2000 }";
 
 /// Everything that a run needs.
 pub(crate) struct Scene {

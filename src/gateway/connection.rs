@@ -27,12 +27,9 @@ use pingora::{
     },
     proxy::Session,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-use super::ending::Close;
+use super::{deadline::Deadline, ending::Close};
 
 /// For a request's head, from its first byte on.
 const HEAD: Duration = Duration::from_secs(60);
@@ -49,7 +46,7 @@ pub(super) struct Connection {
     stream: Stream,
     head: Vec<u8>,
     wishes: Mutex<Wishes>,
-    limit: Option<Pin<Box<Sleep>>>,
+    limit: Deadline,
     phase: Phase,
     close: Close,
 }
@@ -80,7 +77,7 @@ struct Wishes {
 impl Connection {
     pub(super) fn new(stream: Stream, close: Close) -> Self {
         let (wishes, phase) = (Mutex::default(), Phase::default());
-        Self { stream, head: Vec::new(), wishes, limit: None, phase, close }
+        Self { stream, head: Vec::new(), wishes, limit: Deadline::default(), phase, close }
     }
 
     /// The connection behind a session, when it is one of ours (HTTP/1).
@@ -132,29 +129,25 @@ impl Connection {
     fn limit(&mut self, read: u64) {
         let wished = self.wishes().phase;
         if self.phase != wished && !(self.phase == Phase::Head && wished == Phase::Rest) {
-            (self.phase, self.limit) = (wished, None);
+            self.phase = wished;
+            self.limit.clear();
         }
         if self.phase == Phase::Rest && read > 0 {
             self.phase = Phase::Head;
             self.close.used();
         }
-        match (self.phase, &mut self.limit) {
-            (Phase::Head, limit @ None) => *limit = Some(Box::pin(sleep(HEAD))),
-            (Phase::Body, limit @ None) => *limit = Some(Box::pin(sleep(SLACK))),
-            (Phase::Body, Some(limit)) => {
-                let more = Duration::from_millis(read.saturating_mul(1000) / RATE);
-                let later = limit.deadline() + more;
-                limit.as_mut().reset(later);
+        match self.phase {
+            Phase::Head if !self.limit.is_set() => self.limit.set(HEAD),
+            Phase::Body if !self.limit.is_set() => self.limit.set(SLACK),
+            Phase::Body if read > 0 => {
+                self.limit.extend(Duration::from_millis(read.saturating_mul(1000) / RATE));
             }
             _ => {}
         }
     }
 
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        match &mut self.limit {
-            Some(limit) => limit.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into()),
-            None => Poll::Pending,
-        }
+        self.limit.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 
     /// Takes the head of an answer over for rewriting, when that was asked for.

@@ -7,6 +7,7 @@
 //! - `admission`: which requests are let in
 //! - `answer`: the answers that the gateway gives itself
 //! - `connection`: a partner's connection, with two of Pingora's habits mended
+//! - `deadline`: a time limit that costs nothing where it is kept
 //! - [`receivers`]: where inbound exchanges go
 //! - `in_flight`: how many exchanges are under way
 //! - `forwarded`: `X-Forwarded-For`
@@ -20,6 +21,7 @@ pub mod receivers;
 mod admission;
 mod answer;
 mod connection;
+mod deadline;
 mod forwarded;
 mod in_flight;
 mod inbound;
