@@ -220,7 +220,7 @@ impl Store for PostgresStore {
     async fn note(&self, key: &str) -> Result<Option<Note>, StoreError> {
         let sql =
             "SELECT key, body, due, expires FROM note WHERE key = $1 AND expires > clock_ms()";
-        let rows = self.reading.query(sql, &[&text(key)]).await?;
+        let rows = self.reading.query(sql, &[&group::key(key)]).await?;
         // Its key as the caller knows it.
         let note = |row| rows::note(row).map(|note| Note { key: key.to_owned(), ..note });
         Ok(rows.first().map(note).transpose()?)
