@@ -1,45 +1,83 @@
-//! Prints what the embedded store does on this machine: durable calls a second, and how the calls
-//! behave with a long backlog.
+//! Prints what a store does on this machine: durable calls a second, and how the calls behave with a
+//! long backlog.
 //!
-//! `cargo run --release -p as2hook-store --example store_rates [-- FOLDER [BACKLOG]]`
+//! `cargo run --release -p as2hook-store --example store_rates [-- WHERE [BACKLOG]]`
+//!
+//! WHERE is a folder for the embedded store, `postgres` for a server out of this machine's packages, or
+//! the `postgres://` URL of an empty database.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report on the terminal")]
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use as2hook_store::{
     Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, NewEvent, Payload,
-    Settlement, SqliteOptions, SqliteStore, Store,
+    PostgresOptions, PostgresStore, Settlement, SqliteOptions, SqliteStore, Store,
 };
+use as2hook_testing::Postgres;
 use uuid::Uuid;
 
 /// How long each figure is measured.
 const WINDOW: Duration = Duration::from_secs(3);
 
+/// Where the stores are.
+enum Place {
+    Folder(PathBuf),
+    Database(String),
+}
+
+/// A store, and what it counts.
+struct Counted {
+    store: Arc<dyn Store>,
+    commits: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// None: there is no way to go.
+    trips: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let temporary = tempfile::tempdir().unwrap();
-    let folder = arguments.next().map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    let server = OnceLock::new();
+    let place = match arguments.next() {
+        None => Place::Folder(temporary.path().to_owned()),
+        Some(word) if word == "postgres" => {
+            Place::Database(server.get_or_init(Postgres::start).url())
+        }
+        Some(url) if url.starts_with("postgres") => Place::Database(url),
+        Some(folder) => Place::Folder(folder.into()),
+    };
     let backlog: usize = arguments.next().map_or(100_000, |count| count.parse().unwrap());
 
     println!(
-        "{:<22}{:>8}{:>12}{:>10}{:>10}{:>10}{:>10}",
-        "call", "callers", "calls/s", "p50", "p99", "CPU", "a commit"
+        "{:<22}{:>8}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        "call", "callers", "calls/s", "p50", "p99", "CPU", "a commit", "trips"
     );
     for callers in [1, 16, 128] {
-        rates(&folder, callers).await;
+        rates(&place, callers).await;
     }
-    long_backlog(&folder, backlog).await;
+    long_backlog(&place, backlog).await;
 }
 
-async fn rates(folder: &std::path::Path, callers: usize) {
-    let path = folder.join(format!("rates-{callers}.db"));
-    let store = Arc::new(SqliteStore::open(&path, &SqliteOptions::default()).unwrap());
+async fn rates(place: &Place, callers: usize) {
+    let store = place.open(&format!("rates-{callers}")).await;
+    measure("a message", callers, &store, |store| async move {
+        let id = Uuid::now_v7();
+        // As in earnest: few webhooks, whose deliveries are claimed in batches.
+        let webhook = usize::from(id.as_bytes()[15]) % 8 + 100;
+        store.open(event(id), vec![delivery(id, webhook)]).await.unwrap();
+        store.settle(settlement(id, webhook)).await.unwrap();
+        let name = format!("webhook-{webhook}");
+        let claimed = store.claim(&name, i64::MAX, 16).await.unwrap();
+        if !claimed.is_empty() {
+            store.finish(claimed.iter().map(delivered).collect()).await.unwrap();
+        }
+    })
+    .await;
     measure("open", callers, &store, |store| async move {
         let id = Uuid::now_v7();
         store.open(event(id), vec![delivery(id, 0)]).await.unwrap();
@@ -55,7 +93,7 @@ async fn rates(folder: &std::path::Path, callers: usize) {
         let id = Uuid::now_v7();
         let told =
             (0..1_000).map(|n| NewDelivery { webhook: "webhook-0".to_owned(), ..delivery(id, n) });
-        store.publish(event(id), told.collect()).await.unwrap();
+        store.store.publish(event(id), told.collect()).await.unwrap();
     }
     measure("claim 16 + finish 16", callers, &store, |store| async move {
         let claimed = store.claim("webhook-0", i64::MAX, 16).await.unwrap();
@@ -63,16 +101,17 @@ async fn rates(folder: &std::path::Path, callers: usize) {
         store.finish(claimed.iter().map(delivered).collect()).await.unwrap();
     })
     .await;
-    store.close().await;
+    store.store.close().await;
 }
 
-async fn measure<W, F>(name: &str, callers: usize, store: &Arc<SqliteStore>, work: W)
+async fn measure<W, F>(name: &str, callers: usize, counted: &Counted, work: W)
 where
     F: Future<Output = ()> + Send + 'static,
-    W: Fn(Arc<SqliteStore>) -> F,
+    W: Fn(Arc<dyn Store>) -> F,
 {
     let started = Instant::now();
-    let (commits, cpu) = (store.commits(), cpu_time());
+    let (commits, trips, cpu) = ((counted.commits)(), (counted.trips)(), cpu_time());
+    let store = &counted.store;
     let mut waits = Vec::new();
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..callers {
@@ -86,14 +125,16 @@ where
     }
     waits.sort();
     let at = |part: usize| waits[(waits.len() - 1) * part / 100];
-    let commits = (store.commits() - commits).max(1);
+    let commits = ((counted.commits)() - commits).max(1);
+    let trips = (counted.trips)() - trips;
     println!(
-        "{name:<22}{callers:>8}{:>12.0}{:>10.2?}{:>10.2?}{:>10.2?}{:>10.1}",
+        "{name:<22}{callers:>8}{:>12.0}{:>10.2?}{:>10.2?}{:>10.2?}{:>10.1}{:>10.3}",
         waits.len() as f64 / started.elapsed().as_secs_f64(),
         at(50),
         at(99),
         (cpu_time() - cpu) / u32::try_from(waits.len()).unwrap(),
         waits.len() as f64 / commits as f64,
+        trips as f64 / waits.len() as f64,
     );
 }
 
@@ -110,8 +151,8 @@ async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
     (work.await, started.elapsed())
 }
 
-async fn long_backlog(folder: &std::path::Path, backlog: usize) {
-    let store = SqliteStore::open(&folder.join("backlog.db"), &SqliteOptions::default()).unwrap();
+async fn long_backlog(place: &Place, backlog: usize) {
+    let store = place.open("backlog").await.store;
     let (started, cpu) = (Instant::now(), cpu_time());
     for first in (0..backlog).step_by(1_000) {
         let id = Uuid::now_v7();
@@ -136,6 +177,32 @@ async fn long_backlog(folder: &std::path::Path, backlog: usize) {
         timed(store.shift("webhook-8", DeliveryState::Pending, DeliveryState::Held)).await;
     println!("shift() of {}: {wait:.2?}", moved.unwrap());
     store.close().await;
+}
+
+// === impl Place ===
+
+impl Place {
+    /// A store of that name with nothing in it.
+    async fn open(&self, name: &str) -> Counted {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(format!("{name}.db"));
+                let store = SqliteStore::open(&path, &SqliteOptions::default()).unwrap();
+                let store = Arc::new(store);
+                let counts = Arc::clone(&store);
+                let commits = Box::new(move || counts.commits());
+                Counted { store, commits, trips: Box::new(|| 0) }
+            }
+            Self::Database(url) => {
+                let options =
+                    PostgresOptions { schema: name.to_owned(), ..PostgresOptions::default() };
+                let store = Arc::new(PostgresStore::connect(url, options).await.unwrap());
+                let (counts, trips) = (Arc::clone(&store), Arc::clone(&store));
+                let commits = Box::new(move || counts.commits());
+                Counted { store, commits, trips: Box::new(move || trips.round_trips()) }
+            }
+        }
+    }
 }
 
 fn event(id: Uuid) -> NewEvent {

@@ -3,13 +3,65 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod behaviour;
+#[path = "postgres/faults.rs"]
+mod faults;
+#[path = "postgres/groups.rs"]
+mod groups;
+#[path = "postgres/leases.rs"]
+mod leases;
+#[path = "postgres/pieces.rs"]
+mod pieces;
+#[path = "postgres/sharing.rs"]
+mod sharing;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 
 use as2hook_store::{PostgresOptions, PostgresStore, Store};
 use as2hook_testing::Postgres;
 use async_trait::async_trait;
 use behaviour::Factory;
+
+/// Longer than anything takes, on a busy machine too.
+const SOON: Duration = Duration::from_secs(40);
+
+/// A store as one gateway has it.
+async fn connect(postgres: &Postgres) -> Arc<PostgresStore> {
+    connect_with(postgres, PostgresOptions::default()).await
+}
+
+async fn connect_with(postgres: &Postgres, options: PostgresOptions) -> Arc<PostgresStore> {
+    Arc::new(PostgresStore::connect(&postgres.url(), options).await.unwrap())
+}
+
+/// Asks until it is so, not for ever.
+async fn until<F, T>(mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let asked = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, asked).await.expect("it came about")
+}
+
+/// Ends an owner for all others, as if its lease had ended.
+fn end_lease(postgres: &Postgres, number: &str) {
+    let end = "UPDATE as2hook.owner SET lease_until = '-infinity' WHERE id = ";
+    postgres.sql(&format!("{end}{number}"));
+}
+
+/// The number of the owner that came last.
+fn last_owner(postgres: &Postgres) -> String {
+    postgres.sql("SELECT max(id) FROM as2hook.owner")
+}
 
 struct Shared {
     postgres: OnceLock<Postgres>,
@@ -25,9 +77,8 @@ fn fresh() -> Shared {
 impl Factory for Shared {
     async fn owner(&self) -> Arc<dyn Store> {
         let postgres = self.postgres.get_or_init(Postgres::shared);
-        let store = PostgresStore::connect(&postgres.url(), PostgresOptions::default()).await;
-        let store = Arc::new(store.unwrap());
-        let number = postgres.sql("SELECT max(id) FROM as2hook.owner");
+        let store = connect(postgres).await;
+        let number = last_owner(postgres);
         self.owners.lock().unwrap().push((Arc::clone(&store) as Arc<dyn Store>, number));
         store
     }
@@ -36,8 +87,7 @@ impl Factory for Shared {
         let owners = self.owners.lock().unwrap();
         let (_, number) = owners.iter().find(|(store, _)| Arc::ptr_eq(store, &owner)).unwrap();
         // To the others it is gone when its lease has ended; the rest of it stays until the test ends.
-        let end = "UPDATE as2hook.owner SET lease_until = '-infinity' WHERE id = ";
-        self.postgres.get().unwrap().sql(&format!("{end}{number}"));
+        end_lease(self.postgres.get().unwrap(), number);
     }
 }
 

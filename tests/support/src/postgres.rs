@@ -95,7 +95,7 @@ impl Postgres {
         self.own().kill();
     }
 
-    /// Starts the server again, on its port.
+    /// Starts the server again, on its port; if it runs, it is stopped before.
     pub fn restart(&mut self) {
         let server = self.own();
         server.stop("INT");

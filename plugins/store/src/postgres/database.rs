@@ -22,8 +22,8 @@ use super::{
 /// The values of a statement's parameters.
 pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// Stale connections that one call meets at most before it is told.
-const STALE: usize = 8;
+/// How often a statement that came to nothing through no fault of its own is sent.
+pub(super) const TRIES: usize = 5;
 
 /// Some connections.
 #[derive(Clone)]
@@ -92,11 +92,11 @@ impl Database {
         values: Values<'_>,
     ) -> Result<Vec<Row>, Failure> {
         let work = async {
-            for _ in 0..STALE {
+            for _ in 1..TRIES {
                 match self.query_once(sql, values).await {
-                    // Its server was restarted, or cut idle connections: what is asked for may be
-                    // repeated, and the next connection is a new one at last.
-                    Err(Failure { kind: Kind::Broken, .. }) => {}
+                    // Its server was restarted, or cut idle connections; or another transaction was in
+                    // the way. What is asked for may be repeated.
+                    Err(Failure { kind: Kind::Broken | Kind::Conflict, .. }) => {}
                     done => return done,
                 }
             }
@@ -125,8 +125,12 @@ impl Database {
             client.query(&statement, values).await
         };
         let rows = run.await.map_err(Failure::from);
-        if !rows.as_ref().is_err_and(Failure::spoils_connection) {
-            leased.0.take();
+        match &rows {
+            Err(failure) if failure.spoils_connection() => {
+                // What happened to one has most likely happened to those that lie idle.
+                self.pool.retain(|_, _| false);
+            }
+            _ => drop(leased.0.take()),
         }
         rows
     }

@@ -146,3 +146,26 @@ fn broke(error: &tokio_postgres::Error) -> bool {
     error.is_closed()
         || error.source().is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_is_told_by_what_is_to_be_done() {
+        let told =
+            |code: &str| StoreError::from(Failure::new(sort(&SqlState::from_code(code)), "x"));
+        assert!(matches!(told("53100"), StoreError::Full(_)));
+        assert!(matches!(told("25006"), StoreError::ReadOnly(_)));
+        assert!(matches!(told("XX001"), StoreError::Corrupt(_)));
+        assert!(matches!(told("40P01"), StoreError::Busy(_)));
+        assert!(matches!(told("57014"), StoreError::Busy(_)));
+        for code in ["57P01", "57P03", "53300", "08006"] {
+            assert!(matches!(told(code), StoreError::Unreachable(_)), "{code}");
+        }
+        for code in ["28P01", "28000", "3D000", "42501"] {
+            assert!(matches!(told(code), StoreError::Refused(_)), "{code}");
+        }
+        assert!(matches!(told("42P01"), StoreError::Database(_)));
+    }
+}

@@ -22,6 +22,9 @@ const ORDER_LANES: i32 = 1_024;
 /// And so do the keys of notes.
 const NOTE_LANES: i32 = 1_024;
 
+/// Bytes that an index takes for certain.
+const KEY: usize = 1_000;
+
 /// The parameters of `carry_out`.
 #[derive(Default)]
 pub(super) struct Group<'a> {
@@ -151,14 +154,14 @@ impl<'a> Group<'a> {
 
     pub(super) fn deliveries(&mut self, told: &[NewDelivery]) -> Value {
         let all = told.iter().map(|delivery| {
-            let key = delivery.order_key.as_deref();
-            let lane = key.map(|key| order_lane(&delivery.webhook, key));
+            let order_key = delivery.order_key.as_deref().map(key);
+            let lane = order_key.as_deref().map(|key| order_lane(&delivery.webhook, key));
             self.lanes.extend(lane);
             json!({
-                "webhook_id": text(&delivery.webhook_id),
+                "webhook_id": key(&delivery.webhook_id),
                 "webhook": text(&delivery.webhook),
                 "mode": text(&delivery.mode),
-                "order_key": key.map(text),
+                "order_key": order_key,
                 "lane": lane,
                 "due": delivery.due,
             })
@@ -168,14 +171,14 @@ impl<'a> Group<'a> {
 
     fn note(&mut self, change: &'a NoteChange) -> Value {
         let note = &change.note;
-        self.lanes.insert(ORDER_LANES + hashed(&note.key, "", NOTE_LANES));
+        self.lanes.insert(ORDER_LANES + hashed(&key(&note.key), "", NOTE_LANES));
         let (before, expected) = match &change.before {
             Before::Any => ("any", None),
             Before::Absent => ("absent", None),
             Before::Body(body) => ("body", Some(self.blob(Cow::Borrowed(body)))),
         };
         json!({
-            "key": text(&note.key),
+            "key": key(&note.key),
             "body": self.blob(Cow::Borrowed(&note.body)),
             "due": note.due,
             "expires": note.expires,
@@ -251,6 +254,16 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
+}
+
+/// Text that an index has to take whole: the longest are cut, and end in what tells them apart.
+pub(super) fn key(whole: &str) -> Cow<'_, str> {
+    if whole.len() <= KEY {
+        return text(whole);
+    }
+    let rest = Uuid::new_v5(&Uuid::NAMESPACE_OID, whole.as_bytes());
+    let first: String = whole.chars().take(KEY / 8).collect();
+    text(&format!("{first}...{rest}")).into_owned().into()
 }
 
 /// A number that PostgreSQL has no unsigned type for.

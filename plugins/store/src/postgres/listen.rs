@@ -16,11 +16,14 @@ const ASK: Duration = Duration::from_secs(10);
 
 /// Listens as long as somebody may want to know.
 pub(super) async fn listen(
-    address: Address,
+    mut address: Address,
     schema: String,
     wait: Duration,
     changes: broadcast::Sender<Change>,
 ) {
+    // Whoever looks at the server's connections sees which this is.
+    let name = format!("{} (listens)", address.config.get_application_name().unwrap_or_default());
+    address.config.application_name(name);
     loop {
         if let Err(error) = hear(&address, &schema, wait, &changes).await {
             tracing::debug!(?error, "The store's changes are not heard.");

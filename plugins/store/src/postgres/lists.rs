@@ -163,12 +163,21 @@ impl Query {
         for (condition, value) in [
             ("e.site =", &filter.site),
             ("e.kind =", &filter.kind),
-            ("e.partner =", &filter.partner),
             ("e.station =", &filter.station),
-            ("e.message_id =", &filter.message_id),
         ] {
             if let Some(value) = value {
                 self.and(condition, text(value).into_owned());
+            }
+        }
+        for (column, value) in
+            [("e.partner", &filter.partner), ("e.message_id", &filter.message_id)]
+        {
+            if let Some(value) = value {
+                // In the words of the index that has them.
+                let value = self.value(text(value).into_owned());
+                self.conditions.push(format!(
+                    "left({column}, 200) = left({value}, 200) AND {column} = {value}"
+                ));
             }
         }
         for (condition, value) in

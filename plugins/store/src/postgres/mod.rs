@@ -12,12 +12,19 @@
 mod address;
 mod claims;
 mod database;
+mod deliveries;
 mod error;
+mod events;
+mod gateways;
 mod group;
 mod listen;
 mod lists;
+mod notes;
+mod options;
 mod owner;
+mod partner_webhooks;
 mod pieces;
+mod queries;
 mod rows;
 mod schema;
 mod writer;
@@ -36,15 +43,13 @@ use tokio::{
     sync::{Mutex, broadcast},
     task::JoinSet,
 };
-use tokio_postgres::types::Json;
 use uuid::Uuid;
 
+pub use self::options::PostgresOptions;
 use self::{
     address::Address,
     claims::Claims,
     database::{Database, Use},
-    group::{Group, number, text},
-    lists::length,
     owner::Owner,
     writer::{Answer, Means, Work, Writer},
 };
@@ -60,39 +65,18 @@ use crate::{
     store::{Counts, Store, StoreError},
 };
 
-/// Rows that one step of a long change touches at most, so that no exchange waits long behind it.
-const STEP: usize = 200;
 /// Changes that a slow listener may be behind before it is told that it missed some.
 const CHANGES: usize = 1_024;
 /// Connections for what is not sent in groups: heartbeats, replays, pruning.
 const BESIDES: usize = 2;
-
-/// How the shared store works. The defaults suit a handful of gateways.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PostgresOptions {
-    /// The schema that the tables stand in: another for each installation that shares the database.
-    pub schema: String,
-    /// Groups that may be on their way at once; each has its connection.
-    pub writers: usize,
-    /// Calls that may read at once; each has its connection.
-    pub readers: usize,
-    /// Calls that may wait for a writer before others wait for a place.
-    pub queue: usize,
-    /// Calls that share one commit at most.
-    pub group: usize,
-    /// How long a call waits, all in all, before it fails with [`StoreError::Slow`].
-    pub wait: Duration,
-    /// How long connecting may take, of that.
-    pub connect: Duration,
-    /// How long a gateway that is not heard of keeps its claims and open exchanges.
-    pub lease: Duration,
-}
 
 /// The store in a PostgreSQL database.
 pub struct PostgresStore {
     writer: Writer,
     writing: Database,
     reading: Database,
+    /// Connections for large payloads, so that they keep nobody waiting.
+    moving: Database,
     owner: Arc<Owner>,
     claims: Claims,
     changes: broadcast::Sender<Change>,
@@ -103,23 +87,6 @@ pub struct PostgresStore {
     senders: Mutex<JoinSet<()>>,
     /// The heartbeat and the listener: they end with the store.
     attendants: std::sync::Mutex<JoinSet<()>>,
-}
-
-// === impl PostgresOptions ===
-
-impl Default for PostgresOptions {
-    fn default() -> Self {
-        Self {
-            schema: "as2hook".to_owned(),
-            writers: 2,
-            readers: 4,
-            queue: 1_024,
-            group: 256,
-            wait: Duration::from_secs(10),
-            connect: Duration::from_secs(5),
-            lease: Duration::from_secs(30),
-        }
-    }
 }
 
 // === impl PostgresStore ===
@@ -146,6 +113,7 @@ impl PostgresStore {
         let writers = options.writers.max(1);
         let writing = database(Use::Write, writers + BESIDES)?;
         let reading = database(Use::Read, options.readers)?;
+        let moving = database(Use::Read, options.readers)?;
         let owner = Arc::new(Owner::register(writing.clone(), options.lease).await?);
         let claims = Claims::default();
         let commits = Arc::new(AtomicU64::new(0));
@@ -166,6 +134,7 @@ impl PostgresStore {
             writer,
             writing,
             reading,
+            moving,
             owner,
             claims,
             changes,
@@ -180,24 +149,6 @@ impl PostgresStore {
     /// Groups committed by this process. Less than the calls made: they share commits.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
-    }
-
-    /// Removes events in steps, as a statement of a bound and a number does. Returns how many.
-    async fn remove(&self, sql: &str, bound: i64, limit: usize) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        while removed < limit {
-            let step = STEP.min(limit - removed);
-            let rows = self.writing.query(sql, &[&bound, &length(step)]).await?;
-            let Some(row) = rows.first() else { break };
-            let files: Vec<String> = row.try_get(1)?;
-            crate::payload::remove_files(files.into_iter().map(PathBuf::from).collect()).await;
-            let events = rows::count(row, 0)? as usize;
-            removed += events;
-            if events < step {
-                break;
-            }
-        }
-        Ok(removed as u64)
     }
 
     /// Round trips to the database, without those that set a connection up.
@@ -236,26 +187,15 @@ impl Store for PostgresStore {
     }
 
     async fn note(&self, key: &str) -> Result<Option<Note>, StoreError> {
-        let sql =
-            "SELECT key, body, due, expires FROM note WHERE key = $1 AND expires > clock_ms()";
-        let rows = self.reading.query(sql, &[&text(key)]).await?;
-        // Its key as the caller knows it.
-        let note = |row| rows::note(row).map(|note| Note { key: key.to_owned(), ..note });
-        Ok(rows.first().map(note).transpose()?)
+        notes::read(&self.reading, key).await
     }
 
     async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError> {
-        let sql = "SELECT key, body, due, expires FROM note WHERE due <= $1 ORDER BY due LIMIT $2";
-        let rows = self.reading.query(sql, &[&at, &length(limit)]).await?;
-        Ok(rows.iter().map(rows::note).collect::<Result<_, _>>()?)
+        notes::due(&self.reading, at, limit).await
     }
 
     async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        let sql = "WITH gone AS (DELETE FROM note WHERE key IN
-                (SELECT key FROM note WHERE expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
-            RETURNING 1) SELECT count(*) FROM gone";
-        let rows = self.writing.query(sql, &[&at, &length(limit)]).await?;
-        Ok(first::<i64>(&rows)?.unsigned_abs())
+        notes::forget(&self.writing, at, limit).await
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -267,16 +207,7 @@ impl Store for PostgresStore {
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
-        // One look into the index for each webhook, however many deliveries wait.
-        let sql = "SELECT w.name, d.first FROM webhook w, LATERAL
-                (SELECT min(due) AS first FROM delivery
-                WHERE webhook = w.id AND state = 'pending' AND NOT blocked) d
-            WHERE d.first IS NOT NULL ORDER BY d.first, w.id";
-        let rows = self.writing.query(sql, &[]).await?;
-        let due = |row: &tokio_postgres::Row| {
-            Ok(DueWebhook { webhook: row.try_get(0)?, due: row.try_get(1)? })
-        };
-        rows.iter().map(due).collect()
+        queries::due(&self.writing).await
     }
 
     async fn claim(
@@ -310,98 +241,43 @@ impl Store for PostgresStore {
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
-        // Those that come into the state meanwhile may be left for the next call: no endless chase.
-        let sql = "SELECT coalesce(cardinality(deliveries_in(id, $2, NULL)), 0)::bigint
-            FROM webhook WHERE name = $1";
-        let rows = self.writing.query(sql, &[&text(webhook), &from.as_str()]).await?;
-        let all: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-        let mut moved = 0;
-        while moved < all {
-            let sql = "SELECT shift($1, $2, $3, $4, $5)::bigint";
-            let (from, to) = (from.as_str(), to.as_str());
-            let rows = self
-                .writing
-                .query(sql, &[&text(webhook), &from, &to, &now(), &length(STEP)])
-                .await?;
-            let step: i64 = first(&rows)?;
-            moved += step;
-            if step == 0 {
-                break;
-            }
-        }
-        Ok(moved.unsigned_abs())
+        deliveries::shift(&self.writing, webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
-        let sql = "SELECT name, disabled, failing_since, fingerprint FROM webhook
-            WHERE fingerprint IS NOT NULL ORDER BY name";
-        let rows = self.reading.query(sql, &[]).await?;
-        Ok(rows.iter().map(rows::webhook_state).collect::<Result<_, _>>()?)
+        queries::webhook_states(&self.reading).await
     }
 
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        let sql = "SELECT set_state($1, $2, $3, $4)";
-        let (name, why) = (text(&state.webhook), state.disabled.as_deref().map(text));
-        let fingerprint = text(&state.fingerprint);
-        self.writing.query(sql, &[&name, &why, &state.failing_since, &fingerprint]).await?;
-        Ok(())
+        queries::set_webhook_state(&self.writing, &state).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        let sql = "SELECT coalesce((SELECT sum(n) FROM tally WHERE state = s), 0)::bigint,
-                (SELECT count(*) FROM event WHERE owner IS NOT NULL),
-                (SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed'))
-            FROM unnest($1::text[]) WITH ORDINALITY AS states (s, place) ORDER BY place";
-        let states = DeliveryState::ALL.map(DeliveryState::as_str).to_vec();
-        let rows = self.reading.query(sql, &[&states]).await?;
-        let mut counts = Counts::default();
-        for (state, row) in DeliveryState::ALL.into_iter().zip(&rows) {
-            counts.deliveries.push((state, row.try_get::<_, i64>(0)?.unsigned_abs()));
-            counts.open = row.try_get::<_, i64>(1)?.unsigned_abs();
-            counts.oldest_undelivered = row.try_get(2)?;
-        }
-        Ok(counts)
+        queries::counts(&self.reading).await
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        self.remove("SELECT removed, files FROM prune($1, $2)", before, limit).await
+        deliveries::prune(&self.writing, before, limit).await
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        let sql = "SELECT removed, files FROM prune_beyond($1, $2)";
-        self.remove(sql, number(keep), limit).await
+        deliveries::prune_beyond(&self.writing, keep, limit).await
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        let sql = "SELECT prune_attempts($1, $2)";
-        let rows = self.writing.query(sql, &[&before, &length(limit)]).await?;
-        Ok(first::<i64>(&rows)?.unsigned_abs())
+        deliveries::prune_attempts(&self.writing, before, limit).await
     }
 
     async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {
-        let told = Group::default().deliveries(&deliveries);
-        let rows = self.writing.query("SELECT tell($1, $2)", &[&event, &Json(&told)]).await?;
-        if first(&rows)? { Ok(()) } else { Err(StoreError::UnknownEvent(event)) }
+        events::tell(&self.writing, event, &deliveries).await
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
-        let (mut replayed, mut after) = (0, 0);
-        loop {
-            let ids = lists::replayable(&self.reading, filter, after, STEP).await?;
-            let Some(&last) = ids.last() else { return Ok(replayed) };
-            after = last;
-            let sql = "SELECT replay($1, $2)::bigint";
-            let rows = self.writing.query(sql, &[&ids, &now()]).await?;
-            replayed += first::<i64>(&rows)?.unsigned_abs();
-        }
+        deliveries::replay(&self.reading, &self.writing, filter).await
     }
 
     async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        let sql = "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size,
-                e.payload_pieces
-            FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = $1";
-        let rows = self.reading.query(sql, &[&id]).await?;
-        Ok(rows.first().map(rows::stored_event).transpose()?)
+        events::read(&self.reading, id).await
     }
 
     async fn events(
@@ -432,42 +308,18 @@ impl Store for PostgresStore {
     }
 
     async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
-        let columns = rows::PARTNER_WEBHOOK;
-        let sql =
-            format!("SELECT {columns} FROM partner_webhook ORDER BY site COLLATE \"C\", partner");
-        let rows = self.reading.query(&sql, &[]).await?;
-        rows.iter().map(rows::partner_webhook).collect()
+        partner_webhooks::all(&self.reading).await
     }
 
     async fn configure_partner_webhook(
         &self,
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError> {
-        let events = change.events.as_ref().map(serde_json::to_string).transpose();
-        let events = events.map_err(|error| StoreError::Database(error.to_string()))?;
-        let columns = rows::PARTNER_WEBHOOK;
-        let sql = format!("SELECT {columns} FROM configure($1, $2, $3, $4, $5, $6)");
-        let (site, partner) = (text(&change.site), number(change.partner));
-        let url = change.url.as_deref().map(text);
-        let rows = self
-            .writing
-            .query(&sql, &[&site, &partner, &url, &change.sealed_secret, &change.enabled, &events])
-            .await?;
-        rows.first().map(rows::partner_webhook).transpose()
+        partner_webhooks::configure(&self.writing, &change).await
     }
 
     async fn record(&self, made: Made) -> Result<(), StoreError> {
-        let mut sent = Group::default();
-        let event = sent.event(&made.event)?;
-        let told = sent.deliveries(std::slice::from_ref(&made.delivery));
-        let attempt = group::attempt(&made.attempt);
-        let blobs: Vec<&[u8]> = sent.blobs.iter().map(|bytes| &**bytes).collect();
-        let sql = "SELECT record_made($1, $2, $3, $4, $5)";
-        let state = made.state.as_str();
-        self.writing
-            .query(sql, &[&Json(&event), &Json(&told), &Json(&attempt), &state, &blobs])
-            .await?;
-        Ok(())
+        partner_webhooks::record(&self.writing, &made).await
     }
 
     async fn attempt_log(
@@ -476,45 +328,23 @@ impl Store for PostgresStore {
         offset: u64,
         limit: usize,
     ) -> Result<AttemptLog, StoreError> {
-        let sql = "SELECT count(*) FROM attempt
-            WHERE webhook = (SELECT id FROM webhook WHERE name = $1)";
-        let rows = self.reading.query(sql, &[&text(webhook)]).await?;
-        let total = first::<i64>(&rows)?.unsigned_abs();
-        let rows = lists::attempts_from(&self.reading, webhook, number(offset), limit).await?;
-        Ok(AttemptLog { total, rows })
+        partner_webhooks::log(&self.reading, webhook, offset, limit).await
     }
 
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
-        let paths: Vec<_> = files.iter().filter_map(|file| file.to_str()).collect();
-        let sql = "SELECT DISTINCT payload_path FROM event WHERE payload_path = ANY ($1)";
-        let rows = self.reading.query(sql, &[&paths]).await?;
-        let named: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        let named: std::collections::BTreeSet<_> = named.into_iter().map(PathBuf::from).collect();
-        Ok(files.into_iter().filter(|file| !named.contains(file)).collect())
+        events::unnamed_payloads(&self.reading, files).await
     }
 
     async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
-        let sql = "SELECT p FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (p, place)
-            WHERE NOT EXISTS (SELECT 1 FROM event WHERE payload_pieces = p) ORDER BY place";
-        let rows = self.reading.query(sql, &[&payloads]).await?;
-        Ok(rows::ids(&rows)?)
+        events::unnamed_pieces(&self.reading, &payloads).await
     }
 
     async fn report(&self, report: GatewayReport) -> Result<(), StoreError> {
-        let sql = "SELECT report($1, $2, $3, $4, $5, $6, $7)";
-        let (host, version, rules) =
-            (text(&report.host), text(&report.version), text(&report.rules));
-        let process = i64::from(report.process);
-        let (id, started, seen) = (report.id, report.started_at, report.seen_at);
-        self.writing.query(sql, &[&id, &host, &process, &version, &started, &seen, &rules]).await?;
-        Ok(())
+        gateways::report(&self.writing, &report).await
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-        let sql = "SELECT uuid, host, process, version, started_at, seen_at, rules FROM gateway
-            WHERE seen_at >= $1 ORDER BY started_at, uuid";
-        let rows = self.reading.query(sql, &[&since]).await?;
-        Ok(rows.iter().map(rows::gateway).collect::<Result<_, _>>()?)
+        gateways::list(&self.reading, since).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
@@ -539,6 +369,7 @@ impl Store for PostgresStore {
         }
         self.writing.close();
         self.reading.close();
+        self.moving.close();
     }
 }
 

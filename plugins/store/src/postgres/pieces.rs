@@ -20,19 +20,19 @@ impl Pieces for PostgresStore {
     async fn put(&self, payload: Uuid, index: u32, bytes: Bytes) -> Result<(), StoreError> {
         let sql = "INSERT INTO piece (payload, number, bytes, written_at)
             VALUES ($1, $2, $3, clock_ms()) ON CONFLICT (payload, number) DO NOTHING";
-        self.reading.query(sql, &[&payload, &number(payload, index)?, &&bytes[..]]).await?;
+        self.moving.query(sql, &[&payload, &number(payload, index)?, &&bytes[..]]).await?;
         Ok(())
     }
 
     async fn get(&self, payload: Uuid, index: u32) -> Result<Option<Bytes>, StoreError> {
         let sql = "SELECT bytes FROM piece WHERE payload = $1 AND number = $2";
-        let rows = self.reading.query(sql, &[&payload, &number(payload, index)?]).await?;
+        let rows = self.moving.query(sql, &[&payload, &number(payload, index)?]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(row.try_get::<_, Vec<u8>>(0)?.into()))
     }
 
     async fn remove(&self, payload: Uuid) -> Result<(), StoreError> {
-        self.reading.query("DELETE FROM piece WHERE payload = $1", &[&payload]).await?;
+        self.moving.query("DELETE FROM piece WHERE payload = $1", &[&payload]).await?;
         Ok(())
     }
 
@@ -45,7 +45,7 @@ impl Pieces for PostgresStore {
         let sql = "SELECT payload FROM piece
             WHERE number = 0 AND written_at < $1 AND ($2::uuid IS NULL OR payload > $2)
             ORDER BY payload LIMIT $3";
-        let rows = self.reading.query(sql, &[&before, &after, &length(limit)]).await?;
+        let rows = self.moving.query(sql, &[&before, &after, &length(limit)]).await?;
         Ok(rows::ids(&rows)?)
     }
 }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     claims::{Claims, Holding, Taken},
-    database::Database,
+    database::{Database, TRIES},
     error::{Failure, Kind},
     group::{self, Group},
     owner::Owner,
@@ -34,8 +34,6 @@ use crate::{
 const CARRY_OUT: &str = "SELECT call, said, what, body, verdict, payload
     FROM carry_out($1, $2 * interval '1 millisecond', $3, $4, $5, $6, $7, $8)";
 
-/// How often a group that came to nothing through no fault of its own is tried again.
-const TRIES: usize = 5;
 /// Bytes of one group, about.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 

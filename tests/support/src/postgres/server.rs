@@ -161,23 +161,25 @@ pub(super) fn end_when_unused(mut server: Server, users: &Path, port: &Path) {
     let (Some(process), Some(folder)) = (server.process.take(), server.folder.take()) else {
         return;
     };
-    // Held locked while the server ends, so that whoever comes then waits and starts another.
+    // In the background of a shell that ends at once, so that nobody has to wait for it. Held locked while the server ends, so that whoever comes then waits and starts another.
     let script = r#"
-        unused=0
-        while kill -0 "$1" 2>/dev/null; do
-            sleep 2
-            exec 9<"$2"
-            if flock -n -x 9; then unused=$((unused + 1)); else unused=0; fi
-            if [ $unused -ge 4 ]; then
-                rm -f "$3"
-                kill -INT "$1"
-                while kill -0 "$1" 2>/dev/null; do sleep 0.1; done
-            fi
-            exec 9<&-
-        done
-        rm -rf "$4"
+        (
+            unused=0
+            while kill -0 "$1" 2>/dev/null; do
+                sleep 2
+                exec 9<"$2"
+                if flock -n -x 9; then unused=$((unused + 1)); else unused=0; fi
+                if [ $unused -ge 4 ]; then
+                    rm -f "$3"
+                    kill -INT "$1"
+                    while kill -0 "$1" 2>/dev/null; do sleep 0.1; done
+                fi
+                exec 9<&-
+            done
+            rm -rf "$4"
+        ) &
     "#;
-    let _ = Command::new("sh")
+    let started = Command::new("sh")
         .args(["-c", script, "sh", &process.id().to_string()])
         .arg(users)
         .arg(port)
@@ -186,8 +188,9 @@ pub(super) fn end_when_unused(mut server: Server, users: &Path, port: &Path) {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
-        .spawn()
+        .status()
         .unwrap();
+    assert!(started.success());
 }
 
 /// Makes an empty cluster.

@@ -46,8 +46,9 @@ CREATE TABLE event (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX event_open ON event (owner) WHERE owner IS NOT NULL;
 CREATE INDEX event_idle ON event (idle_since) WHERE idle_since IS NOT NULL;
-CREATE INDEX event_message ON event (message_id) WHERE message_id IS NOT NULL;
-CREATE INDEX event_partner ON event (partner, id) WHERE partner IS NOT NULL;
+-- What partners send may be longer than an index takes.
+CREATE INDEX event_message ON event (left(message_id, 200)) WHERE message_id IS NOT NULL;
+CREATE INDEX event_partner ON event (left(partner, 200), id) WHERE partner IS NOT NULL;
 CREATE INDEX event_payload ON event (payload_path) WHERE payload_path IS NOT NULL;
 CREATE INDEX event_pieces ON event (payload_pieces) WHERE payload_pieces IS NOT NULL;
 

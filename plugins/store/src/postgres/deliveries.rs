@@ -1,0 +1,110 @@
+//! Deliveries: moved, replayed, removed. They are added, claimed and finished in groups.
+
+use std::path::PathBuf;
+
+use super::{
+    database::Database,
+    first,
+    group::{number, text},
+    lists,
+    lists::length,
+    now, rows,
+};
+use crate::{model::DeliveryState, payload::remove_files, query::Filter, store::StoreError};
+
+/// Rows that one step of a long change touches at most, so that no exchange waits long behind it.
+const STEP: usize = 200;
+
+/// Moves a webhook's deliveries from one state to another, in steps. Returns how many.
+pub(super) async fn shift(
+    writing: &Database,
+    webhook: &str,
+    from: DeliveryState,
+    to: DeliveryState,
+) -> Result<u64, StoreError> {
+    // Those that come into the state meanwhile may be left for the next call: no endless chase.
+    let sql = "SELECT coalesce(cardinality(deliveries_in(id, $2, NULL)), 0)::bigint
+        FROM webhook WHERE name = $1";
+    let rows = writing.query(sql, &[&text(webhook), &from.as_str()]).await?;
+    let all: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    let mut moved = 0;
+    while moved < all {
+        let sql = "SELECT shift($1, $2, $3, $4, $5)::bigint";
+        let (from, to) = (from.as_str(), to.as_str());
+        let rows = writing.query(sql, &[&text(webhook), &from, &to, &now(), &length(STEP)]).await?;
+        let step: i64 = first(&rows)?;
+        moved += step;
+        if step == 0 {
+            break;
+        }
+    }
+    Ok(moved.unsigned_abs())
+}
+
+/// Removes what is done since before `before`, with its files. Returns how many events.
+pub(super) async fn prune(
+    writing: &Database,
+    before: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    remove(writing, "SELECT removed, files FROM prune($1, $2)", before, limit).await
+}
+
+/// Removes what is done beyond the newest `keep`, with its files. Returns how many events.
+pub(super) async fn prune_beyond(
+    writing: &Database,
+    keep: u64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    remove(writing, "SELECT removed, files FROM prune_beyond($1, $2)", number(keep), limit).await
+}
+
+/// Removes the oldest attempts of the log. Returns how many.
+pub(super) async fn prune_attempts(
+    writing: &Database,
+    before: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let rows = writing.query("SELECT prune_attempts($1, $2)", &[&before, &length(limit)]).await?;
+    Ok(first::<i64>(&rows)?.unsigned_abs())
+}
+
+/// Removes events in steps, as a statement of a bound and a number does.
+async fn remove(
+    writing: &Database,
+    sql: &str,
+    bound: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    while removed < limit {
+        let step = STEP.min(limit - removed);
+        let rows = writing.query(sql, &[&bound, &length(step)]).await?;
+        let Some(row) = rows.first() else { break };
+        let files: Vec<String> = row.try_get(1)?;
+        remove_files(files.into_iter().map(PathBuf::from).collect()).await;
+        let events = rows::count(row, 0)? as usize;
+        removed += events;
+        if events < step {
+            break;
+        }
+    }
+    Ok(removed as u64)
+}
+
+/// Makes deliveries that are over due again. Returns how many.
+pub(super) async fn replay(
+    reading: &Database,
+    writing: &Database,
+    filter: &Filter,
+) -> Result<u64, StoreError> {
+    let (mut replayed, mut after) = (0, 0);
+    loop {
+        let ids = lists::replayable(reading, filter, after, STEP).await?;
+        let Some(&last) = ids.last() else { return Ok(replayed) };
+        after = last;
+        let sql = "SELECT replay($1, $2)::bigint";
+        let rows = writing.query(sql, &[&ids, &now()]).await?;
+        replayed += first::<i64>(&rows)?.unsigned_abs();
+    }
+}

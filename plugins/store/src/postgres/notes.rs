@@ -1,0 +1,33 @@
+//! Notes: read and forgotten. They are written in groups.
+
+use super::{database::Database, first, group::key, lists::length, rows};
+use crate::{note::Note, store::StoreError};
+
+/// The note under a key, unless it may be forgotten.
+pub(super) async fn read(reading: &Database, wanted: &str) -> Result<Option<Note>, StoreError> {
+    let sql = "SELECT key, body, due, expires FROM note WHERE key = $1 AND expires > clock_ms()";
+    let rows = reading.query(sql, &[&key(wanted)]).await?;
+    // Its key as the caller knows it.
+    let note = |row| rows::note(row).map(|note| Note { key: wanted.to_owned(), ..note });
+    Ok(rows.first().map(note).transpose()?)
+}
+
+/// The notes that are due at `at`, longest due first.
+pub(super) async fn due(
+    reading: &Database,
+    at: i64,
+    limit: usize,
+) -> Result<Vec<Note>, StoreError> {
+    let sql = "SELECT key, body, due, expires FROM note WHERE due <= $1 ORDER BY due LIMIT $2";
+    let rows = reading.query(sql, &[&at, &length(limit)]).await?;
+    Ok(rows.iter().map(rows::note).collect::<Result<_, _>>()?)
+}
+
+/// Forgets up to `limit` notes that expired at `at`.
+pub(super) async fn forget(writing: &Database, at: i64, limit: usize) -> Result<u64, StoreError> {
+    let sql = "WITH gone AS (DELETE FROM note WHERE key IN
+            (SELECT key FROM note WHERE expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+        RETURNING 1) SELECT count(*) FROM gone";
+    let rows = writing.query(sql, &[&at, &length(limit)]).await?;
+    Ok(first::<i64>(&rows)?.unsigned_abs())
+}

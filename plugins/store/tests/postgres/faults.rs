@@ -1,0 +1,242 @@
+//! A server that stops, dies, hangs, moves or takes no writes: every call ends in time with a clear error,
+//! and the next one finds its way by itself.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use as2hook_store::{
+    Before, DeliveryState, Fate, Filter, NewDelivery, NewEvent, Note, NoteChange, PostgresOptions,
+    PostgresStore, Store, StoreError, Write,
+};
+use as2hook_testing::Postgres;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{
+    SOON,
+    behaviour::{claim, delivery, event, finish, of, publish},
+    connect, connect_with, until,
+};
+
+fn impatient() -> PostgresOptions {
+    PostgresOptions { wait: Duration::from_millis(800), ..PostgresOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_restarted_is_not_noticed() {
+    let mut postgres = Postgres::start();
+    let store = connect(&postgres).await;
+    store.open(event("a"), vec![]).await.unwrap();
+    store.counts().await.unwrap();
+    postgres.restart();
+    store.open(event("b"), vec![]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().open, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_server_is_told_and_got_over() {
+    let mut postgres = Postgres::start();
+    let store = connect_with(&postgres, impatient()).await;
+    postgres.stop();
+    let started = Instant::now();
+    for _ in 0..3 {
+        let error = store.open(event("a"), vec![]).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+        let error = store.counts().await.unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let error = PostgresStore::connect(&postgres.url(), impatient()).await.err().unwrap();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+    postgres.restart();
+    store.open(event("a"), vec![]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().open, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_down_survives_a_power_cut() {
+    let mut postgres = Postgres::start();
+    let store = connect(&postgres).await;
+    let written: Arc<Mutex<BTreeSet<Uuid>>> = Arc::default();
+    let ending = Arc::new(AtomicBool::new(false));
+    let mut work = JoinSet::new();
+    for n in 0..8 {
+        let (store, written, ending) =
+            (Arc::clone(&store), Arc::clone(&written), Arc::clone(&ending));
+        work.spawn(async move {
+            for m in 0.. {
+                if ending.load(Ordering::SeqCst) {
+                    break;
+                }
+                let event = event(&format!("{n}/{m}"));
+                let id = event.id;
+                let told = vec![delivery(&format!("{n}/{m}"), "erp")];
+                if store.publish(event, told).await.is_ok() {
+                    written.lock().unwrap().insert(id);
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let count = |at_least: usize| {
+        let written = Arc::clone(&written);
+        move || {
+            let enough = written.lock().unwrap().len() >= at_least;
+            async move { enough.then_some(()) }
+        }
+    };
+    until(count(50)).await;
+    postgres.kill();
+    postgres.restart();
+    let before = written.lock().unwrap().len();
+    until(count(before + 50)).await;
+    ending.store(true, Ordering::SeqCst);
+    tokio::time::timeout(SOON, work.join_all()).await.expect("every call ends");
+    let all = store.events(&Filter::default(), None, 1_000_000).await.unwrap().rows;
+    let kept: BTreeSet<_> = all.iter().map(|row| row.id).collect();
+    let lost: Vec<_> = written.lock().unwrap().difference(&kept).copied().collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    assert_eq!(kept.len(), all.len());
+    let counts = store.counts().await.unwrap();
+    assert_eq!(of(&counts, DeliveryState::Pending), all.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_given_up_in_time() {
+    let mut postgres = Postgres::start();
+    let store = connect_with(&postgres, impatient()).await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    store.counts().await.unwrap();
+    postgres.pause();
+    let started = Instant::now();
+    let (opened, claimed, counted) =
+        tokio::join!(store.open(event("a"), vec![]), store.claim("erp", 0, 10), store.counts());
+    for error in [opened.unwrap_err(), claimed.unwrap_err(), counted.unwrap_err()] {
+        let slow = matches!(error, StoreError::Slow(_) | StoreError::Unreachable(_));
+        assert!(slow, "{error}");
+    }
+    // No connection can be made either.
+    assert!(store.counts().await.is_err());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    postgres.resume();
+    until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
+    assert_eq!(store.counts().await.unwrap().open, 1);
+    // What nobody learned to be claimed comes back.
+    let claimed = until(|| async {
+        let claimed = store.claim("erp", 0, 10).await.unwrap_or_default();
+        (!claimed.is_empty()).then_some(claimed)
+    })
+    .await;
+    finish(&*store, &claimed[0], Fate::Delivered).await;
+    assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Delivered), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promoted_standby_is_found() {
+    let mut first = Postgres::start();
+    let mut second = first.standby();
+    let url = first.url_with(&second);
+    let store = PostgresStore::connect(&url, PostgresOptions::default()).await.unwrap();
+    publish(&store, vec![delivery("w1", "erp")]).await;
+    let here = first.sql("SELECT pg_current_wal_lsn()");
+    let followed = format!("SELECT pg_last_wal_replay_lsn() >= '{here}'");
+    until(|| async { (second.sql(&followed) == "t").then_some(()) }).await;
+    first.kill();
+    let error = store.open(event("a"), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+    second.promote();
+    until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
+    let claimed = claim(&store, "erp", 0).await;
+    finish(&store, &claimed[0], Fate::Delivered).await;
+}
+
+#[tokio::test]
+async fn a_store_that_may_not_be_written_is_told_and_got_over() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    let set = |value: &str| {
+        postgres.sql(&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE as2hook IN DATABASE %I {value}',
+                current_database()); END $$"
+        ));
+    };
+    set("SET default_transaction_read_only = on");
+    postgres.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = 'as2hook'",
+    );
+    let error = store.open(event("a"), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+    assert_eq!(store.counts().await.unwrap().open, 0);
+    set("RESET default_transaction_read_only");
+    store.open(event("a"), vec![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_is_turned_away_is_told_why() {
+    let postgres = Postgres::shared();
+    let url = postgres.url().replace("as2hook@", "nobody:hunter2@");
+    let error = PostgresStore::connect(&url, impatient()).await.err().unwrap();
+    assert!(matches!(error, StoreError::Refused(_)), "{error}");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_fails_does_not_take_the_others_along() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    // What the database itself refuses.
+    postgres.sql("ALTER TABLE as2hook.event ADD CHECK (site <> 'refused')");
+    let mut calls = JoinSet::new();
+    for n in 0..40 {
+        let store = Arc::clone(&store);
+        calls.spawn(async move {
+            let site = if n % 2 == 0 { "main" } else { "refused" }.to_owned();
+            let opened = store.open(NewEvent { site, ..event(&n.to_string()) }, vec![]).await;
+            (n % 2 == 0) == opened.is_ok()
+        });
+    }
+    while let Some(as_expected) = calls.join_next().await {
+        assert!(as_expected.unwrap());
+    }
+    assert_eq!(store.counts().await.unwrap().open, 20);
+}
+
+/// Partners choose these, and a header may be 64 KiB long.
+#[tokio::test]
+async fn no_text_is_too_long_or_too_strange() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    let noise: String = (0..1_700).map(|_| Uuid::now_v7().to_string()).collect();
+    for (n, text) in [noise, "A\0B".to_owned(), "é".repeat(5_000)].into_iter().enumerate() {
+        let name = n.to_string();
+        let told = NewEvent {
+            partner: Some(text.clone()),
+            station: Some(text.clone()),
+            message_id: Some(text.clone()),
+            ..event(&name)
+        };
+        let webhook_id = format!("{name}{text}");
+        let first = NewDelivery { order_key: Some(text.clone()), ..delivery(&webhook_id, "erp") };
+        let second = NewDelivery { webhook_id: format!("{text}{name}"), ..first.clone() };
+        let note = Note { key: text.clone(), body: vec![0], due: None, expires: i64::MAX };
+        let change = NoteChange { note: note.clone(), before: Before::Absent };
+        let writes = vec![Write::Publish(told, vec![first, second]), Write::Note(change)];
+        store.apply(writes).await.unwrap();
+        assert_eq!(store.note(&text).await.unwrap(), Some(note));
+        let filter =
+            Filter { partner: Some(text.clone()), message_id: Some(text), ..Filter::default() };
+        assert_eq!(store.events(&filter, None, 10).await.unwrap().rows.len(), 1);
+        let claimed = claim(&*store, "erp", 0).await;
+        assert_eq!(claimed.len(), 1);
+        finish(&*store, &claimed[0], Fate::Delivered).await;
+        let claimed = claim(&*store, "erp", 0).await;
+        finish(&*store, &claimed[0], Fate::Delivered).await;
+    }
+}

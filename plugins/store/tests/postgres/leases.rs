@@ -1,0 +1,137 @@
+//! Gateways that die, and gateways that only seemed to.
+
+use std::{sync::Arc, time::Duration};
+
+use as2hook_store::{DeliveryState, Fate, PostgresOptions, Store};
+use as2hook_testing::Postgres;
+
+use super::{
+    behaviour::{claim, delivery, event, finish, id, of, publish, settlement, webhook_ids},
+    connect, connect_with, end_lease, last_owner, until,
+};
+
+fn short() -> PostgresOptions {
+    PostgresOptions { lease: Duration::from_millis(1_500), ..PostgresOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_gateway_had_is_taken_over_when_its_lease_ends() {
+    let postgres = Postgres::shared();
+    let dead = connect_with(&postgres, short()).await;
+    dead.open(event("open"), vec![delivery("planned", "erp")]).await.unwrap();
+    publish(&*dead, vec![delivery("w1", "erp")]).await;
+    assert_eq!(claim(&*dead, "erp", 0).await.len(), 1);
+    let heir = connect_with(&postgres, short()).await;
+    assert!(heir.adopt().await.unwrap().is_empty());
+    // Nobody renews its lease any more, and nothing was given up.
+    drop(dead);
+    let adopted = until(|| async {
+        let adopted = heir.adopt().await.unwrap();
+        (!adopted.is_empty()).then_some(adopted)
+    })
+    .await;
+    assert_eq!((adopted.len(), adopted[0].0.id), (1, id("open")));
+    assert_eq!(adopted[0].1, [delivery("planned", "erp")]);
+    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["w1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_living_gateway_keeps_what_it_has_beyond_its_first_lease() {
+    let postgres = Postgres::shared();
+    let (living, other) =
+        (connect_with(&postgres, short()).await, connect_with(&postgres, short()).await);
+    living.open(event("open"), vec![]).await.unwrap();
+    publish(&*living, vec![delivery("w1", "erp")]).await;
+    let claimed = claim(&*living, "erp", 0).await;
+    let renewed = "SELECT count(*) FROM as2hook.owner
+        WHERE clock_timestamp() > started_at + interval '4 seconds'";
+    until(|| async { (postgres.sql(renewed) == "2").then_some(()) }).await;
+    assert!(other.adopt().await.unwrap().is_empty());
+    finish(&*living, &claimed[0], Fate::Delivered).await;
+    assert_eq!(of(&other.counts().await.unwrap(), DeliveryState::Delivered), 1);
+}
+
+#[tokio::test]
+async fn one_that_was_taken_for_dead_goes_on_as_another() {
+    let postgres = Postgres::shared();
+    let stalled = connect(&postgres).await;
+    let number = last_owner(&postgres);
+    let heir = connect(&postgres).await;
+    for name in ["first", "second"] {
+        stalled.open(event(name), vec![delivery(&format!("{name}?"), "unknown")]).await.unwrap();
+    }
+    publish(&*stalled, vec![delivery("w1", "erp")]).await;
+    let before = claim(&*stalled, "erp", 0).await;
+    end_lease(&postgres, &number);
+    assert_eq!(heir.adopt().await.unwrap().len(), 2);
+
+    // The true outcome wins where the heir has told nothing yet, and nothing is told twice.
+    stalled.settle(settlement("first", vec![delivery("first", "told")])).await.unwrap();
+    heir.settle(settlement("first", vec![delivery("first?", "unknown")])).await.unwrap();
+    heir.settle(settlement("second", vec![delivery("second?", "unknown")])).await.unwrap();
+    stalled.settle(settlement("second", vec![delivery("second", "told")])).await.unwrap();
+    assert_eq!(webhook_ids(&claim(&*heir, "told", 0).await), ["first"]);
+    assert_eq!(webhook_ids(&claim(&*heir, "unknown", 0).await), ["second?"]);
+    assert!(heir.adopt().await.unwrap().is_empty());
+
+    // What it claimed may be another's by now, and the other's word counts.
+    let now = claim(&*heir, "erp", 0).await;
+    assert_eq!(webhook_ids(&now), ["w1"]);
+    finish(&*stalled, &before[0], Fate::Dead).await;
+    let counts = heir.counts().await.unwrap();
+    assert_eq!(of(&counts, DeliveryState::Dead), 0);
+    finish(&*heir, &now[0], Fate::Delivered).await;
+    // It is an owner of its own again.
+    publish(&*stalled, vec![delivery("w2", "erp")]).await;
+    let again = claim(&*stalled, "erp", 0).await;
+    finish(&*stalled, &again[0], Fate::Delivered).await;
+    assert_eq!(of(&heir.counts().await.unwrap(), DeliveryState::Delivered), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_claim_does_not_finish_a_new_one() {
+    let postgres = Postgres::shared();
+    let stalled = connect(&postgres).await;
+    let number = last_owner(&postgres);
+    let heir = connect(&postgres).await;
+    publish(&*stalled, vec![delivery("w1", "erp")]).await;
+    let before = claim(&*stalled, "erp", 0).await;
+    end_lease(&postgres, &number);
+    heir.adopt().await.unwrap();
+    let between = claim(&*heir, "erp", 0).await;
+    assert_eq!(webhook_ids(&between), ["w1"]);
+    // Passed over, and forgotten: it was not its to finish any more.
+    finish(&*stalled, &before[0], Fate::Delivered).await;
+    finish(&*heir, &between[0], Fate::Retry(0)).await;
+    let now = claim(&*stalled, "erp", 0).await;
+    assert_eq!((webhook_ids(&now), now[0].attempts), (vec!["w1"], 1));
+    finish(&*stalled, &now[0], Fate::Delivered).await;
+    assert_eq!(of(&heir.counts().await.unwrap(), DeliveryState::Delivered), 1);
+}
+
+/// When the database comes back after a stall, everybody's lease has ended; the first to be back must
+/// not bury the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_database_kills_nobody() {
+    let mut postgres = Postgres::start();
+    let options = || PostgresOptions {
+        lease: Duration::from_secs(3),
+        wait: Duration::from_secs(1),
+        ..PostgresOptions::default()
+    };
+    let stores =
+        [connect_with(&postgres, options()).await, connect_with(&postgres, options()).await];
+    stores[0].open(event("open"), vec![delivery("unknown", "erp")]).await.unwrap();
+    stores[1].open(event("other"), vec![delivery("unknown", "erp")]).await.unwrap();
+    postgres.pause();
+    // The stall itself.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    postgres.resume();
+    for store in &stores {
+        let adopted = until(|| async { Arc::clone(store).adopt().await.ok() }).await;
+        assert!(adopted.is_empty(), "{adopted:?}");
+    }
+    stores[0].settle(settlement("open", vec![delivery("w1", "erp")])).await.unwrap();
+    stores[1].settle(settlement("other", vec![delivery("w2", "erp")])).await.unwrap();
+    assert_eq!(claim(&*stores[0], "erp", 0).await.len(), 2);
+}

@@ -1,0 +1,70 @@
+//! Large payloads in pieces.
+
+use as2hook_store::{Fate, NewEvent, Payload, Pieces, PostgresStore, Store};
+use as2hook_testing::Postgres;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{
+    behaviour::{claim, delivery, event, finish, id},
+    connect,
+};
+
+async fn put(store: &PostgresStore, payload: Uuid, pieces: u32) {
+    for index in 0..pieces {
+        let bytes = Bytes::from(vec![u8::try_from(index).unwrap(); store.size()]);
+        store.put(payload, index, bytes).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn they_come_back_and_go_with_their_payload() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    put(&store, id("a"), 3).await;
+    // Once more changes nothing.
+    store.put(id("a"), 1, Bytes::from_static(b"other")).await.unwrap();
+    let piece = store.get(id("a"), 1).await.unwrap().unwrap();
+    assert!(piece.len() == store.size() && piece.iter().all(|byte| *byte == 1));
+    assert_eq!(store.get(id("a"), 3).await.unwrap(), None);
+    store.remove(id("a")).await.unwrap();
+    store.remove(id("a")).await.unwrap();
+    assert_eq!(store.get(id("a"), 0).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn old_ones_are_listed_page_by_page() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    let mut all = Vec::new();
+    for name in ["a", "b", "c"] {
+        put(&store, id(name), 2).await;
+        all.push(id(name));
+    }
+    all.sort();
+    assert_eq!(store.older(i64::MAX, None, 2).await.unwrap(), all[..2]);
+    assert_eq!(store.older(i64::MAX, Some(all[1]), 2).await.unwrap(), all[2..]);
+    assert!(store.older(0, None, 2).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn they_go_with_the_event_that_names_them() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    let of = |name: &str| {
+        let payload = Payload::Stored { id: id(name), size: 1 };
+        NewEvent { payload, ..event(name) }
+    };
+    for name in ["told", "discarded", "open"] {
+        put(&store, id(name), 2).await;
+    }
+    store.publish(of("told"), vec![delivery("w1", "erp")]).await.unwrap();
+    store.open(of("discarded"), vec![]).await.unwrap();
+    store.open(of("open"), vec![]).await.unwrap();
+    store.discard(id("discarded")).await.unwrap();
+    let claimed = claim(&*store, "erp", 0).await;
+    finish(&*store, &claimed[0], Fate::Delivered).await;
+    assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
+    assert_eq!(store.older(i64::MAX, None, 10).await.unwrap(), [id("open")]);
+    assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.piece"), "2");
+}

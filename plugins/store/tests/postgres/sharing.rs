@@ -1,0 +1,208 @@
+//! Several gateways on one database.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use as2hook_store::{
+    Change, DeliveryState, Fate, Filter, PartnerWebhookChange, PostgresOptions, PostgresStore,
+    Store, StoreError, WebhookState,
+};
+use as2hook_testing::Postgres;
+use tokio::{sync::broadcast, task::JoinSet};
+
+use super::{
+    SOON,
+    behaviour::{delivery, event, finish, ordered, publish},
+    connect, until,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_start_at_once_on_an_empty_database() {
+    let postgres = Postgres::shared();
+    let mut starting = JoinSet::new();
+    for _ in 0..10 {
+        let url = postgres.url();
+        let options = PostgresOptions { readers: 1, writers: 1, ..PostgresOptions::default() };
+        starting.spawn(async move { PostgresStore::connect(&url, options).await });
+    }
+    let stores: Vec<_> = starting.join_all().await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.owner"), "10");
+    for (n, store) in stores.iter().enumerate() {
+        publish(store, vec![delivery(&format!("w{n}"), "erp")]).await;
+    }
+    for store in &stores {
+        assert_eq!(store.events(&Filter::default(), None, 100).await.unwrap().rows.len(), 10);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_in_words() {
+    let postgres = Postgres::shared();
+    connect(&postgres).await.close().await;
+    postgres.sql("INSERT INTO as2hook.migration (version) VALUES (999)");
+    let refused = PostgresStore::connect(&postgres.url(), PostgresOptions::default()).await;
+    let error = refused.err().unwrap();
+    assert!(matches!(error, StoreError::TooNew { found: 999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn two_installations_share_a_database() {
+    let postgres = Postgres::shared();
+    let options = PostgresOptions { schema: "the \"other\"".to_owned(), ..Default::default() };
+    let (one, other) = (connect(&postgres).await, super::connect_with(&postgres, options).await);
+    publish(&*one, vec![delivery("w1", "erp")]).await;
+    assert!(other.claim("erp", 0, 10).await.unwrap().is_empty());
+    assert_eq!(one.claim("erp", 0, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_claimed_twice() {
+    const ALL: usize = 600;
+    let postgres = Postgres::shared();
+    let stores = [connect(&postgres).await, connect(&postgres).await];
+    let told = (0..ALL).map(|n| delivery(&format!("w{n}"), "erp")).collect();
+    stores[0].publish(event("a"), told).await.unwrap();
+    let (got, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(ALL)));
+    let mut workers = JoinSet::new();
+    for n in 0..8 {
+        let (store, got, left) = (Arc::clone(&stores[n % 2]), Arc::clone(&got), Arc::clone(&left));
+        workers.spawn(async move {
+            while left.load(Ordering::SeqCst) > 0 {
+                for claimed in store.claim("erp", 0, 9).await.unwrap() {
+                    finish(&*store, &claimed, Fate::Delivered).await;
+                    got.lock().unwrap().push(claimed.webhook_id);
+                    left.fetch_sub(1, Ordering::SeqCst);
+                }
+            }
+        });
+    }
+    tokio::time::timeout(SOON, workers.join_all()).await.expect("all are claimed");
+    let got = std::mem::take(&mut *got.lock().unwrap());
+    assert_eq!((got.len(), got.iter().collect::<BTreeSet<_>>().len()), (ALL, ALL));
+    let counts = stores[1].counts().await.unwrap();
+    assert!(counts.deliveries.contains(&(DeliveryState::Delivered, ALL as u64)), "{counts:?}");
+    // The last of its deliveries leaves the event idle, whoever made it.
+    assert_eq!(stores[1].prune(i64::MAX, 10).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_holds_across_gateways() {
+    const KEYS: usize = 3;
+    const EACH: usize = 20;
+    let postgres = Postgres::shared();
+    let stores = [connect(&postgres).await, connect(&postgres).await];
+    let done = Arc::new(AtomicUsize::new(0));
+    // For each key the last that was made, and whether one is on its way.
+    let lines: Arc<Mutex<BTreeMap<String, (i64, bool)>>> = Arc::default();
+    let mut workers = JoinSet::new();
+    for store in &stores {
+        for n in 0..KEYS * EACH / 2 {
+            let (store, key) = (Arc::clone(store), format!("key-{}", n % KEYS));
+            let name = format!("{key}/{n}/{:p}", Arc::as_ptr(&store));
+            workers.spawn(async move { publish(&*store, vec![ordered(&name, "erp", &key)]).await });
+        }
+        for _ in 0..3 {
+            let (store, done, lines) = (Arc::clone(store), Arc::clone(&done), Arc::clone(&lines));
+            workers.spawn(async move {
+                while done.load(Ordering::SeqCst) < KEYS * EACH {
+                    for claimed in store.claim("erp", 0, 2).await.unwrap() {
+                        let key = claimed.webhook_id.split('/').next().unwrap().to_owned();
+                        let before = lines.lock().unwrap().insert(key.clone(), (claimed.id, true));
+                        let in_order =
+                            before.is_none_or(|(last, under_way)| !under_way && last <= claimed.id);
+                        assert!(in_order, "{key}: {before:?}, then {}", claimed.id);
+                        tokio::task::yield_now().await;
+                        lines.lock().unwrap().insert(key, (claimed.id, false));
+                        let fate = if claimed.attempts == 0 && claimed.id % 5 == 0 {
+                            Fate::Retry(0)
+                        } else {
+                            done.fetch_add(1, Ordering::SeqCst);
+                            Fate::Delivered
+                        };
+                        finish(&*store, &claimed, fate).await;
+                    }
+                }
+            });
+        }
+    }
+    tokio::time::timeout(SOON, workers.join_all()).await.expect("all are made");
+    let counts = stores[0].counts().await.unwrap();
+    let all = (KEYS * EACH) as u64;
+    assert!(counts.deliveries.contains(&(DeliveryState::Delivered, all)), "{counts:?}");
+}
+
+#[tokio::test]
+async fn what_one_changes_the_others_hear() {
+    let postgres = Postgres::shared();
+    let started = Instant::now();
+    let (store, other) = (connect(&postgres).await, connect(&postgres).await);
+    let mut changes = other.changes();
+    let change = PartnerWebhookChange {
+        site: "main".to_owned(),
+        partner: 1,
+        url: Some("https://a.example/".to_owned()),
+        sealed_secret: None,
+        enabled: None,
+        events: None,
+    };
+    // It may not listen yet.
+    let mut heard = Vec::new();
+    while !heard.contains(&Change::PartnerWebhooks) {
+        store.configure_partner_webhook(change.clone()).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
+        heard.extend(next.map(Result::unwrap));
+        assert!(started.elapsed() < SOON);
+    }
+    let state = WebhookState {
+        webhook: "erp: the first".to_owned(),
+        disabled: None,
+        failing_since: None,
+        fingerprint: "f".to_owned(),
+    };
+    store.set_webhook_state(state).await.unwrap();
+    hears(&mut changes, &Change::WebhookState("erp: the first".to_owned())).await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    let claimed = store.claim("erp", 0, 1).await.unwrap();
+    finish(&*store, &claimed[0], Fate::Dead).await;
+    store.replay(&Filter::default()).await.unwrap();
+    hears(&mut changes, &Change::Due("erp".to_owned())).await;
+    // A connection that was lost may have missed something.
+    postgres.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE application_name = 'as2hook (listens)' AND datname = current_database()",
+    );
+    hears(&mut changes, &Change::All).await;
+    store.shift("erp", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
+    store.shift("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
+    hears(&mut changes, &Change::Due("erp".to_owned())).await;
+}
+
+async fn hears(changes: &mut broadcast::Receiver<Change>, expected: &Change) {
+    let heard = async { while changes.recv().await.unwrap() != *expected {} };
+    let heard = tokio::time::timeout(SOON, heard).await;
+    assert!(heard.is_ok(), "{expected:?} is not heard");
+}
+
+#[tokio::test]
+async fn the_tally_is_summed_up_and_stays_right() {
+    let postgres = Postgres::shared();
+    let options =
+        PostgresOptions { lease: std::time::Duration::from_secs(2), ..PostgresOptions::default() };
+    let store = super::connect_with(&postgres, options).await;
+    for n in 0..20 {
+        publish(&*store, vec![delivery(&format!("w{n}"), "erp")]).await;
+    }
+    let rows = || async {
+        let rows = postgres.sql("SELECT count(*) FROM as2hook.tally");
+        (rows == "1").then_some(())
+    };
+    until(rows).await;
+    let counts = store.counts().await.unwrap();
+    assert!(counts.deliveries.contains(&(DeliveryState::Pending, 20)), "{counts:?}");
+}
