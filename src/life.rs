@@ -179,6 +179,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         store: store.clone(),
         outbox: outbox.clone(),
         in_flight: in_flight.clone(),
+        memory: tap.memory(),
         dispatcher: dispatcher.clone(),
         client,
         keeper: keeper.clone(),

@@ -5,7 +5,9 @@
 //!   would learn that the receiver took the message. From [`Connection::follow`] on, what cannot be
 //!   sent to the partner any more is dropped in silence, and its going away is not noticed.
 //! - Pingora's time limits count for each read, so a sender of a byte a minute is served for ever. A
-//!   head has [`HEAD`] from its first byte, a body has [`SLACK`] and a second for each [`RATE`] bytes.
+//!   body has [`Pace::body`] and a second for each [`Pace::rate`] bytes.
+//!
+//! A request's head is read before Pingora asks for it (see `hearing`), and handed on from memory.
 
 use std::{
     io,
@@ -26,23 +28,30 @@ use pingora::{
     proxy::Session,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    time::{Sleep, sleep},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::{Sleep, sleep, timeout},
 };
 
-/// For a request's head, from its first byte on.
-const HEAD: Duration = Duration::from_secs(60);
+use super::answer::Rejection;
+use crate::config::Pace;
 
-/// For a request's body, however short it is.
-const SLACK: Duration = Duration::from_secs(120);
+/// How much is read at once while a head is waited for.
+const PIECE: usize = 4096;
 
-/// Bytes of a body that a sender has to manage in a second, all in all.
-const RATE: u64 = 1024;
+/// How long an answer that goes out before Pingora has the connection may take.
+const REFUSE: Duration = Duration::from_secs(5);
+
+/// How much of what the partner goes on sending is read away behind such an answer. A close with
+/// unread bytes would take the answer away from it.
+const REFUSE_READS: u64 = 1024 * 1024;
 
 /// Wraps the stream that Pingora reads requests from and writes answers to.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    /// What was read before Pingora asked for it, from `at` on.
+    ahead: Vec<u8>,
+    at: usize,
     head: Vec<u8>,
     wishes: Mutex<Wishes>,
     limit: Option<Pin<Box<Sleep>>>,
@@ -52,10 +61,9 @@ pub(super) struct Connection {
 /// What is being read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// Nothing yet: the partner may take its time with another request, as Pingora allows.
+    /// What is not limited here.
     #[default]
     Rest,
-    Head,
     Body,
     /// Whether the partner is still there.
     Answer,
@@ -66,6 +74,7 @@ enum Phase {
 struct Wishes {
     dates: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     phase: Phase,
+    pace: Pace,
     following: bool,
     gone: bool,
 }
@@ -75,7 +84,43 @@ struct Wishes {
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
         let (wishes, phase) = (Mutex::default(), Phase::default());
-        Self { stream, head: Vec::new(), wishes, limit: None, phase }
+        let (ahead, head) = (Vec::new(), Vec::new());
+        Self { stream, ahead, at: 0, head, wishes, limit: None, phase }
+    }
+
+    /// What was read and not yet handed on.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead[self.at..]
+    }
+
+    /// Forgets the first bytes of what was read.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at = self.ahead.len().min(self.at + bytes);
+    }
+
+    /// Reads more of what Pingora will ask for. How much; 0 at the end.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // On the stack: a connection that rests costs no buffer.
+        let mut piece = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        self.ahead.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Answers what Pingora is not to see, and closes.
+    pub(super) async fn refuse(mut self, rejection: &Rejection) {
+        let answer = rejection.to_bytes();
+        let goodbye = async {
+            self.stream.write_all(&answer).await?;
+            self.stream.flush().await?;
+            // The partner's end of the stream is the sign that it has read the answer.
+            AsyncWriteExt::shutdown(&mut self.stream).await?;
+            let mut rest = (&mut self.stream).take(REFUSE_READS);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        };
+        // Whoever does not take it in time does not want it.
+        let _ = timeout(REFUSE, goodbye).await;
     }
 
     /// The connection behind a session, when it is one of ours (HTTP/1).
@@ -84,8 +129,8 @@ impl Connection {
     }
 
     /// A new request's head is complete.
-    pub(super) fn begin(&self) {
-        *self.wishes() = Wishes { phase: Phase::Body, ..Wishes::default() };
+    pub(super) fn begin(&self, pace: Pace) {
+        *self.wishes() = Wishes { phase: Phase::Body, pace, ..Wishes::default() };
     }
 
     /// The request is complete: from now on the exchange goes on without the partner.
@@ -125,19 +170,18 @@ impl Connection {
 
     /// Keeps the limit of what is being read, which grows with what has come.
     fn limit(&mut self, read: u64) {
-        let wished = self.wishes().phase;
-        if self.phase != wished && !(self.phase == Phase::Head && wished == Phase::Rest) {
-            (self.phase, self.limit) = (wished, None);
-        }
-        if self.phase == Phase::Rest && read > 0 {
-            self.phase = Phase::Head;
+        let (phase, pace) = {
+            let wishes = self.wishes();
+            (wishes.phase, wishes.pace)
+        };
+        if self.phase != phase {
+            (self.phase, self.limit) = (phase, None);
         }
         match (self.phase, &mut self.limit) {
-            (Phase::Head, limit @ None) => *limit = Some(Box::pin(sleep(HEAD))),
-            (Phase::Body, limit @ None) => *limit = Some(Box::pin(sleep(SLACK))),
+            (Phase::Body, limit @ None) => *limit = Some(Box::pin(sleep(pace.body))),
             (Phase::Body, Some(limit)) => {
-                let more = Duration::from_millis(read.saturating_mul(1000) / RATE);
-                let later = limit.deadline() + more;
+                let more = Duration::from_millis(read.saturating_mul(1000) / pace.rate);
+                let later = limit.deadline().checked_add(more).unwrap_or(limit.deadline());
                 limit.as_mut().reset(later);
             }
             _ => {}
@@ -184,6 +228,16 @@ impl AsyncRead for Connection {
         }
         self.limit(0);
         let before = buffer.filled().len();
+        if self.at < self.ahead.len() {
+            let ready = self.ahead().len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead()[..ready]);
+            self.at += ready;
+            if self.at == self.ahead.len() {
+                (self.ahead, self.at) = (Vec::new(), 0);
+            }
+            self.limit(ready as u64);
+            return Poll::Ready(Ok(()));
+        }
         let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
             return self.poll_limit(cx).map(Err);
         };
@@ -318,10 +372,7 @@ fn with_dates(head: &[u8], dates: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt as _, DuplexStream},
-        time::timeout,
-    };
+    use tokio::io::DuplexStream;
 
     use super::*;
 
@@ -350,17 +401,24 @@ mod tests {
         (Connection::new(Box::new(ours)), theirs)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_a_minute_however_steadily_it_trickles() {
+    #[tokio::test]
+    async fn what_was_read_ahead_comes_first() {
         let (mut connection, mut partner) = pair();
-        assert_eq!(trickle(&mut connection, &mut partner, 100).await, HEAD.as_secs());
+        partner.write_all(b"\r\nfirst, ").await.unwrap();
+        let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+        assert_eq!((read, connection.ahead()), (9, &b"\r\nfirst, "[..]));
+        connection.skip(2);
+        partner.write_all(b"second").await.unwrap();
+        let mut all = [0; 13];
+        connection.read_exact(&mut all).await.unwrap();
+        assert_eq!(&all, b"first, second");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_has_to_come_at_a_certain_rate() {
         let (mut connection, mut partner) = pair();
-        connection.begin();
-        assert_eq!(trickle(&mut connection, &mut partner, 100).await, SLACK.as_secs());
+        connection.begin(Pace::default());
+        assert_eq!(trickle(&mut connection, &mut partner, 100).await, 120);
     }
 
     #[tokio::test(start_paused = true)]
@@ -368,7 +426,7 @@ mod tests {
         let (mut connection, _partner) = pair();
         let hour = Duration::from_secs(3600);
         assert!(timeout(hour, connection.read_u8()).await.is_err());
-        connection.begin();
+        connection.begin(Pace::default());
         connection.follow();
         assert!(timeout(hour, connection.read_u8()).await.is_err());
         connection.release();

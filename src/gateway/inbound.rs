@@ -86,7 +86,14 @@ impl Side for Inbound {
         }
         match rejection {
             // Recorded by nobody, and the partner sends it again.
-            None | Some(Rejection::NotStored | Rejection::Busy | Rejection::BadRequest) => None,
+            None
+            | Some(
+                Rejection::NotStored
+                | Rejection::Busy
+                | Rejection::Memory
+                | Rejection::Slow
+                | Rejection::BadRequest,
+            ) => None,
             Some(rejection) => Some(SendError {
                 stage: stage_of(error),
                 http_status: None,

@@ -4,9 +4,13 @@
 //! - `proxy`: Pingora's hooks, the same for both listeners
 //! - `inbound`, `outbound`: where each of the two sends requests, and what it rewrites
 //! - `upstream`: connections to the other side, their time-outs and trust
+//! - `serve`: one connection from its first byte to its last
+//! - `seats`: how many connections there are, and from where
+//! - `hearing`: waits for a request's head
+//! - `head`: which heads every reader reads alike
 //! - `admission`: which requests are let in
 //! - `answer`: the answers that the gateway gives itself
-//! - `connection`: a partner's connection, with two of Pingora's habits mended
+//! - `connection`: a partner's connection, with some of Pingora's habits mended
 //! - [`receivers`]: where inbound exchanges go
 //! - `in_flight`: how many exchanges are under way
 //! - `forwarded`: `X-Forwarded-For`
@@ -19,32 +23,35 @@ mod admission;
 mod answer;
 mod connection;
 mod forwarded;
+mod head;
+mod hearing;
 mod in_flight;
 mod inbound;
 mod outbound;
 mod proxy;
+mod seats;
+mod serve;
 mod signals;
 mod tls;
 mod upstream;
 
 use std::{sync::Arc, thread::available_parallelism};
 
-use async_trait::async_trait;
 use pingora::{
-    apps::{HttpServerOptions, ServerApp},
-    protocols::Stream,
-    proxy::{HttpProxy, http_proxy},
-    server::{ExecutionPhase, RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    apps::HttpServerOptions,
+    proxy::http_proxy,
+    server::{ExecutionPhase, RunArgs, Server, configuration::ServerConf},
     services::listening::Service,
 };
 use tokio::sync::broadcast;
 
 pub use self::in_flight::InFlight;
 use self::{
-    connection::Connection,
     inbound::Inbound,
     outbound::Outbound,
     proxy::{Proxy, Side},
+    seats::Seats,
+    serve::Connections,
     signals::Signals,
 };
 use crate::{
@@ -70,9 +77,6 @@ pub struct SetupError {
 /// Tells when the server stops taking new exchanges.
 pub struct Stopping(broadcast::Receiver<ExecutionPhase>);
 
-/// Gives every connection its [`Connection`].
-struct Connections<S: Side>(Arc<HttpProxy<Proxy<S>>>);
-
 // === impl Gateway ===
 
 impl Gateway {
@@ -92,11 +96,13 @@ impl Gateway {
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let in_flight = InFlight::default();
         let conf = server.configuration.clone();
+        let memory = tap.memory();
         let proxy = http_proxy(&conf, Proxy::new(live.clone(), tap.clone(), in_flight.clone()));
-        let inbound =
-            service::<Inbound>("inbound", proxy, &listen.inbound, live.clone(), |listen| {
-                listen.inbound.tls.as_ref()
-            })?;
+        let connections =
+            Connections::<Inbound>::new(proxy, live.clone(), memory.clone(), Seats::default());
+        let inbound = service("inbound", connections, &listen.inbound, live.clone(), |listen| {
+            listen.inbound.tls.as_ref()
+        })?;
         let outbound = match &listen.outbound {
             None => None,
             Some(listener) => {
@@ -106,7 +112,9 @@ impl Gateway {
                 let mut options = HttpServerOptions::default();
                 options.allow_connect_method_proxying = true;
                 proxy.server_options = Some(options);
-                Some(service::<Outbound>("outbound", proxy, listener, live, |listen| {
+                let connections =
+                    Connections::<Outbound>::new(proxy, live.clone(), memory, Seats::default());
+                Some(service("outbound", connections, listener, live, |listen| {
                     listen.outbound.as_ref()?.tls.as_ref()
                 })?)
             }
@@ -152,33 +160,14 @@ impl Stopping {
     }
 }
 
-#[async_trait]
-impl<S: Side> ServerApp for Connections<S> {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let mut next: Option<Stream> = Some(Box::new(Connection::new(stream)));
-        while let Some(stream) = next {
-            next = self.0.process_new(stream, shutdown).await;
-        }
-        None
-    }
-
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.0).await;
-    }
-}
-
 fn service<S: Side>(
     name: &'static str,
-    proxy: HttpProxy<Proxy<S>>,
+    connections: Connections<S>,
     listener: &Listener,
     live: Arc<Live>,
     of: tls::Of,
 ) -> Result<Service<Connections<S>>, SetupError> {
-    let mut service = Service::new(name.to_owned(), Connections(Arc::new(proxy)));
+    let mut service = Service::new(name.to_owned(), connections);
     let address = listener.address.to_string();
     match &listener.tls {
         None => service.add_tcp(&address),

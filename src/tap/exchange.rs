@@ -18,6 +18,12 @@ use super::{
     keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, verdict,
 };
 
+/// Memory of one message in decode, as measured, with the piece at work: see `docs/reliability.md`.
+const DECODING: u64 = 256 * 1024;
+
+/// Of its payload and of the MDN that it may be, while they are not in a file.
+const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
+
 /// One exchange that passes. Made by [`super::Tap::begin`].
 ///
 /// Dropped before [`Exchange::end`], a recorded exchange is told as "outcome unknown".
@@ -63,6 +69,14 @@ impl Exchange {
     /// The id of the event that comes of it, for logs. `None`: no event does.
     pub fn id(&self) -> Option<Uuid> {
         self.active.as_ref().map(|active| active.id)
+    }
+
+    /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
+    pub fn memory(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw() {
+            false => DECODING,
+            true => DECODING + PAYLOADS,
+        })
     }
 
     /// Where the request goes, once that is known: the partner's address of an outbound exchange.
@@ -158,6 +172,7 @@ impl Active {
             snapshot.config.keyring.clone(),
             snapshot.config.decode_options(),
             keeper,
+            (shared.memory.clone(), snapshot.config.limits.memory),
         );
         Some(Self {
             shared: shared.clone(),

@@ -44,7 +44,7 @@ pub use self::{
     exchange::{Exchange, Refused},
     head::{AnswerHead, RequestHead},
 };
-use crate::snapshot::Live;
+use crate::{memory::Memory, snapshot::Live};
 
 /// Makes an [`Exchange`] of every request; shared by all listeners.
 #[derive(Clone)]
@@ -60,6 +60,7 @@ struct Shared {
     decoding: decoding::Decoding,
     runtime: tokio::runtime::Handle,
     concluding: AtomicUsize,
+    memory: Memory,
 }
 
 // === impl Tap ===
@@ -79,13 +80,20 @@ impl Tap {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
         let concluding = AtomicUsize::new(0);
-        let shared = Shared { live, outbox, payloads, decoding, runtime, concluding };
+        let memory = Memory::default();
+        let shared = Shared { live, outbox, payloads, decoding, runtime, concluding, memory };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Begins an exchange. What is not AS2, or what no rule asks for, is followed at no cost.
     pub fn begin(&self, head: RequestHead) -> Exchange {
         Exchange::begin(&self.shared, head)
+    }
+
+    /// The memory of what is under way. The tap counts the pieces that wait for a decoder; whoever
+    /// lets exchanges in counts [`Exchange::memory`] too, and refuses what does not fit.
+    pub fn memory(&self) -> Memory {
+        self.shared.memory.clone()
     }
 
     /// How many exchanges are over whose verdict is not written down yet.
