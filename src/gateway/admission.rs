@@ -2,10 +2,10 @@
 //! answer here and never reaches the receiver. What no reader of HTTP should take was refused before
 //! Pingora saw it: see `head`.
 
-use http::{HeaderMap, header};
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::answer::Rejection;
+use super::answer::{Far, Rejection};
 
 /// Judges a request by its head. `raw` is the head as it came off the wire.
 ///
@@ -18,6 +18,30 @@ pub(super) fn admit(request: &RequestHeader, raw: &[u8], body_limit: u64) -> Res
     }
     if content_length(&request.headers).is_some_and(|length| length > body_limit) {
         return Err(Rejection::BodyTooLarge { limit: body_limit });
+    }
+    Ok(())
+}
+
+/// Judges an answer by its head, and leaves it one framing. What Pingora 0.9.1 reads of it is right
+/// so far; what it would pass on has to read alike.
+///
+/// # Errors
+/// The answer to give instead.
+pub(super) fn judge_answer(answer: &mut ResponseHeader, far: Far) -> Result<(), Rejection> {
+    // No upgrade was asked for: behind it would be a tunnel that nobody sees into.
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Rejection::BadAnswer(far));
+    }
+    let codings: Vec<_> = answer.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.len() > 1 || !codings.into_iter().all(plain) {
+        return Err(Rejection::BadAnswer(far));
+    }
+    // RFC 9110 section 8.6: of equal ones, one; Pingora has refused others.
+    let mut lengths = answer.headers.get_all(header::CONTENT_LENGTH).iter();
+    if let (Some(length), true) = (lengths.next().cloned(), lengths.next().is_some()) {
+        let inserted = answer.insert_header(header::CONTENT_LENGTH, length);
+        inserted.map_err(|_| Rejection::BadAnswer(far))?;
     }
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! The answers that the gateway gives itself, each with a sentence that says what to do.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+};
 
 use as2hook_webhooks::{Direction, Stage};
 use bytes::Bytes;
 use http::header;
 use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
 
-use super::head::Flaw;
+use super::{chunks::ChunkFlaw, head::Flaw};
 
 /// Why a request was not passed on, or its answer not passed back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +23,8 @@ pub(super) enum Rejection {
     BodyTooLarge { limit: u64 },
     #[error("The request's target has characters that a URL cannot have.")]
     Target,
+    #[error("The chunks of the request's body are broken: {0}.")]
+    Chunk(ChunkFlaw),
     #[error(
         "The request did not come in time; limits.head_time, body_time, body_rate and piece_time say how long it may take."
     )]
@@ -85,7 +90,7 @@ pub(super) enum Far {
 // === impl Far ===
 
 impl Far {
-    fn of(direction: Direction) -> Self {
+    pub(super) fn of(direction: Direction) -> Self {
         match direction {
             Direction::Inbound => Self::Receiver,
             Direction::Outbound => Self::Partner,
@@ -111,7 +116,7 @@ impl Rejection {
             Self::Head(flaw) => flaw.status(),
             Self::HeadTooLarge { .. } => 431,
             Self::BodyTooLarge { .. } => 413,
-            Self::Target | Self::BadRequest => 400,
+            Self::Target | Self::Chunk(_) | Self::BadRequest => 400,
             Self::Slow => 408,
             Self::NeedsHttp11 => 505,
             Self::Busy | Self::Memory | Self::Crowded | Self::CrowdedAddress | Self::NotStored => {
@@ -129,7 +134,7 @@ impl Rejection {
     /// The word for it in metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Self::Head(_) | Self::Target | Self::BadRequest => "malformed",
+            Self::Head(_) | Self::Target | Self::Chunk(_) | Self::BadRequest => "malformed",
             Self::HeadTooLarge { .. } => "header",
             Self::BodyTooLarge { .. } => "body",
             Self::Slow => "slow",
@@ -160,13 +165,13 @@ impl Rejection {
         if let Some(rejection) = error.root_cause().downcast_ref::<Self>() {
             return Some(rejection.clone());
         }
-        let timed_out = error
-            .root_cause()
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut);
+        let cause = error.root_cause().downcast_ref::<io::Error>();
+        let kind = cause.map(io::Error::kind);
+        let chunk = cause.and_then(|cause| cause.get_ref()?.downcast_ref::<ChunkFlaw>());
         match (error.esource(), error.etype()) {
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Self::Slow),
-            (ErrorSource::Downstream, ErrorType::ReadError) if timed_out => Some(Self::Slow),
+            (ErrorSource::Downstream, _) if kind == Some(ErrorKind::TimedOut) => Some(Self::Slow),
+            (ErrorSource::Downstream, _) if chunk.is_some() => chunk.copied().map(Self::Chunk),
             (
                 ErrorSource::Downstream,
                 ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk"),

@@ -11,6 +11,7 @@
 
 use std::{
     io,
+    ops::Range,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -32,7 +33,10 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use super::answer::Rejection;
+use super::{
+    answer::Rejection,
+    chunks::{ChunkFlaw, Chunks},
+};
 use crate::config::Pace;
 
 /// How much is read at once while a head is waited for.
@@ -52,6 +56,11 @@ pub(super) struct Connection {
     /// What was read before Pingora asked for it, from `at` on.
     ahead: Vec<u8>,
     at: usize,
+    /// Bytes of it that are a head.
+    of_head: usize,
+    chunks: Option<Chunks>,
+    /// What ended it.
+    flaw: Option<ChunkFlaw>,
     head: Vec<u8>,
     wishes: Mutex<Wishes>,
     limit: Option<Pin<Box<Sleep>>>,
@@ -85,7 +94,18 @@ impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
         let (wishes, phase) = (Mutex::default(), Phase::default());
         let (ahead, head) = (Vec::new(), Vec::new());
-        Self { stream, ahead, at: 0, head, wishes, limit: None, phase }
+        Self {
+            stream,
+            ahead,
+            at: 0,
+            of_head: 0,
+            chunks: None,
+            flaw: None,
+            head,
+            wishes,
+            limit: None,
+            phase,
+        }
     }
 
     /// What was read and not yet handed on.
@@ -93,9 +113,12 @@ impl Connection {
         &self.ahead[self.at..]
     }
 
-    /// Forgets the first bytes of what was read.
-    pub(super) fn skip(&mut self, bytes: usize) {
-        self.at = self.ahead.len().min(self.at + bytes);
+    /// Where in [`Connection::ahead`] the next request's head is; what stands before it is forgotten.
+    /// Its body is read along when it is `chunked`.
+    pub(super) fn expect(&mut self, head: Range<usize>, chunked: bool) {
+        self.at = self.ahead.len().min(self.at + head.start);
+        self.of_head = head.len();
+        self.chunks = chunked.then(Chunks::new);
     }
 
     /// Reads more of what Pingora will ask for. How much; 0 at the end.
@@ -188,6 +211,28 @@ impl Connection {
         }
     }
 
+    /// Refuses a body that two readers could read in two ways.
+    fn follow_chunks(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let followed = self.chunks.as_mut().map_or(Ok(()), |chunks| chunks.push(bytes));
+        followed.map_err(|flaw| {
+            self.flaw = Some(flaw);
+            io::Error::new(io::ErrorKind::InvalidData, flaw)
+        })
+    }
+
+    /// Drops what there is behind a flaw: a close with unread bytes would take the answer away.
+    fn poll_flaw(&mut self, cx: &mut Context<'_>, flaw: ChunkFlaw) -> Poll<io::Result<()>> {
+        let mut piece = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut piece);
+        if let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
+            && !buffer.filled().is_empty()
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flaw)))
+    }
+
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         match &mut self.limit {
             Some(limit) => limit.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into()),
@@ -226,17 +271,26 @@ impl AsyncRead for Connection {
         if self.is_gone() {
             return Poll::Pending;
         }
+        if let Some(flaw) = self.flaw {
+            return self.poll_flaw(cx, flaw);
+        }
         self.limit(0);
         let before = buffer.filled().len();
         if self.at < self.ahead.len() {
-            let ready = self.ahead().len().min(buffer.remaining());
+            // A flaw of the body must not take the head away: its answer hangs on that.
+            let most = if self.of_head > 0 { self.of_head } else { self.ahead().len() };
+            let ready = most.min(buffer.remaining());
             buffer.put_slice(&self.ahead()[..ready]);
             self.at += ready;
             if self.at == self.ahead.len() {
                 (self.ahead, self.at) = (Vec::new(), 0);
             }
             self.limit(ready as u64);
-            return Poll::Ready(Ok(()));
+            if self.of_head > 0 {
+                self.of_head -= ready;
+                return Poll::Ready(Ok(()));
+            }
+            return Poll::Ready(self.follow_chunks(&buffer.filled()[before..]));
         }
         let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
             return self.poll_limit(cx).map(Err);
@@ -244,7 +298,8 @@ impl AsyncRead for Connection {
         self.limit((buffer.filled().len() - before) as u64);
         match result {
             Err(_) if self.passes_over() => Poll::Pending,
-            result => Poll::Ready(result),
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) => Poll::Ready(self.follow_chunks(&buffer.filled()[before..])),
         }
     }
 }
@@ -407,7 +462,7 @@ mod tests {
         partner.write_all(b"\r\nfirst, ").await.unwrap();
         let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
         assert_eq!((read, connection.ahead()), (9, &b"\r\nfirst, "[..]));
-        connection.skip(2);
+        connection.expect(2..3, false);
         partner.write_all(b"second").await.unwrap();
         let mut all = [0; 13];
         connection.read_exact(&mut all).await.unwrap();

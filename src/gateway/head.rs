@@ -42,6 +42,9 @@ pub(crate) enum Flaw {
     /// A field that says who, where or what, and stands once.
     #[error("The request has the header {0} more than once (\"_\" counts as \"-\").")]
     Repeated(&'static str),
+    /// RFC 9112 section 3.2.2: the host stands in the target and in `Host`.
+    #[error("The request names its host in two ways, or with a user before it.")]
+    Host,
     /// RFC 9110 section 7.6.1: a field that `Connection` names ends here, and the receiver needs it.
     #[error("The header Connection names {0}, which has to be passed on.")]
     Nominated(&'static str),
@@ -99,15 +102,15 @@ impl Scan {
     }
 }
 
-/// Judges a whole head, from its request line to its empty line.
+/// Judges a whole head, from its request line to its empty line. Whether its body is chunked.
 ///
 /// # Errors
 /// What it is refused for.
-pub(crate) fn judge(head: &[u8]) -> Result<(), Flaw> {
+pub(crate) fn judge(head: &[u8]) -> Result<bool, Flaw> {
     let mut lines = head.split(|&byte| byte == b'\n');
     let first = lines.next().unwrap_or_default();
     let line = first.strip_suffix(b"\r").ok_or(Flaw::LineEnd)?;
-    let old = request_line(line)?;
+    let Start { old, authority } = request_line(line)?;
     let mut fields = 0;
     let (mut lengths, mut codings) = (0, 0);
     let mut once = [0u16; ONCE.len()];
@@ -142,6 +145,10 @@ pub(crate) fn judge(head: &[u8]) -> Result<(), Flaw> {
             return Err(Flaw::Framing("a header that some servers read as one of its framing"));
         } else if is(name, b"connection") {
             connection(value)?;
+        } else if is(name, b"host")
+            && (value.contains(&b'@') || authority.is_some_and(|authority| authority != value))
+        {
+            return Err(Flaw::Host);
         }
         for (count, known) in once.iter_mut().zip(ONCE) {
             if alike(name, known.as_bytes()) {
@@ -158,7 +165,7 @@ pub(crate) fn judge(head: &[u8]) -> Result<(), Flaw> {
     if lengths > 1 || codings > 1 {
         return Err(Flaw::Framing("more than one Content-Length or Transfer-Encoding"));
     }
-    Ok(())
+    Ok(codings > 0)
 }
 
 /// Fields of which two would be two answers to one question: servers of the CGI kind read `_` as `-`.
@@ -180,8 +187,15 @@ const KEPT: [&str; 11] = [
     "From",
 ];
 
-/// Whether it is HTTP/1.0.
-fn request_line(line: &[u8]) -> Result<bool, Flaw> {
+/// What the request line says.
+struct Start<'l> {
+    /// Whether it is HTTP/1.0.
+    old: bool,
+    /// Of a target in absolute form.
+    authority: Option<&'l [u8]>,
+}
+
+fn request_line(line: &[u8]) -> Result<Start<'_>, Flaw> {
     let mut words = line.split(|&byte| byte == b' ');
     let method = words.next().unwrap_or_default();
     let target = words.next().ok_or(Flaw::RequestLine)?;
@@ -199,7 +213,21 @@ fn request_line(line: &[u8]) -> Result<bool, Flaw> {
         Some(word) if word.starts_with(b"HTTP/") => return Err(Flaw::Version),
         Some(_) => return Err(Flaw::RequestLine),
     };
-    if words.next().is_some() { Err(Flaw::RequestLine) } else { Ok(old) }
+    if words.next().is_some() {
+        return Err(Flaw::RequestLine);
+    }
+    let authority = authority(target);
+    if authority.is_some_and(|authority| authority.contains(&b'@')) {
+        return Err(Flaw::Host);
+    }
+    Ok(Start { old, authority })
+}
+
+fn authority(target: &[u8]) -> Option<&[u8]> {
+    let colon = target.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'+')?;
+    let rest = target[colon..].strip_prefix(b"://")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\'));
+    Some(&rest[..end.unwrap_or(rest.len())])
 }
 
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {

@@ -48,11 +48,13 @@ pub(super) async fn hear(
                 return Heard::Refused(too_large);
             }
             Ok(Some(range)) => {
-                if let Err(flaw) = head::judge(&ahead[range.clone()]) {
-                    return Heard::Refused(flaw.into());
-                }
-                connection.skip(range.start);
-                return Heard::Head;
+                return match head::judge(&ahead[range.clone()]) {
+                    Err(flaw) => Heard::Refused(flaw.into()),
+                    Ok(chunked) => {
+                        connection.expect(range, chunked);
+                        Heard::Head
+                    }
+                };
             }
             Ok(None) if ahead.len() > limits.decode.header => return Heard::Refused(too_large),
             Ok(None) => {}

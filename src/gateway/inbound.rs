@@ -92,6 +92,7 @@ impl Side for Inbound {
                 | Rejection::Busy
                 | Rejection::Memory
                 | Rejection::Slow
+                | Rejection::Chunk(_)
                 | Rejection::BadRequest,
             ) => None,
             Some(rejection) => Some(SendError {

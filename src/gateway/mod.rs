@@ -8,6 +8,7 @@
 //! - `seats`: how many connections there are, and from where
 //! - `hearing`: waits for a request's head
 //! - `head`: which heads every reader reads alike
+//! - `chunks`: which chunked bodies every reader reads alike
 //! - `admission`: which requests are let in
 //! - `answer`: the answers that the gateway gives itself
 //! - `connection`: a partner's connection, with some of Pingora's habits mended
@@ -21,6 +22,7 @@ pub mod receivers;
 
 mod admission;
 mod answer;
+mod chunks;
 mod connection;
 mod forwarded;
 mod head;

@@ -23,8 +23,8 @@ use pingora::{
 };
 
 use super::{
-    admission::{admit, expects_continue},
-    answer::Rejection,
+    admission::{admit, expects_continue, judge_answer},
+    answer::{Far, Rejection},
     connection::Connection,
     in_flight::{InFlight, Place},
     upstream,
@@ -325,6 +325,11 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         answer: &mut ResponseHeader,
         passage: &mut Passage<S::Way>,
     ) -> Result<()> {
+        judge_answer(answer, Far::of(S::DIRECTION)).map_err(|rejection| {
+            let mut error = rejection.into_error();
+            error.as_up();
+            error
+        })?;
         if answer.status.is_informational() {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn judged(fields: &str) -> Result<(), Flaw> {
+fn judged(fields: &str) -> Result<bool, Flaw> {
     judge(format!("POST /as2 HTTP/1.1\r\n{fields}\r\n\r\n").as_bytes())
 }
 
@@ -22,9 +22,9 @@ fn ordinary_heads_are_let_in() {
         "Host: [::1]:80\r\nAS2-From: \"A \\\" b\"\r\nX_y: ä\tb\r\nEmpty:",
         "Connection: close, TE, X-Mine\r\nX-Mine: 1",
     ] {
-        assert_eq!(judged(fields), Ok(()), "{fields}");
+        assert_eq!(judged(fields), Ok(fields.contains("Chunked")), "{fields}");
     }
-    assert_eq!(judge(b"GET http://a/b?c HTTP/1.0\r\n\r\n"), Ok(()));
+    assert_eq!(judge(b"GET http://a/b?c HTTP/1.0\r\n\r\n"), Ok(false));
 }
 
 #[test]
@@ -77,11 +77,12 @@ fn what_no_header_can_be_is_refused() {
         ("Connection: close, as2-from", Flaw::Nominated("AS2")),
         ("Connection: Content-Type", Flaw::Nominated("Content")),
         ("Connection: host", Flaw::Nominated("Host")),
+        ("Host: a@b", Flaw::Host),
     ] {
         assert_eq!(judged(fields), Err(flaw), "{fields:?}");
     }
     let many = "A: b\r\n".repeat(FIELDS);
-    assert_eq!(judged(many.trim_end()), Ok(()));
+    assert_eq!(judged(many.trim_end()), Ok(false));
     assert_eq!(judged(&format!("{many}A: b")), Err(Flaw::TooMany));
 }
 
@@ -104,6 +105,22 @@ fn request_lines_are_of_one_form() {
         let head = format!("{line}\r\n\r\n");
         assert_eq!(judge(head.as_bytes()), Err(flaw), "{line:?}");
         assert_eq!(scanned(head.as_bytes(), 1), Err(flaw), "{line:?}, scanned");
+    }
+}
+
+#[test]
+fn the_host_stands_in_one_way() {
+    for (target, fields, right) in [
+        ("http://a/x", "Host: a\r\n", true),
+        ("http://a?x=http://b", "Host: a\r\n", true),
+        ("/x?y=http://b/", "Host: a\r\n", true),
+        ("http://a:80/x", "Host: a\r\n", false),
+        ("http://b@a/x", "", false),
+        ("http://a/x", "", true),
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\n{fields}\r\n");
+        let wanted = if right { Ok(false) } else { Err(Flaw::Host) };
+        assert_eq!(judge(head.as_bytes()), wanted, "{head:?}");
     }
 }
 
