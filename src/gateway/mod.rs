@@ -41,6 +41,7 @@ use std::{sync::Arc, thread::available_parallelism};
 
 use pingora::{
     apps::HttpServerOptions,
+    listeners::{L4BufferSettings, ListenerConfig},
     proxy::http_proxy,
     server::{ExecutionPhase, RunArgs, Server, configuration::ServerConf},
     services::listening::Service,
@@ -172,7 +173,10 @@ fn service<S: Side>(
     let mut service = Service::new(name.to_owned(), connections);
     let address = listener.address.to_string();
     match &listener.tls {
-        None => service.add_tcp(&address),
+        // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more.
+        None => service.add_listener(
+            ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::default().read(0)),
+        ),
         Some(_) => {
             let settings =
                 tls::settings(live, of).map_err(|source| SetupError { listener: name, source })?;

@@ -379,6 +379,9 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         let rejection = Rejection::of(error, S::DIRECTION);
         let unanswered =
             session.response_written().is_none_or(|head| head.status.is_informational());
+        if let Some(rejection) = &rejection {
+            self.live.observer().refused(listener(S::DIRECTION), rejection.reason());
+        }
         if let Some(rejection) = &rejection
             && unanswered
         {
@@ -388,9 +391,6 @@ impl<S: Side> ProxyHttp for Proxy<S> {
                 // A close with unread bytes would take the answer away from the partner.
                 let _ = session.as_downstream_mut().drain_request_body().await;
             }
-        }
-        if let Some(rejection) = &rejection {
-            self.live.observer().refused(listener(S::DIRECTION), rejection.reason());
         }
         let error_code = rejection.as_ref().map_or(0, Rejection::status);
         passage.rejection = rejection;
