@@ -15,7 +15,7 @@ pub struct Limits {
     /// Exchanges under way at once, over all listeners. Default 2000.
     pub in_flight: usize,
     /// Bytes of memory that exchanges may use together, as far as they are counted: see
-    /// `docs/operating.md`. Default 2 GiB.
+    /// `docs/operating.md`. Default 4 GiB.
     pub memory: u64,
     /// Connections open at once, for each listener. Default 10,000.
     pub connections: usize,
@@ -114,7 +114,7 @@ impl Default for Limits {
         Self {
             decode: as2hook_as2::Limits::default(),
             in_flight: 2000,
-            memory: 2 * 1024 * 1024 * 1024,
+            memory: 4 * 1024 * 1024 * 1024,
             connections: 10_000,
             connections_per_address: 1000,
             pace: Pace::default(),

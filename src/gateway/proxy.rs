@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Memory of an exchange that is not decoded: Pingora's buffers on both sides.
-const PASSING: u64 = 128 * 1024;
+const PASSING: u64 = 256 * 1024;
 
 /// How long the rest of a request is read away behind an answer of our own, so that the partner gets
 /// to read it.

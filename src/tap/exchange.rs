@@ -18,8 +18,9 @@ use super::{
     keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, verdict,
 };
 
-/// Memory of one message in decode, as measured, with the piece at work: see `docs/reliability.md`.
-const DECODING: u64 = 256 * 1024;
+/// Memory of one message in decode, with the piece at work: as measured (`docs/reliability.md`), and
+/// most of it the first MiB of a signed part, which is kept until its signature is there.
+const DECODING: u64 = 1536 * 1024;
 
 /// Of its payload and of the MDN that it may be, while they are not in a file.
 const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
