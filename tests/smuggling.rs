@@ -312,7 +312,7 @@ fn try_one(to: SocketAddr, behind: &Recorder, name: &str, request: &str, fate: &
         assert!(text.contains("as2hook: "), "{name}: no word of why: {text}");
     }
     let (mut seen, rest) = behind.seen();
-    seen.retain(|seen| !!seen.fields("x-before").is_empty());
+    seen.retain(|seen| seen.fields("x-before").is_empty());
     let hidden = |seen: &Seen| seen.line.contains("hidden");
     assert!(!seen.iter().any(hidden), "{name}: smuggled: {seen:?}");
     match fate {

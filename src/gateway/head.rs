@@ -92,7 +92,9 @@ impl Scan {
             self.line = end + 1;
             match (first, line.is_empty()) {
                 (true, true) => self.begin = self.line,
-                (true, false) => drop(request_line(line)?),
+                (true, false) => {
+                    request_line(line)?;
+                }
                 (false, true) => return Ok(Some(self.begin..self.line)),
                 (false, false) => {}
             }

@@ -5,7 +5,7 @@ use super::*;
 mod alone {
     use super::*;
 
-    const MIB: u64 = 1 << 20;
+    const MIB: usize = 1 << 20;
 
     #[test]
     fn two_hundred_slow_uploads_take_little_memory() {
@@ -38,7 +38,7 @@ mod alone {
             .set("limits", &format!("{{ memory: {limit}MiB }}"))
             .start()
             .unwrap();
-        let part = Part::text("a.edi", "application/edifact", &"x".repeat(MIB as usize));
+        let part = Part::text("a.edi", "application/edifact", &"x".repeat(MIB));
         let message = Message::new("ACME", "MY-OWN-ORG").attach(part);
         let message = message.sign(pki::partner()).encrypt(pki::station()).build();
         // The decoder's tables and threads are there from the first message on.

@@ -177,7 +177,7 @@ fn try_one(to: SocketAddr, behind: &Recorder, path: &str, name: &str, answer: &s
     let (status, body, whole) = &all[0];
     match gets {
         Whole(wanted, text) => {
-            assert_eq!((*status, &body[..], *whole), (*wanted, text.as_bytes(), true), "{name}")
+            assert_eq!((*status, &body[..], *whole), (*wanted, text.as_bytes(), true), "{name}");
         }
         BadAnswer => {
             assert_eq!(*status, 502, "{name}: {text}");

@@ -16,9 +16,12 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(crate) struct Recorder {
     address: SocketAddr,
-    connections: Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>,
+    connections: Arc<Mutex<Vec<Record>>>,
     answer: Arc<Mutex<Vec<u8>>>,
 }
+
+/// What came on one connection.
+type Record = Arc<Mutex<Vec<u8>>>;
 
 /// A request as a strict reader sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
