@@ -43,6 +43,8 @@ pub struct Observer {
     resident: Gauge,
     certificates: Family<Labels, Gauge>,
     webhooks: Family<Labels, Gauge>,
+    gateways: Gauge,
+    drift: Gauge,
     /// When the answer of an exchange ended whose first deliveries are not yet made.
     answered: DashMap<Uuid, Instant>,
 }
@@ -72,6 +74,8 @@ pub struct Look {
     pub certificates: Vec<(String, String, i64)>,
     /// Webhooks and whether they are in service.
     pub webhooks: Vec<(String, bool)>,
+    /// Gateways of the store that live, and those of them that have other rules.
+    pub gateways: (usize, usize),
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -110,6 +114,8 @@ impl Observer {
             resident: Gauge::default(),
             certificates: Family::default(),
             webhooks: Family::default(),
+            gateways: Gauge::default(),
+            drift: Gauge::default(),
             answered: DashMap::new(),
         };
         observer.register();
@@ -199,6 +205,8 @@ impl Observer {
         self.in_flight.set(whole(look.in_flight));
         self.memory.set(i64::try_from(look.memory).unwrap_or(i64::MAX));
         self.generation.set(signed(look.generation));
+        self.gateways.set(whole(look.gateways.0));
+        self.drift.set(whole(look.gateways.1));
         self.resident.set(resident().unwrap_or(0));
         // What is gone from the config is gone from the figures.
         self.certificates.clear();
@@ -242,6 +250,8 @@ impl Observer {
         add("store_up", "Whether the store takes events", Box::new(self.store_up.clone()));
         add("in_flight", "Exchanges under way", Box::new(self.in_flight.clone()));
         add("generation", "Of the config in force", Box::new(self.generation.clone()));
+        add("gateways", "Gateways of this store that live", Box::new(self.gateways.clone()));
+        add("gateway_drift", "Those of them with other rules", Box::new(self.drift.clone()));
         add("webhook_up", "Whether a webhook is in service", Box::new(self.webhooks.clone()));
         let (seconds, bytes) = (Unit::Seconds, Unit::Bytes);
         let registry = &mut self.registry;

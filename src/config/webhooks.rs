@@ -44,6 +44,8 @@ pub(super) const KEYS: &[&str] = &[
     "retry",
     "concurrency",
     "order",
+    "rate",
+    "disable_after",
     "enabled",
 ];
 
@@ -202,6 +204,8 @@ fn read_endpoint(table: &Table<'_>) -> Option<Endpoint> {
     endpoint.order = table.read_or("order", endpoint.order, |value| {
         value.choice(&[("none", Order::None), ("partner", Order::Partner)])
     });
+    endpoint.rate = table.read("rate", Value::rate);
+    endpoint.disable_after = table.read("disable_after", Value::duration);
     if let Some(waits) = table.read("retry", retry) {
         endpoint.retry = waits;
     }

@@ -35,6 +35,7 @@ impl Gateway {
             memory: self.memory.used(),
             generation: snapshot.generation,
             certificates: certificates(&snapshot.config),
+            gateways: self.live.neighbours().count(),
             webhooks: healths.into_iter().map(|h| (h.webhook, in_service(&h.standing))).collect(),
         }
     }

@@ -4,10 +4,9 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use pingora::server::ShutdownWatch;
 use tokio::time::{Instant, sleep_until};
 
-use super::{answer::Rejection, connection::Connection, head, seats::Seat};
+use super::{answer::Rejection, connection::Connection, ending::Close, head, seats::Seat};
 use crate::{
     config::Limits,
     memory::{Memory, Share},
@@ -32,9 +31,8 @@ pub(super) async fn hear(
     limits: &Limits,
     memory: &Memory,
     seat: &Seat,
-    shutdown: &ShutdownWatch,
+    close: &mut Close,
 ) -> Heard {
-    let mut shutdown = shutdown.clone();
     let mut scan = head::Scan::default();
     let mut until = Instant::now() + limits.pace.idle;
     let (mut begun, mut waiting) = (false, None);
@@ -61,6 +59,7 @@ pub(super) async fn hear(
         }
         if !begun && !ahead.is_empty() {
             begun = true;
+            close.used();
             until = Instant::now() + limits.pace.head;
         }
         if ahead.len() > FREE && share.is_none() {
@@ -85,7 +84,7 @@ pub(super) async fn hear(
                 }
                 // Without a word: that would take time, and this is a flood.
                 () = waiting.asked() => return Heard::Nothing,
-                () = stopped(&mut shutdown), if !begun => return Heard::Nothing,
+                () = poll_fn(|cx| close.poll(cx)), if !begun => return Heard::Nothing,
             }
         }
         if !matches!(read, Some(Ok(1..))) {
@@ -94,8 +93,114 @@ pub(super) async fn hear(
     }
 }
 
-/// Until the listeners are closed.
-async fn stopped(shutdown: &mut ShutdownWatch) {
-    // A sender that is gone has stopped, too.
-    let _ = shutdown.wait_for(|stopping| *stopping).await;
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncWriteExt as _, DuplexStream},
+        time::timeout,
+    };
+
+    use super::{
+        super::{ending::Ending, head::Flaw, seats::Seats},
+        *,
+    };
+
+    struct Scene {
+        ending: Ending,
+        close: Close,
+        connection: Connection,
+        partner: DuplexStream,
+        limits: Limits,
+        seat: Seat,
+    }
+
+    fn scene() -> Scene {
+        let (ours, partner) = tokio::io::duplex(1024);
+        let (connection, ending) = (Connection::new(Box::new(ours)), Ending::new());
+        let (close, seat) = (ending.close(), Seats::default().enter(1, None, 1).unwrap());
+        Scene { ending, close, connection, partner, limits: Limits::default(), seat }
+    }
+
+    impl Scene {
+        async fn hear(&mut self) -> Heard {
+            let memory = Memory::default();
+            hear(&mut self.connection, &self.limits, &memory, &self.seat, &mut self.close).await
+        }
+
+        /// What comes of it within this time.
+        async fn within(&mut self, time: Duration) -> Option<Heard> {
+            timeout(time, self.hear()).await.ok()
+        }
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_time_however_steadily_it_trickles() {
+        let mut scene = scene();
+        let (_, spare) = tokio::io::duplex(1);
+        let mut partner = std::mem::replace(&mut scene.partner, spare);
+        tokio::spawn(async move {
+            // The pause is the scenario; time is the test's own.
+            while partner.write_all(b"GET").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(13)).await;
+            }
+        });
+        let began = Instant::now();
+        assert!(matches!(scene.hear().await, Heard::Refused(Rejection::Slow)));
+        assert_eq!(began.elapsed(), scene.limits.pace.head);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_told_nothing() {
+        let mut scene = scene();
+        let began = Instant::now();
+        assert!(matches!(scene.hear().await, Heard::Nothing));
+        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flaw_is_told_before_the_head_ends() {
+        let mut scene = scene();
+        scene.partner.write_all(b"GET /\n").await.unwrap();
+        let heard = scene.within(HOUR).await;
+        assert!(matches!(heard, Some(Heard::Refused(Rejection::Head(Flaw::LineEnd)))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_closed_when_it_is_told_and_not_before() {
+        let mut scene = scene();
+        scene.partner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(matches!(scene.hear().await, Heard::Head));
+        let head = scene.connection.ahead().len();
+        scene.connection.expect(head..head, false);
+        scene.ending.drain();
+        let soon = Duration::from_secs(10);
+        assert!(scene.within(soon).await.is_none(), "draining keeps it");
+        scene.ending.close_idle();
+        assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Heard::Nothing)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_within_the_grace_is_heard() {
+        let mut scene = scene();
+        scene.ending.close_idle();
+        assert!(scene.within(Duration::from_millis(20)).await.is_none());
+        scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        // A head that has begun is read to its end.
+        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        scene.partner.write_all(b"\r\n").await.unwrap();
+        assert!(matches!(scene.within(HOUR).await, Some(Heard::Head)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_only_just_connected_has_a_second() {
+        let mut scene = scene();
+        scene.ending.close_idle();
+        let began = Instant::now();
+        assert!(matches!(scene.hear().await, Heard::Nothing));
+        assert_eq!(began.elapsed().as_secs(), 1);
+    }
 }

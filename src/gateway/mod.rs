@@ -16,8 +16,10 @@
 //! - `in_flight`: how many exchanges are under way
 //! - `forwarded`: `X-Forwarded-For`
 //! - `tls`: the certificates of a listener
-//! - `signals`: when to stop
+//! - [`ending`]: how connections come to an end
+//! - `listening`: a listening socket that somebody else opened
 
+pub mod ending;
 pub mod receivers;
 
 mod admission;
@@ -29,33 +31,32 @@ mod head;
 mod hearing;
 mod in_flight;
 mod inbound;
+mod listening;
 mod outbound;
 mod proxy;
 mod seats;
 mod serve;
-mod signals;
 mod tls;
 mod upstream;
 
-use std::{sync::Arc, thread::available_parallelism};
+use std::{net::TcpListener, sync::Arc, thread::available_parallelism};
 
 use pingora::{
     apps::HttpServerOptions,
     listeners::{L4BufferSettings, ListenerConfig},
     proxy::http_proxy,
-    server::{ExecutionPhase, RunArgs, Server, configuration::ServerConf},
+    server::{RunArgs, Server, configuration::ServerConf},
     services::listening::Service,
 };
-use tokio::sync::broadcast;
 
-pub use self::in_flight::InFlight;
+pub use self::{ending::Ending, in_flight::InFlight};
 use self::{
     inbound::Inbound,
+    listening::Listening,
     outbound::Outbound,
     proxy::{Proxy, Side},
     seats::Seats,
     serve::Connections,
-    signals::Signals,
 };
 use crate::{
     config::{Listen, Listener},
@@ -67,6 +68,16 @@ use crate::{
 pub struct Gateway {
     server: Server,
     in_flight: InFlight,
+    ending: Ending,
+}
+
+/// The listening sockets of the two listeners, bound.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Of the inbound listener.
+    pub inbound: TcpListener,
+    /// Of the outbound listener, where the config has one.
+    pub outbound: Option<TcpListener>,
 }
 
 /// Why a server could not be set up.
@@ -77,17 +88,19 @@ pub struct SetupError {
     source: Box<pingora::Error>,
 }
 
-/// Tells when the server stops taking new exchanges.
-pub struct Stopping(broadcast::Receiver<ExecutionPhase>);
-
 // === impl Gateway ===
 
 impl Gateway {
-    /// Sets the listeners up.
+    /// Sets the listeners up on sockets that are bound already.
     ///
     /// # Errors
     /// When the TLS stack does not take the listener's settings.
-    pub fn new(listen: &Listen, live: Arc<Live>, tap: Tap) -> Result<Self, SetupError> {
+    pub fn new(
+        listen: &Listen,
+        sockets: Sockets,
+        live: Arc<Live>,
+        tap: Tap,
+    ) -> Result<Self, SetupError> {
         let threads = available_parallelism().map_or(2, usize::from);
         let conf = ServerConf {
             threads,
@@ -97,27 +110,42 @@ impl Gateway {
             ..ServerConf::default()
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
-        let in_flight = InFlight::default();
+        let (in_flight, ending) = (InFlight::default(), Ending::new());
         let conf = server.configuration.clone();
         let memory = tap.memory();
-        let proxy = http_proxy(&conf, Proxy::new(live.clone(), tap.clone(), in_flight.clone()));
-        let connections =
-            Connections::<Inbound>::new(proxy, live.clone(), memory.clone(), Seats::default());
-        let inbound = service("inbound", connections, &listen.inbound, live.clone(), |listen| {
-            listen.inbound.tls.as_ref()
-        })?;
-        let outbound = match &listen.outbound {
+        let side = Proxy::new(live.clone(), tap.clone(), in_flight.clone(), ending.clone());
+        let connections = Connections::<Inbound>::new(
+            http_proxy(&conf, side),
+            live.clone(),
+            memory.clone(),
+            Seats::default(),
+            ending.clone(),
+        );
+        let inbound = service(
+            "inbound",
+            connections,
+            &listen.inbound,
+            sockets.inbound,
+            live.clone(),
+            |listen| listen.inbound.tls.as_ref(),
+        )?;
+        let outbound = match listen.outbound.as_ref().zip(sockets.outbound) {
             None => None,
-            Some(listener) => {
-                let side = Proxy::new(live.clone(), tap, in_flight.clone());
+            Some((listener, socket)) => {
+                let side = Proxy::new(live.clone(), tap, in_flight.clone(), ending.clone());
                 let mut proxy = http_proxy(&conf, side);
                 // Not to serve it: to refuse it with a text that helps.
                 let mut options = HttpServerOptions::default();
                 options.allow_connect_method_proxying = true;
                 proxy.server_options = Some(options);
-                let connections =
-                    Connections::<Outbound>::new(proxy, live.clone(), memory, Seats::default());
-                Some(service("outbound", connections, listener, live, |listen| {
+                let connections = Connections::<Outbound>::new(
+                    proxy,
+                    live.clone(),
+                    memory,
+                    Seats::default(),
+                    ending.clone(),
+                );
+                Some(service("outbound", connections, listener, socket, live, |listen| {
                     listen.outbound.as_ref()?.tls.as_ref()
                 })?)
             }
@@ -127,7 +155,7 @@ impl Gateway {
         if let Some(outbound) = outbound {
             server.add_service(outbound);
         }
-        Ok(Self { server, in_flight })
+        Ok(Self { server, in_flight, ending })
     }
 
     /// How many exchanges are under way.
@@ -135,31 +163,15 @@ impl Gateway {
         self.in_flight.clone()
     }
 
-    /// Tells when the server stops taking new exchanges.
-    pub fn stopping(&self) -> Stopping {
-        Stopping(self.server.watch_execution_phase())
+    /// The way out.
+    pub fn ending(&self) -> Ending {
+        self.ending.clone()
     }
 
-    /// Serves until a signal ends it. It does not return by itself: whoever waits on
-    /// [`Gateway::stopping`] ends the process when what is under way is done.
+    /// Serves. It does not return by itself: whoever told the [`Ending`] ends the process when what is
+    /// under way is done.
     pub fn run(self) {
-        self.server.run(RunArgs { shutdown_signal: Box::new(Signals) });
-    }
-}
-
-// === impl Stopping ===
-
-impl Stopping {
-    /// Waits until the listeners are closed.
-    pub async fn wait(mut self) {
-        loop {
-            match self.0.recv().await {
-                Ok(ExecutionPhase::ShutdownStarted) | Err(broadcast::error::RecvError::Closed) => {
-                    return;
-                }
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-            }
-        }
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.ending.told()) });
     }
 }
 
@@ -167,15 +179,16 @@ fn service<S: Side>(
     name: &'static str,
     connections: Connections<S>,
     listener: &Listener,
+    socket: TcpListener,
     live: Arc<Live>,
     of: tls::Of,
-) -> Result<Service<Connections<S>>, SetupError> {
+) -> Result<Listening<Connections<S>>, SetupError> {
     let mut service = Service::new(name.to_owned(), connections);
-    let address = listener.address.to_string();
+    let address = format!("{name} {}", listener.address);
     match &listener.tls {
         // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more.
         None => service.add_listener(
-            ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::default().read(0)),
+            ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(0)),
         ),
         Some(_) => {
             let settings =
@@ -183,5 +196,5 @@ fn service<S: Side>(
             service.add_tls_with_settings(&address, None, settings);
         }
     }
-    Ok(service)
+    Ok(Listening::new(service, address, socket))
 }

@@ -26,6 +26,7 @@ use super::{
     admission::{admit, expects_continue, judge_answer},
     answer::{Far, Rejection},
     connection::Connection,
+    ending::Ending,
     in_flight::{InFlight, Place},
     upstream,
 };
@@ -91,6 +92,7 @@ pub(super) struct Proxy<S> {
     live: Arc<Live>,
     tap: Tap,
     in_flight: InFlight,
+    ending: Ending,
     side: PhantomData<S>,
 }
 
@@ -114,8 +116,8 @@ pub(super) struct Passage<W> {
 // === impl Proxy ===
 
 impl<S: Side> Proxy<S> {
-    pub(super) fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight) -> Self {
-        Self { live, tap, in_flight, side: PhantomData }
+    pub(super) fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight, ending: Ending) -> Self {
+        Self { live, tap, in_flight, ending, side: PhantomData }
     }
 }
 
@@ -353,6 +355,9 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         let chunked = answer.headers.contains_key(header::TRANSFER_ENCODING);
         if session.req_header().version == Version::HTTP_10 && chunked {
             return Err(Rejection::NeedsHttp11.into_error());
+        }
+        if self.ending.is_draining() {
+            session.set_keepalive(None);
         }
         Ok(())
     }

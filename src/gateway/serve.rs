@@ -21,6 +21,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{
     answer::Rejection,
     connection::Connection,
+    ending::Ending,
     hearing::{Heard, hear},
     proxy::{Proxy, Side, listener},
     seats::{Full, Seat, Seats},
@@ -39,6 +40,7 @@ pub(super) struct Connections<S: Side> {
     live: Arc<Live>,
     memory: Memory,
     seats: Seats,
+    ending: Ending,
     goodbyes: Arc<Semaphore>,
     flood: Mutex<Flood>,
 }
@@ -58,9 +60,18 @@ impl<S: Side> Connections<S> {
         live: Arc<Live>,
         memory: Memory,
         seats: Seats,
+        ending: Ending,
     ) -> Self {
         let goodbyes = Arc::new(Semaphore::new(GOODBYES));
-        Self { proxy: Arc::new(proxy), live, memory, seats, goodbyes, flood: Mutex::default() }
+        Self {
+            proxy: Arc::new(proxy),
+            live,
+            memory,
+            seats,
+            ending,
+            goodbyes,
+            flood: Mutex::default(),
+        }
     }
 
     /// A seat for a connection of this address.
@@ -113,10 +124,11 @@ impl<S: Side> Connections<S> {
         shutdown: &ShutdownWatch,
     ) -> Option<()> {
         let mut connection = Connection::new(stream);
+        let mut close = self.ending.close();
         let mut kept = None;
         loop {
             let limits = self.live.load().config.limits;
-            match hear(&mut connection, &limits, &self.memory, seat, shutdown).await {
+            match hear(&mut connection, &limits, &self.memory, seat, &mut close).await {
                 Heard::Head => {}
                 Heard::Nothing => return None,
                 Heard::Refused(rejection) => {
@@ -163,6 +175,7 @@ impl<S: Side> ServerApp for Connections<S> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        let _open = self.ending.enter();
         let digest = stream.get_socket_digest();
         let peer = digest.and_then(|digest| digest.peer_addr()?.as_inet().map(|a| a.ip()));
         let seat = match self.seat(peer, &self.live.load().config.limits) {
@@ -179,7 +192,6 @@ impl<S: Side> ServerApp for Connections<S> {
         None
     }
 
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.proxy).await;
-    }
+    // Nothing is cleaned up when the listener stops: Pingora would drop every connection that waits
+    // for a request, one on its way included. They end as [`Ending`] says.
 }

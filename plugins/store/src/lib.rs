@@ -10,20 +10,28 @@
 //! - [`query`]: what the admin API asks
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
+//! - [`postgres`]: the store that several gateways share
 //! - [`payload`]: the files of large payloads
 //! - [`pieces`]: large payloads for gateways that share no disk
+//! - [`archive`]: a whole store as plain rows, to move a site
 //! - [`gateways`]: what gateways of one store tell each other
 
+pub mod archive;
 pub mod gateways;
 pub mod model;
 pub mod note;
 pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;
+pub mod postgres;
 pub mod query;
 pub mod sqlite;
 pub mod store;
 
+pub use archive::{
+    ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export, Import, MigrateError,
+    Moved, migrate,
+};
 pub use gateways::{Change, GatewayReport};
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
@@ -33,6 +41,7 @@ pub use note::{Before, Note, NoteChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
 pub use pieces::Pieces;
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, Store, StoreError};

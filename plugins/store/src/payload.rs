@@ -100,6 +100,18 @@ impl Drop for OwnFolder {
     }
 }
 
+/// Removes payload files that no row names any more. One that stays is swept at the next start.
+pub(crate) async fn remove_files(files: Vec<PathBuf>) {
+    for path in files {
+        match tokio::fs::remove_file(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "A payload file could not be removed.");
+            }
+            _ => {}
+        }
+    }
+}
+
 fn lock_path(root: &Path, name: &str) -> PathBuf {
     root.join(format!("{name}.lock"))
 }

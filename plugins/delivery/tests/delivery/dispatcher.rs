@@ -297,6 +297,24 @@ async fn nothing_but_failures_for_long_disables() {
 }
 
 #[tokio::test]
+async fn a_rule_says_itself_after_how_long_it_is_disabled() {
+    let sink = Sink::answering(500).await;
+    let mut soon = rule("soon", &sink.url());
+    soon.endpoint.retry = vec![Duration::from_millis(20); 1000];
+    soon.endpoint.disable_after = Some(Duration::from_millis(100));
+    let mut late = rule("late", &sink.url());
+    late.endpoint.retry = vec![Duration::from_millis(20); 1000];
+    let gateway = Gateway::start([soon, late]).await;
+    gateway.exchange(&event(), &["soon", "late"]).await;
+    until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
+    let notices = gateway.rules.disabled.lock().unwrap().clone();
+    assert_eq!(notices.len(), 1);
+    assert_eq!(notices[0].webhook, "soon");
+    assert_eq!(notices[0].reason, "nothing but failures for 0.1 seconds");
+    assert_eq!(gateway.dispatcher.health("late").unwrap().standing, Standing::Retrying);
+}
+
+#[tokio::test]
 async fn deliveries_of_a_removed_rule_are_orphaned_until_it_returns() {
     let sink = Sink::answering(200).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;

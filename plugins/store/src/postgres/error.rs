@@ -1,0 +1,148 @@
+//! PostgreSQL's errors, sorted by what is to be done about them.
+
+use std::{error::Error as _, time::Duration};
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+use crate::store::StoreError;
+
+/// The state of a group that reached the database after its callers gave up.
+const LATE: &str = "AH001";
+
+/// Why the database did not do it.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+/// What a failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The connection broke: what was asked for may have been carried out.
+    Broken,
+    /// No connection can be had.
+    Unreachable,
+    /// The database turned us away: user, password, rights, or name.
+    Refused,
+    /// It took too long; it may still be carried out.
+    Slow(Duration),
+    /// It came too late, and was not carried out.
+    Late,
+    /// Another transaction was in the way; all of it was rolled back and may be tried again.
+    Conflict,
+    /// A lock was not to be had in time.
+    Busy,
+    /// No room is left.
+    Full,
+    /// The server takes no writes: most likely a standby, or one that was the first server once.
+    ReadOnly,
+    /// Its files are damaged.
+    Corrupt,
+    /// The store was closed.
+    Closed,
+    /// Anything else: the statement itself.
+    Database,
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(super) fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    pub(super) fn slow(wait: Duration) -> Self {
+        Self::new(Kind::Slow(wait), String::new())
+    }
+
+    /// Whether the connection that it happened on is of no more use.
+    pub(super) fn spoils_connection(&self) -> bool {
+        matches!(self.kind, Kind::Broken | Kind::Slow(_) | Kind::ReadOnly | Kind::Unreachable)
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            // The detail is left out: it may tell what stands in a row.
+            Some(said) => Self::new(
+                sort(said.code()),
+                format!("{} (SQLSTATE {})", said.message(), said.code().code()),
+            ),
+            None => {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                let kind = if broke(&error) { Kind::Broken } else { Kind::Database };
+                Self::new(kind, format!("{error}{cause}"))
+            }
+        }
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => {
+                let failure = Self::from(error);
+                match failure.kind {
+                    // Nothing was asked for yet.
+                    Kind::Broken | Kind::Database => Self { kind: Kind::Unreachable, ..failure },
+                    _ => failure,
+                }
+            }
+            PoolError::Timeout(_) => {
+                Self::new(Kind::Unreachable, "no connection was to be had in time")
+            }
+            PoolError::Closed => Self::new(Kind::Closed, String::new()),
+            error => Self::new(Kind::Unreachable, error.to_string()),
+        }
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(Failure { kind, text }: Failure) -> Self {
+        match kind {
+            Kind::Broken | Kind::Unreachable => Self::Unreachable(text),
+            Kind::Refused => Self::Refused(text),
+            Kind::Slow(wait) => Self::Slow(wait),
+            Kind::Late | Kind::Conflict | Kind::Busy => Self::Busy(text),
+            Kind::Full => Self::Full(text),
+            Kind::ReadOnly => Self::ReadOnly(text),
+            Kind::Corrupt => Self::Corrupt(text),
+            Kind::Closed => Self::Closed,
+            Kind::Database => Self::Database(text),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+fn sort(code: &SqlState) -> Kind {
+    match code.code() {
+        LATE => Kind::Late,
+        "40001" | "40P01" => Kind::Conflict,
+        "55P03" => Kind::Busy,
+        // A statement's own time limit, which is the caller's.
+        "57014" => Kind::Busy,
+        "53100" => Kind::Full,
+        "25006" => Kind::ReadOnly,
+        "XX001" | "XX002" => Kind::Corrupt,
+        "57P01" | "57P02" => Kind::Broken,
+        "57P03" | "53300" => Kind::Unreachable,
+        "3D000" | "42501" => Kind::Refused,
+        code if code.starts_with("08") => Kind::Broken,
+        code if code.starts_with("28") => Kind::Refused,
+        _ => Kind::Database,
+    }
+}
+
+/// Whether the connection is gone, rather than what was said over it wrong.
+fn broke(error: &tokio_postgres::Error) -> bool {
+    error.is_closed()
+        || error.source().is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some())
+}

@@ -1,0 +1,278 @@
+//! Many calls as one statement's parameters, and its rows as their answers.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::claims::Holding;
+use crate::{
+    model::{
+        Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, NewEvent, Payload,
+        StoredEvent,
+    },
+    note::{Before, NoteChange, Write},
+    store::StoreError,
+};
+
+/// Order keys share this many locks, so that one transaction never holds too many.
+const ORDER_LANES: i32 = 1_024;
+/// And so do the keys of notes.
+const NOTE_LANES: i32 = 1_024;
+
+/// The parameters of `carry_out`.
+#[derive(Default)]
+pub(super) struct Group<'a> {
+    pub(super) calls: Vec<Value>,
+    pub(super) records: Vec<Value>,
+    pub(super) claims: Vec<Value>,
+    pub(super) lanes: BTreeSet<i32>,
+    pub(super) blobs: Vec<Cow<'a, [u8]>>,
+}
+
+/// A claimed delivery as the database tells it, without its bytes.
+#[derive(Deserialize)]
+struct Told {
+    id: i64,
+    webhook_id: String,
+    mode: String,
+    attempts: u32,
+    tries: u32,
+    replay: bool,
+    lane: Option<i32>,
+    event: Uuid,
+    path: Option<String>,
+    size: Option<i64>,
+    pieces: Option<Uuid>,
+}
+
+// === impl Group ===
+
+impl<'a> Group<'a> {
+    /// Adds a call of several writes, all of them or none.
+    pub(super) fn writes(&mut self, call: usize, writes: &'a [Write]) -> Result<(), StoreError> {
+        let mut all = Vec::with_capacity(writes.len());
+        for write in writes {
+            all.push(match write {
+                Write::Open(event, planned) => {
+                    let planned = serde_json::to_vec(planned)
+                        .map_err(|error| StoreError::Database(error.to_string()))?;
+                    let mut event = self.event(event)?;
+                    event["planned"] = self.blob(Cow::Owned(planned));
+                    json!({"do": "open", "event": event})
+                }
+                Write::Settle(settlement) => json!({
+                    "do": "settle",
+                    "event": settlement.event,
+                    "kind": text(&settlement.kind),
+                    "verdict": self.blob(Cow::Borrowed(&settlement.verdict)),
+                    "deliveries": self.deliveries(&settlement.deliveries),
+                }),
+                Write::Publish(event, told) => json!({
+                    "do": "publish",
+                    "event": self.event(event)?,
+                    "deliveries": self.deliveries(told),
+                }),
+                Write::Note(change) => json!({"do": "note", "note": self.note(change)}),
+                Write::Once(change, event, told) => json!({
+                    "do": "once",
+                    "note": self.note(change),
+                    "event": self.event(event)?,
+                    "deliveries": self.deliveries(told),
+                }),
+            });
+        }
+        self.calls.push(json!({"call": call, "writes": all}));
+        Ok(())
+    }
+
+    pub(super) fn discard(&mut self, call: usize, event: Uuid) {
+        self.calls.push(json!({"call": call, "discard": event}));
+    }
+
+    pub(super) fn record(&mut self, record: &AttemptRecord, holding: Holding) {
+        let (state, due) = match record.fate {
+            Fate::Delivered => (DeliveryState::Delivered, None),
+            Fate::Retry(due) | Fate::Released(due) => (DeliveryState::Pending, Some(due)),
+            Fate::Dead => (DeliveryState::Dead, None),
+            Fate::Held => (DeliveryState::Held, None),
+            Fate::Orphaned => (DeliveryState::Orphaned, None),
+        };
+        let mut value = record.attempt.as_ref().map_or_else(|| json!({}), attempt);
+        value["delivery"] = record.delivery.into();
+        value["owner"] = holding.owner.into();
+        value["ticket"] = holding.ticket.into();
+        value["state"] = state.as_str().into();
+        value["due"] = due.into();
+        self.lanes.extend(holding.lane);
+        self.records.push(value);
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        call: usize,
+        webhook: &str,
+        now: i64,
+        limit: usize,
+        ticket: i64,
+    ) {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.claims.push(json!({
+            "call": call, "webhook": text(webhook), "now": now, "limit": limit, "ticket": ticket,
+        }));
+    }
+
+    /// An event, without what is planned for it.
+    pub(super) fn event(&mut self, event: &'a NewEvent) -> Result<Value, StoreError> {
+        let (inline, path, pieces, size) = match &event.payload {
+            Payload::None => (None, None, None, None),
+            Payload::Inline(bytes) => (Some(&bytes[..]), None, None, Some(bytes.len() as u64)),
+            Payload::File { path, size } => (None, Some(path_text(path)?), None, Some(*size)),
+            Payload::Stored { id, size } => (None, None, Some(id), Some(*size)),
+        };
+        let payload = inline.map(|bytes| self.blob(Cow::Borrowed(bytes)));
+        Ok(json!({
+            "id": event.id,
+            "kind": text(&event.kind),
+            "site": text(&event.site),
+            "partner": event.partner.as_deref().map(text),
+            "station": event.station.as_deref().map(text),
+            "message_id": event.message_id.as_deref().map(text),
+            "occurred_at": event.occurred_at,
+            "body": self.blob(Cow::Borrowed(&event.body)),
+            "payload": payload,
+            "payload_path": path,
+            "payload_size": size.map(number),
+            "payload_pieces": pieces,
+        }))
+    }
+
+    pub(super) fn deliveries(&mut self, told: &[NewDelivery]) -> Value {
+        let all = told.iter().map(|delivery| {
+            let key = delivery.order_key.as_deref();
+            let lane = key.map(|key| order_lane(&delivery.webhook, key));
+            self.lanes.extend(lane);
+            json!({
+                "webhook_id": text(&delivery.webhook_id),
+                "webhook": text(&delivery.webhook),
+                "mode": text(&delivery.mode),
+                "order_key": key.map(text),
+                "lane": lane,
+                "due": delivery.due,
+            })
+        });
+        Value::Array(all.collect())
+    }
+
+    fn note(&mut self, change: &'a NoteChange) -> Value {
+        let note = &change.note;
+        self.lanes.insert(ORDER_LANES + hashed(&note.key, "", NOTE_LANES));
+        let (before, expected) = match &change.before {
+            Before::Any => ("any", None),
+            Before::Absent => ("absent", None),
+            Before::Body(body) => ("body", Some(self.blob(Cow::Borrowed(body)))),
+        };
+        json!({
+            "key": text(&note.key),
+            "body": self.blob(Cow::Borrowed(&note.body)),
+            "due": note.due,
+            "expires": note.expires,
+            "before": before,
+            "expected": expected,
+        })
+    }
+
+    /// The place of some bytes, as SQL counts: from 1.
+    fn blob(&mut self, bytes: Cow<'a, [u8]>) -> Value {
+        self.blobs.push(bytes);
+        self.blobs.len().into()
+    }
+}
+
+/// An attempt.
+pub(super) fn attempt(attempt: &Attempt) -> Value {
+    json!({
+        "number": attempt.number,
+        "at": attempt.at,
+        "url": text(&attempt.url),
+        "http_code": attempt.http_code,
+        "error": attempt.error.as_deref().map(text),
+        "duration_ms": number(attempt.duration_ms),
+    })
+}
+
+/// One claimed delivery, and the lock of its order key.
+pub(super) fn claimed(
+    row: &Row,
+    webhook: &str,
+) -> Result<(Claimed, Option<i32>), tokio_postgres::Error> {
+    let tokio_postgres::types::Json(told) =
+        row.try_get::<_, tokio_postgres::types::Json<Told>>(2)?;
+    let claimed = Claimed {
+        id: told.id,
+        webhook_id: told.webhook_id,
+        webhook: webhook.to_owned(),
+        mode: told.mode,
+        attempts: told.attempts,
+        tries: told.tries,
+        replay: told.replay,
+        event: StoredEvent {
+            id: told.event,
+            body: row.try_get(3)?,
+            verdict: row.try_get(4)?,
+            payload: payload(row.try_get(5)?, told.path, told.size, told.pieces),
+        },
+    };
+    Ok((claimed, told.lane))
+}
+
+/// A payload as its four columns tell it.
+pub(super) fn payload(
+    bytes: Option<Vec<u8>>,
+    path: Option<String>,
+    size: Option<i64>,
+    pieces: Option<Uuid>,
+) -> Payload {
+    let size = size.unwrap_or(0).unsigned_abs();
+    match (path, pieces, bytes) {
+        (Some(path), _, _) => Payload::File { path: path.into(), size },
+        (None, Some(id), _) => Payload::Stored { id, size },
+        (None, None, Some(bytes)) => Payload::Inline(bytes.into()),
+        (None, None, None) => Payload::None,
+    }
+}
+
+/// Text as PostgreSQL takes it: it knows no NUL.
+pub(super) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{FFFD}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// A number that PostgreSQL has no unsigned type for.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The lock under which the deliveries of a webhook with this key change their order. Every version of
+/// every gateway has to come to the same.
+fn order_lane(webhook: &str, key: &str) -> i32 {
+    hashed(webhook, key, ORDER_LANES)
+}
+
+fn hashed(first: &str, second: &str, lanes: i32) -> i32 {
+    let name = [first.as_bytes(), &[0], second.as_bytes()].concat();
+    let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, &name).into_bytes();
+    i32::from(u16::from_be_bytes([hash[0], hash[1]])) % lanes
+}
+
+fn path_text(path: &std::path::Path) -> Result<&str, StoreError> {
+    path.to_str().ok_or_else(|| StoreError::Payload {
+        path: path.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not UTF-8"),
+    })
+}

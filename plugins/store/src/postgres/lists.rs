@@ -1,0 +1,241 @@
+//! Lists for the admin API.
+
+use tokio_postgres::{Row, types::ToSql};
+
+use super::{
+    database::Database,
+    error::Failure,
+    group::text,
+    rows::{self, ATTEMPT, DELIVERY, EVENT},
+};
+use crate::{
+    model::DeliveryState,
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+};
+
+/// Conditions, and what stands for their parameters.
+#[derive(Default)]
+struct Query {
+    conditions: Vec<String>,
+    values: Vec<Box<dyn ToSql + Send + Sync>>,
+}
+
+pub(super) async fn events(
+    reading: &Database,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<EventRow>, Failure> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    query.before("e.id <", cursor);
+    let outer = query.conditions.len();
+    query.of_delivery(filter);
+    let inner = query.conditions.split_off(outer);
+    if !inner.is_empty() {
+        let inner = inner.join(" AND ");
+        query
+            .conditions
+            .push(format!("EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND {inner})"));
+    }
+    let sql = format!("SELECT {EVENT}, e.id FROM event e WHERE {}", query.text());
+    page(reading, sql, "e.id", query, limit, |row| Ok((row.try_get(8)?, rows::event_row(row, 0)?)))
+        .await
+}
+
+pub(super) async fn deliveries(
+    reading: &Database,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<DeliveryRow>, Failure> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    query.of_delivery(filter);
+    query.before("d.id <", cursor);
+    let sql = format!(
+        "SELECT {DELIVERY}, {EVENT} FROM delivery d JOIN event e ON e.id = d.event
+            JOIN webhook w ON w.id = d.webhook WHERE {}",
+        query.text()
+    );
+    page(reading, sql, "d.id", query, limit, |row| {
+        rows::delivery_row(row).map(|delivery| (delivery.id, delivery))
+    })
+    .await
+}
+
+pub(super) async fn attempts(
+    reading: &Database,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<AttemptRow>, Failure> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    query.of_delivery(filter);
+    if let Some(webhook) = &filter.webhook {
+        // By its own column too: the index that has them newest first.
+        query.and_webhook("a.webhook", webhook);
+    }
+    query.before("a.id <", cursor);
+    let sql = format!(
+        "SELECT {ATTEMPT}, {EVENT} FROM attempt a JOIN delivery d ON d.id = a.delivery
+            JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook WHERE {}",
+        query.text()
+    );
+    page(reading, sql, "a.id", query, limit, |row| {
+        rows::attempt_row(row).map(|attempt| (attempt.id, attempt))
+    })
+    .await
+}
+
+/// A webhook's attempts behind the first `offset`, newest first.
+pub(super) async fn attempts_from(
+    reading: &Database,
+    webhook: &str,
+    offset: i64,
+    limit: usize,
+) -> Result<Vec<AttemptRow>, Failure> {
+    // The index alone is walked for what is passed over.
+    let sql = format!(
+        "SELECT {ATTEMPT}, {EVENT} FROM
+            (SELECT id FROM attempt WHERE webhook = (SELECT id FROM webhook WHERE name = $1)
+                ORDER BY id DESC LIMIT $2 OFFSET $3) chosen
+            JOIN attempt a ON a.id = chosen.id JOIN delivery d ON d.id = a.delivery
+            JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook
+        ORDER BY a.id DESC"
+    );
+    let rows = reading.query(&sql, &[&text(webhook), &length(limit), &offset]).await?;
+    rows.iter().map(rows::attempt_row).collect()
+}
+
+/// The replayable deliveries that match, after `after`, up to `limit`, oldest first.
+pub(super) async fn replayable(
+    reading: &Database,
+    filter: &Filter,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<i64>, Failure> {
+    let mut query = Query::default();
+    query.of_event(filter);
+    query.of_delivery(filter);
+    query.conditions.push("d.state IN ('delivered', 'dead', 'orphaned')".to_owned());
+    query.and("d.id >", after);
+    let limit = query.value(length(limit));
+    let sql = format!(
+        "SELECT d.id FROM delivery d JOIN event e ON e.id = d.event WHERE {}
+        ORDER BY d.id LIMIT {limit}",
+        query.text()
+    );
+    let rows = reading.query(&sql, &query.parameters()).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+// === impl Query ===
+
+impl Query {
+    /// Adds a value, and returns what stands for it.
+    fn value(&mut self, value: impl ToSql + Send + Sync + 'static) -> String {
+        self.values.push(Box::new(value));
+        format!("${}", self.values.len())
+    }
+
+    fn and(&mut self, condition: &str, value: impl ToSql + Send + Sync + 'static) {
+        let value = self.value(value);
+        self.conditions.push(format!("{condition} {value}"));
+    }
+
+    fn and_webhook(&mut self, column: &str, name: &str) {
+        let name = self.value(text(name).into_owned());
+        self.conditions.push(format!("{column} = (SELECT id FROM webhook WHERE name = {name})"));
+    }
+
+    fn before(&mut self, condition: &str, cursor: Option<i64>) {
+        if let Some(cursor) = cursor {
+            self.and(condition, cursor);
+        }
+    }
+
+    fn of_event(&mut self, filter: &Filter) {
+        if let Some(event) = filter.event {
+            self.and("e.uuid =", event);
+        }
+        for (condition, value) in [
+            ("e.site =", &filter.site),
+            ("e.kind =", &filter.kind),
+            ("e.partner =", &filter.partner),
+            ("e.station =", &filter.station),
+            ("e.message_id =", &filter.message_id),
+        ] {
+            if let Some(value) = value {
+                self.and(condition, text(value).into_owned());
+            }
+        }
+        for (condition, value) in
+            [("e.occurred_at >=", filter.from), ("e.occurred_at <", filter.until)]
+        {
+            if let Some(value) = value {
+                self.and(condition, value);
+            }
+        }
+    }
+
+    fn of_delivery(&mut self, filter: &Filter) {
+        if let Some(delivery) = filter.delivery {
+            self.and("d.id =", delivery);
+        }
+        if let Some(webhook) = &filter.webhook {
+            self.and_webhook("d.webhook", webhook);
+        }
+        if let Some(state) = filter.state {
+            // In the words of the index that has them.
+            let word = state.as_str();
+            self.conditions.push(match state {
+                DeliveryState::Pending | DeliveryState::Delivered => format!("d.state = '{word}'"),
+                DeliveryState::Claimed => format!("d.owner IS NOT NULL AND d.state = '{word}'"),
+                DeliveryState::Dead | DeliveryState::Held | DeliveryState::Orphaned => {
+                    format!("d.state IN ('held', 'orphaned', 'dead') AND d.state = '{word}'")
+                }
+            });
+        }
+    }
+
+    fn text(&self) -> String {
+        if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") }
+    }
+
+    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
+    }
+}
+
+/// Reads one row more than asked for, to know whether there is a next page.
+async fn page<T>(
+    reading: &Database,
+    sql: String,
+    number: &str,
+    mut query: Query,
+    limit: usize,
+    read: impl Fn(&Row) -> Result<(i64, T), Failure>,
+) -> Result<Page<T>, Failure> {
+    let limit = limit.max(1);
+    let more = query.value(length(limit).saturating_add(1));
+    let sql = format!("{sql} ORDER BY {number} DESC LIMIT {more}");
+    let found = reading.query(&sql, &query.parameters()).await?;
+    let mut rows = Vec::new();
+    let mut last = None;
+    for row in &found {
+        if rows.len() == limit {
+            return Ok(Page { rows, next: last });
+        }
+        let (number, row) = read(row)?;
+        rows.push(row);
+        last = Some(number);
+    }
+    Ok(Page { rows, next: None })
+}
+
+/// A limit as SQL takes it.
+pub(super) fn length(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,78 @@
+-- What the other functions are made of. A function that was released is never changed, for gateways of
+-- several versions may run at once: another one gets another name.
+
+-- The time, in milliseconds since 1970.
+CREATE FUNCTION clock_ms() RETURNS bigint LANGUAGE sql VOLATILE AS
+    $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
+
+-- Waits for locks and holds them to the transaction's end. Everybody takes them in this order: those
+-- of a class below by number.
+CREATE FUNCTION lock_lanes(lanes int[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    lane int;
+BEGIN
+    FOR lane IN SELECT DISTINCT l FROM unnest(lanes) AS l WHERE l IS NOT NULL ORDER BY l LOOP
+        PERFORM pg_advisory_xact_lock(1634882402, lane);
+    END LOOP;
+END $$;
+
+-- The number of a webhook, given to it now if it has none.
+CREATE FUNCTION webhook_number(wanted text) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    number int;
+BEGIN
+    SELECT id INTO number FROM webhook WHERE name = wanted;
+    IF number IS NULL THEN
+        INSERT INTO webhook (name) VALUES (wanted) ON CONFLICT (name) DO NOTHING;
+        SELECT id INTO STRICT number FROM webhook WHERE name = wanted;
+    END IF;
+    RETURN number;
+END $$;
+
+-- Sees to it that of a webhook's unfinished deliveries with this key only the first is not blocked,
+-- and none while one is claimed. The key's lane is locked by the caller.
+CREATE FUNCTION reorder(hook int, key text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE delivery SET blocked = true WHERE webhook = hook AND order_key = key AND NOT blocked
+        AND state IN ('pending', 'claimed', 'held') AND state <> 'claimed';
+    UPDATE delivery SET blocked = false WHERE id =
+            (SELECT min(id) FROM delivery WHERE webhook = hook AND order_key = key
+                AND blocked AND state IN ('pending', 'claimed', 'held'))
+        AND NOT EXISTS
+            (SELECT 1 FROM delivery WHERE webhook = hook AND order_key = key
+                AND NOT blocked AND state IN ('pending', 'claimed', 'held'));
+END $$;
+
+-- As `reorder`, for several: a list of pairs of a webhook's number and a key.
+CREATE FUNCTION reorder_all(lines jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    line jsonb;
+BEGIN
+    FOR line IN SELECT jsonb_array_elements(lines) LOOP
+        PERFORM reorder((line->>0)::int, line->>1);
+    END LOOP;
+END $$;
+
+-- Notes since when events have nothing left to do, where that is so. Each is locked first: two that
+-- finish an event's last two deliveries at once must not both see the other's as unfinished.
+CREATE FUNCTION mark_idle(events bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM event WHERE id = ANY (events) ORDER BY id FOR NO KEY UPDATE;
+    UPDATE event SET idle_since = clock_ms() WHERE id = ANY (events) AND owner IS NULL AND NOT EXISTS
+        (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state NOT IN ('delivered', 'dead'));
+END $$;
+
+-- Notes that events have something to do again.
+CREATE FUNCTION mark_busy(events bigint[]) RETURNS void LANGUAGE sql AS
+    $$ UPDATE event SET idle_since = NULL WHERE id = ANY (events) AND idle_since IS NOT NULL $$;
+
+-- Tells the other gateways, once the transaction is committed. Each commit that does waits for every
+-- other in the whole cluster, so nothing on the way of a message calls it.
+CREATE FUNCTION tell_gateways(what text, name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF octet_length(name) > 7000 THEN
+        PERFORM pg_notify(current_schema(), 'all:');
+    ELSE
+        PERFORM pg_notify(current_schema(), what || ':' || name);
+    END IF;
+END $$;

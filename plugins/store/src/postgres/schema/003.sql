@@ -1,0 +1,151 @@
+-- Exchanges and their outcome; notes. A call's bytes stand in `blobs`, and are named by their place.
+
+-- Writes an event; `me` is whose it is while its outcome is not known. Returns its number, and NULL
+-- when it is there already.
+CREATE FUNCTION add_event(me int, e jsonb, blobs bytea[], idle boolean) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+BEGIN
+    INSERT INTO event (uuid, kind, site, partner, station, message_id, occurred_at, owner, planned,
+        idle_since, payload_path, payload_size, payload_pieces)
+    VALUES ((e->>'id')::uuid, e->>'kind', e->>'site', e->>'partner', e->>'station',
+        e->>'message_id', (e->>'occurred_at')::bigint, me, blobs[(e->>'planned')::int],
+        CASE WHEN idle THEN clock_ms() END,
+        e->>'payload_path', (e->>'payload_size')::bigint, (e->>'payload_pieces')::uuid)
+    ON CONFLICT (uuid) DO NOTHING RETURNING id INTO number;
+    IF number IS NOT NULL THEN
+        INSERT INTO content (event, body, payload)
+        VALUES (number, blobs[(e->>'body')::int], blobs[(e->>'payload')::int]);
+    END IF;
+    RETURN number;
+END $$;
+
+-- Adds an event's deliveries; those whose webhook id is there already are passed over. Returns how
+-- many are new, and leaves it to the caller to count them. Their lanes are locked.
+CREATE FUNCTION add_deliveries(of_event bigint, happened bigint, told jsonb) RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE
+    d record;
+    hook int;
+    one int;
+    added int := 0;
+BEGIN
+    FOR d IN SELECT * FROM jsonb_to_recordset(told) AS r
+        (webhook_id text, webhook text, mode text, order_key text, lane int, due bigint)
+    LOOP
+        hook := webhook_number(d.webhook);
+        INSERT INTO delivery
+            (webhook_id, event, webhook, mode, order_key, lane, state, due, occurred_at, blocked)
+        VALUES (d.webhook_id, of_event, hook, d.mode, d.order_key, d.lane, 'pending', d.due, happened,
+            d.order_key IS NOT NULL AND EXISTS
+                (SELECT 1 FROM delivery o WHERE o.webhook = hook AND o.order_key = d.order_key
+                    AND o.state IN ('pending', 'claimed', 'held')))
+        ON CONFLICT (webhook_id) DO NOTHING;
+        GET DIAGNOSTICS one = ROW_COUNT;
+        added := added + one;
+    END LOOP;
+    RETURN added;
+END $$;
+
+-- Writes an event without an outcome, and its deliveries. Returns how many are new.
+CREATE FUNCTION publish(e jsonb, told jsonb, blobs bytea[]) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+    added int;
+BEGIN
+    number := add_event(NULL, e, blobs, told = '[]');
+    IF number IS NULL THEN
+        RETURN 0;
+    END IF;
+    added := add_deliveries(number, (e->>'occurred_at')::bigint, told);
+    IF added = 0 AND told <> '[]' THEN
+        PERFORM mark_idle(ARRAY[number]);
+    END IF;
+    RETURN added;
+END $$;
+
+-- Adds the outcome of an open event, and its deliveries. Returns how many are new; NULL when there is
+-- no such event.
+CREATE FUNCTION settle(s jsonb, blobs bytea[]) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    told jsonb := s->'deliveries';
+    settled record;
+    added int;
+BEGIN
+    UPDATE event SET kind = s->>'kind', verdict = blobs[(s->>'verdict')::int], owner = NULL,
+        adopted = false, planned = NULL, idle_since = CASE WHEN told = '[]' THEN clock_ms() END
+    WHERE uuid = (s->>'event')::uuid AND owner IS NOT NULL RETURNING id, occurred_at INTO settled;
+    IF NOT FOUND THEN
+        PERFORM 1 FROM event WHERE uuid = (s->>'event')::uuid;
+        RETURN CASE WHEN FOUND THEN 0 END;
+    END IF;
+    added := add_deliveries(settled.id, settled.occurred_at, told);
+    IF added = 0 AND told <> '[]' THEN
+        PERFORM mark_idle(ARRAY[settled.id]);
+    END IF;
+    RETURN added;
+END $$;
+
+-- Removes the pieces of payloads that no event names any more.
+CREATE FUNCTION drop_pieces(payloads uuid[]) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM piece WHERE payload = ANY (payloads)
+        AND NOT EXISTS (SELECT 1 FROM event WHERE payload_pieces = payload)
+$$;
+
+-- Forgets an open event. Returns its payload file.
+CREATE FUNCTION discard(wanted uuid) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    gone record;
+BEGIN
+    DELETE FROM event WHERE uuid = wanted AND owner IS NOT NULL
+        RETURNING id, payload_path, payload_pieces INTO gone;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM content WHERE event = gone.id;
+    IF gone.payload_pieces IS NOT NULL THEN
+        PERFORM drop_pieces(ARRAY[gone.payload_pieces]);
+    END IF;
+    RETURN gone.payload_path;
+END $$;
+
+-- Adds deliveries to an event whose outcome is known. Returns whether there is one.
+CREATE FUNCTION tell(wanted uuid, told jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    found_event record;
+    added int;
+BEGIN
+    PERFORM lock_lanes(ARRAY(SELECT (d->>'lane')::int FROM jsonb_array_elements(told) AS d));
+    SELECT id, occurred_at INTO found_event FROM event WHERE uuid = wanted AND owner IS NULL
+        FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    added := add_deliveries(found_event.id, found_event.occurred_at, told);
+    IF added > 0 THEN
+        INSERT INTO tally (state, n) VALUES ('pending', added);
+        PERFORM tell_gateways('due', d->>'webhook') FROM jsonb_array_elements(told) AS d;
+        PERFORM mark_busy(ARRAY[found_event.id]);
+    ELSE
+        PERFORM mark_idle(ARRAY[found_event.id]);
+    END IF;
+    RETURN true;
+END $$;
+
+-- Writes a note where what is there before is as expected. Returns whether it was written.
+CREATE FUNCTION write_note(n jsonb, blobs bytea[]) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF n->>'before' = 'body' THEN
+        UPDATE note SET body = blobs[(n->>'body')::int], due = (n->>'due')::bigint,
+            expires = (n->>'expires')::bigint
+        WHERE key = n->>'key' AND body = blobs[(n->>'expected')::int];
+    ELSE
+        INSERT INTO note AS old (key, body, due, expires)
+        VALUES (n->>'key', blobs[(n->>'body')::int], (n->>'due')::bigint, (n->>'expires')::bigint)
+        ON CONFLICT (key) DO UPDATE SET body = EXCLUDED.body, due = EXCLUDED.due,
+            expires = EXCLUDED.expires
+        WHERE n->>'before' = 'any' OR old.expires <= clock_ms();
+    END IF;
+    RETURN FOUND;
+END $$;
