@@ -13,6 +13,8 @@ mod leases;
 mod pieces;
 #[path = "postgres/sharing.rs"]
 mod sharing;
+#[path = "postgres/tls.rs"]
+mod tls;
 
 use std::{
     sync::{Arc, Mutex, OnceLock},
