@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{
     SOON,
-    behaviour::{claim, delivery, event, finish, of, publish},
+    behaviour::{claim, delivery, event, finish, id, of, publish},
     connect, connect_with, until,
 };
 
@@ -154,6 +154,19 @@ async fn a_promoted_standby_is_found() {
     until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
     let claimed = claim(&store, "erp", 0).await;
     finish(&store, &claimed[0], Fate::Delivered).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_server_that_hangs_is_left_for_its_standby() {
+    let mut first = Postgres::start();
+    let mut second = first.standby();
+    let url = first.url_with(&second);
+    let store = PostgresStore::connect(&url, impatient()).await.unwrap();
+    store.open(event("a"), vec![]).await.unwrap();
+    first.pause();
+    second.promote();
+    until(|| async { store.open(event("b"), vec![]).await.ok() }).await;
+    assert!(store.event(id("b")).await.unwrap().is_some());
 }
 
 #[tokio::test]
