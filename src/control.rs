@@ -16,13 +16,13 @@ use std::{
 };
 
 use as2hook_config_api::{
-    Control, Language, LastReload, Mistake, Refusal, Reloaded, Scope, Status, StoreStatus, Token,
-    Tokens,
+    Control, GatewayView, Language, LastReload, Mistake, Refusal, Reloaded, Scope, Status,
+    StoreStatus, Token, Tokens,
     admin::{DeliveryView, EventView, Page, Search, Slice, WebhookView},
     partner::{Change, Log, PartnerWebhook, Tested},
 };
 use as2hook_delivery::{Client, Dispatcher, Outbox};
-use as2hook_store::{Counts, DeliveryState, Store, StoreError};
+use as2hook_store::{Counts, DeliveryState, GatewayReport, Store, StoreError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
@@ -78,6 +78,7 @@ impl Control for Gateway {
 
     async fn status(&self) -> Status {
         let snapshot = self.live.load();
+        let gateways = self.gateways().await;
         Status {
             version: env!("CARGO_PKG_VERSION"),
             generation: snapshot.generation,
@@ -86,6 +87,8 @@ impl Control for Gateway {
             in_flight: self.in_flight.count(),
             last_reload: self.last_reload(),
             store: self.store_status().await,
+            drift: gateways.iter().any(|gateway| gateway.drift),
+            gateways,
         }
     }
 
@@ -188,6 +191,25 @@ fn failed(error: &StoreError) -> Refusal {
 impl Gateway {
     fn last_reload(&self) -> LastReload {
         self.reloader.last()
+    }
+
+    async fn gateways(&self) -> Vec<GatewayView> {
+        let neighbours = self.live.neighbours();
+        let (own, rules) = (neighbours.id(), neighbours.rules());
+        // That the store fails stands elsewhere in the answer.
+        let alive = neighbours.alive(&*self.store).await.unwrap_or_default();
+        let view = |report: GatewayReport| GatewayView {
+            id: report.id.to_string(),
+            is_self: report.id == own,
+            host: report.host,
+            pid: report.process,
+            version: report.version,
+            started: rfc3339(report.started_at).unwrap_or_default(),
+            seen: rfc3339(report.seen_at).unwrap_or_default(),
+            drift: report.rules != rules,
+            rules: report.rules,
+        };
+        alive.into_iter().map(view).collect()
     }
 
     async fn store_status(&self) -> StoreStatus {

@@ -12,6 +12,7 @@
 //! - [`gateway`]: the only room that knows Pingora
 //! - [`tap`]: follows an exchange; knows no Pingora, and can be called from your own proxy
 //! - [`life`]: from start to drain
+//! - [`neighbours`]: the gateways of the same store
 //! - [`partner_webhooks`]: the webhooks of the config API, compiled
 //! - [`secret_key`]: secrets at rest
 //! - [`observe`]: what happens is counted and logged in one place
@@ -24,6 +25,7 @@ pub mod control;
 pub mod gateway;
 pub mod life;
 pub mod log;
+pub mod neighbours;
 pub mod observe;
 pub mod partner_webhooks;
 pub mod reload;

@@ -1,10 +1,26 @@
-//! The gateway's life: start, serve, reload, drain.
+//! The gateway's life: start, serve, reload, hand over, drain.
+//!
+//! # Layout
+//! - `sockets`: the listening sockets, bound or taken over
+//! - `handover`: how a new process takes them over from the one that runs
+//! - `following`: what other gateways of the store do, done here too
+//! - `upkeep`: what was told long ago is forgotten
+//! - `signals`: what ends a process, and what does not
+//! - `drain`: the end
+//! - `supervisor`: what systemd is told
+
+mod drain;
+mod following;
+mod handover;
+mod signals;
+mod sockets;
+mod supervisor;
+mod upkeep;
 
 use std::{
     io,
     net::SocketAddr,
     path::Path,
-    process,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,16 +32,29 @@ use as2hook_delivery::{
 };
 use as2hook_store::{PayloadDir, SqliteOptions, SqliteStore, Store, StoreError};
 use as2hook_webhooks::{Event, Rule};
-use tokio::{runtime::Runtime, signal::unix, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    signal::unix,
+    sync::{Semaphore, watch},
+};
 
+pub use self::handover::HandoverError;
+use self::{
+    drain::Drain,
+    handover::{Meeting, Predecessor},
+    signals::Signals,
+    sockets::Sockets,
+};
 use crate::{
     clockwork,
     config::{
-        self, Attempt, Config, Mistake,
+        self, Attempt, Config, Listen, Mistake,
         watch::{Pace, Watch},
     },
     control,
-    gateway::{Gateway, InFlight, SetupError, Stopping},
+    gateway::{Gateway, SetupError},
+    neighbours,
     notices::Announcer,
     partner_webhooks::{self, Keeper},
     reload::{self, Reloader},
@@ -37,15 +66,17 @@ use crate::{
 /// How often the receivers' names are looked up again.
 const LOOKUP_EVERY: Duration = Duration::from_secs(30);
 
-/// How often what was told long ago is removed, and how much of it at once.
-const PRUNE_EVERY: Duration = Duration::from_secs(600);
-const PRUNE_STEP: usize = 1000;
+/// How often a process that waits to take over looks whether the one that runs is gone.
+const GONE_EVERY: Duration = Duration::from_millis(500);
 
-/// How long events are kept after their last delivery: 30 days.
-const RETENTION_SECS: i64 = 30 * 24 * 3600;
-
-/// How often partners' webhooks are read anew.
-const FOLLOW_EVERY: Duration = Duration::from_secs(5);
+/// How a life begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// With listening sockets of its own.
+    Fresh,
+    /// With those of the process that runs; with its own where none does.
+    Upgrade,
+}
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +101,9 @@ pub enum LifeError {
     #[error(transparent)]
     SecretKey(#[from] SecretKeyError),
     /// A listener.
-    #[error("{address}: {source}; is another process listening there?")]
+    #[error(
+        "{address}: {source}; is another process listening there? `as2hook run --upgrade` takes over from an as2hook of the same store"
+    )]
     Bind {
         /// Its address.
         address: SocketAddr,
@@ -80,6 +113,9 @@ pub enum LifeError {
     /// A listener's TLS.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// The process that runs did not hand over.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
 }
 
 /// Runs the gateway of this config until a signal ends it. Ends the process itself when it has
@@ -87,7 +123,7 @@ pub enum LifeError {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn live(path: &Path) -> Result<(), LifeError> {
+pub fn live(path: &Path, beginning: Beginning) -> Result<(), LifeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("core")
         .worker_threads(2)
@@ -95,12 +131,14 @@ pub fn live(path: &Path) -> Result<(), LifeError> {
         .build()
         .map_err(LifeError::Threads)?;
     let started = Instant::now();
-    // From here on, since it kills a process that has not asked for it.
+    // From here on, since they kill a process that has not asked for them.
     let hangup = runtime.block_on(async { unix::signal(unix::SignalKind::hangup()) });
     let hangup = hangup.map_err(LifeError::Threads)?;
-    let (gateway, life) = runtime.block_on(start(path, &runtime))?;
-    life.spawn(&runtime, hangup, gateway.stopping());
+    let signals = runtime.block_on(async { Signals::new() }).map_err(LifeError::Threads)?;
+    let (gateway, life) = runtime.block_on(start(path, beginning, &runtime))?;
+    life.spawn(&runtime, hangup, signals);
     tracing::info!(ms = started.elapsed().as_millis(), "Started.");
+    supervisor::ready();
     gateway.run();
     Ok(())
 }
@@ -110,20 +148,25 @@ struct Life {
     reloader: Arc<Reloader>,
     keeper: Arc<Keeper>,
     watch: Watch,
+    meeting: Meeting,
+    sockets: Sockets,
+    heir: Option<Heir>,
     drain: Drain,
 }
 
-/// What has to be brought to an end.
-struct Drain {
-    live: Arc<Live>,
-    store: Arc<dyn Store>,
+/// What is to be done when the process that we took over from is gone.
+struct Heir {
+    predecessor: Predecessor,
     outbox: Outbox,
-    dispatcher: Arc<Dispatcher>,
-    tap: Tap,
-    in_flight: InFlight,
+    payloads: Arc<PayloadDir>,
+    store: Arc<dyn Store>,
 }
 
-async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeError> {
+async fn start(
+    path: &Path,
+    beginning: Beginning,
+    runtime: &Runtime,
+) -> Result<(Gateway, Life), LifeError> {
     let Attempt { outcome, sources } = reload::attempt(path).await;
     let loaded = outcome.map_err(LifeError::Config)?;
     let unsupported = loaded.config.unsupported();
@@ -141,6 +184,13 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     let key = SecretKey::open_or_make(&snapshot.config.secret_key_file)?;
     let keeper = Arc::new(Keeper::new(store.clone(), live.clone(), key));
     keeper.load().await?;
+    let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
+    let client = Arc::new(client);
+
+    // All that can be wrong by itself is checked: only now is the process that runs disturbed.
+    let listen = &snapshot.config.listen;
+    let meeting = Meeting::of(&snapshot.config);
+    let (sockets, mut predecessor) = open_sockets(listen, beginning, &meeting).await?;
 
     let bells = Bells::new();
     let options = OutboxOptions { on_store_failure, ..OutboxOptions::default() };
@@ -148,8 +198,10 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     outbox.recover().await?;
     // What dead processes left is ours now: only then is it known which files nobody names.
     payloads.sweep(&*store).await?;
-    let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
-    let client = Arc::new(client);
+    // Before anything is put aside for want of a rule that another gateway may have.
+    if let Err(error) = live.neighbours().look(&live, &*store).await {
+        tracing::warn!(%error, "The other gateways of the store could not be heard of.");
+    }
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
         store.clone(),
@@ -161,15 +213,11 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     )
     .await?;
     let dispatcher = Arc::new(dispatcher);
-    let tap = Tap::new(live.clone(), outbox.clone(), Arc::new(payloads), runtime.handle().clone())
+    let payloads = Arc::new(payloads);
+    let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
         .map_err(LifeError::Threads)?;
 
-    let listen = &snapshot.config.listen;
-    try_bind(listen.inbound.address)?;
-    if let Some(outbound) = &listen.outbound {
-        try_bind(outbound.address)?;
-    }
-    let gateway = Gateway::new(listen, live.clone(), tap.clone())?;
+    let gateway = Gateway::new(listen, sockets.for_gateway()?, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight();
     let watch = Watch::start(sources.clone(), Pace::default()).map_err(LifeError::Threads)?;
     let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
@@ -184,9 +232,49 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         keeper: keeper.clone(),
         tests: Semaphore::new(control::TESTS),
     });
-    serve_admin(listen.admin.address, control).await?;
-    let drain = Drain { live, store, outbox, dispatcher, tap, in_flight };
-    Ok((gateway, Life { reloader, keeper, watch, drain }))
+    let admin = sockets.for_admin()?;
+    if let Some(predecessor) = &mut predecessor {
+        predecessor.taken().await?;
+    }
+    let ending = gateway.ending();
+    let heir = predecessor.map(|predecessor| Heir {
+        predecessor,
+        outbox: outbox.clone(),
+        payloads,
+        store: store.clone(),
+    });
+    let admin = serve_admin(admin, control);
+    let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
+    Ok((gateway, Life { reloader, keeper, watch, meeting, sockets, heir, drain }))
+}
+
+/// The listening sockets of this life, and whose they were.
+async fn open_sockets(
+    listen: &Listen,
+    beginning: Beginning,
+    meeting: &Meeting,
+) -> Result<(Sockets, Option<Predecessor>), LifeError> {
+    let (mut sockets, mut taken) = Sockets::bind(listen)?;
+    let Some(first) = taken.first() else { return Ok((sockets, None)) };
+    if beginning == Beginning::Fresh {
+        return Err(first.cannot(io::ErrorKind::AddrInUse.into()));
+    }
+    let mut wait = std::pin::pin!(meeting.wait());
+    loop {
+        tokio::select! {
+            met = &mut wait => {
+                let (predecessor, offered) = met?;
+                sockets.adopt(taken, offered)?;
+                return Ok((sockets, Some(predecessor)));
+            }
+            () = tokio::time::sleep(GONE_EVERY) => {}
+        }
+        taken = sockets.add(taken)?;
+        if taken.is_empty() {
+            tracing::info!("The process that ran is gone without a hand-over.");
+            return Ok((sockets, None));
+        }
+    }
 }
 
 async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), LifeError> {
@@ -200,66 +288,72 @@ async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), Lif
     Ok((Arc::new(store), payloads))
 }
 
-/// Pingora panics on an address that it cannot have: look first, and say it in words.
-fn try_bind(address: SocketAddr) -> Result<(), LifeError> {
-    let bound = std::net::TcpListener::bind(address);
-    bound.map(drop).map_err(|source| LifeError::Bind { address, source })
-}
-
-async fn serve_admin(address: SocketAddr, control: Arc<dyn Control>) -> Result<(), LifeError> {
-    // It answers until the process ends, so that a drain can be watched.
-    let served = as2hook_config_api::serve(address, control, std::future::pending())
-        .await
-        .map_err(|source| LifeError::Bind { address, source })?;
+/// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
+fn serve_admin(socket: TcpListener, control: Arc<dyn Control>) -> watch::Sender<bool> {
+    let (handed_on, told) = watch::channel(false);
     tokio::spawn(async move {
-        if let Err(error) = served.await {
+        if let Err(error) = as2hook_config_api::serve_on(socket, control, told).await {
             tracing::error!(%error, "The admin listener stopped.");
         }
     });
-    Ok(())
+    handed_on
 }
 
 // === impl Life ===
 
 impl Life {
-    fn spawn(self, runtime: &Runtime, hangup: unix::Signal, stopping: Stopping) {
+    fn spawn(self, runtime: &Runtime, hangup: unix::Signal, mut signals: Signals) {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));
         runtime.spawn(look_up(self.drain.live.clone()));
-        runtime.spawn(follow(self.keeper.clone(), self.drain.dispatcher.clone()));
+        let Drain { live, store, dispatcher, .. } = &self.drain;
+        runtime.spawn(following::run(
+            store.changes(),
+            self.keeper.clone(),
+            dispatcher.clone(),
+            following::EVERY,
+        ));
+        let generation = self.reloader.generation();
+        runtime.spawn(neighbours::run(live.clone(), store.clone(), generation));
         runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
-        runtime.spawn(prune(self.drain.store.clone()));
+        runtime.spawn(upkeep::run(live.clone(), store.clone()));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
+        if let Some(heir) = self.heir {
+            runtime.spawn(heir.inherit());
+        }
         runtime.spawn(async move {
-            stopping.wait().await;
-            self.drain.run().await;
+            let stop = signals.stop(&self.meeting, &self.sockets).await;
+            self.drain.run(stop, self.sockets, signals).await;
         });
     }
 }
 
-// === impl Drain ===
+// === impl Heir ===
 
-impl Drain {
-    /// Finishes what is under way and ends the process: at once when there is nothing.
-    async fn run(self) {
-        let limit = self.live.load().config.drain;
-        let deadline = Instant::now() + limit;
-        tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
-        while (self.in_flight.count() > 0 || self.tap.concluding() > 0) && Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+impl Heir {
+    /// Takes over what the process before this one left, as soon as it is gone.
+    async fn inherit(self) {
+        let process = self.predecessor.gone().await;
+        tracing::info!(process, "The process before this one is gone.");
+        // Its locks may fall a moment later than its connection. The periodic look is the net.
+        for wait in [Duration::ZERO, Duration::from_millis(100), Duration::from_secs(1)] {
+            tokio::time::sleep(wait).await;
+            if let Err(error) = self.outbox.recover().await {
+                tracing::warn!(%error, "What it left could not be taken over now.");
+            }
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.dispatcher.shutdown(left).await;
-        self.outbox.close(left.max(Duration::from_secs(1))).await;
-        self.store.close().await;
-        tracing::info!("Stopped.");
-        process::exit(0);
+        if let Err(error) = self.payloads.sweep(&*self.store).await {
+            tracing::warn!(%error, "The payload files that it left could not be looked through.");
+        }
     }
 }
 
 impl Directory for Live {
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
         self.load().webhook(webhook).cloned()
+    }
+
+    fn is_agreed(&self) -> bool {
+        self.neighbours().count().1 == 0
     }
 
     fn guard(&self, rule: &Rule) -> Guard {
@@ -293,40 +387,10 @@ async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch, mut hangup: unix
     }
 }
 
-/// Another process of the same store may have configured a partner's webhook.
-async fn follow(keeper: Arc<Keeper>, dispatcher: Arc<Dispatcher>) {
-    loop {
-        tokio::time::sleep(FOLLOW_EVERY).await;
-        match keeper.load().await {
-            Ok(true) => dispatcher.rules_changed(),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "Partners' webhooks could not be read."),
-        }
-    }
-}
-
 async fn look_up(live: Arc<Live>) {
     loop {
         tokio::time::sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
-    }
-}
-
-/// Forgets what was told long ago, payload files included.
-async fn prune(store: Arc<dyn Store>) {
-    loop {
-        tokio::time::sleep(PRUNE_EVERY).await;
-        let before = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(RETENTION_SECS);
-        loop {
-            match store.prune(before.as_millisecond(), PRUNE_STEP).await {
-                Ok(removed) if removed == PRUNE_STEP as u64 => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "Old events could not be removed; trying again later.");
-                    break;
-                }
-            }
-        }
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Observer {
     resident: Gauge,
     certificates: Family<Labels, Gauge>,
     webhooks: Family<Labels, Gauge>,
+    gateways: Gauge,
+    drift: Gauge,
     /// When the answer of an exchange ended whose first deliveries are not yet made.
     answered: DashMap<Uuid, Instant>,
 }
@@ -67,6 +69,8 @@ pub struct Look {
     pub certificates: Vec<(String, String, i64)>,
     /// Webhooks and whether they are in service.
     pub webhooks: Vec<(String, bool)>,
+    /// Gateways of the store that live, and those of them that have other rules.
+    pub gateways: (usize, usize),
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -102,6 +106,8 @@ impl Observer {
             resident: Gauge::default(),
             certificates: Family::default(),
             webhooks: Family::default(),
+            gateways: Gauge::default(),
+            drift: Gauge::default(),
             answered: DashMap::new(),
         };
         observer.register();
@@ -178,6 +184,8 @@ impl Observer {
         self.store_up.set(i64::from(look.store_up));
         self.in_flight.set(whole(look.in_flight));
         self.generation.set(signed(look.generation));
+        self.gateways.set(whole(look.gateways.0));
+        self.drift.set(whole(look.gateways.1));
         self.resident.set(resident().unwrap_or(0));
         // What is gone from the config is gone from the figures.
         self.certificates.clear();
@@ -215,6 +223,8 @@ impl Observer {
         add("store_up", "Whether the store takes events", Box::new(self.store_up.clone()));
         add("in_flight", "Exchanges under way", Box::new(self.in_flight.clone()));
         add("generation", "Of the config in force", Box::new(self.generation.clone()));
+        add("gateways", "Gateways of this store that live", Box::new(self.gateways.clone()));
+        add("gateway_drift", "Those of them with other rules", Box::new(self.drift.clone()));
         add("webhook_up", "Whether a webhook is in service", Box::new(self.webhooks.clone()));
         let (seconds, bytes) = (Unit::Seconds, Unit::Bytes);
         let registry = &mut self.registry;

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use as2hook_webhooks::{Query, Rule, RuleSet};
 
 use crate::{
-    config::Config, gateway::receivers::Receivers, observe::Observer,
+    config::Config, gateway::receivers::Receivers, neighbours::Neighbours, observe::Observer,
     partner_webhooks::PartnerWebhooks,
 };
 
@@ -34,6 +34,7 @@ pub struct Live {
     /// Held while another is made of the one in force.
     changing: Mutex<()>,
     observer: Observer,
+    neighbours: Neighbours,
 }
 
 // === impl Snapshot ===
@@ -62,6 +63,7 @@ impl Live {
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
             observer: Observer::new(),
+            neighbours: Neighbours::new(),
         }
     }
 
@@ -86,6 +88,11 @@ impl Live {
         let snapshot = self.load();
         let partner_webhooks = make(&snapshot.config);
         self.snapshot.store(Arc::new(Snapshot { partner_webhooks, ..(*snapshot).clone() }));
+    }
+
+    /// The gateways of the same store.
+    pub fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
     }
 
     /// Where what happens is counted and logged.

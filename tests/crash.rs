@@ -4,6 +4,11 @@
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
+#[path = "crash/long.rs"]
+mod long;
+#[path = "crash/witness.rs"]
+mod witness;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{

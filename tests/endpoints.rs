@@ -103,6 +103,51 @@ fn a_410_disables_the_webhook_and_holds_what_comes_until_its_rule_changes() {
 }
 
 #[test]
+fn nothing_but_failures_for_as_long_as_the_rule_says_disables_the_webhook() {
+    let (hook, watcher) = (sink().answer(Answer::status(500)).start(), sink().start());
+    let receiver = receiver().start();
+    let watched = watcher.url("/watch");
+    let often = format!("[{}]", vec!["100ms"; 100].join(", "));
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .rule("hook", |rule| {
+            rule.to(&hook, "/hook").set("retry", &often).set("disable_after", "1s")
+        })
+        .rule("watch", |rule| rule.url(&watched).payload("json").events(&["webhook.disabled"]))
+        .start()
+        .unwrap();
+    send(&gateway);
+    let notice = watcher.wait_for(1, SOON).unwrap()[0].json();
+    assert_eq!(notice["webhook"], "hook");
+    assert_eq!(notice["reason"], "nothing but failures for 1.0 seconds");
+    let reply = gateway.admin().get("/metrics").unwrap();
+    let metrics = reply.text();
+    assert!(metrics.contains("as2hook_webhook_up{webhook=\"hook\"} 0"), "{metrics}");
+    assert!(metrics.contains("as2hook_queue{state=\"held\"} 1"), "{metrics}");
+    assert!(hook.requests().len() > 2, "it was tried until then");
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let hook = sink().start();
+    let receiver = receiver().start();
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .rule("hook", |rule| rule.to(&hook, "/hook").set("rate", "5/s"))
+        .start()
+        .unwrap();
+    let began = Instant::now();
+    for _ in 0..8 {
+        send(&gateway);
+    }
+    hook.wait_for(8, SOON).unwrap();
+    // One at once, and one each 200 ms.
+    assert!(began.elapsed() >= Duration::from_millis(1400), "{:?}", began.elapsed());
+}
+
+#[test]
 fn retry_after_is_obeyed() {
     let sink = sink().start();
     sink.next([Answer::status(429).header("Retry-After", "2"), Answer::ok()]);

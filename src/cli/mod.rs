@@ -1,5 +1,6 @@
 //! The command line (section 1 of the design): one file a command.
 
+pub mod backup;
 pub mod check;
 pub mod decode;
 pub mod hash_token;
@@ -28,7 +29,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the gateway: SIGTERM drains and exits, SIGHUP reloads.
+    /// Runs the gateway: SIGTERM drains and exits, SIGHUP reloads, SIGQUIT hands over to a new process.
     Run(run::Args),
     /// Loads config, keys and rules, and prints every mistake in them.
     Check(check::Check),
@@ -36,6 +37,10 @@ enum Command {
     Decode(decode::Args),
     /// Prints which webhooks would be told of an event, and why.
     Match(matches::Match),
+    /// Copies the store while the gateway runs.
+    Backup(backup::Backup),
+    /// Puts a backup where the store is to be.
+    Restore(backup::Restore),
     /// Reads a token on standard input and prints the digest to put in the config.
     HashToken(hash_token::HashToken),
 }
@@ -51,6 +56,8 @@ impl Cli {
             Command::Decode(args) => return args.run(),
             Command::Check(check) => check.run(&mut out, &mut err),
             Command::Match(matches) => matches.run(&mut out, &mut err),
+            Command::Backup(backup) => backup.run(&mut out, &mut err),
+            Command::Restore(restore) => restore.run(&mut out, &mut err),
             Command::HashToken(hash) => hash.run(&mut io::stdin().lock(), &mut out, &mut err),
         };
         done.unwrap_or_else(|error| fail(format_args!("the result cannot be written: {error}")))

@@ -2,7 +2,10 @@
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
-use crate::{life, log};
+use crate::{
+    life::{self, Beginning},
+    log,
+};
 
 /// Runs the gateway.
 #[derive(Debug, clap::Args)]
@@ -10,6 +13,10 @@ pub struct Args {
     /// The config.
     #[arg(short, long, value_name = "FILE", default_value = "conf/as2hook.yaml")]
     config: PathBuf,
+    /// Takes the listeners over from the gateway that runs, without refusing a connection: it waits,
+    /// with everything checked, until that one gets SIGQUIT. Where none runs, it just starts.
+    #[arg(short, long)]
+    upgrade: bool,
 }
 
 // === impl Args ===
@@ -18,7 +25,8 @@ impl Args {
     /// Runs until a signal ends it.
     pub fn run(&self) -> ExitCode {
         log::start();
-        match life::live(&self.config) {
+        let beginning = if self.upgrade { Beginning::Upgrade } else { Beginning::Fresh };
+        match life::live(&self.config, beginning) {
             Ok(()) => ExitCode::SUCCESS,
             Err(life::LifeError::Config(mistakes)) => {
                 let mut stderr = std::io::stderr().lock();

@@ -11,7 +11,7 @@ use std::{
 use as2hook_as2::Keyring;
 
 use super::{
-    Api, Limits, Listen, Mistake, Partner, Payloads, Receiver, Station, Store,
+    Api, Limits, Listen, Mistake, Partner, Payloads, Receiver, Retention, Station, Store,
     fixed::Fixed,
     read::{Table, Value},
     site,
@@ -54,6 +54,8 @@ pub struct Config {
     pub mdn_deadline: Duration,
     /// How long a message is remembered, to tell that it came again. Default 7 days.
     pub duplicate_window: Duration,
+    /// How long what was told is kept.
+    pub retention: Retention,
     /// Encrypts secrets at rest; made on first run. Default `data/secret.key`.
     pub secret_key_file: PathBuf,
     pub(super) fixed: Fixed,
@@ -88,6 +90,7 @@ pub(super) const KEYS: &[&str] = &[
     "legacy_algorithms",
     "mdn_deadline",
     "duplicate_window",
+    "retention",
     "secret_key_file",
 ];
 
@@ -177,6 +180,7 @@ impl Config {
             legacy_algorithms: table.read_or("legacy_algorithms", false, Value::switch),
             mdn_deadline: duration("mdn_deadline", 24 * HOUR),
             duplicate_window: duration("duplicate_window", 7 * 24 * HOUR),
+            retention: table.read("retention", Retention::read).unwrap_or_default(),
             fixed: Fixed::of(table, &listen, &store, &payloads, &secret_key_file, on_store_failure),
             keyring: Arc::new(keyring(&stations, &partners)),
             by_as2_id: partners.iter().enumerate().map(|(i, p)| (p.as2_id.clone(), i)).collect(),

@@ -10,7 +10,7 @@
 //! - `read`: typed readers that note mistakes and go on
 //! - `source`: the files of one load, and what was found
 //! - `gateway` and beside it `listen`, `receiver`, `storage`, `stations`, `partners`, `api`,
-//!   `limits`: the document `as2hook.yaml`
+//!   `limits`, `retention`: the document `as2hook.yaml`
 //! - `webhooks`: the rules
 //! - `keys`: certificates and private keys
 //! - `fixed`: what cannot change while the gateway runs
@@ -32,6 +32,7 @@ mod mistake;
 mod partners;
 mod read;
 mod receiver;
+mod retention;
 mod source;
 mod stations;
 mod storage;
@@ -49,6 +50,7 @@ pub use mistake::Mistake;
 pub use partners::{Partner, PartnerTls};
 pub use read::{Hidden, Network};
 pub use receiver::{Forwarded, Origin, Receiver};
+pub use retention::Retention;
 pub use source::Sources;
 pub use stations::Station;
 pub use storage::{Payloads, PostgresUrl, Store};

@@ -44,6 +44,8 @@ pub(super) const KEYS: &[&str] = &[
     "retry",
     "concurrency",
     "order",
+    "rate",
+    "disable_after",
     "enabled",
 ];
 
@@ -132,6 +134,8 @@ impl Rules {
         let Some(table) = value.table(&["webhooks"]) else { return Ok(()) };
         // An empty file is more likely half written than meant: `webhooks: []` is how to say none.
         let items = table.need("webhooks", Value::list).unwrap_or_default();
+        self.all.reserve(items.len());
+        self.names.reserve(items.len());
         for item in items {
             let before = context.mistakes();
             let Some(rule) = read_rule(&item, default_site) else { continue };
@@ -202,6 +206,8 @@ fn read_endpoint(table: &Table<'_>) -> Option<Endpoint> {
     endpoint.order = table.read_or("order", endpoint.order, |value| {
         value.choice(&[("none", Order::None), ("partner", Order::Partner)])
     });
+    endpoint.rate = table.read("rate", Value::rate);
+    endpoint.disable_after = table.read("disable_after", Value::duration);
     if let Some(waits) = table.read("retry", retry) {
         endpoint.retry = waits;
     }

@@ -4,7 +4,7 @@ use as2hook_config_api::{
     Refusal, Wrong,
     admin::{DeliveryView, EventView, Page, Search, Slice, WebhookState, WebhookView},
 };
-use as2hook_delivery::{Health, Standing, Target};
+use as2hook_delivery::{DISABLE_AFTER, Health, Standing, Target};
 use as2hook_store::{DeliveryRow, DeliveryState, EventRow, Filter};
 use as2hook_webhooks::{EventKind, PartnerType, Route, Rule};
 use http::Uri;
@@ -166,6 +166,8 @@ fn view(rule: &Rule, health: Option<Health>) -> WebhookView {
             Route::MostSpecific => "most-specific",
             Route::Always => "always",
         },
+        rate: endpoint.rate.map(|rate| rate.to_string()),
+        disable_after: endpoint.disable_after.unwrap_or(DISABLE_AFTER).as_secs(),
         enabled: rule.enabled,
         state: health.map_or_else(unused, state),
     }

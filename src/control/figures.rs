@@ -34,6 +34,7 @@ impl Gateway {
             in_flight: self.in_flight.count(),
             generation: snapshot.generation,
             certificates: certificates(&snapshot.config),
+            gateways: self.live.neighbours().count(),
             webhooks: healths.into_iter().map(|h| (h.webhook, in_service(&h.standing))).collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! A partner's connection as Pingora sees it, with three things mended on the way.
+//! A partner's connection as Pingora sees it, with four things mended on the way.
 //!
 //! - Pingora 0.9.1 puts its own `Date` into every answer; the receiver's belongs there.
 //! - Pingora ends an exchange when the partner hangs up; it is to be followed to its answer, or nobody
@@ -6,6 +6,8 @@
 //!   sent to the partner any more is dropped in silence, and its going away is not noticed.
 //! - Pingora's time limits count for each read, so a sender of a byte a minute is served for ever. A
 //!   head has [`HEAD`] from its first byte, a body has [`SLACK`] and a second for each [`RATE`] bytes.
+//! - Pingora ends idle connections at once when it stops, whatever has been sent on them; here they end
+//!   when [`Close`] says so and nothing has come.
 
 use std::{
     io,
@@ -25,10 +27,9 @@ use pingora::{
     },
     proxy::Session,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    time::{Sleep, sleep},
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+
+use super::{deadline::Deadline, ending::Close};
 
 /// For a request's head, from its first byte on.
 const HEAD: Duration = Duration::from_secs(60);
@@ -45,8 +46,9 @@ pub(super) struct Connection {
     stream: Stream,
     head: Vec<u8>,
     wishes: Mutex<Wishes>,
-    limit: Option<Pin<Box<Sleep>>>,
+    limit: Deadline,
     phase: Phase,
+    close: Close,
 }
 
 /// What is being read.
@@ -73,9 +75,9 @@ struct Wishes {
 // === impl Connection ===
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, close: Close) -> Self {
         let (wishes, phase) = (Mutex::default(), Phase::default());
-        Self { stream, head: Vec::new(), wishes, limit: None, phase }
+        Self { stream, head: Vec::new(), wishes, limit: Deadline::default(), phase, close }
     }
 
     /// The connection behind a session, when it is one of ours (HTTP/1).
@@ -127,28 +129,25 @@ impl Connection {
     fn limit(&mut self, read: u64) {
         let wished = self.wishes().phase;
         if self.phase != wished && !(self.phase == Phase::Head && wished == Phase::Rest) {
-            (self.phase, self.limit) = (wished, None);
+            self.phase = wished;
+            self.limit.clear();
         }
         if self.phase == Phase::Rest && read > 0 {
             self.phase = Phase::Head;
+            self.close.used();
         }
-        match (self.phase, &mut self.limit) {
-            (Phase::Head, limit @ None) => *limit = Some(Box::pin(sleep(HEAD))),
-            (Phase::Body, limit @ None) => *limit = Some(Box::pin(sleep(SLACK))),
-            (Phase::Body, Some(limit)) => {
-                let more = Duration::from_millis(read.saturating_mul(1000) / RATE);
-                let later = limit.deadline() + more;
-                limit.as_mut().reset(later);
+        match self.phase {
+            Phase::Head if !self.limit.is_set() => self.limit.set(HEAD),
+            Phase::Body if !self.limit.is_set() => self.limit.set(SLACK),
+            Phase::Body if read > 0 => {
+                self.limit.extend(Duration::from_millis(read.saturating_mul(1000) / RATE));
             }
             _ => {}
         }
     }
 
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        match &mut self.limit {
-            Some(limit) => limit.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into()),
-            None => Poll::Pending,
-        }
+        self.limit.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
 
     /// Takes the head of an answer over for rewriting, when that was asked for.
@@ -185,6 +184,10 @@ impl AsyncRead for Connection {
         self.limit(0);
         let before = buffer.filled().len();
         let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            if self.phase == Phase::Rest && self.close.poll(cx).is_ready() {
+                // As if the partner had closed it.
+                return Poll::Ready(Ok(()));
+            }
             return self.poll_limit(cx).map(Err);
         };
         self.limit((buffer.filled().len() - before) as u64);
@@ -323,7 +326,7 @@ mod tests {
         time::timeout,
     };
 
-    use super::*;
+    use super::{super::ending::Ending, *};
 
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
 
@@ -347,7 +350,14 @@ mod tests {
 
     fn pair() -> (Connection, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(1024);
-        (Connection::new(Box::new(ours)), theirs)
+        (Connection::new(Box::new(ours), Ending::new().close()), theirs)
+    }
+
+    fn ending_pair() -> (Ending, Connection, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let ending = Ending::new();
+        let connection = Connection::new(Box::new(ours), ending.close());
+        (ending, connection, theirs)
     }
 
     #[tokio::test(start_paused = true)]
@@ -373,6 +383,41 @@ mod tests {
         assert!(timeout(hour, connection.read_u8()).await.is_err());
         connection.release();
         assert!(timeout(hour, connection.read_u8()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_closed_when_it_is_told_and_not_before() {
+        let (ending, mut connection, mut partner) = ending_pair();
+        partner.write_all(b"x").await.unwrap();
+        assert_eq!(connection.read_u8().await.unwrap(), b'x');
+        connection.release();
+        ending.last_answers();
+        let hour = Duration::from_secs(3600);
+        assert!(timeout(hour, connection.read_u8()).await.is_err(), "it may send one more request");
+        ending.close_idle();
+        let end = timeout(Duration::from_millis(60), connection.read(&mut [0; 1])).await;
+        assert_eq!(end.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_within_the_grace_is_read() {
+        let (ending, mut connection, mut partner) = ending_pair();
+        ending.close_idle();
+        assert!(timeout(Duration::from_millis(20), connection.read_u8()).await.is_err());
+        partner.write_all(b"x").await.unwrap();
+        assert_eq!(connection.read_u8().await.unwrap(), b'x');
+        // A head that has begun is read to its end.
+        let limit = timeout(HEAD / 2, connection.read_u8()).await;
+        assert!(limit.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_only_just_connected_has_a_second() {
+        let (ending, mut connection, _partner) = ending_pair();
+        ending.close_idle();
+        let began = tokio::time::Instant::now();
+        assert_eq!(connection.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!(began.elapsed().as_secs(), 1);
     }
 
     #[test]

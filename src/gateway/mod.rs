@@ -7,46 +7,49 @@
 //! - `admission`: which requests are let in
 //! - `answer`: the answers that the gateway gives itself
 //! - `connection`: a partner's connection, with two of Pingora's habits mended
+//! - `deadline`: a time limit that costs nothing where it is kept
 //! - [`receivers`]: where inbound exchanges go
 //! - `in_flight`: how many exchanges are under way
 //! - `forwarded`: `X-Forwarded-For`
 //! - `tls`: the certificates of a listener
-//! - `signals`: when to stop
+//! - [`ending`]: how connections come to an end
+//! - `listening`: a listening socket that somebody else opened
 
+pub mod ending;
 pub mod receivers;
 
 mod admission;
 mod answer;
 mod connection;
+mod deadline;
 mod forwarded;
 mod in_flight;
 mod inbound;
+mod listening;
 mod outbound;
 mod proxy;
-mod signals;
 mod tls;
 mod upstream;
 
-use std::{sync::Arc, thread::available_parallelism};
+use std::{net::TcpListener, sync::Arc, thread::available_parallelism};
 
 use async_trait::async_trait;
 use pingora::{
     apps::{HttpServerOptions, ServerApp},
     protocols::Stream,
     proxy::{HttpProxy, http_proxy},
-    server::{ExecutionPhase, RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
     services::listening::Service,
 };
-use tokio::sync::broadcast;
 
-pub use self::in_flight::InFlight;
 use self::{
     connection::Connection,
     inbound::Inbound,
+    listening::Listening,
     outbound::Outbound,
     proxy::{Proxy, Side},
-    signals::Signals,
 };
+pub use self::{ending::Ending, in_flight::InFlight};
 use crate::{
     config::{Listen, Listener},
     snapshot::Live,
@@ -57,6 +60,16 @@ use crate::{
 pub struct Gateway {
     server: Server,
     in_flight: InFlight,
+    ending: Ending,
+}
+
+/// The listening sockets of the two listeners, bound.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Of the inbound listener.
+    pub inbound: TcpListener,
+    /// Of the outbound listener, where the config has one.
+    pub outbound: Option<TcpListener>,
 }
 
 /// Why a server could not be set up.
@@ -67,20 +80,22 @@ pub struct SetupError {
     source: Box<pingora::Error>,
 }
 
-/// Tells when the server stops taking new exchanges.
-pub struct Stopping(broadcast::Receiver<ExecutionPhase>);
-
 /// Gives every connection its [`Connection`].
-struct Connections<S: Side>(Arc<HttpProxy<Proxy<S>>>);
+struct Connections<S: Side>(Arc<HttpProxy<Proxy<S>>>, Ending);
 
 // === impl Gateway ===
 
 impl Gateway {
-    /// Sets the listeners up.
+    /// Sets the listeners up on sockets that are bound already.
     ///
     /// # Errors
     /// When the TLS stack does not take the listener's settings.
-    pub fn new(listen: &Listen, live: Arc<Live>, tap: Tap) -> Result<Self, SetupError> {
+    pub fn new(
+        listen: &Listen,
+        sockets: Sockets,
+        live: Arc<Live>,
+        tap: Tap,
+    ) -> Result<Self, SetupError> {
         let threads = available_parallelism().map_or(2, usize::from);
         let conf = ServerConf {
             threads,
@@ -90,25 +105,36 @@ impl Gateway {
             ..ServerConf::default()
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
-        let in_flight = InFlight::default();
+        let (in_flight, ending) = (InFlight::default(), Ending::new());
         let conf = server.configuration.clone();
-        let proxy = http_proxy(&conf, Proxy::new(live.clone(), tap.clone(), in_flight.clone()));
-        let inbound =
-            service::<Inbound>("inbound", proxy, &listen.inbound, live.clone(), |listen| {
-                listen.inbound.tls.as_ref()
-            })?;
-        let outbound = match &listen.outbound {
+        let side = Proxy::new(live.clone(), tap.clone(), in_flight.clone(), ending.clone());
+        let connections = Connections(Arc::new(http_proxy(&conf, side)), ending.clone());
+        let inbound = service::<Inbound>(
+            "inbound",
+            connections,
+            &listen.inbound,
+            sockets.inbound,
+            live.clone(),
+            |listen| listen.inbound.tls.as_ref(),
+        )?;
+        let outbound = match listen.outbound.as_ref().zip(sockets.outbound) {
             None => None,
-            Some(listener) => {
-                let side = Proxy::new(live.clone(), tap, in_flight.clone());
+            Some((listener, socket)) => {
+                let side = Proxy::new(live.clone(), tap, in_flight.clone(), ending.clone());
                 let mut proxy = http_proxy(&conf, side);
                 // Not to serve it: to refuse it with a text that helps.
                 let mut options = HttpServerOptions::default();
                 options.allow_connect_method_proxying = true;
                 proxy.server_options = Some(options);
-                Some(service::<Outbound>("outbound", proxy, listener, live, |listen| {
-                    listen.outbound.as_ref()?.tls.as_ref()
-                })?)
+                let connections = Connections(Arc::new(proxy), ending.clone());
+                Some(service::<Outbound>(
+                    "outbound",
+                    connections,
+                    listener,
+                    socket,
+                    live,
+                    |listen| listen.outbound.as_ref()?.tls.as_ref(),
+                )?)
             }
         };
         server.bootstrap();
@@ -116,7 +142,7 @@ impl Gateway {
         if let Some(outbound) = outbound {
             server.add_service(outbound);
         }
-        Ok(Self { server, in_flight })
+        Ok(Self { server, in_flight, ending })
     }
 
     /// How many exchanges are under way.
@@ -124,31 +150,15 @@ impl Gateway {
         self.in_flight.clone()
     }
 
-    /// Tells when the server stops taking new exchanges.
-    pub fn stopping(&self) -> Stopping {
-        Stopping(self.server.watch_execution_phase())
+    /// The way out.
+    pub fn ending(&self) -> Ending {
+        self.ending.clone()
     }
 
-    /// Serves until a signal ends it. It does not return by itself: whoever waits on
-    /// [`Gateway::stopping`] ends the process when what is under way is done.
+    /// Serves. It does not return by itself: whoever told the [`Ending`] ends the process when what is
+    /// under way is done.
     pub fn run(self) {
-        self.server.run(RunArgs { shutdown_signal: Box::new(Signals) });
-    }
-}
-
-// === impl Stopping ===
-
-impl Stopping {
-    /// Waits until the listeners are closed.
-    pub async fn wait(mut self) {
-        loop {
-            match self.0.recv().await {
-                Ok(ExecutionPhase::ShutdownStarted) | Err(broadcast::error::RecvError::Closed) => {
-                    return;
-                }
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-            }
-        }
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.ending.told()) });
     }
 }
 
@@ -159,27 +169,32 @@ impl<S: Side> ServerApp for Connections<S> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let mut next: Option<Stream> = Some(Box::new(Connection::new(stream)));
+        let _open = self.1.enter();
+        let mut next: Option<Stream> = Some(Box::new(Connection::new(stream, self.1.close())));
         while let Some(stream) = next {
             next = self.0.process_new(stream, shutdown).await;
         }
         None
     }
 
+    /// The listener has stopped. That is not passed on: Pingora would drop every connection that waits
+    /// for a request, one on its way included. They end as [`Ending`] says.
     async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.0).await;
+        self.1.has_stopped();
     }
 }
 
 fn service<S: Side>(
     name: &'static str,
-    proxy: HttpProxy<Proxy<S>>,
+    connections: Connections<S>,
     listener: &Listener,
+    socket: TcpListener,
     live: Arc<Live>,
     of: tls::Of,
-) -> Result<Service<Connections<S>>, SetupError> {
-    let mut service = Service::new(name.to_owned(), Connections(Arc::new(proxy)));
-    let address = listener.address.to_string();
+) -> Result<Listening<Connections<S>>, SetupError> {
+    connections.1.listens();
+    let mut service = Service::new(name.to_owned(), connections);
+    let address = format!("{name} {}", listener.address);
     match &listener.tls {
         None => service.add_tcp(&address),
         Some(_) => {
@@ -188,5 +203,5 @@ fn service<S: Side>(
             service.add_tls_with_settings(&address, None, settings);
         }
     }
-    Ok(service)
+    Ok(Listening::new(service, address, socket))
 }

@@ -26,6 +26,7 @@ use super::{
     admission::{admit, expects_continue},
     answer::Rejection,
     connection::Connection,
+    ending::Ending,
     in_flight::{InFlight, Place},
     upstream,
 };
@@ -93,6 +94,7 @@ pub(super) struct Proxy<S> {
     live: Arc<Live>,
     tap: Tap,
     in_flight: InFlight,
+    ending: Ending,
     side: PhantomData<S>,
 }
 
@@ -115,8 +117,8 @@ pub(super) struct Passage<W> {
 // === impl Proxy ===
 
 impl<S: Side> Proxy<S> {
-    pub(super) fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight) -> Self {
-        Self { live, tap, in_flight, side: PhantomData }
+    pub(super) fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight, ending: Ending) -> Self {
+        Self { live, tap, in_flight, ending, side: PhantomData }
     }
 }
 
@@ -332,6 +334,9 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         let chunked = answer.headers.contains_key(header::TRANSFER_ENCODING);
         if session.req_header().version == Version::HTTP_10 && chunked {
             return Err(Rejection::NeedsHttp11.into_error());
+        }
+        if self.ending.is_last_answer() {
+            session.set_keepalive(None);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     AnswerHead, RequestHead, Shared, conclusion::Conclusion, decoding::Feed, head::Parties,
-    keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, verdict,
+    keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, turns::Turn, verdict,
 };
 
 /// One exchange that passes. Made by [`super::Tap::begin`].
@@ -41,6 +41,7 @@ struct Active {
     request: Request,
     answer: Option<AnswerHead>,
     answer_body: Vec<u8>,
+    turn: Option<Turn>,
 }
 
 /// How far the request has come.
@@ -96,6 +97,7 @@ impl Exchange {
             && head.status >= 200
         {
             active.answer = Some(head);
+            active.take_turn();
         }
     }
 
@@ -120,7 +122,8 @@ impl Exchange {
     }
 
     fn conclude(&mut self, error: Option<SendError>) {
-        if let Some(active) = self.active.take() {
+        if let Some(mut active) = self.active.take() {
+            active.take_turn();
             let shared = active.shared.clone();
             let concluding = Concluding::begin(&shared);
             shared.runtime.spawn(async move {
@@ -169,6 +172,7 @@ impl Active {
             request: Request::Passing(feed),
             answer: None,
             answer_body: Vec::new(),
+            turn: None,
         })
     }
 
@@ -214,7 +218,18 @@ impl Active {
         Ok(())
     }
 
+    /// Where anybody is told in order, the exchange is written down in the order of the answers.
+    fn take_turn(&mut self) {
+        if self.turn.is_none() && self.routes.wants_order() {
+            let Parties { partner, station, .. } = &self.parties;
+            self.turn = Some(self.shared.turns.take(partner, station));
+        }
+    }
+
     async fn conclude(mut self: Box<Self>, error: Option<SendError>) {
+        if let Some(turn) = &mut self.turn {
+            turn.come().await;
+        }
         match std::mem::replace(&mut self.request, Request::Unwanted) {
             Request::Recorded(event) => self.settle(*event, error).await,
             Request::Passing(feed) => self.conclude_early(feed, error).await,

@@ -16,6 +16,7 @@
 //! - `receipt`: what receipt a message asks for, and what an MDN makes of it
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - `seen`: what came already, to tell that it came again
+//! - `turns`: the order in which a partner's exchanges are written down
 
 pub mod exchange;
 pub mod head;
@@ -27,6 +28,7 @@ mod receipt;
 mod routes;
 mod seen;
 pub(crate) mod sent;
+mod turns;
 mod verdict;
 
 use std::{
@@ -58,6 +60,7 @@ struct Shared {
     outbox: Outbox,
     payloads: Arc<PayloadDir>,
     decoding: decoding::Decoding,
+    turns: turns::Turns,
     runtime: tokio::runtime::Handle,
     concluding: AtomicUsize,
 }
@@ -79,7 +82,8 @@ impl Tap {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
         let concluding = AtomicUsize::new(0);
-        let shared = Shared { live, outbox, payloads, decoding, runtime, concluding };
+        let turns = turns::Turns::default();
+        let shared = Shared { live, outbox, payloads, decoding, turns, runtime, concluding };
         Ok(Self { shared: Arc::new(shared) })
     }
 

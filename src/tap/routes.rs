@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use as2hook_delivery::Target;
-use as2hook_webhooks::{Direction, Event, EventKind, PartnerType, PayloadMode, Query, Rule};
+use as2hook_webhooks::{Direction, Event, EventKind, Order, PartnerType, PayloadMode, Query, Rule};
 
 use super::head::Parties;
 use crate::snapshot::Snapshot;
@@ -17,6 +17,7 @@ pub(super) struct Routes {
     pub(super) partner_type: PartnerType,
     wants_any: bool,
     wants_raw: bool,
+    wants_order: bool,
 }
 
 // === impl Routes ===
@@ -28,13 +29,21 @@ impl Routes {
         let site = partner.map_or_else(|| snapshot.config.site.clone(), |p| p.site.clone());
         let partner_type = partner.map_or(PartnerType::Production, |p| p.partner_type);
         let parties = parties.clone();
-        let mut routes =
-            Self { snapshot, parties, site, partner_type, wants_any: false, wants_raw: false };
+        let mut routes = Self {
+            snapshot,
+            parties,
+            site,
+            partner_type,
+            wants_any: false,
+            wants_raw: false,
+            wants_order: false,
+        };
         for &kind in outcomes(direction) {
             for rule in routes.webhooks(kind) {
                 routes.wants_any = true;
                 routes.wants_raw |=
                     kind.sends_payload() && rule.endpoint.payload == PayloadMode::Raw;
+                routes.wants_order |= rule.endpoint.order == Order::Partner;
             }
         }
         routes
@@ -53,6 +62,11 @@ impl Routes {
     /// Whether any outcome is told with its payload.
     pub(super) fn wants_raw(&self) -> bool {
         self.wants_raw
+    }
+
+    /// Whether any outcome is told in order.
+    pub(super) fn wants_order(&self) -> bool {
+        self.wants_order
     }
 
     /// Whether an event of this kind is told with its payload.

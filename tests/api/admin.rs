@@ -17,6 +17,8 @@ fn with_rule(sink: &Endpoint) -> Running {
             rule.to(sink, "/hook?token=hush")
                 .set("retry", "[50ms]")
                 .set("secret", "very-secret")
+                .set("rate", "100000/s")
+                .set("disable_after", "2h")
                 .set("headers", "{ Authorization: \"Bearer hush-hush\" }")
         })
         .start()
@@ -43,6 +45,8 @@ fn webhooks_are_shown_with_their_state_and_without_their_secrets() {
     assert_eq!(names, ["orders", "partner/main/123"]);
     assert_eq!(all[0]["state"]["standing"], "retrying");
     assert_eq!((&all[0]["state"]["dead"], &all[0]["source"]), (&json!(1), &json!("file")));
+    assert_eq!((&all[0]["rate"], &all[0]["disable_after"]), (&json!("100000/s"), &json!(7200)));
+    assert_eq!((&all[1]["rate"], &all[1]["disable_after"]), (&Value::Null, &json!(432_000)));
     assert_eq!((&all[1]["source"], &all[1]["partner"]), (&json!("api"), &json!("ACME")));
     let other = get_as(&gateway, OTHER, "/admin/webhooks").json();
     assert_eq!(other["data"], json!([]));

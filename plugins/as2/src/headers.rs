@@ -114,18 +114,42 @@ impl<'a> IntoIterator for &'a Headers {
     }
 }
 
-/// Keeps any bytes in a JSON string: one character for each byte.
+/// Keeps any bytes in a JSON string: one character for each byte. Nearly all are ASCII, and copied.
 mod latin1 {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::fmt;
+
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, Visitor},
+    };
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&bytes.iter().map(|&b| char::from(b)).collect::<String>())
+        match std::str::from_utf8(bytes) {
+            Ok(text) if text.is_ascii() => to.serialize_str(text),
+            _ => to.serialize_str(&bytes.iter().map(|&b| char::from(b)).collect::<String>()),
+        }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        text.chars()
-            .map(|c| u8::try_from(u32::from(c)).map_err(|_| D::Error::custom("not a byte")))
-            .collect()
+        from.deserialize_str(Bytes)
+    }
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text of the first 256 characters")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<u8>, E> {
+            if text.is_ascii() {
+                return Ok(text.as_bytes().to_vec());
+            }
+            text.chars()
+                .map(|c| u8::try_from(u32::from(c)).map_err(|_| E::custom("not a byte")))
+                .collect()
+        }
     }
 }

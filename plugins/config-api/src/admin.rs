@@ -69,6 +69,10 @@ pub struct WebhookView {
     pub headers: Vec<String>,
     /// `most-specific` or `always`.
     pub route: &'static str,
+    /// Attempts in a time at the most, such as `50/s`, made by each gateway. `None`: no limit.
+    pub rate: Option<String>,
+    /// Seconds of nothing but failures after which it is disabled.
+    pub disable_after: u64,
     /// A webhook that is off matches nothing.
     pub enabled: bool,
     /// How it does.

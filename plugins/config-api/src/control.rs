@@ -183,6 +183,35 @@ pub struct Status {
     pub last_reload: LastReload,
     /// How the store is.
     pub store: StoreStatus,
+    /// The gateways that share the store and live, this one too, the oldest first. Empty while the
+    /// store does not say.
+    pub gateways: Vec<GatewayView>,
+    /// Whether one of them has other rules than this one.
+    pub drift: bool,
+}
+
+/// A gateway of the same store.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GatewayView {
+    /// Made anew at each start.
+    pub id: String,
+    /// Whether it is the one that answers.
+    #[serde(rename = "self")]
+    pub is_self: bool,
+    /// The machine's name.
+    pub host: String,
+    /// The process's number there.
+    pub pid: u32,
+    /// Of as2hook.
+    pub version: String,
+    /// RFC 3339.
+    pub started: String,
+    /// RFC 3339; when it last said that it lives.
+    pub seen: String,
+    /// The hash of the rules in force there; the same for the same rules, secrets included.
+    pub rules: String,
+    /// Whether they are others than those of the gateway that answers.
+    pub drift: bool,
 }
 
 /// How the last reload went.

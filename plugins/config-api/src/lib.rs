@@ -40,9 +40,9 @@ mod routes;
 mod throttle;
 
 pub use self::{
-    control::{Control, LastReload, Mistake, Refusal, Reloaded, Status, StoreStatus},
+    control::{Control, GatewayView, LastReload, Mistake, Refusal, Reloaded, Status, StoreStatus},
     messages::{Language, Wrong},
     partner::PartnerEvent,
-    server::serve,
+    server::{serve, serve_on},
     token::{Scope, Token, Tokens},
 };

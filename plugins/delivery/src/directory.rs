@@ -12,6 +12,12 @@ pub trait Directory: Send + Sync + 'static {
     /// The webhook of this name, switched off or not. `None`: there is none.
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>>;
 
+    /// Whether all gateways of this store have these rules, as far as is known. While they have not, a
+    /// webhook that has no rule here may have one there, and its deliveries are left alone.
+    fn is_agreed(&self) -> bool {
+        true
+    }
+
     /// Which addresses it may point at.
     fn guard(&self, _rule: &Rule) -> Guard {
         Guard::Open

@@ -9,6 +9,12 @@
 //! out of slots kept for such, until one succeeds: endpoints that hang do not use up the slots of those
 //! that answer.
 //!
+//! **Rates.** A rule's `rate` holds for every attempt, retries and replays included, and for this
+//! process. A lane that may begin nothing yet claims nothing and holds no slot; it wakes when it may.
+//!
+//! **Several processes.** What another one of the same store wrote of a webhook's state is taken over
+//! ([`Dispatcher::take_over`]): disabled there, it is disabled here, and back in service likewise.
+//!
 //! **Memory.** A delivery is claimed only when there is a slot for it, so the backlog stays in the
 //! store whatever its length.
 
@@ -18,6 +24,7 @@ mod fate;
 mod health;
 mod lane;
 mod ledger;
+mod pace;
 mod slots;
 
 use std::{
@@ -46,6 +53,7 @@ use crate::{
 };
 use health::Vitals;
 use ledger::Ledger;
+use pace::Pace;
 use slots::Slots;
 
 /// The running dispatcher.
@@ -68,7 +76,7 @@ pub struct DispatcherOptions {
     pub probes: usize,
     /// The store is asked at least so often what is due.
     pub poll: Duration,
-    /// A webhook that did nothing but fail for so long is disabled.
+    /// A webhook that did nothing but fail for so long is disabled, unless its rule says otherwise.
     pub disable_after: Duration,
     /// Attempts whose outcome may wait to be written.
     pub ledger: usize,
@@ -85,6 +93,10 @@ struct Shared {
     slots: Slots,
     vitals: DashMap<String, Vitals>,
     lanes: DashMap<String, Arc<LaneBell>>,
+    /// Of webhooks whose rule has a rate.
+    paces: DashMap<String, Pace>,
+    /// Webhooks whose remembered state is not the one here: their lanes look which it is.
+    retold: DashMap<String, ()>,
     /// Webhooks that are to be put back into service, with who waits for it.
     asked_back: DashMap<String, oneshot::Sender<Result<u64, StoreError>>>,
     /// The rules changed: deliveries of webhooks that are gone are looked for.
@@ -103,6 +115,10 @@ struct LaneBell {
     rung: AtomicBool,
     notify: Notify,
 }
+
+/// A webhook that did nothing but fail for so long is disabled, unless somebody says otherwise: five
+/// days.
+pub const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// How long putting a webhook back into service may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -151,6 +167,8 @@ impl Dispatcher {
             options,
             vitals,
             lanes: DashMap::new(),
+            paces: DashMap::new(),
+            retold: DashMap::new(),
             asked_back: DashMap::new(),
             look_at_all: AtomicBool::new(true),
             ledger,
@@ -172,6 +190,35 @@ impl Dispatcher {
                 self.shared.bells.ring(vitals.key());
             }
         }
+        for lane in &self.shared.lanes {
+            // It may wait for a rate that is another by now.
+            lane.ring();
+        }
+    }
+
+    /// To be called when something of a webhook may be due that another process made so.
+    pub fn ring(&self, webhook: &str) {
+        self.shared.bells.ring(webhook);
+    }
+
+    /// Takes over what the store remembers of webhooks where another process changed it.
+    ///
+    /// # Errors
+    /// When the store does not say; everything stays as it was.
+    pub async fn take_over(&self) -> Result<(), StoreError> {
+        for state in self.shared.store.webhook_states().await? {
+            let other = match self.shared.vitals.get(&state.webhook) {
+                Some(vitals) => vitals.differs(&state),
+                None => Vitals::default().differs(&state),
+            };
+            if other {
+                // What was just read may be out of date by now: the lane, which is the only one here
+                // to change it, looks again.
+                self.shared.retold.insert(state.webhook.clone(), ());
+                self.shared.bells.ring(&state.webhook);
+            }
+        }
+        Ok(())
     }
 
     /// Puts a webhook back into service; what was held goes on at once, on the retry schedule where it
@@ -336,7 +383,7 @@ impl Default for DispatcherOptions {
             slow: 2048,
             probes: 64,
             poll: Duration::from_secs(1),
-            disable_after: Duration::from_secs(5 * 24 * 3600),
+            disable_after: DISABLE_AFTER,
             ledger: 1024,
         }
     }

@@ -21,7 +21,7 @@ mod time;
 
 pub use client::{Answer, Client, ConnectError, DeliveryError, Request, RequestBody};
 pub use directory::{Attempted, Directory, Disabled, Notices};
-pub use dispatcher::{Bells, Dispatcher, DispatcherOptions, Health, Standing};
+pub use dispatcher::{Bells, DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, Standing};
 pub use guard::{Guard, Network};
 pub use outbox::{
     Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth, Target,

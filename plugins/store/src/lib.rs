@@ -13,8 +13,10 @@
 //! - [`postgres`]: the store that several gateways share
 //! - [`payload`]: the files of large payloads
 //! - [`pieces`]: large payloads for gateways that share no disk
+//! - [`archive`]: a whole store as plain rows, to move a site
 //! - [`gateways`]: what gateways of one store tell each other
 
+pub mod archive;
 pub mod gateways;
 pub mod model;
 pub mod note;
@@ -26,6 +28,10 @@ pub mod query;
 pub mod sqlite;
 pub mod store;
 
+pub use archive::{
+    ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export, Import, MigrateError,
+    Moved, migrate,
+};
 pub use gateways::{Change, GatewayReport};
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,

@@ -199,6 +199,13 @@ pub struct WebhookState {
     pub fingerprint: String,
 }
 
+// === impl Attempt ===
+
+impl Attempt {
+    /// So many of one delivery stay in the log, however often it is replayed.
+    pub const KEPT: u32 = 200;
+}
+
 // === impl Payload ===
 
 impl Payload {

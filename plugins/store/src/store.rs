@@ -78,7 +78,10 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Claimed>, StoreError>;
 
     /// Writes down what became of claimed deliveries. Records of a delivery that this process has not
-    /// claimed, or of an attempt that is logged already, are passed over.
+    /// claimed, or of an attempt that is logged already, are passed over. Of one delivery the newest
+    /// [`Attempt::KEPT`] attempts stay in the log.
+    ///
+    /// [`Attempt::KEPT`]: crate::Attempt::KEPT
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError>;
 
     /// Moves all of a webhook's deliveries from one state to another; into pending they are due at
@@ -102,6 +105,15 @@ pub trait Store: Send + Sync + 'static {
     /// Removes events all of whose deliveries are done (or dead) since before `before`, with their
     /// attempts and payload files; at most `limit` a call. Returns how many.
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Removes events as [`Self::prune`] does, longest done first, so that the newest `keep` of them are
+    /// left; at most `limit` a call. Those with a dead delivery are neither counted nor removed: nobody
+    /// was told of them yet, so their number is no reason to forget them. Returns how many.
+    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Removes attempts that began before `before` from the log, whatever became of their deliveries,
+    /// which stay as they are; at most `limit` a call. Returns how many.
+    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
 
     /// Adds deliveries to an event whose outcome is known: a replay to other webhooks.
     ///

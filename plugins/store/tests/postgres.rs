@@ -9,6 +9,8 @@ mod faults;
 mod groups;
 #[path = "postgres/leases.rs"]
 mod leases;
+#[path = "postgres/moving.rs"]
+mod moving;
 #[path = "postgres/pieces.rs"]
 mod pieces;
 #[path = "postgres/sharing.rs"]

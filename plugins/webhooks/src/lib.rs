@@ -47,6 +47,8 @@ pub mod sign;
 
 pub use event::{Direction, Event, EventKind, PartnerType, SendError, Stage, Verdict};
 pub use render::{Body, Fields, Payload, Rendered, Rendering, Request, Unsigned, render};
-pub use rule::{Endpoint, Order, PassHeaders, PayloadMode, Route, Rule, Secret, Tls};
+pub use rule::{
+    BadRate, Endpoint, Order, PassHeaders, PayloadMode, Rate, Route, Rule, Secret, Tls,
+};
 pub use rules::{Conflict, Explanation, Matches, Outcome, Query, RuleConflict, RuleSet};
 pub use sign::WrongLength;

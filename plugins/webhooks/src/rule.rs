@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::event::{EventKind, PartnerType};
 
 mod fingerprint;
+mod rate;
+
+pub use rate::{BadRate, Rate};
 
 /// One webhook: which events it wants, and its endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +58,10 @@ pub struct Endpoint {
     pub concurrency: usize,
     /// Whether deliveries of a (partner, station) pair wait for each other.
     pub order: Order,
+    /// Attempts in a time at the most. `None`: as many as it takes.
+    pub rate: Option<Rate>,
+    /// It is disabled when it did nothing but fail for so long. `None`: the dispatcher's five days.
+    pub disable_after: Option<Duration>,
 }
 
 /// Files for https, already read: PEM.
@@ -157,6 +164,8 @@ impl Endpoint {
             retry: Self::DEFAULT_RETRY.to_vec(),
             concurrency: 16,
             order: Order::default(),
+            rate: None,
+            disable_after: None,
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Sizes (`64KiB`) and durations (`15s`) as people write them.
+//! Sizes (`64KiB`), durations (`15s`) and rates (`50/s`) as people write them.
 
 use std::time::Duration;
+
+use as2hook_webhooks::Rate;
 
 use super::Value;
 
@@ -27,6 +29,15 @@ impl Value<'_> {
             Some(duration) if duration > MOST => self.wrong("must be at most 3650d"),
             Some(duration) => Some(duration),
             None => self.wrong(WRONG),
+        }
+    }
+
+    /// So many in a time: `50/s`, `600/min`, `1000/h`; a number alone is of a second.
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        let text = self.unit_text("must be a rate such as 50/s, 600/min or 1000/h")?;
+        match text.parse() {
+            Ok(rate) => Some(rate),
+            Err(error) => self.wrong(error.to_string()),
         }
     }
 

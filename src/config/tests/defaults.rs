@@ -27,6 +27,8 @@ fn a_gateway_with_nothing_but_its_receiver() {
     assert_eq!(config.drain, Duration::from_secs(20));
     assert_eq!(config.mdn_deadline, Duration::from_secs(86_400));
     assert_eq!(config.duplicate_window, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.retention.events, Duration::from_secs(30 * 86_400));
+    assert_eq!(config.retention.count, 1_000_000);
     assert_eq!(config.on_store_failure, OnStoreFailure::Pass);
     assert!(!config.legacy_algorithms);
     assert_eq!(config.api.language, Language::Spanish);
@@ -87,6 +89,7 @@ on_store_failure: refuse
 legacy_algorithms: true
 mdn_deadline: 1h
 duplicate_window: 1d
+retention: { events: 90d, attempts: 14d, count: 5000, payloads: 1h }
 secret_key_file: /etc/as2hook/key
 "#,
         NO_RULES,
@@ -126,6 +129,8 @@ secret_key_file: /etc/as2hook/key
     assert_eq!(token.scopes, [Scope::Read, Scope::Admin]);
     assert_eq!(config.limits.decode.decoded, 4096);
     assert_eq!(config.limits.decode.attachments, 7);
+    assert_eq!((config.retention.count, config.retention.payloads.as_secs()), (5_000, 3_600));
+    assert_eq!(config.retention.attempts, Duration::from_secs(14 * 86_400));
     assert_eq!(config.secret_key_file, Path::new("/etc/as2hook/key"));
     drop(files);
 }
@@ -165,6 +170,8 @@ webhooks:
     retry: []
     concurrency: 1
     order: partner
+    rate: 600/min
+    disable_after: 2h
     enabled: false
 "#,
     );
@@ -182,6 +189,8 @@ webhooks:
     assert_eq!((endpoint.pass_headers, endpoint.order), (PassHeaders::As2, Order::Partner));
     assert_eq!((endpoint.timeout.as_millis(), endpoint.concurrency), (500, 1));
     assert!(endpoint.retry.is_empty());
+    assert_eq!(endpoint.rate.unwrap().to_string(), "600/min");
+    assert_eq!(endpoint.disable_after, Some(Duration::from_secs(2 * 3600)));
     drop(files);
 }
 

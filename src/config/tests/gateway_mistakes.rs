@@ -24,7 +24,7 @@ fn unknown_keys() {
                 "tokens",
                 "unknown key; the keys here are site, listen, receiver, store, payloads, \
                  webhooks, stations, partners, api, limits, drain, on_store_failure, \
-                 legacy_algorithms, mdn_deadline, duplicate_window, secret_key_file",
+                 legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
             (
                 "limits.a",
@@ -345,7 +345,8 @@ fn limits_and_times() {
     expect(
         "limits: { body: «0, decoded: «-1, expansion: «0, header: «512, attachments: «0, \
          in_flight: «0 }\ndrain: «0s\nmdn_deadline: «4000d\nduplicate_window: «7\n\
-         on_store_failure: «fail",
+         on_store_failure: «fail\n\
+         retention: { events: «0d, attempts: «7, count: «0, payloads: «-1d, «days: 7 }",
         &[
             ("limits.body", "must be more than 0 bytes"),
             ("limits.decoded", "must be a size such as 4096, 64KiB or 2GiB"),
@@ -360,6 +361,17 @@ fn limits_and_times() {
                 "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
             ),
             ("on_store_failure", "must be pass or refuse"),
+            ("retention.events", "must be longer than nothing"),
+            (
+                "retention.attempts",
+                "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
+            ),
+            ("retention.count", "must be a whole number from 1 to 1000000000"),
+            (
+                "retention.payloads",
+                "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
+            ),
+            ("retention.days", "unknown key; the keys here are events, attempts, count, payloads"),
         ],
     );
 }
@@ -395,7 +407,7 @@ fn control_characters_do_not_reach_the_message() {
                 "\"a\\nb\"",
                 "unknown key; the keys here are site, listen, receiver, store, payloads, \
                  webhooks, stations, partners, api, limits, drain, on_store_failure, \
-                 legacy_algorithms, mdn_deadline, duplicate_window, secret_key_file",
+                 legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
             ("site", "must not hold control characters or line breaks"),
         ],

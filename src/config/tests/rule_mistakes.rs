@@ -133,6 +133,8 @@ fn words_numbers_and_times() {
            retry: [5s, «5]\n  \
            concurrency: «0\n  \
            order: «station\n  \
+           rate: «50/d\n  \
+           disable_after: «5\n  \
            enabled: «\"no\"\n"
             .replace("partner: «", "«partner:")
             .as_str(),
@@ -152,7 +154,29 @@ fn words_numbers_and_times() {
             ),
             ("webhooks[0].concurrency", "must be a whole number from 1 to 10000"),
             ("webhooks[0].order", "must be none or partner"),
+            ("webhooks[0].rate", "must be a rate such as 50/s, 600/min or 1000/h"),
+            (
+                "webhooks[0].disable_after",
+                "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
+            ),
             ("webhooks[0].enabled", "must be true or false, not text; leave the quotes out"),
+        ],
+    );
+}
+
+#[test]
+fn rates() {
+    expect_rules(
+        "webhooks:\n\
+         - { name: a, url: \"http://a/\", rate: «0 }\n\
+         - { name: b, partner: B, url: \"http://a/\", rate: «100001/s }\n\
+         - { name: c, partner: C, url: \"http://a/\", rate: «[] }\n\
+         - { name: d, partner: D, url: \"http://a/\", rate: «1.5 }\n",
+        &[
+            ("webhooks[0].rate", "must be one at least; `enabled: false` sends nothing"),
+            ("webhooks[1].rate", "must be at most 100000/s"),
+            ("webhooks[2].rate", "must be a rate such as 50/s, 600/min or 1000/h"),
+            ("webhooks[3].rate", "must be a rate such as 50/s, 600/min or 1000/h"),
         ],
     );
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub use cli::{Ran, as2hook, as2hook_with};
 pub use config::{Partner, Rule};
-pub use running::{Running, wait_until};
+pub use running::{Process, Running, wait_until};
 
 use crate::endpoint::Endpoint;
 use crate::pki::{self, Identity};

@@ -36,7 +36,9 @@
 //! - [`mdn`]: the receipts that answer them
 //! - [`pki`]: keys and certificates, made anew for each run
 //! - [`gateway`]: the built binary, its folder, its life and its death
+//! - [`load`]: senders on a schedule or at full speed, and a server that costs next to nothing
 //! - [`postgres`]: a database server of the machine's packages
+//! - [`process`]: what a process uses
 //! - [`corpus`]: the captured messages, where they are at hand
 #![allow(
     clippy::unwrap_used,
@@ -50,10 +52,12 @@ pub mod corpus;
 pub mod endpoint;
 pub mod gateway;
 pub mod http;
+pub mod load;
 pub mod mdn;
 pub mod message;
 pub mod pki;
 pub mod postgres;
+pub mod process;
 pub mod stream;
 
 pub use answer::Answer;

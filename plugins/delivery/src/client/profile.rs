@@ -48,8 +48,8 @@ type Digest = [u8; 32];
 // === impl Profiles ===
 
 impl Profiles {
-    /// Kept connections to one host.
-    const IDLE_PER_HOST: usize = 32;
+    /// Kept connections to one host: many webhooks may point at it, each with its own concurrency.
+    const IDLE_PER_HOST: usize = 256;
     /// Shorter than what servers usually keep (60 s and more), so that we are the ones to close.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
     /// Largest head of an answer.

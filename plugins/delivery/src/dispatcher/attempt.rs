@@ -173,8 +173,8 @@ async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Requ
             RequestBody::Bytes(Bytes::new())
         }
     };
-    let names = request.headers.iter().map(|field| field.name.clone()).collect();
-    Ok(Request { headers: request.headers.to_map(), names, body })
+    let (headers, names) = request.headers.into_parts();
+    Ok(Request { headers, names, body })
 }
 
 fn event(claimed: &Claimed) -> Result<Event, Unmakeable> {

@@ -95,6 +95,11 @@ impl Vitals {
     /// The fingerprint of a webhook without a rule.
     const NO_RULE: &str = "";
 
+    /// Whether a fingerprint is that of a webhook without a rule.
+    pub(super) fn is_no_rule(fingerprint: &str) -> bool {
+        fingerprint == Self::NO_RULE
+    }
+
     /// As the store remembers it.
     pub(super) fn remembered(state: WebhookState) -> Self {
         Self {
@@ -126,6 +131,20 @@ impl Vitals {
             failing_since: self.failing_since,
             fingerprint: self.fingerprint.clone(),
         }
+    }
+
+    /// Whether another process wrote down something else about its service. What is not written down
+    /// yet here goes before it.
+    pub(super) fn differs(&self, state: &WebhookState) -> bool {
+        let Self { disabled, orphaned, .. } = Self::remembered(state.clone());
+        let known = self.written || !self.is_out_of_service();
+        known && (self.disabled.is_some(), self.orphaned) != (disabled.is_some(), orphaned)
+    }
+
+    /// As another process left it: out of service for this reason, under the rule in force.
+    pub(super) fn disabled_elsewhere(&mut self, reason: String, fingerprint: String) {
+        self.disable(reason, fingerprint);
+        self.written = true;
     }
 
     /// Whether a change of the rules may put it back into service.

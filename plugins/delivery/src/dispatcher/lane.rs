@@ -15,7 +15,7 @@ use std::{
 };
 
 use as2hook_store::{AttemptRecord, Claimed, Fate};
-use as2hook_webhooks::Rule;
+use as2hook_webhooks::{Rate, Rule};
 use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     LaneBell, Phase, Shared,
     attempt::{self, Ended, Job},
+    pace::Pace,
     slots::{Purpose, Slot, Slots},
 };
 use crate::time::{now, until};
@@ -55,6 +56,8 @@ struct Lane {
     retries: BinaryHeap<Reverse<i64>>,
     /// Nothing is begun or claimed before.
     not_before: Instant,
+    /// The rule's rate allows nothing more before.
+    rate_until: Option<Instant>,
     /// There were no slots for more; asked again then, or when an attempt ends.
     starved_until: Option<Instant>,
 }
@@ -93,6 +96,7 @@ pub(super) async fn run(shared: Arc<Shared>, webhook: String, bell: Arc<LaneBell
         ready_since: Instant::now(),
         not_ahead_before: Instant::now(),
         not_before: Instant::now(),
+        rate_until: None,
         starved_until: None,
         shared: shared.clone(),
         webhook,
@@ -139,12 +143,23 @@ impl Lane {
         let Some(rule) = self.rule.clone() else { return };
         let keeps_failing = self.vitals(|vitals| vitals.keeps_failing());
         let concurrency = if keeps_failing { 1 } else { rule.endpoint.concurrency.max(1) };
+        let mut allowed = self.allowed(rule.endpoint.rate);
         while self.under_way.len() < concurrency
+            && allowed > 0
             && let Some(job) = self.ready.pop_front()
         {
             self.begin(&rule, job);
+            allowed -= 1;
             self.ready_since = Instant::now();
         }
+        self.rate_until = match rule.endpoint.rate {
+            Some(rate) if allowed == 0 && (self.more || !self.ready.is_empty()) => {
+                Some(self.pace(rate, |pace| pace.next()))
+            }
+            _ => None,
+        };
+        // What is claimed already counts.
+        let allowed = allowed.saturating_sub(self.ready.len());
         if keeps_failing {
             // Its slots are for others while it is tried one by one.
             self.give_back().await;
@@ -157,12 +172,14 @@ impl Lane {
         }
         let outstanding = self.under_way.len() + self.ready.len();
         let room = Room {
-            now: concurrency.saturating_sub(outstanding).min(CLAIM_MAX),
+            now: concurrency.saturating_sub(outstanding).min(CLAIM_MAX).min(allowed),
             ahead: match keeps_failing || now < self.not_ahead_before {
                 true => 0,
                 false => concurrency.saturating_sub(self.ready.len()).min(CLAIM_MAX),
             },
         };
+        let room = Room { ahead: room.ahead.min(allowed - room.now), ..room };
+
         // A half-empty queue is filled in one go rather than one by one.
         let hungry = room.now > 0 || room.ahead > 0 && self.ready.len() <= concurrency / 2;
         if self.more && hungry && self.claiming.is_none() {
@@ -170,7 +187,23 @@ impl Lane {
         }
     }
 
+    /// How many attempts the rate lets begin now.
+    fn allowed(&self, rate: Option<Rate>) -> usize {
+        rate.map_or(usize::MAX, |rate| self.pace(rate, |pace| pace.allowed(Instant::now())))
+    }
+
+    fn pace<T>(&self, rate: Rate, note: impl FnOnce(&mut Pace) -> T) -> T {
+        let now = Instant::now();
+        let rested = || Pace::new(rate, now);
+        let mut pace = self.shared.paces.entry(self.webhook.clone()).or_insert_with(rested);
+        pace.under(rate, now);
+        note(&mut pace)
+    }
+
     fn begin(&mut self, rule: &Arc<Rule>, job: Job) {
+        if let Some(rate) = rule.endpoint.rate {
+            self.pace(rate, |pace| pace.began(Instant::now()));
+        }
         self.vitals(|vitals| vitals.began());
         let delivery = job.claimed.id;
         let (shared, rule) = (self.shared.clone(), rule.clone());
@@ -265,10 +298,11 @@ impl Lane {
     async fn failed(&mut self) {
         let since = self.vitals(|vitals| vitals.failing_since());
         let failing = since.map_or(0, |since| now().saturating_sub(since));
-        let most = i64::try_from(self.shared.options.disable_after.as_millis());
+        let own = self.rule.as_ref().and_then(|rule| rule.endpoint.disable_after);
+        let after = own.unwrap_or(self.shared.options.disable_after);
+        let most = i64::try_from(after.as_millis());
         if most.is_ok_and(|most| failing >= most) {
-            let days = self.shared.options.disable_after.as_secs_f64() / 86_400.0;
-            self.disable(format!("nothing but failures for {days:.1} days")).await;
+            self.disable(format!("nothing but failures for {}", in_words(after))).await;
         } else if self.vitals(|vitals| vitals.keeps_failing()) {
             self.not_before = Instant::now() + self.vitals(|vitals| vitals.pace());
         }
@@ -276,6 +310,7 @@ impl Lane {
 
     fn retries_due(&mut self) {
         self.starved_until = None;
+        self.rate_until = None;
         let now = now();
         while self.retries.peek().is_some_and(|Reverse(at)| *at <= now) {
             self.retries.pop();
@@ -330,7 +365,8 @@ impl Lane {
             true => far,
             false => (self.ready_since + Slots::SLOW_AFTER).max(self.not_before),
         };
-        retry.min(blocked).min(stale).min(self.starved_until.unwrap_or(far))
+        let starved = self.starved_until.unwrap_or(far).min(self.rate_until.unwrap_or(far));
+        retry.min(blocked).min(stale).min(starved)
     }
 
     fn is_idle(&self) -> bool {
@@ -338,6 +374,8 @@ impl Lane {
         self.under_way.is_empty()
             && self.ready.is_empty()
             && self.claiming.is_none()
+            // It has something to do, though not now.
+            && self.rate_until.is_none()
             && !self.retries.peek().is_some_and(soon)
     }
 
@@ -372,4 +410,14 @@ fn more(slots: &Slots, now: usize, ahead: usize) -> Vec<Slot> {
 fn jobs(claimed: Vec<Claimed>, slots: Vec<Slot>) -> Vec<Job> {
     // Slots that found no delivery are free again.
     claimed.into_iter().zip(slots).map(|(claimed, slot)| Job { claimed, slot }).collect()
+}
+
+/// A time in the unit that suits it.
+fn in_words(time: Duration) -> String {
+    match time.as_secs_f64() {
+        short if short < 60.0 => format!("{short:.1} seconds"),
+        minutes if minutes < 3_600.0 => format!("{:.1} minutes", minutes / 60.0),
+        hours if hours < 86_400.0 => format!("{:.1} hours", hours / 3_600.0),
+        days => format!("{:.1} days", days / 86_400.0),
+    }
 }

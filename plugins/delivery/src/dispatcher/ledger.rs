@@ -33,6 +33,11 @@ struct Entry {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The most records in one commit.
 const BATCH: usize = 256;
+/// So many are written without waiting for more.
+const ENOUGH: usize = 64;
+/// The wait for more of them, when nobody waits for those that are there. What is not written down yet
+/// is made again after a crash, so it is short.
+const GATHERING: Duration = Duration::from_millis(3);
 /// So often a record is tried beside others that are taken before it is given up; its delivery is made
 /// again by the next process.
 const FAILURES: u32 = 3;
@@ -77,11 +82,24 @@ impl Ledger {
     }
 }
 
+// === impl Entry ===
+
+impl Entry {
+    /// Whether somebody, or the next delivery of its order, goes on when it is written.
+    fn is_awaited(&self) -> bool {
+        self.ring.is_some() || self.written.is_some()
+    }
+}
+
 async fn write(store: Arc<dyn Store>, bells: Bells, mut received: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     while received.recv_many(&mut batch, BATCH).await > 0 {
         let mut wait = FIRST_WAIT;
         let mut failed_before = false;
+        if batch.len() < ENOUGH && !batch.iter().any(Entry::is_awaited) {
+            sleep(GATHERING).await;
+            gather(&mut received, &mut batch);
+        }
         // What comes meanwhile gathers in the channel and makes the next batch.
         while !batch.is_empty() {
             let error = match finish(&store, &bells, &mut batch).await {
@@ -95,11 +113,7 @@ async fn write(store: Arc<dyn Store>, bells: Bells, mut received: mpsc::Receiver
             sleep(wait).await;
             wait = (wait * 2).min(LONGEST_WAIT);
             // More of them tell whether it is the store or one record.
-            while batch.len() < BATCH
-                && let Ok(entry) = received.try_recv()
-            {
-                batch.push(entry);
-            }
+            gather(&mut received, &mut batch);
             if wait == LONGEST_WAIT {
                 one_by_one(&store, &bells, &mut batch).await;
             }
@@ -107,6 +121,15 @@ async fn write(store: Arc<dyn Store>, bells: Bells, mut received: mpsc::Receiver
         if failed_before {
             tracing::info!("The store takes the outcome of attempts again.");
         }
+    }
+}
+
+/// Takes what is there, as far as it fits.
+fn gather(received: &mut mpsc::Receiver<Entry>, batch: &mut Vec<Entry>) {
+    while batch.len() < BATCH
+        && let Ok(entry) = received.try_recv()
+    {
+        batch.push(entry);
     }
 }
 

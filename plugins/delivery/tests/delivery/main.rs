@@ -15,5 +15,7 @@ mod client;
 mod dispatcher;
 mod isolation;
 mod outbox;
+mod rates;
 mod support;
 mod tls;
+mod together;

@@ -2,7 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::{database::Database, first, group::text, lists, lists::length, now, rows};
+use super::{
+    database::Database,
+    first,
+    group::{number, text},
+    lists,
+    lists::length,
+    now, rows,
+};
 use crate::{model::DeliveryState, payload::remove_files, query::Filter, store::StoreError};
 
 /// Rows that one step of a long change touches at most, so that no exchange waits long behind it.
@@ -40,11 +47,39 @@ pub(super) async fn prune(
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
+    remove(writing, "SELECT removed, files FROM prune($1, $2)", before, limit).await
+}
+
+/// Removes what is done beyond the newest `keep`, with its files. Returns how many events.
+pub(super) async fn prune_beyond(
+    writing: &Database,
+    keep: u64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    remove(writing, "SELECT removed, files FROM prune_beyond($1, $2)", number(keep), limit).await
+}
+
+/// Removes the oldest attempts of the log. Returns how many.
+pub(super) async fn prune_attempts(
+    writing: &Database,
+    before: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let rows = writing.query("SELECT prune_attempts($1, $2)", &[&before, &length(limit)]).await?;
+    Ok(first::<i64>(&rows)?.unsigned_abs())
+}
+
+/// Removes events in steps, as a statement of a bound and a number does.
+async fn remove(
+    writing: &Database,
+    sql: &str,
+    bound: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
     let mut removed = 0;
     while removed < limit {
         let step = STEP.min(limit - removed);
-        let sql = "SELECT removed, files FROM prune($1, $2)";
-        let rows = writing.query(sql, &[&before, &length(step)]).await?;
+        let rows = writing.query(sql, &[&bound, &length(step)]).await?;
         let Some(row) = rows.first() else { break };
         let files: Vec<String> = row.try_get(1)?;
         remove_files(files.into_iter().map(PathBuf::from).collect()).await;

@@ -10,6 +10,7 @@
 //! again.
 
 mod address;
+mod archive;
 mod claims;
 mod database;
 mod deliveries;
@@ -258,6 +259,14 @@ impl Store for PostgresStore {
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
         deliveries::prune(&self.writing, before, limit).await
+    }
+
+    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        deliveries::prune_beyond(&self.writing, keep, limit).await
+    }
+
+    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+        deliveries::prune_attempts(&self.writing, before, limit).await
     }
 
     async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {

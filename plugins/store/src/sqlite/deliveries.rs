@@ -2,17 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{events, now};
+use super::{events, now, tally::Moves};
 use crate::{
-    model::{AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
+    model::{Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
     store::StoreError,
 };
 
-pub(super) const CLAIM: &str = "SELECT id FROM delivery
-    WHERE webhook = ?1 AND state = 'pending' AND blocked = 0 AND due <= ?2
-    ORDER BY due, id LIMIT ?3";
+/// What is due, with all that is told by it; a large body or payload is left for [`fill`].
+///
+/// `CROSS JOIN` is SQLite's word for "in this order".
+pub(super) const CLAIM: &str = "SELECT d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.replay,
+        e.uuid, e.verdict, iif(length(c.body) <= ?4, c.body, NULL),
+        iif(length(c.payload) <= ?4, c.payload, NULL), e.payload_path, e.payload_size,
+        e.payload_pieces, length(c.body) > ?4 OR length(c.payload) > ?4
+    FROM delivery d CROSS JOIN event e ON e.id = d.event CROSS JOIN content c ON c.event = d.event
+    WHERE d.webhook = ?1 AND d.state = 'pending' AND d.blocked = 0 AND d.owner IS NULL
+        AND d.due <= ?2
+    ORDER BY d.due, d.id LIMIT ?3";
+
+/// Bodies and payloads up to this many bytes are read along with the claim, by the thread that all
+/// writes wait for; larger ones beside it.
+const READ_ALONG: i64 = 32 * 1024;
 
 pub(super) const UNBLOCK: &str = "UPDATE delivery SET blocked = 0 WHERE id =
         (SELECT min(id) FROM delivery WHERE webhook = ?1 AND order_key = ?2
@@ -20,6 +32,13 @@ pub(super) const UNBLOCK: &str = "UPDATE delivery SET blocked = 0 WHERE id =
     AND NOT EXISTS
         (SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
             AND blocked = 0 AND state IN ('pending', 'claimed', 'held'))";
+
+/// A delivery that is being claimed.
+pub(super) struct Taking {
+    pub(super) claimed: Claimed,
+    /// Its event's bytes are still to be read by [`fill`].
+    pub(super) is_large: bool,
+}
 
 /// The states in which a delivery of an order key is still to be made.
 const UNFINISHED: [DeliveryState; 3] =
@@ -32,9 +51,10 @@ pub(super) fn insert(
     occurred_at: i64,
     deliveries: &[NewDelivery],
 ) -> Result<(), StoreError> {
+    let mut added = 0;
     for delivery in deliveries {
         let webhook = webhook(connection, &delivery.webhook)?;
-        connection
+        added += connection
             .prepare_cached(
                 "INSERT INTO delivery
                     (webhook_id, event, webhook, mode, order_key, state, due, occurred_at, blocked)
@@ -53,7 +73,9 @@ pub(super) fn insert(
                 occurred_at,
             ])?;
     }
-    Ok(())
+    let mut moves = Moves::default();
+    moves.added(DeliveryState::Pending, added);
+    moves.write(connection)
 }
 
 /// The number of a webhook, given to it now if it has none.
@@ -75,76 +97,97 @@ pub(super) fn known_webhook(
 }
 
 /// Takes the first due deliveries of a webhook for `owner`, in the order they are to be made.
+///
+/// A claimed delivery stays `pending`, and has an owner: so a claim moves one entry of one index, and
+/// nothing is counted anew.
 pub(super) fn claim(
     connection: &Connection,
     owner: i64,
     webhook: &str,
     now: i64,
     limit: usize,
-) -> Result<Vec<i64>, StoreError> {
-    let Some(webhook) = known_webhook(connection, webhook)? else { return Ok(Vec::new()) };
+) -> Result<Vec<Taking>, StoreError> {
+    let Some(id) = known_webhook(connection, webhook)? else { return Ok(Vec::new()) };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let ids = connection
-        .prepare_cached(CLAIM)?
-        .query_map(params![webhook, now, limit], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    let mut take = connection
-        .prepare_cached("UPDATE delivery SET state = 'claimed', owner = ?2 WHERE id = ?1")?;
-    for id in &ids {
-        take.execute(params![id, owner])?;
+    let mut due = connection.prepare_cached(CLAIM)?;
+    let taken = due
+        .query_map(params![id, now, limit, READ_ALONG], |row| taking(row, webhook))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut take = connection.prepare_cached("UPDATE delivery SET owner = ?2 WHERE id = ?1")?;
+    for taking in &taken {
+        take.execute(params![taking.claimed.id, owner])?;
     }
-    Ok(ids)
+    Ok(taken)
 }
 
-/// What is to be told by claimed deliveries, in the order of `ids`.
-pub(super) fn read(connection: &Connection, ids: &[i64]) -> Result<Vec<Claimed>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT d.webhook_id, w.name, d.mode, d.attempts, d.tries, d.replay, e.uuid, c.body,
-            e.verdict, c.payload, e.payload_path, e.payload_size, e.payload_pieces
-        FROM delivery d JOIN webhook w ON w.id = d.webhook JOIN event e ON e.id = d.event
-            JOIN content c ON c.event = d.event
+/// Reads what [`claim`] left out.
+pub(super) fn fill(connection: &Connection, taken: &mut [Taking]) -> Result<(), StoreError> {
+    let mut content = connection.prepare_cached(
+        "SELECT c.body, c.payload, e.payload_path, e.payload_size, e.payload_pieces
+        FROM delivery d JOIN event e ON e.id = d.event JOIN content c ON c.event = d.event
         WHERE d.id = ?1",
     )?;
-    let mut claimed = Vec::with_capacity(ids.len());
-    for &id in ids {
-        claimed.push(statement.query_row([id], |row| {
-            Ok(Claimed {
-                id,
-                webhook_id: row.get(0)?,
-                webhook: row.get(1)?,
-                mode: row.get(2)?,
-                attempts: row.get(3)?,
-                tries: row.get(4)?,
-                replay: row.get(5)?,
-                event: StoredEvent {
-                    id: events::uuid(row, 6)?,
-                    body: row.get(7)?,
-                    verdict: row.get(8)?,
-                    payload: events::payload(row, 9)?,
-                },
-            })
-        })?);
+    for Taking { claimed, is_large } in taken.iter_mut().filter(|taking| taking.is_large) {
+        let (body, payload) =
+            content.query_row([claimed.id], |row| Ok((row.get(0)?, events::payload(row, 1)?)))?;
+        (claimed.event.body, claimed.event.payload, *is_large) = (body, payload, false);
     }
-    Ok(claimed)
+    Ok(())
 }
 
-/// Writes down what became of one claimed delivery.
+fn taking(row: &Row<'_>, webhook: &str) -> rusqlite::Result<Taking> {
+    let claimed = Claimed {
+        id: row.get(0)?,
+        webhook_id: row.get(1)?,
+        webhook: webhook.to_owned(),
+        mode: row.get(2)?,
+        attempts: row.get(3)?,
+        tries: row.get(4)?,
+        replay: row.get(5)?,
+        event: StoredEvent {
+            id: events::uuid(row, 6)?,
+            verdict: row.get(7)?,
+            body: row.get::<_, Option<Vec<u8>>>(8)?.unwrap_or_default(),
+            payload: events::payload(row, 9)?,
+        },
+    };
+    Ok(Taking { claimed, is_large: row.get::<_, Option<bool>>(13)?.unwrap_or(false) })
+}
+
+/// Writes down what became of claimed deliveries.
 pub(super) fn finish(
     connection: &Connection,
     owner: i64,
-    record: &AttemptRecord,
+    records: &[AttemptRecord],
 ) -> Result<(), StoreError> {
+    let mut moves = Moves::default();
+    let mut done = BTreeSet::new();
+    for record in records {
+        done.extend(finish_one(connection, owner, record, &mut moves)?);
+    }
+    moves.write(connection)?;
+    // Several deliveries of one event often end together.
+    done.into_iter().try_for_each(|event| events::mark_idle(connection, event))
+}
+
+/// Returns the event if the delivery has nothing left to do.
+fn finish_one(
+    connection: &Connection,
+    owner: i64,
+    record: &AttemptRecord,
+    moves: &mut Moves,
+) -> Result<Option<i64>, StoreError> {
     let found = connection
         .prepare_cached(
-            "SELECT attempts, event, webhook, order_key FROM delivery
-            WHERE id = ?1 AND state = 'claimed' AND owner = ?2",
+            "SELECT event, webhook, order_key, attempts, state = 'claimed' FROM delivery
+            WHERE id = ?1 AND owner = ?2",
         )?
         .query_row([record.delivery, owner], |row| {
-            let key: Option<String> = row.get(3)?;
-            Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, key))
+            let key: Option<String> = row.get(2)?;
+            Ok((row.get(0)?, row.get::<_, i64>(1)?, key, row.get::<_, u32>(3)?, row.get(4)?))
         })
         .optional()?;
-    let Some((attempts, event, webhook, key)) = found else { return Ok(()) };
+    let Some((event, webhook, key, attempts, by_older)) = found else { return Ok(None) };
     let (state, due) = match record.fate {
         Fate::Delivered => (DeliveryState::Delivered, None),
         Fate::Retry(due) | Fate::Released(due) => (DeliveryState::Pending, Some(due)),
@@ -154,7 +197,7 @@ pub(super) fn finish(
     };
     if let Some(attempt) = &record.attempt {
         if attempt.number <= attempts {
-            return Ok(());
+            return Ok(None);
         }
         connection
             .prepare_cached(
@@ -174,6 +217,11 @@ pub(super) fn finish(
                 state.as_str(),
                 due,
             ])?;
+        if attempt.number > Attempt::KEPT {
+            connection
+                .prepare_cached("DELETE FROM attempt WHERE delivery = ?1 AND number <= ?2")?
+                .execute([record.delivery, i64::from(attempt.number - Attempt::KEPT)])?;
+        }
     }
     let number = record.attempt.as_ref().map(|attempt| attempt.number);
     connection
@@ -183,10 +231,12 @@ pub(super) fn finish(
             WHERE id = ?1",
         )?
         .execute(params![record.delivery, state.as_str(), due, number])?;
+    let from = if by_older { DeliveryState::Claimed } else { DeliveryState::Pending };
+    moves.moved(from, state, 1);
     if let Some(key) = key {
         reorder(connection, webhook, &key)?;
     }
-    if is_done(state) { events::mark_idle(connection, event) } else { Ok(()) }
+    Ok(is_done(state).then_some(event))
 }
 
 /// Puts claims that never reached their caller back.
@@ -195,6 +245,7 @@ pub(super) fn give_back(
     owner: i64,
     ids: &[i64],
 ) -> Result<(), StoreError> {
+    let mut released = Vec::with_capacity(ids.len());
     for &delivery in ids {
         let due = connection
             .prepare_cached("SELECT due FROM delivery WHERE id = ?1")?
@@ -202,10 +253,10 @@ pub(super) fn give_back(
             .optional()?;
         if let Some(due) = due {
             let fate = Fate::Released(due);
-            finish(connection, owner, &AttemptRecord { delivery, attempt: None, fate })?;
+            released.push(AttemptRecord { delivery, attempt: None, fate });
         }
     }
-    Ok(())
+    finish(connection, owner, &released)
 }
 
 /// Puts all of an owner's claims back.
@@ -266,6 +317,10 @@ pub(super) fn shift(
             events::mark_busy(connection, event)?;
         }
     }
+    let mut moves = Moves::default();
+    let from_word = if from == DeliveryState::Claimed { DeliveryState::Pending } else { from };
+    moves.moved(from_word, to, ids.len());
+    moves.write(connection)?;
     if !(UNFINISHED.contains(&from) && UNFINISHED.contains(&to)) {
         for key in &keys {
             reorder(connection, webhook, key)?;
@@ -280,7 +335,7 @@ pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Resul
     connection
         .prepare_cached(
             "UPDATE delivery SET blocked = 1 WHERE webhook = ?1 AND order_key = ?2 AND blocked = 0
-                AND state IN ('pending', 'claimed', 'held') AND state <> 'claimed'",
+                AND state IN ('pending', 'claimed', 'held') AND owner IS NULL",
         )?
         .execute(params![webhook, key])?;
     connection.prepare_cached(UNBLOCK)?.execute(params![webhook, key])?;
@@ -297,13 +352,17 @@ const fn is_done(state: DeliveryState) -> bool {
 fn in_state(state: DeliveryState) -> String {
     let condition = match state {
         DeliveryState::Pending => {
-            return "SELECT id FROM delivery WHERE webhook = ?1 AND state = 'pending' AND blocked = 0
+            return "SELECT id FROM delivery
+                    WHERE webhook = ?1 AND state = 'pending' AND blocked = 0 AND owner IS NULL
                 UNION ALL
                 SELECT id FROM delivery WHERE webhook = ?1 AND state = 'pending' AND blocked = 1
                 LIMIT ?2"
                 .to_owned();
         }
-        DeliveryState::Claimed => "owner IS NOT NULL AND",
+        DeliveryState::Claimed => {
+            return "SELECT id FROM delivery WHERE owner IS NOT NULL AND webhook = ?1 LIMIT ?2"
+                .to_owned();
+        }
         DeliveryState::Held | DeliveryState::Orphaned | DeliveryState::Dead => {
             "state IN ('held', 'orphaned', 'dead') AND"
         }

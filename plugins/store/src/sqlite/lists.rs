@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter, types::Type};
 use uuid::Uuid;
 
-use super::{deliveries, events, now};
+use super::{deliveries, events, now, tally::Moves};
 use crate::{
     model::{Attempt, DeliveryState, NewDelivery, StoredEvent},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
@@ -14,8 +14,8 @@ const EVENT: &str = "e.uuid, e.kind, e.site, e.partner, e.station, e.message_id,
     e.owner IS NOT NULL";
 
 const DELIVERY: &str =
-    "d.id, d.webhook_id, w.name, d.mode, d.order_key, d.state, d.blocked, d.due, d.attempts,
-    d.tries, d.replay";
+    "d.id, d.webhook_id, w.name, d.mode, d.order_key, iif(d.owner IS NULL, d.state, 'claimed'),
+    d.blocked, d.due, d.attempts, d.tries, d.replay";
 
 const ATTEMPT: &str = "a.id, a.delivery, d.webhook_id, w.name, a.number, a.at, a.url, a.http_code,
     a.error, a.duration_ms, a.state, a.next_at";
@@ -194,25 +194,34 @@ pub(super) fn replayable(
 /// Makes deliveries due again, from the beginning of their retry schedule. Returns how many were.
 pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
     let mut replayed = 0;
+    let mut moves = Moves::default();
     for id in ids {
         let found = connection
             .prepare_cached(
-                "UPDATE delivery SET state = 'pending', due = ?2, tries = 0, replay = 1,
-                    blocked = order_key IS NOT NULL
-                WHERE id = ?1 AND state IN ('delivered', 'dead', 'orphaned')
-                RETURNING event, webhook, order_key",
+                "SELECT event, webhook, order_key, state FROM delivery
+                WHERE id = ?1 AND state IN ('delivered', 'dead', 'orphaned')",
             )?
-            .query_row(params![id, now()], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?))
+            .query_row([id], |row| {
+                let key: Option<String> = row.get(2)?;
+                Ok((row.get(0)?, row.get(1)?, key, state(row, 3)?))
             })
             .optional()?;
-        let Some((event, webhook, key)) = found else { continue };
+        let Some((event, webhook, key, from)) = found else { continue };
+        connection
+            .prepare_cached(
+                "UPDATE delivery SET state = 'pending', due = ?2, tries = 0, replay = 1,
+                    blocked = order_key IS NOT NULL
+                WHERE id = ?1",
+            )?
+            .execute(params![id, now()])?;
+        moves.moved(from, DeliveryState::Pending, 1);
         replayed += 1;
         events::mark_busy(connection, event)?;
         if let Some(key) = key {
             deliveries::reorder(connection, webhook, &key)?;
         }
     }
+    moves.write(connection)?;
     Ok(replayed)
 }
 
@@ -264,8 +273,8 @@ impl Query {
         if let Some(state) = filter.state {
             // In the words of the index that has them.
             self.conditions.push(match state {
-                DeliveryState::Pending => "d.state = 'pending'",
-                DeliveryState::Claimed => "d.owner IS NOT NULL AND d.state = 'claimed'",
+                DeliveryState::Pending => "d.state = 'pending' AND d.owner IS NULL",
+                DeliveryState::Claimed => "d.owner IS NOT NULL",
                 DeliveryState::Delivered => "d.state = 'delivered'",
                 DeliveryState::Dead => {
                     "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'dead'"
@@ -345,7 +354,8 @@ fn event_row(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
     })
 }
 
-fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<DeliveryState> {
+/// A state column.
+pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<DeliveryState> {
     let word: String = row.get(index)?;
     DeliveryState::named(&word).ok_or_else(|| {
         let reason = format!("{word} is no state of a delivery");

@@ -4,6 +4,8 @@
 //! system may not be between them. Open it after the process has forked into the background: locks
 //! do not follow a fork.
 
+mod archive;
+pub mod backup;
 mod checkpoint;
 mod deliveries;
 mod error;
@@ -17,6 +19,7 @@ mod prune;
 mod queries;
 mod readers;
 mod schema;
+mod tally;
 mod writer;
 
 use std::{
@@ -29,12 +32,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use self::{
     checkpoint::Checkpointer,
     owner::{DeadOwner, Owner},
+    prune::Found,
     readers::Readers,
     writer::Writer,
 };
@@ -52,6 +57,9 @@ use crate::{
 
 /// Rows that one step of a long change touches at most, so that no exchange waits long behind it.
 const STEP: usize = 200;
+
+/// Steps of giving room back that one call makes at most: 64 MiB.
+const SHRINK_STEPS: usize = 64;
 
 /// How the embedded store works. The defaults suit one gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +138,23 @@ impl SqliteStore {
     /// Transactions committed by this process. Less than the calls made: they share commits.
     pub fn commits(&self) -> u64 {
         self.writer.shared().commits.load(Ordering::Relaxed)
+    }
+
+    /// Removes what was found, and gives the room back.
+    async fn remove(&self, found: Found) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for step in found.steps() {
+            let work = move |connection: &Connection| prune::remove(connection, &step);
+            let (events, files) = self.writer.run(work).await?;
+            crate::payload::remove_files(files).await;
+            removed += events;
+        }
+        let mut steps = 0;
+        while steps < SHRINK_STEPS && self.readers.run(prune::is_loose).await? {
+            self.writer.run(prune::shrink).await?;
+            steps += 1;
+        }
+        Ok(removed as u64)
     }
 }
 
@@ -212,23 +237,15 @@ impl Store for SqliteStore {
             .writer
             .take(move |connection| deliveries::claim(connection, owner, &webhook, now, limit))
             .await?;
-        if taken.ids().is_empty() {
-            return Ok(Vec::new());
+        if !taken.is_partial() {
+            return Ok(taken.keep());
         }
-        let ids = taken.ids().to_vec();
-        let claimed =
-            self.readers.run(move |connection| deliveries::read(connection, &ids)).await?;
-        taken.keep();
-        Ok(claimed)
+        Ok(self.readers.run(move |connection| taken.fill(connection)).await?.keep())
     }
 
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
         let owner = self.owner;
-        self.writer
-            .run(move |connection| {
-                attempts.iter().try_for_each(|record| deliveries::finish(connection, owner, record))
-            })
-            .await
+        self.writer.run(move |connection| deliveries::finish(connection, owner, &attempts)).await
     }
 
     async fn shift(
@@ -265,23 +282,31 @@ impl Store for SqliteStore {
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        self.readers.run(queries::counts).await
+        self.readers.run(tally::counts).await
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+        let find = move |connection: &Connection| prune::idle(connection, before, limit);
+        let found = self.readers.run(find).await?;
+        self.remove(found).await
+    }
+
+    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        let find = move |connection: &Connection| prune::beyond(connection, keep, limit);
+        let found = self.readers.run(find).await?;
+        self.remove(found).await
+    }
+
+    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
         let mut removed = 0;
         while removed < limit {
-            let step = STEP.min(limit - removed);
-            let (events, files) =
-                self.writer.run(move |connection| prune::prune(connection, before, step)).await?;
-            crate::payload::remove_files(files).await;
-            removed += events;
-            if events < step {
+            let step = prune::ATTEMPTS.min(limit - removed);
+            let work = move |connection: &Connection| prune::attempts(connection, before, step);
+            let attempts = self.writer.run(work).await?;
+            removed += attempts;
+            if attempts < step {
                 break;
             }
-        }
-        if removed > 0 {
-            self.writer.run(prune::shrink).await?;
         }
         Ok(removed as u64)
     }

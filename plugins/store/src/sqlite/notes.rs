@@ -72,6 +72,7 @@ fn write_note(connection: &Connection, change: &NoteChange) -> Result<bool, Stor
     Ok(written > 0)
 }
 
-fn note(row: &Row<'_>) -> rusqlite::Result<Note> {
+/// A note as its four columns tell it.
+pub(super) fn note(row: &Row<'_>) -> rusqlite::Result<Note> {
     Ok(Note { key: row.get(0)?, body: row.get(1)?, due: row.get(2)?, expires: row.get(3)? })
 }

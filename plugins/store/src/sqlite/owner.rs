@@ -96,6 +96,13 @@ impl DeadOwner {
         Ok(dead)
     }
 
+    /// Leaves all as it was, for the process that is to take over.
+    pub(super) fn leave(self) {
+        if let Some(lock) = self.lock {
+            lock.leave();
+        }
+    }
+
     /// Frees its claims, and makes its open exchanges `heir`'s.
     pub(super) fn bury(&self, connection: &Connection, heir: i64) -> Result<(), StoreError> {
         deliveries::free(connection, self.id)?;

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
-use super::{deliveries, events, lists, now};
+use super::{deliveries, events, lists, now, tally::Moves};
 use crate::{
+    model::DeliveryState,
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     store::StoreError,
 };
@@ -66,6 +67,9 @@ pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreEr
         .query_row(params![delivery.webhook_id, state.as_str()], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
+    let mut moves = Moves::default();
+    moves.moved(DeliveryState::Pending, *state, 1);
+    moves.write(connection)?;
     connection
         .prepare_cached(
             "INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error, duration_ms,

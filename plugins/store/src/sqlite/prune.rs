@@ -1,50 +1,152 @@
-//! Removes what is done with, and gives the room back.
+//! Removes what is done with, and gives the room back: in steps so small that no exchange waits long
+//! behind one. What to remove is looked up beside the writing thread.
 
 use std::path::PathBuf;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::events;
 use crate::store::StoreError;
 
 pub(super) const IDLE: &str =
-    "SELECT id, payload_path FROM event WHERE idle_since < ?1 ORDER BY idle_since LIMIT ?2";
+    "SELECT id FROM event WHERE idle_since < ?1 ORDER BY idle_since LIMIT ?2";
 
-/// Pages that one transaction gives back to the system at most.
-const PAGES: u32 = 2_000;
+/// Finds the newest of those that are too many: a walk over the index alone.
+pub(super) const BEYOND: &str =
+    "SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND dead = 0
+    ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET ?1";
 
-/// Removes the events that are idle since before `before`, longest idle first. Returns how many, and
-/// the payload files that are to be removed after the commit.
-pub(super) fn prune(
+pub(super) const UP_TO: &str = "SELECT id FROM event
+    WHERE idle_since IS NOT NULL AND dead = 0 AND (idle_since, id) <= (?1, ?2)
+    ORDER BY idle_since, id LIMIT ?3";
+
+/// Events that one transaction removes at most.
+pub(super) const EVENTS: usize = 50;
+
+/// Attempts that one transaction removes at most.
+pub(super) const ATTEMPTS: usize = 500;
+
+/// Pages that one transaction gives back to the system at most: 1 MiB.
+const PAGES: i64 = 256;
+
+/// Free pages that are left in the file for what comes next, 4 MiB: given back, they would only be
+/// asked for again.
+const SLACK: i64 = 1_024;
+
+/// Of a larger file this part is left.
+const SLACK_PART: i64 = 8;
+
+/// Events that may go, longest done first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    ids: Vec<i64>,
+    /// They were done at this time at the latest; one that is done later than that has been replayed
+    /// since.
+    until: i64,
+}
+
+/// The events that were done before `before`.
+pub(super) fn idle(
     connection: &Connection,
     before: i64,
     limit: usize,
-) -> Result<(usize, Vec<PathBuf>), StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let found = connection
+) -> Result<Found, StoreError> {
+    let ids = connection
         .prepare_cached(IDLE)?
-        .query_map(params![before, limit], |row| {
-            Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
-        })?
-        .collect::<Result<Vec<(i64, Option<String>)>, _>>()?;
+        .query_map(params![before, count(limit)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(Found { ids, until: before.saturating_sub(1) })
+}
+
+/// The events that are done, without a dead delivery, and older than the newest `keep` such.
+pub(super) fn beyond(
+    connection: &Connection,
+    keep: u64,
+    limit: usize,
+) -> Result<Found, StoreError> {
+    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+    let first = connection
+        .prepare_cached(BEYOND)?
+        .query_row([keep], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    let Some((until, id)) = first else { return Ok(Found::default()) };
+    let ids = connection
+        .prepare_cached(UP_TO)?
+        .query_map(params![until, id, count(limit)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(Found { ids, until })
+}
+
+/// Removes events that are still done. Returns how many, and the payload files that are to be removed
+/// after the commit.
+pub(super) fn remove(
+    connection: &Connection,
+    found: &Found,
+) -> Result<(usize, Vec<PathBuf>), StoreError> {
+    let mut still = connection
+        .prepare_cached("SELECT payload_path FROM event WHERE id = ?1 AND idle_since <= ?2")?;
     let mut attempts = connection.prepare_cached(
         "DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE event = ?1)",
     )?;
     let mut deliveries = connection.prepare_cached("DELETE FROM delivery WHERE event = ?1")?;
-    for (id, _) in &found {
+    let (mut removed, mut files) = (0, Vec::new());
+    for id in &found.ids {
+        let done = still
+            .query_row(params![id, found.until], |row| row.get::<_, Option<String>>(0))
+            .optional()?;
+        let Some(path) = done else { continue };
         attempts.execute([id])?;
         deliveries.execute([id])?;
         events::remove(connection, *id)?;
+        removed += 1;
+        files.extend(path.map(PathBuf::from));
     }
-    let files = found.iter().filter_map(|(_, path)| path.as_deref().map(PathBuf::from)).collect();
-    Ok((found.len(), files))
+    Ok((removed, files))
 }
 
-/// Gives free pages back to the system.
+/// Removes attempts from the beginning of the log, up to the first that began at `before` or later.
+/// Returns how many.
+pub(super) fn attempts(
+    connection: &Connection,
+    before: i64,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    // In the order they were logged, which is nearly that of their beginnings: no index is needed.
+    let mut oldest =
+        connection.prepare_cached("SELECT id, at FROM attempt ORDER BY id LIMIT ?1")?;
+    let rows = oldest
+        .query_map([count(limit)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let past = rows.iter().take_while(|(_, at)| *at < before);
+    let Some((last, _)) = past.last() else { return Ok(0) };
+    Ok(connection.prepare_cached("DELETE FROM attempt WHERE id <= ?1")?.execute([last])?)
+}
+
+/// Whether so much of the file is free that some of it is to be given back.
+pub(super) fn is_loose(connection: &Connection) -> Result<bool, StoreError> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    Ok(number("freelist_count")? > SLACK.max(number("page_count")? / SLACK_PART))
+}
+
+/// Gives some free pages back to the system.
 pub(super) fn shrink(connection: &Connection) -> Result<(), StoreError> {
     // Each step of the statement frees one page.
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     Ok(())
+}
+
+// === impl Found ===
+
+impl Found {
+    /// In pieces for one transaction each.
+    pub(super) fn steps(&self) -> Vec<Self> {
+        let piece = |ids: &[i64]| Self { ids: ids.to_vec(), until: self.until };
+        self.ids.chunks(EVENTS).map(piece).collect()
+    }
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
 use super::schema;
@@ -25,6 +25,10 @@ struct Idle {
     connections: Mutex<Vec<Connection>>,
 }
 
+/// What breaks off a call's work, while it is at it: a moment later its connection is another call's.
+#[derive(Clone, Default)]
+struct Reading(Arc<Mutex<Option<InterruptHandle>>>);
+
 // === impl Readers ===
 
 impl Readers {
@@ -36,19 +40,23 @@ impl Readers {
         }
     }
 
-    /// Runs `work` on a thread that may block, with a connection that sees all that is committed.
+    /// Runs `work` on a thread that may block, with a connection that sees all that is committed. One
+    /// that takes too long is broken off: as long as it reads, the log cannot begin anew, and grows.
     pub(super) async fn run<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        let reading = Reading::default();
         let read = async {
             let permits = Arc::clone(&self.permits);
             let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
-            let idle = Arc::clone(&self.idle);
+            let (idle, reading) = (Arc::clone(&self.idle), reading.clone());
             let outcome = tokio::task::spawn_blocking(move || {
                 let connection = idle.take()?;
+                reading.begins(&connection);
                 let outcome = work(&connection);
+                reading.ends();
                 idle.lock().push(connection);
                 // Here and not in the caller, who may be gone long before.
                 drop(permit);
@@ -57,7 +65,11 @@ impl Readers {
             .await;
             outcome.unwrap_or_else(|error| Err(StoreError::Database(error.to_string())))
         };
-        tokio::time::timeout(self.wait, read).await.unwrap_or(Err(StoreError::Slow(self.wait)))
+        let outcome = tokio::time::timeout(self.wait, read).await;
+        outcome.unwrap_or_else(|_| {
+            reading.break_off();
+            Err(StoreError::Slow(self.wait))
+        })
     }
 
     /// Every later call is answered [`StoreError::Closed`].
@@ -77,5 +89,27 @@ impl Idle {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    fn begins(&self, connection: &Connection) {
+        *self.lock() = Some(connection.get_interrupt_handle());
+    }
+
+    fn ends(&self) {
+        *self.lock() = None;
+    }
+
+    fn break_off(&self) {
+        if let Some(handle) = &*self.lock() {
+            handle.interrupt();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<InterruptHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

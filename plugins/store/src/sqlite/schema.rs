@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::store::StoreError;
 
@@ -15,11 +15,16 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/002.sql"),
     include_str!("schema/003.sql"),
     include_str!("schema/004.sql"),
+    include_str!("schema/006.sql"),
+    include_str!("schema/007.sql"),
 ];
 
 /// Pages of the log after which a commit writes back itself, should the checkpoint thread be gone:
 /// 256 MiB.
 const AUTOCHECKPOINT: u32 = 65_536;
+
+/// Bytes that the log's file keeps when it begins anew: what a long reader made it grow by goes back.
+const LOG_KEPT: u32 = 64 << 20;
 
 /// Opens the connection that writes.
 pub(super) fn writable(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
@@ -41,6 +46,7 @@ pub(super) fn writable(path: &Path, busy: Duration) -> Result<Connection, StoreE
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
     connection.pragma_update(None, "cache_size", -65_536)?;
     Ok(connection)
 }
@@ -83,6 +89,8 @@ fn connect(path: &Path, access: OpenFlags, busy: Duration) -> Result<Connection,
     connection.busy_timeout(busy)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // Else a statement is planned anew whenever its LIMIT is bound to another number.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

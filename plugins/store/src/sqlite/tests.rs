@@ -3,6 +3,8 @@
 
 mod cost;
 mod faults;
+mod plateau;
+mod tally_agrees;
 
 use std::os::unix::fs::PermissionsExt;
 

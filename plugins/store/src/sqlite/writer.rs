@@ -13,8 +13,11 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{deliveries, owner::Owner};
-use crate::store::StoreError;
+use super::{
+    deliveries::{self, Taking},
+    owner::Owner,
+};
+use crate::{model::Claimed, store::StoreError};
 
 /// Where callers leave their work.
 #[derive(Clone)]
@@ -37,7 +40,7 @@ pub(super) struct Shared {
 
 /// Deliveries that are claimed and not handed over yet: dropped, they go back.
 pub(super) struct Taken {
-    ids: Vec<i64>,
+    taken: Vec<Taking>,
     writer: Writer,
 }
 
@@ -121,10 +124,10 @@ impl Writer {
     /// As [`Self::run`], for claims: what the caller does not live to see is given back.
     pub(super) async fn take<W>(&self, work: W) -> Result<Taken, StoreError>
     where
-        W: FnMut(&Connection) -> Result<Vec<i64>, StoreError> + Send + 'static,
+        W: FnMut(&Connection) -> Result<Vec<Taking>, StoreError> + Send + 'static,
     {
         let writer = self.clone();
-        self.run_sealed(work, |ids| Taken { ids, writer }).await
+        self.run_sealed(work, |taken| Taken { taken, writer }).await
     }
 
     /// Has the thread finish what is queued before this call, and end.
@@ -160,20 +163,28 @@ impl Writer {
 // === impl Taken ===
 
 impl Taken {
-    pub(super) fn ids(&self) -> &[i64] {
-        &self.ids
+    /// Whether [`Taken::fill`] has something to do.
+    pub(super) fn is_partial(&self) -> bool {
+        self.taken.iter().any(|taking| taking.is_large)
+    }
+
+    /// Reads what was too large to be read by the thread that writes.
+    pub(super) fn fill(mut self, connection: &Connection) -> Result<Self, StoreError> {
+        deliveries::fill(connection, &mut self.taken)?;
+        Ok(self)
     }
 
     /// The caller has them: they do not go back.
-    pub(super) fn keep(mut self) {
-        self.ids.clear();
+    pub(super) fn keep(mut self) -> Vec<Claimed> {
+        std::mem::take(&mut self.taken).into_iter().map(|taking| taking.claimed).collect()
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        if !self.ids.is_empty() {
-            self.writer.shared.returned().append(&mut self.ids);
+        if !self.taken.is_empty() {
+            let ids = self.taken.iter().map(|taking| taking.claimed.id);
+            self.writer.shared.returned().extend(ids);
             // A full queue means that the thread comes by anyway.
             let _ = self.writer.queue.try_send(Message::Returned);
         }

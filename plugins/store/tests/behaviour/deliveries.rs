@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_store::{DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent};
+use as2hook_store::{DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent, Payload};
 
 use super::{Factory, claim, delivery, event, finish, of, publish, record, release, webhook_ids};
 
@@ -168,6 +168,39 @@ pub(crate) async fn claims_of_the_dead_come_back(factory: &dyn Factory) {
     factory.kill(dead).await;
     heir.adopt().await.unwrap();
     assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["w1"]);
+}
+
+pub(crate) async fn a_retry_keeps_its_time_and_its_place_over_a_restart(factory: &dyn Factory) {
+    let before = factory.owner().await;
+    publish(&*before, vec![delivery("w1", "erp")]).await;
+    finish(&*before, &claim(&*before, "erp", 0).await[0], Fate::Retry(500)).await;
+    before.close().await;
+    let after = factory.owner().await;
+    after.adopt().await.unwrap();
+    assert!(claim(&*after, "erp", 499).await.is_empty());
+    let claimed = claim(&*after, "erp", 500).await;
+    assert_eq!(webhook_ids(&claimed), ["w1"]);
+    assert_eq!((claimed[0].attempts, claimed[0].tries), (1, 1));
+}
+
+pub(crate) async fn what_is_large_is_claimed_whole(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let large = Payload::Inline(vec![b'p'; 100_000].into());
+    let small = Payload::Inline(vec![b'p'; 10].into());
+    let told = [
+        ("body", NewEvent { body: vec![b'b'; 200_000], ..event("body") }),
+        ("payload", NewEvent { payload: large, ..event("payload") }),
+        ("small", NewEvent { payload: small, ..event("small") }),
+    ];
+    for (name, event) in &told {
+        store.publish(event.clone(), vec![delivery(name, "erp")]).await.unwrap();
+    }
+    let claimed = claim(&*store, "erp", 0).await;
+    assert_eq!(webhook_ids(&claimed), ["body", "payload", "small"]);
+    for (claimed, (_, event)) in claimed.iter().zip(&told) {
+        assert!(claimed.event.body == event.body, "{}", claimed.webhook_id);
+        assert!(claimed.event.payload == event.payload, "{}", claimed.webhook_id);
+    }
 }
 
 pub(crate) async fn a_claim_that_nobody_waited_for_goes_back(factory: &dyn Factory) {

@@ -7,6 +7,7 @@ pub(crate) mod lists;
 pub(crate) mod notes;
 pub(crate) mod order;
 pub(crate) mod partner_webhooks;
+pub(crate) mod retention;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -58,6 +59,8 @@ macro_rules! suite {
             shifted_deliveries_keep_their_place_in_the_schedule,
             counts_follow_every_move,
             claims_of_the_dead_come_back,
+            a_retry_keeps_its_time_and_its_place_over_a_restart,
+            what_is_large_is_claimed_whole,
             a_claim_that_nobody_waited_for_goes_back,
         ]);
         $crate::behaviour::suite!($fresh, partner_webhooks: [
@@ -86,6 +89,12 @@ macro_rules! suite {
         $crate::behaviour::suite!($fresh, gateways: [
             gateways_are_listed_while_they_report,
             a_payload_in_pieces_is_named_by_its_event,
+        ]);
+        $crate::behaviour::suite!($fresh, retention: [
+            beyond_their_number_the_longest_done_go_and_dead_ones_stay,
+            a_replayed_event_is_not_too_old,
+            old_attempts_leave_the_log_and_their_delivery_stays,
+            of_one_delivery_the_newest_attempts_are_kept,
         ]);
         $crate::behaviour::suite!($fresh, notes: [
             a_note_is_found_by_its_key_until_it_expires,

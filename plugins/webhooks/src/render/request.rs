@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A `POST` to the endpoint's URL. `Host` and `Connection` are the client's.
@@ -35,8 +35,12 @@ pub enum Body {
 ///
 /// Names keep their case here, and whoever sends them has to: the header map of the `http` crate is
 /// lower-case. Header names have no case in HTTP, but partners' systems spell them as they do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fields(Vec<Field>);
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    list: Vec<Field>,
+    /// Values are cut off from this, so that they share one piece of memory and cost nothing to clone.
+    values: BytesMut,
+}
 
 /// One header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,15 +53,23 @@ pub struct Field {
 
 // === impl Fields ===
 
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+impl Eq for Fields {}
+
 impl Fields {
     /// All headers in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
-        self.0.iter()
+        self.list.iter()
     }
 
     /// The first header of this name, whatever its case.
     pub fn get(&self, name: &str) -> Option<&HeaderValue> {
-        let mut fields = self.0.iter();
+        let mut fields = self.list.iter();
         let found = fields.find(|field| field.name.eq_ignore_ascii_case(name));
         found.map(|field| &field.value)
     }
@@ -65,13 +77,13 @@ impl Fields {
     /// Every header of this name, whatever its case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a HeaderValue> {
         let same = move |field: &&Field| field.name.eq_ignore_ascii_case(name);
-        self.0.iter().filter(same).map(|field| &field.value)
+        self.list.iter().filter(same).map(|field| &field.value)
     }
 
     /// The headers as hyper takes them.
     pub fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.0.len());
-        for Field { name, value } in &self.0 {
+        let mut map = HeaderMap::with_capacity(self.list.len());
+        for Field { name, value } in &self.list {
             let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
             // A map holds 24,576 headers. Ours come first, so only a partner's could be too many.
             if map.try_append(name, value.clone()).is_err() {
@@ -87,23 +99,39 @@ impl Fields {
         values.join(b", ".as_slice())
     }
 
+    /// The headers as hyper takes them, and their names as they are spelt.
+    pub fn into_parts(self) -> (HeaderMap, Vec<Cow<'static, str>>) {
+        let map = self.to_map();
+        (map, self.list.into_iter().map(|field| field.name).collect())
+    }
+
     /// Adds a header of our own making. Its text is legal by the way it was made; if ever it were not,
     /// it would be left out rather than sent.
     pub(super) fn own(&mut self, name: &'static str, value: &str) {
-        let value = HeaderValue::from_str(value);
-        self.0.extend(value.map(|value| Field { name: Cow::Borrowed(name), value }));
+        let value = value.is_ascii().then(|| self.value(value.as_bytes())).flatten();
+        self.list.extend(value.map(|value| Field { name: Cow::Borrowed(name), value }));
     }
 
     /// Adds a header from outside. Answers whether it is legal; one that is not is left out.
     pub(super) fn foreign(&mut self, name: &str, value: &[u8]) -> bool {
         let legal = HeaderName::from_bytes(name.as_bytes()).is_ok();
-        match HeaderValue::from_bytes(value) {
-            Ok(value) if legal => {
-                self.0.push(Field { name: Cow::Owned(name.to_owned()), value });
+        match self.value(value) {
+            Some(value) if legal => {
+                self.list.push(Field { name: Cow::Owned(name.to_owned()), value });
                 true
             }
             _ => false,
         }
+    }
+
+    fn value(&mut self, value: &[u8]) -> Option<HeaderValue> {
+        /// Room for the values of most requests.
+        const ROOM: usize = 1024;
+        if self.values.capacity() < value.len() {
+            self.values.reserve(value.len().max(ROOM));
+        }
+        self.values.extend_from_slice(value);
+        HeaderValue::from_maybe_shared(self.values.split().freeze()).ok()
     }
 }
 

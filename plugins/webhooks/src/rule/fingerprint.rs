@@ -48,6 +48,14 @@ impl Rule {
         let (pass, order) = (endpoint.pass_headers, endpoint.order);
         feed.text(&format!("{pass:?} {order:?} {}", endpoint.concurrency));
         feed.text(&format!("{:?} {:?}", endpoint.timeout, endpoint.retry));
+        // Only where they are given: a rule without them has the fingerprint that it always had, so
+        // that no disabled webhook comes back by an upgrade.
+        if let Some(rate) = endpoint.rate {
+            feed.text(&format!("rate {rate}"));
+        }
+        if let Some(after) = endpoint.disable_after {
+            feed.text(&format!("disable_after {after:?}"));
+        }
         feed.hex()
     }
 }

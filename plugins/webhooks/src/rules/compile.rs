@@ -41,6 +41,8 @@ impl RuleSet {
     /// told against the first.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, Vec<RuleConflict>> {
         let mut set = Self::default();
+        set.rules.reserve(rules.len());
+        set.names.reserve(rules.len());
         let mut conflicts = Vec::new();
         for (place, rule) in rules.into_iter().enumerate() {
             let mut clash = |earlier: usize, earlier_rule: &Rule, why| {

@@ -14,6 +14,7 @@ use super::config::{Config, Rule, TOKEN, rules_yaml};
 use super::{START, StartError, failed};
 use crate::client::{Client, Post, Reply};
 use crate::pki;
+use crate::process;
 
 /// Between two looks at something that has no other way to tell that it changed.
 const GLANCE: Duration = Duration::from_millis(5);
@@ -25,9 +26,40 @@ pub struct Running {
     folder: PathBuf,
     config: Arc<Config>,
     environment: Vec<(String, String)>,
-    child: Option<Child>,
+    process: Option<Process>,
     // Last, so that the folder outlives the process.
     _temporary: Option<TempDir>,
+}
+
+/// One more process in the same folder: one that is to take over, or one that has handed over. Killed
+/// when dropped.
+#[derive(Debug)]
+pub struct Process(Child);
+
+// === impl Process ===
+
+impl Process {
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits for its end; `None` if it did not come in time.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let mut ended = None;
+        wait_until(within, || {
+            ended = self.0.try_wait().ok().flatten();
+            ended.is_some()
+        });
+        ended
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 // === impl Running ===
@@ -40,7 +72,7 @@ impl Running {
         config: Arc<Config>,
         environment: Vec<(String, String)>,
     ) -> Self {
-        Self { binary, folder, config, environment, child: None, _temporary: temporary }
+        Self { binary, folder, config, environment, process: None, _temporary: temporary }
     }
 
     /// Partners' side.
@@ -102,7 +134,7 @@ impl Running {
 
     /// The process, while it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.process.as_ref().map(Process::pid)
     }
 
     /// All that it has written to standard output and standard error, restarts included.
@@ -127,40 +159,42 @@ impl Running {
 
     /// Processor time so far, user and system, of all its threads.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(self.proc("stat")?)?;
-        // Behind the name in brackets: field 14 is utime, 15 stime, in ticks of 10 ms on Linux.
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.filter_map(|t| t.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
+        process::cpu_time(self.running_pid()?)
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> io::Result<u64> {
+        process::status(self.running_pid()?, "Threads:")
+    }
+
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> io::Result<usize> {
+        process::descriptors(self.running_pid()?)
     }
 
     /// `kill -9`, and waits until it is gone.
     pub fn kill9(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            drop(child.kill());
-            drop(child.wait());
-        }
+        self.process = None;
     }
 
     /// Sends SIGTERM and waits for the end; `None` if it did not come in time.
     pub fn sigterm(&mut self, within: Duration) -> io::Result<Option<ExitStatus>> {
         self.signal("TERM")?;
-        let Some(child) = self.child.as_mut() else { return Ok(None) };
-        let mut ended = None;
-        wait_until(within, || {
-            ended = child.try_wait().ok().flatten();
-            ended.is_some()
-        });
+        Ok(self.wait(within))
+    }
+
+    /// Waits for the end of its process; `None` if it did not come in time.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let ended = self.process.as_mut()?.wait(within);
         if ended.is_some() {
-            self.child = None;
+            self.process = None;
         }
-        Ok(ended)
+        ended
     }
 
     /// Sends a signal by its name: `HUP`, `TERM`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) -> io::Result<()> {
-        let pid = self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))?;
+        let pid = self.running_pid()?;
         // The shell's own `kill` is there on every machine.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status()?;
         if sent.success() { Ok(()) } else { Err(io::Error::other(format!("kill -{name}: {sent}"))) }
@@ -174,6 +208,54 @@ impl Running {
 
     /// Starts it and waits until `/readyz` answers 200.
     pub fn start(&mut self) -> Result<(), StartError> {
+        self.begin()?;
+        self.wait_until_ready()
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn begin(&mut self) -> Result<(), StartError> {
+        self.process = Some(self.spawn(&[])?);
+        Ok(())
+    }
+
+    /// As [`Self::start`], with `--upgrade`, where nobody runs.
+    pub fn start_upgrade(&mut self) -> Result<(), StartError> {
+        self.process = Some(self.successor()?);
+        self.wait_until_ready()
+    }
+
+    /// Starts one more process with `--upgrade`; it waits for SIGQUIT to the one that runs.
+    pub fn successor(&self) -> Result<Process, StartError> {
+        self.spawn(&["--upgrade"])
+    }
+
+    /// This process is the gateway's from now on. Returns the one that was.
+    pub fn succeed(&mut self, successor: Process) -> Option<Process> {
+        self.process.replace(successor)
+    }
+
+    /// Has a new process take over, and returns the old one, which may still have something to finish.
+    pub fn upgrade(&mut self) -> Result<Process, StartError> {
+        let handed = |log: &str| log.matches("Handed the listeners over").count();
+        let before = handed(&self.log());
+        let mut successor = self.successor()?;
+        self.signal("QUIT").map_err(failed("SIGQUIT"))?;
+        let mut ended = None;
+        wait_until(START, || {
+            ended = successor.wait(Duration::ZERO);
+            ended.is_some() || handed(&self.log()) > before
+        });
+        match (ended, self.succeed(successor)) {
+            (None, Some(old)) if handed(&self.log()) > before => Ok(old),
+            (Some(status), _) => Err(StartError::Ended { status, log: self.log() }),
+            _ => {
+                let last = "nothing was handed over".to_owned();
+                Err(StartError::NotReady { within: START, last, log: self.log() })
+            }
+        }
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Result<Process, StartError> {
         let log = File::options().create(true).append(true).open(self.log_file());
         let log = log.map_err(failed("the gateway's log file"))?;
         let second = log.try_clone().map_err(failed("the gateway's log file"))?;
@@ -181,22 +263,22 @@ impl Running {
             .arg("run")
             .arg("-c")
             .arg(self.config_file())
+            .args(arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(second)
             .spawn()
             .map_err(failed(&format!("starting {}", self.binary.display())))?;
-        self.child = Some(child);
-        self.wait_until_ready()
+        Ok(Process(child))
     }
 
     fn wait_until_ready(&mut self) -> Result<(), StartError> {
         let deadline = Instant::now() + START;
         loop {
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let ended = self.process.as_mut().and_then(|process| process.wait(Duration::ZERO));
             if let Some(status) = ended {
-                self.child = None;
+                self.process = None;
                 return Err(StartError::Ended { status, log: self.log() });
             }
             let last = match self.admin().get("/readyz") {
@@ -217,16 +299,11 @@ impl Running {
     }
 
     fn memory(&self, field: &str) -> io::Result<u64> {
-        let status = fs::read_to_string(self.proc("status")?)?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        line.and_then(|line| line.split_whitespace().next())
-            .and_then(|kib| kib.parse().ok())
-            .ok_or_else(|| io::Error::other(format!("no {field} in the process's status")))
+        process::status(self.running_pid()?, field)
     }
 
-    fn proc(&self, file: &str) -> io::Result<PathBuf> {
-        let pid = self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))?;
-        Ok(PathBuf::from(format!("/proc/{pid}/{file}")))
+    fn running_pid(&self) -> io::Result<u32> {
+        self.pid().ok_or_else(|| io::Error::other("the gateway does not run"))
     }
 }
 

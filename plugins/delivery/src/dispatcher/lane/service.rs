@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use as2hook_store::{DeliveryState, StoreError};
+use as2hook_webhooks::Rule;
 use tokio::time::Instant;
 
 use super::{super::Vitals, Lane, STORE_WAIT};
@@ -18,6 +19,14 @@ impl Lane {
         let rule = self.shared.directory.endpoint(&self.webhook);
         let Some(rule) = rule else {
             self.rule = None;
+            self.shared.retold.remove(&self.webhook);
+            self.shared.paces.remove(&self.webhook);
+            if !self.shared.directory.is_agreed() {
+                // Another gateway may have the rule: what is there is for it to deliver.
+                self.give_back().await;
+                self.more = false;
+                return false;
+            }
             // There is nothing to be brought back: dropped, the question is answered so.
             self.shared.asked_back.remove(&self.webhook);
             self.vitals(|vitals| vitals.orphan());
@@ -31,6 +40,9 @@ impl Lane {
             if changed {
                 self.vitals(|vitals| vitals.forgive());
             }
+        }
+        if self.shared.retold.remove(&self.webhook).is_some() && !self.take_over(&rule).await {
+            return false;
         }
         if let Some((_, asked)) = self.shared.asked_back.remove(&self.webhook) {
             let moved = self.bring_back(rule.fingerprint()).await;
@@ -61,6 +73,39 @@ impl Lane {
                 false
             }
             None => true,
+        }
+    }
+
+    /// Does as another process of the same store did with this webhook, as far as it has the same rule:
+    /// with another one it has other reasons. Returns whether that could be found out.
+    async fn take_over(&mut self, rule: &Rule) -> bool {
+        let Some(states) = self.shared.note(self.shared.store.webhook_states().await) else {
+            self.shared.retold.insert(self.webhook.clone(), ());
+            self.not_before = Instant::now() + STORE_WAIT;
+            return false;
+        };
+        let found = states.into_iter().find(|state| state.webhook == self.webhook);
+        let Some(state) = found.filter(|state| self.vitals(|vitals| vitals.differs(state))) else {
+            return true;
+        };
+        let fingerprint = rule.fingerprint();
+        let webhook = self.webhook.as_str();
+        match state.disabled {
+            Some(reason) if state.fingerprint == fingerprint => {
+                tracing::warn!(webhook, reason, "Another gateway disabled a webhook.");
+                self.vitals(|vitals| vitals.disabled_elsewhere(reason, fingerprint));
+                true
+            }
+            // What it is held for here may be a rule that is switched off here alone.
+            None if state.fingerprint == fingerprint && rule.enabled => {
+                tracing::info!(webhook, "Another gateway put a webhook back into service.");
+                self.bring_back(fingerprint).await.is_ok()
+            }
+            // It has no such rule there, and put the deliveries aside. It is told of here.
+            None if Vitals::is_no_rule(&state.fingerprint) && rule.enabled => {
+                self.bring_back(fingerprint).await.is_ok()
+            }
+            _ => true,
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub struct Rules {
     rules: Mutex<HashMap<String, Arc<Rule>>>,
     pub guard: Mutex<Option<Guard>>,
     pub disabled: Mutex<Vec<Disabled>>,
+    /// Another gateway has other rules.
+    pub at_odds: AtomicBool,
 }
 
 impl Rules {
@@ -47,6 +52,10 @@ impl Rules {
 impl Directory for Rules {
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
         self.rules.lock().unwrap().get(webhook).cloned()
+    }
+
+    fn is_agreed(&self) -> bool {
+        !self.at_odds.load(Ordering::SeqCst)
     }
 
     fn guard(&self, _rule: &Rule) -> Guard {

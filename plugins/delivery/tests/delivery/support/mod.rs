@@ -6,13 +6,18 @@ pub mod store;
 
 use std::{
     future::Future,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
+use as2hook_store::DeliveryState;
 use as2hook_webhooks::{
     Direction, Endpoint, Event, EventKind, PartnerType, PayloadMode, Route, Rule,
 };
 use uuid::Uuid;
+
+use gateway::Gateway;
+use sink::{Reply, Sink};
 
 /// Waits until it is so, at most 20 s.
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
@@ -26,6 +31,21 @@ pub async fn until_async<F: Future<Output = bool>>(what: &str, mut so: impl FnMu
         assert!(Instant::now() < end, "waited in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Fails so often, then succeeds.
+pub async fn failing(times: usize, reply: Reply) -> Sink {
+    let seen = AtomicUsize::new(0);
+    Sink::start(move |_| match seen.fetch_add(1, Ordering::SeqCst) < times {
+        true => reply.clone(),
+        false => Reply::Status(200),
+    })
+    .await
+}
+
+/// Waits until so many are told.
+pub async fn delivered(gateway: &Gateway, count: usize) {
+    until("deliveries", || gateway.store.count(DeliveryState::Delivered) == count).await;
 }
 
 pub fn event() -> Event {

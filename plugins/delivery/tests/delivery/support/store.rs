@@ -369,6 +369,14 @@ impl Store for MemoryStore {
         Ok(0)
     }
 
+    async fn prune_beyond(&self, _keep: u64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn prune_attempts(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<(), StoreError> {
         Err(StoreError::Closed)
     }

@@ -33,11 +33,13 @@ async fn each_statement_on_the_way_has_its_index() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     for (sql, index) in [
-        (deliveries::CLAIM, "USING COVERING INDEX delivery_due (webhook=? AND due<?)"),
+        (deliveries::CLAIM, "SEARCH d USING INDEX delivery_due (webhook=? AND due<?)"),
         (deliveries::UNBLOCK, "INDEX delivery_order (webhook=? AND order_key=? AND blocked=?)"),
-        (queries::DUE, "USING COVERING INDEX delivery_due (webhook=?)"),
-        (queries::OLDEST, "SEARCH delivery USING INDEX delivery_undelivered"),
-        (prune::IDLE, "USING INDEX event_idle (idle_since<?)"),
+        (queries::DUE, "SEARCH delivery USING INDEX delivery_due (webhook=?)"),
+        (tally::OLDEST, "SEARCH delivery USING INDEX delivery_undelivered"),
+        (prune::IDLE, "INDEX event_idle (idle_since<?)"),
+        (prune::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
+        (prune::UP_TO, "INDEX event_delivered (idle_since"),
     ] {
         let plan = store.readers.run(move |connection| Ok(plan(connection, sql)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
@@ -63,7 +65,9 @@ fn lay_backlog(connection: &rusqlite::Connection) -> Result<(), StoreError> {
             0, 0, n % 3 = 0 AND n >= 150
         FROM numbers, event, webhook WHERE webhook.name = 'hook-' || (n % 50)",
     )?;
-    Ok(())
+    let mut moves = tally::Moves::default();
+    moves.added(DeliveryState::Pending, 100_000);
+    moves.write(connection)
 }
 
 fn plan(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<String> {

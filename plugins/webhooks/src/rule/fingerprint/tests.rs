@@ -9,7 +9,7 @@ use crate::{
 #[test]
 fn a_fingerprint_changes_with_every_field() {
     type Change = fn(&mut Rule);
-    let changes: [Change; 24] = [
+    let changes: [Change; 27] = [
         |_| (),
         |r| r.name = "other".into(),
         |r| r.events = None,
@@ -33,6 +33,9 @@ fn a_fingerprint_changes_with_every_field() {
         |r| r.endpoint.retry.truncate(1),
         |r| r.endpoint.concurrency = 1,
         |r| r.endpoint.order = Order::Partner,
+        |r| r.endpoint.rate = Some("50/s".parse().unwrap()),
+        |r| r.endpoint.rate = Some("50/min".parse().unwrap()),
+        |r| r.endpoint.disable_after = Some(std::time::Duration::from_secs(50)),
         |r| r.endpoint.headers = vec![(http::header::FROM, "b".parse().unwrap())],
     ];
     let prints: std::collections::BTreeSet<_> = changes

@@ -1,0 +1,99 @@
+//! What stands around the gateway: messages, the AS2 server behind it, the webhook's owner.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use as2hook_testing::{
+    Mdn, Message, Part, Receipt,
+    load::{Seen, Server, Template},
+    pki,
+};
+
+/// More connections than the gateway ever has open to one side.
+const THREADS: usize = 192;
+
+/// A signed and encrypted message with so many bytes of payload (RSA-2048, AES-256-CBC, SHA-256).
+pub(crate) fn sealed(station: &str, payload: usize) -> Message {
+    open(station, payload).sign(pki::partner()).encrypt(pki::station())
+}
+
+/// A message as it is.
+pub(crate) fn open(station: &str, payload: usize) -> Message {
+    Message::new("ACME", station)
+        .subject("Orders of today")
+        .receipt(Receipt::Sync)
+        .attach(Part::text("orders.edi", "application/edifact", &edifact(payload)))
+}
+
+/// An AS2 server that answers at once, with a synchronous MDN to what is AS2.
+pub(crate) fn receiver() -> Server {
+    Server::start(THREADS, |seen, out| {
+        let Some(id) = seen.field("message-id").filter(|_| seen.field("as2-from").is_some()) else {
+            out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            return;
+        };
+        let to = seen.field("as2-to").unwrap_or_default();
+        let (headers, body) = Mdn::processed().about(to, "ACME", id).into_parts();
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        for (name, value) in headers {
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+        out.extend_from_slice(&body);
+    })
+}
+
+/// A webhook's owner that says when it was told of which message.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told(Arc<Mutex<Vec<Option<Instant>>>>);
+
+// === impl Told ===
+
+impl Told {
+    /// Forgets all, and makes room for the messages below this number.
+    pub(crate) fn reset(&self, total: usize) {
+        *self.0.lock().expect("no poison") = vec![None; total];
+    }
+
+    /// How many messages it was told of.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().expect("no poison").iter().flatten().count()
+    }
+
+    /// When it was first told of each.
+    pub(crate) fn times(&self) -> Vec<Option<Instant>> {
+        self.0.lock().expect("no poison").clone()
+    }
+
+    /// Answers webhooks from now on.
+    pub(crate) fn start(&self) -> Server {
+        let told = self.clone();
+        Server::start(THREADS, move |seen, out| {
+            told.note(seen);
+            out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        })
+    }
+
+    fn note(&self, seen: &Seen<'_>) {
+        let number = seen.field("message-id").and_then(Template::number);
+        let mut all = self.0.lock().expect("no poison");
+        if let Some(first) = number.and_then(|number| all.get_mut(number)) {
+            first.get_or_insert(seen.at);
+        }
+    }
+}
+
+/// Segments like those of an order, no two alike.
+fn edifact(length: usize) -> String {
+    let mut order = fastrand::Rng::with_seed(20_261_121);
+    let mut text = String::with_capacity(length + 64);
+    text.push_str("UNA:+.? 'UNB+UNOC:3+ACME+MY-OWN-ORG'");
+    while text.len() < length {
+        let (line, item, amount) = (order.u32(..), order.u64(..), order.u16(..));
+        text.push_str(&format!("LIN+{line}++{item}:EN'QTY+21:{amount}'"));
+    }
+    text.truncate(length);
+    text
+}

@@ -1,0 +1,218 @@
+//! The gateway, its rules, and the stand-ins around it.
+
+use std::{
+    collections::BTreeSet,
+    error::Error,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use as2hook_testing::{
+    Digest, Gateway, Mdn, Rule, Running, as2hook,
+    corpus::{self, Case},
+    load::{Seen, Server, Template},
+    pki,
+};
+
+/// Connections that one side has at most.
+const THREADS: usize = 256;
+
+/// Kept for so short a time that most of a run's events are pruned while it lasts.
+const RETENTION: &str = "{ events: 5s, attempts: 5s, payloads: 5s, count: 2000 }";
+
+/// Everything that a run needs.
+pub(crate) struct Scene {
+    /// Under test.
+    pub(crate) gateway: Running,
+    /// Whether old events are pruned within a run.
+    pub(crate) prunes: bool,
+    /// The messages kept beside the repository; none where they are not at hand.
+    pub(crate) cases: Vec<Case>,
+    rules: Vec<Rule>,
+    told: Arc<Mutex<BTreeSet<usize>>>,
+}
+
+// === impl Scene ===
+
+impl Scene {
+    /// Starts it all.
+    pub(crate) fn start() -> Result<Self, Box<dyn Error>> {
+        let told = Arc::new(Mutex::new(BTreeSet::new()));
+        let (receiver, partner, sink) = (receiver(), partner(), sink(&told));
+        let rules = rules(&sink);
+        let cases = cases();
+        let plain = || gateway(&receiver, &partner, &rules, &cases);
+        let pruning = plain().set("retention", RETENTION).prepare()?;
+        let config = pruning.config_file();
+        let ran = as2hook(&["check".as_ref(), "-c".as_ref(), config.as_os_str()]);
+        let prunes = ran.status == Some(0);
+        let gateway = if prunes {
+            let mut pruning = pruning;
+            pruning.start()?;
+            pruning
+        } else {
+            plain().start()?
+        };
+        Ok(Self { gateway, prunes, cases, rules, told })
+    }
+
+    /// Other rules, and now and then a mistake that must change nothing.
+    pub(crate) fn reload(&self, nth: usize) {
+        if nth.is_multiple_of(5) {
+            self.gateway.write("webhooks.yaml", "webhooks: [ { name: }").unwrap();
+            self.gateway.reload().unwrap();
+        }
+        let url = format!("http://127.0.0.1:9/{nth}");
+        let other = Rule::new("other").url(url).set("partner", "NOBODY");
+        let rules: Vec<_> = self.rules.iter().cloned().chain([other]).collect();
+        self.gateway.write_rules(&rules).unwrap();
+        assert_eq!(self.gateway.reload().unwrap().status, 200, "a right file was refused");
+    }
+
+    /// The messages that a webhook's owner was told of.
+    pub(crate) fn told(&self) -> BTreeSet<usize> {
+        self.told.lock().unwrap().clone()
+    }
+
+    /// What the log should not have: a panic, or an error that is not one of our mistaken files.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let log = self.gateway.log();
+        let wrong = |line: &&str| {
+            line.contains("panicked") || (line.contains("ERROR") && !line.contains("webhooks.yaml"))
+        };
+        log.lines().filter(wrong).map(str::to_owned).collect()
+    }
+}
+
+/// The messages kept beside the repository, with the AS2 names for those that were kept without.
+fn cases() -> Vec<Case> {
+    let mut cases = corpus::cases();
+    for case in &mut cases {
+        for (name, id) in [("AS2-From", "libas2"), ("AS2-To", "libas2community")] {
+            if case.header(name).is_none() {
+                case.headers.push((name.to_owned(), id.to_owned()));
+            }
+        }
+    }
+    cases
+}
+
+fn gateway(receiver: &Server, partner: &Server, rules: &[Rule], cases: &[Case]) -> Gateway {
+    let mut gateway = Gateway::new()
+        .receiver_url(&receiver.url(""))
+        .outbound()
+        .environment("AS2HOOK_LOG", "warn")
+        .set("mdn_deadline", "15s")
+        .set("duplicate_window", "60s")
+        .station("MY-OWN-ORG", pki::station())
+        .station("MY-OWN-ORG", pki::old_station())
+        .partner("ACME", pki::partner())
+        .partner_with("BOLT", |bolt| {
+            bolt.certificate(Path::new("keys/acme.crt"))
+                .url(&partner.url("/as2"))
+                .set("mdn_urls", &format!("[\"{}\"]", partner.url("/mdn")))
+        })
+        .partner_with("GONE", |gone| gone.url("http://127.0.0.1:9/as2"));
+    let keys = corpus::keys();
+    let names = |field: &str| -> BTreeSet<String> {
+        let named = cases.iter().filter_map(|case| case.header(field));
+        named.map(|name| name.trim_matches('"').to_owned()).collect()
+    };
+    for station in names("AS2-To") {
+        for key in &keys {
+            if let Some(private_key) = &key.private_key {
+                gateway = gateway.station_files(&station, &key.certificate, private_key);
+            }
+        }
+    }
+    for name in names("AS2-From") {
+        gateway = gateway.partner_with(&name, |partner| {
+            keys.iter().fold(partner, |partner, key| partner.certificate(&key.certificate))
+        });
+    }
+    rules.iter().fold(gateway, |gateway, rule| gateway.rule("", |_| rule.clone()))
+}
+
+/// Every way to be told, and some that end badly.
+fn rules(sink: &Server) -> Vec<Rule> {
+    let rule = |name: &str| Rule::new(name).url(sink.url(&format!("/{name}"))).always();
+    let retry = |rule: Rule| rule.set("retry", "[100ms, 200ms]");
+    vec![
+        rule("all").payload("json").events(&["*"]),
+        rule("raw").payload("raw").set("secret", "[first, second]"),
+        rule("headers").events(&["message.received", "mdn.received", "message.rejected"]),
+        rule("ordered").payload("json").set("order", "partner").set("partner", "ACME"),
+        retry(rule("fails")).set("partner", "ACME"),
+        retry(rule("closes")).set("partner", "BOLT").events(&["*"]),
+        retry(rule("slow")).set("concurrency", "64").set("timeout", "5s"),
+        retry(Rule::new("nobody").url("http://127.0.0.1:9/").always()).set("partner", "BOLT"),
+    ]
+}
+
+/// Our AS2 server: takes most, answers late, badly, or not at all.
+fn receiver() -> Server {
+    Server::start(THREADS, |seen, out| match seen.target() {
+        "/rejects" => answer(500, out),
+        "/closes" => {}
+        "/slow" => {
+            thread::sleep(Duration::from_millis(30));
+            mdn(seen, Mdn::processed(), out);
+        }
+        "/negative" => mdn(seen, Mdn::error("decryption-failed"), out),
+        "/as2" if seen.field("as2-from").is_some() => mdn(seen, Mdn::processed(), out),
+        _ => answer(200, out),
+    })
+}
+
+/// A partner whom our AS2 server sends to: what it is to answer stands in the message's subject.
+fn partner() -> Server {
+    Server::start(THREADS, |seen, out| {
+        let signed = |mdn: Mdn| mdn.sign(pki::partner(), Digest::Sha256);
+        match seen.field("subject").unwrap_or_default() {
+            "later" | "never" => answer(202, out),
+            "rejects" => answer(503, out),
+            "closes" => {}
+            "unsigned" => mdn(seen, Mdn::processed(), out),
+            "negative" => mdn(seen, signed(Mdn::error("authentication-failed")), out),
+            mic => mdn(seen, signed(Mdn::processed().mic(mic)), out),
+        }
+    })
+}
+
+fn sink(told: &Arc<Mutex<BTreeSet<usize>>>) -> Server {
+    let told = told.clone();
+    Server::start(THREADS, move |seen, out| match seen.target() {
+        "/fails" => answer(500, out),
+        "/closes" => {}
+        "/slow" => {
+            thread::sleep(Duration::from_millis(20));
+            answer(200, out);
+        }
+        "/all" => {
+            if let Some(number) = seen.field("message-id").and_then(Template::number) {
+                told.lock().unwrap().insert(number);
+            }
+            answer(200, out);
+        }
+        _ => answer(204, out),
+    })
+}
+
+fn answer(status: u16, out: &mut Vec<u8>) {
+    let length = if status == 204 { "" } else { "Content-Length: 0\r\n" };
+    out.extend_from_slice(format!("HTTP/1.1 {status} So\r\n{length}\r\n").as_bytes());
+}
+
+fn mdn(seen: &Seen<'_>, mdn: Mdn, out: &mut Vec<u8>) {
+    let field = |name| seen.field(name).unwrap_or_default();
+    let mdn = mdn.about(field("as2-to"), field("as2-from"), field("message-id"));
+    let (headers, body) = mdn.into_parts();
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    for (name, value) in headers {
+        out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    out.extend_from_slice(&body);
+}

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Measures, each by one command that ends by itself within minutes:
+#   ./measure.sh [wait] [delivery] [passing] [--short] [--judge]   the bars for latency and speed
+#   ./measure.sh soak [--short | EXCHANGES]                        whether anything grows
+#   ./measure.sh crash [KILLS]                                     whether anything is lost
+# Builds the release first, whose link-time optimisation takes a while; MEASURE_PROFILE=dev takes the
+# build of the tests, whose speed says nothing. nginx, whose latency is one of the bars, is a Debian
+# package: apt-get install nginx-light
+set -euo pipefail
+cd "$(dirname "$0")"
+# Where rustup puts it; a shell older than the installation does not know.
+export PATH="$PATH:${HOME:-/root}/.cargo/bin"
+.ci/setup
+profile="${MEASURE_PROFILE:-release}"
+built="${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}"
+build() {
+  # As ./test.sh builds it, so that neither compiles again what the other has.
+  [ "$profile" != dev ] || set -- --workspace "$@"
+  cargo build --locked --profile "$profile" --bin as2hook "$@"
+}
+case "${1:-}" in
+  crash)
+    export AS2HOOK_KILLS="${2:-1000}"
+    if cargo nextest --version >/dev/null 2>&1; then
+      exec cargo nextest run --locked --workspace --test crash --run-ignored only --no-capture \
+        -E 'binary_id(as2hook::crash)'
+    fi
+    exec cargo test --locked --test crash -- --ignored --nocapture
+    ;;
+  soak)
+    build --example soak
+    exec "$built/examples/soak" "${@:2}"
+    ;;
+  *)
+    build --example measure --example bare_proxy
+    exec "$built/examples/measure" "$@"
+    ;;
+esac

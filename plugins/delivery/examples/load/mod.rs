@@ -1,0 +1,278 @@
+//! What the measuring examples share: a whole gateway's delivery half in one process, a sink, events,
+//! and the machine's own figures.
+
+#![allow(dead_code, unreachable_pub, reason = "each example uses its part")]
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    error::Error,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use as2hook_delivery::{
+    Bells, Client, Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target,
+};
+use as2hook_store::{Payload, SqliteOptions, SqliteStore, Store};
+use as2hook_webhooks::{
+    Direction, Endpoint, Event, EventKind, PartnerType, PayloadMode, Route, Rule,
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, task::JoinSet};
+use uuid::Uuid;
+
+/// As in as2hook itself.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// Store (SQLite, durable), outbox and dispatcher, as the gateway puts them together.
+pub struct Gateway {
+    pub store: Arc<dyn Store>,
+    pub outbox: Outbox,
+    rules: Arc<Rules>,
+    bells: Bells,
+    dispatcher: Option<Dispatcher>,
+}
+
+#[derive(Default)]
+struct Rules(Mutex<HashMap<String, Arc<Rule>>>);
+
+/// An endpoint that answers 200 at once, or never.
+#[derive(Default)]
+pub struct Sink {
+    address: String,
+    count: AtomicUsize,
+    /// Whether to note when each request came.
+    notes: AtomicBool,
+    seen: Mutex<HashMap<String, Instant>>,
+    by_path: Mutex<HashMap<String, usize>>,
+}
+
+// === impl Rules ===
+
+impl Directory for Rules {
+    fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(webhook).cloned()
+    }
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Over a store in this folder, delivering nothing yet.
+    pub fn new(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("as2hook.db");
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &SqliteOptions::default())?);
+        let bells = Bells::new();
+        let outbox = Outbox::new(store.clone(), bells.clone(), OutboxOptions::default());
+        Ok(Self { store, outbox, rules: Arc::default(), bells, dispatcher: None })
+    }
+
+    /// Adds a webhook that points at a sink; its name is the path there.
+    pub fn add(&self, webhook: &str, sink: &Sink) -> Result<Target, Failure> {
+        let rule = rule(webhook, &sink.address)?;
+        let target = Target::of(&rule, &event());
+        let mut rules = self.rules.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.insert(webhook.to_owned(), Arc::new(rule));
+        Ok(target)
+    }
+
+    /// Begins to deliver.
+    pub async fn start(&mut self) -> Result<(), Failure> {
+        let client = Arc::new(Client::new().await?);
+        let options = DispatcherOptions::default();
+        let (store, bells) = (self.store.clone(), self.bells.clone());
+        let dispatcher =
+            Dispatcher::start(store, client, self.rules.clone(), None, bells, options).await?;
+        self.dispatcher = Some(dispatcher);
+        Ok(())
+    }
+
+    /// Writes events down, as many at once as a busy gateway has.
+    pub async fn fill(&self, targets: &[Target], events: usize) -> Result<(), Failure> {
+        let mut tasks = JoinSet::new();
+        for _ in 0..events {
+            if tasks.len() >= 256 {
+                tasks.join_next().await.transpose()?;
+            }
+            let (outbox, targets) = (self.outbox.clone(), targets.to_vec());
+            tasks.spawn(async move { outbox.publish(&event(), Payload::None, &targets).await });
+        }
+        tasks.join_all().await;
+        Ok(())
+    }
+
+    pub async fn stop(self) {
+        if let Some(dispatcher) = &self.dispatcher {
+            dispatcher.shutdown(Duration::ZERO).await;
+        }
+        self.outbox.close(Duration::from_secs(10)).await;
+        self.store.close().await;
+    }
+}
+
+// === impl Sink ===
+
+impl Sink {
+    /// Starts one on a free port of 127.0.0.1.
+    pub async fn start(hangs: bool) -> Result<Arc<Self>, Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        let sink = Arc::new(Self { address, ..Self::default() });
+        let serving = sink.clone();
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let sink = serving.clone();
+                let answer = service_fn(move |request: http::Request<Incoming>| {
+                    sink.take(&request);
+                    async move {
+                        if hangs {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok::<_, Infallible>(http::Response::new(String::new()))
+                    }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(tcp), answer));
+            }
+        });
+        Ok(sink)
+    }
+
+    fn take<B>(&self, request: &http::Request<B>) {
+        if self.notes.load(Ordering::Relaxed) {
+            let id = request.headers().get("webhook-id").and_then(|id| id.to_str().ok());
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.insert(id.unwrap_or_default().to_owned(), Instant::now());
+            let mut by_path = self.by_path.lock().unwrap_or_else(PoisonError::into_inner);
+            *by_path.entry(request.uri().path().to_owned()).or_default() += 1;
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that came.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Notes down each request from now on: it costs time and memory.
+    pub fn note(&self) {
+        self.notes.store(true, Ordering::Relaxed);
+    }
+
+    /// Requests noted, by path.
+    pub fn by_path(&self) -> HashMap<String, usize> {
+        self.by_path.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until so many requests came.
+    pub async fn reached(&self, count: usize) {
+        while self.count() < count {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits for the request of this `webhook-id`, and says when it came.
+    pub async fn seen(&self, webhook_id: &str) -> Instant {
+        loop {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(webhook_id);
+            if let Some(seen) = seen {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+fn rule(name: &str, address: &str) -> Result<Rule, Failure> {
+    let mut endpoint = Endpoint::new(format!("http://{address}/{name}").parse()?);
+    endpoint.payload = PayloadMode::Json;
+    Ok(Rule {
+        name: name.to_owned(),
+        events: None,
+        partner: None,
+        station: None,
+        partner_type: None,
+        site: "main".to_owned(),
+        route: Route::Always,
+        enabled: true,
+        endpoint,
+    })
+}
+
+/// An unencrypted message, as far as its headers.
+pub fn event() -> Event {
+    let mut headers = as2hook_as2::Headers::new();
+    let id = Uuid::now_v7();
+    for (name, value) in [
+        ("AS2-Version", "1.2"),
+        ("AS2-From", "ACME"),
+        ("AS2-To", "MY-OWN-ORG"),
+        ("Subject", "Purchase orders"),
+        ("Content-Type", "application/edifact"),
+        ("Disposition-Notification-To", "edi@acme.example"),
+        ("User-Agent", "ACME AS2 4.7"),
+        ("Date", "Sat, 21 Nov 2026 22:00:00 GMT"),
+    ] {
+        headers.push(name, value);
+    }
+    headers.push("Message-ID", format!("<{id}@acme.example>"));
+    Event {
+        id,
+        kind: EventKind::MessageReceived,
+        occurred_at: jiff::Timestamp::now(),
+        direction: Direction::Inbound,
+        site: "main".to_owned(),
+        partner: Some("ACME".to_owned()),
+        station: Some("MY-OWN-ORG".to_owned()),
+        partner_type: PartnerType::Production,
+        peer: None,
+        headers,
+        decoded: None,
+        errors: Vec::new(),
+        send_error: None,
+        mic_matches: None,
+        supersedes: None,
+        extra: serde_json::Map::new(),
+    }
+}
+
+/// One row: what, the figure, the bar, and whether it is kept.
+pub fn row(what: &str, figure: &str, bar: &str, kept: bool) {
+    println!("{what:<58}{figure:>14}   {bar:<22}{}", if kept { "kept" } else { "MISSED" });
+}
+
+/// A row without a bar.
+pub fn note(what: &str, figure: &str) {
+    println!("{what:<58}{figure:>14}");
+}
+
+/// One of a hundred parts of sorted waits, in milliseconds.
+pub fn percentile(waits: &[Duration], percent: usize) -> f64 {
+    waits[(waits.len() - 1) * percent / 100].as_secs_f64() * 1e3
+}
+
+/// User and system time of this process (Linux).
+pub fn cpu_seconds() -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name in the second field may hold blanks; times are the 14th and 15th in ticks of 10 ms.
+    let fields = stat.rsplit_once(')').ok_or("no process name")?.1;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    Ok(ticks.sum::<Result<u64, _>>()? as f64 / 100.0)
+}
+
+/// Memory of this process now, in MiB (Linux).
+pub fn resident() -> Result<f64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kib / 1024.0)
+}

@@ -1,0 +1,151 @@
+//! What a webhook gets, and what is written down of it.
+
+use std::time::Duration;
+
+use as2hook_delivery::{Guard, Standing};
+use as2hook_store::{DeliveryState, Payload};
+use as2hook_webhooks::{PayloadMode, Secret, sign::verify_webhook};
+use bytes::Bytes;
+
+use crate::support::{
+    delivered, event,
+    gateway::Gateway,
+    rule,
+    sink::{Reply, Sink},
+    store::MemoryStore,
+    until,
+};
+
+#[tokio::test]
+async fn a_settled_exchange_is_told() {
+    let sink = Sink::answering(204).await;
+    let mut told = rule("a", &sink.url());
+    told.endpoint.payload = PayloadMode::Json;
+    let secret = Secret::parse("a shared secret").unwrap();
+    told.endpoint.secrets = vec![secret.clone()];
+    let gateway = Gateway::start([told]).await;
+    let event = event();
+    gateway.exchange(&event, &["a"]).await;
+    delivered(&gateway, 1).await;
+
+    let received = sink.requests().remove(0);
+    let id = event.webhook_id("a");
+    assert_eq!(received.header("webhook-id"), Some(id.as_str()));
+    assert_eq!(received.header("X-AS2-Event"), Some("message.received"));
+    assert_eq!(received.header("X-AS2-Attempt"), Some("1"));
+    assert_eq!(received.header("AS2-From"), Some("ACME"));
+    let signature = received.header("webhook-signature").unwrap();
+    let time = received.header("webhook-timestamp").unwrap();
+    assert!(verify_webhook(signature, &secret, &id, time, &received.body));
+    let json: serde_json::Value = serde_json::from_slice(&received.body).unwrap();
+    assert_eq!(json["eventId"], event.id.to_string());
+
+    let attempt = gateway.store.attempts().remove(0).attempt.unwrap();
+    assert_eq!((attempt.number, attempt.http_code, attempt.error), (1, Some(204), None));
+    assert_eq!(attempt.url, sink.url());
+    let health = gateway.dispatcher.health("a").unwrap();
+    assert_eq!((health.standing, health.delivered, health.in_flight), (Standing::Healthy, 1, 0));
+}
+
+#[tokio::test]
+async fn a_raw_payload_file_is_sent_and_signed() {
+    let sink = Sink::answering(200).await;
+    let mut raw = rule("a", &sink.url());
+    raw.endpoint.payload = PayloadMode::Raw;
+    let secret = Secret::parse("a shared secret").unwrap();
+    raw.endpoint.secrets = vec![secret.clone()];
+    let gateway = Gateway::start([raw]).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![b'E'; 300_000]).unwrap();
+    let payload = Payload::File { path: file.path().into(), size: 300_000 };
+    let event = event();
+    gateway.exchange_with(&event, payload, &["a"]).await;
+    delivered(&gateway, 1).await;
+    let received = sink.requests().remove(0);
+    assert_eq!(received.body.len(), 300_000);
+    let signature = received.header("webhook-signature").unwrap();
+    let time = received.header("webhook-timestamp").unwrap();
+    let id = event.webhook_id("a");
+    assert!(verify_webhook(signature, &secret, &id, time, &received.body));
+}
+
+#[tokio::test]
+async fn a_raw_payload_in_the_row_is_sent() {
+    let sink = Sink::answering(200).await;
+    let mut raw = rule("a", &sink.url());
+    raw.endpoint.payload = PayloadMode::Raw;
+    let gateway = Gateway::start([raw]).await;
+    let payload = Payload::Inline(Bytes::from_static(b"UNA:+.? 'UNB+"));
+    gateway.exchange_with(&event(), payload, &["a"]).await;
+    delivered(&gateway, 1).await;
+    assert_eq!(sink.requests()[0].body, b"UNA:+.? 'UNB+");
+}
+
+#[tokio::test]
+async fn what_cannot_be_rendered_is_dead_with_the_reason() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    let mut row = as2hook_store::NewEvent {
+        id: event().id,
+        kind: "message.received".into(),
+        site: "main".into(),
+        partner: None,
+        station: None,
+        message_id: None,
+        occurred_at: 0,
+        body: b"{ half".to_vec(),
+        payload: Payload::None,
+    };
+    gateway.store.backlog(&row, "a", "json", 1);
+    row.body = serde_json::to_vec(&event()).unwrap();
+    row.id = event().id;
+    gateway.store.backlog(&row, "a", "xml", 1);
+    until("both to be dead", || gateway.store.count(DeliveryState::Dead) == 2).await;
+    let errors: Vec<_> =
+        gateway.store.attempts().into_iter().map(|r| r.attempt.unwrap().error.unwrap()).collect();
+    assert!(errors.iter().any(|e| e.starts_with("the recorded event cannot be read: ")));
+    assert!(errors.iter().any(|e| e == "the recorded payload mode \"xml\" is unknown"));
+    assert_eq!(sink.count(), 0);
+}
+
+#[tokio::test]
+async fn the_guard_of_a_rule_is_asked() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    *gateway.rules.guard.lock().unwrap() = Some(Guard::public([]));
+    gateway.exchange(&event(), &["a"]).await;
+    until("it to be dead", || gateway.store.count(DeliveryState::Dead) == 1).await;
+    let error = gateway.store.attempts()[0].attempt.clone().unwrap().error.unwrap();
+    assert!(error.starts_with("127.0.0.1 is not on the public internet"), "{error}");
+    assert_eq!(sink.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_users_name_and_password_are_not_written_down() {
+    let sink = Sink::answering(200).await;
+    let url = format!("http://erp:hunter2@{}/hook?x=1", sink.address);
+    let gateway = Gateway::start([rule("a", &url)]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 1).await;
+    let attempt = gateway.store.attempts()[0].attempt.clone().unwrap();
+    assert_eq!(attempt.url, format!("http://{}/hook?x=1", sink.address));
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_written_now_is_written_later() {
+    let store = MemoryStore::new();
+    let failed = store.clone();
+    let sink = Sink::start(move |_| {
+        failed.fail(true);
+        Reply::Status(200)
+    })
+    .await;
+    let gateway = Gateway::over(store, [rule("a", &sink.url())], Default::default()).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("the attempt", || sink.count() == 1).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(gateway.store.count(DeliveryState::Claimed), 1);
+    gateway.store.fail(false);
+    delivered(&gateway, 1).await;
+    assert_eq!(sink.count(), 1);
+}

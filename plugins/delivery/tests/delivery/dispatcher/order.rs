@@ -1,0 +1,65 @@
+//! How many at once, and in which order.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use as2hook_webhooks::Order;
+
+use crate::support::{
+    delivered, event,
+    gateway::Gateway,
+    rule,
+    sink::{Reply, Sink},
+};
+
+#[tokio::test]
+async fn concurrency_is_the_rules() {
+    let sink = Sink::start(|_| Reply::After(Duration::from_millis(20), 200)).await;
+    let mut few = rule("a", &sink.url());
+    few.endpoint.concurrency = 3;
+    let gateway = Gateway::start([few]).await;
+    for _ in 0..30 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    delivered(&gateway, 30).await;
+    assert_eq!(sink.state.most_at_once.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn order_is_kept_for_each_pair_and_no_other_waits() {
+    // The first delivery of ACME fails twice; those of OTHER go on.
+    let first = event();
+    let poor = first.webhook_id("a");
+    let seen = AtomicUsize::new(0);
+    let sink = Sink::start(move |request| {
+        let is_poor = request.header("webhook-id") == Some(poor.as_str());
+        match is_poor && seen.fetch_add(1, Ordering::SeqCst) < 2 {
+            true => Reply::Status(500),
+            false => Reply::Status(200),
+        }
+    })
+    .await;
+    let mut ordered = rule("a", &sink.url());
+    ordered.endpoint.order = Order::Partner;
+    ordered.endpoint.retry = vec![Duration::from_millis(300); 3];
+    let gateway = Gateway::start([ordered]).await;
+    let mut acme = vec![first];
+    acme.extend((0..4).map(|_| event()));
+    let others: Vec<_> = (0..5)
+        .map(|_| as2hook_webhooks::Event { partner: Some("OTHER".into()), ..event() })
+        .collect();
+    for (ours, theirs) in acme.iter().zip(&others) {
+        gateway.exchange(ours, &["a"]).await;
+        gateway.exchange(theirs, &["a"]).await;
+    }
+    delivered(&gateway, 10).await;
+    let told: Vec<String> =
+        sink.requests().iter().map(|r| r.header("webhook-id").unwrap().to_owned()).collect();
+    let place = |event: &as2hook_webhooks::Event| {
+        told.iter().rposition(|id| *id == event.webhook_id("a")).unwrap()
+    };
+    assert!(acme.is_sorted_by_key(place) && others.is_sorted_by_key(place), "{told:?}");
+    assert!(place(&others[4]) < place(&acme[0]), "another pair did not wait");
+}

@@ -1,0 +1,172 @@
+//! Tried again until it is told: after which failures, and when.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use as2hook_delivery::Standing;
+use as2hook_store::{DeliveryState, Fate};
+
+use crate::support::{
+    delivered, event, failing,
+    gateway::Gateway,
+    rule,
+    sink::{Reply, Sink},
+    until,
+};
+
+#[tokio::test]
+async fn every_kind_of_failure_is_tried_again() {
+    let half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec();
+    let replies = [
+        Reply::Status(500),
+        Reply::With(302, "Location: /elsewhere".into()),
+        Reply::Status(404),
+        Reply::Raw(half),
+        Reply::Close,
+    ];
+    for reply in replies {
+        let sink = failing(2, reply.clone()).await;
+        let gateway = Gateway::start([rule("a", &sink.url())]).await;
+        let event = event();
+        gateway.exchange(&event, &["a"]).await;
+        delivered(&gateway, 1).await;
+        let requests = sink.requests();
+        let attempts: Vec<_> = requests.iter().map(|r| r.header("X-AS2-Attempt")).collect();
+        assert_eq!(attempts, [Some("1"), Some("2"), Some("3")], "{reply:?}");
+        let id = event.webhook_id("a");
+        assert!(requests.iter().all(|r| r.header("webhook-id") == Some(id.as_str())));
+        assert!(requests.iter().all(|r| r.head.starts_with("POST /hook ")), "{reply:?}");
+        let log = gateway.store.attempts();
+        assert_eq!(log.len(), 3);
+        assert!(log[0].attempt.as_ref().unwrap().error.is_some(), "{reply:?}");
+        assert!(matches!(log[0].fate, Fate::Retry(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_down_is_tried_until_it_is_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut down = rule("a", &format!("http://{address}/"));
+    down.endpoint.retry = vec![Duration::from_millis(20); 1000];
+    let gateway = Gateway::start([down]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("failures", || gateway.store.attempts().len() > 2).await;
+    assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Retrying);
+    let error = gateway.store.attempts()[0].attempt.clone().unwrap().error.unwrap();
+    assert!(error.starts_with("could not connect to 127.0.0.1 port "), "{error}");
+
+    let up = tokio::net::TcpListener::bind(address).await.unwrap();
+    tokio::spawn(async move {
+        loop {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let (mut tcp, _) = up.accept().await.unwrap();
+            assert!(tcp.read(&mut [0; 4096]).await.unwrap() > 0);
+            tcp.write_all(b"HTTP/1.1 204 Fine\r\n\r\n").await.unwrap();
+        }
+    });
+    delivered(&gateway, 1).await;
+    assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Healthy);
+}
+
+#[tokio::test]
+async fn out_of_retries_it_is_dead_and_kept() {
+    let sink = Sink::answering(500).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("it to be dead", || gateway.store.count(DeliveryState::Dead) == 1).await;
+    assert_eq!(sink.count(), 4);
+    assert_eq!(gateway.dispatcher.health("a").unwrap().dead, 1);
+}
+
+#[tokio::test]
+async fn a_hanging_endpoint_uses_up_its_own_time_only() {
+    let sink = failing(1, Reply::Hang).await;
+    let mut hanging = rule("a", &sink.url());
+    hanging.endpoint.timeout = Duration::from_millis(100);
+    let gateway = Gateway::start([hanging]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 1).await;
+    let attempt = gateway.store.attempts()[0].attempt.clone().unwrap();
+    assert_eq!(attempt.error.unwrap(), "timed out after 0.1 s while waiting for the answer");
+    assert!((100..2000).contains(&attempt.duration_ms), "{}", attempt.duration_ms);
+}
+
+#[tokio::test]
+async fn retry_after_holds_back_the_whole_webhook() {
+    for status in [429, 503] {
+        let sink = failing(1, Reply::With(status, "Retry-After: 1".into())).await;
+        let gateway = Gateway::start([rule("a", &sink.url())]).await;
+        gateway.exchange(&event(), &["a"]).await;
+        until("the first attempt", || gateway.store.attempts().len() == 1).await;
+        gateway.exchange(&event(), &["a"]).await;
+        delivered(&gateway, 2).await;
+        let requests = sink.requests();
+        let waits = requests[1..].iter().map(|r| r.at.duration_since(requests[0].at));
+        for wait in waits {
+            assert!(wait >= Duration::from_millis(990), "{status}: {wait:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_fails_uses_up_no_retries() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    for _ in 0..5 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    delivered(&gateway, 5).await;
+    gateway.store.fail(true);
+    for _ in 0..5 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(sink.count(), 5);
+    gateway.store.fail(false);
+    delivered(&gateway, 10).await;
+    assert_eq!(sink.count(), 10);
+    assert!(gateway.store.attempts().iter().all(|r| r.attempt.as_ref().unwrap().number == 1));
+}
+
+#[tokio::test]
+async fn retry_after_as_a_date_is_obeyed() {
+    let (begun, clock) = (Instant::now(), SystemTime::now());
+    // Dates know no fractions of a second.
+    let date = httpdate::fmt_http_date(clock + Duration::from_secs(2));
+    let free = httpdate::parse_http_date(&date).unwrap();
+    let sink = failing(1, Reply::With(503, format!("Retry-After: {date}"))).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 1).await;
+    let again = clock + sink.requests()[1].at.duration_since(begun);
+    // The store keeps milliseconds, and the two clocks were not read at once.
+    assert!(again + Duration::from_millis(5) >= free, "{again:?} is before {free:?}");
+}
+
+#[tokio::test]
+async fn retries_are_spread_over_a_tenth_of_the_schedule() {
+    const WAIT: i64 = 100_000;
+    let sink = Sink::answering(500).await;
+    let mut slow = rule("a", &sink.url());
+    slow.endpoint.retry = vec![Duration::from_millis(WAIT.unsigned_abs())];
+    let gateway = Gateway::start([slow]).await;
+    for _ in 0..30 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    until("all to have failed once", || gateway.store.attempts().len() == 30).await;
+    let waits: Vec<i64> = gateway
+        .store
+        .attempts()
+        .iter()
+        .map(|record| {
+            let Fate::Retry(due) = record.fate else { panic!("{:?}", record.fate) };
+            due - record.attempt.as_ref().unwrap().at
+        })
+        .collect();
+    let (least, most) = (*waits.iter().min().unwrap(), *waits.iter().max().unwrap());
+    // An attempt's time is its beginning, and the wait counts from its end.
+    const ATTEMPT: i64 = 5_000;
+    assert!(least >= WAIT * 9 / 10 && most <= WAIT * 11 / 10 + ATTEMPT, "{least} to {most}");
+    assert!(most - least > WAIT / 100, "thirty at nearly the same time: {least} to {most}");
+}

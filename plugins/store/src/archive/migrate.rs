@@ -1,0 +1,212 @@
+//! Moves a site from one store to another.
+
+use std::{fs::File, io::Read, path::Path};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{ArchivedEvent, Export, Import};
+use crate::{
+    model::{DeliveryState, Payload},
+    pieces::Pieces,
+    store::{Store, StoreError},
+};
+
+/// Rows of one commit.
+const STEP: usize = 500;
+
+/// What was moved, or is moved so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Events.
+    pub events: u64,
+    /// Of those, exchanges whose outcome nobody knows.
+    pub open: u64,
+    /// Payload files that are kept in the new store now.
+    pub payloads: u64,
+    /// Payload files that were gone, so that their `raw` deliveries cannot be made.
+    pub lost_payloads: u64,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Of those, not made yet: pending, held and orphaned ones.
+    pub undelivered: u64,
+    /// What is remembered beside events.
+    pub notes: u64,
+    /// Events and deliveries that the new store had already, from an earlier attempt.
+    pub there_before: u64,
+}
+
+/// Why a site was not moved, or not to its end. What was moved is not moved twice.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MigrateError {
+    /// A gateway runs on the old store.
+    #[error("another process uses the store that is to be moved: stop as2hook first")]
+    InUse,
+    /// The old store.
+    #[error("the store that is to be moved cannot be read: {0}")]
+    From(#[source] StoreError),
+    /// The new one.
+    #[error("the new store does not take it: {0}")]
+    To(#[source] StoreError),
+}
+
+/// Moves everything; payload files go into the new store. The old store stays as it was, but for
+/// exchanges that a dead process left open. `progress` hears of each step.
+///
+/// # Errors
+/// At the first call that fails; run again, it goes on where it was.
+pub async fn migrate<F, T>(
+    from: &F,
+    to: &T,
+    mut progress: impl FnMut(&Moved) + Send,
+) -> Result<Moved, MigrateError>
+where
+    F: Export + Store,
+    T: Import + Store + Pieces,
+{
+    if from.in_use().await.map_err(MigrateError::From)? {
+        return Err(MigrateError::InUse);
+    }
+    from.adopt().await.map_err(MigrateError::From)?;
+    let mut moved = Moved::default();
+    let rest = from.export_rest().await.map_err(MigrateError::From)?;
+    to.import_rest(rest).await.map_err(MigrateError::To)?;
+    move_events(from, to, &mut moved, &mut progress).await?;
+    move_deliveries(from, to, &mut moved, &mut progress).await?;
+    move_notes(from, to, &mut moved, &mut progress).await?;
+    Ok(moved)
+}
+
+async fn move_events<F, T>(
+    from: &F,
+    to: &T,
+    moved: &mut Moved,
+    progress: &mut (impl FnMut(&Moved) + Send),
+) -> Result<(), MigrateError>
+where
+    F: Export,
+    T: Import + Store + Pieces,
+{
+    let mut after = 0;
+    loop {
+        let events = from.export_events(after, STEP).await.map_err(MigrateError::From)?;
+        let Some(last) = events.last() else { return Ok(()) };
+        after = last.number;
+        let mut known = Vec::with_capacity(events.len());
+        for mut event in events {
+            moved.events += 1;
+            event.event.payload = move_payload(&event, to, moved).await?;
+            match event.open.take() {
+                Some(planned) => {
+                    moved.open += 1;
+                    to.open(event.event, planned).await.map_err(MigrateError::To)?;
+                }
+                None => known.push(event),
+            }
+        }
+        let count = known.len() as u64;
+        let new = to.import_events(known).await.map_err(MigrateError::To)?;
+        moved.there_before += count.saturating_sub(new);
+        progress(moved);
+    }
+}
+
+async fn move_deliveries<F, T>(
+    from: &F,
+    to: &T,
+    moved: &mut Moved,
+    progress: &mut (impl FnMut(&Moved) + Send),
+) -> Result<(), MigrateError>
+where
+    F: Export,
+    T: Import,
+{
+    let mut after = 0;
+    loop {
+        let deliveries = from.export_deliveries(after, STEP).await.map_err(MigrateError::From)?;
+        let Some(last) = deliveries.last() else { return Ok(()) };
+        after = last.number;
+        let count = deliveries.len() as u64;
+        let waits = |state| {
+            matches!(state, DeliveryState::Pending | DeliveryState::Held | DeliveryState::Orphaned)
+        };
+        moved.deliveries += count;
+        moved.undelivered += deliveries.iter().filter(|row| waits(row.state)).count() as u64;
+        let new = to.import_deliveries(deliveries).await.map_err(MigrateError::To)?;
+        moved.there_before += count.saturating_sub(new);
+        progress(moved);
+    }
+}
+
+async fn move_notes<F, T>(
+    from: &F,
+    to: &T,
+    moved: &mut Moved,
+    progress: &mut (impl FnMut(&Moved) + Send),
+) -> Result<(), MigrateError>
+where
+    F: Export,
+    T: Import,
+{
+    let mut after = String::new();
+    loop {
+        let notes = from.export_notes(&after, STEP).await.map_err(MigrateError::From)?;
+        let Some(last) = notes.last() else { return Ok(()) };
+        after.clone_from(&last.key);
+        moved.notes += notes.len() as u64;
+        to.import_notes(notes).await.map_err(MigrateError::To)?;
+        progress(moved);
+    }
+}
+
+/// A payload file becomes pieces under its event's id, so that a second attempt writes the same ones.
+async fn move_payload<T: Pieces>(
+    event: &ArchivedEvent,
+    to: &T,
+    moved: &mut Moved,
+) -> Result<Payload, MigrateError> {
+    let Payload::File { path, size } = &event.event.payload else {
+        return Ok(event.event.payload.clone());
+    };
+    let id = event.event.id;
+    match put_file(path, *size, id, to).await? {
+        true => {
+            moved.payloads += 1;
+            Ok(Payload::Stored { id, size: *size })
+        }
+        false => {
+            moved.lost_payloads += 1;
+            tracing::warn!(path = %path.display(), event = %id, "A payload file is gone or cut short.");
+            Ok(event.event.payload.clone())
+        }
+    }
+}
+
+/// `false`: the file is not what was written.
+async fn put_file<T: Pieces>(
+    path: &Path,
+    size: u64,
+    id: Uuid,
+    to: &T,
+) -> Result<bool, MigrateError> {
+    let unreadable =
+        |source| MigrateError::From(StoreError::Payload { path: path.to_owned(), source });
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(unreadable(error)),
+    };
+    if file.metadata().map_err(unreadable)?.len() != size {
+        return Ok(false);
+    }
+    for index in 0.. {
+        let mut piece = Vec::with_capacity(to.size());
+        let read = (&mut file).take(to.size() as u64).read_to_end(&mut piece);
+        if read.map_err(unreadable)? == 0 {
+            break;
+        }
+        to.put(id, index, Bytes::from(piece)).await.map_err(MigrateError::To)?;
+    }
+    Ok(true)
+}

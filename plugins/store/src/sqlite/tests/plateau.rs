@@ -1,0 +1,108 @@
+//! However long it runs, the store's files do not grow beyond what is kept.
+
+use super::*;
+use crate::model::Fate;
+
+/// The file, and the log beside it, in bytes.
+fn sizes(folder: &TempDir) -> (u64, u64) {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+    let database = database(folder);
+    (length(&database), length(Path::new(&format!("{}-wal", database.display()))))
+}
+
+/// A day's work: events that are told, and the oldest of them forgotten.
+async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..events {
+        let store = Arc::clone(store);
+        calls.spawn(async move {
+            let payload = Payload::Inline(vec![7; 3_000].into());
+            let new = NewEvent { payload, ..event() };
+            let delivery = NewDelivery {
+                webhook_id: new.id.to_string(),
+                webhook: "erp".to_owned(),
+                mode: "raw".to_owned(),
+                order_key: None,
+                due: 0,
+            };
+            store.publish(new, vec![delivery]).await.unwrap();
+        });
+    }
+    calls.join_all().await;
+    loop {
+        let claimed = store.claim("erp", i64::MAX, 100).await.unwrap();
+        if claimed.is_empty() {
+            break;
+        }
+        let told = |claimed: &Claimed| AttemptRecord {
+            delivery: claimed.id,
+            attempt: Some(crate::model::Attempt {
+                number: claimed.attempts + 1,
+                at: now(),
+                url: "https://erp.example/".to_owned(),
+                http_code: Some(204),
+                error: None,
+                duration_ms: 5,
+            }),
+            fate: Fate::Delivered,
+        };
+        store.finish(claimed.iter().map(told).collect()).await.unwrap();
+    }
+    store.prune_beyond(keep, 100_000).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steady_stream_with_pruning_reaches_a_plateau() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(&folder));
+    for _ in 0..3 {
+        day(&store, 500, 1_000).await;
+    }
+    let (file, log) = sizes(&folder);
+    for _ in 0..8 {
+        day(&store, 500, 1_000).await;
+        let now = sizes(&folder);
+        assert!(now.0 <= file * 3 / 2, "the file has {} bytes, and had {file}", now.0);
+        assert!(now.1 <= log.max(64 << 20), "the log has {} bytes, and had {log}", now.1);
+    }
+    // When less is kept, all but a reserve goes back to the system.
+    store.prune_beyond(0, 100_000).await.unwrap();
+    within(|| sizes(&folder).0 <= 6 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_log_goes_back_once_nobody_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        SqliteOptions { checkpoint: Duration::from_millis(20), ..SqliteOptions::default() };
+    let store = Arc::new(open_with(&folder, &options));
+    let large = || NewEvent { payload: Payload::Inline(vec![7; 200_000].into()), ..event() };
+    let reader = rusqlite::Connection::open(database(&folder)).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM event").unwrap();
+    while sizes(&folder).1 < 80 << 20 {
+        store.publish(large(), vec![]).await.unwrap();
+    }
+    reader.execute_batch("COMMIT").unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while sizes(&folder).1 > 64 << 20 {
+        assert!(std::time::Instant::now() < deadline, "the log stays at {}", sizes(&folder).1);
+        store.publish(event(), vec![]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_is_broken_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        SqliteOptions { wait: Duration::from_millis(50), readers: 1, ..SqliteOptions::default() };
+    let store = open_with(&folder, &options);
+    let endless =
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let read = |connection: &Connection| {
+        Ok(connection.query_row(endless, [], |row| row.get::<_, i64>(0))?)
+    };
+    assert!(matches!(store.readers.run(read).await, Err(StoreError::Slow(_))));
+    // Its place is free again.
+    let again = async { while store.counts().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), again).await.expect("there is a reader again");
+}

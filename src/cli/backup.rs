@@ -1,0 +1,174 @@
+//! `as2hook backup` and `as2hook restore`: a copy of the store while the gateway runs, and the way
+//! back.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use as2hook_store::sqlite::backup;
+
+use super::{fail, tell};
+use crate::config::{self, Config, Payloads, Store};
+
+/// How often progress is told, from the first such time on.
+const TOLD_EVERY: Duration = Duration::from_secs(2);
+
+/// Copies the store, with the payload files that it needs, while the gateway runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Backup {
+    /// The new file; payload files go into a folder beside it, FILE.payloads.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The gateway's config file.
+    #[arg(short, long, value_name = "FILE", default_value = "conf/as2hook.yaml")]
+    pub config: PathBuf,
+}
+
+/// Puts a backup where the config has its store, which must not be there yet.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Restore {
+    /// What `as2hook backup` made; FILE.payloads beside it belongs to it.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The gateway's config file.
+    #[arg(short, long, value_name = "FILE", default_value = "conf/as2hook.yaml")]
+    pub config: PathBuf,
+}
+
+/// How far a copy is, for whoever waits.
+struct Progress<'a> {
+    err: &'a mut dyn Write,
+    next: Instant,
+}
+
+// === impl Backup ===
+
+impl Backup {
+    /// The result goes to `out`, progress to `err`.
+    ///
+    /// # Errors
+    /// When `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
+        let config = match load(&self.config, out, err)? {
+            Ok(config) => config,
+            Err(code) => return Ok(code),
+        };
+        let Some(database) = database(&config) else {
+            return Ok(fail(
+                "the store is PostgreSQL: back it up with pg_dump, which copies it while gateways \
+                 run, and restore it with pg_restore",
+            ));
+        };
+        let mut progress = Progress { next: Instant::now() + TOLD_EVERY, err };
+        let done = match backup::backup(database, &self.file, &mut |at, of| progress.at(at, of)) {
+            Ok(done) => done,
+            Err(error) => return Ok(fail(error)),
+        };
+        let (file, size) = (self.file.display(), in_words(done.bytes));
+        writeln!(out, "{file} holds the store: {size}, and {}.", files(done.payloads))?;
+        missing(done.missing, err)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+// === impl Restore ===
+
+impl Restore {
+    /// The result goes to `out`, warnings to `err`.
+    ///
+    /// # Errors
+    /// When `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
+        let config = match load(&self.config, out, err)? {
+            Ok(config) => config,
+            Err(code) => return Ok(code),
+        };
+        let Some(database) = database(&config) else {
+            return Ok(fail("the store is PostgreSQL: restore it with pg_restore"));
+        };
+        let Payloads::Folder(payloads) = &config.payloads else {
+            return Ok(fail(
+                "payloads are not kept in a folder: name one, where those of the backup are to go",
+            ));
+        };
+        let done = match backup::restore(&self.file, database, payloads) {
+            Ok(done) => done,
+            Err(error) => return Ok(fail(error)),
+        };
+        writeln!(
+            out,
+            "{} is restored, and {} to {}.",
+            database.display(),
+            files(done.payloads),
+            payloads.display()
+        )?;
+        missing(done.missing, err)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+// === impl Progress ===
+
+impl Progress<'_> {
+    fn at(&mut self, at: u64, of: u64) {
+        if Instant::now() < self.next || of == 0 {
+            return;
+        }
+        self.next = Instant::now() + TOLD_EVERY;
+        // Nobody who waits is no reason to stop.
+        let _ = writeln!(self.err, "{} % of {}", at * 100 / of, in_words(of));
+    }
+}
+
+fn load(
+    path: &Path,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Result<Config, ExitCode>> {
+    match config::load(path) {
+        Ok(loaded) => Ok(Ok(loaded.config)),
+        Err(mistakes) => {
+            tell(&mistakes, path, out, err)?;
+            Ok(Err(ExitCode::FAILURE))
+        }
+    }
+}
+
+fn database(config: &Config) -> Option<&Path> {
+    match &config.store {
+        Store::Sqlite(path) => Some(path),
+        Store::Postgres(_) => None,
+    }
+}
+
+fn missing(number: u64, err: &mut dyn Write) -> io::Result<()> {
+    if number > 0 {
+        writeln!(
+            err,
+            "{number} payload files that an event names are not there: deliveries that need one will \
+             fail and say so."
+        )?;
+    }
+    Ok(())
+}
+
+fn files(number: u64) -> String {
+    match number {
+        1 => "one payload file".to_owned(),
+        many => format!("{many} payload files"),
+    }
+}
+
+fn in_words(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        small if small < MIB => format!("{} KiB", small.div_ceil(1024)),
+        medium if medium < 1024 * MIB => format!("{} MiB", medium / MIB),
+        large => {
+            format!("{}.{} GiB", large / (1024 * MIB), large % (1024 * MIB) * 10 / (1024 * MIB))
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The listening sockets: bound by this process, or taken over from the one before it.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt,
+};
+use serde::{Deserialize, Serialize};
+
+use super::LifeError;
+use crate::{config::Listen, gateway};
+
+/// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
+#[derive(Debug)]
+pub(super) struct Sockets(Vec<(Place, TcpListener)>);
+
+/// Where a listener is, as the config says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// `inbound`, `outbound`, `admin`.
+    pub(super) listener: String,
+    pub(super) address: SocketAddr,
+}
+
+const INBOUND: &str = "inbound";
+const OUTBOUND: &str = "outbound";
+const ADMIN: &str = "admin";
+
+// === impl Sockets ===
+
+impl Sockets {
+    /// Binds every address of the config. Those that another process listens on are returned, too.
+    pub(super) fn bind(listen: &Listen) -> Result<(Self, Vec<Place>), LifeError> {
+        let mut sockets = Self(Vec::new());
+        let taken = sockets.add(Place::all(listen))?;
+        Ok((sockets, taken))
+    }
+
+    /// Binds these, too. Returns those that another process still listens on.
+    pub(super) fn add(&mut self, places: Vec<Place>) -> Result<Vec<Place>, LifeError> {
+        let mut taken = Vec::new();
+        for place in places {
+            match TcpListener::bind(place.address) {
+                Ok(socket) => self.0.push((place, socket)),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken.push(place),
+                Err(source) => return Err(place.cannot(source)),
+            }
+        }
+        self.ready()?;
+        Ok(taken)
+    }
+
+    /// Adds those of `offered` that are wanted, and closes the rest.
+    ///
+    /// # Errors
+    /// When one that is wanted is not among them, or is no listening socket.
+    pub(super) fn adopt(
+        &mut self,
+        wanted: Vec<Place>,
+        mut offered: Vec<(Place, OwnedFd)>,
+    ) -> Result<(), LifeError> {
+        for place in wanted {
+            let Some(nth) = offered.iter().position(|(offer, _)| *offer == place) else {
+                return Err(place.cannot(io::ErrorKind::AddrInUse.into()));
+            };
+            let (place, socket) = offered.swap_remove(nth);
+            let listens = sockopt::socket_acceptconn(&socket);
+            if !listens.map_err(|error| place.cannot(error.into()))? {
+                return Err(place.cannot(io::ErrorKind::InvalidInput.into()));
+            }
+            self.0.push((place, TcpListener::from(socket)));
+        }
+        self.ready()
+    }
+
+    /// What a new process is offered.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &TcpListener)> {
+        self.0.iter().map(|(place, socket)| (place, socket))
+    }
+
+    /// For the gateway's listeners.
+    pub(super) fn for_gateway(&self) -> Result<gateway::Sockets, LifeError> {
+        let inbound = self.of(INBOUND)?.expect("every config has an inbound listener");
+        Ok(gateway::Sockets { inbound, outbound: self.of(OUTBOUND)? })
+    }
+
+    /// For the admin listener. Call within a tokio runtime.
+    pub(super) fn for_admin(&self) -> Result<tokio::net::TcpListener, LifeError> {
+        let admin = self.of(ADMIN)?.expect("every config has an admin listener");
+        tokio::net::TcpListener::from_std(admin).map_err(LifeError::Threads)
+    }
+
+    /// Whether somebody has connected to the gateway's listeners who is not accepted yet.
+    pub(super) fn has_callers(&self) -> bool {
+        let listeners = self.0.iter().filter(|(place, _)| place.listener != ADMIN);
+        let mut fds: Vec<_> =
+            listeners.map(|(_, socket)| PollFd::new(socket, PollFlags::IN)).collect();
+        // Where the system does not say, nobody is waited for.
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    fn of(&self, listener: &str) -> Result<Option<TcpListener>, LifeError> {
+        let found = self.0.iter().find(|(place, _)| place.listener == listener);
+        let Some((place, socket)) = found else { return Ok(None) };
+        socket.try_clone().map(Some).map_err(|source| place.cannot(source))
+    }
+
+    fn ready(&self) -> Result<(), LifeError> {
+        for (place, socket) in &self.0 {
+            socket.set_nonblocking(true).map_err(|source| place.cannot(source))?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn all(listen: &Listen) -> Vec<Self> {
+        let place = |listener: &str, address| Self { listener: listener.to_owned(), address };
+        let mut all = vec![place(INBOUND, listen.inbound.address)];
+        all.extend(listen.outbound.as_ref().map(|listener| place(OUTBOUND, listener.address)));
+        all.push(place(ADMIN, listen.admin.address));
+        all
+    }
+
+    pub(super) fn cannot(&self, source: io::Error) -> LifeError {
+        LifeError::Bind { address: self.address, source }
+    }
+}

@@ -1,0 +1,61 @@
+//! What was told long ago is forgotten, in small steps beside the traffic.
+
+use std::{sync::Arc, time::Duration};
+
+use as2hook_store::{Store, StoreError};
+use jiff::Timestamp;
+use tokio::time::sleep;
+
+use crate::{config::Retention, snapshot::Live};
+
+/// How often there is something looked for: so often that it is never much.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What one call to the store removes at most. It makes steps of its own of it.
+const AT_ONCE: usize = 5_000;
+
+/// Keeps the store within `retention`, for ever.
+pub(super) async fn run(live: Arc<Live>, store: Arc<dyn Store>) {
+    let mut failed = false;
+    loop {
+        sleep(EVERY).await;
+        let retention = live.load().config.retention;
+        match forget(&*store, &retention).await {
+            Ok(removed) => {
+                failed = false;
+                if removed > 0 {
+                    tracing::debug!(removed, "Forgot what was told long ago.");
+                }
+            }
+            Err(error) => {
+                if !failed {
+                    tracing::warn!(%error, "Old events could not be removed; trying on.");
+                }
+                failed = true;
+            }
+        }
+    }
+}
+
+/// Removes what `retention` keeps no longer. Returns how many events and attempts that were.
+async fn forget(store: &dyn Store, retention: &Retention) -> Result<u64, StoreError> {
+    let (events, attempts) = (before(retention.events), before(retention.attempts));
+    let mut all = 0;
+    loop {
+        let removed = [
+            store.prune(events, AT_ONCE).await?,
+            store.prune_beyond(retention.count, AT_ONCE).await?,
+            store.prune_attempts(attempts, AT_ONCE).await?,
+        ];
+        all += removed.iter().sum::<u64>();
+        if !removed.contains(&(AT_ONCE as u64)) {
+            return Ok(all);
+        }
+    }
+}
+
+/// The time so long ago, in milliseconds since 1970.
+fn before(age: Duration) -> i64 {
+    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::now().as_millisecond().saturating_sub(age)
+}

@@ -1,0 +1,57 @@
+//! What was told is kept as long as the config says, and no longer.
+
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
+use std::{fs, time::Duration};
+
+use as2hook_testing::{
+    Answer, Gateway, Message, Part, Post, Running, gateway::wait_until, receiver, sink,
+};
+
+/// It is looked for every ten seconds.
+const SOON: Duration = Duration::from_secs(60);
+
+fn events(gateway: &Running) -> usize {
+    let all = gateway.call("GET", "/admin/events?limit=100", "").unwrap().json();
+    all["data"].as_array().unwrap().len()
+}
+
+fn deliveries(gateway: &Running, status: &str) -> usize {
+    let path = format!("/admin/deliveries?limit=100&status={status}");
+    gateway.call("GET", &path, "").unwrap().json()["data"].as_array().unwrap().len()
+}
+
+#[test]
+fn what_is_kept_is_the_configs_and_changes_with_it() {
+    let (receiver, hook) = (receiver().start(), sink().start());
+    hook.script(|head| Answer::status(if head.word(1) == "/bad" { 500 } else { 200 }));
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .set("retention", "{ count: 5 }")
+        .rule("good", |rule| rule.to(&hook, "/good").set("partner", "GOOD"))
+        .rule("bad", |rule| rule.to(&hook, "/bad").set("partner", "BAD").set("retry", "[]"))
+        .start()
+        .unwrap();
+    let send = |partner: &str| {
+        let message = Message::new(partner, "MY-OWN-ORG")
+            .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
+            .build();
+        assert_eq!(gateway.inbound().send(&Post::message("/as2", &message)).unwrap().status, 200);
+    };
+    for _ in 0..3 {
+        send("BAD");
+    }
+    for _ in 0..12 {
+        send("GOOD");
+    }
+    // Five that were told, and three that nobody took.
+    assert!(wait_until(SOON, || events(&gateway) == 8), "{}", events(&gateway));
+    assert_eq!((deliveries(&gateway, "delivered"), deliveries(&gateway, "dead")), (5, 3));
+
+    let config = fs::read_to_string(gateway.config_file()).unwrap();
+    gateway.write("as2hook.yaml", &config.replace("{ count: 5 }", "{ events: 1s }")).unwrap();
+    assert_eq!(gateway.reload().unwrap().status, 200);
+    assert!(wait_until(SOON, || events(&gateway) == 0), "{}", events(&gateway));
+}

@@ -1,0 +1,262 @@
+//! A new process takes over while partners send: not one exchange fails, not one event is lost or told
+//! twice. And a process that is told to stop stops, at once when it has nothing to do.
+//!
+//! The long form, two minutes of traffic and twelve upgrades:
+//! `cargo nextest run --release --test upgrade --run-ignored only --no-capture`
+
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
+#[path = "upgrade/traffic.rs"]
+mod traffic;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use as2hook_testing::{
+    Answer, Endpoint, Gateway, Message, Part, Post, Rule, Running, gateway::wait_until, pki,
+    receiver, sink,
+};
+use traffic::Course;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A process's end as the system tells it.
+const ENDED_WELL: &str = "exit status: 0";
+
+#[test]
+fn upgrades_under_traffic_cost_no_exchange_and_no_event() {
+    let course = Course { rate: 200, upgrades: 3, every: Duration::from_secs(2), tls: false };
+    course.run();
+}
+
+#[test]
+fn upgrades_of_a_tls_listener_cost_no_exchange_and_no_event() {
+    let course = Course { rate: 40, upgrades: 2, every: Duration::from_secs(2), tls: true };
+    course.run();
+}
+
+#[test]
+#[ignore = "takes two minutes"]
+fn twelve_upgrades_in_two_minutes_of_traffic() {
+    let course = Course { rate: 200, upgrades: 12, every: Duration::from_secs(10), tls: false };
+    course.run();
+}
+
+#[test]
+fn sigquit_without_a_successor_changes_nothing() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    gateway.signal("QUIT").unwrap();
+    assert!(gateway.wait_for_log("SIGQUIT: serving on until", SOON));
+    send(&gateway, 200);
+    sink.wait_for(1, SOON).unwrap();
+    // It is still looking for one, and stops all the same.
+    assert!(gateway.sigterm(SOON).unwrap().unwrap().success());
+}
+
+#[test]
+fn a_successor_that_cannot_start_leaves_the_old_process_serving() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let config = fs::read_to_string(gateway.config_file()).unwrap();
+    gateway.write("as2hook.yaml", &config.replace("receiver:", "reciever:")).unwrap();
+    let mut successor = gateway.successor().unwrap();
+    gateway.signal("QUIT").unwrap();
+    assert_eq!(successor.wait(SOON).unwrap().code(), Some(1));
+    send(&gateway, 200);
+    gateway.write("as2hook.yaml", &config).unwrap();
+    // The old one still looks for a successor; a second signal is one too many, and does no harm.
+    let mut old = gateway.upgrade().unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    send(&gateway, 200);
+}
+
+#[test]
+fn a_successor_that_is_killed_while_it_waits_leaves_nothing_in_the_way() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let successor = gateway.successor().unwrap();
+    assert!(gateway.wait_for_log("Ready to take over", SOON));
+    let file = gateway.folder().join("data/as2hook.db.upgrade");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    drop(successor);
+    assert!(file.exists(), "killed, it leaves its socket behind");
+    let mut old = gateway.upgrade().unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    assert!(!file.exists());
+    send(&gateway, 200);
+}
+
+#[test]
+fn a_second_successor_is_sent_away_and_the_first_waits_on() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let first = gateway.successor().unwrap();
+    assert!(gateway.wait_for_log("Ready to take over", SOON));
+    let mut second = gateway.successor().unwrap();
+    assert_eq!(second.wait(SOON).unwrap().code(), Some(1));
+    assert!(gateway.log().contains("another process waits there already"));
+    gateway.signal("QUIT").unwrap();
+    assert!(gateway.wait_for_log("Handed the listeners over", SOON));
+    let mut old = gateway.succeed(first).unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    send(&gateway, 200);
+}
+
+#[test]
+fn upgrade_starts_where_nobody_runs_and_where_who_ran_dies() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).prepare().unwrap();
+    gateway.start_upgrade().unwrap();
+    send(&gateway, 200);
+    let successor = gateway.successor().unwrap();
+    assert!(gateway.wait_for_log("Ready to take over", SOON));
+    drop(gateway.succeed(successor));
+    assert!(gateway.wait_for_log("is gone without a hand-over", SOON));
+    assert!(wait_until(SOON, || gateway.admin().get("/readyz").is_ok_and(|r| r.status == 200)));
+    send(&gateway, 200);
+}
+
+#[test]
+fn an_exchange_that_outlives_the_old_process_is_told_by_the_new_one() {
+    let (receiver, sink) = (receiver().answer(Answer::silence()).start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).set("drain", "2s").start().unwrap();
+    let (inbound, message) = (gateway.inbound(), message().build());
+    let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
+    receiver.wait_for(1, SOON).unwrap();
+    let mut old = gateway.upgrade().unwrap();
+    receiver.answer(Answer::ok());
+    send(&gateway, 200);
+    let told = sink.wait_for(1, SOON).unwrap();
+    assert_eq!(told.len(), 1, "the old process lives, so its exchange is its own");
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    let gone = Instant::now();
+    assert!(waiting.join().unwrap(), "its drain is over");
+    let told = &sink.wait_for(2, SOON).unwrap()[1];
+    assert!(gone.elapsed() < Duration::from_secs(8), "within seconds of its end");
+    assert!(told.header("X-Processing-Error").unwrap().starts_with("1500: "));
+}
+
+#[test]
+fn upgrading_may_move_a_listener() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let (old_address, moved) =
+        (gateway.inbound().address(), as2hook_testing::gateway::free_address());
+    let config = fs::read_to_string(gateway.config_file()).unwrap();
+    let config = config.replace(&old_address.to_string(), &moved.to_string());
+    gateway.write("as2hook.yaml", &config).unwrap();
+    let mut old = gateway.upgrade().unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    let built = message().build();
+    let moved = as2hook_testing::Client::new(moved);
+    assert_eq!(moved.send(&Post::message("/as2", &built)).unwrap().status, 200);
+    assert!(gateway.inbound().connect().is_err(), "nobody keeps the old address");
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "how long it took is worth a line")]
+fn sigterm_ends_at_once_what_is_idle_kept_connections_included() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let mut kept = gateway.inbound().connect().unwrap();
+    let message = message().build();
+    assert_eq!(kept.send(&Post::message("/as2", &message)).unwrap().status, 200);
+    sink.wait_for(1, SOON).unwrap();
+    let began = Instant::now();
+    assert!(gateway.sigterm(Duration::from_secs(3)).unwrap().unwrap().success());
+    eprintln!("ended {} ms after SIGTERM", began.elapsed().as_millis());
+}
+
+#[test]
+fn what_the_kernel_had_at_sigterm_is_answered() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    for round in 0..10 {
+        let mut kept = gateway.inbound().connect().unwrap();
+        assert_eq!(kept.send(&Post::method("GET", "/kept")).unwrap().status, 200);
+        // The signal and the requests are there before the process can look at either.
+        gateway.signal("STOP").unwrap();
+        let mut fresh = TcpStream::connect(gateway.inbound().address()).unwrap();
+        fresh.write_all(b"GET /fresh HTTP/1.1\r\nHost: as2.example\r\n\r\n").unwrap();
+        kept.write(b"GET /kept HTTP/1.1\r\nHost: as2.example\r\n\r\n").unwrap();
+        gateway.signal("TERM").unwrap();
+        gateway.signal("CONT").unwrap();
+        let reply = kept.read_reply("GET").unwrap();
+        assert_eq!(reply.status, 200, "round {round}");
+        let mut answer = String::new();
+        fresh.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}: {answer}");
+        assert!(gateway.wait(SOON).unwrap().success());
+        gateway.start().unwrap();
+    }
+}
+
+#[test]
+fn a_second_sigterm_does_not_wait() {
+    let (receiver, sink) = (receiver().answer(Answer::silence()).start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).set("drain", "60s").start().unwrap();
+    let (inbound, message) = (gateway.inbound(), message().build());
+    let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
+    receiver.wait_for(1, SOON).unwrap();
+    gateway.signal("TERM").unwrap();
+    assert!(gateway.wait_for_log("Stopping.", SOON));
+    let ended = gateway.sigterm(Duration::from_secs(20)).unwrap().unwrap();
+    assert_eq!(ended.code(), Some(1));
+    assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn systemd_is_told_which_process_is_the_main_one() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let folder = tempfile::tempdir().unwrap();
+    let path: PathBuf = folder.path().join("notify");
+    let supervisor = UnixDatagram::bind(&path).unwrap();
+    supervisor.set_read_timeout(Some(SOON)).unwrap();
+    let mut gateway = gateway(&receiver, &sink)
+        .environment("NOTIFY_SOCKET", path.to_str().unwrap())
+        .start()
+        .unwrap();
+    let hear = || {
+        let mut said = [0; 256];
+        let length = supervisor.recv(&mut said).unwrap();
+        String::from_utf8_lossy(&said[..length]).into_owned()
+    };
+    assert_eq!(hear(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
+    let mut old = gateway.upgrade().unwrap();
+    assert_eq!(hear(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    assert!(gateway.sigterm(SOON).unwrap().unwrap().success());
+    assert_eq!(hear(), "STOPPING=1");
+    supervisor.shutdown(Shutdown::Both).unwrap();
+}
+
+fn gateway(receiver: &Endpoint, sink: &Endpoint) -> Gateway {
+    Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(receiver)
+        .station("MY-OWN-ORG", pki::station())
+        .partner("ACME", pki::partner())
+        .rule("all", |rule: Rule| rule.to(sink, "/hook"))
+}
+
+fn message() -> Message {
+    Message::new("ACME", "MY-OWN-ORG")
+        .attach(Part::text("order.edi", "application/edifact", "UNA:+.? 'UNB+UNOC:3'"))
+        .sign(pki::partner())
+        .encrypt(pki::station())
+}
+
+fn send(gateway: &Running, status: u16) {
+    let message = message().build();
+    let reply = gateway.inbound().send(&Post::message("/as2", &message)).unwrap();
+    assert_eq!(reply.status, status);
+}
