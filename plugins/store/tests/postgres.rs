@@ -15,6 +15,8 @@ mod moving;
 mod pieces;
 #[path = "postgres/sharing.rs"]
 mod sharing;
+#[path = "postgres/tls.rs"]
+mod tls;
 
 use std::{
     sync::{Arc, Mutex, OnceLock},
