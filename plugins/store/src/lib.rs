@@ -10,7 +10,7 @@
 //! - [`query`]: what the admin API asks
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
-//! - [`payload`]: the files of large payloads
+//! - [`payload`]: what `raw` deliveries send: in rows, files or pieces, sealed or not
 //! - [`pieces`]: large payloads for gateways that share no disk
 //! - [`gateways`]: what gateways of one store tell each other
 
@@ -31,8 +31,10 @@ pub use model::{
 };
 pub use note::{Before, Note, NoteChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
-pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
+pub use payload::{
+    PayloadDir, PayloadHealth, PayloadKey, PayloadReader, PayloadWriter, Payloads, SealError,
+};
 pub use pieces::Pieces;
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use store::{Counts, Store, StoreError};
+pub use store::{Counts, RAW, Spent, Store, StoreError};

@@ -98,13 +98,14 @@ pub(super) fn claim(
 
 /// What is to be told by claimed deliveries, in the order of `ids`.
 pub(super) fn read(connection: &Connection, ids: &[i64]) -> Result<Vec<Claimed>, StoreError> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT d.webhook_id, w.name, d.mode, d.attempts, d.tries, d.replay, e.uuid, c.body,
-            e.verdict, c.payload, e.payload_path, e.payload_size, e.payload_pieces
+            e.verdict, {}
         FROM delivery d JOIN webhook w ON w.id = d.webhook JOIN event e ON e.id = d.event
             JOIN content c ON c.event = d.event
         WHERE d.id = ?1",
-    )?;
+        events::PAYLOAD
+    ))?;
     let mut claimed = Vec::with_capacity(ids.len());
     for &id in ids {
         claimed.push(statement.query_row([id], |row| {
@@ -136,15 +137,16 @@ pub(super) fn finish(
 ) -> Result<(), StoreError> {
     let found = connection
         .prepare_cached(
-            "SELECT attempts, event, webhook, order_key FROM delivery
+            "SELECT attempts, event, webhook, order_key, mode = 'raw' FROM delivery
             WHERE id = ?1 AND state = 'claimed' AND owner = ?2",
         )?
         .query_row([record.delivery, owner], |row| {
             let key: Option<String> = row.get(3)?;
-            Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, key))
+            let raw = row.get::<_, bool>(4)?;
+            Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, key, raw))
         })
         .optional()?;
-    let Some((attempts, event, webhook, key)) = found else { return Ok(()) };
+    let Some((attempts, event, webhook, key, raw)) = found else { return Ok(()) };
     let (state, due) = match record.fate {
         Fate::Delivered => (DeliveryState::Delivered, None),
         Fate::Retry(due) | Fate::Released(due) => (DeliveryState::Pending, Some(due)),
@@ -185,6 +187,9 @@ pub(super) fn finish(
         .execute(params![record.delivery, state.as_str(), due, number])?;
     if let Some(key) = key {
         reorder(connection, webhook, &key)?;
+    }
+    if raw && state == DeliveryState::Delivered {
+        events::mark_payload(connection, event)?;
     }
     if is_done(state) { events::mark_idle(connection, event) } else { Ok(()) }
 }
@@ -260,6 +265,7 @@ pub(super) fn shift(
                 Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
             })?;
         keys.extend(key);
+        events::mark_payload(connection, event)?;
         if is_done(to) {
             events::mark_idle(connection, event)?;
         } else if is_done(from) {

@@ -7,6 +7,7 @@ pub(crate) mod lists;
 pub(crate) mod notes;
 pub(crate) mod order;
 pub(crate) mod partner_webhooks;
+pub(crate) mod payloads;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -86,6 +87,14 @@ macro_rules! suite {
         $crate::behaviour::suite!($fresh, gateways: [
             gateways_are_listed_while_they_report,
             a_payload_in_pieces_is_named_by_its_event,
+        ]);
+        $crate::behaviour::suite!($fresh, payloads: [
+            sealed_payloads_come_back_sealed,
+            what_was_delivered_is_spent_and_its_event_stays,
+            the_pieces_of_what_is_spent_are_named,
+            whoever_still_needs_a_payload_has_it,
+            a_replay_needs_its_payload_again,
+            an_event_whose_payload_is_spent_is_pruned_as_ever,
         ]);
         $crate::behaviour::suite!($fresh, notes: [
             a_note_is_found_by_its_key_until_it_expires,

@@ -38,6 +38,7 @@ async fn each_statement_on_the_way_has_its_index() {
         (queries::DUE, "USING COVERING INDEX delivery_due (webhook=?)"),
         (queries::OLDEST, "SEARCH delivery USING INDEX delivery_undelivered"),
         (prune::IDLE, "USING INDEX event_idle (idle_since<?)"),
+        (prune::SPENDABLE, "USING INDEX event_payload_idle (payload_idle_since<?)"),
     ] {
         let plan = store.readers.run(move |connection| Ok(plan(connection, sql)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
