@@ -14,7 +14,7 @@ use as2hook_delivery::{
     Bells, Client, Directory, Dispatcher, DispatcherOptions, Guard, OnStoreFailure, Outbox,
     OutboxOptions,
 };
-use as2hook_store::{PayloadDir, SqliteOptions, SqliteStore, Store, StoreError};
+use as2hook_store::{PayloadDir, Payloads, SqliteOptions, SqliteStore, Store, StoreError};
 use as2hook_webhooks::{Event, Rule};
 use tokio::{runtime::Runtime, signal::unix, sync::Semaphore};
 
@@ -43,6 +43,12 @@ const PRUNE_STEP: usize = 1000;
 
 /// How long events are kept after their last delivery: 30 days.
 const RETENTION_SECS: i64 = 30 * 24 * 3600;
+
+/// How long payloads are kept when every delivery that needs them has been made: 7 days.
+const PAYLOADS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often a place of payloads that failed is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often partners' webhooks are read anew.
 const FOLLOW_EVERY: Duration = Duration::from_secs(5);
@@ -110,6 +116,7 @@ struct Life {
     reloader: Arc<Reloader>,
     keeper: Arc<Keeper>,
     watch: Watch,
+    payloads: Payloads,
     drain: Drain,
 }
 
@@ -139,6 +146,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     let snapshot = live.load();
 
     let key = SecretKey::open_or_make(&snapshot.config.secret_key_file)?;
+    let payloads = payloads.with_key(key.of_payloads()?);
     let keeper = Arc::new(Keeper::new(store.clone(), live.clone(), key));
     keeper.load().await?;
 
@@ -157,11 +165,11 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         live.clone(),
         Some(announcer),
         bells,
-        DispatcherOptions::default(),
+        DispatcherOptions { payloads: payloads.clone(), ..DispatcherOptions::default() },
     )
     .await?;
     let dispatcher = Arc::new(dispatcher);
-    let tap = Tap::new(live.clone(), outbox.clone(), Arc::new(payloads), runtime.handle().clone())
+    let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
         .map_err(LifeError::Threads)?;
 
     let listen = &snapshot.config.listen;
@@ -178,6 +186,7 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
         reloader: reloader.clone(),
         store: store.clone(),
         outbox: outbox.clone(),
+        payloads: payloads.clone(),
         in_flight: in_flight.clone(),
         dispatcher: dispatcher.clone(),
         client,
@@ -186,16 +195,16 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
     });
     serve_admin(listen.admin.address, control).await?;
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight };
-    Ok((gateway, Life { reloader, keeper, watch, drain }))
+    Ok((gateway, Life { reloader, keeper, watch, payloads, drain }))
 }
 
-async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), LifeError> {
+async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Payloads), LifeError> {
     let (config::Store::Sqlite(database), config::Payloads::Folder(folder)) =
         (&config.store, &config.payloads)
     else {
         return Err(LifeError::Unsupported("this store is not built in"));
     };
-    let payloads = PayloadDir::open(folder)?;
+    let payloads = Payloads::in_folder(PayloadDir::open(folder)?);
     let store = SqliteStore::open(database, &SqliteOptions::default())?;
     Ok((Arc::new(store), payloads))
 }
@@ -228,6 +237,8 @@ impl Life {
         runtime.spawn(follow(self.keeper.clone(), self.drain.dispatcher.clone()));
         runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
         runtime.spawn(prune(self.drain.store.clone()));
+        runtime.spawn(tidy(self.drain.store.clone(), self.payloads.clone(), PAYLOADS_KEPT));
+        runtime.spawn(probe(self.payloads));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
         runtime.spawn(async move {
             stopping.wait().await;
@@ -309,6 +320,36 @@ async fn look_up(live: Arc<Live>) {
     loop {
         tokio::time::sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
+    }
+}
+
+/// Takes payloads away that every delivery has been made with for `kept`, and what nobody names.
+async fn tidy(store: Arc<dyn Store>, payloads: Payloads, kept: Duration) {
+    loop {
+        tokio::time::sleep(PRUNE_EVERY).await;
+        let kept = jiff::SignedDuration::try_from(kept).unwrap_or(jiff::SignedDuration::MAX);
+        let before = jiff::Timestamp::now().checked_sub(kept).unwrap_or(jiff::Timestamp::MIN);
+        loop {
+            match payloads.spend(&*store, before.as_millisecond(), PRUNE_STEP).await {
+                Ok(removed) if removed == PRUNE_STEP as u64 => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "Old payloads could not be removed; trying again later.");
+                    break;
+                }
+            }
+        }
+        if let Err(error) = payloads.sweep(&*store).await {
+            tracing::warn!(%error, "Left payloads could not be looked for; trying again later.");
+        }
+    }
+}
+
+/// Notices when the place of large payloads is well again.
+async fn probe(payloads: Payloads) {
+    loop {
+        tokio::time::sleep(PROBE_EVERY).await;
+        payloads.probe().await;
     }
 }
 

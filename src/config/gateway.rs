@@ -32,6 +32,9 @@ pub struct Config {
     pub store: Store,
     /// Where raw payloads wait for their deliveries.
     pub payloads: Payloads,
+    /// Whether payloads are sealed where they lie, with a key made of [`Self::secret_key_file`]'s.
+    /// Default: no.
+    pub encrypt_payloads: bool,
     /// The rules' file, or a folder of `*.yaml`. Default `webhooks.yaml`.
     pub webhooks: PathBuf,
     /// Our own AS2 identities.
@@ -78,6 +81,7 @@ pub(super) const KEYS: &[&str] = &[
     "receiver",
     "store",
     "payloads",
+    "encrypt_payloads",
     "webhooks",
     "stations",
     "partners",
@@ -174,6 +178,7 @@ impl Config {
             limits: table.read("limits", Limits::read).unwrap_or_default(),
             drain: duration("drain", Duration::from_secs(20)),
             on_store_failure,
+            encrypt_payloads: table.read_or("encrypt_payloads", false, Value::switch),
             legacy_algorithms: table.read_or("legacy_algorithms", false, Value::switch),
             mdn_deadline: duration("mdn_deadline", 24 * HOUR),
             duplicate_window: duration("duplicate_window", 7 * 24 * HOUR),

@@ -38,7 +38,7 @@ use std::{
 };
 
 use as2hook_delivery::Outbox;
-use as2hook_store::PayloadDir;
+use as2hook_store::Payloads;
 
 pub use self::{
     exchange::{Exchange, Refused},
@@ -56,7 +56,7 @@ pub struct Tap {
 struct Shared {
     live: Arc<Live>,
     outbox: Outbox,
-    payloads: Arc<PayloadDir>,
+    payloads: Payloads,
     decoding: decoding::Decoding,
     runtime: tokio::runtime::Handle,
     concluding: AtomicUsize,
@@ -73,7 +73,7 @@ impl Tap {
     pub fn new(
         live: Arc<Live>,
         outbox: Outbox,
-        payloads: Arc<PayloadDir>,
+        payloads: Payloads,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Self> {
         let threads = available_parallelism().map_or(2, usize::from);

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{Store, StoreError};
+use as2hook_store::{Payloads, Store, StoreError};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -72,6 +72,8 @@ pub struct DispatcherOptions {
     pub disable_after: Duration,
     /// Attempts whose outcome may wait to be written.
     pub ledger: usize,
+    /// Who gives payloads back. The default reads those that lie in rows and files, unsealed.
+    pub payloads: Payloads,
 }
 
 /// What the lanes share.
@@ -338,6 +340,7 @@ impl Default for DispatcherOptions {
             poll: Duration::from_secs(1),
             disable_after: Duration::from_secs(5 * 24 * 3600),
             ledger: 1024,
+            payloads: Payloads::default(),
         }
     }
 }
