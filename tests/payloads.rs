@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "payloads/keeping.rs"]
+mod keeping;
 #[path = "payloads/signatures.rs"]
 mod signatures;
 

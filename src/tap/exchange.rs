@@ -311,8 +311,7 @@ impl Active {
     async fn judge(&self, event: &Event, error: Option<SendError>) -> Option<Conclusion> {
         let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
         let outbox = &self.shared.outbox;
-        let mut conclusion =
-            Conclusion::reach(event, answer, error, &self.routes, outbox).await?;
+        let mut conclusion = Conclusion::reach(event, answer, error, &self.routes, outbox).await?;
         for further in &mut conclusion.further {
             if let Further::Event(event, payload, _) = further
                 && let Payload::Inline(bytes) = payload

@@ -1,7 +1,7 @@
 //! Which bytes of an exchange are kept for `raw` deliveries: the first attachment of a message, or a
 //! whole MDN.
 
-use as2hook_as2::{Headers, Kind, Sink};
+use as2hook_as2::{Decoded, Headers, Kind, Sink};
 use as2hook_store::{Payload, PayloadWriter, Payloads, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
@@ -44,9 +44,11 @@ impl Keeper {
         }
     }
 
-    /// What is kept, durable when it is not in memory.
-    pub(super) fn finish(self, kind: Kind) -> Result<Payload, StoreError> {
-        match kind {
+    /// What is kept of it, durable when it is not in memory. Of a document that did not come to its
+    /// end nothing is: it might be taken for a whole one.
+    pub(super) fn finish(self, decoded: &Decoded) -> Result<Payload, StoreError> {
+        match decoded.kind {
+            Kind::Message if decoded.attachments.is_empty() => Ok(Payload::None),
             Kind::Mdn => match self.whole {
                 Some(whole) => self.payloads.inline(self.event, Bytes::from(whole)),
                 None => Ok(Payload::None),

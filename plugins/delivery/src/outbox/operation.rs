@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_store::{
-    NewDelivery, NewEvent, NoteChange, Settlement, Store, StoreError, Write,
-};
+use as2hook_store::{NewDelivery, NewEvent, NoteChange, Settlement, Store, StoreError, Write};
 use tokio::time::timeout;
 use uuid::Uuid;
 
