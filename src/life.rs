@@ -199,14 +199,24 @@ async fn start(path: &Path, runtime: &Runtime) -> Result<(Gateway, Life), LifeEr
 }
 
 async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, Payloads), LifeError> {
-    let (config::Store::Sqlite(database), config::Payloads::Folder(folder)) =
-        (&config.store, &config.payloads)
-    else {
+    let config::Store::Sqlite(database) = &config.store else {
         return Err(LifeError::Unsupported("this store is not built in"));
     };
-    let payloads = Payloads::in_folder(PayloadDir::open(folder)?);
+    let payloads = open_payloads(config)?;
     let store = SqliteStore::open(database, &SqliteOptions::default())?;
     Ok((Arc::new(store), payloads))
+}
+
+fn open_payloads(config: &Config) -> Result<Payloads, LifeError> {
+    match &config.payloads {
+        config::Payloads::Folder(folder) => Ok(Payloads::in_folder(PayloadDir::open(folder)?)),
+        #[cfg(feature = "s3")]
+        config::Payloads::S3(url) => {
+            let pieces = as2hook_store::S3Pieces::open(url)?;
+            Ok(Payloads::in_pieces(Arc::new(pieces), tokio::runtime::Handle::current()))
+        }
+        _ => Err(LifeError::Unsupported("this place of payloads is not built in")),
+    }
 }
 
 /// Pingora panics on an address that it cannot have: look first, and say it in words.

@@ -128,8 +128,15 @@ impl Config {
         };
         let postgres = matches!(self.store, Store::Postgres(_));
         tell(postgres, "store", "PostgreSQL is not built in yet; use sqlite:PATH");
-        let elsewhere = !matches!(self.payloads, Payloads::Folder(_));
-        tell(elsewhere, "payloads", "only a folder is built in yet; name one");
+        let in_store = matches!(self.payloads, Payloads::Store);
+        tell(in_store, "payloads", "PostgreSQL is not built in yet; name a folder");
+        let in_s3 = matches!(self.payloads, Payloads::S3(_));
+        tell(
+            in_s3 && !cfg!(feature = "s3"),
+            "payloads",
+            "S3 is not built in: build as2hook with `cargo build --release --features s3`, or name a \
+             folder",
+        );
         let admin_tls = self.listen.admin.tls.is_some();
         tell(
             admin_tls,

@@ -12,6 +12,7 @@
 //! - [`sqlite`]: the embedded store
 //! - [`payload`]: what `raw` deliveries send: in rows, files or pieces, sealed or not
 //! - [`pieces`]: large payloads for gateways that share no disk
+//! - `s3`: pieces in S3, with the feature of that name
 //! - [`gateways`]: what gateways of one store tell each other
 
 pub mod gateways;
@@ -21,6 +22,8 @@ pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;
 pub mod query;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod sqlite;
 pub mod store;
 
@@ -36,5 +39,7 @@ pub use payload::{
 };
 pub use pieces::Pieces;
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
+#[cfg(feature = "s3")]
+pub use s3::S3Pieces;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, RAW, Spent, Store, StoreError};

@@ -28,6 +28,8 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+#[cfg(feature = "s3")]
+pub(crate) use self::sink::failed as pieces_failed;
 pub use self::{
     folder::PayloadDir,
     health::PayloadHealth,

@@ -218,7 +218,7 @@ pub(super) async fn remove(pieces: &dyn Pieces, id: Uuid) -> bool {
     }
 }
 
-pub(super) fn failed(payload: Uuid, reason: impl Into<String>) -> StoreError {
+pub(crate) fn failed(payload: Uuid, reason: impl Into<String>) -> StoreError {
     StoreError::Pieces { payload, reason: reason.into() }
 }
 

@@ -15,7 +15,7 @@ fn key(secret: u8) -> PayloadKey {
 }
 
 fn bytes(size: usize) -> Vec<u8> {
-    (0..size).map(|n| (n * 7 % 251) as u8).collect()
+    (0..=250).cycle().step_by(7).take(size).collect()
 }
 
 fn write(payloads: &Payloads, size: usize) -> Result<Payload, StoreError> {

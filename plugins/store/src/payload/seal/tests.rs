@@ -5,7 +5,7 @@ fn key(secret: u8) -> PayloadKey {
 }
 
 fn plain(length: usize) -> Vec<u8> {
-    (0..length).map(|n| (n * 7 % 251) as u8).collect()
+    (0..=250).cycle().step_by(7).take(length).collect()
 }
 
 fn seal(key: &PayloadKey, event: Uuid, plain: &[u8], step: usize) -> Vec<u8> {
@@ -67,7 +67,7 @@ fn another_key_is_told_from_damage() {
     assert!(matches!(open(&key(8), EVENT, &sealed, 99), Err(SealError::OtherKey)));
     let header = sealed.first_chunk().copied().unwrap();
     assert!(matches!(Opener::new(None, EVENT, header), Err(SealError::NoKey)));
-    let mut other_form = sealed.clone();
+    let mut other_form = sealed;
     other_form[7] = 2;
     assert!(matches!(open(&key(7), EVENT, &other_form, 99), Err(SealError::Form)));
 }
