@@ -43,8 +43,8 @@ async fn behaves(pieces: &S3Pieces) {
     assert_eq!(all(None, 9).await.unwrap(), payloads);
     assert_eq!(all(None, 2).await.unwrap(), payloads[..2]);
     assert_eq!(all(Some(payloads[0]), 9).await.unwrap(), payloads[1..]);
-    assert_eq!(all(Some(payloads[2]), 9).await.unwrap(), []);
-    assert_eq!(pieces.older(1_000, None, 9).await.unwrap(), []);
+    assert!(all(Some(payloads[2]), 9).await.unwrap().is_empty());
+    assert!(pieces.older(1_000, None, 9).await.unwrap().is_empty());
 
     for _ in 0..2 {
         pieces.remove(payloads[0]).await.unwrap();
@@ -92,7 +92,7 @@ async fn what_others_keep_there_is_left_alone() {
         store.put(&Path::from(name), Bytes::from_static(b"x").into()).await.unwrap();
     }
     let pieces = S3Pieces::over(store, Path::from("pay/loads"));
-    assert_eq!(pieces.older(i64::MAX, None, 9).await.unwrap(), []);
+    assert!(pieces.older(i64::MAX, None, 9).await.unwrap().is_empty());
 }
 
 #[test]
