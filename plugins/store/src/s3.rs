@@ -28,7 +28,10 @@ pub struct S3Pieces {
 }
 
 /// Bytes of a piece. Three of a payload are in memory at once while it is written.
-const SIZE: usize = 2 * 1024 * 1024;
+const SIZE: usize = 1024 * 1024;
+
+/// No piece was ever larger: what somebody else put in its place may be.
+const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// How long a request is repeated that failed in a way that may pass.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -95,7 +98,7 @@ impl Pieces for S3Pieces {
             Err(Error::NotFound { .. }) => return Ok(None),
             found => found.map_err(|error| failed(payload, &error))?,
         };
-        if found.meta.size > SIZE as u64 {
+        if found.meta.size > LARGEST {
             return Err(pieces_failed(payload, format!("piece {index} is larger than any")));
         }
         found.bytes().await.map(Some).map_err(|error| failed(payload, &error))
