@@ -29,6 +29,7 @@ fn a_gateway_with_nothing_but_its_receiver() {
     assert_eq!(config.duplicate_window, Duration::from_secs(7 * 86_400));
     assert_eq!(config.on_store_failure, OnStoreFailure::Pass);
     assert!(!config.legacy_algorithms);
+    assert!(!config.encrypt_payloads);
     assert_eq!(config.api.language, Language::Spanish);
     assert!(config.keyring.keys().is_empty() && config.api.tokens.is_empty());
 }
@@ -85,6 +86,7 @@ limits: { body: 1GiB, decoded: 4096, expansion: 10, header: 8KiB, attachments: "
 drain: 1m
 on_store_failure: refuse
 legacy_algorithms: true
+encrypt_payloads: true
 mdn_deadline: 1h
 duplicate_window: 1d
 secret_key_file: /etc/as2hook/key
