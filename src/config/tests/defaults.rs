@@ -107,6 +107,7 @@ secret_key_file: /etc/as2hook/key
     let Store::Postgres(url) = &config.store else { panic!("not PostgreSQL") };
     assert_eq!(url.expose(), "postgres://user:hunter2-hunter2@db.example/as2");
     assert_eq!(config.payloads, Payloads::Store);
+    assert!(config.encrypt_payloads);
     assert_eq!(config.keyring.keys().len(), 3);
     assert_eq!(config.keyring.certificates("0012").len(), 3);
     assert_eq!(config.keyring.certificates("ACME").len(), 2);
@@ -130,6 +131,20 @@ secret_key_file: /etc/as2hook/key
     assert_eq!(config.limits.decode.attachments, 7);
     assert_eq!(config.secret_key_file, Path::new("/etc/as2hook/key"));
     drop(files);
+}
+
+#[test]
+fn s3_is_there_in_builds_that_have_it_and_the_others_say_how_to_build_one() {
+    let (loaded, _files) = right("payloads: s3://orders/pay", NO_RULES);
+    assert_eq!(loaded.config.payloads, Payloads::S3("s3://orders/pay".to_owned()));
+    let told = loaded.config.unsupported();
+    let told: Vec<_> = told.iter().map(|mistake| (&*mistake.path, &*mistake.message)).collect();
+    if cfg!(feature = "s3") {
+        assert_eq!(told, []);
+    } else {
+        assert_eq!((told.len(), told[0].0), (1, "payloads"));
+        assert!(told[0].1.contains("--features s3"), "{}", told[0].1);
+    }
 }
 
 #[test]
