@@ -167,8 +167,7 @@ async fn decode(
         tokio::task::yield_now().await;
     };
     let decoded = decoder.finish(whole, &mut keeper);
-    let kind = decoded.kind;
     // An fsync may take long: the other messages' thread must not wait for it.
-    let payload = tokio::task::block_in_place(|| keeper.finish(kind));
+    let payload = tokio::task::block_in_place(|| keeper.finish(&decoded));
     Outcome { decoded, payload }
 }

@@ -40,7 +40,7 @@ use std::{
 };
 
 use as2hook_delivery::Outbox;
-use as2hook_store::PayloadDir;
+use as2hook_store::Payloads;
 
 pub use self::{
     exchange::{Exchange, Refused},
@@ -58,7 +58,7 @@ pub struct Tap {
 struct Shared {
     live: Arc<Live>,
     outbox: Outbox,
-    payloads: Arc<PayloadDir>,
+    payloads: Payloads,
     decoding: decoding::Decoding,
     turns: turns::Turns,
     runtime: tokio::runtime::Handle,
@@ -77,7 +77,7 @@ impl Tap {
     pub fn new(
         live: Arc<Live>,
         outbox: Outbox,
-        payloads: Arc<PayloadDir>,
+        payloads: Payloads,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Self> {
         let threads = available_parallelism().map_or(2, usize::from);

@@ -22,7 +22,7 @@ fn unknown_keys() {
             ("listen.inbound.adress", "unknown key; did you mean `address`?"),
             (
                 "tokens",
-                "unknown key; the keys here are site, listen, receiver, store, payloads, \
+                "unknown key; the keys here are site, listen, receiver, store, payloads, encrypt_payloads, \
                  webhooks, stations, partners, api, limits, drain, on_store_failure, \
                  legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
@@ -419,7 +419,7 @@ fn control_characters_do_not_reach_the_message() {
         &[
             (
                 "\"a\\nb\"",
-                "unknown key; the keys here are site, listen, receiver, store, payloads, \
+                "unknown key; the keys here are site, listen, receiver, store, payloads, encrypt_payloads, \
                  webhooks, stations, partners, api, limits, drain, on_store_failure, \
                  legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
