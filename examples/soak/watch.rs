@@ -91,6 +91,10 @@ impl Watch {
     /// Prints the trends. Whether nothing grew.
     pub(crate) fn judge(&self) -> bool {
         let samples = self.samples.lock().unwrap();
+        if samples.len() < 20 {
+            println!("Only {} samples: too short a run to tell what grows.", samples.len());
+            return true;
+        }
         println!("\n| what | 2nd quarter | last quarter | a minute, by fit | allowed | |");
         println!("|---|---|---|---|---|---|");
         let mut sound = true;
@@ -108,9 +112,6 @@ impl Watch {
             println!(
                 "| {what} | {second:.1} | {last:.1} | {slope:+.1} | {allowed:.1} | {verdict} |"
             );
-        }
-        if samples.len() < 20 {
-            println!("Only {} samples: too short a run to tell.", samples.len());
         }
         sound
     }
