@@ -68,11 +68,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         lasting.as_secs(),
         traffic.kinds()
     );
-    if !scene.prunes {
-        println!(
-            "This build has no `retention`: nothing is pruned, the store's size is not judged."
-        );
-    }
     let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let began = Instant::now();
     let reloads = thread::scope(|scope| {
@@ -121,7 +116,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         traffic.tell()
     );
     let lost = traffic.untold(&scene, SETTLED);
-    let mut sound = watch.judge(scene.prunes);
+    let mut sound = watch.judge();
     println!("| answered 2xx and never told | {} | 0 |", lost.len());
     if !lost.is_empty() {
         println!("lost: {:?}", &lost[..lost.len().min(20)]);

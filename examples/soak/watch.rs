@@ -89,8 +89,12 @@ impl Watch {
     }
 
     /// Prints the trends. Whether nothing grew.
-    pub(crate) fn judge(&self, prunes: bool) -> bool {
+    pub(crate) fn judge(&self) -> bool {
         let samples = self.samples.lock().unwrap();
+        if samples.len() < 20 {
+            println!("Only {} samples: too short a run to tell what grows.", samples.len());
+            return true;
+        }
         println!("\n| what | 2nd quarter | last quarter | a minute, by fit | allowed | |");
         println!("|---|---|---|---|---|---|");
         let mut sound = true;
@@ -101,20 +105,13 @@ impl Watch {
             let last = mean(&all[quarter * 3..]);
             let (share, besides) = ALLOWED[nth];
             let allowed = second * (1.0 + share) + besides;
-            let judged = prunes || nth < 3;
-            let verdict = match last <= allowed {
-                _ if !judged => "not judged",
-                true => "steady",
-                false => "GREW",
-            };
-            sound &= !judged || last <= allowed;
+            let steady = last <= allowed;
+            let verdict = if steady { "steady" } else { "GREW" };
+            sound &= steady;
             let slope = slope(&all[quarter..]) * 60.0;
             println!(
                 "| {what} | {second:.1} | {last:.1} | {slope:+.1} | {allowed:.1} | {verdict} |"
             );
-        }
-        if samples.len() < 20 {
-            println!("Only {} samples: too short a run to tell.", samples.len());
         }
         sound
     }
