@@ -99,10 +99,11 @@ async fn waits(
     Ok(waits)
 }
 
-/// How long a thousand webhooks take to be told of ten events each, with one of them dead and without.
+/// How long a thousand webhooks take to be told of ten events each, with one of them dead and without;
+/// the best of three, in turns.
 async fn dead_among_a_thousand() -> Result<(), Failure> {
-    let mut took = HashMap::new();
-    for dead in [false, true] {
+    let mut took = HashMap::from([(false, f64::MAX), (true, f64::MAX)]);
+    for dead in [false, true, false, true, false, true] {
         let folder = tempfile::tempdir()?;
         let mut gateway = Gateway::new(folder.path())?;
         let (fine, hangs) = (Sink::start(false).await?, Sink::start(true).await?);
@@ -116,7 +117,8 @@ async fn dead_among_a_thousand() -> Result<(), Failure> {
         let begun = Instant::now();
         gateway.start().await?;
         fine.reached(if dead { 9_990 } else { 10_000 }).await;
-        took.insert(dead, begun.elapsed().as_secs_f64());
+        let best = took[&dead].min(begun.elapsed().as_secs_f64());
+        took.insert(dead, best);
         gateway.stop().await;
     }
     let (without, with) = (took[&false], took[&true]);
