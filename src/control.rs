@@ -49,6 +49,8 @@ pub struct Gateway {
     pub outbox: Outbox,
     /// Exchanges under way.
     pub in_flight: InFlight,
+    /// What they take together.
+    pub memory: crate::memory::Memory,
     /// Makes deliveries.
     pub dispatcher: Arc<Dispatcher>,
     /// Makes test deliveries.

@@ -227,6 +227,7 @@ async fn start(
         store: store.clone(),
         outbox: outbox.clone(),
         in_flight: in_flight.clone(),
+        memory: tap.memory(),
         dispatcher: dispatcher.clone(),
         client,
         keeper: keeper.clone(),

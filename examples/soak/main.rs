@@ -1,5 +1,5 @@
-//! A day of a busy site in minutes: 50,000 exchanges of every kind, as fast as they go, while rules are
-//! reloaded, endpoints fail, partners hang up and old events are pruned. It watches what the gateway
+//! A day of a busy site in minutes: 50,000 exchanges of every kind, as fast as they are told, while rules
+//! are reloaded, endpoints fail, partners hang up and old events are pruned. It watches what the gateway
 //! uses and judges at the end: nothing may grow, and every message that was answered 2xx must be told.
 //!
 //! `./measure.sh soak [--short | EXCHANGES]` builds what it needs and runs it. Exit status 1: something
@@ -100,6 +100,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                         if number >= exchanges && began.elapsed() >= lasting {
                             return;
                         }
+                        watch.wait_for_room();
                         sender.exchange(number);
                     }
                 })

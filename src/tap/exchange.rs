@@ -18,6 +18,13 @@ use super::{
     keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, turns::Turn, verdict,
 };
 
+/// Memory of one message in decode, with the piece at work: as measured (`docs/reliability.md`), and
+/// most of it the first MiB of a signed part, which is kept until its signature is there.
+const DECODING: u64 = 1536 * 1024;
+
+/// Of its payload and of the MDN that it may be, while they are not in a file.
+const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
+
 /// One exchange that passes. Made by [`super::Tap::begin`].
 ///
 /// Dropped before [`Exchange::end`], a recorded exchange is told as "outcome unknown".
@@ -64,6 +71,14 @@ impl Exchange {
     /// The id of the event that comes of it, for logs. `None`: no event does.
     pub fn id(&self) -> Option<Uuid> {
         self.active.as_ref().map(|active| active.id)
+    }
+
+    /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
+    pub fn memory(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw() {
+            false => DECODING,
+            true => DECODING + PAYLOADS,
+        })
     }
 
     /// Where the request goes, once that is known: the partner's address of an outbound exchange.
@@ -161,6 +176,7 @@ impl Active {
             snapshot.config.keyring.clone(),
             snapshot.config.decode_options(),
             keeper,
+            (shared.memory.clone(), snapshot.config.limits.memory),
         );
         Some(Self {
             shared: shared.clone(),

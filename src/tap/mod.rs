@@ -46,7 +46,7 @@ pub use self::{
     exchange::{Exchange, Refused},
     head::{AnswerHead, RequestHead},
 };
-use crate::snapshot::Live;
+use crate::{memory::Memory, snapshot::Live};
 
 /// Makes an [`Exchange`] of every request; shared by all listeners.
 #[derive(Clone)]
@@ -63,6 +63,7 @@ struct Shared {
     turns: turns::Turns,
     runtime: tokio::runtime::Handle,
     concluding: AtomicUsize,
+    memory: Memory,
 }
 
 // === impl Tap ===
@@ -82,14 +83,22 @@ impl Tap {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
         let concluding = AtomicUsize::new(0);
+        let memory = Memory::default();
         let turns = turns::Turns::default();
-        let shared = Shared { live, outbox, payloads, decoding, turns, runtime, concluding };
+        let shared =
+            Shared { live, outbox, payloads, decoding, turns, runtime, concluding, memory };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Begins an exchange. What is not AS2, or what no rule asks for, is followed at no cost.
     pub fn begin(&self, head: RequestHead) -> Exchange {
         Exchange::begin(&self.shared, head)
+    }
+
+    /// The memory of what is under way. The tap counts the pieces that wait for a decoder; whoever
+    /// lets exchanges in counts [`Exchange::memory`] too, and refuses what does not fit.
+    pub fn memory(&self) -> Memory {
+        self.shared.memory.clone()
     }
 
     /// How many exchanges are over whose verdict is not written down yet.

@@ -9,10 +9,14 @@ mod faults;
 mod groups;
 #[path = "postgres/leases.rs"]
 mod leases;
+#[path = "postgres/moving.rs"]
+mod moving;
 #[path = "postgres/pieces.rs"]
 mod pieces;
 #[path = "postgres/sharing.rs"]
 mod sharing;
+#[path = "postgres/tls.rs"]
+mod tls;
 
 use std::{
     sync::{Arc, Mutex, OnceLock},

@@ -83,7 +83,8 @@ api:
     - { name: erp, sha256: "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff", scopes: [read, admin] }
   allow_networks: ["10.1.0.0/16"]
   language: en
-limits: { body: 1GiB, decoded: 4096, expansion: 10, header: 8KiB, attachments: "${NUMBER}", in_flight: 5 }
+limits: { body: 1GiB, decoded: 4096, expansion: 10, header: 8KiB, attachments: "${NUMBER}", in_flight: 5, memory: 64MiB, connections: 9,
+  connections_per_address: 8, idle: 1s, head_time: 2s, body_time: 3s, body_rate: 4KiB, piece_time: 5s }
 drain: 1m
 on_store_failure: refuse
 legacy_algorithms: true
@@ -129,6 +130,11 @@ secret_key_file: /etc/as2hook/key
     assert_eq!(token.scopes, [Scope::Read, Scope::Admin]);
     assert_eq!(config.limits.decode.decoded, 4096);
     assert_eq!(config.limits.decode.attachments, 7);
+    assert_eq!((config.limits.memory, config.limits.connections), (64 << 20, 9));
+    assert_eq!(config.limits.connections_per_address, 8);
+    let seconds = Duration::from_secs;
+    let (idle, head, body, piece) = (seconds(1), seconds(2), seconds(3), seconds(5));
+    assert_eq!(config.limits.pace, Pace { idle, head, body, rate: 4096, piece });
     assert_eq!((config.retention.count, config.retention.payloads.as_secs()), (5_000, 3_600));
     assert_eq!(config.retention.attempts, Duration::from_secs(14 * 86_400));
     assert_eq!(config.secret_key_file, Path::new("/etc/as2hook/key"));

@@ -102,6 +102,14 @@ impl Postgres {
         server.run();
     }
 
+    /// Has the server speak TLS, with the certificate of [`crate::pki::server()`], from now on.
+    pub fn speak_tls(&mut self) {
+        self.own().speak_tls();
+        self.sql("SELECT pg_reload_conf()");
+        let told = || self.sql("SHOW ssl") == "on";
+        assert!(crate::wait_until(server::PATIENCE, told), "the server speaks no TLS");
+    }
+
     /// Has every process of the server stand still, so that it neither answers nor breaks off.
     pub fn pause(&mut self) {
         self.own().signal_all("STOP");

@@ -2,20 +2,42 @@
 //! with the parameters that libpq knows, `sslmode=verify-ca|verify-full`, `sslrootcert`, `sslcert` and
 //! `sslkey` among them.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
 use percent_encoding::percent_decode_str;
-use postgres_openssl::MakeTlsConnector;
-use tokio_postgres::{Config, config::SslMode};
+use postgres_openssl::{MakeTlsConnector, TlsStream};
+use tokio::time::Instant;
+use tokio_postgres::{Client, Config, Connection, Socket, config::SslMode};
 
 use crate::store::StoreError;
 
 /// A database's address, ready to connect to. It has the password inside and no `Debug`.
 #[derive(Clone)]
 pub(super) struct Address {
-    pub(super) config: Config,
-    pub(super) tls: MakeTlsConnector,
+    /// One for each host: a host that hangs must not take all the time that there is.
+    hosts: Vec<Config>,
+    /// The host that was found in order last, which is tried first.
+    good: Arc<AtomicUsize>,
+    tls: MakeTlsConnector,
+    connect: Duration,
+}
+
+/// A client, and what has to be driven for it to hear anything.
+pub(super) type Connected = (Client, Connection<Socket, TlsStream<Socket>>);
+
+/// Why there is no connection.
+pub(super) enum Unconnected {
+    /// What the last host, or its system, said.
+    Failed(tokio_postgres::Error),
+    /// None said anything in time.
+    Slow,
 }
 
 /// What the server's certificate has to prove.
@@ -58,32 +80,93 @@ impl Address {
                 _ => rest.push(parameter),
             }
         }
-        let url = format!("{base}?{}", rest.join("&"));
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            StoreError::Address(format!("{error}{}", cause.unwrap_or_default()))
-        })?;
-        if config.get_hosts().is_empty() {
-            return Err(StoreError::Address("it names no host".to_owned()));
-        }
-        if trust.is_some() {
-            config.ssl_mode(SslMode::Require);
-        } else if files.root.is_some() && config.get_ssl_mode() == SslMode::Require {
-            // As libpq has it.
-            trust = Some(Trust::Signed);
-        }
-        config
-            .connect_timeout(config.get_connect_timeout().copied().unwrap_or(connect))
-            .keepalives_idle(Duration::from_secs(15))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3);
-        if config.get_application_name().is_none() {
-            config.application_name("as2hook");
+        let query = rest.join("&");
+        let mut hosts = Vec::new();
+        for base in each_host(base, &query) {
+            let mut config: Config =
+                format!("{base}?{query}").parse().map_err(|error| not_understood(&error))?;
+            if config.get_hosts().is_empty() {
+                return Err(StoreError::Address("it names no host".to_owned()));
+            }
+            if trust.is_some() {
+                config.ssl_mode(SslMode::Require);
+            } else if files.root.is_some() && config.get_ssl_mode() == SslMode::Require {
+                // As libpq has it.
+                trust = Some(Trust::Signed);
+            }
+            config
+                .keepalives_idle(Duration::from_secs(15))
+                .keepalives_interval(Duration::from_secs(5))
+                .keepalives_retries(3);
+            if config.get_application_name().is_none() {
+                config.application_name("as2hook");
+            }
+            hosts.push(config);
         }
         let tls = connector(trust.unwrap_or(Trust::Any), &files)
             .map_err(|error| StoreError::Address(format!("its TLS files: {error}")))?;
-        Ok(Self { config, tls })
+        Ok(Self { hosts, good: Arc::default(), tls, connect })
     }
+
+    /// Connects to the first host that is what it is to be, beginning with the one that was last time.
+    pub(super) async fn connect(&self) -> Result<Connected, Unconnected> {
+        let deadline = Instant::now() + self.connect;
+        let first = self.good.load(Ordering::Relaxed);
+        let mut failed = Unconnected::Slow;
+        for n in 0..self.hosts.len() {
+            let host = (first + n) % self.hosts.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let hosts_left = u32::try_from(self.hosts.len() - n).unwrap_or(u32::MAX);
+            let attempt = self.hosts[host].connect(self.tls.clone());
+            match tokio::time::timeout(left / hosts_left, attempt).await {
+                Ok(Ok(connected)) => {
+                    self.good.store(host, Ordering::Relaxed);
+                    return Ok(connected);
+                }
+                Ok(Err(error)) => failed = Unconnected::Failed(error),
+                Err(_) => {}
+            }
+        }
+        Err(failed)
+    }
+
+    /// How long connecting takes at most, and a first question.
+    pub(super) fn patience(&self) -> Duration {
+        self.connect * 5 / 4
+    }
+
+    /// The same, under a name that ends in this, for whoever looks at the server's connections.
+    pub(super) fn named(mut self, what: &str) -> Self {
+        for host in &mut self.hosts {
+            let name = host.get_application_name().unwrap_or_default();
+            let name = format!("{name} {what}");
+            host.application_name(name);
+        }
+        self
+    }
+}
+
+/// The URL once for each host that it names. Where its parameters name some too, they stay together.
+fn each_host(base: &str, query: &str) -> Vec<String> {
+    let together = || vec![base.to_owned()];
+    if query.split('&').any(|parameter| parameter.starts_with("host")) {
+        return together();
+    }
+    let Some((scheme, rest)) = base.split_once("://") else { return together() };
+    let (authority, path) = match rest.split_once('/') {
+        Some((authority, path)) => (authority, format!("/{path}")),
+        None => (rest, String::new()),
+    };
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (format!("{user}@"), hosts),
+        None => (String::new(), authority),
+    };
+    hosts.split(',').map(|host| format!("{scheme}://{user}{host}{path}")).collect()
+}
+
+fn not_understood(error: &tokio_postgres::Error) -> StoreError {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    StoreError::Address(format!("{error}{}", cause.unwrap_or_default()))
 }
 
 fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, openssl::error::ErrorStack> {
@@ -124,16 +207,23 @@ mod tests {
     fn several_hosts_and_what_they_are_to_be() {
         let address =
             parse("postgres://me:p%40ss@one,two:5433/db?target_session_attrs=read-write").unwrap();
-        assert_eq!(address.config.get_hosts().len(), 2);
-        assert_eq!(address.config.get_password(), Some(&b"p@ss"[..]));
-        assert_eq!(address.config.get_ssl_mode(), SslMode::Prefer);
+        assert_eq!(address.hosts.len(), 2);
+        for (host, port) in address.hosts.iter().zip([5432, 5433]) {
+            assert_eq!((host.get_hosts().len(), host.get_password()), (1, Some(&b"p@ss"[..])));
+            assert!(matches!(host.get_ports(), [] | [_]));
+            assert_eq!(host.get_ports().first().copied().unwrap_or(5432), port);
+            assert_eq!(host.get_ssl_mode(), SslMode::Prefer);
+        }
+        let addresses = parse("postgres://me@one,two/db?hostaddr=127.0.0.1,127.0.0.2").unwrap();
+        assert_eq!(addresses.hosts.len(), 1);
     }
 
     #[test]
     fn libpqs_words_for_trust_are_known() {
         let address = parse("postgres://me@one/db?sslmode=verify-full&application_name=x").unwrap();
-        assert_eq!(address.config.get_ssl_mode(), SslMode::Require);
-        assert_eq!(address.config.get_application_name(), Some("x"));
+        assert_eq!(address.hosts[0].get_ssl_mode(), SslMode::Require);
+        let named = address.named("(y)");
+        assert_eq!(named.hosts[0].get_application_name(), Some("x (y)"));
         let missing = parse("postgres://me@one/db?sslmode=verify-ca&sslrootcert=/not/there");
         assert!(matches!(missing.err().unwrap(), StoreError::Address(_)));
     }

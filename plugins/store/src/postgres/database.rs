@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 use tokio_postgres::{Client, Config, Row, types::ToSql};
 
 use super::{
-    address::Address,
+    address::{Address, Unconnected},
     error::{Failure, Kind},
 };
 
@@ -44,11 +44,9 @@ pub(super) enum Use {
 
 /// Makes connections, on the runtime that the store was opened on: those that call it may not last.
 struct Maker {
-    tls: postgres_openssl::MakeTlsConnector,
+    address: Address,
     runtime: Handle,
     session: String,
-    /// How long all of it may take.
-    wait: Duration,
 }
 
 /// A connection that is thrown away unless it is known to be in order.
@@ -64,11 +62,12 @@ impl Database {
         wait: Duration,
         trips: Arc<AtomicU64>,
     ) -> Result<Self, Failure> {
-        let connect = address.config.get_connect_timeout().copied().unwrap_or(wait).min(wait);
         let runtime = Handle::current();
-        let maker = Maker { tls: address.tls.clone(), runtime, session, wait: connect };
+        let maker = Maker { address: address.clone(), runtime, session };
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(address.config.clone(), maker, config);
+        // The maker knows the address.
+        let manager = Manager::from_connect(Config::new(), maker, config);
+        let connect = address.patience().min(wait);
         let pool = Pool::builder(manager)
             .max_size(size.max(1))
             .runtime(Runtime::Tokio1)
@@ -166,7 +165,7 @@ impl Use {
 impl Connect for Maker {
     fn connect(
         &self,
-        config: &Config,
+        _: &Config,
     ) -> Pin<
         Box<
             dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>>
@@ -174,23 +173,28 @@ impl Connect for Maker {
                 + '_,
         >,
     > {
-        let (config, tls, session) = (config.clone(), self.tls.clone(), self.session.clone());
+        let (address, session) = (self.address.clone(), self.session.clone());
+        let patience = address.patience();
         let make = async move {
-            let (client, connection) = config.connect(tls).await?;
+            let (client, connection) = match address.connect().await {
+                Ok(connected) => connected,
+                Err(Unconnected::Failed(error)) => return Some(Err(error)),
+                Err(Unconnected::Slow) => return None,
+            };
             let driver = tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "A connection to the store ended.");
                 }
             });
-            client.batch_execute(&session).await?;
-            Ok((client, driver))
+            let set = client.batch_execute(&session).await;
+            Some(set.map(|()| (client, driver)))
         };
-        let made = self.runtime.spawn(tokio::time::timeout(self.wait, make));
+        let made = self.runtime.spawn(tokio::time::timeout(patience, make));
         Box::pin(async move {
             match made.await {
-                Ok(Ok(made)) => made,
+                Ok(Ok(Some(made))) => made,
                 // The pool's own time limit says so, for there is no such error to be made here.
-                Ok(Err(_)) | Err(_) => std::future::pending().await,
+                _ => std::future::pending().await,
             }
         })
     }

@@ -5,6 +5,7 @@ use std::{error::Error as _, time::Duration};
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::SqlState;
 
+use super::address::Unconnected;
 use crate::store::StoreError;
 
 /// The state of a group that reached the database after its callers gave up.
@@ -80,10 +81,10 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-impl From<PoolError> for Failure {
-    fn from(error: PoolError) -> Self {
-        match error {
-            PoolError::Backend(error) => {
+impl From<Unconnected> for Failure {
+    fn from(unconnected: Unconnected) -> Self {
+        match unconnected {
+            Unconnected::Failed(error) => {
                 let failure = Self::from(error);
                 match failure.kind {
                     // Nothing was asked for yet.
@@ -91,9 +92,19 @@ impl From<PoolError> for Failure {
                     _ => failure,
                 }
             }
-            PoolError::Timeout(_) => {
-                Self::new(Kind::Unreachable, "no connection was to be had in time")
-            }
+            Unconnected::Slow => Self::new(Kind::Unreachable, "no server answered in time"),
+        }
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => Unconnected::Failed(error).into(),
+            PoolError::Timeout(_) => Self::new(
+                Kind::Unreachable,
+                "no server answered in time, or no connection was free",
+            ),
             PoolError::Closed => Self::new(Kind::Closed, String::new()),
             error => Self::new(Kind::Unreachable, error.to_string()),
         }

@@ -188,7 +188,7 @@ impl<'a> Group<'a> {
     }
 
     /// The place of some bytes, as SQL counts: from 1.
-    fn blob(&mut self, bytes: Cow<'a, [u8]>) -> Value {
+    pub(super) fn blob(&mut self, bytes: Cow<'a, [u8]>) -> Value {
         self.blobs.push(bytes);
         self.blobs.len().into()
     }

@@ -16,14 +16,12 @@ const ASK: Duration = Duration::from_secs(10);
 
 /// Listens as long as somebody may want to know.
 pub(super) async fn listen(
-    mut address: Address,
+    address: Address,
     schema: String,
     wait: Duration,
     changes: broadcast::Sender<Change>,
 ) {
-    // Whoever looks at the server's connections sees which this is.
-    let name = format!("{} (listens)", address.config.get_application_name().unwrap_or_default());
-    address.config.application_name(name);
+    let address = address.named("(listens)");
     loop {
         if let Err(error) = hear(&address, &schema, wait, &changes).await {
             tracing::debug!(?error, "The store's changes are not heard.");
@@ -39,9 +37,7 @@ async fn hear(
     wait: Duration,
     changes: &broadcast::Sender<Change>,
 ) -> Result<(), Failure> {
-    let slow = |_| Failure::slow(wait);
-    let connect = address.config.connect(address.tls.clone());
-    let (client, mut connection) = tokio::time::timeout(wait, connect).await.map_err(slow)??;
+    let (client, mut connection) = address.connect().await?;
     let (channel, heard) = (schema.to_owned(), changes.clone());
     let driver = async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {

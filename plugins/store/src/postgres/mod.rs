@@ -10,6 +10,7 @@
 //! again.
 
 mod address;
+mod archive;
 mod claims;
 mod database;
 mod deliveries;

@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::{
-    address::Address,
-    database::quoted,
-    error::{Failure, Kind},
-};
+use super::{address::Address, database::quoted, error::Failure};
 use crate::store::StoreError;
 
 /// One step each; a step that was released is never changed.
@@ -20,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/005.sql"),
     include_str!("schema/006.sql"),
     include_str!("schema/007.sql"),
+    include_str!("schema/008.sql"),
 ];
 
 /// How long all of it may take, waiting for another gateway's included.
@@ -29,8 +26,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// waits for the one before it, and finds nothing left to do.
 pub(super) async fn migrate(address: &Address, schema: &str) -> Result<(), StoreError> {
     let work = async {
-        let (mut client, connection) =
-            address.config.connect(address.tls.clone()).await.map_err(unreachable)?;
+        let (mut client, connection) = address.connect().await.map_err(Failure::from)?;
         let driver = tokio::spawn(connection);
         let outcome = bring_up(&mut client, schema).await;
         drop(client);
@@ -81,13 +77,4 @@ async fn bring_up(client: &mut Client, schema: &str) -> Result<(), StoreError> {
     }
     transaction.commit().await?;
     Ok(())
-}
-
-/// Nothing could be asked for at all.
-fn unreachable(error: tokio_postgres::Error) -> StoreError {
-    let failure = Failure::from(error);
-    match failure.kind {
-        Kind::Database | Kind::Broken => Failure { kind: Kind::Unreachable, ..failure }.into(),
-        _ => failure.into(),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,7 @@ use super::SUPERUSER;
 use crate::wait_until;
 
 /// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The oldest version that as2hook works with.
 const OLDEST: u32 = 13;
 
@@ -121,6 +122,26 @@ impl Server {
         // The first one first: nobody is born while the others are told.
         send(signal, &[process.id()]);
         send(signal, &children(process.id()));
+    }
+
+    /// Puts a certificate and its key where the server looks for them when it is told.
+    pub(super) fn speak_tls(&self) {
+        let identity = crate::pki::server();
+        let files = [
+            ("server.crt", identity.certificate.to_pem().unwrap()),
+            ("server.key", identity.key.private_key_to_pem_pkcs8().unwrap()),
+        ];
+        for (name, text) in files {
+            let file = self.data.join(name);
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                run(Command::new("chown").arg(SUPERUSER).arg(&file));
+            }
+        }
+        let settings = self.data.join("postgresql.conf");
+        let text = fs::read_to_string(&settings).unwrap() + "ssl = on\n";
+        fs::write(settings, text).unwrap();
     }
 
     fn log(&self) -> PathBuf {

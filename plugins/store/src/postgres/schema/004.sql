@@ -28,6 +28,10 @@ BEGIN
             state, next_at)
         SELECT id, webhook, number, at, url, http_code, error, duration_ms, state, next_at
         FROM finished WHERE number IS NOT NULL ORDER BY at, id
+    ), forgotten AS (
+        -- Of each delivery the newest 200 are kept (`Attempt::KEPT`).
+        DELETE FROM attempt a USING finished f
+        WHERE f.number > 200 AND a.delivery = f.id AND a.number <= f.number - 200
     ), summed AS (
         INSERT INTO tally (state, n)
         SELECT state, count(*) FROM finished GROUP BY state

@@ -2,9 +2,9 @@
 
 -- Whether one of its deliveries is dead: nobody was told, so it is kept for its whole time however
 -- many events there are.
-ALTER TABLE event ADD COLUMN dead boolean NOT NULL DEFAULT false;
-UPDATE event SET dead = true WHERE id IN (SELECT event FROM delivery WHERE state = 'dead');
-CREATE INDEX event_delivered ON event (idle_since, id) WHERE idle_since IS NOT NULL AND NOT dead;
+ALTER TABLE event ADD COLUMN has_dead boolean NOT NULL DEFAULT false;
+UPDATE event SET has_dead = true WHERE id IN (SELECT event FROM delivery WHERE state = 'dead');
+CREATE INDEX event_delivered ON event (idle_since, id) WHERE idle_since IS NOT NULL AND NOT has_dead;
 
 -- Notes since when events have nothing left to do, where that is so. Each is locked first: two that
 -- finish an event's last two deliveries at once must not both see the other's as unfinished.
@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION mark_idle(events bigint[]) RETURNS void LANGUAGE plpg
 BEGIN
     PERFORM 1 FROM event WHERE id = ANY (events) ORDER BY id FOR NO KEY UPDATE;
     UPDATE event SET idle_since = clock_ms(),
-        dead = EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 'dead')
+        has_dead = EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 'dead')
     WHERE id = ANY (events) AND owner IS NULL AND NOT EXISTS
         (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state NOT IN ('delivered', 'dead'));
 END $$;
@@ -49,11 +49,11 @@ $$;
 -- Removes the longest idle of those that are too many; those with a dead delivery do not count.
 CREATE FUNCTION prune_beyond(keep bigint, most bigint, OUT removed int, OUT files text[])
 LANGUAGE sql AS $$
-    WITH first AS (SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT dead
+    WITH first AS (SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
         ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET keep)
     SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
         (SELECT e.id FROM event e, first
-        WHERE e.idle_since IS NOT NULL AND NOT e.dead
+        WHERE e.idle_since IS NOT NULL AND NOT e.has_dead
             AND (e.idle_since, e.id) <= (first.idle_since, first.id)
         ORDER BY e.idle_since, e.id LIMIT most FOR UPDATE OF e SKIP LOCKED) AS beyond))
 $$;

@@ -1,0 +1,117 @@
+//! A site that moves here.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio_postgres::types::Json;
+
+use super::{
+    PostgresStore, first,
+    group::{self, Group, key, number, text},
+};
+use crate::{
+    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Import},
+    note::Note,
+    store::StoreError,
+};
+
+#[async_trait]
+impl Import for PostgresStore {
+    async fn import_events(&self, events: Vec<ArchivedEvent>) -> Result<u64, StoreError> {
+        let mut sent = Group::default();
+        let mut all = Vec::with_capacity(events.len());
+        for archived in &events {
+            let mut event = sent.event(&archived.event)?;
+            event["verdict"] = match &archived.verdict {
+                Some(verdict) => sent.blob(Cow::Borrowed(verdict)),
+                None => Value::Null,
+            };
+            event["idle_since"] = archived.idle_since.into();
+            all.push(event);
+        }
+        let sql = "SELECT import_events($1, $2)";
+        let rows = self.writing.query(sql, &[&Json(all), &blobs(&sent)]).await?;
+        Ok(first::<i64>(&rows)?.unsigned_abs())
+    }
+
+    async fn import_deliveries(
+        &self,
+        deliveries: Vec<ArchivedDelivery>,
+    ) -> Result<u64, StoreError> {
+        let mut sent = Group::default();
+        let all: Vec<_> = deliveries.iter().map(|archived| delivery(archived, &mut sent)).collect();
+        let rows = self.writing.query("SELECT import_deliveries($1)", &[&Json(all)]).await?;
+        Ok(first::<i64>(&rows)?.unsigned_abs())
+    }
+
+    async fn import_notes(&self, notes: Vec<Note>) -> Result<(), StoreError> {
+        let mut sent = Group::default();
+        let note = |note: &'_ Note, body: Value| json!({"key": key(&note.key), "body": body, "due": note.due, "expires": note.expires});
+        let mut all = Vec::with_capacity(notes.len());
+        for kept in &notes {
+            let body = sent.blob(Cow::Borrowed(&kept.body));
+            all.push(note(kept, body));
+        }
+        self.writing.query("SELECT import_notes($1, $2)", &[&Json(all), &blobs(&sent)]).await?;
+        Ok(())
+    }
+
+    async fn import_rest(&self, rest: ArchivedRest) -> Result<(), StoreError> {
+        let states: Vec<_> = rest
+            .webhook_states
+            .iter()
+            .map(|state| {
+                json!({
+                    "webhook": text(&state.webhook),
+                    "disabled": state.disabled.as_deref().map(text),
+                    "failing_since": state.failing_since,
+                    "fingerprint": text(&state.fingerprint),
+                })
+            })
+            .collect();
+        self.writing.query("SELECT import_states($1)", &[&Json(states)]).await?;
+        let mut sent = Group::default();
+        let mut webhooks = Vec::with_capacity(rest.partner_webhooks.len());
+        for webhook in &rest.partner_webhooks {
+            let secret = sent.blob(Cow::Borrowed(&webhook.sealed_secret));
+            let events = serde_json::to_string(&webhook.events)
+                .map_err(|error| StoreError::Database(error.to_string()))?;
+            webhooks.push(json!({
+                "site": text(&webhook.site),
+                "partner": number(webhook.partner),
+                "url": text(&webhook.url),
+                "secret": secret,
+                "enabled": webhook.enabled,
+                "events": events,
+                "changed_at": webhook.changed_at,
+            }));
+        }
+        let sql = "SELECT import_partner_webhooks($1, $2)";
+        self.writing.query(sql, &[&Json(webhooks), &blobs(&sent)]).await?;
+        Ok(())
+    }
+}
+
+fn delivery(archived: &ArchivedDelivery, sent: &mut Group<'_>) -> Value {
+    let mut all = sent.deliveries(std::slice::from_ref(&archived.delivery));
+    let mut delivery = all[0].take();
+    delivery["event"] = json!(archived.event);
+    delivery["state"] = archived.state.as_str().into();
+    delivery["attempts"] = archived.attempts.into();
+    delivery["tries"] = archived.tries.into();
+    delivery["replay"] = archived.replay.into();
+    delivery["log"] = archived.log.iter().map(attempt).collect();
+    delivery
+}
+
+fn attempt(archived: &ArchivedAttempt) -> Value {
+    let mut attempt = group::attempt(&archived.attempt);
+    attempt["state"] = archived.state.as_str().into();
+    attempt["next_at"] = archived.next_at.into();
+    attempt
+}
+
+fn blobs<'a>(sent: &'a Group<'_>) -> Vec<&'a [u8]> {
+    sent.blobs.iter().map(|bytes| &**bytes).collect()
+}

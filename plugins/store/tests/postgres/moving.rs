@@ -1,0 +1,160 @@
+//! A site moves from the embedded store to the shared one.
+
+use std::{path::Path, sync::Arc};
+
+use as2hook_store::{
+    Before, DeliveryState, Export, Fate, Filter, MigrateError, Moved, NewEvent, Note, NoteChange,
+    PartnerWebhookChange, Payload, Pieces, PostgresStore, SqliteOptions, SqliteStore, Store,
+    WebhookState, Write, migrate,
+};
+use as2hook_testing::Postgres;
+
+use super::{
+    behaviour::{claim, delivery, event, finish, id, ordered, settlement, webhook_ids},
+    connect, end_lease, last_owner,
+};
+
+fn open(folder: &tempfile::TempDir) -> SqliteStore {
+    SqliteStore::open(&folder.path().join("as2hook.db"), &SqliteOptions::default()).unwrap()
+}
+
+/// Everything that a site may have when it is stopped.
+async fn settle_in(store: &SqliteStore, payload: &Path) {
+    std::fs::write(payload, vec![7; 600_000]).unwrap();
+    let kept = Payload::File { path: payload.to_owned(), size: 600_000 };
+    let raw = NewEvent { payload: kept, ..event("raw") };
+    store.publish(raw, vec![delivery("raw", "files")]).await.unwrap();
+    for name in ["first", "second", "third"] {
+        store.publish(event(name), vec![ordered(name, "erp", "ACME")]).await.unwrap();
+    }
+    let first = &claim(store, "erp", 0).await[0];
+    finish(store, first, Fate::Retry(9_000)).await;
+    store.publish(event("done"), vec![delivery("done", "log")]).await.unwrap();
+    finish(store, &claim(store, "log", 0).await[0], Fate::Delivered).await;
+    store.publish(event("dead"), vec![delivery("dead", "log")]).await.unwrap();
+    finish(store, &claim(store, "log", 0).await[0], Fate::Dead).await;
+    store.publish(event("held"), vec![delivery("held", "off")]).await.unwrap();
+    store.shift("off", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
+    store.open(event("settled"), vec![]).await.unwrap();
+    store.settle(settlement("settled", vec![delivery("settled", "late")])).await.unwrap();
+    store.open(event("open"), vec![delivery("open", "erp")]).await.unwrap();
+    let state = WebhookState {
+        webhook: "off".to_owned(),
+        disabled: Some("it answered 410".to_owned()),
+        failing_since: Some(5),
+        fingerprint: "f".to_owned(),
+    };
+    store.set_webhook_state(state).await.unwrap();
+    let change = PartnerWebhookChange {
+        site: "main".to_owned(),
+        partner: 123,
+        url: Some("https://acme.example/hook".to_owned()),
+        sealed_secret: Some(b"sealed".to_vec()),
+        enabled: None,
+        events: Some(vec!["message.received".to_owned()]),
+    };
+    store.configure_partner_webhook(change).await.unwrap();
+    let note =
+        Note { key: "sent:1".to_owned(), body: b"n".to_vec(), due: Some(3), expires: i64::MAX };
+    store.apply(vec![Write::Note(NoteChange { note, before: Before::Any })]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_moves_and_goes_on_where_it_stood() {
+    let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
+    let old = open(&folder);
+    settle_in(&old, &folder.path().join("payload")).await;
+    old.close().await;
+    let old = open(&folder);
+    let new = connect(&postgres).await;
+
+    let moved = migrate(&old, &*new, |_| ()).await.unwrap();
+    let wanted = Moved {
+        events: 9,
+        open: 1,
+        payloads: 1,
+        deliveries: 8,
+        undelivered: 6,
+        notes: 1,
+        ..Moved::default()
+    };
+    assert_eq!(moved, wanted);
+    let all = Filter::default();
+    let listed = |store: Arc<dyn Store>| {
+        let all = all.clone();
+        async move {
+            let mut rows = store.deliveries(&all, None, 100).await.unwrap().rows;
+            // Numbers are each store's own.
+            rows.iter_mut().for_each(|row| row.id = 0);
+            let attempts = store.attempts(&all, None, 100).await.unwrap().rows;
+            let attempts: Vec<_> =
+                attempts.into_iter().map(|row| (row.webhook_id, row.attempt, row.state)).collect();
+            (rows, attempts)
+        }
+    };
+    let old: Arc<dyn Store> = Arc::new(old);
+    assert_eq!(listed(new.clone()).await, listed(old.clone()).await);
+    assert_eq!(new.counts().await.unwrap(), old.counts().await.unwrap());
+    assert_eq!(new.webhook_states().await.unwrap(), old.webhook_states().await.unwrap());
+    assert_eq!(new.partner_webhooks().await.unwrap(), old.partner_webhooks().await.unwrap());
+    assert_eq!(new.note("sent:1").await.unwrap(), old.note("sent:1").await.unwrap());
+
+    goes_on(&new).await;
+    let owner = last_owner(&postgres);
+    new.close().await;
+    end_lease(&postgres, &owner);
+    let next = connect(&postgres).await;
+    let left = next.adopt().await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].0.id, &left[0].1[0].webhook), (id("open"), &"erp".to_owned()));
+}
+
+/// What was to be made is made: the ordered ones in their order, the payload whole.
+async fn goes_on(new: &Arc<PostgresStore>) {
+    assert!(claim(&**new, "erp", 8_000).await.is_empty(), "the first waits for its retry");
+    for name in ["first", "second", "third"] {
+        let claimed = claim(&**new, "erp", 9_000).await;
+        assert_eq!(webhook_ids(&claimed), [name]);
+        assert_eq!(claimed[0].attempts, u32::from(name == "first"));
+        finish(&**new, &claimed[0], Fate::Delivered).await;
+    }
+    let claimed = &claim(&**new, "late", 0).await[0];
+    assert_eq!(claimed.event.verdict.as_deref(), Some(&b"answered"[..]));
+    let raw = &claim(&**new, "files", 0).await[0];
+    let Payload::Stored { id, size: 600_000 } = raw.event.payload else { panic!("{raw:?}") };
+    let mut bytes = Vec::new();
+    while let Some(piece) =
+        new.get(id, u32::try_from(bytes.len() / new.size()).unwrap()).await.unwrap()
+    {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() == 600_000 {
+            break;
+        }
+    }
+    assert!(bytes == vec![7; 600_000], "{} bytes", bytes.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_is_begun_again_moves_nothing_twice() {
+    let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
+    let old = open(&folder);
+    settle_in(&old, &folder.path().join("payload")).await;
+    let new = connect(&postgres).await;
+    migrate(&old, &*new, |_| ()).await.unwrap();
+    let before = new.counts().await.unwrap();
+    let again = migrate(&old, &*new, |_| ()).await.unwrap();
+    assert_eq!(again.there_before, again.events - again.open + again.deliveries);
+    assert_eq!(new.counts().await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_in_use_is_not_moved() {
+    let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
+    let (gateway, old) = (open(&folder), open(&folder));
+    assert!(old.in_use().await.unwrap());
+    let new = connect(&postgres).await;
+    let refused = migrate(&old, &*new, |_| ()).await;
+    assert!(matches!(refused, Err(MigrateError::InUse)), "{refused:?}");
+    gateway.close().await;
+    assert!(!old.in_use().await.unwrap());
+}
