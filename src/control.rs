@@ -225,11 +225,13 @@ impl Gateway {
     async fn store_status(&self) -> StoreStatus {
         let health = self.outbox.health();
         let counts = self.store.counts().await;
-        let error = counts.as_ref().err().map(ToString::to_string).or(health.last_error.clone());
+        // What it said last is of no interest once it is well again.
+        let said = health.failing_since.and(health.last_error.clone());
+        let error = counts.as_ref().err().map(ToString::to_string).or(said);
         let counts = counts.unwrap_or_default();
         StoreStatus {
             ok: health.is_healthy() && error.is_none(),
-            error: if health.is_healthy() { None } else { error },
+            error,
             queue_depth: count(&counts, DeliveryState::Pending)
                 + count(&counts, DeliveryState::Claimed),
             dead: count(&counts, DeliveryState::Dead),

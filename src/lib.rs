@@ -36,6 +36,7 @@ pub mod snapshot;
 pub mod tap;
 
 mod clockwork;
+mod handles;
 mod notices;
 
 #[cfg(feature = "jemalloc")]

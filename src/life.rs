@@ -56,7 +56,7 @@ use crate::{
     },
     control,
     gateway::{Gateway, SetupError},
-    neighbours,
+    handles, neighbours,
     notices::Announcer,
     partner_webhooks::{self, Keeper},
     reload::{self, Reloader},
@@ -129,6 +129,7 @@ pub enum LifeError {
 /// # Errors
 /// When it cannot start.
 pub fn live(path: &Path, beginning: Beginning) -> Result<(), LifeError> {
+    handles::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("core")
         .worker_threads(2)
@@ -179,18 +180,24 @@ async fn start(
     if !unsupported.is_empty() {
         return Err(LifeError::Config(unsupported));
     }
-    let (store, payloads) = storage::open(&loaded.config).await?;
     let on_store_failure = match loaded.config.on_store_failure {
         config::OnStoreFailure::Pass => OnStoreFailure::Pass,
         config::OnStoreFailure::Refuse => OnStoreFailure::Refuse,
     };
+    let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
     let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
     let snapshot = live.load();
 
     let key = SecretKey::open_or_make(&snapshot.config.secret_key_file)?;
     let payloads = payloads.with_key(key.of_payloads()?);
     let keeper = Arc::new(Keeper::new(store.clone(), live.clone(), key));
-    keeper.load().await?;
+    // Without its store a gateway that lets traffic pass serves all the same.
+    let passes = on_store_failure == OnStoreFailure::Pass;
+    let bear = |error: StoreError| match passes && error.may_pass() {
+        true => Ok(()),
+        false => Err(error),
+    };
+    keeper.load().await.map(drop).or_else(bear)?;
     let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
     let client = Arc::new(client);
 
@@ -202,9 +209,9 @@ async fn start(
     let bells = Bells::new();
     let options = OutboxOptions { on_store_failure, ..OutboxOptions::default() };
     let outbox = Outbox::new(store.clone(), bells.clone(), options);
-    outbox.recover().await?;
+    outbox.recover().await.map(drop).or_else(bear)?;
     // What dead processes left is ours now: only then is it known which files nobody names.
-    payloads.sweep(&*store).await?;
+    payloads.sweep(&*store).await.map(drop).or_else(bear)?;
     // Before anything is put aside for want of a rule that another gateway may have.
     if let Err(error) = live.neighbours().look(&live, &*store).await {
         tracing::warn!(%error, "The other gateways of the store could not be heard of.");

@@ -43,6 +43,9 @@ pub struct Observer {
     resident: Gauge,
     certificates: Family<Labels, Gauge>,
     webhooks: Family<Labels, Gauge>,
+    payloads_up: Gauge,
+    /// Since when payload files cannot be written, and why.
+    round_trips: Gauge,
     gateways: Gauge,
     drift: Gauge,
     /// When the answer of an exchange ended whose first deliveries are not yet made.
@@ -64,6 +67,10 @@ pub struct Look {
     pub dropped: u64,
     /// Whether the store takes events.
     pub store_up: bool,
+    /// Whether large payloads can be kept.
+    pub payloads_up: bool,
+    /// Round trips to the store's database, where it has one.
+    pub round_trips: Option<u64>,
     /// Exchanges under way.
     pub in_flight: usize,
     /// Bytes of memory that they may take.
@@ -114,6 +121,8 @@ impl Observer {
             resident: Gauge::default(),
             certificates: Family::default(),
             webhooks: Family::default(),
+            payloads_up: Gauge::default(),
+            round_trips: Gauge::default(),
             gateways: Gauge::default(),
             drift: Gauge::default(),
             answered: DashMap::new(),
@@ -202,6 +211,10 @@ impl Observer {
         self.held_bytes.set(whole(look.held_bytes));
         self.dropped.set(signed(look.dropped));
         self.store_up.set(i64::from(look.store_up));
+        self.payloads_up.set(i64::from(look.payloads_up));
+        if let Some(round_trips) = look.round_trips {
+            self.round_trips.set(signed(round_trips));
+        }
         self.in_flight.set(whole(look.in_flight));
         self.memory.set(i64::try_from(look.memory).unwrap_or(i64::MAX));
         self.generation.set(signed(look.generation));
@@ -248,6 +261,16 @@ impl Observer {
         );
         add("dropped_events", "Events lost since the start", Box::new(self.dropped.clone()));
         add("store_up", "Whether the store takes events", Box::new(self.store_up.clone()));
+        add(
+            "payloads_up",
+            "Whether large payloads can be kept",
+            Box::new(self.payloads_up.clone()),
+        );
+        add(
+            "store_round_trips",
+            "Round trips to the store's database since the start",
+            Box::new(self.round_trips.clone()),
+        );
         add("in_flight", "Exchanges under way", Box::new(self.in_flight.clone()));
         add("generation", "Of the config in force", Box::new(self.generation.clone()));
         add("gateways", "Gateways of this store that live", Box::new(self.gateways.clone()));

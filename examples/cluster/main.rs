@@ -188,7 +188,7 @@ impl Site {
 
     /// What all gateways together asked the database, as their metrics tell it.
     fn round_trips(&self) -> f64 {
-        const NAME: &str = "as2hook_store_round_trips_total ";
+        const NAME: &str = "as2hook_store_round_trips ";
         let of = |gateway: &Running| {
             let reply = gateway.admin().get("/metrics").ok()?;
             let text = reply.text();

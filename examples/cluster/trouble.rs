@@ -51,11 +51,10 @@ impl Trouble {
                 Some((_, Kind::Kill)) => self.kill(gateways),
                 Some((_, Kind::Restart)) => {
                     // Every second time without a chance to say goodbye.
-                    if self.restarts % 2 == 0 {
-                        database.restart()
-                    } else {
-                        database.crash_restart()
+                    if !self.restarts.is_multiple_of(2) {
+                        database.kill();
                     }
+                    database.restart();
                     self.restarts += 1;
                 }
                 None => {}

@@ -31,6 +31,8 @@ impl Gateway {
             held_bytes: health.held_bytes,
             dropped: health.dropped,
             store_up: readable && health.failing_since.is_none(),
+            payloads_up: self.payloads.health().failing_since.is_none(),
+            round_trips: self.store.round_trips(),
             in_flight: self.in_flight.count(),
             memory: self.memory.used(),
             generation: snapshot.generation,

@@ -308,7 +308,8 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         if let Some(exchange) = &mut passage.exchange
             && let Err(refused) = exchange.request(bytes, end).await
         {
-            tracing::error!(error = %refused.0, "A message was refused: it cannot be recorded.");
+            // Said once as an error where it begins; `logging` tells of each exchange.
+            tracing::debug!(error = %refused.0, "A message was refused: it cannot be recorded.");
             return Err(Rejection::NotStored.into_error());
         }
         if end && let Some(connection) = Connection::of(session) {

@@ -331,8 +331,7 @@ impl Active {
 
     /// The payload that the event goes on with; one that could not be kept is told by the event.
     fn kept(&self, event: &mut Event, payload: Result<Payload, StoreError>) -> Payload {
-        payload.unwrap_or_else(|error| {
-            tracing::error!(%error, exchange = %self.id, "A payload could not be kept.");
+        payload.unwrap_or_else(|_| {
             let text = "The payload could not be kept; see the gateway's log";
             event.errors.push(ProcessingError::new(ErrorCode::Limit, text));
             Payload::None

@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{Payloads, Store, StoreError};
+use as2hook_store::{Payloads, Store, StoreError, WebhookState};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -108,6 +108,8 @@ struct Shared {
     /// Lanes that still run, for the shutdown.
     running: AtomicUsize,
     left: Notify,
+    /// The store says nothing of what is due; gives no deliveries.
+    unreadable: AtomicBool,
     store_fails: AtomicBool,
 }
 
@@ -141,8 +143,11 @@ impl Dispatcher {
     /// Starts making deliveries. `bells` are those that the outbox rings; `notices` hears of disabled
     /// webhooks. Spawns its tasks; call within a tokio runtime.
     ///
+    /// A store that cannot say how the webhooks did before is asked until it can, and nothing is
+    /// delivered before.
+    ///
     /// # Errors
-    /// When the store cannot say how the webhooks did before.
+    /// None of its own; callers are ready for those of other stores.
     pub async fn start(
         store: Arc<dyn Store>,
         client: Arc<Client>,
@@ -151,12 +156,6 @@ impl Dispatcher {
         bells: Bells,
         options: DispatcherOptions,
     ) -> Result<Self, StoreError> {
-        let vitals = DashMap::new();
-        for state in store.webhook_states().await? {
-            let name = state.webhook.clone();
-            bells.ring(&name);
-            vitals.insert(name, Vitals::remembered(state));
-        }
         let (phase, phases) = watch::channel(Phase::Running);
         let (ledger, writer) = ledger::start(store.clone(), bells.clone(), options.ledger);
         let shared = Arc::new(Shared {
@@ -167,7 +166,7 @@ impl Dispatcher {
             notices,
             bells,
             options,
-            vitals,
+            vitals: DashMap::new(),
             lanes: DashMap::new(),
             paces: DashMap::new(),
             retold: DashMap::new(),
@@ -177,9 +176,12 @@ impl Dispatcher {
             phase: phases,
             running: AtomicUsize::new(0),
             left: Notify::new(),
+            unreadable: AtomicBool::new(false),
             store_fails: AtomicBool::new(false),
         });
-        let tasks = vec![tokio::spawn(hear(shared.clone())), tokio::spawn(poll(shared.clone()))];
+        let states = shared.store.webhook_states().await;
+        let known = shared.note_read(states).map(|states| shared.remember(states)).is_some();
+        let tasks = vec![tokio::spawn(serve(shared.clone(), known))];
         Ok(Self { shared, phase, tasks: Mutex::new(tasks), ledger: Mutex::new(Some(writer)) })
     }
 
@@ -301,6 +303,15 @@ impl Drop for Dispatcher {
 // === impl Shared ===
 
 impl Shared {
+    /// Takes note of how the webhooks did before.
+    fn remember(&self, states: Vec<WebhookState>) {
+        for state in states {
+            let name = state.webhook.clone();
+            self.bells.ring(&name);
+            self.vitals.insert(name, Vitals::remembered(state));
+        }
+    }
+
     /// Wakes a webhook's lane, or begins one.
     fn ring(self: &Arc<Self>, webhook: &str) {
         if let Some(bell) = self.lanes.get(webhook) {
@@ -343,8 +354,17 @@ impl Shared {
 
     /// Says once that the store fails, and once that it is back.
     fn note<T>(&self, result: Result<T, StoreError>) -> Option<T> {
+        self.note_of(&self.store_fails, result)
+    }
+
+    /// As [`Self::note`] for what only reads: a full disk may well be read.
+    fn note_read<T>(&self, result: Result<T, StoreError>) -> Option<T> {
+        self.note_of(&self.unreadable, result)
+    }
+
+    fn note_of<T>(&self, fails: &AtomicBool, result: Result<T, StoreError>) -> Option<T> {
         let failed = result.is_err();
-        let changed = self.store_fails.swap(failed, Ordering::Relaxed) != failed;
+        let changed = fails.swap(failed, Ordering::Relaxed) != failed;
         match result {
             Ok(value) => {
                 if changed {
@@ -392,6 +412,20 @@ impl Default for DispatcherOptions {
     }
 }
 
+/// Serves the webhooks, once it is known how they did before: one that is out of service must not be
+/// called.
+async fn serve(shared: Arc<Shared>, known: bool) {
+    let mut known = known;
+    while !known {
+        sleep(shared.options.poll).await;
+        if let Some(states) = shared.note_read(shared.store.webhook_states().await) {
+            shared.remember(states);
+            known = true;
+        }
+    }
+    tokio::join!(hear(shared.clone()), poll(shared));
+}
+
 /// The fast path: the outbox rings, the lane runs.
 async fn hear(shared: Arc<Shared>) {
     loop {
@@ -407,7 +441,7 @@ async fn poll(shared: Arc<Shared>) {
     loop {
         let mut next = shared.options.poll;
         let all = shared.look_at_all.swap(false, Ordering::Relaxed);
-        let due = shared.note(shared.store.due().await);
+        let due = shared.note_read(shared.store.due().await);
         if due.is_none() && all {
             shared.look_at_all.store(true, Ordering::Relaxed);
         }

@@ -104,6 +104,9 @@ pub enum OutboxError {
     /// The store said no.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store fails already; it was not asked.
+    #[error("{0}")]
+    Failing(String),
     /// The store did not answer.
     #[error("the store did not answer within {} s", .0.as_secs_f64())]
     Slow(Duration),
@@ -132,13 +135,14 @@ impl Outbox {
     /// held; call within a tokio runtime.
     pub fn new(store: Arc<dyn Store>, bells: Bells, options: OutboxOptions) -> Self {
         let backlog = Mutex::new(Backlog::new(options.held_events, options.held_bytes));
+        let gauge = Gauge::new(options.on_store_failure == OnStoreFailure::Refuse);
         let shared = Arc::new(Shared {
             store,
             bells,
             options,
             backlog,
             changed: Notify::new(),
-            gauge: Gauge::default(),
+            gauge,
             keeper: Mutex::default(),
             unreadable: Mutex::default(),
         });
@@ -175,11 +179,21 @@ impl Outbox {
     ) -> Result<Recorded, OutboxError> {
         let row = row(event, payload)?;
         let open = Operation::Open(row, deliveries(event.id, targets), notes);
-        match self.shared.options.on_store_failure {
-            OnStoreFailure::Pass => Ok(self.submit(open).await),
-            OnStoreFailure::Refuse => match self.attempt(open).await {
+        if !self.refuses() {
+            return Ok(self.submit(open).await);
+        }
+        match self.shared.gauge.trouble() {
+            // Nobody waits for a store that fails; the keeper sees when it is back.
+            Some(trouble) => Err(OutboxError::Failing(trouble)),
+            None => match self.attempt(open).await {
                 Outcome::Done => Ok(Recorded::Durable),
-                Outcome::Failed(_, error) => Err(error.into()),
+                Outcome::Failed(_, error) => {
+                    if matches!(error, StoreError::Disk(_) | StoreError::Unreachable(_)) {
+                        // A commit whose last step failed may be found done after a crash.
+                        self.hold(Operation::Discard(event.id), None);
+                    }
+                    Err(error.into())
+                }
                 Outcome::Slow(open, running) => {
                     // It may yet be written. The exchange is refused, so it must not stay.
                     self.hold(open, Some(running));
@@ -230,7 +244,7 @@ impl Outbox {
         match timeout(self.shared.options.patience, self.shared.store.note(key)).await {
             Ok(Ok(note)) => note,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "The store could not be asked for a note.");
+                tracing::debug!(%error, "The store could not be asked for a note.");
                 None
             }
             Err(_) => None,
@@ -301,7 +315,11 @@ impl Outbox {
     /// # Errors
     /// When the store cannot say which there are.
     pub async fn recover(&self) -> Result<usize, StoreError> {
-        keeper::recover(self).await
+        let recovered = keeper::recover(self).await;
+        if let Err(error) = &recovered {
+            self.shared.gauge.failed(&error.to_string());
+        }
+        recovered
     }
 
     /// Whether traffic is to be refused when its event cannot be kept.
@@ -355,7 +373,7 @@ impl Outbox {
         }
         // Whatever is held goes first, and a store that fails is tried by the keeper alone: nobody
         // else has to wait for it.
-        if behind || self.shared.gauge.is_failing() && !self.backlog().is_empty() {
+        if behind || self.shared.gauge.is_failing() {
             return self.hold(operation, None);
         }
         match self.attempt(operation).await {
@@ -375,11 +393,11 @@ impl Outbox {
         let outcome = operation.perform(&self.shared.store, self.shared.options.patience).await;
         match &outcome {
             Outcome::Done => {
-                self.shared.gauge.succeeded();
+                self.shared.gauge.took();
                 self.ring(&webhooks);
             }
             // The store is well: it knows what it has not.
-            Outcome::Failed(_, StoreError::UnknownEvent(_)) => self.shared.gauge.succeeded(),
+            Outcome::Failed(_, StoreError::UnknownEvent(_)) => self.shared.gauge.took(),
             Outcome::Failed(_, error) => self.shared.gauge.failed(&error.to_string()),
             Outcome::Slow(..) => {
                 let error = OutboxError::Slow(self.shared.options.patience);
@@ -396,7 +414,7 @@ impl Outbox {
         if taken {
             Recorded::Held
         } else {
-            tracing::error!(%event, "Dropped an event: the store fails and the memory for held events is full.");
+            self.shared.gauge.lost(event);
             Recorded::Dropped
         }
     }

@@ -1,5 +1,7 @@
 //! The trait, and the promise each call makes.
 
+use std::io;
+
 use async_trait::async_trait;
 
 use crate::{
@@ -206,6 +208,12 @@ pub trait Store: Send + Sync + 'static {
     /// One that lags behind has missed something and looks at all of it.
     fn changes(&self) -> tokio::sync::broadcast::Receiver<Change>;
 
+    /// Round trips to the database since the start, without those that set a connection up. `None`: the
+    /// store is in this process.
+    fn round_trips(&self) -> Option<u64> {
+        None
+    }
+
     /// Gives up this process's ownership after the last call; what is open stays for the next.
     async fn close(&self);
 }
@@ -253,8 +261,15 @@ pub enum StoreError {
     #[error("the store is locked by another process ({0})")]
     Busy(String),
     /// The store's file is damaged.
-    #[error("the store's file is damaged ({0}): stop as2hook and restore a backup")]
+    #[error(
+        "the store's file is damaged ({0}): repair it or restore a backup, as docs/operating.md says"
+    )]
     Corrupt(String),
+    /// The store's file could not be opened, read or written. The next call may succeed.
+    #[error(
+        "the store's file cannot be read or written ({0}): look at the disk, and at the limit of open files"
+    )]
+    Disk(String),
     /// The store took too long. What was asked for may still be carried out.
     #[error("the store did not answer within {} ms", .0.as_millis())]
     Slow(std::time::Duration),
@@ -327,4 +342,39 @@ pub enum StoreError {
     /// The store is shut, or its thread is gone.
     #[error("the store is closed")]
     Closed,
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// Whether it speaks of the store as a whole, and may be over by itself or once somebody has mended
+    /// what it says. Another speaks of what was asked for, and comes again whenever that is asked for.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Full(_)
+            | Self::ReadOnly(_)
+            | Self::Busy(_)
+            | Self::Corrupt(_)
+            | Self::Disk(_)
+            | Self::Unreachable(_)
+            | Self::Refused(_)
+            | Self::Slow(_) => true,
+            Self::Open { source, .. } | Self::Payload { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+            ),
+            Self::Database(_)
+            | Self::Address(_)
+            | Self::UnknownEvent(_)
+            | Self::Pieces { .. }
+            | Self::Seal { .. }
+            | Self::Spent
+            | Self::NoPlace
+            | Self::GivenUp
+            | Self::TooNew { .. }
+            | Self::Closed => false,
+        }
+    }
 }

@@ -36,6 +36,7 @@
 //! - [`mdn`]: the receipts that answer them
 //! - [`pki`]: keys and certificates, made anew for each run
 //! - [`gateway`]: the built binary, its folder, its life and its death
+//! - [`faults`]: disks, stores and limits that fail
 //! - [`load`]: senders on a schedule or at full speed, and a server that costs next to nothing
 //! - [`postgres`]: a database server of the machine's packages
 //! - [`process`]: what a process uses
@@ -50,6 +51,7 @@ pub mod answer;
 pub mod client;
 pub mod corpus;
 pub mod endpoint;
+pub mod faults;
 pub mod gateway;
 pub mod http;
 pub mod load;

@@ -108,10 +108,19 @@ impl Backlog {
         true
     }
 
-    /// The operation whose turn it is, and the call to wait for if it is under way.
-    pub(super) fn first(&mut self) -> Option<(Operation, Option<Running>)> {
-        let held = self.held.get_mut(self.order.front()?)?;
-        Some((held.operations.front()?.clone(), held.running.take()))
+    /// The operations whose turn it is, one of each event, with the call to wait for where it is under
+    /// way.
+    pub(super) fn next(&mut self, most: usize) -> Vec<(Operation, Option<Running>)> {
+        let Self { order, held, .. } = self;
+        let mut next = Vec::new();
+        for event in order.iter().take(most) {
+            if let Some(held) = held.get_mut(event)
+                && let Some(operation) = held.operations.front()
+            {
+                next.push((operation.clone(), held.running.take()));
+            }
+        }
+        next
     }
 
     /// The first operation of this event is written.
@@ -126,12 +135,12 @@ impl Backlog {
         }
     }
 
-    /// The first operation of this event failed again; `successes` counts what the store took in all.
-    /// Returns whether the event is given up.
-    pub(super) fn failed(&mut self, event: Uuid, successes: u64) -> bool {
+    /// The first operation of this event failed again; `successes` counts what the store took in all,
+    /// and `own_fault` says whether the event may be the reason. Returns whether the event is given up.
+    pub(super) fn failed(&mut self, event: Uuid, successes: u64, own_fault: bool) -> bool {
         let Some(held) = self.held.get_mut(&event) else { return false };
         // Failures of a store that takes nothing at all do not speak against the event.
-        if held.failures == 0 || held.successes_then != successes {
+        if own_fault && (held.failures == 0 || held.successes_then != successes) {
             held.failures += 1;
             held.successes_then = successes;
         }
@@ -144,7 +153,8 @@ impl Backlog {
         // Were it the event's own fault, all others would wait for nothing.
         if held.tries >= Self::TURN {
             held.tries = 0;
-            self.order.rotate_left(1);
+            self.order.retain(|other| *other != event);
+            self.order.push_back(event);
         }
         false
     }

@@ -1,9 +1,11 @@
 //! How the store does.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+use uuid::Uuid;
 
 use crate::time::now;
 
@@ -23,8 +25,8 @@ pub struct StoreHealth {
 }
 
 /// Takes note of every call to the store; says so when that changes, once.
-#[derive(Default)]
 pub(super) struct Gauge {
+    refuses: bool,
     failing: AtomicBool,
     successes: AtomicU64,
     trouble: Mutex<Trouble>,
@@ -34,6 +36,8 @@ pub(super) struct Gauge {
 struct Trouble {
     since: Option<i64>,
     last_error: Option<String>,
+    /// Events that found no room since it began.
+    lost: u64,
 }
 
 // === impl StoreHealth ===
@@ -48,8 +52,23 @@ impl StoreHealth {
 // === impl Gauge ===
 
 impl Gauge {
+    /// `refuses`: traffic does not go on without the store.
+    pub(super) fn new(refuses: bool) -> Self {
+        let (failing, successes, trouble) = Default::default();
+        Self { refuses, failing, successes, trouble }
+    }
+
     pub(super) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
+    }
+
+    /// What the store said last, while it fails.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if !self.is_failing() {
+            return None;
+        }
+        let trouble = self.lock();
+        trouble.since.and(trouble.last_error.clone())
     }
 
     /// How many calls went well in all.
@@ -57,31 +76,58 @@ impl Gauge {
         self.successes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn succeeded(&self) {
+    /// A call went well, however long it took.
+    pub(super) fn took(&self) {
         self.successes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls go well again; `held` events still wait for theirs.
+    pub(super) fn succeeded(&self, held: usize) {
         if !self.is_failing() {
             return;
         }
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.lock();
         if let Some(since) = trouble.since.take() {
             self.failing.store(false, Ordering::Relaxed);
             let failed_ms = now().saturating_sub(since);
-            tracing::info!(failed_ms, "The store takes events again.");
+            match std::mem::take(&mut trouble.lost) {
+                0 => tracing::info!(failed_ms, held, "The store takes events again."),
+                lost => tracing::error!(
+                    failed_ms,
+                    held,
+                    lost,
+                    "The store takes events again; those for which there was no memory are lost."
+                ),
+            }
         }
     }
 
     pub(super) fn failed(&self, error: &str) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.lock();
         trouble.last_error = Some(error.to_owned());
         if trouble.since.is_none() {
             trouble.since = Some(now());
             self.failing.store(true, Ordering::Relaxed);
-            tracing::error!(error, "The store does not take events; they wait in memory.");
+            let what = match self.refuses {
+                true => "messages are refused with 503",
+                false => "traffic goes on, and events wait in memory",
+            };
+            tracing::error!(error, "The store does not take events: {what} until it does.");
         }
     }
 
+    /// An event found no room in memory.
+    pub(super) fn lost(&self, event: Uuid) {
+        let mut trouble = self.lock();
+        trouble.lost += 1;
+        if trouble.lost == 1 {
+            tracing::error!("The memory for events is full: from now on notifications are lost.");
+        }
+        tracing::debug!(%event, "Dropped an event.");
+    }
+
     pub(super) fn snapshot(&self, held: usize, held_bytes: usize, dropped: u64) -> StoreHealth {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let trouble = self.lock();
         StoreHealth {
             failing_since: trouble.since,
             last_error: trouble.last_error.clone(),
@@ -89,5 +135,9 @@ impl Gauge {
             held_bytes,
             dropped,
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -122,8 +122,12 @@ async fn pass_waits_for_a_slow_store_no_longer_than_its_patience() {
     outbox.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 
-    until("the slow writes to end", || outbox.health().is_healthy()).await;
+    // What is written late is written; but the store is no quicker for it.
+    until("the slow writes to end", || outbox.health().held == 0).await;
     assert_eq!((store.events(), store.deliveries().len()), (1, 1));
+    assert!(outbox.health().failing_since.is_some());
+    store.delay(Duration::ZERO);
+    until("the store to be found well", || outbox.health().is_healthy()).await;
 }
 
 #[tokio::test]
@@ -134,7 +138,13 @@ async fn refuse_says_so_and_leaves_nothing_behind() {
     let error = outbox.open(&event(), Payload::None, &[]).await.unwrap_err();
     assert!(matches!(error, OutboxError::Store(_)), "{error}");
     assert_eq!(outbox.health().held, 0);
+    let error = outbox.open(&event(), Payload::None, &[]).await.unwrap_err();
+    assert!(
+        matches!(error, OutboxError::Failing(_)),
+        "nobody waits for a store that fails: {error}"
+    );
     store.fail(false);
+    until("the store to be found well", || outbox.health().is_healthy()).await;
 
     // What is written after it was refused must not be told.
     store.delay(PATIENCE * 3);
@@ -145,6 +155,38 @@ async fn refuse_says_so_and_leaves_nothing_behind() {
     assert_eq!(store.events(), 0);
 
     outbox.open(&event(), Payload::None, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_held_is_written_many_at_once_and_in_its_order() {
+    let store = MemoryStore::new();
+    let outbox = outbox(&store, options(OnStoreFailure::Pass));
+    store.fail(true);
+    let events: Vec<_> = (0..500).map(|_| event()).collect();
+    for event in &events {
+        outbox.publish(event, Payload::None, &targets(&["a"])).await.unwrap();
+    }
+    assert_eq!(outbox.health().held, 500);
+    store.delay(Duration::from_millis(20));
+    store.fail(false);
+    let begun = std::time::Instant::now();
+    until("what was held to be written", || outbox.health().is_healthy()).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let told: Vec<_> = store.deliveries().into_iter().map(|due| due.new.webhook_id).collect();
+    let expected: Vec<_> = events.iter().map(|event| event.webhook_id("a")).collect();
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn a_store_that_answers_late_is_not_back() {
+    let store = MemoryStore::new();
+    let outbox = outbox(&store, options(OnStoreFailure::Pass));
+    store.delay(PATIENCE * 2);
+    outbox.publish(&event(), Payload::None, &[]).await.unwrap();
+    until("the late write to end", || outbox.health().held == 0).await;
+    assert!(outbox.health().failing_since.is_some());
+    store.delay(Duration::ZERO);
+    until("the store to be found well", || outbox.health().is_healthy()).await;
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ mod sweep;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use uuid::Uuid;
@@ -30,7 +30,7 @@ struct OwnFolder {
     root: PathBuf,
     name: String,
     path: PathBuf,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 // === impl PayloadDir ===
@@ -41,28 +41,47 @@ impl PayloadDir {
     /// # Errors
     /// [`StoreError::Payload`], when it cannot be made, locked or is not UTF-8.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let attempt = || -> io::Result<OwnFolder> {
-            DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-            let root = fs::canonicalize(path)?;
-            if root.to_str().is_none() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"));
-            }
-            let name = Uuid::now_v7().to_string();
-            let lock = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(lock_path(&root, &name))?;
-            // A sweep that looks at the lock in this very moment lets go of it again.
-            lock.lock()?;
-            // Made after the lock is held, for folders are what a sweep goes by.
-            let path = root.join(&name);
-            DirBuilder::new().mode(0o700).create(&path)?;
-            File::open(&root)?.sync_all()?;
-            Ok(OwnFolder { root, name, path, _lock: lock })
-        };
-        let own = attempt().map_err(|source| error(path, source))?;
-        Ok(Self { own: Arc::new(own) })
+        match Self::open_or_wait(path)? {
+            (folder, None) => Ok(folder),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// As [`Self::open`], and has a folder too when it cannot be made just now: with the reason. It is
+    /// tried again with each payload.
+    ///
+    /// # Errors
+    /// As [`Self::open`], when waiting would not help.
+    pub fn open_or_wait(path: &Path) -> Result<(Self, Option<StoreError>), StoreError> {
+        let made = create_root(path);
+        let root = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+        let root = root.map_err(|source| error(path, source))?;
+        if root.to_str().is_none() {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8");
+            return Err(error(path, source));
+        }
+        let name = Uuid::now_v7().to_string();
+        let path = root.join(&name);
+        let own = OwnFolder { root, name, path, lock: Mutex::new(None) };
+        let away = made.and_then(|()| own.make()).map_err(|source| error(&own.root, source)).err();
+        match away {
+            Some(error) if !error.may_pass() => Err(error),
+            away => Ok((Self { own: Arc::new(own) }, away)),
+        }
+    }
+
+    /// A new file in it. Its folder is made again where somebody has deleted it.
+    pub(super) fn create(&self) -> Result<(PathBuf, File), StoreError> {
+        let path = self.path().join(Uuid::now_v7().to_string());
+        let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let opened = open().or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => self.own.make().and_then(|()| open()),
+            _ => Err(error),
+        });
+        match opened {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(error(&path, source)),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -72,6 +91,29 @@ impl PayloadDir {
 
 // === impl OwnFolder ===
 
+impl OwnFolder {
+    /// Makes the folder and what belongs to it, or as much of it as somebody has deleted.
+    fn make(&self) -> io::Result<()> {
+        create_root(&self.root)?;
+        let path = lock_path(&self.root, &self.name);
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = fs::metadata(&path).map(|file| (file.dev(), file.ino())).ok();
+        let held = lock.as_ref().and_then(|file| file.metadata().ok());
+        if there.is_none() || there != held.map(|file| (file.dev(), file.ino())) {
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            // A sweep that looks at the lock in this very moment lets go of it again.
+            file.lock()?;
+            *lock = Some(file);
+        }
+        // Made after the lock is held, for folders are what a sweep goes by.
+        match DirBuilder::new().mode(0o700).create(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        File::open(&self.root)?.sync_all()
+    }
+}
+
 impl Drop for OwnFolder {
     fn drop(&mut self) {
         // Only an empty folder is removed; its lock stays with the files otherwise, for the sweep.
@@ -79,6 +121,10 @@ impl Drop for OwnFolder {
             let _ = fs::remove_file(lock_path(&self.root, &self.name));
         }
     }
+}
+
+fn create_root(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 fn lock_path(root: &Path, name: &str) -> PathBuf {

@@ -1,12 +1,6 @@
 //! Where a payload's bytes go, once it is too large for the event's row.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs::File, io::Write, path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
@@ -81,9 +75,7 @@ impl Sink {
 
 impl FileSink {
     fn open(folder: &PayloadDir) -> Result<Self, StoreError> {
-        let path = folder.path().join(Uuid::now_v7().to_string());
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let file = opened.map_err(|source| folder::error(&path, source))?;
+        let (path, file) = folder.create()?;
         Ok(Self { folder: folder.clone(), path, file, written: 0, finished: false })
     }
 

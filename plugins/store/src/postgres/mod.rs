@@ -356,6 +356,10 @@ impl Store for PostgresStore {
         self.changes.subscribe()
     }
 
+    fn round_trips(&self) -> Option<u64> {
+        Some(Self::round_trips(self))
+    }
+
     async fn close(&self) {
         self.writer.close().await;
         let mut senders = self.senders.lock().await;

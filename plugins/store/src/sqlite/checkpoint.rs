@@ -20,6 +20,21 @@ pub(super) struct Checkpointer {
     _stop: mpsc::Sender<()>,
 }
 
+/// The thread's side.
+struct Work {
+    path: PathBuf,
+    busy: Duration,
+    shared: Arc<Shared>,
+    /// With the generation of the file that it is of.
+    open: Option<(Connection, u64)>,
+    /// Commits that are written back.
+    seen: u64,
+    /// So it is said once.
+    fails: bool,
+}
+
+// === impl Checkpointer ===
+
 impl Checkpointer {
     /// Starts the thread.
     pub(super) fn start(
@@ -29,30 +44,59 @@ impl Checkpointer {
         shared: Arc<Shared>,
     ) -> Result<Self, StoreError> {
         let (stop, stopped) = mpsc::channel::<()>();
-        let connection = schema::writable(&path, busy)?;
-        let work = move || {
-            let mut seen = 0;
+        let mut work = Work { path: path.clone(), busy, shared, open: None, seen: 0, fails: false };
+        let run = move || {
             while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let commits = shared.commits.load(Ordering::Relaxed);
-                if commits == seen {
-                    continue;
-                }
-                match passive(&connection) {
-                    Ok(pages) => {
-                        seen = commits;
-                        shared.long_log.store(pages >= LONG, Ordering::Relaxed);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "The store's log could not be written back.");
-                    }
-                }
+                work.turn();
             }
         };
         std::thread::Builder::new()
             .name("as2hook-log".to_owned())
-            .spawn(work)
+            .spawn(run)
             .map_err(|source| StoreError::Open { path, source })?;
         Ok(Self { _stop: stop })
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    fn turn(&mut self) {
+        let generation = self.shared.generation.load(Ordering::Relaxed);
+        if self.open.as_ref().is_some_and(|(_, of)| *of != generation) {
+            self.open = None;
+        }
+        let commits = self.shared.commits.load(Ordering::Relaxed);
+        if commits == self.seen || self.shared.away().is_err() {
+            return;
+        }
+        let written = self.write_back(generation);
+        let failed = written.is_err();
+        match written {
+            Ok(pages) => {
+                self.seen = commits;
+                self.shared.long_log.store(pages >= LONG, Ordering::Relaxed);
+                if self.fails {
+                    tracing::info!("The store's log is written back again.");
+                }
+            }
+            Err(error) => {
+                self.shared.failed(&error);
+                if !self.fails {
+                    tracing::warn!(%error, "The store's log cannot be written back.");
+                }
+            }
+        }
+        self.fails = failed;
+    }
+
+    fn write_back(&mut self, generation: u64) -> Result<i64, StoreError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => (schema::writable(&self.path, self.busy)?, generation),
+        };
+        let (connection, _) = self.open.insert(open);
+        passive(connection)
     }
 }
 

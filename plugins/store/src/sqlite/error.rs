@@ -18,7 +18,32 @@ impl From<&Error> for StoreError {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly(text),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(text),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(text),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => {
+                let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+                Self::Disk(format!("{text}, SQLite's code {code}"))
+            }
             _ => Self::Database(text),
+        }
+    }
+}
+
+impl StoreError {
+    /// The same error once more, for another caller.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Full(text) => Self::Full(text.clone()),
+            Self::ReadOnly(text) => Self::ReadOnly(text.clone()),
+            Self::Busy(text) => Self::Busy(text.clone()),
+            Self::Corrupt(text) => Self::Corrupt(text.clone()),
+            Self::Disk(text) => Self::Disk(text.clone()),
+            Self::Database(text) => Self::Database(text.clone()),
+            Self::Slow(wait) => Self::Slow(*wait),
+            Self::Open { path, source } => {
+                let source = std::io::Error::new(source.kind(), source.to_string());
+                Self::Open { path: path.clone(), source }
+            }
+            Self::TooNew { found, known } => Self::TooNew { found: *found, known: *known },
+            other => Self::Database(other.to_string()),
         }
     }
 }

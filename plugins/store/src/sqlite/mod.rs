@@ -11,6 +11,7 @@ mod deliveries;
 mod error;
 mod events;
 mod gateways;
+mod home;
 mod lists;
 mod notes;
 mod owner;
@@ -37,11 +38,8 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use self::{
-    checkpoint::Checkpointer,
-    owner::{DeadOwner, Owner},
-    prune::Found,
-    readers::Readers,
-    writer::Writer,
+    checkpoint::Checkpointer, home::Home, owner::DeadOwner, prune::Found, readers::Readers,
+    writer::Shared, writer::Writer,
 };
 use crate::{
     gateways::{Change, GatewayReport},
@@ -114,25 +112,45 @@ impl SqliteStore {
     /// [`StoreError::Open`] when a file or folder cannot be made, [`StoreError::TooNew`], and what
     /// the database says.
     pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self, StoreError> {
+        match Self::open_or_wait(path, options)? {
+            (store, None) => Ok(store),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// As [`Self::open`], and has a store too when its file cannot be used just now: with the reason.
+    /// Every call fails then, and looks again.
+    ///
+    /// # Errors
+    /// As [`Self::open`], when waiting would not help.
+    pub fn open_or_wait(
+        path: &Path,
+        options: &SqliteOptions,
+    ) -> Result<(Self, Option<StoreError>), StoreError> {
         let path = create(path)?;
-        let mut connection = schema::writable(&path, options.busy)?;
-        schema::migrate(&mut connection)?;
-        let owner = Owner::register(&path, &connection)?;
-        let id = owner.id;
-        let (writer, thread) = Writer::new(connection, owner, options);
+        let shared = Arc::new(Shared::default());
+        let mut home = Home::new(path.clone(), options.busy, Arc::clone(&shared));
+        let owner = home.owner.id;
+        let away = home.ready().err();
+        let away = match away {
+            Some(error) if !error.may_pass() => return Err(error),
+            away => away,
+        };
+        let (writer, thread) = Writer::new(home, Arc::clone(&shared), options);
         let checkpointer = Checkpointer::start(
             path.clone(),
             options.checkpoint,
             options.busy,
-            Arc::clone(writer.shared()),
+            Arc::clone(&shared),
         )?;
         std::thread::Builder::new()
             .name("as2hook-store".to_owned())
             .spawn(move || thread.run())
             .map_err(|source| StoreError::Open { path: path.clone(), source })?;
-        let readers = Readers::new(path.clone(), options);
+        let readers = Readers::new(path.clone(), shared, options);
         let changes = broadcast::channel(1).0;
-        Ok(Self { path, owner: id, changes, writer, readers, _checkpointer: checkpointer })
+        let store = Self { path, owner, changes, writer, readers, _checkpointer: checkpointer };
+        Ok((store, away))
     }
 
     /// Transactions committed by this process. Less than the calls made: they share commits.
@@ -449,7 +467,7 @@ fn create(path: &Path) -> Result<PathBuf, StoreError> {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        create_folder(folder)?;
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(file) => {
                 file.sync_all()?;
@@ -461,6 +479,10 @@ fn create(path: &Path) -> Result<PathBuf, StoreError> {
         fs::canonicalize(path)
     };
     attempt().map_err(|source| StoreError::Open { path: path.to_owned(), source })
+}
+
+fn create_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// The time, in milliseconds since 1970.

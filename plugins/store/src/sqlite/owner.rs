@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -16,10 +16,12 @@ use crate::store::StoreError;
 
 /// This process's place among the owners.
 pub(super) struct Owner {
-    /// Its number in the tables.
+    /// Its number in the tables: made here and not by the database, so that it is the same in whatever
+    /// file this process comes to work with.
     pub(super) id: i64,
+    uuid: Uuid,
     /// Held as long as this process lives.
-    lock: LockFile,
+    lock: Option<LockFile>,
 }
 
 /// An owner whose process is gone; nobody else can take its place while this is held.
@@ -32,27 +34,44 @@ pub(super) struct DeadOwner {
 /// A file that is locked, and removed when let go.
 struct LockFile {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 // === impl Owner ===
 
 impl Owner {
-    /// Registers this process.
-    pub(super) fn register(database: &Path, connection: &Connection) -> Result<Self, StoreError> {
-        sweep_locks(database, connection)?;
-        loop {
-            let uuid = Uuid::now_v7().to_string();
-            // Locked before anybody can learn of it from the table.
-            let path = lock_path(database, &uuid);
-            let Some(lock) = LockFile::create(&path).map_err(|source| open_error(&path, source))?
-            else {
-                continue;
-            };
-            let sql = "INSERT INTO owner (uuid, started_at) VALUES (?1, ?2)";
-            connection.execute(sql, params![uuid, now()])?;
-            return Ok(Self { id: connection.last_insert_rowid(), lock });
+    /// A place that is nobody else's.
+    pub(super) fn new() -> Self {
+        let seconds = now() / 1000;
+        // Numbers are never used again: the time, and chance for those that start in the same second.
+        let uuid = Uuid::now_v7();
+        let [.., a, b, c, d] = *uuid.as_bytes();
+        let id = (seconds << 31) | i64::from(u32::from_be_bytes([a, b, c, d]) >> 1);
+        Self { id, uuid, lock: None }
+    }
+
+    /// Takes the place in this file, or makes sure that it is still held.
+    pub(super) fn register(
+        &mut self,
+        database: &Path,
+        connection: &Connection,
+    ) -> Result<(), StoreError> {
+        if self.lock.is_none() {
+            sweep_locks(database, connection)?;
         }
+        let uuid = self.uuid.to_string();
+        let path = lock_path(database, &uuid);
+        // Locked before anybody can learn of it from the table.
+        while !self.lock.as_ref().is_some_and(LockFile::is_there) {
+            if let Some(lost) = self.lock.take() {
+                lost.leave();
+            }
+            self.lock = LockFile::create(&path).map_err(|source| open_error(&path, source))?;
+        }
+        let sql = "INSERT INTO owner (id, uuid, started_at) VALUES (?1, ?2, ?3)
+            ON CONFLICT (uuid) DO NOTHING";
+        connection.execute(sql, params![self.id, uuid, now()])?;
+        Ok(())
     }
 
     /// Frees this process's claims, and strikes it off unless it leaves open exchanges behind.
@@ -63,7 +82,7 @@ impl Owner {
             WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM event WHERE owner = ?1)";
         transaction.execute(sql, [self.id])?;
         transaction.commit()?;
-        tracing::debug!(lock = %self.lock.path.display(), "The store's owner resigned.");
+        tracing::debug!(owner = self.id, "The store's owner resigned.");
         Ok(())
     }
 }
@@ -123,7 +142,7 @@ impl LockFile {
     fn create(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         match file.try_lock() {
-            Ok(()) if path.exists() => Ok(Some(Self { path: path.to_owned(), _file: file })),
+            Ok(()) if path.exists() => Ok(Some(Self { path: path.to_owned(), file })),
             Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -133,10 +152,17 @@ impl LockFile {
     fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().write(true).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { path: path.to_owned(), _file: file })),
+            Ok(()) => Ok(Some(Self { path: path.to_owned(), file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// Whether others can see it.
+    fn is_there(&self) -> bool {
+        let identity = |file: fs::Metadata| (file.dev(), file.ino());
+        let there = fs::metadata(&self.path).map(identity).ok();
+        there.is_some() && there == self.file.metadata().map(identity).ok()
     }
 
     /// Lets go without removing the file.

@@ -2,14 +2,14 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
-use super::schema;
+use super::{schema, writer::Shared};
 use crate::store::StoreError;
 
 /// The pool. Connections are opened when they are needed first.
@@ -22,7 +22,9 @@ pub(super) struct Readers {
 struct Idle {
     path: PathBuf,
     busy: Duration,
-    connections: Mutex<Vec<Connection>>,
+    shared: Arc<Shared>,
+    /// With the generation of the file that they are of.
+    connections: Mutex<Vec<(Connection, u64)>>,
 }
 
 /// What breaks off a call's work, while it is at it: a moment later its connection is another call's.
@@ -32,11 +34,12 @@ struct Reading(Arc<Mutex<Option<InterruptHandle>>>);
 // === impl Readers ===
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, options: &super::SqliteOptions) -> Self {
+    pub(super) fn new(path: PathBuf, shared: Arc<Shared>, options: &super::SqliteOptions) -> Self {
+        let (busy, connections) = (options.busy, Mutex::default());
         Self {
             permits: Arc::new(Semaphore::new(options.readers.max(1))),
             wait: options.wait,
-            idle: Arc::new(Idle { path, busy: options.busy, connections: Mutex::default() }),
+            idle: Arc::new(Idle { path, busy, shared, connections }),
         }
     }
 
@@ -53,11 +56,14 @@ impl Readers {
             let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let (idle, reading) = (Arc::clone(&self.idle), reading.clone());
             let outcome = tokio::task::spawn_blocking(move || {
-                let connection = idle.take()?;
+                let (connection, generation) = idle.take()?;
                 reading.begins(&connection);
                 let outcome = work(&connection);
                 reading.ends();
-                idle.lock().push(connection);
+                if let Err(error) = &outcome {
+                    idle.shared.failed(error);
+                }
+                idle.lock().push((connection, generation));
                 // Here and not in the caller, who may be gone long before.
                 drop(permit);
                 outcome
@@ -82,12 +88,18 @@ impl Readers {
 // === impl Idle ===
 
 impl Idle {
-    fn take(&self) -> Result<Connection, StoreError> {
-        let idle = self.lock().pop();
-        idle.map_or_else(|| schema::readable(&self.path, self.busy), Ok)
+    fn take(&self) -> Result<(Connection, u64), StoreError> {
+        self.shared.away()?;
+        let now = self.shared.generation.load(Ordering::Relaxed);
+        let idle = {
+            let mut idle = self.lock();
+            idle.retain(|(_, generation)| *generation == now);
+            idle.pop()
+        };
+        idle.map_or_else(|| Ok((schema::readable(&self.path, self.busy)?, now)), Ok)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Connection, u64)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

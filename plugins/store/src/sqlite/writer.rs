@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     deliveries::{self, Taking},
-    owner::Owner,
+    home::Home,
 };
 use crate::{model::Claimed, store::StoreError};
 
@@ -34,6 +34,12 @@ pub(super) struct Shared {
     pub(super) commits: AtomicU64,
     /// The log is long: the thread is to write back what is left of it between two groups.
     pub(super) long_log: AtomicBool,
+    /// Grows with every file that is opened and closed: connections of another are of no use.
+    pub(super) generation: AtomicU64,
+    /// Why there is no file to work with.
+    pub(super) away: Mutex<Option<StoreError>>,
+    /// Somebody found the file damaged.
+    pub(super) damage: Mutex<Option<String>>,
     /// Claims whose caller went away before it had them.
     returned: Mutex<Vec<i64>>,
 }
@@ -46,8 +52,7 @@ pub(super) struct Taken {
 
 /// The thread's side.
 pub(super) struct Thread {
-    pub(super) connection: Connection,
-    pub(super) owner: Owner,
+    home: Home,
     queue: mpsc::Receiver<Message>,
     group: usize,
     shared: Arc<Shared>,
@@ -97,15 +102,14 @@ enum Undone {
 impl Writer {
     /// Makes the queue and the thread's side of it; [`Thread::run`] is to be called on a thread.
     pub(super) fn new(
-        connection: Connection,
-        owner: Owner,
+        home: Home,
+        shared: Arc<Shared>,
         options: &super::SqliteOptions,
     ) -> (Self, Thread) {
         let (sender, receiver) = mpsc::channel(options.queue.max(1));
-        let shared = Arc::new(Shared::default());
         let writer = Self { queue: sender, wait: options.wait, shared: Arc::clone(&shared) };
         let group = options.group.max(1);
-        (writer, Thread { connection, owner, queue: receiver, group, shared })
+        (writer, Thread { home, queue: receiver, group, shared })
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -156,7 +160,12 @@ impl Writer {
             self.queue.send(Message::Work(job)).await.map_err(|_| StoreError::Closed)?;
             answer.await.map_err(|_| StoreError::Closed)?
         };
-        tokio::time::timeout(self.wait, answered).await.unwrap_or(Err(StoreError::Slow(self.wait)))
+        let outcome = tokio::time::timeout(self.wait, answered).await;
+        let outcome = outcome.unwrap_or(Err(StoreError::Slow(self.wait)));
+        if let Err(error) = &outcome {
+            self.shared.failed(error);
+        }
+        outcome
     }
 }
 
@@ -194,6 +203,22 @@ impl Drop for Taken {
 // === impl Shared ===
 
 impl Shared {
+    /// Why there is no file to work with, if so.
+    pub(super) fn away(&self) -> Result<(), StoreError> {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.as_ref().map_or(Ok(()), |error| Err(error.again()))
+    }
+
+    /// Takes note of what an error says about the file.
+    pub(super) fn failed(&self, error: &StoreError) {
+        if let StoreError::Corrupt(reason) = error
+            && self.away().is_ok()
+        {
+            let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            *damage = Some(reason.clone());
+        }
+    }
+
     fn returned(&self) -> std::sync::MutexGuard<'_, Vec<i64>> {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,26 +245,30 @@ impl Thread {
             }
             let ids = std::mem::take(&mut *self.shared.returned());
             if !ids.is_empty() {
-                let (owner, shared) = (self.owner.id, Arc::clone(&self.shared));
+                let (owner, shared) = (self.home.owner.id, Arc::clone(&self.shared));
                 group.push(Box::new(GiveBack { ids, owner, shared, done: false }));
             }
             if !group.is_empty() {
-                self.carry_out(group);
+                match self.home.ready() {
+                    Ok(()) => self.carry_out(group),
+                    Err(error) => {
+                        group.into_iter().for_each(|task| task.answer(Err(error.again())));
+                    }
+                }
             }
             if self.shared.long_log.swap(false, Ordering::Relaxed)
-                && let Err(error) = super::checkpoint::passive(&self.connection)
+                && let Some(connection) = self.home.connection()
             {
-                tracing::warn!(%error, "The store's log could not be written back.");
+                // One that fails is told by the thread whose work it is.
+                let _ = super::checkpoint::passive(connection);
             }
         }
-        if let Err(error) = self.owner.resign(&mut self.connection) {
+        let Self { home, queue, .. } = self;
+        if let Err(error) = home.leave() {
             // Its lock goes with this process, and the next one adopts what is left.
             tracing::warn!(%error, "The store could not be left in order.");
         }
-        let Self { connection, owner, queue, .. } = self;
-        // What was queued after the close is answered `Closed`, and the lock outlives the last write.
-        drop(connection);
-        drop(owner);
+        // What was queued after the close is answered `Closed`.
         drop(queue);
     }
 
@@ -261,7 +290,8 @@ impl Thread {
                 }
             }
             Err(Undone::Refused(error)) => {
-                group.into_iter().for_each(|task| task.answer(Err(StoreError::from(&error))));
+                let error = self.home.explain(error.into());
+                group.into_iter().for_each(|task| task.answer(Err(error.again())));
             }
         }
     }
@@ -273,7 +303,7 @@ impl Thread {
     }
 
     fn transact(&mut self, group: &mut [Box<dyn Task>]) -> Result<(), Undone> {
-        let connection = &self.connection;
+        let Some(connection) = self.home.connection() else { return Err(Undone::RolledBack) };
         let execute = |sql: &str| -> Result<(), Undone> {
             let run = || connection.prepare_cached(sql)?.execute([]);
             run().map(|_| ()).map_err(Undone::Refused)

@@ -1,5 +1,6 @@
 //! The gateway's process.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub struct Running {
     folder: PathBuf,
     config: Arc<Config>,
     environment: Vec<(String, String)>,
+    /// A command and its arguments that run the binary.
+    wrapper: Vec<String>,
     process: Option<Process>,
     // Last, so that the folder outlives the process.
     _temporary: Option<TempDir>,
@@ -72,7 +75,8 @@ impl Running {
         config: Arc<Config>,
         environment: Vec<(String, String)>,
     ) -> Self {
-        Self { binary, folder, config, environment, process: None, _temporary: temporary }
+        let (wrapper, process) = (Vec::new(), None);
+        Self { binary, folder, config, environment, wrapper, process, _temporary: temporary }
     }
 
     /// Partners' side.
@@ -206,6 +210,17 @@ impl Running {
         self.start()
     }
 
+    /// A variable of its environment, from the next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// This command runs the binary from the next start on. It has to become the binary (`exec`), so that
+    /// signals reach it.
+    pub fn set_wrapper(&mut self, words: &[&str]) {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Starts it and waits until `/readyz` answers 200.
     pub fn start(&mut self) -> Result<(), StartError> {
         self.begin()?;
@@ -259,7 +274,10 @@ impl Running {
         let log = File::options().create(true).append(true).open(self.log_file());
         let log = log.map_err(failed("the gateway's log file"))?;
         let second = log.try_clone().map_err(failed("the gateway's log file"))?;
-        let child = Command::new(&self.binary)
+        let words = self.wrapper.iter().map(OsStr::new).chain([self.binary.as_os_str()]);
+        let words: Vec<_> = words.collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .arg("run")
             .arg("-c")
             .arg(self.config_file())
@@ -271,6 +289,21 @@ impl Running {
             .spawn()
             .map_err(failed(&format!("starting {}", self.binary.display())))?;
         Ok(Process(child))
+    }
+
+    /// Waits for the end of a process that ends by itself; `None` if it did not in time.
+    pub fn wait_for_end(&mut self, within: Duration) -> Option<ExitStatus> {
+        let ended = self.process.as_mut()?.wait(within);
+        if ended.is_some() {
+            self.process = None;
+        }
+        ended
+    }
+
+    /// What `/readyz` says; `None` if nobody answers.
+    pub fn readiness(&self) -> Option<(u16, String)> {
+        let reply = self.admin().get("/readyz").ok()?;
+        Some((reply.status, reply.text().into_owned()))
     }
 
     fn wait_until_ready(&mut self) -> Result<(), StartError> {

@@ -174,3 +174,21 @@ async fn a_sweep_removes_what_the_dead_left_and_nobody_names() {
     payloads.sweep(&store).await.unwrap();
     assert!(!left.exists());
 }
+
+#[tokio::test]
+async fn a_folder_that_is_deleted_is_made_again() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("payloads");
+    let (folder, payloads) = open(&path);
+    for deleted in [path.clone(), folder.path().to_owned()] {
+        fs::remove_dir_all(deleted).unwrap();
+        let payload = written(&payloads, LARGE);
+        assert_eq!(read(&payloads, &payload).await.unwrap(), bytes(LARGE));
+        // Nobody takes it for a dead process's: one lock, and it is held.
+        let locks = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+        let locks: Vec<_> = locks.filter(|path| path.is_file()).collect();
+        assert_eq!(locks.len(), 1);
+        let lock = fs::OpenOptions::new().write(true).open(&locks[0]).unwrap();
+        assert!(lock.try_lock().is_err());
+    }
+}

@@ -129,3 +129,112 @@ fn what_is_no_store_is_refused_in_words() {
     let error = SqliteStore::open(&below, &SqliteOptions::default()).err().unwrap();
     assert!(matches!(error, StoreError::Open { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_deleted_under_it_is_written_anew() {
+    for names in [&["as2hook.db", "as2hook.db-wal", "as2hook.db-shm"][..], &["as2hook.db-wal"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder);
+        store.open(event(), vec![]).await.unwrap();
+        for name in names {
+            fs::remove_file(folder.path().join("data").join(name)).unwrap();
+        }
+        store.open(event(), vec![]).await.unwrap();
+        assert_eq!(store.counts().await.unwrap().open, 2);
+        // Another process finds all of it.
+        let other = rusqlite::Connection::open(database(&folder)).unwrap();
+        let count = "SELECT count(*) FROM event WHERE owner IS NOT NULL";
+        let found: i64 = other.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!(found, 2, "{names:?}");
+        assert_eq!(locks(&folder), 1);
+    }
+}
+
+#[tokio::test]
+async fn its_folder_may_be_deleted_under_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let event = event();
+    store.open(event.clone(), vec![]).await.unwrap();
+    fs::remove_dir_all(folder.path().join("data")).unwrap();
+    let settlement = Settlement {
+        event: event.id,
+        kind: event.kind.clone(),
+        verdict: b"{}".to_vec(),
+        deliveries: vec![],
+    };
+    store.settle(settlement).await.unwrap();
+    assert!(store.event(event.id).await.unwrap().unwrap().verdict.is_some());
+    // It lives, so nobody adopts what is its own.
+    assert_eq!(locks(&folder), 1);
+    let other = open(&folder);
+    assert!(other.adopt().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_is_put_in_its_place_is_the_store_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let (kept, lost) = (event(), event());
+    store.open(kept.clone(), vec![]).await.unwrap();
+    let backup = folder.path().join("backup.db");
+    let source = rusqlite::Connection::open(database(&folder)).unwrap();
+    source.execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
+    drop(source);
+    store.open(lost.clone(), vec![]).await.unwrap();
+    fs::rename(&backup, database(&folder)).unwrap();
+    store.open(event(), vec![]).await.unwrap();
+    assert!(store.event(kept.id).await.unwrap().is_some());
+    assert!(store.event(lost.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_not_written_any_more_and_a_whole_one_is_taken_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    store.open(event(), vec![]).await.unwrap();
+    let found = |_: &rusqlite::Connection| -> Result<(), StoreError> {
+        Err(StoreError::Corrupt("found by a reader".to_owned()))
+    };
+    // Somebody was mistaken: the file is whole.
+    store.readers.run(found).await.unwrap_err();
+    store.open(event(), vec![]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().open, 2);
+
+    let backup = folder.path().join("backup.db");
+    let source = rusqlite::Connection::open(database(&folder)).unwrap();
+    source.execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
+    source.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(source);
+    let mut bytes = fs::read(database(&folder)).unwrap();
+    bytes[4096..].fill(0xa5);
+    fs::write(database(&folder), &bytes).unwrap();
+    store.readers.run(found).await.unwrap_err();
+    let error = store.open(event(), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    let error = store.counts().await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+
+    fs::rename(&backup, database(&folder)).unwrap();
+    store.open(event(), vec![]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().open, 3);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_now_is_opened_when_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(&folder));
+    let busy = Duration::from_millis(50);
+    let options = SqliteOptions { busy, ..SqliteOptions::default() };
+    let other = rusqlite::Connection::open(database(&folder)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = SqliteStore::open(&database(&folder), &options).err().unwrap();
+    assert!(matches!(error, StoreError::Busy(_)), "{error}");
+    let (store, away) = SqliteStore::open_or_wait(&database(&folder), &options).unwrap();
+    assert!(matches!(away, Some(StoreError::Busy(_))));
+    let error = store.open(event(), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Busy(_)), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    store.open(event(), vec![]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().open, 1);
+}
