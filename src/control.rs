@@ -22,7 +22,7 @@ use as2hook_config_api::{
     partner::{Change, Log, PartnerWebhook, Tested},
 };
 use as2hook_delivery::{Client, Dispatcher, Outbox};
-use as2hook_store::{Counts, DeliveryState, GatewayReport, Store, StoreError};
+use as2hook_store::{Counts, DeliveryState, GatewayReport, Payloads, Store, StoreError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
@@ -47,8 +47,12 @@ pub struct Gateway {
     pub store: Arc<dyn Store>,
     /// The way into the store.
     pub outbox: Outbox,
+    /// Where payloads are.
+    pub payloads: Payloads,
     /// Exchanges under way.
     pub in_flight: InFlight,
+    /// What they take together.
+    pub memory: crate::memory::Memory,
     /// Makes deliveries.
     pub dispatcher: Arc<Dispatcher>,
     /// Makes test deliveries.
@@ -106,6 +110,12 @@ impl Control for Gateway {
             let since = rfc3339(since).unwrap_or_default();
             let error = health.last_error.unwrap_or_default();
             reasons.push(format!("The store fails since {since}: {error}."));
+        }
+        let payloads = self.payloads.health();
+        if let Some(since) = payloads.failing_since {
+            let since = rfc3339(since).unwrap_or_default();
+            let error = payloads.last_error.unwrap_or_default();
+            reasons.push(format!("Large payloads cannot be kept since {since}: {error}."));
         }
         if health.held > 0 {
             reasons.push(format!("{} events wait in memory for the store.", health.held));

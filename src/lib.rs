@@ -17,6 +17,7 @@
 //! - [`secret_key`]: secrets at rest
 //! - [`observe`]: what happens is counted and logged in one place
 //! - [`control`]: what the admin API asks of the gateway
+//! - [`memory`]: what exchanges under way take together
 //! - [`log`]: where log lines go
 
 pub mod cli;
@@ -25,6 +26,7 @@ pub mod control;
 pub mod gateway;
 pub mod life;
 pub mod log;
+pub mod memory;
 pub mod neighbours;
 pub mod observe;
 pub mod partner_webhooks;

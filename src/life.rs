@@ -1,6 +1,7 @@
 //! The gateway's life: start, serve, reload, hand over, drain.
 //!
 //! # Layout
+//! - `storage`: the store and the place of payloads, opened
 //! - `sockets`: the listening sockets, bound or taken over
 //! - `handover`: how a new process takes them over from the one that runs
 //! - `following`: what other gateways of the store do, done here too
@@ -14,6 +15,7 @@ mod following;
 mod handover;
 mod signals;
 mod sockets;
+mod storage;
 mod supervisor;
 mod upkeep;
 
@@ -30,7 +32,7 @@ use as2hook_delivery::{
     Bells, Client, Directory, Dispatcher, DispatcherOptions, Guard, OnStoreFailure, Outbox,
     OutboxOptions,
 };
-use as2hook_store::{PayloadDir, SqliteOptions, SqliteStore, Store, StoreError};
+use as2hook_store::{Payloads, Store, StoreError};
 use as2hook_webhooks::{Event, Rule};
 use tokio::{
     net::TcpListener,
@@ -49,7 +51,7 @@ use self::{
 use crate::{
     clockwork,
     config::{
-        self, Attempt, Config, Listen, Mistake,
+        self, Attempt, Listen, Mistake,
         watch::{Pace, Watch},
     },
     control,
@@ -65,6 +67,9 @@ use crate::{
 
 /// How often the receivers' names are looked up again.
 const LOOKUP_EVERY: Duration = Duration::from_secs(30);
+
+/// How often a place of payloads that failed is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often a process that waits to take over looks whether the one that runs is gone.
 const GONE_EVERY: Duration = Duration::from_millis(500);
@@ -151,6 +156,7 @@ struct Life {
     meeting: Meeting,
     sockets: Sockets,
     heir: Option<Heir>,
+    payloads: Payloads,
     drain: Drain,
 }
 
@@ -158,7 +164,7 @@ struct Life {
 struct Heir {
     predecessor: Predecessor,
     outbox: Outbox,
-    payloads: Arc<PayloadDir>,
+    payloads: Payloads,
     store: Arc<dyn Store>,
 }
 
@@ -173,7 +179,7 @@ async fn start(
     if !unsupported.is_empty() {
         return Err(LifeError::Config(unsupported));
     }
-    let (store, payloads) = open_store(&loaded.config).await?;
+    let (store, payloads) = storage::open(&loaded.config).await?;
     let on_store_failure = match loaded.config.on_store_failure {
         config::OnStoreFailure::Pass => OnStoreFailure::Pass,
         config::OnStoreFailure::Refuse => OnStoreFailure::Refuse,
@@ -182,6 +188,7 @@ async fn start(
     let snapshot = live.load();
 
     let key = SecretKey::open_or_make(&snapshot.config.secret_key_file)?;
+    let payloads = payloads.with_key(key.of_payloads()?);
     let keeper = Arc::new(Keeper::new(store.clone(), live.clone(), key));
     keeper.load().await?;
     let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
@@ -209,11 +216,10 @@ async fn start(
         live.clone(),
         Some(announcer),
         bells,
-        DispatcherOptions::default(),
+        DispatcherOptions { payloads: payloads.clone(), ..DispatcherOptions::default() },
     )
     .await?;
     let dispatcher = Arc::new(dispatcher);
-    let payloads = Arc::new(payloads);
     let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
         .map_err(LifeError::Threads)?;
 
@@ -226,7 +232,9 @@ async fn start(
         reloader: reloader.clone(),
         store: store.clone(),
         outbox: outbox.clone(),
+        payloads: payloads.clone(),
         in_flight: in_flight.clone(),
+        memory: tap.memory(),
         dispatcher: dispatcher.clone(),
         client,
         keeper: keeper.clone(),
@@ -240,12 +248,12 @@ async fn start(
     let heir = predecessor.map(|predecessor| Heir {
         predecessor,
         outbox: outbox.clone(),
-        payloads,
+        payloads: payloads.clone(),
         store: store.clone(),
     });
     let admin = serve_admin(admin, control);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
-    Ok((gateway, Life { reloader, keeper, watch, meeting, sockets, heir, drain }))
+    Ok((gateway, Life { reloader, keeper, watch, meeting, sockets, heir, payloads, drain }))
 }
 
 /// The listening sockets of this life, and whose they were.
@@ -277,17 +285,6 @@ async fn open_sockets(
     }
 }
 
-async fn open_store(config: &Config) -> Result<(Arc<dyn Store>, PayloadDir), LifeError> {
-    let (config::Store::Sqlite(database), config::Payloads::Folder(folder)) =
-        (&config.store, &config.payloads)
-    else {
-        return Err(LifeError::Unsupported("this store is not built in"));
-    };
-    let payloads = PayloadDir::open(folder)?;
-    let store = SqliteStore::open(database, &SqliteOptions::default())?;
-    Ok((Arc::new(store), payloads))
-}
-
 /// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
 fn serve_admin(socket: TcpListener, control: Arc<dyn Control>) -> watch::Sender<bool> {
     let (handed_on, told) = watch::channel(false);
@@ -315,7 +312,8 @@ impl Life {
         let generation = self.reloader.generation();
         runtime.spawn(neighbours::run(live.clone(), store.clone(), generation));
         runtime.spawn(clockwork::run(self.drain.live.clone(), self.drain.outbox.clone()));
-        runtime.spawn(upkeep::run(live.clone(), store.clone()));
+        runtime.spawn(upkeep::run(live.clone(), store.clone(), self.payloads.clone()));
+        runtime.spawn(probe(self.payloads));
         runtime.spawn(tell_dispatcher(self.reloader.clone(), self.drain.dispatcher.clone()));
         if let Some(heir) = self.heir {
             runtime.spawn(heir.inherit());
@@ -391,6 +389,14 @@ async fn look_up(live: Arc<Live>) {
     loop {
         tokio::time::sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
+    }
+}
+
+/// Notices when the place of large payloads is well again.
+async fn probe(payloads: Payloads) {
+    loop {
+        tokio::time::sleep(PROBE_EVERY).await;
+        payloads.probe().await;
     }
 }
 

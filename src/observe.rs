@@ -24,6 +24,7 @@ use uuid::Uuid;
 pub struct Observer {
     registry: Registry,
     exchanges: Family<Labels, Counter>,
+    refusals: Family<Labels, Counter>,
     decode_errors: Family<Labels, Counter>,
     events: Family<Labels, Counter>,
     attempts: Family<Labels, Counter>,
@@ -36,6 +37,8 @@ pub struct Observer {
     dropped: Gauge,
     store_up: Gauge,
     in_flight: Gauge,
+    connections: Family<Labels, Gauge>,
+    memory: Gauge,
     generation: Gauge,
     resident: Gauge,
     certificates: Family<Labels, Gauge>,
@@ -63,6 +66,8 @@ pub struct Look {
     pub store_up: bool,
     /// Exchanges under way.
     pub in_flight: usize,
+    /// Bytes of memory that they may take.
+    pub memory: u64,
     /// Of the snapshot in force.
     pub generation: u64,
     /// Whose certificate, its serial number, and the seconds until it expires.
@@ -90,6 +95,7 @@ impl Observer {
         let mut observer = Self {
             registry: Registry::with_prefix("as2hook"),
             exchanges: Family::default(),
+            refusals: Family::default(),
             decode_errors: Family::default(),
             events: Family::default(),
             attempts: Family::default(),
@@ -102,6 +108,8 @@ impl Observer {
             dropped: Gauge::default(),
             store_up: Gauge::default(),
             in_flight: Gauge::default(),
+            connections: Family::default(),
+            memory: Gauge::default(),
             generation: Gauge::default(),
             resident: Gauge::default(),
             certificates: Family::default(),
@@ -123,6 +131,18 @@ impl Observer {
         };
         let labels = vec![("listener", listener.to_owned()), ("result", result)];
         self.exchanges.get_or_create(&labels).inc();
+    }
+
+    /// The gateway gave an answer of its own, for this reason.
+    pub fn refused(&self, listener: &'static str, reason: &'static str) {
+        let labels = vec![("listener", listener.to_owned()), ("reason", reason.to_owned())];
+        self.refusals.get_or_create(&labels).inc();
+    }
+
+    /// So many connections are open on this listener.
+    pub fn connections(&self, listener: &'static str, open: usize) {
+        let labels = vec![("listener", listener.to_owned())];
+        self.connections.get_or_create(&labels).set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     /// What the decoder found wrong with a message.
@@ -183,6 +203,7 @@ impl Observer {
         self.dropped.set(signed(look.dropped));
         self.store_up.set(i64::from(look.store_up));
         self.in_flight.set(whole(look.in_flight));
+        self.memory.set(i64::try_from(look.memory).unwrap_or(i64::MAX));
         self.generation.set(signed(look.generation));
         self.gateways.set(whole(look.gateways.0));
         self.drift.set(whole(look.gateways.1));
@@ -209,6 +230,12 @@ impl Observer {
             metric.register(registry, name, help);
         };
         add("exchanges", "Exchanges by listener and result", Box::new(self.exchanges.clone()));
+        add(
+            "refusals",
+            "Answers of the gateway's own by listener and reason",
+            Box::new(self.refusals.clone()),
+        );
+        add("connections", "Open connections by listener", Box::new(self.connections.clone()));
         add("decode_errors", "Processing errors by code", Box::new(self.decode_errors.clone()));
         add("events", "Events by type", Box::new(self.events.clone()));
         add("deliveries", "Attempts by webhook and result", Box::new(self.attempts.clone()));
@@ -246,6 +273,8 @@ impl Observer {
         registry.register_with_unit("certificate_expiry", help, seconds, self.certificates.clone());
         let help = "Memory of events until the store is back";
         registry.register_with_unit("held", help, bytes.clone(), self.held_bytes.clone());
+        let help = "Memory that exchanges under way may take, as it is counted";
+        registry.register_with_unit("exchange_memory", help, bytes.clone(), self.memory.clone());
         let help = "Memory of the process";
         registry.register_with_unit("memory_resident", help, bytes, self.resident.clone());
     }

@@ -9,6 +9,7 @@ use std::{
     process,
 };
 
+use as2hook_store::PayloadKey;
 use openssl::{
     rand::rand_bytes,
     symm::{Cipher, decrypt_aead, encrypt_aead},
@@ -106,6 +107,14 @@ impl SecretKey {
         let cipher = Cipher::aes_256_gcm();
         let secret = decrypt_aead(cipher, &self.0, Some(nonce), &owner, text, tag);
         String::from_utf8(secret.map_err(|_| Unopened)?).map_err(|_| Unopened)
+    }
+
+    /// The key that payloads are sealed with: made from this one, and of no use for anything else.
+    ///
+    /// # Errors
+    /// When OpenSSL cannot.
+    pub fn of_payloads(&self) -> Result<PayloadKey, SecretKeyError> {
+        Ok(PayloadKey::derive(&self.0)?)
     }
 }
 

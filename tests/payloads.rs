@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[cfg(feature = "s3")]
+#[path = "payloads/in_s3.rs"]
+mod in_s3;
+#[path = "payloads/keeping.rs"]
+mod keeping;
 #[path = "payloads/signatures.rs"]
 mod signatures;
 

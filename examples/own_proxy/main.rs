@@ -7,12 +7,13 @@ use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc, time::Duratio
 
 use as2hook::{
     reload,
+    secret_key::SecretKey,
     snapshot::Live,
     tap::{AnswerHead, Exchange, RequestHead, Tap},
 };
 use as2hook_as2::Headers;
 use as2hook_delivery::{Bells, Client, Dispatcher, DispatcherOptions, Outbox, OutboxOptions};
-use as2hook_store::{PayloadDir, SqliteOptions, SqliteStore, Store};
+use as2hook_store::{PayloadDir, Payloads, SqliteOptions, SqliteStore, Store};
 use as2hook_webhooks::Direction;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -145,12 +146,14 @@ async fn start_tap(
     let folder = config.with_file_name("own-proxy-data");
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(&folder.join("as2hook.db"), &SqliteOptions::default())?);
-    let payloads = Arc::new(PayloadDir::open(&folder.join("payloads"))?);
+    let key = SecretKey::open_or_make(&live.load().config.secret_key_file)?;
+    let payloads = Payloads::in_folder(PayloadDir::open(&folder.join("payloads"))?);
+    let payloads = payloads.with_key(key.of_payloads()?);
     let bells = Bells::new();
     let outbox = Outbox::new(store.clone(), bells.clone(), OutboxOptions::default());
     outbox.recover().await?;
     let client = Arc::new(Client::new().await?);
-    let options = DispatcherOptions::default();
+    let options = DispatcherOptions { payloads: payloads.clone(), ..Default::default() };
     let dispatcher = Dispatcher::start(store, client, live.clone(), None, bells, options).await?;
     Ok((Tap::new(live, outbox, payloads, runtime)?, dispatcher))
 }

@@ -1,5 +1,5 @@
-//! A day of a busy site in minutes: 50,000 exchanges of every kind, as fast as they go, while rules are
-//! reloaded, endpoints fail, partners hang up and old events are pruned. It watches what the gateway
+//! A day of a busy site in minutes: 50,000 exchanges of every kind, as fast as they are told, while rules
+//! are reloaded, endpoints fail, partners hang up and old events are pruned. It watches what the gateway
 //! uses and judges at the end: nothing may grow, and every message that was answered 2xx must be told.
 //!
 //! `./measure.sh soak [--short | EXCHANGES]` builds what it needs and runs it. Exit status 1: something
@@ -68,11 +68,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         lasting.as_secs(),
         traffic.kinds()
     );
-    if !scene.prunes {
-        println!(
-            "This build has no `retention`: nothing is pruned, the store's size is not judged."
-        );
-    }
     let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let began = Instant::now();
     let reloads = thread::scope(|scope| {
@@ -100,6 +95,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                         if number >= exchanges && began.elapsed() >= lasting {
                             return;
                         }
+                        watch.wait_for_room();
                         sender.exchange(number);
                     }
                 })
@@ -120,7 +116,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         traffic.tell()
     );
     let lost = traffic.untold(&scene, SETTLED);
-    let mut sound = watch.judge(scene.prunes);
+    let mut sound = watch.judge();
     println!("| answered 2xx and never told | {} | 0 |", lost.len());
     if !lost.is_empty() {
         println!("lost: {:?}", &lost[..lost.len().min(20)]);

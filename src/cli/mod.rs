@@ -5,6 +5,7 @@ pub mod check;
 pub mod decode;
 pub mod hash_token;
 pub mod matches;
+pub mod migrate;
 pub mod run;
 
 use std::{
@@ -41,6 +42,8 @@ enum Command {
     Backup(backup::Backup),
     /// Puts a backup where the store is to be.
     Restore(backup::Restore),
+    /// Moves everything from a SQLite store to a PostgreSQL one.
+    Migrate(migrate::Args),
     /// Reads a token on standard input and prints the digest to put in the config.
     HashToken(hash_token::HashToken),
 }
@@ -58,6 +61,7 @@ impl Cli {
             Command::Match(matches) => matches.run(&mut out, &mut err),
             Command::Backup(backup) => backup.run(&mut out, &mut err),
             Command::Restore(restore) => restore.run(&mut out, &mut err),
+            Command::Migrate(args) => args.run(&mut out, &mut err),
             Command::HashToken(hash) => hash.run(&mut io::stdin().lock(), &mut out, &mut err),
         };
         done.unwrap_or_else(|error| fail(format_args!("the result cannot be written: {error}")))

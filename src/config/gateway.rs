@@ -32,6 +32,9 @@ pub struct Config {
     pub store: Store,
     /// Where raw payloads wait for their deliveries.
     pub payloads: Payloads,
+    /// Whether payloads are sealed where they lie, with a key made of [`Self::secret_key_file`]'s.
+    /// Default: no.
+    pub encrypt_payloads: bool,
     /// The rules' file, or a folder of `*.yaml`. Default `webhooks.yaml`.
     pub webhooks: PathBuf,
     /// Our own AS2 identities.
@@ -80,6 +83,7 @@ pub(super) const KEYS: &[&str] = &[
     "receiver",
     "store",
     "payloads",
+    "encrypt_payloads",
     "webhooks",
     "stations",
     "partners",
@@ -125,10 +129,13 @@ impl Config {
                 mistakes.extend(self.fixed.mistake(path, what, &self.file));
             }
         };
-        let postgres = matches!(self.store, Store::Postgres(_));
-        tell(postgres, "store", "PostgreSQL is not built in yet; use sqlite:PATH");
-        let elsewhere = !matches!(self.payloads, Payloads::Folder(_));
-        tell(elsewhere, "payloads", "only a folder is built in yet; name one");
+        let in_s3 = matches!(self.payloads, Payloads::S3(_));
+        tell(
+            in_s3 && !cfg!(feature = "s3"),
+            "payloads",
+            "S3 is not built in: build as2hook with `cargo build --release --features s3`, or name a \
+             folder",
+        );
         let admin_tls = self.listen.admin.tls.is_some();
         tell(
             admin_tls,
@@ -177,6 +184,7 @@ impl Config {
             limits: table.read("limits", Limits::read).unwrap_or_default(),
             drain: duration("drain", Duration::from_secs(20)),
             on_store_failure,
+            encrypt_payloads: table.read_or("encrypt_payloads", false, Value::switch),
             legacy_algorithms: table.read_or("legacy_algorithms", false, Value::switch),
             mdn_deadline: duration("mdn_deadline", 24 * HOUR),
             duplicate_window: duration("duplicate_window", 7 * 24 * HOUR),

@@ -44,7 +44,7 @@ use as2hook_webhooks::RuleSet;
 
 pub use api::{Api, Language, Scope, Token};
 pub use gateway::{Config, OnStoreFailure};
-pub use limits::Limits;
+pub use limits::{Limits, Pace};
 pub use listen::{Listen, Listener, ServerTls};
 pub use mistake::Mistake;
 pub use partners::{Partner, PartnerTls};

@@ -32,6 +32,7 @@ impl Gateway {
             dropped: health.dropped,
             store_up: readable && health.failing_since.is_none(),
             in_flight: self.in_flight.count(),
+            memory: self.memory.used(),
             generation: snapshot.generation,
             certificates: certificates(&snapshot.config),
             gateways: self.live.neighbours().count(),

@@ -1,27 +1,34 @@
 //! The answers that the gateway gives itself, each with a sentence that says what to do.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+};
 
 use as2hook_webhooks::{Direction, Stage};
 use bytes::Bytes;
 use http::header;
 use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
 
+use super::{chunks::ChunkFlaw, head::Flaw};
+
 /// Why a request was not passed on, or its answer not passed back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Rejection {
+    #[error(transparent)]
+    Head(#[from] Flaw),
     #[error("The request's head is larger than {limit} bytes (limits.header).")]
     HeadTooLarge { limit: usize },
     #[error("The request's body is larger than {limit} bytes (limits.body).")]
     BodyTooLarge { limit: u64 },
-    #[error("The request has {0}; it is not passed on, since two readers could see two messages.")]
-    Framing(&'static str),
     #[error("The request's target has characters that a URL cannot have.")]
     Target,
-    #[error("The request has the header {0} more than once.")]
-    Repeated(&'static str),
-    #[error("Speak HTTP/1.1 or HTTP/1.0.")]
-    Version,
+    #[error("The chunks of the request's body are broken: {0}.")]
+    Chunk(ChunkFlaw),
+    #[error(
+        "The request did not come in time; limits.head_time, body_time, body_rate and piece_time say how long it may take."
+    )]
+    Slow,
     #[error(
         "The receiver's answer has no Content-Length, and an HTTP/1.0 client cannot read it otherwise. \
          The message was passed on; send with HTTP/1.1 to get the answer."
@@ -29,6 +36,16 @@ pub(super) enum Rejection {
     NeedsHttp11,
     #[error("Too many exchanges are under way (limits.in_flight). Send it again later.")]
     Busy,
+    #[error(
+        "The exchanges under way take all the memory that they may (limits.memory). Send it again later."
+    )]
+    Memory,
+    #[error("Too many connections are open (limits.connections). Send it again later.")]
+    Crowded,
+    #[error(
+        "Too many connections of this address are open (limits.connections_per_address). Send it again later."
+    )]
+    CrowdedAddress,
     #[error("The notification of this message cannot be stored now. Send it again later.")]
     NotStored,
     #[error("{0} cannot be reached. Send it again later.")]
@@ -73,7 +90,7 @@ pub(super) enum Far {
 // === impl Far ===
 
 impl Far {
-    fn of(direction: Direction) -> Self {
+    pub(super) fn of(direction: Direction) -> Self {
         match direction {
             Direction::Inbound => Self::Receiver,
             Direction::Outbound => Self::Partner,
@@ -96,17 +113,44 @@ impl Rejection {
     /// The HTTP status.
     pub(super) fn status(&self) -> u16 {
         match self {
+            Self::Head(flaw) => flaw.status(),
             Self::HeadTooLarge { .. } => 431,
             Self::BodyTooLarge { .. } => 413,
-            Self::Framing(_) | Self::Repeated(_) | Self::Target | Self::BadRequest => 400,
-            Self::Version | Self::NeedsHttp11 => 505,
-            Self::Busy | Self::NotStored => 503,
+            Self::Target | Self::Chunk(_) | Self::BadRequest => 400,
+            Self::Slow => 408,
+            Self::NeedsHttp11 => 505,
+            Self::Busy | Self::Memory | Self::Crowded | Self::CrowdedAddress | Self::NotStored => {
+                503
+            }
             Self::Unreachable(_) | Self::BadAnswer(_) | Self::Unresolved { .. } => 502,
             Self::NoAnswer(_) | Self::Unresolving { .. } => 504,
             Self::Foreign => 403,
             Self::NoPartner(_) | Self::NoUrl(_) | Self::Nobody => 404,
             Self::Connect => 405,
             Self::Internal => 500,
+        }
+    }
+
+    /// The word for it in metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Head(_) | Self::Target | Self::Chunk(_) | Self::BadRequest => "malformed",
+            Self::HeadTooLarge { .. } => "header",
+            Self::BodyTooLarge { .. } => "body",
+            Self::Slow => "slow",
+            Self::Busy => "in_flight",
+            Self::Memory => "memory",
+            Self::Crowded => "connections",
+            Self::CrowdedAddress => "connections_per_address",
+            Self::NotStored => "not_stored",
+            Self::NeedsHttp11 => "http10",
+            Self::Unreachable(_) | Self::Unresolved { .. } => "unreachable",
+            Self::NoAnswer(_) | Self::Unresolving { .. } => "no_answer",
+            Self::BadAnswer(_) => "bad_answer",
+            Self::Connect | Self::Foreign | Self::NoPartner(_) | Self::NoUrl(_) | Self::Nobody => {
+                "no_partner"
+            }
+            Self::Internal => "internal",
         }
     }
 
@@ -121,12 +165,16 @@ impl Rejection {
         if let Some(rejection) = error.root_cause().downcast_ref::<Self>() {
             return Some(rejection.clone());
         }
+        let cause = error.root_cause().downcast_ref::<io::Error>();
+        let kind = cause.map(io::Error::kind);
+        let chunk = cause.and_then(|cause| cause.get_ref()?.downcast_ref::<ChunkFlaw>());
         match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Self::Slow),
+            (ErrorSource::Downstream, _) if kind == Some(ErrorKind::TimedOut) => Some(Self::Slow),
+            (ErrorSource::Downstream, _) if chunk.is_some() => chunk.copied().map(Self::Chunk),
             (
                 ErrorSource::Downstream,
-                ErrorType::ReadTimedout
-                | ErrorType::InvalidHTTPHeader
-                | ErrorType::Custom("InvalidChunk"),
+                ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk"),
             ) => Some(Self::BadRequest),
             (ErrorSource::Downstream, _) => None,
             (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
@@ -151,6 +199,21 @@ impl Rejection {
         }
     }
 
+    /// The whole answer, for a connection that Pingora has not got.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let status = http::StatusCode::from_u16(self.status()).unwrap_or_default();
+        let reason = status.canonical_reason().unwrap_or_default();
+        let text = format!("as2hook: {self}\n");
+        let later = if self.status() == 503 { RETRY_AFTER } else { "" };
+        format!(
+            "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+             {later}Connection: close\r\n\r\n{text}",
+            status.as_u16(),
+            text.len(),
+        )
+        .into_bytes()
+    }
+
     /// Sends it, and closes the connection behind it.
     pub(super) async fn send(&self, session: &mut Session) -> pingora::Result<()> {
         let text = Bytes::from(format!("as2hook: {self}\n"));
@@ -168,6 +231,9 @@ impl Rejection {
         session.write_response_body(Some(text), true).await
     }
 }
+
+/// When to try again, for whoever is told so.
+const RETRY_AFTER: &str = "Retry-After: 30\r\n";
 
 /// Which stage of an exchange an error belongs to, for `X-Send-Error`.
 pub(super) fn stage_of(error: &Error) -> Stage {

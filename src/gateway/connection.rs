@@ -1,16 +1,17 @@
-//! A partner's connection as Pingora sees it, with four things mended on the way.
+//! A partner's connection as Pingora sees it, with three things mended on the way.
 //!
 //! - Pingora 0.9.1 puts its own `Date` into every answer; the receiver's belongs there.
 //! - Pingora ends an exchange when the partner hangs up; it is to be followed to its answer, or nobody
 //!   would learn that the receiver took the message. From [`Connection::follow`] on, what cannot be
 //!   sent to the partner any more is dropped in silence, and its going away is not noticed.
 //! - Pingora's time limits count for each read, so a sender of a byte a minute is served for ever. A
-//!   head has [`HEAD`] from its first byte, a body has [`SLACK`] and a second for each [`RATE`] bytes.
-//! - Pingora ends idle connections at once when it stops, whatever has been sent on them; here they end
-//!   when [`Close`] says so and nothing has come.
+//!   body has [`Pace::body`] and a second for each [`Pace::rate`] bytes.
+//!
+//! A request's head is read before Pingora asks for it (see `hearing`), and handed on from memory.
 
 use std::{
     io,
+    ops::Range,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -27,37 +28,52 @@ use pingora::{
     },
     proxy::Session,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, ReadBuf},
+    time::timeout,
+};
 
-use super::{deadline::Deadline, ending::Close};
+use super::{
+    answer::Rejection,
+    chunks::{ChunkFlaw, Chunks},
+    deadline::Deadline,
+};
+use crate::config::Pace;
 
-/// For a request's head, from its first byte on.
-const HEAD: Duration = Duration::from_secs(60);
+/// How much is read at once while a head is waited for.
+const PIECE: usize = 4096;
 
-/// For a request's body, however short it is.
-const SLACK: Duration = Duration::from_secs(120);
+/// How long an answer that goes out before Pingora has the connection may take.
+const REFUSE: Duration = Duration::from_secs(5);
 
-/// Bytes of a body that a sender has to manage in a second, all in all.
-const RATE: u64 = 1024;
+/// How much of what the partner goes on sending is read away behind such an answer. A close with
+/// unread bytes would take the answer away from it.
+const REFUSE_READS: u64 = 1024 * 1024;
 
 /// Wraps the stream that Pingora reads requests from and writes answers to.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
+    /// What was read before Pingora asked for it, from `at` on.
+    ahead: Vec<u8>,
+    at: usize,
+    /// Bytes of it that are a head.
+    of_head: usize,
+    chunks: Option<Chunks>,
+    /// What ended it.
+    flaw: Option<ChunkFlaw>,
     head: Vec<u8>,
     wishes: Mutex<Wishes>,
     limit: Deadline,
     phase: Phase,
-    close: Close,
 }
 
 /// What is being read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// Nothing yet: the partner may take its time with another request, as Pingora allows.
+    /// What is not limited here.
     #[default]
     Rest,
-    Head,
     Body,
     /// Whether the partner is still there.
     Answer,
@@ -68,6 +84,7 @@ enum Phase {
 struct Wishes {
     dates: Option<Vec<(Vec<u8>, Vec<u8>)>>,
     phase: Phase,
+    pace: Pace,
     following: bool,
     gone: bool,
 }
@@ -75,9 +92,59 @@ struct Wishes {
 // === impl Connection ===
 
 impl Connection {
-    pub(super) fn new(stream: Stream, close: Close) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         let (wishes, phase) = (Mutex::default(), Phase::default());
-        Self { stream, head: Vec::new(), wishes, limit: Deadline::default(), phase, close }
+        let (ahead, head) = (Vec::new(), Vec::new());
+        Self {
+            stream,
+            ahead,
+            at: 0,
+            of_head: 0,
+            chunks: None,
+            flaw: None,
+            head,
+            wishes,
+            limit: Deadline::default(),
+            phase,
+        }
+    }
+
+    /// What was read and not yet handed on.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead[self.at..]
+    }
+
+    /// Where in [`Connection::ahead`] the next request's head is; what stands before it is forgotten.
+    /// Its body is read along when it is `chunked`.
+    pub(super) fn expect(&mut self, head: Range<usize>, chunked: bool) {
+        self.at = self.ahead.len().min(self.at + head.start);
+        self.of_head = head.len();
+        self.chunks = chunked.then(Chunks::new);
+    }
+
+    /// Reads more of what Pingora will ask for. How much; 0 at the end.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // On the stack: a connection that rests costs no buffer.
+        let mut piece = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        self.ahead.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Answers what Pingora is not to see, and closes.
+    pub(super) async fn refuse(mut self, rejection: &Rejection) {
+        let answer = rejection.to_bytes();
+        let goodbye = async {
+            self.stream.write_all(&answer).await?;
+            self.stream.flush().await?;
+            // The partner's end of the stream is the sign that it has read the answer.
+            AsyncWriteExt::shutdown(&mut self.stream).await?;
+            let mut rest = (&mut self.stream).take(REFUSE_READS);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        };
+        // Whoever does not take it in time does not want it.
+        let _ = timeout(REFUSE, goodbye).await;
     }
 
     /// The connection behind a session, when it is one of ours (HTTP/1).
@@ -86,8 +153,8 @@ impl Connection {
     }
 
     /// A new request's head is complete.
-    pub(super) fn begin(&self) {
-        *self.wishes() = Wishes { phase: Phase::Body, ..Wishes::default() };
+    pub(super) fn begin(&self, pace: Pace) {
+        *self.wishes() = Wishes { phase: Phase::Body, pace, ..Wishes::default() };
     }
 
     /// The request is complete: from now on the exchange goes on without the partner.
@@ -127,23 +194,43 @@ impl Connection {
 
     /// Keeps the limit of what is being read, which grows with what has come.
     fn limit(&mut self, read: u64) {
-        let wished = self.wishes().phase;
-        if self.phase != wished && !(self.phase == Phase::Head && wished == Phase::Rest) {
-            self.phase = wished;
+        let (phase, pace) = {
+            let wishes = self.wishes();
+            (wishes.phase, wishes.pace)
+        };
+        if self.phase != phase {
+            self.phase = phase;
             self.limit.clear();
         }
-        if self.phase == Phase::Rest && read > 0 {
-            self.phase = Phase::Head;
-            self.close.used();
-        }
         match self.phase {
-            Phase::Head if !self.limit.is_set() => self.limit.set(HEAD),
-            Phase::Body if !self.limit.is_set() => self.limit.set(SLACK),
+            Phase::Body if !self.limit.is_set() => self.limit.set(pace.body),
             Phase::Body if read > 0 => {
-                self.limit.extend(Duration::from_millis(read.saturating_mul(1000) / RATE));
+                self.limit.extend(Duration::from_millis(read.saturating_mul(1000) / pace.rate));
             }
             _ => {}
         }
+    }
+
+    /// Refuses a body that two readers could read in two ways.
+    fn follow_chunks(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let followed = self.chunks.as_mut().map_or(Ok(()), |chunks| chunks.push(bytes));
+        followed.map_err(|flaw| {
+            self.flaw = Some(flaw);
+            io::Error::new(io::ErrorKind::InvalidData, flaw)
+        })
+    }
+
+    /// Drops what there is behind a flaw: a close with unread bytes would take the answer away.
+    fn poll_flaw(&mut self, cx: &mut Context<'_>, flaw: ChunkFlaw) -> Poll<io::Result<()>> {
+        let mut piece = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut piece);
+        if let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
+            && !buffer.filled().is_empty()
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flaw)))
     }
 
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
@@ -181,19 +268,35 @@ impl AsyncRead for Connection {
         if self.is_gone() {
             return Poll::Pending;
         }
+        if let Some(flaw) = self.flaw {
+            return self.poll_flaw(cx, flaw);
+        }
         self.limit(0);
         let before = buffer.filled().len();
-        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
-            if self.phase == Phase::Rest && self.close.poll(cx).is_ready() {
-                // As if the partner had closed it.
+        if self.at < self.ahead.len() {
+            // A flaw of the body must not take the head away: its answer hangs on that.
+            let most = if self.of_head > 0 { self.of_head } else { self.ahead().len() };
+            let ready = most.min(buffer.remaining());
+            buffer.put_slice(&self.ahead()[..ready]);
+            self.at += ready;
+            if self.at == self.ahead.len() {
+                (self.ahead, self.at) = (Vec::new(), 0);
+            }
+            self.limit(ready as u64);
+            if self.of_head > 0 {
+                self.of_head -= ready;
                 return Poll::Ready(Ok(()));
             }
+            return Poll::Ready(self.follow_chunks(&buffer.filled()[before..]));
+        }
+        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
             return self.poll_limit(cx).map(Err);
         };
         self.limit((buffer.filled().len() - before) as u64);
         match result {
             Err(_) if self.passes_over() => Poll::Pending,
-            result => Poll::Ready(result),
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) => Poll::Ready(self.follow_chunks(&buffer.filled()[before..])),
         }
     }
 }
@@ -321,12 +424,9 @@ fn with_dates(head: &[u8], dates: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{
-        io::{AsyncReadExt as _, DuplexStream},
-        time::timeout,
-    };
+    use tokio::io::DuplexStream;
 
-    use super::{super::ending::Ending, *};
+    use super::*;
 
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
 
@@ -350,27 +450,27 @@ mod tests {
 
     fn pair() -> (Connection, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(1024);
-        (Connection::new(Box::new(ours), Ending::new().close()), theirs)
+        (Connection::new(Box::new(ours)), theirs)
     }
 
-    fn ending_pair() -> (Ending, Connection, DuplexStream) {
-        let (ours, theirs) = tokio::io::duplex(1024);
-        let ending = Ending::new();
-        let connection = Connection::new(Box::new(ours), ending.close());
-        (ending, connection, theirs)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_a_minute_however_steadily_it_trickles() {
+    #[tokio::test]
+    async fn what_was_read_ahead_comes_first() {
         let (mut connection, mut partner) = pair();
-        assert_eq!(trickle(&mut connection, &mut partner, 100).await, HEAD.as_secs());
+        partner.write_all(b"\r\nfirst, ").await.unwrap();
+        let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+        assert_eq!((read, connection.ahead()), (9, &b"\r\nfirst, "[..]));
+        connection.expect(2..3, false);
+        partner.write_all(b"second").await.unwrap();
+        let mut all = [0; 13];
+        connection.read_exact(&mut all).await.unwrap();
+        assert_eq!(&all, b"first, second");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_has_to_come_at_a_certain_rate() {
         let (mut connection, mut partner) = pair();
-        connection.begin();
-        assert_eq!(trickle(&mut connection, &mut partner, 100).await, SLACK.as_secs());
+        connection.begin(Pace::default());
+        assert_eq!(trickle(&mut connection, &mut partner, 100).await, 120);
     }
 
     #[tokio::test(start_paused = true)]
@@ -378,46 +478,11 @@ mod tests {
         let (mut connection, _partner) = pair();
         let hour = Duration::from_secs(3600);
         assert!(timeout(hour, connection.read_u8()).await.is_err());
-        connection.begin();
+        connection.begin(Pace::default());
         connection.follow();
         assert!(timeout(hour, connection.read_u8()).await.is_err());
         connection.release();
         assert!(timeout(hour, connection.read_u8()).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_is_closed_when_it_is_told_and_not_before() {
-        let (ending, mut connection, mut partner) = ending_pair();
-        partner.write_all(b"x").await.unwrap();
-        assert_eq!(connection.read_u8().await.unwrap(), b'x');
-        connection.release();
-        ending.last_answers();
-        let hour = Duration::from_secs(3600);
-        assert!(timeout(hour, connection.read_u8()).await.is_err(), "it may send one more request");
-        ending.close_idle();
-        let end = timeout(Duration::from_millis(60), connection.read(&mut [0; 1])).await;
-        assert_eq!(end.unwrap().unwrap(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_within_the_grace_is_read() {
-        let (ending, mut connection, mut partner) = ending_pair();
-        ending.close_idle();
-        assert!(timeout(Duration::from_millis(20), connection.read_u8()).await.is_err());
-        partner.write_all(b"x").await.unwrap();
-        assert_eq!(connection.read_u8().await.unwrap(), b'x');
-        // A head that has begun is read to its end.
-        let limit = timeout(HEAD / 2, connection.read_u8()).await;
-        assert!(limit.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_only_just_connected_has_a_second() {
-        let (ending, mut connection, _partner) = ending_pair();
-        ending.close_idle();
-        let began = tokio::time::Instant::now();
-        assert_eq!(connection.read(&mut [0; 1]).await.unwrap(), 0);
-        assert_eq!(began.elapsed().as_secs(), 1);
     }
 
     #[test]

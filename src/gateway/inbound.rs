@@ -86,7 +86,15 @@ impl Side for Inbound {
         }
         match rejection {
             // Recorded by nobody, and the partner sends it again.
-            None | Some(Rejection::NotStored | Rejection::Busy | Rejection::BadRequest) => None,
+            None
+            | Some(
+                Rejection::NotStored
+                | Rejection::Busy
+                | Rejection::Memory
+                | Rejection::Slow
+                | Rejection::Chunk(_)
+                | Rejection::BadRequest,
+            ) => None,
             Some(rejection) => Some(SendError {
                 stage: stage_of(error),
                 http_status: None,

@@ -4,9 +4,14 @@
 //! - `proxy`: Pingora's hooks, the same for both listeners
 //! - `inbound`, `outbound`: where each of the two sends requests, and what it rewrites
 //! - `upstream`: connections to the other side, their time-outs and trust
+//! - `serve`: one connection from its first byte to its last
+//! - `seats`: how many connections there are, and from where
+//! - `hearing`: waits for a request's head
+//! - `head`: which heads every reader reads alike
+//! - `chunks`: which chunked bodies every reader reads alike
 //! - `admission`: which requests are let in
 //! - `answer`: the answers that the gateway gives itself
-//! - `connection`: a partner's connection, with two of Pingora's habits mended
+//! - `connection`: a partner's connection, with some of Pingora's habits mended
 //! - `deadline`: a time limit that costs nothing where it is kept
 //! - [`receivers`]: where inbound exchanges go
 //! - `in_flight`: how many exchanges are under way
@@ -20,36 +25,41 @@ pub mod receivers;
 
 mod admission;
 mod answer;
+mod chunks;
 mod connection;
 mod deadline;
 mod forwarded;
+mod head;
+mod hearing;
 mod in_flight;
 mod inbound;
 mod listening;
 mod outbound;
 mod proxy;
+mod seats;
+mod serve;
 mod tls;
 mod upstream;
 
 use std::{net::TcpListener, sync::Arc, thread::available_parallelism};
 
-use async_trait::async_trait;
 use pingora::{
-    apps::{HttpServerOptions, ServerApp},
-    protocols::Stream,
-    proxy::{HttpProxy, http_proxy},
-    server::{RunArgs, Server, ShutdownWatch, configuration::ServerConf},
+    apps::HttpServerOptions,
+    listeners::{L4BufferSettings, ListenerConfig},
+    proxy::http_proxy,
+    server::{RunArgs, Server, configuration::ServerConf},
     services::listening::Service,
 };
 
+pub use self::{ending::Ending, in_flight::InFlight};
 use self::{
-    connection::Connection,
     inbound::Inbound,
     listening::Listening,
     outbound::Outbound,
     proxy::{Proxy, Side},
+    seats::Seats,
+    serve::Connections,
 };
-pub use self::{ending::Ending, in_flight::InFlight};
 use crate::{
     config::{Listen, Listener},
     snapshot::Live,
@@ -80,9 +90,6 @@ pub struct SetupError {
     source: Box<pingora::Error>,
 }
 
-/// Gives every connection its [`Connection`].
-struct Connections<S: Side>(Arc<HttpProxy<Proxy<S>>>, Ending);
-
 // === impl Gateway ===
 
 impl Gateway {
@@ -107,9 +114,16 @@ impl Gateway {
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let (in_flight, ending) = (InFlight::default(), Ending::new());
         let conf = server.configuration.clone();
+        let memory = tap.memory();
         let side = Proxy::new(live.clone(), tap.clone(), in_flight.clone(), ending.clone());
-        let connections = Connections(Arc::new(http_proxy(&conf, side)), ending.clone());
-        let inbound = service::<Inbound>(
+        let connections = Connections::<Inbound>::new(
+            http_proxy(&conf, side),
+            live.clone(),
+            memory.clone(),
+            Seats::default(),
+            ending.clone(),
+        );
+        let inbound = service(
             "inbound",
             connections,
             &listen.inbound,
@@ -126,15 +140,16 @@ impl Gateway {
                 let mut options = HttpServerOptions::default();
                 options.allow_connect_method_proxying = true;
                 proxy.server_options = Some(options);
-                let connections = Connections(Arc::new(proxy), ending.clone());
-                Some(service::<Outbound>(
-                    "outbound",
-                    connections,
-                    listener,
-                    socket,
-                    live,
-                    |listen| listen.outbound.as_ref()?.tls.as_ref(),
-                )?)
+                let connections = Connections::<Outbound>::new(
+                    proxy,
+                    live.clone(),
+                    memory,
+                    Seats::default(),
+                    ending.clone(),
+                );
+                Some(service("outbound", connections, listener, socket, live, |listen| {
+                    listen.outbound.as_ref()?.tls.as_ref()
+                })?)
             }
         };
         server.bootstrap();
@@ -162,28 +177,6 @@ impl Gateway {
     }
 }
 
-#[async_trait]
-impl<S: Side> ServerApp for Connections<S> {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let _open = self.1.enter();
-        let mut next: Option<Stream> = Some(Box::new(Connection::new(stream, self.1.close())));
-        while let Some(stream) = next {
-            next = self.0.process_new(stream, shutdown).await;
-        }
-        None
-    }
-
-    /// The listener has stopped. That is not passed on: Pingora would drop every connection that waits
-    /// for a request, one on its way included. They end as [`Ending`] says.
-    async fn cleanup(&self) {
-        self.1.has_stopped();
-    }
-}
-
 fn service<S: Side>(
     name: &'static str,
     connections: Connections<S>,
@@ -192,11 +185,13 @@ fn service<S: Side>(
     live: Arc<Live>,
     of: tls::Of,
 ) -> Result<Listening<Connections<S>>, SetupError> {
-    connections.1.listens();
     let mut service = Service::new(name.to_owned(), connections);
     let address = format!("{name} {}", listener.address);
     match &listener.tls {
-        None => service.add_tcp(&address),
+        // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more.
+        None => service.add_listener(
+            ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(0)),
+        ),
         Some(_) => {
             let settings =
                 tls::settings(live, of).map_err(|source| SetupError { listener: name, source })?;

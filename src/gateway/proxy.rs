@@ -19,27 +19,25 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
     protocols::Digest,
     proxy::{FailToProxy, ProxyHttp, Session},
-    upstreams::peer::HttpPeer,
+    upstreams::peer::{HttpPeer, Peer as _},
 };
 
 use super::{
-    admission::{admit, expects_continue},
-    answer::Rejection,
+    admission::{admit, expects_continue, judge_answer},
+    answer::{Far, Rejection},
     connection::Connection,
     ending::Ending,
     in_flight::{InFlight, Place},
     upstream,
 };
 use crate::{
+    memory::Share,
     snapshot::{Live, Snapshot},
     tap::{AnswerHead, Exchange, RequestHead, Tap},
 };
 
-/// Between two pieces of a request.
-const READ: Duration = Duration::from_secs(60);
-
-/// For a piece of the answer that the partner does not take.
-const WRITE: Duration = Duration::from_secs(60);
+/// Memory of an exchange that is not decoded: Pingora's buffers on both sides.
+const PASSING: u64 = 256 * 1024;
 
 /// How long the rest of a request is read away behind an answer of our own, so that the partner gets
 /// to read it.
@@ -105,6 +103,7 @@ pub(super) struct Passage<W> {
     began: Instant,
     peer: Option<IpAddr>,
     place: Option<Place>,
+    share: Option<Share>,
     exchange: Option<Exchange>,
     tries: usize,
     received: u64,
@@ -133,6 +132,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
             began: Instant::now(),
             peer: None,
             place: None,
+            share: None,
             exchange: None,
             tries: 0,
             received: 0,
@@ -145,16 +145,17 @@ impl<S: Side> ProxyHttp for Proxy<S> {
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        _: &mut Passage<S::Way>,
+        passage: &mut Passage<S::Way>,
     ) -> Result<()> {
+        let pace = passage.snapshot.config.limits.pace;
         if let Some(connection) = Connection::of(session) {
-            connection.begin();
+            connection.begin(pace);
         }
         // An interim answer comes before the end of the body: that is no reason to close.
         let close_early = !expects_continue(&session.req_header().headers);
         let downstream = session.as_downstream_mut();
-        downstream.set_read_timeout(Some(READ));
-        downstream.set_write_timeout(Some(WRITE));
+        downstream.set_read_timeout(Some(pace.piece));
+        downstream.set_write_timeout(Some(pace.piece));
         downstream.set_total_drain_timeout(Some(DRAIN));
         // Some AS2 senders close their half after the request and wait for the answer.
         downstream.set_abort_on_close(false);
@@ -170,13 +171,16 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         let config = &passage.snapshot.config;
         let raw = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
         let raw = raw.unwrap_or_default();
-        admit(session.req_header(), &raw, config.limits.decode.header, config.limits.decode.body)
+        admit(session.req_header(), &raw, config.limits.decode.body)
             .map_err(Rejection::into_error)?;
         passage.place = Some(
             self.in_flight
                 .enter(config.limits.in_flight)
                 .ok_or_else(|| Rejection::Busy.into_error())?,
         );
+        let memory = config.limits.memory;
+        let share = self.tap.memory().take(PASSING, memory);
+        let mut share = share.ok_or_else(|| Rejection::Memory.into_error())?;
         passage.peer = S::partner(session, &passage.snapshot);
         let request = session.req_header();
         // What is not AS2 costs no more than this look.
@@ -188,6 +192,11 @@ impl<S: Side> ProxyHttp for Proxy<S> {
                 headers: request_headers(request),
             })
         });
+        let decoding = passage.exchange.as_ref().map_or(0, Exchange::memory);
+        if !share.grow(decoding, memory) {
+            return Err(Rejection::Memory.into_error());
+        }
+        passage.share = Some(share);
         let way = S::way(request, &passage.snapshot).map_err(Rejection::into_error)?;
         passage.way = Some(way);
         Ok(false)
@@ -203,11 +212,14 @@ impl<S: Side> ProxyHttp for Proxy<S> {
             Some(way) => S::place(way, snapshot, *tries).await,
             None => Err(Rejection::Internal),
         };
-        let place = place.map_err(|rejection| {
+        let mut place = place.map_err(|rejection| {
             let mut error = rejection.into_error();
             error.as_up();
             error
         })?;
+        if let Some(options) = place.get_mut_peer_options() {
+            options.write_timeout = Some(snapshot.config.limits.pace.piece);
+        }
         if S::DIRECTION == Direction::Outbound {
             passage.peer = upstream::address(&place);
             if let (Some(exchange), Some(peer)) = (&mut passage.exchange, passage.peer) {
@@ -270,6 +282,10 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         passage: &mut Passage<S::Way>,
     ) -> Result<()> {
         let Some(way) = &passage.way else { return Err(Rejection::Internal.into_error()) };
+        // Some servers take this word in small letters alone.
+        if request.headers.contains_key(header::TRANSFER_ENCODING) {
+            request.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
         S::rewrite(way, &passage.snapshot, session, request)
     }
 
@@ -311,6 +327,11 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         answer: &mut ResponseHeader,
         passage: &mut Passage<S::Way>,
     ) -> Result<()> {
+        judge_answer(answer, Far::of(S::DIRECTION)).map_err(|rejection| {
+            let mut error = rejection.into_error();
+            error.as_up();
+            error
+        })?;
         if answer.status.is_informational() {
             return Ok(());
         }
@@ -363,6 +384,9 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         let rejection = Rejection::of(error, S::DIRECTION);
         let unanswered =
             session.response_written().is_none_or(|head| head.status.is_informational());
+        if let Some(rejection) = &rejection {
+            self.live.observer().refused(listener(S::DIRECTION), rejection.reason());
+        }
         if let Some(rejection) = &rejection
             && unanswered
         {
@@ -407,7 +431,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
 }
 
 /// What metrics call the listener of this direction.
-fn listener(direction: Direction) -> &'static str {
+pub(super) fn listener(direction: Direction) -> &'static str {
     match direction {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",

@@ -25,9 +25,6 @@ pub(super) const LOOKUP: Duration = Duration::from_secs(5);
 /// Connect and TLS handshake together.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// For a piece of the request that the other side does not take.
-const WRITE: Duration = Duration::from_secs(60);
-
 /// A fresh connection under our time-outs. `answer`: the longest wait between two pieces of an answer.
 /// Certificates are verified against the system's roots.
 pub(super) fn peer(address: SocketAddr, tls: bool, host: &str, answer: Duration) -> HttpPeer {
@@ -36,7 +33,6 @@ pub(super) fn peer(address: SocketAddr, tls: bool, host: &str, answer: Duration)
         options.connection_timeout = Some(CONNECT);
         options.total_connection_timeout = Some(CONNECT);
         options.read_timeout = Some(answer);
-        options.write_timeout = Some(WRITE);
         options.idle_timeout = Some(Duration::ZERO);
         options.verify_cert = true;
         // Pingora compares names alone; an address is compared by `check_address`.

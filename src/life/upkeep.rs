@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_store::{Store, StoreError};
+use as2hook_store::{Payloads, Store, StoreError};
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{config::Retention, snapshot::Live};
 
@@ -14,13 +14,22 @@ const EVERY: Duration = Duration::from_secs(10);
 /// What one call to the store removes at most. It makes steps of its own of it.
 const AT_ONCE: usize = 5_000;
 
+/// How often payloads are looked for that no event names.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
 /// Keeps the store within `retention`, for ever.
-pub(super) async fn run(live: Arc<Live>, store: Arc<dyn Store>) {
-    let mut failed = false;
+pub(super) async fn run(live: Arc<Live>, store: Arc<dyn Store>, payloads: Payloads) {
+    let (mut failed, mut swept) = (false, Instant::now());
     loop {
         sleep(EVERY).await;
+        if swept.elapsed() >= SWEEP_EVERY {
+            swept = Instant::now();
+            if let Err(error) = payloads.sweep(&*store).await {
+                tracing::warn!(%error, "Left payloads could not be looked for; trying again later.");
+            }
+        }
         let retention = live.load().config.retention;
-        match forget(&*store, &retention).await {
+        match forget(&*store, &payloads, &retention).await {
             Ok(removed) => {
                 failed = false;
                 if removed > 0 {
@@ -37,8 +46,12 @@ pub(super) async fn run(live: Arc<Live>, store: Arc<dyn Store>) {
     }
 }
 
-/// Removes what `retention` keeps no longer. Returns how many events and attempts that were.
-async fn forget(store: &dyn Store, retention: &Retention) -> Result<u64, StoreError> {
+/// Removes what `retention` keeps no longer. Returns how many events, attempts and payloads that were.
+async fn forget(
+    store: &dyn Store,
+    payloads: &Payloads,
+    retention: &Retention,
+) -> Result<u64, StoreError> {
     let (events, attempts) = (before(retention.events), before(retention.attempts));
     let mut all = 0;
     loop {
@@ -46,6 +59,7 @@ async fn forget(store: &dyn Store, retention: &Retention) -> Result<u64, StoreEr
             store.prune(events, AT_ONCE).await?,
             store.prune_beyond(retention.count, AT_ONCE).await?,
             store.prune_attempts(attempts, AT_ONCE).await?,
+            payloads.spend(store, before(retention.payloads), AT_ONCE).await?,
         ];
         all += removed.iter().sum::<u64>();
         if !removed.contains(&(AT_ONCE as u64)) {

@@ -11,9 +11,13 @@ use bytes::Bytes;
 use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::keeping::Keeper;
+use crate::memory::{Memory, Share};
 
 /// Pieces of up to 64 KiB that wait for the decoder, for each message.
 const QUEUE: usize = 8;
+
+/// A piece is part of a block of this size, however small it is itself.
+const BLOCK: u64 = 64 * 1024;
 
 /// How long the traffic waits for a decoder that makes no progress, before it goes on alone.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +30,7 @@ pub(super) struct Decoding {
 /// A message on its way through the decoder.
 pub(super) struct Feed {
     pieces: mpsc::Sender<Piece>,
+    memory: (Memory, u64),
     task: JoinHandle<Outcome>,
     stuck: bool,
 }
@@ -50,8 +55,11 @@ pub(super) enum Lost {
 }
 
 enum Piece {
-    Data(Bytes),
-    End { whole: bool },
+    /// With the memory that it takes, unless that is counted with the exchange.
+    Data(Bytes, Option<Share>),
+    End {
+        whole: bool,
+    },
 }
 
 // === impl Decoding ===
@@ -66,13 +74,14 @@ impl Decoding {
         Ok(Self { runtime: Some(runtime) })
     }
 
-    /// Begins a message.
+    /// Begins a message. `memory`: where its waiting pieces are counted, and the limit in bytes.
     pub(super) fn feed(
         &self,
         headers: &Headers,
         keyring: Arc<Keyring>,
         options: Options,
         keeper: Keeper,
+        memory: (Memory, u64),
     ) -> Feed {
         let (pieces, queue) = mpsc::channel(QUEUE);
         let runtime = self.runtime.as_ref().expect("the runtime is there until the drop");
@@ -80,7 +89,7 @@ impl Decoding {
         let task = runtime.spawn(async move {
             decode(Decoder::new(&headers, keyring, options), queue, keeper).await
         });
-        Feed { pieces, task, stuck: false }
+        Feed { pieces, memory, task, stuck: false }
     }
 }
 
@@ -97,7 +106,13 @@ impl Drop for Decoding {
 impl Feed {
     /// Hands over a piece; waits while the queue is full.
     pub(super) async fn push(&mut self, bytes: Bytes) {
-        self.send(Piece::Data(bytes)).await;
+        let (memory, limit) = &self.memory;
+        let share = memory.take(BLOCK.max(bytes.len() as u64), *limit);
+        if share.is_none() {
+            // No room: this message has one piece in the queue at a time, which it was let in with.
+            self.empty().await;
+        }
+        self.send(Piece::Data(bytes, share)).await;
     }
 
     /// The body is complete, or was cut off.
@@ -109,6 +124,14 @@ impl Feed {
         match timeout(PATIENCE, &mut self.task).await {
             Ok(done) => done.map_err(|_| Lost::Failed),
             Err(_) => Err(Lost::Stuck),
+        }
+    }
+
+    /// Waits until the decoder has taken all that waits.
+    async fn empty(&mut self) {
+        if !self.stuck {
+            // A closed queue is a decoder that panicked: `finish` tells.
+            self.stuck = timeout(PATIENCE, self.pieces.reserve_many(QUEUE)).await.is_err();
         }
     }
 
@@ -133,9 +156,10 @@ async fn decode(
 ) -> Outcome {
     let whole = loop {
         match queue.recv().await {
-            Some(Piece::Data(bytes)) => {
+            Some(Piece::Data(bytes, share)) => {
                 keeper.body(&bytes);
                 decoder.push(&bytes, &mut keeper);
+                drop((bytes, share));
             }
             Some(Piece::End { whole }) => break whole,
             None => break false,
@@ -143,8 +167,7 @@ async fn decode(
         tokio::task::yield_now().await;
     };
     let decoded = decoder.finish(whole, &mut keeper);
-    let kind = decoded.kind;
     // An fsync may take long: the other messages' thread must not wait for it.
-    let payload = tokio::task::block_in_place(|| keeper.finish(kind));
+    let payload = tokio::task::block_in_place(|| keeper.finish(&decoded));
     Outcome { decoded, payload }
 }

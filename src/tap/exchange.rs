@@ -7,7 +7,7 @@ use std::{
 
 use as2hook_as2::{Decoded, ErrorCode, Kind, ProcessingError};
 use as2hook_delivery::{Further, OutboxError, Recorded, Target};
-use as2hook_store::{Payload, PayloadDir, StoreError};
+use as2hook_store::{Payload, Payloads, StoreError};
 use as2hook_webhooks::{Direction, Event, EventKind, SendError, Verdict};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,6 +17,13 @@ use super::{
     AnswerHead, RequestHead, Shared, conclusion::Conclusion, decoding::Feed, head::Parties,
     keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, turns::Turn, verdict,
 };
+
+/// Memory of one message in decode, with the piece at work: as measured (`docs/reliability.md`), and
+/// most of it the first MiB of a signed part, which is kept until its signature is there.
+const DECODING: u64 = 1536 * 1024;
+
+/// Of its payload and of the MDN that it may be, while they are not in a file.
+const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
 
 /// One exchange that passes. Made by [`super::Tap::begin`].
 ///
@@ -33,6 +40,8 @@ pub struct Refused(#[source] pub OutboxError);
 
 struct Active {
     shared: Arc<Shared>,
+    /// As the config of its beginning says: sealed or not.
+    payloads: Payloads,
     id: Uuid,
     began: Timestamp,
     head: RequestHead,
@@ -64,6 +73,14 @@ impl Exchange {
     /// The id of the event that comes of it, for logs. `None`: no event does.
     pub fn id(&self) -> Option<Uuid> {
         self.active.as_ref().map(|active| active.id)
+    }
+
+    /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
+    pub fn memory(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw() {
+            false => DECODING,
+            true => DECODING + PAYLOADS,
+        })
     }
 
     /// Where the request goes, once that is known: the partner's address of an outbound exchange.
@@ -150,21 +167,26 @@ impl Active {
         if !routes.wants_any() {
             return None;
         }
+        let id = Uuid::now_v7();
+        let payloads = shared.payloads.sealing(snapshot.config.encrypt_payloads);
+        let keeper = Keeper::nothing(payloads.clone(), id);
         let keeper = match head.direction {
-            _ if !routes.wants_raw() => Keeper::nothing(),
-            Direction::Inbound => Keeper::payloads(&shared.payloads),
+            _ if !routes.wants_raw() => keeper,
+            Direction::Inbound => keeper.mdn().message(),
             // Nobody is told the attachments of what we sent ourselves.
-            Direction::Outbound => Keeper::mdns(),
+            Direction::Outbound => keeper.mdn(),
         };
         let feed = shared.decoding.feed(
             &head.headers,
             snapshot.config.keyring.clone(),
             snapshot.config.decode_options(),
             keeper,
+            (shared.memory.clone(), snapshot.config.limits.memory),
         );
         Some(Self {
             shared: shared.clone(),
-            id: Uuid::now_v7(),
+            payloads,
+            id,
             began: Timestamp::now(),
             head,
             parties,
@@ -189,7 +211,7 @@ impl Active {
         };
         let wanted = verdict::outcomes(&event).iter().any(|&kind| self.routes.wants(kind));
         if !wanted {
-            PayloadDir::remove(&payload);
+            self.payloads.remove(&payload);
             return Ok(());
         }
         let unknown = Verdict::unknown(event.direction, event.kind);
@@ -208,9 +230,9 @@ impl Active {
         match outbox.open_noted(&event, payload, &if_unknown, notes).await {
             // Held in memory: the traffic goes on, as the configuration says.
             Ok(Recorded::Durable | Recorded::Held) => {}
-            Ok(Recorded::Dropped) => PayloadDir::remove(&file),
+            Ok(Recorded::Dropped) => self.payloads.remove(&file),
             Err(error) => {
-                PayloadDir::remove(&file);
+                self.payloads.remove(&file);
                 return Err(Refused(error));
             }
         }
@@ -274,7 +296,7 @@ impl Active {
             forget_body(decoded);
         }
         let Some(conclusion) = self.judge(&event, error).await else {
-            PayloadDir::remove(&payload);
+            self.payloads.remove(&payload);
             return;
         };
         event.settle(conclusion.verdict);
@@ -301,7 +323,7 @@ impl Active {
 
     async fn publish(&self, event: &Event, payload: Payload, targets: Vec<Target>) {
         if targets.is_empty() {
-            PayloadDir::remove(&payload);
+            self.payloads.remove(&payload);
         } else if let Err(error) = self.shared.outbox.publish(event, payload, &targets).await {
             tracing::error!(%error, event = %event.id, "An event was not written down.");
         }
@@ -319,7 +341,17 @@ impl Active {
 
     async fn judge(&self, event: &Event, error: Option<SendError>) -> Option<Conclusion> {
         let answer = self.answer.as_ref().map(|head| (head, self.answer_body.as_slice()));
-        Conclusion::reach(event, answer, error, &self.routes, &self.shared.outbox).await
+        let outbox = &self.shared.outbox;
+        let mut conclusion = Conclusion::reach(event, answer, error, &self.routes, outbox).await?;
+        for further in &mut conclusion.further {
+            if let Further::Event(event, payload, _) = further
+                && let Payload::Inline(bytes) = payload
+            {
+                let sealed = self.payloads.inline(event.id, std::mem::take(bytes));
+                *payload = self.kept(event, sealed);
+            }
+        }
+        Some(conclusion)
     }
 
     async fn decode(&self, feed: Feed, whole: bool) -> (Event, Result<Payload, StoreError>) {

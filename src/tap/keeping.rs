@@ -1,12 +1,15 @@
 //! Which bytes of an exchange are kept for `raw` deliveries: the first attachment of a message, or a
 //! whole MDN.
 
-use as2hook_as2::{Headers, Kind, Sink};
-use as2hook_store::{Payload, PayloadDir, PayloadWriter, StoreError};
+use as2hook_as2::{Decoded, Headers, Kind, Sink};
+use as2hook_store::{Payload, PayloadWriter, Payloads, StoreError};
 use bytes::Bytes;
+use uuid::Uuid;
 
-/// Takes the bytes while they stream; used on the decoder's threads, so it may block on the disk.
+/// Takes the bytes while they stream; used on the decoder's threads, so it may wait for where they go.
 pub(super) struct Keeper {
+    payloads: Payloads,
+    event: Uuid,
     first: Option<Result<PayloadWriter, StoreError>>,
     whole: Option<Vec<u8>>,
 }
@@ -14,19 +17,20 @@ pub(super) struct Keeper {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Keeps nothing.
-    pub(super) fn nothing() -> Self {
-        Self { first: None, whole: None }
+    /// Keeps nothing of this event.
+    pub(super) fn nothing(payloads: Payloads, event: Uuid) -> Self {
+        Self { payloads, event, first: None, whole: None }
     }
 
-    /// Keeps what a `raw` delivery of a message or of an MDN would send.
-    pub(super) fn payloads(dir: &PayloadDir) -> Self {
-        Self { first: Some(Ok(dir.writer())), whole: Some(Vec::new()) }
+    /// Keeps what a `raw` delivery would send if it is an MDN.
+    pub(super) fn mdn(self) -> Self {
+        Self { whole: Some(Vec::new()), ..self }
     }
 
-    /// Keeps what a `raw` delivery of an MDN would send.
-    pub(super) fn mdns() -> Self {
-        Self { first: None, whole: Some(Vec::new()) }
+    /// Keeps what a `raw` delivery would send if it is a message.
+    pub(super) fn message(self) -> Self {
+        let writer = self.payloads.writer(self.event);
+        Self { first: Some(Ok(writer)), ..self }
     }
 
     /// Sees the body as it came. An MDN is small: what is larger is not kept whole.
@@ -40,12 +44,15 @@ impl Keeper {
         }
     }
 
-    /// What is kept, durable when it is a file.
-    pub(super) fn finish(self, kind: Kind) -> Result<Payload, StoreError> {
-        match kind {
-            Kind::Mdn => {
-                Ok(self.whole.map_or(Payload::None, |whole| Payload::Inline(Bytes::from(whole))))
-            }
+    /// What is kept of it, durable when it is not in memory. Of a document that did not come to its
+    /// end nothing is: it might be taken for a whole one.
+    pub(super) fn finish(self, decoded: &Decoded) -> Result<Payload, StoreError> {
+        match decoded.kind {
+            Kind::Message if decoded.attachments.is_empty() => Ok(Payload::None),
+            Kind::Mdn => match self.whole {
+                Some(whole) => self.payloads.inline(self.event, Bytes::from(whole)),
+                None => Ok(Payload::None),
+            },
             Kind::Message => self.first.map_or(Ok(Payload::None), |writer| writer?.finish()),
         }
     }

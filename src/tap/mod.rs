@@ -40,13 +40,13 @@ use std::{
 };
 
 use as2hook_delivery::Outbox;
-use as2hook_store::PayloadDir;
+use as2hook_store::Payloads;
 
 pub use self::{
     exchange::{Exchange, Refused},
     head::{AnswerHead, RequestHead},
 };
-use crate::snapshot::Live;
+use crate::{memory::Memory, snapshot::Live};
 
 /// Makes an [`Exchange`] of every request; shared by all listeners.
 #[derive(Clone)]
@@ -58,11 +58,12 @@ pub struct Tap {
 struct Shared {
     live: Arc<Live>,
     outbox: Outbox,
-    payloads: Arc<PayloadDir>,
+    payloads: Payloads,
     decoding: decoding::Decoding,
     turns: turns::Turns,
     runtime: tokio::runtime::Handle,
     concluding: AtomicUsize,
+    memory: Memory,
 }
 
 // === impl Tap ===
@@ -76,20 +77,28 @@ impl Tap {
     pub fn new(
         live: Arc<Live>,
         outbox: Outbox,
-        payloads: Arc<PayloadDir>,
+        payloads: Payloads,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Self> {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
         let concluding = AtomicUsize::new(0);
+        let memory = Memory::default();
         let turns = turns::Turns::default();
-        let shared = Shared { live, outbox, payloads, decoding, turns, runtime, concluding };
+        let shared =
+            Shared { live, outbox, payloads, decoding, turns, runtime, concluding, memory };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Begins an exchange. What is not AS2, or what no rule asks for, is followed at no cost.
     pub fn begin(&self, head: RequestHead) -> Exchange {
         Exchange::begin(&self.shared, head)
+    }
+
+    /// The memory of what is under way. The tap counts the pieces that wait for a decoder; whoever
+    /// lets exchanges in counts [`Exchange::memory`] too, and refuses what does not fit.
+    pub fn memory(&self) -> Memory {
+        self.shared.memory.clone()
     }
 
     /// How many exchanges are over whose verdict is not written down yet.

@@ -34,7 +34,7 @@ use hyper_util::client::legacy::connect::capture_connection;
 use tokio::time::{Instant, timeout_at};
 
 pub use answer::Answer;
-pub use body::RequestBody;
+pub use body::{KeptPayload, RequestBody};
 pub use connector::ConnectError;
 pub use error::{DeliveryError, Step};
 pub use tls::TlsFilesError;

@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{Store, StoreError};
+use as2hook_store::{Payloads, Store, StoreError};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -80,6 +80,8 @@ pub struct DispatcherOptions {
     pub disable_after: Duration,
     /// Attempts whose outcome may wait to be written.
     pub ledger: usize,
+    /// Who gives payloads back. The default reads those that lie in rows and files, unsealed.
+    pub payloads: Payloads,
 }
 
 /// What the lanes share.
@@ -385,6 +387,7 @@ impl Default for DispatcherOptions {
             poll: Duration::from_secs(1),
             disable_after: DISABLE_AFTER,
             ledger: 1024,
+            payloads: Payloads::default(),
         }
     }
 }

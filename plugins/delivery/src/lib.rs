@@ -19,7 +19,7 @@ pub mod guard;
 pub mod outbox;
 mod time;
 
-pub use client::{Answer, Client, ConnectError, DeliveryError, Request, RequestBody};
+pub use client::{Answer, Client, ConnectError, DeliveryError, KeptPayload, Request, RequestBody};
 pub use directory::{Attempted, Directory, Disabled, Notices};
 pub use dispatcher::{Bells, DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, Standing};
 pub use guard::{Guard, Network};

@@ -11,8 +11,9 @@
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
 //! - [`postgres`]: the store that several gateways share
-//! - [`payload`]: the files of large payloads
+//! - [`payload`]: what `raw` deliveries send: in rows, files or pieces, sealed or not
 //! - [`pieces`]: large payloads for gateways that share no disk
+//! - `s3`: pieces in S3, with the feature of that name
 //! - [`archive`]: a whole store as plain rows, to move a site
 //! - [`gateways`]: what gateways of one store tell each other
 
@@ -25,6 +26,8 @@ pub mod payload;
 pub mod pieces;
 pub mod postgres;
 pub mod query;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod sqlite;
 pub mod store;
 
@@ -39,9 +42,13 @@ pub use model::{
 };
 pub use note::{Before, Note, NoteChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
-pub use payload::{PayloadDir, PayloadReader, PayloadWriter, open_payload};
+pub use payload::{
+    PayloadDir, PayloadHealth, PayloadKey, PayloadReader, PayloadWriter, Payloads, SealError,
+};
 pub use pieces::Pieces;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
+#[cfg(feature = "s3")]
+pub use s3::S3Pieces;
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use store::{Counts, Store, StoreError};
+pub use store::{Counts, RAW, Spent, Store, StoreError};

@@ -51,6 +51,16 @@ pub enum Payload {
         /// The length in bytes.
         size: u64,
     },
+    /// Encrypted at rest. See [`crate::Payloads`].
+    Sealed {
+        /// The length in bytes before it was sealed.
+        size: u64,
+        /// Where the sealed bytes are; its own length is theirs.
+        kept: Box<Payload>,
+    },
+    /// They were kept, and were taken away when every delivery that needed them had been made. See
+    /// [`crate::Store::spend`].
+    Spent,
 }
 
 /// What became of an open exchange: closes it and makes its deliveries due, in one commit.
@@ -211,6 +221,26 @@ impl Attempt {
 impl Payload {
     /// Up to this many bytes stay in the event's row.
     pub const INLINE_MAX: usize = 256 * 1024;
+
+    /// The length in bytes of what a delivery sends.
+    pub const fn size(&self) -> u64 {
+        match self {
+            Self::None | Self::Spent => 0,
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::File { size, .. } | Self::Stored { size, .. } | Self::Sealed { size, .. } => {
+                *size
+            }
+        }
+    }
+
+    /// The bytes that are in memory with it.
+    pub fn in_memory(&self) -> usize {
+        match self {
+            Self::Inline(bytes) => bytes.len(),
+            Self::Sealed { kept, .. } => kept.in_memory(),
+            Self::None | Self::File { .. } | Self::Stored { .. } | Self::Spent => 0,
+        }
+    }
 }
 
 // === impl DeliveryState ===

@@ -115,6 +115,13 @@ pub trait Store: Send + Sync + 'static {
     /// which stay as they are; at most `limit` a call. Returns how many.
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
 
+    /// Takes the payloads away of events whose `raw` deliveries ([`RAW`]) have all been delivered, or
+    /// that have none, since before `before`; at most `limit` a call, longest first. The event stays,
+    /// and its payload reads as [`crate::Payload::Spent`]. A delivery that is dead, held or orphaned
+    /// still needs it, and so does an event whose outcome is not known. Files are removed; pieces are
+    /// the caller's to remove.
+    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError>;
+
     /// Adds deliveries to an event whose outcome is known: a replay to other webhooks.
     ///
     /// # Errors
@@ -203,6 +210,19 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self);
 }
 
+/// The [`NewDelivery::mode`] of deliveries that send their event's payload.
+pub const RAW: &str = "raw";
+
+/// What [`Store::spend`] took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Events that had a payload and have none any more.
+    pub events: u64,
+    /// Those of their payloads that are kept in [`crate::Pieces`], to be removed there. What is not is
+    /// found by [`Store::unnamed_pieces`].
+    pub pieces: Vec<uuid::Uuid>,
+}
+
 /// The figures of `/admin/status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -277,6 +297,23 @@ pub enum StoreError {
         /// What was in the way.
         reason: String,
     },
+    /// A payload could not be sealed or opened.
+    #[error("the payload of event {event}: {source}")]
+    Seal {
+        /// Whose it is.
+        event: uuid::Uuid,
+        /// What was in the way.
+        source: crate::SealError,
+    },
+    /// A payload was taken away, since every delivery that needed it had been made: [`Store::spend`].
+    #[error("the payload is no longer kept (retention.payloads)")]
+    Spent,
+    /// There is no place for payloads that are too large for their event's row.
+    #[error("there is no place for large payloads")]
+    NoPlace,
+    /// Nothing more is taken of a payload, since what was taken before could not be kept.
+    #[error("the payload was given up when an earlier write failed")]
+    GivenUp,
     /// The file holds a schema of a newer as2hook.
     #[error(
         "the store's schema is version {found}, and this as2hook knows {known}: run a newer as2hook, or restore a backup made by this one"

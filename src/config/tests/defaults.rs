@@ -31,6 +31,7 @@ fn a_gateway_with_nothing_but_its_receiver() {
     assert_eq!(config.retention.count, 1_000_000);
     assert_eq!(config.on_store_failure, OnStoreFailure::Pass);
     assert!(!config.legacy_algorithms);
+    assert!(!config.encrypt_payloads);
     assert_eq!(config.api.language, Language::Spanish);
     assert!(config.keyring.keys().is_empty() && config.api.tokens.is_empty());
 }
@@ -83,10 +84,12 @@ api:
     - { name: erp, sha256: "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff", scopes: [read, admin] }
   allow_networks: ["10.1.0.0/16"]
   language: en
-limits: { body: 1GiB, decoded: 4096, expansion: 10, header: 8KiB, attachments: "${NUMBER}", in_flight: 5 }
+limits: { body: 1GiB, decoded: 4096, expansion: 10, header: 8KiB, attachments: "${NUMBER}", in_flight: 5, memory: 64MiB, connections: 9,
+  connections_per_address: 8, idle: 1s, head_time: 2s, body_time: 3s, body_rate: 4KiB, piece_time: 5s }
 drain: 1m
 on_store_failure: refuse
 legacy_algorithms: true
+encrypt_payloads: true
 mdn_deadline: 1h
 duplicate_window: 1d
 retention: { events: 90d, attempts: 14d, count: 5000, payloads: 1h }
@@ -108,6 +111,7 @@ secret_key_file: /etc/as2hook/key
     let Store::Postgres(url) = &config.store else { panic!("not PostgreSQL") };
     assert_eq!(url.expose(), "postgres://user:hunter2-hunter2@db.example/as2");
     assert_eq!(config.payloads, Payloads::Store);
+    assert!(config.encrypt_payloads);
     assert_eq!(config.keyring.keys().len(), 3);
     assert_eq!(config.keyring.certificates("0012").len(), 3);
     assert_eq!(config.keyring.certificates("ACME").len(), 2);
@@ -129,10 +133,29 @@ secret_key_file: /etc/as2hook/key
     assert_eq!(token.scopes, [Scope::Read, Scope::Admin]);
     assert_eq!(config.limits.decode.decoded, 4096);
     assert_eq!(config.limits.decode.attachments, 7);
+    assert_eq!((config.limits.memory, config.limits.connections), (64 << 20, 9));
+    assert_eq!(config.limits.connections_per_address, 8);
+    let seconds = Duration::from_secs;
+    let (idle, head, body, piece) = (seconds(1), seconds(2), seconds(3), seconds(5));
+    assert_eq!(config.limits.pace, Pace { idle, head, body, rate: 4096, piece });
     assert_eq!((config.retention.count, config.retention.payloads.as_secs()), (5_000, 3_600));
     assert_eq!(config.retention.attempts, Duration::from_secs(14 * 86_400));
     assert_eq!(config.secret_key_file, Path::new("/etc/as2hook/key"));
     drop(files);
+}
+
+#[test]
+fn s3_is_there_in_builds_that_have_it_and_the_others_say_how_to_build_one() {
+    let (loaded, _files) = right("payloads: s3://orders/pay", NO_RULES);
+    assert_eq!(loaded.config.payloads, Payloads::S3("s3://orders/pay".to_owned()));
+    let told = loaded.config.unsupported();
+    let told: Vec<_> = told.iter().map(|mistake| (&*mistake.path, &*mistake.message)).collect();
+    if cfg!(feature = "s3") {
+        assert_eq!(told, []);
+    } else {
+        assert_eq!((told.len(), told[0].0), (1, "payloads"));
+        assert!(told[0].1.contains("--features s3"), "{}", told[0].1);
+    }
 }
 
 #[test]

@@ -22,14 +22,15 @@ fn unknown_keys() {
             ("listen.inbound.adress", "unknown key; did you mean `address`?"),
             (
                 "tokens",
-                "unknown key; the keys here are site, listen, receiver, store, payloads, \
+                "unknown key; the keys here are site, listen, receiver, store, payloads, encrypt_payloads, \
                  webhooks, stations, partners, api, limits, drain, on_store_failure, \
                  legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
             (
                 "limits.a",
                 "unknown key; the keys here are body, decoded, expansion, header, attachments, \
-                 in_flight",
+                 in_flight, memory, connections, connections_per_address, idle, head_time, body_time, \
+                 body_rate, piece_time",
             ),
         ],
     );
@@ -344,7 +345,8 @@ fn tokens() {
 fn limits_and_times() {
     expect(
         "limits: { body: «0, decoded: «-1, expansion: «0, header: «512, attachments: «0, \
-         in_flight: «0 }\ndrain: «0s\nmdn_deadline: «4000d\nduplicate_window: «7\n\
+         in_flight: «0, memory: «1MiB, connections: «0, connections_per_address: «x, idle: «0s, \
+         head_time: «5, body_rate: «0 }\ndrain: «0s\nmdn_deadline: «4000d\nduplicate_window: «7\n\
          on_store_failure: «fail\n\
          retention: { events: «0d, attempts: «7, count: «0, payloads: «-1d, «days: 7 }",
         &[
@@ -354,6 +356,18 @@ fn limits_and_times() {
             ("limits.header", "must be from 1KiB to 1MiB"),
             ("limits.attachments", "must be a whole number from 1 to 100000"),
             ("limits.in_flight", "must be a whole number from 1 to 1000000"),
+            ("limits.memory", "must be at least 16MiB"),
+            ("limits.connections", "must be a whole number from 1 to 1000000"),
+            (
+                "limits.connections_per_address",
+                "must be a whole number from 1 to 1000000, not text; leave the quotes out",
+            ),
+            ("limits.idle", "must be longer than nothing"),
+            (
+                "limits.head_time",
+                "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
+            ),
+            ("limits.body_rate", "must be more than 0 bytes"),
             ("drain", "must be longer than nothing"),
             ("mdn_deadline", "must be at most 3650d"),
             (
@@ -405,7 +419,7 @@ fn control_characters_do_not_reach_the_message() {
         &[
             (
                 "\"a\\nb\"",
-                "unknown key; the keys here are site, listen, receiver, store, payloads, \
+                "unknown key; the keys here are site, listen, receiver, store, payloads, encrypt_payloads, \
                  webhooks, stations, partners, api, limits, drain, on_store_failure, \
                  legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),

@@ -68,6 +68,14 @@ const KEYS: &[&str] = &[
     "header",
     "attachments",
     "in_flight",
+    "memory",
+    "connections",
+    "connections_per_address",
+    "idle",
+    "head_time",
+    "body_time",
+    "body_rate",
+    "piece_time",
 ];
 
 #[test]

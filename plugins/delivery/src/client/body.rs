@@ -1,8 +1,7 @@
-//! Bodies: small ones from memory, payload files in bounded pieces.
+//! Bodies: small ones from memory, payloads in bounded pieces.
 
 use std::{
     fmt, io,
-    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc,
@@ -11,13 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use as2hook_store::{Payload, PayloadReader, Payloads, StoreError};
+use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use tokio::{
-    fs::File,
-    io::{AsyncRead, ReadBuf},
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::error::DeliveryError;
 
@@ -26,33 +23,59 @@ use super::error::DeliveryError;
 pub enum RequestBody {
     /// In memory; empty for `headers` deliveries.
     Bytes(Bytes),
-    /// A payload file, read while it is sent.
-    File {
-        /// Where it is.
-        path: PathBuf,
-        /// How many bytes are sent; it must have as many.
-        size: u64,
-    },
+    /// An event's payload, read while it is sent.
+    Payload(KeptPayload),
+}
+
+/// An event's payload, and where it can be read, as often as it is sent.
+#[derive(Clone, Debug)]
+pub struct KeptPayload {
+    /// Who gives it back.
+    pub payloads: Payloads,
+    /// Whose it is.
+    pub event: Uuid,
+    /// The payload.
+    pub payload: Payload,
 }
 
 /// A [`RequestBody`] on its way.
 pub(super) struct Body {
     source: Source,
+    /// Read, and not yet handed over.
+    ready: Bytes,
     left: u64,
     sent: Arc<AtomicBool>,
 }
 
 enum Source {
-    Bytes(Bytes),
-    File { file: File, path: Arc<Path>, piece: BytesMut },
+    Memory,
+    /// Nothing is being read.
+    Payload(Box<PayloadReader>),
+    Reading(Reading),
+    Over,
 }
 
-/// The payload file failed while it was read: found again behind hyper's error.
+type Reading =
+    Pin<Box<dyn Future<Output = (Box<PayloadReader>, Result<Option<Bytes>, StoreError>)> + Send>>;
+
+/// The payload failed while it was read: found again behind hyper's error.
 #[derive(Debug)]
-pub(super) struct PayloadFailed {
-    path: Arc<Path>,
-    kind: io::ErrorKind,
-    text: String,
+pub(super) struct PayloadFailed(String);
+
+// === impl KeptPayload ===
+
+impl KeptPayload {
+    /// Begins to read it.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Payload`], in time.
+    pub async fn open(&self, deadline: Instant) -> Result<PayloadReader, DeliveryError> {
+        let opened = timeout_at(deadline, self.payloads.reader(self.event, &self.payload)).await;
+        match opened {
+            Ok(opened) => opened.map_err(|e| DeliveryError::Payload(io::Error::other(e))),
+            Err(_) => Err(DeliveryError::Payload(io::ErrorKind::TimedOut.into())),
+        }
+    }
 }
 
 // === impl RequestBody ===
@@ -62,7 +85,7 @@ impl RequestBody {
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File { size, .. } => *size,
+            Self::Payload(kept) => kept.payload.size(),
         }
     }
 }
@@ -71,7 +94,7 @@ impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, "{} bytes in memory", bytes.len()),
-            Self::File { path, size } => write!(f, "{size} bytes of {}", path.display()),
+            Self::Payload(kept) => write!(f, "{} bytes of a payload", kept.payload.size()),
         }
     }
 }
@@ -79,7 +102,7 @@ impl fmt::Debug for RequestBody {
 // === impl Body ===
 
 impl Body {
-    /// The most that is handed over at once.
+    /// The most that is handed over at once, so that `sent` tells how far it is.
     const PIECE: usize = 64 * 1024;
 
     /// Opens it; `sent` turns true when its last byte is handed over.
@@ -89,19 +112,37 @@ impl Body {
         deadline: Instant,
     ) -> Result<Self, DeliveryError> {
         let left = body.size();
-        let source = match body {
-            RequestBody::Bytes(bytes) => Source::Bytes(bytes.clone()),
-            RequestBody::File { path, .. } => {
-                let opened = timeout_at(deadline, File::open(path)).await;
-                let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                let named =
-                    |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-                let file = opened.map_err(|e| DeliveryError::Payload(named(e)))?;
-                Source::File { file, path: path.as_path().into(), piece: BytesMut::new() }
+        let (source, ready) = match body {
+            RequestBody::Bytes(bytes) => (Source::Memory, bytes.clone()),
+            RequestBody::Payload(kept) => {
+                let reader = kept.open(deadline).await?;
+                (Source::Payload(Box::new(reader)), Bytes::new())
             }
         };
         sent.store(left == 0, Ordering::Relaxed);
-        Ok(Self { source, left, sent })
+        Ok(Self { source, ready, left, sent })
+    }
+
+    /// Reads on. It gives all of a payload, or fails.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, PayloadFailed>> {
+        let mut reading = match std::mem::replace(&mut self.source, Source::Over) {
+            Source::Payload(mut reader) => Box::pin(async move {
+                let read = reader.next().await;
+                (reader, read)
+            }),
+            Source::Reading(reading) => reading,
+            Source::Memory | Source::Over => return Poll::Ready(Err(PayloadFailed::ended())),
+        };
+        let Poll::Ready((reader, read)) = reading.as_mut().poll(context) else {
+            self.source = Source::Reading(reading);
+            return Poll::Pending;
+        };
+        self.source = Source::Payload(reader);
+        Poll::Ready(match read {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(PayloadFailed::ended()),
+            Err(error) => Err(PayloadFailed(error.to_string())),
+        })
     }
 }
 
@@ -117,19 +158,16 @@ impl hyper::body::Body for Body {
         if body.left == 0 {
             return Poll::Ready(None);
         }
-        let piece = match &mut body.source {
-            // In pieces too, so that `sent` tells how far it is.
-            Source::Bytes(bytes) => bytes.split_to(bytes.len().min(Self::PIECE)),
-            Source::File { file, path, piece } => {
-                match ready!(poll_piece(file, piece, body.left, context)) {
-                    Ok(piece) => piece,
-                    Err(error) => {
-                        body.left = 0;
-                        return Poll::Ready(Some(Err(PayloadFailed::new(path.clone(), &error))));
-                    }
+        if body.ready.is_empty() {
+            match ready!(body.poll_read(context)) {
+                Ok(bytes) => body.ready = bytes,
+                Err(error) => {
+                    body.left = 0;
+                    return Poll::Ready(Some(Err(error)));
                 }
             }
-        };
+        }
+        let piece = body.ready.split_to(body.ready.len().min(Self::PIECE));
         body.left -= piece.len() as u64;
         body.sent.store(body.left == 0, Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(piece))))
@@ -144,39 +182,21 @@ impl hyper::body::Body for Body {
     }
 }
 
-/// Reads up to one piece, never more than `left`; the end before that is an error.
-fn poll_piece(
-    file: &mut File,
-    piece: &mut BytesMut,
-    left: u64,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<Bytes>> {
-    let wanted = usize::try_from(left).unwrap_or(Body::PIECE).min(Body::PIECE);
-    piece.resize(wanted, 0);
-    let mut buffer = ReadBuf::new(piece);
-    ready!(Pin::new(file).poll_read(context, &mut buffer))?;
-    let read = buffer.filled().len();
-    Poll::Ready(match read {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than it was")),
-        _ => Ok(piece.split_to(read).freeze()),
-    })
-}
-
 // === impl PayloadFailed ===
 
 impl PayloadFailed {
-    fn new(path: Arc<Path>, error: &io::Error) -> Self {
-        Self { path, kind: error.kind(), text: error.to_string() }
+    fn ended() -> Self {
+        Self("it is shorter than it was".to_owned())
     }
 
     pub(super) fn to_io(&self) -> io::Error {
-        io::Error::new(self.kind, self.to_string())
+        io::Error::other(self.0.clone())
     }
 }
 
 impl fmt::Display for PayloadFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.text)
+        f.write_str(&self.0)
     }
 }
 

@@ -40,8 +40,8 @@ pub enum DeliveryError {
         /// Its status.
         status: u16,
     },
-    /// The payload file cannot be read: our own fault, not the endpoint's.
-    #[error("the payload file cannot be read: {0}")]
+    /// The payload cannot be read: our own fault, not the endpoint's.
+    #[error("the payload cannot be read: {0}")]
     Payload(io::Error),
 }
 

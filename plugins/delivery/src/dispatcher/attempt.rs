@@ -1,14 +1,14 @@
 //! One attempt: from the stored row to the answer.
 
-use std::{io::Read as _, path::PathBuf, pin::pin};
+use std::{io, pin::pin};
 
-use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate};
+use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate, StoreError};
 use as2hook_webhooks::{
     Event, PayloadMode, Rendered, Rendering, Rule, Unsigned, Verdict, render, sign::WrongLength,
 };
 use bytes::Bytes;
 use http::Uri;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     Shared,
@@ -17,7 +17,7 @@ use super::{
     slots::{Slot, Slots},
 };
 use crate::{
-    client::{Client, DeliveryError, Request, RequestBody},
+    client::{Client, DeliveryError, KeptPayload, Request, RequestBody},
     directory::Attempted,
     time::now,
 };
@@ -44,6 +44,9 @@ enum Unmakeable {
     Event(serde_json::Error),
     #[error("the recorded payload mode \"{0}\" is unknown")]
     Mode(String),
+    /// Whoever asked for it again is told so, rather than sent an empty order as if it were one.
+    #[error(transparent)]
+    Payload(StoreError),
     #[error("the request cannot be signed: {0}")]
     Length(#[from] WrongLength),
 }
@@ -131,27 +134,25 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
         Fate::Retry(at) => Some(at),
         _ => None,
     };
-    Ended { sign: Sign { http_code, error, dead: fate == Fate::Dead, pause }, gone, retry }
+    let own = matches!(outcome, Err(_) | Ok(Err(DeliveryError::Payload(_))));
+    Ended { sign: Sign { http_code, error, own, dead: fate == Fate::Dead, pause }, gone, retry }
 }
 
 async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Request, Failure> {
     let event = event(claimed)?;
-    let (payload, file) = match &claimed.event.payload {
-        as2hook_store::Payload::None => (as2hook_webhooks::Payload::None, None),
-        as2hook_store::Payload::Inline(bytes) => {
-            (as2hook_webhooks::Payload::Bytes(bytes.clone()), None)
+    let mode = mode(&claimed.mode)?;
+    let payload = match &claimed.event.payload {
+        as2hook_store::Payload::None => as2hook_webhooks::Payload::None,
+        as2hook_store::Payload::Inline(bytes) => as2hook_webhooks::Payload::Bytes(bytes.clone()),
+        as2hook_store::Payload::Spent if mode == PayloadMode::Raw && event.kind.sends_payload() => {
+            return Err(Unmakeable::Payload(StoreError::Spent).into());
         }
-        as2hook_store::Payload::File { path, size } => {
-            (as2hook_webhooks::Payload::Stream { size: *size }, Some(path.clone()))
-        }
-        as2hook_store::Payload::Stored { id, .. } => {
-            let text = format!("payload {id} is kept where this process cannot read it");
-            return Err(Failure::ForNow(DeliveryError::Payload(std::io::Error::other(text))));
-        }
+        as2hook_store::Payload::Spent => as2hook_webhooks::Payload::None,
+        kept => as2hook_webhooks::Payload::Stream { size: kept.size() },
     };
     let rendering = Rendering {
         webhook_id: &claimed.webhook_id,
-        mode: mode(&claimed.mode)?,
+        mode,
         attempt: claimed.attempts.saturating_add(1),
         replay: claimed.replay,
         payload,
@@ -160,18 +161,16 @@ async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Requ
     let rendered = render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now());
     let request = match rendered {
         Rendered::Ready(request) => request,
-        Rendered::Unsigned(unsigned) => sign_file(unsigned, file.clone()).await?,
+        Rendered::Unsigned(unsigned) => sign(unsigned, rule, &kept(shared, claimed)).await?,
     };
     if !request.dropped.is_empty() {
         let (webhook, dropped) = (&claimed.webhook, &request.dropped);
         tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
     }
-    let body = match (request.body, file) {
-        (as2hook_webhooks::Body::Bytes(bytes), _) => RequestBody::Bytes(bytes),
-        (as2hook_webhooks::Body::Payload { size }, Some(path)) => RequestBody::File { path, size },
-        (as2hook_webhooks::Body::Empty | as2hook_webhooks::Body::Payload { .. }, _) => {
-            RequestBody::Bytes(Bytes::new())
-        }
+    let body = match request.body {
+        as2hook_webhooks::Body::Bytes(bytes) => RequestBody::Bytes(bytes),
+        as2hook_webhooks::Body::Payload { .. } => RequestBody::Payload(kept(shared, claimed)),
+        as2hook_webhooks::Body::Empty => RequestBody::Bytes(Bytes::new()),
     };
     let (headers, names) = request.headers.into_parts();
     Ok(Request { headers, names, body })
@@ -193,33 +192,33 @@ fn mode(name: &str) -> Result<PayloadMode, Unmakeable> {
     known.ok_or_else(|| Unmakeable::Mode(name.to_owned()))
 }
 
-/// Reads the payload file once for its signature; it is read again when it is sent.
-async fn sign_file(
+fn kept(shared: &Shared, claimed: &Claimed) -> KeptPayload {
+    KeptPayload {
+        payloads: shared.options.payloads.clone(),
+        event: claimed.event.id,
+        payload: claimed.event.payload.clone(),
+    }
+}
+
+/// Reads the payload once for its signature; it is read again when it is sent.
+async fn sign(
     mut unsigned: Unsigned,
-    file: Option<PathBuf>,
+    rule: &Rule,
+    kept: &KeptPayload,
 ) -> Result<as2hook_webhooks::Request, Failure> {
-    let signed = tokio::task::spawn_blocking(move || {
-        if let Some(path) = file {
-            let named = |e: std::io::Error| {
-                let text = format!("{}: {e}", path.display());
-                Failure::ForNow(DeliveryError::Payload(std::io::Error::new(e.kind(), text)))
-            };
-            let mut file = std::fs::File::open(&path).map_err(named)?;
-            let mut piece = vec![0; 64 * 1024];
-            loop {
-                let read = file.read(&mut piece).map_err(named)?;
-                if read == 0 {
-                    break;
-                }
-                unsigned.update(&piece[..read]);
-            }
+    let body = RequestBody::Payload(kept.clone());
+    let deadline = Instant::now() + Client::time_allowed(&rule.endpoint, &body);
+    let failed = |error: io::Error| Failure::ForNow(DeliveryError::Payload(error));
+    let mut reader = kept.open(deadline).await.map_err(Failure::ForNow)?;
+    loop {
+        let read = timeout_at(deadline, reader.next()).await;
+        let read = read.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
+        match read.map_err(|error| failed(io::Error::other(error)))? {
+            Some(bytes) => unsigned.update(&bytes),
+            None => break,
         }
-        Ok(unsigned.finish().map_err(Unmakeable::Length)?)
-    });
-    let died = |error: tokio::task::JoinError| {
-        Failure::ForNow(DeliveryError::Payload(std::io::Error::other(error)))
-    };
-    signed.await.map_err(died)?
+    }
+    Ok(unsigned.finish().map_err(Unmakeable::Length)?)
 }
 
 /// A URL as it may be written down: without a user's name and password.

@@ -81,6 +81,8 @@ pub(super) struct Sign {
     pub(super) http_code: Option<u16>,
     /// `None`: it succeeded.
     pub(super) error: Option<String>,
+    /// It failed by our own fault, and says nothing of the endpoint.
+    pub(super) own: bool,
     pub(super) dead: bool,
     pub(super) pause: Option<Duration>,
 }
@@ -229,9 +231,12 @@ impl Vitals {
             self.forgive();
         } else {
             self.failed += 1;
+            self.last_error = sign.error;
+            if sign.own {
+                return;
+            }
             self.consecutive_failures = self.consecutive_failures.saturating_add(1);
             self.failing_since.get_or_insert(now);
-            self.last_error = sign.error;
             if let Some(pause) = sign.pause {
                 self.paused_until = self.paused_until.max(Some(after(now, pause)));
             }

@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_store::{
-    NewDelivery, NewEvent, NoteChange, Payload, Settlement, Store, StoreError, Write,
-};
+use as2hook_store::{NewDelivery, NewEvent, NoteChange, Settlement, Store, StoreError, Write};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -124,9 +122,5 @@ impl Operation {
 }
 
 fn row(event: &NewEvent, deliveries: &[NewDelivery]) -> usize {
-    let payload = match &event.payload {
-        Payload::Inline(bytes) => bytes.len(),
-        Payload::None | Payload::File { .. } | Payload::Stored { .. } => 0,
-    };
-    ROW * (1 + deliveries.len()) + event.body.len() + payload
+    ROW * (1 + deliveries.len()) + event.body.len() + event.payload.in_memory()
 }

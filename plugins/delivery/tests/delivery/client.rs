@@ -3,13 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use as2hook_delivery::{
-    Answer, Client, DeliveryError, Guard, Request, RequestBody,
+    Answer, Client, DeliveryError, Guard, KeptPayload, Request, RequestBody,
     client::{ConnectError, Step},
 };
+use as2hook_store::{Payload, Payloads, Pieces, StoreError};
 use as2hook_webhooks::Endpoint;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::support::{
     sink::{Reply, Sink},
@@ -135,7 +137,7 @@ async fn a_payload_file_is_streamed_with_its_length() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     std::fs::write(file.path(), &bytes).unwrap();
-    let body = RequestBody::File { path: file.path().into(), size: bytes.len() as u64 };
+    let body = file_body(file.path(), bytes.len() as u64);
     post(&sink.url(), request(body), SECOND * 10).await.unwrap();
     let received = sink.requests().remove(0);
     assert_eq!(received.header("content-length"), Some("3000000"));
@@ -146,26 +148,63 @@ async fn a_payload_file_is_streamed_with_its_length() {
 async fn a_payload_file_that_is_gone_or_too_short_is_our_fault() {
     let sink = Sink::answering(200).await;
     let folder = tempfile::tempdir().unwrap();
-    let gone = RequestBody::File { path: folder.path().join("gone"), size: 10 };
+    let gone = file_body(&folder.path().join("gone"), 10);
     let error = post(&sink.url(), request(gone), SECOND * 5).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error}");
 
     let short = folder.path().join("short");
     std::fs::write(&short, [0; 100]).unwrap();
-    let body = RequestBody::File { path: short, size: 200_000 };
-    let error = post(&sink.url(), request(body), SECOND * 5).await.unwrap_err();
+    let error = post(&sink.url(), request(file_body(&short, 200_000)), SECOND * 5).await;
+    let error = error.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
-    assert!(error.to_string().contains("short: it is shorter than it was"), "{error}");
+    let text = "short: it is 100 bytes long and was written with 200000";
+    assert!(error.to_string().ends_with(text), "{error}");
+    // Nothing of it went out.
+    assert!(sink.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_longer_payload_file_is_cut_at_its_recorded_length() {
+async fn a_payload_that_fails_on_the_way_is_never_sent_as_if_whole() {
     let sink = Sink::answering(200).await;
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), [7; 1000]).unwrap();
-    let body = RequestBody::File { path: file.path().into(), size: 300 };
-    post(&sink.url(), request(body), SECOND * 5).await.unwrap();
-    assert_eq!(sink.requests()[0].body, [7; 300]);
+    let pieces = Arc::new(Cut);
+    let payloads = Payloads::in_pieces(pieces, tokio::runtime::Handle::current());
+    let payload = Payload::Stored { id: Uuid::nil(), size: 300_000 };
+    let body = RequestBody::Payload(KeptPayload { payloads, event: Uuid::nil(), payload });
+    let error = post(&sink.url(), request(body), SECOND * 5).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
+    assert!(error.to_string().ends_with("piece 2 is missing"), "{error}");
+    assert!(sink.requests().is_empty(), "half a request is none");
+}
+
+/// Pieces of which the third is lost.
+struct Cut;
+
+#[async_trait::async_trait]
+impl Pieces for Cut {
+    fn size(&self) -> usize {
+        100_000
+    }
+
+    async fn put(&self, _: Uuid, _: u32, _: Bytes) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn get(&self, _: Uuid, index: u32) -> Result<Option<Bytes>, StoreError> {
+        Ok((index < 2).then(|| vec![b'E'; 100_000].into()))
+    }
+
+    async fn remove(&self, _: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn older(&self, _: i64, _: Option<Uuid>, _: usize) -> Result<Vec<Uuid>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+fn file_body(path: &std::path::Path, size: u64) -> RequestBody {
+    let payload = Payload::File { path: path.into(), size };
+    RequestBody::Payload(KeptPayload { payloads: Payloads::default(), event: Uuid::nil(), payload })
 }
 
 #[tokio::test]
@@ -353,7 +392,7 @@ async fn the_guard_is_asked_about_what_is_connected_to() {
 #[tokio::test]
 async fn large_bodies_have_more_time() {
     let endpoint = Endpoint::new("http://erp.example/".parse().unwrap());
-    let body = |size| RequestBody::File { path: "x".into(), size };
+    let body = |size| file_body("x".as_ref(), size);
     assert_eq!(Client::time_allowed(&endpoint, &body(0)), SECOND * 15);
     assert_eq!(Client::time_allowed(&endpoint, &body(10 << 20)), SECOND * 25);
     assert_eq!(Client::time_allowed(&endpoint, &body(1 << 19)), SECOND * 31 / 2);

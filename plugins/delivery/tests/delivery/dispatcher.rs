@@ -3,5 +3,6 @@
 mod attempts;
 mod life;
 mod order;
+mod payloads;
 mod retries;
 mod service;

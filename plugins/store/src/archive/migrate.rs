@@ -166,14 +166,23 @@ async fn move_payload<T: Pieces>(
     to: &T,
     moved: &mut Moved,
 ) -> Result<Payload, MigrateError> {
-    let Payload::File { path, size } = &event.event.payload else {
-        return Ok(event.event.payload.clone());
+    // What is sealed moves as it is: it is sealed for its event.
+    let kept = match &event.event.payload {
+        Payload::Sealed { kept, .. } => kept,
+        payload => payload,
     };
+    let Payload::File { path, size } = kept else { return Ok(event.event.payload.clone()) };
     let id = event.event.id;
     match put_file(path, *size, id, to).await? {
         true => {
             moved.payloads += 1;
-            Ok(Payload::Stored { id, size: *size })
+            let stored = Payload::Stored { id, size: *size };
+            Ok(match &event.event.payload {
+                Payload::Sealed { size, .. } => {
+                    Payload::Sealed { size: *size, kept: Box::new(stored) }
+                }
+                _ => stored,
+            })
         }
         false => {
             moved.lost_payloads += 1;

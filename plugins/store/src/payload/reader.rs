@@ -1,80 +1,236 @@
 //! Reads a payload for a delivery.
 
 use std::{
-    io::{self, Cursor},
-    pin::Pin,
-    task::{Context, Poll},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use bytes::Bytes;
-use tokio::{
-    fs::File,
-    io::{AsyncRead, ReadBuf},
+use bytes::{Bytes, BytesMut};
+use tokio::{fs::File, io::AsyncReadExt as _, time::timeout};
+use uuid::Uuid;
+
+use super::{
+    CALL_WITHIN, Payloads, Place, folder,
+    seal::{Opener, PayloadKey, SealError},
+    sink,
 };
+use crate::{model::Payload, pieces::Pieces, store::StoreError};
 
-use super::error;
-use crate::{model::Payload, store::StoreError};
-
-/// A payload's bytes, wherever they are kept.
-#[derive(Debug)]
+/// A payload's bytes, wherever they are kept. All of them come, or an error does.
 pub struct PayloadReader {
+    event: Uuid,
     size: u64,
+    /// Bytes that are still to be given.
+    left: u64,
+    stored: Stored,
+    opening: Opening,
+    /// Read before anybody asked, so that what is missing or sealed with another key is noticed early.
+    first: Option<Bytes>,
+}
+
+/// The bytes as they are kept.
+struct Stored {
     source: Source,
+    left: u64,
 }
 
-#[derive(Debug)]
 enum Source {
-    Memory(Cursor<Bytes>),
-    File(File),
+    Memory(Bytes),
+    File { path: PathBuf, file: File },
+    Pieces { pieces: Arc<dyn Pieces>, id: Uuid, next: u32 },
 }
 
-/// Opens a payload to be read from its beginning; [`Payload::None`] reads as nothing.
-///
-/// # Errors
-/// [`StoreError::Payload`] when its file is gone, or is not as long as it was when it was written.
-pub async fn open_payload(payload: &Payload) -> Result<PayloadReader, StoreError> {
-    let (size, source) = match payload {
-        Payload::None => (0, Source::Memory(Cursor::default())),
-        Payload::Inline(bytes) => (bytes.len() as u64, Source::Memory(Cursor::new(bytes.clone()))),
-        Payload::File { path, size } => {
-            let opened = async {
-                let file = File::open(path).await?;
-                let found = file.metadata().await?.len();
-                if found == *size {
-                    Ok(file)
-                } else {
-                    let text = format!("it is {found} bytes long and was written with {size}");
-                    Err(io::Error::new(io::ErrorKind::InvalidData, text))
-                }
-            };
-            (*size, Source::File(opened.await.map_err(|source| error(path, source))?))
-        }
-        Payload::Stored { id, .. } => {
-            let reason = "it is kept in pieces, which a folder has none of".to_owned();
-            return Err(StoreError::Pieces { payload: *id, reason });
-        }
-    };
-    Ok(PayloadReader { size, source })
+enum Opening {
+    /// It is not sealed.
+    Plain,
+    /// Its header has not been seen.
+    Sealed(Option<Arc<PayloadKey>>),
+    Open(Box<Opener>),
+    Done,
 }
+
+/// The most that is read from a file at once.
+const PIECE: usize = 64 * 1024;
 
 // === impl PayloadReader ===
 
 impl PayloadReader {
+    pub(super) async fn open(
+        payloads: &Payloads,
+        event: Uuid,
+        payload: &Payload,
+    ) -> Result<Self, StoreError> {
+        let (size, opening, kept) = match payload {
+            Payload::Sealed { size, kept } => {
+                (*size, Opening::Sealed(payloads.key.clone()), &**kept)
+            }
+            plain => (plain.size(), Opening::Plain, plain),
+        };
+        let stored = Stored::open(&payloads.place, kept).await?;
+        let mut reader = Self { event, size, left: size, stored, opening, first: None };
+        reader.first = reader.advance().await?;
+        Ok(reader)
+    }
+
     /// Length in bytes, all in all.
     pub const fn size(&self) -> u64 {
         self.size
     }
+
+    /// The next bytes. `None`: these were all, and as many as there have to be.
+    ///
+    /// # Errors
+    /// As [`Payloads::reader`].
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        match self.first.take() {
+            Some(bytes) => Ok(Some(bytes)),
+            None => self.advance().await,
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let next = self.read().await?;
+        let length = next.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let left = self.left.checked_sub(length);
+        match (left, &next) {
+            (Some(0), None) | (Some(_), Some(_)) => self.left -= length,
+            _ => return Err(self.seal_error(SealError::Damaged)),
+        }
+        Ok(next)
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if let Opening::Sealed(key) = &mut self.opening {
+            let key = key.take();
+            let (header, rest) = self.stored.header().await?;
+            let opener = header.ok_or(SealError::Damaged);
+            let opener = opener.and_then(|header| Opener::new(key.as_deref(), self.event, header));
+            let mut opener = opener.map_err(|error| self.seal_error(error))?;
+            opener.push(&rest);
+            self.opening = Opening::Open(Box::new(opener));
+        }
+        loop {
+            let opener = match &mut self.opening {
+                Opening::Open(opener) => opener,
+                Opening::Plain => return self.stored.next().await,
+                Opening::Sealed(_) | Opening::Done => return Ok(None),
+            };
+            let opened = match opener.next() {
+                Ok(None) => match self.stored.next().await? {
+                    Some(bytes) => {
+                        opener.push(&bytes);
+                        continue;
+                    }
+                    None => {
+                        let last = opener.finish();
+                        self.opening = Opening::Done;
+                        // An empty payload has an empty chunk.
+                        last.map(|last| Some(last).filter(|last| !last.is_empty()))
+                    }
+                },
+                opened => opened,
+            };
+            return opened.map_err(|error| self.seal_error(error));
+        }
+    }
+
+    fn seal_error(&self, source: SealError) -> StoreError {
+        StoreError::Seal { event: self.event, source }
+    }
 }
 
-impl AsyncRead for PayloadReader {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.source {
-            Source::Memory(bytes) => Pin::new(bytes).poll_read(context, buffer),
-            Source::File(file) => Pin::new(file).poll_read(context, buffer),
+impl std::fmt::Debug for PayloadReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PayloadReader").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+// === impl Stored ===
+
+impl Stored {
+    async fn open(place: &Place, payload: &Payload) -> Result<Self, StoreError> {
+        let source = match payload {
+            Payload::None => Source::Memory(Bytes::new()),
+            Payload::Inline(bytes) => Source::Memory(bytes.clone()),
+            Payload::File { path, size } => {
+                let file = open_file(path, *size).await;
+                let file = file.map_err(|source| folder::error(path, source))?;
+                Source::File { path: path.clone(), file }
+            }
+            Payload::Stored { id, .. } => {
+                let Place::Pieces(pieces, _) = place else {
+                    let reason = "it is kept in pieces, and the config names no place of such";
+                    return Err(sink::failed(*id, reason));
+                };
+                Source::Pieces { pieces: pieces.clone(), id: *id, next: 0 }
+            }
+            Payload::Spent => return Err(StoreError::Spent),
+            Payload::Sealed { .. } => return Err(StoreError::NoPlace),
+        };
+        Ok(Self { source, left: payload.size() })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if self.left == 0 {
+            return Ok(None);
         }
+        let bytes = match &mut self.source {
+            Source::Memory(bytes) => std::mem::take(bytes),
+            Source::File { path, file } => {
+                let read = read_file(file, self.left).await;
+                read.map_err(|source| folder::error(path, source))?
+            }
+            Source::Pieces { pieces, id, next } => {
+                let piece = get(&**pieces, *id, *next, self.left).await?;
+                *next += 1;
+                piece
+            }
+        };
+        self.left -= bytes.len() as u64;
+        Ok(Some(bytes))
+    }
+
+    /// The header of a sealed payload, and what came with it. `None`: it is shorter than that.
+    async fn header(&mut self) -> Result<(Option<[u8; Opener::HEADER]>, Bytes), StoreError> {
+        let mut begun = BytesMut::new();
+        while begun.len() < Opener::HEADER {
+            let Some(bytes) = self.next().await? else { return Ok((None, Bytes::new())) };
+            begun.extend_from_slice(&bytes);
+        }
+        let rest = begun.split_off(Opener::HEADER).freeze();
+        Ok((begun.first_chunk().copied(), rest))
+    }
+}
+
+async fn open_file(path: &Path, size: u64) -> io::Result<File> {
+    let file = File::open(path).await?;
+    let found = file.metadata().await?.len();
+    if found == size {
+        return Ok(file);
+    }
+    let text = format!("it is {found} bytes long and was written with {size}");
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+async fn read_file(file: &mut File, left: u64) -> io::Result<Bytes> {
+    let wanted = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+    let mut piece = BytesMut::with_capacity(wanted);
+    let mut limited = file.take(wanted as u64);
+    match limited.read_buf(&mut piece).await? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than it was")),
+        _ => Ok(piece.freeze()),
+    }
+}
+
+async fn get(pieces: &dyn Pieces, id: Uuid, index: u32, left: u64) -> Result<Bytes, StoreError> {
+    let got = timeout(CALL_WITHIN, pieces.get(id, index)).await;
+    match got.unwrap_or(Err(StoreError::Slow(CALL_WITHIN)))? {
+        Some(piece) if piece.is_empty() || piece.len() as u64 > left => Err(sink::failed(
+            id,
+            format!("piece {index} has not the length that it was written with"),
+        )),
+        Some(piece) => Ok(piece),
+        None => Err(sink::failed(id, format!("piece {index} is missing"))),
     }
 }

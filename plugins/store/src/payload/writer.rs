@@ -1,60 +1,45 @@
 //! Writes one payload as it is decoded.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
-};
-
 use uuid::Uuid;
 
-use super::{PayloadDir, error, remove};
+use super::{Payloads, seal::Sealer, sink::Sink};
 use crate::{model::Payload, store::StoreError};
 
-/// Takes a payload's bytes and makes them durable. Blocks: it is for the decoder's threads. Dropped
-/// unfinished it removes what it wrote.
-#[derive(Debug)]
+/// Takes a payload's bytes and makes them durable. Blocks: it is for threads that may wait, those of a
+/// runtime of several threads included. Dropped unfinished it removes what it wrote.
 pub struct PayloadWriter {
-    folder: PayloadDir,
+    payloads: Payloads,
+    event: Uuid,
     size: u64,
     held: Held,
 }
 
-#[derive(Debug)]
 enum Held {
     Memory(Vec<u8>),
     Spilt {
-        path: PathBuf,
-        file: File,
+        sink: Sink,
+        sealer: Option<Box<Sealer>>,
     },
-    /// A write failed, and the file is removed.
-    Failed(PathBuf),
+    /// A write failed, and what was written is removed.
+    Failed,
 }
 
 // === impl PayloadWriter ===
 
 impl PayloadWriter {
-    pub(super) const fn new(folder: PayloadDir) -> Self {
-        Self { folder, size: 0, held: Held::Memory(Vec::new()) }
+    pub(super) const fn new(payloads: Payloads, event: Uuid) -> Self {
+        Self { payloads, event, size: 0, held: Held::Memory(Vec::new()) }
     }
 
     /// Adds bytes.
     ///
     /// # Errors
-    /// [`StoreError::Payload`] when the file cannot be made or written; so does every later call.
+    /// What its place or its sealing says; every later call fails as well.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let written = match &mut self.held {
-            Held::Memory(held) if held.len() + bytes.len() <= Payload::INLINE_MAX => {
-                held.extend_from_slice(bytes);
-                Ok(())
-            }
-            Held::Memory(_) => self.spill().and_then(|()| self.write_file(bytes)),
-            Held::Spilt { .. } | Held::Failed(_) => self.write_file(bytes),
-        };
-        match written {
+        let written = self.try_write(bytes);
+        match &written {
             Ok(()) => self.size += bytes.len() as u64,
-            Err(_) => self.fail(),
+            Err(error) => self.fail(error),
         }
         written
     }
@@ -64,76 +49,70 @@ impl PayloadWriter {
         self.size
     }
 
-    /// Makes it durable: when this returns, the file and its name are on disk.
+    /// Makes it durable: when this returns, a power cut does not take it away.
     ///
     /// # Errors
-    /// [`StoreError::Payload`] when it cannot, or when a write before failed.
+    /// When it cannot, or when a write before failed.
     pub fn finish(mut self) -> Result<Payload, StoreError> {
-        if let Held::Spilt { path, file } = &self.held {
-            let folder = self.folder.folder();
-            let synced = file
-                .sync_all()
-                .map_err(|source| error(path, source))
-                .and_then(|()| sync_folder(folder));
-            if let Err(error) = synced {
-                self.fail();
-                return Err(error);
+        match std::mem::replace(&mut self.held, Held::Failed) {
+            Held::Memory(bytes) => self.payloads.inline(self.event, bytes.into()),
+            Held::Spilt { sink, sealer } => {
+                let finished = finish(sink, sealer, self.size);
+                match &finished {
+                    Ok(_) => self.payloads.gauge.succeeded(),
+                    Err(error) => self.fail(error),
+                }
+                finished
             }
-        }
-        match std::mem::replace(&mut self.held, Held::Memory(Vec::new())) {
-            Held::Memory(bytes) => Ok(Payload::Inline(bytes.into())),
-            Held::Spilt { path, .. } => Ok(Payload::File { path, size: self.size }),
-            Held::Failed(path) => Err(failed_before(path)),
+            Held::Failed => Err(StoreError::GivenUp),
         }
     }
 
-    fn spill(&mut self) -> Result<(), StoreError> {
-        let path = self.folder.folder().join(Uuid::now_v7().to_string());
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let held = match opened {
-            Ok(file) => Held::Spilt { path, file },
-            Err(source) => {
-                self.held = Held::Failed(path.clone());
-                return Err(error(&path, source));
-            }
-        };
-        match std::mem::replace(&mut self.held, held) {
-            Held::Memory(bytes) => self.write_file(&bytes),
-            Held::Spilt { .. } | Held::Failed(_) => Ok(()),
-        }
-    }
-
-    fn write_file(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        match &mut self.held {
-            Held::Spilt { path, file } => {
-                file.write_all(bytes).map_err(|source| error(path, source))
-            }
-            Held::Failed(path) => Err(failed_before(path.clone())),
-            Held::Memory(held) => {
+    fn try_write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        if let Held::Memory(held) = &mut self.held {
+            if held.len() + bytes.len() <= Payload::INLINE_MAX {
                 held.extend_from_slice(bytes);
-                Ok(())
+                return Ok(());
             }
+            let held = std::mem::take(held);
+            let mut sealer = self.payloads.sealer(self.event)?.map(Box::new);
+            let mut sink = Sink::open(&self.payloads.place)?;
+            if let Some(sealer) = &sealer {
+                sink.write(&sealer.header())?;
+            }
+            pass(&mut sink, &mut sealer, &held)?;
+            self.held = Held::Spilt { sink, sealer };
+        }
+        match &mut self.held {
+            Held::Spilt { sink, sealer } => pass(sink, sealer, bytes),
+            Held::Memory(_) | Held::Failed => Err(StoreError::GivenUp),
         }
     }
 
-    fn fail(&mut self) {
-        if let Held::Spilt { path, .. } = &self.held {
-            remove(path);
-            self.held = Held::Failed(path.clone());
+    fn fail(&mut self, error: &StoreError) {
+        self.held = Held::Failed;
+        if !matches!(error, StoreError::GivenUp) {
+            self.payloads.gauge.failed(error);
         }
     }
 }
 
-impl Drop for PayloadWriter {
-    fn drop(&mut self) {
-        self.fail();
+impl std::fmt::Debug for PayloadWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PayloadWriter").field("event", &self.event).finish_non_exhaustive()
     }
 }
 
-fn sync_folder(folder: &std::path::Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| error(folder, source))
+fn pass(sink: &mut Sink, sealer: &mut Option<Box<Sealer>>, bytes: &[u8]) -> Result<(), StoreError> {
+    match sealer {
+        Some(sealer) => sealer.push(bytes, &mut |sealed| sink.write(sealed)),
+        None => sink.write(bytes),
+    }
 }
 
-fn failed_before(path: PathBuf) -> StoreError {
-    StoreError::Payload { path, source: io::Error::other("an earlier write failed") }
+fn finish(mut sink: Sink, sealer: Option<Box<Sealer>>, size: u64) -> Result<Payload, StoreError> {
+    let Some(sealer) = sealer else { return sink.finish() };
+    sealer.finish(&mut |sealed| sink.write(sealed))?;
+    let kept = Box::new(sink.finish()?);
+    Ok(Payload::Sealed { size, kept })
 }

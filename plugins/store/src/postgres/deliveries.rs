@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 use super::{
     database::Database,
     first,
@@ -10,7 +12,12 @@ use super::{
     lists::length,
     now, rows,
 };
-use crate::{model::DeliveryState, payload::remove_files, query::Filter, store::StoreError};
+use crate::{
+    model::DeliveryState,
+    payload::remove_files,
+    query::Filter,
+    store::{Spent, StoreError},
+};
 
 /// Rows that one step of a long change touches at most, so that no exchange waits long behind it.
 const STEP: usize = 200;
@@ -57,6 +64,32 @@ pub(super) async fn prune_beyond(
     limit: usize,
 ) -> Result<u64, StoreError> {
     remove(writing, "SELECT removed, files FROM prune_beyond($1, $2)", number(keep), limit).await
+}
+
+/// Takes payloads away that no delivery needs since before `before`, with their files.
+pub(super) async fn spend(
+    writing: &Database,
+    before: i64,
+    limit: usize,
+) -> Result<Spent, StoreError> {
+    let mut spent = Spent::default();
+    let mut left = limit;
+    while left > 0 {
+        let step = STEP.min(left);
+        let sql = "SELECT spent, files, pieces FROM spend($1, $2)";
+        let rows = writing.query(sql, &[&before, &length(step)]).await?;
+        let Some(row) = rows.first() else { break };
+        let files: Vec<String> = row.try_get(1)?;
+        remove_files(files.into_iter().map(PathBuf::from).collect()).await;
+        let events = rows::count(row, 0)? as usize;
+        spent.events += events as u64;
+        spent.pieces.extend(row.try_get::<_, Vec<Uuid>>(2)?);
+        left -= events.min(left);
+        if events < step {
+            break;
+        }
+    }
+    Ok(spent)
 }
 
 /// Removes the oldest attempts of the log. Returns how many.

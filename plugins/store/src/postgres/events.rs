@@ -25,7 +25,7 @@ pub(super) async fn tell(
 /// One event as it is kept.
 pub(super) async fn read(reading: &Database, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
     let sql = "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size,
-            e.payload_pieces
+            e.payload_pieces, e.payload_sealed, e.payload_spent_at IS NOT NULL
         FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = $1";
     let rows = reading.query(sql, &[&id]).await?;
     Ok(rows.first().map(rows::stored_event).transpose()?)

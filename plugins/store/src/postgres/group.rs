@@ -49,6 +49,8 @@ struct Told {
     path: Option<String>,
     size: Option<i64>,
     pieces: Option<Uuid>,
+    sealed: Option<i64>,
+    spent: bool,
 }
 
 // === impl Group ===
@@ -129,8 +131,13 @@ impl<'a> Group<'a> {
 
     /// An event, without what is planned for it.
     pub(super) fn event(&mut self, event: &'a NewEvent) -> Result<Value, StoreError> {
-        let (inline, path, pieces, size) = match &event.payload {
-            Payload::None => (None, None, None, None),
+        let (sealed, payload) = match &event.payload {
+            Payload::Sealed { size, kept } => (Some(*size), &**kept),
+            payload => (None, payload),
+        };
+        let (inline, path, pieces, size) = match payload {
+            // There is nothing to keep of one that is gone, and none is sealed twice.
+            Payload::None | Payload::Spent | Payload::Sealed { .. } => (None, None, None, None),
             Payload::Inline(bytes) => (Some(&bytes[..]), None, None, Some(bytes.len() as u64)),
             Payload::File { path, size } => (None, Some(path_text(path)?), None, Some(*size)),
             Payload::Stored { id, size } => (None, None, Some(id), Some(*size)),
@@ -149,6 +156,7 @@ impl<'a> Group<'a> {
             "payload_path": path,
             "payload_size": size.map(number),
             "payload_pieces": pieces,
+            "payload_sealed": sealed.map(number),
         }))
     }
 
@@ -225,25 +233,34 @@ pub(super) fn claimed(
             id: told.event,
             body: row.try_get(3)?,
             verdict: row.try_get(4)?,
-            payload: payload(row.try_get(5)?, told.path, told.size, told.pieces),
+            payload: if told.spent {
+                Payload::Spent
+            } else {
+                payload(row.try_get(5)?, told.path, told.size, told.pieces, told.sealed)
+            },
         },
     };
     Ok((claimed, told.lane))
 }
 
-/// A payload as its four columns tell it.
+/// A payload that is not spent, as its columns tell it.
 pub(super) fn payload(
     bytes: Option<Vec<u8>>,
     path: Option<String>,
     size: Option<i64>,
     pieces: Option<Uuid>,
+    sealed: Option<i64>,
 ) -> Payload {
     let size = size.unwrap_or(0).unsigned_abs();
-    match (path, pieces, bytes) {
+    let kept = match (path, pieces, bytes) {
         (Some(path), _, _) => Payload::File { path: path.into(), size },
         (None, Some(id), _) => Payload::Stored { id, size },
         (None, None, Some(bytes)) => Payload::Inline(bytes.into()),
         (None, None, None) => Payload::None,
+    };
+    match sealed {
+        Some(size) => Payload::Sealed { size: size.unsigned_abs(), kept: Box::new(kept) },
+        None => kept,
     }
 }
 

@@ -63,7 +63,7 @@ use crate::{
     note::{Note, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    store::{Counts, Store, StoreError},
+    store::{Counts, Spent, Store, StoreError},
 };
 
 /// Changes that a slow listener may be behind before it is told that it missed some.
@@ -263,6 +263,10 @@ impl Store for PostgresStore {
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
         deliveries::prune_beyond(&self.writing, keep, limit).await
+    }
+
+    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {
+        deliveries::spend(&self.writing, before, limit).await
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{error::Failure, error::Kind, group};
 use crate::{
     gateways::GatewayReport,
-    model::{Attempt, DeliveryState, NewDelivery, StoredEvent, WebhookState},
+    model::{Attempt, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
     note::Note,
     partner_webhook::PartnerWebhook,
     query::{AttemptRow, DeliveryRow, EventRow},
@@ -79,13 +79,18 @@ pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow, Failure> {
     })
 }
 
-/// Columns: uuid, body, verdict, payload, path, size, pieces.
+/// Columns: uuid, body, verdict, payload, path, size, pieces, sealed, whether it is spent.
 pub(super) fn stored_event(row: &Row) -> Result<StoredEvent, Failure> {
     Ok(StoredEvent {
         id: row.try_get(0)?,
         body: row.try_get(1)?,
         verdict: row.try_get(2)?,
-        payload: group::payload(row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?),
+        payload: if row.try_get(8)? {
+            Payload::Spent
+        } else {
+            let (size, pieces) = (row.try_get(5)?, row.try_get(6)?);
+            group::payload(row.try_get(3)?, row.try_get(4)?, size, pieces, row.try_get(7)?)
+        },
     })
 }
 
@@ -101,7 +106,7 @@ pub(super) fn open_event(row: &Row) -> Result<(StoredEvent, Vec<NewDelivery>), S
         id: row.try_get(0)?,
         body: row.try_get(1)?,
         verdict: None,
-        payload: crate::model::Payload::None,
+        payload: Payload::None,
     };
     Ok((event, planned))
 }

@@ -26,7 +26,7 @@ use super::{
     owner::Owner,
 };
 use crate::{
-    model::{AttemptRecord, NewDelivery, NewEvent, Payload},
+    model::{AttemptRecord, NewDelivery, NewEvent},
     note::Write,
     store::StoreError,
 };
@@ -357,8 +357,7 @@ impl Work {
     /// About how many bytes it sends.
     fn size(&self) -> usize {
         let of = |event: &NewEvent, told: &[NewDelivery]| {
-            let payload = if let Payload::Inline(bytes) = &event.payload { bytes.len() } else { 0 };
-            1_000 + event.body.len() + payload + 500 * told.len()
+            1_000 + event.body.len() + event.payload.in_memory() + 500 * told.len()
         };
         match self {
             Self::Writes(writes) => writes

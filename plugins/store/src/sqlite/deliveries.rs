@@ -16,7 +16,8 @@ use crate::{
 pub(super) const CLAIM: &str = "SELECT d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.replay,
         e.uuid, e.verdict, iif(length(c.body) <= ?4, c.body, NULL),
         iif(length(c.payload) <= ?4, c.payload, NULL), e.payload_path, e.payload_size,
-        e.payload_pieces, length(c.body) > ?4 OR length(c.payload) > ?4
+        e.payload_pieces, e.payload_sealed, e.payload_spent_at,
+        length(c.body) > ?4 OR length(c.payload) > ?4
     FROM delivery d CROSS JOIN event e ON e.id = d.event CROSS JOIN content c ON c.event = d.event
     WHERE d.webhook = ?1 AND d.state = 'pending' AND d.blocked = 0 AND d.owner IS NULL
         AND d.due <= ?2
@@ -122,11 +123,12 @@ pub(super) fn claim(
 
 /// Reads what [`claim`] left out.
 pub(super) fn fill(connection: &Connection, taken: &mut [Taking]) -> Result<(), StoreError> {
-    let mut content = connection.prepare_cached(
-        "SELECT c.body, c.payload, e.payload_path, e.payload_size, e.payload_pieces
+    let mut content = connection.prepare_cached(&format!(
+        "SELECT c.body, {}
         FROM delivery d JOIN event e ON e.id = d.event JOIN content c ON c.event = d.event
         WHERE d.id = ?1",
-    )?;
+        events::PAYLOAD
+    ))?;
     for Taking { claimed, is_large } in taken.iter_mut().filter(|taking| taking.is_large) {
         let (body, payload) =
             content.query_row([claimed.id], |row| Ok((row.get(0)?, events::payload(row, 1)?)))?;
@@ -151,7 +153,7 @@ fn taking(row: &Row<'_>, webhook: &str) -> rusqlite::Result<Taking> {
             payload: events::payload(row, 9)?,
         },
     };
-    Ok(Taking { claimed, is_large: row.get::<_, Option<bool>>(13)?.unwrap_or(false) })
+    Ok(Taking { claimed, is_large: row.get::<_, Option<bool>>(15)?.unwrap_or(false) })
 }
 
 /// Writes down what became of claimed deliveries.
@@ -179,15 +181,16 @@ fn finish_one(
 ) -> Result<Option<i64>, StoreError> {
     let found = connection
         .prepare_cached(
-            "SELECT event, webhook, order_key, attempts, state = 'claimed' FROM delivery
-            WHERE id = ?1 AND owner = ?2",
+            "SELECT event, webhook, order_key, attempts, state = 'claimed', mode = 'raw'
+            FROM delivery WHERE id = ?1 AND owner = ?2",
         )?
         .query_row([record.delivery, owner], |row| {
             let key: Option<String> = row.get(2)?;
-            Ok((row.get(0)?, row.get::<_, i64>(1)?, key, row.get::<_, u32>(3)?, row.get(4)?))
+            let (attempts, raw): (u32, bool) = (row.get(3)?, row.get(5)?);
+            Ok((row.get(0)?, row.get::<_, i64>(1)?, key, attempts, row.get(4)?, raw))
         })
         .optional()?;
-    let Some((event, webhook, key, attempts, by_older)) = found else { return Ok(None) };
+    let Some((event, webhook, key, attempts, by_older, raw)) = found else { return Ok(None) };
     let (state, due) = match record.fate {
         Fate::Delivered => (DeliveryState::Delivered, None),
         Fate::Retry(due) | Fate::Released(due) => (DeliveryState::Pending, Some(due)),
@@ -235,6 +238,9 @@ fn finish_one(
     moves.moved(from, state, 1);
     if let Some(key) = key {
         reorder(connection, webhook, &key)?;
+    }
+    if raw && state == DeliveryState::Delivered {
+        events::mark_payload(connection, event)?;
     }
     Ok(is_done(state).then_some(event))
 }
@@ -311,6 +317,7 @@ pub(super) fn shift(
                 Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
             })?;
         keys.extend(key);
+        events::mark_payload(connection, event)?;
         if is_done(to) {
             events::mark_idle(connection, event)?;
         } else if is_done(from) {

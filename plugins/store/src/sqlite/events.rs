@@ -26,16 +26,22 @@ pub(super) fn insert(
         ),
         None => None,
     };
-    let (inline, path, pieces, size) = match &event.payload {
-        Payload::None => (None, None, None, None),
+    let (sealed, payload) = match &event.payload {
+        Payload::Sealed { size, kept } => (Some(*size), &**kept),
+        payload => (None, payload),
+    };
+    let (inline, path, pieces, size) = match payload {
+        // There is nothing to keep of one that is gone, and none is sealed twice.
+        Payload::None | Payload::Spent | Payload::Sealed { .. } => (None, None, None, None),
         Payload::Inline(bytes) => (Some(&bytes[..]), None, None, Some(bytes.len() as u64)),
         Payload::File { path, size } => (None, Some(path_text(path)?), None, Some(*size)),
         Payload::Stored { id, size } => (None, None, Some(id.as_bytes()), Some(*size)),
     };
     let mut statement = connection.prepare_cached(
         "INSERT INTO event (uuid, kind, site, partner, station, message_id, occurred_at, owner,
-            planned, payload_path, payload_size, payload_pieces)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (uuid) DO NOTHING",
+            planned, payload_path, payload_size, payload_pieces, payload_sealed)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        ON CONFLICT (uuid) DO NOTHING",
     )?;
     let added = statement.execute(params![
         event.id.as_bytes(),
@@ -50,6 +56,7 @@ pub(super) fn insert(
         path,
         size.map(length),
         pieces,
+        sealed.map(length),
     ])?;
     if added == 0 {
         return Ok(None);
@@ -70,6 +77,7 @@ pub(super) fn publish(
     if let Some(id) = insert(connection, event, None, &[])? {
         deliveries::insert(connection, id, event.occurred_at, told)?;
         mark_idle(connection, id)?;
+        mark_payload(connection, id)?;
     }
     Ok(())
 }
@@ -95,7 +103,8 @@ pub(super) fn settle(connection: &Connection, settlement: &Settlement) -> Result
         )?
         .execute(params![id, settlement.kind, settlement.verdict])?;
     deliveries::insert(connection, id, occurred_at, &settlement.deliveries)?;
-    mark_idle(connection, id)
+    mark_idle(connection, id)?;
+    mark_payload(connection, id)
 }
 
 /// Forgets an open one. Returns its payload file, to be removed after the commit.
@@ -196,13 +205,43 @@ pub(super) fn mark_busy(connection: &Connection, id: i64) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Notes since when no delivery needs an event's payload, or that one does. To be called whenever a
+/// `raw` delivery came, or changed its state.
+pub(super) fn mark_payload(connection: &Connection, id: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE event SET payload_idle_since = CASE WHEN EXISTS
+                (SELECT 1 FROM delivery WHERE event = ?1 AND mode = 'raw' AND state <> 'delivered')
+                THEN NULL ELSE coalesce(payload_idle_since, ?2) END
+            WHERE id = ?1 AND owner IS NULL AND payload_size IS NOT NULL
+                AND payload_spent_at IS NULL",
+        )?
+        .execute(params![id, now()])?;
+    Ok(())
+}
+
 /// A UUID column.
 pub(super) fn uuid(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
     row.get(index).map(Uuid::from_bytes)
 }
 
-/// A payload as its four columns tell it: bytes, path, size, pieces.
+/// The columns of [`payload`], of `event e` and `content c`.
+pub(super) const PAYLOAD: &str = "c.payload, e.payload_path, e.payload_size, e.payload_pieces,
+    e.payload_sealed, e.payload_spent_at";
+
+/// A payload as the columns of [`PAYLOAD`] tell it.
 pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
+    if row.get::<_, Option<i64>>(first + 5)?.is_some() {
+        return Ok(Payload::Spent);
+    }
+    let kept = kept(row, first)?;
+    Ok(match row.get::<_, Option<i64>>(first + 4)? {
+        Some(size) => Payload::Sealed { size: size.unsigned_abs(), kept: Box::new(kept) },
+        None => kept,
+    })
+}
+
+fn kept(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
     let size = || row.get(first + 2).map(|size: Option<i64>| size.unwrap_or(0).unsigned_abs());
     if let Some(path) = row.get::<_, Option<String>>(first + 1)? {
         return Ok(Payload::File { path: path.into(), size: size()? });

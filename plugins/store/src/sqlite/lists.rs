@@ -136,11 +136,11 @@ pub(super) fn attempts_from(
 
 /// One event as it is kept.
 pub(super) fn event(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size,
-            e.payload_pieces
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT e.uuid, c.body, e.verdict, {}
         FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1",
-    )?;
+        events::PAYLOAD
+    ))?;
     let found = statement.query_row([id.as_bytes()], |row| {
         Ok(StoredEvent {
             id: events::uuid(row, 0)?,
@@ -165,7 +165,8 @@ pub(super) fn tell(
     let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
     deliveries::insert(connection, id, occurred_at, told)?;
     events::mark_busy(connection, id)?;
-    events::mark_idle(connection, id)
+    events::mark_idle(connection, id)?;
+    events::mark_payload(connection, id)
 }
 
 /// The replayable deliveries that match, after `after`, up to `limit`, oldest first.
@@ -217,6 +218,7 @@ pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, Stor
         moves.moved(from, DeliveryState::Pending, 1);
         replayed += 1;
         events::mark_busy(connection, event)?;
+        events::mark_payload(connection, event)?;
         if let Some(key) = key {
             deliveries::reorder(connection, webhook, &key)?;
         }

@@ -52,7 +52,7 @@ use crate::{
     note::{Note, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    store::{Counts, Store, StoreError},
+    store::{Counts, Spent, Store, StoreError},
 };
 
 /// Rows that one step of a long change touches at most, so that no exchange waits long behind it.
@@ -309,6 +309,27 @@ impl Store for SqliteStore {
             }
         }
         Ok(removed as u64)
+    }
+
+    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {
+        let mut spent = Spent::default();
+        let mut left = limit;
+        while left > 0 {
+            let step = STEP.min(left);
+            let (events, files, pieces) =
+                self.writer.run(move |connection| prune::spend(connection, before, step)).await?;
+            crate::payload::remove_files(files).await;
+            spent.events += events as u64;
+            spent.pieces.extend(pieces);
+            left -= events;
+            if events < step {
+                break;
+            }
+        }
+        if spent.events > 0 {
+            self.writer.run(prune::shrink).await?;
+        }
+        Ok(spent)
     }
 
     async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {

@@ -87,7 +87,8 @@ pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreEr
             i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX),
             state.as_str(),
         ])?;
-    events::mark_idle(connection, id)
+    events::mark_idle(connection, id)?;
+    events::mark_payload(connection, id)
 }
 
 /// A webhook's attempts, newest first, without the first `offset`.

@@ -1,11 +1,12 @@
-//! Removes what is done with, and gives the room back: in steps so small that no exchange waits long
-//! behind one. What to remove is looked up beside the writing thread.
+//! Removes what is done with, and what of it is no longer needed, and gives the room back: in steps so
+//! small that no exchange waits long behind one. What to remove is looked up beside the writing thread.
 
 use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
 
-use super::events;
+use super::{events, now};
 use crate::store::StoreError;
 
 pub(super) const IDLE: &str =
@@ -15,6 +16,9 @@ pub(super) const IDLE: &str =
 pub(super) const BEYOND: &str =
     "SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND dead = 0
     ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET ?1";
+
+pub(super) const SPENDABLE: &str = "SELECT id, payload_path, payload_pieces FROM event
+    WHERE payload_idle_since < ?1 ORDER BY payload_idle_since LIMIT ?2";
 
 pub(super) const UP_TO: &str = "SELECT id FROM event
     WHERE idle_since IS NOT NULL AND dead = 0 AND (idle_since, id) <= (?1, ?2)
@@ -126,6 +130,35 @@ pub(super) fn attempts(
 pub(super) fn is_loose(connection: &Connection) -> Result<bool, StoreError> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     Ok(number("freelist_count")? > SLACK.max(number("page_count")? / SLACK_PART))
+}
+
+/// Takes the payloads away that no delivery needs since before `before`, longest first. Returns how
+/// many events had one, the files that are to be removed after the commit, and the pieces.
+pub(super) fn spend(
+    connection: &Connection,
+    before: i64,
+    limit: usize,
+) -> Result<(usize, Vec<PathBuf>, Vec<Uuid>), StoreError> {
+    let found = connection
+        .prepare_cached(SPENDABLE)?
+        .query_map(params![before, count(limit)], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<[u8; 16]>>(2)?))
+        })?
+        .collect::<Result<Vec<(i64, _, _)>, _>>()?;
+    let mut bytes =
+        connection.prepare_cached("UPDATE content SET payload = NULL WHERE event = ?1")?;
+    let mut names = connection.prepare_cached(
+        "UPDATE event SET payload_path = NULL, payload_pieces = NULL, payload_idle_since = NULL,
+            payload_spent_at = ?2
+        WHERE id = ?1",
+    )?;
+    for (id, ..) in &found {
+        bytes.execute([id])?;
+        names.execute(params![id, now()])?;
+    }
+    let files = found.iter().filter_map(|(_, path, _)| path.as_deref().map(PathBuf::from));
+    let pieces = found.iter().filter_map(|(.., pieces)| pieces.map(Uuid::from_bytes));
+    Ok((found.len(), files.collect(), pieces.collect()))
 }
 
 /// Gives some free pages back to the system.

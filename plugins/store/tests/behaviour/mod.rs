@@ -7,6 +7,7 @@ pub(crate) mod lists;
 pub(crate) mod notes;
 pub(crate) mod order;
 pub(crate) mod partner_webhooks;
+pub(crate) mod payloads;
 pub(crate) mod retention;
 
 use std::{path::PathBuf, sync::Arc};
@@ -95,6 +96,14 @@ macro_rules! suite {
             a_replayed_event_is_not_too_old,
             old_attempts_leave_the_log_and_their_delivery_stays,
             of_one_delivery_the_newest_attempts_are_kept,
+        ]);
+        $crate::behaviour::suite!($fresh, payloads: [
+            sealed_payloads_come_back_sealed,
+            what_was_delivered_is_spent_and_its_event_stays,
+            the_pieces_of_what_is_spent_are_named,
+            whoever_still_needs_a_payload_has_it,
+            a_replay_needs_its_payload_again,
+            an_event_whose_payload_is_spent_is_pruned_as_ever,
         ]);
         $crate::behaviour::suite!($fresh, notes: [
             a_note_is_found_by_its_key_until_it_expires,

@@ -13,8 +13,8 @@ use std::{
 use as2hook_store::{
     AttemptLog, AttemptRecord, AttemptRow, Change, Claimed, Counts, DeliveryRow, DeliveryState,
     DueWebhook, EventRow, Fate, Filter, GatewayReport, Made, NewDelivery, NewEvent, Note, Page,
-    PartnerWebhook, PartnerWebhookChange, Settlement, Store, StoreError, StoredEvent, WebhookState,
-    Write,
+    PartnerWebhook, PartnerWebhookChange, Settlement, Spent, Store, StoreError, StoredEvent,
+    WebhookState, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -363,6 +363,10 @@ impl Store for MemoryStore {
 
     async fn counts(&self) -> Result<Counts, StoreError> {
         Ok(Counts::default())
+    }
+
+    async fn spend(&self, _before: i64, _limit: usize) -> Result<Spent, StoreError> {
+        Ok(Spent::default())
     }
 
     async fn prune(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {

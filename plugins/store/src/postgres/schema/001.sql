@@ -39,14 +39,25 @@ CREATE TABLE event (
     planned bytea,
     -- Since when none of its deliveries has anything left to do: what pruning goes by.
     idle_since bigint,
+    -- Whether one of its deliveries is dead: nobody was told, so it is kept for its whole time however
+    -- many events there are.
+    has_dead boolean NOT NULL DEFAULT false,
     payload_path text,
     payload_size bigint,
     payload_pieces uuid,
+    -- A payload that is encrypted at rest: its length before. `payload_size` is that of the sealed bytes.
+    payload_sealed bigint,
+    -- Since when no delivery needs the payload. NULL while one does, and where there is none.
+    payload_idle_since bigint,
+    -- When it was taken away. It keeps its `payload_size`.
+    payload_spent_at bigint,
     verdict bytea
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX event_open ON event (owner) WHERE owner IS NOT NULL;
 CREATE INDEX event_idle ON event (idle_since) WHERE idle_since IS NOT NULL;
 -- What partners send may be longer than an index takes.
+CREATE INDEX event_delivered ON event (idle_since, id) WHERE idle_since IS NOT NULL AND NOT has_dead;
+CREATE INDEX event_payload_idle ON event (payload_idle_since) WHERE payload_idle_since IS NOT NULL;
 CREATE INDEX event_message ON event (left(message_id, 200)) WHERE message_id IS NOT NULL;
 CREATE INDEX event_partner ON event (left(partner, 200), id) WHERE partner IS NOT NULL;
 CREATE INDEX event_payload ON event (payload_path) WHERE payload_path IS NOT NULL;

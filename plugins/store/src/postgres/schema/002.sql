@@ -53,18 +53,33 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Notes since when no delivery needs the payloads of events, or that one does. A delivery that is dead,
+-- held or orphaned still needs it.
+CREATE FUNCTION mark_payloads(events bigint[]) RETURNS void LANGUAGE sql AS $$
+    UPDATE event e SET payload_idle_since = CASE WHEN EXISTS (SELECT 1 FROM delivery d
+            WHERE d.event = e.id AND d.mode = 'raw' AND d.state <> 'delivered')
+        THEN NULL ELSE coalesce(payload_idle_since, clock_ms()) END
+    WHERE id = ANY (events) AND owner IS NULL AND payload_size IS NOT NULL
+        AND payload_spent_at IS NULL
+$$;
+
 -- Notes since when events have nothing left to do, where that is so. Each is locked first: two that
 -- finish an event's last two deliveries at once must not both see the other's as unfinished.
 CREATE FUNCTION mark_idle(events bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM event WHERE id = ANY (events) ORDER BY id FOR NO KEY UPDATE;
-    UPDATE event SET idle_since = clock_ms() WHERE id = ANY (events) AND owner IS NULL AND NOT EXISTS
+    UPDATE event SET idle_since = clock_ms(),
+        has_dead = EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 'dead')
+    WHERE id = ANY (events) AND owner IS NULL AND NOT EXISTS
         (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state NOT IN ('delivered', 'dead'));
+    PERFORM mark_payloads(events);
 END $$;
 
 -- Notes that events have something to do again.
-CREATE FUNCTION mark_busy(events bigint[]) RETURNS void LANGUAGE sql AS
-    $$ UPDATE event SET idle_since = NULL WHERE id = ANY (events) AND idle_since IS NOT NULL $$;
+CREATE FUNCTION mark_busy(events bigint[]) RETURNS void LANGUAGE sql AS $$
+    UPDATE event SET idle_since = NULL WHERE id = ANY (events) AND idle_since IS NOT NULL;
+    SELECT mark_payloads(events);
+$$;
 
 -- Tells the other gateways, once the transaction is committed. Each commit that does waits for every
 -- other in the whole cluster, so nothing on the way of a message calls it.

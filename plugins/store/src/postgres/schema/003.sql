@@ -8,11 +8,12 @@ DECLARE
     number bigint;
 BEGIN
     INSERT INTO event (uuid, kind, site, partner, station, message_id, occurred_at, owner, planned,
-        idle_since, payload_path, payload_size, payload_pieces)
+        idle_since, payload_path, payload_size, payload_pieces, payload_sealed)
     VALUES ((e->>'id')::uuid, e->>'kind', e->>'site', e->>'partner', e->>'station',
         e->>'message_id', (e->>'occurred_at')::bigint, me, blobs[(e->>'planned')::int],
         CASE WHEN idle THEN clock_ms() END,
-        e->>'payload_path', (e->>'payload_size')::bigint, (e->>'payload_pieces')::uuid)
+        e->>'payload_path', (e->>'payload_size')::bigint, (e->>'payload_pieces')::uuid,
+        (e->>'payload_sealed')::bigint)
     ON CONFLICT (uuid) DO NOTHING RETURNING id INTO number;
     IF number IS NOT NULL THEN
         INSERT INTO content (event, body, payload)
@@ -61,6 +62,8 @@ BEGIN
     added := add_deliveries(number, (e->>'occurred_at')::bigint, told);
     IF added = 0 AND told <> '[]' THEN
         PERFORM mark_idle(ARRAY[number]);
+    ELSIF e->>'payload_size' IS NOT NULL THEN
+        PERFORM mark_payloads(ARRAY[number]);
     END IF;
     RETURN added;
 END $$;
@@ -76,7 +79,8 @@ BEGIN
     -- In words that no plan takes for `event_open`, which has all that was open lately in it.
     UPDATE event SET kind = s->>'kind', verdict = blobs[(s->>'verdict')::int], owner = NULL,
         adopted = false, planned = NULL, idle_since = CASE WHEN told = '[]' THEN clock_ms() END
-    WHERE uuid = (s->>'event')::uuid AND coalesce(owner, 0) <> 0 RETURNING id, occurred_at INTO settled;
+    WHERE uuid = (s->>'event')::uuid AND coalesce(owner, 0) <> 0
+        RETURNING id, occurred_at, payload_size INTO settled;
     IF NOT FOUND THEN
         PERFORM 1 FROM event WHERE uuid = (s->>'event')::uuid;
         RETURN CASE WHEN FOUND THEN 0 END;
@@ -84,6 +88,8 @@ BEGIN
     added := add_deliveries(settled.id, settled.occurred_at, told);
     IF added = 0 AND told <> '[]' THEN
         PERFORM mark_idle(ARRAY[settled.id]);
+    ELSIF settled.payload_size IS NOT NULL THEN
+        PERFORM mark_payloads(ARRAY[settled.id]);
     END IF;
     RETURN added;
 END $$;

@@ -213,21 +213,17 @@ BEGIN
     PERFORM mark_idle(ARRAY[number]);
 END $$;
 
--- Removes up to `most` events that are idle since before `before`, longest idle first, with all that
--- hangs on them. Returns how many, and the payload files that are to be removed after the commit.
-CREATE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[])
+-- Removes these events with all that belongs to them; the files are for the caller to remove. The
+-- caller holds their rows.
+CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[])
 LANGUAGE plpgsql AS $$
 DECLARE
-    ids bigint[];
     pieces uuid[];
 BEGIN
-    SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(payload_path)
-            FILTER (WHERE payload_path IS NOT NULL), '{}'),
+    SELECT coalesce(array_agg(payload_path) FILTER (WHERE payload_path IS NOT NULL), '{}'),
         array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL)
-    INTO ids, files, pieces FROM (SELECT id, payload_path, payload_pieces FROM event
-        WHERE idle_since < before ORDER BY idle_since LIMIT most FOR UPDATE SKIP LOCKED) AS idle;
-    DELETE FROM attempt
-        WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY (ids));
+    INTO files, pieces FROM event WHERE id = ANY (ids);
+    DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY (ids));
     WITH gone AS (DELETE FROM delivery WHERE event = ANY (ids) RETURNING state)
         INSERT INTO tally (state, n) SELECT state, -count(*) FROM gone GROUP BY state;
     DELETE FROM content WHERE event = ANY (ids);
@@ -236,4 +232,51 @@ BEGIN
         PERFORM drop_pieces(pieces);
     END IF;
     removed := cardinality(ids);
+END $$;
+
+-- Removes the events that are idle since before then, longest idle first.
+CREATE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[])
+LANGUAGE sql AS $$
+    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
+        (SELECT id FROM event WHERE idle_since < before
+        ORDER BY idle_since LIMIT most FOR UPDATE SKIP LOCKED) AS idle))
+$$;
+
+-- Removes the longest idle of those that are too many; those with a dead delivery do not count.
+CREATE FUNCTION prune_beyond(keep bigint, most bigint, OUT removed int, OUT files text[])
+LANGUAGE sql AS $$
+    WITH first AS (SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
+        ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET keep)
+    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
+        (SELECT e.id FROM event e, first
+        WHERE e.idle_since IS NOT NULL AND NOT e.has_dead
+            AND (e.idle_since, e.id) <= (first.idle_since, first.id)
+        ORDER BY e.idle_since, e.id LIMIT most FOR UPDATE OF e SKIP LOCKED) AS beyond))
+$$;
+
+-- Removes attempts from the beginning of the log, in the order they were logged.
+CREATE FUNCTION prune_attempts(before bigint, most bigint) RETURNS bigint LANGUAGE sql AS $$
+    WITH oldest AS (SELECT id, at FROM attempt ORDER BY id LIMIT most),
+        gone AS (DELETE FROM attempt WHERE id IN (SELECT id FROM oldest WHERE at < before)
+            RETURNING 1)
+    SELECT count(*) FROM gone
+$$;
+
+-- Takes the payloads away that no delivery needs since before then, longest first. Returns how many
+-- events had one, and their files and pieces, which are for the caller to remove.
+CREATE FUNCTION spend(before bigint, most bigint, OUT spent int, OUT files text[], OUT pieces uuid[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    ids bigint[];
+BEGIN
+    SELECT coalesce(array_agg(id), '{}'),
+        coalesce(array_agg(payload_path) FILTER (WHERE payload_path IS NOT NULL), '{}'),
+        coalesce(array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL), '{}')
+    INTO ids, files, pieces FROM (SELECT id, payload_path, payload_pieces FROM event
+        WHERE payload_idle_since < before ORDER BY payload_idle_since LIMIT most
+        FOR UPDATE SKIP LOCKED) AS idle;
+    UPDATE content SET payload = NULL WHERE event = ANY (ids) AND payload IS NOT NULL;
+    UPDATE event SET payload_path = NULL, payload_pieces = NULL, payload_idle_since = NULL,
+        payload_spent_at = clock_ms() WHERE id = ANY (ids);
+    spent := cardinality(ids);
 END $$;

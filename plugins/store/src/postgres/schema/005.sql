@@ -195,7 +195,8 @@ BEGIN
         SELECT (c->>'call')::int, 'claimed', jsonb_build_object('id', d.id,
                 'webhook_id', d.webhook_id, 'mode', d.mode, 'attempts', d.attempts,
                 'tries', d.tries, 'replay', d.replay, 'lane', d.lane, 'event', e.uuid,
-                'path', e.payload_path, 'size', e.payload_size, 'pieces', e.payload_pieces),
+                'path', e.payload_path, 'size', e.payload_size, 'pieces', e.payload_pieces,
+                'sealed', e.payload_sealed, 'spent', e.payload_spent_at IS NOT NULL),
             t.body, e.verdict, t.payload
         FROM claimed d JOIN event e ON e.id = d.event JOIN content t ON t.event = d.event
         ORDER BY d.due, d.id;

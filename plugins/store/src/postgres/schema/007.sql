@@ -1,67 +1,85 @@
--- What keeps the store within bounds besides `prune`.
+-- What a site that moves here brings along. What is there already stays as it is.
 
--- Whether one of its deliveries is dead: nobody was told, so it is kept for its whole time however
--- many events there are.
-ALTER TABLE event ADD COLUMN has_dead boolean NOT NULL DEFAULT false;
-UPDATE event SET has_dead = true WHERE id IN (SELECT event FROM delivery WHERE state = 'dead');
-CREATE INDEX event_delivered ON event (idle_since, id) WHERE idle_since IS NOT NULL AND NOT has_dead;
-
--- Notes since when events have nothing left to do, where that is so. Each is locked first: two that
--- finish an event's last two deliveries at once must not both see the other's as unfinished.
-CREATE OR REPLACE FUNCTION mark_idle(events bigint[]) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM 1 FROM event WHERE id = ANY (events) ORDER BY id FOR NO KEY UPDATE;
-    UPDATE event SET idle_since = clock_ms(),
-        has_dead = EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 'dead')
-    WHERE id = ANY (events) AND owner IS NULL AND NOT EXISTS
-        (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state NOT IN ('delivered', 'dead'));
-END $$;
-
--- Removes these events with all that belongs to them; the files are for the caller to remove. The
--- caller holds their rows.
-CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[])
-LANGUAGE plpgsql AS $$
+-- Writes events whose outcome is known. Returns how many are new.
+CREATE FUNCTION import_events(events jsonb, blobs bytea[]) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    pieces uuid[];
+    e jsonb;
+    number bigint;
+    added bigint := 0;
 BEGIN
-    SELECT coalesce(array_agg(payload_path) FILTER (WHERE payload_path IS NOT NULL), '{}'),
-        array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL)
-    INTO files, pieces FROM event WHERE id = ANY (ids);
-    DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY (ids));
-    WITH gone AS (DELETE FROM delivery WHERE event = ANY (ids) RETURNING state)
-        INSERT INTO tally (state, n) SELECT state, -count(*) FROM gone GROUP BY state;
-    DELETE FROM content WHERE event = ANY (ids);
-    DELETE FROM event WHERE id = ANY (ids);
-    IF pieces IS NOT NULL THEN
-        PERFORM drop_pieces(pieces);
-    END IF;
-    removed := cardinality(ids);
+    FOR e IN SELECT jsonb_array_elements(events) LOOP
+        number := add_event(NULL, e, blobs, false);
+        IF number IS NOT NULL THEN
+            UPDATE event SET verdict = blobs[(e->>'verdict')::int],
+                idle_since = (e->>'idle_since')::bigint WHERE id = number;
+            added := added + 1;
+        END IF;
+    END LOOP;
+    RETURN added;
 END $$;
 
--- Removes the events that are idle since before then, longest idle first.
-CREATE OR REPLACE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[])
-LANGUAGE sql AS $$
-    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
-        (SELECT id FROM event WHERE idle_since < before
-        ORDER BY idle_since LIMIT most FOR UPDATE SKIP LOCKED) AS idle))
+-- Writes deliveries with their attempts, in their order. Returns how many are new.
+CREATE FUNCTION import_deliveries(deliveries jsonb) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    d jsonb;
+    hook int;
+    made bigint;
+    added bigint := 0;
+BEGIN
+    PERFORM lock_lanes(ARRAY(SELECT (r->>'lane')::int FROM jsonb_array_elements(deliveries) AS r));
+    FOR d IN SELECT jsonb_array_elements(deliveries) LOOP
+        hook := webhook_number(d->>'webhook');
+        INSERT INTO delivery (webhook_id, event, webhook, mode, order_key, lane, state, due,
+            attempts, tries, replay, occurred_at, blocked)
+        SELECT d->>'webhook_id', e.id, hook, d->>'mode', d->>'order_key', (d->>'lane')::int,
+            d->>'state', (d->>'due')::bigint, (d->>'attempts')::int, (d->>'tries')::int,
+            (d->>'replay')::boolean, e.occurred_at,
+            d->>'order_key' IS NOT NULL AND d->>'state' IN ('pending', 'held') AND EXISTS
+                (SELECT 1 FROM delivery o WHERE o.webhook = hook AND o.order_key = d->>'order_key'
+                    AND o.state IN ('pending', 'claimed', 'held'))
+        FROM event e WHERE e.uuid = (d->>'event')::uuid
+        ON CONFLICT (webhook_id) DO NOTHING RETURNING id INTO made;
+        IF made IS NOT NULL THEN
+            INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error, duration_ms,
+                state, next_at)
+            SELECT made, hook, a.number, a.at, a.url, a.http_code, a.error,
+                a.duration_ms, a.state, a.next_at
+            FROM jsonb_to_recordset(d->'log') AS a (number int, at bigint, url text, http_code int,
+                error text, duration_ms bigint, state text, next_at bigint);
+            INSERT INTO tally (state, n) VALUES (d->>'state', 1);
+            added := added + 1;
+        END IF;
+    END LOOP;
+    UPDATE event SET has_dead = true WHERE uuid IN (SELECT (r->>'event')::uuid
+        FROM jsonb_array_elements(deliveries) AS r WHERE r->>'state' = 'dead');
+    RETURN added;
+END $$;
+
+-- Writes notes.
+CREATE FUNCTION import_notes(notes jsonb, blobs bytea[]) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO note (key, body, due, expires)
+    SELECT n.key, blobs[n.body], n.due, n.expires
+    FROM jsonb_to_recordset(notes) AS n (key text, body int, due bigint, expires bigint)
+    ON CONFLICT (key) DO NOTHING
 $$;
 
--- Removes the longest idle of those that are too many; those with a dead delivery do not count.
-CREATE FUNCTION prune_beyond(keep bigint, most bigint, OUT removed int, OUT files text[])
-LANGUAGE sql AS $$
-    WITH first AS (SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
-        ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET keep)
-    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
-        (SELECT e.id FROM event e, first
-        WHERE e.idle_since IS NOT NULL AND NOT e.has_dead
-            AND (e.idle_since, e.id) <= (first.idle_since, first.id)
-        ORDER BY e.idle_since, e.id LIMIT most FOR UPDATE OF e SKIP LOCKED) AS beyond))
+-- Writes the health of webhooks that nothing is known of.
+CREATE FUNCTION import_states(states jsonb) RETURNS void LANGUAGE sql AS $$
+    -- Before the statement that changes them, which would not see new ones.
+    SELECT webhook_number(s->>'webhook') FROM jsonb_array_elements(states) AS s;
+    UPDATE webhook w SET disabled = s.disabled, failing_since = s.failing_since,
+        fingerprint = s.fingerprint
+    FROM jsonb_to_recordset(states) AS s
+        (webhook text, disabled text, failing_since bigint, fingerprint text)
+    WHERE w.name = s.webhook AND w.fingerprint IS NULL
 $$;
 
--- Removes attempts from the beginning of the log, in the order they were logged.
-CREATE FUNCTION prune_attempts(before bigint, most bigint) RETURNS bigint LANGUAGE sql AS $$
-    WITH oldest AS (SELECT id, at FROM attempt ORDER BY id LIMIT most),
-        gone AS (DELETE FROM attempt WHERE id IN (SELECT id FROM oldest WHERE at < before)
-            RETURNING 1)
-    SELECT count(*) FROM gone
+-- Writes webhooks of the config API for partners that have none.
+CREATE FUNCTION import_partner_webhooks(webhooks jsonb, blobs bytea[]) RETURNS void
+LANGUAGE sql AS $$
+    INSERT INTO partner_webhook (site, partner, url, secret, enabled, events, changed_at)
+    SELECT w.site, w.partner, w.url, blobs[w.secret], w.enabled, w.events, w.changed_at
+    FROM jsonb_to_recordset(webhooks) AS w (site text, partner bigint, url text, secret int,
+        enabled boolean, events text, changed_at bigint)
+    ON CONFLICT (site, partner) DO NOTHING
 $$;

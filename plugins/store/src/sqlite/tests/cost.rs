@@ -40,6 +40,7 @@ async fn each_statement_on_the_way_has_its_index() {
         (prune::IDLE, "INDEX event_idle (idle_since<?)"),
         (prune::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
         (prune::UP_TO, "INDEX event_delivered (idle_since"),
+        (prune::SPENDABLE, "USING INDEX event_payload_idle (payload_idle_since<?)"),
     ] {
         let plan = store.readers.run(move |connection| Ok(plan(connection, sql)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");

@@ -1,0 +1,95 @@
+//! Raw payloads that are sealed, or no longer there.
+
+use std::time::Duration;
+
+use as2hook_delivery::{DispatcherOptions, Standing};
+use as2hook_store::{DeliveryState, Fate, Payload, PayloadDir, PayloadKey, Payloads};
+use as2hook_webhooks::{PayloadMode, Secret, sign::verify_webhook};
+
+use crate::support::{
+    delivered, event, gateway::Gateway, rule, sink::Sink, store::MemoryStore, until,
+};
+
+fn key(secret: u8) -> PayloadKey {
+    PayloadKey::derive(&[secret; 32]).unwrap()
+}
+
+/// Keeps sealed files in `folder`.
+fn sealing(folder: &tempfile::TempDir, secret: u8) -> Payloads {
+    let folder = PayloadDir::open(folder.path()).unwrap();
+    Payloads::in_folder(folder).with_key(key(secret)).sealing(true)
+}
+
+fn sealed(payloads: &Payloads, event: uuid::Uuid, bytes: &[u8]) -> Payload {
+    let mut writer = payloads.writer(event);
+    writer.write(bytes).unwrap();
+    writer.finish().unwrap()
+}
+
+fn raw_rule(sink: &Sink) -> as2hook_webhooks::Rule {
+    let mut raw = rule("a", &sink.url());
+    raw.endpoint.payload = PayloadMode::Raw;
+    raw
+}
+
+#[tokio::test]
+async fn sealed_payloads_are_opened_signed_and_sent() {
+    let sink = Sink::answering(200).await;
+    let folder = tempfile::tempdir().unwrap();
+    let payloads = sealing(&folder, 7);
+    let mut raw = raw_rule(&sink);
+    let secret = Secret::parse("a shared secret").unwrap();
+    raw.endpoint.secrets = vec![secret.clone()];
+    let options = DispatcherOptions { payloads: payloads.sealing(false), ..Default::default() };
+    let gateway = Gateway::over(MemoryStore::new(), [raw], options).await;
+    for (n, size) in [10, 300_000].into_iter().enumerate() {
+        let event = event();
+        let payload = sealed(&payloads, event.id, &vec![b'E'; size]);
+        gateway.exchange_with(&event, payload, &["a"]).await;
+        delivered(&gateway, n + 1).await;
+        let received = sink.requests().remove(n);
+        assert!(received.body == vec![b'E'; size]);
+        let signature = received.header("webhook-signature").unwrap();
+        let time = received.header("webhook-timestamp").unwrap();
+        let id = event.webhook_id("a");
+        assert!(verify_webhook(signature, &secret, &id, time, &received.body));
+    }
+}
+
+#[tokio::test]
+async fn a_payload_of_another_key_waits_and_is_not_held_against_the_endpoint() {
+    let sink = Sink::answering(200).await;
+    let folder = tempfile::tempdir().unwrap();
+    let options = DispatcherOptions { payloads: sealing(&folder, 8), ..Default::default() };
+    let mut raw = raw_rule(&sink);
+    raw.endpoint.retry = vec![Duration::from_secs(1000)];
+    let gateway = Gateway::over(MemoryStore::new(), [raw], options).await;
+    let event = event();
+    let payload = sealed(&sealing(&folder, 7), event.id, b"UNB+");
+    gateway.exchange_with(&event, payload, &["a"]).await;
+    until("an attempt", || gateway.store.attempts().len() == 1).await;
+    let attempt = gateway.store.attempts().remove(0);
+    assert!(matches!(attempt.fate, Fate::Retry(_)));
+    let error = attempt.attempt.unwrap().error.unwrap();
+    assert!(error.contains("another key than the one in secret_key_file"), "{error}");
+    let health = || gateway.dispatcher.health("a").unwrap();
+    until("the health", || health().failed == 1).await;
+    assert_eq!((health().standing, health().consecutive_failures), (Standing::Healthy, 0));
+    assert!(sink.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_payload_that_is_no_longer_kept_is_dead_and_said_so() {
+    let sink = Sink::answering(200).await;
+    let json = rule("b", &sink.url());
+    let gateway = Gateway::start([raw_rule(&sink), json]).await;
+    gateway.exchange_with(&event(), Payload::Spent, &["a", "b"]).await;
+    // What does not need it is made.
+    delivered(&gateway, 1).await;
+    until("the other", || gateway.store.count(DeliveryState::Dead) == 1).await;
+    let attempts = gateway.store.attempts();
+    let error = attempts.iter().find_map(|one| one.attempt.as_ref()?.error.clone());
+    assert_eq!(error.unwrap(), "the payload is no longer kept (retention.payloads)");
+    assert_eq!(sink.requests().len(), 1);
+    assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Healthy);
+}

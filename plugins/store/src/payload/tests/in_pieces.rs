@@ -1,0 +1,155 @@
+use std::sync::atomic::Ordering;
+
+use super::{
+    memory::{MemoryPieces, SIZE},
+    *,
+};
+use crate::{SqliteOptions, SqliteStore};
+
+fn open() -> (Arc<MemoryPieces>, Payloads) {
+    let pieces = Arc::new(MemoryPieces::default());
+    let payloads = Payloads::in_pieces(pieces.clone(), Handle::current());
+    (pieces, payloads)
+}
+
+/// Waits, not for ever, until it is so.
+async fn within(mut condition: impl FnMut() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waited).await.expect("it came about");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn they_come_back_whole_sealed_or_not() {
+    let (pieces, payloads) = open();
+    let sealing = payloads.clone().with_key(key(7)).sealing(true);
+    for payloads in [payloads, sealing] {
+        for size in [LARGE, 3 * SIZE, 10 * SIZE, 10 * SIZE + 1] {
+            let payload = written(&payloads, size);
+            assert_eq!(read(&payloads, &payload).await.unwrap(), bytes(size));
+            payloads.remove(&payload);
+            within(|| pieces.count() == 0).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_ones_are_no_pieces() {
+    let (pieces, payloads) = open();
+    assert!(matches!(written(&payloads, Payload::INLINE_MAX), Payload::Inline(_)));
+    assert_eq!(pieces.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_slow_the_place_two_are_under_way_at_most() {
+    let (pieces, payloads) = open();
+    pieces.dawdling.store(true, Ordering::SeqCst);
+    let payload = written(&payloads, 30 * SIZE);
+    // When it is finished, all of it is there.
+    assert_eq!(pieces.count(), 30);
+    assert_eq!(pieces.most_at_once.load(Ordering::SeqCst), 2);
+    assert_eq!(read(&payloads, &payload).await.unwrap().len(), 30 * SIZE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_outside_any_runtime_may_write_too() {
+    let (_, payloads) = open();
+    let writing = payloads.clone();
+    let written = tokio::task::spawn_blocking(move || written(&writing, LARGE)).await.unwrap();
+    assert!(read(&payloads, &written).await.is_ok());
+    let writing = payloads.clone();
+    let thread = std::thread::spawn(move || super::written(&writing, 5 * SIZE));
+    let written = tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
+    assert!(read(&payloads, &written).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_runtime_of_one_thread_is_told_so_and_does_not_hang() {
+    let (_, payloads) = open();
+    assert!(matches!(write(&payloads, 5 * SIZE), Err(StoreError::Pieces { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_unfinished_or_failed_nothing_is_left() {
+    let (pieces, payloads) = open();
+    let mut writer = payloads.writer(EVENT);
+    writer.write(&bytes(5 * SIZE)).unwrap();
+    drop(writer);
+    within(|| pieces.count() == 0).await;
+
+    let mut writer = payloads.writer(EVENT);
+    writer.write(&bytes(4 * SIZE)).unwrap();
+    within(|| pieces.count() == 4).await;
+    pieces.failing.store(true, Ordering::SeqCst);
+    let failed = (0..9).find_map(|_| writer.write(&bytes(SIZE)).err()).expect("it fails in time");
+    assert!(matches!(failed, StoreError::Pieces { .. }), "{failed}");
+    assert!(matches!(writer.write(b"more"), Err(StoreError::GivenUp)));
+    assert!(writer.finish().is_err());
+    within(|| pieces.count() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_piece_that_fails_last_fails_the_payload() {
+    let (pieces, payloads) = open();
+    let mut writer = payloads.writer(EVENT);
+    writer.write(&bytes(3 * SIZE + 1)).unwrap();
+    within(|| pieces.count() == 3).await;
+    pieces.failing.store(true, Ordering::SeqCst);
+    assert!(matches!(writer.finish(), Err(StoreError::Pieces { .. })));
+    assert!(payloads.health().last_error.unwrap().contains("the disk is full"));
+    within(|| pieces.count() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_piece_that_is_missing_or_cut_is_never_passed_over() {
+    let (pieces, plain) = open();
+    let sealing = plain.clone().with_key(key(7)).sealing(true);
+    for payloads in [plain, sealing] {
+        for damage in [None, Some(SIZE - 1), Some(0)] {
+            for index in 0..4 {
+                let payload = written(&payloads, 3 * SIZE + 10);
+                {
+                    let mut kept = pieces.kept.lock().unwrap();
+                    let id = *kept.keys().map(|(id, _)| id).next_back().unwrap();
+                    match damage {
+                        None => kept.remove(&(id, index)),
+                        Some(cut) => {
+                            let piece = kept[&(id, index)].clone();
+                            let cut = if piece.len() > cut { cut } else { piece.len() - 1 };
+                            kept.insert((id, index), piece.slice(..cut))
+                        }
+                    };
+                }
+                let error = read(&payloads, &payload).await.unwrap_err();
+                assert!(
+                    matches!(error, StoreError::Pieces { .. } | StoreError::Seal { .. }),
+                    "{error}"
+                );
+                pieces.kept.lock().unwrap().clear();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sweep_removes_old_ones_that_nobody_names() {
+    let root = tempfile::tempdir().unwrap();
+    let store =
+        SqliteStore::open(&root.path().join("as2hook.db"), &SqliteOptions::default()).unwrap();
+    let (pieces, payloads) = open();
+    let named = written(&payloads, LARGE);
+    written(&payloads, LARGE);
+    store.publish(event(named.clone()), vec![]).await.unwrap();
+    // They are young: their events may not be written down yet.
+    assert_eq!(payloads.sweep(&store).await.unwrap(), 0);
+    assert_eq!(sweep_pieces(&*pieces, &store, Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(read(&payloads, &named).await.unwrap().len(), LARGE);
+    // Spent, it goes at once.
+    assert_eq!(payloads.spend(&store, i64::MAX, 10).await.unwrap(), 1);
+    assert_eq!(pieces.count(), 0);
+    let kept = store.event(EVENT).await.unwrap().unwrap().payload;
+    assert_eq!(kept, Payload::Spent);
+}

@@ -1,0 +1,114 @@
+//! What requests are signed with: OpenSSL.
+
+use object_store::{
+    Error, Result,
+    client::{
+        CryptoProvider, DigestAlgorithm, DigestContext, HmacContext, Signer, SigningAlgorithm,
+    },
+};
+use openssl::{
+    error::ErrorStack,
+    hash::{DigestBytes, Hasher, MessageDigest},
+    pkey::{PKey, Private},
+    sign,
+};
+
+/// OpenSSL, as the object store asks for it.
+#[derive(Debug)]
+pub(super) struct OpenSsl;
+
+/// An update cannot tell that it failed: the end does.
+struct Digest {
+    hasher: Hasher,
+    failed: Option<ErrorStack>,
+    sum: Option<DigestBytes>,
+}
+
+struct Hmac {
+    /// Keys are of tens of bytes, and what they sign is little.
+    key: PKey<Private>,
+    data: Vec<u8>,
+    sum: Vec<u8>,
+}
+
+struct Rsa(PKey<Private>);
+
+// === impl OpenSsl ===
+
+impl CryptoProvider for OpenSsl {
+    fn digest(&self, algorithm: DigestAlgorithm) -> Result<Box<dyn DigestContext>> {
+        let hasher = Hasher::new(digest(&algorithm)?).map_err(failed)?;
+        Ok(Box::new(Digest { hasher, failed: None, sum: None }))
+    }
+
+    fn hmac(&self, algorithm: DigestAlgorithm, secret: &[u8]) -> Result<Box<dyn HmacContext>> {
+        digest(&algorithm)?;
+        let key = PKey::hmac(secret).map_err(failed)?;
+        Ok(Box::new(Hmac { key, data: Vec::new(), sum: Vec::new() }))
+    }
+
+    fn sign(&self, algorithm: SigningAlgorithm, pem: &[u8]) -> Result<Box<dyn Signer>> {
+        match algorithm {
+            SigningAlgorithm::RS256 => {
+                let key = PKey::private_key_from_pem(pem).map_err(failed)?;
+                Ok(Box::new(Rsa(key)))
+            }
+            _ => Err(unknown()),
+        }
+    }
+}
+
+// === impl Digest ===
+
+impl DigestContext for Digest {
+    fn update(&mut self, data: &[u8]) {
+        if let Err(error) = self.hasher.update(data) {
+            self.failed = Some(error);
+        }
+    }
+
+    fn finish(&mut self) -> Result<&[u8]> {
+        if let Some(error) = self.failed.take() {
+            return Err(failed(error));
+        }
+        Ok(self.sum.insert(self.hasher.finish().map_err(failed)?))
+    }
+}
+
+// === impl Hmac ===
+
+impl HmacContext for Hmac {
+    fn update(&mut self, data: &[u8]) {
+        self.data.extend_from_slice(data);
+    }
+
+    fn finish(&mut self) -> Result<&[u8]> {
+        let mut signer = sign::Signer::new(MessageDigest::sha256(), &self.key).map_err(failed)?;
+        self.sum = signer.sign_oneshot_to_vec(&self.data).map_err(failed)?;
+        Ok(&self.sum)
+    }
+}
+
+// === impl Rsa ===
+
+impl Signer for Rsa {
+    fn sign(&self, text: &[u8]) -> Result<Vec<u8>> {
+        let mut signer = sign::Signer::new(MessageDigest::sha256(), &self.0).map_err(failed)?;
+        signer.sign_oneshot_to_vec(text).map_err(failed)
+    }
+}
+
+fn digest(algorithm: &DigestAlgorithm) -> Result<MessageDigest> {
+    match algorithm {
+        DigestAlgorithm::Sha256 => Ok(MessageDigest::sha256()),
+        _ => Err(unknown()),
+    }
+}
+
+fn failed(error: ErrorStack) -> Error {
+    Error::Generic { store: "S3", source: Box::new(error) }
+}
+
+fn unknown() -> Error {
+    Error::NotSupported { source: "an algorithm that as2hook does not know".into() }
+}

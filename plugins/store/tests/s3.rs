@@ -1,0 +1,178 @@
+//! Payloads in S3: the adapter over an object store in memory, and over HTTP against a server of
+//! another's making, `moto_server`, where it is installed.
+
+#![cfg(feature = "s3")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+use std::{
+    net::{TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use as2hook_store::{Payload, PayloadKey, Payloads, Pieces, S3Pieces};
+use bytes::Bytes;
+use object_store::{memory::InMemory, path::Path};
+use uuid::Uuid;
+
+const EVENT: Uuid = Uuid::from_u128(1);
+const MIB: usize = 1 << 20;
+
+fn in_memory() -> S3Pieces {
+    S3Pieces::over(Arc::new(InMemory::new()), Path::from("pay/loads"))
+}
+
+async fn behaves(pieces: &S3Pieces) {
+    let payloads: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
+    for payload in &payloads {
+        // Twice, as after an answer that was lost.
+        for _ in 0..2 {
+            for index in 0..12 {
+                let bytes = Bytes::from(format!("{payload} {index}"));
+                pieces.put(*payload, index, bytes).await.unwrap();
+            }
+        }
+    }
+    let third = pieces.get(payloads[1], 11).await.unwrap().unwrap();
+    assert_eq!(third, format!("{} 11", payloads[1]));
+    assert_eq!(pieces.get(payloads[1], 12).await.unwrap(), None);
+    assert_eq!(pieces.get(Uuid::now_v7(), 0).await.unwrap(), None);
+
+    let all = |after, limit| pieces.older(i64::MAX, after, limit);
+    assert_eq!(all(None, 9).await.unwrap(), payloads);
+    assert_eq!(all(None, 2).await.unwrap(), payloads[..2]);
+    assert_eq!(all(Some(payloads[0]), 9).await.unwrap(), payloads[1..]);
+    assert!(all(Some(payloads[2]), 9).await.unwrap().is_empty());
+    assert!(pieces.older(1_000, None, 9).await.unwrap().is_empty());
+
+    for _ in 0..2 {
+        pieces.remove(payloads[0]).await.unwrap();
+        assert_eq!(all(None, 9).await.unwrap(), payloads[1..]);
+    }
+    assert_eq!(pieces.get(payloads[0], 0).await.unwrap(), None);
+    for payload in &payloads[1..] {
+        pieces.remove(*payload).await.unwrap();
+    }
+}
+
+async fn passes_through(pieces: S3Pieces) {
+    let key = PayloadKey::derive(b"a secret").unwrap();
+    let place = Payloads::in_pieces(Arc::new(pieces), tokio::runtime::Handle::current());
+    for payloads in [place.clone(), place.with_key(key).sealing(true)] {
+        let bytes: Vec<u8> = (0..=250).cycle().take(5 * MIB + 3).collect();
+        let mut writer = payloads.writer(EVENT);
+        bytes.chunks(65_536).for_each(|chunk| writer.write(chunk).unwrap());
+        let payload = writer.finish().unwrap();
+        assert!(!matches!(payload, Payload::Inline(_)));
+        let mut reader = payloads.reader(EVENT, &payload).await.unwrap();
+        let mut read = Vec::new();
+        while let Some(bytes) = reader.next().await.unwrap() {
+            read.extend_from_slice(&bytes);
+        }
+        assert!(read == bytes);
+    }
+}
+
+#[tokio::test]
+async fn pieces_are_objects() {
+    behaves(&in_memory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payloads_pass_through_an_object_store() {
+    passes_through(in_memory()).await;
+}
+
+#[tokio::test]
+async fn what_others_keep_there_is_left_alone() {
+    use object_store::ObjectStoreExt as _;
+    let store = Arc::new(InMemory::new());
+    for name in ["pay/loads/readme.txt", "pay/loads/2024/0", "pay/other/0", "x"] {
+        store.put(&Path::from(name), Bytes::from_static(b"x").into()).await.unwrap();
+    }
+    let pieces = S3Pieces::over(store, Path::from("pay/loads"));
+    assert!(pieces.older(i64::MAX, None, 9).await.unwrap().is_empty());
+}
+
+#[test]
+fn over_http() {
+    let Some(server) = Server::start() else {
+        // Nobody has to install it; what stands above needs no server.
+        return;
+    };
+    server.run("over_http_alone");
+}
+
+/// Run by [`over_http`] alone: in a process of its own, whose environment names the server.
+#[test]
+fn over_http_alone() {
+    let Ok(bucket) = std::env::var("AS2HOOK_TEST_BUCKET") else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let pieces = S3Pieces::open(&format!("s3://{bucket}/pay/loads")).unwrap();
+        behaves(&pieces).await;
+        passes_through(pieces).await;
+        let gone = S3Pieces::open("s3://no-such-bucket/pay").unwrap();
+        let error = gone.put(Uuid::now_v7(), 0, Bytes::from_static(b"x")).await.unwrap_err();
+        assert!(error.to_string().contains("NoSuchBucket"), "{error}");
+    });
+}
+
+/// A server that speaks S3. Ended when dropped.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("moto_server")
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let server = Self { child, port };
+        let until = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "the server did not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server.make_bucket();
+        Some(server)
+    }
+
+    fn make_bucket(&self) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let request = "PUT /payloads HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\
+                       Connection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    fn run(&self, test: &str) {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test])
+            .env("AS2HOOK_TEST_BUCKET", "payloads")
+            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
+            .env("AWS_ACCESS_KEY_ID", "tester")
+            .env("AWS_SECRET_ACCESS_KEY", "secret")
+            .env("AWS_REGION", "us-east-1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

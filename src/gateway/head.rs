@@ -1,0 +1,292 @@
+//! The head of a request as bytes, before Pingora reads it: where it ends, and whether every reader
+//! of HTTP/1.1 would read it alike.
+//!
+//! It asks for more than RFC 9112 does, since it stands between two other readers: what one of them
+//! may take in another way is refused, never mended.
+
+/// Header fields of one request.
+const FIELDS: usize = 256;
+
+/// What a request is refused for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Flaw {
+    /// RFC 9112 section 3.
+    #[error(
+        "The request line is not a method, a target and HTTP/1.1 with one blank between each; a target \
+         has no blanks or control characters."
+    )]
+    RequestLine,
+    /// Neither HTTP/1.1 nor HTTP/1.0.
+    #[error("Speak HTTP/1.1 or HTTP/1.0.")]
+    Version,
+    /// RFC 9112 section 2.2.
+    #[error("A line of the head has a CR or an LF alone; each ends with CR LF.")]
+    LineEnd,
+    /// RFC 9112 section 5.2.
+    #[error("A header line begins with a blank; folded headers are not passed on.")]
+    Folded,
+    /// RFC 9110 section 5.1.
+    #[error(
+        "A header line has no name, or one with a blank or another character that a name cannot have."
+    )]
+    Name,
+    /// RFC 9110 section 5.5.
+    #[error("The value of a header has a control character.")]
+    Value,
+    /// More fields than fit.
+    #[error("The request has more than {FIELDS} header lines.")]
+    TooMany,
+    /// RFC 9112 section 6.
+    #[error("The request has {0}; it is not passed on, since two readers could see two messages.")]
+    Framing(&'static str),
+    /// A field that says who, where or what, and stands once.
+    #[error("The request has the header {0} more than once (\"_\" counts as \"-\").")]
+    Repeated(&'static str),
+    /// RFC 9112 section 3.2.2: the host stands in the target and in `Host`.
+    #[error("The request names its host in two ways, or with a user before it.")]
+    Host,
+    /// RFC 9110 section 7.6.1: a field that `Connection` names ends here, and the receiver needs it.
+    #[error("The header Connection names {0}, which has to be passed on.")]
+    Nominated(&'static str),
+}
+
+/// Looks for a head's end while its bytes come in.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    begin: usize,
+    line: usize,
+    seen: usize,
+}
+
+// === impl Flaw ===
+
+impl Flaw {
+    /// The HTTP status.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Version => 505,
+            Self::TooMany => 431,
+            _ => 400,
+        }
+    }
+}
+
+// === impl Scan ===
+
+impl Scan {
+    /// Looks at what has come since the last call; `bytes` is all that has come. Where the head
+    /// begins (behind empty lines, RFC 9112 section 2.2) and ends, when it is whole.
+    ///
+    /// # Errors
+    /// What cannot become a head any more, as soon as that is known: its sender may be waiting.
+    pub(crate) fn more(&mut self, bytes: &[u8]) -> Result<Option<std::ops::Range<usize>>, Flaw> {
+        if bytes.get(self.begin).is_some_and(|&first| !is_token(first) && first != b'\r') {
+            return Err(Flaw::RequestLine);
+        }
+        while let Some(found) = memchr::memchr(b'\n', &bytes[self.seen..]) {
+            let end = self.seen + found;
+            self.seen = end + 1;
+            let line = &bytes[self.line..end];
+            let Some((b'\r', line)) = line.split_last() else { return Err(Flaw::LineEnd) };
+            let first = self.line == self.begin;
+            self.line = end + 1;
+            match (first, line.is_empty()) {
+                (true, true) => self.begin = self.line,
+                (true, false) => {
+                    request_line(line)?;
+                }
+                (false, true) => return Ok(Some(self.begin..self.line)),
+                (false, false) => {}
+            }
+        }
+        self.seen = bytes.len();
+        Ok(None)
+    }
+}
+
+/// Judges a whole head, from its request line to its empty line. Whether its body is chunked.
+///
+/// # Errors
+/// What it is refused for.
+pub(crate) fn judge(head: &[u8]) -> Result<bool, Flaw> {
+    let mut lines = head.split(|&byte| byte == b'\n');
+    let first = lines.next().unwrap_or_default();
+    let line = first.strip_suffix(b"\r").ok_or(Flaw::LineEnd)?;
+    let Start { old, authority } = request_line(line)?;
+    let mut fields = 0;
+    let (mut lengths, mut codings) = (0, 0);
+    let mut once = [0u16; ONCE.len()];
+    for line in lines {
+        let Some(line) = line.strip_suffix(b"\r") else {
+            if line.is_empty() {
+                break;
+            }
+            return Err(Flaw::LineEnd);
+        };
+        if line.is_empty() {
+            continue;
+        }
+        fields += 1;
+        if fields > FIELDS {
+            return Err(Flaw::TooMany);
+        }
+        let (name, value) = field(line)?;
+        let value = value.trim_ascii();
+        if is(name, b"content-length") {
+            lengths += 1;
+            length(value)?;
+        } else if is(name, b"transfer-encoding") {
+            codings += 1;
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Flaw::Framing("a Transfer-Encoding that is not just \"chunked\""));
+            }
+            if old {
+                return Err(Flaw::Framing("Transfer-Encoding in HTTP/1.0"));
+            }
+        } else if alike(name, b"content-length") || alike(name, b"transfer-encoding") {
+            return Err(Flaw::Framing("a header that some servers read as one of its framing"));
+        } else if is(name, b"connection") {
+            connection(value)?;
+        } else if is(name, b"host")
+            && (value.contains(&b'@') || authority.is_some_and(|authority| authority != value))
+        {
+            return Err(Flaw::Host);
+        }
+        for (count, known) in once.iter_mut().zip(ONCE) {
+            if alike(name, known.as_bytes()) {
+                *count += 1;
+                if *count > 1 {
+                    return Err(Flaw::Repeated(known));
+                }
+            }
+        }
+    }
+    if lengths > 0 && codings > 0 {
+        return Err(Flaw::Framing("both Content-Length and Transfer-Encoding"));
+    }
+    if lengths > 1 || codings > 1 {
+        return Err(Flaw::Framing("more than one Content-Length or Transfer-Encoding"));
+    }
+    Ok(codings > 0)
+}
+
+/// Fields of which two would be two answers to one question: servers of the CGI kind read `_` as `-`.
+const ONCE: [&str; 4] = ["AS2-From", "AS2-To", "Message-ID", "Host"];
+
+/// What `Connection` must not take away: the tap would see another message than the receiver. A
+/// name with a hyphen behind stands for all that begin so.
+const KEPT: [&str; 11] = [
+    "AS2-",
+    "Content-",
+    "Disposition-Notification-",
+    "Message-ID",
+    "Transfer-Encoding",
+    "Host",
+    "Receipt-Delivery-Option",
+    "MIME-Version",
+    "Subject",
+    "Date",
+    "From",
+];
+
+/// What the request line says.
+struct Start<'l> {
+    /// Whether it is HTTP/1.0.
+    old: bool,
+    /// Of a target in absolute form.
+    authority: Option<&'l [u8]>,
+}
+
+fn request_line(line: &[u8]) -> Result<Start<'_>, Flaw> {
+    let mut words = line.split(|&byte| byte == b' ');
+    let method = words.next().unwrap_or_default();
+    let target = words.next().ok_or(Flaw::RequestLine)?;
+    if method.is_empty() || !method.iter().copied().all(is_token) {
+        return Err(Flaw::RequestLine);
+    }
+    if target.is_empty() || target.iter().any(u8::is_ascii_control) {
+        return Err(Flaw::RequestLine);
+    }
+    let old = match words.next() {
+        Some(b"HTTP/1.1") => false,
+        Some(b"HTTP/1.0") => true,
+        // HTTP/0.9 has none; HTTP/2 begins with `PRI * HTTP/2.0`.
+        None => return Err(Flaw::Version),
+        Some(word) if word.starts_with(b"HTTP/") => return Err(Flaw::Version),
+        Some(_) => return Err(Flaw::RequestLine),
+    };
+    if words.next().is_some() {
+        return Err(Flaw::RequestLine);
+    }
+    let authority = authority(target);
+    if authority.is_some_and(|authority| authority.contains(&b'@')) {
+        return Err(Flaw::Host);
+    }
+    Ok(Start { old, authority })
+}
+
+fn authority(target: &[u8]) -> Option<&[u8]> {
+    let colon = target.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'+')?;
+    let rest = target[colon..].strip_prefix(b"://")?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\'));
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
+fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Flaw> {
+    if matches!(line[0], b' ' | b'\t') {
+        return Err(Flaw::Folded);
+    }
+    let colon = memchr::memchr(b':', line).ok_or(Flaw::Name)?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    if name.is_empty() || !name.iter().copied().all(is_token) {
+        return Err(Flaw::Name);
+    }
+    if value.contains(&b'\r') {
+        return Err(Flaw::LineEnd);
+    }
+    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(Flaw::Value);
+    }
+    Ok((name, value))
+}
+
+/// RFC 9110 section 8.6: digits alone. Lists of the same number are not taken either.
+fn length(value: &[u8]) -> Result<(), Flaw> {
+    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+    match number {
+        Some(_) if digits => Ok(()),
+        _ => Err(Flaw::Framing("a Content-Length that is not one number")),
+    }
+}
+
+fn connection(value: &[u8]) -> Result<(), Flaw> {
+    for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+        let takes = |kept: &&&str| match kept.ends_with('-') {
+            true => option.get(..kept.len()).is_some_and(|start| alike(start, kept.as_bytes())),
+            false => alike(option, kept.as_bytes()),
+        };
+        if let Some(kept) = KEPT.iter().find(takes) {
+            return Err(Flaw::Nominated(kept.trim_end_matches('-')));
+        }
+    }
+    Ok(())
+}
+
+fn is(name: &[u8], known: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(known)
+}
+
+/// Whether it is this name for a reader to whom `_` and `-` are one.
+fn alike(name: &[u8], known: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == known.len() && name.iter().map(plain).eq(known.iter().map(plain))
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;

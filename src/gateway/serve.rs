@@ -1,0 +1,201 @@
+//! One connection from its first byte to its last: a seat for it, and each request's head judged
+//! before Pingora gets it. Takes the place of Pingora's own loop over the requests of an HTTP/1
+//! connection; no other version is spoken here.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use as2hook_webhooks::Direction;
+use async_trait::async_trait;
+use pingora::{
+    apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp},
+    protocols::{Stream, http::ServerSession},
+    proxy::HttpProxy,
+    server::ShutdownWatch,
+};
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{
+    answer::Rejection,
+    connection::Connection,
+    ending::Ending,
+    hearing::{Heard, hear},
+    proxy::{Proxy, Side, listener},
+    seats::{Full, Seat, Seats},
+};
+use crate::{config::Limits, memory::Memory, snapshot::Live};
+
+/// Connections that are turned away in words at once. Beyond it they are closed without.
+const GOODBYES: usize = 64;
+
+/// How often a flood is told of in the log.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// What serves the connections of one listener.
+pub(super) struct Connections<S: Side> {
+    proxy: Arc<HttpProxy<Proxy<S>>>,
+    live: Arc<Live>,
+    memory: Memory,
+    seats: Seats,
+    ending: Ending,
+    goodbyes: Arc<Semaphore>,
+    flood: Mutex<Flood>,
+}
+
+/// Connections that were turned away since it was last told.
+#[derive(Debug, Default)]
+struct Flood {
+    told: Option<Instant>,
+    since: u64,
+}
+
+// === impl Connections ===
+
+impl<S: Side> Connections<S> {
+    pub(super) fn new(
+        proxy: HttpProxy<Proxy<S>>,
+        live: Arc<Live>,
+        memory: Memory,
+        seats: Seats,
+        ending: Ending,
+    ) -> Self {
+        let goodbyes = Arc::new(Semaphore::new(GOODBYES));
+        ending.listens();
+        Self {
+            proxy: Arc::new(proxy),
+            live,
+            memory,
+            seats,
+            ending,
+            goodbyes,
+            flood: Mutex::default(),
+        }
+    }
+
+    /// A seat for a connection of this address.
+    fn seat(&self, peer: Option<IpAddr>, limits: &Limits) -> Result<Seat, Full> {
+        let snapshot = self.live.load();
+        let trusted = &snapshot.config.receiver.trusted_proxies;
+        let counted = peer.filter(|peer| {
+            // Our own server has one address, and calls for everybody.
+            S::DIRECTION == Direction::Inbound
+                && !trusted.iter().any(|network| network.contains(peer.to_canonical()))
+        });
+        self.seats.enter(limits.connections, counted, limits.connections_per_address)
+    }
+
+    /// Says no in words while that costs little, and closes.
+    async fn turn_away(&self, stream: Stream, peer: Option<IpAddr>, full: Full) {
+        let rejection = match full {
+            Full::All => Rejection::Crowded,
+            Full::Address => Rejection::CrowdedAddress,
+        };
+        self.live.observer().refused(listener(S::DIRECTION), rejection.reason());
+        let told = {
+            let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
+            flood.since += 1;
+            let due = flood.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+            due.then(|| {
+                flood.told = Some(Instant::now());
+                std::mem::take(&mut flood.since)
+            })
+        };
+        if let Some(connections) = told {
+            tracing::warn!(
+                listener = listener(S::DIRECTION),
+                peer = peer.map(|peer| peer.to_string()),
+                connections,
+                "Connections are turned away. {rejection}",
+            );
+        }
+        if let Ok(_place) = self.goodbyes.try_acquire() {
+            Connection::new(stream).refuse(&rejection).await;
+        }
+    }
+
+    /// One request after another, as long as both sides wish.
+    async fn serve(
+        &self,
+        stream: Stream,
+        peer: Option<IpAddr>,
+        seat: &Seat,
+        shutdown: &ShutdownWatch,
+    ) -> Option<()> {
+        let mut connection = Connection::new(stream);
+        let mut close = self.ending.close();
+        let mut kept = None;
+        loop {
+            let limits = self.live.load().config.limits;
+            match hear(&mut connection, &limits, &self.memory, seat, &mut close).await {
+                Heard::Head => {}
+                Heard::Nothing => return None,
+                Heard::Refused(rejection) => {
+                    self.refuse(connection, peer, &rejection).await;
+                    return None;
+                }
+            }
+            let mut session = ServerSession::new_http1(Box::new(connection));
+            // How long it is kept without a request is judged before its next head, not by Pingora.
+            let stopping = *shutdown.borrow();
+            session.set_keepalive((!stopping).then_some(60));
+            if let Some(kept) = kept.take() {
+                HttpPersistentSettings::apply_to_session(kept, &mut session);
+            }
+            let stream;
+            (stream, kept) = self.proxy.process_new_http(session, shutdown).await?.consume();
+            connection = *stream.into_any().downcast::<Connection>().ok()?;
+        }
+    }
+
+    /// How many are open, for metrics.
+    fn tell(&self) {
+        self.live.observer().connections(listener(S::DIRECTION), self.seats.taken());
+    }
+
+    async fn refuse(&self, connection: Connection, peer: Option<IpAddr>, rejection: &Rejection) {
+        let observer = self.live.observer();
+        observer.refused(listener(S::DIRECTION), rejection.reason());
+        observer.exchange(listener(S::DIRECTION), Some(rejection.status()), true);
+        tracing::info!(
+            listener = listener(S::DIRECTION),
+            peer = peer.map(|peer| peer.to_string()),
+            status = rejection.status(),
+            "A request was refused by its head. {rejection}",
+        );
+        connection.refuse(rejection).await;
+    }
+}
+
+#[async_trait]
+impl<S: Side> ServerApp for Connections<S> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let _open = self.ending.enter();
+        let digest = stream.get_socket_digest();
+        let peer = digest.and_then(|digest| digest.peer_addr()?.as_inet().map(|a| a.ip()));
+        let seat = match self.seat(peer, &self.live.load().config.limits) {
+            Ok(seat) => seat,
+            Err(full) => {
+                self.turn_away(stream, peer, full).await;
+                return None;
+            }
+        };
+        self.tell();
+        self.serve(stream, peer, &seat, shutdown).await;
+        drop(seat);
+        self.tell();
+        None
+    }
+
+    /// The listener has stopped. That is not passed on: Pingora would drop every connection that waits
+    /// for a request, one on its way included. They end as [`Ending`] says.
+    async fn cleanup(&self) {
+        self.ending.has_stopped();
+    }
+}

@@ -1,0 +1,262 @@
+//! What is too large, too much or too slow gets its own clear answer and its own count, and takes
+//! nothing from anybody else.
+
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
+#[path = "limits/connections.rs"]
+mod connections;
+#[path = "limits/uploads.rs"]
+mod uploads;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use as2hook_testing::{
+    Answer, Endpoint, Gateway, Message, Part, Post, Running, pki, receiver, sink, wait_until,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn limited(receiver: &Endpoint, limits: &str) -> Running {
+    Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(receiver)
+        .station("MY-OWN-ORG", pki::station())
+        .partner("ACME", pki::partner())
+        .set("limits", limits)
+        .start()
+        .unwrap()
+}
+
+/// A counter or gauge of `/metrics`, by its whole name.
+fn figure(gateway: &Running, name: &str) -> u64 {
+    let text = gateway.admin().get("/metrics").unwrap().text().into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
+}
+
+fn refusals(gateway: &Running, reason: &str) -> u64 {
+    figure(gateway, &format!("as2hook_refusals_total{{listener=\"inbound\",reason=\"{reason}\"}}"))
+}
+
+/// Everything until the other side closes.
+fn rest(socket: &mut TcpStream) -> String {
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = socket.read(&mut piece) {
+        all.extend_from_slice(&piece[..read]);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+fn open(gateway: &Running, bytes: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(gateway.inbound().address()).unwrap();
+    socket.write_all(bytes.as_bytes()).unwrap();
+    socket
+}
+
+const HEAD: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+
+#[test]
+fn a_head_that_is_too_large_is_refused_before_its_end() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ header: 4KiB }");
+    // It never ends; it is not waited for.
+    let mut socket = open(&gateway, &format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8 << 10)));
+    let told = rest(&mut socket);
+    assert!(told.starts_with("HTTP/1.1 431 ") && told.contains("limits.header"), "{told}");
+    let many = "X: y\r\n".repeat(300);
+    let told = rest(&mut open(&gateway, &format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")));
+    assert!(told.starts_with("HTTP/1.1 431 ") && told.contains("256"), "{told}");
+    assert_eq!((refusals(&gateway, "header"), refusals(&gateway, "malformed")), (1, 1));
+}
+
+#[test]
+fn a_head_that_trickles_is_ended() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ head_time: 500ms }");
+    let mut socket = open(&gateway, "GET / HTTP/1.1\r\n");
+    let mut trickle = socket.try_clone().unwrap();
+    thread::spawn(move || {
+        // The pauses are the scenario.
+        while trickle.write_all(b"X: y\r\n").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let told = rest(&mut socket);
+    assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("head_time"), "{told}");
+    assert_eq!(refusals(&gateway, "slow"), 1);
+}
+
+#[test]
+fn a_body_that_trickles_is_ended_and_makes_no_event() {
+    let receiver = receiver().start();
+    let sink = sink().start();
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .rule("all", |rule| rule.to(&sink, "/"))
+        .set("limits", "{ body_time: 500ms, body_rate: 1GiB }")
+        .start()
+        .unwrap();
+    let head = HEAD.replace("Host", "AS2-From: A\r\nAS2-To: B\r\nMessage-ID: <a@b>\r\nHost");
+    let mut socket = open(&gateway, &head);
+    let mut trickle = socket.try_clone().unwrap();
+    thread::spawn(move || {
+        // The pauses are the scenario.
+        while trickle.write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let told = rest(&mut socket);
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+    assert_eq!(refusals(&gateway, "slow"), 1);
+    receiver.wait_until(1, SOON, |request| !request.complete).unwrap();
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 0));
+    assert!(sink.requests().is_empty());
+}
+
+#[test]
+fn a_body_that_stops_is_ended() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ piece_time: 500ms }");
+    let told = rest(&mut open(&gateway, HEAD));
+    assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
+}
+
+#[test]
+fn a_fast_body_outlives_the_time_for_slow_ones() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ body_time: 300ms, body_rate: 1KiB }");
+    let body = vec![b'x'; 64 << 10];
+    // Eight pieces with 100 ms between: it lasts longer than `body_time`, and earns it.
+    let post = Post::new("/", &body).slowly(8 << 10, Duration::from_millis(100));
+    assert_eq!(gateway.inbound().send(&post).unwrap().status, 200);
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_by_its_length_and_while_it_streams() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ body: 999 }");
+    let told = rest(&mut open(&gateway, HEAD));
+    assert!(told.starts_with("HTTP/1.1 413 ") && told.contains("limits.body"), "{told}");
+    let chunks = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let told = rest(&mut open(&gateway, &format!("{chunks}400\r\n{}\r\n", "x".repeat(1024))));
+    assert!(told.starts_with("HTTP/1.1 413 ") && told.contains("limits.body"), "{told}");
+    assert_eq!(refusals(&gateway, "body"), 2);
+    assert!(receiver.requests().iter().all(|request| !request.complete));
+}
+
+#[test]
+fn one_exchange_too_many_is_told_when_to_come_again() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ in_flight: 2 }");
+    let _held = [open(&gateway, HEAD), open(&gateway, HEAD)];
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 2));
+    let told = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!((told.status, told.header("Retry-After")), (503, Some("30")));
+    assert!(told.text().contains("limits.in_flight"));
+    assert_eq!(refusals(&gateway, "in_flight"), 1);
+}
+
+#[test]
+fn a_partner_that_does_not_read_holds_nobody_up() {
+    let receiver = receiver().start();
+    receiver.next([Answer::ok().body(vec![b'x'; 32 << 20])]);
+    let gateway = limited(&receiver, "{ piece_time: 1s }");
+    let _deaf = open(&gateway, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    receiver.wait_for(1, SOON).unwrap();
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 0), "it is given up");
+    assert!(gateway.rss_kib().unwrap() < 200 << 10, "and was not kept in memory");
+    assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 200);
+}
+
+/// Pingora goes on waiting for an answer when its request was not taken: one that refuses early may
+/// have given it. The wait for the answer ends that, too.
+#[test]
+fn a_partner_that_does_not_take_a_request_is_given_up() {
+    let partner = receiver().answer(Answer::deaf()).start();
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver_url("http://127.0.0.1:9")
+        .outbound()
+        .partner_with("ACME", |acme| acme.url(&partner.url("/")).set("timeout", "1s"))
+        .set("limits", "{ piece_time: 1s }")
+        .start()
+        .unwrap();
+    let body = vec![b'x'; 32 << 20];
+    let began = Instant::now();
+    let told = gateway.outbound().send(&Post::new("/out/ACME", &body)).unwrap();
+    assert_eq!(told.status, 504, "{}", told.text());
+    assert!(began.elapsed() < SOON);
+    assert!(gateway.rss_kib().unwrap() < 200 << 10, "what it did not take was not kept in memory");
+}
+
+#[test]
+fn limits_reload_while_it_runs() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ body: 999 }");
+    let body = vec![b'x'; 1000];
+    assert_eq!(gateway.inbound().send(&Post::new("/", &body)).unwrap().status, 413);
+    let config = std::fs::read_to_string(gateway.config_file()).unwrap();
+    gateway
+        .write("as2hook.yaml", &config.replace("{ body: 999 }", "{ body: 1000, connections: 1 }"))
+        .unwrap();
+    assert_eq!(gateway.reload().unwrap().status, 200);
+    assert_eq!(gateway.inbound().send(&Post::new("/", &body)).unwrap().status, 200);
+    let _held = open(&gateway, HEAD);
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 1));
+    assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 503);
+}
+
+/// Memory is counted for exchanges under way; one that does not fit is told when to come again, and
+/// those that were let in end as they should.
+#[test]
+fn what_does_not_fit_into_memory_is_refused_and_the_rest_is_not() {
+    let receiver = receiver().start();
+    let sink = sink().start();
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .station("MY-OWN-ORG", pki::station())
+        .partner("ACME", pki::partner())
+        .rule("all", |rule| rule.to(&sink, "/").payload("raw"))
+        .set("limits", "{ memory: 16MiB }")
+        .start()
+        .unwrap();
+    let message = Message::new("ACME", "MY-OWN-ORG")
+        .attach(Part::text("a.edi", "application/edifact", &"UNA:+.? '".repeat(1000)))
+        .sign(pki::partner())
+        .encrypt(pki::station())
+        .build();
+    let fields: String = message.headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let length = message.body.len();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{fields}\r\n");
+    let mut sockets: Vec<_> = (0..40).map(|_| open(&gateway, &head)).collect();
+    assert!(wait_until(SOON, || refusals(&gateway, "memory") > 0), "{}", gateway.log());
+    let settled = || figure(&gateway, "as2hook_in_flight ") + refusals(&gateway, "memory") == 40;
+    assert!(wait_until(SOON, settled), "{}", gateway.log());
+    assert!(figure(&gateway, "as2hook_exchange_memory_bytes ") <= 16 << 20);
+    let (mut taken, mut refused) = (0, 0);
+    for socket in &mut sockets {
+        // Those who were refused may have closed already.
+        let _ = socket.write_all(&message.body);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        let told = rest(socket);
+        match told.get(9..12) {
+            Some("200") => taken += 1,
+            Some("503") if told.contains("limits.memory") => refused += 1,
+            _ => panic!("{told}"),
+        }
+    }
+    assert_eq!((taken, refused), (40 - refused, refused));
+    assert!(taken >= 5 && refused > 0, "{taken} and {refused}");
+    sink.wait_for(1, SOON).unwrap();
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_exchange_memory_bytes ") == 0));
+    assert_eq!(gateway.inbound().send(&Post::message("/", &message)).unwrap().status, 200);
+}

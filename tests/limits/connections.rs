@@ -1,0 +1,111 @@
+//! Connections: how many, how long, and who makes room for whom.
+
+use super::*;
+
+fn is_open(socket: &TcpStream) -> bool {
+    socket.set_nonblocking(true).unwrap();
+    let read = (&mut &*socket).read(&mut [0; 1]);
+    socket.set_nonblocking(false).unwrap();
+    matches!(read, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+fn connections(gateway: &Running) -> u64 {
+    figure(gateway, "as2hook_connections{listener=\"inbound\"}")
+}
+
+#[test]
+fn one_that_rests_makes_room() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ connections: 3 }");
+    let first = open(&gateway, "");
+    assert!(wait_until(SOON, || connections(&gateway) == 1));
+    let mut resting = gateway.inbound().connect().unwrap();
+    resting.send(&Post::new("/", b"x")).unwrap();
+    let busy = open(&gateway, HEAD);
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 1));
+    assert_eq!(connections(&gateway), 3);
+    // The longest wait goes first: the one that has never asked, and then the one that asked once.
+    assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 200);
+    assert!(wait_until(SOON, || !is_open(&first)));
+    assert_eq!(resting.send(&Post::new("/", b"x")).unwrap().status, 200);
+    assert!(is_open(&busy), "an exchange under way keeps its seat");
+    assert_eq!(refusals(&gateway, "connections"), 0);
+}
+
+#[test]
+fn when_all_are_busy_the_next_is_told_when_to_come_again() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ connections: 2 }");
+    let _busy = [open(&gateway, HEAD), open(&gateway, HEAD)];
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 2));
+    let told = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!((told.status, told.header("Retry-After")), (503, Some("30")));
+    assert!(told.text().contains("limits.connections"));
+    assert_eq!(refusals(&gateway, "connections"), 1);
+    assert!(gateway.wait_for_log("Connections are turned away", SOON));
+}
+
+#[test]
+fn one_address_has_its_share() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ connections_per_address: 2 }");
+    let resting = [open(&gateway, ""), open(&gateway, "")];
+    assert!(wait_until(SOON, || connections(&gateway) == 2));
+    let told = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!((told.status, told.header("Retry-After")), (503, Some("30")));
+    assert!(told.text().contains("limits.connections_per_address"));
+    assert_eq!(refusals(&gateway, "connections_per_address"), 1);
+    drop(resting);
+    assert!(wait_until(SOON, || connections(&gateway) == 0));
+    assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 200);
+}
+
+#[test]
+fn a_trusted_proxy_speaks_for_many() {
+    let receiver = receiver().start();
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .receiver_set("trusted_proxies", "[127.0.0.0/8]")
+        .set("limits", "{ connections_per_address: 1 }")
+        .start()
+        .unwrap();
+    let _resting = [open(&gateway, ""), open(&gateway, "")];
+    assert!(wait_until(SOON, || connections(&gateway) == 2));
+    assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 200);
+}
+
+#[test]
+fn resting_ends() {
+    let receiver = receiver().start();
+    let gateway = limited(&receiver, "{ idle: 500ms }");
+    assert_eq!(rest(&mut open(&gateway, "")), "", "who never asked is told nothing");
+    let mut kept = open(&gateway, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let told = rest(&mut kept);
+    assert!(told.starts_with("HTTP/1.1 200 ") && told.matches("HTTP/1.1").count() == 1, "{told}");
+    assert!(wait_until(SOON, || connections(&gateway) == 0));
+}
+
+mod alone {
+    use super::*;
+
+    /// 3,000 connections that never ask, or never finish asking, against 200 seats: those with a
+    /// whole request are served all the while.
+    #[test]
+    fn a_flood_takes_no_seat_from_those_who_ask() {
+        let receiver = receiver().start();
+        let gateway = limited(&receiver, "{ connections: 200, connections_per_address: 100000 }");
+        let before = gateway.rss_kib().unwrap();
+        let mut flood = Vec::new();
+        for round in 0..30 {
+            for one in 0..100 {
+                flood.push(open(&gateway, if one % 2 == 0 { "" } else { "POST / HTTP/1.1\r\nX:" }));
+            }
+            let reply = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+            assert_eq!(reply.status, 200, "round {round}: {}", reply.text());
+        }
+        assert!(wait_until(SOON, || connections(&gateway) <= 200), "{}", connections(&gateway));
+        let after = gateway.rss_kib().unwrap();
+        assert!(after < before + 64 * 1024, "{before} KiB, then {after} KiB");
+    }
+}
