@@ -1,6 +1,6 @@
 //! The shared store does what every store does.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
 
 mod behaviour;
 #[path = "postgres/faults.rs"]

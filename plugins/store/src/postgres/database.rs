@@ -152,9 +152,11 @@ impl Use {
                 WHERE current_setting('synchronous_commit') = 'off';"
         );
         if self == Self::Write {
-            // A plan made while a table was empty would be kept until it has grown for long.
-            session += "SET enable_seqscan TO off; SET enable_hashjoin TO off;
-                SET enable_mergejoin TO off; SET plan_cache_mode TO force_generic_plan;";
+            // A plan made while a table was empty would be kept until it has grown for long; and what is
+            // claimed first is to be read in the order of its index, not sorted out of all that waits.
+            session += "SET enable_seqscan TO off; SET enable_bitmapscan TO off;
+                SET enable_hashjoin TO off; SET enable_mergejoin TO off;
+                SET plan_cache_mode TO force_generic_plan;";
         }
         session
     }

@@ -16,7 +16,7 @@ pub struct PostgresOptions {
     pub queue: usize,
     /// Calls that share one commit at most.
     pub group: usize,
-    /// How long a call waits, all in all, before it fails with [`StoreError::Slow`].
+    /// How long a call waits, all in all, before it fails with [`crate::StoreError::Slow`].
     pub wait: Duration,
     /// How long connecting may take, of that.
     pub connect: Duration,

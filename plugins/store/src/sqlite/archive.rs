@@ -15,7 +15,8 @@ use crate::{
 
 const EVENTS: &str = "SELECT e.id, e.uuid, e.kind, e.site, e.partner, e.station, e.message_id,
         e.occurred_at, c.body, e.verdict, e.idle_since, e.owner IS NOT NULL, e.planned,
-        c.payload, e.payload_path, e.payload_size, e.payload_pieces
+        c.payload, e.payload_path, e.payload_size, e.payload_pieces, e.payload_sealed,
+        e.payload_spent_at
     FROM event e JOIN content c ON c.event = e.id
     WHERE e.id > ?1 ORDER BY e.id LIMIT ?2";
 

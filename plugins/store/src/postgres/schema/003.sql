@@ -76,10 +76,11 @@ DECLARE
     settled record;
     added int;
 BEGIN
+    -- In words that no plan takes for `event_open`, which has all that was open lately in it.
     UPDATE event SET kind = s->>'kind', verdict = blobs[(s->>'verdict')::int], owner = NULL,
         adopted = false, planned = NULL, idle_since = CASE WHEN told = '[]' THEN clock_ms() END
-    WHERE uuid = (s->>'event')::uuid AND owner IS NOT NULL RETURNING id, occurred_at, payload_size
-        INTO settled;
+    WHERE uuid = (s->>'event')::uuid AND coalesce(owner, 0) <> 0
+        RETURNING id, occurred_at, payload_size INTO settled;
     IF NOT FOUND THEN
         PERFORM 1 FROM event WHERE uuid = (s->>'event')::uuid;
         RETURN CASE WHEN FOUND THEN 0 END;
@@ -104,7 +105,7 @@ CREATE FUNCTION discard(wanted uuid) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     gone record;
 BEGIN
-    DELETE FROM event WHERE uuid = wanted AND owner IS NOT NULL
+    DELETE FROM event WHERE uuid = wanted AND coalesce(owner, 0) <> 0
         RETURNING id, payload_path, payload_pieces INTO gone;
     IF NOT FOUND THEN
         RETURN NULL;
