@@ -358,10 +358,7 @@ fn limits_and_times() {
             ("limits.in_flight", "must be a whole number from 1 to 1000000"),
             ("limits.memory", "must be at least 16MiB"),
             ("limits.connections", "must be a whole number from 1 to 1000000"),
-            (
-                "limits.connections_per_address",
-                "must be a whole number from 1 to 1000000, not text; leave the quotes out",
-            ),
+            ("limits.connections_per_address", "must be a whole number from 1 to 1000000"),
             ("limits.idle", "must be longer than nothing"),
             (
                 "limits.head_time",
