@@ -121,10 +121,13 @@ fn nothing_but_failures_for_as_long_as_the_rule_says_disables_the_webhook() {
     let notice = watcher.wait_for(1, SOON).unwrap()[0].json();
     assert_eq!(notice["webhook"], "hook");
     assert_eq!(notice["reason"], "nothing but failures for 1.0 seconds");
-    let reply = gateway.admin().get("/metrics").unwrap();
-    let metrics = reply.text();
-    assert!(metrics.contains("as2hook_webhook_up{webhook=\"hook\"} 0"), "{metrics}");
-    assert!(metrics.contains("as2hook_queue{state=\"held\"} 1"), "{metrics}");
+    let is_out = || {
+        let metrics = gateway.admin().get("/metrics").unwrap();
+        let metrics = metrics.text();
+        metrics.contains("as2hook_webhook_up{webhook=\"hook\"} 0")
+            && metrics.contains("as2hook_queue{state=\"held\"} 1")
+    };
+    assert!(wait_until(SOON, is_out), "{}", gateway.admin().get("/metrics").unwrap().text());
     assert!(hook.requests().len() > 2, "it was tried until then");
 }
 

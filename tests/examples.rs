@@ -126,18 +126,30 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
 }
 
 #[test]
+fn a_cluster_loses_nothing() {
+    let example = Path::new(env!("CARGO_BIN_EXE_as2hook")).parent().unwrap();
+    let output = Command::new(example.join("examples/cluster"))
+        .args(["--messages", "400", "--kills", "2", "--restarts", "1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("\nlost 0\n"), "{said}");
+}
+
+#[test]
 fn what_is_not_built_in_is_told_at_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("as2hook.yaml");
     fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
-    let text = "receiver: { url: \"http://127.0.0.1:1\" }\nstore: \"postgres://u@h/d\"\n";
+    let text = "receiver: { url: \"http://127.0.0.1:1\" }\npayloads: \"s3://bucket/as2hook\"\n";
     fs::write(&config, text).unwrap();
     for command in ["check", "run"] {
         let output = as2hook(&[command, "-c", config.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1));
         let told = [output.stdout, output.stderr].concat();
         let told = String::from_utf8_lossy(&told);
-        assert!(told.contains("as2hook.yaml:2:8: store: PostgreSQL is not built in"), "{told}");
+        assert!(told.contains("as2hook.yaml:2:11: payloads: S3 is not built in"), "{told}");
     }
 }
 

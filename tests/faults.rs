@@ -154,7 +154,7 @@ fn full_in_a_payload(mode: Mode) {
     let sent = stage.send_like(&large(), 6);
     let expected = if mode == Mode::Pass { 200 } else { 503 };
     assert!(sent.iter().all(|sent| sent.status == Some(expected)), "{sent:?}");
-    stage.wait_for_trouble("Payload files cannot be written");
+    stage.wait_for_trouble("Large payloads cannot be kept");
     disk.mend();
     stage.wait_for_peace();
     stage.send_like(&large(), 2);
@@ -166,8 +166,8 @@ fn full_in_a_payload(mode: Mode) {
         let bare = told.body.length == 0 && error.is_some_and(|error| error.starts_with("1300: "));
         assert!(whole || bare && mode == Mode::Pass, "{} {error:?}", told.body.length);
     }
-    assert_eq!(stage.said("Payload files cannot be written"), 1);
-    assert_eq!(stage.said("Payload files can be written again"), 1);
+    assert_eq!(stage.said("Large payloads cannot be kept"), 1);
+    assert_eq!(stage.said("Large payloads can be kept again"), 1);
     let payloads = stage.gateway.folder().join("data/payloads");
     let halves = wait_until(SOON, || leftovers(&payloads) <= stage.sink.requests().len());
     assert!(halves, "what could not be finished is removed");

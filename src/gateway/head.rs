@@ -40,7 +40,7 @@ pub(crate) enum Flaw {
     #[error("The request has {0}; it is not passed on, since two readers could see two messages.")]
     Framing(&'static str),
     /// A field that says who, where or what, and stands once.
-    #[error("The request has the header {0} more than once (\"_\" counts as \"-\").")]
+    #[error("The request has the header {0} more than once.")]
     Repeated(&'static str),
     /// RFC 9112 section 3.2.2: the host stands in the target and in `Host`.
     #[error("The request names its host in two ways, or with a user before it.")]
@@ -80,9 +80,7 @@ impl Scan {
     /// # Errors
     /// What cannot become a head any more, as soon as that is known: its sender may be waiting.
     pub(crate) fn more(&mut self, bytes: &[u8]) -> Result<Option<std::ops::Range<usize>>, Flaw> {
-        if bytes.get(self.begin).is_some_and(|&first| !is_token(first) && first != b'\r') {
-            return Err(Flaw::RequestLine);
-        }
+        self.first(bytes)?;
         while let Some(found) = memchr::memchr(b'\n', &bytes[self.seen..]) {
             let end = self.seen + found;
             self.seen = end + 1;
@@ -91,7 +89,10 @@ impl Scan {
             let first = self.line == self.begin;
             self.line = end + 1;
             match (first, line.is_empty()) {
-                (true, true) => self.begin = self.line,
+                (true, true) => {
+                    self.begin = self.line;
+                    self.first(bytes)?;
+                }
                 (true, false) => {
                     request_line(line)?;
                 }
@@ -101,6 +102,14 @@ impl Scan {
         }
         self.seen = bytes.len();
         Ok(None)
+    }
+
+    /// A head begins with its method.
+    fn first(&self, bytes: &[u8]) -> Result<(), Flaw> {
+        match bytes.get(self.begin) {
+            Some(&first) if !is_token(first) && first != b'\r' => Err(Flaw::RequestLine),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -153,7 +162,7 @@ pub(crate) fn judge(head: &[u8]) -> Result<bool, Flaw> {
             return Err(Flaw::Host);
         }
         for (count, known) in once.iter_mut().zip(ONCE) {
-            if alike(name, known.as_bytes()) {
+            if is(name, known.as_bytes()) {
                 *count += 1;
                 if *count > 1 {
                     return Err(Flaw::Repeated(known));
@@ -170,7 +179,8 @@ pub(crate) fn judge(head: &[u8]) -> Result<bool, Flaw> {
     Ok(codings > 0)
 }
 
-/// Fields of which two would be two answers to one question: servers of the CGI kind read `_` as `-`.
+/// Fields of which two would be two answers to one question. With `_` for `-` they are others: what a
+/// server of the CGI kind makes of those is its own affair, and no delivery has them.
 const ONCE: [&str; 4] = ["AS2-From", "AS2-To", "Message-ID", "Host"];
 
 /// What `Connection` must not take away: the tap would see another message than the receiver. A

@@ -54,6 +54,12 @@ fn own_folder(gateway: &Running) -> PathBuf {
     folders.next().unwrap()
 }
 
+/// Puts a file in the place of a folder, which cannot be made again then.
+fn block(folder: &Path) {
+    fs::remove_dir(folder).unwrap();
+    fs::write(folder, "in the way").unwrap();
+}
+
 fn is_readable(gateway: &Running) -> bool {
     let files = files(&gateway.folder().join("data"));
     let needle = b"UNOC:3+SECRET";
@@ -147,7 +153,7 @@ fn where_payloads_cannot_be_kept_pass_lets_traffic_go_and_says_so() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let gateway = raw(&receiver, &sink).start().unwrap();
     let folder = own_folder(&gateway);
-    fs::remove_dir(&folder).unwrap();
+    block(&folder);
     assert_eq!(post(&gateway, &message(Content::large(LARGE))).status, 200);
     let told = sink.wait_for(1, SOON).unwrap()[0].clone();
     assert_eq!(told.body.length, 0);
@@ -161,7 +167,7 @@ fn where_payloads_cannot_be_kept_pass_lets_traffic_go_and_says_so() {
     post(&gateway, &message(Content::large(1_000)));
     assert_eq!(sink.wait_for(2, SOON).unwrap()[1].body.length, 1_000);
 
-    fs::create_dir(&folder).unwrap();
+    fs::remove_file(&folder).unwrap();
     post(&gateway, &message(Content::large(LARGE)));
     assert_eq!(sink.wait_for(3, SOON).unwrap()[2].body.length, LARGE);
     assert_eq!(gateway.admin().get("/readyz").unwrap().status, 200);
@@ -173,11 +179,11 @@ fn a_place_that_is_well_again_is_noticed_without_traffic() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let gateway = raw(&receiver, &sink).start().unwrap();
     let folder = own_folder(&gateway);
-    fs::remove_dir(&folder).unwrap();
+    block(&folder);
     post(&gateway, &message(Content::large(LARGE)));
     sink.wait_for(1, SOON).unwrap();
     assert_eq!(gateway.admin().get("/readyz").unwrap().status, 503);
-    fs::create_dir(&folder).unwrap();
+    fs::remove_file(&folder).unwrap();
     assert!(wait_until(SOON, || gateway.admin().get("/readyz").unwrap().status == 200));
     assert_eq!(payload_files(&gateway), [] as [PathBuf; 0]);
 }
@@ -187,10 +193,10 @@ fn where_payloads_cannot_be_kept_refuse_answers_503() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let gateway = raw(&receiver, &sink).set("on_store_failure", "refuse").start().unwrap();
     let folder = own_folder(&gateway);
-    fs::remove_dir(&folder).unwrap();
+    block(&folder);
     let refused = message(Content::large(LARGE));
     assert_eq!(post(&gateway, &refused).status, 503);
-    fs::create_dir(&folder).unwrap();
+    fs::remove_file(&folder).unwrap();
     assert_eq!(post(&gateway, &refused).status, 200);
     let told = sink.wait_for(1, SOON).unwrap();
     assert_eq!((told.len(), told[0].body.length), (1, LARGE));

@@ -1,0 +1,226 @@
+//! The gateway on PostgreSQL: alone, with others, after a restart of the database, and on its way there
+//! from SQLite.
+
+// For clippy: all of this file is test code, its helpers too.
+#![cfg(test)]
+
+use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
+
+use as2hook_testing::{
+    Answer, Built, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Postgres, Receipt, Running,
+    pki, receiver, sink, wait_until,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Longer than a lease.
+const LATER: Duration = Duration::from_secs(100);
+
+/// Gateways that share a database, an AS2 server and the owner of webhooks.
+struct Site {
+    folder: tempfile::TempDir,
+    partner: Endpoint,
+    receiver: Endpoint,
+    sink: Endpoint,
+}
+
+// === impl Site ===
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            folder,
+            partner: receiver().start(),
+            receiver: receiver().start(),
+            sink: sink().start(),
+        }
+    }
+
+    fn gateway(&self, store: &str, payloads: &str) -> Gateway {
+        let key = self.folder.path().join("secret.key");
+        Gateway::new()
+            .binary(env!("CARGO_BIN_EXE_as2hook"))
+            .receiver(&self.receiver)
+            .outbound()
+            .station("MY-OWN-ORG", pki::station())
+            .partner_with("ACME", |acme| {
+                let acme = acme.url(&self.partner.url("/as2"));
+                acme.certificate(Path::new("keys/acme.crt"))
+            })
+            .partner("OTHER", pki::partner())
+            .set("store", &format!("{store:?}"))
+            .set("payloads", payloads)
+            .set("secret_key_file", &format!("{key:?}"))
+            .set("on_store_failure", "refuse")
+            .rule("all", |rule| {
+                let rule = rule.to(&self.sink, "/json").payload("json").events(&["*"]);
+                rule.set("retry", "[100ms, 1s, 5s, 30s, 30s]")
+            })
+            .rule("files", |rule| {
+                let rule = rule.to(&self.sink, "/raw").payload("raw").always();
+                rule.set("retry", "[100ms, 1s, 5s, 30s, 30s]")
+            })
+    }
+
+    fn on(&self, database: &Postgres) -> Running {
+        self.gateway(&database.url(), "store").start().unwrap()
+    }
+
+    /// The events that were told so far to one path, each webhook-id once.
+    fn told(&self, path: &str) -> Vec<String> {
+        let requests = self.sink.requests();
+        let of_path = requests.iter().filter(|told| told.complete && told.head.line.contains(path));
+        let mut ids = BTreeSet::new();
+        let once = of_path.filter(|told| ids.insert(told.header("webhook-id").unwrap()));
+        once.map(|told| told.header("X-AS2-Event").unwrap().to_owned()).collect()
+    }
+
+    fn wait_for(&self, path: &str, event: &str, count: usize, within: Duration) {
+        let so_many = || self.told(path).iter().filter(|told| *told == event).count() >= count;
+        assert!(wait_until(within, so_many), "{count} {event} on {path}: {:?}", self.told(path));
+    }
+}
+
+fn part(size: usize) -> Part {
+    let line = "UNA:+.? 'UNB+UNOC:3+ACME+MYORG'\n";
+    Part::text("order.edi", "application/edifact", &line.repeat(size / line.len() + 1))
+}
+
+fn order(size: usize) -> Built {
+    let order = Message::new("ACME", "MY-OWN-ORG").attach(part(size));
+    order.sign(pki::partner()).encrypt(pki::station()).build()
+}
+
+fn send(gateway: &Running, message: &Built) -> u16 {
+    gateway.inbound().send(&Post::message("/as2", message)).unwrap().status
+}
+
+#[test]
+fn large_payloads_go_through_the_database_sealed_or_not() {
+    let (site, database) = (Site::new(), Postgres::shared());
+    let mut gateway = site.on(&database);
+    let message = order(1 << 20);
+    assert_eq!(send(&gateway, &message), 200);
+    site.wait_for("/raw", "message.received", 1, SOON);
+    let config = std::fs::read_to_string(gateway.config_file()).unwrap();
+    std::fs::write(gateway.config_file(), config + "encrypt_payloads: true\n").unwrap();
+    gateway.restart().unwrap();
+    assert_eq!(send(&gateway, &order(1 << 20)), 200);
+    site.wait_for("/raw", "message.received", 2, SOON);
+    let told = site.sink.requests();
+    let raw: Vec<_> = told.iter().filter(|told| told.head.line.contains("/raw")).collect();
+    assert!(raw[0].body.bytes.starts_with(b"UNA:+.? '"));
+    assert_eq!(raw[0].body.sha256, raw[1].body.sha256);
+    assert!(raw[0].body.length > 1 << 20);
+}
+
+#[test]
+fn a_duplicate_and_a_receipt_are_known_whichever_gateway_they_reach() {
+    let (site, database) = (Site::new(), Postgres::shared());
+    let (one, other) = (site.on(&database), site.on(&database));
+    let message = order(10);
+    assert_eq!((send(&one, &message), send(&other, &message)), (200, 200));
+    site.wait_for("/json", "message.received", 1, SOON);
+    site.wait_for("/json", "message.duplicate", 1, SOON);
+
+    let receipt = Receipt::SignedAsync(Digest::Sha256, "http://127.0.0.1:9/mdn".to_owned());
+    let sent = Message::new("MY-OWN-ORG", "ACME").attach(part(10)).sign(pki::station());
+    let sent = sent.receipt(receipt).build();
+    site.partner.next([Answer::ok()]);
+    assert_eq!(one.outbound().send(&Post::message("/", &sent)).unwrap().status, 200);
+    site.wait_for("/json", "message.sent", 1, SOON);
+    let mdn = Mdn::processed().mic(&sent.mic).sign(pki::partner(), Digest::Sha256);
+    let (headers, body) = mdn.about("ACME", "MY-OWN-ORG", &sent.id).into_parts();
+    site.receiver.next([Answer::ok()]);
+    let reply = other.inbound().send(&Post::new("/as2", &body).headers(&headers)).unwrap();
+    assert_eq!(reply.status, 200);
+    site.wait_for("/json", "mdn.received", 1, SOON);
+    let told = site.sink.requests();
+    let told = told.iter().find(|told| told.header("X-AS2-Event") == Some("mdn.received"));
+    assert_eq!(told.unwrap().json()["micMatches"], true);
+}
+
+#[test]
+fn what_a_killed_gateway_left_is_told_by_another() {
+    let (site, database) = (Site::new(), Postgres::shared());
+    let (mut one, _other) = (site.on(&database), site.on(&database));
+    site.receiver.answer(Answer::silence());
+    let message = order(10);
+    let inbound = one.inbound();
+    let waiting =
+        std::thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
+    site.receiver.wait_for(1, SOON).unwrap();
+    one.kill9();
+    assert!(waiting.join().unwrap(), "nobody answered");
+    site.wait_for("/json", "message.received", 1, LATER);
+    let error = site.sink.requests()[0].header("X-Processing-Error").unwrap().to_owned();
+    assert!(error.starts_with("1500: "), "{error}");
+}
+
+#[test]
+fn a_database_that_is_restarted_costs_no_message_that_was_accepted() {
+    let (site, mut database) = (Site::new(), Postgres::start());
+    let gateway = site.on(&database);
+    let mut accepted = 0;
+    for round in 0..3 {
+        for _ in 0..5 {
+            accepted += usize::from(send(&gateway, &order(10)) == 200);
+        }
+        if round == 0 {
+            database.stop();
+            assert_eq!(send(&gateway, &order(10)), 503);
+            let told = || {
+                let ready = gateway.admin().get("/readyz").unwrap();
+                ready.status == 503 && ready.text().contains("cannot be reached")
+            };
+            assert!(wait_until(SOON, told), "{}", gateway.admin().get("/readyz").unwrap().text());
+            database.restart();
+            let ready = || gateway.admin().get("/readyz").is_ok_and(|reply| reply.status == 200);
+            assert!(wait_until(SOON, ready));
+        }
+    }
+    assert_eq!(accepted, 15);
+    site.wait_for("/json", "message.received", accepted, SOON);
+}
+
+#[test]
+fn a_site_moves_with_all_that_was_undelivered() {
+    let (site, database) = (Site::new(), Postgres::shared());
+    let old = site.folder.path().join("as2hook.db");
+    let files = site.folder.path().join("payloads");
+    let store = format!("sqlite:{}", old.display());
+    let mut gateway = site.gateway(&store, &format!("{files:?}")).start().unwrap();
+    site.sink.stop();
+    for size in [10, 1 << 20, 10] {
+        assert_eq!(send(&gateway, &order(size)), 200);
+    }
+    let migrate = |to: &str| {
+        Command::new(env!("CARGO_BIN_EXE_as2hook"))
+            .args(["migrate", "--from", &store, "--to", to])
+            .output()
+            .unwrap()
+    };
+    let refused = migrate(&database.url());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("stop as2hook first"), "{said}");
+    gateway.sigterm(SOON).unwrap().unwrap();
+    let wrong = migrate("mysql://nobody@127.0.0.1/none");
+    assert_eq!(wrong.status.code(), Some(2));
+    let moved = migrate(&database.url());
+    let said = String::from_utf8_lossy(&moved.stdout).into_owned();
+    assert!(moved.status.success(), "{said}{}", String::from_utf8_lossy(&moved.stderr));
+    assert!(said.contains("deliveries  6, 6 of them still to be made"), "{said}");
+    assert!(said.contains("payloads    1 files"), "{said}");
+    std::fs::remove_file(&old).unwrap();
+    std::fs::remove_dir_all(&files).unwrap();
+
+    site.sink.resume();
+    let _gateway = site.on(&database);
+    site.wait_for("/json", "message.received", 3, SOON);
+    site.wait_for("/raw", "message.received", 3, SOON);
+    let told = site.sink.requests();
+    let raw = told.iter().filter(|told| told.head.line.contains("/raw"));
+    assert_eq!(raw.map(|told| u64::from(told.body.length > 1 << 20)).sum::<u64>(), 1);
+}
