@@ -173,6 +173,42 @@ fn a_connection_serves_many_exchanges() {
     sink.wait_for(5, SOON).unwrap();
 }
 
+/// Sends these bytes, the second part once the receiver has the request, and reads the answers of as
+/// many requests as there are.
+fn answers(first: &str, then: &str, requests: &[&str]) {
+    let receiver = receiver().answer(Answer::ok().delay(Duration::from_millis(100))).start();
+    let gateway = gateway(&receiver);
+    let mut connection = gateway.inbound().connect().unwrap();
+    connection.write(first.as_bytes()).unwrap();
+    receiver.wait_for(1, SOON).unwrap();
+    connection.write(then.as_bytes()).unwrap();
+    for method in requests {
+        assert_eq!(connection.read_reply(method).unwrap().status, 200, "{first:?} {then:?}");
+    }
+    let seen = receiver.wait_for(requests.len(), SOON).unwrap();
+    assert!(seen.iter().all(|request| request.complete), "{first:?} {then:?}");
+    assert_eq!(connection.send(&Post::new("/last", b"x")).unwrap().status, 200);
+}
+
+const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn an_empty_line_behind_the_body_costs_nobody_the_answer() {
+    answers(&format!("{POST}\r\n"), "", &["POST"]);
+    answers(POST, "\r\n", &["POST"]);
+}
+
+#[test]
+fn requests_that_come_before_their_turn_are_answered_in_turn() {
+    for request in [POST, GET] {
+        let method = request.split(' ').next().unwrap();
+        answers(&request.repeat(3), "", &[method; 3]);
+        answers(request, request, &[method; 2]);
+    }
+    answers(&format!("{GET}{POST}\r\n"), GET, &["GET", "POST", "GET"]);
+}
+
 #[test]
 fn what_is_not_as2_passes_and_makes_no_event() {
     let receiver = receiver().answer(Answer::ok().body("hello")).start();

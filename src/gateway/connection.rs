@@ -1,4 +1,4 @@
-//! A partner's connection as Pingora sees it, with three things mended on the way.
+//! A partner's connection as Pingora sees it, with four things mended on the way.
 //!
 //! - Pingora 0.9.1 puts its own `Date` into every answer; the receiver's belongs there.
 //! - Pingora ends an exchange when the partner hangs up; it is to be followed to its answer, or nobody
@@ -6,6 +6,8 @@
 //!   sent to the partner any more is dropped in silence, and its going away is not noticed.
 //! - Pingora's time limits count for each read, so a sender of a byte a minute is served for ever. A
 //!   body has [`Pace::body`] and a second for each [`Pace::rate`] bytes.
+//! - Pingora gives an exchange up at the first byte behind its request. That is the next request's, or
+//!   the empty line of an old client (RFC 9112 section 2.2): it is kept until its turn comes.
 //!
 //! A request's head is read before Pingora asks for it (see `hearing`), and handed on from memory.
 
@@ -120,6 +122,9 @@ impl Connection {
         self.at = self.ahead.len().min(self.at + head.start);
         self.of_head = head.len();
         self.chunks = chunked.then(Chunks::new);
+        // Of the request before, when nothing was read behind it.
+        self.phase = Phase::Rest;
+        self.limit.clear();
     }
 
     /// Reads more of what Pingora will ask for. How much; 0 at the end.
@@ -128,6 +133,8 @@ impl Connection {
         let mut piece = [0; PIECE];
         let mut buffer = ReadBuf::new(&mut piece);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        // One who is always a request ahead would make it grow for ever.
+        self.ahead.drain(..std::mem::take(&mut self.at));
         self.ahead.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(buffer.filled().len()))
     }
@@ -233,6 +240,20 @@ impl Connection {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flaw)))
     }
 
+    /// Behind a complete request Pingora is told of the partner's end alone. What comes is the next
+    /// request's: a piece of it is kept, the rest waits where it is.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead().is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_ahead(cx)) {
+            Ok(0) => Poll::Ready(Ok(())),
+            Ok(_) => Poll::Pending,
+            Err(_) if self.passes_over() => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         self.limit.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
     }
@@ -272,6 +293,9 @@ impl AsyncRead for Connection {
             return self.poll_flaw(cx, flaw);
         }
         self.limit(0);
+        if self.phase == Phase::Answer {
+            return self.poll_behind(cx);
+        }
         let before = buffer.filled().len();
         if self.at < self.ahead.len() {
             // A flaw of the body must not take the head away: its answer hangs on that.
@@ -483,6 +507,44 @@ mod tests {
         assert!(timeout(hour, connection.read_u8()).await.is_err());
         connection.release();
         assert!(timeout(hour, connection.read_u8()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_behind_a_request_is_kept_for_the_next() {
+        let (mut connection, mut partner) = pair();
+        connection.begin(Pace::default());
+        connection.follow();
+        let hour = Duration::from_secs(3600);
+        for piece in [&b"\r\n"[..], b"next"] {
+            partner.write_all(piece).await.unwrap();
+            assert!(timeout(hour, connection.read_u8()).await.is_err());
+        }
+        connection.release();
+        while connection.ahead().len() < 6 {
+            std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+        }
+        assert_eq!(connection.ahead(), b"\r\nnext");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_is_always_ahead_takes_no_more_and_more() {
+        let (mut connection, mut partner) = pair();
+        for _ in 0..100 {
+            partner.write_all(&[b'x'; 1000]).await.unwrap();
+            std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+            connection.expect(0..999, false);
+            connection.read_exact(&mut [0; 999]).await.unwrap();
+            assert!(connection.ahead.len() < 3000, "{}", connection.ahead.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_behind_a_request_is_noticed() {
+        let (mut connection, partner) = pair();
+        connection.begin(Pace::default());
+        connection.follow();
+        drop(partner);
+        assert_eq!(connection.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
     #[test]

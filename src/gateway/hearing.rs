@@ -57,7 +57,8 @@ pub(super) async fn hear(
             Ok(None) if ahead.len() > limits.decode.header => return Heard::Refused(too_large),
             Ok(None) => {}
         }
-        if !begun && !ahead.is_empty() {
+        // Empty lines before a head are no beginning: old clients end their body with one.
+        if !begun && ahead.iter().any(|byte| !b"\r\n".contains(byte)) {
             begun = true;
             close.used();
             until = Instant::now() + limits.pace.head;
@@ -156,6 +157,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_is_told_nothing() {
         let mut scene = scene();
+        let began = Instant::now();
+        assert!(matches!(scene.hear().await, Heard::Nothing));
+        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_line_is_no_beginning() {
+        let mut scene = scene();
+        scene.partner.write_all(b"\r\n").await.unwrap();
         let began = Instant::now();
         assert!(matches!(scene.hear().await, Heard::Nothing));
         assert_eq!(began.elapsed(), scene.limits.pace.idle);
