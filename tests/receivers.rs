@@ -66,6 +66,46 @@ fn a_receiver_that_closes_when_it_is_called_again_costs_nobody_a_502() {
     never_a_502(Idle::CloseOnReuse, &[0; 20]);
 }
 
+/// A receiver that keeps its connections, a gateway that does too, and one exchange done on it.
+fn kept(receiver: &Endpoint) -> Running {
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(receiver)
+        .receiver_set("keepalive", "on")
+        .start()
+        .unwrap();
+    assert_eq!(gateway.inbound().send(&Post::new("/", b"first")).unwrap().status, 200);
+    gateway
+}
+
+#[test]
+fn what_a_kept_connection_did_not_take_is_sent_again() {
+    let receiver = receiver().start();
+    receiver.idle(Idle::CloseOnReuse);
+    let gateway = kept(&receiver);
+    for _ in 0..10 {
+        assert_eq!(gateway.inbound().send(&Post::new("/", b"again")).unwrap().status, 200);
+    }
+    assert_eq!(receiver.requests().len(), 11);
+}
+
+#[test]
+fn what_a_kept_connection_began_to_answer_is_not_sent_again() {
+    for (name, answer) in [
+        ("refused", Answer::ok().header("Transfer-Encoding", "gzip")),
+        ("unreadable", Answer::ok().header("Bro ken", "x")),
+        ("interim", Answer::ok().interim(102, &[]).cut(0)),
+        ("cut", Answer::ok().cut(5)),
+    ] {
+        let receiver = receiver().start();
+        let gateway = kept(&receiver);
+        receiver.answer(answer);
+        assert_eq!(gateway.inbound().send(&Post::new("/", b"once")).unwrap().status, 502, "{name}");
+        let (connections, requests) = (receiver.connections(), receiver.requests());
+        assert_eq!((connections, requests.len()), (1, 2), "{name}");
+    }
+}
+
 #[test]
 fn a_receiver_that_is_down_gets_the_partner_a_prompt_502_and_an_event() {
     let sink = sink().start();

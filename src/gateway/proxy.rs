@@ -108,6 +108,8 @@ pub(super) struct Passage<W> {
     tries: usize,
     received: u64,
     status: Option<u16>,
+    /// An answer has begun, were it an interim one.
+    answered: bool,
     rejection: Option<Rejection>,
     /// Bytes of the request that the tap has seen; a second connection is sent them again.
     tapped: u64,
@@ -137,6 +139,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
             tries: 0,
             received: 0,
             status: None,
+            answered: false,
             rejection: None,
             tapped: 0,
         }
@@ -243,7 +246,8 @@ impl<S: Side> ProxyHttp for Proxy<S> {
     }
 
     /// A kept connection that the other side had closed costs nobody a 502: what it did not answer is
-    /// sent once more on another, while Pingora still has it.
+    /// sent once more on another, while Pingora still has it. Whoever is slow, or gives an answer that is
+    /// refused, has the message: it is not sent again.
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
@@ -254,7 +258,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
     ) -> Box<Error> {
         let upstream = *error.esource() == ErrorSource::Upstream;
         let whole = !session.as_ref().retry_buffer_truncated();
-        let again = reused && upstream && whole && passage.status.is_none();
+        let again = reused && upstream && whole && !passage.answered && upstream::is_stale(&error);
         error.set_retry(again);
         if again {
             passage.received = 0;
@@ -328,6 +332,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         answer: &mut ResponseHeader,
         passage: &mut Passage<S::Way>,
     ) -> Result<()> {
+        passage.answered = true;
         judge_answer(answer, Far::of(S::DIRECTION)).map_err(|rejection| {
             let mut error = rejection.into_error();
             error.as_up();

@@ -43,6 +43,19 @@ pub(super) fn peer(address: SocketAddr, tls: bool, host: &str, answer: Duration)
     peer
 }
 
+/// Whether a kept connection had been closed or broken before a byte of an answer came on it.
+pub(super) fn is_stale(error: &Error) -> bool {
+    match error.etype() {
+        ErrorType::WriteError => true,
+        ErrorType::ConnectionClosed | ErrorType::ReadError => {
+            // Pingora says it nowhere else. Said otherwise, nothing is sent twice.
+            let context = error.context.as_ref().map_or("", |context| context.as_str());
+            context.ends_with("headers, bytes already read: 0")
+        }
+        _ => false,
+    }
+}
+
 /// A connection to this URL of a partner.
 pub(super) fn partner(address: SocketAddr, url: &Uri, partner: &Partner) -> HttpPeer {
     let mut peer = peer(address, is_tls(url), host(url), partner.timeout);
@@ -116,4 +129,26 @@ fn is_for(certificate: &X509Ref, address: IpAddr) -> bool {
     };
     let names = certificate.subject_alt_names();
     names.iter().flatten().any(|name| name.ipaddress() == Some(&octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_over_is_no_stale_connection() {
+        assert!(is_stale(&Error::new(ErrorType::WriteError)));
+        let read = |kind, bytes: usize| {
+            Error::explain(
+                kind,
+                format!("while reading response headers, bytes already read: {bytes}"),
+            )
+        };
+        assert!(is_stale(&read(ErrorType::ConnectionClosed, 0)));
+        assert!(is_stale(&read(ErrorType::ReadError, 0)));
+        assert!(!is_stale(&read(ErrorType::ConnectionClosed, 10)));
+        assert!(!is_stale(&read(ErrorType::InvalidHTTPHeader, 0)));
+        assert!(!is_stale(&Error::new(ErrorType::ReadTimedout)));
+        assert!(!is_stale(&Error::new(ErrorType::WriteTimedout)));
+    }
 }
