@@ -1,4 +1,4 @@
-//! A partner's connection as Pingora sees it, with four things mended on the way.
+//! A partner's connection as Pingora sees it, with five things mended on the way.
 //!
 //! - Pingora 0.9.1 puts its own `Date` into every answer; the receiver's belongs there.
 //! - Pingora ends an exchange when the partner hangs up; it is to be followed to its answer, or nobody
@@ -8,6 +8,8 @@
 //!   body has [`Pace::body`] and a second for each [`Pace::rate`] bytes.
 //! - Pingora gives an exchange up at the first byte behind its request. That is the next request's, or
 //!   the empty line of an old client (RFC 9112 section 2.2): it is kept until its turn comes.
+//! - Pingora limits the writing of bodies alone. Whoever takes no byte for [`Pace::piece`] is given up,
+//!   whatever is being written.
 //!
 //! A request's head is read before Pingora asks for it (see `hearing`), and handed on from memory.
 
@@ -45,7 +47,7 @@ use crate::config::Pace;
 /// How much is read at once while a head is waited for.
 const PIECE: usize = 4096;
 
-/// How long an answer that goes out before Pingora has the connection may take.
+/// How long an answer that goes out before Pingora has the connection may take, and a goodbye.
 const REFUSE: Duration = Duration::from_secs(5);
 
 /// How much of what the partner goes on sending is read away behind such an answer. A close with
@@ -68,6 +70,10 @@ pub(super) struct Connection {
     wishes: Mutex<Wishes>,
     limit: Deadline,
     phase: Phase,
+    /// For the partner to take the next byte.
+    taking: Deadline,
+    /// That time was over: what was being written is torn.
+    torn: bool,
 }
 
 /// What is being read.
@@ -108,6 +114,8 @@ impl Connection {
             wishes,
             limit: Deadline::default(),
             phase,
+            taking: Deadline::default(),
+            torn: false,
         }
     }
 
@@ -129,6 +137,9 @@ impl Connection {
 
     /// Reads more of what Pingora will ask for. How much; 0 at the end.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.torn {
+            return Poll::Ready(Ok(0));
+        }
         // On the stack: a connection that rests costs no buffer.
         let mut piece = [0; PIECE];
         let mut buffer = ReadBuf::new(&mut piece);
@@ -268,6 +279,39 @@ impl Connection {
         true
     }
 
+    /// Gives the partner up when it takes nothing for too long.
+    fn poll_taken<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        taken: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if taken.is_ready() {
+            self.taking.clear();
+            return taken;
+        }
+        if !self.taking.is_set() {
+            let pace = self.wishes().pace;
+            self.taking.set(pace.piece);
+        }
+        ready!(self.taking.poll(cx));
+        self.torn = true;
+        // What is asked behind a torn answer could not be answered.
+        (self.ahead, self.at, self.of_head) = (Vec::new(), 0, 0);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_head(cx))?;
+        if self.take_head(bytes) {
+            // What is left of it goes out before the next bytes, or with the flush.
+            if let Poll::Ready(Err(error)) = self.poll_head(cx) {
+                return Poll::Ready(Err(error));
+            }
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.head.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.head))?;
@@ -275,6 +319,7 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.head.drain(..written);
+            self.taking.clear();
         }
         Poll::Ready(Ok(()))
     }
@@ -334,16 +379,11 @@ impl AsyncWrite for Connection {
         if self.is_gone() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let result = match ready!(self.poll_head(cx)) {
-            Err(error) => Err(error),
-            Ok(()) if self.take_head(bytes) => match self.poll_head(cx) {
-                Poll::Ready(Err(error)) => Err(error),
-                // What is left of it goes out before the next bytes, or with the flush.
-                _ => Ok(bytes.len()),
-            },
-            Ok(()) => ready!(Pin::new(&mut self.stream).poll_write(cx, bytes)),
+        let written = match self.torn {
+            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            false => self.poll_out(cx, bytes),
         };
-        match result {
+        match ready!(self.poll_taken(cx, written)) {
             Err(_) if self.passes_over() => Poll::Ready(Ok(bytes.len())),
             result => Poll::Ready(result),
         }
@@ -353,18 +393,22 @@ impl AsyncWrite for Connection {
         if self.is_gone() {
             return Poll::Ready(Ok(()));
         }
-        let result = match ready!(self.poll_head(cx)) {
-            Ok(()) => ready!(Pin::new(&mut self.stream).poll_flush(cx)),
-            error => error,
+        let flushed = match self.torn {
+            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            false => match self.poll_head(cx) {
+                Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(cx),
+                head => head,
+            },
         };
-        match result {
+        match ready!(self.poll_taken(cx, flushed)) {
             Err(_) if self.passes_over() => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.poll_taken(cx, shut)
     }
 }
 
@@ -373,7 +417,7 @@ impl Shutdown for Connection {
     async fn shutdown(&mut self) {
         // A failure means that the partner is gone already.
         let _ = self.flush().await;
-        Shutdown::shutdown(&mut *self.stream).await;
+        let _ = timeout(REFUSE, Shutdown::shutdown(&mut *self.stream)).await;
     }
 }
 
@@ -536,6 +580,65 @@ mod tests {
             connection.read_exact(&mut [0; 999]).await.unwrap();
             assert!(connection.ahead.len() < 3000, "{}", connection.ahead.len());
         }
+    }
+
+    /// Long enough that the pair above does not hold it.
+    fn long_head() -> Vec<u8> {
+        format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000)).into_bytes()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_is_given_up() {
+        let day = Duration::from_secs(24 * 3600);
+        for dated in [true, false] {
+            let (mut connection, _partner) = pair();
+            connection.begin(Pace::default());
+            if dated {
+                connection.keep_dates(Vec::new());
+            }
+            let began = tokio::time::Instant::now();
+            let answer = async {
+                connection.write_all(&long_head()).await?;
+                connection.flush().await
+            };
+            let answered = timeout(day, answer).await.expect("it ends");
+            assert_eq!(answered.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            assert_eq!(began.elapsed(), Pace::default().piece);
+            timeout(day, Shutdown::shutdown(&mut connection)).await.expect("it ends");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_little_by_little_is_not_given_up() {
+        let (mut connection, mut partner) = pair();
+        connection.begin(Pace::default());
+        connection.keep_dates(Vec::new());
+        let taking = tokio::spawn(async move {
+            let mut taken = 0;
+            while taken < 2000 {
+                // The pause is the scenario; time is the test's own.
+                tokio::time::sleep(Pace::default().piece * 9 / 10).await;
+                taken += partner.read(&mut [0; 200]).await.unwrap();
+            }
+        });
+        connection.write_all(&long_head()).await.unwrap();
+        connection.flush().await.unwrap();
+        taking.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_given_up_is_followed_and_not_heard_again() {
+        let (mut connection, mut partner) = pair();
+        connection.begin(Pace::default());
+        connection.follow();
+        partner.write_all(b"next").await.unwrap();
+        assert!(timeout(Duration::from_secs(1), connection.read_u8()).await.is_err());
+        connection.write_all(&long_head()).await.unwrap();
+        connection.release();
+        assert!(connection.ahead().is_empty());
+        let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+        assert_eq!(read, 0, "its answer is torn");
+        assert!(connection.write_all(b"HTTP/1.1 200 OK").await.is_err());
     }
 
     #[tokio::test]
