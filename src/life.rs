@@ -140,8 +140,12 @@ pub fn live(path: &Path, beginning: Beginning) -> Result<(), LifeError> {
     // From here on, since they kill a process that has not asked for them.
     let hangup = runtime.block_on(async { unix::signal(unix::SignalKind::hangup()) });
     let hangup = hangup.map_err(LifeError::Threads)?;
-    let signals = runtime.block_on(async { Signals::new() }).map_err(LifeError::Threads)?;
-    let (gateway, life) = runtime.block_on(start(path, beginning, &runtime))?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(LifeError::Threads)?;
+    let begun = runtime.block_on(begin(path, beginning, &runtime, &mut signals))?;
+    let Some((gateway, life)) = begun else {
+        tracing::info!("Told to stop before it served.");
+        return Ok(());
+    };
     life.spawn(&runtime, hangup, signals);
     tracing::info!(ms = started.elapsed().as_millis(), "Started.");
     supervisor::ready();
@@ -169,11 +173,45 @@ struct Heir {
     store: Arc<dyn Store>,
 }
 
-async fn start(
+/// All that is needed to serve. Where another process serves still, it goes on when this is dropped.
+struct Ready {
+    gateway: Gateway,
+    life: Life,
+    admin: AdminSocket,
+}
+
+/// Where the admin listener is to be served, and by whom.
+struct AdminSocket {
+    socket: TcpListener,
+    control: Arc<dyn Control>,
+    told: watch::Receiver<bool>,
+}
+
+/// Starts, and takes over where that is asked for. `None`: told to stop before that.
+async fn begin(
     path: &Path,
     beginning: Beginning,
     runtime: &Runtime,
-) -> Result<(Gateway, Life), LifeError> {
+    signals: &mut Signals,
+) -> Result<Option<(Gateway, Life)>, LifeError> {
+    let ready = tokio::select! {
+        biased;
+        () = signals.told() => return Ok(None),
+        ready = start(path, beginning, runtime) => ready?,
+    };
+    // From the first word to the process that runs there is no way back: it may stop at any moment.
+    if signals.has_come().await {
+        return Ok(None);
+    }
+    let Ready { gateway, mut life, admin } = ready;
+    if let Some(heir) = &mut life.heir {
+        heir.predecessor.taken().await?;
+    }
+    admin.serve();
+    Ok(Some((gateway, life)))
+}
+
+async fn start(path: &Path, beginning: Beginning, runtime: &Runtime) -> Result<Ready, LifeError> {
     let Attempt { outcome, sources } = reload::attempt(path).await;
     let loaded = outcome.map_err(LifeError::Config)?;
     let unsupported = loaded.config.unsupported();
@@ -204,7 +242,7 @@ async fn start(
     // All that can be wrong by itself is checked: only now is the process that runs disturbed.
     let listen = &snapshot.config.listen;
     let meeting = Meeting::of(&snapshot.config);
-    let (sockets, mut predecessor) = open_sockets(listen, beginning, &meeting).await?;
+    let (sockets, predecessor) = open_sockets(listen, beginning, &meeting).await?;
 
     let bells = Bells::new();
     let options = OutboxOptions { on_store_failure, ..OutboxOptions::default() };
@@ -247,10 +285,7 @@ async fn start(
         keeper: keeper.clone(),
         tests: Semaphore::new(control::TESTS),
     });
-    let admin = sockets.for_admin()?;
-    if let Some(predecessor) = &mut predecessor {
-        predecessor.taken().await?;
-    }
+    let socket = sockets.for_admin()?;
     let ending = gateway.ending();
     let heir = predecessor.map(|predecessor| Heir {
         predecessor,
@@ -258,9 +293,10 @@ async fn start(
         payloads: payloads.clone(),
         store: store.clone(),
     });
-    let admin = serve_admin(admin, control);
+    let (admin, told) = watch::channel(false);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
-    Ok((gateway, Life { reloader, keeper, watch, meeting, sockets, heir, payloads, drain }))
+    let life = Life { reloader, keeper, watch, meeting, sockets, heir, payloads, drain };
+    Ok(Ready { gateway, life, admin: AdminSocket { socket, control, told } })
 }
 
 /// The listening sockets of this life, and whose they were.
@@ -292,15 +328,18 @@ async fn open_sockets(
     }
 }
 
-/// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
-fn serve_admin(socket: TcpListener, control: Arc<dyn Control>) -> watch::Sender<bool> {
-    let (handed_on, told) = watch::channel(false);
-    tokio::spawn(async move {
-        if let Err(error) = as2hook_config_api::serve_on(socket, control, told).await {
-            tracing::error!(%error, "The admin listener stopped.");
-        }
-    });
-    handed_on
+// === impl AdminSocket ===
+
+impl AdminSocket {
+    /// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
+    fn serve(self) {
+        tokio::spawn(async move {
+            let Self { socket, control, told } = self;
+            if let Err(error) = as2hook_config_api::serve_on(socket, control, told).await {
+                tracing::error!(%error, "The admin listener stopped.");
+            }
+        });
+    }
 }
 
 // === impl Life ===

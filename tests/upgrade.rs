@@ -16,13 +16,15 @@ use std::{
     net::{Shutdown, TcpStream},
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use as2hook_testing::{
-    Answer, Endpoint, Gateway, Message, Part, Post, Rule, Running, gateway::wait_until, pki,
-    receiver, sink,
+    Answer, Endpoint, Gateway, Message, Part, Post, Rule, Running,
+    gateway::{Process, wait_until},
+    pki, receiver, sink,
 };
 use traffic::Course;
 
@@ -92,6 +94,23 @@ fn a_successor_that_is_killed_while_it_waits_leaves_nothing_in_the_way() {
     let mut old = gateway.upgrade().unwrap();
     assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
     assert!(!file.exists());
+    send(&gateway, 200);
+}
+
+#[test]
+fn a_successor_that_is_told_to_stop_while_it_waits_stops() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    for (round, name) in ["TERM", "INT"].into_iter().enumerate() {
+        let mut successor = gateway.successor().unwrap();
+        assert!(wait_until(SOON, || gateway.log().matches("Ready to take over").count() > round));
+        signal(&successor, name);
+        assert_eq!(successor.wait(Duration::from_secs(20)).unwrap().to_string(), ENDED_WELL);
+        assert_eq!(gateway.log().matches("Told to stop before it served").count(), round + 1);
+        send(&gateway, 200);
+    }
+    let mut old = gateway.upgrade().unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
     send(&gateway, 200);
 }
 
@@ -246,6 +265,11 @@ fn gateway(receiver: &Endpoint, sink: &Endpoint) -> Gateway {
         .station("MY-OWN-ORG", pki::station())
         .partner("ACME", pki::partner())
         .rule("all", |rule: Rule| rule.to(sink, "/hook"))
+}
+
+fn signal(process: &Process, name: &str) {
+    let kill = format!("kill -{name} {}", process.pid());
+    assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
 }
 
 fn message() -> Message {

@@ -62,7 +62,7 @@ impl Drain {
                 tracing::info!("Stopped.");
                 process::exit(0);
             }
-            () = signals.again() => {
+            () = signals.told() => {
                 tracing::error!("Told to stop again: stopped in the middle of the drain.");
                 process::exit(1);
             }

@@ -1,8 +1,11 @@
 //! What ends a process: SIGTERM and SIGINT do; SIGQUIT does when a new process has taken over.
 
-use std::io;
+use std::{future::ready, io, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 
 use super::{
     handover::{Meeting, Successor},
@@ -57,8 +60,19 @@ impl Signals {
         }
     }
 
-    /// Waits for somebody who has waited long enough.
-    pub(super) async fn again(&mut self) {
+    /// Whether the process has been told to end by now.
+    pub(super) async fn has_come(&mut self) -> bool {
+        // The runtime hears of signals before it hears that a time is over.
+        sleep(Duration::from_millis(1)).await;
+        tokio::select! {
+            biased;
+            () = self.told() => true,
+            () = ready(()) => false,
+        }
+    }
+
+    /// Waits until the process is told to end, once or once more.
+    pub(super) async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
