@@ -13,7 +13,7 @@ mod traffic;
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::PathBuf,
     process::Command,
@@ -22,7 +22,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Answer, Endpoint, Gateway, Message, Part, Post, Rule, Running,
+    Answer, Client, Endpoint, Gateway, Message, Part, Post, Rule, Running,
     gateway::{Process, wait_until},
     pki, receiver, sink,
 };
@@ -231,6 +231,64 @@ fn a_second_sigterm_does_not_wait() {
     let ended = gateway.sigterm(Duration::from_secs(20)).unwrap().unwrap();
     assert_eq!(ended.code(), Some(1));
     assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn the_first_sigterm_after_a_hand_over_cuts_nothing_off() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let slow = Answer::ok().delay(Duration::from_secs(3));
+    receiver.next([slow]);
+    let mut gateway = gateway(&receiver, &sink).set("drain", "60s").start().unwrap();
+    let (inbound, message) = (gateway.inbound(), message().build());
+    let slow = thread::spawn(move || inbound.send(&Post::message("/as2", &message)));
+    receiver.wait_for(1, SOON).unwrap();
+    let mut rested = gateway.inbound().connect().unwrap();
+    let mut old = gateway.upgrade().unwrap();
+    signal(&old, "TERM");
+    assert_eq!(slow.join().unwrap().unwrap().status, 200);
+    assert_eq!(old.wait(Duration::from_secs(20)).unwrap().to_string(), ENDED_WELL);
+    assert!(rested.read_reply("GET").is_err(), "it was closed");
+}
+
+#[test]
+fn the_second_sigterm_after_a_hand_over_does_not_wait() {
+    let (receiver, sink) = (receiver().answer(Answer::silence()).start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).set("drain", "60s").start().unwrap();
+    let (inbound, message) = (gateway.inbound(), message().build());
+    let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
+    receiver.wait_for(1, SOON).unwrap();
+    let mut old = gateway.upgrade().unwrap();
+    signal(&old, "TERM");
+    assert!(gateway.wait_for_log("Told to stop: finishing", SOON));
+    signal(&old, "TERM");
+    assert_eq!(old.wait(Duration::from_secs(20)).unwrap().code(), Some(1));
+    assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn a_tls_handshake_under_way_at_sigterm_is_finished() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).inbound_tls(false).start().unwrap();
+    // Between the two stands one who passes on late what the partner says.
+    let between = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = gateway.inbound().address();
+    let client = Client::tls(between.local_addr().unwrap(), pki::authority(), None);
+    let message = message().build();
+    let sending = thread::spawn(move || client.send(&Post::message("/as2", &message)));
+    let (mut partner, _) = between.accept().unwrap();
+    let mut wire = TcpStream::connect(to).unwrap();
+    let mut first = [0; 1];
+    partner.read_exact(&mut first).unwrap();
+    wire.write_all(&first).unwrap();
+    gateway.signal("TERM").unwrap();
+    assert!(gateway.wait_for_log("Stopping.", SOON));
+    // The pause is the scenario: a handshake that takes its time.
+    thread::sleep(Duration::from_millis(300));
+    let (mut back, mut to_partner) = (wire.try_clone().unwrap(), partner.try_clone().unwrap());
+    thread::spawn(move || std::io::copy(&mut back, &mut to_partner));
+    thread::spawn(move || std::io::copy(&mut partner, &mut wire));
+    assert_eq!(sending.join().unwrap().unwrap().status, 200);
+    assert!(gateway.wait(SOON).unwrap().success());
 }
 
 #[test]

@@ -30,12 +30,12 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// Connections that the kernel has are accepted for so long after SIGTERM.
 const CALLERS: Duration = Duration::from_secs(1);
 
-/// After a hand-over the old process stays for so long at least: a connection that it has accepted may
-/// still be in its TLS handshake, and nobody waits for its end.
+/// A process stays for so long at least after a hand-over, and where it speaks TLS: a connection that it
+/// has accepted may still be in its handshake, and nobody waits for its end.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// After a hand-over, events that the store does not take are tried for so long: the new process cannot
-/// know of them.
+/// After a hand-over, events that the store does not take are tried for so long, unless the process is
+/// told to stop: the new process cannot know of them.
 const HELD_EVENTS: Duration = Duration::from_secs(600);
 
 /// What has to be brought to an end.
@@ -55,21 +55,34 @@ pub(super) struct Drain {
 
 impl Drain {
     /// Finishes what is under way and ends the process: 0 when it is all done or the time for it is
-    /// over, 1 when it is told a second time.
+    /// over, 1 when it is told a second time. A hand-over is not the first: a supervisor tells every
+    /// process of a service to stop, and this one has exchanges and events that no other knows of.
     pub(super) async fn run(self, stop: Stop, sockets: Sockets, mut signals: Signals) {
+        let (hurry, hurried) = watch::channel(matches!(stop, Stop::Told));
+        let told_again = async {
+            if !*hurry.borrow() {
+                signals.told().await;
+                tracing::info!(
+                    "Told to stop: finishing what is under way, and waiting for no more."
+                );
+                hurry.send_replace(true);
+            }
+            signals.told().await;
+        };
         tokio::select! {
-            () = self.finish(&stop, sockets) => {
+            () = self.finish(&stop, sockets, hurried) => {
                 tracing::info!("Stopped.");
                 process::exit(0);
             }
-            () = signals.told() => {
+            () = told_again => {
                 tracing::error!("Told to stop again: stopped in the middle of the drain.");
                 process::exit(1);
             }
         }
     }
 
-    async fn finish(self, stop: &Stop, sockets: Sockets) {
+    /// `hurried`: nobody is waited for who has nothing under way.
+    async fn finish(self, stop: &Stop, sockets: Sockets, hurried: watch::Receiver<bool>) {
         let limit = self.live.load().config.drain;
         let deadline = Instant::now() + limit;
         self.ending.last_answers();
@@ -102,24 +115,40 @@ impl Drain {
         }
         match stop {
             // What was accepted last is counted by then.
-            Stop::Told => sleep(GRACE.min(limit)).await,
+            Stop::Told => sleep(self.handshakes().min(limit)).await,
             Stop::HandedOver(_) => {
                 sleep(LINGER.min(limit / 2)).await;
                 // Who sends on a kept connection within this time is answered, and told to connect anew.
-                self.traffic(Instant::now() + limit / 2).await;
+                tokio::select! {
+                    () = self.traffic(Instant::now() + limit / 2) => {}
+                    () = told(&hurried) => {}
+                }
                 self.ending.close_idle();
             }
         }
         self.traffic(deadline).await;
         let left = deadline.saturating_duration_since(Instant::now());
         self.dispatcher.shutdown(left).await;
-        let for_held = match stop {
-            Stop::Told => left.max(Duration::from_secs(1)),
-            Stop::HandedOver(_) => left.max(HELD_EVENTS),
-        };
-        self.outbox.close(for_held).await;
+        tokio::select! {
+            _ = self.outbox.close(left.max(HELD_EVENTS)) => {}
+            () = async {
+                told(&hurried).await;
+                sleep(left.max(Duration::from_secs(1))).await;
+            } => {
+                // Counts what is left.
+                self.outbox.close(Duration::ZERO).await;
+            }
+        }
         self.live.neighbours().leave(&*self.store).await;
         self.store.close().await;
+    }
+
+    /// How long a connection may take that is accepted, and not yet among those that are open.
+    fn handshakes(&self) -> Duration {
+        let snapshot = self.live.load();
+        let listen = &snapshot.config.listen;
+        let outbound = listen.outbound.as_ref().is_some_and(|listener| listener.tls.is_some());
+        if outbound || listen.inbound.tls.is_some() { LINGER } else { GRACE }
     }
 
     /// Waits until no connection is open and no verdict outstanding.
@@ -127,5 +156,13 @@ impl Drain {
         while (self.ending.open() > 0 || self.tap.concluding() > 0) && Instant::now() < deadline {
             sleep(GLANCE).await;
         }
+    }
+}
+
+/// Waits until this process is told to stop by a signal.
+async fn told(hurried: &watch::Receiver<bool>) {
+    if hurried.clone().wait_for(|hurried| *hurried).await.is_err() {
+        // Then its end has come already.
+        std::future::pending::<()>().await;
     }
 }
