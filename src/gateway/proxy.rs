@@ -36,8 +36,9 @@ use crate::{
     tap::{AnswerHead, Exchange, RequestHead, Tap},
 };
 
-/// Memory of an exchange that is not decoded: Pingora's buffers on both sides.
-const PASSING: u64 = 256 * 1024;
+/// Memory of an exchange that is not decoded: Pingora's buffers on both sides. Where both are slow these
+/// are 64 KiB of body, 64 KiB for a second try, and four pieces of 64 KiB each way, with their heads.
+const PASSING: u64 = 1024 * 1024;
 
 /// How long the rest of a request is read away behind an answer of our own, so that the partner gets
 /// to read it.

@@ -9,17 +9,17 @@ mod alone {
 
     #[test]
     fn two_hundred_slow_uploads_take_little_memory() {
-        uploads(200, 512);
+        uploads(200, 640);
     }
 
     /// What is counted for a message in decode.
-    const EACH_KIB: u64 = 256 + 1536;
+    const EACH_KIB: u64 = 1024 + 1536;
 
     /// `cargo nextest run --test limits thousand --run-ignored only --no-capture`
     #[test]
     #[ignore = "for the figure of docs/reliability.md; takes a minute"]
     fn a_thousand_slow_uploads_take_little_memory() {
-        uploads(1000, 2048);
+        uploads(1000, 3072);
     }
 
     /// Messages of 1 MiB, signed and encrypted, that all come at once and piece by piece. `limit`:
