@@ -11,7 +11,7 @@ mod uploads;
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -259,4 +259,61 @@ fn what_does_not_fit_into_memory_is_refused_and_the_rest_is_not() {
     sink.wait_for(1, SOON).unwrap();
     assert!(wait_until(SOON, || figure(&gateway, "as2hook_exchange_memory_bytes ") == 0));
     assert_eq!(gateway.inbound().send(&Post::message("/", &message)).unwrap().status, 200);
+}
+
+/// A whole request with this body, as the receiver sees it.
+fn take_request(receiver: &TcpListener, body: &[u8]) -> TcpStream {
+    let (mut socket, _) = receiver.accept().unwrap();
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while !all.ends_with(body) {
+        let read = socket.read(&mut piece).unwrap();
+        assert_ne!(read, 0, "{}", String::from_utf8_lossy(&all));
+        all.extend_from_slice(&piece[..read]);
+    }
+    socket
+}
+
+fn read_to(socket: &mut TcpStream, end: &str) {
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    while !all.ends_with(end.as_bytes()) {
+        let read = socket.read(&mut piece).unwrap();
+        assert_ne!(read, 0, "{}", String::from_utf8_lossy(&all));
+        all.extend_from_slice(&piece[..read]);
+    }
+}
+
+/// An exchange that is answered, and whose verdict waits for its turn, has its memory still.
+#[test]
+fn memory_is_counted_until_the_verdict_is_written() {
+    const EACH: u64 = (1024 + 1536) << 10;
+    let (receiver, sink) = (TcpListener::bind("127.0.0.1:0").unwrap(), sink().start());
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver_url(&format!("http://{}", receiver.local_addr().unwrap()))
+        .rule("all", |rule| rule.to(&sink, "/").set("order", "partner"))
+        .start()
+        .unwrap();
+    let request = |id: &str| {
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nAS2-From: A\r\nAS2-To: B\r\nMessage-ID: <{id}@a>\r\n\
+             Content-Type: text/plain\r\nContent-Length: 7\r\n\r\n{id} end"
+        )
+    };
+    let mut first = open(&gateway, &request("one"));
+    let mut held = take_request(&receiver, b"one end");
+    // So much that some of it is passed on, which tells that its head has come.
+    held.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200001\r\n\r\n").unwrap();
+    held.write_all(&[b'o'; 200_000]).unwrap();
+    read_to(&mut first, "o");
+    let mut second = open(&gateway, &request("two"));
+    let mut answered = take_request(&receiver, b"two end");
+    answered.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    read_to(&mut second, "ok");
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 1));
+    assert_eq!(figure(&gateway, "as2hook_exchange_memory_bytes "), 2 * EACH);
+    held.write_all(b"k").unwrap();
+    read_to(&mut first, "k");
+    sink.wait_for(2, SOON).unwrap();
+    assert!(wait_until(SOON, || figure(&gateway, "as2hook_exchange_memory_bytes ") == 0));
 }

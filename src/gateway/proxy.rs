@@ -429,9 +429,10 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         self.live.observer().exchange(listener(S::DIRECTION), status, error.is_some());
         if let Some(exchange) = passage.exchange.take() {
             let rejection = passage.rejection.as_ref();
+            let share = passage.share.take();
             match error.and_then(|error| S::failure(error, rejection, passage.status)) {
-                Some(failure) => exchange.fail(failure),
-                None => exchange.end(),
+                Some(failure) => exchange.fail(failure, share),
+                None => exchange.end(share),
             }
         }
     }

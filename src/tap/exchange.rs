@@ -17,6 +17,7 @@ use super::{
     AnswerHead, RequestHead, Shared, conclusion::Conclusion, decoding::Feed, head::Parties,
     keeping::Keeper, receipt::ANSWER_MAX, routes::Routes, sent::Sent, turns::Turn, verdict,
 };
+use crate::memory::Share;
 
 /// Memory of one message in decode, with the piece at work: as measured (`docs/reliability.md`), and
 /// most of it the first MiB of a signed part, which is kept until its signature is there.
@@ -128,24 +129,26 @@ impl Exchange {
         }
     }
 
-    /// The exchange is over: the verdict is worked out and written down beside the traffic.
-    pub fn end(mut self) {
-        self.conclude(None);
+    /// The exchange is over: the verdict is worked out and written down beside the traffic. `share` is
+    /// its memory, which it needs until then.
+    pub fn end(mut self, share: Option<Share>) {
+        self.conclude(None, share);
     }
 
-    /// The exchange failed: before an answer came, or before all of it had come.
-    pub fn fail(mut self, error: SendError) {
-        self.conclude(Some(error));
+    /// The exchange failed: before an answer came, or before all of it had come. `share` as in
+    /// [`Exchange::end`].
+    pub fn fail(mut self, error: SendError, share: Option<Share>) {
+        self.conclude(Some(error), share);
     }
 
-    fn conclude(&mut self, error: Option<SendError>) {
+    fn conclude(&mut self, error: Option<SendError>, share: Option<Share>) {
         if let Some(mut active) = self.active.take() {
             active.take_turn();
             let shared = active.shared.clone();
             let concluding = Concluding::begin(&shared);
             shared.runtime.spawn(async move {
                 active.conclude(error).await;
-                drop(concluding);
+                drop((share, concluding));
             });
         }
     }
@@ -153,7 +156,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.conclude(None);
+        self.conclude(None, None);
     }
 }
 
