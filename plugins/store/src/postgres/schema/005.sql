@@ -22,12 +22,29 @@ BEGIN
     RETURN true;
 END $$;
 
--- Frees the claims of the owners whose lease has ended, and makes their open events `me`'s. Returns
+-- The owners that events and deliveries name, each once: one look into an index for each.
+CREATE FUNCTION named_owners() RETURNS SETOF int LANGUAGE sql AS $$
+    WITH RECURSIVE opening AS (
+        SELECT min(owner) AS id FROM event WHERE owner IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(owner) FROM event WHERE owner > opening.id) FROM opening
+        WHERE opening.id IS NOT NULL
+    ), claiming AS (
+        SELECT min(owner) AS id FROM delivery WHERE owner IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(owner) FROM delivery WHERE owner > claiming.id) FROM claiming
+        WHERE claiming.id IS NOT NULL
+    )
+    SELECT id FROM opening WHERE id IS NOT NULL
+    UNION SELECT id FROM claiming WHERE id IS NOT NULL
+$$;
+
+-- Frees the claims of one owner whose lease has ended, or that has no row any more, and makes its open
+-- events `me`'s. One alone: with a second, its lock would come behind the lanes of the first. Returns
 -- how many there were; NULL when `me` is itself not known any more.
 CREATE FUNCTION bury(me int, lease interval) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     dead int;
-    buried int := 0;
     at timestamptz := clock_timestamp();
 BEGIN
     IF NOT keep_lease(me, lease) THEN
@@ -38,21 +55,27 @@ BEGIN
     IF FOUND THEN
         RETURN 0;
     END IF;
-    FOR dead IN SELECT id FROM owner WHERE lease_until < at AND id <> me ORDER BY id LOOP
+    FOR dead IN
+        SELECT id FROM owner WHERE lease_until < at AND id <> me
+        UNION SELECT n FROM named_owners() AS n WHERE n NOT IN (SELECT id FROM owner)
+        ORDER BY 1
+    LOOP
         CONTINUE WHEN NOT pg_try_advisory_xact_lock(1634882403, dead);
-        PERFORM 1 FROM owner WHERE id = dead AND lease_until < at;
-        CONTINUE WHEN NOT FOUND;
+        PERFORM 1 FROM owner WHERE id = dead AND lease_until >= at;
+        CONTINUE WHEN FOUND;
         PERFORM free_claims(dead, NULL, NULL, NULL);
         UPDATE event SET owner = me, adopted = true WHERE owner = dead;
         DELETE FROM owner WHERE id = dead;
-        buried := buried + 1;
+        RETURN 1;
     END LOOP;
-    RETURN buried;
+    RETURN 0;
 END $$;
 
--- Gives up an owner: its claims go back, and what it leaves open is the next one's at once.
+-- Gives up an owner: its claims go back, and what it leaves open is the next one's at once. What it has
+-- under way still is waited for; what comes later finds the owner gone.
 CREATE FUNCTION resign(me int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock(1634882403, me);
     PERFORM free_claims(me, NULL, NULL, NULL);
     PERFORM 1 FROM event WHERE owner = me;
     IF FOUND THEN
