@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use super::{
-    database::Database,
+    database::{Database, Values},
     first,
     group::{number, text},
     lists,
     lists::length,
-    now, rows,
+    now, pieces, rows,
 };
 use crate::{
     model::DeliveryState,
@@ -48,22 +48,26 @@ pub(super) async fn shift(
     Ok(moved.unsigned_abs())
 }
 
-/// Removes what is done since before `before`, with its files. Returns how many events.
+/// Removes what is done since before `before`, with its payloads. Returns how many events.
 pub(super) async fn prune(
     writing: &Database,
+    moving: &Database,
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
-    remove(writing, "SELECT removed, files FROM prune($1, $2)", before, limit).await
+    let sql = "SELECT removed, files, pieces FROM prune($1, $2)";
+    remove(writing, moving, sql, &[&before], limit).await
 }
 
-/// Removes what is done beyond the newest `keep`, with its files. Returns how many events.
+/// Removes what is done beyond the newest `keep`, with its payloads. Returns how many events.
 pub(super) async fn prune_beyond(
     writing: &Database,
+    moving: &Database,
     keep: u64,
     limit: usize,
 ) -> Result<u64, StoreError> {
-    remove(writing, "SELECT removed, files FROM prune_beyond($1, $2)", number(keep), limit).await
+    let sql = "SELECT removed, files, pieces FROM prune_beyond($1, $2)";
+    remove(writing, moving, sql, &[&number(keep)], limit).await
 }
 
 /// Takes payloads away that no delivery needs since before `before`, with their files.
@@ -102,20 +106,26 @@ pub(super) async fn prune_attempts(
     Ok(first::<i64>(&rows)?.unsigned_abs())
 }
 
-/// Removes events in steps, as a statement of a bound and a number does.
+/// Removes events in steps, as a statement does whose last parameter is their number. Their pieces go
+/// outside of its transaction: there may be thousands.
 async fn remove(
     writing: &Database,
+    moving: &Database,
     sql: &str,
-    bound: i64,
+    bound: Values<'_>,
     limit: usize,
 ) -> Result<u64, StoreError> {
     let mut removed = 0;
     while removed < limit {
         let step = STEP.min(limit - removed);
-        let rows = writing.query(sql, &[&bound, &length(step)]).await?;
+        let most = length(step);
+        let mut values = bound.to_vec();
+        values.push(&most);
+        let rows = writing.query(sql, &values).await?;
         let Some(row) = rows.first() else { break };
         let files: Vec<String> = row.try_get(1)?;
         remove_files(files.into_iter().map(PathBuf::from).collect()).await;
+        pieces::remove_all(moving, row.try_get::<_, Vec<Uuid>>(2)?).await;
         let events = rows::count(row, 0)? as usize;
         removed += events;
         if events < step {

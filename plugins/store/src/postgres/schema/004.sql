@@ -213,41 +213,37 @@ BEGIN
     PERFORM mark_idle(ARRAY[number]);
 END $$;
 
--- Removes these events with all that belongs to them; the files are for the caller to remove. The
--- caller holds their rows.
-CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[])
+-- Removes these events with all that belongs to them; the files and pieces are for the caller to remove.
+-- The caller holds their rows.
+CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[], OUT pieces uuid[])
 LANGUAGE plpgsql AS $$
-DECLARE
-    pieces uuid[];
 BEGIN
     SELECT coalesce(array_agg(payload_path) FILTER (WHERE payload_path IS NOT NULL), '{}'),
-        array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL)
+        coalesce(array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL), '{}')
     INTO files, pieces FROM event WHERE id = ANY (ids);
     DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY (ids));
     WITH gone AS (DELETE FROM delivery WHERE event = ANY (ids) RETURNING state)
         INSERT INTO tally (state, n) SELECT state, -count(*) FROM gone GROUP BY state;
     DELETE FROM content WHERE event = ANY (ids);
     DELETE FROM event WHERE id = ANY (ids);
-    IF pieces IS NOT NULL THEN
-        PERFORM drop_pieces(pieces);
-    END IF;
     removed := cardinality(ids);
 END $$;
 
 -- Removes the events that are idle since before then, longest idle first.
-CREATE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[])
+CREATE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[], OUT pieces uuid[])
 LANGUAGE sql AS $$
-    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
+    SELECT removed, files, pieces FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
         (SELECT id FROM event WHERE idle_since < before
         ORDER BY idle_since LIMIT most FOR UPDATE SKIP LOCKED) AS idle))
 $$;
 
 -- Removes the longest idle of those that are too many; those with a dead delivery do not count.
-CREATE FUNCTION prune_beyond(keep bigint, most bigint, OUT removed int, OUT files text[])
+CREATE FUNCTION prune_beyond(keep bigint, most bigint, OUT removed int, OUT files text[],
+    OUT pieces uuid[])
 LANGUAGE sql AS $$
     WITH first AS (SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
         ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET keep)
-    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
+    SELECT removed, files, pieces FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
         (SELECT e.id FROM event e, first
         WHERE e.idle_since IS NOT NULL AND NOT e.has_dead
             AND (e.idle_since, e.id) <= (first.idle_since, first.id)

@@ -143,7 +143,8 @@ END $$;
 -- deliveries; `claims`: what is to be claimed.
 --
 -- Answers with a row 'lost' alone when `me` is not known any more, and nothing was done; 'unknown' for
--- a call that names an unknown event, with its id; 'file' with the payload file of a discarded event;
+-- a call that names an unknown event, with its id; 'left' with what is to be removed of a discarded event's
+-- payload;
 -- 'held' with the deliveries that were passed over and are claimed still; and 'claimed' for each claimed
 -- delivery, in the order they are to be made.
 CREATE FUNCTION carry_out(me int, lease interval, not_after bigint, lanes int[], calls jsonb,
@@ -155,7 +156,6 @@ DECLARE
     c jsonb;
     w jsonb;
     one int;
-    file text;
     missing text;
     held bigint[];
     added int := 0;
@@ -171,11 +171,10 @@ BEGIN
     PERFORM lock_lanes(lanes);
     FOR c IN SELECT jsonb_array_elements(calls) LOOP
         IF c ? 'discard' THEN
-            file := discard((c->>'discard')::uuid);
-            IF file IS NOT NULL THEN
-                RETURN QUERY SELECT (c->>'call')::int, 'file', to_jsonb(file), NULL::bytea,
-                    NULL::bytea, NULL::bytea;
-            END IF;
+            RETURN QUERY SELECT (c->>'call')::int, 'left', to_jsonb(gone), NULL::bytea,
+                NULL::bytea, NULL::bytea
+            FROM discard((c->>'discard')::uuid) AS gone
+            WHERE gone.file IS NOT NULL OR gone.pieces IS NOT NULL;
             CONTINUE;
         END IF;
         IF jsonb_array_length(c->'writes') > 1 THEN
