@@ -93,10 +93,23 @@ async fn nothing_is_claimed_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_holds_across_gateways() {
+    an_order_holds(&Postgres::shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_holds_whatever_the_default_isolation_is() {
+    let postgres = Postgres::shared();
+    postgres.sql(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation TO %L',
+            current_database(), 'repeatable read'); END $$",
+    );
+    an_order_holds(&postgres).await;
+}
+
+async fn an_order_holds(postgres: &Postgres) {
     const KEYS: usize = 3;
     const EACH: usize = 20;
-    let postgres = Postgres::shared();
-    let stores = [connect(&postgres).await, connect(&postgres).await];
+    let stores = [connect(postgres).await, connect(postgres).await];
     let done = Arc::new(AtomicUsize::new(0));
     // For each key the last that was made, and whether one is on its way.
     let lines: Arc<Mutex<BTreeMap<String, (i64, bool)>>> = Arc::default();
