@@ -74,6 +74,7 @@ where
     to.import_rest(rest).await.map_err(MigrateError::To)?;
     move_events(from, to, &mut moved, &mut progress).await?;
     move_deliveries(from, to, &mut moved, &mut progress).await?;
+    to.import_done().await.map_err(MigrateError::To)?;
     move_notes(from, to, &mut moved, &mut progress).await?;
     Ok(moved)
 }
