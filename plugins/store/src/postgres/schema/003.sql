@@ -123,7 +123,8 @@ BEGIN
         PERFORM tell_gateways('due', d->>'webhook') FROM jsonb_array_elements(told) AS d;
         PERFORM mark_busy(ARRAY[found_event.id]);
     ELSE
-        PERFORM mark_idle(ARRAY[found_event.id]);
+        -- It was told before: what is idle stays so since then.
+        PERFORM mark_idle(ARRAY[id]) FROM event WHERE id = found_event.id AND idle_since IS NULL;
     END IF;
     RETURN true;
 END $$;
