@@ -39,6 +39,12 @@ pub struct Neighbours {
 struct Heard {
     /// The hash of our rules, with the generation that it is of.
     rules: (u64, String),
+    /// `None`: nothing was heard yet.
+    others: Option<Others>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Others {
     alive: usize,
     /// Of these, with other rules than ours.
     at_odds: usize,
@@ -69,10 +75,10 @@ impl Neighbours {
         self.heard().rules.1.clone()
     }
 
-    /// How many gateways live, and how many of them have other rules.
+    /// How many gateways live, and how many of them have other rules. Until something was heard of them
+    /// none is known to live, and one is taken to have other rules: nothing is agreed yet.
     pub fn count(&self) -> (usize, usize) {
-        let heard = self.heard();
-        (heard.alive, heard.at_odds)
+        self.heard().others.map_or((0, 1), |others| (others.alive, others.at_odds))
     }
 
     /// Those that live, this one included.
@@ -122,9 +128,8 @@ impl Neighbours {
         let names: Vec<_> =
             others.map(|gateway| format!("{}/{}", gateway.host, gateway.process)).collect();
         let before = {
-            let mut heard = self.heard();
-            heard.alive = alive.len();
-            std::mem::replace(&mut heard.at_odds, names.len())
+            let others = Others { alive: alive.len(), at_odds: names.len() };
+            self.heard().others.replace(others).map_or(0, |before| before.at_odds)
         };
         match (before, names.len()) {
             (0, 1..) => tracing::warn!(
@@ -198,4 +203,14 @@ fn hash(rules: &RuleSet) -> String {
 /// The time, in milliseconds since 1970.
 fn now() -> i64 {
     Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_agreed_before_anything_was_heard() {
+        assert_eq!(Neighbours::new().count(), (0, 1));
+    }
 }

@@ -12,6 +12,15 @@ use as2hook_store::{
     StoreError, migrate,
 };
 
+/// Says where it is to be, if the command line does not.
+const TO: &str = "AS2HOOK_MIGRATE_TO";
+
+/// As clap exits for what it cannot read.
+const USAGE: u8 = 2;
+
+/// How long one step may take: it is large, and nobody waits behind it.
+const STEP_WITHIN: Duration = Duration::from_secs(120);
+
 /// How often a long move says how far it is.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -19,19 +28,26 @@ const EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where it is now. No gateway may run on it.
-    #[arg(long, value_name = "sqlite:FILE", value_parser = sqlite)]
-    from: PathBuf,
-    /// Where it is to be.
-    #[arg(long, value_name = "postgres://USER@HOST/DATABASE", value_parser = postgres)]
-    to: Target,
+    #[arg(long, value_name = "sqlite:FILE")]
+    from: Place,
+    /// Where it is to be. Without it the environment's AS2HOOK_MIGRATE_TO says so, which the list of
+    /// processes does not show.
+    #[arg(long, value_name = "postgres://USER@HOST/DATABASE")]
+    to: Option<Place>,
 }
 
-/// A connection string; it may hold a password, so it is not shown.
+/// Either end, not looked at yet: clap repeats what it rejects, and a password may stand in it.
 #[derive(Clone)]
-struct Target(String);
+struct Place(String);
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("--from needs a file behind sqlite:, as in sqlite:data/as2hook.db")]
+    NoFile,
+    #[error(
+        "--to, or AS2HOOK_MIGRATE_TO in the environment, needs an address, as in postgres://user@host/database"
+    )]
+    NoAddress,
     #[error("{path}: there is no such file; name the store of the old config behind sqlite:")]
     Missing { path: PathBuf },
     #[error("the store that is to be moved cannot be opened: {0}")]
@@ -57,6 +73,10 @@ impl Args {
                 tell(&moved, out)?;
                 Ok(ExitCode::SUCCESS)
             }
+            Err(failure @ (Failure::NoFile | Failure::NoAddress)) => {
+                writeln!(err, "as2hook: {failure}")?;
+                Ok(ExitCode::from(USAGE))
+            }
             Err(failure) => {
                 writeln!(err, "as2hook: {failure}")?;
                 if matches!(failure, Failure::Migrate(MigrateError::To(_) | MigrateError::From(_)))
@@ -69,8 +89,12 @@ impl Args {
     }
 
     fn migrate(&self, err: &mut dyn Write) -> Result<Moved, Failure> {
-        if !self.from.exists() {
-            return Err(Failure::Missing { path: self.from.clone() });
+        let from = sqlite(&self.from.0).ok_or(Failure::NoFile)?;
+        let to = self.to.as_ref().map(|to| to.0.clone());
+        let to = to.or_else(|| std::env::var(TO).ok()).filter(|to| is_postgres(to));
+        let to = to.ok_or(Failure::NoAddress)?;
+        if !from.exists() {
+            return Err(Failure::Missing { path: from.to_owned() });
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -81,9 +105,10 @@ impl Args {
         let mut told = Instant::now();
         let (progress, mut steps) = tokio::sync::watch::channel(Moved::default());
         runtime.block_on(async {
-            let from = SqliteStore::open(&self.from, &SqliteOptions::default());
+            let from = SqliteStore::open(from, &SqliteOptions::default());
             let from = from.map_err(Failure::From)?;
-            let to = PostgresStore::connect(&self.to.0, PostgresOptions::default()).await;
+            let options = PostgresOptions { wait: STEP_WITHIN, ..PostgresOptions::default() };
+            let to = PostgresStore::connect(&to, options).await;
             let to = to.map_err(Failure::To)?;
             let moving = migrate(&from, &to, |moved| {
                 progress.send_replace(*moved);
@@ -127,26 +152,61 @@ fn tell(moved: &Moved, out: &mut dyn Write) -> io::Result<()> {
         let lost = moved.lost_payloads;
         writeln!(out, "{lost} payload files were gone: their raw deliveries cannot be made.")?;
     }
-    writeln!(out, "Now name the new store in the config, and start the gateways.")
+    writeln!(
+        out,
+        "Now name the new store in the config, with `payloads: store` beside it: payload files"
+    )?;
+    writeln!(out, "are in the database now. Then start the gateways.")
 }
 
 /// The file behind `sqlite:`.
-fn sqlite(text: &str) -> Result<PathBuf, String> {
-    match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(Path::new(path).to_owned()),
-        _ => Err("a file behind sqlite: is needed, as in sqlite:data/as2hook.db".to_owned()),
+fn sqlite(text: &str) -> Option<&Path> {
+    text.strip_prefix("sqlite:").filter(|path| !path.is_empty()).map(Path::new)
+}
+
+fn is_postgres(text: &str) -> bool {
+    let split = text.split_once("://");
+    matches!(split, Some(("postgres" | "postgresql", rest)) if !rest.is_empty())
+}
+
+impl From<String> for Place {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
-fn postgres(text: &str) -> Result<Target, String> {
-    match text.split_once("://") {
-        Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => Ok(Target(text.to_owned())),
-        _ => Err("an address is needed, as in postgres://user@host/database".to_owned()),
-    }
-}
-
-impl std::fmt::Debug for Target {
+impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Target(..)")
+        f.write_str("Place(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_mistake_is_told_without_the_password() {
+        let password = "hunter2";
+        for (from, to) in [
+            ("sqlite:a.db", "mysql://me:hunter2@one/db"),
+            ("sqlite:a.db", "hunter2"),
+            ("postgres://me:hunter2@one/db", "sqlite:a.db"),
+        ] {
+            let command = Command::try_parse_from(["migrate", "--from", from, "--to", to]).unwrap();
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let status = command.args.run(&mut out, &mut err).unwrap();
+            assert_eq!(status, ExitCode::from(USAGE), "{from} {to}");
+            let told = String::from_utf8(err).unwrap() + &format!("{command:?}");
+            assert!(!told.contains(password) && told.contains("needs"), "{told}");
+        }
     }
 }

@@ -47,23 +47,35 @@ pub(super) async fn run(live: Arc<Live>, store: Arc<dyn Store>, payloads: Payloa
 }
 
 /// Removes what `retention` keeps no longer. Returns how many events, attempts and payloads that were.
+/// What fails keeps nothing else from being removed; the first error is returned at the end.
 async fn forget(
     store: &dyn Store,
     payloads: &Payloads,
     retention: &Retention,
 ) -> Result<u64, StoreError> {
     let (events, attempts) = (before(retention.events), before(retention.attempts));
-    let mut all = 0;
+    let (mut all, mut failure) = (0, None);
     loop {
-        let removed = [
-            store.prune(events, AT_ONCE).await?,
-            store.prune_beyond(retention.count, AT_ONCE).await?,
-            store.prune_attempts(attempts, AT_ONCE).await?,
-            payloads.spend(store, before(retention.payloads), AT_ONCE).await?,
+        let done = [
+            store.prune(events, AT_ONCE).await,
+            store.prune_beyond(retention.count, AT_ONCE).await,
+            store.prune_attempts(attempts, AT_ONCE).await,
+            payloads.spend(store, before(retention.payloads), AT_ONCE).await,
         ];
-        all += removed.iter().sum::<u64>();
-        if !removed.contains(&(AT_ONCE as u64)) {
-            return Ok(all);
+        let mut more = false;
+        for removed in done {
+            match removed {
+                Ok(removed) => {
+                    all += removed;
+                    more |= removed == AT_ONCE as u64;
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(failure) => return Err(failure),
+            None if !more => return Ok(all),
+            None => {}
         }
     }
 }

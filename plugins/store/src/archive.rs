@@ -110,6 +110,10 @@ pub trait Import: Send + Sync {
     async fn import_deliveries(&self, deliveries: Vec<ArchivedDelivery>)
     -> Result<u64, StoreError>;
 
+    /// Says that all events and deliveries are written: payloads that none of them needs may go in their
+    /// time.
+    async fn import_done(&self) -> Result<(), StoreError>;
+
     /// Writes notes.
     async fn import_notes(&self, notes: Vec<Note>) -> Result<(), StoreError>;
 

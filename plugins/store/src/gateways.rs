@@ -16,7 +16,7 @@ pub struct GatewayReport {
     pub version: String,
     /// When it started.
     pub started_at: i64,
-    /// When it said this.
+    /// When it said this, by the clock of the store, where that has one of its own. 0: it is gone.
     pub seen_at: i64,
     /// The hash of the rules in force there: gateways whose hashes differ tell different webhooks.
     pub rules: String,

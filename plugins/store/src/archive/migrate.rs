@@ -5,15 +5,17 @@ use std::{fs::File, io::Read, path::Path};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{ArchivedEvent, Export, Import};
+use super::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, Export, Import};
 use crate::{
     model::{DeliveryState, Payload},
     pieces::Pieces,
     store::{Store, StoreError},
 };
 
-/// Rows of one commit.
+/// Rows of one commit at most.
 const STEP: usize = 500;
+/// Their bytes, about.
+const STEP_BYTES: usize = 8 * 1024 * 1024;
 
 /// What was moved, or is moved so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +76,7 @@ where
     to.import_rest(rest).await.map_err(MigrateError::To)?;
     move_events(from, to, &mut moved, &mut progress).await?;
     move_deliveries(from, to, &mut moved, &mut progress).await?;
+    to.import_done().await.map_err(MigrateError::To)?;
     move_notes(from, to, &mut moved, &mut progress).await?;
     Ok(moved)
 }
@@ -105,10 +108,12 @@ where
                 None => known.push(event),
             }
         }
-        let count = known.len() as u64;
-        let new = to.import_events(known).await.map_err(MigrateError::To)?;
-        moved.there_before += count.saturating_sub(new);
-        progress(moved);
+        for known in batches(known, event_bytes) {
+            let count = known.len() as u64;
+            let new = to.import_events(known).await.map_err(MigrateError::To)?;
+            moved.there_before += count.saturating_sub(new);
+            progress(moved);
+        }
     }
 }
 
@@ -127,15 +132,17 @@ where
         let deliveries = from.export_deliveries(after, STEP).await.map_err(MigrateError::From)?;
         let Some(last) = deliveries.last() else { return Ok(()) };
         after = last.number;
-        let count = deliveries.len() as u64;
         let waits = |state| {
             matches!(state, DeliveryState::Pending | DeliveryState::Held | DeliveryState::Orphaned)
         };
-        moved.deliveries += count;
+        moved.deliveries += deliveries.len() as u64;
         moved.undelivered += deliveries.iter().filter(|row| waits(row.state)).count() as u64;
-        let new = to.import_deliveries(deliveries).await.map_err(MigrateError::To)?;
-        moved.there_before += count.saturating_sub(new);
-        progress(moved);
+        for batch in batches(deliveries, delivery_bytes) {
+            let count = batch.len() as u64;
+            let new = to.import_deliveries(batch).await.map_err(MigrateError::To)?;
+            moved.there_before += count.saturating_sub(new);
+            progress(moved);
+        }
     }
 }
 
@@ -155,9 +162,42 @@ where
         let Some(last) = notes.last() else { return Ok(()) };
         after.clone_from(&last.key);
         moved.notes += notes.len() as u64;
-        to.import_notes(notes).await.map_err(MigrateError::To)?;
-        progress(moved);
+        for batch in batches(notes, |note| 200 + note.key.len() + note.body.len()) {
+            to.import_notes(batch).await.map_err(MigrateError::To)?;
+            progress(moved);
+        }
     }
+}
+
+/// Rows in their order, of about [`STEP_BYTES`] each time; a larger row stands alone.
+fn batches<R>(rows: Vec<R>, bytes: impl Fn(&R) -> usize) -> Vec<Vec<R>> {
+    let mut all = Vec::new();
+    let (mut batch, mut so_far) = (Vec::new(), 0);
+    for row in rows {
+        let more = bytes(&row);
+        if so_far + more > STEP_BYTES && !batch.is_empty() {
+            all.push(std::mem::take(&mut batch));
+            so_far = 0;
+        }
+        so_far += more;
+        batch.push(row);
+    }
+    if !batch.is_empty() {
+        all.push(batch);
+    }
+    all
+}
+
+fn event_bytes(event: &ArchivedEvent) -> usize {
+    let verdict = event.verdict.as_ref().map_or(0, Vec::len);
+    1_000 + event.event.body.len() + event.event.payload.in_memory() + verdict
+}
+
+fn delivery_bytes(delivery: &ArchivedDelivery) -> usize {
+    let told = |log: &ArchivedAttempt| {
+        300 + log.attempt.url.len() + log.attempt.error.as_ref().map_or(0, String::len)
+    };
+    1_000 + delivery.log.iter().map(told).sum::<usize>()
 }
 
 /// A payload file becomes pieces under its event's id, so that a second attempt writes the same ones.
@@ -218,4 +258,22 @@ async fn put_file<T: Pieces>(
         to.put(id, index, Bytes::from(piece)).await.map_err(MigrateError::To)?;
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_of_some_megabytes_and_none_is_empty() {
+        let of = |sizes: &[usize]| {
+            let all = batches(sizes.to_vec(), |size| *size);
+            assert_eq!(all.concat(), sizes);
+            all.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        let half = STEP_BYTES / 2;
+        assert_eq!(of(&[]), [0; 0]);
+        assert_eq!(of(&[half; 5]), [2, 2, 1]);
+        assert_eq!(of(&[1, STEP_BYTES * 3, 1, 1]), [1, 1, 2]);
+    }
 }

@@ -84,7 +84,7 @@ impl Address {
         let mut hosts = Vec::new();
         for base in each_host(base, &query) {
             let mut config: Config =
-                format!("{base}?{query}").parse().map_err(|error| not_understood(&error))?;
+                format!("{base}?{query}").parse().map_err(|_| not_understood())?;
             if config.get_hosts().is_empty() {
                 return Err(StoreError::Address("it names no host".to_owned()));
             }
@@ -164,9 +164,12 @@ fn each_host(base: &str, query: &str) -> Vec<String> {
     hosts.split(',').map(|host| format!("{scheme}://{user}{host}{path}")).collect()
 }
 
-fn not_understood(error: &tokio_postgres::Error) -> StoreError {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
-    StoreError::Address(format!("{error}{}", cause.unwrap_or_default()))
+/// Says nothing of what stands in it: where a password has an `@` and a `?` unescaped, its
+/// rest is an option's name.
+fn not_understood() -> StoreError {
+    let expected = "it is to be as in postgres://user:password@host:port/database?sslmode=require, with \
+        options that are known; in a password write ? as %3F, / as %2F, @ as %40, # as %23 and % as %25";
+    StoreError::Address(expected.to_owned())
 }
 
 fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, openssl::error::ErrorStack> {
@@ -235,6 +238,7 @@ mod tests {
             "postgres://me:hunter2@one:port/db",
             "postgres://me:hunter2@one/db?nonsense=hunter2",
             "postgres://me:hunter2",
+            "postgres://me:p@x?hunter2=1@one/db",
             "mysql://me:hunter2@one/db",
         ] {
             let error = parse(url).err().unwrap().to_string();

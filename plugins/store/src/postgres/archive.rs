@@ -12,9 +12,13 @@ use super::{
 };
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Import},
+    model::Payload,
     note::Note,
     store::StoreError,
 };
+
+/// Events that one statement looks at.
+const STEP: i64 = 500;
 
 #[async_trait]
 impl Import for PostgresStore {
@@ -28,6 +32,7 @@ impl Import for PostgresStore {
                 None => Value::Null,
             };
             event["idle_since"] = archived.idle_since.into();
+            event["spent"] = matches!(archived.event.payload, Payload::Spent).into();
             all.push(event);
         }
         let sql = "SELECT import_events($1, $2)";
@@ -43,6 +48,15 @@ impl Import for PostgresStore {
         let all: Vec<_> = deliveries.iter().map(|archived| delivery(archived, &mut sent)).collect();
         let rows = self.writing.query("SELECT import_deliveries($1)", &[&Json(all)]).await?;
         Ok(first::<i64>(&rows)?.unsigned_abs())
+    }
+
+    async fn import_done(&self) -> Result<(), StoreError> {
+        let mut last = Some(0_i64);
+        while let Some(after) = last {
+            let sql = "SELECT import_done($1, $2)";
+            last = first(&self.writing.query(sql, &[&after, &STEP]).await?)?;
+        }
+        Ok(())
     }
 
     async fn import_notes(&self, notes: Vec<Note>) -> Result<(), StoreError> {

@@ -25,6 +25,9 @@ pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// How often a statement that came to nothing through no fault of its own is sent.
 pub(super) const TRIES: usize = 5;
 
+/// Whoever waited for a lock has to see what was committed meanwhile, whatever the database's default.
+pub(super) const READ_COMMITTED: &str = "SET default_transaction_isolation TO 'read committed'";
+
 /// Some connections.
 #[derive(Clone)]
 pub(super) struct Database {
@@ -148,6 +151,7 @@ impl Use {
             SET statement_timeout TO {milliseconds};
             SET idle_in_transaction_session_timeout TO {milliseconds};
             SET jit TO off;
+            {READ_COMMITTED};
             SELECT set_config('synchronous_commit', 'on', false)
                 WHERE current_setting('synchronous_commit') = 'off';"
         );

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use super::{
-    database::Database,
+    database::{Database, Values},
     first,
     group::{number, text},
     lists,
     lists::length,
-    now, rows,
+    now, pieces, rows,
 };
 use crate::{
     model::DeliveryState,
@@ -29,41 +29,47 @@ pub(super) async fn shift(
     from: DeliveryState,
     to: DeliveryState,
 ) -> Result<u64, StoreError> {
-    // Those that come into the state meanwhile may be left for the next call: no endless chase.
-    let sql = "SELECT coalesce(cardinality(deliveries_in(id, $2, NULL)), 0)::bigint
-        FROM webhook WHERE name = $1";
-    let rows = writing.query(sql, &[&text(webhook), &from.as_str()]).await?;
-    let all: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    // Those that are made meanwhile may be left for the next call: no endless chase.
+    let rows = writing.query("SELECT coalesce(max(id), 0) FROM delivery", &[]).await?;
+    let upto: i64 = first(&rows)?;
+    let sql = "SELECT shift($1, $2, $3, $4, $5, $6)::bigint";
+    let (name, from, to, most) = (text(webhook), from.as_str(), to.as_str(), length(STEP));
     let mut moved = 0;
-    while moved < all {
-        let sql = "SELECT shift($1, $2, $3, $4, $5)::bigint";
-        let (from, to) = (from.as_str(), to.as_str());
-        let rows = writing.query(sql, &[&text(webhook), &from, &to, &now(), &length(STEP)]).await?;
-        let step: i64 = first(&rows)?;
-        moved += step;
-        if step == 0 {
-            break;
+    loop {
+        let rows = writing.query(sql, &[&name, &from, &to, &now(), &most, &upto]).await?;
+        match first::<Option<i64>>(&rows)? {
+            // All of a step may have been changed by others meanwhile, and more be left.
+            Some(step) => moved += step.unsigned_abs(),
+            None => return Ok(moved),
         }
     }
-    Ok(moved.unsigned_abs())
 }
 
-/// Removes what is done since before `before`, with its files. Returns how many events.
+/// Removes what is done since before `before`, with its payloads. Returns how many events.
 pub(super) async fn prune(
     writing: &Database,
+    moving: &Database,
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
-    remove(writing, "SELECT removed, files FROM prune($1, $2)", before, limit).await
+    let sql = "SELECT removed, files, pieces FROM prune($1, $2)";
+    remove(writing, moving, sql, &[&before], limit).await
 }
 
-/// Removes what is done beyond the newest `keep`, with its files. Returns how many events.
+/// Removes what is done beyond the newest `keep`, with its payloads. Returns how many events.
 pub(super) async fn prune_beyond(
     writing: &Database,
+    moving: &Database,
     keep: u64,
     limit: usize,
 ) -> Result<u64, StoreError> {
-    remove(writing, "SELECT removed, files FROM prune_beyond($1, $2)", number(keep), limit).await
+    let sql = "SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
+        ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET $1";
+    let rows = writing.query(sql, &[&number(keep)]).await?;
+    let Some(row) = rows.first() else { return Ok(0) };
+    let (since, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let sql = "SELECT removed, files, pieces FROM prune_upto($1, $2, $3)";
+    remove(writing, moving, sql, &[&since, &last], limit).await
 }
 
 /// Takes payloads away that no delivery needs since before `before`, with their files.
@@ -102,20 +108,26 @@ pub(super) async fn prune_attempts(
     Ok(first::<i64>(&rows)?.unsigned_abs())
 }
 
-/// Removes events in steps, as a statement of a bound and a number does.
+/// Removes events in steps, as a statement does whose last parameter is their number. Their pieces go
+/// outside of its transaction: there may be thousands.
 async fn remove(
     writing: &Database,
+    moving: &Database,
     sql: &str,
-    bound: i64,
+    bound: Values<'_>,
     limit: usize,
 ) -> Result<u64, StoreError> {
     let mut removed = 0;
     while removed < limit {
         let step = STEP.min(limit - removed);
-        let rows = writing.query(sql, &[&bound, &length(step)]).await?;
+        let most = length(step);
+        let mut values = bound.to_vec();
+        values.push(&most);
+        let rows = writing.query(sql, &values).await?;
         let Some(row) = rows.first() else { break };
         let files: Vec<String> = row.try_get(1)?;
         remove_files(files.into_iter().map(PathBuf::from).collect()).await;
+        pieces::remove_all(moving, row.try_get::<_, Vec<Uuid>>(2)?).await;
         let events = rows::count(row, 0)? as usize;
         removed += events;
         if events < step {

@@ -3,7 +3,7 @@
 use std::{error::Error as _, time::Duration};
 
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{error::SqlState, types::WrongType};
 
 use super::address::Unconnected;
 use crate::store::StoreError;
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Broken,
     /// No connection can be had.
     Unreachable,
-    /// The database turned us away: user, password, rights, or name.
+    /// The database turned us away: user, password, rights, or name; or something is not there.
     Refused,
     /// It took too long; it may still be carried out.
     Slow(Duration),
@@ -39,11 +39,13 @@ pub(super) enum Kind {
     Full,
     /// The server takes no writes: most likely a standby, or one that was the first server once.
     ReadOnly,
+    /// Its files cannot be read or written.
+    Disk,
     /// Its files are damaged.
     Corrupt,
     /// The store was closed.
     Closed,
-    /// Anything else: the statement itself.
+    /// What was asked for itself: it fails again whenever that is asked for.
     Database,
 }
 
@@ -74,8 +76,7 @@ impl From<tokio_postgres::Error> for Failure {
             ),
             None => {
                 let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                let kind = if broke(&error) { Kind::Broken } else { Kind::Database };
-                Self::new(kind, format!("{error}{cause}"))
+                Self::new(sort_own(&error), format!("{error}{cause}"))
             }
         }
     }
@@ -120,6 +121,7 @@ impl From<Failure> for StoreError {
             Kind::Late | Kind::Conflict | Kind::Busy => Self::Busy(text),
             Kind::Full => Self::Full(text),
             Kind::ReadOnly => Self::ReadOnly(text),
+            Kind::Disk => Self::Disk(text),
             Kind::Corrupt => Self::Corrupt(text),
             Kind::Closed => Self::Closed,
             Kind::Database => Self::Database(text),
@@ -133,29 +135,40 @@ impl From<tokio_postgres::Error> for StoreError {
     }
 }
 
+/// Only what speaks of the event itself is [`Kind::Database`], for that is given up; all else may pass,
+/// states that nobody thought of too.
 fn sort(code: &SqlState) -> Kind {
     match code.code() {
         LATE => Kind::Late,
         "40001" | "40P01" => Kind::Conflict,
-        "55P03" => Kind::Busy,
-        // A statement's own time limit, which is the caller's.
-        "57014" => Kind::Busy,
         "53100" => Kind::Full,
         "25006" => Kind::ReadOnly,
         "XX001" | "XX002" => Kind::Corrupt,
-        "57P01" | "57P02" => Kind::Broken,
         "57P03" | "53300" => Kind::Unreachable,
-        "3D000" | "42501" => Kind::Refused,
-        code if code.starts_with("08") => Kind::Broken,
-        code if code.starts_with("28") => Kind::Refused,
-        _ => Kind::Database,
+        // A statement's own time limit, which is the caller's.
+        "57014" => Kind::Busy,
+        // What was prepared is not there, or not as it was: behind a pooler, or after the tables changed.
+        "26000" | "42P05" | "0A000" => Kind::Broken,
+        code => match code.get(..2) {
+            // Data exceptions, constraints, and limits of the program.
+            Some("22" | "23" | "54") => Kind::Database,
+            // The connection, the state of its transaction, and what its operator did.
+            Some("08" | "25" | "40" | "57") => Kind::Broken,
+            Some("53" | "55") => Kind::Busy,
+            Some("58" | "XX") => Kind::Disk,
+            // User, password, rights, names, and a schema that is not whole, as while it is restored.
+            _ => Kind::Refused,
+        },
     }
 }
 
-/// Whether the connection is gone, rather than what was said over it wrong.
-fn broke(error: &tokio_postgres::Error) -> bool {
-    error.is_closed()
-        || error.source().is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some())
+/// What went wrong on this side of the connection. Where nobody can say, it is not trusted any more.
+fn sort_own(error: &tokio_postgres::Error) -> Kind {
+    let unwritable = error.source().is_some_and(|cause| {
+        cause.downcast_ref::<WrongType>().is_some()
+            || cause.downcast_ref::<serde_json::Error>().is_some()
+    });
+    if unwritable { Kind::Database } else { Kind::Broken }
 }
 
 #[cfg(test)]
@@ -177,6 +190,25 @@ mod tests {
         for code in ["28P01", "28000", "3D000", "42501"] {
             assert!(matches!(told(code), StoreError::Refused(_)), "{code}");
         }
-        assert!(matches!(told("42P01"), StoreError::Database(_)));
+        for code in ["53200", "53000", "55P03"] {
+            assert!(matches!(told(code), StoreError::Busy(_)), "{code}");
+        }
+        for code in ["58030", "58P01", "XX000"] {
+            assert!(matches!(told(code), StoreError::Disk(_)), "{code}");
+        }
+        for code in ["25P03", "25P04", "57P05", "26000", "42P05"] {
+            assert_eq!(sort(&SqlState::from_code(code)), Kind::Broken, "{code}");
+        }
+        for code in ["22001", "23514", "54000"] {
+            assert!(matches!(told(code), StoreError::Database(_)), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_thought_of_may_pass() {
+        for code in ["42P01", "42883", "3F000", "P0001", "72000", "F0000"] {
+            let error = StoreError::from(Failure::new(sort(&SqlState::from_code(code)), "x"));
+            assert!(matches!(error, StoreError::Refused(_)) && error.may_pass(), "{code}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What each process says of itself.
 
-use super::{database::Database, group::text, rows};
+use super::{database::Database, group::text, now, rows};
 use crate::{gateways::GatewayReport, store::StoreError};
 
 /// Writes a report over the last one, and forgets gateways that have not reported for a day.
@@ -13,10 +13,11 @@ pub(super) async fn report(writing: &Database, report: &GatewayReport) -> Result
     Ok(())
 }
 
-/// Those that reported since then.
+/// Those that reported since then: by the database's clock not longer ago than that is by ours.
 pub(super) async fn list(reading: &Database, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
+    let age = now().saturating_sub(since);
     let sql = "SELECT uuid, host, process, version, started_at, seen_at, rules FROM gateway
-        WHERE seen_at >= $1 ORDER BY started_at, uuid";
-    let rows = reading.query(sql, &[&since]).await?;
+        WHERE seen_at >= clock_ms() - $1 ORDER BY started_at, uuid";
+    let rows = reading.query(sql, &[&age]).await?;
     Ok(rows.iter().map(rows::gateway).collect::<Result<_, _>>()?)
 }

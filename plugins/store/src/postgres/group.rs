@@ -17,10 +17,11 @@ use crate::{
     store::StoreError,
 };
 
-/// Order keys share this many locks, so that one transaction never holds too many.
-const ORDER_LANES: i32 = 1_024;
+/// Order keys share this many locks, so that all gateways together stay within the few thousand that a
+/// server of default settings has.
+const ORDER_LANES: i32 = 128;
 /// And so do the keys of notes.
-const NOTE_LANES: i32 = 1_024;
+const NOTE_LANES: i32 = 128;
 
 /// Bytes that an index takes for certain.
 const KEY: usize = 1_000;
@@ -305,4 +306,33 @@ fn path_text(path: &std::path::Path) -> Result<&str, StoreError> {
         path: path.to_owned(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not UTF-8"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::note::Note;
+
+    #[test]
+    fn no_group_holds_many_locks() {
+        let note = |n: i32| {
+            let key = format!("key {n}");
+            let note = Note { key, body: Vec::new(), due: None, expires: 0 };
+            Write::Note(NoteChange { note, before: Before::Any })
+        };
+        let writes: Vec<_> = (0..2_000).map(note).collect();
+        let told: Vec<_> = (0..2_000)
+            .map(|n| NewDelivery {
+                webhook_id: n.to_string(),
+                webhook: "erp".to_owned(),
+                mode: "json".to_owned(),
+                order_key: Some(n.to_string()),
+                due: 0,
+            })
+            .collect();
+        let mut group = Group::default();
+        group.writes(0, &writes).unwrap();
+        group.deliveries(&told);
+        assert_eq!(group.lanes.into_iter().collect::<Vec<_>>(), (0..256).collect::<Vec<_>>());
+    }
 }

@@ -169,8 +169,9 @@ impl Store for PostgresStore {
     }
 
     async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
-        if let Answer::File(file) = self.writer.run(Work::Discard(event)).await? {
-            crate::payload::remove_files(vec![file]).await;
+        if let Answer::Left(left) = self.writer.run(Work::Discard(event)).await? {
+            crate::payload::remove_files(left.file.into_iter().collect()).await;
+            pieces::remove_all(&self.moving, left.pieces).await;
         }
         Ok(())
     }
@@ -220,7 +221,7 @@ impl Store for PostgresStore {
         let work = Work::Claim { webhook: webhook.to_owned(), now, limit };
         match self.writer.run(work).await? {
             Answer::Claimed(taken) => Ok(taken.keep()),
-            Answer::Done | Answer::File(_) => Ok(Vec::new()),
+            Answer::Done | Answer::Left(_) => Ok(Vec::new()),
         }
     }
 
@@ -258,11 +259,11 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune(&self.writing, before, limit).await
+        deliveries::prune(&self.writing, &self.moving, before, limit).await
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune_beyond(&self.writing, keep, limit).await
+        deliveries::prune_beyond(&self.writing, &self.moving, keep, limit).await
     }
 
     async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {

@@ -24,6 +24,9 @@ use super::{
     error::{Failure, Kind},
 };
 
+/// Dead owners that one call takes over.
+const BURIED_AT_ONCE: usize = 100;
+
 /// This process's place among the owners.
 pub(super) struct Owner {
     id: AtomicI32,
@@ -88,24 +91,24 @@ impl Owner {
         self.take_place().await
     }
 
-    /// Frees what the dead left and takes their open events over.
+    /// Frees what the dead left and takes their open events over, one owner a statement.
     pub(super) async fn bury(&self) -> Result<(), Failure> {
-        loop {
+        let mut buried = 0;
+        // Whoever is left is found by the next call.
+        for _ in 0..BURIED_AT_ONCE {
             let id = self.id();
             let sql = "SELECT bury($1, $2 * interval '1 millisecond')";
             let rows = self.writing.query(sql, &[&id, &self.lease()]).await?;
             match rows.first().and_then(|row| row.get::<_, Option<i32>>(0)) {
-                Some(0) => return Ok(()),
-                Some(buried) => {
-                    tracing::info!(
-                        buried,
-                        "Dead gateways' claims and open exchanges were taken over."
-                    );
-                    return Ok(());
-                }
+                Some(0) => break,
+                Some(more) => buried += more,
                 None => self.replace(id).await?,
             }
         }
+        if buried > 0 {
+            tracing::info!(buried, "Dead gateways' claims and open exchanges were taken over.");
+        }
+        Ok(())
     }
 
     /// Gives this place up.

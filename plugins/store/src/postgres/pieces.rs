@@ -4,12 +4,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{PostgresStore, lists::length, rows};
+use super::{PostgresStore, database::Database, error::Failure, lists::length, rows};
 use crate::{pieces::Pieces, store::StoreError};
 
 /// A piece, in bytes. Large enough that a round trip weighs little, small enough that many payloads may
 /// be on their way at once.
 const SIZE: usize = 512 * 1024;
+
+/// Pieces that one statement removes at most, so that each is over soon.
+const STEP: usize = 64;
 
 #[async_trait]
 impl Pieces for PostgresStore {
@@ -32,8 +35,7 @@ impl Pieces for PostgresStore {
     }
 
     async fn remove(&self, payload: Uuid) -> Result<(), StoreError> {
-        self.moving.query("DELETE FROM piece WHERE payload = $1", &[&payload]).await?;
-        Ok(())
+        Ok(remove(&self.moving, payload).await?)
     }
 
     async fn older(
@@ -47,6 +49,29 @@ impl Pieces for PostgresStore {
             ORDER BY payload LIMIT $3";
         let rows = self.moving.query(sql, &[&before, &after, &length(limit)]).await?;
         Ok(rows::ids(&rows)?)
+    }
+}
+
+/// Removes the pieces of payloads that no event names any more. What stays is swept later.
+pub(super) async fn remove_all(moving: &Database, payloads: impl IntoIterator<Item = Uuid>) {
+    for payload in payloads {
+        if let Err(error) = remove(moving, payload).await {
+            tracing::warn!(%payload, ?error, "A payload could not be removed.");
+        }
+    }
+}
+
+/// The first piece goes last: by it a sweep finds what is left.
+async fn remove(moving: &Database, payload: Uuid) -> Result<(), Failure> {
+    let sql = "WITH gone AS (DELETE FROM piece WHERE payload = $1 AND number IN
+            (SELECT number FROM piece WHERE payload = $1 ORDER BY number DESC LIMIT $2)
+        RETURNING 1) SELECT count(*) FROM gone";
+    loop {
+        let rows = moving.query(sql, &[&payload, &length(STEP)]).await?;
+        let gone: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+        if gone.unsigned_abs() < STEP as u64 {
+            return Ok(());
+        }
     }
 }
 

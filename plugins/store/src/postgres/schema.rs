@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::{address::Address, database::quoted, error::Failure};
+use super::{
+    address::Address,
+    database::{READ_COMMITTED, quoted},
+    error::Failure,
+};
 use crate::store::StoreError;
 
 /// One step each; a step that was released is never changed.
@@ -38,7 +42,7 @@ pub(super) async fn migrate(address: &Address, schema: &str) -> Result<(), Store
 async fn bring_up(client: &mut Client, schema: &str) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let set = format!(
-        "SET statement_timeout TO {}; SET search_path TO {}",
+        "SET statement_timeout TO {}; SET search_path TO {}; {READ_COMMITTED}",
         DEADLINE.as_millis(),
         quoted(schema)
     );

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use serde::Deserialize;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinSet,
@@ -78,9 +79,16 @@ pub(super) enum Work {
 /// What it gets.
 pub(super) enum Answer {
     Done,
-    /// The payload file of what was discarded.
-    File(PathBuf),
+    /// What is left of what was discarded, and to be removed.
+    Left(Left),
     Claimed(Taken),
+}
+
+/// Where the payload of a discarded event is.
+#[derive(Deserialize)]
+pub(super) struct Left {
+    pub(super) file: Option<PathBuf>,
+    pub(super) pieces: Option<Uuid>,
 }
 
 enum Message {
@@ -198,7 +206,8 @@ impl Sender {
     async fn carry_out(&self, mut group: Vec<Call>) {
         // One event's writes come in one order, whoever else writes to it.
         group.sort_by_key(|call| call.work.event());
-        let Some(failure) = self.try_all(&mut group).await else { return };
+        let deadline = Instant::now() + self.means.wait;
+        let Some(failure) = self.try_all(&mut group, deadline).await else { return };
         if group.len() == 1 || failure.kind != Kind::Database {
             for call in group {
                 let _ = call.reply.send(Err(failure.clone().into()));
@@ -207,8 +216,11 @@ impl Sender {
         }
         // One that fails must not take the others along.
         for call in group {
+            if call.reply.is_closed() {
+                continue;
+            }
             let mut alone = vec![call];
-            if let Some(failure) = self.try_all(&mut alone).await {
+            if let Some(failure) = self.try_all(&mut alone, deadline).await {
                 for call in alone {
                     let _ = call.reply.send(Err(failure.clone().into()));
                 }
@@ -216,10 +228,9 @@ impl Sender {
         }
     }
 
-    /// Carries a group out and answers it. Where that failed, returns why, and leaves who was not
+    /// Carries a group out by `deadline` and answers it. Where that failed, returns why, and leaves who was not
     /// answered in the group.
-    async fn try_all(&self, group: &mut Vec<Call>) -> Option<Failure> {
-        let deadline = Instant::now() + self.means.wait;
+    async fn try_all(&self, group: &mut Vec<Call>, deadline: Instant) -> Option<Failure> {
         let mut last = Failure::new(Kind::Conflict, "other transactions are in the way");
         for _ in 0..TRIES {
             let owner = self.means.owner.id();
@@ -319,9 +330,9 @@ impl Sender {
                 ("claimed", Work::Claim { webhook, .. }) => {
                     claimed[number].push(group::claimed(&row, webhook)?);
                 }
-                ("file", _) => {
-                    let Json(file) = row.try_get::<_, Json<String>>(2)?;
-                    answers[number] = Ok(Answer::File(file.into()));
+                ("left", _) => {
+                    let Json(left) = row.try_get::<_, Json<Left>>(2)?;
+                    answers[number] = Ok(Answer::Left(left));
                 }
                 ("unknown", _) => {
                     let Json(event) = row.try_get::<_, Json<Uuid>>(2)?;

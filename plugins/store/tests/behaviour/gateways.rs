@@ -4,6 +4,11 @@ use as2hook_store::{GatewayReport, NewEvent, Payload};
 
 use super::{Factory, delivery, event, id};
 
+fn now() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
 fn report(name: &str, started_at: i64, seen_at: i64) -> GatewayReport {
     GatewayReport {
         id: id(name),
@@ -18,13 +23,20 @@ fn report(name: &str, started_at: i64, seen_at: i64) -> GatewayReport {
 
 pub(crate) async fn gateways_are_listed_while_they_report(stores: &dyn Factory) {
     let (store, other) = (stores.owner().await, stores.owner().await);
-    store.report(report("second", 2_000, 2_000)).await.unwrap();
-    other.report(report("first", 1_000, 2_500)).await.unwrap();
-    let changed = GatewayReport { rules: "other".to_owned(), ..report("second", 2_000, 3_000) };
+    let now = now();
+    store.report(report("second", 2_000, now)).await.unwrap();
+    other.report(report("first", 1_000, now)).await.unwrap();
+    let changed = GatewayReport { rules: "other".to_owned(), ..report("second", 2_000, now) };
     store.report(changed.clone()).await.unwrap();
-    let all = vec![report("first", 1_000, 2_500), changed.clone()];
-    assert_eq!(other.gateways(0).await.unwrap(), all);
-    assert_eq!(store.gateways(3_000).await.unwrap(), vec![changed]);
+    // The time is the store's own.
+    let listed = |listed: Vec<GatewayReport>| -> Vec<_> {
+        listed.into_iter().map(|report| GatewayReport { seen_at: now, ..report }).collect()
+    };
+    let all = vec![report("first", 1_000, now), changed.clone()];
+    assert_eq!(listed(other.gateways(now - 60_000).await.unwrap()), all);
+    assert_eq!(other.gateways(now + 3_600_000).await.unwrap(), []);
+    other.report(report("first", 1_000, 0)).await.unwrap();
+    assert_eq!(listed(store.gateways(now - 60_000).await.unwrap()), vec![changed]);
 }
 
 pub(crate) async fn a_payload_in_pieces_is_named_by_its_event(stores: &dyn Factory) {

@@ -124,3 +124,54 @@ async fn a_stalled_database_kills_nobody() {
     stores[0].settle(settlement("one", vec![delivery("w1", "erp")])).await.unwrap();
     assert_eq!(webhook_ids(&claim(&*stores[0], "erp", 0).await), ["w2", "w1"]);
 }
+
+/// A group that was under way when its gateway closed, and was committed behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_no_owner_any_more_is_taken_over() {
+    let postgres = Postgres::shared();
+    let mut lost = Vec::new();
+    for name in ["one", "other"] {
+        let gone = connect(&postgres).await;
+        gone.open(event(name), vec![delivery(&format!("{name}?"), "erp")]).await.unwrap();
+        publish(&*gone, vec![delivery(&format!("{name}!"), "erp")]).await;
+        assert_eq!(claim(&*gone, "erp", 0).await.len(), 1);
+        lost.push((last_owner(&postgres), gone));
+    }
+    for (number, _) in &lost {
+        postgres.sql(&format!("DELETE FROM as2hook.owner WHERE id = {number}"));
+    }
+    let heir = connect(&postgres).await;
+    assert_eq!(heir.adopt().await.unwrap().len(), 2);
+    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["one!", "other!"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_waits_for_what_is_under_way_on_the_server() {
+    let postgres = Postgres::shared();
+    let closing = connect(&postgres).await;
+    let number = last_owner(&postgres);
+    publish(&*closing, vec![delivery("w1", "erp")]).await;
+    let heir = connect(&postgres).await;
+    // As a group whose sender was given up.
+    let url = postgres.url();
+    let (mut client, connection) =
+        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let group = client.transaction().await.unwrap();
+    let late = format!(
+        "SELECT as2hook.keep_lease({number}, interval '30 seconds');
+        UPDATE as2hook.event SET owner = {number}"
+    );
+    group.batch_execute(&format!("SET LOCAL search_path TO as2hook; {late}")).await.unwrap();
+    let close = tokio::spawn(async move { closing.close().await });
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    until(|| async { (postgres.sql(waits) == "1").then_some(()) }).await;
+    group.commit().await.unwrap();
+    close.await.unwrap();
+    let adopted =
+        postgres.sql("SELECT count(*) FROM as2hook.owner WHERE lease_until = '-infinity'");
+    assert_eq!(adopted, "1", "what it left open is the next one's at once");
+    heir.adopt().await.unwrap();
+    assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.owner"), "1");
+}

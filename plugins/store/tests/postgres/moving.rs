@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use as2hook_store::{
-    Before, DeliveryState, Export, Fate, Filter, MigrateError, Moved, NewEvent, Note, NoteChange,
-    PartnerWebhookChange, Payload, Pieces, PostgresStore, SqliteOptions, SqliteStore, Store,
-    WebhookState, Write, migrate,
+    Before, DeliveryState, Export, Fate, Filter, MigrateError, Moved, NewDelivery, NewEvent, Note,
+    NoteChange, PartnerWebhookChange, Payload, Pieces, PostgresStore, RAW, SqliteOptions,
+    SqliteStore, Store, WebhookState, Write, migrate,
 };
 use as2hook_testing::Postgres;
 
@@ -157,4 +157,38 @@ async fn a_store_that_is_in_use_is_not_moved() {
     assert!(matches!(refused, Err(MigrateError::InUse)), "{refused:?}");
     gateway.close().await;
     assert!(!old.in_use().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_is_spent_there_as_it_was_or_would_have_been_here() {
+    let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
+    let old = open(&folder);
+    let raw = |name: &str| NewDelivery { mode: RAW.to_owned(), ..delivery(name, "files") };
+    let of = |name: &str| {
+        let payload = Payload::Inline(b"UNB+".to_vec().into());
+        NewEvent { payload, ..event(name) }
+    };
+    old.publish(of("spent"), vec![raw("spent")]).await.unwrap();
+    finish(&old, &claim(&old, "files", 0).await[0], Fate::Delivered).await;
+    assert_eq!(old.spend(i64::MAX, 10).await.unwrap().events, 1);
+    old.publish(of("made"), vec![raw("made")]).await.unwrap();
+    finish(&old, &claim(&old, "files", 0).await[0], Fate::Delivered).await;
+    old.publish(of("told nobody"), vec![]).await.unwrap();
+    old.publish(of("waits"), vec![raw("waits")]).await.unwrap();
+    old.close().await;
+    let (old, new) = (open(&folder), connect(&postgres).await);
+    migrate(&old, &*new, |_| ()).await.unwrap();
+
+    let payload = |name: &str| {
+        let (new, event) = (Arc::clone(&new), id(name));
+        async move { new.event(event).await.unwrap().unwrap().payload }
+    };
+    assert_eq!(payload("spent").await, Payload::Spent);
+    assert_ne!(payload("made").await, Payload::Spent);
+    assert_eq!(new.spend(i64::MAX, 10).await.unwrap().events, 2);
+    for name in ["spent", "made", "told nobody"] {
+        assert_eq!(payload(name).await, Payload::Spent, "{name}");
+    }
+    let claimed = claim(&*new, "files", i64::MAX).await;
+    assert_eq!(claimed[0].event.payload, Payload::Inline(b"UNB+".to_vec().into()));
 }

@@ -68,3 +68,40 @@ async fn they_go_with_the_event_that_names_them() {
     assert_eq!(store.older(i64::MAX, None, 10).await.unwrap(), [id("open")]);
     assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.piece"), "2");
 }
+
+#[tokio::test]
+async fn many_go_in_steps_and_the_first_goes_last() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    let of = |name: &str| {
+        let payload = Payload::Stored { id: id(name), size: 1 };
+        NewEvent { payload, ..event(name) }
+    };
+    let put = |name: &str| {
+        let id = id(name);
+        postgres.sql(&format!(
+            "INSERT INTO as2hook.piece SELECT '{id}', n, 'x', 0 FROM generate_series(0, 299) AS n"
+        ));
+    };
+    // Nothing but small statements get through.
+    postgres.sql(
+        "CREATE TABLE as2hook.step (n int, first boolean);
+        CREATE FUNCTION as2hook.step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO as2hook.step SELECT count(*), bool_or(number = 0) FROM gone; RETURN NULL;
+        END $$;
+        CREATE TRIGGER step AFTER DELETE ON as2hook.piece REFERENCING OLD TABLE AS gone
+            FOR EACH STATEMENT EXECUTE FUNCTION as2hook.step();
+        GRANT ALL ON as2hook.step TO as2hook",
+    );
+    for name in ["pruned", "discarded", "removed"] {
+        put(name);
+    }
+    store.publish(of("pruned"), vec![]).await.unwrap();
+    store.open(of("discarded"), vec![]).await.unwrap();
+    store.discard(id("discarded")).await.unwrap();
+    assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
+    store.remove(id("removed")).await.unwrap();
+    assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.piece"), "0");
+    assert_eq!(postgres.sql("SELECT max(n) FROM as2hook.step"), "64");
+    assert_eq!(postgres.sql("SELECT max(n) FROM as2hook.step WHERE first"), "44");
+}

@@ -10,15 +10,15 @@ use std::{
 };
 
 use as2hook_store::{
-    Change, DeliveryState, Fate, Filter, PartnerWebhookChange, PostgresOptions, PostgresStore,
-    Store, StoreError, WebhookState,
+    Change, DeliveryState, Fate, Filter, GatewayReport, PartnerWebhookChange, PostgresOptions,
+    PostgresStore, Store, StoreError, WebhookState,
 };
 use as2hook_testing::Postgres;
 use tokio::{sync::broadcast, task::JoinSet};
 
 use super::{
     SOON,
-    behaviour::{delivery, event, finish, ordered, publish},
+    behaviour::{delivery, event, finish, id, ordered, publish},
     connect, until,
 };
 
@@ -93,10 +93,23 @@ async fn nothing_is_claimed_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_holds_across_gateways() {
+    an_order_holds(&Postgres::shared()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_holds_whatever_the_default_isolation_is() {
+    let postgres = Postgres::shared();
+    postgres.sql(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation TO %L',
+            current_database(), 'repeatable read'); END $$",
+    );
+    an_order_holds(&postgres).await;
+}
+
+async fn an_order_holds(postgres: &Postgres) {
     const KEYS: usize = 3;
     const EACH: usize = 20;
-    let postgres = Postgres::shared();
-    let stores = [connect(&postgres).await, connect(&postgres).await];
+    let stores = [connect(postgres).await, connect(postgres).await];
     let done = Arc::new(AtomicUsize::new(0));
     // For each key the last that was made, and whether one is on its way.
     let lines: Arc<Mutex<BTreeMap<String, (i64, bool)>>> = Arc::default();
@@ -190,6 +203,31 @@ async fn hears(changes: &mut broadcast::Receiver<Change>, expected: &Change) {
 }
 
 #[tokio::test]
+async fn a_gateway_whose_clock_is_wrong_is_heard_of_all_the_same() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    for (name, seen_at) in [("late", now - 7 * 24 * 3_600_000), ("early", now + 7 * 24 * 3_600_000)]
+    {
+        let report = GatewayReport {
+            id: id(name),
+            host: name.to_owned(),
+            process: 1,
+            version: "1".to_owned(),
+            started_at: seen_at,
+            seen_at,
+            rules: "r".to_owned(),
+        };
+        store.report(report).await.unwrap();
+    }
+    let alive = store.gateways(now - 30_000).await.unwrap();
+    let alive: Vec<_> = alive.iter().map(|gateway| &*gateway.host).collect();
+    assert_eq!(alive, ["late", "early"]);
+    postgres.sql("UPDATE as2hook.gateway SET seen_at = seen_at - 60000 WHERE host = 'early'");
+    assert_eq!(store.gateways(now - 30_000).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn the_tally_is_summed_up_and_stays_right() {
     let postgres = Postgres::shared();
     let options =
@@ -205,4 +243,35 @@ async fn the_tally_is_summed_up_and_stays_right() {
     until(rows).await;
     let counts = store.counts().await.unwrap();
     assert!(counts.deliveries.contains(&(DeliveryState::Pending, 20)), "{counts:?}");
+}
+
+/// All of a step may have been taken by others: it is not the end.
+#[tokio::test]
+async fn what_others_change_meanwhile_ends_no_shift() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    publish(&*store, (0..3).map(|n| delivery(&format!("w{n}"), "erp")).collect()).await;
+    // The first statement that moves some finds them moved already.
+    postgres.sql(
+        "CREATE SEQUENCE as2hook.steps;
+        GRANT ALL ON SEQUENCE as2hook.steps TO as2hook;
+        CREATE FUNCTION as2hook.meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('as2hook.steps') <= 3 THEN RETURN NULL; END IF; RETURN NEW;
+        END $$;
+        CREATE TRIGGER meanwhile BEFORE UPDATE ON as2hook.delivery
+            FOR EACH ROW EXECUTE FUNCTION as2hook.meanwhile()",
+    );
+    let moved = store.shift("erp", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
+    assert_eq!(moved, 3);
+}
+
+#[tokio::test]
+async fn what_is_told_once_more_is_idle_since_as_long_as_before() {
+    let postgres = Postgres::shared();
+    let store = connect(&postgres).await;
+    publish(&*store, vec![delivery("w1", "erp")]).await;
+    finish(&*store, &store.claim("erp", 0, 1).await.unwrap()[0], Fate::Delivered).await;
+    postgres.sql("UPDATE as2hook.event SET idle_since = 7");
+    store.tell(id("w1"), vec![delivery("w1", "erp")]).await.unwrap();
+    assert_eq!(postgres.sql("SELECT idle_since FROM as2hook.event"), "7");
 }

@@ -94,27 +94,15 @@ BEGIN
     RETURN added;
 END $$;
 
--- Removes the pieces of payloads that no event names any more.
-CREATE FUNCTION drop_pieces(payloads uuid[]) RETURNS void LANGUAGE sql AS $$
-    DELETE FROM piece WHERE payload = ANY (payloads)
-        AND NOT EXISTS (SELECT 1 FROM event WHERE payload_pieces = payload)
-$$;
-
--- Forgets an open event. Returns its payload file.
-CREATE FUNCTION discard(wanted uuid) RETURNS text LANGUAGE plpgsql AS $$
+-- Forgets an open event. Returns its payload file or its payload's pieces, which are for the caller to
+-- remove.
+CREATE FUNCTION discard(wanted uuid, OUT file text, OUT pieces uuid) LANGUAGE plpgsql AS $$
 DECLARE
-    gone record;
+    gone bigint;
 BEGIN
     DELETE FROM event WHERE uuid = wanted AND coalesce(owner, 0) <> 0
-        RETURNING id, payload_path, payload_pieces INTO gone;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    DELETE FROM content WHERE event = gone.id;
-    IF gone.payload_pieces IS NOT NULL THEN
-        PERFORM drop_pieces(ARRAY[gone.payload_pieces]);
-    END IF;
-    RETURN gone.payload_path;
+        RETURNING id, payload_path, payload_pieces INTO gone, file, pieces;
+    DELETE FROM content WHERE event = gone;
 END $$;
 
 -- Adds deliveries to an event whose outcome is known. Returns whether there is one.
@@ -135,7 +123,8 @@ BEGIN
         PERFORM tell_gateways('due', d->>'webhook') FROM jsonb_array_elements(told) AS d;
         PERFORM mark_busy(ARRAY[found_event.id]);
     ELSE
-        PERFORM mark_idle(ARRAY[found_event.id]);
+        -- It was told before: what is idle stays so since then.
+        PERFORM mark_idle(ARRAY[id]) FROM event WHERE id = found_event.id AND idle_since IS NULL;
     END IF;
     RETURN true;
 END $$;

@@ -83,9 +83,10 @@ BEGIN
     RETURN freed;
 END $$;
 
--- Moves up to `most` of a webhook's deliveries from one state to another. Returns how many.
-CREATE FUNCTION shift(name_of text, from_state text, to_state text, at bigint, most bigint) RETURNS int
-LANGUAGE plpgsql AS $$
+-- Moves up to `most` of a webhook's deliveries, of those up to number `upto`, from one state to another.
+-- Returns how many; NULL when none of them is left.
+CREATE FUNCTION shift(name_of text, from_state text, to_state text, at bigint, most bigint, upto bigint)
+RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     hook int;
     unfinished text[] := ARRAY['pending', 'claimed', 'held'];
@@ -97,9 +98,12 @@ DECLARE
 BEGIN
     SELECT id INTO hook FROM webhook WHERE name = name_of;
     IF hook IS NULL OR from_state = to_state THEN
-        RETURN 0;
+        RETURN NULL;
     END IF;
-    ids := deliveries_in(hook, from_state, most);
+    ids := deliveries_in(hook, from_state, most, upto);
+    IF ids = '{}' THEN
+        RETURN NULL;
+    END IF;
     PERFORM lock_lanes(ARRAY(SELECT lane FROM delivery WHERE id = ANY (ids) AND lane IS NOT NULL));
     IF from_state = ANY (finished) OR to_state = ANY (finished) THEN
         PERFORM 1 FROM event WHERE id IN (SELECT event FROM delivery WHERE id = ANY (ids))
@@ -131,28 +135,29 @@ BEGIN
     RETURN moved;
 END $$;
 
--- The numbers of a webhook's deliveries in a state, at most `most`; each by an index that a delivery
--- leaves when it changes its state.
-CREATE FUNCTION deliveries_in(hook int, wanted text, most bigint) RETURNS bigint[]
+-- The numbers of a webhook's deliveries in a state, at most `most` of those up to `upto`; each by an index
+-- that a delivery leaves when it changes its state, and not by their number (hence the zero).
+CREATE FUNCTION deliveries_in(hook int, wanted text, most bigint, upto bigint) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 BEGIN
     CASE wanted
         WHEN 'pending' THEN
             RETURN ARRAY(
                 SELECT id FROM delivery WHERE webhook = hook AND state = 'pending' AND NOT blocked
+                    AND id + 0 <= upto
                 UNION ALL
                 SELECT id FROM delivery WHERE webhook = hook AND state = 'pending' AND blocked
+                    AND id + 0 <= upto
                 LIMIT most);
         WHEN 'claimed' THEN
-            RETURN ARRAY(SELECT id FROM delivery
-                WHERE owner IS NOT NULL AND webhook = hook AND state = 'claimed' LIMIT most);
+            RETURN ARRAY(SELECT id FROM delivery WHERE owner IS NOT NULL AND webhook = hook
+                AND state = 'claimed' AND id + 0 <= upto LIMIT most);
         WHEN 'held', 'orphaned', 'dead' THEN
-            RETURN ARRAY(SELECT id FROM delivery
-                WHERE state IN ('held', 'orphaned', 'dead') AND webhook = hook AND state = wanted
-                LIMIT most);
+            RETURN ARRAY(SELECT id FROM delivery WHERE state IN ('held', 'orphaned', 'dead')
+                AND webhook = hook AND state = wanted AND id + 0 <= upto LIMIT most);
         ELSE
             RETURN ARRAY(SELECT id FROM delivery
-                WHERE webhook = hook AND state = 'delivered' LIMIT most);
+                WHERE webhook = hook AND state = 'delivered' AND id + 0 <= upto LIMIT most);
     END CASE;
 END $$;
 
@@ -213,45 +218,38 @@ BEGIN
     PERFORM mark_idle(ARRAY[number]);
 END $$;
 
--- Removes these events with all that belongs to them; the files are for the caller to remove. The
--- caller holds their rows.
-CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[])
+-- Removes these events with all that belongs to them; the files and pieces are for the caller to remove.
+-- The caller holds their rows.
+CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[], OUT pieces uuid[])
 LANGUAGE plpgsql AS $$
-DECLARE
-    pieces uuid[];
 BEGIN
     SELECT coalesce(array_agg(payload_path) FILTER (WHERE payload_path IS NOT NULL), '{}'),
-        array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL)
+        coalesce(array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL), '{}')
     INTO files, pieces FROM event WHERE id = ANY (ids);
     DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY (ids));
     WITH gone AS (DELETE FROM delivery WHERE event = ANY (ids) RETURNING state)
         INSERT INTO tally (state, n) SELECT state, -count(*) FROM gone GROUP BY state;
     DELETE FROM content WHERE event = ANY (ids);
     DELETE FROM event WHERE id = ANY (ids);
-    IF pieces IS NOT NULL THEN
-        PERFORM drop_pieces(pieces);
-    END IF;
     removed := cardinality(ids);
 END $$;
 
 -- Removes the events that are idle since before then, longest idle first.
-CREATE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[])
+CREATE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[], OUT pieces uuid[])
 LANGUAGE sql AS $$
-    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
+    SELECT removed, files, pieces FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
         (SELECT id FROM event WHERE idle_since < before
         ORDER BY idle_since LIMIT most FOR UPDATE SKIP LOCKED) AS idle))
 $$;
 
--- Removes the longest idle of those that are too many; those with a dead delivery do not count.
-CREATE FUNCTION prune_beyond(keep bigint, most bigint, OUT removed int, OUT files text[])
+-- Removes the longest idle of those up to this one; those with a dead delivery stay.
+CREATE FUNCTION prune_upto(since bigint, last bigint, most bigint, OUT removed int, OUT files text[],
+    OUT pieces uuid[])
 LANGUAGE sql AS $$
-    WITH first AS (SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
-        ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET keep)
-    SELECT removed, files FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
-        (SELECT e.id FROM event e, first
-        WHERE e.idle_since IS NOT NULL AND NOT e.has_dead
-            AND (e.idle_since, e.id) <= (first.idle_since, first.id)
-        ORDER BY e.idle_since, e.id LIMIT most FOR UPDATE OF e SKIP LOCKED) AS beyond))
+    SELECT removed, files, pieces FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
+        (SELECT id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
+            AND (idle_since, id) <= (since, last)
+        ORDER BY idle_since, id LIMIT most FOR UPDATE SKIP LOCKED) AS beyond))
 $$;
 
 -- Removes attempts from the beginning of the log, in the order they were logged.

@@ -22,12 +22,29 @@ BEGIN
     RETURN true;
 END $$;
 
--- Frees the claims of the owners whose lease has ended, and makes their open events `me`'s. Returns
+-- The owners that events and deliveries name, each once: one look into an index for each.
+CREATE FUNCTION named_owners() RETURNS SETOF int LANGUAGE sql AS $$
+    WITH RECURSIVE opening AS (
+        SELECT min(owner) AS id FROM event WHERE owner IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(owner) FROM event WHERE owner > opening.id) FROM opening
+        WHERE opening.id IS NOT NULL
+    ), claiming AS (
+        SELECT min(owner) AS id FROM delivery WHERE owner IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(owner) FROM delivery WHERE owner > claiming.id) FROM claiming
+        WHERE claiming.id IS NOT NULL
+    )
+    SELECT id FROM opening WHERE id IS NOT NULL
+    UNION SELECT id FROM claiming WHERE id IS NOT NULL
+$$;
+
+-- Frees the claims of one owner whose lease has ended, or that has no row any more, and makes its open
+-- events `me`'s. One alone: with a second, its lock would come behind the lanes of the first. Returns
 -- how many there were; NULL when `me` is itself not known any more.
 CREATE FUNCTION bury(me int, lease interval) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     dead int;
-    buried int := 0;
     at timestamptz := clock_timestamp();
 BEGIN
     IF NOT keep_lease(me, lease) THEN
@@ -38,21 +55,27 @@ BEGIN
     IF FOUND THEN
         RETURN 0;
     END IF;
-    FOR dead IN SELECT id FROM owner WHERE lease_until < at AND id <> me ORDER BY id LOOP
+    FOR dead IN
+        SELECT id FROM owner WHERE lease_until < at AND id <> me
+        UNION SELECT n FROM named_owners() AS n WHERE n NOT IN (SELECT id FROM owner)
+        ORDER BY 1
+    LOOP
         CONTINUE WHEN NOT pg_try_advisory_xact_lock(1634882403, dead);
-        PERFORM 1 FROM owner WHERE id = dead AND lease_until < at;
-        CONTINUE WHEN NOT FOUND;
+        PERFORM 1 FROM owner WHERE id = dead AND lease_until >= at;
+        CONTINUE WHEN FOUND;
         PERFORM free_claims(dead, NULL, NULL, NULL);
         UPDATE event SET owner = me, adopted = true WHERE owner = dead;
         DELETE FROM owner WHERE id = dead;
-        buried := buried + 1;
+        RETURN 1;
     END LOOP;
-    RETURN buried;
+    RETURN 0;
 END $$;
 
--- Gives up an owner: its claims go back, and what it leaves open is the next one's at once.
+-- Gives up an owner: its claims go back, and what it leaves open is the next one's at once. What it has
+-- under way still is waited for; what comes later finds the owner gone.
 CREATE FUNCTION resign(me int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock(1634882403, me);
     PERFORM free_claims(me, NULL, NULL, NULL);
     PERFORM 1 FROM event WHERE owner = me;
     IF FOUND THEN
@@ -120,7 +143,8 @@ END $$;
 -- deliveries; `claims`: what is to be claimed.
 --
 -- Answers with a row 'lost' alone when `me` is not known any more, and nothing was done; 'unknown' for
--- a call that names an unknown event, with its id; 'file' with the payload file of a discarded event;
+-- a call that names an unknown event, with its id; 'left' with what is to be removed of a discarded event's
+-- payload;
 -- 'held' with the deliveries that were passed over and are claimed still; and 'claimed' for each claimed
 -- delivery, in the order they are to be made.
 CREATE FUNCTION carry_out(me int, lease interval, not_after bigint, lanes int[], calls jsonb,
@@ -132,7 +156,6 @@ DECLARE
     c jsonb;
     w jsonb;
     one int;
-    file text;
     missing text;
     held bigint[];
     added int := 0;
@@ -148,11 +171,10 @@ BEGIN
     PERFORM lock_lanes(lanes);
     FOR c IN SELECT jsonb_array_elements(calls) LOOP
         IF c ? 'discard' THEN
-            file := discard((c->>'discard')::uuid);
-            IF file IS NOT NULL THEN
-                RETURN QUERY SELECT (c->>'call')::int, 'file', to_jsonb(file), NULL::bytea,
-                    NULL::bytea, NULL::bytea;
-            END IF;
+            RETURN QUERY SELECT (c->>'call')::int, 'left', to_jsonb(gone), NULL::bytea,
+                NULL::bytea, NULL::bytea
+            FROM discard((c->>'discard')::uuid) AS gone
+            WHERE gone.file IS NOT NULL OR gone.pieces IS NOT NULL;
             CONTINUE;
         END IF;
         IF jsonb_array_length(c->'writes') > 1 THEN

@@ -29,13 +29,15 @@ BEGIN
     PERFORM tell_gateways('state', name_of);
 END $$;
 
--- Writes a gateway's report over its last one, and forgets those that have not reported for a day.
+-- Writes a gateway's report over its last one, and forgets those that have not reported for a day. It is
+-- seen by the database's clock, which is the same for all; 0 says that it is gone.
 CREATE FUNCTION report(id uuid, its_host text, its_process bigint, its_version text, started bigint,
     seen bigint, its_rules text)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO gateway (uuid, host, process, version, started_at, seen_at, rules)
-    VALUES (id, its_host, its_process, its_version, started, seen, its_rules)
+    VALUES (id, its_host, its_process, its_version, started,
+        CASE seen WHEN 0 THEN 0 ELSE clock_ms() END, its_rules)
     ON CONFLICT (uuid) DO UPDATE SET seen_at = EXCLUDED.seen_at, rules = EXCLUDED.rules;
-    DELETE FROM gateway WHERE seen_at < seen - 24 * 3600 * 1000;
+    DELETE FROM gateway WHERE seen_at < clock_ms() - 24 * 3600 * 1000;
 END $$;

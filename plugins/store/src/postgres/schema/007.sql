@@ -11,7 +11,9 @@ BEGIN
         number := add_event(NULL, e, blobs, false);
         IF number IS NOT NULL THEN
             UPDATE event SET verdict = blobs[(e->>'verdict')::int],
-                idle_since = (e->>'idle_since')::bigint WHERE id = number;
+                idle_since = (e->>'idle_since')::bigint,
+                payload_spent_at = CASE WHEN (e->>'spent')::boolean THEN clock_ms() END
+            WHERE id = number;
             added := added + 1;
         END IF;
     END LOOP;
@@ -53,6 +55,19 @@ BEGIN
     UPDATE event SET has_dead = true WHERE uuid IN (SELECT (r->>'event')::uuid
         FROM jsonb_array_elements(deliveries) AS r WHERE r->>'state' = 'dead');
     RETURN added;
+END $$;
+
+-- Notes of up to `most` events behind number `last` since when their payloads are not needed, now that all
+-- their deliveries are there. Returns the last one's number; NULL when there are none.
+CREATE FUNCTION import_done(last bigint, most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    ids bigint[];
+BEGIN
+    ids := ARRAY(SELECT id FROM event WHERE id > last ORDER BY id LIMIT most);
+    -- A gateway may add deliveries meanwhile.
+    PERFORM 1 FROM event WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+    PERFORM mark_payloads(ids);
+    RETURN ids[cardinality(ids)];
 END $$;
 
 -- Writes notes.
