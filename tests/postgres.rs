@@ -211,7 +211,7 @@ fn a_site_moves_with_all_that_was_undelivered() {
     let moved = migrate(&database.url());
     let said = String::from_utf8_lossy(&moved.stdout).into_owned();
     assert!(moved.status.success(), "{said}{}", String::from_utf8_lossy(&moved.stderr));
-    assert!(said.contains("deliveries  6, 6 of them still to be made"), "{said}");
+    assert!(said.contains("deliveries  9, 9 of them still to be made"), "{said}");
     assert!(said.contains("payloads    1 files"), "{said}");
     std::fs::remove_file(&old).unwrap();
     std::fs::remove_dir_all(&files).unwrap();

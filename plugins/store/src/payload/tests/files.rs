@@ -94,7 +94,9 @@ async fn a_write_that_failed_is_not_forgotten_until_one_succeeds() {
     let root = tempfile::tempdir().unwrap();
     let (folder, payloads) = open(root.path());
     let mut writer = payloads.writer(EVENT);
+    // A folder alone would be made again.
     fs::remove_dir(folder.path()).unwrap();
+    fs::write(folder.path(), "in the way").unwrap();
     assert!(writer.write(&vec![0; LARGE]).is_err());
     assert!(writer.write(b"more").is_err());
     assert!(writer.finish().is_err());
@@ -104,6 +106,7 @@ async fn a_write_that_failed_is_not_forgotten_until_one_succeeds() {
     written(&payloads, 10);
     payloads.probe().await;
     assert!(payloads.health().failing_since.is_some());
+    fs::remove_file(folder.path()).unwrap();
     fs::create_dir(folder.path()).unwrap();
     payloads.probe().await;
     assert_eq!(payloads.health().failing_since, None);
