@@ -427,12 +427,14 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         report::<S>(session, error, passage, id);
         let status = session.response_written().map(|head| head.status.as_u16());
         self.live.observer().exchange(listener(S::DIRECTION), status, error.is_some());
-        if let Some(exchange) = passage.exchange.take() {
+        if let Some(mut exchange) = passage.exchange.take() {
             let rejection = passage.rejection.as_ref();
-            let share = passage.share.take();
+            if let Some(share) = passage.share.take() {
+                exchange.hold(share);
+            }
             match error.and_then(|error| S::failure(error, rejection, passage.status)) {
-                Some(failure) => exchange.fail(failure, share),
-                None => exchange.end(share),
+                Some(failure) => exchange.fail(failure),
+                None => exchange.end(),
             }
         }
     }

@@ -31,6 +31,7 @@ const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
 /// Dropped before [`Exchange::end`], a recorded exchange is told as "outcome unknown".
 pub struct Exchange {
     active: Option<Box<Active>>,
+    share: Option<Share>,
 }
 
 /// The event could not be written down, and the configuration says to refuse traffic then
@@ -68,7 +69,7 @@ enum Request {
 
 impl Exchange {
     pub(super) fn begin(shared: &Arc<Shared>, head: RequestHead) -> Self {
-        Self { active: Active::begin(shared, head).map(Box::new) }
+        Self { active: Active::begin(shared, head).map(Box::new), share: None }
     }
 
     /// The id of the event that comes of it, for logs. `None`: no event does.
@@ -129,19 +130,23 @@ impl Exchange {
         }
     }
 
-    /// The exchange is over: the verdict is worked out and written down beside the traffic. `share` is
-    /// its memory, which it needs until then.
-    pub fn end(mut self, share: Option<Share>) {
-        self.conclude(None, share);
+    /// Keeps the memory that it is counted for until its verdict is written down.
+    pub fn hold(&mut self, share: Share) {
+        self.share = Some(share);
     }
 
-    /// The exchange failed: before an answer came, or before all of it had come. `share` as in
-    /// [`Exchange::end`].
-    pub fn fail(mut self, error: SendError, share: Option<Share>) {
-        self.conclude(Some(error), share);
+    /// The exchange is over: the verdict is worked out and written down beside the traffic.
+    pub fn end(mut self) {
+        self.conclude(None);
     }
 
-    fn conclude(&mut self, error: Option<SendError>, share: Option<Share>) {
+    /// The exchange failed: before an answer came, or before all of it had come.
+    pub fn fail(mut self, error: SendError) {
+        self.conclude(Some(error));
+    }
+
+    fn conclude(&mut self, error: Option<SendError>) {
+        let share = self.share.take();
         if let Some(mut active) = self.active.take() {
             active.take_turn();
             let shared = active.shared.clone();
@@ -156,7 +161,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.conclude(None, None);
+        self.conclude(None);
     }
 }
 
