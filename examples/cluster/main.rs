@@ -113,11 +113,11 @@ fn survive(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     say(
         out,
         &format!(
-            "\nsent {messages} in {:.0} s: {} answered 2xx, {} refused, {} cut off by a kill",
+            "\nsent {messages} in {:.0} s: {} answered 2xx, {} cut off by a kill, {} refusals",
             took.as_secs_f64(),
             answers.ok.len(),
-            answers.refused,
-            answers.cut
+            answers.cut,
+            answers.refused
         ),
     )?;
     say(out, &format!("the AS2 server got {} whole", count.whole))?;

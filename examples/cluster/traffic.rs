@@ -1,4 +1,4 @@
-//! A partner that sends AS2 messages, each once, over several connections.
+//! A partner that sends AS2 messages over several connections, each until it is not refused.
 
 use std::{
     collections::BTreeSet,
@@ -14,6 +14,9 @@ use as2hook_testing::{Built, Client, Message, Part, Post, pki};
 
 use crate::balancer::Balancer;
 
+/// Before a message is sent again.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// A sender at work.
 pub(crate) struct Traffic {
     shared: Arc<Shared>,
@@ -25,7 +28,7 @@ pub(crate) struct Traffic {
 pub(crate) struct Answers {
     /// The Message-IDs that were answered 2xx.
     pub(crate) ok: BTreeSet<String>,
-    /// Other answers: 503 while the database is away.
+    /// Other answers, after each of which the message was sent again: 503 while the database is away.
     pub(crate) refused: usize,
     /// No answer.
     pub(crate) cut: usize,
@@ -105,28 +108,28 @@ impl Shared {
             let post = Post::new("/as2", &self.message.body)
                 .headers(&fields)
                 .header("Message-ID", id.clone());
-            let answered = loop {
-                match connection.take().map_or_else(|| self.client.connect(), Ok) {
-                    Ok(mut open) => {
-                        let answered = open.send(&post);
-                        if answered.is_ok() {
-                            connection = Some(open);
-                        }
-                        break answered;
+            // As a partner does: what is refused comes again, what is cut off may have arrived.
+            loop {
+                let mut open = match connection.take().map_or_else(|| self.client.connect(), Ok) {
+                    Ok(open) => open,
+                    Err(_) => {
+                        thread::sleep(PAUSE);
+                        continue;
                     }
-                    // Nothing of this message is under way yet.
-                    Err(_) => thread::sleep(Duration::from_millis(50)),
-                }
-            };
-            {
-                let mut answers = self.answers();
-                match answered {
+                };
+                match open.send(&post) {
                     Ok(reply) if (200..300).contains(&reply.status) => {
-                        answers.ok.insert(id);
+                        connection = Some(open);
+                        self.answers().ok.insert(id);
                     }
-                    Ok(_) => answers.refused += 1,
-                    Err(_) => answers.cut += 1,
+                    Ok(_) => {
+                        self.answers().refused += 1;
+                        thread::sleep(PAUSE);
+                        continue;
+                    }
+                    Err(_) => self.answers().cut += 1,
                 }
+                break;
             }
             self.sent.fetch_add(1, Ordering::Relaxed);
         }
