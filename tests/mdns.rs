@@ -221,11 +221,13 @@ fn an_unsigned_mdn_where_an_unsigned_one_was_asked_for() {
 fn sync_failure(
     receipt: Option<Receipt>,
     answer: impl Fn(&Built) -> Answer,
+    events: usize,
 ) -> (String, Vec<String>) {
     let scene = Scene::new();
     let message = message(receipt);
     scene.send(&message, answer(&message));
-    let told = scene.told(1);
+    // Two events of one exchange are written down one after the other.
+    let told = scene.told(events);
     let error = json_of(&told, "send.error");
     assert_eq!(error["error"]["httpStatus"], 200);
     (error["error"]["stage"].as_str().unwrap().to_owned(), names(&told))
@@ -235,14 +237,14 @@ const BOTH: [&str; 2] = ["mdn.received", "send.error"];
 
 #[test]
 fn a_negative_mdn_in_the_answer() {
-    let (stage, told) = sync_failure(signed_sync(), |message| Answer::mdn(negative(message)));
+    let (stage, told) = sync_failure(signed_sync(), |message| Answer::mdn(negative(message)), 2);
     assert_eq!(stage, "mdn");
     assert_eq!(told, BOTH);
 }
 
 #[test]
 fn a_missing_mdn() {
-    let (stage, told) = sync_failure(signed_sync(), |_| Answer::ok());
+    let (stage, told) = sync_failure(signed_sync(), |_| Answer::ok(), 1);
     assert_eq!(stage, "mdn");
     assert_eq!(told, ["send.error"]);
 }
@@ -250,13 +252,13 @@ fn a_missing_mdn() {
 #[test]
 fn an_answer_that_is_no_mdn() {
     let answer = |_: &Built| Answer::ok().header("Content-Type", "text/html").body("<p>Thanks!");
-    assert_eq!(sync_failure(signed_sync(), answer).0, "mdn");
+    assert_eq!(sync_failure(signed_sync(), answer, 1).0, "mdn");
 }
 
 #[test]
 fn an_mdn_that_breaks_off() {
     let answer = |message: &Built| Answer::mdn(positive(message)).cut(700);
-    let (stage, told) = sync_failure(signed_sync(), answer);
+    let (stage, told) = sync_failure(signed_sync(), answer, 1);
     assert_eq!(stage, "http");
     assert_eq!(told, ["send.error"]);
 }
@@ -266,12 +268,12 @@ fn an_mdn_about_another_message() {
     let answer = |message: &Built| {
         Answer::mdn(positive(message).about("ACME", "MY-OWN-ORG", "<another@acme>"))
     };
-    assert_eq!(sync_failure(signed_sync(), answer).0, "mdn");
+    assert_eq!(sync_failure(signed_sync(), answer, 1).0, "mdn");
 }
 
 #[test]
 fn an_mdn_of_another_mic() {
-    let (stage, told) = sync_failure(signed_sync(), |_| Answer::mdn(other_mic()));
+    let (stage, told) = sync_failure(signed_sync(), |_| Answer::mdn(other_mic()), 2);
     assert_eq!(stage, "mic");
     assert_eq!(told, BOTH);
 }
@@ -281,7 +283,7 @@ fn an_mdn_signed_by_a_stranger() {
     let answer = |message: &Built| {
         Answer::mdn(Mdn::processed().mic(&message.mic).sign(pki::stranger(), Digest::Sha256))
     };
-    let (stage, told) = sync_failure(signed_sync(), answer);
+    let (stage, told) = sync_failure(signed_sync(), answer, 2);
     assert_eq!(stage, "signature");
     assert_eq!(told, BOTH);
 }
