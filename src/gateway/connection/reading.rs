@@ -1,0 +1,164 @@
+//! What the partner sends: heads from memory, bodies by their limit and by the letter, and what comes
+//! behind them.
+
+use std::{
+    io,
+    ops::Range,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::{
+    super::chunks::{ChunkFlaw, Chunks},
+    Connection, Phase,
+};
+
+/// How much is read at once while a head is waited for.
+const PIECE: usize = 4096;
+
+impl Connection {
+    /// What was read and not yet handed on.
+    pub(in crate::gateway) fn ahead(&self) -> &[u8] {
+        &self.ahead[self.at..]
+    }
+
+    /// Where in [`Connection::ahead`] the next request's head is; what stands before it is forgotten.
+    /// Its body is read along when it is `chunked`.
+    pub(in crate::gateway) fn expect(&mut self, head: Range<usize>, chunked: bool) {
+        self.at = self.ahead.len().min(self.at + head.start);
+        self.of_head = head.len();
+        self.chunks = chunked.then(Chunks::new);
+        // Of the request before, when nothing was read behind it.
+        self.phase = Phase::Rest;
+        self.limit.clear();
+    }
+
+    /// Reads more of what Pingora will ask for. How much; 0 at the end.
+    pub(in crate::gateway) fn poll_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.torn {
+            return Poll::Ready(Ok(0));
+        }
+        // On the stack: a connection that rests costs no buffer.
+        let mut piece = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+        // One who is always a request ahead would make it grow for ever.
+        self.ahead.drain(..std::mem::take(&mut self.at));
+        self.ahead.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Keeps the limit of what is being read, which grows with what has come.
+    fn limit(&mut self, read: u64) {
+        let (phase, pace) = {
+            let wishes = self.wishes();
+            (wishes.phase, wishes.pace)
+        };
+        if self.phase != phase {
+            self.phase = phase;
+            self.limit.clear();
+        }
+        match self.phase {
+            Phase::Body if !self.limit.is_set() => self.limit.set(pace.body),
+            Phase::Body if read > 0 => {
+                self.limit.extend(Duration::from_millis(read.saturating_mul(1000) / pace.rate));
+            }
+            _ => {}
+        }
+    }
+
+    /// Refuses a body that two readers could read in two ways.
+    fn follow_chunks(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let followed = self.chunks.as_mut().map_or(Ok(()), |chunks| chunks.push(bytes));
+        followed.map_err(|flaw| {
+            self.flaw = Some(flaw);
+            io::Error::new(io::ErrorKind::InvalidData, flaw)
+        })
+    }
+
+    /// Drops what there is behind a flaw: a close with unread bytes would take the answer away.
+    fn poll_flaw(&mut self, cx: &mut Context<'_>, flaw: ChunkFlaw) -> Poll<io::Result<()>> {
+        // Somebody may have no end of it.
+        if let Poll::Ready(error) = self.poll_limit(cx) {
+            return Poll::Ready(Err(error));
+        }
+        let mut piece = [0; PIECE];
+        let mut buffer = ReadBuf::new(&mut piece);
+        if let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
+            && !buffer.filled().is_empty()
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flaw)))
+    }
+
+    /// Behind a complete request Pingora is told of the partner's end alone. What comes is the next
+    /// request's: a piece of it is kept, the rest waits where it is.
+    fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead().is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_ahead(cx)) {
+            Ok(0) => Poll::Ready(Ok(())),
+            Ok(_) => Poll::Pending,
+            Err(_) if self.passes_over() => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.limit.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_gone() {
+            return Poll::Pending;
+        }
+        if let Some(flaw) = self.flaw {
+            return self.poll_flaw(cx, flaw);
+        }
+        self.limit(0);
+        if self.phase == Phase::Answer {
+            return self.poll_behind(cx);
+        }
+        let before = buffer.filled().len();
+        if self.at < self.ahead.len() {
+            // A flaw of the body must not take the head away: its answer hangs on that.
+            let most = if self.of_head > 0 { self.of_head } else { self.ahead().len() };
+            let ready = most.min(buffer.remaining());
+            buffer.put_slice(&self.ahead()[..ready]);
+            self.at += ready;
+            if self.at == self.ahead.len() {
+                (self.ahead, self.at) = (Vec::new(), 0);
+            }
+            self.limit(ready as u64);
+            if self.of_head > 0 {
+                self.of_head -= ready;
+                return Poll::Ready(Ok(()));
+            }
+            return Poll::Ready(self.follow_chunks(&buffer.filled()[before..]));
+        }
+        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
+            return self.poll_limit(cx).map(Err);
+        };
+        self.limit((buffer.filled().len() - before) as u64);
+        match result {
+            Err(_) if self.passes_over() => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) => Poll::Ready(self.follow_chunks(&buffer.filled()[before..])),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+use std::{io, time::Duration};
+
+use pingora::protocols::Shutdown;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+    time::timeout,
+};
+
+use super::{
+    writing::{is_final_head, with_dates},
+    *,
+};
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
+
+/// Writes a byte every 13 seconds and tells what reading them came to after how long.
+async fn trickle(connection: &mut Connection, partner: &mut DuplexStream, bytes: usize) -> u64 {
+    let began = tokio::time::Instant::now();
+    for _ in 0..bytes {
+        partner.write_all(b"x").await.unwrap();
+        let read = connection.read_exact(&mut [0; 1]).await;
+        if read.is_err() {
+            break;
+        }
+        // The pause is the scenario; time is the test's own.
+        let silence = timeout(Duration::from_secs(13), connection.read_u8()).await;
+        if silence.is_ok() {
+            break;
+        }
+    }
+    began.elapsed().as_secs()
+}
+
+fn pair() -> (Connection, DuplexStream) {
+    let (ours, theirs) = tokio::io::duplex(1024);
+    (Connection::new(Box::new(ours)), theirs)
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_comes_first() {
+    let (mut connection, mut partner) = pair();
+    partner.write_all(b"\r\nfirst, ").await.unwrap();
+    let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+    assert_eq!((read, connection.ahead()), (9, &b"\r\nfirst, "[..]));
+    connection.expect(2..3, false);
+    partner.write_all(b"second").await.unwrap();
+    let mut all = [0; 13];
+    connection.read_exact(&mut all).await.unwrap();
+    assert_eq!(&all, b"first, second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_has_to_come_at_a_certain_rate() {
+    let (mut connection, mut partner) = pair();
+    connection.begin(Pace::default());
+    assert_eq!(trickle(&mut connection, &mut partner, 100).await, 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resting_or_followed_connection_has_no_limit() {
+    let (mut connection, _partner) = pair();
+    let hour = Duration::from_secs(3600);
+    assert!(timeout(hour, connection.read_u8()).await.is_err());
+    connection.begin(Pace::default());
+    connection.follow();
+    assert!(timeout(hour, connection.read_u8()).await.is_err());
+    connection.release();
+    assert!(timeout(hour, connection.read_u8()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_behind_a_request_is_kept_for_the_next() {
+    let (mut connection, mut partner) = pair();
+    connection.begin(Pace::default());
+    connection.follow();
+    let hour = Duration::from_secs(3600);
+    for piece in [&b"\r\n"[..], b"next"] {
+        partner.write_all(piece).await.unwrap();
+        assert!(timeout(hour, connection.read_u8()).await.is_err());
+    }
+    connection.release();
+    while connection.ahead().len() < 6 {
+        std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+    }
+    assert_eq!(connection.ahead(), b"\r\nnext");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_is_always_ahead_takes_no_more_and_more() {
+    let (mut connection, mut partner) = pair();
+    for _ in 0..100 {
+        partner.write_all(&[b'x'; 1000]).await.unwrap();
+        std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+        connection.expect(0..999, false);
+        connection.read_exact(&mut [0; 999]).await.unwrap();
+        assert!(connection.ahead.len() < 3000, "{}", connection.ahead.len());
+    }
+}
+
+/// Long enough that the pair above does not hold it.
+fn long_head() -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000)).into_bytes()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_is_given_up() {
+    let day = Duration::from_secs(24 * 3600);
+    for dated in [true, false] {
+        let (mut connection, _partner) = pair();
+        connection.begin(Pace::default());
+        if dated {
+            connection.keep_dates(Vec::new());
+        }
+        let began = tokio::time::Instant::now();
+        let answer = async {
+            connection.write_all(&long_head()).await?;
+            connection.flush().await
+        };
+        let answered = timeout(day, answer).await.expect("it ends");
+        assert_eq!(answered.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed(), Pace::default().piece);
+        timeout(day, Shutdown::shutdown(&mut connection)).await.expect("it ends");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_little_by_little_is_not_given_up() {
+    let (mut connection, mut partner) = pair();
+    connection.begin(Pace::default());
+    connection.keep_dates(Vec::new());
+    let taking = tokio::spawn(async move {
+        let mut taken = 0;
+        while taken < 2000 {
+            // The pause is the scenario; time is the test's own.
+            tokio::time::sleep(Pace::default().piece * 9 / 10).await;
+            taken += partner.read(&mut [0; 200]).await.unwrap();
+        }
+    });
+    connection.write_all(&long_head()).await.unwrap();
+    connection.flush().await.unwrap();
+    taking.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_given_up_is_followed_and_not_heard_again() {
+    let (mut connection, mut partner) = pair();
+    connection.begin(Pace::default());
+    connection.follow();
+    partner.write_all(b"next").await.unwrap();
+    assert!(timeout(Duration::from_secs(1), connection.read_u8()).await.is_err());
+    connection.write_all(&long_head()).await.unwrap();
+    connection.release();
+    assert!(connection.ahead().is_empty());
+    let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+    assert_eq!(read, 0, "its answer is torn");
+    assert!(connection.write_all(b"HTTP/1.1 200 OK").await.is_err());
+}
+
+#[tokio::test]
+async fn the_end_behind_a_request_is_noticed() {
+    let (mut connection, partner) = pair();
+    connection.begin(Pace::default());
+    connection.follow();
+    drop(partner);
+    assert_eq!(connection.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[test]
+fn the_receivers_date_replaces_pingoras() {
+    let dates = [(b"dAte".to_vec(), b"Mon, 01 Jun 2020 16:12:51 GMT".to_vec())];
+    assert_eq!(
+        with_dates(ANSWER, &dates),
+        b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\ndAte: Mon, 01 Jun 2020 16:12:51 GMT\r\n\r\n"
+    );
+}
+
+/// Somebody may have no end of it.
+#[tokio::test(start_paused = true)]
+async fn what_comes_behind_a_flaw_has_the_time_of_the_body() {
+    let (mut connection, mut partner) = pair();
+    let pace = Pace { body: Duration::from_secs(60), ..Pace::default() };
+    connection.expect(0..0, true);
+    connection.begin(pace);
+    partner.write_all(b"no length\r\n").await.unwrap();
+    let flaw = connection.read_u8().await.unwrap_err();
+    assert_eq!(flaw.kind(), io::ErrorKind::InvalidData);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    partner.write_all(b"more").await.unwrap();
+    let end = connection.read_u8().await.unwrap_err();
+    assert_eq!(end.kind(), io::ErrorKind::TimedOut);
+}
+
+#[test]
+fn a_receiver_without_a_date_gets_none() {
+    assert_eq!(with_dates(ANSWER, &[]), b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\n\r\n");
+}
+
+#[test]
+fn interim_answers_and_bodies_are_left_alone() {
+    assert!(is_final_head(ANSWER));
+    assert!(!is_final_head(b"HTTP/1.1 100 Continue\r\n\r\n"));
+    assert!(!is_final_head(b"HTTP/1.1 in a body"));
+}
