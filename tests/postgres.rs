@@ -38,6 +38,10 @@ impl Site {
     }
 
     fn gateway(&self, store: &str, payloads: &str) -> Gateway {
+        self.gateway_that("refuse", store, payloads)
+    }
+
+    fn gateway_that(&self, on_store_failure: &str, store: &str, payloads: &str) -> Gateway {
         let key = self.folder.path().join("secret.key");
         Gateway::new()
             .binary(env!("CARGO_BIN_EXE_as2hook"))
@@ -52,7 +56,7 @@ impl Site {
             .set("store", &format!("{store:?}"))
             .set("payloads", payloads)
             .set("secret_key_file", &format!("{key:?}"))
-            .set("on_store_failure", "refuse")
+            .set("on_store_failure", on_store_failure)
             .rule("all", |rule| {
                 let rule = rule.to(&self.sink, "/json").payload("json").events(&["*"]);
                 rule.set("retry", "[100ms, 1s, 5s, 30s, 30s]")
@@ -182,6 +186,35 @@ fn a_database_that_is_restarted_costs_no_message_that_was_accepted() {
     }
     assert_eq!(accepted, 15);
     site.wait_for("/json", "message.received", accepted, SOON);
+}
+
+/// Traffic first: it does not hang on the database that a gateway was started with, or without.
+#[test]
+fn a_gateway_that_lets_pass_starts_without_its_database() {
+    let (site, mut database) = (Site::new(), Postgres::start());
+    database.stop();
+    let mut gateway = site.gateway_that("pass", &database.url(), "store").prepare().unwrap();
+    gateway.begin().unwrap();
+    let told = || gateway.readiness().is_some_and(|(_, text)| text.contains("cannot be reached"));
+    assert!(wait_until(SOON, told), "{}", gateway.log());
+    for _ in 0..3 {
+        assert_eq!(send(&gateway, &order(10)), 200);
+    }
+    database.restart();
+    assert!(wait_until(SOON, || gateway.readiness().is_some_and(|(status, _)| status == 200)));
+    assert_eq!(send(&gateway, &order(1 << 20)), 200);
+    site.wait_for("/json", "message.received", 4, SOON);
+}
+
+#[test]
+fn a_gateway_that_refuses_does_not_start_without_its_database() {
+    let (site, mut database) = (Site::new(), Postgres::start());
+    database.stop();
+    let mut gateway = site.gateway(&database.url(), "store").prepare().unwrap();
+    gateway.begin().unwrap();
+    let ended = gateway.wait_for_end(SOON).expect("it ends by itself");
+    assert_eq!(ended.code(), Some(1));
+    assert!(gateway.log().contains("cannot be reached"), "{}", gateway.log());
 }
 
 #[test]

@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use super::LifeError;
 use crate::config::{self, Config};
 
-/// Opens both. The payloads have no key yet. What is on this machine may be away for now, where
-/// traffic passes without it.
+/// Opens both. The payloads have no key yet. Either may be away for now, where traffic passes without
+/// it.
 pub(super) async fn open(
     config: &Config,
     on_failure: OnStoreFailure,
@@ -26,7 +26,12 @@ pub(super) async fn open(
             Ok((Arc::new(store), payloads))
         }
         config::Store::Postgres(url) => {
-            let store = PostgresStore::connect(url.expose(), PostgresOptions::default()).await?;
+            let (url, options) = (url.expose(), PostgresOptions::default());
+            let (store, away) = match on_failure {
+                OnStoreFailure::Pass => PostgresStore::connect_or_wait(url, options).await?,
+                OnStoreFailure::Refuse => (PostgresStore::connect(url, options).await?, None),
+            };
+            bear(away, on_failure)?;
             let store = Arc::new(store);
             let payloads = payloads(config, Some(store.clone()), on_failure)?;
             Ok((store, payloads))

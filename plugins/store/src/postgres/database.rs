@@ -17,6 +17,7 @@ use tokio_postgres::{Client, Config, Row, types::ToSql};
 use super::{
     address::{Address, Unconnected},
     error::{Failure, Kind},
+    gate::Gate,
 };
 
 /// The values of a statement's parameters.
@@ -34,6 +35,7 @@ pub(super) struct Database {
     pool: Pool,
     wait: Duration,
     trips: Arc<AtomicU64>,
+    gate: Gate,
 }
 
 /// What a connection is for.
@@ -64,6 +66,7 @@ impl Database {
         session: String,
         wait: Duration,
         trips: Arc<AtomicU64>,
+        gate: Gate,
     ) -> Result<Self, Failure> {
         let runtime = Handle::current();
         let maker = Maker { address: address.clone(), runtime, session };
@@ -78,7 +81,7 @@ impl Database {
             .create_timeout(Some(connect))
             .build()
             .map_err(|error| Failure::new(Kind::Unreachable, error.to_string()))?;
-        Ok(Self { pool, wait, trips })
+        Ok(Self { pool, wait, trips, gate })
     }
 
     /// Carries one statement out and returns its rows: one round trip, and one transaction.
@@ -119,6 +122,7 @@ impl Database {
         sql: &str,
         values: Values<'_>,
     ) -> Result<Vec<Row>, Failure> {
+        self.gate.pass()?;
         let mut leased = Leased(Some(self.pool.get().await?));
         let Some(client) = &leased.0 else { return Err(Failure::new(Kind::Closed, "")) };
         let run = async {

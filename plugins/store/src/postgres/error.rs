@@ -129,6 +129,23 @@ impl From<Failure> for StoreError {
     }
 }
 
+impl From<&StoreError> for Failure {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unreachable(text) => Self::new(Kind::Unreachable, text),
+            StoreError::Slow(wait) => Self::slow(*wait),
+            StoreError::Busy(text) => Self::new(Kind::Busy, text),
+            StoreError::Full(text) => Self::new(Kind::Full, text),
+            StoreError::ReadOnly(text) => Self::new(Kind::ReadOnly, text),
+            StoreError::Disk(text) => Self::new(Kind::Disk, text),
+            StoreError::Corrupt(text) => Self::new(Kind::Corrupt, text),
+            StoreError::Refused(text) => Self::new(Kind::Refused, text),
+            // It is not the fault of what was asked for, which is kept.
+            error => Self::new(Kind::Refused, error.to_string()),
+        }
+    }
+}
+
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         Failure::from(error).into()

@@ -16,6 +16,7 @@ mod database;
 mod deliveries;
 mod error;
 mod events;
+mod gate;
 mod gateways;
 mod group;
 mod listen;
@@ -51,6 +52,7 @@ use self::{
     address::Address,
     claims::Claims,
     database::{Database, Use},
+    gate::Gate,
     owner::Owner,
     writer::{Answer, Means, Work, Writer},
 };
@@ -104,18 +106,61 @@ impl PostgresStore {
     /// [`StoreError::Address`] for a URL that is none, [`StoreError::Unreachable`],
     /// [`StoreError::Refused`], [`StoreError::TooNew`], and what the database says.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        match Self::open(url, options, schema::DEADLINE).await? {
+            (store, None) => Ok(store),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// As [`Self::connect`], and has a store too when its database cannot be used just now: with the
+    /// reason. Every call fails then, until it can.
+    ///
+    /// # Errors
+    /// As [`Self::connect`], when waiting would not help, or somebody has to mend the address, the user
+    /// or its rights.
+    pub async fn connect_or_wait(
+        url: &str,
+        options: PostgresOptions,
+    ) -> Result<(Self, Option<StoreError>), StoreError> {
+        let patience = options.wait;
+        Self::open(url, options, patience).await
+    }
+
+    async fn open(
+        url: &str,
+        options: PostgresOptions,
+        patience: Duration,
+    ) -> Result<(Self, Option<StoreError>), StoreError> {
         let address = Address::parse(url, options.connect.min(options.wait))?;
-        schema::migrate(&address, &options.schema).await?;
+        let gate = Gate::default();
+        let prepared = schema::migrate(&address, &options.schema);
+        let prepared = tokio::time::timeout(patience, prepared).await;
+        let mut away = match prepared.unwrap_or(Err(StoreError::Slow(patience))) {
+            Ok(()) => None,
+            Err(error) if error.may_pass() && !matches!(error, StoreError::Refused(_)) => {
+                gate.shut(&error);
+                Some(error)
+            }
+            Err(error) => return Err(error),
+        };
         let trips = Arc::new(AtomicU64::new(0));
         let database = |purpose: Use, size| {
             let session = purpose.session(&options.schema, options.wait);
-            Database::new(&address, size, session, options.wait, Arc::clone(&trips))
+            let (trips, gate) = (Arc::clone(&trips), gate.clone());
+            Database::new(&address, size, session, options.wait, trips, gate)
         };
         let writers = options.writers.max(1);
         let writing = database(Use::Write, writers + BESIDES)?;
         let reading = database(Use::Read, options.readers)?;
         let moving = database(Use::Read, options.readers)?;
-        let owner = Arc::new(Owner::register(writing.clone(), options.lease).await?);
+        let owner = Arc::new(Owner::new(writing.clone(), options.lease));
+        let mut attendants = JoinSet::new();
+        if away.is_none() {
+            gate.open();
+            away = owner.replace(owner.id()).await.map_err(StoreError::from).err();
+        } else {
+            attendants.spawn(gate.keep_trying(address.clone(), options.schema.clone()));
+        }
         let claims = Claims::default();
         let commits = Arc::new(AtomicU64::new(0));
         let means = Means {
@@ -128,10 +173,9 @@ impl PostgresStore {
         };
         let (writer, senders) = Writer::start(options.queue, writers, &means);
         let changes = broadcast::channel(CHANGES).0;
-        let mut attendants = JoinSet::new();
         attendants.spawn(Arc::clone(&owner).beat(claims.clone()));
         attendants.spawn(listen::listen(address, options.schema, options.wait, changes.clone()));
-        Ok(Self {
+        let store = Self {
             writer,
             writing,
             reading,
@@ -144,7 +188,8 @@ impl PostgresStore {
             wait: options.wait,
             senders: Mutex::new(senders),
             attendants: std::sync::Mutex::new(attendants),
-        })
+        };
+        Ok((store, away))
     }
 
     /// Groups committed by this process. Less than the calls made: they share commits.

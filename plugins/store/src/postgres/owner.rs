@@ -24,6 +24,8 @@ use super::{
     error::{Failure, Kind},
 };
 
+/// The number before there is one: the tables know nobody of it.
+const NOBODY: i32 = 0;
 /// Dead owners that one call takes over.
 const BURIED_AT_ONCE: usize = 100;
 
@@ -47,13 +49,11 @@ struct Clock {
 // === impl Owner ===
 
 impl Owner {
-    /// Takes a place.
-    pub(super) async fn register(writing: Database, lease: Duration) -> Result<Self, Failure> {
+    /// Has no place yet.
+    pub(super) fn new(writing: Database, lease: Duration) -> Self {
         let clock = Mutex::new(Clock { theirs: 0, ours: Instant::now() });
         let renewal = tokio::sync::Mutex::new(());
-        let owner = Self { id: AtomicI32::new(0), lease, renewal, clock, writing };
-        owner.take_place().await?;
-        Ok(owner)
+        Self { id: AtomicI32::new(NOBODY), lease, renewal, clock, writing }
     }
 
     /// Its number in the tables.
@@ -79,15 +79,18 @@ impl Owner {
         self.set_clock(&rows, 0)
     }
 
-    /// `old` is not known any more: takes a new place, unless another task has.
+    /// `old` is not known, or not any more: takes a new place, unless another task has.
     pub(super) async fn replace(&self, old: i32) -> Result<(), Failure> {
         let _renewal = self.renewal.lock().await;
         if self.id() != old {
             return Ok(());
         }
-        tracing::warn!(
-            "This gateway's lease ended before it was renewed: its claims and open exchanges are another's."
-        );
+        if old != NOBODY {
+            tracing::warn!(
+                "This gateway's lease ended before it was renewed: its claims and open exchanges are \
+                another's."
+            );
+        }
         self.take_place().await
     }
 

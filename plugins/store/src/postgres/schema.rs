@@ -23,7 +23,7 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 /// How long all of it may take, waiting for another gateway's included.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub(super) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Brings the schema up to what this program knows. Safe when several processes do it at once: each
 /// waits for the one before it, and finds nothing left to do.

@@ -39,6 +39,33 @@ async fn a_server_that_was_restarted_is_not_noticed() {
     assert_eq!(store.counts().await.unwrap().open, 2);
 }
 
+/// Nothing has made its tables yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_away_at_first_is_waited_for() {
+    let mut postgres = Postgres::start();
+    postgres.stop();
+    let opened = PostgresStore::connect_or_wait(&postgres.url(), impatient()).await;
+    let (store, away) = opened.unwrap();
+    assert!(matches!(away, Some(StoreError::Unreachable(_))), "{away:?}");
+    let error = store.open(event("a"), vec![]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
+    postgres.restart();
+    until(async || store.open(event("a"), vec![]).await.ok()).await;
+    publish(&store, vec![delivery("b", "erp")]).await;
+    assert_eq!(claim(&store, "erp", 1_000).await.len(), 1);
+    assert_eq!(store.counts().await.unwrap().open, 1);
+    assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.owner"), "1");
+}
+
+/// Somebody has to mend it, and is there: it is told at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_turns_us_away_at_first_is_not_waited_for() {
+    let postgres = Postgres::start();
+    let url = format!("{}_that_is_not_there", postgres.url());
+    let error = PostgresStore::connect_or_wait(&url, impatient()).await.err().unwrap();
+    assert!(matches!(error, StoreError::Refused(_)), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_server_is_told_and_got_over() {
     let mut postgres = Postgres::start();
