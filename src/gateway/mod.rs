@@ -6,6 +6,8 @@
 //! - `upstream`: connections to the other side, their time-outs and trust
 //! - `serve`: one connection from its first byte to its last
 //! - `seats`: how many connections there are, and from where
+//! - `handshakes`: how many TLS handshakes there are, and from where
+//! - `flood`: connections that are turned away
 //! - `hearing`: waits for a request's head
 //! - `head`: which heads every reader reads alike
 //! - `chunks`: which chunked bodies every reader reads alike
@@ -28,7 +30,9 @@ mod answer;
 mod chunks;
 mod connection;
 mod deadline;
+mod flood;
 mod forwarded;
+mod handshakes;
 mod head;
 mod hearing;
 mod in_flight;
@@ -53,6 +57,7 @@ use pingora::{
 
 pub use self::{ending::Ending, in_flight::InFlight};
 use self::{
+    handshakes::Handshakes,
     inbound::Inbound,
     listening::Listening,
     outbound::Outbound,
@@ -193,9 +198,12 @@ fn service<S: Side>(
             ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(0)),
         ),
         Some(_) => {
-            let settings =
-                tls::settings(live, of).map_err(|source| SetupError { listener: name, source })?;
+            let settings = tls::settings(live.clone(), of)
+                .map_err(|source| SetupError { listener: name, source })?;
             service.add_tls_with_settings(&address, None, settings);
+            let handshakes = Arc::new(Handshakes::new(live, S::DIRECTION));
+            service.set_connection_filter(handshakes.clone());
+            service.endpoints().set_pre_tls_callback(handshakes);
         }
     }
     Ok(Listening::new(service, address, socket))

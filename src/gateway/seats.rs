@@ -11,8 +11,11 @@ use std::{
     },
 };
 
+use as2hook_webhooks::Direction;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
+
+use crate::config::Config;
 
 /// The seats of one listener. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +87,22 @@ impl Seats {
             return Err(Full::All);
         }
         Ok(seat)
+    }
+
+    /// As [`Self::enter`], by a config's limits.
+    pub(super) fn enter_by(
+        &self,
+        config: &Config,
+        direction: Direction,
+        peer: Option<IpAddr>,
+    ) -> Result<Seat, Full> {
+        let trusted = &config.receiver.trusted_proxies;
+        let counted = peer.filter(|peer| {
+            // Our own server has one address, and calls for everybody.
+            direction == Direction::Inbound
+                && !trusted.iter().any(|network| network.contains(peer.to_canonical()))
+        });
+        self.enter(config.limits.connections, counted, config.limits.connections_per_address)
     }
 
     /// How many are taken.

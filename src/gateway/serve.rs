@@ -2,13 +2,8 @@
 //! before Pingora gets it. Takes the place of Pingora's own loop over the requests of an HTTP/1
 //! connection; no other version is spoken here.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc};
 
-use as2hook_webhooks::Direction;
 use async_trait::async_trait;
 use pingora::{
     apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp},
@@ -16,23 +11,22 @@ use pingora::{
     proxy::HttpProxy,
     server::ShutdownWatch,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 
 use super::{
     answer::Rejection,
     connection::Connection,
     ending::Ending,
+    flood::{Flood, rejection},
+    handshakes,
     hearing::{Heard, hear},
     proxy::{Proxy, Side, listener},
     seats::{Full, Seat, Seats},
 };
-use crate::{config::Limits, memory::Memory, snapshot::Live};
+use crate::{memory::Memory, snapshot::Live};
 
 /// Connections that are turned away in words at once. Beyond it they are closed without.
 const GOODBYES: usize = 64;
-
-/// How often a flood is told of in the log.
-const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What serves the connections of one listener.
 pub(super) struct Connections<S: Side> {
@@ -42,14 +36,7 @@ pub(super) struct Connections<S: Side> {
     seats: Seats,
     ending: Ending,
     goodbyes: Arc<Semaphore>,
-    flood: Mutex<Flood>,
-}
-
-/// Connections that were turned away since it was last told.
-#[derive(Debug, Default)]
-struct Flood {
-    told: Option<Instant>,
-    since: u64,
+    flood: Flood,
 }
 
 // === impl Connections ===
@@ -71,46 +58,14 @@ impl<S: Side> Connections<S> {
             seats,
             ending,
             goodbyes,
-            flood: Mutex::default(),
+            flood: Flood::default(),
         }
-    }
-
-    /// A seat for a connection of this address.
-    fn seat(&self, peer: Option<IpAddr>, limits: &Limits) -> Result<Seat, Full> {
-        let snapshot = self.live.load();
-        let trusted = &snapshot.config.receiver.trusted_proxies;
-        let counted = peer.filter(|peer| {
-            // Our own server has one address, and calls for everybody.
-            S::DIRECTION == Direction::Inbound
-                && !trusted.iter().any(|network| network.contains(peer.to_canonical()))
-        });
-        self.seats.enter(limits.connections, counted, limits.connections_per_address)
     }
 
     /// Says no in words while that costs little, and closes.
     async fn turn_away(&self, stream: Stream, peer: Option<IpAddr>, full: Full) {
-        let rejection = match full {
-            Full::All => Rejection::Crowded,
-            Full::Address => Rejection::CrowdedAddress,
-        };
-        self.live.observer().refused(listener(S::DIRECTION), rejection.reason());
-        let told = {
-            let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
-            flood.since += 1;
-            let due = flood.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
-            due.then(|| {
-                flood.told = Some(Instant::now());
-                std::mem::take(&mut flood.since)
-            })
-        };
-        if let Some(connections) = told {
-            tracing::warn!(
-                listener = listener(S::DIRECTION),
-                peer = peer.map(|peer| peer.to_string()),
-                connections,
-                "Connections are turned away. {rejection}",
-            );
-        }
+        let rejection = rejection(full);
+        self.flood.tell(&self.live, S::DIRECTION, peer, &rejection);
         if let Ok(_place) = self.goodbyes.try_acquire() {
             Connection::new(stream).refuse(&rejection).await;
         }
@@ -179,7 +134,10 @@ impl<S: Side> ServerApp for Connections<S> {
         let _open = self.ending.enter();
         let digest = stream.get_socket_digest();
         let peer = digest.and_then(|digest| digest.peer_addr()?.as_inet().map(|a| a.ip()));
-        let seat = match self.seat(peer, &self.live.load().config.limits) {
+        let seat = self.seats.enter_by(&self.live.load().config, S::DIRECTION, peer);
+        // The seat is taken before the other is given up: at no time does a connection count for nothing.
+        handshakes::done(&stream);
+        let seat = match seat {
             Ok(seat) => seat,
             Err(full) => {
                 self.turn_away(stream, peer, full).await;

@@ -75,6 +75,41 @@ fn a_trusted_proxy_speaks_for_many() {
     assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 200);
 }
 
+/// Whoever connects and never shakes hands was counted nowhere.
+#[test]
+fn a_handshake_that_does_not_end_counts_too() {
+    let receiver = receiver().start();
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .inbound_tls(false)
+        .set("limits", "{ connections_per_address: 2 }")
+        .start()
+        .unwrap();
+    let silent = [open(&gateway, ""), open(&gateway, "")];
+    // The seats of a handshake are taken in its own task, a moment later.
+    let mut more = Vec::new();
+    let turned_away = || {
+        more.push(open(&gateway, ""));
+        more.iter().any(|socket| !is_open(socket))
+    };
+    assert!(wait_until(SOON, turned_away));
+    assert!(refusals(&gateway, "connections_per_address") > 0);
+    assert!(gateway.wait_for_log("Connections are turned away", SOON));
+    drop((silent, more));
+    let served =
+        || gateway.inbound().send(&Post::new("/", b"x")).is_ok_and(|told| told.status == 200);
+    assert!(wait_until(SOON, served));
+    assert!(wait_until(SOON, || connections(&gateway) == 0));
+    // One that is done counts as a connection alone.
+    let mut kept = [gateway.inbound().connect().unwrap(), gateway.inbound().connect().unwrap()];
+    for connection in &mut kept {
+        assert_eq!(connection.send(&Post::new("/", b"x")).unwrap().status, 200);
+    }
+    let told = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!(told.status, 503, "in words: {}", told.text());
+}
+
 #[test]
 fn resting_ends() {
     let receiver = receiver().start();
