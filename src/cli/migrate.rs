@@ -34,6 +34,9 @@ pub struct Args {
     /// processes does not show.
     #[arg(long, value_name = "postgres://USER@HOST/DATABASE")]
     to: Option<Place>,
+    /// What somebody wrote without `--from` or `--to`: clap would repeat it, and its password.
+    #[arg(hide = true)]
+    stray: Vec<Place>,
 }
 
 /// Either end, not looked at yet: clap repeats what it rejects, and a password may stand in it.
@@ -42,6 +45,8 @@ struct Place(String);
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("the two stores are named behind --from and --to, nothing without them")]
+    Stray,
     #[error("--from needs a file behind sqlite:, as in sqlite:data/as2hook.db")]
     NoFile,
     #[error(
@@ -73,7 +78,7 @@ impl Args {
                 tell(&moved, out)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Err(failure @ (Failure::NoFile | Failure::NoAddress)) => {
+            Err(failure @ (Failure::Stray | Failure::NoFile | Failure::NoAddress)) => {
                 writeln!(err, "as2hook: {failure}")?;
                 Ok(ExitCode::from(USAGE))
             }
@@ -89,6 +94,9 @@ impl Args {
     }
 
     fn migrate(&self, err: &mut dyn Write) -> Result<Moved, Failure> {
+        if !self.stray.is_empty() {
+            return Err(Failure::Stray);
+        }
         let from = sqlite(&self.from.0).ok_or(Failure::NoFile)?;
         let to = self.to.as_ref().map(|to| to.0.clone());
         let to = to.or_else(|| std::env::var(TO).ok()).filter(|to| is_postgres(to));
@@ -196,17 +204,18 @@ mod tests {
     #[test]
     fn a_mistake_is_told_without_the_password() {
         let password = "hunter2";
-        for (from, to) in [
-            ("sqlite:a.db", "mysql://me:hunter2@one/db"),
-            ("sqlite:a.db", "hunter2"),
-            ("postgres://me:hunter2@one/db", "sqlite:a.db"),
+        for wrong in [
+            &["--from", "sqlite:a.db", "--to", "mysql://me:hunter2@one/db"][..],
+            &["--from", "sqlite:a.db", "--to", "hunter2"],
+            &["--from", "postgres://me:hunter2@one/db", "--to", "sqlite:a.db"],
+            &["--from", "sqlite:a.db", "postgres://me:hunter2@one/db"],
         ] {
-            let command = Command::try_parse_from(["migrate", "--from", from, "--to", to]).unwrap();
+            let command = Command::try_parse_from([&["migrate"], wrong].concat()).unwrap();
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let status = command.args.run(&mut out, &mut err).unwrap();
-            assert_eq!(status, ExitCode::from(USAGE), "{from} {to}");
+            assert_eq!(status, ExitCode::from(USAGE), "{wrong:?}");
             let told = String::from_utf8(err).unwrap() + &format!("{command:?}");
-            assert!(!told.contains(password) && told.contains("needs"), "{told}");
+            assert!(!told.contains(password) && told.contains("--"), "{told}");
         }
     }
 }
