@@ -3,21 +3,25 @@
 //!
 //! Names follow OpenMetrics; `docs/operating.md` says what each figure means and what to do about it.
 
+mod answered;
+
 use std::{
     fs,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use as2hook_delivery::Attempted;
 use as2hook_store::Fate;
 use as2hook_webhooks::{Event, EventKind};
-use dashmap::DashMap;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use uuid::Uuid;
+
+use self::answered::Answered;
 
 /// Counters since the start, and the figures of the last look.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ pub struct Observer {
     gateways: Gauge,
     drift: Gauge,
     /// When the answer of an exchange ended whose first deliveries are not yet made.
-    answered: DashMap<Uuid, Instant>,
+    answered: Mutex<Answered>,
 }
 
 /// What is looked up when somebody asks.
@@ -87,10 +91,6 @@ pub struct Look {
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Exchanges whose deliveries are waited for at most; beyond it some are not timed.
-const ANSWERED_MAX: usize = 16_384;
-/// After so long a first attempt says more about the endpoint's queue than about us.
-const ANSWERED_FOR: Duration = Duration::from_secs(60);
 const LATENCIES: [f64; 14] =
     [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
@@ -125,7 +125,7 @@ impl Observer {
             round_trips: Gauge::default(),
             gateways: Gauge::default(),
             drift: Gauge::default(),
-            answered: DashMap::new(),
+            answered: Mutex::default(),
         };
         observer.register();
         observer
@@ -165,12 +165,7 @@ impl Observer {
     /// An event came of an exchange, and its answer is over.
     pub fn event(&self, id: Uuid, kind: EventKind) {
         self.events.get_or_create(&vec![("event", kind.as_str().to_owned())]).inc();
-        if self.answered.len() >= ANSWERED_MAX {
-            self.answered.retain(|_, answered| answered.elapsed() < ANSWERED_FOR);
-        }
-        if self.answered.len() < ANSWERED_MAX {
-            self.answered.insert(id, Instant::now());
-        }
+        self.answered().insert(id, Instant::now());
     }
 
     /// A delivery was attempted.
@@ -186,9 +181,9 @@ impl Observer {
         self.attempts.get_or_create(&labels).inc();
         if attempt.number == 1
             && !attempt.replay
-            && let Some(answered) = self.answered.get(&attempt.event)
+            && let Some(answered) = self.answered().get(attempt.event)
         {
-            let waited = attempt.began.saturating_duration_since(*answered);
+            let waited = attempt.began.saturating_duration_since(answered);
             self.latency.observe(waited.as_secs_f64());
         }
     }
@@ -235,6 +230,10 @@ impl Observer {
         // Writing into a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    fn answered(&self) -> MutexGuard<'_, Answered> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn register(&mut self) {
