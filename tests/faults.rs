@@ -29,15 +29,12 @@ const LARGE: u64 = 1 << 20;
 fn disk(fault: &str, mode: Mode, words: &str, begin: impl FnOnce(&BadDisk)) {
     let mut stage = Stage::new(mode, "json");
     let disk = BadDisk::under(&mut stage.gateway).unwrap();
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     begin(&disk);
-    stage.send_into_trouble(10);
-    stage.wait_for_trouble(words);
+    stage.fall_into_trouble(words);
     stage.send_in_trouble(20);
     disk.mend();
-    stage.wait_for_peace();
-    stage.send_in_peace(5);
+    stage.recover();
     stage.account(fault, 0);
     stage.assert_said_once();
 }
@@ -75,11 +72,9 @@ fn broken_fsync_refuse() {
 fn slow(mode: Mode) {
     let mut stage = Stage::new(mode, "json");
     let disk = BadDisk::under(&mut stage.gateway).unwrap();
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     disk.slow_down(5000);
-    stage.send_into_trouble(10);
-    stage.wait_for_trouble("did not answer");
+    stage.fall_into_trouble("did not answer");
     stage.send_in_trouble(20);
     if mode == Mode::Pass {
         // What is written meanwhile, late as it is, does not make it well.
@@ -88,8 +83,7 @@ fn slow(mode: Mode) {
         stage.send_in_trouble(5);
     }
     disk.mend();
-    stage.wait_for_peace();
-    stage.send_in_peace(5);
+    stage.recover();
     stage.account("fsync takes 5 s", 0);
     stage.assert_said_once();
 }
@@ -106,11 +100,9 @@ fn slow_fsync_refuse() {
 
 fn locked(mode: Mode) {
     let mut stage = Stage::new(mode, "json");
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     let lock = faults::lock(&stage.database());
-    stage.send_into_trouble(10);
-    stage.wait_for_trouble("did not answer");
+    stage.fall_into_trouble("did not answer");
     stage.send_in_trouble(20);
     if mode == Mode::Pass {
         // Longer than it waits for a lock, too.
@@ -118,8 +110,7 @@ fn locked(mode: Mode) {
         stage.send_in_trouble(5);
     }
     lock.release();
-    stage.wait_for_peace();
-    stage.send_in_peace(5);
+    stage.recover();
     stage.account("locked", 0);
     stage.assert_said_once();
 }
@@ -192,15 +183,19 @@ fn full_in_a_payload_refuse() {
 
 // === a real disk, full, and kill -9 on top of it ===
 
+/// A gateway that knows its disk to be full.
+fn filled(mode: Mode) -> (Stage, Small) {
+    let mut stage = Stage::new(mode, "json");
+    let disk = Small::under(&mut stage);
+    stage.start();
+    disk.fill();
+    stage.fall_into_trouble("disk is full");
+    (stage, disk)
+}
+
 #[test]
 fn full_and_killed_pass() {
-    let mut stage = Stage::new(Mode::Pass, "json");
-    let disk = Small::under(&mut stage);
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
-    disk.fill();
-    stage.send_into_trouble(10);
-    stage.wait_for_trouble("disk is full");
+    let (mut stage, disk) = filled(Mode::Pass);
     let held = stage.held();
     assert!(held > 0);
     stage.gateway.kill9();
@@ -210,8 +205,7 @@ fn full_and_killed_pass() {
     stage.wait_for_trouble("disk is full");
     stage.send_in_trouble(10);
     disk.free();
-    stage.wait_for_peace();
-    stage.send_in_peace(5);
+    stage.recover();
     // What was in memory went with the process.
     let account = stage.account("disk full, `kill -9`", held);
     assert!(account.lost <= held, "{account:?}");
@@ -219,21 +213,14 @@ fn full_and_killed_pass() {
 
 #[test]
 fn full_and_killed_refuse() {
-    let mut stage = Stage::new(Mode::Refuse, "json");
-    let disk = Small::under(&mut stage);
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
-    disk.fill();
-    stage.send_into_trouble(10);
-    stage.wait_for_trouble("disk is full");
+    let (mut stage, disk) = filled(Mode::Refuse);
     stage.gateway.kill9();
     stage.gateway.begin().unwrap();
     let ended = stage.gateway.wait_for_end(SOON).expect("it does not start without its store");
     assert_eq!(ended.code(), Some(1));
     assert!(stage.said("disk is full") > 0);
     disk.free();
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     stage.account("disk full, `kill -9`", 0);
 }
 
@@ -276,8 +263,7 @@ impl Small {
 
 fn damaged(mode: Mode) {
     let mut stage = Stage::new(mode, "json");
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     stage.account("(before)", 0);
     let backup = stage.gateway.folder().join("backup.db");
     faults::backup(&stage.database(), &backup);
@@ -287,8 +273,7 @@ fn damaged(mode: Mode) {
     stage.wait_for_trouble("damaged");
     stage.send_in_trouble(20);
     fs::rename(&backup, stage.database()).unwrap();
-    stage.wait_for_peace();
-    stage.send_in_peace(5);
+    stage.recover();
     let account = stage.account("damaged, backup restored", 4);
     assert!(account.lost <= 4, "{account:?}");
 }
@@ -307,8 +292,7 @@ fn damaged_refuse() {
 fn damaged_before_the_start() {
     for mode in [Mode::Pass, Mode::Refuse] {
         let mut stage = Stage::new(mode, "json");
-        stage.gateway.start().unwrap();
-        stage.send_in_peace(5);
+        stage.start();
         stage.account("(before)", 0);
         // Not before there is something in the file itself: what is damaged of the log counts as never
         // written.
@@ -352,16 +336,14 @@ fn restore(stage: &Stage, backup: &Path) {
 
 fn deleted(mode: Mode, fault: &str, delete: impl FnOnce(&Path)) {
     let mut stage = Stage::new(mode, "raw");
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     delete(&stage.gateway.folder().join("data"));
     stage.send_in_peace(5);
     for sent in stage.send_like(&large(), 2) {
         assert_eq!(sent.status, Some(200), "{sent:?}");
     }
     stage.gateway.kill9();
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     stage.account(fault, 0);
     let told = stage.sink.requests();
     let whole = told.iter().filter(|told| told.body.length == LARGE);
@@ -406,8 +388,7 @@ fn deleted_payload_folder() {
 fn out_of_handles(mode: Mode) {
     let mut stage = Stage::new(mode, "raw");
     stage.gateway.set_wrapper(&["sh", "-c", "ulimit -n 96 && exec \"$@\"", "sh"]);
-    stage.gateway.start().unwrap();
-    stage.send_in_peace(5);
+    stage.start();
     let inbound = stage.gateway.inbound();
     let mut kept = inbound.connect().unwrap();
     assert_eq!(kept.send(&Post::message("/as2", &large().build())).unwrap().status, 200);
