@@ -93,6 +93,24 @@ impl Stage {
         self.gateway.folder().join("data/as2hook.db")
     }
 
+    /// Starts it, and sees that all is well.
+    pub(crate) fn start(&mut self) {
+        self.gateway.start().unwrap();
+        self.send_in_peace(5);
+    }
+
+    /// Sends until it is known that the store fails, in these words.
+    pub(crate) fn fall_into_trouble(&mut self, words: &str) {
+        self.send_into_trouble(10);
+        self.wait_for_trouble(words);
+    }
+
+    /// Waits until all is well again, and sees that it is.
+    pub(crate) fn recover(&mut self) {
+        self.wait_for_peace();
+        self.send_in_peace(5);
+    }
+
     /// Sends so many small messages, and asserts what their answers may be.
     pub(crate) fn send(&mut self, count: usize) -> Vec<Sent> {
         let message = Message::new("ACME", "MY-OWN-ORG").attach(Part::text(

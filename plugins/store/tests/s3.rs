@@ -4,14 +4,10 @@
 #![cfg(feature = "s3")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use std::{
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{process::Command, sync::Arc};
 
 use as2hook_store::{Payload, PayloadKey, Payloads, Pieces, S3Pieces};
+use as2hook_testing::S3;
 use bytes::Bytes;
 use object_store::{memory::InMemory, path::Path};
 use uuid::Uuid;
@@ -97,82 +93,30 @@ async fn what_others_keep_there_is_left_alone() {
 
 #[test]
 fn over_http() {
-    let Some(server) = Server::start() else {
+    let Some(server) = S3::start() else {
         // Nobody has to install it; what stands above needs no server.
         return;
     };
-    server.run("over_http_alone");
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "over_http_alone"])
+        .env("AS2HOOK_TEST_URL", server.url("pay/loads"))
+        .envs(server.environment())
+        .status()
+        .unwrap();
+    assert!(status.success());
 }
 
 /// Run by [`over_http`] alone: in a process of its own, whose environment names the server.
 #[test]
 fn over_http_alone() {
-    let Ok(bucket) = std::env::var("AS2HOOK_TEST_BUCKET") else { return };
+    let Ok(url) = std::env::var("AS2HOOK_TEST_URL") else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let pieces = S3Pieces::open(&format!("s3://{bucket}/pay/loads")).unwrap();
+        let pieces = S3Pieces::open(&url).unwrap();
         behaves(&pieces).await;
         passes_through(pieces).await;
         let gone = S3Pieces::open("s3://no-such-bucket/pay").unwrap();
         let error = gone.put(Uuid::now_v7(), 0, Bytes::from_static(b"x")).await.unwrap_err();
         assert!(error.to_string().contains("NoSuchBucket"), "{error}");
     });
-}
-
-/// A server that speaks S3. Ended when dropped.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("moto_server")
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let server = Self { child, port };
-        let until = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "the server did not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        server.make_bucket();
-        Some(server)
-    }
-
-    fn make_bucket(&self) {
-        use std::io::{Read as _, Write as _};
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        let request = "PUT /payloads HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\
-                       Connection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
-
-    fn run(&self, test: &str) {
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", test])
-            .env("AS2HOOK_TEST_BUCKET", "payloads")
-            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ACCESS_KEY_ID", "tester")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_REGION", "us-east-1")
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -39,6 +39,7 @@
 //! - [`faults`]: disks, stores and limits that fail
 //! - [`load`]: senders on a schedule or at full speed, and a server that costs next to nothing
 //! - [`postgres`]: a database server of the machine's packages
+//! - [`s3`]: a server that speaks S3, where one is installed
 //! - [`process`]: what a process uses
 //! - [`corpus`]: the captured messages, where they are at hand
 #![allow(
@@ -60,6 +61,7 @@ pub mod message;
 pub mod pki;
 pub mod postgres;
 pub mod process;
+pub mod s3;
 pub mod stream;
 
 pub use answer::Answer;
@@ -70,3 +72,4 @@ pub use http::{Body, Framing, Head, Request};
 pub use mdn::Mdn;
 pub use message::{Built, Cipher, Content, Digest, Form, Message, Part, Receipt};
 pub use postgres::Postgres;
+pub use s3::S3;
