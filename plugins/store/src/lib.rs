@@ -18,6 +18,7 @@
 //! - [`gateways`]: what gateways of one store tell each other
 
 pub mod archive;
+mod columns;
 pub mod gateways;
 pub mod model;
 pub mod note;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::claims::Holding;
 use crate::{
+    columns::{length, number},
     model::{
         Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, NewEvent, Payload,
         StoredEvent,
@@ -124,9 +125,8 @@ impl<'a> Group<'a> {
         limit: usize,
         ticket: i64,
     ) {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.claims.push(json!({
-            "call": call, "webhook": text(webhook), "now": now, "limit": limit, "ticket": ticket,
+            "call": call, "webhook": text(webhook), "now": now, "limit": length(limit), "ticket": ticket,
         }));
     }
 
@@ -282,11 +282,6 @@ pub(super) fn key(whole: &str) -> Cow<'_, str> {
     let rest = Uuid::new_v5(&Uuid::NAMESPACE_OID, whole.as_bytes());
     let first: String = whole.chars().take(KEY / 8).collect();
     text(&format!("{first}...{rest}")).into_owned().into()
-}
-
-/// A number that PostgreSQL has no unsigned type for.
-pub(super) fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// The lock under which the deliveries of a webhook with this key change their order. Every version of

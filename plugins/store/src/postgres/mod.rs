@@ -36,7 +36,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -390,10 +390,4 @@ where
 {
     let row = rows.first().ok_or_else(|| StoreError::Database("it gave no answer".to_owned()))?;
     Ok(row.try_get(0)?)
-}
-
-/// The time, in milliseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{events, now, tally::Moves};
+use super::{events, tally::Moves};
 use crate::{
+    columns::{length, now, number},
     model::{Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
     store::StoreError,
 };
@@ -109,10 +110,9 @@ pub(super) fn claim(
     limit: usize,
 ) -> Result<Vec<Taking>, StoreError> {
     let Some(id) = known_webhook(connection, webhook)? else { return Ok(Vec::new()) };
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due = connection.prepare_cached(CLAIM)?;
     let taken = due
-        .query_map(params![id, now, limit, READ_ALONG], |row| taking(row, webhook))?
+        .query_map(params![id, now, length(limit), READ_ALONG], |row| taking(row, webhook))?
         .collect::<Result<Vec<_>, _>>()?;
     let mut take = connection.prepare_cached("UPDATE delivery SET owner = ?2 WHERE id = ?1")?;
     for taking in &taken {
@@ -216,7 +216,7 @@ fn finish_one(
                 attempt.url,
                 attempt.http_code,
                 attempt.error,
-                i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX),
+                number(attempt.duration_ms),
                 state.as_str(),
                 due,
             ])?;
@@ -300,10 +300,9 @@ pub(super) fn shift(
     if from == to {
         return Ok(0);
     }
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids = connection
         .prepare_cached(&in_state(from))?
-        .query_map(params![webhook, limit], |row| row.get(0))?
+        .query_map(params![webhook, length(limit)], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
     let mut keys = BTreeSet::new();
     for &id in &ids {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, params, types::Type};
 use uuid::Uuid;
 
-use super::{deliveries, now};
+use super::deliveries;
 use crate::{
+    columns::{now, number},
     model::{NewDelivery, NewEvent, Payload, Settlement, StoredEvent},
     store::StoreError,
 };
@@ -54,9 +55,9 @@ pub(super) fn insert(
         owner,
         planned,
         path,
-        size.map(length),
+        size.map(number),
         pieces,
-        sealed.map(length),
+        sealed.map(number),
     ])?;
     if added == 0 {
         return Ok(None);
@@ -251,10 +252,6 @@ fn kept(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
     }
     let bytes = row.get::<_, Option<Vec<u8>>>(first)?;
     Ok(bytes.map_or(Payload::None, |bytes| Payload::Inline(bytes.into())))
-}
-
-fn length(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 fn path_text(path: &std::path::Path) -> Result<&str, StoreError> {

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
-use super::{deliveries, events, lists, now, tally::Moves};
+use super::{deliveries, events, lists, tally::Moves};
 use crate::{
+    columns::{now, number},
     model::DeliveryState,
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     store::StoreError,
@@ -84,7 +85,7 @@ pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreEr
             attempt.url,
             attempt.http_code,
             attempt.error,
-            i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX),
+            number(attempt.duration_ms),
             state.as_str(),
         ])?;
     events::mark_idle(connection, id)?;
@@ -121,8 +122,4 @@ fn read(row: &Row<'_>) -> rusqlite::Result<PartnerWebhook> {
         })?,
         changed_at: row.get(6)?,
     })
-}
-
-fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
