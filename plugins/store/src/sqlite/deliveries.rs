@@ -191,35 +191,12 @@ fn finish_one(
         })
         .optional()?;
     let Some((event, webhook, key, attempts, by_older, raw)) = found else { return Ok(None) };
-    let (state, due) = match record.fate {
-        Fate::Delivered => (DeliveryState::Delivered, None),
-        Fate::Retry(due) | Fate::Released(due) => (DeliveryState::Pending, Some(due)),
-        Fate::Dead => (DeliveryState::Dead, None),
-        Fate::Held => (DeliveryState::Held, None),
-        Fate::Orphaned => (DeliveryState::Orphaned, None),
-    };
+    let (state, due) = record.fate.leads_to();
     if let Some(attempt) = &record.attempt {
         if attempt.number <= attempts {
             return Ok(None);
         }
-        connection
-            .prepare_cached(
-                "INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error,
-                    duration_ms, state, next_at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )?
-            .execute(params![
-                record.delivery,
-                webhook,
-                attempt.number,
-                attempt.at,
-                attempt.url,
-                attempt.http_code,
-                attempt.error,
-                number(attempt.duration_ms),
-                state.as_str(),
-                due,
-            ])?;
+        log(connection, record.delivery, webhook, attempt, state, due)?;
         if attempt.number > Attempt::KEPT {
             connection
                 .prepare_cached("DELETE FROM attempt WHERE delivery = ?1 AND number <= ?2")?
@@ -243,6 +220,36 @@ fn finish_one(
         events::mark_payload(connection, event)?;
     }
     Ok(is_done(state).then_some(event))
+}
+
+/// Logs an attempt, with what became of its delivery by it.
+pub(super) fn log(
+    connection: &Connection,
+    delivery: i64,
+    webhook: i64,
+    attempt: &Attempt,
+    state: DeliveryState,
+    next_at: Option<i64>,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error,
+                duration_ms, state, next_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            delivery,
+            webhook,
+            attempt.number,
+            attempt.at,
+            attempt.url,
+            attempt.http_code,
+            attempt.error,
+            number(attempt.duration_ms),
+            state.as_str(),
+            next_at,
+        ])?;
+    Ok(())
 }
 
 /// Puts claims that never reached their caller back.

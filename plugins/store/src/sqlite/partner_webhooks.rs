@@ -71,23 +71,7 @@ pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreEr
     let mut moves = Moves::default();
     moves.moved(DeliveryState::Pending, *state, 1);
     moves.write(connection)?;
-    connection
-        .prepare_cached(
-            "INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error, duration_ms,
-                state)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            delivery,
-            webhook,
-            attempt.number,
-            attempt.at,
-            attempt.url,
-            attempt.http_code,
-            attempt.error,
-            number(attempt.duration_ms),
-            state.as_str(),
-        ])?;
+    deliveries::log(connection, delivery, webhook, attempt, *state, None)?;
     events::mark_idle(connection, id)?;
     events::mark_payload(connection, id)
 }
