@@ -19,6 +19,7 @@
 
 pub mod archive;
 mod columns;
+mod error;
 pub mod gateways;
 pub mod model;
 pub mod note;

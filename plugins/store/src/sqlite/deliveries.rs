@@ -1,4 +1,4 @@
-//! Deliveries: added, claimed, finished, moved, in their order.
+//! Deliveries: added, claimed, finished, in their order.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{events, tally::Moves};
 use crate::{
-    columns::{length, now, number},
+    columns::{length, number},
     model::{Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
     store::StoreError,
 };
@@ -41,10 +41,6 @@ pub(super) struct Taking {
     /// Its event's bytes are still to be read by [`fill`].
     pub(super) is_large: bool,
 }
-
-/// The states in which a delivery of an order key is still to be made.
-const UNFINISHED: [DeliveryState; 3] =
-    [DeliveryState::Pending, DeliveryState::Claimed, DeliveryState::Held];
 
 /// Adds an event's deliveries; those whose webhook id is there already are passed over.
 pub(super) fn insert(
@@ -281,67 +277,6 @@ pub(super) fn free(connection: &Connection, owner: i64) -> Result<(), StoreError
     give_back(connection, owner, &ids)
 }
 
-/// How many deliveries of a webhook are in a state.
-pub(super) fn count(
-    connection: &Connection,
-    webhook: &str,
-    state: DeliveryState,
-) -> Result<usize, StoreError> {
-    let Some(webhook) = known_webhook(connection, webhook)? else { return Ok(0) };
-    let sql = format!("SELECT count(*) FROM ({})", in_state(state));
-    // No limit is -1.
-    let n: i64 =
-        connection.prepare_cached(&sql)?.query_row(params![webhook, -1], |row| row.get(0))?;
-    Ok(usize::try_from(n).unwrap_or(usize::MAX))
-}
-
-/// Moves up to `limit` of a webhook's deliveries from one state to another. Returns how many.
-pub(super) fn shift(
-    connection: &Connection,
-    webhook: &str,
-    from: DeliveryState,
-    to: DeliveryState,
-    limit: usize,
-) -> Result<usize, StoreError> {
-    let Some(webhook) = known_webhook(connection, webhook)? else { return Ok(0) };
-    if from == to {
-        return Ok(0);
-    }
-    let ids = connection
-        .prepare_cached(&in_state(from))?
-        .query_map(params![webhook, length(limit)], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    let mut keys = BTreeSet::new();
-    for &id in &ids {
-        let (event, key) = connection
-            .prepare_cached(
-                "UPDATE delivery SET state = ?2, owner = NULL,
-                    due = CASE WHEN ?2 = 'pending' THEN min(due, ?3) ELSE due END
-                WHERE id = ?1 RETURNING event, order_key",
-            )?
-            .query_row(params![id, to.as_str(), now()], |row| {
-                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
-            })?;
-        keys.extend(key);
-        events::mark_payload(connection, event)?;
-        if is_done(to) {
-            events::mark_idle(connection, event)?;
-        } else if is_done(from) {
-            events::mark_busy(connection, event)?;
-        }
-    }
-    let mut moves = Moves::default();
-    let from_word = if from == DeliveryState::Claimed { DeliveryState::Pending } else { from };
-    moves.moved(from_word, to, ids.len());
-    moves.write(connection)?;
-    if !(UNFINISHED.contains(&from) && UNFINISHED.contains(&to)) {
-        for key in &keys {
-            reorder(connection, webhook, key)?;
-        }
-    }
-    Ok(ids.len())
-}
-
 /// Sees to it that of a webhook's unfinished deliveries with this key only the first is not blocked,
 /// and none while one is claimed.
 pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Result<(), StoreError> {
@@ -356,31 +291,6 @@ pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Resul
 }
 
 /// Whether such a delivery has nothing left to do, so that its event may be pruned.
-const fn is_done(state: DeliveryState) -> bool {
+pub(super) const fn is_done(state: DeliveryState) -> bool {
     matches!(state, DeliveryState::Delivered | DeliveryState::Dead)
-}
-
-/// The query for the numbers of webhook `?1`'s deliveries in a state, at most `?2`; each by an index
-/// that a delivery leaves when it changes its state.
-fn in_state(state: DeliveryState) -> String {
-    let condition = match state {
-        DeliveryState::Pending => {
-            return "SELECT id FROM delivery
-                    WHERE webhook = ?1 AND state = 'pending' AND blocked = 0 AND owner IS NULL
-                UNION ALL
-                SELECT id FROM delivery WHERE webhook = ?1 AND state = 'pending' AND blocked = 1
-                LIMIT ?2"
-                .to_owned();
-        }
-        DeliveryState::Claimed => {
-            return "SELECT id FROM delivery WHERE owner IS NOT NULL AND webhook = ?1 LIMIT ?2"
-                .to_owned();
-        }
-        DeliveryState::Held | DeliveryState::Orphaned | DeliveryState::Dead => {
-            "state IN ('held', 'orphaned', 'dead') AND"
-        }
-        DeliveryState::Delivered => "",
-    };
-    let word = state.as_str();
-    format!("SELECT id FROM delivery WHERE {condition} webhook = ?1 AND state = '{word}' LIMIT ?2")
 }

@@ -1,4 +1,4 @@
-//! Exchanges: written down, settled, discarded, taken over.
+//! Exchanges: written down, settled, discarded, taken over; read, and told to more webhooks.
 
 use std::path::PathBuf;
 
@@ -139,6 +139,40 @@ pub(super) fn adopted(
         Ok((event, planned))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One event as it is kept.
+pub(super) fn read(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT e.uuid, c.body, e.verdict, {PAYLOAD}
+        FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1"
+    ))?;
+    let found = statement.query_row([id.as_bytes()], |row| {
+        Ok(StoredEvent {
+            id: uuid(row, 0)?,
+            body: row.get(1)?,
+            verdict: row.get(2)?,
+            payload: payload(row, 3)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Adds deliveries to an event whose outcome is known.
+pub(super) fn tell(
+    connection: &Connection,
+    event: Uuid,
+    told: &[NewDelivery],
+) -> Result<(), StoreError> {
+    let found = connection
+        .prepare_cached("SELECT id, occurred_at FROM event WHERE uuid = ?1 AND owner IS NULL")?
+        .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
+    deliveries::insert(connection, id, occurred_at, told)?;
+    mark_busy(connection, id)?;
+    mark_idle(connection, id)?;
+    mark_payload(connection, id)
 }
 
 /// Those of `files` that no event names.

@@ -1,12 +1,11 @@
-//! Lists for the admin API, and replay.
+//! Lists for the admin API.
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter, types::Type};
-use uuid::Uuid;
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter, types::Type};
 
-use super::{deliveries, events, tally::Moves};
+use super::events;
 use crate::{
-    columns::{length, now},
-    model::{Attempt, DeliveryState, NewDelivery, StoredEvent},
+    columns::length,
+    model::{Attempt, DeliveryState},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, OfDelivery, OfEvent, Page},
     store::StoreError,
 };
@@ -134,41 +133,6 @@ pub(super) fn attempts_from(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// One event as it is kept.
-pub(super) fn event(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT e.uuid, c.body, e.verdict, {}
-        FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1",
-        events::PAYLOAD
-    ))?;
-    let found = statement.query_row([id.as_bytes()], |row| {
-        Ok(StoredEvent {
-            id: events::uuid(row, 0)?,
-            body: row.get(1)?,
-            verdict: row.get(2)?,
-            payload: events::payload(row, 3)?,
-        })
-    });
-    Ok(found.optional()?)
-}
-
-/// Adds deliveries to an event whose outcome is known.
-pub(super) fn tell(
-    connection: &Connection,
-    event: Uuid,
-    told: &[NewDelivery],
-) -> Result<(), StoreError> {
-    let found = connection
-        .prepare_cached("SELECT id, occurred_at FROM event WHERE uuid = ?1 AND owner IS NULL")?
-        .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
-    deliveries::insert(connection, id, occurred_at, told)?;
-    events::mark_busy(connection, id)?;
-    events::mark_idle(connection, id)?;
-    events::mark_payload(connection, id)
-}
-
 /// The replayable deliveries that match, after `after`, up to `limit`, oldest first.
 pub(super) fn replayable(
     connection: &Connection,
@@ -190,41 +154,6 @@ pub(super) fn replayable(
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params_from_iter(query.values), |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Makes deliveries due again, from the beginning of their retry schedule. Returns how many were.
-pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
-    let mut replayed = 0;
-    let mut moves = Moves::default();
-    for id in ids {
-        let found = connection
-            .prepare_cached(
-                "SELECT event, webhook, order_key, state FROM delivery
-                WHERE id = ?1 AND state IN ('delivered', 'dead', 'orphaned')",
-            )?
-            .query_row([id], |row| {
-                let key: Option<String> = row.get(2)?;
-                Ok((row.get(0)?, row.get(1)?, key, state(row, 3)?))
-            })
-            .optional()?;
-        let Some((event, webhook, key, from)) = found else { continue };
-        connection
-            .prepare_cached(
-                "UPDATE delivery SET state = 'pending', due = ?2, tries = 0, replay = 1,
-                    blocked = order_key IS NOT NULL
-                WHERE id = ?1",
-            )?
-            .execute(params![id, now()])?;
-        moves.moved(from, DeliveryState::Pending, 1);
-        replayed += 1;
-        events::mark_busy(connection, event)?;
-        events::mark_payload(connection, event)?;
-        if let Some(key) = key {
-            deliveries::reorder(connection, webhook, &key)?;
-        }
-    }
-    moves.write(connection)?;
-    Ok(replayed)
 }
 
 // === impl Query ===
