@@ -24,7 +24,10 @@ mod fate;
 mod health;
 mod lane;
 mod ledger;
+mod options;
 mod pace;
+mod serve;
+mod shared;
 mod slots;
 
 use std::{
@@ -35,25 +38,24 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{Payloads, Store, StoreError, WebhookState};
-use dashmap::{DashMap, mapref::entry::Entry};
+use as2hook_store::{Store, StoreError};
+use dashmap::DashMap;
 use tokio::{
     sync::{Notify, oneshot, watch},
     task::JoinHandle,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 pub use bells::Bells;
 pub use health::{Health, Standing};
+pub use options::{DISABLE_AFTER, DispatcherOptions};
 
 use crate::{
     client::Client,
     directory::{Directory, Notices},
-    time::{now, until},
 };
 use health::Vitals;
-use ledger::Ledger;
-use pace::Pace;
+use shared::{LaneBell, Phase, Shared};
 use slots::Slots;
 
 /// The running dispatcher.
@@ -64,78 +66,8 @@ pub struct Dispatcher {
     ledger: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How a [`Dispatcher`] behaves. Every field has a default.
-#[derive(Clone, Debug)]
-pub struct DispatcherOptions {
-    /// Attempts under way at once, all webhooks together. With `slow` and `probes` it also bounds the
-    /// deliveries in memory and the connections in use.
-    pub slots: usize,
-    /// Attempts under way at once that have taken longer than a second, all together; besides `slots`.
-    pub slow: usize,
-    /// Attempts under way at once to webhooks that keep failing, all together; besides `slots`.
-    pub probes: usize,
-    /// The store is asked at least so often what is due.
-    pub poll: Duration,
-    /// A webhook that did nothing but fail for so long is disabled, unless its rule says otherwise.
-    pub disable_after: Duration,
-    /// Attempts whose outcome may wait to be written.
-    pub ledger: usize,
-    /// Who gives payloads back. The default reads those that lie in rows and files, unsealed.
-    pub payloads: Payloads,
-}
-
-/// What the lanes share.
-struct Shared {
-    store: Arc<dyn Store>,
-    client: Arc<Client>,
-    directory: Arc<dyn Directory>,
-    notices: Option<Arc<dyn Notices>>,
-    bells: Bells,
-    options: DispatcherOptions,
-    slots: Slots,
-    vitals: DashMap<String, Vitals>,
-    lanes: DashMap<String, Arc<LaneBell>>,
-    /// Of webhooks whose rule has a rate.
-    paces: DashMap<String, Pace>,
-    /// Webhooks whose remembered state is not the one here: their lanes look which it is.
-    retold: DashMap<String, ()>,
-    /// Webhooks that are to be put back into service, with who waits for it.
-    asked_back: DashMap<String, oneshot::Sender<Result<u64, StoreError>>>,
-    /// The rules changed: deliveries of webhooks that are gone are looked for.
-    look_at_all: AtomicBool,
-    ledger: Ledger,
-    phase: watch::Receiver<Phase>,
-    /// Lanes that still run, for the shutdown.
-    running: AtomicUsize,
-    left: Notify,
-    /// The store says nothing of what is due; gives no deliveries.
-    unreadable: AtomicBool,
-    store_fails: AtomicBool,
-}
-
-/// Wakes one lane.
-#[derive(Default)]
-struct LaneBell {
-    rung: AtomicBool,
-    notify: Notify,
-}
-
-/// A webhook that did nothing but fail for so long is disabled, unless somebody says otherwise: five
-/// days.
-pub const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
-
 /// How long putting a webhook back into service may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The dispatcher's life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Running,
-    /// Nothing is claimed any more.
-    Draining,
-    /// What is still under way is given up.
-    Over,
-}
 
 // === impl Dispatcher ===
 
@@ -181,7 +113,7 @@ impl Dispatcher {
         });
         let states = shared.store.webhook_states().await;
         let known = shared.note_read(states).map(|states| shared.remember(states)).is_some();
-        let tasks = vec![tokio::spawn(serve(shared.clone(), known))];
+        let tasks = vec![tokio::spawn(serve::run(shared.clone(), known))];
         Ok(Self { shared, phase, tasks: Mutex::new(tasks), ledger: Mutex::new(Some(writer)) })
     }
 
@@ -297,167 +229,5 @@ impl Drop for Dispatcher {
         for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    /// Takes note of how the webhooks did before.
-    fn remember(&self, states: Vec<WebhookState>) {
-        for state in states {
-            let name = state.webhook.clone();
-            self.bells.ring(&name);
-            self.vitals.insert(name, Vitals::remembered(state));
-        }
-    }
-
-    /// Wakes a webhook's lane, or begins one.
-    fn ring(self: &Arc<Self>, webhook: &str) {
-        if let Some(bell) = self.lanes.get(webhook) {
-            bell.ring();
-            return;
-        }
-        if self.phase() > Phase::Running {
-            return;
-        }
-        match self.lanes.entry(webhook.to_owned()) {
-            Entry::Occupied(bell) => bell.get().ring(),
-            Entry::Vacant(place) => {
-                let bell = Arc::new(LaneBell::default());
-                place.insert(bell.clone());
-                self.running.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(lane::run(self.clone(), webhook.to_owned(), bell));
-            }
-        }
-    }
-
-    /// Ends a lane, unless it was rung meanwhile.
-    fn leave(&self, webhook: &str) -> bool {
-        // The map's lock keeps a ring from falling between the look and the removal.
-        self.lanes.remove_if(webhook, |_, bell| !bell.rung.load(Ordering::Relaxed)).is_some()
-    }
-
-    async fn all_left(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.running.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    fn phase(&self) -> Phase {
-        *self.phase.borrow()
-    }
-
-    /// Says once that the store fails, and once that it is back.
-    fn note<T>(&self, result: Result<T, StoreError>) -> Option<T> {
-        self.note_of(&self.store_fails, result)
-    }
-
-    /// As [`Self::note`] for what only reads: a full disk may well be read.
-    fn note_read<T>(&self, result: Result<T, StoreError>) -> Option<T> {
-        self.note_of(&self.unreadable, result)
-    }
-
-    fn note_of<T>(&self, fails: &AtomicBool, result: Result<T, StoreError>) -> Option<T> {
-        let failed = result.is_err();
-        let changed = fails.swap(failed, Ordering::Relaxed) != failed;
-        match result {
-            Ok(value) => {
-                if changed {
-                    tracing::info!("The store gives deliveries again.");
-                }
-                Some(value)
-            }
-            Err(error) => {
-                if changed {
-                    tracing::error!(%error, "The store gives no deliveries; they wait in it.");
-                }
-                None
-            }
-        }
-    }
-}
-
-// === impl LaneBell ===
-
-impl LaneBell {
-    fn ring(&self) {
-        self.rung.store(true, Ordering::Relaxed);
-        self.notify.notify_one();
-    }
-
-    async fn heard(&self) {
-        self.notify.notified().await;
-        self.rung.store(false, Ordering::Relaxed);
-    }
-}
-
-// === impl DispatcherOptions ===
-
-impl Default for DispatcherOptions {
-    fn default() -> Self {
-        Self {
-            slots: 512,
-            slow: 2048,
-            probes: 64,
-            poll: Duration::from_secs(1),
-            disable_after: DISABLE_AFTER,
-            ledger: 1024,
-            payloads: Payloads::default(),
-        }
-    }
-}
-
-/// Serves the webhooks, once it is known how they did before: one that is out of service must not be
-/// called.
-async fn serve(shared: Arc<Shared>, known: bool) {
-    let mut known = known;
-    while !known {
-        sleep(shared.options.poll).await;
-        if let Some(states) = shared.note_read(shared.store.webhook_states().await) {
-            shared.remember(states);
-            known = true;
-        }
-    }
-    tokio::join!(hear(shared.clone()), poll(shared));
-}
-
-/// The fast path: the outbox rings, the lane runs.
-async fn hear(shared: Arc<Shared>) {
-    loop {
-        for webhook in shared.bells.heard().await {
-            shared.ring(&webhook);
-        }
-    }
-}
-
-/// The net: what another process left, what a dead process left, retries of lanes that ended, and
-/// deliveries whose rule is gone.
-async fn poll(shared: Arc<Shared>) {
-    loop {
-        let mut next = shared.options.poll;
-        let all = shared.look_at_all.swap(false, Ordering::Relaxed);
-        let due = shared.note_read(shared.store.due().await);
-        if due.is_none() && all {
-            shared.look_at_all.store(true, Ordering::Relaxed);
-        }
-        for due in due.unwrap_or_default() {
-            let is_due = due.due <= now();
-            if is_due || all && shared.directory.endpoint(&due.webhook).is_none() {
-                shared.ring(&due.webhook);
-            }
-            if !is_due {
-                next = next.min(until(due.due));
-                if !all {
-                    // Soonest first: all others are later.
-                    break;
-                }
-            }
-        }
-        sleep(next.max(Duration::from_millis(10))).await;
     }
 }

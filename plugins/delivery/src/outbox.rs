@@ -10,7 +10,10 @@
 mod backlog;
 mod health;
 mod keeper;
+mod notes;
 mod operation;
+mod options;
+mod target;
 
 use std::{
     collections::HashSet,
@@ -18,71 +21,25 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{
-    NewDelivery, NewEvent, Note, NoteChange, Payload, Settlement, Store, StoreError, Write,
-};
-use as2hook_webhooks::{Event, Order, PayloadMode, Rule, Verdict, event::webhook_id};
+use as2hook_store::{NoteChange, Payload, Settlement, Store, StoreError};
+use as2hook_webhooks::{Event, Verdict};
 use tokio::{sync::Notify, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 pub use health::StoreHealth;
+pub use options::{OnStoreFailure, OutboxOptions};
+pub use target::{Further, Target};
 
-use crate::{dispatcher::Bells, time::now};
+use crate::dispatcher::Bells;
 use backlog::{Backlog, Running};
 use health::Gauge;
 use operation::{Operation, Outcome};
+use target::{deliveries, row};
 
 /// The way into the store. Clones share everything.
 #[derive(Clone)]
 pub struct Outbox {
     shared: Arc<Shared>,
-}
-
-/// One webhook that an event is planned for, as the rules say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Its name.
-    pub webhook: String,
-    /// What the body will hold.
-    pub mode: PayloadMode,
-    /// Deliveries with the same key are made one after the other.
-    pub order_key: Option<String>,
-}
-
-/// What comes of an exchange beside its own event, written down in the same commit.
-#[derive(Clone, Debug)]
-pub enum Further {
-    /// Something to be remembered.
-    Note(NoteChange),
-    /// One more event, with those who are told.
-    Event(Event, Payload, Vec<Target>),
-    /// One more event, unless the note says that it was told already.
-    Once(NoteChange, Event, Vec<Target>),
-}
-
-/// What happens to traffic while the store cannot take events (`on_store_failure`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnStoreFailure {
-    /// It goes on; events wait in memory.
-    #[default]
-    Pass,
-    /// It does not.
-    Refuse,
-}
-
-/// How an [`Outbox`] behaves. Every field has a default.
-#[derive(Clone, Debug)]
-pub struct OutboxOptions {
-    /// What opening does when the store fails.
-    pub on_store_failure: OnStoreFailure,
-    /// How long a call waits for the store before it counts as failing.
-    pub patience: Duration,
-    /// Events held in memory at most.
-    pub held_events: usize,
-    /// Bytes held in memory at most, in events and small payloads.
-    pub held_bytes: usize,
-    /// How often exchanges that a dead process left open are looked for.
-    pub recover_every: Duration,
 }
 
 /// Where an event is now.
@@ -239,56 +196,6 @@ impl Outbox {
         Ok(self.submit(Operation::Settle(settlement, further)).await)
     }
 
-    /// What is remembered under a key. `None` too when the store cannot say in time.
-    pub async fn note(&self, key: &str) -> Option<Note> {
-        match timeout(self.shared.options.patience, self.shared.store.note(key)).await {
-            Ok(Ok(note)) => note,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "The store could not be asked for a note.");
-                None
-            }
-            Err(_) => None,
-        }
-    }
-
-    /// The notes that are due now, up to `limit`.
-    ///
-    /// # Errors
-    /// When the store cannot say.
-    pub async fn due_notes(&self, limit: usize) -> Result<Vec<Note>, StoreError> {
-        self.shared.store.due_notes(now(), limit).await
-    }
-
-    /// Forgets up to `limit` notes whose time is over. Returns how many.
-    ///
-    /// # Errors
-    /// When the store cannot.
-    pub async fn forget_notes(&self, limit: usize) -> Result<u64, StoreError> {
-        self.shared.store.forget_notes(now(), limit).await
-    }
-
-    /// Writes the note, and has the event told if the note was not written by another before. What is
-    /// not taken now is to be tried again by the caller.
-    ///
-    /// # Errors
-    /// When the store does not take it, or the event has no JSON form.
-    pub async fn tell_once(
-        &self,
-        change: NoteChange,
-        event: &Event,
-        targets: Vec<Target>,
-    ) -> Result<(), OutboxError> {
-        let webhooks: Vec<_> = targets.iter().map(|target| target.webhook.clone()).collect();
-        let write = if targets.is_empty() {
-            Write::Note(change)
-        } else {
-            Further::Once(change, event.clone(), targets).into_write()?
-        };
-        self.shared.store.apply(vec![write]).await?;
-        self.ring(&webhooks);
-        Ok(())
-    }
-
     /// Records an event that has no outcome to wait for, and has it told. Held in memory while the
     /// store fails, whatever [`OnStoreFailure`] says: there is no traffic to refuse.
     ///
@@ -428,85 +335,4 @@ impl Outbox {
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-// === impl Further ===
-
-impl Further {
-    fn into_write(self) -> Result<Write, serde_json::Error> {
-        Ok(match self {
-            Self::Note(change) => Write::Note(change),
-            Self::Event(event, payload, targets) => {
-                Write::Publish(row(&event, payload)?, deliveries(event.id, &targets))
-            }
-            Self::Once(change, event, targets) => {
-                let told = deliveries(event.id, &targets);
-                Write::Once(change, row(&event, Payload::None)?, told)
-            }
-        })
-    }
-}
-
-// === impl Target ===
-
-impl Target {
-    /// What a rule plans for an event.
-    pub fn of(rule: &Rule, event: &Event) -> Self {
-        Self::for_parties(rule, event.partner.as_deref(), event.station.as_deref())
-    }
-
-    /// What a rule plans for an event of these AS2 ids: the remote side's and ours.
-    pub fn for_parties(rule: &Rule, partner: Option<&str>, station: Option<&str>) -> Self {
-        let order_key = match rule.endpoint.order {
-            Order::None => None,
-            // JSON keeps the two apart whatever they hold.
-            Order::Partner => Some(serde_json::json!([partner, station]).to_string()),
-        };
-        Self { webhook: rule.name.clone(), mode: rule.endpoint.payload, order_key }
-    }
-
-    /// The delivery of an event, due now.
-    pub fn delivery(&self, event: Uuid) -> NewDelivery {
-        NewDelivery {
-            webhook_id: webhook_id(event, &self.webhook),
-            webhook: self.webhook.clone(),
-            mode: self.mode.as_str().to_owned(),
-            order_key: self.order_key.clone(),
-            due: now(),
-        }
-    }
-}
-
-// === impl OutboxOptions ===
-
-impl Default for OutboxOptions {
-    fn default() -> Self {
-        Self {
-            on_store_failure: OnStoreFailure::default(),
-            patience: Duration::from_secs(3),
-            held_events: 10_000,
-            held_bytes: 64 * 1024 * 1024,
-            recover_every: Duration::from_secs(10),
-        }
-    }
-}
-
-fn row(event: &Event, payload: Payload) -> Result<NewEvent, serde_json::Error> {
-    let message_id = event.headers.text("Message-ID").map(|id| id.trim().to_owned());
-    let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
-    Ok(NewEvent {
-        id: event.id,
-        kind: event.kind.as_str().to_owned(),
-        site: event.site.clone(),
-        partner: event.partner.clone(),
-        station: event.station.clone(),
-        message_id: decoded.or(message_id),
-        occurred_at: event.occurred_at.as_millisecond(),
-        body: serde_json::to_vec(event)?,
-        payload,
-    })
-}
-
-fn deliveries(event: Uuid, targets: &[Target]) -> Vec<NewDelivery> {
-    targets.iter().map(|target| target.delivery(event)).collect()
 }

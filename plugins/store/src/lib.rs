@@ -18,6 +18,8 @@
 //! - [`gateways`]: what gateways of one store tell each other
 
 pub mod archive;
+mod columns;
+mod error;
 pub mod gateways;
 pub mod model;
 pub mod note;

@@ -243,6 +243,21 @@ impl Payload {
     }
 }
 
+// === impl Fate ===
+
+impl Fate {
+    /// Where the delivery stands then, and when it is due, where that becomes another time.
+    pub(crate) const fn leads_to(self) -> (DeliveryState, Option<i64>) {
+        match self {
+            Self::Delivered => (DeliveryState::Delivered, None),
+            Self::Retry(due) | Self::Released(due) => (DeliveryState::Pending, Some(due)),
+            Self::Dead => (DeliveryState::Dead, None),
+            Self::Held => (DeliveryState::Held, None),
+            Self::Orphaned => (DeliveryState::Orphaned, None),
+        }
+    }
+}
+
 // === impl DeliveryState ===
 
 impl DeliveryState {

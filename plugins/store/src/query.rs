@@ -2,7 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::model::{Attempt, DeliveryState};
+use crate::{
+    columns::length,
+    model::{Attempt, DeliveryState},
+};
 
 /// Which rows. Every field that is set has to match; none set is all of them. On events, the fields of
 /// a delivery ask for one delivery that matches them all.
@@ -39,6 +42,27 @@ pub struct Page<T> {
     pub rows: Vec<T>,
     /// The cursor of the next page. `None`: this is the last one.
     pub next: Option<i64>,
+}
+
+/// What a filter asks of an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OfEvent<'a> {
+    Id(Uuid),
+    Site(&'a str),
+    Kind(&'a str),
+    Partner(&'a str),
+    Station(&'a str),
+    MessageId(&'a str),
+    From(i64),
+    Until(i64),
+}
+
+/// What a filter asks of a delivery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OfDelivery<'a> {
+    Number(i64),
+    Webhook(&'a str),
+    State(DeliveryState),
 }
 
 /// An event in a list.
@@ -110,4 +134,63 @@ pub struct AttemptRow {
     pub state: DeliveryState,
     /// When the next one is due, if there is to be one.
     pub next_at: Option<i64>,
+}
+
+// === impl Filter ===
+
+impl Filter {
+    /// What it asks of events. Each store has its own words for each of these, and none can forget one.
+    pub(crate) fn of_event(&self) -> impl Iterator<Item = OfEvent<'_>> {
+        [
+            self.event.map(OfEvent::Id),
+            self.site.as_deref().map(OfEvent::Site),
+            self.kind.as_deref().map(OfEvent::Kind),
+            self.partner.as_deref().map(OfEvent::Partner),
+            self.station.as_deref().map(OfEvent::Station),
+            self.message_id.as_deref().map(OfEvent::MessageId),
+            self.from.map(OfEvent::From),
+            self.until.map(OfEvent::Until),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// What it asks of deliveries.
+    pub(crate) fn of_delivery(&self) -> impl Iterator<Item = OfDelivery<'_>> {
+        [
+            self.delivery.map(OfDelivery::Number),
+            self.webhook.as_deref().map(OfDelivery::Webhook),
+            self.state.map(OfDelivery::State),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+// === impl Page ===
+
+impl<T> Page<T> {
+    /// So many rows are read for a page of `limit`: one more, to know whether there is a next page.
+    pub(crate) fn reads(limit: usize) -> i64 {
+        length(limit.max(1)).saturating_add(1)
+    }
+
+    /// The first `limit` of these rows, each with the number that a cursor knows it by.
+    pub(crate) fn of<E>(
+        limit: usize,
+        numbered: impl Iterator<Item = Result<(i64, T), E>>,
+    ) -> Result<Self, E> {
+        let limit = limit.max(1);
+        let mut rows = Vec::new();
+        let mut last = None;
+        for row in numbered {
+            let (number, row) = row?;
+            if rows.len() == limit {
+                return Ok(Self { rows, next: last });
+            }
+            rows.push(row);
+            last = Some(number);
+        }
+        Ok(Self { rows, next: None })
+    }
 }

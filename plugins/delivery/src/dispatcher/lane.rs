@@ -3,35 +3,32 @@
 //! A lane is the only one to move its webhook's deliveries from state to state, so that no two moves
 //! get in each other's way.
 
+mod claim;
+mod ended;
 mod service;
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
-    future::Future,
-    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use as2hook_store::{AttemptRecord, Claimed, Fate};
 use as2hook_webhooks::{Rate, Rule};
 use tokio::{
     sync::watch,
-    task::{Id, JoinError, JoinSet},
+    task::{Id, JoinSet},
     time::{Instant, sleep_until},
 };
 
+use self::claim::{Claiming, Room, claimed};
 use super::{
     LaneBell, Phase, Shared,
     attempt::{self, Ended, Job},
     pace::Pace,
-    slots::{Purpose, Slot, Slots},
+    slots::Slots,
 };
 use crate::time::{now, until};
-
-/// A claim on its way: what was taken, and whether there may be more.
-type Claiming = Pin<Box<dyn Future<Output = Option<(Vec<Job>, bool)>> + Send>>;
 
 /// The state of one webhook's lane.
 struct Lane {
@@ -62,23 +59,10 @@ struct Lane {
     starved_until: Option<Instant>,
 }
 
-/// How many deliveries there is room for.
-#[derive(Clone, Copy)]
-struct Room {
-    /// To begin at once.
-    now: usize,
-    /// To be there when those are done, so that nobody waits for the store.
-    ahead: usize,
-}
-
 /// Claims at most so many at once.
 const CLAIM_MAX: usize = 64;
-/// Retries that a lane remembers; the dispatcher's poll knows all.
-const RETRIES_MAX: usize = 1024;
 /// A lane with nothing to do ends after so long.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The wait for more slots beside those that the lane has.
-const STARVED_WAIT: Duration = Duration::from_millis(20);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_millis(500);
 
@@ -211,103 +195,6 @@ impl Lane {
         self.made.insert(task.id(), delivery);
     }
 
-    fn claim(&mut self, room: Room, probe: bool) {
-        let mut slots = Vec::new();
-        if !self.under_way.is_empty() || !self.ready.is_empty() {
-            // Only who has nothing waits in the queue for slots.
-            slots = more(&self.shared.slots, room.now, room.ahead);
-            if slots.is_empty() {
-                self.starved_until = Some(Instant::now() + STARVED_WAIT);
-                return;
-            }
-        }
-        self.starved_until = None;
-        self.more = false;
-        let shared = self.shared.clone();
-        let webhook = self.webhook.clone();
-        let mut phase = self.phase.clone();
-        self.claiming = Some(Box::pin(async move {
-            if slots.is_empty() {
-                tokio::select! {
-                    slot = shared.slots.first(probe) => slots.extend(slot),
-                    () = reached(&mut phase, Phase::Draining) => return Some((Vec::new(), true)),
-                }
-                if !probe {
-                    slots.append(&mut more(&shared.slots, room.now.saturating_sub(1), room.ahead));
-                }
-            }
-            let claimed = shared.store.claim(&webhook, now(), slots.len()).await;
-            let claimed = shared.note(claimed)?;
-            let more = claimed.len() >= slots.len();
-            Some((jobs(claimed, slots), more))
-        }));
-    }
-
-    fn took(&mut self, claimed: Option<(Vec<Job>, bool)>) {
-        self.claiming = None;
-        match claimed {
-            Some((jobs, more)) => {
-                self.ready.extend(jobs);
-                self.ready_since = Instant::now();
-                self.more |= more;
-            }
-            None => {
-                self.more = true;
-                self.not_before = Instant::now() + STORE_WAIT;
-            }
-        }
-    }
-
-    async fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
-        let ended = match ended {
-            Ok((id, ended)) => {
-                self.made.remove(&id);
-                ended
-            }
-            Err(error) => {
-                // A bug, or a cut-off: either way the attempt did not end, so it is made again.
-                self.vitals(|vitals| vitals.cut_off());
-                if let Some(delivery) = self.made.remove(&error.id()) {
-                    self.release(delivery, now()).await;
-                }
-                return;
-            }
-        };
-        let (gone, retry) = (ended.gone, ended.retry);
-        let failed = ended.sign.error.is_some();
-        self.vitals(|vitals| vitals.ended(ended.sign));
-        if let Some(at) = retry
-            && self.retries.len() < RETRIES_MAX
-        {
-            self.retries.push(Reverse(at));
-        }
-        if gone {
-            self.disable("the endpoint answered 410 Gone".to_owned()).await;
-        } else if failed {
-            self.failed().await;
-        }
-        if self.vitals(|vitals| vitals.failing_to_write()) {
-            let mut state = self.vitals(|vitals| vitals.state(&self.webhook));
-            if let (None, Some(rule)) = (&state.disabled, &self.rule) {
-                state.fingerprint = rule.fingerprint();
-            }
-            self.shared.note(self.shared.store.set_webhook_state(state).await);
-        }
-    }
-
-    async fn failed(&mut self) {
-        let since = self.vitals(|vitals| vitals.failing_since());
-        let failing = since.map_or(0, |since| now().saturating_sub(since));
-        let own = self.rule.as_ref().and_then(|rule| rule.endpoint.disable_after);
-        let after = own.unwrap_or(self.shared.options.disable_after);
-        let most = i64::try_from(after.as_millis());
-        if most.is_ok_and(|most| failing >= most) {
-            self.disable(format!("nothing but failures for {}", in_words(after))).await;
-        } else if self.vitals(|vitals| vitals.keeps_failing()) {
-            self.not_before = Instant::now() + self.vitals(|vitals| vitals.pace());
-        }
-    }
-
     fn retries_due(&mut self) {
         self.starved_until = None;
         self.rate_until = None;
@@ -316,19 +203,6 @@ impl Lane {
             self.retries.pop();
             self.more = true;
         }
-    }
-
-    /// Gives back what is claimed and not begun.
-    async fn give_back(&mut self) {
-        while let Some(job) = self.ready.pop_front() {
-            self.release(job.claimed.id, now()).await;
-            self.more = true;
-        }
-    }
-
-    async fn release(&mut self, delivery: i64, due: i64) {
-        let record = AttemptRecord { delivery, attempt: None, fate: Fate::Released(due) };
-        self.shared.ledger.enter(record, Some(self.webhook.clone())).await;
     }
 
     /// Begins nothing more, and waits for what is under way until it is over.
@@ -387,37 +261,7 @@ impl Lane {
     }
 }
 
-async fn claimed(claiming: &mut Option<Claiming>) -> Option<(Vec<Job>, bool)> {
-    match claiming {
-        Some(claiming) => claiming.await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     // The sender lives in the dispatcher; without one it is over in any case.
     let _ = phase.wait_for(|phase| *phase >= wanted).await;
-}
-
-fn more(slots: &Slots, now: usize, ahead: usize) -> Vec<Slot> {
-    let mut taken = slots.more(now, Purpose::Now);
-    if taken.len() == now {
-        taken.append(&mut slots.more(ahead, Purpose::Ahead));
-    }
-    taken
-}
-
-fn jobs(claimed: Vec<Claimed>, slots: Vec<Slot>) -> Vec<Job> {
-    // Slots that found no delivery are free again.
-    claimed.into_iter().zip(slots).map(|(claimed, slot)| Job { claimed, slot }).collect()
-}
-
-/// A time in the unit that suits it.
-fn in_words(time: Duration) -> String {
-    match time.as_secs_f64() {
-        short if short < 60.0 => format!("{short:.1} seconds"),
-        minutes if minutes < 3_600.0 => format!("{:.1} minutes", minutes / 60.0),
-        hours if hours < 86_400.0 => format!("{:.1} hours", hours / 3_600.0),
-        days => format!("{:.1} days", days / 86_400.0),
-    }
 }

@@ -61,7 +61,7 @@ pub enum MigrateError {
 pub async fn migrate<F, T>(
     from: &F,
     to: &T,
-    mut progress: impl FnMut(&Moved) + Send,
+    progress: impl FnMut(&Moved) + Send,
 ) -> Result<Moved, MigrateError>
 where
     F: Export + Store,
@@ -71,102 +71,122 @@ where
         return Err(MigrateError::InUse);
     }
     from.adopt().await.map_err(MigrateError::From)?;
-    let mut moved = Moved::default();
     let rest = from.export_rest().await.map_err(MigrateError::From)?;
     to.import_rest(rest).await.map_err(MigrateError::To)?;
-    move_events(from, to, &mut moved, &mut progress).await?;
-    move_deliveries(from, to, &mut moved, &mut progress).await?;
+    let mut moving = Moving { from, to, moved: Moved::default(), progress };
+    moving.events().await?;
+    moving.deliveries().await?;
     to.import_done().await.map_err(MigrateError::To)?;
-    move_notes(from, to, &mut moved, &mut progress).await?;
-    Ok(moved)
+    moving.notes().await?;
+    Ok(moving.moved)
 }
 
-async fn move_events<F, T>(
-    from: &F,
-    to: &T,
-    moved: &mut Moved,
-    progress: &mut (impl FnMut(&Moved) + Send),
-) -> Result<(), MigrateError>
+/// A move that is under way.
+struct Moving<'a, F, T, P> {
+    from: &'a F,
+    to: &'a T,
+    moved: Moved,
+    progress: P,
+}
+
+// === impl Moving ===
+
+impl<F, T, P> Moving<'_, F, T, P>
 where
     F: Export,
     T: Import + Store + Pieces,
+    P: FnMut(&Moved) + Send,
 {
-    let mut after = 0;
-    loop {
-        let events = from.export_events(after, STEP).await.map_err(MigrateError::From)?;
-        let Some(last) = events.last() else { return Ok(()) };
-        after = last.number;
-        let mut known = Vec::with_capacity(events.len());
-        for mut event in events {
-            moved.events += 1;
-            event.event.payload = move_payload(&event, to, moved).await?;
-            match event.open.take() {
-                Some(planned) => {
-                    moved.open += 1;
-                    to.open(event.event, planned).await.map_err(MigrateError::To)?;
+    async fn events(&mut self) -> Result<(), MigrateError> {
+        let mut after = 0;
+        loop {
+            let events = self.from.export_events(after, STEP).await.map_err(MigrateError::From)?;
+            let Some(last) = events.last() else { return Ok(()) };
+            after = last.number;
+            let mut known = Vec::with_capacity(events.len());
+            for mut event in events {
+                self.moved.events += 1;
+                event.event.payload = self.payload(&event).await?;
+                match event.open.take() {
+                    Some(planned) => {
+                        self.moved.open += 1;
+                        self.to.open(event.event, planned).await.map_err(MigrateError::To)?;
+                    }
+                    None => known.push(event),
                 }
-                None => known.push(event),
+            }
+            for known in batches(known, event_bytes) {
+                let count = known.len();
+                let new = self.to.import_events(known).await.map_err(MigrateError::To)?;
+                self.arrived(count, new);
             }
         }
-        for known in batches(known, event_bytes) {
-            let count = known.len() as u64;
-            let new = to.import_events(known).await.map_err(MigrateError::To)?;
-            moved.there_before += count.saturating_sub(new);
-            progress(moved);
+    }
+
+    async fn deliveries(&mut self) -> Result<(), MigrateError> {
+        let mut after = 0;
+        loop {
+            let rows = self.from.export_deliveries(after, STEP).await;
+            let deliveries = rows.map_err(MigrateError::From)?;
+            let Some(last) = deliveries.last() else { return Ok(()) };
+            after = last.number;
+            let waits = deliveries.iter().filter(|row| is_undelivered(row.state));
+            self.moved.undelivered += waits.count() as u64;
+            self.moved.deliveries += deliveries.len() as u64;
+            for batch in batches(deliveries, delivery_bytes) {
+                let count = batch.len();
+                let new = self.to.import_deliveries(batch).await.map_err(MigrateError::To)?;
+                self.arrived(count, new);
+            }
         }
     }
-}
 
-async fn move_deliveries<F, T>(
-    from: &F,
-    to: &T,
-    moved: &mut Moved,
-    progress: &mut (impl FnMut(&Moved) + Send),
-) -> Result<(), MigrateError>
-where
-    F: Export,
-    T: Import,
-{
-    let mut after = 0;
-    loop {
-        let deliveries = from.export_deliveries(after, STEP).await.map_err(MigrateError::From)?;
-        let Some(last) = deliveries.last() else { return Ok(()) };
-        after = last.number;
-        let waits = |state| {
-            matches!(state, DeliveryState::Pending | DeliveryState::Held | DeliveryState::Orphaned)
+    async fn notes(&mut self) -> Result<(), MigrateError> {
+        let mut after = String::new();
+        loop {
+            let notes = self.from.export_notes(&after, STEP).await.map_err(MigrateError::From)?;
+            let Some(last) = notes.last() else { return Ok(()) };
+            after.clone_from(&last.key);
+            self.moved.notes += notes.len() as u64;
+            for batch in batches(notes, |note| 200 + note.key.len() + note.body.len()) {
+                self.to.import_notes(batch).await.map_err(MigrateError::To)?;
+                (self.progress)(&self.moved);
+            }
+        }
+    }
+
+    /// A batch is there, `new` of it since now.
+    fn arrived(&mut self, batch: usize, new: u64) {
+        self.moved.there_before += (batch as u64).saturating_sub(new);
+        (self.progress)(&self.moved);
+    }
+
+    /// A payload file becomes pieces under its event's id, so that a second attempt writes the same
+    /// ones.
+    async fn payload(&mut self, event: &ArchivedEvent) -> Result<Payload, MigrateError> {
+        // What is sealed moves as it is: it is sealed for its event.
+        let kept = match &event.event.payload {
+            Payload::Sealed { kept, .. } => kept,
+            payload => payload,
         };
-        moved.deliveries += deliveries.len() as u64;
-        moved.undelivered += deliveries.iter().filter(|row| waits(row.state)).count() as u64;
-        for batch in batches(deliveries, delivery_bytes) {
-            let count = batch.len() as u64;
-            let new = to.import_deliveries(batch).await.map_err(MigrateError::To)?;
-            moved.there_before += count.saturating_sub(new);
-            progress(moved);
+        let Payload::File { path, size } = kept else { return Ok(event.event.payload.clone()) };
+        let id = event.event.id;
+        if !put_file(path, *size, id, self.to).await? {
+            self.moved.lost_payloads += 1;
+            tracing::warn!(path = %path.display(), event = %id, "A payload file is gone or cut short.");
+            return Ok(event.event.payload.clone());
         }
+        self.moved.payloads += 1;
+        let stored = Payload::Stored { id, size: *size };
+        Ok(match &event.event.payload {
+            Payload::Sealed { size, .. } => Payload::Sealed { size: *size, kept: Box::new(stored) },
+            _ => stored,
+        })
     }
 }
 
-async fn move_notes<F, T>(
-    from: &F,
-    to: &T,
-    moved: &mut Moved,
-    progress: &mut (impl FnMut(&Moved) + Send),
-) -> Result<(), MigrateError>
-where
-    F: Export,
-    T: Import,
-{
-    let mut after = String::new();
-    loop {
-        let notes = from.export_notes(&after, STEP).await.map_err(MigrateError::From)?;
-        let Some(last) = notes.last() else { return Ok(()) };
-        after.clone_from(&last.key);
-        moved.notes += notes.len() as u64;
-        for batch in batches(notes, |note| 200 + note.key.len() + note.body.len()) {
-            to.import_notes(batch).await.map_err(MigrateError::To)?;
-            progress(moved);
-        }
-    }
+fn is_undelivered(state: DeliveryState) -> bool {
+    matches!(state, DeliveryState::Pending | DeliveryState::Held | DeliveryState::Orphaned)
 }
 
 /// Rows in their order, of about [`STEP_BYTES`] each time; a larger row stands alone.
@@ -198,38 +218,6 @@ fn delivery_bytes(delivery: &ArchivedDelivery) -> usize {
         300 + log.attempt.url.len() + log.attempt.error.as_ref().map_or(0, String::len)
     };
     1_000 + delivery.log.iter().map(told).sum::<usize>()
-}
-
-/// A payload file becomes pieces under its event's id, so that a second attempt writes the same ones.
-async fn move_payload<T: Pieces>(
-    event: &ArchivedEvent,
-    to: &T,
-    moved: &mut Moved,
-) -> Result<Payload, MigrateError> {
-    // What is sealed moves as it is: it is sealed for its event.
-    let kept = match &event.event.payload {
-        Payload::Sealed { kept, .. } => kept,
-        payload => payload,
-    };
-    let Payload::File { path, size } = kept else { return Ok(event.event.payload.clone()) };
-    let id = event.event.id;
-    match put_file(path, *size, id, to).await? {
-        true => {
-            moved.payloads += 1;
-            let stored = Payload::Stored { id, size: *size };
-            Ok(match &event.event.payload {
-                Payload::Sealed { size, .. } => {
-                    Payload::Sealed { size: *size, kept: Box::new(stored) }
-                }
-                _ => stored,
-            })
-        }
-        false => {
-            moved.lost_payloads += 1;
-            tracing::warn!(path = %path.display(), event = %id, "A payload file is gone or cut short.");
-            Ok(event.event.payload.clone())
-        }
-    }
 }
 
 /// `false`: the file is not what was written.

@@ -8,10 +8,11 @@ use tokio_postgres::types::Json;
 
 use super::{
     PostgresStore, first,
-    group::{self, Group, key, number, text},
+    group::{self, Group, key, text},
 };
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Import},
+    columns::number,
     model::Payload,
     note::Note,
     store::StoreError,

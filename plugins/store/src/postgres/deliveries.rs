@@ -7,12 +7,11 @@ use uuid::Uuid;
 use super::{
     database::{Database, Values},
     first,
-    group::{number, text},
-    lists,
-    lists::length,
-    now, pieces, rows,
+    group::text,
+    lists, pieces, rows,
 };
 use crate::{
+    columns::{length, now, number},
     model::DeliveryState,
     payload::remove_files,
     query::Filter,

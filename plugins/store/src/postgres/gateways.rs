@@ -1,7 +1,7 @@
 //! What each process says of itself.
 
-use super::{database::Database, group::text, now, rows};
-use crate::{gateways::GatewayReport, store::StoreError};
+use super::{database::Database, group::text, rows};
+use crate::{columns::now, gateways::GatewayReport, store::StoreError};
 
 /// Writes a report over the last one, and forgets gateways that have not reported for a day.
 pub(super) async fn report(writing: &Database, report: &GatewayReport) -> Result<(), StoreError> {

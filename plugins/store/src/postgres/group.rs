@@ -9,10 +9,8 @@ use uuid::Uuid;
 
 use super::claims::Holding;
 use crate::{
-    model::{
-        Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, NewEvent, Payload,
-        StoredEvent,
-    },
+    columns::{PayloadColumns, length, number},
+    model::{Attempt, AttemptRecord, Claimed, NewDelivery, NewEvent, Payload, StoredEvent},
     note::{Before, NoteChange, Write},
     store::StoreError,
 };
@@ -99,13 +97,7 @@ impl<'a> Group<'a> {
     }
 
     pub(super) fn record(&mut self, record: &AttemptRecord, holding: Holding) {
-        let (state, due) = match record.fate {
-            Fate::Delivered => (DeliveryState::Delivered, None),
-            Fate::Retry(due) | Fate::Released(due) => (DeliveryState::Pending, Some(due)),
-            Fate::Dead => (DeliveryState::Dead, None),
-            Fate::Held => (DeliveryState::Held, None),
-            Fate::Orphaned => (DeliveryState::Orphaned, None),
-        };
+        let (state, due) = record.fate.leads_to();
         let mut value = record.attempt.as_ref().map_or_else(|| json!({}), attempt);
         value["delivery"] = record.delivery.into();
         value["owner"] = holding.owner.into();
@@ -124,26 +116,15 @@ impl<'a> Group<'a> {
         limit: usize,
         ticket: i64,
     ) {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.claims.push(json!({
-            "call": call, "webhook": text(webhook), "now": now, "limit": limit, "ticket": ticket,
+            "call": call, "webhook": text(webhook), "now": now, "limit": length(limit), "ticket": ticket,
         }));
     }
 
     /// An event, without what is planned for it.
     pub(super) fn event(&mut self, event: &'a NewEvent) -> Result<Value, StoreError> {
-        let (sealed, payload) = match &event.payload {
-            Payload::Sealed { size, kept } => (Some(*size), &**kept),
-            payload => (None, payload),
-        };
-        let (inline, path, pieces, size) = match payload {
-            // There is nothing to keep of one that is gone, and none is sealed twice.
-            Payload::None | Payload::Spent | Payload::Sealed { .. } => (None, None, None, None),
-            Payload::Inline(bytes) => (Some(&bytes[..]), None, None, Some(bytes.len() as u64)),
-            Payload::File { path, size } => (None, Some(path_text(path)?), None, Some(*size)),
-            Payload::Stored { id, size } => (None, None, Some(id), Some(*size)),
-        };
-        let payload = inline.map(|bytes| self.blob(Cow::Borrowed(bytes)));
+        let columns = PayloadColumns::of(&event.payload)?;
+        let payload = columns.inline.map(|bytes| self.blob(Cow::Borrowed(bytes)));
         Ok(json!({
             "id": event.id,
             "kind": text(&event.kind),
@@ -154,10 +135,10 @@ impl<'a> Group<'a> {
             "occurred_at": event.occurred_at,
             "body": self.blob(Cow::Borrowed(&event.body)),
             "payload": payload,
-            "payload_path": path,
-            "payload_size": size.map(number),
-            "payload_pieces": pieces,
-            "payload_sealed": sealed.map(number),
+            "payload_path": columns.path,
+            "payload_size": columns.size,
+            "payload_pieces": columns.pieces,
+            "payload_sealed": columns.sealed,
         }))
     }
 
@@ -237,32 +218,12 @@ pub(super) fn claimed(
             payload: if told.spent {
                 Payload::Spent
             } else {
-                payload(row.try_get(5)?, told.path, told.size, told.pieces, told.sealed)
+                let Told { path, size, pieces, sealed, .. } = told;
+                PayloadColumns { inline: row.try_get(5)?, path, pieces, size, sealed }.payload()
             },
         },
     };
     Ok((claimed, told.lane))
-}
-
-/// A payload that is not spent, as its columns tell it.
-pub(super) fn payload(
-    bytes: Option<Vec<u8>>,
-    path: Option<String>,
-    size: Option<i64>,
-    pieces: Option<Uuid>,
-    sealed: Option<i64>,
-) -> Payload {
-    let size = size.unwrap_or(0).unsigned_abs();
-    let kept = match (path, pieces, bytes) {
-        (Some(path), _, _) => Payload::File { path: path.into(), size },
-        (None, Some(id), _) => Payload::Stored { id, size },
-        (None, None, Some(bytes)) => Payload::Inline(bytes.into()),
-        (None, None, None) => Payload::None,
-    };
-    match sealed {
-        Some(size) => Payload::Sealed { size: size.unsigned_abs(), kept: Box::new(kept) },
-        None => kept,
-    }
 }
 
 /// Text as PostgreSQL takes it: it knows no NUL.
@@ -284,11 +245,6 @@ pub(super) fn key(whole: &str) -> Cow<'_, str> {
     text(&format!("{first}...{rest}")).into_owned().into()
 }
 
-/// A number that PostgreSQL has no unsigned type for.
-pub(super) fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
 /// The lock under which the deliveries of a webhook with this key change their order. Every version of
 /// every gateway has to come to the same.
 fn order_lane(webhook: &str, key: &str) -> i32 {
@@ -299,13 +255,6 @@ fn hashed(first: &str, second: &str, lanes: i32) -> i32 {
     let name = [first.as_bytes(), &[0], second.as_bytes()].concat();
     let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, &name).into_bytes();
     i32::from(u16::from_be_bytes([hash[0], hash[1]])) % lanes
-}
-
-fn path_text(path: &std::path::Path) -> Result<&str, StoreError> {
-    path.to_str().ok_or_else(|| StoreError::Payload {
-        path: path.to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not UTF-8"),
-    })
 }
 
 #[cfg(test)]

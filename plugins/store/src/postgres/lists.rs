@@ -9,8 +9,9 @@ use super::{
     rows::{self, ATTEMPT, DELIVERY, EVENT},
 };
 use crate::{
+    columns::length,
     model::DeliveryState,
-    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, OfDelivery, OfEvent, Page},
 };
 
 /// Conditions, and what stands for their parameters.
@@ -145,9 +146,21 @@ impl Query {
         self.conditions.push(format!("{condition} {value}"));
     }
 
+    fn and_text(&mut self, condition: &str, value: &str) {
+        self.and(condition, text(value).into_owned());
+    }
+
     fn and_webhook(&mut self, column: &str, name: &str) {
         let name = self.value(text(name).into_owned());
         self.conditions.push(format!("{column} = (SELECT id FROM webhook WHERE name = {name})"));
+    }
+
+    /// For a column whose index has no more than the beginning of it.
+    fn and_long(&mut self, column: &str, value: &str) {
+        // In the words of the index that has them.
+        let value = self.value(text(value).into_owned());
+        self.conditions
+            .push(format!("left({column}, 200) = left({value}, 200) AND {column} = {value}"));
     }
 
     fn before(&mut self, condition: &str, cursor: Option<i64>) {
@@ -157,55 +170,27 @@ impl Query {
     }
 
     fn of_event(&mut self, filter: &Filter) {
-        if let Some(event) = filter.event {
-            self.and("e.uuid =", event);
-        }
-        for (condition, value) in [
-            ("e.site =", &filter.site),
-            ("e.kind =", &filter.kind),
-            ("e.station =", &filter.station),
-        ] {
-            if let Some(value) = value {
-                self.and(condition, text(value).into_owned());
-            }
-        }
-        for (column, value) in
-            [("e.partner", &filter.partner), ("e.message_id", &filter.message_id)]
-        {
-            if let Some(value) = value {
-                // In the words of the index that has them.
-                let value = self.value(text(value).into_owned());
-                self.conditions.push(format!(
-                    "left({column}, 200) = left({value}, 200) AND {column} = {value}"
-                ));
-            }
-        }
-        for (condition, value) in
-            [("e.occurred_at >=", filter.from), ("e.occurred_at <", filter.until)]
-        {
-            if let Some(value) = value {
-                self.and(condition, value);
+        for asked in filter.of_event() {
+            match asked {
+                OfEvent::Id(event) => self.and("e.uuid =", event),
+                OfEvent::Site(site) => self.and_text("e.site =", site),
+                OfEvent::Kind(kind) => self.and_text("e.kind =", kind),
+                OfEvent::Partner(partner) => self.and_long("e.partner", partner),
+                OfEvent::Station(station) => self.and_text("e.station =", station),
+                OfEvent::MessageId(message_id) => self.and_long("e.message_id", message_id),
+                OfEvent::From(from) => self.and("e.occurred_at >=", from),
+                OfEvent::Until(until) => self.and("e.occurred_at <", until),
             }
         }
     }
 
     fn of_delivery(&mut self, filter: &Filter) {
-        if let Some(delivery) = filter.delivery {
-            self.and("d.id =", delivery);
-        }
-        if let Some(webhook) = &filter.webhook {
-            self.and_webhook("d.webhook", webhook);
-        }
-        if let Some(state) = filter.state {
-            // In the words of the index that has them.
-            let word = state.as_str();
-            self.conditions.push(match state {
-                DeliveryState::Pending | DeliveryState::Delivered => format!("d.state = '{word}'"),
-                DeliveryState::Claimed => format!("d.owner IS NOT NULL AND d.state = '{word}'"),
-                DeliveryState::Dead | DeliveryState::Held | DeliveryState::Orphaned => {
-                    format!("d.state IN ('held', 'orphaned', 'dead') AND d.state = '{word}'")
-                }
-            });
+        for asked in filter.of_delivery() {
+            match asked {
+                OfDelivery::Number(number) => self.and("d.id =", number),
+                OfDelivery::Webhook(name) => self.and_webhook("d.webhook", name),
+                OfDelivery::State(state) => self.conditions.push(in_state(state)),
+            }
         }
     }
 
@@ -218,7 +203,18 @@ impl Query {
     }
 }
 
-/// Reads one row more than asked for, to know whether there is a next page.
+/// A state in the words of the index that has it.
+fn in_state(state: DeliveryState) -> String {
+    let word = state.as_str();
+    match state {
+        DeliveryState::Pending | DeliveryState::Delivered => format!("d.state = '{word}'"),
+        DeliveryState::Claimed => format!("d.owner IS NOT NULL AND d.state = '{word}'"),
+        DeliveryState::Dead | DeliveryState::Held | DeliveryState::Orphaned => {
+            format!("d.state IN ('held', 'orphaned', 'dead') AND d.state = '{word}'")
+        }
+    }
+}
+
 async fn page<T>(
     reading: &Database,
     sql: String,
@@ -227,24 +223,8 @@ async fn page<T>(
     limit: usize,
     read: impl Fn(&Row) -> Result<(i64, T), Failure>,
 ) -> Result<Page<T>, Failure> {
-    let limit = limit.max(1);
-    let more = query.value(length(limit).saturating_add(1));
+    let more = query.value(Page::<T>::reads(limit));
     let sql = format!("{sql} ORDER BY {number} DESC LIMIT {more}");
     let found = reading.query(&sql, &query.parameters()).await?;
-    let mut rows = Vec::new();
-    let mut last = None;
-    for row in &found {
-        if rows.len() == limit {
-            return Ok(Page { rows, next: last });
-        }
-        let (number, row) = read(row)?;
-        rows.push(row);
-        last = Some(number);
-    }
-    Ok(Page { rows, next: None })
-}
-
-/// A limit as SQL takes it.
-pub(super) fn length(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+    Page::of(limit, found.iter().map(read))
 }

@@ -1,7 +1,7 @@
 //! Notes: read and forgotten. They are written in groups.
 
-use super::{database::Database, first, group::key, lists::length, rows};
-use crate::{note::Note, store::StoreError};
+use super::{database::Database, first, group::key, rows};
+use crate::{columns::length, note::Note, store::StoreError};
 
 /// The note under a key, unless it may be forgotten.
 pub(super) async fn read(reading: &Database, wanted: &str) -> Result<Option<Note>, StoreError> {

@@ -5,10 +5,11 @@ use tokio_postgres::types::Json;
 use super::{
     database::Database,
     first, group,
-    group::{Group, number, text},
+    group::{Group, text},
     lists, rows,
 };
 use crate::{
+    columns::number,
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     store::StoreError,
 };

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{PostgresStore, database::Database, error::Failure, lists::length, rows};
-use crate::{pieces::Pieces, store::StoreError};
+use super::{PostgresStore, database::Database, error::Failure, rows};
+use crate::{columns::length, pieces::Pieces, store::StoreError};
 
 /// A piece, in bytes. Large enough that a round trip weighs little, small enough that many payloads may
 /// be on their way at once.

@@ -3,8 +3,9 @@
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
-use super::{error::Failure, error::Kind, group};
+use super::error::{Failure, Kind};
 use crate::{
+    columns::PayloadColumns,
     gateways::GatewayReport,
     model::{Attempt, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
     note::Note,
@@ -88,8 +89,14 @@ pub(super) fn stored_event(row: &Row) -> Result<StoredEvent, Failure> {
         payload: if row.try_get(8)? {
             Payload::Spent
         } else {
-            let (size, pieces) = (row.try_get(5)?, row.try_get(6)?);
-            group::payload(row.try_get(3)?, row.try_get(4)?, size, pieces, row.try_get(7)?)
+            PayloadColumns {
+                inline: row.try_get(3)?,
+                path: row.try_get(4)?,
+                size: row.try_get(5)?,
+                pieces: row.try_get(6)?,
+                sealed: row.try_get(7)?,
+            }
+            .payload()
         },
     })
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, params, types::Type};
 use super::{SqliteStore, events, lists, notes, owner::DeadOwner, partner_webhooks, queries};
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export},
+    columns::length,
     model::{Attempt, DeliveryState, NewDelivery, NewEvent},
     note::Note,
     store::StoreError,
@@ -45,7 +46,7 @@ impl Export for SqliteStore {
         self.readers
             .run(move |connection| {
                 let mut statement = connection.prepare_cached(EVENTS)?;
-                let rows = statement.query_map(params![after, count(limit)], event)?;
+                let rows = statement.query_map(params![after, length(limit)], event)?;
                 Ok(rows.collect::<Result<_, _>>()?)
             })
             .await
@@ -59,7 +60,7 @@ impl Export for SqliteStore {
         self.readers
             .run(move |connection| {
                 let mut statement = connection.prepare_cached(DELIVERIES)?;
-                let rows = statement.query_map(params![after, count(limit)], delivery)?;
+                let rows = statement.query_map(params![after, length(limit)], delivery)?;
                 let mut deliveries = rows.collect::<Result<Vec<_>, _>>()?;
                 let mut statement = connection.prepare_cached(ATTEMPTS)?;
                 for delivery in &mut deliveries {
@@ -76,7 +77,7 @@ impl Export for SqliteStore {
         self.readers
             .run(move |connection| {
                 let mut statement = connection.prepare_cached(NOTES)?;
-                let rows = statement.query_map(params![after, count(limit)], notes::note)?;
+                let rows = statement.query_map(params![after, length(limit)], notes::note)?;
                 Ok(rows.collect::<Result<_, _>>()?)
             })
             .await
@@ -168,8 +169,4 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<ArchivedAttempt> {
         state: lists::state(row, 6)?,
         next_at: row.get(7)?,
     })
-}
-
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

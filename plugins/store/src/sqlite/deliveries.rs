@@ -1,11 +1,12 @@
-//! Deliveries: added, claimed, finished, moved, in their order.
+//! Deliveries: added, claimed, finished, in their order.
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{events, now, tally::Moves};
+use super::{events, tally::Moves};
 use crate::{
+    columns::{length, number},
     model::{Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
     store::StoreError,
 };
@@ -40,10 +41,6 @@ pub(super) struct Taking {
     /// Its event's bytes are still to be read by [`fill`].
     pub(super) is_large: bool,
 }
-
-/// The states in which a delivery of an order key is still to be made.
-const UNFINISHED: [DeliveryState; 3] =
-    [DeliveryState::Pending, DeliveryState::Claimed, DeliveryState::Held];
 
 /// Adds an event's deliveries; those whose webhook id is there already are passed over.
 pub(super) fn insert(
@@ -109,10 +106,9 @@ pub(super) fn claim(
     limit: usize,
 ) -> Result<Vec<Taking>, StoreError> {
     let Some(id) = known_webhook(connection, webhook)? else { return Ok(Vec::new()) };
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut due = connection.prepare_cached(CLAIM)?;
     let taken = due
-        .query_map(params![id, now, limit, READ_ALONG], |row| taking(row, webhook))?
+        .query_map(params![id, now, length(limit), READ_ALONG], |row| taking(row, webhook))?
         .collect::<Result<Vec<_>, _>>()?;
     let mut take = connection.prepare_cached("UPDATE delivery SET owner = ?2 WHERE id = ?1")?;
     for taking in &taken {
@@ -191,35 +187,12 @@ fn finish_one(
         })
         .optional()?;
     let Some((event, webhook, key, attempts, by_older, raw)) = found else { return Ok(None) };
-    let (state, due) = match record.fate {
-        Fate::Delivered => (DeliveryState::Delivered, None),
-        Fate::Retry(due) | Fate::Released(due) => (DeliveryState::Pending, Some(due)),
-        Fate::Dead => (DeliveryState::Dead, None),
-        Fate::Held => (DeliveryState::Held, None),
-        Fate::Orphaned => (DeliveryState::Orphaned, None),
-    };
+    let (state, due) = record.fate.leads_to();
     if let Some(attempt) = &record.attempt {
         if attempt.number <= attempts {
             return Ok(None);
         }
-        connection
-            .prepare_cached(
-                "INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error,
-                    duration_ms, state, next_at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )?
-            .execute(params![
-                record.delivery,
-                webhook,
-                attempt.number,
-                attempt.at,
-                attempt.url,
-                attempt.http_code,
-                attempt.error,
-                i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX),
-                state.as_str(),
-                due,
-            ])?;
+        log(connection, record.delivery, webhook, attempt, state, due)?;
         if attempt.number > Attempt::KEPT {
             connection
                 .prepare_cached("DELETE FROM attempt WHERE delivery = ?1 AND number <= ?2")?
@@ -243,6 +216,36 @@ fn finish_one(
         events::mark_payload(connection, event)?;
     }
     Ok(is_done(state).then_some(event))
+}
+
+/// Logs an attempt, with what became of its delivery by it.
+pub(super) fn log(
+    connection: &Connection,
+    delivery: i64,
+    webhook: i64,
+    attempt: &Attempt,
+    state: DeliveryState,
+    next_at: Option<i64>,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error,
+                duration_ms, state, next_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            delivery,
+            webhook,
+            attempt.number,
+            attempt.at,
+            attempt.url,
+            attempt.http_code,
+            attempt.error,
+            number(attempt.duration_ms),
+            state.as_str(),
+            next_at,
+        ])?;
+    Ok(())
 }
 
 /// Puts claims that never reached their caller back.
@@ -274,68 +277,6 @@ pub(super) fn free(connection: &Connection, owner: i64) -> Result<(), StoreError
     give_back(connection, owner, &ids)
 }
 
-/// How many deliveries of a webhook are in a state.
-pub(super) fn count(
-    connection: &Connection,
-    webhook: &str,
-    state: DeliveryState,
-) -> Result<usize, StoreError> {
-    let Some(webhook) = known_webhook(connection, webhook)? else { return Ok(0) };
-    let sql = format!("SELECT count(*) FROM ({})", in_state(state));
-    // No limit is -1.
-    let n: i64 =
-        connection.prepare_cached(&sql)?.query_row(params![webhook, -1], |row| row.get(0))?;
-    Ok(usize::try_from(n).unwrap_or(usize::MAX))
-}
-
-/// Moves up to `limit` of a webhook's deliveries from one state to another. Returns how many.
-pub(super) fn shift(
-    connection: &Connection,
-    webhook: &str,
-    from: DeliveryState,
-    to: DeliveryState,
-    limit: usize,
-) -> Result<usize, StoreError> {
-    let Some(webhook) = known_webhook(connection, webhook)? else { return Ok(0) };
-    if from == to {
-        return Ok(0);
-    }
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let ids = connection
-        .prepare_cached(&in_state(from))?
-        .query_map(params![webhook, limit], |row| row.get(0))?
-        .collect::<Result<Vec<i64>, _>>()?;
-    let mut keys = BTreeSet::new();
-    for &id in &ids {
-        let (event, key) = connection
-            .prepare_cached(
-                "UPDATE delivery SET state = ?2, owner = NULL,
-                    due = CASE WHEN ?2 = 'pending' THEN min(due, ?3) ELSE due END
-                WHERE id = ?1 RETURNING event, order_key",
-            )?
-            .query_row(params![id, to.as_str(), now()], |row| {
-                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
-            })?;
-        keys.extend(key);
-        events::mark_payload(connection, event)?;
-        if is_done(to) {
-            events::mark_idle(connection, event)?;
-        } else if is_done(from) {
-            events::mark_busy(connection, event)?;
-        }
-    }
-    let mut moves = Moves::default();
-    let from_word = if from == DeliveryState::Claimed { DeliveryState::Pending } else { from };
-    moves.moved(from_word, to, ids.len());
-    moves.write(connection)?;
-    if !(UNFINISHED.contains(&from) && UNFINISHED.contains(&to)) {
-        for key in &keys {
-            reorder(connection, webhook, key)?;
-        }
-    }
-    Ok(ids.len())
-}
-
 /// Sees to it that of a webhook's unfinished deliveries with this key only the first is not blocked,
 /// and none while one is claimed.
 pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Result<(), StoreError> {
@@ -350,31 +291,6 @@ pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Resul
 }
 
 /// Whether such a delivery has nothing left to do, so that its event may be pruned.
-const fn is_done(state: DeliveryState) -> bool {
+pub(super) const fn is_done(state: DeliveryState) -> bool {
     matches!(state, DeliveryState::Delivered | DeliveryState::Dead)
-}
-
-/// The query for the numbers of webhook `?1`'s deliveries in a state, at most `?2`; each by an index
-/// that a delivery leaves when it changes its state.
-fn in_state(state: DeliveryState) -> String {
-    let condition = match state {
-        DeliveryState::Pending => {
-            return "SELECT id FROM delivery
-                    WHERE webhook = ?1 AND state = 'pending' AND blocked = 0 AND owner IS NULL
-                UNION ALL
-                SELECT id FROM delivery WHERE webhook = ?1 AND state = 'pending' AND blocked = 1
-                LIMIT ?2"
-                .to_owned();
-        }
-        DeliveryState::Claimed => {
-            return "SELECT id FROM delivery WHERE owner IS NOT NULL AND webhook = ?1 LIMIT ?2"
-                .to_owned();
-        }
-        DeliveryState::Held | DeliveryState::Orphaned | DeliveryState::Dead => {
-            "state IN ('held', 'orphaned', 'dead') AND"
-        }
-        DeliveryState::Delivered => "",
-    };
-    let word = state.as_str();
-    format!("SELECT id FROM delivery WHERE {condition} webhook = ?1 AND state = '{word}' LIMIT ?2")
 }

@@ -1,12 +1,13 @@
-//! Exchanges: written down, settled, discarded, taken over.
+//! Exchanges: written down, settled, discarded, taken over; read, and told to more webhooks.
 
 use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension, params, types::Type};
 use uuid::Uuid;
 
-use super::{deliveries, now};
+use super::deliveries;
 use crate::{
+    columns::{PayloadColumns, now},
     model::{NewDelivery, NewEvent, Payload, Settlement, StoredEvent},
     store::StoreError,
 };
@@ -26,17 +27,7 @@ pub(super) fn insert(
         ),
         None => None,
     };
-    let (sealed, payload) = match &event.payload {
-        Payload::Sealed { size, kept } => (Some(*size), &**kept),
-        payload => (None, payload),
-    };
-    let (inline, path, pieces, size) = match payload {
-        // There is nothing to keep of one that is gone, and none is sealed twice.
-        Payload::None | Payload::Spent | Payload::Sealed { .. } => (None, None, None, None),
-        Payload::Inline(bytes) => (Some(&bytes[..]), None, None, Some(bytes.len() as u64)),
-        Payload::File { path, size } => (None, Some(path_text(path)?), None, Some(*size)),
-        Payload::Stored { id, size } => (None, None, Some(id.as_bytes()), Some(*size)),
-    };
+    let payload = PayloadColumns::of(&event.payload)?;
     let mut statement = connection.prepare_cached(
         "INSERT INTO event (uuid, kind, site, partner, station, message_id, occurred_at, owner,
             planned, payload_path, payload_size, payload_pieces, payload_sealed)
@@ -53,10 +44,10 @@ pub(super) fn insert(
         event.occurred_at,
         owner,
         planned,
-        path,
-        size.map(length),
-        pieces,
-        sealed.map(length),
+        payload.path,
+        payload.size,
+        payload.pieces.map(Uuid::into_bytes),
+        payload.sealed,
     ])?;
     if added == 0 {
         return Ok(None);
@@ -64,7 +55,7 @@ pub(super) fn insert(
     let id = connection.last_insert_rowid();
     connection
         .prepare_cached("INSERT INTO content (event, body, payload) VALUES (?1, ?2, ?3)")?
-        .execute(params![id, event.body, inline])?;
+        .execute(params![id, event.body, payload.inline])?;
     Ok(Some(id))
 }
 
@@ -148,6 +139,40 @@ pub(super) fn adopted(
         Ok((event, planned))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// One event as it is kept.
+pub(super) fn read(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT e.uuid, c.body, e.verdict, {PAYLOAD}
+        FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1"
+    ))?;
+    let found = statement.query_row([id.as_bytes()], |row| {
+        Ok(StoredEvent {
+            id: uuid(row, 0)?,
+            body: row.get(1)?,
+            verdict: row.get(2)?,
+            payload: payload(row, 3)?,
+        })
+    });
+    Ok(found.optional()?)
+}
+
+/// Adds deliveries to an event whose outcome is known.
+pub(super) fn tell(
+    connection: &Connection,
+    event: Uuid,
+    told: &[NewDelivery],
+) -> Result<(), StoreError> {
+    let found = connection
+        .prepare_cached("SELECT id, occurred_at FROM event WHERE uuid = ?1 AND owner IS NULL")?
+        .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
+    deliveries::insert(connection, id, occurred_at, told)?;
+    mark_busy(connection, id)?;
+    mark_idle(connection, id)?;
+    mark_payload(connection, id)
 }
 
 /// Those of `files` that no event names.
@@ -234,32 +259,12 @@ pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result
     if row.get::<_, Option<i64>>(first + 5)?.is_some() {
         return Ok(Payload::Spent);
     }
-    let kept = kept(row, first)?;
-    Ok(match row.get::<_, Option<i64>>(first + 4)? {
-        Some(size) => Payload::Sealed { size: size.unsigned_abs(), kept: Box::new(kept) },
-        None => kept,
-    })
-}
-
-fn kept(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
-    let size = || row.get(first + 2).map(|size: Option<i64>| size.unwrap_or(0).unsigned_abs());
-    if let Some(path) = row.get::<_, Option<String>>(first + 1)? {
-        return Ok(Payload::File { path: path.into(), size: size()? });
-    }
-    if let Some(id) = row.get::<_, Option<[u8; 16]>>(first + 3)? {
-        return Ok(Payload::Stored { id: Uuid::from_bytes(id), size: size()? });
-    }
-    let bytes = row.get::<_, Option<Vec<u8>>>(first)?;
-    Ok(bytes.map_or(Payload::None, |bytes| Payload::Inline(bytes.into())))
-}
-
-fn length(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
-}
-
-fn path_text(path: &std::path::Path) -> Result<&str, StoreError> {
-    path.to_str().ok_or_else(|| StoreError::Payload {
-        path: path.to_owned(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not UTF-8"),
-    })
+    let columns = PayloadColumns {
+        inline: row.get(first)?,
+        path: row.get(first + 1)?,
+        size: row.get(first + 2)?,
+        pieces: row.get::<_, Option<[u8; 16]>>(first + 3)?.map(Uuid::from_bytes),
+        sealed: row.get(first + 4)?,
+    };
+    Ok(columns.payload())
 }

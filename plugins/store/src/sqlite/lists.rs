@@ -1,12 +1,12 @@
-//! Lists for the admin API, and replay.
+//! Lists for the admin API.
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter, types::Type};
-use uuid::Uuid;
+use rusqlite::{Connection, Row, ToSql, params, params_from_iter, types::Type};
 
-use super::{deliveries, events, now, tally::Moves};
+use super::events;
 use crate::{
-    model::{Attempt, DeliveryState, NewDelivery, StoredEvent},
-    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    columns::length,
+    model::{Attempt, DeliveryState},
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, OfDelivery, OfEvent, Page},
     store::StoreError,
 };
 
@@ -128,45 +128,9 @@ pub(super) fn attempts_from(
             JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook
         ORDER BY a.id DESC"
     );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(params![webhook, limit, offset], attempt_row)?;
+    let rows = statement.query_map(params![webhook, length(limit), offset], attempt_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// One event as it is kept.
-pub(super) fn event(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT e.uuid, c.body, e.verdict, {}
-        FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1",
-        events::PAYLOAD
-    ))?;
-    let found = statement.query_row([id.as_bytes()], |row| {
-        Ok(StoredEvent {
-            id: events::uuid(row, 0)?,
-            body: row.get(1)?,
-            verdict: row.get(2)?,
-            payload: events::payload(row, 3)?,
-        })
-    });
-    Ok(found.optional()?)
-}
-
-/// Adds deliveries to an event whose outcome is known.
-pub(super) fn tell(
-    connection: &Connection,
-    event: Uuid,
-    told: &[NewDelivery],
-) -> Result<(), StoreError> {
-    let found = connection
-        .prepare_cached("SELECT id, occurred_at FROM event WHERE uuid = ?1 AND owner IS NULL")?
-        .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
-    deliveries::insert(connection, id, occurred_at, told)?;
-    events::mark_busy(connection, id)?;
-    events::mark_idle(connection, id)?;
-    events::mark_payload(connection, id)
 }
 
 /// The replayable deliveries that match, after `after`, up to `limit`, oldest first.
@@ -181,7 +145,7 @@ pub(super) fn replayable(
     query.of_delivery(filter);
     query.conditions.push("d.state IN ('delivered', 'dead', 'orphaned')");
     query.and("d.id > ?", after);
-    query.values.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
+    query.values.push(Box::new(length(limit)));
     let sql = format!(
         "SELECT d.id FROM delivery d JOIN event e ON e.id = d.event WHERE {}
         ORDER BY d.id LIMIT ?",
@@ -190,41 +154,6 @@ pub(super) fn replayable(
     let mut statement = connection.prepare(&sql)?;
     let rows = statement.query_map(params_from_iter(query.values), |row| row.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Makes deliveries due again, from the beginning of their retry schedule. Returns how many were.
-pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
-    let mut replayed = 0;
-    let mut moves = Moves::default();
-    for id in ids {
-        let found = connection
-            .prepare_cached(
-                "SELECT event, webhook, order_key, state FROM delivery
-                WHERE id = ?1 AND state IN ('delivered', 'dead', 'orphaned')",
-            )?
-            .query_row([id], |row| {
-                let key: Option<String> = row.get(2)?;
-                Ok((row.get(0)?, row.get(1)?, key, state(row, 3)?))
-            })
-            .optional()?;
-        let Some((event, webhook, key, from)) = found else { continue };
-        connection
-            .prepare_cached(
-                "UPDATE delivery SET state = 'pending', due = ?2, tries = 0, replay = 1,
-                    blocked = order_key IS NOT NULL
-                WHERE id = ?1",
-            )?
-            .execute(params![id, now()])?;
-        moves.moved(from, DeliveryState::Pending, 1);
-        replayed += 1;
-        events::mark_busy(connection, event)?;
-        events::mark_payload(connection, event)?;
-        if let Some(key) = key {
-            deliveries::reorder(connection, webhook, &key)?;
-        }
-    }
-    moves.write(connection)?;
-    Ok(replayed)
 }
 
 // === impl Query ===
@@ -242,52 +171,32 @@ impl Query {
     }
 
     fn of_event(&mut self, filter: &Filter) {
-        if let Some(event) = filter.event {
-            self.and("e.uuid = ?", event.into_bytes());
-        }
-        for (condition, value) in [
-            ("e.site = ?", &filter.site),
-            ("e.kind = ?", &filter.kind),
-            ("e.partner = ?", &filter.partner),
-            ("e.station = ?", &filter.station),
-            ("e.message_id = ?", &filter.message_id),
-        ] {
-            if let Some(value) = value {
-                self.and(condition, value.clone());
-            }
-        }
-        for (condition, value) in
-            [("e.occurred_at >= ?", filter.from), ("e.occurred_at < ?", filter.until)]
-        {
-            if let Some(value) = value {
-                self.and(condition, value);
+        for asked in filter.of_event() {
+            match asked {
+                OfEvent::Id(event) => self.and("e.uuid = ?", event.into_bytes()),
+                OfEvent::Site(site) => self.and("e.site = ?", site.to_owned()),
+                OfEvent::Kind(kind) => self.and("e.kind = ?", kind.to_owned()),
+                OfEvent::Partner(partner) => self.and("e.partner = ?", partner.to_owned()),
+                OfEvent::Station(station) => self.and("e.station = ?", station.to_owned()),
+                OfEvent::MessageId(message_id) => {
+                    self.and("e.message_id = ?", message_id.to_owned());
+                }
+                OfEvent::From(from) => self.and("e.occurred_at >= ?", from),
+                OfEvent::Until(until) => self.and("e.occurred_at < ?", until),
             }
         }
     }
 
     fn of_delivery(&mut self, filter: &Filter) {
-        if let Some(delivery) = filter.delivery {
-            self.and("d.id = ?", delivery);
-        }
-        if let Some(webhook) = &filter.webhook {
-            self.and("d.webhook = (SELECT id FROM webhook WHERE name = ?)", webhook.clone());
-        }
-        if let Some(state) = filter.state {
-            // In the words of the index that has them.
-            self.conditions.push(match state {
-                DeliveryState::Pending => "d.state = 'pending' AND d.owner IS NULL",
-                DeliveryState::Claimed => "d.owner IS NOT NULL",
-                DeliveryState::Delivered => "d.state = 'delivered'",
-                DeliveryState::Dead => {
-                    "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'dead'"
+        for asked in filter.of_delivery() {
+            match asked {
+                OfDelivery::Number(number) => self.and("d.id = ?", number),
+                OfDelivery::Webhook(name) => {
+                    let condition = "d.webhook = (SELECT id FROM webhook WHERE name = ?)";
+                    self.and(condition, name.to_owned());
                 }
-                DeliveryState::Held => {
-                    "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'held'"
-                }
-                DeliveryState::Orphaned => {
-                    "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'orphaned'"
-                }
-            });
+                OfDelivery::State(state) => self.conditions.push(in_state(state)),
+            }
         }
     }
 
@@ -296,7 +205,20 @@ impl Query {
     }
 }
 
-/// Reads one row more than asked for, to know whether there is a next page.
+/// A state in the words of the index that has it.
+const fn in_state(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Pending => "d.state = 'pending' AND d.owner IS NULL",
+        DeliveryState::Claimed => "d.owner IS NOT NULL",
+        DeliveryState::Delivered => "d.state = 'delivered'",
+        DeliveryState::Dead => "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'dead'",
+        DeliveryState::Held => "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'held'",
+        DeliveryState::Orphaned => {
+            "d.state IN ('held', 'orphaned', 'dead') AND d.state = 'orphaned'"
+        }
+    }
+}
+
 fn page<T>(
     connection: &Connection,
     sql: &str,
@@ -304,21 +226,10 @@ fn page<T>(
     limit: usize,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<(i64, T)>,
 ) -> Result<Page<T>, StoreError> {
-    let limit = limit.max(1);
-    query.values.push(Box::new(i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)));
+    query.values.push(Box::new(Page::<T>::reads(limit)));
     let mut statement = connection.prepare(sql)?;
-    let mut found = statement.query(params_from_iter(query.values))?;
-    let mut rows = Vec::new();
-    let mut last = None;
-    while let Some(row) = found.next()? {
-        if rows.len() == limit {
-            return Ok(Page { rows, next: last });
-        }
-        let (number, row) = read(row)?;
-        rows.push(row);
-        last = Some(number);
-    }
-    Ok(Page { rows, next: None })
+    let found = statement.query_map(params_from_iter(query.values), read)?;
+    Ok(Page::of(limit, found)?)
 }
 
 /// Columns as [`ATTEMPT`] and [`EVENT`] have them.

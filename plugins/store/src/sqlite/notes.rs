@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{events, now};
+use super::events;
 use crate::{
+    columns::{length, now},
     note::{Before, Note, NoteChange, Write},
     store::StoreError,
 };
@@ -39,8 +40,7 @@ pub(super) fn due(connection: &Connection, at: i64, limit: usize) -> Result<Vec<
     let mut statement = connection.prepare_cached(
         "SELECT key, body, due, expires FROM note WHERE due <= ?1 ORDER BY due LIMIT ?2",
     )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![at, limit], note)?;
+    let rows = statement.query_map(params![at, length(limit)], note)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -49,8 +49,7 @@ pub(super) fn forget(connection: &Connection, at: i64, limit: usize) -> Result<u
     let mut statement = connection.prepare_cached(
         "DELETE FROM note WHERE key IN (SELECT key FROM note WHERE expires <= ?1 LIMIT ?2)",
     )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    Ok(statement.execute(params![at, limit])? as u64)
+    Ok(statement.execute(params![at, length(limit)])? as u64)
 }
 
 /// Returns whether it was written.

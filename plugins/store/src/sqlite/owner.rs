@@ -11,8 +11,8 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::{deliveries, now};
-use crate::store::StoreError;
+use super::deliveries;
+use crate::{columns::now, store::StoreError};
 
 /// This process's place among the owners.
 pub(super) struct Owner {

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
-use super::{deliveries, events, lists, now, tally::Moves};
+use super::{deliveries, events, lists, tally::Moves};
 use crate::{
+    columns::{now, number},
     model::DeliveryState,
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     store::StoreError,
@@ -70,23 +71,7 @@ pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreEr
     let mut moves = Moves::default();
     moves.moved(DeliveryState::Pending, *state, 1);
     moves.write(connection)?;
-    connection
-        .prepare_cached(
-            "INSERT INTO attempt (delivery, webhook, number, at, url, http_code, error, duration_ms,
-                state)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            delivery,
-            webhook,
-            attempt.number,
-            attempt.at,
-            attempt.url,
-            attempt.http_code,
-            attempt.error,
-            i64::try_from(attempt.duration_ms).unwrap_or(i64::MAX),
-            state.as_str(),
-        ])?;
+    deliveries::log(connection, delivery, webhook, attempt, *state, None)?;
     events::mark_idle(connection, id)?;
     events::mark_payload(connection, id)
 }
@@ -121,8 +106,4 @@ fn read(row: &Row<'_>) -> rusqlite::Result<PartnerWebhook> {
         })?,
         changed_at: row.get(6)?,
     })
-}
-
-fn number(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{events, now};
-use crate::store::StoreError;
+use super::events;
+use crate::{
+    columns::{length, now, number},
+    store::StoreError,
+};
 
 pub(super) const IDLE: &str =
     "SELECT id FROM event WHERE idle_since < ?1 ORDER BY idle_since LIMIT ?2";
@@ -57,7 +60,7 @@ pub(super) fn idle(
 ) -> Result<Found, StoreError> {
     let ids = connection
         .prepare_cached(IDLE)?
-        .query_map(params![before, count(limit)], |row| row.get(0))?
+        .query_map(params![before, length(limit)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     Ok(Found { ids, until: before.saturating_sub(1) })
 }
@@ -68,15 +71,14 @@ pub(super) fn beyond(
     keep: u64,
     limit: usize,
 ) -> Result<Found, StoreError> {
-    let keep = i64::try_from(keep).unwrap_or(i64::MAX);
     let first = connection
         .prepare_cached(BEYOND)?
-        .query_row([keep], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .query_row([number(keep)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
         .optional()?;
     let Some((until, id)) = first else { return Ok(Found::default()) };
     let ids = connection
         .prepare_cached(UP_TO)?
-        .query_map(params![until, id, count(limit)], |row| row.get(0))?
+        .query_map(params![until, id, length(limit)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     Ok(Found { ids, until })
 }
@@ -119,7 +121,7 @@ pub(super) fn attempts(
     let mut oldest =
         connection.prepare_cached("SELECT id, at FROM attempt ORDER BY id LIMIT ?1")?;
     let rows = oldest
-        .query_map([count(limit)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?
+        .query_map([length(limit)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?
         .collect::<Result<Vec<_>, _>>()?;
     let past = rows.iter().take_while(|(_, at)| *at < before);
     let Some((last, _)) = past.last() else { return Ok(0) };
@@ -128,8 +130,8 @@ pub(super) fn attempts(
 
 /// Whether so much of the file is free that some of it is to be given back.
 pub(super) fn is_loose(connection: &Connection) -> Result<bool, StoreError> {
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    Ok(number("freelist_count")? > SLACK.max(number("page_count")? / SLACK_PART))
+    let figure = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    Ok(figure("freelist_count")? > SLACK.max(figure("page_count")? / SLACK_PART))
 }
 
 /// Takes the payloads away that no delivery needs since before `before`, longest first. Returns how
@@ -141,7 +143,7 @@ pub(super) fn spend(
 ) -> Result<(usize, Vec<PathBuf>, Vec<Uuid>), StoreError> {
     let found = connection
         .prepare_cached(SPENDABLE)?
-        .query_map(params![before, count(limit)], |row| {
+        .query_map(params![before, length(limit)], |row| {
             Ok((row.get(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<[u8; 16]>>(2)?))
         })?
         .collect::<Result<Vec<(i64, _, _)>, _>>()?;
@@ -178,8 +180,4 @@ impl Found {
         let piece = |ids: &[i64]| Self { ids: ids.to_vec(), until: self.until };
         self.ids.chunks(EVENTS).map(piece).collect()
     }
-}
-
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

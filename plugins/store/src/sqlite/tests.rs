@@ -6,13 +6,18 @@ mod faults;
 mod plateau;
 mod tally_agrees;
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::*;
-use crate::model::Payload;
+use crate::{
+    model::{AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload, Settlement},
+    query::Filter,
+    store::Store,
+};
 
 fn open(folder: &TempDir) -> SqliteStore {
     open_with(folder, &SqliteOptions::default())

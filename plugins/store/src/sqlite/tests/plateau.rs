@@ -1,7 +1,7 @@
 //! However long it runs, the store's files do not grow beyond what is kept.
 
 use super::*;
-use crate::model::Fate;
+use crate::{columns::now, model::Fate};
 
 /// The file, and the log beside it, in bytes.
 fn sizes(folder: &TempDir) -> (u64, u64) {

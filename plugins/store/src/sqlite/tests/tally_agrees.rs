@@ -1,7 +1,10 @@
 //! The numbers of the status page are those of the table, whatever was done.
 
 use super::*;
-use crate::model::{Attempt, Fate};
+use crate::{
+    model::{Attempt, Fate},
+    partner_webhook::Made,
+};
 
 fn told(webhook_id: &str, webhook: &str, due: i64) -> NewDelivery {
     NewDelivery {

@@ -1,0 +1,250 @@
+//! The store's calls: what is on the way of a message goes to the writer, the rest straight to the
+//! database.
+
+use std::{path::PathBuf, sync::PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use super::{
+    PostgresStore, deliveries, events, gateways, lists, notes, partner_webhooks, pieces, queries,
+    rows,
+    writer::{Answer, Work},
+};
+use crate::{
+    gateways::{Change, GatewayReport},
+    model::{
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
+        StoredEvent, WebhookState,
+    },
+    note::{Note, Write},
+    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    store::{Counts, Spent, Store, StoreError},
+};
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
+        self.writer.write(vec![Write::Open(event, if_unknown)]).await
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.writer.write(vec![Write::Settle(settlement)]).await
+    }
+
+    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
+        if let Answer::Left(left) = self.writer.run(Work::Discard(event)).await? {
+            crate::payload::remove_files(left.file.into_iter().collect()).await;
+            pieces::remove_all(&self.moving, left.pieces).await;
+        }
+        Ok(())
+    }
+
+    async fn publish(
+        &self,
+        event: NewEvent,
+        deliveries: Vec<NewDelivery>,
+    ) -> Result<(), StoreError> {
+        self.writer.write(vec![Write::Publish(event, deliveries)]).await
+    }
+
+    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.writer.write(writes).await
+    }
+
+    async fn note(&self, key: &str) -> Result<Option<Note>, StoreError> {
+        notes::read(&self.reading, key).await
+    }
+
+    async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError> {
+        notes::due(&self.reading, at, limit).await
+    }
+
+    async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
+        notes::forget(&self.writing, at, limit).await
+    }
+
+    async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
+        self.owner.bury().await?;
+        let sql = "SELECT e.uuid, c.body, e.planned FROM event e JOIN content c ON c.event = e.id
+            WHERE e.owner = $1 AND e.adopted ORDER BY e.id";
+        let rows = self.reading.query(sql, &[&self.owner.id()]).await?;
+        rows.iter().map(rows::open_event).collect()
+    }
+
+    async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
+        queries::due(&self.writing).await
+    }
+
+    async fn claim(
+        &self,
+        webhook: &str,
+        now: i64,
+        limit: usize,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let work = Work::Claim { webhook: webhook.to_owned(), now, limit };
+        match self.writer.run(work).await? {
+            Answer::Claimed(taken) => Ok(taken.keep()),
+            Answer::Done | Answer::Left(_) => Ok(Vec::new()),
+        }
+    }
+
+    async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
+        let held: Vec<_> = attempts
+            .into_iter()
+            .filter_map(|record| Some((self.claims.holding(record.delivery)?, record)))
+            .map(|(holding, record)| (record, holding))
+            .collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        self.writer.run(Work::Finish(held)).await.map(|_| ())
+    }
+
+    async fn shift(
+        &self,
+        webhook: &str,
+        from: DeliveryState,
+        to: DeliveryState,
+    ) -> Result<u64, StoreError> {
+        deliveries::shift(&self.writing, webhook, from, to).await
+    }
+
+    async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
+        queries::webhook_states(&self.reading).await
+    }
+
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
+        queries::set_webhook_state(&self.writing, &state).await
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        queries::counts(&self.reading).await
+    }
+
+    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+        deliveries::prune(&self.writing, &self.moving, before, limit).await
+    }
+
+    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        deliveries::prune_beyond(&self.writing, &self.moving, keep, limit).await
+    }
+
+    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {
+        deliveries::spend(&self.writing, before, limit).await
+    }
+
+    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
+        deliveries::prune_attempts(&self.writing, before, limit).await
+    }
+
+    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {
+        events::tell(&self.writing, event, &deliveries).await
+    }
+
+    async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
+        deliveries::replay(&self.reading, &self.writing, filter).await
+    }
+
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        events::read(&self.reading, id).await
+    }
+
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        Ok(lists::events(&self.reading, filter, cursor, limit).await?)
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        Ok(lists::deliveries(&self.reading, filter, cursor, limit).await?)
+    }
+
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        Ok(lists::attempts(&self.reading, filter, cursor, limit).await?)
+    }
+
+    async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
+        partner_webhooks::all(&self.reading).await
+    }
+
+    async fn configure_partner_webhook(
+        &self,
+        change: PartnerWebhookChange,
+    ) -> Result<Option<PartnerWebhook>, StoreError> {
+        partner_webhooks::configure(&self.writing, &change).await
+    }
+
+    async fn record(&self, made: Made) -> Result<(), StoreError> {
+        partner_webhooks::record(&self.writing, &made).await
+    }
+
+    async fn attempt_log(
+        &self,
+        webhook: &str,
+        offset: u64,
+        limit: usize,
+    ) -> Result<AttemptLog, StoreError> {
+        partner_webhooks::log(&self.reading, webhook, offset, limit).await
+    }
+
+    async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+        events::unnamed_payloads(&self.reading, files).await
+    }
+
+    async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+        events::unnamed_pieces(&self.reading, &payloads).await
+    }
+
+    async fn report(&self, report: GatewayReport) -> Result<(), StoreError> {
+        gateways::report(&self.writing, &report).await
+    }
+
+    async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
+        gateways::list(&self.reading, since).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn round_trips(&self) -> Option<u64> {
+        Some(Self::round_trips(self))
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        let mut senders = self.senders.lock().await;
+        if senders.is_empty() {
+            return;
+        }
+        let ended = async { while senders.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.wait, ended).await.is_err() {
+            tracing::warn!("The store is still busy; what is queued may not be written down.");
+        }
+        senders.abort_all();
+        self.attendants.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        if let Err(error) = self.owner.resign().await {
+            // Its lease ends soon, and the next one adopts what is left.
+            tracing::warn!(?error, "The store could not be left in order.");
+        }
+        self.writing.close();
+        self.reading.close();
+        self.moving.close();
+    }
+}
