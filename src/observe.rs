@@ -5,7 +5,9 @@
 //!
 //! # Layout
 //! - `names`: what each figure is called
+//! - `answered`: when exchanges ended whose deliveries are timed
 
+mod answered;
 mod names;
 
 use std::{
@@ -16,13 +18,14 @@ use std::{
 use as2hook_delivery::Attempted;
 use as2hook_store::Fate;
 use as2hook_webhooks::{Event, EventKind};
-use dashmap::DashMap;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use uuid::Uuid;
+
+use self::answered::Answered;
 
 /// Counters since the start, and the figures of the last look.
 #[derive(Debug)]
@@ -53,8 +56,7 @@ pub struct Observer {
     round_trips: Gauge,
     gateways: Gauge,
     drift: Gauge,
-    /// When the answer of an exchange ended whose first deliveries are not yet made.
-    answered: DashMap<Uuid, Instant>,
+    answered: Answered,
 }
 
 /// What is looked up when somebody asks.
@@ -92,10 +94,6 @@ pub struct Look {
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Exchanges whose deliveries are waited for at most; beyond it some are not timed.
-const ANSWERED_MAX: usize = 16_384;
-/// After so long a first attempt says more about the endpoint's queue than about us.
-const ANSWERED_FOR: Duration = Duration::from_secs(60);
 const LATENCIES: [f64; 14] =
     [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
@@ -130,7 +128,7 @@ impl Observer {
             round_trips: Gauge::default(),
             gateways: Gauge::default(),
             drift: Gauge::default(),
-            answered: DashMap::new(),
+            answered: Answered::default(),
         };
         observer.register();
         observer
@@ -170,12 +168,7 @@ impl Observer {
     /// An event came of an exchange, and its answer is over.
     pub fn event(&self, id: Uuid, kind: EventKind) {
         self.events.get_or_create(&vec![("event", kind.as_str().to_owned())]).inc();
-        if self.answered.len() >= ANSWERED_MAX {
-            self.answered.retain(|_, answered| answered.elapsed() < ANSWERED_FOR);
-        }
-        if self.answered.len() < ANSWERED_MAX {
-            self.answered.insert(id, Instant::now());
-        }
+        self.answered.note(id, Instant::now());
     }
 
     /// A delivery was attempted.
@@ -191,9 +184,9 @@ impl Observer {
         self.attempts.get_or_create(&labels).inc();
         if attempt.number == 1
             && !attempt.replay
-            && let Some(answered) = self.answered.get(&attempt.event)
+            && let Some(answered) = self.answered.of(attempt.event)
         {
-            let waited = attempt.began.saturating_duration_since(*answered);
+            let waited = attempt.began.saturating_duration_since(answered);
             self.latency.observe(waited.as_secs_f64());
         }
     }
