@@ -52,7 +52,6 @@ pub struct Observer {
     certificates: Family<Labels, Gauge>,
     webhooks: Family<Labels, Gauge>,
     payloads_up: Gauge,
-    /// Since when payload files cannot be written, and why.
     round_trips: Gauge,
     gateways: Gauge,
     drift: Gauge,
@@ -91,6 +90,10 @@ pub struct Look {
     /// Gateways of the store that live, and those of them that have other rules.
     pub gateways: (usize, usize),
 }
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub struct Connected(Gauge);
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -151,10 +154,12 @@ impl Observer {
         self.refusals.get_or_create(&labels).inc();
     }
 
-    /// So many connections are open on this listener.
-    pub fn connections(&self, listener: &'static str, open: usize) {
-        let labels = vec![("listener", listener.to_owned())];
-        self.connections.get_or_create(&labels).set(i64::try_from(open).unwrap_or(i64::MAX));
+    /// A connection is open on this listener, until what this returns is dropped.
+    #[must_use]
+    pub fn connection(&self, listener: &'static str) -> Connected {
+        let open = self.connections.get_or_create_owned(&vec![("listener", listener.to_owned())]);
+        open.inc();
+        Connected(open)
     }
 
     /// What the decoder found wrong with a message.
@@ -233,6 +238,12 @@ impl Observer {
         // Writing into a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -87,7 +87,8 @@ impl Seats {
     }
 
     /// How many are taken.
-    pub(super) fn taken(&self) -> usize {
+    #[cfg(test)]
+    fn taken(&self) -> usize {
         self.0.taken.load(Ordering::Relaxed)
     }
 }
