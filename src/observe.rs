@@ -2,12 +2,16 @@
 //! is one call.
 //!
 //! Names follow OpenMetrics; `docs/operating.md` says what each figure means and what to do about it.
+//!
+//! # Layout
+//! - `names`: what each figure is called
+//! - `answered`: when exchanges ended whose deliveries are timed
 
 mod answered;
+mod names;
 
 use std::{
     fs,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,7 +21,7 @@ use as2hook_webhooks::{Event, EventKind};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
+    registry::Registry,
 };
 use uuid::Uuid;
 
@@ -48,12 +52,10 @@ pub struct Observer {
     certificates: Family<Labels, Gauge>,
     webhooks: Family<Labels, Gauge>,
     payloads_up: Gauge,
-    /// Since when payload files cannot be written, and why.
     round_trips: Gauge,
     gateways: Gauge,
     drift: Gauge,
-    /// When the answer of an exchange ended whose first deliveries are not yet made.
-    answered: Mutex<Answered>,
+    answered: Answered,
 }
 
 /// What is looked up when somebody asks.
@@ -88,6 +90,10 @@ pub struct Look {
     /// Gateways of the store that live, and those of them that have other rules.
     pub gateways: (usize, usize),
 }
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub struct Connected(Gauge);
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -125,7 +131,7 @@ impl Observer {
             round_trips: Gauge::default(),
             gateways: Gauge::default(),
             drift: Gauge::default(),
-            answered: Mutex::default(),
+            answered: Answered::default(),
         };
         observer.register();
         observer
@@ -148,10 +154,12 @@ impl Observer {
         self.refusals.get_or_create(&labels).inc();
     }
 
-    /// So many connections are open on this listener.
-    pub fn connections(&self, listener: &'static str, open: usize) {
-        let labels = vec![("listener", listener.to_owned())];
-        self.connections.get_or_create(&labels).set(i64::try_from(open).unwrap_or(i64::MAX));
+    /// A connection is open on this listener, until what this returns is dropped.
+    #[must_use]
+    pub fn connection(&self, listener: &'static str) -> Connected {
+        let open = self.connections.get_or_create_owned(&vec![("listener", listener.to_owned())]);
+        open.inc();
+        Connected(open)
     }
 
     /// What the decoder found wrong with a message.
@@ -165,7 +173,7 @@ impl Observer {
     /// An event came of an exchange, and its answer is over.
     pub fn event(&self, id: Uuid, kind: EventKind) {
         self.events.get_or_create(&vec![("event", kind.as_str().to_owned())]).inc();
-        self.answered().insert(id, Instant::now());
+        self.answered.note(id, Instant::now());
     }
 
     /// A delivery was attempted.
@@ -181,7 +189,7 @@ impl Observer {
         self.attempts.get_or_create(&labels).inc();
         if attempt.number == 1
             && !attempt.replay
-            && let Some(answered) = self.answered().get(attempt.event)
+            && let Some(answered) = self.answered.of(attempt.event)
         {
             let waited = attempt.began.saturating_duration_since(answered);
             self.latency.observe(waited.as_secs_f64());
@@ -231,91 +239,17 @@ impl Observer {
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
 
-    fn answered(&self) -> MutexGuard<'_, Answered> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn register(&mut self) {
-        let registry = &mut self.registry;
-        let mut add = |name: &str, help: &str, metric: Box<dyn Registered>| {
-            metric.register(registry, name, help);
-        };
-        add("exchanges", "Exchanges by listener and result", Box::new(self.exchanges.clone()));
-        add(
-            "refusals",
-            "Answers of the gateway's own by listener and reason",
-            Box::new(self.refusals.clone()),
-        );
-        add("connections", "Open connections by listener", Box::new(self.connections.clone()));
-        add("decode_errors", "Processing errors by code", Box::new(self.decode_errors.clone()));
-        add("events", "Events by type", Box::new(self.events.clone()));
-        add("deliveries", "Attempts by webhook and result", Box::new(self.attempts.clone()));
-        add("reloads", "Reloads by result", Box::new(self.reloads.clone()));
-        add("queue", "Deliveries by state", Box::new(self.queue.clone()));
-        add(
-            "held_events",
-            "Events in memory until the store is back",
-            Box::new(self.held_events.clone()),
-        );
-        add("dropped_events", "Events lost since the start", Box::new(self.dropped.clone()));
-        add("store_up", "Whether the store takes events", Box::new(self.store_up.clone()));
-        add(
-            "payloads_up",
-            "Whether large payloads can be kept",
-            Box::new(self.payloads_up.clone()),
-        );
-        add(
-            "store_round_trips",
-            "Round trips to the store's database since the start",
-            Box::new(self.round_trips.clone()),
-        );
-        add("in_flight", "Exchanges under way", Box::new(self.in_flight.clone()));
-        add("generation", "Of the config in force", Box::new(self.generation.clone()));
-        add("gateways", "Gateways of this store that live", Box::new(self.gateways.clone()));
-        add("gateway_drift", "Those of them with other rules", Box::new(self.drift.clone()));
-        add("webhook_up", "Whether a webhook is in service", Box::new(self.webhooks.clone()));
-        let (seconds, bytes) = (Unit::Seconds, Unit::Bytes);
-        let registry = &mut self.registry;
-        let help = "From the answer's end to the first attempt";
-        registry.register_with_unit(
-            "delivery_latency",
-            help,
-            seconds.clone(),
-            self.latency.clone(),
-        );
-        let help = "Age of the oldest event with an unmade delivery";
-        registry.register_with_unit(
-            "oldest_undelivered",
-            help,
-            seconds.clone(),
-            self.oldest.clone(),
-        );
-        let help = "Until a configured certificate expires";
-        registry.register_with_unit("certificate_expiry", help, seconds, self.certificates.clone());
-        let help = "Memory of events until the store is back";
-        registry.register_with_unit("held", help, bytes.clone(), self.held_bytes.clone());
-        let help = "Memory that exchanges under way may take, as it is counted";
-        registry.register_with_unit("exchange_memory", help, bytes.clone(), self.memory.clone());
-        let help = "Memory of the process";
-        registry.register_with_unit("memory_resident", help, bytes, self.resident.clone());
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
 impl Default for Observer {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// A metric of any kind.
-trait Registered {
-    fn register(self: Box<Self>, registry: &mut Registry, name: &str, help: &str);
-}
-
-impl<M: prometheus_client::registry::Metric> Registered for M {
-    fn register(self: Box<Self>, registry: &mut Registry, name: &str, help: &str) {
-        registry.register(name, help, *self);
     }
 }
 

@@ -3,11 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use as2hook_webhooks::{Query, Rule, RuleSet};
+use as2hook_delivery::{Directory, Guard};
+use as2hook_webhooks::{Event, Query, Rule, RuleSet};
 
 use crate::{
-    config::Config, gateway::receivers::Receivers, neighbours::Neighbours, observe::Observer,
-    partner_webhooks::PartnerWebhooks,
+    config::Config,
+    gateway::receivers::Receivers,
+    neighbours::Neighbours,
+    observe::Observer,
+    partner_webhooks::{self, PartnerWebhooks},
 };
 
 /// Config, keys and rules that belong together. An exchange keeps the one it began with.
@@ -98,5 +102,28 @@ impl Live {
     /// Where what happens is counted and logged.
     pub fn observer(&self) -> &Observer {
         &self.observer
+    }
+}
+
+/// What the dispatcher asks of the snapshot in force, at each attempt.
+impl Directory for Live {
+    fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
+        self.load().webhook(webhook).cloned()
+    }
+
+    fn is_agreed(&self) -> bool {
+        self.neighbours().count().1 == 0
+    }
+
+    fn guard(&self, rule: &Rule) -> Guard {
+        if partner_webhooks::is_api(rule) {
+            self.load().partner_webhooks.guard()
+        } else {
+            Guard::Open
+        }
+    }
+
+    fn leading(&self, rule: &Rule, event: &Event) -> Vec<(&'static str, serde_json::Value)> {
+        partner_webhooks::leading(self, rule, event)
     }
 }

@@ -1,9 +1,15 @@
 //! Typed readers over the tree. Each takes what it needs, or notes a mistake at the node and goes
 //! on, so that one load finds all of them.
+//!
+//! # Layout
+//! - `table`: mappings whose keys are known
+//! - `units`: sizes, durations and rates
+//! - `network`: addresses, URLs and networks
+//! - `hidden`: text that is never shown
+//! - `suggest`: the word that was meant
 
 use std::{
     borrow::Cow,
-    fmt,
     path::{Path, PathBuf},
 };
 
@@ -14,11 +20,14 @@ use super::{
     tree::{self, Entry, Kind, Node},
 };
 
+mod hidden;
 mod network;
 mod suggest;
+mod table;
 mod units;
 
-pub use network::Network;
+pub(crate) use self::table::Table;
+pub use self::{hidden::Hidden, network::Network};
 
 /// A file that is being judged.
 #[derive(Clone, Copy)]
@@ -34,19 +43,6 @@ pub(crate) struct Value<'a> {
     node: &'a Node,
     path: Trail<'a>,
 }
-
-/// A mapping all of whose keys are known.
-pub(crate) struct Table<'a> {
-    source: Source<'a>,
-    at: Position,
-    entries: &'a [Entry],
-    path: Trail<'a>,
-    keys: &'static [&'static str],
-}
-
-/// Text that may hold a secret: never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Hidden(String);
 
 // === impl Source ===
 
@@ -79,19 +75,6 @@ impl<'a> Value<'a> {
 
     pub(crate) fn at(&self) -> Position {
         self.node.at
-    }
-
-    /// A mapping of these keys; any other is a mistake at its place. Nothing is an empty one.
-    pub(crate) fn table(&self, keys: &'static [&'static str]) -> Option<Table<'a>> {
-        let entries = match &self.node.kind {
-            Kind::Mapping(entries) => entries.as_slice(),
-            Kind::Scalar { .. } if self.is_null() => &[],
-            _ => return self.wrong(format!("must be a mapping, not {}", self.node.describe())),
-        };
-        let table =
-            Table { source: self.source, at: self.node.at, entries, path: self.path.clone(), keys };
-        table.judge_keys();
-        Some(table)
     }
 
     /// A mapping whose keys the user makes up, in order: key, its place, value.
@@ -226,11 +209,11 @@ impl<'a> Value<'a> {
         if text.is_empty() {
             return self.wrong(format!("{} is empty", path.display()));
         }
-        Some(Hidden(text.to_owned()))
+        Some(Hidden::from(text.to_owned()))
     }
 
     pub(crate) fn hidden(&self) -> Option<Hidden> {
-        self.text().map(Hidden)
+        self.text().map(Hidden::from)
     }
 
     /// Where the value of a key within begins.
@@ -274,107 +257,6 @@ impl<'a> Value<'a> {
             },
             _ => self.wrong(format!("must be {what}, not {}", self.node.describe())),
         }
-    }
-}
-
-// === impl Table ===
-
-impl<'a> Table<'a> {
-    /// The value at this key, which must be one of the table's.
-    pub(crate) fn get(&self, key: &'static str) -> Option<Value<'a>> {
-        debug_assert!(self.keys.contains(&key), "{key} is no key of this table");
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
-        Some(Value { source: self.source, node: &entry.value, path: self.path.key(key) })
-    }
-
-    /// Reads a key that may be left out.
-    pub(crate) fn read<T>(
-        &self,
-        key: &'static str,
-        read: impl FnOnce(&Value<'a>) -> Option<T>,
-    ) -> Option<T> {
-        read(&self.get(key)?)
-    }
-
-    /// Reads a key that has a default.
-    pub(crate) fn read_or<T>(
-        &self,
-        key: &'static str,
-        default: T,
-        read: impl FnOnce(&Value<'a>) -> Option<T>,
-    ) -> T {
-        self.read(key, read).unwrap_or(default)
-    }
-
-    /// Reads a key that must be there.
-    pub(crate) fn need<T>(
-        &self,
-        key: &'static str,
-        read: impl FnOnce(&Value<'a>) -> Option<T>,
-    ) -> Option<T> {
-        match self.get(key) {
-            Some(value) => read(&value),
-            None => self.wrong(format!("the key `{key}` is missing")),
-        }
-    }
-
-    /// A secret that stands at `key`, or in the file that `file_key` names.
-    pub(crate) fn secret(&self, key: &'static str, file_key: &'static str) -> Option<Hidden> {
-        match (self.get(key), self.get(file_key)) {
-            (Some(_), Some(file)) => {
-                file.wrong(format!("`{key}` is given too; only one of them may be"))
-            }
-            (Some(value), None) => value.hidden(),
-            (None, Some(file)) => file.secret_file(),
-            (None, None) => None,
-        }
-    }
-
-    /// A path that a default gives.
-    pub(crate) fn resolve(&self, path: &str) -> PathBuf {
-        self.source.resolve(path)
-    }
-
-    /// Notes a mistake where the mapping begins.
-    pub(crate) fn wrong<T>(&self, message: impl Into<String>) -> Option<T> {
-        let path = self.path.to_string();
-        self.source.context.mistake(Mistake::new(self.source.file, self.at, path, message));
-        None
-    }
-
-    fn judge_keys(&self) {
-        for entry in self.entries.iter().filter(|entry| !self.keys.contains(&entry.key.as_str())) {
-            let hint = suggest::hint(&entry.key, self.keys.iter().copied());
-            let message = if hint.is_empty() {
-                format!("unknown key; the keys here are {}", self.keys.join(", "))
-            } else {
-                format!("unknown key{hint}")
-            };
-            let path = self.path.key(&entry.key).to_string();
-            let mistake = Mistake::new(self.source.file, entry.key_at, path, message);
-            self.source.context.mistake(mistake);
-        }
-    }
-}
-
-// === impl Hidden ===
-
-impl Hidden {
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Hidden {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden(***)")
     }
 }
 

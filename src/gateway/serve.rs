@@ -105,11 +105,6 @@ impl<S: Side> Connections<S> {
         }
     }
 
-    /// How many are open, for metrics.
-    fn tell(&self) {
-        self.live.observer().connections(listener(S::DIRECTION), self.seats.taken());
-    }
-
     async fn refuse(&self, connection: Connection, peer: Option<IpAddr>, rejection: &Rejection) {
         let observer = self.live.observer();
         observer.refused(listener(S::DIRECTION), rejection.reason());
@@ -144,10 +139,11 @@ impl<S: Side> ServerApp for Connections<S> {
                 return None;
             }
         };
-        self.tell();
+        let counted = self.live.observer().connection(listener(S::DIRECTION));
         self.serve(stream, peer, &seat, shutdown).await;
+        // Who reads that it is gone finds its seat free.
         drop(seat);
-        self.tell();
+        drop(counted);
         None
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,28 +15,45 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// The last ones, oldest first. What adding one costs does not depend on how many there are.
 #[derive(Debug, Default)]
-pub(super) struct Answered {
+pub(super) struct Answered(Mutex<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
     at: HashMap<Uuid, Instant>,
-    line: VecDeque<Uuid>,
+    order: VecDeque<Uuid>,
 }
 
 // === impl Answered ===
 
 impl Answered {
-    pub(super) fn insert(&mut self, event: Uuid, now: Instant) {
-        while let Some(oldest) = self.line.front()
-            && (self.line.len() >= MOST || self.is_over(oldest, now))
-        {
-            self.at.remove(oldest);
-            self.line.pop_front();
-        }
-        if self.at.insert(event, now).is_none() {
-            self.line.push_back(event);
-        }
+    /// The answer of this event's exchange has ended now.
+    pub(super) fn note(&self, event: Uuid, now: Instant) {
+        self.line().add(event, now);
     }
 
-    pub(super) fn get(&self, event: Uuid) -> Option<Instant> {
-        self.at.get(&event).copied()
+    /// When it was, where that is known.
+    pub(super) fn of(&self, event: Uuid) -> Option<Instant> {
+        self.line().at.get(&event).copied()
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    fn add(&mut self, event: Uuid, now: Instant) {
+        while let Some(oldest) = self.order.front()
+            && (self.order.len() >= MOST || self.is_over(oldest, now))
+        {
+            self.at.remove(oldest);
+            self.order.pop_front();
+        }
+        if self.at.insert(event, now).is_none() {
+            self.order.push_back(event);
+        }
     }
 
     fn is_over(&self, event: &Uuid, now: Instant) -> bool {
@@ -47,19 +65,24 @@ impl Answered {
 mod tests {
     use super::*;
 
+    fn lengths(answered: &Answered) -> (usize, usize) {
+        let line = answered.line();
+        (line.at.len(), line.order.len())
+    }
+
     #[test]
     fn the_oldest_make_room() {
-        let (mut answered, start) = (Answered::default(), Instant::now());
+        let (answered, start) = (Answered::default(), Instant::now());
         let events: Vec<_> = (0..=MOST as u128).map(Uuid::from_u128).collect();
         for event in &events {
-            answered.insert(*event, start);
+            answered.note(*event, start);
         }
-        assert_eq!((answered.get(events[0]), answered.get(events[1])), (None, Some(start)));
-        assert_eq!((answered.at.len(), answered.line.len()), (MOST, MOST));
+        assert_eq!((answered.of(events[0]), answered.of(events[1])), (None, Some(start)));
+        assert_eq!(lengths(&answered), (MOST, MOST));
         let later = start + KEPT_FOR;
-        answered.insert(events[0], later);
-        answered.insert(events[0], later);
-        assert_eq!((answered.get(events[0]), answered.get(events[1])), (Some(later), None));
-        assert_eq!((answered.at.len(), answered.line.len()), (1, 1));
+        answered.note(events[0], later);
+        answered.note(events[0], later);
+        assert_eq!((answered.of(events[0]), answered.of(events[1])), (Some(later), None));
+        assert_eq!(lengths(&answered), (1, 1));
     }
 }

@@ -1,0 +1,33 @@
+//! Header fields as they came: names in their case, values to the letter.
+
+use as2hook_as2::Headers;
+use http::header;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+pub(super) fn of_request(request: &RequestHeader) -> Headers {
+    let fields = request.case_header_iter();
+    all(fields.map(|(name, value)| (name.as_slice(), value.as_bytes())))
+}
+
+pub(super) fn of_answer(answer: &ResponseHeader) -> Headers {
+    let fields = answer.case_header_iter();
+    all(fields.map(|(name, value)| (name.as_slice(), value.as_bytes())))
+}
+
+/// The answer's own `Date` fields.
+pub(super) fn dates(answer: &ResponseHeader) -> Vec<(Vec<u8>, Vec<u8>)> {
+    if !answer.headers.contains_key(header::DATE) {
+        return Vec::new();
+    }
+    let fields = answer.case_header_iter();
+    let dates = fields.filter(|(name, _)| name.as_slice().eq_ignore_ascii_case(b"date"));
+    dates.map(|(name, value)| (name.as_slice().to_vec(), value.as_bytes().to_vec())).collect()
+}
+
+fn all<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Headers {
+    let mut headers = Headers::new();
+    for (name, value) in fields {
+        headers.push(String::from_utf8_lossy(name), value);
+    }
+    headers
+}
