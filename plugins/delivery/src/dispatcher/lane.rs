@@ -99,7 +99,7 @@ pub(super) async fn run(shared: Arc<Shared>, webhook: String, bell: Arc<LaneBell
             claimed = claimed(&mut lane.claiming) => lane.took(claimed),
             () = sleep_until(due) => lane.retries_due(),
             () = tokio::time::sleep(PATIENCE), if idle => {
-                if lane.shared.leave(&lane.webhook) {
+                if bell.leave(&shared.lanes, &lane.webhook) {
                     break;
                 }
             }
@@ -107,7 +107,7 @@ pub(super) async fn run(shared: Arc<Shared>, webhook: String, bell: Arc<LaneBell
         }
     }
     lane.drain().await;
-    shared.leave(&lane.webhook);
+    bell.leave(&shared.lanes, &lane.webhook);
     shared.running.fetch_sub(1, Ordering::Relaxed);
     shared.left.notify_waiters();
 }

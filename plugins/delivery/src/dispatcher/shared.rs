@@ -93,12 +93,6 @@ impl Shared {
         }
     }
 
-    /// Ends a lane, unless it was rung meanwhile.
-    pub(super) fn leave(&self, webhook: &str) -> bool {
-        // The map's lock keeps a ring from falling between the look and the removal.
-        self.lanes.remove_if(webhook, |_, bell| !bell.rung.load(Ordering::Relaxed)).is_some()
-    }
-
     pub(super) async fn all_left(&self) {
         loop {
             let left = self.left.notified();
@@ -154,5 +148,36 @@ impl LaneBell {
     pub(super) async fn heard(&self) {
         self.notify.notified().await;
         self.rung.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends its lane, unless it was rung meanwhile. The bell of a lane that began since stays: without
+    /// it nobody could wake that lane, and a second would begin beside it.
+    pub(super) fn leave(
+        self: &Arc<Self>,
+        lanes: &DashMap<String, Arc<Self>>,
+        webhook: &str,
+    ) -> bool {
+        // The map's lock keeps a ring from falling between the look and the removal.
+        let may_go =
+            |bell: &Arc<Self>| Arc::ptr_eq(bell, self) && !bell.rung.load(Ordering::Relaxed);
+        lanes.remove_if(webhook, |_, bell| may_go(bell)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_leaves_once_and_not_when_it_is_rung() {
+        let lanes = DashMap::new();
+        let (first, next) = (Arc::new(LaneBell::default()), Arc::new(LaneBell::default()));
+        lanes.insert("erp".to_owned(), first.clone());
+        assert!(first.leave(&lanes, "erp"));
+        lanes.insert("erp".to_owned(), next.clone());
+        assert!(!first.leave(&lanes, "erp"), "it is another's by now");
+        next.ring();
+        assert!(!next.leave(&lanes, "erp"), "there is something to do");
+        assert!(lanes.contains_key("erp"));
     }
 }

@@ -102,7 +102,7 @@ impl Owner {
             let id = self.id();
             let sql = "SELECT bury($1, $2 * interval '1 millisecond')";
             let rows = self.writing.query(sql, &[&id, &self.lease()]).await?;
-            match rows.first().and_then(|row| row.get::<_, Option<i32>>(0)) {
+            match rows.first().map_or(Ok(None), |row| row.try_get::<_, Option<i32>>(0))? {
                 Some(0) => break,
                 Some(more) => buried += more,
                 None => self.replace(id).await?,
@@ -144,7 +144,8 @@ impl Owner {
             free_claims($1, NULL, $3, $4), sum_up()";
         let rows = self.writing.query(sql, &[&id, &self.lease(), &live, &last]).await?;
         self.set_clock(&rows, 1)?;
-        if rows.first().is_some_and(|row| row.get(0)) { Ok(()) } else { self.replace(id).await }
+        let is_known = rows.first().map_or(Ok(false), |row| row.try_get(0))?;
+        if is_known { Ok(()) } else { self.replace(id).await }
     }
 
     async fn take_place(&self) -> Result<(), Failure> {
@@ -153,7 +154,7 @@ impl Owner {
         let rows = self.writing.query(sql, &[&self.lease()]).await?;
         self.set_clock(&rows, 1)?;
         if let Some(row) = rows.first() {
-            self.id.store(row.get(0), Ordering::Release);
+            self.id.store(row.try_get(0)?, Ordering::Release);
         }
         Ok(())
     }

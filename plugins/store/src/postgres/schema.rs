@@ -47,8 +47,10 @@ async fn bring_up(client: &mut Client, schema: &str) -> Result<(), StoreError> {
         quoted(schema)
     );
     client.batch_execute(&set).await?;
-    let number: i32 =
-        client.query_one("SELECT current_setting('server_version_num')::int", &[]).await?.get(0);
+    let number: i32 = client
+        .query_one("SELECT current_setting('server_version_num')::int", &[])
+        .await?
+        .try_get(0)?;
     if number < 130_000 {
         let text = format!("PostgreSQL 13 or later is needed, and this is {}", number / 10_000);
         return Err(StoreError::Database(text));
@@ -70,7 +72,7 @@ async fn bring_up(client: &mut Client, schema: &str) -> Result<(), StoreError> {
         )
         .await?;
     let found = "SELECT coalesce(max(version), 0)::bigint FROM migration";
-    let found: i64 = transaction.query_one(found, &[]).await?.get(0);
+    let found: i64 = transaction.query_one(found, &[]).await?.try_get(0)?;
     if found > known {
         return Err(StoreError::TooNew { found, known });
     }
