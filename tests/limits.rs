@@ -23,14 +23,16 @@ use as2hook_testing::{
 const SOON: Duration = Duration::from_secs(20);
 
 fn limited(receiver: &Endpoint, limits: &str) -> Running {
+    with_limits(receiver, limits).start().unwrap()
+}
+
+fn with_limits(receiver: &Endpoint, limits: &str) -> Gateway {
     Gateway::new()
         .binary(env!("CARGO_BIN_EXE_as2hook"))
         .receiver(receiver)
         .station("MY-OWN-ORG", pki::station())
         .partner("ACME", pki::partner())
         .set("limits", limits)
-        .start()
-        .unwrap()
 }
 
 /// A counter or gauge of `/metrics`, by its whole name.
@@ -60,6 +62,17 @@ fn open(gateway: &Running, bytes: &str) -> TcpStream {
     socket
 }
 
+/// Writes this again and again, until the other side closes.
+fn trickle(socket: &TcpStream, piece: &'static [u8]) {
+    let mut socket = socket.try_clone().unwrap();
+    thread::spawn(move || {
+        // The pauses are the scenario.
+        while socket.write_all(piece).is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+}
+
 const HEAD: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
 
 #[test]
@@ -81,13 +94,7 @@ fn a_head_that_trickles_is_ended() {
     let receiver = receiver().start();
     let gateway = limited(&receiver, "{ head_time: 500ms }");
     let mut socket = open(&gateway, "GET / HTTP/1.1\r\n");
-    let mut trickle = socket.try_clone().unwrap();
-    thread::spawn(move || {
-        // The pauses are the scenario.
-        while trickle.write_all(b"X: y\r\n").is_ok() {
-            thread::sleep(Duration::from_millis(50));
-        }
-    });
+    trickle(&socket, b"X: y\r\n");
     let told = rest(&mut socket);
     assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("head_time"), "{told}");
     assert_eq!(refusals(&gateway, "slow"), 1);
@@ -106,13 +113,7 @@ fn a_body_that_trickles_is_ended_and_makes_no_event() {
         .unwrap();
     let head = HEAD.replace("Host", "AS2-From: A\r\nAS2-To: B\r\nMessage-ID: <a@b>\r\nHost");
     let mut socket = open(&gateway, &head);
-    let mut trickle = socket.try_clone().unwrap();
-    thread::spawn(move || {
-        // The pauses are the scenario.
-        while trickle.write_all(b"x").is_ok() {
-            thread::sleep(Duration::from_millis(50));
-        }
-    });
+    trickle(&socket, b"x");
     let told = rest(&mut socket);
     assert!(told.starts_with("HTTP/1.1 408 "), "{told}");
     assert_eq!(refusals(&gateway, "slow"), 1);
@@ -224,13 +225,8 @@ fn limits_reload_while_it_runs() {
 fn what_does_not_fit_into_memory_is_refused_and_the_rest_is_not() {
     let receiver = receiver().start();
     let sink = sink().start();
-    let gateway = Gateway::new()
-        .binary(env!("CARGO_BIN_EXE_as2hook"))
-        .receiver(&receiver)
-        .station("MY-OWN-ORG", pki::station())
-        .partner("ACME", pki::partner())
+    let gateway = with_limits(&receiver, "{ memory: 16MiB }")
         .rule("all", |rule| rule.to(&sink, "/").payload("raw"))
-        .set("limits", "{ memory: 16MiB }")
         .start()
         .unwrap();
     let message = Message::new("ACME", "MY-OWN-ORG")

@@ -29,13 +29,8 @@ mod alone {
         const PIECES: usize = 16;
         let receiver = receiver().keep(0).start();
         let sink = sink().start();
-        let gateway = Gateway::new()
-            .binary(env!("CARGO_BIN_EXE_as2hook"))
-            .receiver(&receiver)
-            .station("MY-OWN-ORG", pki::station())
-            .partner("ACME", pki::partner())
+        let gateway = with_limits(&receiver, &format!("{{ memory: {limit}MiB }}"))
             .rule("all", |rule| rule.to(&sink, "/").payload("json"))
-            .set("limits", &format!("{{ memory: {limit}MiB }}"))
             .start()
             .unwrap();
         let part = Part::text("a.edi", "application/edifact", &"x".repeat(MIB));

@@ -4,6 +4,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each example uses its part")]
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
+#[path = "../../tests/delivery/support/made.rs"]
+mod made;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -20,9 +23,7 @@ use as2hook_delivery::{
     Bells, Client, Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target,
 };
 use as2hook_store::{Payload, SqliteOptions, SqliteStore, Store};
-use as2hook_webhooks::{
-    Direction, Endpoint, Event, EventKind, PartnerType, PayloadMode, Route, Rule,
-};
+use as2hook_webhooks::{Endpoint, Event, PayloadMode, Rule};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -195,17 +196,7 @@ impl Sink {
 fn rule(name: &str, address: &str) -> Result<Rule, Failure> {
     let mut endpoint = Endpoint::new(format!("http://{address}/{name}").parse()?);
     endpoint.payload = PayloadMode::Json;
-    Ok(Rule {
-        name: name.to_owned(),
-        events: None,
-        partner: None,
-        station: None,
-        partner_type: None,
-        site: "main".to_owned(),
-        route: Route::Always,
-        enabled: true,
-        endpoint,
-    })
+    Ok(made::rule(name, endpoint))
 }
 
 /// An unencrypted message, as far as its headers.
@@ -225,24 +216,7 @@ pub fn event() -> Event {
         headers.push(name, value);
     }
     headers.push("Message-ID", format!("<{id}@acme.example>"));
-    Event {
-        id,
-        kind: EventKind::MessageReceived,
-        occurred_at: jiff::Timestamp::now(),
-        direction: Direction::Inbound,
-        site: "main".to_owned(),
-        partner: Some("ACME".to_owned()),
-        station: Some("MY-OWN-ORG".to_owned()),
-        partner_type: PartnerType::Production,
-        peer: None,
-        headers,
-        decoded: None,
-        errors: Vec::new(),
-        send_error: None,
-        mic_matches: None,
-        supersedes: None,
-        extra: serde_json::Map::new(),
-    }
+    made::event(id, headers)
 }
 
 /// One row: what, the figure, the bar, and whether it is kept.

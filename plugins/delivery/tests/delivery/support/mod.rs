@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub mod gateway;
+mod made;
 pub mod sink;
 pub mod store;
 
@@ -11,9 +12,7 @@ use std::{
 };
 
 use as2hook_store::DeliveryState;
-use as2hook_webhooks::{
-    Direction, Endpoint, Event, EventKind, PartnerType, PayloadMode, Route, Rule,
-};
+use as2hook_webhooks::{Endpoint, Event, PayloadMode, Rule};
 use uuid::Uuid;
 
 use gateway::Gateway;
@@ -54,24 +53,7 @@ pub fn event() -> Event {
     headers.push("AS2-To", "MY-OWN-ORG");
     headers.push("Message-ID", "<1@acme>");
     headers.push("Subject", "Orders");
-    Event {
-        id: Uuid::now_v7(),
-        kind: EventKind::MessageReceived,
-        occurred_at: jiff::Timestamp::now(),
-        direction: Direction::Inbound,
-        site: "main".into(),
-        partner: Some("ACME".into()),
-        station: Some("MY-OWN-ORG".into()),
-        partner_type: PartnerType::Production,
-        peer: None,
-        headers,
-        decoded: None,
-        errors: Vec::new(),
-        send_error: None,
-        mic_matches: None,
-        supersedes: None,
-        extra: serde_json::Map::new(),
-    }
+    made::event(Uuid::now_v7(), headers)
 }
 
 /// A rule with a short schedule: three retries, 10 ms apart.
@@ -80,15 +62,5 @@ pub fn rule(name: &str, url: &str) -> Rule {
     endpoint.retry = vec![Duration::from_millis(10); 3];
     endpoint.timeout = Duration::from_secs(5);
     endpoint.payload = PayloadMode::Headers;
-    Rule {
-        name: name.into(),
-        events: None,
-        partner: None,
-        station: None,
-        partner_type: None,
-        site: "main".into(),
-        route: Route::Always,
-        enabled: true,
-        endpoint,
-    }
+    made::rule(name, endpoint)
 }

@@ -1,0 +1,101 @@
+//! Connections: which are kept, made anew and refused.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use as2hook_delivery::{Client, DeliveryError, Guard, client::ConnectError};
+use as2hook_webhooks::Endpoint;
+use tokio::time::Instant;
+
+use super::{SECOND, empty, post, post_by};
+use crate::support::{
+    sink::{Reply, Sink},
+    until,
+};
+
+#[tokio::test]
+async fn connections_are_kept() {
+    let sink = Sink::answering(200).await;
+    let client = Client::new().await.unwrap();
+    for _ in 0..20 {
+        post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap();
+    }
+    assert_eq!((sink.count(), sink.connections()), (20, 1));
+}
+
+#[tokio::test]
+async fn a_connection_closed_while_idle_costs_nothing() {
+    let sink = Sink::start(|_| Reply::ThenClose(200)).await;
+    let client = Client::new().await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap().status, 200);
+    }
+    assert_eq!(sink.count(), 20);
+}
+
+#[tokio::test]
+async fn a_connection_closed_under_the_second_request_is_made_anew() {
+    // The server's time for idle connections runs out just when the request is on its way.
+    let sink = Sink::start(|request| match request.on_connection {
+        0 => Reply::Status(200),
+        _ => Reply::Close,
+    })
+    .await;
+    let client = Client::new().await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn it_is_made_anew_once_and_not_more() {
+    let dead = Arc::new(AtomicBool::new(false));
+    let died = dead.clone();
+    let sink = Sink::start(move |_| match died.load(Ordering::SeqCst) {
+        false => Reply::Status(200),
+        true => Reply::Close,
+    })
+    .await;
+    let client = Client::new().await.unwrap();
+    post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap();
+    dead.store(true, Ordering::SeqCst);
+    let error = post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::NoAnswer), "{error:?}");
+    assert_eq!(sink.count(), 3);
+}
+
+#[tokio::test]
+async fn the_guard_is_asked_about_what_is_connected_to() {
+    let sink = Sink::answering(200).await;
+    let client = Client::new().await.unwrap();
+    let guard = Guard::public([]);
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+        let url = format!("http://{host}:{}/hook", sink.address.port());
+        let endpoint = Endpoint::new(url.parse().unwrap());
+        let deadline = Instant::now() + SECOND * 5;
+        let error = client.deliver(&endpoint, &guard, empty(), deadline).await.unwrap_err();
+        let DeliveryError::Connect(ConnectError::Refused { .. }) = error else {
+            panic!("{host}: {error:?}")
+        };
+    }
+    assert_eq!(sink.connections(), 0);
+
+    // Another guard on the same address does not lend its connections.
+    post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap();
+    let endpoint = Endpoint::new(sink.url().parse().unwrap());
+    let deadline = Instant::now() + SECOND * 5;
+    client.deliver(&endpoint, &guard, empty(), deadline).await.unwrap_err();
+
+    let guard = Guard::public(["127.0.0.0/8".parse().unwrap()]);
+    assert_eq!(client.deliver(&endpoint, &guard, empty(), deadline).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_gave_up_leaves_no_connection() {
+    let sink = Sink::start(|_| Reply::Hang).await;
+    post(&sink.url(), empty(), SECOND / 10).await.unwrap_err();
+    let state = sink.state.clone();
+    until("the connection to be closed", || state.at_once.load(Ordering::SeqCst) == 0).await;
+}

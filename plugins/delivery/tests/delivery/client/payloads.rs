@@ -1,0 +1,97 @@
+//! Payloads that are read while they are sent.
+
+use std::{path::Path, sync::Arc};
+
+use as2hook_delivery::{Client, DeliveryError, KeptPayload, RequestBody};
+use as2hook_store::{Payload, Payloads, Pieces, StoreError};
+use as2hook_webhooks::Endpoint;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{SECOND, post, request};
+use crate::support::sink::Sink;
+
+#[tokio::test]
+async fn a_payload_file_is_streamed_with_its_length() {
+    let sink = Sink::answering(200).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    std::fs::write(file.path(), &bytes).unwrap();
+    let body = file_body(file.path(), bytes.len() as u64);
+    post(&sink.url(), request(body), SECOND * 10).await.unwrap();
+    let received = sink.requests().remove(0);
+    assert_eq!(received.header("content-length"), Some("3000000"));
+    assert!(received.body == bytes);
+}
+
+#[tokio::test]
+async fn a_payload_file_that_is_gone_or_too_short_is_our_fault() {
+    let sink = Sink::answering(200).await;
+    let folder = tempfile::tempdir().unwrap();
+    let gone = file_body(&folder.path().join("gone"), 10);
+    let error = post(&sink.url(), request(gone), SECOND * 5).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Payload(_)), "{error}");
+
+    let short = folder.path().join("short");
+    std::fs::write(&short, [0; 100]).unwrap();
+    let error = post(&sink.url(), request(file_body(&short, 200_000)), SECOND * 5).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
+    let text = "short: it is 100 bytes long and was written with 200000";
+    assert!(error.to_string().ends_with(text), "{error}");
+    // Nothing of it went out.
+    assert!(sink.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_payload_that_fails_on_the_way_is_never_sent_as_if_whole() {
+    let sink = Sink::answering(200).await;
+    let pieces = Arc::new(Cut);
+    let payloads = Payloads::in_pieces(pieces, tokio::runtime::Handle::current());
+    let payload = Payload::Stored { id: Uuid::nil(), size: 300_000 };
+    let body = RequestBody::Payload(KeptPayload { payloads, event: Uuid::nil(), payload });
+    let error = post(&sink.url(), request(body), SECOND * 5).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
+    assert!(error.to_string().ends_with("piece 2 is missing"), "{error}");
+    assert!(sink.requests().is_empty(), "half a request is none");
+}
+
+#[tokio::test]
+async fn large_bodies_have_more_time() {
+    let endpoint = Endpoint::new("http://erp.example/".parse().unwrap());
+    let body = |size| file_body("x".as_ref(), size);
+    assert_eq!(Client::time_allowed(&endpoint, &body(0)), SECOND * 15);
+    assert_eq!(Client::time_allowed(&endpoint, &body(10 << 20)), SECOND * 25);
+    assert_eq!(Client::time_allowed(&endpoint, &body(1 << 19)), SECOND * 31 / 2);
+}
+
+/// Pieces of which the third is lost.
+struct Cut;
+
+#[async_trait::async_trait]
+impl Pieces for Cut {
+    fn size(&self) -> usize {
+        100_000
+    }
+
+    async fn put(&self, _: Uuid, _: u32, _: Bytes) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn get(&self, _: Uuid, index: u32) -> Result<Option<Bytes>, StoreError> {
+        Ok((index < 2).then(|| vec![b'E'; 100_000].into()))
+    }
+
+    async fn remove(&self, _: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn older(&self, _: i64, _: Option<Uuid>, _: usize) -> Result<Vec<Uuid>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+fn file_body(path: &Path, size: u64) -> RequestBody {
+    let payload = Payload::File { path: path.into(), size };
+    RequestBody::Payload(KeptPayload { payloads: Payloads::default(), event: Uuid::nil(), payload })
+}

@@ -1,0 +1,308 @@
+//! What the outbox and the dispatcher ask of a store in memory. What they never ask, it does not answer.
+
+use std::{path::PathBuf, sync::atomic::Ordering};
+
+use as2hook_store::{
+    AttemptLog, AttemptRecord, AttemptRow, Change, Claimed, Counts, DeliveryRow, DeliveryState,
+    DueWebhook, EventRow, Fate, Filter, GatewayReport, Made, NewDelivery, NewEvent, Note, Page,
+    PartnerWebhook, PartnerWebhookChange, Settlement, Spent, Store, StoreError, StoredEvent,
+    WebhookState, Write,
+};
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{MemoryStore, rows::Event};
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
+        self.write(Some(event.id)).await?;
+        let id = event.id;
+        let stored = Event { row: event, verdict: None, open: Some(if_unknown), left: false };
+        self.rows.lock().unwrap().events.insert(id, stored);
+        Ok(())
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
+        self.write(Some(settlement.event)).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(event) = rows.events.get_mut(&settlement.event) else {
+            return Err(StoreError::UnknownEvent(settlement.event));
+        };
+        if event.open.take().is_none() {
+            return Ok(());
+        }
+        event.verdict = Some(settlement.verdict);
+        event.row.kind = settlement.kind;
+        for new in settlement.deliveries {
+            rows.add(settlement.event, new);
+        }
+        Ok(())
+    }
+
+    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
+        self.write(Some(event)).await?;
+        self.rows.lock().unwrap().events.remove(&event);
+        Ok(())
+    }
+
+    async fn publish(&self, event: NewEvent, new: Vec<NewDelivery>) -> Result<(), StoreError> {
+        self.write(Some(event.id)).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let id = event.id;
+        rows.events.insert(id, Event { row: event, verdict: None, open: None, left: false });
+        for new in new {
+            rows.add(id, new);
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        for write in writes {
+            match write {
+                Write::Open(event, if_unknown) => self.open(event, if_unknown).await?,
+                Write::Settle(settlement) => self.settle(settlement).await?,
+                Write::Publish(event, new) | Write::Once(_, event, new) => {
+                    self.publish(event, new).await?;
+                }
+                Write::Note(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn note(&self, _key: &str) -> Result<Option<Note>, StoreError> {
+        Ok(None)
+    }
+
+    async fn due_notes(&self, _at: i64, _limit: usize) -> Result<Vec<Note>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn forget_notes(&self, _at: i64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
+        self.write(None).await?;
+        let rows = self.rows.lock().unwrap();
+        let left = rows.events.values().filter(|event| event.left);
+        Ok(left.filter_map(|event| Some((stored(event), event.open.clone()?))).collect())
+    }
+
+    async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
+        self.write(None).await?;
+        let rows = self.rows.lock().unwrap();
+        let mut due: Vec<_> = rows
+            .pending
+            .iter()
+            .filter_map(|(webhook, pending)| {
+                let (due, _) = pending.first()?;
+                Some(DueWebhook { webhook: webhook.clone(), due: *due })
+            })
+            .collect();
+        due.sort_by_key(|due| due.due);
+        Ok(due)
+    }
+
+    async fn claim(
+        &self,
+        webhook: &str,
+        now: i64,
+        limit: usize,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.write(None).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let Some(pending) = rows.pending.get(webhook) else { return Ok(Vec::new()) };
+        let due = pending.iter().take_while(|(due, _)| *due <= now);
+        let ids: Vec<usize> = due
+            .map(|(_, id)| usize::try_from(*id).unwrap())
+            .filter(|index| !rows.blocked(*index))
+            .take(limit)
+            .collect();
+        let mut claimed = Vec::new();
+        for index in ids {
+            let due = rows.deliveries[index].new.due;
+            rows.set(index, DeliveryState::Claimed, due);
+            let delivery = &rows.deliveries[index];
+            claimed.push(Claimed {
+                id: delivery.id,
+                webhook_id: delivery.new.webhook_id.clone(),
+                webhook: webhook.into(),
+                mode: delivery.new.mode.clone(),
+                attempts: delivery.attempts,
+                tries: delivery.tries,
+                replay: false,
+                event: stored(&rows.events[&delivery.event]),
+            });
+        }
+        self.most_claimed.fetch_max(rows.claimed, Ordering::SeqCst);
+        Ok(claimed)
+    }
+
+    async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
+        self.write(None).await?;
+        let mut rows = self.rows.lock().unwrap();
+        for record in attempts {
+            let index = usize::try_from(record.delivery).unwrap();
+            let due = rows.deliveries[index].new.due;
+            let (state, due) = match record.fate {
+                Fate::Delivered => (DeliveryState::Delivered, due),
+                Fate::Retry(at) | Fate::Released(at) => (DeliveryState::Pending, at),
+                Fate::Dead => (DeliveryState::Dead, due),
+                Fate::Held => (DeliveryState::Held, due),
+                Fate::Orphaned => (DeliveryState::Orphaned, due),
+            };
+            rows.set(index, state, due);
+            if record.attempt.is_some() {
+                rows.deliveries[index].attempts += 1;
+                rows.deliveries[index].tries += 1;
+            }
+            rows.attempts.push(record);
+        }
+        Ok(())
+    }
+
+    async fn shift(
+        &self,
+        webhook: &str,
+        from: DeliveryState,
+        to: DeliveryState,
+    ) -> Result<u64, StoreError> {
+        self.write(None).await?;
+        let mut rows = self.rows.lock().unwrap();
+        let indexes: Vec<usize> = (0..rows.deliveries.len())
+            .filter(|i| {
+                rows.deliveries[*i].state == from && rows.deliveries[*i].new.webhook == webhook
+            })
+            .collect();
+        for index in &indexes {
+            rows.set(*index, to, 0);
+        }
+        Ok(indexes.len() as u64)
+    }
+
+    async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
+        Ok(self.rows.lock().unwrap().states.values().cloned().collect())
+    }
+
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
+        self.write(None).await?;
+        self.rows.lock().unwrap().states.insert(state.webhook.clone(), state);
+        Ok(())
+    }
+
+    async fn counts(&self) -> Result<Counts, StoreError> {
+        Ok(Counts::default())
+    }
+
+    async fn spend(&self, _before: i64, _limit: usize) -> Result<Spent, StoreError> {
+        Ok(Spent::default())
+    }
+
+    async fn prune(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn prune_beyond(&self, _keep: u64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn prune_attempts(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn replay(&self, _filter: &Filter) -> Result<u64, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        Ok(self.rows.lock().unwrap().events.get(&id).map(stored))
+    }
+
+    async fn events(
+        &self,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn deliveries(
+        &self,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn attempts(
+        &self,
+        _filter: &Filter,
+        _cursor: Option<i64>,
+        _limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn configure_partner_webhook(
+        &self,
+        _change: PartnerWebhookChange,
+    ) -> Result<Option<PartnerWebhook>, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn record(&self, _made: Made) -> Result<(), StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn attempt_log(
+        &self,
+        _webhook: &str,
+        _offset: u64,
+        _limit: usize,
+    ) -> Result<AttemptLog, StoreError> {
+        Err(StoreError::Closed)
+    }
+
+    async fn unnamed_payloads(&self, _files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn unnamed_pieces(&self, _payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn report(&self, _report: GatewayReport) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn gateways(&self, _since: i64) -> Result<Vec<GatewayReport>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<Change> {
+        tokio::sync::broadcast::channel(1).1
+    }
+
+    async fn close(&self) {}
+}
+
+fn stored(event: &Event) -> StoredEvent {
+    StoredEvent {
+        id: event.row.id,
+        body: event.row.body.clone(),
+        verdict: event.verdict.clone(),
+        payload: event.row.payload.clone(),
+    }
+}

@@ -1,0 +1,75 @@
+//! What a store in memory holds.
+
+use std::collections::{BTreeSet, HashMap};
+
+use as2hook_store::{AttemptRecord, DeliveryState, NewDelivery, NewEvent, WebhookState};
+use uuid::Uuid;
+
+#[derive(Default)]
+pub struct Rows {
+    pub events: HashMap<Uuid, Event>,
+    pub deliveries: Vec<Delivery>,
+    pub states: HashMap<String, WebhookState>,
+    pub attempts: Vec<AttemptRecord>,
+    /// Ids of pending deliveries by webhook, so that a long backlog costs no search.
+    pub pending: HashMap<String, BTreeSet<(i64, i64)>>,
+    pub claimed: usize,
+}
+
+#[derive(Clone)]
+pub struct Event {
+    pub row: NewEvent,
+    pub verdict: Option<Vec<u8>>,
+    pub open: Option<Vec<NewDelivery>>,
+    /// Its process is gone.
+    pub left: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub id: i64,
+    pub event: Uuid,
+    pub new: NewDelivery,
+    pub state: DeliveryState,
+    pub attempts: u32,
+    pub tries: u32,
+}
+
+// === impl Rows ===
+
+impl Rows {
+    pub fn add(&mut self, event: Uuid, new: NewDelivery) {
+        if self.deliveries.len() < 10_000
+            && self.deliveries.iter().any(|known| known.new.webhook_id == new.webhook_id)
+        {
+            return;
+        }
+        let id = i64::try_from(self.deliveries.len()).unwrap();
+        self.pending.entry(new.webhook.clone()).or_default().insert((new.due, id));
+        let state = DeliveryState::Pending;
+        self.deliveries.push(Delivery { id, event, new, state, attempts: 0, tries: 0 });
+    }
+
+    pub fn set(&mut self, index: usize, state: DeliveryState, due: i64) {
+        let delivery = &mut self.deliveries[index];
+        let pending = self.pending.entry(delivery.new.webhook.clone()).or_default();
+        pending.remove(&(delivery.new.due, delivery.id));
+        self.claimed -= usize::from(delivery.state == DeliveryState::Claimed);
+        delivery.state = state;
+        delivery.new.due = due;
+        if state == DeliveryState::Pending {
+            pending.insert((due, delivery.id));
+        }
+        self.claimed += usize::from(state == DeliveryState::Claimed);
+    }
+
+    pub fn blocked(&self, index: usize) -> bool {
+        let this = &self.deliveries[index];
+        let Some(key) = &this.new.order_key else { return false };
+        self.deliveries[..index].iter().any(|other| {
+            other.new.webhook == this.new.webhook
+                && other.new.order_key.as_ref() == Some(key)
+                && matches!(other.state, DeliveryState::Pending | DeliveryState::Claimed)
+        })
+    }
+}
