@@ -4,6 +4,7 @@
 //! - `start`: all that is needed to serve, made ready and taken over
 //! - `storage`: the store and the place of payloads, opened
 //! - `sockets`: the listening sockets, bound or taken over
+//! - `newcomers`: nobody new is let in at the kernel's door
 //! - `handover`: how a new process takes them over from the one that runs
 //! - `heir`: what is done when that one is gone
 //! - `beside`: what goes on beside the traffic
@@ -18,6 +19,8 @@ mod drain;
 mod following;
 mod handover;
 mod heir;
+#[cfg(target_os = "linux")]
+mod newcomers;
 mod signals;
 mod sockets;
 mod start;

@@ -13,7 +13,7 @@ mod traffic;
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::PathBuf,
     process::Command,
@@ -217,6 +217,39 @@ fn what_the_kernel_had_at_sigterm_is_answered() {
         assert!(gateway.wait(SOON).unwrap().success());
         gateway.start().unwrap();
     }
+}
+
+/// The kernel completed connections while the listener was being closed, and reset them.
+#[test]
+fn sigterm_resets_nobody_who_has_connected() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let address = gateway.inbound().address();
+    for round in 0..8 {
+        let callers: Vec<_> = (0..4).map(|_| thread::spawn(move || call(address))).collect();
+        let before = receiver.requests().len();
+        receiver.wait_for(before + 20, SOON).unwrap();
+        assert!(gateway.sigterm(SOON).unwrap().unwrap().success());
+        for caller in callers {
+            let served = caller.join().unwrap();
+            assert!(served.is_ok(), "round {round}: {served:?}");
+        }
+        gateway.start().unwrap();
+    }
+}
+
+/// Connects and asks again and again, until nobody listens any more. What went wrong for one who was let
+/// in.
+fn call(address: SocketAddr) -> std::io::Result<()> {
+    while let Ok(mut socket) = TcpStream::connect(address) {
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: as2.example\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            return Err(std::io::Error::other(answer));
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -39,6 +39,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// told to stop: the new process cannot know of them.
 const HELD_EVENTS: Duration = Duration::from_secs(600);
 
+/// What leaving the store may take.
+const FAREWELL: Duration = Duration::from_secs(15);
+
 /// What has to be brought to an end.
 pub(super) struct Drain {
     pub(super) live: Arc<Live>,
@@ -92,9 +95,14 @@ impl Drain {
                 supervisor::stopping();
                 tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
                 self.ending.close_idle();
-                // Who has connected already is not refused.
+                // Who has connected already is not refused, nor who is about to be through.
+                sockets.turn_newcomers_away();
                 let callers = Instant::now() + CALLERS.min(limit);
-                while sockets.has_callers() && Instant::now() < callers {
+                let mut last = Instant::now();
+                while last.elapsed() < GRACE && Instant::now() < callers {
+                    if sockets.has_callers() {
+                        last = Instant::now();
+                    }
                     sleep(GLANCE).await;
                 }
             }
@@ -140,8 +148,14 @@ impl Drain {
                 self.outbox.close(Duration::ZERO).await;
             }
         }
-        self.live.neighbours().leave(&*self.store).await;
-        self.store.close().await;
+        let farewell = async {
+            self.live.neighbours().leave(&*self.store).await;
+            self.store.close().await;
+        };
+        // A disk or a database that hangs is no reason to stay.
+        if timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!("The store could not be closed in time.");
+        }
     }
 
     /// How long a connection may take that is accepted, and not yet among those that are open.

@@ -95,6 +95,17 @@ impl Sockets {
         tokio::net::TcpListener::from_std(admin).map_err(LifeError::Threads)
     }
 
+    /// Lets nobody new connect to the gateway's listeners. Where the system cannot do that, whoever comes
+    /// in the moment of the close is reset.
+    pub(super) fn turn_newcomers_away(&self) {
+        #[cfg(target_os = "linux")]
+        for (place, socket) in self.0.iter().filter(|(place, _)| place.listener != ADMIN) {
+            if let Err(error) = super::newcomers::turn_away(socket) {
+                tracing::debug!(%error, listener = place.listener, "Newcomers cannot be turned away.");
+            }
+        }
+    }
+
     /// Whether somebody has connected to the gateway's listeners who is not accepted yet.
     pub(super) fn has_callers(&self) -> bool {
         let listeners = self.0.iter().filter(|(place, _)| place.listener != ADMIN);
