@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use openssl::{
-    ssl::{SslRef, SslVerifyMode},
+    ssl::{SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode},
     x509::store::X509StoreBuilder,
 };
 use pingora::{
@@ -27,10 +27,9 @@ struct Certificates(Arc<Live>, Of);
 pub(super) fn settings(live: Arc<Live>, of: Of) -> pingora::Result<TlsSettings> {
     let mut settings = TlsSettings::with_callbacks(Box::new(Certificates(live, of)))?;
     settings.set_alpn(ALPN::H1);
-    // Client certificates need sessions that belong to somebody.
-    if let Err(error) = settings.set_session_id_context(b"as2hook") {
-        tracing::warn!(%error, "TLS sessions will not be resumed.");
-    }
+    // Who resumes a session is asked for no certificate, whatever `client_ca` says by now.
+    settings.set_session_cache_mode(SslSessionCacheMode::OFF);
+    settings.set_options(SslOptions::NO_TICKET);
     Ok(settings)
 }
 
@@ -40,13 +39,7 @@ impl TlsAccept for Certificates {
         let snapshot = self.0.load();
         let Some(tls) = (self.1)(&snapshot.config.listen) else { return };
         let result = (|| {
-            let (certificate, links) =
-                tls.chain.split_first().expect("a config's chain is never empty");
-            ssl.set_certificate(certificate)?;
-            ssl.set_private_key(&tls.private_key)?;
-            for link in links {
-                ssl.add_chain_cert(link.clone())?;
-            }
+            // First: without a certificate of ours nobody gets in who was not asked for one.
             if !tls.client_ca.is_empty() {
                 let mut trusted = X509StoreBuilder::new()?;
                 for authority in &tls.client_ca {
@@ -54,6 +47,13 @@ impl TlsAccept for Certificates {
                 }
                 ssl.set_verify_cert_store(trusted.build())?;
                 ssl.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+            }
+            let (certificate, links) =
+                tls.chain.split_first().expect("a config's chain is never empty");
+            ssl.set_certificate(certificate)?;
+            ssl.set_private_key(&tls.private_key)?;
+            for link in links {
+                ssl.add_chain_cert(link.clone())?;
             }
             Ok::<_, openssl::error::ErrorStack>(())
         })();
