@@ -4,6 +4,8 @@
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
+#[path = "limits/answers.rs"]
+mod answers;
 #[path = "limits/connections.rs"]
 mod connections;
 #[path = "limits/uploads.rs"]

@@ -137,7 +137,8 @@ impl Connection {
         wishes.following
     }
 
-    fn is_gone(&self) -> bool {
+    /// The partner hung up while its exchange was followed.
+    pub(super) fn is_gone(&self) -> bool {
         let wishes = self.wishes();
         wishes.gone && wishes.following
     }

@@ -34,6 +34,7 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
+use self::back::Flow;
 pub(super) use self::side::{Side, listener};
 use super::{
     answer::Rejection,
@@ -68,6 +69,7 @@ pub(super) struct Passage<W> {
     tries: usize,
     received: u64,
     status: Option<u16>,
+    flow: Option<Flow>,
     /// An answer has begun, were it an interim one.
     answered: bool,
     rejection: Option<Rejection>,
@@ -99,6 +101,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
             tries: 0,
             received: 0,
             status: None,
+            flow: None,
             answered: false,
             rejection: None,
             tapped: 0,
@@ -210,12 +213,12 @@ impl<S: Side> ProxyHttp for Proxy<S> {
 
     fn upstream_response_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         passage: &mut Passage<S::Way>,
     ) -> Result<Option<Duration>> {
-        passage.pass_back(body.as_ref());
+        passage.pass_back(session, body.as_ref())?;
         Ok(None)
     }
 
