@@ -4,7 +4,7 @@
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use as2hook_testing::{
     Answer, Built, Client, Endpoint, Framing, Gateway, Message, Part, Post, Reply, Running, pki,
@@ -349,4 +349,25 @@ fn a_tls_receiver_is_verified() {
         .unwrap();
     assert_eq!(distrusting.inbound().send(&Post::new("/", b"x")).unwrap().status, 502);
     assert_eq!(trusted.requests().len(), 1);
+}
+
+/// The partner's password for the AS2 server stood in each event's row.
+#[test]
+fn credentials_pass_and_are_not_written_down() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let gateway = tapped(&receiver, &sink);
+    let message = Message::new("ACME", "MY-OWN-ORG").subject("what is written down").build();
+    let post = Post::message("/", &message)
+        .header("authorization", "Basic cGFydG5lcg==")
+        .header("Cookie", "cGFydG5lcg==");
+    assert_eq!(gateway.inbound().send(&post).unwrap().status, 200);
+    let passed = &receiver.wait_for(1, SOON).unwrap()[0];
+    assert_eq!(passed.header("Authorization"), Some("Basic cGFydG5lcg=="));
+    sink.wait_for(1, SOON).unwrap();
+    let mut written = Vec::new();
+    for file in fs::read_dir(gateway.folder().join("data")).unwrap() {
+        written.extend(fs::read(file.unwrap().path()).unwrap_or_default());
+    }
+    let holds = |text: &[u8]| written.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"what is written down") && !holds(b"cGFydG5lcg"));
 }

@@ -1,8 +1,12 @@
-//! Header fields as they came: names in their case, values to the letter.
+//! Header fields as they came: names in their case, values to the letter; without credentials.
 
 use as2hook_as2::Headers;
 use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
+
+/// Credentials of the other side's HTTP are nobody's business: they are not written down.
+const CREDENTIALS: [&[u8]; 4] =
+    [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"];
 
 pub(super) fn of_request(request: &RequestHeader) -> Headers {
     let fields = request.case_header_iter();
@@ -27,6 +31,9 @@ pub(super) fn dates(answer: &ResponseHeader) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn all<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Headers {
     let mut headers = Headers::new();
     for (name, value) in fields {
+        if CREDENTIALS.iter().any(|credential| name.eq_ignore_ascii_case(credential)) {
+            continue;
+        }
         headers.push(String::from_utf8_lossy(name), value);
     }
     headers
