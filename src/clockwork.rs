@@ -77,11 +77,11 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
         let event = overdue(snapshot, &sent);
         let targets = targets(snapshot, &event);
         let change = sent.becomes(State::Overdue, note);
-        live.observer().event(event.id, event.kind);
         if let Err(error) = outbox.tell_once(change, &event, targets).await {
             tracing::warn!(%error, "An overdue MDN could not be told now.");
             return;
         }
+        live.observer().event(event.id, event.kind);
     }
 }
 
