@@ -4,12 +4,13 @@
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
-use std::{fs, time::Duration};
+use std::{fs, net::TcpStream, time::Duration};
 
 use as2hook_testing::{
     Answer, Built, Client, Endpoint, Framing, Gateway, Message, Part, Post, Reply, Running, pki,
     receiver, sink,
 };
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -370,4 +371,24 @@ fn credentials_pass_and_are_not_written_down() {
     }
     let holds = |text: &[u8]| written.windows(text.len()).any(|window| window == text);
     assert!(holds(b"what is written down") && !holds(b"cGFydG5lcg"));
+}
+
+/// Who resumed a session was asked for no certificate, although `client_ca` stood in the config by then.
+#[test]
+fn no_tls_session_can_be_resumed() {
+    let receiver = receiver().start();
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .inbound_tls(false)
+        .start()
+        .unwrap();
+    let mut client = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    client.set_verify(SslVerifyMode::NONE);
+    // Later versions have no session before the first ticket, and without a session none are made.
+    client.set_max_proto_version(Some(SslVersion::TLS1_2)).unwrap();
+    let socket = TcpStream::connect(gateway.inbound().address()).unwrap();
+    let connection = client.build().connect("localhost", socket).unwrap();
+    let session = connection.ssl().session().expect("it has one");
+    assert!(session.id().is_empty(), "the server kept it");
 }
