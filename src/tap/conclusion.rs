@@ -8,6 +8,7 @@ use as2hook_webhooks::{Direction, Event, EventKind, SendError, Stage, Verdict};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use uuid::Uuid;
 
 use super::{
@@ -46,7 +47,8 @@ impl Conclusion {
         };
         let is_mdn = matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent);
         let whole = answer.filter(|_| !is_mdn && error.is_none());
-        let mdn = whole.and_then(|(head, body)| mdn_in_answer(event, head, body, routes));
+        // It may be compressed to a thousandth, and this thread has other exchanges to end.
+        let mdn = aside(|| whole.and_then(|(head, body)| mdn_in_answer(event, head, body, routes)));
         let head = answer.map(|(head, _)| Answer { head, mdn: mdn.as_ref() });
         let verdict = verdict::judge(event, head, error, &expected)?;
         let mut conclusion = Self { verdict, further: Vec::new() };
@@ -222,6 +224,14 @@ impl Conclusion {
             let failed = Sent { state: State::Failed, ..sent };
             self.further.push(Further::Note(failed.change()));
         }
+    }
+}
+
+/// Does what may take a while; other tasks of this thread go on elsewhere, where there is an elsewhere.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
