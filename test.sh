@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace, the black-box ones against the built gateway included. Arguments go
-# to the test runner: ./test.sh reload
+# to the test runner, cargo-nextest: ./test.sh --test reload
 set -euo pipefail
 cd "$(dirname "$0")"
 # Where rustup puts it; a shell older than the installation does not know.

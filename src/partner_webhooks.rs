@@ -84,7 +84,7 @@ impl PartnerWebhooks {
         self.guard.clone().unwrap_or_else(|| Guard::public([]))
     }
 
-    /// The keys that their JSON begins with (section 7 of the design).
+    /// The keys that their JSON begins with, as `docs/api.md` has them.
     pub fn leading(&self, name: &str, event: EventKind) -> Vec<(&'static str, Value)> {
         let Some(place) = self.by_name.get(name) else { return Vec::new() };
         let spanish = PartnerEvent::named(event.as_str()).map(PartnerEvent::spanish);

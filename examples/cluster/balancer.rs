@@ -64,8 +64,8 @@ fn config(address: SocketAddr, gateways: &[Running]) -> String {
         "defaults
     mode http
     timeout connect 2s
-    timeout client 120s
-    timeout server 120s
+    timeout client 310s
+    timeout server 310s
     timeout check 2s
     retries 3
     retry-on conn-failure

@@ -1,4 +1,4 @@
-//! The command line (section 1 of the design): one file a command.
+//! The command line: one file a command. `docs/operating.md` has its exit statuses.
 
 pub mod backup;
 pub mod check;

@@ -15,7 +15,7 @@ pub struct Api {
     pub tokens: Vec<Token>,
     /// Private networks that webhooks made over the API may point at all the same. Default: none.
     pub allow_networks: Vec<Network>,
-    /// Of the config API's messages. Default: Spanish, as in the seed.
+    /// Of the config API's messages. Default: Spanish, as `docs/api.md` has them.
     pub language: Language,
 }
 
@@ -46,7 +46,7 @@ pub enum Scope {
 /// Of the config API's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
-    /// `es`, as in the seed.
+    /// `es`: the words of the config API's contract.
     #[default]
     Spanish,
     /// `en`.

@@ -1,4 +1,4 @@
-//! `as2hook.yaml`: everything but the rules (section 2 of the design).
+//! `as2hook.yaml`: everything but the rules. `conf/as2hook.yaml` explains each key.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -19,7 +19,7 @@ pub struct Listen {
     pub inbound: Listener,
     /// The AS2 server calls it to reach partners. Default: it does not run.
     pub outbound: Option<Listener>,
-    /// Config API, admin, metrics and dashboard. Default `127.0.0.1:8081`.
+    /// Config API, admin API and metrics. Default `127.0.0.1:8081`.
     pub admin: Listener,
 }
 

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 /// Something in a config file that has to be put right.
 ///
 /// Shown as `file:line:column: path: what is wrong`, and serialised with these names in the answer
-/// of `POST /admin/reload` (section 7 of the design). Never holds the value of a secret.
+/// of `POST /admin/reload` (`docs/api.md`). Never holds the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Mistake {
     /// The file, as it was named by the user or by the file that leads to it.

@@ -1,4 +1,4 @@
-//! `webhooks.yaml`: the rules (section 3 of the design).
+//! `webhooks.yaml`: the rules. `conf/webhooks.yaml` explains each key.
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::{Gateway, failed, rfc3339};
 use crate::{config::Partner, partner_webhooks, snapshot::Snapshot};
 
-/// For a test delivery, all of it (section 7 of the design).
+/// For a test delivery, all of it, as `docs/api.md` promises.
 const TEST: Duration = Duration::from_secs(15);
 
 /// For the lookup of a new URL's name. One that takes longer is judged when it is connected to.

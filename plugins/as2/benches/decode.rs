@@ -1,4 +1,5 @@
-//! The decoder against the primitives that it is made of, in one run: the ratios of the design's bar.
+//! The decoder against the primitives that it is made of, in one run: the ratios of the
+//! table in `README.md`.
 //!
 //! `cargo bench -p as2hook-as2` prints the table at its end. Times are the processor's, the
 //! best of several rounds in which decoder and primitives take turns: what else the machine does is

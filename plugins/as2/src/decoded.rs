@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The result of a decode, told by [`crate::Decoder::finish`]. Serialises to the keys of section 6 of
-/// the design; what is unknown is `null`.
+/// The result of a decode, told by [`crate::Decoder::finish`]. Serialises to the JSON of
+/// `as2hook decode`; what is unknown is `null`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decoded {
@@ -125,7 +125,7 @@ pub struct ProcessingError {
     pub message: String,
 }
 
-/// The classes of processing errors (section 5 of the design; 800 and 1100 as in the seed).
+/// The classes of processing errors. `docs/webhooks.md` says what each means to whoever is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "u16", try_from = "u16")]
 #[repr(u16)]

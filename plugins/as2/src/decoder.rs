@@ -170,7 +170,7 @@ fn text(headers: &Headers, name: &str) -> Option<String> {
 // === impl Limits ===
 
 impl Default for Limits {
-    /// The gateway's defaults (section 2 of the design).
+    /// The gateway's defaults, as `conf/as2hook.yaml` has them.
     fn default() -> Self {
         Self {
             body: 4 << 30,

@@ -13,7 +13,7 @@
 //! - [`ber`], [`mime`], [`mdn`], [`digest`]: the parsers below
 //! - [`fault`]: why a layer stopped
 //! - [`sink`]: where attachments go while they stream
-//! - [`decoded`]: the result, plain data that serialises as section 6 of the design has it
+//! - [`decoded`]: the result, plain data that serialises to the JSON of `as2hook decode`
 
 pub mod ber;
 mod cms;

@@ -1,14 +1,15 @@
-//! What the API says, in Spanish or English. The seed's own words are the same in both.
+//! What the API says, in Spanish or English. The words of the contract (`docs/api.md`)
+//! are the same in both.
 
 use crate::control::Refusal;
 
 /// Of the config API's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
-    /// As the seed.
+    /// As the service whose API this is.
     #[default]
     Spanish,
-    /// English where the seed has no words of its own.
+    /// English where the contract has no words of its own.
     English,
 }
 

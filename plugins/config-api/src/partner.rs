@@ -1,4 +1,5 @@
-//! The webhooks of partners, as seed 000 has them: plain types between the routes and the gateway.
+//! The webhooks of partners, as `docs/api.md` has them: plain types between the routes and the
+//! gateway.
 
 use std::fmt;
 
@@ -101,7 +102,7 @@ pub struct LogEntry {
 // === impl PartnerEvent ===
 
 impl PartnerEvent {
-    /// Every one, in the seed's order.
+    /// Every one, in the order of `docs/api.md`.
     pub const ALL: [Self; 4] =
         [Self::MessageReceived, Self::MessageSent, Self::MdnReceived, Self::SendError];
 
@@ -115,7 +116,7 @@ impl PartnerEvent {
         }
     }
 
-    /// The Spanish name: the seed's `event_name`.
+    /// The Spanish name: the API's `event_name`.
     pub const fn spanish(self) -> &'static str {
         match self {
             Self::MessageReceived => "mensaje.recibido",

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! BEHIND: deliveries that wait behind each endpoint that hangs (10,000). Store (SQLite, durable),
-//! outbox, dispatcher and sinks share this one process. It ends by itself, after about a minute. Rows of
-//! section 10 of the design: "isolation". `CARGO_PROFILE_RELEASE_LTO=off
+//! outbox, dispatcher and sinks share this one process. It ends by itself, after about a minute. Its
+//! figures are in `docs/reliability.md`. `CARGO_PROFILE_RELEASE_LTO=off
 //! CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16` builds it in a tenth of the time.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Store (SQLite, durable), outbox, dispatcher and sink share this one process; the figures hold all
-//! of it. Rows of the table in section 10 of the design: "deliveries, durable" and "from the answer's
-//! end to the webhook's request". Without link-time optimisation (`CARGO_PROFILE_RELEASE_LTO=off
+//! of it. `docs/reliability.md` has them: deliveries from a backlog, and from settle to request.
+//! Without link-time optimisation (`CARGO_PROFILE_RELEASE_LTO=off
 //! CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16`) it builds in a tenth of the time, and is a little slower.
 
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]

@@ -4,9 +4,9 @@
 //! and no cookie is kept. Connections stay open between deliveries, one pool for each TLS profile and
 //! guard. Webhooks that share both and an address share connections.
 //!
-//! **Names of headers** go out as the partner spelt them, and our own as the seeds do (`AS2-From`,
-//! `X-Partner-Type`). HTTP holds them equal in any case (RFC 9110 section 5.1); this is for receivers
-//! that do not.
+//! **Names of headers** go out as the partner spelt them, and our own as `docs/webhooks.md` has them
+//! (`AS2-From`, `X-Partner-Type`). HTTP holds them equal in any case (RFC 9110 section 5.1); this
+//! is for receivers that do not.
 
 mod answer;
 mod body;

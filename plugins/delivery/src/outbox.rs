@@ -1,4 +1,4 @@
-//! Record first, settle later (section 5 of the design).
+//! Record first, settle later: the promise of `docs/reliability.md`.
 //!
 //! An exchange is opened in the store before the receiver has its last byte, and settled when its
 //! answer has passed. What the store cannot take right now is kept in bounded memory and written, in

@@ -70,7 +70,7 @@ pub struct Verdict {
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The kinds of events (section 4 of the design).
+/// The kinds of events. `docs/events.md` says when each fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EventKind {
     /// An inbound message was answered 2xx by the receiver.

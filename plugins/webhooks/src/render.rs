@@ -1,4 +1,4 @@
-//! The HTTP request that a webhook gets: section 5 of the design, to the letter.
+//! The HTTP request that a webhook gets: `docs/webhooks.md`, to the letter.
 //!
 //! [`render`] is a pure function of an event, of one attempt to tell it, of the endpoint in force and
 //! of the time. A payload that lies in a file is not read here: then the answer is

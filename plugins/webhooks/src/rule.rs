@@ -92,7 +92,7 @@ pub enum Route {
     Always,
 }
 
-/// The three payload modes of the seed.
+/// The three payload modes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PayloadMode {
@@ -108,7 +108,7 @@ pub enum PayloadMode {
 /// Which of the original headers go along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PassHeaders {
-    /// All that section 5 of the design allows.
+    /// All that are safe to pass on (`docs/webhooks.md`).
     #[default]
     All,
     /// The AS2 ones alone.
@@ -151,7 +151,7 @@ impl Endpoint {
         Duration::from_secs(24 * 3600),
     ];
 
-    /// An endpoint with every default of section 3 of the design.
+    /// An endpoint with every default of `conf/webhooks.yaml`.
     pub fn new(url: Uri) -> Self {
         Self {
             url,

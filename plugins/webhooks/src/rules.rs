@@ -1,5 +1,5 @@
 //! All rules together, compiled so that finding the webhooks of an event costs the same whether
-//! there are ten rules or a hundred thousand (section 3 of the design).
+//! there are ten rules or a hundred thousand. `conf/webhooks.yaml` says which of them fire.
 //!
 //! A [`RuleSet`] is one immutable snapshot: a reload compiles another and swaps it in.
 //!

@@ -1,5 +1,5 @@
 //! The two signatures of a delivery: that of Standard Webhooks over id, time and body, and
-//! `X-AS2-Signature` over the headers that carry most of a notification (section 5 of the design).
+//! `X-AS2-Signature` over the headers that carry most of a notification (`docs/verify.md`).
 //!
 //! Both are made piece by piece, so that a body of any size is signed in constant memory.
 

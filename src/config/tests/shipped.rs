@@ -30,7 +30,7 @@ fn shows_the_defaults() {
     assert_eq!(place(&format!("{shipped:?}")), place(&as_shipped));
 }
 
-/// The keys of every table, where the design has them.
+/// The keys of every table within the file's own.
 const KEYS: &[&str] = &[
     "address",
     "tls",

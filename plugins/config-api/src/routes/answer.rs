@@ -1,4 +1,4 @@
-//! Answers in the seed's form.
+//! Answers in the form that `docs/api.md` gives them.
 
 use axum::{
     Json,

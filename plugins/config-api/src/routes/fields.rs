@@ -118,7 +118,7 @@ impl Fields {
         value.as_str().map(Some).ok_or(Wrong::Type(name, Kind::String))
     }
 
-    /// The first of these that is there: the seed's own name stands before its aliases.
+    /// The first of these that is there: a field's own name stands before its older one.
     fn first(&self, names: &[&'static str]) -> Option<(&'static str, &Value)> {
         names.iter().find_map(|name| self.0.get(*name).map(|value| (*name, value)))
     }

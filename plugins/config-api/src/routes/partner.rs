@@ -1,4 +1,4 @@
-//! `/api/v1/webhooks`: the webhook of a partner, as seed 000 has it.
+//! `/api/v1/webhooks`: the webhook of a partner, by the letter of `docs/api.md`.
 
 use axum::{
     Json,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{control::Refusal, messages::Wrong, partner::Change, token::Scope};
 
-/// Rows of the log unless the request says otherwise (seed 000), and at most.
+/// Rows of the log unless the request says otherwise, and at most.
 const LOG_ROWS: u64 = 50;
 const LOG_ROWS_MAX: u64 = 500;
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 /// it the whole delivery; the JSON has all of it.
 const NAME_MAX: usize = 255;
 
-/// `attachment`, with the name as a bare token where it is one (as in the seed), else as quoted
+/// `attachment`, with the name as a bare token where it is one, else as quoted
 /// ASCII for old readers beside the exact name in `filename*=`.
 pub(super) fn attachment(name: Option<&str>) -> String {
     let name: String = name.unwrap_or_default().chars().take(NAME_MAX).collect();

@@ -27,7 +27,7 @@ pub const USER_AGENT: &str = concat!("as2hook/", env!("CARGO_PKG_VERSION"));
 const IDENTITY: [&str; 4] = ["as2-from", "as2-to", "message-id", "subject"];
 
 /// What `pass_headers: as2` lets through, beside everything that begins with `AS2-`: the headers of
-/// RFC 4130, RFC 6017 and the seed.
+/// RFC 4130 and RFC 6017, and those that AS2 servers send beside them.
 const AS2: [&str; 10] = [
     "content-type",
     "date",

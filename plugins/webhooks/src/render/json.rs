@@ -1,4 +1,4 @@
-//! The documents of `json` deliveries: the seed's keys in the seed's order, then ours.
+//! The documents of `json` deliveries; a message's keys come in the order of `docs/webhooks.md`.
 
 use as2hook_as2::{Decoded, Kind, ProcessingError};
 use serde::{

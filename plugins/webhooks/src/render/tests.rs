@@ -15,7 +15,7 @@ mod own;
 mod raw;
 mod seed;
 
-/// What the partner of the seed sent.
+/// What the partner of the example sent.
 const ORIGINAL: [(&str, &str); 14] = [
     ("mime-version", "1.0"),
     ("date", "Mon, 15 Jun 2020 13:48:56 IST"),
@@ -36,7 +36,7 @@ const ORIGINAL: [(&str, &str); 14] = [
     ),
 ];
 
-/// The seed's message.
+/// The example's message.
 fn seed_event() -> Event {
     let mut headers = Headers::new();
     for (name, value) in ORIGINAL {

@@ -5,7 +5,7 @@ use crate::rule::{Endpoint, Route};
 
 mod naive;
 
-// The seed's two examples.
+// From one partner's rule to the fallback of all.
 
 #[test]
 fn seed_semi_global_fallback() {

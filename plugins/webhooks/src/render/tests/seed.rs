@@ -1,5 +1,5 @@
-//! The three requests of seed 002, line by line. `Host`, `Connection` and `Accept-Encoding` are the
-//! HTTP client's, `User-Agent` names the sender.
+//! The example's message in the three modes, line by line. `Host`, `Connection` and `Accept-Encoding`
+//! are the HTTP client's, `User-Agent` names the sender.
 
 use super::*;
 
