@@ -2,8 +2,8 @@
 //! and the database is restarted, and a count at the end shows whether anything was lost.
 //!
 //! `cargo run --release --example cluster` is a short run; with `-- --messages 100000 --kills 20
-//! --restarts 5` it is the one of `docs/cluster.md`. `-- --throughput` leaves the trouble out and
-//! measures one, two and three gateways. PostgreSQL and HAProxy are Debian's packages, which
+//! --restarts 5 --senders 16` it is the one of `docs/cluster.md`. `-- --throughput` leaves the trouble out
+//! and measures one, two and three gateways. PostgreSQL and HAProxy are Debian's packages, which
 //! `.ci/setup` installs; everything runs on loopback and is gone afterwards.
 
 mod balancer;

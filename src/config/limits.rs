@@ -33,7 +33,7 @@ pub struct Pace {
     pub idle: Duration,
     /// `head_time`: for the rest of a request's head. Default 60 s.
     pub head: Duration,
-    /// `body_time`: for a request's body, however short it is. Default 120 s.
+    /// `body_time`: for a request's or an answer's body, however short it is. Default 120 s.
     pub body: Duration,
     /// `body_rate`: bytes of a body that give it a second more. Default 1 KiB.
     pub rate: u64,
