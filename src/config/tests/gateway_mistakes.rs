@@ -187,12 +187,23 @@ fn the_receiver() {
 
 #[test]
 fn stores() {
+    const POSTGRES: &str = "it must be as in postgres://user:password@host:port/database?sslmode=require, \
+        with options that are known; in a password write ? as %3F, / as %2F, @ as %40, # as %23 and % as \
+        %25";
     for (store, message) in [
         ("mysql://h/d", "must begin with sqlite: or postgres://"),
         ("sqlite:", "must name a file behind sqlite:, as in sqlite:data/as2hook.db"),
         ("sqlite://d", "must name a file behind sqlite:, as in sqlite:data/as2hook.db"),
         ("postgres://", "must name a host, as in postgres://user@host/database"),
         ("postgres://u:p@/d", "must name a host, as in postgres://user@host/database"),
+        ("postgres://u:hunter2@h:notaport/d", POSTGRES),
+        ("postgres://u:hunter2@h/d?foo=bar", POSTGRES),
+        ("postgres://u:hunter2@h/d?sslmode=sometimes", POSTGRES),
+        ("postgres://u:hunter2@hunter2@h/d", POSTGRES),
+        (
+            "postgres://u:hunter2@h/d?sslmode=verify-full&sslrootcert=/no/such/ca.pem",
+            "its sslrootcert \"/no/such/ca.pem\" cannot be read: No such file or directory (os error 2)",
+        ),
     ] {
         expect(&format!("store: «\"{store}\""), &[("store", message)]);
     }
