@@ -5,8 +5,11 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Without `AS2HOOK_LOG`: our own events, and of Pingora only what went wrong.
-const DEFAULT: &str = "info,pingora_core=warn,pingora_proxy=warn,pingora_runtime=warn";
+/// Without `AS2HOOK_LOG`: our own events, and of Pingora only what went wrong. PostgreSQL's notices say
+/// that what is there is not made again, and each connection that breaks off says what the store says
+/// once.
+const DEFAULT: &str = "info,pingora_core=warn,pingora_proxy=warn,pingora_runtime=warn,\
+    tokio_postgres=warn,deadpool=error";
 
 /// Starts logging. Call once.
 pub fn start() {
@@ -17,5 +20,26 @@ pub fn start() {
         lines.json().flatten_event(true).init();
     } else {
         lines.with_target(false).init();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{Level, enabled};
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_store_is_told_of_by_us_alone() {
+        let filtered = tracing_subscriber::registry().with(EnvFilter::new(DEFAULT));
+        tracing::subscriber::with_default(filtered, || {
+            // The targets that these crates log by.
+            assert!(!enabled!(target: "tokio_postgres::connection", Level::INFO));
+            assert!(enabled!(target: "tokio_postgres::connection", Level::WARN));
+            assert!(!enabled!(target: "deadpool.postgres", Level::WARN));
+            assert!(enabled!(target: "deadpool.postgres", Level::ERROR));
+            assert!(enabled!(target: "as2hook_store::postgres", Level::INFO));
+        });
     }
 }

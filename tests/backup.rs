@@ -99,6 +99,28 @@ fn without_a_store_of_its_own_it_says_what_to_do() {
     assert!(!copy.exists());
 }
 
+#[test]
+fn what_is_wrong_is_said_of_the_file_that_was_named() {
+    let (receiver, hook) = (receiver().start(), sink().start());
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(&receiver, &hook).prepare().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "0123456789abcdef").unwrap();
+    for none in [&token, folder.path()] as [&Path; 2] {
+        let ran = run("restore", none, &gateway.config_file());
+        assert_eq!(ran.status, Some(1));
+        let said = format!("{} is not a backup that `as2hook backup` made\n", none.display());
+        assert!(ran.stderr.ends_with(&said), "{ran:?}");
+    }
+    std::fs::create_dir_all(gateway.folder().join("data")).unwrap();
+    std::fs::write(gateway.folder().join("data/as2hook.db"), "").unwrap();
+    let nowhere = folder.path().join("nodir");
+    let ran = run("backup", &nowhere.join("b.db"), &gateway.config_file());
+    assert_eq!(ran.status, Some(1));
+    let said = format!("the folder {} is not there", nowhere.display());
+    assert!(ran.stderr.contains(&said), "{ran:?}");
+}
+
 fn gateway(receiver: &Endpoint, hook: &Endpoint) -> Gateway {
     let often = vec!["500ms"; 100].join(", ");
     Gateway::new().binary(env!("CARGO_BIN_EXE_as2hook")).receiver(receiver).rule("all", |rule| {

@@ -107,7 +107,9 @@ impl Args {
                 let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                 DecodeError::Config(lines.join("\n"))
             })?;
-            return Ok((loaded.config.keyring.clone(), loaded.config.decode_options()));
+            let mut options = loaded.config.decode_options();
+            options.legacy_algorithms |= self.legacy_algorithms;
+            return Ok((loaded.config.keyring, options));
         }
         if self.key.len() > self.cert.len() {
             let (keys, certs) = (self.key.len(), self.cert.len());
@@ -218,4 +220,35 @@ fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> DecodeError {
     move |source| DecodeError::File { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legacy_algorithms_can_be_asked_for_with_any_config() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("as2hook.yaml");
+        fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
+        for (in_config, asked, expected) in
+            [(false, false, false), (false, true, true), (true, false, true), (true, true, true)]
+        {
+            let text = format!(
+                "receiver: {{ url: \"http://127.0.0.1:1\" }}\nlegacy_algorithms: {in_config}\n"
+            );
+            fs::write(&config, text).unwrap();
+            let args = Args {
+                body: PathBuf::from("-"),
+                headers: None,
+                config: Some(config.clone()),
+                key: Vec::new(),
+                cert: Vec::new(),
+                legacy_algorithms: asked,
+                payload_dir: None,
+            };
+            let (_, options) = args.keys(&Headers::new()).unwrap();
+            assert_eq!(options.legacy_algorithms, expected, "{in_config}, {asked}");
+        }
+    }
 }

@@ -5,10 +5,11 @@ use std::{path::Path, sync::OnceLock};
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
     error::ErrorStack,
+    nid::Nid,
     pkcs12::{ParsedPkcs12_2, Pkcs12},
     pkey::{Id, PKey, Private},
     provider::Provider,
-    x509::{X509, X509Ref},
+    x509::{X509, X509Ref, X509VerifyResult},
 };
 
 use super::read::{Hidden, Table, Value};
@@ -132,7 +133,48 @@ pub(crate) fn pkcs12(value: &Value<'_>, passphrase: Option<&Hidden>) -> Option<I
     let private_key = judge_kind(value, &path, private_key)?;
     let mut chain = vec![certificate];
     chain.extend(parsed.ca.into_iter().flatten());
+    for other in strangers(&chain, &private_key) {
+        value.warn(format!(
+            "only the key of {} in {shown} is used; a key of {}, whose certificate is there too, needs a \
+             file of its own",
+            named(&chain[0]),
+            named(other)
+        ));
+    }
     Some(Identity { chain, private_key })
+}
+
+/// Certificates of an archive that are not there for the first one's sake: most likely they have keys
+/// of their own in it, and OpenSSL opens the first key alone.
+fn strangers<'a>(
+    chain: &'a [X509],
+    private_key: &'a PKey<Private>,
+) -> impl Iterator<Item = &'a X509> {
+    let issuer = |place: usize, certificate: &X509| {
+        chain.iter().enumerate().any(|(other, issued)| {
+            other != place && certificate.issued(issued) == X509VerifyResult::OK
+        })
+    };
+    chain
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(move |(place, certificate)| {
+            !issuer(*place, certificate) && !belongs(certificate, private_key)
+        })
+        .map(|(_, certificate)| certificate)
+}
+
+/// Tells certificates apart that have the same name too.
+fn named(certificate: &X509Ref) -> String {
+    let subject = certificate.subject_name();
+    let common = subject.entries_by_nid(Nid::COMMONNAME).next();
+    let name = match common.and_then(|entry| entry.data().to_string().ok()) {
+        Some(name) => format!("CN={}", name.escape_debug()),
+        None => format!("{subject:?}"),
+    };
+    let serial = certificate.serial_number().to_bn().and_then(|number| number.to_hex_str());
+    serial.map(|serial| format!("{name} (serial {serial})")).unwrap_or(name)
 }
 
 /// Old tools write RC2-40 and RC4, which OpenSSL 3 opens with its legacy provider alone.

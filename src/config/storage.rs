@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use as2hook_store::{PostgresStore, StoreError};
+
 use super::read::Value;
 
 /// Where events and deliveries are kept. Fixed while the gateway runs.
@@ -44,9 +46,13 @@ impl Store {
         let address =
             text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
         match address {
-            Some(rest) => match PostgresUrl::host(rest) {
-                Some(_) => Some(Self::Postgres(PostgresUrl(text))),
-                None => value.wrong("must name a host, as in postgres://user@host/database"),
+            Some(rest) if PostgresUrl::host(rest).is_none() => {
+                value.wrong("must name a host, as in postgres://user@host/database")
+            }
+            Some(_) => match PostgresStore::check_address(&text) {
+                Ok(()) => Some(Self::Postgres(PostgresUrl(text))),
+                Err(StoreError::Address(what)) => value.wrong(what),
+                Err(error) => value.wrong(error.to_string()),
             },
             None => value.wrong("must begin with sqlite: or postgres://"),
         }
@@ -63,9 +69,18 @@ impl PostgresUrl {
 
     /// What stands between the user and the path; several hosts are legal.
     fn host(behind_scheme: &str) -> Option<&str> {
-        let authority = behind_scheme.split(['/', '?']).next()?;
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let base = behind_scheme.split('?').next()?;
+        // First, since a password may have a `/`.
+        let behind_user = base.rsplit_once('@').map_or(base, |(_, rest)| rest);
+        let host = behind_user.split('/').next()?;
         (!host.is_empty()).then_some(host)
+    }
+
+    /// The host, unless what stands there may be part of a password that has a `?`.
+    fn shown(&self) -> Option<&str> {
+        let (_, rest) = self.0.split_once("://")?;
+        let query = rest.split_once('?').map_or("", |(_, query)| query);
+        if query.contains('@') { None } else { Self::host(rest) }
     }
 }
 
@@ -78,8 +93,7 @@ impl fmt::Debug for PostgresUrl {
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.0.split_once("://").and_then(|(_, rest)| Self::host(rest));
-        write!(f, "postgres://{}/…", host.unwrap_or("…"))
+        write!(f, "postgres://{}/…", self.shown().unwrap_or("…"))
     }
 }
 
@@ -116,5 +130,32 @@ impl Payloads {
             return value.wrong("must be a folder, `store`, or s3://bucket/prefix");
         }
         Some(Self::Folder(value.resolve(&text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_password_is_shown() {
+        for (password, shown) in [
+            ("secret", "postgres://one,two:5433/…"),
+            ("sec/ret", "postgres://one,two:5433/…"),
+            ("sec@ret", "postgres://one,two:5433/…"),
+            ("sec#ret", "postgres://one,two:5433/…"),
+            ("/s@e/c@r/et", "postgres://one,two:5433/…"),
+            // Nobody can tell where this one ends.
+            ("sec?ret", "postgres://…/…"),
+            ("s/e?c@r#et", "postgres://…/…"),
+        ] {
+            let url =
+                PostgresUrl(format!("postgres://me:{password}@one,two:5433/db?sslmode=require"));
+            assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), shown.to_owned()));
+        }
+        for (query, shown) in [("password=secret", "one"), ("password=sec@ret", "…")] {
+            let url = PostgresUrl(format!("postgres://one/db?{query}"));
+            assert_eq!(url.to_string(), format!("postgres://{shown}/…"));
+        }
     }
 }

@@ -183,7 +183,7 @@ fn read_rule(value: &Value<'_>, default_site: &str) -> Option<Rule> {
 }
 
 fn read_endpoint(table: &Table<'_>) -> Option<Endpoint> {
-    let url = table.need("url", Value::url);
+    let url = table.need("url", Value::webhook_url);
     // The rest is judged even so.
     let mut endpoint = Endpoint::new(url.clone().unwrap_or_default());
     endpoint.secrets = secrets(table);

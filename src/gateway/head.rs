@@ -8,7 +8,7 @@
 const FIELDS: usize = 256;
 
 /// What a request is refused for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Flaw {
     /// RFC 9112 section 3.
     #[error(
@@ -46,8 +46,8 @@ pub(crate) enum Flaw {
     #[error("The request names its host in two ways, or with a user before it.")]
     Host,
     /// RFC 9110 section 7.6.1: a field that `Connection` names ends here, and the receiver needs it.
-    #[error("The header Connection names {0}, which has to be passed on.")]
-    Nominated(&'static str),
+    #[error("The header Connection names {0:?}, which has to be passed on.")]
+    Nominated(String),
 }
 
 /// Looks for a head's end while its bytes come in.
@@ -62,7 +62,7 @@ pub(crate) struct Scan {
 
 impl Flaw {
     /// The HTTP status.
-    pub(crate) fn status(self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Version => 505,
             Self::TooMany => 431,
@@ -199,6 +199,9 @@ const KEPT: [&str; 11] = [
     "From",
 ];
 
+/// Bytes of a name that are told to whoever sent it.
+const SHOWN: usize = 40;
+
 /// What the request line says.
 struct Start<'l> {
     /// Whether it is HTTP/1.0.
@@ -276,11 +279,19 @@ fn connection(value: &[u8]) -> Result<(), Flaw> {
             true => option.get(..kept.len()).is_some_and(|start| alike(start, kept.as_bytes())),
             false => alike(option, kept.as_bytes()),
         };
-        if let Some(kept) = KEPT.iter().find(takes) {
-            return Err(Flaw::Nominated(kept.trim_end_matches('-')));
+        if KEPT.iter().any(|kept| takes(&kept)) {
+            return Err(Flaw::Nominated(shown(option)));
         }
     }
     Ok(())
+}
+
+/// A name as it came. It may go on for as long as the head does, and nobody needs all of that.
+fn shown(name: &[u8]) -> String {
+    match name.split_at_checked(SHOWN) {
+        Some((begin, rest)) if !rest.is_empty() => format!("{}…", String::from_utf8_lossy(begin)),
+        _ => String::from_utf8_lossy(name).into_owned(),
+    }
 }
 
 fn is(name: &[u8], known: &[u8]) -> bool {

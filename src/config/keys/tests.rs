@@ -1,5 +1,7 @@
 use std::{env::VarError, path::Path};
 
+use as2hook_testing::pki;
+
 use super::*;
 use crate::config::{read::Source, source::Context};
 
@@ -115,4 +117,32 @@ fn what_is_wrong_with_an_archive() {
         assert!(found.is_none());
         assert_eq!(mistakes, [format!("keys/{file} {message}")]);
     }
+}
+
+#[test]
+fn an_archive_with_a_second_key_is_warned_of() {
+    let (found, mistakes, warnings) =
+        with("two-keys.p12", |value| pkcs12(value, hidden(SESAME).as_ref()));
+    let found = found.unwrap_or_else(|| panic!("{mistakes:?}"));
+    assert!(belongs(&found.chain[0], &found.private_key));
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.starts_with("only the key of CN=one (serial "), "{warning}");
+    assert!(
+        warning.contains("in keys/two-keys.p12 is used; a key of CN=two (serial "),
+        "{warning}"
+    );
+}
+
+#[test]
+fn a_chain_has_no_strangers() {
+    let chain = [pki::server(), pki::authority(), pki::stranger()];
+    let (key, chain) = (&chain[0].key, chain.map(|identity| identity.certificate.clone()));
+    assert_eq!(strangers(&chain[..2], key).count(), 0);
+    let found: Vec<_> = strangers(&chain, key).map(|found| named(found)).collect();
+    assert!(found.len() == 1 && found[0].starts_with("CN=stranger"), "{found:?}");
+
+    // One of before, for the same key.
+    let [now, before] = ["rsa.crt", "expired.crt"].map(|file| with(file, certificates).0.unwrap());
+    let (key, _, _) = with("rsa.key", |value| private_key(value, None));
+    assert_eq!(strangers(&[now, before].concat(), &key.unwrap()).count(), 0);
 }

@@ -19,6 +19,10 @@ pub struct Network {
     pub prefix: u8,
 }
 
+/// What is wrong with a URL that holds a user.
+const USER: &str = "must not hold a user or password";
+const WEBHOOK_USER: &str = "must not hold a user or password; give them in a header";
+
 // === impl Value ===
 
 impl Value<'_> {
@@ -34,6 +38,15 @@ impl Value<'_> {
 
     /// An http or https URL with a host. It is never shown: its query may hold a token.
     pub(crate) fn url(&self) -> Option<Uri> {
+        self.url_with(USER)
+    }
+
+    /// As [`Self::url`], of a webhook: it has headers of its own.
+    pub(crate) fn webhook_url(&self) -> Option<Uri> {
+        self.url_with(WEBHOOK_USER)
+    }
+
+    fn url_with(&self, user: &str) -> Option<Uri> {
         let text = self.text()?;
         if text.contains('#') {
             return self.wrong("must not have a fragment (`#…`); it would not be sent");
@@ -48,7 +61,7 @@ impl Value<'_> {
             return self.wrong("must begin with http:// or https://");
         }
         if authority.as_str().contains('@') {
-            return self.wrong("must not hold a user or password; give them in a header");
+            return self.wrong(user);
         }
         if authority.host().is_empty() || authority.host() == "[]" {
             return self.wrong("must name a host");

@@ -163,7 +163,7 @@ fn the_receiver() {
         &[
             ("receiver.url[0]", "must begin with http:// or https://"),
             ("receiver.url[1]", "must end behind the host: a request keeps its own path"),
-            ("receiver.url[2]", "must not hold a user or password; give them in a header"),
+            ("receiver.url[2]", "must not hold a user or password"),
             ("receiver.url[3]", "must be a whole URL, beginning with http:// or https://"),
             ("receiver.url[4]", "must not have a fragment (`#…`); it would not be sent"),
             ("receiver.url[6]", "this URL is given twice"),
@@ -187,12 +187,23 @@ fn the_receiver() {
 
 #[test]
 fn stores() {
+    const POSTGRES: &str = "it must be as in postgres://user:password@host:port/database?sslmode=require, \
+        with options that are known; in a password write ? as %3F, / as %2F, @ as %40, # as %23 and % as \
+        %25";
     for (store, message) in [
         ("mysql://h/d", "must begin with sqlite: or postgres://"),
         ("sqlite:", "must name a file behind sqlite:, as in sqlite:data/as2hook.db"),
         ("sqlite://d", "must name a file behind sqlite:, as in sqlite:data/as2hook.db"),
         ("postgres://", "must name a host, as in postgres://user@host/database"),
         ("postgres://u:p@/d", "must name a host, as in postgres://user@host/database"),
+        ("postgres://u:hunter2@h:notaport/d", POSTGRES),
+        ("postgres://u:hunter2@h/d?foo=bar", POSTGRES),
+        ("postgres://u:hunter2@h/d?sslmode=sometimes", POSTGRES),
+        ("postgres://u:hunter2@hunter2@h/d", POSTGRES),
+        (
+            "postgres://u:hunter2@h/d?sslmode=verify-full&sslrootcert=/no/such/ca.pem",
+            "its sslrootcert \"/no/such/ca.pem\" cannot be read: No such file or directory (os error 2)",
+        ),
     ] {
         expect(&format!("store: «\"{store}\""), &[("store", message)]);
     }
@@ -256,7 +267,8 @@ fn partners() {
          - { id: 1, as2_id: A }\n\
          - «{ id: 1, as2_id: B }\n\
          - «{ id: 2, as2_id: A }\n\
-         - { id: «0, as2_id: «\" C\", type: «test, url: «acme, mdn_urls: [«\"\"] }\n\
+         - { id: «0, as2_id: «\" C\", type: «test, url: «acme, \
+         mdn_urls: [«\"\", «\"http://u:p@a/\"] }\n\
          - { id: «\"4\", as2_id: D, certificates: [keys/rsa.crt, «keys/rsa.key], site: «\"\" }",
         &[
             ("partners[1]", "another partner has the id 1 already"),
@@ -266,6 +278,7 @@ fn partners() {
             ("partners[3].type", "must be Production or Test; did you mean `Test`?"),
             ("partners[3].url", "must be a whole URL, beginning with http:// or https://"),
             ("partners[3].mdn_urls[0]", "must be a URL such as \"https://example.com/path\""),
+            ("partners[3].mdn_urls[1]", "must not hold a user or password"),
             ("partners[4].id", "must be a whole number, not text; leave the quotes out"),
             ("partners[4].certificates[1]", "keys/rsa.key holds no certificate (PEM or DER)"),
             ("partners[4].site", "must not be empty"),

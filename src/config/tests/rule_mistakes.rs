@@ -135,7 +135,8 @@ fn words_numbers_and_times() {
            order: «station\n  \
            rate: «50/d\n  \
            disable_after: «5\n  \
-           enabled: «\"no\"\n"
+           enabled: «\"no\"\n\
+         - { name: b, url: «\"http://u:p@a/\" }\n"
             .replace("partner: «", "«partner:")
             .as_str(),
         &[
@@ -160,6 +161,7 @@ fn words_numbers_and_times() {
                 "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
             ),
             ("webhooks[0].enabled", "must be true or false, not text; leave the quotes out"),
+            ("webhooks[1].url", "must not hold a user or password; give them in a header"),
         ],
     );
 }

@@ -85,9 +85,9 @@ fn what_no_header_can_be_is_refused() {
         ("AS2-From: a\r\nas2-from: b", Flaw::Repeated("AS2-From")),
         ("Message-ID: a\r\nMessage-Id: a", Flaw::Repeated("Message-ID")),
         ("Host: a\r\nHost: a", Flaw::Repeated("Host")),
-        ("Connection: close, as2-from", Flaw::Nominated("AS2")),
-        ("Connection: Content-Type", Flaw::Nominated("Content")),
-        ("Connection: host", Flaw::Nominated("Host")),
+        ("Connection: close, as2-from", Flaw::Nominated("as2-from".to_owned())),
+        ("Connection: Content-Type", Flaw::Nominated("Content-Type".to_owned())),
+        ("Connection: host", Flaw::Nominated("host".to_owned())),
         ("Host: a@b", Flaw::Host),
     ] {
         assert_eq!(judged(fields), Err(flaw), "{fields:?}");
@@ -95,6 +95,17 @@ fn what_no_header_can_be_is_refused() {
     let many = "A: b\r\n".repeat(FIELDS);
     assert_eq!(judged(many.trim_end()), Ok(false));
     assert_eq!(judged(&format!("{many}A: b")), Err(Flaw::TooMany));
+}
+
+#[test]
+fn a_name_that_connection_may_not_take_is_told_in_short() {
+    let name = format!("AS2-\"\t{}", "x".repeat(10_000));
+    let told = judged(&format!("Connection: {name}")).unwrap_err().to_string();
+    let short = format!("AS2-\\\"\\t{}…", "x".repeat(34));
+    assert_eq!(
+        told,
+        format!("The header Connection names \"{short}\", which has to be passed on.")
+    );
 }
 
 #[test]
@@ -114,7 +125,7 @@ fn request_lines_are_of_one_form() {
         ("GET", Flaw::RequestLine),
     ] {
         let head = format!("{line}\r\n\r\n");
-        assert_eq!(judge(head.as_bytes()), Err(flaw), "{line:?}");
+        assert_eq!(judge(head.as_bytes()), Err(flaw.clone()), "{line:?}");
         assert_eq!(scanned(head.as_bytes(), 1), Err(flaw), "{line:?}, scanned");
     }
 }

@@ -3,6 +3,7 @@
 //! `sslkey` among them.
 
 use std::{
+    fs,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,12 +11,21 @@ use std::{
     time::Duration,
 };
 
-use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
+use openssl::{
+    error::ErrorStack,
+    pkey::PKey,
+    ssl::{SslConnector, SslMethod, SslVerifyMode},
+    x509::X509,
+};
 use percent_encoding::percent_decode_str;
 use postgres_openssl::{MakeTlsConnector, TlsStream};
 use tokio::time::Instant;
-use tokio_postgres::{Client, Config, Connection, Socket, config::SslMode};
+use tokio_postgres::{
+    Client, Config, Connection, Socket,
+    config::{Host, SslMode},
+};
 
+use super::PostgresStore;
 use crate::store::StoreError;
 
 /// A database's address, ready to connect to. It has the password inside and no `Debug`.
@@ -59,6 +69,18 @@ struct Files {
     key: Option<String>,
 }
 
+// === impl PostgresStore ===
+
+impl PostgresStore {
+    /// Judges a URL as [`Self::connect`] does, with the files that it names. No database is asked.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`], with no word of what may be a password.
+    pub fn check_address(url: &str) -> Result<(), StoreError> {
+        Address::parse(url, Duration::ZERO).map(drop)
+    }
+}
+
 // === impl Address ===
 
 impl Address {
@@ -85,6 +107,11 @@ impl Address {
         for base in each_host(base, &query) {
             let mut config: Config =
                 format!("{base}?{query}").parse().map_err(|_| not_understood())?;
+            // An `@` that stands in a password ends it here: its rest would be asked of the network.
+            let torn = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+            if config.get_hosts().iter().any(torn) {
+                return Err(not_understood());
+            }
             if config.get_hosts().is_empty() {
                 return Err(StoreError::Address("it names no host".to_owned()));
             }
@@ -103,8 +130,7 @@ impl Address {
             }
             hosts.push(config);
         }
-        let tls = connector(trust.unwrap_or(Trust::Any), &files)
-            .map_err(|error| StoreError::Address(format!("its TLS files: {error}")))?;
+        let tls = connector(trust.unwrap_or(Trust::Any), &files)?;
         Ok(Self { hosts, good: Arc::default(), tls, connect })
     }
 
@@ -153,13 +179,14 @@ fn each_host(base: &str, query: &str) -> Vec<String> {
         return together();
     }
     let Some((scheme, rest)) = base.split_once("://") else { return together() };
-    let (authority, path) = match rest.split_once('/') {
-        Some((authority, path)) => (authority, format!("/{path}")),
-        None => (rest, String::new()),
+    // In the order of whoever reads the rest: a password may have a `/` or a comma.
+    let (user, rest) = match rest.split_once('@') {
+        Some((user, rest)) => (format!("{user}@"), rest),
+        None => (String::new(), rest),
     };
-    let (user, hosts) = match authority.rsplit_once('@') {
-        Some((user, hosts)) => (format!("{user}@"), hosts),
-        None => (String::new(), authority),
+    let (hosts, path) = match rest.split_once('/') {
+        Some((hosts, path)) => (hosts, format!("/{path}")),
+        None => (rest, String::new()),
     };
     hosts.split(',').map(|host| format!("{scheme}://{user}{host}{path}")).collect()
 }
@@ -167,26 +194,38 @@ fn each_host(base: &str, query: &str) -> Vec<String> {
 /// Says nothing of what stands in it: where a password has an `@` and a `?` unescaped, its
 /// rest is an option's name.
 fn not_understood() -> StoreError {
-    let expected = "it is to be as in postgres://user:password@host:port/database?sslmode=require, with \
+    let expected = "it must be as in postgres://user:password@host:port/database?sslmode=require, with \
         options that are known; in a password write ? as %3F, / as %2F, @ as %40, # as %23 and % as %25";
     StoreError::Address(expected.to_owned())
 }
 
-fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, openssl::error::ErrorStack> {
-    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, StoreError> {
+    let openssl =
+        |error| StoreError::Address(format!("TLS cannot be set up: {}", in_short(&error)));
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(openssl)?;
     builder.set_verify(match trust {
         Trust::Any => SslVerifyMode::NONE,
         Trust::Signed | Trust::Named => SslVerifyMode::PEER,
     });
-    if let Some(root) = &files.root {
-        builder.set_ca_file(root)?;
+    if let Some(path) = &files.root {
+        let file = TlsFile::read("sslrootcert", path)?;
+        file.certificates()?;
+        builder.set_ca_file(path).map_err(|error| file.not_taken(&error))?;
     }
-    if let Some(certificate) = &files.certificate {
-        builder.set_certificate_chain_file(certificate)?;
+    if let Some(path) = &files.certificate {
+        let file = TlsFile::read("sslcert", path)?;
+        file.certificates()?;
+        builder.set_certificate_chain_file(path).map_err(|error| file.not_taken(&error))?;
     }
-    if let Some(key) = &files.key {
-        builder.set_private_key_file(key, SslFiletype::PEM)?;
-        builder.check_private_key()?;
+    if let Some(path) = &files.key {
+        let file = TlsFile::read("sslkey", path)?;
+        // With a callback: without one OpenSSL asks on the terminal.
+        let key = PKey::private_key_from_pem_callback(&file.bytes, |_| Ok(0))
+            .map_err(|_| file.wrong("holds no private key (PEM), or one with a passphrase"))?;
+        builder
+            .set_private_key(&key)
+            .and_then(|()| builder.check_private_key())
+            .map_err(|_| file.wrong("is not the key of the certificate in sslcert"))?;
     }
     let mut tls = MakeTlsConnector::new(builder.build());
     if trust != Trust::Named {
@@ -198,8 +237,55 @@ fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, openssl::e
     Ok(tls)
 }
 
+/// A file that a parameter names.
+struct TlsFile<'a> {
+    parameter: &'static str,
+    path: &'a str,
+    bytes: Vec<u8>,
+}
+
+// === impl TlsFile ===
+
+impl<'a> TlsFile<'a> {
+    fn read(parameter: &'static str, path: &'a str) -> Result<Self, StoreError> {
+        let mut file = Self { parameter, path, bytes: Vec::new() };
+        match fs::read(path) {
+            Ok(bytes) => file.bytes = bytes,
+            Err(error) => return Err(file.wrong(&format!("cannot be read: {error}"))),
+        }
+        Ok(file)
+    }
+
+    fn certificates(&self) -> Result<(), StoreError> {
+        match X509::stack_from_pem(&self.bytes) {
+            Ok(found) if !found.is_empty() => Ok(()),
+            _ => Err(self.wrong("holds no certificate (PEM)")),
+        }
+    }
+
+    fn not_taken(&self, error: &ErrorStack) -> StoreError {
+        self.wrong(&format!("is not taken by OpenSSL: {}", in_short(error)))
+    }
+
+    fn wrong(&self, what: &str) -> StoreError {
+        // Quoted: escapes in the URL may stand for anything.
+        StoreError::Address(format!("its {} {:?} {what}", self.parameter, self.path))
+    }
+}
+
+/// What OpenSSL says last, without where in its sources it says so.
+fn in_short(error: &ErrorStack) -> &'static str {
+    error.errors().last().and_then(|error| error.reason()).unwrap_or("it does not say why")
+}
+
 #[cfg(test)]
 mod tests {
+    use openssl::{
+        ec::{EcGroup, EcKey},
+        nid::Nid,
+        symm::Cipher,
+    };
+
     use super::*;
 
     fn parse(url: &str) -> Result<Address, StoreError> {
@@ -232,6 +318,49 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_all_that_stands_before_the_host() {
+        let address = parse("postgres://me:a,b/c#d@one,two/db").unwrap();
+        assert_eq!(address.hosts.len(), 2);
+        for (host, name) in address.hosts.iter().zip(["one", "two"]) {
+            assert_eq!(host.get_hosts(), [Host::Tcp(name.to_owned())]);
+            assert_eq!(host.get_password(), Some(&b"a,b/c#d"[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_tls_file_is_told_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some.pem");
+        let shown = file.to_str().unwrap();
+        let told = |parameters: &str| {
+            let url = format!("postgres://me:hunter2@one/db?{parameters}");
+            PostgresStore::check_address(&url).unwrap_err().to_string()
+        };
+        let says = |parameter: &str, what: &str| {
+            format!("the store's address is not understood: its {parameter} {shown:?} {what}")
+        };
+        let missing = says("sslrootcert", "cannot be read: No such file or directory (os error 2)");
+        assert_eq!(told(&format!("sslmode=verify-full&sslrootcert={shown}")), missing);
+        fs::write(&file, "nonsense").unwrap();
+        for (parameter, what) in [
+            ("sslrootcert", "holds no certificate (PEM)"),
+            ("sslcert", "holds no certificate (PEM)"),
+            ("sslkey", "holds no private key (PEM), or one with a passphrase"),
+        ] {
+            assert_eq!(told(&format!("{parameter}={shown}")), says(parameter, what));
+        }
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let sealed = key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"x").unwrap();
+        fs::write(&file, sealed).unwrap();
+        let what = "holds no private key (PEM), or one with a passphrase";
+        assert_eq!(told(&format!("sslkey={shown}")), says("sslkey", what));
+        fs::write(&file, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        let what = "is not the key of the certificate in sslcert";
+        assert_eq!(told(&format!("sslkey={shown}")), says("sslkey", what));
+    }
+
+    #[test]
     fn no_mistake_repeats_the_password() {
         for url in [
             "postgres://me:hunter2@one/db?sslmode=sometimes",
@@ -239,6 +368,8 @@ mod tests {
             "postgres://me:hunter2@one/db?nonsense=hunter2",
             "postgres://me:hunter2",
             "postgres://me:p@x?hunter2=1@one/db",
+            "postgres://me:p@hunter2@one/db",
+            "postgres://me:p@hunter2@one,two/db",
             "mysql://me:hunter2@one/db",
         ] {
             let error = parse(url).err().unwrap().to_string();

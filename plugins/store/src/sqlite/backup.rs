@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags, backup::StepResult};
 
 use self::files::{Unfinished, failed};
 pub use self::restore::{Restored, restore};
-use super::schema;
+use super::{home::whole, schema};
 use crate::store::StoreError;
 
 /// What a backup holds.
@@ -44,6 +44,20 @@ pub enum BackupError {
     /// There is nothing to copy.
     #[error("{} is not there", .0.display())]
     Missing(PathBuf),
+    /// The folder that the new file is to be in.
+    #[error("the folder {} is not there; make it first", .0.display())]
+    NoFolder(PathBuf),
+    /// What was to be restored is something else.
+    #[error("{} is not a backup that `as2hook backup` made", .0.display())]
+    NotABackup(PathBuf),
+    /// What was to be restored cannot all be read.
+    #[error("{}: the backup is damaged ({reason}); take another one", path.display())]
+    Damaged {
+        /// The backup.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
     /// The database could not be read or written.
     #[error("{}: {source}", path.display())]
     Database {
@@ -76,8 +90,8 @@ const BUSY: Duration = Duration::from_secs(10);
 /// that its events name. Blocks; `progress` hears now and then how many bytes of how many are copied.
 ///
 /// # Errors
-/// When `to` is there already, there is no store, or a file cannot be read or written; then nothing is
-/// left behind.
+/// When `to` is there already, there is no store, it is damaged, or a file cannot be read or written;
+/// then nothing is left behind.
 pub fn backup(
     database: &Path,
     to: &Path,
@@ -95,13 +109,13 @@ pub fn backup(
     source.execute_batch("BEGIN").map_err(sql(database))?;
     // First, since a payload may be done with at any moment.
     let mut done = link_payloads(&source, database, &unfinished.payloads)?;
-    copy(&source, database, &unfinished.file, progress)?;
-    done.bytes = fs::metadata(&unfinished.file).map_err(failed(&unfinished.file))?.len();
+    copy(&source, database, &unfinished, progress)?;
+    done.bytes = fs::metadata(&unfinished.file).map_err(failed(to))?.len();
     if done.payloads > 0 {
         fs::rename(&unfinished.payloads, &folder).map_err(failed(&folder))?;
     }
     // Last: where this is, all is.
-    if let Err(error) = unfinished.publish(to) {
+    if let Err(error) = unfinished.publish() {
         let _ = fs::remove_dir_all(&folder);
         return Err(error);
     }
@@ -139,15 +153,16 @@ fn link_payloads(
 fn copy(
     source: &Connection,
     database: &Path,
-    to: &Path,
+    unfinished: &Unfinished<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), BackupError> {
+    let (to, file) = (unfinished.to, &unfinished.file);
     let size: u64 = source
         .pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))
         .map_err(sql(database))?
         .unsigned_abs();
-    let mut copy = fresh(to)?;
-    let durable = File::options().write(true).open(to).map_err(failed(to))?;
+    let mut copy = fresh(file).map_err(sql(to))?;
+    let durable = File::options().write(true).open(file).map_err(failed(to))?;
     {
         let copying = rusqlite::backup::Backup::new(source, &mut copy).map_err(sql(to))?;
         let mut steps = 0;
@@ -169,18 +184,25 @@ fn copy(
             }
         }
     }
+    // What is damaged in the copy is so in the store.
+    let judged = |error| match error {
+        StoreError::Corrupt(_) => of(database)(error),
+        error => of(to)(error),
+    };
     // One file that is whole by itself, whoever opens it.
-    copy.pragma_update(None, "journal_mode", "DELETE").map_err(sql(to))?;
+    copy.pragma_update(None, "journal_mode", "DELETE").map_err(|error| judged(error.into()))?;
+    // A backup that cannot be read is found out here, and not on the day it is needed.
+    whole(&copy).map_err(judged)?;
     copy.close().map_err(|(_, error)| sql(to)(error))?;
     durable.sync_all().map_err(failed(to))
 }
 
 /// A connection to a file that nobody else knows: it is thrown away if anything goes wrong.
-fn fresh(path: &Path) -> Result<Connection, BackupError> {
+fn fresh(path: &Path) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, access).map_err(sql(path))?;
-    connection.pragma_update(None, "journal_mode", "OFF").map_err(sql(path))?;
-    connection.pragma_update(None, "synchronous", "OFF").map_err(sql(path))?;
+    let connection = Connection::open_with_flags(path, access)?;
+    connection.pragma_update(None, "journal_mode", "OFF")?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
     Ok(connection)
 }
 

@@ -189,9 +189,15 @@ impl Home {
 }
 
 /// Looks through the whole file.
-fn whole(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn whole(connection: &Connection) -> Result<(), StoreError> {
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt(verdict)) }
+    if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt(one_line(&verdict))) }
+}
+
+/// SQLite heads what it finds with a line of its own; a reason stands in one line of the log.
+fn one_line(verdict: &str) -> String {
+    let lines = verdict.lines().map(|line| line.trim_matches(['*', ' ']));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 /// Writes all that the connection sees into a new file of this name.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io,
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -10,31 +10,36 @@ use std::{
 use super::BackupError;
 
 /// A copy under a name of its own, until it is whole. Removed when dropped.
-pub(super) struct Unfinished {
+pub(super) struct Unfinished<'a> {
+    /// Whose name errors have: nobody asked for the other.
+    pub(super) to: &'a Path,
     pub(super) file: PathBuf,
     pub(super) payloads: PathBuf,
 }
 
 // === impl Unfinished ===
 
-impl Unfinished {
+impl<'a> Unfinished<'a> {
     /// Makes an empty file (0600) in the folder of `to`.
-    pub(super) fn beside(to: &Path) -> Result<Self, BackupError> {
+    pub(super) fn beside(to: &'a Path) -> Result<Self, BackupError> {
         let mut name = to.as_os_str().to_owned();
         name.push(format!(".unfinished-{}", std::process::id()));
         let file = PathBuf::from(name);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&file)
-            .map_err(failed(&file))?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).map_err(
+            |source| match source.kind() {
+                io::ErrorKind::NotFound => BackupError::NoFolder(folder_of(to).to_owned()),
+                // What a backup left that was killed.
+                io::ErrorKind::AlreadyExists => failed(&file)(source),
+                _ => failed(to)(source),
+            },
+        )?;
         let payloads = super::payloads_of(&file);
-        Ok(Self { file, payloads })
+        Ok(Self { to, file, payloads })
     }
 
     /// Gives the durable file its name, unless something has it already.
-    pub(super) fn publish(self, to: &Path) -> Result<(), BackupError> {
+    pub(super) fn publish(self) -> Result<(), BackupError> {
+        let to = self.to;
         // A rename would overwrite; a link does not.
         fs::hard_link(&self.file, to).map_err(|source| match source.kind() {
             io::ErrorKind::AlreadyExists => BackupError::Exists(to.to_owned()),
@@ -45,7 +50,7 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         // What is published is not under these names any more.
         let _ = fs::remove_file(&self.file);
@@ -83,16 +88,28 @@ pub(super) fn put(from: &Path, to: &Path) -> Result<bool, BackupError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(failed(from)(error)),
     };
-    copy(&mut source, to)?;
+    // A new file, 0600.
+    let mut copy =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(failed(to))?;
+    pour((&mut source, from), (&mut copy, to))?;
+    copy.sync_all().map_err(failed(to))?;
     Ok(true)
 }
 
-/// Writes a new file (0600), durably.
-pub(super) fn copy(from: &mut File, to: &Path) -> Result<(), BackupError> {
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(failed(to))?;
-    io::copy(from, &mut file).map_err(failed(to))?;
-    file.sync_all().map_err(failed(to))
+/// Copies what is in a file. Unlike [`io::copy`], it knows on which side something went wrong.
+pub(super) fn pour(
+    (source, from): (&mut File, &Path),
+    (copy, to): (&mut File, &Path),
+) -> Result<(), BackupError> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => copy.write_all(&buffer[..read]).map_err(failed(to))?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(from)(error)),
+        }
+    }
 }
 
 /// Makes a folder (0700) with those above it.

@@ -158,8 +158,76 @@ async fn nothing_is_overwritten_and_nothing_half_made_is_left() {
         "{error}"
     );
     let nowhere = back_up(&database, &folder.path().join("no/such/copy.db")).await;
-    assert!(matches!(nowhere, Err(BackupError::File { .. })), "{nowhere:?}");
-    let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains("unfinished")).collect();
-    assert!(left.is_empty(), "{left:?}");
+    let Err(BackupError::NoFolder(named)) = &nowhere else { panic!("{nowhere:?}") };
+    assert_eq!(*named, folder.path().join("no/such"));
+    assert_eq!(unfinished(folder.path()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_store_is_neither_backed_up_nor_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("as2hook.db");
+    let store = SqliteStore::open(&database, &SqliteOptions::default()).unwrap();
+    for _ in 0..100 {
+        publish(&store, Payload::None).await;
+    }
+    store.close().await;
+    let whole = folder.path().join("whole.db");
+    back_up(&database, &whole).await.unwrap();
+
+    damage(&database);
+    let to = folder.path().join("copy.db");
+    let error = back_up(&database, &to).await.unwrap_err();
+    let BackupError::Database { path, source: StoreError::Corrupt(_) } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*path, database);
+    let text = error.to_string();
+    assert!(text.contains("damaged") && text.contains("docs/operating.md"), "{text}");
+    assert!(!text.contains('\n'), "{text}");
+
+    damage(&whole);
+    let other = folder.path().join("elsewhere/as2hook.db");
+    let error = restore(&whole, &other, &folder.path().join("payloads")).unwrap_err();
+    let BackupError::Damaged { path, reason } = &error else { panic!("{error:?}") };
+    assert_eq!(*path, whole);
+    assert!(!reason.contains('\n'), "{reason}");
+    assert!(!to.exists() && !other.exists());
+    assert_eq!(unfinished(folder.path()), [""; 0]);
+    assert_eq!(unfinished(other.parent().unwrap()), [""; 0]);
+}
+
+#[test]
+fn what_is_no_backup_is_called_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("token");
+    fs::write(&text, "0123456789abcdef0123456789abcdef").unwrap();
+    let empty = folder.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    let others = folder.path().join("others.db");
+    Connection::open(&others).unwrap().execute_batch("CREATE TABLE other (id INTEGER)").unwrap();
+    let database = folder.path().join("elsewhere/as2hook.db");
+    for from in [&text, &empty, &others, folder.path()] as [&Path; 4] {
+        let error = restore(from, &database, &folder.path().join("payloads")).unwrap_err();
+        let BackupError::NotABackup(named) = &error else { panic!("{error:?}") };
+        assert_eq!(named, from);
+        assert!(!database.exists());
+    }
+    assert_eq!(unfinished(database.parent().unwrap()), [""; 0]);
+}
+
+/// Writes nonsense over three pages in the middle.
+fn damage(file: &Path) {
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 4096 / 2 * 4096;
+    for byte in &mut bytes[middle..middle + 3 * 4096] {
+        *byte ^= 0xa5;
+    }
+    fs::write(file, bytes).unwrap();
+}
+
+fn unfinished(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.contains("unfinished")).collect()
 }
