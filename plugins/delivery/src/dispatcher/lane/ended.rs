@@ -54,13 +54,10 @@ impl Lane {
     }
 
     async fn failed(&mut self) {
-        let since = self.vitals(|vitals| vitals.failing_since());
-        let failing = since.map_or(0, |since| now().saturating_sub(since));
         let own = self.rule.as_ref().and_then(|rule| rule.endpoint.disable_after);
-        let after = own.unwrap_or(self.shared.options.disable_after);
-        let most = i64::try_from(after.as_millis());
-        if most.is_ok_and(|most| failing >= most) {
-            self.disable(format!("nothing but failures for {}", in_words(after))).await;
+        let long = own.unwrap_or(self.shared.options.disable_after);
+        if self.vitals(|vitals| vitals.fails_for(long)) {
+            self.disable(format!("nothing but failures for {}", in_words(long))).await;
         } else if self.vitals(|vitals| vitals.keeps_failing()) {
             self.not_before = Instant::now() + self.vitals(|vitals| vitals.pace());
         }
