@@ -7,8 +7,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{super::attempt::Ended, Lane};
-use crate::time::now;
+use super::{super::attempt::Ended, Lane, PANIC_WAIT};
+use crate::time::{after, now};
 
 /// Retries that a lane remembers; the dispatcher's poll knows all.
 const RETRIES_MAX: usize = 1024;
@@ -25,8 +25,9 @@ impl Lane {
             Err(error) => {
                 // A bug, or a cut-off: either way the attempt did not end, so it is made again.
                 self.vitals(|vitals| vitals.cut_off());
+                let due = if error.is_panic() { after(now(), PANIC_WAIT) } else { now() };
                 if let Some(delivery) = self.made.remove(&error.id()) {
-                    self.release(delivery, now()).await;
+                    self.release(delivery, due).await;
                 }
                 return;
             }
