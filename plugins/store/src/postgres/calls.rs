@@ -140,7 +140,7 @@ impl Store for PostgresStore {
         deliveries::prune_attempts(&self.writing, before, limit).await
     }
 
-    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {
+    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
         events::tell(&self.writing, event, &deliveries).await
     }
 

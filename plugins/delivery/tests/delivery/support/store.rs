@@ -390,7 +390,7 @@ impl Store for MemoryStore {
         Ok(0)
     }
 
-    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<(), StoreError> {
+    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<u64, StoreError> {
         Err(StoreError::Closed)
     }
 
