@@ -86,7 +86,7 @@ impl Gateway {
     }
 
     /// Tells a webhook of the events of matching deliveries, each once. Of what it was told before it is
-    /// not told again.
+    /// not told again. Returns how many it is told of.
     async fn tell_another(&self, site: &str, filter: &Filter, to: &str) -> Result<u64, Refusal> {
         let snapshot = self.live.load();
         let rule = snapshot.webhook(to).filter(|rule| rule.site == site);
@@ -101,8 +101,7 @@ impl Gateway {
                 let target = Target::for_parties(&rule, partner, station);
                 let delivery = target.delivery(row.event.id);
                 let tell = self.store.tell(row.event.id, vec![delivery]).await;
-                tell.map_err(|error| failed(&error))?;
-                told += 1;
+                told += tell.map_err(|error| failed(&error))?;
             }
             cursor = page.next;
             if cursor.is_none() {

@@ -154,6 +154,7 @@ fn what_a_removed_rule_left_is_told_to_another() {
     let body = json!({"webhook": "orders", "to": "new"}).to_string();
     assert_eq!(post_as(&gateway, ALL, "/admin/replay", &body).json()["replayed"], 1);
     assert_eq!(hook.wait_for(1, SOON).unwrap()[0].target(), "/new");
+    assert_eq!(post_as(&gateway, ALL, "/admin/replay", &body).json()["replayed"], 0);
     let nowhere = json!({"webhook": "orders", "to": "none"}).to_string();
     assert_eq!(post_as(&gateway, ALL, "/admin/replay", &nowhere).status, 404);
 }

@@ -6,6 +6,11 @@
 //! - a settlement always: the exchange is open in the store, so nothing is lost if the process dies;
 //! - a whole event when the operator chose [`OnStoreFailure::Pass`]: traffic goes on, and only a
 //!   crash before the store is back loses it. With [`OnStoreFailure::Refuse`] opening fails instead.
+//!
+//! **Memory.** All that is held counts towards [`OutboxOptions::held_events`] and
+//! [`OutboxOptions::held_bytes`]. When they are reached, no event and nothing that comes with a verdict
+//! is taken any more, but verdicts still are, cut down to a few KiB each. There are no more of those
+//! than events held, and exchanges that were open in the store when it went away.
 
 mod backlog;
 mod health;
@@ -13,6 +18,7 @@ mod keeper;
 mod notes;
 mod operation;
 mod options;
+mod shed;
 mod submit;
 mod target;
 
@@ -152,9 +158,10 @@ impl Outbox {
                     }
                     Err(error.into())
                 }
-                Outcome::Slow(open, running) => {
-                    // It may yet be written. The exchange is refused, so it must not stay.
-                    self.hold(open, Some(running));
+                Outcome::Slow(_, running) => {
+                    // It may yet be written. The exchange is refused, so it must not stay: it goes once
+                    // the call that goes on is over, however that ends.
+                    self.hold(Operation::Discard(event.id), Some(running));
                     self.hold(Operation::Discard(event.id), None);
                     Err(OutboxError::Slow(self.shared.options.patience))
                 }

@@ -124,12 +124,16 @@ pub trait Store: Send + Sync + 'static {
     /// the caller's to remove.
     async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError>;
 
-    /// Adds deliveries to an event whose outcome is known: a replay to other webhooks.
+    /// Adds deliveries to an event whose outcome is known: a replay to other webhooks. Returns how many
+    /// are new; those that are there already stay as they are.
     ///
     /// # Errors
     /// [`StoreError::UnknownEvent`] when it is not there, or still open.
-    async fn tell(&self, event: uuid::Uuid, deliveries: Vec<NewDelivery>)
-    -> Result<(), StoreError>;
+    async fn tell(
+        &self,
+        event: uuid::Uuid,
+        deliveries: Vec<NewDelivery>,
+    ) -> Result<u64, StoreError>;
 
     /// Makes all matching deliveries that are delivered, dead or orphaned due at once, from the
     /// beginning of the retry schedule. Returns how many.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use as2hook_store::WebhookState;
+use tokio::time::Instant;
 
 use crate::time::{after, now};
 
@@ -64,6 +65,8 @@ pub(super) struct Vitals {
     written: bool,
     failing_since: Option<i64>,
     failing_written: bool,
+    /// Since when this process sees it fail, by a clock that nobody sets.
+    seen_failing: Option<Instant>,
     consecutive_failures: u32,
     delivered: u64,
     failed: u64,
@@ -94,6 +97,8 @@ impl Vitals {
     const BREAKER: u32 = 10;
     /// Failing is written down when it has lasted so long: a hiccup costs no commit.
     const WORTH_WRITING: i64 = 60_000;
+    /// So long this process has to have seen a webhook fail itself before it counts as failing for long.
+    const WORTH_SEEING: Duration = Duration::from_secs(3600);
     /// The fingerprint of a webhook without a rule.
     const NO_RULE: &str = "";
 
@@ -174,6 +179,16 @@ impl Vitals {
         self.failing_since
     }
 
+    /// Whether it did nothing but fail for so long. That nobody called it, since the gateway was off,
+    /// does not speak against it, and neither does a clock that was set.
+    pub(super) fn fails_for(&self, long: Duration) -> bool {
+        let failing = self.failing_since.map(|since| now().saturating_sub(since));
+        let seen = self.seen_failing.map(|since| since.elapsed());
+        let Ok(most) = i64::try_from(long.as_millis()) else { return false };
+        failing.is_some_and(|failing| failing >= most)
+            && seen.is_some_and(|seen| seen >= long.min(Self::WORTH_SEEING))
+    }
+
     /// Takes it out of service.
     pub(super) fn disable(&mut self, reason: String, fingerprint: String) {
         self.disabled = Some(reason);
@@ -207,6 +222,7 @@ impl Vitals {
     /// Another rule is in force: what was held against the old one does not count.
     pub(super) fn forgive(&mut self) {
         self.failing_since = None;
+        self.seen_failing = None;
         self.consecutive_failures = 0;
         self.paused_until = None;
     }
@@ -237,6 +253,7 @@ impl Vitals {
             }
             self.consecutive_failures = self.consecutive_failures.saturating_add(1);
             self.failing_since.get_or_insert(now);
+            self.seen_failing.get_or_insert_with(Instant::now);
             if let Some(pause) = sign.pause {
                 self.paused_until = self.paused_until.max(Some(after(now, pause)));
             }
@@ -294,5 +311,52 @@ impl Vitals {
             last_error: self.last_error.clone(),
             paused_until: self.paused_until(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn failed() -> Sign {
+        let error = Some("the endpoint answered 500".to_owned());
+        Sign { http_code: Some(500), error, own: false, dead: false, pause: None }
+    }
+
+    fn failing_for(days: i64) -> Vitals {
+        let failing_since = Some(now() - days * 24 * 3_600_000);
+        Vitals::remembered(WebhookState {
+            failing_since,
+            ..Vitals::in_service("erp", "fingerprint")
+        })
+    }
+
+    fn seen_for(vitals: &mut Vitals, time: Duration) {
+        vitals.seen_failing = Instant::now().checked_sub(time);
+    }
+
+    #[test]
+    fn time_that_nobody_saw_fail_does_not_disable() {
+        let mut vitals = failing_for(6);
+        vitals.ended(failed());
+        assert!(!vitals.fails_for(5 * DAY), "the gateway was off, or its clock was set");
+        seen_for(&mut vitals, HOUR);
+        vitals.ended(failed());
+        assert!(vitals.fails_for(5 * DAY));
+        assert!(!vitals.fails_for(7 * DAY));
+        vitals.forgive();
+        assert!(!vitals.fails_for(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_short_limit_is_as_short_for_what_is_seen() {
+        let mut vitals = failing_for(1);
+        vitals.ended(failed());
+        assert!(!vitals.fails_for(Duration::from_secs(60)));
+        seen_for(&mut vitals, Duration::from_secs(60));
+        assert!(vitals.fails_for(Duration::from_secs(60)));
     }
 }

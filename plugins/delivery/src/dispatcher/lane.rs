@@ -5,12 +5,13 @@
 
 mod claim;
 mod ended;
+mod place;
 mod service;
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,14 +22,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::claim::{Claiming, Room, claimed};
+use self::{
+    claim::{Claiming, Room, claimed},
+    place::{Place, caught},
+};
 use super::{
     LaneBell, Phase, Shared,
     attempt::{self, Ended, Job},
     pace::Pace,
     slots::Slots,
 };
-use crate::time::{now, until};
+use crate::time::{after, now, until};
 
 /// The state of one webhook's lane.
 struct Lane {
@@ -65,56 +69,83 @@ const CLAIM_MAX: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_millis(500);
+/// The wait after a panic, before what it was about is tried again: most likely it comes again too.
+const PANIC_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs one webhook's lane until there is nothing to do.
 pub(super) async fn run(shared: Arc<Shared>, webhook: String, bell: Arc<LaneBell>) {
-    let mut lane = Lane {
-        phase: shared.phase.clone(),
-        rule: None,
-        ready: VecDeque::new(),
-        under_way: JoinSet::new(),
-        made: HashMap::new(),
-        claiming: None,
-        more: true,
-        retries: BinaryHeap::new(),
-        ready_since: Instant::now(),
-        not_ahead_before: Instant::now(),
-        not_before: Instant::now(),
-        rate_until: None,
-        starved_until: None,
-        shared: shared.clone(),
-        webhook,
-    };
-    loop {
-        match *lane.phase.borrow() {
-            Phase::Running => {}
-            Phase::Draining | Phase::Over => break,
-        }
-        lane.step().await;
-        let due = lane.next_due();
-        let idle = lane.is_idle();
-        tokio::select! {
-            () = bell.heard() => lane.more = true,
-            Some(ended) = lane.under_way.join_next_with_id() => lane.ended(ended).await,
-            claimed = claimed(&mut lane.claiming) => lane.took(claimed),
-            () = sleep_until(due) => lane.retries_due(),
-            () = tokio::time::sleep(PATIENCE), if idle => {
-                if bell.leave(&shared.lanes, &lane.webhook) {
-                    break;
-                }
-            }
-            _ = lane.phase.changed() => {}
-        }
+    let _place = Place::new(shared.clone(), webhook.clone(), bell.clone());
+    let mut lane = Lane::new(shared, webhook);
+    if caught(lane.live(&bell)).await.is_none() {
+        lane.abandon().await;
     }
-    lane.drain().await;
-    bell.leave(&shared.lanes, &lane.webhook);
-    shared.running.fetch_sub(1, Ordering::Relaxed);
-    shared.left.notify_waiters();
 }
 
 // === impl Lane ===
 
 impl Lane {
+    fn new(shared: Arc<Shared>, webhook: String) -> Self {
+        Self {
+            phase: shared.phase.clone(),
+            rule: None,
+            ready: VecDeque::new(),
+            under_way: JoinSet::new(),
+            made: HashMap::new(),
+            claiming: None,
+            more: true,
+            retries: BinaryHeap::new(),
+            ready_since: Instant::now(),
+            not_ahead_before: Instant::now(),
+            not_before: Instant::now(),
+            rate_until: None,
+            starved_until: None,
+            shared,
+            webhook,
+        }
+    }
+
+    async fn live(&mut self, bell: &Arc<LaneBell>) {
+        loop {
+            match *self.phase.borrow() {
+                Phase::Running => {}
+                Phase::Draining | Phase::Over => break,
+            }
+            self.step().await;
+            let due = self.next_due();
+            let idle = self.is_idle();
+            tokio::select! {
+                () = bell.heard() => self.more = true,
+                Some(ended) = self.under_way.join_next_with_id() => self.ended(ended).await,
+                claimed = claimed(&mut self.claiming) => self.took(claimed),
+                () = sleep_until(due) => self.retries_due(),
+                () = tokio::time::sleep(PATIENCE), if idle => {
+                    if bell.leave(&self.shared.lanes, &self.webhook) {
+                        break;
+                    }
+                }
+                _ = self.phase.changed() => {}
+            }
+        }
+        self.drain().await;
+    }
+
+    /// Gives back all that the lane has claimed, after a panic: it would stay claimed while this
+    /// process lives. A claim on its way goes back by itself.
+    async fn abandon(&mut self) {
+        tracing::error!(webhook = self.webhook, "A lane panicked; its deliveries go on later.");
+        self.claiming = None;
+        self.under_way.shutdown().await;
+        let due = after(now(), PANIC_WAIT);
+        let made: Vec<_> = self.made.drain().map(|(_, delivery)| delivery).collect();
+        for delivery in made {
+            self.vitals(|vitals| vitals.cut_off());
+            self.release(delivery, due).await;
+        }
+        while let Some(job) = self.ready.pop_front() {
+            self.release(job.claimed.id, due).await;
+        }
+    }
+
     /// Does what can be done without waiting for anything but the store's word.
     async fn step(&mut self) {
         if Instant::now() < self.not_before {

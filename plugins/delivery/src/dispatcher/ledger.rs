@@ -1,4 +1,9 @@
 //! Writes down what became of attempts: what is there at once, in one commit.
+//!
+//! A record that the store does not take beside others is put aside and tried again until it is taken:
+//! its delivery stays claimed by this process, and whatever waits for it would wait for ever.
+
+mod aside;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,6 +18,7 @@ use tokio::{
 };
 
 use super::Bells;
+use aside::Aside;
 
 /// Takes records. Waits when the store cannot keep up, which stops the lanes in turn.
 pub(super) struct Ledger {
@@ -38,11 +44,10 @@ const ENOUGH: usize = 64;
 /// The wait for more of them, when nobody waits for those that are there. What is not written down yet
 /// is made again after a crash, so it is short.
 const GATHERING: Duration = Duration::from_millis(3);
-/// So often a record is tried beside others that are taken before it is given up; its delivery is made
-/// again by the next process.
+/// So often a record is tried beside others that are taken before it is put aside.
 const FAILURES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A ledger and its writer, which ends when the ledger is closed and everything is written.
 pub(super) fn start(store: Arc<dyn Store>, bells: Bells, room: usize) -> (Ledger, JoinHandle<()>) {
@@ -93,34 +98,55 @@ impl Entry {
 
 async fn write(store: Arc<dyn Store>, bells: Bells, mut received: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
-    while received.recv_many(&mut batch, BATCH).await > 0 {
-        let mut wait = FIRST_WAIT;
-        let mut failed_before = false;
-        if batch.len() < ENOUGH && !batch.iter().any(Entry::is_awaited) {
-            sleep(GATHERING).await;
-            gather(&mut received, &mut batch);
-        }
-        // What comes meanwhile gathers in the channel and makes the next batch.
-        while !batch.is_empty() {
-            let error = match finish(&store, &bells, &mut batch).await {
-                Ok(()) => break,
-                Err(error) => error,
-            };
-            if !failed_before {
-                tracing::error!(%error, "The store does not take the outcome of attempts.");
-                failed_before = true;
+    let mut aside = Aside::default();
+    loop {
+        tokio::select! {
+            count = received.recv_many(&mut batch, BATCH) => {
+                if count == 0 {
+                    break;
+                }
+                write_batch(&store, &bells, &mut received, &mut batch, &mut aside).await;
             }
-            sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-            // More of them tell whether it is the store or one record.
-            gather(&mut received, &mut batch);
-            if wait == LONGEST_WAIT {
-                one_by_one(&store, &bells, &mut batch).await;
-            }
+            () = aside.due() => aside.try_again(&store, &bells).await,
         }
-        if failed_before {
-            tracing::info!("The store takes the outcome of attempts again.");
+    }
+    aside.try_again(&store, &bells).await;
+}
+
+/// Writes a batch, with what comes while it is tried.
+async fn write_batch(
+    store: &Arc<dyn Store>,
+    bells: &Bells,
+    received: &mut mpsc::Receiver<Entry>,
+    batch: &mut Vec<Entry>,
+    aside: &mut Aside,
+) {
+    let mut wait = FIRST_WAIT;
+    let mut failed_before = false;
+    if batch.len() < ENOUGH && !batch.iter().any(Entry::is_awaited) {
+        sleep(GATHERING).await;
+        gather(received, batch);
+    }
+    // What comes meanwhile gathers in the channel and makes the next batch.
+    while !batch.is_empty() {
+        let error = match finish(store, bells, batch).await {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        if !failed_before {
+            tracing::error!(%error, "The store does not take the outcome of attempts.");
+            failed_before = true;
         }
+        sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+        // More of them tell whether it is the store or one record.
+        gather(received, batch);
+        if wait == LONGEST_WAIT {
+            aside.extend(one_by_one(store, bells, batch).await);
+        }
+    }
+    if failed_before {
+        tracing::info!("The store takes the outcome of attempts again.");
     }
 }
 
@@ -152,8 +178,8 @@ async fn finish(
 }
 
 /// Finds the record that keeps all others from being written, should there be one. A store that takes
-/// some is well, so what it then does not take three times is given up.
-async fn one_by_one(store: &Arc<dyn Store>, bells: &Bells, batch: &mut Vec<Entry>) {
+/// some is well; returns what it then does not take three times.
+async fn one_by_one(store: &Arc<dyn Store>, bells: &Bells, batch: &mut Vec<Entry>) -> Vec<Entry> {
     let mut written = false;
     let mut left = Vec::new();
     for entry in batch.drain(..) {
@@ -163,14 +189,10 @@ async fn one_by_one(store: &Arc<dyn Store>, bells: &Bells, batch: &mut Vec<Entry
             Err(_) => left.append(&mut single),
         }
     }
-    left.retain_mut(|entry| {
+    for entry in &mut left {
         entry.failures += u32::from(written);
-        let give_up = entry.failures >= FAILURES;
-        if give_up {
-            let delivery = entry.record.delivery;
-            tracing::error!(delivery, "Gave up an attempt's outcome that the store does not take.");
-        }
-        !give_up
-    });
+    }
+    let (refused, left) = left.into_iter().partition(|entry| entry.failures >= FAILURES);
     *batch = left;
+    refused
 }

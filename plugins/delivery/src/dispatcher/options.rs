@@ -16,7 +16,8 @@ pub struct DispatcherOptions {
     pub probes: usize,
     /// The store is asked at least so often what is due.
     pub poll: Duration,
-    /// A webhook that did nothing but fail for so long is disabled, unless its rule says otherwise.
+    /// A webhook that did nothing but fail for so long is disabled, unless its rule says otherwise. This
+    /// process has to have seen it fail for as long itself, or for an hour.
     pub disable_after: Duration,
     /// Attempts whose outcome may wait to be written.
     pub ledger: usize,

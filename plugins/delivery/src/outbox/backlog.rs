@@ -1,4 +1,7 @@
 //! What the store did not take, in its order, within bounds.
+//!
+//! Whole events are held while there is room for them in number and in bytes. What ends an exchange is
+//! always held, as small as it can be when there is none (see [`shed`]).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -6,13 +9,17 @@ use as2hook_store::StoreError;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::operation::Operation;
+use super::{
+    operation::Operation,
+    shed::{self, Shed},
+};
 
 /// Operations that wait, first come first written; those of one event stay together.
 pub(super) struct Backlog {
     order: VecDeque<Uuid>,
     held: HashMap<Uuid, Held>,
-    /// Events whose opening found no room: their settlement means nothing.
+    /// Events whose opening found no room: their settlement means nothing. Each is forgotten when its
+    /// exchange ends, so there are no more than exchanges under way.
     lost: HashSet<Uuid>,
     bytes: usize,
     dropped: u64,
@@ -44,8 +51,6 @@ impl Backlog {
     const FAILURES: u32 = 10;
     /// So often one event is tried before the next one's turn.
     const TURN: u32 = 3;
-    /// Events remembered as lost; beyond, a settlement is tried in vain.
-    const LOST: usize = 100_000;
 
     pub(super) fn new(most_events: usize, most_bytes: usize) -> Self {
         Self {
@@ -84,28 +89,45 @@ impl Backlog {
         self.lost.remove(&event)
     }
 
-    /// Takes an operation; false when there is no room. What ends an exchange that is held is always
-    /// taken: it is small, and without it the event could not be told.
-    pub(super) fn push(&mut self, operation: Operation, running: Option<Running>) -> bool {
-        let (event, size) = (operation.event(), operation.bytes());
-        let known = self.held.contains_key(&event);
-        let room = self.held.len() < self.most_events
-            && self.bytes.saturating_add(size) <= self.most_bytes;
-        if !known && !room {
-            self.dropped += 1;
-            if !operation.is_last() && self.lost.len() < Self::LOST {
-                self.lost.insert(event);
+    /// Whether there is no room for another event.
+    pub(super) fn is_full(&self) -> bool {
+        self.held.len() >= self.most_events || self.bytes >= self.most_bytes
+    }
+
+    /// Takes an operation; `None` when there is no room. What ends an exchange is always taken: it may
+    /// be open in the store, and without it nobody would be told what became of it.
+    pub(super) fn push(
+        &mut self,
+        mut operation: Operation,
+        running: Option<Running>,
+    ) -> Option<Shed> {
+        let event = operation.event();
+        let room = self.most_bytes.saturating_sub(self.bytes);
+        let mut shed = Shed::default();
+        if operation.is_last() {
+            shed = shed::fit(&mut operation, room);
+            self.dropped += shed.events;
+        } else if self.is_full() || operation.bytes() > room {
+            let opens = matches!(operation, Operation::Open(..));
+            if !opens || running.is_none() {
+                self.dropped += 1;
+                if opens {
+                    self.lost.insert(event);
+                }
+                return None;
             }
-            return false;
+            // It may yet be written by the call that goes on, and its verdict has to go behind that.
+            // Should the call fail, there is nothing left to try again.
+            operation = Operation::Discard(event);
         }
-        if !known {
+        self.bytes += operation.bytes();
+        let held = self.held.entry(event).or_insert_with(|| {
             self.order.push_back(event);
-        }
-        let held = self.held.entry(event).or_default();
+            Held::default()
+        });
         held.operations.push_back(operation);
         held.running = running.or(held.running.take());
-        self.bytes += size;
-        true
+        Some(shed)
     }
 
     /// The operations whose turn it is, one of each event, with the call to wait for where it is under

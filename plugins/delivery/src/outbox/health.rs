@@ -116,14 +116,14 @@ impl Gauge {
         }
     }
 
-    /// An event found no room in memory.
-    pub(super) fn lost(&self, event: Uuid) {
+    /// An event, or so many that came with its verdict, found no room in memory.
+    pub(super) fn lost(&self, event: Uuid, count: u64) {
         let mut trouble = self.lock();
-        trouble.lost += 1;
-        if trouble.lost == 1 {
+        if trouble.lost == 0 {
             tracing::error!("The memory for events is full: from now on notifications are lost.");
         }
-        tracing::debug!(%event, "Dropped an event.");
+        trouble.lost += count;
+        tracing::debug!(%event, count, "Dropped events.");
     }
 
     pub(super) fn snapshot(&self, held: usize, held_bytes: usize, dropped: u64) -> StoreHealth {

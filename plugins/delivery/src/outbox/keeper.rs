@@ -207,6 +207,10 @@ pub(super) async fn recover(outbox: &Outbox) -> Result<usize, StoreError> {
         if outbox.backlog().holds(event) {
             continue;
         }
+        // The store gives them again: there is no need to hold more than there is room for.
+        if outbox.backlog().is_full() {
+            break;
+        }
         match unknown(&stored, planned) {
             Ok(settlement) => {
                 outbox.submit(Operation::Settle(settlement, Vec::new())).await;

@@ -62,26 +62,13 @@ impl Operation {
 
     /// The memory it takes, about.
     pub(super) fn bytes(&self) -> usize {
-        let changed = |change: &NoteChange| ROW + change.note.key.len() + change.note.body.len();
         match self {
             Self::Open(event, deliveries, notes) => {
                 row(event, deliveries) + notes.iter().map(changed).sum::<usize>()
             }
             Self::Publish(event, deliveries) => row(event, deliveries),
-            Self::Settle(settlement, further) => {
-                let further = further.iter().map(|write| match write {
-                    Write::Note(change) => changed(change),
-                    Write::Once(change, event, deliveries) => {
-                        changed(change) + row(event, deliveries)
-                    }
-                    Write::Open(event, deliveries) | Write::Publish(event, deliveries) => {
-                        row(event, deliveries)
-                    }
-                    Write::Settle(_) => ROW,
-                });
-                ROW * (1 + settlement.deliveries.len())
-                    + settlement.verdict.len()
-                    + further.sum::<usize>()
+            Self::Settle(verdict, further) => {
+                settlement(verdict) + further.iter().map(write).sum::<usize>()
             }
             Self::Discard(_) => ROW,
         }
@@ -119,6 +106,27 @@ impl Operation {
             Self::Discard(event) => store.discard(event).await,
         }
     }
+}
+
+/// The memory of a settlement, about.
+pub(super) fn settlement(settlement: &Settlement) -> usize {
+    ROW * (1 + settlement.deliveries.len()) + settlement.verdict.len()
+}
+
+/// The memory of what comes with one, about.
+pub(super) fn write(write: &Write) -> usize {
+    match write {
+        Write::Open(event, deliveries) | Write::Publish(event, deliveries) => {
+            row(event, deliveries)
+        }
+        Write::Settle(verdict) => settlement(verdict),
+        Write::Once(change, event, deliveries) => changed(change) + row(event, deliveries),
+        Write::Note(change) => changed(change),
+    }
+}
+
+fn changed(change: &NoteChange) -> usize {
+    ROW + change.note.key.len() + change.note.body.len()
 }
 
 fn row(event: &NewEvent, deliveries: &[NewDelivery]) -> usize {

@@ -19,9 +19,10 @@ pub struct OutboxOptions {
     pub on_store_failure: OnStoreFailure,
     /// How long a call waits for the store before it counts as failing.
     pub patience: Duration,
-    /// Events held in memory at most.
+    /// Events held in memory at most. The verdicts of those that are open in the store come besides.
     pub held_events: usize,
-    /// Bytes held in memory at most, in events and small payloads.
+    /// Bytes held in memory at most, in events and small payloads. Beyond it verdicts alone are held, a
+    /// few KiB each.
     pub held_bytes: usize,
     /// How often exchanges that a dead process left open are looked for.
     pub recover_every: Duration,

@@ -59,12 +59,17 @@ impl Outbox {
         let event = operation.event();
         let taken = self.backlog().push(operation, running);
         self.shared.changed.notify_waiters();
-        if taken {
-            Recorded::Held
-        } else {
-            self.shared.gauge.lost(event);
-            Recorded::Dropped
+        let Some(shed) = taken else {
+            self.shared.gauge.lost(event, 1);
+            return Recorded::Dropped;
+        };
+        if shed.any {
+            tracing::debug!(%event, "Left out what of a verdict found no room in memory.");
         }
+        if shed.events > 0 {
+            self.shared.gauge.lost(event, shed.events);
+        }
+        Recorded::Held
     }
 
     pub(super) fn ring(&self, webhooks: &[String]) {

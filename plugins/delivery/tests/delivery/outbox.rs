@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use as2hook_as2::{ErrorCode, ProcessingError};
 use as2hook_delivery::{
-    Bells, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, Target,
+    Bells, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, Target,
 };
 use as2hook_store::{DeliveryState, Payload};
 use as2hook_webhooks::{Direction, Event, EventKind, Order, PayloadMode, Verdict};
@@ -236,6 +237,88 @@ async fn the_memory_has_a_bound() {
 }
 
 #[tokio::test]
+async fn a_full_memory_has_room_for_the_verdict_of_an_open_exchange() {
+    let store = MemoryStore::new();
+    let bounded = OutboxOptions { held_events: 1, ..options(OnStoreFailure::Pass) };
+    let outbox = outbox(&store, bounded);
+    let (told, forgotten) = (event(), event());
+    for event in [&told, &forgotten] {
+        outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+    }
+    store.fail(true);
+    outbox.publish(&event(), Payload::None, &[]).await.unwrap();
+    let held = outbox.settle(told.id, &received(), &targets(&["a"])).await.unwrap();
+    assert_eq!((held, outbox.discard(forgotten.id).await), (Recorded::Held, Recorded::Held));
+    assert_eq!((outbox.health().held, outbox.health().dropped), (3, 0));
+    store.fail(false);
+    until("what was held to be written", || outbox.health().is_healthy()).await;
+    assert_eq!(verdict(&store, &told), Some(received()));
+    assert_eq!(store.events(), 2);
+}
+
+#[tokio::test]
+async fn the_bound_holds_whatever_comes_with_verdicts() {
+    let store = MemoryStore::new();
+    let held_bytes = 64 * 1024;
+    let bounded = OutboxOptions { held_bytes, ..options(OnStoreFailure::Pass) };
+    let outbox = outbox(&store, bounded);
+    store.fail(true);
+    let long = ProcessingError::new(ErrorCode::Receiver, "ü".repeat(8 * 1024));
+    let negative = Verdict { errors: vec![long], ..received() };
+    let events: Vec<_> = (0..20).map(|_| event()).collect();
+    for event in &events {
+        outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+    }
+    for event in &events {
+        let mdn = Event { kind: EventKind::MdnSent, ..self::event() };
+        let large = Payload::Inline(Bytes::from(vec![0; Payload::INLINE_MAX]));
+        let further = vec![Further::Event(mdn, large, targets(&["b"]))];
+        let told = targets(&["a"]);
+        outbox.settle_further(event.id, &negative, &told, further).await.unwrap();
+    }
+    let health = outbox.health();
+    assert_eq!(health.held, 20);
+    assert!(health.held_bytes < held_bytes + 20 * 4096, "{}", health.held_bytes);
+    store.fail(false);
+    until("what was held to be written", || outbox.health().is_healthy()).await;
+    let mut whole = 0;
+    for event in &events {
+        let kept = verdict(&store, event).unwrap();
+        assert_eq!((kept.kind, kept.errors[0].code), (negative.kind, ErrorCode::Receiver));
+        whole += usize::from(kept == negative);
+    }
+    assert!(whole < 20, "all were whole");
+    // Further events lose their payload first, and are counted when they find no room themselves.
+    let lost = outbox.health().dropped;
+    assert_eq!(store.deliveries().len() as u64, 40 - lost);
+    assert!((1..20).contains(&lost), "{lost}");
+    assert_eq!(outbox.health().held_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_slow_opening_that_finds_no_room_is_neither_left_open_nor_lost() {
+    let store = MemoryStore::new();
+    let none = |on_failure| OutboxOptions { held_events: 0, ..options(on_failure) };
+    let refusing = outbox(&store, none(OnStoreFailure::Refuse));
+    store.delay(PATIENCE * 3);
+    let error = refusing.open(&event(), Payload::None, &targets(&["a"])).await.unwrap_err();
+    assert!(matches!(error, OutboxError::Slow(_)), "{error}");
+    store.delay(Duration::ZERO);
+    until("the refused exchange to go", || refusing.health().is_healthy()).await;
+    assert_eq!(store.events(), 0);
+
+    let passing = outbox(&store, none(OnStoreFailure::Pass));
+    store.delay(PATIENCE * 3);
+    let event = event();
+    let opened = passing.open(&event, Payload::None, &targets(&["a"])).await.unwrap();
+    assert_eq!(opened, Recorded::Held, "its write goes on");
+    store.delay(Duration::ZERO);
+    passing.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
+    until("what was held to be written", || passing.health().is_healthy()).await;
+    assert_eq!(verdict(&store, &event), Some(received()));
+}
+
+#[tokio::test]
 async fn an_event_that_the_store_never_takes_stops_no_other() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
@@ -273,6 +356,24 @@ async fn what_a_dead_process_left_has_an_unknown_outcome() {
     assert_eq!(inbound, Verdict::unknown(Direction::Inbound, EventKind::MessageReceived));
     let outbound = verdict(&store, &outbound).unwrap();
     assert_eq!(outbound.kind, EventKind::SendError);
+}
+
+#[tokio::test]
+async fn no_more_exchanges_are_adopted_than_there_is_room_for() {
+    let store = MemoryStore::new();
+    let before = outbox(&store, OutboxOptions::default());
+    let events: Vec<_> = (0..3).map(|_| event()).collect();
+    for event in &events {
+        before.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+    }
+    store.orphan_everything();
+    store.poison.lock().unwrap().extend(events.iter().map(|event| event.id));
+    let bounded = OutboxOptions { held_events: 1, ..options(OnStoreFailure::Pass) };
+    let after = outbox(&store, bounded);
+    assert_eq!(after.recover().await.unwrap(), 1);
+    assert_eq!((after.health().held, after.health().dropped), (1, 0));
+    store.poison.lock().unwrap().clear();
+    until("all to be adopted", || store.deliveries().len() == 3).await;
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ impl Store for PostgresStore {
         deliveries::prune_attempts(&self.writing, before, limit).await
     }
 
-    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {
+    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
         events::tell(&self.writing, event, &deliveries).await
     }
 
@@ -241,7 +241,8 @@ impl Store for PostgresStore {
         self.attendants.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         if let Err(error) = self.owner.resign().await {
             // Its lease ends soon, and the next one adopts what is left.
-            tracing::warn!(?error, "The store could not be left in order.");
+            let error = StoreError::from(error);
+            tracing::warn!(%error, "The store could not be left in order.");
         }
         self.writing.close();
         self.reading.close();

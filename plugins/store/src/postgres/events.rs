@@ -11,15 +11,17 @@ use crate::{
     store::StoreError,
 };
 
-/// Adds deliveries to an event whose outcome is known.
+/// Adds deliveries to an event whose outcome is known. Returns how many are new.
 pub(super) async fn tell(
     writing: &Database,
     event: Uuid,
     deliveries: &[NewDelivery],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let told = Group::default().deliveries(deliveries);
-    let rows = writing.query("SELECT tell($1, $2)", &[&event, &Json(&told)]).await?;
-    if first(&rows)? { Ok(()) } else { Err(StoreError::UnknownEvent(event)) }
+    let sql = "SELECT tell_counted($1, $2)::bigint";
+    let rows = writing.query(sql, &[&event, &Json(&told)]).await?;
+    let added: Option<i64> = first(&rows)?;
+    added.map(i64::unsigned_abs).ok_or(StoreError::UnknownEvent(event))
 }
 
 /// One event as it is kept.

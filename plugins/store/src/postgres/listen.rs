@@ -7,7 +7,7 @@ use tokio::{sync::broadcast, time::MissedTickBehavior};
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::{address::Address, database::quoted, error::Failure};
-use crate::gateways::Change;
+use crate::{gateways::Change, store::StoreError};
 
 /// How long after a failure the next connection is tried.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,7 +24,8 @@ pub(super) async fn listen(
     let address = address.named("(listens)");
     loop {
         if let Err(error) = hear(&address, &schema, wait, &changes).await {
-            tracing::debug!(?error, "The store's changes are not heard.");
+            let error = StoreError::from(error);
+            tracing::debug!(%error, "The store's changes are not heard.");
         }
         tokio::time::sleep(PAUSE).await;
     }

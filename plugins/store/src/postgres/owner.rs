@@ -23,6 +23,7 @@ use super::{
     database::Database,
     error::{Failure, Kind},
 };
+use crate::store::StoreError;
 
 /// The number before there is one: the tables know nobody of it.
 const NOBODY: i32 = 0;
@@ -128,7 +129,8 @@ impl Owner {
                 Ok(()) => pause,
                 Err(Failure { kind: Kind::Closed, .. }) => return,
                 Err(error) => {
-                    tracing::debug!(?error, "The lease could not be renewed.");
+                    let error = StoreError::from(error);
+                    tracing::debug!(%error, "The lease could not be renewed.");
                     pause.min(Duration::from_secs(1))
                 }
             };

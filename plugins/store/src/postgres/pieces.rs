@@ -56,7 +56,8 @@ impl Pieces for PostgresStore {
 pub(super) async fn remove_all(moving: &Database, payloads: impl IntoIterator<Item = Uuid>) {
     for payload in payloads {
         if let Err(error) = remove(moving, payload).await {
-            tracing::warn!(%payload, ?error, "A payload could not be removed.");
+            let error = StoreError::from(error);
+            tracing::warn!(%payload, %error, "A payload could not be removed.");
         }
     }
 }

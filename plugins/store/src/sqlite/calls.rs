@@ -149,7 +149,7 @@ impl Store for SqliteStore {
         steps::spend(&self.writer, before, limit).await
     }
 
-    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<(), StoreError> {
+    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
         self.writer.run(move |connection| events::tell(connection, event, &deliveries)).await
     }
 

@@ -48,7 +48,7 @@ pub(super) fn insert(
     event: i64,
     occurred_at: i64,
     deliveries: &[NewDelivery],
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     let mut added = 0;
     for delivery in deliveries {
         let webhook = webhook(connection, &delivery.webhook)?;
@@ -73,7 +73,8 @@ pub(super) fn insert(
     }
     let mut moves = Moves::default();
     moves.added(DeliveryState::Pending, added);
-    moves.write(connection)
+    moves.write(connection)?;
+    Ok(added)
 }
 
 /// The number of a webhook, given to it now if it has none.

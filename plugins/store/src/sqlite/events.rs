@@ -158,21 +158,22 @@ pub(super) fn read(connection: &Connection, id: Uuid) -> Result<Option<StoredEve
     Ok(found.optional()?)
 }
 
-/// Adds deliveries to an event whose outcome is known.
+/// Adds deliveries to an event whose outcome is known. Returns how many are new.
 pub(super) fn tell(
     connection: &Connection,
     event: Uuid,
     told: &[NewDelivery],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let found = connection
         .prepare_cached("SELECT id, occurred_at FROM event WHERE uuid = ?1 AND owner IS NULL")?
         .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
-    deliveries::insert(connection, id, occurred_at, told)?;
+    let added = deliveries::insert(connection, id, occurred_at, told)?;
     mark_busy(connection, id)?;
     mark_idle(connection, id)?;
-    mark_payload(connection, id)
+    mark_payload(connection, id)?;
+    Ok(added as u64)
 }
 
 /// Those of `files` that no event names.

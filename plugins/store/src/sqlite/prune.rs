@@ -30,7 +30,7 @@ pub(super) const UP_TO: &str = "SELECT id FROM event
 /// Events that one transaction removes at most.
 pub(super) const EVENTS: usize = 50;
 
-/// Attempts that one transaction removes at most.
+/// Attempts that one transaction looks at and removes at most.
 pub(super) const ATTEMPTS: usize = 500;
 
 /// Pages that one transaction gives back to the system at most: 1 MiB.
@@ -50,6 +50,15 @@ pub(super) struct Found {
     /// They were done at this time at the latest; one that is done later than that has been replayed
     /// since.
     until: i64,
+}
+
+/// What a look at a part of the log found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    pub(super) seen: usize,
+    /// The number of the last that was seen.
+    pub(super) last: i64,
+    pub(super) removed: usize,
 }
 
 /// The events that were done before `before`.
@@ -110,22 +119,28 @@ pub(super) fn remove(
     Ok((removed, files))
 }
 
-/// Removes attempts from the beginning of the log, up to the first that began at `before` or later.
-/// Returns how many.
+/// Looks at `count` attempts of the log behind number `after`, and removes those that began before
+/// `before`. One that a clock gone wrong stamped late is passed over: those behind it are old all the
+/// same.
 pub(super) fn attempts(
     connection: &Connection,
     before: i64,
-    limit: usize,
-) -> Result<usize, StoreError> {
+    after: i64,
+    count: usize,
+) -> Result<Looked, StoreError> {
     // In the order they were logged, which is nearly that of their beginnings: no index is needed.
-    let mut oldest =
-        connection.prepare_cached("SELECT id, at FROM attempt ORDER BY id LIMIT ?1")?;
-    let rows = oldest
-        .query_map([length(limit)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let past = rows.iter().take_while(|(_, at)| *at < before);
-    let Some((last, _)) = past.last() else { return Ok(0) };
-    Ok(connection.prepare_cached("DELETE FROM attempt WHERE id <= ?1")?.execute([last])?)
+    let (seen, last) = connection
+        .prepare_cached(
+            "SELECT count(*), max(id) FROM
+                (SELECT id FROM attempt WHERE id > ?1 ORDER BY id LIMIT ?2)",
+        )?
+        .query_row(params![after, length(count)], |row| {
+            Ok((row.get::<_, u32>(0)? as usize, row.get::<_, Option<i64>>(1)?.unwrap_or(after)))
+        })?;
+    let removed = connection
+        .prepare_cached("DELETE FROM attempt WHERE id > ?1 AND id <= ?2 AND at < ?3")?
+        .execute([after, last, before])?;
+    Ok(Looked { seen, last, removed })
 }
 
 /// Whether so much of the file is free that some of it is to be given back.

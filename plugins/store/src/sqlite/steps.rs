@@ -88,19 +88,21 @@ pub(super) async fn prune_beyond(
     remove(readers, writer, found).await
 }
 
-/// Removes the oldest attempts of the log. Returns how many.
+/// Removes those of the oldest `limit` attempts of the log that are too old. Returns how many.
 pub(super) async fn prune_attempts(
     writer: &Writer,
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
-    let mut removed = 0;
-    while removed < limit {
-        let step = prune::ATTEMPTS.min(limit - removed);
-        let work = move |connection: &Connection| prune::attempts(connection, before, step);
-        let attempts = writer.run(work).await?;
-        removed += attempts;
-        if attempts < step {
+    let (mut removed, mut left, mut after) = (0, limit, 0);
+    while left > 0 {
+        let step = prune::ATTEMPTS.min(left);
+        let work = move |connection: &Connection| prune::attempts(connection, before, after, step);
+        let looked = writer.run(work).await?;
+        removed += looked.removed;
+        left -= looked.seen.min(left);
+        after = looked.last;
+        if looked.seen < step {
             break;
         }
     }

@@ -150,9 +150,10 @@ pub(crate) async fn an_event_can_be_told_to_another(factory: &dyn Factory) {
     }
     store.publish(event("a"), vec![delivery("w1", "gone")]).await.unwrap();
     finish(&*store, &claim(&*store, "gone", 0).await[0], Fate::Dead).await;
-    for _ in 0..2 {
-        store.tell(id("a"), vec![delivery("w2", "new")]).await.unwrap();
-    }
+    assert_eq!(store.tell(id("a"), vec![delivery("w2", "new")]).await.unwrap(), 1);
+    assert_eq!(store.tell(id("a"), vec![delivery("w2", "new")]).await.unwrap(), 0);
+    let both = vec![delivery("w2", "new"), delivery("w3", "newer")];
+    assert_eq!(store.tell(id("a"), both).await.unwrap(), 1);
     assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 0);
     let claimed = claim(&*store, "new", 0).await;
     assert_eq!((webhook_ids(&claimed), claimed[0].event.id), (vec!["w2"], id("a")));

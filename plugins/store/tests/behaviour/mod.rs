@@ -95,6 +95,7 @@ macro_rules! suite {
             beyond_their_number_the_longest_done_go_and_dead_ones_stay,
             a_replayed_event_is_not_too_old,
             old_attempts_leave_the_log_and_their_delivery_stays,
+            an_attempt_of_a_clock_gone_wrong_keeps_no_other_in_the_log,
             of_one_delivery_the_newest_attempts_are_kept,
         ]);
         $crate::behaviour::suite!($fresh, payloads: [

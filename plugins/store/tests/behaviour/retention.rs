@@ -72,6 +72,23 @@ pub(crate) async fn old_attempts_leave_the_log_and_their_delivery_stays(stores: 
     assert_eq!(store.attempt_log("erp", 0, 10).await.unwrap().total, 2);
 }
 
+pub(crate) async fn an_attempt_of_a_clock_gone_wrong_keeps_no_other_in_the_log(
+    stores: &dyn Factory,
+) {
+    let store = stores.owner().await;
+    publish(&*store, vec![delivery("a", "erp")]).await;
+    for at in [10, 1_000, 20, 30] {
+        let claimed = &claim(&*store, "erp", 0).await[0];
+        let mut made = record(claimed, Fate::Retry(0));
+        made.attempt = made.attempt.map(|attempt| Attempt { at, ..attempt });
+        store.finish(vec![made]).await.unwrap();
+    }
+    assert_eq!(store.prune_attempts(30, 100).await.unwrap(), 2);
+    let log = store.attempt_log("erp", 0, 10).await.unwrap();
+    let numbers: Vec<_> = log.rows.iter().map(|row| row.attempt.number).collect();
+    assert_eq!(numbers, [4, 2]);
+}
+
 pub(crate) async fn of_one_delivery_the_newest_attempts_are_kept(stores: &dyn Factory) {
     let store = stores.owner().await;
     store.publish(event("a"), vec![delivery("a", "erp")]).await.unwrap();

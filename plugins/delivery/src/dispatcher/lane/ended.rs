@@ -7,8 +7,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{super::attempt::Ended, Lane};
-use crate::time::now;
+use super::{super::attempt::Ended, Lane, PANIC_WAIT};
+use crate::time::{after, now};
 
 /// Retries that a lane remembers; the dispatcher's poll knows all.
 const RETRIES_MAX: usize = 1024;
@@ -25,8 +25,9 @@ impl Lane {
             Err(error) => {
                 // A bug, or a cut-off: either way the attempt did not end, so it is made again.
                 self.vitals(|vitals| vitals.cut_off());
+                let due = if error.is_panic() { after(now(), PANIC_WAIT) } else { now() };
                 if let Some(delivery) = self.made.remove(&error.id()) {
-                    self.release(delivery, now()).await;
+                    self.release(delivery, due).await;
                 }
                 return;
             }
@@ -54,13 +55,10 @@ impl Lane {
     }
 
     async fn failed(&mut self) {
-        let since = self.vitals(|vitals| vitals.failing_since());
-        let failing = since.map_or(0, |since| now().saturating_sub(since));
         let own = self.rule.as_ref().and_then(|rule| rule.endpoint.disable_after);
-        let after = own.unwrap_or(self.shared.options.disable_after);
-        let most = i64::try_from(after.as_millis());
-        if most.is_ok_and(|most| failing >= most) {
-            self.disable(format!("nothing but failures for {}", in_words(after))).await;
+        let long = own.unwrap_or(self.shared.options.disable_after);
+        if self.vitals(|vitals| vitals.fails_for(long)) {
+            self.disable(format!("nothing but failures for {}", in_words(long))).await;
         } else if self.vitals(|vitals| vitals.keeps_failing()) {
             self.not_before = Instant::now() + self.vitals(|vitals| vitals.pace());
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use as2hook_delivery::{Guard, Standing};
 use as2hook_store::{DeliveryState, Payload};
-use as2hook_webhooks::{PayloadMode, Secret, sign::verify_webhook};
+use as2hook_webhooks::{Order, PayloadMode, Secret, sign::verify_webhook};
 use bytes::Bytes;
 
 use crate::support::{
@@ -12,7 +12,7 @@ use crate::support::{
     gateway::Gateway,
     rule,
     sink::{Reply, Sink},
-    store::MemoryStore,
+    store::{Delivery, MemoryStore},
     until,
 };
 
@@ -148,4 +148,37 @@ async fn an_outcome_that_cannot_be_written_now_is_written_later() {
     gateway.store.fail(false);
     delivered(&gateway, 1).await;
     assert_eq!(sink.count(), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_logged_ends_all_the_same() {
+    let sink = Sink::answering(200).await;
+    let mut ordered = rule("a", &sink.url());
+    ordered.endpoint.order = Order::Partner;
+    let gateway = Gateway::start([ordered, rule("b", &sink.url())]).await;
+    gateway.store.unlogged.lock().unwrap().push(0);
+    for _ in 0..2 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    let second = || gateway.store.deliveries()[1].state;
+    // What others write meanwhile tells that the store is well.
+    let mut others = 0;
+    while second() != DeliveryState::Delivered {
+        gateway.exchange(&event(), &["b"]).await;
+        others += 1;
+        delivered_to(&gateway, "b", others).await;
+    }
+    assert_eq!(gateway.store.deliveries()[0].state, DeliveryState::Delivered);
+    assert_eq!(sink.count(), 2 + others, "none is sent twice");
+    assert!(gateway.store.attempts().iter().all(|record| record.delivery != 0));
+}
+
+async fn delivered_to(gateway: &Gateway, webhook: &str, count: usize) {
+    let done = |delivery: &Delivery| {
+        delivery.new.webhook == webhook && delivery.state == DeliveryState::Delivered
+    };
+    until("deliveries", || {
+        gateway.store.deliveries().iter().filter(|delivery| done(delivery)).count() == count
+    })
+    .await;
 }

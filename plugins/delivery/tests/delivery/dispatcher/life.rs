@@ -1,6 +1,9 @@
 //! Start, shutdown, restart.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use as2hook_delivery::Target;
 use as2hook_store::{DeliveryState, Payload};
@@ -113,4 +116,50 @@ async fn a_dispatcher_that_is_dropped_makes_nothing_more() {
     outbox.publish(&event, Payload::None, &targets).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!((sink.count(), store.count(DeliveryState::Pending)), (0, 1));
+}
+
+#[tokio::test]
+async fn a_lane_that_panics_makes_room_for_another() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    gateway.rules.breaks_lane.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 1).await;
+    assert!(!gateway.rules.breaks_lane.load(Ordering::SeqCst));
+    let begun = Instant::now();
+    gateway.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "nobody waits for the one that is gone");
+}
+
+#[tokio::test]
+async fn a_lane_that_panics_gives_back_what_it_claimed() {
+    let sink = Sink::start(|_| Reply::Hang).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("the first attempt", || sink.count() == 1).await;
+    gateway.rules.breaks_lane.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    until("it to be put off", || is_put_off(&gateway)).await;
+    until("the second's attempt", || sink.count() == 2).await;
+    assert_eq!(gateway.dispatcher.health("a").unwrap().in_flight, 1);
+}
+
+#[tokio::test]
+async fn an_attempt_that_panics_is_not_made_again_at_once() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    gateway.rules.breaks_attempt.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    until("it to be put off", || is_put_off(&gateway)).await;
+    // Its webhook goes on.
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 1).await;
+    assert_eq!(sink.count(), 1);
+}
+
+/// Whether the first delivery waits, and not for a moment only.
+fn is_put_off(gateway: &Gateway) -> bool {
+    let first = gateway.store.deliveries().remove(0);
+    let soon = jiff::Timestamp::now().as_millisecond() + 10_000;
+    first.state == DeliveryState::Pending && first.new.due > soon
 }

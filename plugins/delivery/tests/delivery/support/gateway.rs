@@ -33,6 +33,10 @@ pub struct Rules {
     pub disabled: Mutex<Vec<Disabled>>,
     /// Another gateway has other rules.
     pub at_odds: AtomicBool,
+    /// The next lane that looks for its rule panics.
+    pub breaks_lane: AtomicBool,
+    /// The next attempt panics.
+    pub breaks_attempt: AtomicBool,
 }
 
 impl Rules {
@@ -51,6 +55,7 @@ impl Rules {
 
 impl Directory for Rules {
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
+        assert!(!self.breaks_lane.swap(false, Ordering::SeqCst), "a lane is to break");
         self.rules.lock().unwrap().get(webhook).cloned()
     }
 
@@ -59,6 +64,7 @@ impl Directory for Rules {
     }
 
     fn guard(&self, _rule: &Rule) -> Guard {
+        assert!(!self.breaks_attempt.swap(false, Ordering::SeqCst), "an attempt is to break");
         self.guard.lock().unwrap().clone().unwrap_or(Guard::Open)
     }
 }

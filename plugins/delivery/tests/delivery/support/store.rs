@@ -16,7 +16,8 @@ use as2hook_store::{
 };
 use uuid::Uuid;
 
-use rows::{Delivery, Event, Rows};
+pub use rows::Delivery;
+use rows::{Event, Rows};
 
 #[derive(Default)]
 pub struct MemoryStore {
@@ -27,6 +28,8 @@ pub struct MemoryStore {
     pub delay_ms: AtomicU64,
     /// Events that no call takes.
     pub poison: Mutex<Vec<Uuid>>,
+    /// Deliveries whose attempts are not logged.
+    pub unlogged: Mutex<Vec<i64>>,
     pub most_claimed: AtomicUsize,
 }
 

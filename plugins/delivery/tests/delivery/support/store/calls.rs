@@ -142,6 +142,13 @@ impl Store for MemoryStore {
 
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
         self.write(None).await?;
+        let unlogged = self.unlogged.lock().unwrap().clone();
+        let refused = |record: &AttemptRecord| {
+            record.attempt.is_some() && unlogged.contains(&record.delivery)
+        };
+        if attempts.iter().any(refused) {
+            return Err(StoreError::Database("invalid byte sequence".into()));
+        }
         let mut rows = self.rows.lock().unwrap();
         for record in attempts {
             let index = usize::try_from(record.delivery).unwrap();
@@ -212,7 +219,7 @@ impl Store for MemoryStore {
         Ok(0)
     }
 
-    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<(), StoreError> {
+    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<u64, StoreError> {
         Err(StoreError::Closed)
     }
 
