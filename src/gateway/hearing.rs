@@ -49,6 +49,7 @@ pub(super) async fn hear(
                 return match head::judge(&ahead[range.clone()]) {
                     Err(flaw) => Heard::Refused(flaw.into()),
                     Ok(chunked) => {
+                        close.used();
                         connection.expect(range, chunked);
                         Heard::Head
                     }
@@ -189,6 +190,18 @@ mod tests {
         scene.ending.last_answers();
         let soon = Duration::from_secs(10);
         assert!(scene.within(soon).await.is_none(), "draining keeps it");
+        scene.ending.close_idle();
+        assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Heard::Nothing)));
+    }
+
+    /// Its head had come in one piece, and it still passed for one that has never asked.
+    #[tokio::test(start_paused = true)]
+    async fn who_has_asked_once_is_not_fresh_any_more() {
+        let mut scene = scene();
+        scene.partner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(matches!(scene.hear().await, Heard::Head));
+        let head = scene.connection.ahead().len();
+        scene.connection.expect(head..head, false);
         scene.ending.close_idle();
         assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Heard::Nothing)));
     }
