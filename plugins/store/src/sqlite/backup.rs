@@ -12,7 +12,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, backup::StepResult};
@@ -166,6 +166,7 @@ fn copy(
     {
         let copying = rusqlite::backup::Backup::new(source, &mut copy).map_err(sql(to))?;
         let mut steps = 0;
+        let mut moved = Instant::now();
         loop {
             let step = copying.step(PAGES).map_err(sql(to))?;
             let at = copying.progress();
@@ -174,7 +175,11 @@ fn copy(
             progress((all - left.min(all)) * size, all * size);
             match step {
                 StepResult::Done => break,
-                StepResult::More => {}
+                StepResult::More => moved = Instant::now(),
+                _ if moved.elapsed() > BUSY => {
+                    let text = "it is locked, and nothing could be copied".to_owned();
+                    return Err(of(database)(StoreError::Busy(text)));
+                }
                 // Somebody makes the file just now, or migrates it.
                 _ => std::thread::sleep(Duration::from_millis(10)),
             }
