@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::{
@@ -17,7 +18,11 @@ use crate::{config::Listen, gateway};
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
 #[derive(Debug)]
-pub(super) struct Sockets(Vec<(Place, TcpListener)>);
+pub(super) struct Sockets {
+    listeners: Vec<(Place, TcpListener)>,
+    /// Another process may have copies of them.
+    offered: AtomicBool,
+}
 
 /// Where a listener is, as the config says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +41,7 @@ const ADMIN: &str = "admin";
 impl Sockets {
     /// Binds every address of the config. Those that another process listens on are returned, too.
     pub(super) fn bind(listen: &Listen) -> Result<(Self, Vec<Place>), LifeError> {
-        let mut sockets = Self(Vec::new());
+        let mut sockets = Self { listeners: Vec::new(), offered: AtomicBool::new(false) };
         let taken = sockets.add(Place::all(listen))?;
         Ok((sockets, taken))
     }
@@ -46,7 +51,7 @@ impl Sockets {
         let mut taken = Vec::new();
         for place in places {
             match TcpListener::bind(place.address) {
-                Ok(socket) => self.0.push((place, socket)),
+                Ok(socket) => self.listeners.push((place, socket)),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken.push(place),
                 Err(source) => return Err(place.cannot(source)),
             }
@@ -73,14 +78,15 @@ impl Sockets {
             if !listens.map_err(|error| place.cannot(error.into()))? {
                 return Err(place.cannot(io::ErrorKind::InvalidInput.into()));
             }
-            self.0.push((place, TcpListener::from(socket)));
+            self.listeners.push((place, TcpListener::from(socket)));
         }
         self.ready()
     }
 
     /// What a new process is offered.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &TcpListener)> {
-        self.0.iter().map(|(place, socket)| (place, socket))
+        self.offered.store(true, Ordering::Relaxed);
+        self.listeners.iter().map(|(place, socket)| (place, socket))
     }
 
     /// For the gateway's listeners.
@@ -96,10 +102,14 @@ impl Sockets {
     }
 
     /// Lets nobody new connect to the gateway's listeners. Where the system cannot do that, whoever comes
-    /// in the moment of the close is reset.
+    /// in the moment of the close is reset; so where another process may have got these sockets, which would
+    /// be deaf then.
     pub(super) fn turn_newcomers_away(&self) {
+        if self.offered.load(Ordering::Relaxed) {
+            return;
+        }
         #[cfg(target_os = "linux")]
-        for (place, socket) in self.0.iter().filter(|(place, _)| place.listener != ADMIN) {
+        for (place, socket) in self.listeners.iter().filter(|(place, _)| place.listener != ADMIN) {
             if let Err(error) = super::newcomers::turn_away(socket) {
                 tracing::debug!(%error, listener = place.listener, "Newcomers cannot be turned away.");
             }
@@ -108,7 +118,7 @@ impl Sockets {
 
     /// Whether somebody has connected to the gateway's listeners who is not accepted yet.
     pub(super) fn has_callers(&self) -> bool {
-        let listeners = self.0.iter().filter(|(place, _)| place.listener != ADMIN);
+        let listeners = self.listeners.iter().filter(|(place, _)| place.listener != ADMIN);
         let mut fds: Vec<_> =
             listeners.map(|(_, socket)| PollFd::new(socket, PollFlags::IN)).collect();
         // Where the system does not say, nobody is waited for.
@@ -116,13 +126,13 @@ impl Sockets {
     }
 
     fn of(&self, listener: &str) -> Result<Option<TcpListener>, LifeError> {
-        let found = self.0.iter().find(|(place, _)| place.listener == listener);
+        let found = self.listeners.iter().find(|(place, _)| place.listener == listener);
         let Some((place, socket)) = found else { return Ok(None) };
         socket.try_clone().map(Some).map_err(|source| place.cannot(source))
     }
 
     fn ready(&self) -> Result<(), LifeError> {
-        for (place, socket) in &self.0 {
+        for (place, socket) in &self.listeners {
             socket.set_nonblocking(true).map_err(|source| place.cannot(source))?;
         }
         Ok(())
@@ -142,5 +152,25 @@ impl Place {
 
     pub(super) fn cannot(&self, source: io::Error) -> LifeError {
         LifeError::Bind { address: self.address, source }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{net::TcpStream, time::Duration};
+
+    use super::*;
+
+    /// A process that is told to stop in the middle of a hand-over made its successor deaf.
+    #[test]
+    fn a_socket_that_was_offered_lets_newcomers_in() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let place = Place { listener: INBOUND.to_owned(), address };
+        let listeners = vec![(place, socket)];
+        let sockets = Sockets { listeners, offered: AtomicBool::new(false) };
+        assert_eq!(sockets.all().count(), 1);
+        sockets.turn_newcomers_away();
+        TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
     }
 }
