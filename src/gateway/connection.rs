@@ -26,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pingora::{protocols::Stream, proxy::Session};
 
+pub(super) use self::reading::More;
 use super::{
     chunks::{ChunkFlaw, Chunks},
     deadline::Deadline,

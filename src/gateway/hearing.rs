@@ -4,9 +4,13 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use tokio::time::{Instant, sleep_until};
-
-use super::{answer::Rejection, connection::Connection, ending::Close, head, seats::Seat};
+use super::{
+    answer::Rejection,
+    connection::{Connection, More},
+    ending::Close,
+    head,
+    seats::Seat,
+};
 use crate::{
     config::Limits,
     memory::{Memory, Share},
@@ -34,7 +38,7 @@ pub(super) async fn hear(
     close: &mut Close,
 ) -> Heard {
     let mut scan = head::Scan::default();
-    let mut until = Instant::now() + limits.pace.idle;
+    connection.patience(limits.pace.idle);
     let (mut begun, mut waiting) = (false, None);
     let mut share: Option<Share> = None;
     let too_large = Rejection::HeadTooLarge { limit: limits.decode.header };
@@ -58,39 +62,39 @@ pub(super) async fn hear(
             Ok(None) if ahead.len() > limits.decode.header => return Heard::Refused(too_large),
             Ok(None) => {}
         }
+        let large = ahead.len() > FREE;
         // Empty lines before a head are no beginning: old clients end their body with one.
         if !begun && ahead.iter().any(|byte| !b"\r\n".contains(byte)) {
             begun = true;
             close.used();
-            until = Instant::now() + limits.pace.head;
+            connection.patience(limits.pace.head);
         }
-        if ahead.len() > FREE && share.is_none() {
+        if large && share.is_none() {
             share = memory.take(limits.decode.header as u64, limits.memory);
             if share.is_none() {
                 return Heard::Refused(Rejection::Memory);
             }
         }
         // Most heads are there at once: nobody has to stand in line for those.
-        let mut read = poll_fn(|cx| match connection.poll_ahead(cx) {
-            Poll::Ready(read) => Poll::Ready(Some(read)),
+        let mut more = poll_fn(|cx| match connection.poll_more(cx) {
+            Poll::Ready(more) => Poll::Ready(Some(more)),
             Poll::Pending => Poll::Ready(None),
         })
         .await;
-        if read.is_none() {
+        if more.is_none() {
             let waiting = waiting.get_or_insert_with(|| seat.wait());
             tokio::select! {
                 biased;
-                more = poll_fn(|cx| connection.poll_ahead(cx)) => read = Some(more),
-                () = sleep_until(until) => {
-                    return if begun { Heard::Refused(Rejection::Slow) } else { Heard::Nothing };
-                }
+                came = poll_fn(|cx| connection.poll_more(cx)) => more = Some(came),
                 // Without a word: that would take time, and this is a flood.
                 () = waiting.asked() => return Heard::Nothing,
                 () = poll_fn(|cx| close.poll(cx)), if !begun => return Heard::Nothing,
             }
         }
-        if !matches!(read, Some(Ok(1..))) {
-            return Heard::Nothing;
+        match more {
+            Some(More::Came) => {}
+            Some(More::Late) if begun => return Heard::Refused(Rejection::Slow),
+            Some(More::Late | More::Over) | None => return Heard::Nothing,
         }
     }
 }
@@ -101,7 +105,7 @@ mod tests {
 
     use tokio::{
         io::{AsyncWriteExt as _, DuplexStream},
-        time::timeout,
+        time::{Instant, timeout},
     };
 
     use super::{
@@ -158,6 +162,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_says_nothing_is_told_nothing() {
         let mut scene = scene();
+        let began = Instant::now();
+        assert!(matches!(scene.hear().await, Heard::Nothing));
+        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_has_its_whole_time() {
+        let mut scene = scene();
+        scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        scene.partner.write_all(b"\r\n").await.unwrap();
+        assert!(matches!(scene.hear().await, Heard::Head));
+        let head = scene.connection.ahead().len();
+        scene.connection.expect(head..head, false);
         let began = Instant::now();
         assert!(matches!(scene.hear().await, Heard::Nothing));
         assert_eq!(began.elapsed(), scene.limits.pace.idle);

@@ -150,6 +150,8 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        // Or the end of the sender would wake the connection's task, which is running.
+        self.asked.close();
         self.shared.line().waiting.remove(&self.number);
     }
 }
@@ -224,5 +226,27 @@ mod tests {
         drop(second);
         assert_eq!(seats.enter(2, None, 1).unwrap_err(), Full::All, "nobody waits any more");
         drop(third);
+    }
+
+    /// Its own task was woken while it ran, and with it another of the runtime's threads: two calls of
+    /// the system for each request.
+    #[test]
+    fn who_leaves_the_line_wakes_nobody() {
+        struct Woken(AtomicUsize);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicUsize::default()));
+        let seat = Seats::default().enter(1, None, 1).unwrap();
+        let mut waiting = seat.wait();
+        {
+            let asked = std::pin::pin!(waiting.asked());
+            let waker = woken.clone().into();
+            assert!(asked.poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        }
+        drop(waiting);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
     }
 }

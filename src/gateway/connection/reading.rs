@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     ops::Range,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -16,8 +17,22 @@ use super::{
     Connection, Phase,
 };
 
-/// How much is read at once while a head is waited for.
-const PIECE: usize = 4096;
+/// How much is read at once while a head is waited for: a small message comes with its head, in one
+/// call of the system.
+const PIECE: usize = 16 * 1024;
+
+/// How much is kept of what comes behind a complete request.
+const BEHIND: usize = 4096;
+
+/// What became of waiting for more of a head.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::gateway) enum More {
+    Came,
+    /// The partner's end, or an error.
+    Over,
+    /// [`Connection::patience`] is at its end.
+    Late,
+}
 
 impl Connection {
     /// What was read and not yet handed on.
@@ -36,17 +51,28 @@ impl Connection {
         self.limit.clear();
     }
 
-    /// Reads more of what Pingora will ask for. How much; 0 at the end.
-    pub(in crate::gateway) fn poll_ahead(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    /// How long a head may be waited for from now on.
+    pub(in crate::gateway) fn patience(&mut self, time: Duration) {
+        self.limit.set(time);
+    }
+
+    /// Reads more of a head.
+    pub(in crate::gateway) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<More> {
+        match self.poll_ahead::<PIECE>(cx) {
+            Poll::Ready(Ok(1..)) => Poll::Ready(More::Came),
+            Poll::Ready(_) => Poll::Ready(More::Over),
+            Poll::Pending => self.limit.poll(cx).map(|()| More::Late),
+        }
+    }
+
+    /// Reads at most so much of what Pingora will ask for. How much; 0 at the end.
+    fn poll_ahead<const MOST: usize>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.torn {
             return Poll::Ready(Ok(0));
         }
         // On the stack: a connection that rests costs no buffer.
-        let mut piece = [0; PIECE];
-        let mut buffer = ReadBuf::new(&mut piece);
+        let mut piece = [const { MaybeUninit::uninit() }; MOST];
+        let mut buffer = ReadBuf::uninit(&mut piece);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
         // One who is always a request ahead would make it grow for ever.
         self.ahead.drain(..std::mem::take(&mut self.at));
@@ -88,7 +114,7 @@ impl Connection {
         if let Poll::Ready(error) = self.poll_limit(cx) {
             return Poll::Ready(Err(error));
         }
-        let mut piece = [0; PIECE];
+        let mut piece = [0; BEHIND];
         let mut buffer = ReadBuf::new(&mut piece);
         if let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer)
             && !buffer.filled().is_empty()
@@ -105,7 +131,7 @@ impl Connection {
         if !self.ahead().is_empty() {
             return Poll::Pending;
         }
-        match ready!(self.poll_ahead(cx)) {
+        match ready!(self.poll_ahead::<BEHIND>(cx)) {
             Ok(0) => Poll::Ready(Ok(())),
             Ok(_) => Poll::Pending,
             Err(_) if self.passes_over() => Poll::Pending,

@@ -36,12 +36,16 @@ fn pair() -> (Connection, DuplexStream) {
     (Connection::new(Box::new(ours)), theirs)
 }
 
+async fn more(connection: &mut Connection) -> More {
+    std::future::poll_fn(|cx| connection.poll_more(cx)).await
+}
+
 #[tokio::test]
 async fn what_was_read_ahead_comes_first() {
     let (mut connection, mut partner) = pair();
     partner.write_all(b"\r\nfirst, ").await.unwrap();
-    let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
-    assert_eq!((read, connection.ahead()), (9, &b"\r\nfirst, "[..]));
+    assert_eq!(more(&mut connection).await, More::Came);
+    assert_eq!(connection.ahead(), b"\r\nfirst, ");
     connection.expect(2..3, false);
     partner.write_all(b"second").await.unwrap();
     let mut all = [0; 13];
@@ -80,7 +84,7 @@ async fn what_comes_behind_a_request_is_kept_for_the_next() {
     }
     connection.release();
     while connection.ahead().len() < 6 {
-        std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+        assert_eq!(more(&mut connection).await, More::Came);
     }
     assert_eq!(connection.ahead(), b"\r\nnext");
 }
@@ -90,7 +94,7 @@ async fn one_who_is_always_ahead_takes_no_more_and_more() {
     let (mut connection, mut partner) = pair();
     for _ in 0..100 {
         partner.write_all(&[b'x'; 1000]).await.unwrap();
-        std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
+        assert_eq!(more(&mut connection).await, More::Came);
         connection.expect(0..999, false);
         connection.read_exact(&mut [0; 999]).await.unwrap();
         assert!(connection.ahead.len() < 3000, "{}", connection.ahead.len());
@@ -151,8 +155,7 @@ async fn who_is_given_up_is_followed_and_not_heard_again() {
     connection.write_all(&long_head()).await.unwrap();
     connection.release();
     assert!(connection.ahead().is_empty());
-    let read = std::future::poll_fn(|cx| connection.poll_ahead(cx)).await.unwrap();
-    assert_eq!(read, 0, "its answer is torn");
+    assert_eq!(more(&mut connection).await, More::Over, "its answer is torn");
     assert!(connection.write_all(b"HTTP/1.1 200 OK").await.is_err());
 }
 
