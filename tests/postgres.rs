@@ -11,10 +11,10 @@ use as2hook_testing::{
     pki, receiver, sink, wait_until,
 };
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Longer than a lease.
-const LATER: Duration = Duration::from_secs(100);
+const LATER: Duration = Duration::from_secs(200);
 
 /// What the log says of a store that stands still.
 const TOO_SLOW: &str = "the store did not answer within";
