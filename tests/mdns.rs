@@ -29,7 +29,7 @@ use as2hook_testing::{
 };
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// What is told, sorted, when an MDN came and the message failed by it.
 const BOTH: [&str; 2] = ["mdn.received", "send.error"];

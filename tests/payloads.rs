@@ -19,7 +19,7 @@ use as2hook_testing::{
 };
 use signatures::{PLAIN, WHSEC, as2_signature, webhook_signature};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// The AS2 headers of the seed's example, as the partner sends them.
 const SENT: &str = r#"mime-version: 1.0

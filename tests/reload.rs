@@ -21,7 +21,7 @@ use as2hook_testing::{
     pki, receiver, sink,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn gateway(receiver: &Endpoint, sink: &Endpoint) -> Running {
     Gateway::new()

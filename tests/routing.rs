@@ -10,7 +10,7 @@ use as2hook_testing::{
     receiver, sink,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 // === the most specific rule ===
 

@@ -32,7 +32,7 @@ fn delivery() -> (Map<String, Value>, Vec<u8>) {
         .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
         .build();
     assert_eq!(gateway.inbound().send(&Post::message("/as2", &message)).unwrap().status, 200);
-    let told = sink.wait_for(1, Duration::from_secs(20)).unwrap()[0].clone();
+    let told = sink.wait_for(1, Duration::from_secs(60)).unwrap()[0].clone();
     let names = told.head.names();
     let headers = names
         .iter()

@@ -110,5 +110,5 @@ fn a_webhook_that_one_disables_is_disabled_in_both_and_enabled_from_either() {
         let metrics = gateway.admin().get("/metrics").unwrap();
         metrics.text().contains("as2hook_webhook_up{webhook=\"orders\"} 1")
     };
-    assert!(up(&one) && up(&other));
+    assert!(wait_until(SOON, || up(&one) && up(&other)));
 }

@@ -18,7 +18,7 @@ use as2hook_testing::{
 
 const KILLS: usize = 200;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 mod alone {
     use super::*;
@@ -39,6 +39,9 @@ mod alone {
             let sender = thread::spawn(move || client.send(&Post::message("/", &message)));
             // The partner has all of it, and says nothing.
             partner.wait_until(kill + 1, SOON, |request| request.complete).unwrap();
+            // A store that stands still is passed by, and what it is to take dies with the process.
+            let durable = || gateway.readiness().is_some_and(|(status, _)| status == 200);
+            assert!(wait_until(SOON, durable), "{:?}", gateway.readiness());
             gateway.kill9();
             assert!(sender.join().unwrap().is_err(), "our server cannot have got an answer");
             gateway.restart().unwrap();

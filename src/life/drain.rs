@@ -97,12 +97,10 @@ impl Drain {
                 self.ending.close_idle();
                 // Who has connected already is not refused, nor who is about to be through.
                 sockets.turn_newcomers_away();
-                let callers = Instant::now() + CALLERS.min(limit);
-                let mut last = Instant::now();
-                while last.elapsed() < GRACE && Instant::now() < callers {
-                    if sockets.has_callers() {
-                        last = Instant::now();
-                    }
+                let (mut left, mut quiet) = (glances(CALLERS.min(limit)), 0);
+                while quiet < glances(GRACE) && left > 0 {
+                    quiet = if sockets.has_callers() { 0 } else { quiet + 1 };
+                    left -= 1;
                     sleep(GLANCE).await;
                 }
             }
@@ -124,7 +122,11 @@ impl Drain {
         }
         match stop {
             // What was accepted last is counted by then.
-            Stop::Told => sleep(self.handshakes().min(limit)).await,
+            Stop::Told => {
+                for _ in 0..glances(self.handshakes().min(limit)) {
+                    sleep(GLANCE).await;
+                }
+            }
             Stop::HandedOver(_) => {
                 sleep(LINGER.min(limit / 2)).await;
                 // Who sends on a kept connection within this time is answered, and told to connect anew.
@@ -172,6 +174,12 @@ impl Drain {
             sleep(GLANCE).await;
         }
     }
+}
+
+/// How many make up this time. They are counted where the kernel or another thread has to come to its
+/// turn: the clock goes on while the whole process stands still, and nobody has had a turn then.
+fn glances(time: Duration) -> u128 {
+    time.as_millis() / GLANCE.as_millis()
 }
 
 /// Waits until this process is told to stop by a signal.

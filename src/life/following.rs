@@ -107,7 +107,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(20), waited).await;
+        let waited = tokio::time::timeout(Duration::from_secs(60), waited).await;
         assert!(waited.is_ok(), "waited in vain for: {what}");
     }
 

@@ -1,6 +1,8 @@
 //! Outbound messages that ask for an asynchronous MDN: it finds its message, may take it back, and is
 //! overdue when it does not come.
 
+use std::time::Instant;
+
 use super::*;
 
 #[test]
@@ -77,18 +79,20 @@ fn an_mdn_that_anyone_could_have_posted_changes_nothing() {
     let scene = Scene::with(&[("mdn_deadline", "4s")], "json");
     let message = message(signed_async());
     scene.send(&message, Answer::ok());
-    assert_eq!(scene.events(1), ["message.sent"]);
+    scene.sink.wait_for(1, SOON).unwrap();
     let unsigned = Mdn::error("authentication-failed").mic(&message.mic);
     let by_a_stranger = unsigned.clone().sign(pki::stranger(), Digest::Sha256);
     for mdn in [unsigned, by_a_stranger] {
         scene.receive_mdn(mdn, &message);
-        let told = scene.told(1);
-        assert_eq!(names(&told), ["mdn.received"]);
-        let header = told[0].header("X-Processing-Error").unwrap();
+    }
+    let told = scene.told(4);
+    // Nor did they stop that it is overdue.
+    assert_eq!(names(&told), ["mdn.overdue", "mdn.received", "mdn.received", "message.sent"]);
+    let is_mdn = |told: &&Arc<Request>| told.header("X-AS2-Event") == Some("mdn.received");
+    for mdn in told.iter().filter(is_mdn) {
+        let header = mdn.header("X-Processing-Error").unwrap();
         assert!(header.starts_with("900: "), "{header}");
     }
-    // Nor did they stop this.
-    assert_eq!(scene.events(1), ["mdn.overdue"]);
 }
 
 #[test]
@@ -155,15 +159,37 @@ fn an_mdn_that_does_not_come_is_overdue_once_also_after_a_restart() {
 
 #[test]
 fn nothing_is_overdue_that_came_or_was_never_sent() {
-    let scene = Scene::with(&[("mdn_deadline", "2s")], "json");
-    let answered = message(signed_async());
-    scene.send(&answered, Answer::ok());
-    assert_eq!(scene.events(1), ["message.sent"]);
-    scene.receive_mdn(positive(&answered), &answered);
-    assert_eq!(scene.events(1), ["mdn.received"]);
-    scene.send(&message(signed_async()), Answer::status(500));
-    assert_eq!(scene.events(1), ["send.error"]);
+    let scene = Scene::with(&[("mdn_deadline", "4s")], "json");
+    let is_about = |told: &Request, event: &str, message: &Built| {
+        told.header("X-AS2-Event") == Some(event) && told.json()["as2MessageId"] == *message.id
+    };
+    let wait_for = |event: &str, message: &Built| {
+        scene.sink.wait_until(1, SOON, |told| is_about(told, event, message)).unwrap();
+    };
+    // It is overdue, and rightly, where this takes longer than an MDN may.
+    let in_time = |exchange: &dyn Fn(&Built)| {
+        let once = || {
+            let (began, message) = (Instant::now(), message(signed_async()));
+            exchange(&message);
+            (began.elapsed() < Duration::from_secs(4)).then_some(message)
+        };
+        (0..10).find_map(|_| once()).expect("one was in time")
+    };
+    let answered = in_time(&|message| {
+        scene.send(message, Answer::ok());
+        wait_for("message.sent", message);
+        scene.receive_mdn(positive(message), message);
+        wait_for("mdn.received", message);
+    });
+    let failed = in_time(&|message| {
+        scene.send(message, Answer::status(500));
+        wait_for("send.error", message);
+    });
     // One that is overdue behind them.
-    scene.send(&message(signed_async()), Answer::ok());
-    assert_eq!(scene.events(2), ["mdn.overdue", "message.sent"]);
+    let overdue = message(signed_async());
+    scene.send(&overdue, Answer::ok());
+    wait_for("mdn.overdue", &overdue);
+    for told in scene.told(0) {
+        assert!(![&answered, &failed].iter().any(|one| is_about(&told, "mdn.overdue", one)));
+    }
 }

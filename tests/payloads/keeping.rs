@@ -6,8 +6,8 @@ use std::{
 };
 
 use as2hook_testing::{
-    Answer, Content, Endpoint, Gateway, Message, Part, Post, Reply, Running, receiver, sink,
-    wait_until,
+    Answer, Content, Endpoint, Gateway, Message, Part, Post, Reply, Request, Running, receiver,
+    sink, wait_until,
 };
 
 use super::{SOON, gateway};
@@ -16,7 +16,8 @@ use super::{SOON, gateway};
 const LARGE: u64 = 300 << 10;
 
 fn raw(receiver: &Endpoint, sink: &Endpoint) -> Gateway {
-    let retry = format!("[{}]", vec!["200ms"; 100].join(", "));
+    // As often as can be, and for longer than any test takes.
+    let retry = format!("[{}]", [vec!["200ms"; 20], vec!["2s"; 80]].concat().join(", "));
     gateway(receiver)
         .rule("raw", |rule| rule.to(sink, "/raw").payload("raw").set("retry", &retry))
         .environment("AS2HOOK_LOG", "info,as2hook_delivery=debug")
@@ -77,7 +78,8 @@ fn payloads_are_plain_on_the_disk_unless_the_config_says_otherwise() {
     let gateway = raw(&receiver, &sink).start().unwrap();
     post(&gateway, &message(marked(5_000)));
     sink.wait_for(2, SOON).unwrap();
-    assert!(is_readable(&gateway));
+    // The files of a database that is at work may be seen in states that never were together.
+    assert!(wait_until(SOON, || is_readable(&gateway)));
 }
 
 #[test]
@@ -107,14 +109,22 @@ fn the_switch_can_be_turned_with_a_backlog_in_place() {
     for content in &contents[2..] {
         post(&running, &message(content.clone()));
     }
+    // What has been tried is written down: a verdict is a moment after its answer.
+    for content in &contents {
+        sink.wait_until(1, SOON, |one| is_whole(one, content)).unwrap();
+    }
     running.kill9();
-    let before = sink.requests().len();
+    sink.forget();
     sink.answer(Answer::ok());
     running.restart().unwrap();
-    let made = sink.wait_for(before + contents.len(), SOON).unwrap();
     for content in &contents {
-        assert!(made[before..].iter().any(|one| one.body.sha256 == content.sha256()));
+        sink.wait_until(1, SOON, |one| is_whole(one, content)).unwrap();
     }
+}
+
+/// One that the end of a process has cut off is not.
+fn is_whole(request: &Request, content: &Content) -> bool {
+    request.complete && request.body.sha256 == content.sha256()
 }
 
 /// Changes a line of the config, and has it read.
@@ -140,12 +150,11 @@ fn with_another_key_deliveries_wait_and_go_on_when_it_is_back() {
     sink.answer(Answer::ok());
     running.restart().unwrap();
     assert!(running.wait_for_log("sealed with another key than the one in secret_key_file", SOON));
-    let before = sink.requests().len();
+    sink.forget();
     running.kill9();
     fs::write(&key, right).unwrap();
     running.restart().unwrap();
-    let made = sink.wait_for(before + 1, SOON).unwrap();
-    assert_eq!(made[before].body.sha256, content.sha256());
+    sink.wait_until(1, SOON, |one| is_whole(one, &content)).unwrap();
 }
 
 #[test]
@@ -170,7 +179,7 @@ fn where_payloads_cannot_be_kept_pass_lets_traffic_go_and_says_so() {
     fs::remove_file(&folder).unwrap();
     post(&gateway, &message(Content::large(LARGE)));
     assert_eq!(sink.wait_for(3, SOON).unwrap()[2].body.length, LARGE);
-    assert_eq!(gateway.admin().get("/readyz").unwrap().status, 200);
+    assert!(wait_until(SOON, || gateway.admin().get("/readyz").unwrap().status == 200));
     assert!(gateway.wait_for_log("Large payloads can be kept again.", SOON));
 }
 
@@ -185,7 +194,8 @@ fn a_place_that_is_well_again_is_noticed_without_traffic() {
     assert_eq!(gateway.admin().get("/readyz").unwrap().status, 503);
     fs::remove_file(&folder).unwrap();
     assert!(wait_until(SOON, || gateway.admin().get("/readyz").unwrap().status == 200));
-    assert_eq!(payload_files(&gateway), [] as [PathBuf; 0]);
+    // What it was tried with is removed after that.
+    assert!(wait_until(SOON, || payload_files(&gateway).is_empty()));
 }
 
 #[test]
@@ -197,7 +207,8 @@ fn where_payloads_cannot_be_kept_refuse_answers_503() {
     let refused = message(Content::large(LARGE));
     assert_eq!(post(&gateway, &refused).status, 503);
     fs::remove_file(&folder).unwrap();
-    assert_eq!(post(&gateway, &refused).status, 200);
+    // Refused, too, while the store is slow.
+    assert!(wait_until(SOON, || post(&gateway, &refused).status == 200));
     let told = sink.wait_for(1, SOON).unwrap();
     assert_eq!((told.len(), told[0].body.length), (1, LARGE));
     // What the receiver did not get whole is no message to it.
@@ -213,7 +224,7 @@ fn of_a_payload_over_the_limit_nothing_is_kept() {
     let told = sink.wait_for(1, SOON).unwrap()[0].clone();
     assert!(told.header("X-Processing-Error").unwrap().starts_with("1300: "));
     assert_eq!((told.body.length, told.header("Content-Disposition")), (0, None));
-    assert_eq!(payload_files(&gateway), [] as [PathBuf; 0]);
+    assert!(wait_until(SOON, || payload_files(&gateway).is_empty()));
     assert_eq!(post(&gateway, &message(Content::large(1 << 20))).status, 200);
     assert_eq!(sink.wait_for(2, SOON).unwrap()[1].body.length, 1 << 20);
 }

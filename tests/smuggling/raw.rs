@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The longest that anything is waited for.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Records what comes, a connection at a time, and answers each whole request.
 #[derive(Clone)]

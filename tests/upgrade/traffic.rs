@@ -215,7 +215,7 @@ impl Traffic {
         let (sent, asked) = (self.sent.into_inner().unwrap(), self.asked.into_inner().unwrap());
         let failed: Vec<_> = sent.iter().filter(|sent| sent.failure.is_some()).collect();
         let unanswered: Vec<_> = asked.iter().filter(|asked| **asked != Ok(200)).collect();
-        wait_until(Duration::from_secs(5), || sink.requests().len() >= sent.len());
+        wait_until(SOON, || sink.requests().len() >= sent.len());
         let (got, told) = (count(receiver, "Message-ID"), count(sink, "Message-ID"));
         let ids = count(sink, "webhook-id");
         let lost = |by: &BTreeMap<String, usize>| {
