@@ -8,7 +8,7 @@ use std::time::Duration;
 use openssl::ssl::SslStream;
 
 /// How long one read or write may take before it fails; longer than any gateway time-out under test.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A connected socket.
 pub enum Stream {
