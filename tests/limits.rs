@@ -51,10 +51,9 @@ fn refusals(gateway: &Running, reason: &str) -> u64 {
 /// Everything until the other side closes.
 fn rest(socket: &mut TcpStream) -> String {
     socket.set_read_timeout(Some(SOON)).unwrap();
-    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-    while let Ok(read @ 1..) = socket.read(&mut piece) {
-        all.extend_from_slice(&piece[..read]);
-    }
+    let mut all = Vec::new();
+    // What came before an error, such as a connection that was reset, is there all the same.
+    let _ = socket.read_to_end(&mut all);
     String::from_utf8_lossy(&all).into_owned()
 }
 
