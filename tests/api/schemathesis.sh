@@ -52,6 +52,6 @@ ready || { cat "$folder/log"; exit 1; }
   --header "Authorization: Bearer $token" \
   --exclude-checks positive_data_acceptance \
   --phases examples,coverage,fuzzing \
-  --max-examples 25 --request-timeout 30 --seed 7 --no-color
+  --max-examples 25 --request-timeout 120 --seed 7 --no-color
 kill -0 "$gateway"
 if grep -qF panicked "$folder/log"; then cat "$folder/log"; exit 1; fi
