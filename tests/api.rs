@@ -16,7 +16,7 @@ use std::time::Duration;
 use as2hook_testing::{Endpoint, Gateway, Message, Part, Post, Reply, Running, pki, receiver};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Tokens of the tests: their scopes and site are in their names.
 const ALL: &str = "all-of-main";

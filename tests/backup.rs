@@ -19,7 +19,7 @@ use as2hook_testing::{
     sink,
 };
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 fn what_was_undelivered_at_the_backup_is_delivered_from_it() {
@@ -122,7 +122,7 @@ fn what_is_wrong_is_said_of_the_file_that_was_named() {
 }
 
 fn gateway(receiver: &Endpoint, hook: &Endpoint) -> Gateway {
-    let often = vec!["500ms"; 100].join(", ");
+    let often = vec!["1s"; 100].join(", ");
     Gateway::new().binary(env!("CARGO_BIN_EXE_as2hook")).receiver(receiver).rule("all", |rule| {
         rule.to(hook, "/hook").payload("raw").set("retry", &format!("[{often}]"))
     })

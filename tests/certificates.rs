@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 use as2hook_testing::{Gateway, Request, pki, receiver, sink, wait_until};
 use openssl::{asn1::Asn1Time, hash::MessageDigest, x509::X509};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A certificate for the partner's key that ends in this many days and an hour.
 fn ending_in(days: i64, pem: &std::path::Path) {

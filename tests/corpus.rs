@@ -20,7 +20,7 @@ use openssl::{base64, x509::X509};
 use serde_json::{Value, json};
 use told::{Differences, Told};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Whose station keys they are, and who signs with which certificates.
 const STATIONS: [(&str, &[&str]); 3] = [

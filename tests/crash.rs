@@ -30,7 +30,7 @@ const MESSAGES: usize = 1000;
 /// Connections that send at once.
 const SENDERS: usize = 4;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 #[expect(clippy::print_stderr, reason = "how much was tried differs from run to run")]
@@ -105,8 +105,9 @@ fn what_was_not_delivered_is_delivered_after_a_restart() {
 fn sigterm_ends_an_idle_gateway_at_once_and_a_busy_one_when_it_is_done() {
     let receiver = receiver().start();
     let sink = sink().start();
-    let mut gateway = gateway(&receiver, &sink);
-    let status = gateway.sigterm(Duration::from_secs(3)).unwrap();
+    let mut gateway = prepared(&receiver, &sink).set("drain", "10m").start().unwrap();
+    // What is under way would have its ten minutes.
+    let status = gateway.sigterm(Duration::from_secs(20)).unwrap();
     assert!(status.expect("an idle gateway ends at once").success());
     gateway.restart().unwrap();
     receiver.next([Answer::ok().delay(Duration::from_millis(1500))]);
@@ -114,7 +115,7 @@ fn sigterm_ends_an_idle_gateway_at_once_and_a_busy_one_when_it_is_done() {
     let inbound = gateway.inbound();
     let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)));
     receiver.wait_for(1, SOON).unwrap();
-    let status = gateway.sigterm(Duration::from_secs(10)).unwrap();
+    let status = gateway.sigterm(SOON).unwrap();
     assert!(status.expect("it ends when it is done").success());
     assert_eq!(waiting.join().unwrap().unwrap().status, 200);
     gateway.restart().unwrap();
@@ -122,14 +123,18 @@ fn sigterm_ends_an_idle_gateway_at_once_and_a_busy_one_when_it_is_done() {
 }
 
 fn gateway(receiver: &Endpoint, sink: &Endpoint) -> Running {
+    prepared(receiver, sink).start().unwrap()
+}
+
+fn prepared(receiver: &Endpoint, sink: &Endpoint) -> Gateway {
+    // To the end of any test: what is out of retries is dead.
+    let retry = format!("[100ms, 1s{}]", ", 5s".repeat(60));
     Gateway::new()
         .binary(env!("CARGO_BIN_EXE_as2hook"))
         .receiver(receiver)
         .station("MY-OWN-ORG", pki::station())
         .partner("ACME", pki::partner())
-        .rule("all", |rule| rule.to(sink, "/hook").payload("json").set("retry", "[100ms, 1s, 5s]"))
-        .start()
-        .unwrap()
+        .rule("all", |rule| rule.to(sink, "/hook").payload("json").set("retry", &retry))
 }
 
 fn message() -> Message {

@@ -15,7 +15,7 @@ use as2hook_testing::{
     pki, receiver, sink,
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A gateway with one webhook, and one message that came in.
 fn told(sink: &Endpoint, rule: impl FnOnce(Rule) -> Rule) -> Running {
@@ -112,7 +112,7 @@ fn nothing_but_failures_for_as_long_as_the_rule_says_disables_the_webhook() {
         .binary(env!("CARGO_BIN_EXE_as2hook"))
         .receiver(&receiver)
         .rule("hook", |rule| {
-            rule.to(&hook, "/hook").set("retry", &often).set("disable_after", "1s")
+            rule.to(&hook, "/hook").set("retry", &often).set("disable_after", "5s")
         })
         .rule("watch", |rule| rule.url(&watched).payload("json").events(&["webhook.disabled"]))
         .start()
@@ -120,7 +120,7 @@ fn nothing_but_failures_for_as_long_as_the_rule_says_disables_the_webhook() {
     send(&gateway);
     let notice = watcher.wait_for(1, SOON).unwrap()[0].json();
     assert_eq!(notice["webhook"], "hook");
-    assert_eq!(notice["reason"], "nothing but failures for 1.0 seconds");
+    assert_eq!(notice["reason"], "nothing but failures for 5.0 seconds");
     let is_out = || {
         let metrics = gateway.admin().get("/metrics").unwrap();
         let metrics = metrics.text();
@@ -165,9 +165,13 @@ fn a_slow_endpoint_runs_out_of_its_time_and_is_tried_again() {
     let sink = sink().start();
     sink.next([Answer::silence(), Answer::ok()]);
     let _gateway = told(&sink, |rule| rule.set("timeout", "500ms"));
-    let began = Instant::now();
-    same_delivery(&sink.wait_for(2, SOON).unwrap());
-    assert!(began.elapsed() < Duration::from_secs(10));
+    let requests = sink.wait_for(2, SOON).unwrap();
+    same_delivery(&requests);
+    let waited = requests[1].began - requests[0].ended;
+    assert!(
+        waited < Duration::from_secs(14),
+        "{waited:?}: it has 15 s where its rule says nothing"
+    );
 }
 
 #[test]
@@ -250,12 +254,12 @@ fn one_dead_endpoint_does_not_delay_another() {
     let gateway = Gateway::new()
         .binary(env!("CARGO_BIN_EXE_as2hook"))
         .receiver(&receiver)
-        .rule("dead", |rule| rule.to(&dead, "/hook").always())
+        .rule("dead", |rule| rule.to(&dead, "/hook").always().set("timeout", "5m"))
         .rule("alive", |rule| rule.to(&alive, "/hook").always())
         .start()
         .unwrap();
     for _ in 0..40 {
         send(&gateway);
     }
-    alive.wait_for(40, Duration::from_secs(10)).unwrap();
+    alive.wait_for(40, SOON).unwrap();
 }

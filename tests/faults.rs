@@ -88,7 +88,7 @@ fn slow(mode: Mode) {
         // What is written meanwhile, late as it is, does not make it well.
         let is_well = || stage.gateway.readiness().is_some_and(|(status, _)| status == 200);
         assert!(!wait_until(Duration::from_secs(7), is_well), "it takes 5 s for a commit");
-        stage.send_in_trouble(5);
+        stage.send_in_trouble(20);
     }
     disk.mend();
     stage.recover();
@@ -115,7 +115,7 @@ fn locked(mode: Mode) {
     if mode == Mode::Pass {
         // Longer than it waits for a lock, too.
         stage.wait_for_trouble("locked");
-        stage.send_in_trouble(5);
+        stage.send_in_trouble(20);
     }
     lock.release();
     stage.recover();

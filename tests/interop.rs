@@ -21,7 +21,7 @@ use as2hook_testing::{
 };
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Names beside the partner's settings of django-pyas2.
 const LAYERS: [(&str, [&str; 3]); 6] = [

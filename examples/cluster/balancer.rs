@@ -33,7 +33,7 @@ impl Balancer {
             .stdin(Stdio::null())
             .spawn()?;
         let mut balancer = Self { child, address };
-        let ready = wait_until(Duration::from_secs(20), || {
+        let ready = wait_until(Duration::from_secs(120), || {
             balancer.client().get("/").is_ok_and(|reply| reply.status != 503)
         });
         match balancer.child.try_wait()? {

@@ -10,7 +10,7 @@ use as2hook_testing::{
 };
 
 use super::{
-    Extent,
+    Extent, SETTLED,
     partner::{self, Told},
     table::Table,
 };
@@ -84,7 +84,7 @@ fn round(
     if failed > 0 {
         return Err(format!("{failed} of {total} messages were not answered 200").into());
     }
-    if !wait_until(Duration::from_secs(60), || told.count() == total) {
+    if !wait_until(SETTLED, || told.count() == total) {
         return Err(format!("told of {} of {total} messages", told.count()).into());
     }
     let times = told.times();

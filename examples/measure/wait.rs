@@ -12,7 +12,7 @@ use as2hook_testing::{
 };
 
 use super::{
-    Extent,
+    Extent, SETTLED,
     disk::Disk,
     partner::{self, Told},
     table::{Table, milliseconds},
@@ -84,7 +84,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
                     templates[number % templates.len()].write(first + number, out);
                 });
                 check(&samples)?;
-                if tapped && !wait_until(Duration::from_secs(60), || told.count() == total) {
+                if tapped && !wait_until(SETTLED, || told.count() == total) {
                     return Err(format!("told of {} of {total} messages", told.count()).into());
                 }
                 first += total;

@@ -22,7 +22,7 @@ use as2hook_testing::{
 };
 
 /// How long the webhooks may take. They come within milliseconds; a busy machine gets its time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The file that ACME sends.
 const INVOICE: &[u8] = include_bytes!("981712.xml");
@@ -102,7 +102,7 @@ fn run(out: &mut dyn Write) -> Result<(), Failure> {
         return Err(Failure::Wrong { what, log: show::tail(&gateway.log()) });
     }
 
-    let limit = Duration::from_secs(15);
+    let limit = Duration::from_secs(60);
     let ended = gateway.sigterm(limit)?;
     ended.ok_or(Failure::Stop(limit))?;
     show::go_on(out, gateway.folder())?;

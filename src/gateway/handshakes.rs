@@ -66,8 +66,16 @@ impl PreTlsProcess for Handshakes {
     async fn process(&self, stream: &mut l4::stream::Stream) -> pingora::Result<()> {
         let digest = stream.get_socket_digest();
         let peer = digest.and_then(|digest| digest.peer_addr()?.as_inet().map(SocketAddr::ip));
-        let Ok(seat) = self.seat(peer) else {
-            return pingora::Error::e_explain(ErrorType::AcceptError, "too many TLS handshakes");
+        // Others of the same moment may have taken the seat that there was.
+        let seat = match self.seat(peer) {
+            Ok(seat) => seat,
+            Err(full) => {
+                self.flood.tell(&self.live, self.direction, peer, &rejection(full));
+                return pingora::Error::e_explain(
+                    ErrorType::AcceptError,
+                    "too many TLS handshakes",
+                );
+            }
         };
         // The one thing that Pingora keeps with a stream and gives back; a listener has no other use for it.
         let begun = Begun(Mutex::new(Some(seat)));

@@ -84,7 +84,8 @@ fn it_outlives_the_process_and_lies_encrypted() {
     assert!(told[0].header("webhook-signature").is_some());
     for file in std::fs::read_dir(gateway.folder().join("data")).unwrap() {
         let path = file.unwrap().path();
-        let bytes = if path.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        // Not of what is a folder, or gone meanwhile.
+        let bytes = std::fs::read(&path).unwrap_or_default();
         let open = bytes.windows(9).any(|window| window == b"my_secret");
         assert!(!open, "{}", path.display());
     }
@@ -148,7 +149,9 @@ fn the_log_has_a_row_for_each_attempt() {
     configure(&gateway, &hook, "/a");
     send_from(&gateway, "ACME");
     hook.wait_for(1, SOON).unwrap();
-    let logged = || api(&gateway, "logs", &json!({"partner_id": 123})).1["total"] == 1;
+    // The next attempt comes seconds later, to somebody slow it may have come already.
+    let logged =
+        || api(&gateway, "logs", &json!({"partner_id": 123})).1["total"].as_u64() > Some(0);
     assert!(wait_until(SOON, logged));
     let row = api(&gateway, "logs", &json!({"partner_id": 123})).1["data"][0].clone();
     assert_eq!((&row["status"], &row["http_code"]), (&json!("pending"), &json!(500)));

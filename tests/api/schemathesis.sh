@@ -43,7 +43,7 @@ echo 'webhooks: []' >"$folder/webhooks.yaml"
 "$target/debug/as2hook" run -c "$folder/as2hook.yaml" >"$folder/log" 2>&1 &
 gateway=$!
 ready() { curl --silent --fail --output /dev/null "http://127.0.0.1:$admin/readyz"; }
-for _ in $(seq 300); do ready && break; sleep 0.1; done
+for _ in $(seq 1200); do ready && break; sleep 0.1; done
 ready || { cat "$folder/log"; exit 1; }
 
 # What a URL or a name may be is more than its schema says, so not all that fits the schema is taken; and
@@ -52,6 +52,6 @@ ready || { cat "$folder/log"; exit 1; }
   --header "Authorization: Bearer $token" \
   --exclude-checks positive_data_acceptance \
   --phases examples,coverage,fuzzing \
-  --max-examples 25 --request-timeout 30 --seed 7 --no-color
+  --max-examples 25 --request-timeout 120 --seed 7 --no-color
 kill -0 "$gateway"
 if grep -qF panicked "$folder/log"; then cat "$folder/log"; exit 1; fi

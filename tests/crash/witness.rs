@@ -122,6 +122,11 @@ impl Witness {
         account
     }
 
+    /// How many messages the receiver got to their end.
+    pub(super) fn whole(&self) -> usize {
+        self.lock().whole.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Seens> {
         self.0.lock().unwrap()
     }

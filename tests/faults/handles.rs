@@ -21,16 +21,16 @@ fn out_of_handles(mode: Mode) {
     assert_eq!(kept.send(&Post::message("/as2", &large().build())).unwrap().status, 200);
     let hogs: Vec<_> = (0..128).map(|_| inbound.connect().unwrap()).collect();
     stage.gateway.wait_for_log("Accept() failed", SOON);
-    let before = stage.gateway.cpu_time().unwrap();
-    let began = Instant::now();
     // Whatever it is, it is an answer. Not the same message: with the store out of reach a repeated one
     // is not known as such.
     let other = large().id("<other@acme.example>").build();
     let status = kept.send(&Post::message("/as2", &other)).unwrap().status;
     assert!([200, 502, 503].contains(&status), "{status}");
-    thread::sleep(Duration::from_secs(3).saturating_sub(began.elapsed()));
-    let spent = stage.gateway.cpu_time().unwrap() - before;
-    assert!(spent < Duration::from_millis(1500), "it spins: {spent:?} in 3 s");
+    // What that took is no part of it.
+    let (began, before) = (Instant::now(), stage.gateway.cpu_time().unwrap());
+    thread::sleep(Duration::from_secs(3));
+    let (spent, passed) = (stage.gateway.cpu_time().unwrap() - before, began.elapsed());
+    assert!(spent < passed / 2, "it spins: {spent:?} in {passed:?}");
     drop(hogs);
     stage.wait_for_peace();
     stage.send_in_peace(10);

@@ -41,7 +41,8 @@ const MESSAGE: &str = "POST / HTTP/1.1\r\nAS2-From: A\r\nAS2-To: B\r\nMessage-ID
 fn one_that_trickles_is_ended_and_told() {
     let sink = sink().start();
     let receiver = endless("1\r\nx\r\n".to_owned(), Duration::from_millis(50));
-    let gateway = gateway(&receiver, &sink, "{ body_time: 500ms, body_rate: 1GiB }");
+    // So long that the answer's beginning, which is to be passed on, has come by then.
+    let gateway = gateway(&receiver, &sink, "{ body_time: 5s, body_rate: 1GiB }");
     let told = rest(&mut open(&gateway, MESSAGE));
     assert!(told.starts_with("HTTP/1.1 200 "), "what had come was passed on: {told}");
     sink.wait_for(1, SOON).unwrap();

@@ -67,7 +67,7 @@ mod alone {
                 socket.write_all(piece).unwrap();
             }
             // Slow: what has come is decoded before more comes.
-            assert!(wait_until(Duration::from_secs(60), || counted() <= empty), "{}", counted());
+            assert!(wait_until(SOON, || counted() <= empty), "{}", counted());
             settled = settled.max(gateway.rss_kib().unwrap());
         }
         for (number, socket) in sockets.iter_mut().enumerate() {
@@ -75,7 +75,7 @@ mod alone {
             let told = rest(socket);
             assert!(told.starts_with("HTTP/1.1 200 "), "{number}: {told}");
         }
-        sink.wait_for(many + 1, Duration::from_secs(60)).unwrap();
+        sink.wait_for(many + 1, SOON * 2).unwrap();
         let peak = gateway.peak_rss_kib().unwrap();
         let each = |then: u64| then.saturating_sub(idle) / many as u64;
         println!(

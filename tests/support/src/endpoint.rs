@@ -16,6 +16,7 @@ use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
 
 use crate::answer::Answer;
+use crate::gateway::free_address;
 use crate::http::{Head, Request};
 use crate::mdn::Mdn;
 use crate::pki::Identity;
@@ -137,8 +138,9 @@ impl Builder {
             changed: Condvar::new(),
             connections: AtomicUsize::new(0),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        // Its own while it is stopped, too.
+        let address = free_address();
+        let listener = TcpListener::bind(address).expect("the port is ours");
         let endpoint = Endpoint { shared, address, scheme, acceptor: Mutex::new(None) };
         endpoint.accept(listener);
         endpoint

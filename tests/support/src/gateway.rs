@@ -4,10 +4,9 @@ mod cli;
 mod config;
 mod running;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
@@ -22,7 +21,7 @@ use crate::pki::{self, Identity};
 use config::Config;
 
 /// How long a start may take, on a machine that does much else.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(120);
 
 /// A gateway that is not yet running.
 #[derive(Debug)]
@@ -212,15 +211,17 @@ pub fn built_binary() -> PathBuf {
     here.ancestors().nth(2).map(|profile| profile.join("as2hook")).unwrap_or_default()
 }
 
-/// A free port of 127.0.0.1, below the range that outgoing connections take theirs from. Never the same
-/// twice in a process.
+/// A free port of 127.0.0.1, below the range that outgoing connections take theirs from. It is this
+/// process's own until it ends, whoever listens on it or has ceased to: nobody gets it a second time.
 pub fn free_address() -> SocketAddr {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    // UDP's ports are others, and nobody here needs them: whoever has one has TCP's of the same number.
+    static GIVEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().expect("no thread panics while it holds this");
     for _ in 0..1000 {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(10_240..32_768)));
-        if !given.contains(&address.port()) && TcpListener::bind(address).is_ok() {
-            given.insert(address.port());
+        let Ok(own) = UdpSocket::bind(address) else { continue };
+        if TcpListener::bind(address).is_ok() {
+            given.push(own);
             return address;
         }
     }

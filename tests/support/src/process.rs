@@ -28,6 +28,19 @@ pub fn descriptors(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// Whether all of its threads sleep. One that is only kept from running does not.
+pub fn is_at_rest(pid: u32) -> io::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that has ended meanwhile has nothing to do either.
+        let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { continue };
+        let behind_name = stat.rsplit(')').next().unwrap_or_default();
+        if !behind_name.trim_start().starts_with('S') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +53,6 @@ mod tests {
         assert!(status(pid, "Threads:").unwrap() > 0);
         let before = descriptors(pid).unwrap();
         assert!(before > 2);
+        assert!(!is_at_rest(pid).unwrap(), "it has to look");
     }
 }

@@ -1,10 +1,12 @@
 //! A server of another's making that speaks S3: `moto_server`, where it is installed.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::{Client, Post, Reply, wait_until};
+use crate::{
+    Client, Post, Reply,
+    gateway::{free_address, wait_until},
+};
 
 const BUCKET: &str = "orders";
 
@@ -20,9 +22,7 @@ pub struct S3 {
 impl S3 {
     /// `None` where it is not installed: nobody has to.
     pub fn start() -> Option<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address: SocketAddr = listener.local_addr().unwrap();
-        drop(listener);
+        let address = free_address();
         let child = Command::new("moto_server")
             .args(["-H", &address.ip().to_string(), "-p", &address.port().to_string()])
             .stdout(Stdio::null())
@@ -31,7 +31,7 @@ impl S3 {
             .ok()?;
         let server = Self { child, client: Client::new(address) };
         let listens = || server.client.connect().is_ok();
-        assert!(wait_until(Duration::from_secs(60), listens), "the server did not start");
+        assert!(wait_until(Duration::from_secs(120), listens), "the server did not start");
         let made = server.ask("PUT", "");
         assert_eq!(made.status, 200, "{}", made.text());
         Some(server)

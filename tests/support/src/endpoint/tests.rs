@@ -5,7 +5,7 @@ use crate::client::{Client, Post};
 use crate::http::Framing;
 use crate::pki;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn to(endpoint: &Endpoint) -> Client {
     Client::new(endpoint.address())

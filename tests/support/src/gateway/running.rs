@@ -171,6 +171,11 @@ impl Running {
         process::status(self.running_pid()?, "Threads:")
     }
 
+    /// Whether none of its threads has anything to do: what reached it is dealt with.
+    pub fn is_at_rest(&self) -> io::Result<bool> {
+        process::is_at_rest(self.running_pid()?)
+    }
+
     /// How many file descriptors it has open.
     pub fn descriptors(&self) -> io::Result<usize> {
         process::descriptors(self.running_pid()?)
@@ -354,10 +359,12 @@ impl Drop for Running {
 pub fn wait_until(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     loop {
+        // Known before the look: whoever stood still until the time was over looks once more.
+        let last = Instant::now() > deadline;
         if holds() {
             return true;
         }
-        if Instant::now() > deadline {
+        if last {
             return false;
         }
         thread::sleep(GLANCE);

@@ -7,6 +7,8 @@ use super::*;
 use crate::answer::Answer;
 use crate::endpoint::sink;
 
+const SOON: Duration = Duration::from_secs(60);
+
 fn script(folder: &Path, text: &str) -> PathBuf {
     let file = folder.join("stand-in");
     fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -20,17 +22,17 @@ fn is_there_when_ready_and_survives_its_own_death() {
     let admin = sink().start();
     admin.next([Answer::status(503)]);
     let mut gateway = Gateway::new()
-        .binary(script(folder.path(), "echo up \"$@\"; exec sleep 60"))
+        .binary(script(folder.path(), "echo up \"$@\"; exec sleep 600"))
         .admin_at(admin.address())
         .start()
         .unwrap();
     assert_eq!(admin.requests().len(), 2);
-    assert!(gateway.wait_for_log("up run -c", Duration::from_secs(5)));
+    assert!(gateway.wait_for_log("up run -c", SOON));
     assert!(gateway.rss_kib().unwrap() > 0);
     let first = gateway.pid();
     gateway.restart().unwrap();
     assert_ne!(gateway.pid(), first);
-    let ended = gateway.sigterm(Duration::from_secs(5)).unwrap();
+    let ended = gateway.sigterm(SOON).unwrap();
     assert!(ended.is_some_and(|status| !status.success()));
     assert_eq!(gateway.pid(), None);
 }

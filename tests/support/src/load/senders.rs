@@ -158,13 +158,17 @@ impl Closed {
             for _ in 0..self.connections {
                 scope.spawn(|| {
                     let (mut mine, mut sender) = (Vec::new(), Sender::new(address));
-                    while began.elapsed() < self.lasting {
+                    loop {
                         let sent = Instant::now();
                         match sender.send(request) {
                             Some(200..300) => mine.push(sent.elapsed()),
                             _ => {
                                 failed.fetch_add(1, Ordering::Relaxed);
                             }
+                        }
+                        // One at the least, however late this thread comes to run.
+                        if began.elapsed() >= self.lasting {
+                            break;
                         }
                     }
                     took.lock().expect("no poison").append(&mut mine);

@@ -1,7 +1,6 @@
 //! The server's processes and its folder.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,10 +10,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::SUPERUSER;
-use crate::wait_until;
+use crate::gateway::{free_address, wait_until};
 
 /// How long a server may take to start or to stop.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// The oldest version that as2hook works with.
 const OLDEST: u32 = 13;
 
@@ -156,7 +155,7 @@ impl Server {
     }
 
     fn on(data: PathBuf, folder: Option<TempDir>, detached: bool) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_address().port();
         let mut server = Self { data, port, process: None, folder, detached };
         server.run();
         server
