@@ -158,7 +158,7 @@ async fn a_server_that_hangs_is_given_up_in_time() {
     }
     // No connection can be made either.
     assert!(store.counts().await.is_err());
-    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
     postgres.resume();
     until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
     assert_eq!(until(async || store.counts().await.ok()).await.open, 1);
