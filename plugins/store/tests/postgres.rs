@@ -29,15 +29,20 @@ use async_trait::async_trait;
 use behaviour::Factory;
 
 /// Longer than anything takes, on a busy machine too.
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(120);
 
-/// A store as one gateway has it.
+/// A store as one gateway has it, with a lease that no test outlives: it ends when a test ends it, and
+/// no heartbeat comes between.
 async fn connect(postgres: &Postgres) -> Arc<PostgresStore> {
-    connect_with(postgres, PostgresOptions::default()).await
+    let lease = Duration::from_secs(3_600);
+    connect_with(postgres, PostgresOptions { lease, ..PostgresOptions::default() }).await
 }
 
 async fn connect_with(postgres: &Postgres, options: PostgresOptions) -> Arc<PostgresStore> {
-    Arc::new(PostgresStore::connect(&postgres.url(), options).await.unwrap())
+    let store = PostgresStore::connect(&postgres.url(), options).await.unwrap();
+    // It has taken its place, and its heart has begun to beat.
+    until(async || (store.round_trips() >= 2).then_some(())).await;
+    Arc::new(store)
 }
 
 /// Asks until it is so, not for ever.
@@ -56,10 +61,12 @@ where
     tokio::time::timeout(SOON, asked).await.expect("it came about")
 }
 
-/// Ends an owner for all others, as if its lease had ended.
+/// Ends an owner for all others, as if its lease had ended. What it has under way comes before.
 fn end_lease(postgres: &Postgres, number: &str) {
-    let end = "UPDATE as2hook.owner SET lease_until = '-infinity' WHERE id = ";
-    postgres.sql(&format!("{end}{number}"));
+    postgres.sql(&format!(
+        "SELECT pg_advisory_xact_lock(1634882403, {number});
+        UPDATE as2hook.owner SET lease_until = '-infinity' WHERE id = {number}"
+    ));
 }
 
 /// The number of the owner that came last.

@@ -1,4 +1,6 @@
 //! Record first, settle later, whatever the store does.
+//!
+//! Where it is slow, the clock goes on only when nobody has anything to do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,6 +11,7 @@ use as2hook_delivery::{
 use as2hook_store::{DeliveryState, Payload};
 use as2hook_webhooks::{Direction, Event, EventKind, Order, PayloadMode, Verdict};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::support::{event, rule, store::MemoryStore, until};
 
@@ -108,18 +111,18 @@ async fn pass_holds_exchanges_until_the_store_is_back() {
     assert_eq!(outbox.health().held_bytes, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pass_waits_for_a_slow_store_no_longer_than_its_patience() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
     store.delay(PATIENCE * 5);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let event = event();
     outbox.open(&event, Payload::None, &targets(&["a"])).await.unwrap();
-    assert!(begun.elapsed() < PATIENCE * 4, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
     assert_eq!(outbox.health().held, 1);
     // The next does not even try.
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     outbox.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 
@@ -131,7 +134,7 @@ async fn pass_waits_for_a_slow_store_no_longer_than_its_patience() {
     until("the store to be found well", || outbox.health().is_healthy()).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn refuse_says_so_and_leaves_nothing_behind() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Refuse));
@@ -158,7 +161,7 @@ async fn refuse_says_so_and_leaves_nothing_behind() {
     outbox.open(&event(), Payload::None, &[]).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_held_is_written_many_at_once_and_in_its_order() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
@@ -170,7 +173,7 @@ async fn what_is_held_is_written_many_at_once_and_in_its_order() {
     assert_eq!(outbox.health().held, 500);
     store.delay(Duration::from_millis(20));
     store.fail(false);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     until("what was held to be written", || outbox.health().is_healthy()).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let told: Vec<_> = store.deliveries().into_iter().map(|due| due.new.webhook_id).collect();
@@ -178,7 +181,7 @@ async fn what_is_held_is_written_many_at_once_and_in_its_order() {
     assert_eq!(told, expected);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_store_that_answers_late_is_not_back() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
@@ -295,7 +298,7 @@ async fn the_bound_holds_whatever_comes_with_verdicts() {
     assert_eq!(outbox.health().held_bytes, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_slow_opening_that_finds_no_room_is_neither_left_open_nor_lost() {
     let store = MemoryStore::new();
     let none = |on_failure| OutboxOptions { held_events: 0, ..options(on_failure) };
@@ -394,7 +397,7 @@ async fn dead_processes_are_looked_for_all_the_time() {
     until("the exchange to be adopted", || store.deliveries().len() == 1).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn closing_writes_down_what_it_can() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));

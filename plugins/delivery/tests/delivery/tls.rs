@@ -1,6 +1,6 @@
 //! Who the endpoint is, and who we are to it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use as2hook_delivery::{
     Answer, Client, DeliveryError, Guard, Request, RequestBody, client::ConnectError,
@@ -27,7 +27,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::support::sink::{Reply, Sink};
+use crate::support::{
+    AMPLE,
+    sink::{Reply, Sink},
+};
 
 /// A certificate and its key.
 struct Identity {
@@ -128,7 +131,7 @@ async fn post_to(url: &str, tls: Tls) -> Result<Answer, DeliveryError> {
     let body = RequestBody::Bytes(Bytes::from_static(b"{}"));
     let request = Request { headers: HeaderMap::new(), names: Vec::new(), body };
     let client = Client::new().await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + AMPLE;
     client.deliver(&endpoint, &Guard::Open, request, deadline).await
 }
 
@@ -262,6 +265,8 @@ async fn plain_http_where_tls_is_expected() {
         let (mut tcp, _) = listener.accept().await.unwrap();
         assert!(tcp.read(&mut [0; 1024]).await.unwrap() > 0);
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        // What is left unread would break the connection under the answer.
+        let _ = tcp.read_to_end(&mut Vec::new()).await;
     });
     let reason = refused(post_to(&url, Tls::default()).await);
     assert_eq!(reason, "wrong version number");

@@ -1,21 +1,23 @@
 //! A name that resolves to something else between the check and the connection (DNS rebinding).
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Mutex,
+};
 
 use as2hook_webhooks::Tls;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
 
-/// A name server that gives each A query the next of these addresses, and no AAAA; valid for no time.
-async fn rebinding(addresses: Vec<Ipv4Addr>) -> SocketAddr {
+/// A name server that gives each A query the address of the moment, and no AAAA; valid for no time.
+async fn rebinding(current: Arc<Mutex<Ipv4Addr>>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
-        let mut addresses = addresses.into_iter().cycle();
         let mut buffer = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-            let address = |kind| (kind == 1).then(|| addresses.next()).flatten();
+            let address = |kind| (kind == 1).then(|| *current.lock().unwrap());
             let answer = answer(&buffer[..length], address);
             socket.send_to(&answer, from).await.unwrap();
         }
@@ -50,11 +52,13 @@ async fn what_a_name_resolves_to_later_is_judged_again() {
     let url: Uri = format!("http://rebind.example:{port}/").parse().unwrap();
     let public = Ipv4Addr::new(93, 184, 215, 14);
 
-    let server = rebinding(vec![public, Ipv4Addr::LOCALHOST]).await;
+    let current = Arc::new(Mutex::new(public));
+    let server = rebinding(current.clone()).await;
     let shared = shared(Names::of_server(server), Guard::public([]));
     // The check when it is set sees a public address; the connection would see loopback.
     let checked = shared.addresses("rebind.example").await.unwrap();
     assert_eq!(checked, [IpAddr::from(public)]);
+    *current.lock().unwrap() = Ipv4Addr::LOCALHOST;
     let refused = shared.connect(&url).await;
     assert!(matches!(refused, Err(ConnectError::Refused { .. })));
     let nobody = tokio::time::timeout(Duration::from_millis(200), private.accept()).await;
@@ -66,7 +70,7 @@ async fn the_same_name_server_leads_there_without_a_guard() {
     let private = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = private.local_addr().unwrap().port();
     let url: Uri = format!("http://rebind.example:{port}/").parse().unwrap();
-    let server = rebinding(vec![Ipv4Addr::LOCALHOST]).await;
+    let server = rebinding(Arc::new(Mutex::new(Ipv4Addr::LOCALHOST))).await;
     let shared = shared(Names::of_server(server), Guard::Open);
     assert!(shared.connect(&url).await.is_ok());
     assert!(private.accept().await.is_ok());

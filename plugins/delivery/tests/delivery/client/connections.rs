@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{SECOND, empty, post, post_by};
 use crate::support::{
+    AMPLE,
     sink::{Reply, Sink},
     until,
 };
@@ -20,7 +21,7 @@ async fn connections_are_kept() {
     let sink = Sink::answering(200).await;
     let client = Client::new().await.unwrap();
     for _ in 0..20 {
-        post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap();
+        post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap();
     }
     assert_eq!((sink.count(), sink.connections()), (20, 1));
 }
@@ -30,7 +31,7 @@ async fn a_connection_closed_while_idle_costs_nothing() {
     let sink = Sink::start(|_| Reply::ThenClose(200)).await;
     let client = Client::new().await.unwrap();
     for _ in 0..20 {
-        assert_eq!(post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap().status, 200);
+        assert_eq!(post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap().status, 200);
     }
     assert_eq!(sink.count(), 20);
 }
@@ -45,7 +46,7 @@ async fn a_connection_closed_under_the_second_request_is_made_anew() {
     .await;
     let client = Client::new().await.unwrap();
     for _ in 0..10 {
-        assert_eq!(post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap().status, 200);
+        assert_eq!(post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap().status, 200);
     }
 }
 
@@ -59,9 +60,9 @@ async fn it_is_made_anew_once_and_not_more() {
     })
     .await;
     let client = Client::new().await.unwrap();
-    post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap();
+    post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap();
     dead.store(true, Ordering::SeqCst);
-    let error = post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap_err();
+    let error = post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::NoAnswer), "{error:?}");
     assert_eq!(sink.count(), 3);
 }
@@ -74,7 +75,7 @@ async fn the_guard_is_asked_about_what_is_connected_to() {
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
         let url = format!("http://{host}:{}/hook", sink.address.port());
         let endpoint = Endpoint::new(url.parse().unwrap());
-        let deadline = Instant::now() + SECOND * 5;
+        let deadline = Instant::now() + AMPLE;
         let error = client.deliver(&endpoint, &guard, empty(), deadline).await.unwrap_err();
         let DeliveryError::Connect(ConnectError::Refused { .. }) = error else {
             panic!("{host}: {error:?}")
@@ -83,9 +84,9 @@ async fn the_guard_is_asked_about_what_is_connected_to() {
     assert_eq!(sink.connections(), 0);
 
     // Another guard on the same address does not lend its connections.
-    post_by(&client, &sink.url(), empty(), SECOND * 5).await.unwrap();
+    post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap();
     let endpoint = Endpoint::new(sink.url().parse().unwrap());
-    let deadline = Instant::now() + SECOND * 5;
+    let deadline = Instant::now() + AMPLE;
     client.deliver(&endpoint, &guard, empty(), deadline).await.unwrap_err();
 
     let guard = Guard::public(["127.0.0.0/8".parse().unwrap()]);

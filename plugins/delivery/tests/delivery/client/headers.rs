@@ -4,13 +4,13 @@ use as2hook_delivery::{Client, Request, RequestBody};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{SECOND, empty, post, post_by};
-use crate::support::sink::Sink;
+use super::{empty, post, post_by};
+use crate::support::{AMPLE, sink::Sink};
 
 #[tokio::test]
 async fn an_empty_body_has_a_length_of_zero() {
     let sink = Sink::answering(200).await;
-    post(&sink.url(), empty(), SECOND * 5).await.unwrap();
+    post(&sink.url(), empty(), AMPLE).await.unwrap();
     let [received] = &sink.requests()[..] else { panic!("one request") };
     assert!(received.head.starts_with("POST /hook HTTP/1.1\r\n"), "{}", received.head);
     assert_eq!(received.header("content-length"), Some("0"));
@@ -27,7 +27,7 @@ async fn names_are_spelt_as_the_seeds_have_them() {
         headers.append(HeaderName::from_static(name), HeaderValue::from_static("1"));
     }
     let message = Request { headers, names: Vec::new(), body: RequestBody::Bytes(Bytes::new()) };
-    post(&sink.url(), message, SECOND * 5).await.unwrap();
+    post(&sink.url(), message, AMPLE).await.unwrap();
     let head = &sink.requests()[0].head;
     for name in ["AS2-From", "Message-ID", "X-Partner-Type", "webhook-id", "X-AS2-Event", "X-Own"] {
         assert!(head.contains(&format!("\r\n{name}: 1\r\n")), "{name} in {head}");
@@ -46,7 +46,7 @@ async fn a_partners_own_spelling_is_kept() {
         }
         let names = names.map(Into::into).to_vec();
         let message = Request { headers, names, body: RequestBody::Bytes(Bytes::new()) };
-        post_by(&client, &sink.url(), message, SECOND * 5).await.unwrap();
+        post_by(&client, &sink.url(), message, AMPLE).await.unwrap();
     }
     for received in sink.requests() {
         for name in names {
@@ -65,7 +65,7 @@ async fn spelling_is_bounded_and_never_breaks_a_request() {
     for names in [strange.map(Into::into).to_vec(), many] {
         let message =
             Request { headers: HeaderMap::new(), names, body: RequestBody::Bytes(Bytes::new()) };
-        post_by(&client, &sink.url(), message, SECOND * 5).await.unwrap();
+        post_by(&client, &sink.url(), message, AMPLE).await.unwrap();
     }
     for received in sink.requests() {
         assert_eq!(received.header("content-length"), Some("0"));
@@ -80,7 +80,7 @@ async fn duplicate_headers_stay_apart() {
     headers.append("received", HeaderValue::from_static("first"));
     headers.append("received", HeaderValue::from_bytes(b"second \xe9").unwrap());
     let message = Request { headers, names: Vec::new(), body: RequestBody::Bytes(Bytes::new()) };
-    post(&sink.url(), message, SECOND * 5).await.unwrap();
+    post(&sink.url(), message, AMPLE).await.unwrap();
     let head = &sink.requests()[0].head;
     assert_eq!(head.matches("\r\nReceived: ").count(), 2, "{head}");
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{SECOND, post, request};
-use crate::support::sink::Sink;
+use crate::support::{AMPLE, sink::Sink};
 
 #[tokio::test]
 async fn a_payload_file_is_streamed_with_its_length() {
@@ -18,7 +18,7 @@ async fn a_payload_file_is_streamed_with_its_length() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     std::fs::write(file.path(), &bytes).unwrap();
     let body = file_body(file.path(), bytes.len() as u64);
-    post(&sink.url(), request(body), SECOND * 10).await.unwrap();
+    post(&sink.url(), request(body), AMPLE).await.unwrap();
     let received = sink.requests().remove(0);
     assert_eq!(received.header("content-length"), Some("3000000"));
     assert!(received.body == bytes);
@@ -29,12 +29,12 @@ async fn a_payload_file_that_is_gone_or_too_short_is_our_fault() {
     let sink = Sink::answering(200).await;
     let folder = tempfile::tempdir().unwrap();
     let gone = file_body(&folder.path().join("gone"), 10);
-    let error = post(&sink.url(), request(gone), SECOND * 5).await.unwrap_err();
+    let error = post(&sink.url(), request(gone), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error}");
 
     let short = folder.path().join("short");
     std::fs::write(&short, [0; 100]).unwrap();
-    let error = post(&sink.url(), request(file_body(&short, 200_000)), SECOND * 5).await;
+    let error = post(&sink.url(), request(file_body(&short, 200_000)), AMPLE).await;
     let error = error.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
     let text = "short: it is 100 bytes long and was written with 200000";
@@ -50,7 +50,7 @@ async fn a_payload_that_fails_on_the_way_is_never_sent_as_if_whole() {
     let payloads = Payloads::in_pieces(pieces, tokio::runtime::Handle::current());
     let payload = Payload::Stored { id: Uuid::nil(), size: 300_000 };
     let body = RequestBody::Payload(KeptPayload { payloads, event: Uuid::nil(), payload });
-    let error = post(&sink.url(), request(body), SECOND * 5).await.unwrap_err();
+    let error = post(&sink.url(), request(body), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
     assert!(error.to_string().ends_with("piece 2 is missing"), "{error}");
     assert!(sink.requests().is_empty(), "half a request is none");

@@ -43,8 +43,9 @@ async fn a_settled_exchange_is_told() {
     let attempt = gateway.store.attempts().remove(0).attempt.unwrap();
     assert_eq!((attempt.number, attempt.http_code, attempt.error), (1, Some(204), None));
     assert_eq!(attempt.url, sink.url());
-    let health = gateway.dispatcher.health("a").unwrap();
-    assert_eq!((health.standing, health.delivered, health.in_flight), (Standing::Healthy, 1, 0));
+    let health = || gateway.dispatcher.health("a").unwrap();
+    until("its end to be noted", || health().in_flight == 0).await;
+    assert_eq!((health().standing, health().delivered), (Standing::Healthy, 1));
 }
 
 #[tokio::test]

@@ -11,39 +11,51 @@ use crate::support::{
     delivered, event,
     gateway::Gateway,
     rule,
-    sink::{Reply, Sink},
+    sink::{Gate, Reply, Sink},
+    until,
 };
 
 #[tokio::test]
 async fn concurrency_is_the_rules() {
-    let sink = Sink::start(|_| Reply::After(Duration::from_millis(20), 200)).await;
+    let gate = Gate::default();
+    let behind = gate.clone();
+    let sink = Sink::start(move |_| match behind.is_open() {
+        false => Reply::Behind(behind.clone(), 200),
+        true => Reply::After(Duration::from_millis(20), 200),
+    })
+    .await;
     let mut few = rule("a", &sink.url());
     few.endpoint.concurrency = 3;
     let gateway = Gateway::start([few]).await;
     for _ in 0..30 {
         gateway.exchange(&event(), &["a"]).await;
     }
+    until("three at once", || sink.count() == 3).await;
+    gate.open();
     delivered(&gateway, 30).await;
     assert_eq!(sink.state.most_at_once.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
 async fn order_is_kept_for_each_pair_and_no_other_waits() {
-    // The first delivery of ACME fails twice; those of OTHER go on.
+    // The first delivery of ACME fails twice at least, and until all of OTHER are told.
     let first = event();
     let poor = first.webhook_id("a");
-    let seen = AtomicUsize::new(0);
+    let (failed, others_told) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let sink = Sink::start(move |request| {
         let is_poor = request.header("webhook-id") == Some(poor.as_str());
-        match is_poor && seen.fetch_add(1, Ordering::SeqCst) < 2 {
-            true => Reply::Status(500),
-            false => Reply::Status(200),
+        let waits = || others_told.load(Ordering::SeqCst) < 5;
+        if is_poor && (failed.fetch_add(1, Ordering::SeqCst) < 2 || waits()) {
+            return Reply::Status(500);
         }
+        // Whoever else of ACME overtook it is found below.
+        others_told.fetch_add(1, Ordering::SeqCst);
+        Reply::Status(200)
     })
     .await;
     let mut ordered = rule("a", &sink.url());
     ordered.endpoint.order = Order::Partner;
-    ordered.endpoint.retry = vec![Duration::from_millis(300); 3];
+    ordered.endpoint.retry = vec![Duration::from_millis(100); 1000];
     let gateway = Gateway::start([ordered]).await;
     let mut acme = vec![first];
     acme.extend((0..4).map(|_| event()));

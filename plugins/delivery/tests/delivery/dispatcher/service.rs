@@ -20,6 +20,11 @@ use crate::support::{
     until,
 };
 
+fn is_disabled(gateway: &Gateway) -> bool {
+    let health = gateway.dispatcher.health("a");
+    health.is_some_and(|health| matches!(health.standing, Standing::Disabled { .. }))
+}
+
 #[tokio::test]
 async fn gone_disables_the_webhook_and_holds_its_deliveries() {
     let gone = Arc::new(AtomicBool::new(true));
@@ -59,7 +64,7 @@ async fn a_changed_rule_brings_a_disabled_webhook_back() {
     let (gone, there) = (Sink::answering(410).await, Sink::answering(200).await);
     let gateway = Gateway::start([rule("a", &gone.url())]).await;
     gateway.exchange(&event(), &["a"]).await;
-    until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
+    until("it to be disabled", || is_disabled(&gateway)).await;
     // The same rule anew changes nothing.
     gateway.rules.set(rule("a", &gone.url()));
     gateway.dispatcher.rules_changed();
@@ -113,6 +118,7 @@ async fn nothing_but_failures_for_long_disables() {
         DispatcherOptions { disable_after: Duration::from_millis(200), ..Default::default() };
     let gateway = Gateway::over(MemoryStore::new(), [failing], options).await;
     gateway.exchange(&event(), &["a"]).await;
+    until("the notice", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
     until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
     let notice = gateway.rules.disabled.lock().unwrap()[0].clone();
     assert!(notice.reason.starts_with("nothing but failures for "), "{}", notice.reason);
@@ -129,12 +135,14 @@ async fn a_rule_says_itself_after_how_long_it_is_disabled() {
     late.endpoint.retry = vec![Duration::from_millis(20); 1000];
     let gateway = Gateway::start([soon, late]).await;
     gateway.exchange(&event(), &["soon", "late"]).await;
+    until("the notice", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
     until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
     let notices = gateway.rules.disabled.lock().unwrap().clone();
     assert_eq!(notices.len(), 1);
     assert_eq!(notices[0].webhook, "soon");
     assert_eq!(notices[0].reason, "nothing but failures for 0.1 seconds");
-    assert_eq!(gateway.dispatcher.health("late").unwrap().standing, Standing::Retrying);
+    let late = || gateway.dispatcher.health("late").map(|health| health.standing);
+    until("the other to have failed too", || late() == Some(Standing::Retrying)).await;
 }
 
 #[tokio::test]
@@ -184,7 +192,8 @@ async fn enabling_says_how_many_go_on() {
     }
     until("all to be held or told", || {
         let held = gateway.store.count(DeliveryState::Held);
-        held > 0 && held + gateway.store.count(DeliveryState::Delivered) == 3
+        let told = gateway.store.count(DeliveryState::Delivered);
+        is_disabled(&gateway) && held + told == 3
     })
     .await;
     let held = gateway.store.count(DeliveryState::Held) as u64;

@@ -6,7 +6,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use as2hook_delivery::{
@@ -17,7 +16,7 @@ use as2hook_store::Payload;
 use as2hook_webhooks::{Event, Rule, Verdict};
 use async_trait::async_trait;
 
-use super::store::MemoryStore;
+use super::{AMPLE, store::MemoryStore};
 
 pub struct Gateway {
     pub store: Arc<MemoryStore>,
@@ -122,6 +121,6 @@ impl Gateway {
     }
 
     pub async fn stop(&self) -> usize {
-        self.dispatcher.shutdown(Duration::from_secs(5)).await
+        self.dispatcher.shutdown(AMPLE).await
     }
 }

@@ -18,14 +18,17 @@ use uuid::Uuid;
 use gateway::Gateway;
 use sink::{Reply, Sink};
 
-/// Waits until it is so, at most 20 s.
+/// For what has time enough, however slow the machine is or how long it stands still.
+pub const AMPLE: Duration = Duration::from_secs(60);
+
+/// Waits until it is so, an ample time at most.
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
     until_async(what, || std::future::ready(so())).await;
 }
 
 /// As [`until`], for questions that have to wait themselves.
 pub async fn until_async<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + AMPLE;
     while !so().await {
         assert!(Instant::now() < end, "waited in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -60,7 +63,7 @@ pub fn event() -> Event {
 pub fn rule(name: &str, url: &str) -> Rule {
     let mut endpoint = Endpoint::new(url.parse().unwrap());
     endpoint.retry = vec![Duration::from_millis(10); 3];
-    endpoint.timeout = Duration::from_secs(5);
+    endpoint.timeout = AMPLE;
     endpoint.payload = PayloadMode::Headers;
     made::rule(name, endpoint)
 }

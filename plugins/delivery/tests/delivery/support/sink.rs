@@ -11,7 +11,8 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
+    sync::watch,
 };
 
 /// A running endpoint.
@@ -49,6 +50,8 @@ pub enum Reply {
     With(u16, String),
     /// A whole answer after a while.
     After(Duration, u16),
+    /// A whole answer once the gate is open.
+    Behind(Gate, u16),
     /// These bytes, then the connection ends.
     Raw(Vec<u8>),
     /// A 200 whose body never ends.
@@ -61,6 +64,22 @@ pub enum Reply {
     Close,
     /// A whole answer that promises to keep the connection, which ends all the same.
     ThenClose(u16),
+}
+
+/// Keeps answers back until it is opened. Clones are the same gate.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    is_open: Arc<watch::Sender<bool>>,
+}
+
+impl Gate {
+    pub fn open(&self) {
+        self.is_open.send_replace(true);
+    }
+
+    pub fn is_open(&self) -> bool {
+        *self.is_open.borrow()
+    }
 }
 
 impl Received {
@@ -89,6 +108,14 @@ impl Sink {
         tls: Option<openssl::ssl::SslAcceptor>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, reply, tls)
+    }
+
+    pub fn on(
+        listener: TcpListener,
+        reply: Arc<dyn Fn(&Received) -> Reply + Send + Sync>,
+        tls: Option<openssl::ssl::SslAcceptor>,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
         let served = state.clone();
@@ -134,6 +161,13 @@ impl Sink {
     }
 }
 
+/// A port of 127.0.0.1 where nobody listens, nor ever does but the one who has this.
+pub fn closed_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
+}
+
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     state: &State,
@@ -147,11 +181,28 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         state.most_at_once.fetch_max(now, Ordering::SeqCst);
         let reply = reply(&received);
         state.requests.lock().unwrap().push(received);
-        let goes_on = answer(&mut stream, reply).await;
+        wait(&mut stream, &reply).await;
+        // Who has the answer may ask again before this goes on.
         state.at_once.fetch_sub(1, Ordering::SeqCst);
-        if !goes_on {
+        if !answer(&mut stream, reply).await {
             return;
         }
+    }
+}
+
+/// Waits as long as the answer is to be kept back.
+async fn wait<S: AsyncRead + Unpin>(stream: &mut S, reply: &Reply) {
+    match reply {
+        Reply::After(wait, _) => tokio::time::sleep(*wait).await,
+        Reply::Behind(gate, _) => {
+            // The gate itself keeps the sender.
+            let _ = gate.is_open.subscribe().wait_for(|is_open| *is_open).await;
+        }
+        Reply::Hang => {
+            // Until the client gives up.
+            let _ = stream.read(&mut [0; 16]).await;
+        }
+        _ => {}
     }
 }
 
@@ -161,13 +212,11 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply)
         format!("HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n{line}\r\nok").into_bytes()
     };
     match reply {
-        Reply::Status(status) => stream.write_all(&whole(status, "")).await.is_ok(),
+        Reply::Status(status) | Reply::After(_, status) | Reply::Behind(_, status) => {
+            stream.write_all(&whole(status, "")).await.is_ok()
+        }
         Reply::With(status, line) => {
             stream.write_all(&whole(status, &format!("{line}\r\n"))).await.is_ok()
-        }
-        Reply::After(wait, status) => {
-            tokio::time::sleep(wait).await;
-            stream.write_all(&whole(status, "")).await.is_ok()
         }
         Reply::Raw(bytes) => {
             let _ = stream.write_all(&bytes).await;
@@ -191,12 +240,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply)
             }
             false
         }
-        Reply::Hang => {
-            // Until the client gives up.
-            let _ = stream.read(&mut [0; 16]).await;
-            false
-        }
-        Reply::Close => false,
+        Reply::Hang | Reply::Close => false,
         Reply::ThenClose(status) => {
             let _ = stream.write_all(&whole(status, "")).await;
             let _ = stream.shutdown().await;

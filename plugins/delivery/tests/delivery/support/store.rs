@@ -87,6 +87,16 @@ impl MemoryStore {
         }
     }
 
+    /// What waits for its retry need not wait any longer.
+    pub fn bring_forward(&self) {
+        let mut rows = self.rows.lock().unwrap();
+        for index in 0..rows.deliveries.len() {
+            if rows.deliveries[index].state == DeliveryState::Pending {
+                rows.set(index, DeliveryState::Pending, 0);
+            }
+        }
+    }
+
     /// Fills in a backlog without the detour over events each.
     pub fn backlog(&self, event: &NewEvent, webhook: &str, mode: &str, count: usize) {
         let mut rows = self.rows.lock().unwrap();

@@ -19,7 +19,7 @@ async fn within(mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waited).await.expect("it came about");
+    tokio::time::timeout(Duration::from_secs(60), waited).await.expect("it came about");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,6 +44,13 @@ impl Pieces for MemoryPieces {
         let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
         if self.dawdling.load(Ordering::SeqCst) {
+            // Until another is beside it, or it is sure that there is to be none.
+            let beside = async {
+                while self.most_at_once.load(Ordering::SeqCst) < 2 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(1), beside).await;
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.at_once.fetch_sub(1, Ordering::SeqCst);

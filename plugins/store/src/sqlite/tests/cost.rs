@@ -25,7 +25,7 @@ async fn a_long_backlog_costs_nothing() {
         store.counts().await.unwrap();
     }
     // A look at all of them each time would take a minute at least in a build without optimisation.
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ async fn a_long_log_goes_back_once_nobody_reads() {
         store.publish(large(), vec![]).await.unwrap();
     }
     reader.execute_batch("COMMIT").unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + AMPLE;
     while sizes(&folder).1 > 64 << 20 {
         assert!(std::time::Instant::now() < deadline, "the log stays at {}", sizes(&folder).1);
         store.publish(event(), vec![]).await.unwrap();
@@ -104,5 +104,5 @@ async fn a_read_that_takes_too_long_is_broken_off() {
     assert!(matches!(store.readers.run(read).await, Err(StoreError::Slow(_))));
     // Its place is free again.
     let again = async { while store.counts().await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(20), again).await.expect("there is a reader again");
+    tokio::time::timeout(AMPLE, again).await.expect("there is a reader again");
 }
