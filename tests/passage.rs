@@ -193,21 +193,25 @@ fn answers(first: &str, then: &str, requests: &[&str]) {
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+    3\r\nabc\r\n0\r\nA-Trailer: x\r\n\r\n";
 
 #[test]
 fn an_empty_line_behind_the_body_costs_nobody_the_answer() {
     answers(&format!("{POST}\r\n"), "", &["POST"]);
+    answers(&format!("{CHUNKED}\r\n"), "", &["POST"]);
     answers(POST, "\r\n", &["POST"]);
 }
 
 #[test]
 fn requests_that_come_before_their_turn_are_answered_in_turn() {
-    for request in [POST, GET] {
+    for request in [POST, GET, CHUNKED] {
         let method = request.split(' ').next().unwrap();
         answers(&request.repeat(3), "", &[method; 3]);
         answers(request, request, &[method; 2]);
     }
     answers(&format!("{GET}{POST}\r\n"), GET, &["GET", "POST", "GET"]);
+    answers(&format!("{CHUNKED}{GET}{CHUNKED}"), POST, &["POST", "GET", "POST", "POST"]);
 }
 
 #[test]

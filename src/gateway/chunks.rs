@@ -60,11 +60,12 @@ impl Chunks {
         Self { at: At::Size, left: 0, digits: 0, line: 0 }
     }
 
-    /// Follows the next bytes. Those behind the body's end are another request's.
+    /// Follows the next bytes. How many are this body's; those behind its end are another request's.
     ///
     /// # Errors
     /// What is wrong; nothing of these bytes is to be taken then.
-    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<(), ChunkFlaw> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8]) -> Result<usize, ChunkFlaw> {
+        let all = bytes.len();
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.at == At::Data {
                 let data = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
@@ -75,13 +76,18 @@ impl Chunks {
                 }
                 continue;
             }
-            if self.at == At::Done {
-                return Ok(());
+            if self.is_whole() {
+                break;
             }
             self.at = self.step(byte)?;
             bytes = rest;
         }
-        Ok(())
+        Ok(all - bytes.len())
+    }
+
+    /// Whether its end has come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.at == At::Done
     }
 
     fn step(&mut self, byte: u8) -> Result<At, ChunkFlaw> {
@@ -142,7 +148,7 @@ mod tests {
             for piece in body.as_bytes().chunks(size) {
                 chunks.push(piece)?;
             }
-            Ok(chunks.at == At::Done)
+            Ok(chunks.is_whole())
         };
         let whole = follow(body.len());
         for size in 1..body.len() {
@@ -161,6 +167,18 @@ mod tests {
             assert_eq!(followed(body), Ok(true), "{body:?}");
         }
         assert_eq!(followed("3\r\nab"), Ok(false));
+    }
+
+    #[test]
+    fn what_stands_behind_the_end_is_not_taken() {
+        let body = b"3\r\nabc\r\n0\r\n\r\n";
+        for cut in 0..=body.len() {
+            let mut chunks = Chunks::new();
+            assert_eq!(chunks.push(&body[..cut]), Ok(cut));
+            let rest = [&body[cut..], b"GET /next"].concat();
+            assert_eq!(chunks.push(&rest), Ok(body.len() - cut));
+            assert_eq!(chunks.push(b"GET /next"), Ok(0));
+        }
     }
 
     #[test]

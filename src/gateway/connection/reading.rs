@@ -99,13 +99,26 @@ impl Connection {
         }
     }
 
-    /// Refuses a body that two readers could read in two ways.
-    fn follow_chunks(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let followed = self.chunks.as_mut().map_or(Ok(()), |chunks| chunks.push(bytes));
-        followed.map_err(|flaw| {
+    /// Refuses a body that two readers could read in two ways. What was read behind its end is kept until
+    /// its turn comes: Pingora would close the connection over it, and the next request would be lost.
+    fn follow_chunks(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let Some(chunks) = self.chunks.as_mut() else { return Ok(()) };
+        let came = &buffer.filled()[before..];
+        let taken = chunks.push(came).map_err(|flaw| {
             self.flaw = Some(flaw);
             io::Error::new(io::ErrorKind::InvalidData, flaw)
-        })
+        })?;
+        if taken < came.len() {
+            self.ahead = [&came[taken..], self.ahead()].concat();
+            self.at = 0;
+            buffer.set_filled(before + taken);
+        }
+        Ok(())
+    }
+
+    /// Nothing more of the request is to come.
+    fn is_whole(&self) -> bool {
+        self.phase == Phase::Answer || self.chunks.as_ref().is_some_and(Chunks::is_whole)
     }
 
     /// Drops what there is behind a flaw: a close with unread bytes would take the answer away.
@@ -157,7 +170,7 @@ impl AsyncRead for Connection {
             return self.poll_flaw(cx, flaw);
         }
         self.limit(0);
-        if self.phase == Phase::Answer {
+        if self.is_whole() {
             return self.poll_behind(cx);
         }
         let before = buffer.filled().len();
@@ -175,7 +188,7 @@ impl AsyncRead for Connection {
                 self.of_head -= ready;
                 return Poll::Ready(Ok(()));
             }
-            return Poll::Ready(self.follow_chunks(&buffer.filled()[before..]));
+            return Poll::Ready(self.follow_chunks(buffer, before));
         }
         let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
             return self.poll_limit(cx).map(Err);
@@ -184,7 +197,7 @@ impl AsyncRead for Connection {
         match result {
             Err(_) if self.passes_over() => Poll::Pending,
             Err(error) => Poll::Ready(Err(error)),
-            Ok(()) => Poll::Ready(self.follow_chunks(&buffer.filled()[before..])),
+            Ok(()) => Poll::Ready(self.follow_chunks(buffer, before)),
         }
     }
 }
