@@ -347,7 +347,11 @@ fn stop_within_a_handshake(gateway: &Running) -> (std::io::Result<Reply>, Durati
     // The pause is the scenario: a handshake that takes its time.
     thread::sleep(Duration::from_millis(300));
     let (mut back, mut to_partner) = (wire.try_clone().unwrap(), partner.try_clone().unwrap());
-    thread::spawn(move || std::io::copy(&mut back, &mut to_partner));
+    thread::spawn(move || {
+        let copied = std::io::copy(&mut back, &mut to_partner);
+        // Who is cut off has to learn it at once: it is judged by when that was.
+        to_partner.shutdown(Shutdown::Both).and(copied.map(drop))
+    });
     thread::spawn(move || std::io::copy(&mut partner, &mut wire));
     (sending.join().unwrap(), told.elapsed())
 }

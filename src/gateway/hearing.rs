@@ -38,6 +38,7 @@ pub(super) async fn hear(
     close: &mut Close,
 ) -> Heard {
     let mut scan = head::Scan::default();
+    connection.rest();
     connection.patience(limits.pace.idle);
     let (mut begun, mut waiting) = (false, None);
     let mut share: Option<Share> = None;

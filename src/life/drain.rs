@@ -122,13 +122,9 @@ impl Drain {
         }
         match stop {
             // What was accepted last is counted by then.
-            Stop::Told => {
-                for _ in 0..glances(self.handshakes().min(limit)) {
-                    sleep(GLANCE).await;
-                }
-            }
+            Stop::Told => turns(self.handshakes().min(limit)).await,
             Stop::HandedOver(_) => {
-                sleep(LINGER.min(limit / 2)).await;
+                turns(LINGER.min(limit / 2)).await;
                 // Who sends on a kept connection within this time is answered, and told to connect anew.
                 tokio::select! {
                     () = self.traffic(Instant::now() + limit / 2) => {}
@@ -173,6 +169,13 @@ impl Drain {
         while (self.ending.open() > 0 || self.tap.concluding() > 0) && Instant::now() < deadline {
             sleep(GLANCE).await;
         }
+    }
+}
+
+/// Lets others come to their turn for so long.
+async fn turns(time: Duration) {
+    for _ in 0..glances(time) {
+        sleep(GLANCE).await;
     }
 }
 

@@ -71,7 +71,7 @@ fn a_thousand_kills_lose_nothing() {
     for kill in 1..=kills {
         thread::sleep(STRETCH.mul_f64(fastrand::f64()));
         // On a machine that gets nothing through in such a stretch it takes longer.
-        wait_until(SETTLED, || witness.whole() > kill);
+        assert!(wait_until(SETTLED, || witness.whole() > kill), "nothing gets through any more");
         gateway.kill9();
         if kill % 10 == 0 {
             // While it is still finding out what the last one left behind.

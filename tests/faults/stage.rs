@@ -25,7 +25,6 @@ pub(crate) const SOON: Duration = Duration::from_secs(90);
 const PROMPT: Duration = Duration::from_millis(2500);
 
 /// What an exchange may take that finds out: 3 s of patience, and as much as the machine may stand still.
-/// A store that is locked, or does not answer, would be waited for longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Connections that send at once.

@@ -51,6 +51,12 @@ impl Connection {
         self.limit.clear();
     }
 
+    /// Keeps nothing but what was read and not yet handed on: a connection that rests costs no buffer.
+    pub(in crate::gateway) fn rest(&mut self) {
+        self.ahead.drain(..std::mem::take(&mut self.at));
+        self.ahead.shrink_to_fit();
+    }
+
     /// How long a head may be waited for from now on.
     pub(in crate::gateway) fn patience(&mut self, time: Duration) {
         self.limit.set(time);
@@ -70,7 +76,7 @@ impl Connection {
         if self.torn {
             return Poll::Ready(Ok(0));
         }
-        // On the stack: a connection that rests costs no buffer.
+        // On the stack, see `rest`.
         let mut piece = [const { MaybeUninit::uninit() }; MOST];
         let mut buffer = ReadBuf::uninit(&mut piece);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;

@@ -101,6 +101,27 @@ async fn one_who_is_always_ahead_takes_no_more_and_more() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_comes_behind_chunks_waits_for_its_turn() {
+    let (mut connection, mut partner) = pair();
+    connection.expect(0..0, true);
+    connection.begin(Pace::default());
+    let body = b"3\r\nabc\r\n0\r\n\r\n";
+    partner.write_all(&[body, &b"GET /"[..]].concat()).await.unwrap();
+    let mut came = [0; 100];
+    assert_eq!(connection.read(&mut came).await.unwrap(), body.len());
+    let hour = Duration::from_secs(3600);
+    assert!(timeout(hour, connection.read_u8()).await.is_err());
+    assert_eq!(connection.ahead(), b"GET /");
+    partner.write_all(b"next").await.unwrap();
+    assert!(timeout(hour, connection.read_u8()).await.is_err());
+    assert_eq!(more(&mut connection).await, More::Came);
+    assert_eq!(connection.ahead(), b"GET /next");
+    connection.expect(5..9, false);
+    connection.rest();
+    assert_eq!((connection.ahead(), connection.ahead.capacity()), (&b"next"[..], 4));
+}
+
 /// Long enough that the pair above does not hold it.
 fn long_head() -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000)).into_bytes()

@@ -84,14 +84,14 @@ async fn the_deadline_tells_what_was_waited_for() {
     let sink = Sink::start(|_| Reply::Hang).await;
     with_time_enough(SECOND / 5, async |within| {
         let error = post(&sink.url(), empty(), within).await.unwrap_err();
-        timed_out(&error) == Step::Answer
+        timed_out(&error, within) == Step::Answer
     })
     .await;
 
     // A listener whose queue is full takes no more connections.
     let deaf = Deaf::start().await;
     let error = post(&deaf.url(), empty(), SECOND / 5).await.unwrap_err();
-    assert_eq!(timed_out(&error), Step::Connect);
+    assert_eq!(timed_out(&error, SECOND / 5), Step::Connect);
 
     // A reader that does not read stops a large body on its way.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -99,7 +99,7 @@ async fn the_deadline_tells_what_was_waited_for() {
     let body = RequestBody::Bytes(Bytes::from(vec![0; 64 * 1024 * 1024]));
     with_time_enough(SECOND / 2, async |within| {
         let error = post(&url, request(body.clone()), within).await.unwrap_err();
-        timed_out(&error) == Step::Send
+        timed_out(&error, within) == Step::Send
     })
     .await;
     let error = DeliveryError::TimedOut { after: SECOND / 2, step: Step::Send };
@@ -174,8 +174,10 @@ async fn with_time_enough(first: Duration, attempt: impl AsyncFn(Duration) -> bo
     }
 }
 
-fn timed_out(error: &DeliveryError) -> Step {
-    let DeliveryError::TimedOut { step, .. } = error else { panic!("{error:?}") };
+/// While what, when it was given up after this time.
+fn timed_out(error: &DeliveryError, within: Duration) -> Step {
+    let DeliveryError::TimedOut { step, after } = error else { panic!("{error:?}") };
+    assert!((within..AMPLE).contains(after), "{after:?}");
     *step
 }
 

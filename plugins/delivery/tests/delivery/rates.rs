@@ -29,6 +29,7 @@ async fn a_rate_is_kept_and_used() {
     // Ten at once, and one each 10 ms.
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_secs(20), "one a second would take fifty: {took:?}");
 }
 
 #[tokio::test]
