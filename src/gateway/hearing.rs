@@ -136,6 +136,13 @@ mod tests {
             hear(&mut self.connection, &self.limits, &memory, &self.seat, &mut self.close).await
         }
 
+        /// A head that came whole, and its exchange is over.
+        async fn hear_and_forget(&mut self) {
+            assert!(matches!(self.hear().await, Heard::Head));
+            let head = self.connection.ahead().len();
+            self.connection.expect(head..head, false);
+        }
+
         /// What comes of it within this time.
         async fn within(&mut self, time: Duration) -> Option<Heard> {
             timeout(time, self.hear()).await.ok()
@@ -174,9 +181,7 @@ mod tests {
         scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
-        assert!(matches!(scene.hear().await, Heard::Head));
-        let head = scene.connection.ahead().len();
-        scene.connection.expect(head..head, false);
+        scene.hear_and_forget().await;
         let began = Instant::now();
         assert!(matches!(scene.hear().await, Heard::Nothing));
         assert_eq!(began.elapsed(), scene.limits.pace.idle);
@@ -203,9 +208,7 @@ mod tests {
     async fn an_idle_connection_is_closed_when_it_is_told_and_not_before() {
         let mut scene = scene();
         scene.partner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        assert!(matches!(scene.hear().await, Heard::Head));
-        let head = scene.connection.ahead().len();
-        scene.connection.expect(head..head, false);
+        scene.hear_and_forget().await;
         scene.ending.last_answers();
         let soon = Duration::from_secs(10);
         assert!(scene.within(soon).await.is_none(), "draining keeps it");
@@ -218,9 +221,7 @@ mod tests {
     async fn who_has_asked_once_is_not_fresh_any_more() {
         let mut scene = scene();
         scene.partner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        assert!(matches!(scene.hear().await, Heard::Head));
-        let head = scene.connection.ahead().len();
-        scene.connection.expect(head..head, false);
+        scene.hear_and_forget().await;
         scene.ending.close_idle();
         assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Heard::Nothing)));
     }

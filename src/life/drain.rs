@@ -98,7 +98,7 @@ impl Drain {
                 // Who has connected already is not refused, nor who is about to be through.
                 sockets.turn_newcomers_away();
                 let (mut left, mut quiet) = (glances(CALLERS.min(limit)), 0);
-                while quiet < glances(GRACE) && left > 0 {
+                while quiet < glances(GRACE) && left > 0 && Instant::now() < deadline {
                     quiet = if sockets.has_callers() { 0 } else { quiet + 1 };
                     left -= 1;
                     sleep(GLANCE).await;
@@ -122,9 +122,9 @@ impl Drain {
         }
         match stop {
             // What was accepted last is counted by then.
-            Stop::Told => turns(self.handshakes().min(limit)).await,
+            Stop::Told => turns(self.handshakes().min(limit), deadline).await,
             Stop::HandedOver(_) => {
-                turns(LINGER.min(limit / 2)).await;
+                turns(LINGER.min(limit / 2), deadline).await;
                 // Who sends on a kept connection within this time is answered, and told to connect anew.
                 tokio::select! {
                     () = self.traffic(Instant::now() + limit / 2) => {}
@@ -172,10 +172,12 @@ impl Drain {
     }
 }
 
-/// Lets others come to their turn for so long.
-async fn turns(time: Duration) {
-    for _ in 0..glances(time) {
+/// Lets others come to their turn for so long, and no longer than until then.
+async fn turns(time: Duration, deadline: Instant) {
+    let mut left = glances(time);
+    while left > 0 && Instant::now() < deadline {
         sleep(GLANCE).await;
+        left -= 1;
     }
 }
 

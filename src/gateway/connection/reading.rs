@@ -21,7 +21,8 @@ use super::{
 /// call of the system.
 const PIECE: usize = 16 * 1024;
 
-/// How much is kept of what comes behind a complete request.
+/// How much is read at once of what comes behind a complete request, and kept, or behind a flaw, and
+/// dropped.
 const BEHIND: usize = 4096;
 
 /// What became of waiting for more of a head.
