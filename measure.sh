@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Measures, each by one command that ends by itself within minutes:
-#   ./measure.sh [wait] [delivery] [passing] [--short] [--judge]   the bars for latency and speed
+# Measures, each by one command that ends by itself within minutes, `cluster` within forty:
+#   ./measure.sh [wait] [delivery] [passing] [attack] [--short] [--judge]   the bars for latency and speed
 #   ./measure.sh soak [--short | EXCHANGES]                        whether anything grows
 #   ./measure.sh crash [KILLS]                                     whether anything is lost
+#   ./measure.sh cluster [--minutes N] [sqlite]                    the same of three gateways on PostgreSQL, or one on SQLite
 # Builds the release first, whose link-time optimisation takes a while; MEASURE_PROFILE=dev takes the
 # build of the tests, whose speed says nothing. nginx, whose latency is one of the bars, is a Debian
 # package: apt-get install nginx-light
@@ -26,6 +27,13 @@ case "${1:-}" in
         -E 'binary_id(as2hook::crash)'
     fi
     exec cargo test --locked --test crash -- --ignored --nocapture
+    ;;
+  cluster)
+    build --example cluster
+    # Half an hour, unless the arguments say otherwise.
+    options=("${@:2}")
+    [[ " ${options[*]} " =~ " --"(minutes|seconds)[\ =] ]] || options+=(--minutes 30)
+    exec "$built/examples/cluster" "${options[@]/#sqlite/--store=sqlite}"
     ;;
   soak)
     build --example soak

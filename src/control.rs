@@ -16,19 +16,24 @@ use std::{
 };
 
 use as2hook_config_api::{
-    Control, GatewayView, Language, LastReload, Mistake, Refusal, Reloaded, Scope, Status,
-    StoreStatus, Token, Tokens,
-    admin::{DeliveryView, EventView, Page, Search, Slice, WebhookView},
-    partner::{Change, Log, PartnerWebhook, Tested},
+    Control, GatewayView, Language, LastReload, Mistake, OutOfService, Refusal, Reloaded, Scope,
+    Status, StoreStatus, Token, Tokens,
+    admin::{DeliveryView, EventView, ListPage, Search, Slice, WebhookView},
+    partner::{Change, Log, PartnerWebhookView, Tested},
 };
-use as2hook_delivery::{Client, Dispatcher, Outbox};
-use as2hook_store::{Counts, DeliveryState, GatewayReport, Payloads, Store, StoreError};
+use as2hook_delivery::{Client, Dispatcher, Outbox, Standing};
+use as2hook_store::{Counts, DeliveryState, GatewayReport, Payloads, Store, StoreError, clock};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 
 use crate::{
-    config, gateway::InFlight, partner_webhooks::Keeper, reload::Reloader, snapshot::Live,
+    config,
+    gateway::InFlight,
+    partner_webhooks::PartnerWebhookLoader,
+    reload::Reloader,
+    snapshot::{Live, Snapshot},
+    timers,
 };
 
 /// Test deliveries under way at once.
@@ -38,7 +43,7 @@ pub const TESTS: usize = 32;
 const KNOCK: Duration = Duration::from_secs(1);
 
 /// The running gateway, as the API sees it.
-pub struct Gateway {
+pub struct RunningGateway {
     /// The snapshot in force.
     pub live: Arc<Live>,
     /// Reloads it.
@@ -58,13 +63,13 @@ pub struct Gateway {
     /// Makes test deliveries.
     pub client: Arc<Client>,
     /// Keeps partners' webhooks.
-    pub keeper: Arc<Keeper>,
+    pub keeper: Arc<PartnerWebhookLoader>,
     /// As many as [`TESTS`].
     pub tests: Semaphore,
 }
 
 #[async_trait]
-impl Control for Gateway {
+impl Control for RunningGateway {
     fn tokens(&self) -> Tokens {
         let snapshot = self.live.load();
         Tokens {
@@ -80,19 +85,37 @@ impl Control for Gateway {
         }
     }
 
-    async fn status(&self) -> Status {
+    async fn status(&self, site: &str) -> Status {
         let snapshot = self.live.load();
-        let gateways = self.gateways().await;
-        Status {
+        let status = Status {
             version: env!("CARGO_PKG_VERSION"),
             generation: snapshot.generation,
-            hash: snapshot.hash.clone(),
-            webhooks: snapshot.rules.len(),
-            in_flight: self.in_flight.count(),
+            hash: None,
+            webhooks: 0,
+            in_flight: None,
             last_reload: self.last_reload(),
-            store: self.store_status().await,
+            store: self.store_status(site, &snapshot).await,
+            gateways: Vec::new(),
+            drift: false,
+            outdated: false,
+            out_of_service: self.out_of_service(Some(site)),
+        };
+        if site != snapshot.config.site {
+            return Status {
+                webhooks: snapshot.rules.iter().filter(|rule| rule.site == site).count(),
+                last_reload: LastReload { error: None, ..status.last_reload },
+                ..status
+            };
+        }
+        let gateways = self.gateways().await;
+        Status {
+            hash: Some(snapshot.hash.clone()),
+            webhooks: snapshot.rules.len(),
+            in_flight: Some(self.in_flight.count()),
             drift: gateways.iter().any(|gateway| gateway.drift),
+            outdated: !self.live.peers().is_newest(),
             gateways,
+            ..status
         }
     }
 
@@ -123,6 +146,29 @@ impl Control for Gateway {
         reasons
     }
 
+    async fn remarks(&self) -> Vec<String> {
+        let doubt = clock::doubt().and_then(timers::in_words);
+        let mut remarks: Vec<_> = doubt.into_iter().collect();
+        let counts = self.store.counts().await.unwrap_or_default();
+        let (held, orphaned) =
+            (count(&counts, DeliveryState::Held), count(&counts, DeliveryState::Orphaned));
+        if held + orphaned > 0 {
+            let webhooks = self.out_of_service(None).len();
+            remarks.push(format!(
+                "{held} deliveries are held and {orphaned} orphaned; {webhooks} webhooks are out of \
+                 service (GET /admin/status names them, and why)."
+            ));
+        }
+        if counts.deliveries.iter().any(|(_, n)| *n > 0) && !self.live.peers().is_newest() {
+            remarks.push(
+                "Another gateway of this store has a newer configuration, which decides which \
+                 deliveries are held."
+                    .to_owned(),
+            );
+        }
+        remarks
+    }
+
     async fn metrics(&self) -> String {
         let look = self.look().await;
         self.live.observer().render(&look)
@@ -130,12 +176,16 @@ impl Control for Gateway {
 
     fn language(&self) -> Language {
         match self.live.load().config.api.language {
-            config::Language::Spanish => Language::Spanish,
-            config::Language::English => Language::English,
+            config::ApiLanguage::Spanish => Language::Spanish,
+            config::ApiLanguage::English => Language::English,
         }
     }
 
-    async fn partner_webhook(&self, site: &str, partner: u64) -> Result<PartnerWebhook, Refusal> {
+    async fn partner_webhook(
+        &self,
+        site: &str,
+        partner: u64,
+    ) -> Result<PartnerWebhookView, Refusal> {
         self.shown(site, partner)
     }
 
@@ -170,7 +220,7 @@ impl Control for Gateway {
         site: &str,
         search: &Search,
         slice: Slice,
-    ) -> Result<Page<EventView>, Refusal> {
+    ) -> Result<ListPage<EventView>, Refusal> {
         self.event_page(site, search, slice).await
     }
 
@@ -179,7 +229,7 @@ impl Control for Gateway {
         site: &str,
         search: &Search,
         slice: Slice,
-    ) -> Result<Page<DeliveryView>, Refusal> {
+    ) -> Result<ListPage<DeliveryView>, Refusal> {
         self.delivery_page(site, search, slice).await
     }
 
@@ -198,16 +248,43 @@ fn failed(error: &StoreError) -> Refusal {
     Refusal::Store
 }
 
-impl Gateway {
+impl RunningGateway {
     fn last_reload(&self) -> LastReload {
         self.reloader.last()
     }
 
+    /// The webhooks that nothing is delivered to: those of a site, or all.
+    fn out_of_service(&self, site: Option<&str>) -> Vec<OutOfService> {
+        let snapshot = self.live.load();
+        let is_of_site = |webhook: &str| match (site, snapshot.webhook(webhook)) {
+            (None, _) => true,
+            (Some(site), Some(rule)) => rule.site == site,
+            // Nothing says whose it was.
+            (Some(site), None) => site == snapshot.config.site,
+        };
+        let reason = |standing| match standing {
+            Standing::Disabled { reason } => Some(reason),
+            Standing::Orphaned => Some("no rule has this name any more".to_owned()),
+            Standing::Healthy | Standing::Retrying => None,
+        };
+        let mut all: Vec<_> = self
+            .dispatcher
+            .healths()
+            .into_iter()
+            .filter(|health| is_of_site(&health.webhook))
+            .filter_map(|it| {
+                Some(OutOfService { reason: reason(it.standing)?, webhook: it.webhook })
+            })
+            .collect();
+        all.sort_by(|a, b| a.webhook.cmp(&b.webhook));
+        all
+    }
+
     async fn gateways(&self) -> Vec<GatewayView> {
-        let neighbours = self.live.neighbours();
-        let (own, rules) = (neighbours.id(), neighbours.rules());
-        // That the store fails stands elsewhere in the answer.
-        let alive = neighbours.alive(&*self.store).await.unwrap_or_default();
+        let peers = self.live.peers();
+        let (own, rules) = (peers.id(), peers.rules());
+        // That the store fails stands elsewhere in the response.
+        let alive = peers.alive(&*self.store).await.unwrap_or_default();
         let view = |report: GatewayReport| GatewayView {
             id: report.id.to_string(),
             is_self: report.id == own,
@@ -217,27 +294,38 @@ impl Gateway {
             started: rfc3339(report.started_at).unwrap_or_default(),
             seen: rfc3339(report.seen_at).unwrap_or_default(),
             drift: report.rules != rules,
+            configuration: report.generation,
             rules: report.rules,
         };
         alive.into_iter().map(view).collect()
     }
 
-    async fn store_status(&self) -> StoreStatus {
+    /// As a token of this site sees it.
+    async fn store_status(&self, site: &str, snapshot: &Snapshot) -> StoreStatus {
         let health = self.outbox.health();
-        let counts = self.store.counts().await;
+        let everything = site == snapshot.config.site;
+        let counts = if everything {
+            self.store.counts().await
+        } else {
+            let all = snapshot.rules.iter().chain(snapshot.partner_webhooks.iter());
+            let own = all.filter(|rule| rule.site == site).map(|rule| rule.name.clone());
+            self.store.counts_of(site, own.collect()).await
+        };
         // What it said last is of no interest once it is well again.
         let said = health.failing_since.and(health.last_error.clone());
         let error = counts.as_ref().err().map(ToString::to_string).or(said);
         let counts = counts.unwrap_or_default();
         StoreStatus {
             ok: health.is_healthy() && error.is_none(),
-            error,
+            error: error.filter(|_| everything),
             queue_depth: count(&counts, DeliveryState::Pending)
                 + count(&counts, DeliveryState::Claimed),
             dead: count(&counts, DeliveryState::Dead),
+            held: everything.then(|| count(&counts, DeliveryState::Held)),
+            orphaned: everything.then(|| count(&counts, DeliveryState::Orphaned)),
             open_exchanges: counts.open,
             oldest_undelivered: counts.oldest_undelivered.and_then(rfc3339),
-            held_in_memory: health.held,
+            held_in_memory: everything.then_some(health.held),
         }
     }
 }
@@ -261,11 +349,11 @@ fn rfc3339(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
 }
 
-fn token(token: &config::Token) -> Token {
-    let scope = |scope: &config::Scope| match scope {
-        config::Scope::Read => Scope::Read,
-        config::Scope::Write => Scope::Write,
-        config::Scope::Admin => Scope::Admin,
+fn token(token: &config::TokenConfig) -> Token {
+    let scope = |scope: &config::TokenScope| match scope {
+        config::TokenScope::Read => Scope::Read,
+        config::TokenScope::Write => Scope::Write,
+        config::TokenScope::Admin => Scope::Admin,
     };
     Token {
         name: token.name.clone(),
@@ -275,7 +363,7 @@ fn token(token: &config::Token) -> Token {
     }
 }
 
-fn mistake(mistake: &config::Mistake) -> Mistake {
+fn mistake(mistake: &config::ConfigDiagnostic) -> Mistake {
     Mistake {
         file: mistake.file.display().to_string(),
         line: mistake.line,

@@ -1,6 +1,6 @@
 //! as2hook: a reverse proxy in front of any AS2 server that gives it webhooks.
 //!
-//! Partners' traffic passes unchanged; on the way it is decoded, written down, and told to every
+//! Partners' traffic passes unchanged; on the way it is decoded, written down, and delivered to every
 //! webhook whose rule matches. The way through is *listener → exchange → decoder → event → rules →
 //! outbox → dispatcher → webhook*; the rooms behind the tap are crates of their own under `plugins/`.
 //!
@@ -11,8 +11,8 @@
 //! - [`reload`]: putting changed files in force
 //! - [`gateway`]: the only room that knows Pingora
 //! - [`tap`]: follows an exchange; knows no Pingora, and can be called from your own proxy
-//! - [`life`]: from start to drain
-//! - [`neighbours`]: the gateways of the same store
+//! - [`lifecycle`]: from start to drain
+//! - [`peers`]: the gateways of the same store
 //! - [`partner_webhooks`]: the webhooks of the config API, compiled
 //! - [`secret_key`]: secrets at rest
 //! - [`observe`]: what happens is counted and logged in one place
@@ -24,20 +24,20 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod gateway;
-pub mod life;
+pub mod lifecycle;
 pub mod log;
 pub mod memory;
-pub mod neighbours;
 pub mod observe;
 pub mod partner_webhooks;
+pub mod peers;
 pub mod reload;
 pub mod secret_key;
 pub mod snapshot;
 pub mod tap;
 
-mod clockwork;
 mod handles;
-mod notices;
+mod system_events;
+mod timers;
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]

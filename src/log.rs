@@ -1,9 +1,28 @@
 //! Where log lines go: stderr, as text or JSON (`AS2HOOK_LOG_FORMAT=json`), filtered by
 //! `AS2HOOK_LOG` (such as `debug` or `as2hook=debug,pingora=warn`).
+//!
+//! # Layout
+//! - `line`: escapes, shortens and redacts each line
+//! - `queue`: writes them on a thread of its own
+//! - `libraries`: which lines of libraries are written
+//! - `rejection_log`: lines that any client can cause, throttled by kind
 
-use std::io::IsTerminal as _;
+mod libraries;
+mod line;
+mod queue;
+mod rejection_log;
 
-use tracing_subscriber::{EnvFilter, fmt};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _},
+    panic, thread,
+    time::Duration,
+};
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+pub(crate) use self::rejection_log::RejectionLog;
+use self::{libraries::Libraries, line::Lines, queue::QUEUE};
 
 /// Without `AS2HOOK_LOG`: our own events, and of Pingora only what went wrong. PostgreSQL's notices say
 /// that what is there is not made again, and each connection that breaks off says what the store says
@@ -11,27 +30,60 @@ use tracing_subscriber::{EnvFilter, fmt};
 const DEFAULT: &str = "info,pingora_core=warn,pingora_proxy=warn,pingora_runtime=warn,\
     tokio_postgres=warn,deadpool=error";
 
-/// Starts logging. Call once.
-pub fn start() {
+/// How long a process that ends waits for its last lines to be read.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Starts logging. Call once, and `flush` before the process ends.
+///
+/// # Errors
+/// When there is no thread to be had.
+pub fn start() -> io::Result<()> {
     let filter = EnvFilter::try_from_env("AS2HOOK_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let ansi = std::io::stderr().is_terminal();
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi);
-    if std::env::var("AS2HOOK_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        lines.json().flatten_event(true).init();
-    } else {
-        lines.with_target(false).init();
+    let json = std::env::var("AS2HOOK_LOG_FORMAT").is_ok_and(|format| format == "json");
+    QUEUE.start(json)?;
+    let lines = Lines { json, ansi: ansi && !json };
+    let format = fmt::layer().with_writer(lines).with_ansi(lines.ansi);
+    let all = tracing_subscriber::registry().with(filter).with(Libraries::default());
+    match json {
+        true => all.with(format.json().flatten_event(true)).init(),
+        false => all.with(format.with_target(false)).init(),
     }
+    // The standard library's hook writes to stderr itself, and a thread with traffic may panic.
+    panic::set_hook(Box::new(|panicked| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or_default();
+        tracing::error!(thread = name, "This is a defect of as2hook, please report it: {panicked}");
+        if name == "main" {
+            flush();
+        }
+    }));
+    Ok(())
+}
+
+/// Writes a line as it is, behind those that were logged before.
+pub(crate) fn print(line: impl Display) {
+    QUEUE.push(format!("{line}\n").as_bytes());
+}
+
+/// Waits for the lines so far to be written, for two seconds at most.
+pub(crate) fn flush() {
+    QUEUE.flush(LAST_LINES);
+}
+
+/// Lines that were never written, since the start.
+pub(crate) fn dropped() -> u64 {
+    QUEUE.dropped()
 }
 
 #[cfg(test)]
 mod tests {
     use tracing::{Level, enabled};
-    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
     #[test]
-    fn a_store_is_told_of_by_us_alone() {
+    fn store_library_is_not_logged() {
         let filtered = tracing_subscriber::registry().with(EnvFilter::new(DEFAULT));
         tracing::subscriber::with_default(filtered, || {
             // The targets that these crates log by.
@@ -40,6 +92,19 @@ mod tests {
             assert!(!enabled!(target: "deadpool.postgres", Level::WARN));
             assert!(enabled!(target: "deadpool.postgres", Level::ERROR));
             assert!(enabled!(target: "as2hook_store::postgres", Level::INFO));
+        });
+    }
+
+    #[test]
+    fn details_of_libraries_are_not_logged_whatever_the_filter_says() {
+        let all = tracing_subscriber::registry()
+            .with(EnvFilter::new("trace,pingora_proxy=trace"))
+            .with(Libraries::default());
+        tracing::subscriber::with_default(all, || {
+            assert!(enabled!(target: "as2hook::gateway", Level::TRACE));
+            assert!(!enabled!(target: "pingora_proxy::proxy_h1", Level::DEBUG));
+            assert!(!enabled!(target: "hyper_util::client", Level::TRACE));
+            assert!(enabled!(target: "pingora_proxy::proxy_h1", Level::INFO));
         });
     }
 }

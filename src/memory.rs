@@ -43,6 +43,11 @@ impl Share {
         self.bytes += std::mem::take(&mut more.bytes);
         true
     }
+
+    /// Counts another share with this one.
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
 }
 
 impl Drop for Share {

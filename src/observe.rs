@@ -1,17 +1,18 @@
-//! What happens is counted here, and what nobody else logs is logged: each thing that can be observed
+//! What happens is counted here, and what no other part logs is logged: each thing that can be observed
 //! is one call.
 //!
 //! Names follow OpenMetrics; `docs/operating.md` says what each figure means and what to do about it.
 //!
 //! # Layout
 //! - `names`: what each figure is called
-//! - `answered`: when exchanges ended whose deliveries are timed
+//! - `response_times`: when exchanges ended whose deliveries are timed
 
-mod answered;
 mod names;
+mod response_times;
 
 use std::{
     fs,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -25,7 +26,8 @@ use prometheus_client::{
 };
 use uuid::Uuid;
 
-use self::answered::Answered;
+use self::response_times::ResponseTimes;
+use crate::log;
 
 /// Counters since the start, and the figures of the last look.
 #[derive(Debug)]
@@ -34,18 +36,20 @@ pub struct Observer {
     exchanges: Family<Labels, Counter>,
     refusals: Family<Labels, Counter>,
     decode_errors: Family<Labels, Counter>,
+    late_decodes: Counter,
     events: Family<Labels, Counter>,
     attempts: Family<Labels, Counter>,
     latency: Histogram,
     reloads: Family<Labels, Counter>,
     queue: Family<Labels, Gauge>,
-    oldest: Gauge<f64, std::sync::atomic::AtomicU64>,
+    oldest: Gauge<f64, AtomicU64>,
     held_events: Gauge,
     held_bytes: Gauge,
     dropped: Gauge,
     store_up: Gauge,
     in_flight: Gauge,
     connections: Family<Labels, Gauge>,
+    handshakes: Family<Labels, Gauge>,
     memory: Gauge,
     generation: Gauge,
     resident: Gauge,
@@ -55,10 +59,11 @@ pub struct Observer {
     round_trips: Gauge,
     gateways: Gauge,
     drift: Gauge,
-    answered: Answered,
+    log_lines_dropped: Counter,
+    response_times: ResponseTimes,
 }
 
-/// What is looked up when somebody asks.
+/// What is looked up for each scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
     /// Deliveries by state.
@@ -93,7 +98,7 @@ pub struct Look {
 
 /// A connection that is counted.
 #[derive(Debug)]
-pub struct Connected(Gauge);
+pub struct CountedConnection(Gauge);
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -110,6 +115,7 @@ impl Observer {
             exchanges: Family::default(),
             refusals: Family::default(),
             decode_errors: Family::default(),
+            late_decodes: Counter::default(),
             events: Family::default(),
             attempts: Family::default(),
             latency: Histogram::new(LATENCIES),
@@ -122,6 +128,7 @@ impl Observer {
             store_up: Gauge::default(),
             in_flight: Gauge::default(),
             connections: Family::default(),
+            handshakes: Family::default(),
             memory: Gauge::default(),
             generation: Gauge::default(),
             resident: Gauge::default(),
@@ -131,7 +138,8 @@ impl Observer {
             round_trips: Gauge::default(),
             gateways: Gauge::default(),
             drift: Gauge::default(),
-            answered: Answered::default(),
+            log_lines_dropped: Counter::default(),
+            response_times: ResponseTimes::default(),
         };
         observer.register();
         observer
@@ -148,7 +156,7 @@ impl Observer {
         self.exchanges.get_or_create(&labels).inc();
     }
 
-    /// The gateway gave an answer of its own, for this reason.
+    /// The gateway gave a response of its own, for this reason.
     pub fn refused(&self, listener: &'static str, reason: &'static str) {
         let labels = vec![("listener", listener.to_owned()), ("reason", reason.to_owned())];
         self.refusals.get_or_create(&labels).inc();
@@ -156,10 +164,18 @@ impl Observer {
 
     /// A connection is open on this listener, until what this returns is dropped.
     #[must_use]
-    pub fn connection(&self, listener: &'static str) -> Connected {
+    pub fn connection(&self, listener: &'static str) -> CountedConnection {
         let open = self.connections.get_or_create_owned(&vec![("listener", listener.to_owned())]);
         open.inc();
-        Connected(open)
+        CountedConnection(open)
+    }
+
+    /// A TLS handshake is under way on this listener, until what this returns is dropped.
+    #[must_use]
+    pub fn handshake(&self, listener: &'static str) -> CountedConnection {
+        let open = self.handshakes.get_or_create_owned(&vec![("listener", listener.to_owned())]);
+        open.inc();
+        CountedConnection(open)
     }
 
     /// What the decoder found wrong with a message.
@@ -170,10 +186,15 @@ impl Observer {
         }
     }
 
-    /// An event came of an exchange, and its answer is over.
+    /// A message was still being decoded when its traffic went on.
+    pub fn late_decode(&self) {
+        self.late_decodes.inc();
+    }
+
+    /// An event came of an exchange, and its response is over.
     pub fn event(&self, id: Uuid, kind: EventKind) {
         self.events.get_or_create(&vec![("event", kind.as_str().to_owned())]).inc();
-        self.answered.note(id, Instant::now());
+        self.response_times.note(id, Instant::now());
     }
 
     /// A delivery was attempted.
@@ -189,9 +210,9 @@ impl Observer {
         self.attempts.get_or_create(&labels).inc();
         if attempt.number == 1
             && !attempt.replay
-            && let Some(answered) = self.answered.of(attempt.event)
+            && let Some(responded) = self.response_times.of(attempt.event)
         {
-            let waited = attempt.began.saturating_duration_since(answered);
+            let waited = attempt.began.saturating_duration_since(responded);
             self.latency.observe(waited.as_secs_f64());
         }
     }
@@ -224,6 +245,7 @@ impl Observer {
         self.gateways.set(whole(look.gateways.0));
         self.drift.set(whole(look.gateways.1));
         self.resident.set(resident().unwrap_or(0));
+        self.log_lines_dropped.inner().store(log::dropped(), Ordering::Relaxed);
         // What is gone from the config is gone from the figures.
         self.certificates.clear();
         for (owner, serial, seconds) in &look.certificates {
@@ -241,7 +263,7 @@ impl Observer {
     }
 }
 
-impl Drop for Connected {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -266,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_is_told() {
+    fn counted_events_are_exported() {
         let observer = Observer::new();
         let event = Uuid::now_v7();
         observer.exchange("inbound", Some(200), false);

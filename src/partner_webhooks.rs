@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use as2hook_config_api::PartnerEvent;
 use as2hook_delivery::Guard;
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
-use as2hook_webhooks::{Endpoint, Event, EventKind, PayloadMode, Query, Route, Rule, Secret};
+use as2hook_webhooks::{
+    Endpoint, Event, EventKind, Filters, PayloadMode, Query, Route, Rule, Secret,
+};
 use serde_json::{Value, json};
 
 use crate::{config::Config, secret_key::SecretKey, snapshot::Live};
@@ -16,7 +18,7 @@ pub struct PartnerWebhooks {
     kept: Arc<[Kept]>,
     /// By its AS2 id: a partner has one webhook.
     by_partner: HashMap<String, Arc<Rule>>,
-    by_name: HashMap<String, Place>,
+    by_name: HashMap<String, PartnerRule>,
     guard: Option<Guard>,
 }
 
@@ -24,6 +26,8 @@ pub struct PartnerWebhooks {
 #[derive(Clone, Debug)]
 struct Kept {
     row: PartnerWebhook,
+    /// `None`: it was sealed with another key.
+    url: Option<String>,
     secret: Opened,
 }
 
@@ -36,18 +40,21 @@ enum Opened {
 }
 
 #[derive(Clone, Debug)]
-struct Place {
+struct PartnerRule {
     partner: u64,
     rule: Arc<Rule>,
 }
 
 /// Brings them from the store into force.
-pub struct Keeper {
+pub struct PartnerWebhookLoader {
     store: Arc<dyn Store>,
     live: Arc<Live>,
-    key: SecretKey,
+    key: Arc<SecretKey>,
     turn: tokio::sync::Mutex<()>,
 }
+
+/// Stands in a webhook that is switched off, since its URL does not open.
+const UNKNOWN_URL: &str = "https://unknown.invalid/";
 
 // === impl PartnerWebhooks ===
 
@@ -73,10 +80,10 @@ impl PartnerWebhooks {
         self.by_name.values().map(|place| &place.rule)
     }
 
-    /// What is kept of a partner's.
-    pub fn row(&self, site: &str, partner: u64) -> Option<&PartnerWebhook> {
+    /// What is kept of a partner's, and its URL.
+    pub fn row(&self, site: &str, partner: u64) -> Option<(&PartnerWebhook, Option<&str>)> {
         let of = |kept: &&Kept| kept.row.partner == partner && kept.row.site == site;
-        self.kept.iter().find(of).map(|kept| &kept.row)
+        self.kept.iter().find(of).map(|kept| (&kept.row, kept.url.as_deref()))
     }
 
     /// Which addresses they may point at.
@@ -96,7 +103,18 @@ impl PartnerWebhooks {
     }
 
     fn open(rows: Vec<PartnerWebhook>, config: &Config, key: &SecretKey) -> Self {
-        let kept = rows.into_iter().map(|row| Kept { secret: open(&row, key), row });
+        let kept = rows.into_iter().map(|row| {
+            let name = name(&row.site, row.partner);
+            let url = key.unseal_url(&name, &row.url).ok();
+            if url.is_none() {
+                tracing::error!(
+                    webhook = name,
+                    "A webhook's URL does not open with the key in secret_key_file: its deliveries \
+                     are held until it is configured again."
+                );
+            }
+            Kept { secret: open(&row, key), url, row }
+        });
         Self::compile(&kept.collect(), config)
     }
 
@@ -107,14 +125,14 @@ impl PartnerWebhooks {
             Self { kept: kept.clone(), guard: Some(Guard::public(networks)), ..Self::default() };
         let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
         let partners: HashMap<_, _> = numbered.collect();
-        for Kept { row, secret } in kept.iter() {
+        for Kept { row, url, secret } in kept.iter() {
             // Where the partner has gone to another site, the webhook stays behind.
             let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site);
             let Some(partner) = partner else { continue };
-            let Some(rule) = rule(row, secret, &partner.as2_id) else { continue };
+            let Some(rule) = rule(row, url.as_deref(), secret, &partner.as2_id) else { continue };
             let rule = Arc::new(rule);
             all.by_partner.insert(partner.as2_id.clone(), rule.clone());
-            all.by_name.insert(rule.name.clone(), Place { partner: row.partner, rule });
+            all.by_name.insert(rule.name.clone(), PartnerRule { partner: row.partner, rule });
         }
         all
     }
@@ -140,8 +158,9 @@ pub fn leading(live: &Live, rule: &Rule, event: &Event) -> Vec<(&'static str, Va
     }
 }
 
-fn rule(row: &PartnerWebhook, secret: &Opened, as2_id: &str) -> Option<Rule> {
-    let mut endpoint = Endpoint::new(row.url.parse().ok()?);
+fn rule(row: &PartnerWebhook, url: Option<&str>, secret: &Opened, as2_id: &str) -> Option<Rule> {
+    let is_whole = url.is_some() && !matches!(secret, Opened::Broken);
+    let mut endpoint = Endpoint::new(url.unwrap_or(UNKNOWN_URL).parse().ok()?);
     endpoint.payload = PayloadMode::Json;
     if let Opened::Secret(secret) = secret {
         endpoint.secrets.push(secret.clone());
@@ -154,9 +173,10 @@ fn rule(row: &PartnerWebhook, secret: &Opened, as2_id: &str) -> Option<Rule> {
         partner: Some(as2_id.to_owned()),
         station: None,
         partner_type: None,
+        filters: Filters::default(),
         site: row.site.clone(),
         route: Route::Always,
-        enabled: row.enabled && !matches!(secret, Opened::Broken),
+        enabled: row.enabled && is_whole,
         endpoint,
     })
 }
@@ -180,11 +200,13 @@ fn open(row: &PartnerWebhook, key: &SecretKey) -> Opened {
     }
 }
 
-// === impl Keeper ===
+// === impl PartnerWebhookLoader ===
 
-impl Keeper {
+impl PartnerWebhookLoader {
     /// Keeps those in `store`.
     pub fn new(store: Arc<dyn Store>, live: Arc<Live>, key: SecretKey) -> Self {
+        let key = Arc::new(key);
+        live.seal_urls(key.clone());
         Self { store, live, key, turn: tokio::sync::Mutex::new(()) }
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
-    config::{self, Attempt, Loaded, Mistake, Sources},
+    config::{self, ConfigDiagnostic, LoadAttempt, Loaded, Sources},
     gateway::receivers::Receivers,
     partner_webhooks::PartnerWebhooks,
     snapshot::{Live, Snapshot},
@@ -49,7 +49,7 @@ impl Reloader {
     ///
     /// # Errors
     /// Every mistake in them; what was in force stays.
-    pub async fn reload(&self) -> Result<Reloaded, Vec<Mistake>> {
+    pub async fn reload(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>> {
         let _turn = self.turn.lock().await;
         let result = self.load_and_swap().await;
         let error = result.as_ref().err().and_then(|mistakes| mistakes.first());
@@ -91,8 +91,8 @@ impl Reloader {
         self.generation.subscribe()
     }
 
-    async fn load_and_swap(&self) -> Result<Reloaded, Vec<Mistake>> {
-        let Attempt { outcome, sources } = attempt(&self.path).await;
+    async fn load_and_swap(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>> {
+        let LoadAttempt { outcome, sources } = attempt(&self.path).await;
         self.sources.send_replace(sources);
         let loaded = outcome?;
         let before = self.live.load();
@@ -107,7 +107,7 @@ impl Reloader {
 }
 
 /// Reads the files on a thread that may block.
-pub async fn attempt(path: &Path) -> Attempt {
+pub async fn attempt(path: &Path) -> LoadAttempt {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || config::attempt(&path))
         .await

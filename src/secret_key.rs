@@ -1,15 +1,19 @@
-//! Secrets at rest: AES-256-GCM with a key that lies beside the store, for nobody but us.
+//! Secrets at rest: AES-256-GCM with a key that lies beside the store, readable by its owner alone.
 
 use std::{
     fmt, fs,
-    fs::{DirBuilder, File, OpenOptions},
+    fs::File,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process,
 };
 
-use as2hook_store::PayloadKey;
+use as2hook_store::{
+    PayloadKey,
+    private_files::{create_file, create_folder},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use openssl::{
     rand::rand_bytes,
     symm::{Cipher, decrypt_aead, encrypt_aead},
@@ -47,13 +51,15 @@ pub struct Unopened;
 
 /// The first byte of what is sealed: how it was.
 const VERSION: u8 = 1;
+/// What a sealed text begins with; no URL does.
+const SEALED: &str = "sealed:";
 const NONCE: usize = 12;
 const TAG: usize = 16;
 
 // === impl SecretKey ===
 
 impl SecretKey {
-    /// Reads the key; makes one first, for nobody else to read, where there is no file. Blocks.
+    /// Reads the key; makes one first, readable by its owner alone, where there is no file. Blocks.
     ///
     /// # Errors
     /// When the file cannot be read or made, or holds no key.
@@ -87,12 +93,7 @@ impl SecretKey {
         partner: u64,
         secret: &str,
     ) -> Result<Vec<u8>, openssl::error::ErrorStack> {
-        let (mut nonce, mut tag) = ([0; NONCE], [0; TAG]);
-        rand_bytes(&mut nonce)?;
-        let owner = owner(site, partner);
-        let (cipher, secret) = (Cipher::aes_256_gcm(), secret.as_bytes());
-        let text = encrypt_aead(cipher, &self.0, Some(&nonce), &owner, secret, &mut tag)?;
-        Ok([&[VERSION][..], &nonce, &tag, &text].concat())
+        self.seal_for(&owner(site, partner), secret)
     }
 
     /// Decrypts what [`Self::seal`] made.
@@ -100,13 +101,42 @@ impl SecretKey {
     /// # Errors
     /// [`Unopened`].
     pub fn unseal(&self, site: &str, partner: u64, sealed: &[u8]) -> Result<String, Unopened> {
+        self.unseal_for(&owner(site, partner), sealed)
+    }
+
+    /// Encrypts a URL of a webhook, which may hold a token, as text that stands in its place.
+    ///
+    /// # Errors
+    /// When OpenSSL cannot.
+    pub fn seal_url(&self, webhook: &str, url: &str) -> Result<String, openssl::error::ErrorStack> {
+        let sealed = self.seal_for(&url_owner(webhook), url)?;
+        Ok(format!("{SEALED}{}", STANDARD.encode(sealed)))
+    }
+
+    /// The URL that [`Self::seal_url`] made this of; one that was kept before that was done is as it is.
+    ///
+    /// # Errors
+    /// [`Unopened`].
+    pub fn unseal_url(&self, webhook: &str, kept: &str) -> Result<String, Unopened> {
+        let Some(sealed) = kept.strip_prefix(SEALED) else { return Ok(kept.to_owned()) };
+        let sealed = STANDARD.decode(sealed).map_err(|_| Unopened)?;
+        self.unseal_for(&url_owner(webhook), &sealed)
+    }
+
+    fn seal_for(&self, owner: &[u8], text: &str) -> Result<Vec<u8>, openssl::error::ErrorStack> {
+        let (mut nonce, mut tag) = ([0; NONCE], [0; TAG]);
+        rand_bytes(&mut nonce)?;
+        let (cipher, text) = (Cipher::aes_256_gcm(), text.as_bytes());
+        let text = encrypt_aead(cipher, &self.0, Some(&nonce), owner, text, &mut tag)?;
+        Ok([&[VERSION][..], &nonce, &tag, &text].concat())
+    }
+
+    fn unseal_for(&self, owner: &[u8], sealed: &[u8]) -> Result<String, Unopened> {
         let rest = sealed.strip_prefix(&[VERSION]).ok_or(Unopened)?;
         let (nonce, rest) = rest.split_at_checked(NONCE).ok_or(Unopened)?;
         let (tag, text) = rest.split_at_checked(TAG).ok_or(Unopened)?;
-        let owner = owner(site, partner);
-        let cipher = Cipher::aes_256_gcm();
-        let secret = decrypt_aead(cipher, &self.0, Some(nonce), &owner, text, tag);
-        String::from_utf8(secret.map_err(|_| Unopened)?).map_err(|_| Unopened)
+        let text = decrypt_aead(Cipher::aes_256_gcm(), &self.0, Some(nonce), owner, text, tag);
+        String::from_utf8(text.map_err(|_| Unopened)?).map_err(|_| Unopened)
     }
 
     /// The key that payloads are sealed with: made from this one, and of no use for anything else.
@@ -129,15 +159,20 @@ fn owner(site: &str, partner: u64) -> Vec<u8> {
     format!("as2hook webhook secret\n{partner}\n{site}").into_bytes()
 }
 
+fn url_owner(webhook: &str) -> Vec<u8> {
+    format!("as2hook webhook url\n{webhook}").into_bytes()
+}
+
 /// Whole or not at all: written beside, then linked under its name unless that is taken by now.
 fn make(path: &Path, key: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    create_folder(folder)?;
     let beside = path.with_extension(format!("new-{}", process::id()));
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        // Of a process that was killed, and had the same number.
+        let _ = fs::remove_file(&beside);
+        let mut file = create_file(&beside)?;
         writeln!(file, "{key}")?;
         file.sync_all()?;
         match fs::hard_link(&beside, path) {
@@ -176,6 +211,19 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
         fs::write(&path, "not a key").unwrap();
         assert!(matches!(SecretKey::open_or_make(&path), Err(SecretKeyError::Form(_))));
+    }
+
+    #[test]
+    fn a_url_opens_for_its_webhook_and_by_its_key_alone() {
+        let (key, other) = (SecretKey([7; 32]), SecretKey([8; 32]));
+        let url = "https://erp.example/hooks?token=hunter2";
+        let kept = key.seal_url("erp", url).unwrap();
+        assert!(!kept.contains("erp.example") && !kept.contains("hunter2"), "{kept}");
+        assert_eq!(key.unseal_url("erp", &kept).as_deref(), Ok(url));
+        assert_eq!(key.unseal_url("other", &kept), Err(Unopened));
+        assert_eq!(other.unseal_url("erp", &kept), Err(Unopened));
+        assert_eq!(key.unseal_url("erp", "sealed:!"), Err(Unopened));
+        assert_eq!(key.unseal_url("erp", url).as_deref(), Ok(url), "kept before it was sealed");
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! One immutable snapshot of everything that can be reloaded, behind one pointer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use as2hook_delivery::{Directory, Guard};
-use as2hook_webhooks::{Event, Query, Rule, RuleSet};
+use as2hook_store::clock;
+use as2hook_webhooks::{Event, Findings, Query, Rule, RuleSet};
 
 use crate::{
     config::Config,
     gateway::receivers::Receivers,
-    neighbours::Neighbours,
     observe::Observer,
     partner_webhooks::{self, PartnerWebhooks},
+    peers::PeerGateways,
+    secret_key::SecretKey,
 };
 
 /// Config, keys and rules that belong together. An exchange keeps the one it began with.
@@ -38,16 +40,23 @@ pub struct Live {
     /// Held while another is made of the one in force.
     changing: Mutex<()>,
     observer: Observer,
-    neighbours: Neighbours,
+    peers: PeerGateways,
+    /// Seals URLs at rest, from the start of the gateway on.
+    key: OnceLock<Arc<SecretKey>>,
 }
 
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The webhooks that are told of such an event, the most specific first; the partner's own last.
-    pub fn webhooks(&self, query: &Query<'_>) -> Vec<Arc<Rule>> {
-        let rules = self.rules.matches(query);
+    /// The webhooks that get such an event, the most specific first; the partner's own last.
+    pub fn webhooks(&self, query: &Query<'_>, findings: &Findings) -> Vec<Arc<Rule>> {
+        let rules = self.rules.matches(query, findings);
         rules.iter().chain(self.partner_webhooks.matching(query)).cloned().collect()
+    }
+
+    /// The webhooks that such an event can be reported to, whatever its signature and errors turn out to be.
+    pub fn candidates(&self, query: &Query<'_>) -> impl Iterator<Item = &Arc<Rule>> {
+        self.rules.candidates(query).into_iter().chain(self.partner_webhooks.matching(query))
     }
 
     /// The webhook of this name, of the rules or of the API.
@@ -67,7 +76,8 @@ impl Live {
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
             observer: Observer::new(),
-            neighbours: Neighbours::new(),
+            peers: PeerGateways::new(),
+            key: OnceLock::new(),
         }
     }
 
@@ -94,9 +104,15 @@ impl Live {
         self.snapshot.store(Arc::new(Snapshot { partner_webhooks, ..(*snapshot).clone() }));
     }
 
+    /// Seals URLs at rest with this key from now on.
+    pub fn seal_urls(&self, key: Arc<SecretKey>) {
+        // There is one for the life of the process.
+        let _ = self.key.set(key);
+    }
+
     /// The gateways of the same store.
-    pub fn neighbours(&self) -> &Neighbours {
-        &self.neighbours
+    pub fn peers(&self) -> &PeerGateways {
+        &self.peers
     }
 
     /// Where what happens is counted and logged.
@@ -111,8 +127,13 @@ impl Directory for Live {
         self.load().webhook(webhook).cloned()
     }
 
+    fn is_newest(&self) -> bool {
+        self.peers().is_newest()
+    }
+
     fn is_agreed(&self) -> bool {
-        self.neighbours().count().1 == 0
+        // Which gateways live is not known while the clock is in doubt.
+        clock::doubt().is_none() && self.peers().count().1 == 0
     }
 
     fn guard(&self, rule: &Rule) -> Guard {
@@ -121,6 +142,12 @@ impl Directory for Live {
         } else {
             Guard::Open
         }
+    }
+
+    fn at_rest(&self, webhook: &str, url: String) -> String {
+        let Some(key) = self.key.get() else { return url };
+        // Better none than an open one.
+        key.seal_url(webhook, &url).unwrap_or_default()
     }
 
     fn leading(&self, rule: &Rule, event: &Event) -> Vec<(&'static str, serde_json::Value)> {

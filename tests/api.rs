@@ -4,6 +4,8 @@
 
 #[path = "api/admin.rs"]
 mod admin;
+#[path = "api/connections.rs"]
+mod connections;
 #[path = "api/guard.rs"]
 mod guard;
 #[path = "api/partner.rs"]
@@ -82,7 +84,7 @@ fn api(gateway: &Running, call: &str, body: &Value) -> (u16, Value) {
 
 /// Gives ACME a webhook at this path of a sink.
 fn configure(gateway: &Running, sink: &Endpoint, path: &str) {
-    let told = api(
+    let delivered = api(
         gateway,
         "configure",
         &json!({
@@ -93,7 +95,7 @@ fn configure(gateway: &Running, sink: &Endpoint, path: &str) {
             "webhook_events": ["message.received", "mdn.received"]
         }),
     );
-    assert_eq!(told, (200, json!({"status": "success", "msg": "Webhook configured"})));
+    assert_eq!(delivered, (200, json!({"status": "success", "msg": "Webhook configured"})));
 }
 
 fn send_from(gateway: &Running, partner: &str) {

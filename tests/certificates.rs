@@ -1,4 +1,4 @@
-//! Certificates of the config are told of before they end, once each (section 4 of the design).
+//! Certificates of the config are reported before they end, once each (section 4 of the design).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -27,7 +27,7 @@ fn ending_in(days: i64, pem: &std::path::Path) {
 }
 
 #[test]
-fn an_expiring_certificate_is_told_once() {
+fn expiring_certificate_is_reported_once() {
     let receiver = receiver().start();
     let sink = sink().start();
     let mut gateway = Gateway::new()
@@ -52,17 +52,17 @@ fn an_expiring_certificate_is_told_once() {
         [(20, 20, false), (5, 5, false), (0, 0, false), (-2, 0, true)].into_iter().enumerate()
     {
         ending_in(days, &file);
-        assert!(wait_until(SOON, || ids().len() > nth), "{days} days are not told");
-        let told = sink.requests().last().unwrap().clone();
-        assert_eq!(told.header("X-AS2-Event"), Some("certificate.expiring"));
-        let told = told.json();
-        assert_eq!(told["daysLeft"], left, "{told}");
-        assert_eq!(told["expired"], expired);
-        assert_eq!(told["partner"], "ACME");
-        assert_eq!(told["usage"], "partner");
-        assert_eq!(told["serial"], pki::partner().serial());
+        assert!(wait_until(SOON, || ids().len() > nth), "{days} days are not reported");
+        let delivered = sink.requests().last().unwrap().clone();
+        assert_eq!(delivered.header("X-AS2-Event"), Some("certificate.expiring"));
+        let delivered = delivered.json();
+        assert_eq!(delivered["daysLeft"], left, "{delivered}");
+        assert_eq!(delivered["expired"], expired);
+        assert_eq!(delivered["partner"], "ACME");
+        assert_eq!(delivered["usage"], "partner");
+        assert_eq!(delivered["serial"], pki::partner().serial());
     }
-    // Not again after a restart; a new one is told behind it.
+    // Not again after a restart; a new one is reported behind it.
     gateway.kill9();
     gateway.restart().unwrap();
     ending_in(6, &file);

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment: every message that the receiver got whole is told after a restart, with
-//! the same `webhook-id` where it was told before (section 5 of the design, "The promise").
+//! `kill -9` at any moment: every message that the receiver got whole is delivered after a restart, with
+//! the same `webhook-id` where it was delivered before (section 5 of the design, "The promise").
 
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
@@ -20,7 +20,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Answer, Built, Client, Endpoint, Gateway, Message, Part, Post, Running, gateway::wait_until,
+    Built, Client, Endpoint, Gateway, Message, Part, Post, Response, Running, gateway::wait_until,
     pki, receiver, sink,
 };
 
@@ -34,7 +34,7 @@ const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 #[expect(clippy::print_stderr, reason = "how much was tried differs from run to run")]
-fn every_message_that_the_receiver_got_whole_is_told_after_kill_9() {
+fn every_message_that_the_receiver_got_whole_is_delivered_after_kill_9() {
     let receiver = receiver().start();
     let sink = sink().start();
     let mut gateway = gateway(&receiver, &sink);
@@ -53,21 +53,21 @@ fn every_message_that_the_receiver_got_whole_is_told_after_kill_9() {
         sender.join().unwrap();
     }
     let whole = whole(&receiver);
-    let told = told_of(&sink, &whole);
+    let delivered = deliveries_of(&sink, &whole);
     eprintln!(
-        "{MESSAGES} messages, {kills} kills: {} got through whole, all told, {} more than once",
+        "{MESSAGES} messages, {kills} kills: {} got through whole, all delivered, {} more than once",
         whole.len(),
-        told.values().filter(|(_, times)| *times > 1).count(),
+        delivered.values().filter(|(_, times)| *times > 1).count(),
     );
     assert!(whole.len() > MESSAGES / 2, "the kills left hardly any message whole");
-    for (message, (ids, _)) in &told {
-        assert_eq!(ids.len(), 1, "{message} was told under several webhook-ids: {ids:?}");
+    for (message, (ids, _)) in &delivered {
+        assert_eq!(ids.len(), 1, "{message} was delivered under several webhook-ids: {ids:?}");
     }
 }
 
 #[test]
-fn an_exchange_without_an_answer_is_told_as_outcome_unknown() {
-    let receiver = receiver().answer(Answer::silence()).start();
+fn exchange_without_a_response_is_reported_as_outcome_unknown() {
+    let receiver = receiver().respond(Response::silence()).start();
     let sink = sink().start();
     let mut gateway = gateway(&receiver, &sink);
     let message = message().build();
@@ -76,16 +76,16 @@ fn an_exchange_without_an_answer_is_told_as_outcome_unknown() {
     receiver.wait_for(1, SOON).unwrap();
     assert!(sink.requests().is_empty());
     gateway.kill9();
-    assert!(waiting.join().unwrap(), "nobody answered");
+    assert!(waiting.join().unwrap(), "no response came");
     gateway.restart().unwrap();
-    let told = &sink.wait_for(1, SOON).unwrap()[0];
-    assert_eq!(told.header("X-AS2-Event"), Some("message.received"));
-    let error = told.header("X-Processing-Error").unwrap();
+    let delivered = &sink.wait_for(1, SOON).unwrap()[0];
+    assert_eq!(delivered.header("X-AS2-Event"), Some("message.received"));
+    let error = delivered.header("X-Processing-Error").unwrap();
     assert!(error.starts_with("1500: "), "{error}");
 }
 
 #[test]
-fn what_was_not_delivered_is_delivered_after_a_restart() {
+fn pending_delivery_is_made_after_a_restart() {
     let receiver = receiver().start();
     let sink = sink().start();
     sink.stop();
@@ -97,8 +97,8 @@ fn what_was_not_delivered_is_delivered_after_a_restart() {
     gateway.kill9();
     sink.resume();
     gateway.restart().unwrap();
-    let told = told_of(&sink, &whole(&receiver));
-    assert_eq!(told.len(), 50);
+    let delivered = deliveries_of(&sink, &whole(&receiver));
+    assert_eq!(delivered.len(), 50);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn sigterm_ends_an_idle_gateway_at_once_and_a_busy_one_when_it_is_done() {
     let status = gateway.sigterm(Duration::from_secs(20)).unwrap();
     assert!(status.expect("an idle gateway ends at once").success());
     gateway.restart().unwrap();
-    receiver.next([Answer::ok().delay(Duration::from_millis(1500))]);
+    receiver.next([Response::ok().delay(Duration::from_millis(1500))]);
     let message = message().build();
     let inbound = gateway.inbound();
     let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)));
@@ -151,25 +151,26 @@ fn whole(receiver: &Endpoint) -> BTreeSet<String> {
     whole.map(|request| request.header("Message-ID").unwrap().to_owned()).collect()
 }
 
-/// Waits until the sink was told of all of these: their webhook-ids, and how often.
-fn told_of(
+/// Waits until the sink got all of these: their webhook-ids, and how often.
+fn deliveries_of(
     sink: &Endpoint,
     messages: &BTreeSet<String>,
 ) -> BTreeMap<String, (BTreeSet<String>, usize)> {
-    let mut told = BTreeMap::<String, (BTreeSet<String>, usize)>::new();
+    let mut delivered = BTreeMap::<String, (BTreeSet<String>, usize)>::new();
     let all = wait_until(SOON, || {
-        told.clear();
+        delivered.clear();
         for request in sink.requests().iter().filter(|request| request.complete) {
             let message = request.header("Message-ID").unwrap().to_owned();
-            let (ids, times) = told.entry(message).or_default();
+            let (ids, times) = delivered.entry(message).or_default();
             ids.insert(request.header("webhook-id").unwrap().to_owned());
             *times += 1;
         }
-        messages.iter().all(|message| told.contains_key(message))
+        messages.iter().all(|message| delivered.contains_key(message))
     });
-    let lost: Vec<_> = messages.iter().filter(|message| !told.contains_key(*message)).collect();
-    assert!(all, "{} messages were never told: {lost:?}", lost.len());
-    told
+    let lost: Vec<_> =
+        messages.iter().filter(|message| !delivered.contains_key(*message)).collect();
+    assert!(all, "{} messages were never delivered: {lost:?}", lost.len());
+    delivered
 }
 
 /// Messages that differ in their Message-ID alone, each sent once.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Answer, Endpoint, Gateway, Message, Part, Post, Request, Running,
+    Endpoint, Gateway, Message, Part, Post, Request, Response, Running,
     gateway::{Rule, wait_until},
     pki, receiver, sink,
 };
@@ -18,7 +18,7 @@ use as2hook_testing::{
 const SOON: Duration = Duration::from_secs(60);
 
 /// A gateway with one webhook, and one message that came in.
-fn told(sink: &Endpoint, rule: impl FnOnce(Rule) -> Rule) -> Running {
+fn gateway_for(sink: &Endpoint, rule: impl FnOnce(Rule) -> Rule) -> Running {
     let gateway = gateway(sink, rule);
     send(&gateway);
     gateway
@@ -56,19 +56,37 @@ fn same_delivery(requests: &[Arc<Request>]) {
 #[test]
 fn a_500_is_tried_again_until_it_is_taken() {
     let sink = sink().start();
-    sink.next([Answer::status(500), Answer::status(503), Answer::ok()]);
-    let _gateway = told(&sink, |rule| rule);
+    sink.next([Response::status(500), Response::status(503), Response::ok()]);
+    let _gateway = gateway_for(&sink, |rule| rule);
     let requests = sink.wait_for(3, SOON).unwrap();
     assert_eq!(attempts(&requests), ["1", "2", "3"]);
     same_delivery(&requests);
 }
 
 #[test]
+fn more_interim_responses_than_sixteen_are_a_failure_that_is_tried_again() {
+    let sink = sink().start();
+    let with = |count: usize| {
+        (0..count).fold(Response::ok(), |response, _| response.interim(103, &[("Link", "</a>")]))
+    };
+    sink.next([with(17), with(16)]);
+    let gateway = gateway_for(&sink, |rule| rule);
+    let requests = sink.wait_for(2, SOON).unwrap();
+    assert_eq!(attempts(&requests), ["1", "2"]);
+    same_delivery(&requests);
+    let delivered = || {
+        let all = gateway.call("GET", "/admin/deliveries?status=delivered", "").unwrap().json();
+        all["data"][0]["attempts"] == 2
+    };
+    assert!(wait_until(SOON, delivered));
+}
+
+#[test]
 fn a_redirect_is_a_failure_and_not_followed() {
     let (sink, elsewhere) = (sink().start(), sink().start());
-    let away = Answer::status(302).header("Location", elsewhere.url("/stolen"));
-    sink.next([away, Answer::status(307).header("Location", elsewhere.url("/stolen"))]);
-    let _gateway = told(&sink, |rule| rule);
+    let away = Response::status(302).header("Location", elsewhere.url("/stolen"));
+    sink.next([away, Response::status(307).header("Location", elsewhere.url("/stolen"))]);
+    let _gateway = gateway_for(&sink, |rule| rule);
     same_delivery(&sink.wait_for(3, SOON).unwrap());
     assert!(elsewhere.requests().is_empty());
 }
@@ -76,7 +94,7 @@ fn a_redirect_is_a_failure_and_not_followed() {
 #[test]
 fn a_410_disables_the_webhook_and_holds_what_comes_until_its_rule_changes() {
     let (sink, watcher) = (sink().start(), sink().start());
-    sink.next([Answer::status(410)]);
+    sink.next([Response::status(410)]);
     let watched = watcher.url("/watch");
     let gateway = Gateway::new().binary(env!("CARGO_BIN_EXE_as2hook"));
     let receiver = receiver().start();
@@ -93,7 +111,7 @@ fn a_410_disables_the_webhook_and_holds_what_comes_until_its_rule_changes() {
     assert_eq!(notice["webhook"], "hook");
     send(&gateway);
     send(&gateway);
-    // A rule that differs is a webhook put right: all three are told, the first one again.
+    // A rule that differs is a webhook put right: all three are delivered, the first one again.
     let rules = [Rule::new("hook").to(&sink, "/corrected"), disabled(Rule::new("watch"))];
     gateway.write_rules(&rules).unwrap();
     assert_eq!(gateway.reload().unwrap().status, 200);
@@ -104,7 +122,7 @@ fn a_410_disables_the_webhook_and_holds_what_comes_until_its_rule_changes() {
 
 #[test]
 fn nothing_but_failures_for_as_long_as_the_rule_says_disables_the_webhook() {
-    let (hook, watcher) = (sink().answer(Answer::status(500)).start(), sink().start());
+    let (hook, watcher) = (sink().respond(Response::status(500)).start(), sink().start());
     let receiver = receiver().start();
     let watched = watcher.url("/watch");
     let often = format!("[{}]", vec!["100ms"; 100].join(", "));
@@ -153,8 +171,8 @@ fn a_rate_is_kept() {
 #[test]
 fn retry_after_is_obeyed() {
     let sink = sink().start();
-    sink.next([Answer::status(429).header("Retry-After", "2"), Answer::ok()]);
-    let _gateway = told(&sink, |rule| rule);
+    sink.next([Response::status(429).header("Retry-After", "2"), Response::ok()]);
+    let _gateway = gateway_for(&sink, |rule| rule);
     let requests = sink.wait_for(2, SOON).unwrap();
     let waited = requests[1].began - requests[0].ended;
     assert!(waited >= Duration::from_millis(1900), "{waited:?}");
@@ -163,8 +181,8 @@ fn retry_after_is_obeyed() {
 #[test]
 fn a_slow_endpoint_runs_out_of_its_time_and_is_tried_again() {
     let sink = sink().start();
-    sink.next([Answer::silence(), Answer::ok()]);
-    let _gateway = told(&sink, |rule| rule.set("timeout", "500ms"));
+    sink.next([Response::silence(), Response::ok()]);
+    let _gateway = gateway_for(&sink, |rule| rule.set("timeout", "500ms"));
     let requests = sink.wait_for(2, SOON).unwrap();
     same_delivery(&requests);
     let waited = requests[1].began - requests[0].ended;
@@ -175,18 +193,19 @@ fn a_slow_endpoint_runs_out_of_its_time_and_is_tried_again() {
 }
 
 #[test]
-fn half_an_answer_is_none() {
+fn half_a_response_is_none() {
     let sink = sink().start();
-    sink.next([Answer::ok().body("a whole body").cut(20), Answer::closed(), Answer::ok()]);
-    let _gateway = told(&sink, |rule| rule);
+    sink.next([Response::ok().body("a whole body").cut(20), Response::closed(), Response::ok()]);
+    let _gateway = gateway_for(&sink, |rule| rule);
     same_delivery(&sink.wait_for(3, SOON).unwrap());
 }
 
 #[test]
-fn an_endpoint_that_is_down_is_told_when_it_is_back() {
+fn endpoint_that_is_down_gets_its_deliveries_when_it_is_back() {
     let sink = sink().start();
     sink.stop();
-    let gateway = told(&sink, |rule| rule.set("retry", "[200ms, 200ms, 200ms, 1s, 2s, 4s, 8s]"));
+    let gateway =
+        gateway_for(&sink, |rule| rule.set("retry", "[200ms, 200ms, 200ms, 1s, 2s, 4s, 8s]"));
     let queued = || {
         let status = gateway.call("GET", "/admin/status", "").unwrap().json();
         status["store"]["queue_depth"].as_u64() == Some(1)
@@ -198,8 +217,8 @@ fn an_endpoint_that_is_down_is_told_when_it_is_back() {
 
 #[test]
 fn a_delivery_out_of_retries_is_dead_and_kept() {
-    let sink = sink().answer(Answer::status(500)).start();
-    let gateway = told(&sink, |rule| rule.set("retry", "[50ms, 50ms]"));
+    let sink = sink().respond(Response::status(500)).start();
+    let gateway = gateway_for(&sink, |rule| rule.set("retry", "[50ms, 50ms]"));
     assert_eq!(attempts(&sink.wait_for(3, SOON).unwrap()), ["1", "2", "3"]);
     let dead = || {
         let status = gateway.call("GET", "/admin/status", "").unwrap().json();
@@ -211,7 +230,7 @@ fn a_delivery_out_of_retries_is_dead_and_kept() {
 #[test]
 fn a_private_authority_is_trusted_where_the_rule_names_it_and_nowhere_else() {
     let trusted = sink().tls(pki::server()).start();
-    let _gateway = told(&trusted, |rule| rule);
+    let _gateway = gateway_for(&trusted, |rule| rule);
     trusted.wait_for(1, SOON).unwrap();
     let distrusted = sink().tls(pki::server()).start();
     let url = distrusted.url("/hook").replace("127.0.0.1", "localhost");
@@ -234,7 +253,7 @@ fn a_private_authority_is_trusted_where_the_rule_names_it_and_nowhere_else() {
 #[test]
 fn a_client_certificate_is_shown_where_the_rule_has_one() {
     let sink = sink().mutual_tls(pki::server(), pki::authority()).start();
-    let _gateway = told(&sink, |rule| {
+    let _gateway = gateway_for(&sink, |rule| {
         let name = pki::client().name;
         rule.set(
             "tls",
@@ -249,7 +268,7 @@ fn a_client_certificate_is_shown_where_the_rule_has_one() {
 
 #[test]
 fn one_dead_endpoint_does_not_delay_another() {
-    let (dead, alive) = (sink().answer(Answer::silence()).start(), sink().start());
+    let (dead, alive) = (sink().respond(Response::silence()).start(), sink().start());
     let receiver = receiver().start();
     let gateway = Gateway::new()
         .binary(env!("CARGO_BIN_EXE_as2hook"))

@@ -3,6 +3,9 @@
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
+#[path = "examples/guides.rs"]
+mod guides;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -64,9 +67,9 @@ fn the_fan_out_example_routes_as_it_says() {
             "--station",
             station,
         ]);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(told.contains(expected), "{partner} to {station}: {told}");
-        assert!(told.contains("archive"), "{told}");
+        let delivered = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(delivered.contains(expected), "{partner} to {station}: {delivered}");
+        assert!(delivered.contains("archive"), "{delivered}");
     }
 }
 
@@ -120,25 +123,35 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
         .encrypt(pki::station())
         .build();
     assert_eq!(client.send(&Post::message("/as2", &message)).unwrap().status, 200);
-    let told = sink.wait_for(1, SOON).unwrap()[0].json();
-    assert_eq!(told["attachments"][0]["name"], "order.edi");
-    assert_eq!(told["signatureStatus"], "valid");
+    let delivered = sink.wait_for(1, SOON).unwrap()[0].json();
+    assert_eq!(delivered["attachments"][0]["name"], "order.edi");
+    assert_eq!(delivered["signatureStatus"], "valid");
 }
 
 #[test]
-fn a_cluster_loses_nothing() {
+fn three_gateways_in_trouble_on_postgres_keep_every_promise() {
+    survive_on("postgres");
+}
+
+#[test]
+fn gateway_in_trouble_on_sqlite_keeps_every_promise() {
+    survive_on("sqlite");
+}
+
+/// The short form of `./measure.sh cluster`.
+fn survive_on(store: &str) {
     let example = Path::new(env!("CARGO_BIN_EXE_as2hook")).parent().unwrap();
     let output = Command::new(example.join("examples/cluster"))
-        .args(["--messages", "400", "--kills", "2", "--restarts", "1"])
+        .args(["--seconds", "40", "--store", store])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("\nlost 0\n"), "{said}");
+    assert!(said.contains("| **lost** | **0** |"), "{said}");
 }
 
 #[test]
-fn what_is_not_built_in_is_told_at_its_place() {
+fn feature_that_is_not_built_in_is_reported_at_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("as2hook.yaml");
     fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
@@ -147,9 +160,12 @@ fn what_is_not_built_in_is_told_at_its_place() {
     for command in ["check", "run"] {
         let output = as2hook(&[command, "-c", config.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(1));
-        let told = [output.stdout, output.stderr].concat();
-        let told = String::from_utf8_lossy(&told);
-        assert!(told.contains("as2hook.yaml:2:11: payloads: S3 is not built in"), "{told}");
+        let delivered = [output.stdout, output.stderr].concat();
+        let delivered = String::from_utf8_lossy(&delivered);
+        assert!(
+            delivered.contains("as2hook.yaml:2:11: payloads: S3 is not built in"),
+            "{delivered}"
+        );
     }
 }
 

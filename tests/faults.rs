@@ -10,6 +10,8 @@ mod files;
 mod full;
 #[path = "faults/handles.rs"]
 mod handles;
+#[path = "faults/hung.rs"]
+mod hung;
 #[path = "faults/stage.rs"]
 mod stage;
 

@@ -12,7 +12,7 @@ mod alone {
     /// What one message may add to the gateway's memory, whatever its size.
     const ROOM_KIB: u64 = 8 << 10;
     const GIB: u64 = 1 << 30;
-    /// The webhook's wait: for what is left to do when the receiver has answered.
+    /// The webhook's wait: for what is left to do when the receiver has responded.
     const SOON: Duration = Duration::from_secs(60);
 
     #[test]
@@ -69,9 +69,9 @@ mod alone {
 
         let got = &receiver.requests()[1].body;
         assert_eq!((got.length, &got.sha256), (sent.length, &sent.sha256), "the receiver's copy");
-        let told = sink.wait_for(2, SOON).unwrap()[1].json();
-        let attachment = &told["attachments"][0];
-        assert_eq!(attachment["size"], size, "{told}");
+        let delivered = sink.wait_for(2, SOON).unwrap()[1].json();
+        let attachment = &delivered["attachments"][0];
+        assert_eq!(attachment["size"], size, "{delivered}");
         assert_eq!(attachment["sha256"], Content::large(size).sha256().as_str());
         println!("{size} bytes in {took:?}; {idle} KiB before, {peak} KiB at most");
         let grown = peak.saturating_sub(idle);

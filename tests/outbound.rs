@@ -1,17 +1,17 @@
 //! The outbound listener: what our AS2 server sends reaches the partner of the config unchanged, over
-//! the TLS that the config asks for, and nobody else.
+//! the TLS that the config asks for, and no one else.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use std::{path::Path, time::Duration};
+use std::{io::Write as _, path::Path, time::Duration};
 
 use as2hook_testing::{
-    Answer, Built, Endpoint, Gateway, Message, Part, Post, Request, Running, pki, receiver, sink,
+    Built, Endpoint, Gateway, Message, Part, Post, Request, Response, Running, pki, receiver, sink,
 };
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Nobody listens there, and no test ever gets this port.
+/// No process listens there, and no test ever gets this port.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// A gateway whose one partner is reached at this URL.
@@ -40,8 +40,8 @@ fn message() -> Built {
 /// The stage of the next `send.error`.
 fn failed(sink: &Endpoint) -> String {
     let is_error = |request: &Request| request.header("X-AS2-Event") == Some("send.error");
-    let told = &sink.wait_until(1, SOON, is_error).unwrap()[0];
-    told.json()["error"]["stage"].as_str().unwrap().to_owned()
+    let delivered = &sink.wait_until(1, SOON, is_error).unwrap()[0];
+    delivered.json()["error"]["stage"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -72,12 +72,12 @@ fn ids_may_be_quoted_and_are_case_sensitive() {
     let gateway = gateway(&partner.url("/as2"), &[], &sink);
     let post = |to: &str| Post::new("/", b"x").header("AS2-From", "US").header("AS2-To", to);
     assert_eq!(gateway.outbound().send(&post("\"ACME\"")).unwrap().status, 200);
-    let told = gateway.outbound().send(&post("acme")).unwrap();
-    assert_eq!(told.status, 404);
-    assert!(told.text().contains("acme"), "{}", told.text());
-    let nobody = gateway.outbound().send(&Post::new("/", b"x")).unwrap();
-    assert_eq!(nobody.status, 404);
-    assert!(nobody.text().contains("/out/"), "{}", nobody.text());
+    let response = gateway.outbound().send(&post("acme")).unwrap();
+    assert_eq!(response.status, 404);
+    assert!(response.text().contains("acme"), "{}", response.text());
+    let unknown = gateway.outbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.text().contains("/out/"), "{}", unknown.text());
     assert_eq!(partner.requests().len(), 1);
 }
 
@@ -94,7 +94,7 @@ fn it_is_no_open_proxy() {
         (partner.url("/other"), 403),
         (partner.url("/as2?x"), 403),
         (stranger.url("/as2"), 403),
-        // Pingora's own answer: it can be read in two ways.
+        // Pingora's own response: it can be read in two ways.
         (partner.url("/as2").replace("http://", "http://acme@"), 400),
         (partner.url("/as2").replace("http://", "ftp://"), 403),
     ] {
@@ -124,7 +124,7 @@ fn connect_is_refused_with_a_hint() {
 }
 
 #[test]
-fn a_partner_that_cannot_be_reached_is_told() {
+fn unreachable_partner_is_reported() {
     let sink = sink().start();
     let gateway = gateway(&format!("{NOWHERE}/as2"), &[], &sink);
     let reply = gateway.outbound().send(&Post::message("/", &message())).unwrap();
@@ -133,10 +133,10 @@ fn a_partner_that_cannot_be_reached_is_told() {
 }
 
 #[test]
-fn a_name_without_an_address_is_told() {
+fn name_without_an_address_is_reported() {
     let sink = sink().start();
     // No name can be as long, so that no name server has to be asked, which may take its time.
-    let name = format!("{}.invalid", "nobody".repeat(11));
+    let name = format!("{}.invalid", "absent".repeat(11));
     let gateway = gateway(&format!("http://{name}/as2"), &[], &sink);
     let reply = gateway.outbound().send(&Post::message("/", &message())).unwrap();
     assert_eq!(reply.status, 502);
@@ -145,7 +145,7 @@ fn a_name_without_an_address_is_told() {
 }
 
 #[test]
-fn an_unknown_partner_is_told() {
+fn unknown_partner_is_reported() {
     let sink = sink().start();
     let gateway = gateway(&format!("{NOWHERE}/as2"), &[], &sink);
     let reply = gateway.outbound().send(&Post::message("/out/OTHER", &message())).unwrap();
@@ -154,8 +154,8 @@ fn an_unknown_partner_is_told() {
 }
 
 #[test]
-fn a_silent_partner_is_told() {
-    let partner = receiver().answer(Answer::silence()).start();
+fn silent_partner_is_reported() {
+    let partner = receiver().respond(Response::silence()).start();
     let sink = sink().start();
     let gateway = gateway(&partner.url("/as2"), &[("timeout", "300ms")], &sink);
     let reply = gateway.outbound().send(&Post::message("/", &message())).unwrap();
@@ -164,8 +164,8 @@ fn a_silent_partner_is_told() {
 }
 
 #[test]
-fn a_partner_that_closes_without_an_answer_is_told() {
-    let partner = receiver().answer(Answer::closed()).start();
+fn partner_that_closes_without_a_response_is_reported() {
+    let partner = receiver().respond(Response::closed()).start();
     let sink = sink().start();
     let gateway = gateway(&partner.url("/as2"), &[], &sink);
     let reply = gateway.outbound().send(&Post::message("/", &message())).unwrap();
@@ -174,7 +174,7 @@ fn a_partner_that_closes_without_an_answer_is_told() {
 }
 
 #[test]
-fn a_server_that_breaks_off_is_told() {
+fn server_that_breaks_off_is_reported() {
     let partner = receiver().start();
     let sink = sink().start();
     let gateway = gateway(&partner.url("/as2"), &[], &sink);
@@ -252,4 +252,60 @@ fn a_client_certificate_is_shown() {
     let unknown = gateway(&url, &[("tls", "{ ca: keys/authority.crt }")], &sink);
     assert_eq!(unknown.outbound().send(&Post::message("/", &message())).unwrap().status, 502);
     assert_eq!(partner.requests().len(), 1);
+}
+
+/// A partner that streams 103 held its exchange for ever.
+#[test]
+fn interim_responses_give_a_partner_no_more_time_and_are_few() {
+    for (pause, settings, status) in
+        [("100ms", [("timeout", "1s")], 504), ("0ms", [("timeout", "60s")], 502)]
+    {
+        let partner = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let sink = sink().start();
+        let url = format!("http://{}/", partner.local_addr().unwrap());
+        let gateway = gateway(&url, &settings, &sink);
+        let pause: u64 = pause.trim_end_matches("ms").parse().unwrap();
+        std::thread::spawn(move || {
+            let (mut socket, _) = partner.accept().unwrap();
+            // The pauses are the scenario.
+            while socket.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(pause));
+            }
+        });
+        let reply = gateway.outbound().send(&Post::message("/out/ACME", &message())).unwrap();
+        assert_eq!(reply.status, status, "{}", reply.text());
+        assert_eq!(failed(&sink), if status == 504 { "timeout" } else { "http" });
+    }
+}
+
+#[test]
+fn browser_is_refused_and_so_is_another_host_where_hosts_are_given() {
+    let partner = receiver().start();
+    let sink = sink().start();
+    let gateway = gateway(&partner.url("/as2"), &[], &sink);
+    let (message, url) = (message(), partner.url("/as2"));
+    let send = |path: &str, headers: &[(&str, &str)]| {
+        let post = Post::message(path, &message);
+        let post = headers.iter().fold(post, |post, (name, value)| post.header(name, *value));
+        let reply = gateway.outbound().send(&post).unwrap();
+        (reply.status, reply.text().into_owned())
+    };
+    for (name, value) in [("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")] {
+        let (status, text) = send("/out/ACME", &[(name, value)]);
+        assert!(status == 403 && text.contains("Browsers"), "{status}: {text}");
+    }
+    assert_eq!(send("/out/ACME", &[]).0, 200, "any host");
+    let config = std::fs::read_to_string(gateway.config_file()).unwrap();
+    let outbound = format!("outbound: {{ address: \"{}\"", gateway.outbound().address());
+    assert!(config.contains(&outbound), "{config}");
+    let with = |hosts: &str| config.replace(&outbound, &format!("{outbound}, hosts: {hosts}"));
+    gateway.write("as2hook.yaml", &with("[as2hook.internal]")).unwrap();
+    assert_eq!(gateway.reload().unwrap().status, 200);
+    let (status, text) = send("/out/ACME", &[]);
+    assert!(status == 403 && text.contains("listen.outbound.hosts"), "{status}: {text}");
+    let host = partner.address().to_string();
+    assert_eq!(send(&url, &[("Host", &host)]).0, 200, "the absolute form names the partner");
+    gateway.write("as2hook.yaml", &with("[as2hook.internal, AS2.example]")).unwrap();
+    assert_eq!(gateway.reload().unwrap().status, 200);
+    assert_eq!(send("/out/ACME", &[]).0, 200);
 }

@@ -1,13 +1,20 @@
-//! What partners send reaches the AS2 server unchanged, and so do its answers on their way back
+//! What partners send reaches the AS2 server unchanged, and so do its responses on their way back
 //! (section 5 of the design, "Unchanged"), with every habit of Pingora 0.9.1 that matters here.
 
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
-use std::{fs, net::TcpStream, time::Duration};
+#[path = "passage/folds.rs"]
+mod folds;
+#[path = "passage/http10.rs"]
+mod http10;
+#[path = "passage/targets.rs"]
+mod targets;
+
+use std::{fs, net::TcpStream, path::Path, time::Duration};
 
 use as2hook_testing::{
-    Answer, Built, Client, Endpoint, Framing, Gateway, Message, Part, Post, Reply, Running, pki,
+    Built, Client, Endpoint, Framing, Gateway, Message, Part, Post, Reply, Response, Running, pki,
     receiver, sink,
 };
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
@@ -36,6 +43,22 @@ fn tapped(receiver: &Endpoint, sink: &Endpoint) -> Running {
         .unwrap()
 }
 
+/// A gateway with both listeners, behind each of which is this server.
+fn both_ways(server: &Endpoint, sink: &Endpoint) -> Running {
+    Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(server)
+        .outbound()
+        .station("MY-OWN-ORG", pki::station())
+        .partner("OTHER", pki::partner())
+        .partner_with("ACME", |acme| {
+            acme.url(&server.url("/as2")).certificate(Path::new("keys/acme.crt"))
+        })
+        .rule("all", |rule| rule.to(sink, "/hook").payload("json").events(&["*"]))
+        .start()
+        .unwrap()
+}
+
 fn message() -> Built {
     Message::new("ACME", "MY-OWN-ORG")
         .attach(Part::text("order.edi", "application/edifact", "UNA:+.? 'UNB+UNOC:3'"))
@@ -49,9 +72,22 @@ fn fields(reply: &Reply, name: &str) -> Vec<(String, String)> {
     fields.map(|f| (f.name.clone(), String::from_utf8_lossy(&f.value).into_owned())).collect()
 }
 
+/// Whatever the decoder makes of it, it is traffic first.
+#[test]
+fn request_with_two_content_types_passes() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let gateway = tapped(&receiver, &sink);
+    let message = message();
+    let post = Post::message("/as2", &message).header("Content-Type", "text/plain");
+    assert_eq!(gateway.inbound().send(&post).unwrap().status, 200);
+    let request = &receiver.wait_for(1, SOON).unwrap()[0];
+    let types = request.head.headers.iter().filter(|f| f.name == "Content-Type").count();
+    assert_eq!((types, &request.body.bytes), (2, &message.body));
+}
+
 #[test]
 fn header_names_keep_their_case_and_values_their_bytes() {
-    let receiver = receiver().answer(Answer::ok().header("X-MiXed-Case", "a  b")).start();
+    let receiver = receiver().respond(Response::ok().header("X-MiXed-Case", "a  b")).start();
     let gateway = gateway(&receiver);
     let post = Post::new("/as2?x=1", b"body")
         .header("wEird-CaSe", "one")
@@ -73,7 +109,7 @@ fn header_names_keep_their_case_and_values_their_bytes() {
 #[test]
 fn the_receivers_date_is_not_replaced_by_pingoras() {
     let date = "Mon, 01 Jun 2020 16:12:51 GMT";
-    let receiver = receiver().answer(Answer::ok().header("dAte", date)).start();
+    let receiver = receiver().respond(Response::ok().header("dAte", date)).start();
     let sink = sink().start();
     let gateway = tapped(&receiver, &sink);
     let reply = gateway.inbound().send(&Post::message("/as2", &message())).unwrap();
@@ -98,15 +134,15 @@ fn content_length_stays_and_chunked_stays() {
 }
 
 #[test]
-fn the_answers_framing_status_and_body_come_back_as_they_were() {
+fn framing_status_and_body_of_the_response_come_back_as_they_were() {
     let receiver = receiver().start();
     let gateway = gateway(&receiver);
     let body = vec![b'x'; 100_000];
-    for (answer, chunked) in [
-        (Answer::status(207).body(body.clone()), false),
-        (Answer::status(404).body(body.clone()).chunked(999), true),
+    for (response, chunked) in [
+        (Response::status(207).body(body.clone()), false),
+        (Response::status(404).body(body.clone()).chunked(999), true),
     ] {
-        receiver.next([answer]);
+        receiver.next([response]);
         let reply = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
         assert_eq!(reply.body.bytes, body);
         assert_eq!(reply.head.has_token("Transfer-Encoding", "chunked"), chunked);
@@ -115,14 +151,14 @@ fn the_answers_framing_status_and_body_come_back_as_they_were() {
 }
 
 #[test]
-fn expect_100_continue_is_the_receivers_to_answer() {
+fn expect_100_continue_is_left_to_the_receiver() {
     let receiver = receiver().start();
     let sink = sink().start();
     let gateway = tapped(&receiver, &sink);
     let message = message();
     let mut connection = gateway.inbound().connect().unwrap();
     for _ in 0..2 {
-        // Twice on one connection: the interim answer must not close it.
+        // Twice on one connection: the interim response must not close it.
         let post = Post::message("/as2", &message).expect_continue();
         let reply = connection.send(&post).unwrap();
         assert_eq!(reply.status, 200);
@@ -134,16 +170,16 @@ fn expect_100_continue_is_the_receivers_to_answer() {
 
 #[test]
 fn an_uninviting_receivers_refusal_reaches_a_sender_that_waits() {
-    let receiver = receiver().answer(Answer::status(417).uninviting()).start();
+    let receiver = receiver().respond(Response::status(417).uninviting()).start();
     let gateway = gateway(&receiver);
     let post = Post::new("/", b"not sent").expect_continue();
     assert_eq!(gateway.inbound().send(&post).unwrap().status, 417);
 }
 
 #[test]
-fn interim_answers_pass() {
-    let answer = Answer::ok().interim(102, &[]).interim(103, &[("Link", "</a>; rel=preload")]);
-    let receiver = receiver().answer(answer).start();
+fn interim_responses_pass() {
+    let response = Response::ok().interim(102, &[]).interim(103, &[("Link", "</a>; rel=preload")]);
+    let receiver = receiver().respond(response).start();
     let gateway = gateway(&receiver);
     let reply = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
     let seen: Vec<_> = reply.interim.iter().map(|head| head.word(1).to_owned()).collect();
@@ -153,8 +189,8 @@ fn interim_answers_pass() {
 }
 
 #[test]
-fn a_half_closing_sender_gets_its_answer() {
-    let receiver = receiver().answer(Answer::ok().delay(Duration::from_millis(300))).start();
+fn half_closing_sender_gets_its_response() {
+    let receiver = receiver().respond(Response::ok().delay(Duration::from_millis(300))).start();
     let sink = sink().start();
     let gateway = tapped(&receiver, &sink);
     let reply = gateway.inbound().send(&Post::message("/as2", &message()).half_close()).unwrap();
@@ -174,10 +210,10 @@ fn a_connection_serves_many_exchanges() {
     sink.wait_for(5, SOON).unwrap();
 }
 
-/// Sends these bytes, the second part once the receiver has the request, and reads the answers of as
+/// Sends these bytes, the second part once the receiver has the request, and reads the responses of as
 /// many requests as there are.
-fn answers(first: &str, then: &str, requests: &[&str]) {
-    let receiver = receiver().answer(Answer::ok().delay(Duration::from_millis(100))).start();
+fn responses(first: &str, then: &str, requests: &[&str]) {
+    let receiver = receiver().respond(Response::ok().delay(Duration::from_millis(100))).start();
     let gateway = gateway(&receiver);
     let mut connection = gateway.inbound().connect().unwrap();
     connection.write(first.as_bytes()).unwrap();
@@ -197,26 +233,26 @@ const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\
     3\r\nabc\r\n0\r\nA-Trailer: x\r\n\r\n";
 
 #[test]
-fn an_empty_line_behind_the_body_costs_nobody_the_answer() {
-    answers(&format!("{POST}\r\n"), "", &["POST"]);
-    answers(&format!("{CHUNKED}\r\n"), "", &["POST"]);
-    answers(POST, "\r\n", &["POST"]);
+fn empty_line_behind_the_body_does_not_cost_the_response() {
+    responses(&format!("{POST}\r\n"), "", &["POST"]);
+    responses(&format!("{CHUNKED}\r\n"), "", &["POST"]);
+    responses(POST, "\r\n", &["POST"]);
 }
 
 #[test]
-fn requests_that_come_before_their_turn_are_answered_in_turn() {
+fn pipelined_requests_get_their_responses_in_turn() {
     for request in [POST, GET, CHUNKED] {
         let method = request.split(' ').next().unwrap();
-        answers(&request.repeat(3), "", &[method; 3]);
-        answers(request, request, &[method; 2]);
+        responses(&request.repeat(3), "", &[method; 3]);
+        responses(request, request, &[method; 2]);
     }
-    answers(&format!("{GET}{POST}\r\n"), GET, &["GET", "POST", "GET"]);
-    answers(&format!("{CHUNKED}{GET}{CHUNKED}"), POST, &["POST", "GET", "POST", "POST"]);
+    responses(&format!("{GET}{POST}\r\n"), GET, &["GET", "POST", "GET"]);
+    responses(&format!("{CHUNKED}{GET}{CHUNKED}"), POST, &["POST", "GET", "POST", "POST"]);
 }
 
 #[test]
-fn what_is_not_as2_passes_and_makes_no_event() {
-    let receiver = receiver().answer(Answer::ok().body("hello")).start();
+fn request_that_is_not_as2_passes_and_makes_no_event() {
+    let receiver = receiver().respond(Response::ok().body("hello")).start();
     let sink = sink().start();
     let gateway = tapped(&receiver, &sink);
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "HEAD"] {
@@ -225,9 +261,9 @@ fn what_is_not_as2_passes_and_makes_no_event() {
     }
     gateway.inbound().send(&Post::new("/form", b"a=b")).unwrap();
     gateway.inbound().send(&Post::message("/as2", &message())).unwrap();
-    let told = sink.wait_for(1, SOON).unwrap();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].header("AS2-From"), Some("ACME"));
+    let delivered = sink.wait_for(1, SOON).unwrap();
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(delivered[0].header("AS2-From"), Some("ACME"));
 }
 
 #[test]
@@ -242,7 +278,7 @@ fn large_bodies_are_not_changed() {
 }
 
 #[test]
-fn ambiguous_and_malformed_requests_get_a_clear_answer_and_go_nowhere() {
+fn ambiguous_and_malformed_requests_get_a_clear_response_and_go_nowhere() {
     let receiver = receiver().start();
     let gateway = gateway(&receiver);
     for (head, status) in [
@@ -251,7 +287,8 @@ fn ambiguous_and_malformed_requests_get_a_clear_answer_and_go_nowhere() {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nAS2-From: A\r\n folded\r\nContent-Length: 3\r\n", 400),
+        ("POST / HTTP/1.1\r\n AS2-From: A\r\nHost: a\r\nContent-Length: 3\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\n folded\r\nContent-Length: 3\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nAS2-From: A\r\nAS2-From: B\r\nContent-Length: 3\r\n", 400),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n", 400),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n", 405),
@@ -284,24 +321,12 @@ fn an_oversized_body_is_refused() {
         .start()
         .unwrap();
     let body = vec![b'x'; 100 * 1024 + 1];
-    let told = gateway.inbound().send(&Post::new("/", &body)).unwrap();
-    assert_eq!(told.status, 413);
-    assert!(told.text().contains("limits.body"));
+    let response = gateway.inbound().send(&Post::new("/", &body)).unwrap();
+    assert_eq!(response.status, 413);
+    assert!(response.text().contains("limits.body"));
     let chunked = Post::new("/", &body).chunked(&[4096]);
     assert_eq!(gateway.inbound().send(&chunked).unwrap().status, 413);
     assert_eq!(gateway.inbound().send(&Post::new("/", &body[1..])).unwrap().status, 200);
-}
-
-#[test]
-fn http_10_works_where_the_answer_has_a_length_and_is_told_where_not() {
-    let receiver = receiver().start();
-    let gateway = gateway(&receiver);
-    let post = Post::new("/", b"x").http10();
-    assert_eq!(gateway.inbound().send(&post).unwrap().status, 200);
-    receiver.next([Answer::ok().body("abc").chunked(2)]);
-    let told = gateway.inbound().send(&post).unwrap();
-    assert_eq!(told.status, 505);
-    assert!(told.text().contains("HTTP/1.1"));
 }
 
 #[test]
@@ -379,7 +404,7 @@ fn credentials_pass_and_are_not_written_down() {
     assert!(holds(b"what is written down") && !holds(b"cGFydG5lcg"));
 }
 
-/// Who resumed a session was asked for no certificate, although `client_ca` stood in the config by then.
+/// A client that resumed a session was asked for no certificate, although `client_ca` stood in the config by then.
 #[test]
 fn no_tls_session_can_be_resumed() {
     let receiver = receiver().start();

@@ -8,13 +8,15 @@
 mod in_s3;
 #[path = "payloads/keeping.rs"]
 mod keeping;
+#[path = "payloads/roots.rs"]
+mod roots;
 #[path = "payloads/signatures.rs"]
 mod signatures;
 
 use std::{sync::Arc, time::Duration};
 
 use as2hook_testing::{
-    Answer, Built, Content, Endpoint, Framing, Gateway, Message, Part, Post, Request, Rule, pki,
+    Built, Content, Endpoint, Framing, Gateway, Message, Part, Post, Request, Response, Rule, pki,
     receiver, sink,
 };
 use signatures::{PLAIN, WHSEC, as2_signature, webhook_signature};
@@ -64,8 +66,9 @@ fn seed() -> [Arc<Request>; 3] {
     let body = invoice().sign(pki::partner()).encrypt(pki::station()).build().body;
     let reply = gateway.inbound().send(&Post::new("/as2", &body).headers(&headers)).unwrap();
     assert_eq!(reply.status, 200);
-    let told = sink.wait_for(3, SOON).unwrap();
-    let of = |like: &dyn Fn(&Request) -> bool| told.iter().find(|one| like(one)).unwrap().clone();
+    let delivered = sink.wait_for(3, SOON).unwrap();
+    let of =
+        |like: &dyn Fn(&Request) -> bool| delivered.iter().find(|one| like(one)).unwrap().clone();
     [
         of(&|one| one.body.bytes.is_empty()),
         of(&|one| one.header("Content-Type") == Some("application/json")),
@@ -153,12 +156,12 @@ fn header_values_in_old_character_sets_pass_as_they_are() {
     let mut connection = gateway.inbound().connect().unwrap();
     connection.write(head).unwrap();
     assert_eq!(connection.read_reply("POST").unwrap().status, 200);
-    let told = sink.wait_for(1, SOON).unwrap();
-    for request in [&told[0], &receiver.requests()[0]] {
+    let delivered = sink.wait_for(1, SOON).unwrap();
+    for request in [&delivered[0], &receiver.requests()[0]] {
         let subject: Vec<_> = request.head.headers.all("Subject").collect();
         assert_eq!(subject, [b"M\xe4rz\ta  b"]);
     }
-    assert!(told[0].json()["subject"].as_str().unwrap().starts_with('M'));
+    assert!(delivered[0].json()["subject"].as_str().unwrap().starts_with('M'));
 }
 
 #[test]
@@ -197,6 +200,16 @@ fn what_must_not_be_believed_never_passes() {
         "Message_ID",
         "User-Agent",
         "X-Named-By-Connection",
+        "Remote-User",
+        "X_Remote_User",
+        "X-SSL-Client-Cert",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "X-Client-IP",
+        "X-Api-Key",
+        "X-Real-Port",
+        "If-None-Match",
+        "Range",
     ];
     let message = names
         .iter()
@@ -284,7 +297,7 @@ fn a_large_raw_payload_arrives_identical_and_signed() {
 fn a_retry_sends_the_same_payload_with_the_same_id() {
     let receiver = receiver().start();
     let sink = sink().start();
-    sink.next([Answer::status(500)]);
+    sink.next([Response::status(500)]);
     let gateway = gateway(&receiver)
         .rule("raw", |rule| {
             let secret = format!("{PLAIN:?}");
@@ -296,10 +309,10 @@ fn a_retry_sends_the_same_payload_with_the_same_id() {
     let part = Part::new("large.bin", "application/octet-stream", content.clone());
     let message = Message::new("ACME", "MY-OWN-ORG").attach(part).build();
     gateway.inbound().send(&Post::message("/as2", &message)).unwrap();
-    let told = sink.wait_for(2, SOON).unwrap();
-    for (nth, request) in told.iter().enumerate() {
+    let delivered = sink.wait_for(2, SOON).unwrap();
+    for (nth, request) in delivered.iter().enumerate() {
         assert_eq!(request.body.sha256, content.sha256());
-        assert_eq!(request.header("webhook-id"), told[0].header("webhook-id"));
+        assert_eq!(request.header("webhook-id"), delivered[0].header("webhook-id"));
         assert_eq!(request.header("X-AS2-Attempt"), Some(&*(nth + 1).to_string()));
         assert_eq!(values(request, "webhook-signature"), [webhook_signature(request, PLAIN)]);
     }
@@ -322,10 +335,11 @@ fn of_several_attachments_raw_has_the_first_and_json_all() {
     assert_eq!(raw.header("Content-Disposition"), Some("attachment; filename=one.xml"));
     assert_eq!((headers.header("X-Truncated"), json.header("X-Truncated")), (None, None));
     let attachments = json.json()["attachments"].clone();
-    let told = attachments.as_array().unwrap().iter();
-    let told: Vec<_> = told.map(|one| (one["name"].as_str(), one["size"].as_u64())).collect();
+    let delivered = attachments.as_array().unwrap().iter();
+    let delivered: Vec<_> =
+        delivered.map(|one| (one["name"].as_str(), one["size"].as_u64())).collect();
     let all = [("one.xml", 6), ("the second.xml", 9), ("three.pdf", 4)];
-    assert_eq!(told, all.map(|(name, size)| (Some(name), Some(size))));
+    assert_eq!(delivered, all.map(|(name, size)| (Some(name), Some(size))));
 }
 
 #[test]
@@ -382,10 +396,10 @@ fn deliver(
     let gateway = gateway.start().unwrap();
     let reply = gateway.inbound().send(&Post::message("/as2", message)).unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let told = sink.wait_for(3, SOON).unwrap();
+    let delivered = sink.wait_for(3, SOON).unwrap();
     modes.map(|mode| {
         let path = format!("/{mode}");
-        told.iter().find(|request| request.target() == path).unwrap().clone()
+        delivered.iter().find(|request| request.target() == path).unwrap().clone()
     })
 }
 

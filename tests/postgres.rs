@@ -7,8 +7,8 @@
 use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use as2hook_testing::{
-    Answer, Built, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Postgres, Receipt, Running,
-    pki, receiver, sink, wait_until,
+    Built, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Postgres, Receipt, Response,
+    Running, pki, receiver, sink, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(120);
@@ -76,18 +76,25 @@ impl Site {
         self.gateway(&database.url(), "store").start().unwrap()
     }
 
-    /// The events that were told so far to one path, each webhook-id once.
-    fn told(&self, path: &str) -> Vec<String> {
+    /// The events that were delivered so far to one path, each webhook-id once.
+    fn delivered(&self, path: &str) -> Vec<String> {
         let requests = self.sink.requests();
-        let of_path = requests.iter().filter(|told| told.complete && told.head.line.contains(path));
+        let of_path = requests
+            .iter()
+            .filter(|delivered| delivered.complete && delivered.head.line.contains(path));
         let mut ids = BTreeSet::new();
-        let once = of_path.filter(|told| ids.insert(told.header("webhook-id").unwrap()));
-        once.map(|told| told.header("X-AS2-Event").unwrap().to_owned()).collect()
+        let once = of_path.filter(|delivered| ids.insert(delivered.header("webhook-id").unwrap()));
+        once.map(|delivered| delivered.header("X-AS2-Event").unwrap().to_owned()).collect()
     }
 
     fn wait_for(&self, path: &str, event: &str, count: usize, within: Duration) {
-        let so_many = || self.told(path).iter().filter(|told| *told == event).count() >= count;
-        assert!(wait_until(within, so_many), "{count} {event} on {path}: {:?}", self.told(path));
+        let so_many =
+            || self.delivered(path).iter().filter(|delivered| *delivered == event).count() >= count;
+        assert!(
+            wait_until(within, so_many),
+            "{count} {event} on {path}: {:?}",
+            self.delivered(path)
+        );
     }
 }
 
@@ -133,8 +140,9 @@ fn large_payloads_go_through_the_database_sealed_or_not() {
     gateway.restart().unwrap();
     assert!(accepted(&gateway, &order(1 << 20)));
     site.wait_for("/raw", "message.received", 2, SOON);
-    let told = site.sink.requests();
-    let raw: Vec<_> = told.iter().filter(|told| told.head.line.contains("/raw")).collect();
+    let delivered = site.sink.requests();
+    let raw: Vec<_> =
+        delivered.iter().filter(|delivered| delivered.head.line.contains("/raw")).collect();
     assert!(raw[0].body.bytes.starts_with(b"UNA:+.? '"));
     assert_eq!(raw[0].body.sha256, raw[1].body.sha256);
     assert!(raw[0].body.length > 1 << 20);
@@ -146,7 +154,7 @@ fn a_duplicate_and_a_receipt_are_known_whichever_gateway_they_reach() {
     let (one, other) = (site.on(&database), site.on(&database));
     let message = order(10);
     assert!(accepted(&one, &message));
-    // It is remembered with its verdict, a moment after its answer.
+    // It is remembered with its verdict, a moment after its response.
     site.wait_for("/json", "message.received", 1, SOON);
     assert!(accepted(&other, &message));
     site.wait_for("/json", "message.duplicate", 1, SOON);
@@ -154,26 +162,51 @@ fn a_duplicate_and_a_receipt_are_known_whichever_gateway_they_reach() {
     let receipt = Receipt::SignedAsync(Digest::Sha256, "http://127.0.0.1:9/mdn".to_owned());
     let sent = Message::new("MY-OWN-ORG", "ACME").attach(part(10)).sign(pki::station());
     let sent = sent.receipt(receipt).build();
-    site.partner.answer(Answer::ok());
+    site.partner.respond(Response::ok());
     let post = Post::message("/", &sent);
     assert!(insists(&one, || one.outbound().send(&post).unwrap().status));
     site.wait_for("/json", "message.sent", 1, SOON);
     let mdn = Mdn::processed().mic(&sent.mic).sign(pki::partner(), Digest::Sha256);
     let (headers, body) = mdn.about("ACME", "MY-OWN-ORG", &sent.id).into_parts();
-    site.receiver.answer(Answer::ok());
+    site.receiver.respond(Response::ok());
     let post = Post::new("/as2", &body).headers(&headers);
     assert!(insists(&other, || other.inbound().send(&post).unwrap().status));
     site.wait_for("/json", "mdn.received", 1, SOON);
-    let told = site.sink.requests();
-    let told = told.iter().find(|told| told.header("X-AS2-Event") == Some("mdn.received"));
-    assert_eq!(told.unwrap().json()["micMatches"], true);
+    let delivered = site.sink.requests();
+    let delivered =
+        delivered.iter().find(|delivered| delivered.header("X-AS2-Event") == Some("mdn.received"));
+    assert_eq!(delivered.unwrap().json()["micMatches"], true);
 }
 
 #[test]
-fn what_a_killed_gateway_left_is_told_by_another() {
+fn receipt_that_reaches_another_gateway_before_the_response_finds_its_message() {
+    let (site, database) = (Site::new(), Postgres::shared());
+    let (one, other) = (site.on(&database), site.on(&database));
+    let receipt = Receipt::SignedAsync(Digest::Sha256, "http://127.0.0.1:9/mdn".to_owned());
+    let sent = Message::new("MY-OWN-ORG", "ACME").attach(part(10)).sign(pki::station());
+    let sent = sent.receipt(receipt).build();
+    let mdn = Mdn::processed().mic(&sent.mic).sign(pki::partner(), Digest::Sha256);
+    let (headers, body) = mdn.about("ACME", "MY-OWN-ORG", &sent.id).into_parts();
+    let inbound = other.inbound();
+    site.partner.respond(Response::ok_after(move || {
+        let post = || inbound.send(&Post::new("/as2", &body).headers(&headers)).unwrap().status;
+        // Refused while the database is too slow.
+        assert!(wait_until(SOON, || post() == 200));
+    }));
+    assert!(insists(&one, || one.outbound().send(&Post::message("/", &sent)).unwrap().status));
+    site.wait_for("/json", "mdn.received", 1, SOON);
+    let delivered = site.sink.requests();
+    let delivered =
+        delivered.iter().find(|delivered| delivered.header("X-AS2-Event") == Some("mdn.received"));
+    assert_eq!(delivered.unwrap().json()["messageKnown"], true);
+    assert_eq!(delivered.unwrap().json()["micMatches"], true);
+}
+
+#[test]
+fn deliveries_of_a_killed_gateway_are_made_by_another() {
     let (site, database) = (Site::new(), Postgres::shared());
     let (mut one, _other) = (site.on(&database), site.on(&database));
-    site.receiver.answer(Answer::silence());
+    site.receiver.respond(Response::silence());
     let message = order(10);
     let inbound = one.inbound();
     let waiting = std::thread::spawn(move || {
@@ -187,7 +220,7 @@ fn what_a_killed_gateway_left_is_told_by_another() {
     });
     site.receiver.wait_until(1, SOON, |request| request.complete).unwrap();
     one.kill9();
-    assert!(waiting.join().unwrap(), "nobody answered");
+    assert!(waiting.join().unwrap(), "no response came");
     site.wait_for("/json", "message.received", 1, LATER);
     let error = site.sink.requests()[0].header("X-Processing-Error").unwrap().to_owned();
     assert!(error.starts_with("1500: "), "{error}");
@@ -205,11 +238,15 @@ fn a_database_that_is_restarted_costs_no_message_that_was_accepted() {
         if round == 0 {
             database.stop();
             assert_eq!(send(&gateway, &order(10)), 503);
-            let told = || {
+            let delivered = || {
                 let ready = gateway.admin().get("/readyz").unwrap();
                 ready.status == 503 && ready.text().contains("cannot be reached")
             };
-            assert!(wait_until(SOON, told), "{}", gateway.admin().get("/readyz").unwrap().text());
+            assert!(
+                wait_until(SOON, delivered),
+                "{}",
+                gateway.admin().get("/readyz").unwrap().text()
+            );
             database.restart();
             let ready = || gateway.admin().get("/readyz").is_ok_and(|reply| reply.status == 200);
             assert!(wait_until(SOON, ready));
@@ -219,6 +256,64 @@ fn a_database_that_is_restarted_costs_no_message_that_was_accepted() {
     site.wait_for("/json", "message.received", count, SOON);
 }
 
+/// Its verdict waits until the database can be asked for its message.
+fn negative_mdn_is_reported_once(mode: &str) {
+    let (site, mut database) = (Site::new(), Postgres::start());
+    let gateway = site.gateway_that(mode, &database.url(), "store");
+    let gateway = gateway.set("mdn_deadline", "30s").start().unwrap();
+    let receipt = Receipt::SignedAsync(Digest::Sha256, "http://127.0.0.1:9/mdn".to_owned());
+    let sent = Message::new("MY-OWN-ORG", "ACME").attach(part(10)).sign(pki::station());
+    let sent = sent.receipt(receipt).build();
+    site.partner.respond(Response::ok());
+    let post = Post::message("/", &sent);
+    assert!(insists(&gateway, || gateway.outbound().send(&post).unwrap().status));
+    let began = std::time::Instant::now();
+    site.wait_for("/json", "message.sent", 1, SOON);
+
+    let mdn = Mdn::error("authentication-failed").mic(&sent.mic);
+    let mdn = mdn.sign(pki::partner(), Digest::Sha256);
+    let (headers, body) = mdn.about("ACME", "MY-OWN-ORG", &sent.id).into_parts();
+    site.receiver.respond(Response::ok().delay(Duration::from_secs(8)));
+    let inbound = gateway.inbound();
+    let posted = std::thread::spawn(move || {
+        inbound.send(&Post::new("/as2", &body).headers(&headers)).unwrap().status
+    });
+    site.receiver.wait_until(1, SOON, |request| request.complete).unwrap();
+    database.stop();
+    assert_eq!(posted.join().unwrap(), 200);
+    // The MDN is due while the database is away.
+    assert!(wait_until(SOON, || began.elapsed() > Duration::from_secs(32)));
+    database.restart();
+    site.wait_for("/json", "send.error", 1, SOON);
+    site.wait_for("/json", "mdn.received", 1, SOON);
+    let ready = || gateway.readiness().is_some_and(|(status, _)| status == 200);
+    assert!(wait_until(SOON, ready), "{:?}", gateway.readiness());
+    // One that is overdue behind it.
+    let receipt = Receipt::SignedAsync(Digest::Sha256, "http://127.0.0.1:9/mdn".to_owned());
+    let other = Message::new("MY-OWN-ORG", "ACME").attach(part(10)).receipt(receipt).build();
+    let post = Post::message("/", &other);
+    assert!(insists(&gateway, || gateway.outbound().send(&post).unwrap().status));
+    site.wait_for("/json", "mdn.overdue", 1, SOON);
+    let mut delivered = site.delivered("/json");
+    delivered.sort();
+    let all = ["mdn.overdue", "mdn.received", "message.sent", "message.sent", "send.error"];
+    assert_eq!(delivered, all, "{mode}");
+    let requests = site.sink.requests();
+    let overdue =
+        requests.iter().find(|delivered| delivered.header("X-AS2-Event") == Some("mdn.overdue"));
+    assert_eq!(overdue.unwrap().json()["as2MessageId"], other.id.as_str());
+}
+
+#[test]
+fn negative_mdn_whose_verdict_falls_into_a_restart_of_the_database_is_reported_once_pass() {
+    negative_mdn_is_reported_once("pass");
+}
+
+#[test]
+fn negative_mdn_whose_verdict_falls_into_a_restart_of_the_database_is_reported_once_refuse() {
+    negative_mdn_is_reported_once("refuse");
+}
+
 /// Traffic first: it does not hang on the database that a gateway was started with, or without.
 #[test]
 fn a_gateway_that_lets_pass_starts_without_its_database() {
@@ -226,8 +321,9 @@ fn a_gateway_that_lets_pass_starts_without_its_database() {
     database.stop();
     let mut gateway = site.gateway_that("pass", &database.url(), "store").prepare().unwrap();
     gateway.begin().unwrap();
-    let told = || gateway.readiness().is_some_and(|(_, text)| text.contains("cannot be reached"));
-    assert!(wait_until(SOON, told), "{}", gateway.log());
+    let delivered =
+        || gateway.readiness().is_some_and(|(_, text)| text.contains("cannot be reached"));
+    assert!(wait_until(SOON, delivered), "{}", gateway.log());
     for _ in 0..3 {
         assert_eq!(send(&gateway, &order(10)), 200);
     }
@@ -246,6 +342,24 @@ fn a_gateway_that_refuses_does_not_start_without_its_database() {
     let ended = gateway.wait_for_end(SOON).expect("it ends by itself");
     assert_eq!(ended.code(), Some(1));
     assert!(gateway.log().contains("cannot be reached"), "{}", gateway.log());
+}
+
+#[test]
+fn role_that_may_not_create_starts_once_the_tables_are_there() {
+    let (site, database) = (Site::new(), Postgres::shared());
+    site.on(&database).sigterm(SOON).unwrap().unwrap();
+    let name = database.url().rsplit('/').next().unwrap().to_owned();
+    database.sql(&format!(
+        "CREATE ROLE {name}_rw LOGIN;
+        REVOKE CREATE ON DATABASE {name} FROM PUBLIC;
+        GRANT USAGE ON SCHEMA as2hook TO {name}_rw;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA as2hook TO {name}_rw;
+        GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA as2hook TO {name}_rw"
+    ));
+    let url = database.url().replace("as2hook@", &format!("{name}_rw@"));
+    let gateway = site.gateway(&url, "store").start().unwrap();
+    assert!(accepted(&gateway, &order(1 << 20)));
+    site.wait_for("/raw", "message.received", 1, SOON);
 }
 
 #[test]
@@ -270,7 +384,7 @@ fn a_site_moves_with_all_that_was_undelivered() {
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("stop as2hook first"), "{said}");
     gateway.sigterm(SOON).unwrap().unwrap();
-    let wrong = migrate("mysql://nobody@127.0.0.1/none");
+    let wrong = migrate("mysql://unknown@127.0.0.1/none");
     assert_eq!(wrong.status.code(), Some(2));
     let moved = migrate(&database.url());
     let said = String::from_utf8_lossy(&moved.stdout).into_owned();
@@ -284,7 +398,7 @@ fn a_site_moves_with_all_that_was_undelivered() {
     let _gateway = site.on(&database);
     site.wait_for("/json", "message.received", 3, SOON);
     site.wait_for("/raw", "message.received", 3, SOON);
-    let told = site.sink.requests();
-    let raw = told.iter().filter(|told| told.head.line.contains("/raw"));
-    assert_eq!(raw.map(|told| u64::from(told.body.length > 1 << 20)).sum::<u64>(), 1);
+    let delivered = site.sink.requests();
+    let raw = delivered.iter().filter(|delivered| delivered.head.line.contains("/raw"));
+    assert_eq!(raw.map(|delivered| u64::from(delivered.body.length > 1 << 20)).sum::<u64>(), 1);
 }

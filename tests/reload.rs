@@ -43,26 +43,26 @@ fn send(gateway: &Running) {
     assert_eq!(gateway.inbound().send(&Post::message("/as2", &message)).unwrap().status, 200);
 }
 
-/// Whether a message sent now is told to this path.
-fn tells(gateway: &Running, sink: &Endpoint, path: &str) -> bool {
+/// Whether a message sent now is delivered to this path.
+fn is_delivered_to(gateway: &Running, sink: &Endpoint, path: &str) -> bool {
     sink.forget();
     send(gateway);
     sink.wait_for(1, SOON).unwrap()[0].target() == path
 }
 
 #[test]
-fn the_api_reloads_and_tells_what_changed() {
+fn reload_over_the_api_reports_what_changed() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let gateway = gateway(&receiver, &sink);
     let rules = [Rule::new("first").to(&sink, "/changed"), Rule::new("second").to(&sink, "/b")];
     let rules = [rules[0].clone(), rules[1].clone().set("partner", "OTHER")];
     gateway.write_rules(&rules).unwrap();
-    let told = gateway.reload().unwrap();
-    assert_eq!(told.status, 200);
-    assert_eq!(told.json()["status"], "ok");
+    let response = gateway.reload().unwrap();
+    assert_eq!(response.status, 200);
+    assert_eq!(response.json()["status"], "ok");
     // The watcher may have been quicker: then there is nothing left to change.
-    assert!(told.json()["generation"].as_u64() >= Some(2));
-    assert!(tells(&gateway, &sink, "/changed"));
+    assert!(response.json()["generation"].as_u64() >= Some(2));
+    assert!(is_delivered_to(&gateway, &sink, "/changed"));
 }
 
 #[test]
@@ -75,11 +75,11 @@ fn a_broken_file_keeps_what_is_in_force_and_names_every_mistake() {
             "webhooks:\n  - name: a\n    url: \"ftp://x/\"\n    payloat: json\n  - name: a\n    url: 7\n",
         )
         .unwrap();
-    let told = gateway.reload().unwrap();
-    assert_eq!(told.status, 422);
-    let told = told.json();
-    assert_eq!(told["status"], "error");
-    let errors = told["errors"].as_array().unwrap();
+    let response = gateway.reload().unwrap();
+    assert_eq!(response.status, 422);
+    let response = response.json();
+    assert_eq!(response["status"], "error");
+    let errors = response["errors"].as_array().unwrap();
     let places: Vec<_> = errors
         .iter()
         .map(|e| (e["line"].as_u64().unwrap(), e["path"].as_str().unwrap().to_owned()))
@@ -92,23 +92,23 @@ fn a_broken_file_keeps_what_is_in_force_and_names_every_mistake() {
         assert!(error["column"].as_u64().unwrap() >= 1, "{error}");
         assert!(!error["message"].as_str().unwrap().is_empty(), "{error}");
     }
-    assert!(tells(&gateway, &sink, "/first"));
+    assert!(is_delivered_to(&gateway, &sink, "/first"));
     let status = gateway.call("GET", "/admin/status", "").unwrap().json();
     assert_eq!(status["last_reload"]["ok"], false);
     assert_eq!(status["generation"], 1);
 }
 
 #[test]
-fn what_cannot_reload_is_refused_in_words() {
+fn change_that_needs_a_restart_is_refused_with_its_reason() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let gateway = gateway(&receiver, &sink);
     let config = fs::read_to_string(gateway.config_file()).unwrap();
     let moved = config.replace("sqlite:data/as2hook.db", "sqlite:data/other.db");
     assert_ne!(config, moved);
     gateway.write("as2hook.yaml", &moved).unwrap();
-    let told = gateway.reload().unwrap();
-    assert_eq!(told.status, 422);
-    assert_eq!(told.json()["errors"][0]["path"], "store");
+    let response = gateway.reload().unwrap();
+    assert_eq!(response.status, 422);
+    assert_eq!(response.json()["errors"][0]["path"], "store");
 }
 
 #[test]
@@ -120,9 +120,9 @@ fn reload_needs_an_admins_token() {
         if let Some(value) = authorization {
             post = post.header("Authorization", value);
         }
-        let told = gateway.admin().send(&post).unwrap();
-        assert_eq!(told.status, 401);
-        assert_eq!(told.json()["msg"], "Invalid token");
+        let response = gateway.admin().send(&post).unwrap();
+        assert_eq!(response.status, 401);
+        assert_eq!(response.json()["msg"], "Invalid token");
     }
 }
 
@@ -131,7 +131,7 @@ fn an_edited_file_is_noticed() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let gateway = gateway(&receiver, &sink);
     gateway.write_rules(&[Rule::new("first").to(&sink, "/edited")]).unwrap();
-    assert!(wait_until(SOON, || tells(&gateway, &sink, "/edited")), "{}", gateway.log());
+    assert!(wait_until(SOON, || is_delivered_to(&gateway, &sink, "/edited")), "{}", gateway.log());
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_file_replaced_by_rename_and_a_swapped_link_are_noticed() {
         |path: &str| format!("webhooks:\n  - {{ name: first, url: \"{}\" }}\n", sink.url(path));
     fs::write(gateway.folder().join("new.yaml"), rule("/renamed")).unwrap();
     fs::rename(gateway.folder().join("new.yaml"), &rules).unwrap();
-    assert!(wait_until(SOON, || tells(&gateway, &sink, "/renamed")), "{}", gateway.log());
+    assert!(wait_until(SOON, || is_delivered_to(&gateway, &sink, "/renamed")), "{}", gateway.log());
     // As Kubernetes does it: the file is a link through `..data`, which is swapped.
     for (version, path) in [("v1", "/linked"), ("v2", "/swapped")] {
         let folder = gateway.folder().join(version);
@@ -156,7 +156,7 @@ fn a_file_replaced_by_rename_and_a_swapped_link_are_noticed() {
             fs::remove_file(&rules).unwrap();
             symlink("..data/webhooks.yaml", &rules).unwrap();
         }
-        assert!(wait_until(SOON, || tells(&gateway, &sink, path)), "{}", gateway.log());
+        assert!(wait_until(SOON, || is_delivered_to(&gateway, &sink, path)), "{}", gateway.log());
     }
 }
 
@@ -166,7 +166,7 @@ fn sighup_reloads() {
     let gateway = gateway(&receiver, &sink);
     gateway.write_rules(&[Rule::new("first").to(&sink, "/hup")]).unwrap();
     gateway.signal("HUP").unwrap();
-    assert!(wait_until(SOON, || tells(&gateway, &sink, "/hup")), "{}", gateway.log());
+    assert!(wait_until(SOON, || is_delivered_to(&gateway, &sink, "/hup")), "{}", gateway.log());
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn no_request_fails_while_rules_are_reloaded_again_and_again() {
             thread::spawn(move || {
                 let mut connection = inbound.connect().unwrap();
                 while !stop.load(Ordering::Relaxed) {
-                    // The same one again would be a duplicate, which nobody here is told of.
+                    // The same one again would be a duplicate, which no rule here asks for.
                     let message = Message::new("ACME", "MY-OWN-ORG")
                         .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
                         .build();

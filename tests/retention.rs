@@ -1,4 +1,4 @@
-//! What was told is kept as long as the config says, and no longer.
+//! What was delivered is kept as long as the config says, and no longer.
 
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
@@ -6,7 +6,7 @@
 use std::{fs, time::Duration};
 
 use as2hook_testing::{
-    Answer, Gateway, Message, Part, Post, Running, gateway::wait_until, receiver, sink,
+    Gateway, Message, Part, Post, Response, Running, gateway::wait_until, receiver, sink,
 };
 
 /// It is looked for every ten seconds.
@@ -23,9 +23,42 @@ fn deliveries(gateway: &Running, status: &str) -> usize {
 }
 
 #[test]
+fn beyond_retention_bytes_the_oldest_go_that_were_delivered_and_dead_ones_stay() {
+    let (receiver, hook) = (receiver().start(), sink().start());
+    hook.script(|head| Response::status(if head.word(1) == "/bad" { 500 } else { 200 }));
+    let gateway = Gateway::new()
+        .binary(env!("CARGO_BIN_EXE_as2hook"))
+        .receiver(&receiver)
+        .set("retention", "{ bytes: 2MiB }")
+        .rule("good", |rule| rule.to(&hook, "/good").set("partner", "GOOD"))
+        .rule("bad", |rule| rule.to(&hook, "/bad").set("partner", "BAD").set("retry", "[]"))
+        .start()
+        .unwrap();
+    let send = |partner: &str| {
+        let message = Message::new(partner, "MY-OWN-ORG").attach(Part::text(
+            "order.edi",
+            "application/edifact",
+            "UNA:+.? '",
+        ));
+        let large = (0..5).fold(message, |m, i| m.header(&format!("X-{i}"), &"v".repeat(8_000)));
+        let message = large.build();
+        assert_eq!(gateway.inbound().send(&Post::message("/as2", &message)).unwrap().status, 200);
+    };
+    send("BAD");
+    for _ in 0..90 {
+        send("GOOD");
+    }
+    let delivered = || deliveries(&gateway, "delivered");
+    // 40 KB each, and what there is beside them.
+    assert!(wait_until(SOON, || delivered() < 50), "{}", delivered());
+    assert!(delivered() > 10, "{}", delivered());
+    assert_eq!(deliveries(&gateway, "dead"), 1);
+}
+
+#[test]
 fn what_is_kept_is_the_configs_and_changes_with_it() {
     let (receiver, hook) = (receiver().start(), sink().start());
-    hook.script(|head| Answer::status(if head.word(1) == "/bad" { 500 } else { 200 }));
+    hook.script(|head| Response::status(if head.word(1) == "/bad" { 500 } else { 200 }));
     let gateway = Gateway::new()
         .binary(env!("CARGO_BIN_EXE_as2hook"))
         .receiver(&receiver)
@@ -46,7 +79,7 @@ fn what_is_kept_is_the_configs_and_changes_with_it() {
     for _ in 0..12 {
         send("GOOD");
     }
-    // Five that were told, and three that nobody took.
+    // Five that were delivered, and three that no endpoint took.
     let kept = || {
         let of = |status| deliveries(&gateway, status);
         (events(&gateway), of("delivered"), of("dead"))

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "routing/filters.rs"]
+mod filters;
+
 use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 
 use as2hook_testing::{
-    Answer, Endpoint, Gateway, Message, Part, Post, Ran, Request, Rule, Running, as2hook, pki,
+    Endpoint, Gateway, Message, Part, Post, Ran, Request, Response, Rule, Running, as2hook, pki,
     receiver, sink,
 };
 
@@ -62,9 +65,9 @@ fn as2_ids_are_compared_with_their_case_and_unquoted() {
     ]);
     stage.fires("message.received", "Acme", "MY-OWN-ORG", &["general"]);
     stage.post("quoted", 200, r#""A \"quoted\" name""#, "MY-OWN-ORG");
-    stage.told("quoted", &["quoted"]);
+    stage.assert_delivered("quoted", &["quoted"]);
     stage.post("plain", 200, "\"ACME\"", "\"MY-OWN-ORG\"");
-    stage.told("plain", &["partner"]);
+    stage.assert_delivered("plain", &["partner"]);
     stage.nothing_else_fired();
 }
 
@@ -123,8 +126,8 @@ fn partner_types_filter_and_make_a_rule_more_specific() {
         .sink
         .requests()
         .iter()
-        .map(|told| {
-            ["AS2-From", "X-Partner-Type"].map(|name| told.header(name).unwrap().to_owned())
+        .map(|delivered| {
+            ["AS2-From", "X-Partner-Type"].map(|name| delivered.header(name).unwrap().to_owned())
         })
         .collect();
     let of = |partner: &str, kind: &str| [partner.to_owned(), kind.to_owned()];
@@ -138,7 +141,7 @@ fn a_partner_that_the_config_does_not_know_counts_as_production() {
         ("production", |rule| rule.set("partner_type", "Production")),
         ("test", |rule| rule.set("partner_type", "Test")),
     ]);
-    stage.fires("message.received", "NOBODY", "MY-OWN-ORG", &["production"]);
+    stage.fires("message.received", "UNKNOWN", "MY-OWN-ORG", &["production"]);
     assert_eq!(stage.sink.requests()[0].header("X-Partner-Type"), Some("Production"));
     stage.nothing_else_fired();
 }
@@ -233,25 +236,26 @@ struct Stage {
     expected: RefCell<BTreeSet<(String, String)>>,
 }
 
-type Tell = fn(Rule) -> Rule;
+type Configure = fn(Rule) -> Rule;
 
-/// The header that tells which exchange a delivery is of.
+/// The header that says which exchange a delivery is of.
 const MARK: &str = "X-Exchange";
 
 /// The partner of the last exchange of a test.
 const BARRIER: &str = "BARRIER";
 
 impl Stage {
-    fn new(rules: &[(&str, Tell)]) -> Self {
+    fn new(rules: &[(&str, Configure)]) -> Self {
         let (receiver, sink) = (receiver().start(), sink().start());
         receiver.script(|head| {
-            let status = head.header("X-Answer").and_then(|status| status.parse().ok());
-            Answer::status(status.unwrap_or(200))
+            let status = head.header("X-Respond-With").and_then(|status| status.parse().ok());
+            Response::status(status.unwrap_or(200))
         });
-        let gateway = rules.iter().fold(gateway(&receiver.url("")), |gateway, (name, tell)| {
-            let path = format!("/{name}");
-            gateway.rule(name, |rule| tell(rule.to(&sink, &path)))
-        });
+        let gateway =
+            rules.iter().fold(gateway(&receiver.url("")), |gateway, (name, configure)| {
+                let path = format!("/{name}");
+                gateway.rule(name, |rule| configure(rule.to(&sink, &path)))
+            });
         let barrier = |rule: Rule| rule.to(&sink, "/barrier").set("partner", BARRIER).always();
         let gateway = gateway.rule("barrier", barrier).start().unwrap();
         Self { receiver, sink, gateway, expected: RefCell::default() }
@@ -262,7 +266,7 @@ impl Stage {
         let mark = format!("{event} {partner} {station}");
         let status = if event == "message.received" { 200 } else { 500 };
         self.post(&mark, status, partner, station);
-        self.told(&mark, expected);
+        self.assert_delivered(&mark, expected);
         let ran = self.asked(event, partner, station);
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
         let said = ran.stdout.lines().map(|line| line.split(':').next().unwrap().to_owned());
@@ -273,19 +277,19 @@ impl Stage {
         let message = Message::new(partner, station)
             .id(&format!("<{}@acme>", self.receiver.requests().len()))
             .header(MARK, mark)
-            .header("X-Answer", &status.to_string())
+            .header("X-Respond-With", &status.to_string())
             .attach(Part::text("order.edi", "application/edifact", "UNB"))
             .build();
         let reply = self.gateway.inbound().send(&Post::message("/as2", &message)).unwrap();
         assert_eq!(reply.status, status);
     }
 
-    /// Waits until as many rules have told of this exchange, and holds them against these.
-    fn told(&self, mark: &str, rules: &[&str]) {
-        let like = |told: &Request| told.header(MARK) == Some(mark);
-        let told = self.sink.wait_until(rules.len(), SOON, like).unwrap();
-        let told = told.iter().map(|told| rule(told)).collect::<BTreeSet<_>>();
-        assert_eq!(told, names(rules), "{mark}");
+    /// Waits until as many rules have delivered this exchange, and compares them with these.
+    fn assert_delivered(&self, mark: &str, rules: &[&str]) {
+        let like = |delivered: &Request| delivered.header(MARK) == Some(mark);
+        let delivered = self.sink.wait_until(rules.len(), SOON, like).unwrap();
+        let delivered = delivered.iter().map(|delivered| rule(delivered)).collect::<BTreeSet<_>>();
+        assert_eq!(delivered, names(rules), "{mark}");
         let pairs = rules.iter().map(|&rule| (rule.to_owned(), mark.to_owned()));
         self.expected.borrow_mut().extend(pairs);
     }
@@ -297,24 +301,24 @@ impl Stage {
         as2hook(&[&words[..], &["--partner", partner, "--station", station]].concat())
     }
 
-    /// After one more exchange: every webhook that was expected was told once, and no other.
+    /// After one more exchange: every expected webhook was delivered once, and no other.
     fn nothing_else_fired(&self) {
         self.post(BARRIER, 200, BARRIER, BARRIER);
-        let barrier = |told: &Request| rule(told) == "barrier";
+        let barrier = |delivered: &Request| rule(delivered) == "barrier";
         self.sink.wait_until(1, SOON, barrier).unwrap();
-        let mark = |told: &Request| told.header(MARK).unwrap().to_owned();
+        let mark = |delivered: &Request| delivered.header(MARK).unwrap().to_owned();
         let all = self.sink.requests();
-        let all = all.iter().filter(|told| mark(told) != BARRIER);
-        let mut all: Vec<_> = all.map(|told| (rule(told), mark(told))).collect();
+        let all = all.iter().filter(|delivered| mark(delivered) != BARRIER);
+        let mut all: Vec<_> = all.map(|delivered| (rule(delivered), mark(delivered))).collect();
         all.sort();
         let expected: Vec<_> = self.expected.borrow().iter().cloned().collect();
         assert_eq!(all, expected);
     }
 }
 
-/// The name of the rule that told.
-fn rule(told: &Request) -> String {
-    told.target().trim_start_matches('/').to_owned()
+/// The name of the rule that delivered it.
+fn rule(delivered: &Request) -> String {
+    delivered.target().trim_start_matches('/').to_owned()
 }
 
 fn gateway(receiver: &str) -> Gateway {

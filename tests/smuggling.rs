@@ -1,16 +1,16 @@
 //! Malformed and ambiguous HTTP, from partners and from receivers: it is refused in words, or passed
-//! on in exactly one reading, and never becomes another request, another answer or another header.
+//! on in exactly one reading, and never becomes another request, another response or another header.
 //! RFC 9112 section 11.2, RFC 9110 section 17.
 
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
-#[path = "smuggling/answers.rs"]
-mod answers;
 #[path = "smuggling/deliveries.rs"]
 mod deliveries;
 #[path = "smuggling/raw.rs"]
 mod raw;
+#[path = "smuggling/responses.rs"]
+mod responses;
 
 use std::{
     net::SocketAddr,
@@ -24,17 +24,17 @@ use raw::{Recorder, SOON, Seen, exchange};
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: hidden\r\n\r\n";
 
 /// What becomes of a request.
-enum Fate {
-    /// An answer of the gateway's own; nothing whole reaches the other side.
+enum Outcome {
+    /// A response of the gateway's own; nothing whole reaches the other side.
     Refused(u16),
     /// It is passed on with this body.
     Passed(&'static [u8]),
 }
 
-use Fate::{Passed, Refused};
+use Outcome::{Passed, Refused};
 
 /// The fields and the body of a POST, and what becomes of it.
-const POSTS: &[(&str, &str, Fate)] = &[
+const POSTS: &[(&str, &str, Outcome)] = &[
     ("length", "Content-Length: 3\r\n\r\nabc", Passed(b"abc")),
     ("chunked", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", Passed(b"abc")),
     ("neither: no body", "X: y\r\n\r\n", Passed(b"")),
@@ -140,7 +140,7 @@ const POSTS: &[(&str, &str, Fate)] = &[
         Refused(400),
     ),
     (
-        "chunk longer than told",
+        "chunk longer than declared",
         "Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n",
         Refused(400),
     ),
@@ -175,8 +175,71 @@ const POSTS: &[(&str, &str, Fate)] = &[
         Passed(b"abc"),
     ),
     // Headers.
-    ("folded", "X: y\r\n z\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
-    ("folded with a tab", "X: y\r\n\tz\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
+    ("folded", "X: y\r\n z\r\nContent-Length: 3\r\n\r\nabc", Passed(b"abc")),
+    ("folded with a tab", "X: y\r\n\tz\r\nContent-Length: 3\r\n\r\nabc", Passed(b"abc")),
+    ("folded with blanks alone", "X: y\r\n \r\nContent-Length: 3\r\n\r\nabc", Passed(b"abc")),
+    (
+        "folds of blanks alone before a line",
+        "X:\r\n \r\n\t\r\n z\r\nContent-Length: 3\r\n\r\nabc",
+        Passed(b"abc"),
+    ),
+    (
+        "folds of blanks alone as the last lines",
+        "Content-Length: 3\r\nX: y\r\n \r\n \r\n\r\nabc",
+        Passed(b"abc"),
+    ),
+    (
+        "a fold like a TE",
+        "X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+        Passed(b"abc"),
+    ),
+    (
+        "a fold like a CL",
+        "X: y\r\n Content-Length: 30\r\nContent-Length: 3\r\n\r\nabc",
+        Passed(b"abc"),
+    ),
+    (
+        "a fold like a Host and an AS2 identity",
+        "AS2-From: a\r\n Host: b\r\n\tAS2-From: c\r\nContent-Length: 3\r\n\r\nabc",
+        Passed(b"abc"),
+    ),
+    (
+        "a fold like a request line",
+        "X: y\r\n GET /hidden HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+        Passed(b"abc"),
+    ),
+    ("CL folded", "Content-Length: 3\r\n 0\r\n\r\nabc", Refused(400)),
+    ("CL folded before its value", "Content-Length:\r\n 3\r\n\r\nabc", Refused(400)),
+    ("CL folded with blanks alone", "Content-Length: 3\r\n \r\n\r\nabc", Refused(400)),
+    ("CL folded before its colon", "Content-Length\r\n : 3\r\n\r\nabc", Refused(400)),
+    ("CL for CGI, folded", "Content_Length:\r\n 3\r\n\r\nabc", Refused(400)),
+    (
+        "CL within a fold of a CL",
+        "Content-Length: 3\r\n Content-Length: 0\r\n\r\nabc",
+        Refused(400),
+    ),
+    (
+        "TE folded behind its value",
+        "Transfer-Encoding: chunked\r\n , identity\r\n\r\n0\r\n\r\n",
+        Refused(400),
+    ),
+    (
+        "TE folded with blanks alone",
+        "Transfer-Encoding: chunked\r\n\t\r\n\r\n0\r\n\r\n",
+        Refused(400),
+    ),
+    (
+        "connection-nominated AS2-From, folded",
+        "Connection: close,\r\n AS2-From\r\nAS2-From: a\r\n\r\n",
+        Refused(400),
+    ),
+    ("Connection folded", "Connection:\r\n close\r\n\r\n", Refused(400)),
+    ("a fold with a NUL", "X: y\r\n z\0\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
+    ("a fold behind a bare LF", "X: y\n z\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
+    ("a fold behind a bare CR", "X: y\r z\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
+    ("a fold behind two CR", "X: y\r\r\n z\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
+    ("a fold that ends with a bare LF", "X: y\r\n z\nContent-Length: 3\r\n\r\nabc", Refused(400)),
+    ("a fold behind no field", "X\r\n : y\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
     ("NUL in a value", "X: a\0b\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
     ("NUL in a name", "X\0: a\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
     ("a name of 8 bits", "X\u{e4}: a\r\nContent-Length: 3\r\n\r\nabc", Refused(400)),
@@ -223,8 +286,9 @@ const POSTS: &[(&str, &str, Fate)] = &[
 ];
 
 /// Whole heads, and what becomes of them.
-const HEADS: &[(&str, &str, Fate)] = &[
+const HEADS: &[(&str, &str, Outcome)] = &[
     ("HTTP/0.9", "GET /\r\n", Refused(505)),
+    ("a fold before the version", "POST /as2\r\n HTTP/1.1\r\nHost: a\r\n\r\n", Refused(400)),
     ("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Refused(505)),
     ("HTTP/1.2", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", Refused(505)),
     ("HTTP/1.1 with more", "GET / HTTP/1.1x\r\nHost: a\r\n\r\n", Refused(505)),
@@ -244,6 +308,11 @@ const HEADS: &[(&str, &str, Fate)] = &[
     ("a blank before the method", " GET / HTTP/1.1\r\nHost: a\r\n\r\n", Refused(400)),
     ("a header before all", "X: y\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refused(400)),
     ("a blank line behind the first", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", Refused(400)),
+    ("a tab behind the first", "GET / HTTP/1.1\r\n\tX: y\r\nHost: a\r\n\r\n", Refused(400)),
+    ("blanks alone behind the first", "GET / HTTP/1.1\r\n \r\nHost: a\r\n\r\n", Refused(400)),
+    ("Host folded", "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", Refused(400)),
+    ("Host folded before its value", "GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n", Refused(400)),
+    ("Host folded with blanks alone", "GET / HTTP/1.1\r\nHost: a\r\n \r\n\r\n", Refused(400)),
     ("bare LF", "GET / HTTP/1.1\nHost: a\n\n", Refused(400)),
     ("bare LF at the end", "GET / HTTP/1.1\r\nHost: a\r\n\n", Refused(400)),
     ("TLS", "\x16\x03\x01\x02\0\x01", Refused(400)),
@@ -271,8 +340,8 @@ fn outbound(partner: &Recorder) -> Running {
         .unwrap()
 }
 
-/// How many answers begin in these bytes, and the last one's status.
-fn answers(bytes: &[u8]) -> (usize, u16) {
+/// How many responses begin in these bytes, and the last one's status.
+fn responses(bytes: &[u8]) -> (usize, u16) {
     let text = String::from_utf8_lossy(bytes);
     let starts: Vec<_> = text.match_indices("HTTP/1.1 ").map(|(at, _)| at).collect();
     let finals: Vec<u16> = starts
@@ -284,29 +353,36 @@ fn answers(bytes: &[u8]) -> (usize, u16) {
 }
 
 /// Sends a request, first of its connection or behind a good one, with another hidden behind it.
-fn try_one(to: SocketAddr, behind: &Recorder, name: &str, request: &str, fate: &Fate, first: bool) {
+fn try_one(
+    to: SocketAddr,
+    behind: &Recorder,
+    name: &str,
+    request: &str,
+    outcome: &Outcome,
+    first: bool,
+) {
     behind.forget();
     // ISO 8859-1, so that one char is one byte.
     let mut bytes: Vec<u8> = request.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
-    if let Refused(_) = fate {
+    if let Refused(_) = outcome {
         bytes.extend_from_slice(HIDDEN.as_bytes());
     }
     let mut before = 0;
     let came = if first {
-        exchange(to, &bytes, |came| matches!(fate, Passed(_)) && answers(came).0 > 0)
+        exchange(to, &bytes, |came| matches!(outcome, Passed(_)) && responses(came).0 > 0)
     } else {
         before = 1;
-        second(to, &bytes, matches!(fate, Passed(_)))
+        second(to, &bytes, matches!(outcome, Passed(_)))
     };
     let text = String::from_utf8_lossy(&came);
-    let (count, status) = answers(&came);
-    assert_eq!(count, before + 1, "{name}: one answer to one request, and not {text:?}");
-    let wanted = match fate {
+    let (count, status) = responses(&came);
+    assert_eq!(count, before + 1, "{name}: one response to one request, and not {text:?}");
+    let wanted = match outcome {
         Refused(status) => *status,
         Passed(_) => 200,
     };
     assert_eq!(status, wanted, "{name}: {text}");
-    if let Refused(405..) | Refused(400) = fate
+    if let Refused(405..) | Refused(400) = outcome
         && status != 405
     {
         assert!(text.contains("as2hook: "), "{name}: no word of why: {text}");
@@ -315,7 +391,7 @@ fn try_one(to: SocketAddr, behind: &Recorder, name: &str, request: &str, fate: &
     seen.retain(|seen| seen.fields("x-before").is_empty());
     let hidden = |seen: &Seen| seen.line.contains("hidden");
     assert!(!seen.iter().any(hidden), "{name}: smuggled: {seen:?}");
-    match fate {
+    match outcome {
         Refused(_) => assert_eq!(seen, [], "{name}"),
         Passed(body) => {
             assert_eq!(seen.len(), 1, "{name}: {seen:?}");
@@ -342,7 +418,7 @@ fn second(to: SocketAddr, bytes: &[u8], passes: bool) -> Vec<u8> {
         came.extend_from_slice(&piece[..read]);
     }
     let _ = socket.write_all(bytes);
-    while !(passes && answers(&came).0 > 1) {
+    while !(passes && responses(&came).0 > 1) {
         match socket.read(&mut piece) {
             Ok(0) | Err(_) => break,
             Ok(read) => came.extend_from_slice(&piece[..read]),
@@ -353,22 +429,22 @@ fn second(to: SocketAddr, bytes: &[u8], passes: bool) -> Vec<u8> {
 
 fn try_all(to: SocketAddr, behind: &Recorder, path: &str) {
     let mut wrong = 0;
-    let mut attempt = |name: &str, request: &str, fate: &Fate, first: bool| {
-        let one = AssertUnwindSafe(|| try_one(to, behind, name, request, fate, first));
-        // All that is wrong is told, not the first of it alone.
+    let mut attempt = |name: &str, request: &str, outcome: &Outcome, first: bool| {
+        let one = AssertUnwindSafe(|| try_one(to, behind, name, request, outcome, first));
+        // All that is wrong is reported, not the first of it alone.
         wrong += usize::from(catch_unwind(one).is_err());
     };
     for first in [true, false] {
-        for (name, rest, fate) in POSTS {
+        for (name, rest, outcome) in POSTS {
             let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\n{rest}");
-            attempt(name, &request, fate, first);
+            attempt(name, &request, outcome, first);
         }
-        for (name, head, fate) in HEADS {
+        for (name, head, outcome) in HEADS {
             // What passes needs a way.
             let way = format!(" {path} ");
             let head =
-                if let Passed(_) = fate { head.replace(" / ", &way) } else { (*head).into() };
-            attempt(name, &head, fate, first);
+                if let Passed(_) = outcome { head.replace(" / ", &way) } else { (*head).into() };
+            attempt(name, &head, outcome, first);
         }
     }
     assert_eq!(wrong, 0, "cases failed");
@@ -395,18 +471,26 @@ fn every_target_form_reaches_one_host() {
     let receiver = Recorder::start();
     let gateway = inbound(&receiver);
     let to = gateway.inbound().address();
-    let done = |came: &[u8]| answers(came).0 > 0;
+    let done = |came: &[u8]| responses(came).0 > 0;
     for (request, wanted) in [
         ("GET / HTTP/1.1\r\n\r\n", 200),
         ("GET / HTTP/1.0\r\n\r\n", 200),
         ("GET http://other/x HTTP/1.1\r\nHost: other\r\n\r\n", 200),
+        ("GET http://other:80/x HTTP/1.1\r\nHost: OTHER\r\n\r\n", 200),
+        ("GET http://other:80/x HTTP/1.1\r\nHost: other:81\r\n\r\n", 400),
+        ("GET http://other:80:81/x HTTP/1.1\r\nHost: other:80\r\n\r\n", 400),
         ("GET http://other/x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET http://a@other/x HTTP/1.1\r\nHost: other\r\n\r\n", 400),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 200),
     ] {
         receiver.forget();
         let came = exchange(to, request.as_bytes(), done);
-        assert_eq!(answers(&came), (1, wanted), "{request:?}: {}", String::from_utf8_lossy(&came));
+        assert_eq!(
+            responses(&came),
+            (1, wanted),
+            "{request:?}: {}",
+            String::from_utf8_lossy(&came)
+        );
         let whole = wait_until(SOON, || receiver.seen().0.len() == usize::from(wanted == 200));
         assert!(whole, "{request:?}");
     }

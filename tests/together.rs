@@ -6,7 +6,7 @@
 use std::{path::Path, time::Duration};
 
 use as2hook_testing::{
-    Answer, Endpoint, Gateway, Message, Part, Post, Running, gateway::Rule, gateway::wait_until,
+    Endpoint, Gateway, Message, Part, Post, Response, Running, gateway::Rule, gateway::wait_until,
     receiver, sink,
 };
 use serde_json::Value;
@@ -91,7 +91,7 @@ fn gateways_are_listed_with_the_rules_they_have() {
 #[test]
 fn a_webhook_that_one_disables_is_disabled_in_both_and_enabled_from_either() {
     let receiver = receiver().start();
-    let hook = sink().answer(Answer::status(410)).start();
+    let hook = sink().respond(Response::status(410)).start();
     let folder = tempfile::tempdir().unwrap();
     let one = gateway(&receiver, &hook, folder.path());
     let other = gateway(&receiver, &hook, folder.path());
@@ -99,7 +99,7 @@ fn a_webhook_that_one_disables_is_disabled_in_both_and_enabled_from_either() {
     let both =
         |wanted: &str| wait_until(SOON, || standing(&one) == wanted && standing(&other) == wanted);
     assert!(both("disabled"), "{} {}", standing(&one), standing(&other));
-    hook.script(|_| Answer::ok());
+    hook.script(|_| Response::ok());
     hook.forget();
     send(&other);
     let enabled = other.call("POST", "/admin/webhooks/orders/enable", "").unwrap();

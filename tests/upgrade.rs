@@ -1,5 +1,5 @@
-//! A new process takes over while partners send: not one exchange fails, not one event is lost or told
-//! twice. And a process that is told to stop stops, at once when it has nothing to do.
+//! A new process takes over while partners send: not one exchange fails, not one event is lost or delivered
+//! twice. And a process that gets a signal to stop stops, at once when it has nothing to do.
 //!
 //! The long form, two minutes of traffic and twelve upgrades:
 //! `cargo nextest run --release --test upgrade --run-ignored only --no-capture`
@@ -22,7 +22,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Answer, Client, Endpoint, Gateway, Message, Part, Post, Reply, Request, Rule, Running,
+    Client, Endpoint, Gateway, Message, Part, Post, Reply, Request, Response, Rule, Running,
     gateway::{Process, wait_until},
     pki, receiver, sink,
 };
@@ -30,7 +30,7 @@ use traffic::Course;
 
 const SOON: Duration = Duration::from_secs(120);
 
-/// So long has one who has only just connected, and a TLS handshake, when a process is told to stop.
+/// So long has a connection that was only just made, and a TLS handshake, when a process gets a signal to stop.
 const A_SECOND: Duration = Duration::from_secs(1);
 
 /// A process's end as the system tells it.
@@ -53,6 +53,11 @@ fn upgrades_of_a_tls_listener_cost_no_exchange_and_no_event() {
 fn twelve_upgrades_in_two_minutes_of_traffic() {
     let course = Course { rate: 200, upgrades: 12, every: Duration::from_secs(10), tls: false };
     course.run();
+}
+
+/// Where the two processes of an upgrade meet.
+fn upgrade_file(gateway: &Running) -> PathBuf {
+    gateway.folder().join(format!("data/as2hook.db.{}.upgrade", gateway.inbound().address()))
 }
 
 #[test]
@@ -84,13 +89,58 @@ fn a_successor_that_cannot_start_leaves_the_old_process_serving() {
     send(&gateway, 200);
 }
 
+/// They share the store, the key, and the folder that the two processes of an upgrade meet in.
+#[test]
+fn successor_takes_over_from_its_own_gateway_and_not_from_another_of_the_same_store() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let folder = tempfile::tempdir().unwrap();
+    let shared = |name: &str| format!("\"{}/{name}\"", folder.path().display());
+    let gateway = || {
+        gateway(&receiver, &sink)
+            .set("store", &format!("\"sqlite:{}/as2hook.db\"", folder.path().display()))
+            .set("payloads", &shared("payloads"))
+            .set("secret_key_file", &shared("secret.key"))
+            .start()
+            .unwrap()
+    };
+    let (mut one, mut other) = (gateway(), gateway());
+    let successor = one.successor().unwrap();
+    assert!(one.wait_for_log("Ready to take over", SOON));
+    other.signal("QUIT").unwrap();
+    assert!(other.wait_for_log("SIGQUIT: serving on until", SOON), "{}", other.log());
+    // Both wait in the same folder, and each gets its own.
+    let others = other.successor().unwrap();
+    assert!(other.wait_for_log("Handed the listeners over", SOON), "{}", other.log());
+    let mut old = other.succeed(others).unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    one.signal("QUIT").unwrap();
+    assert!(one.wait_for_log("Handed the listeners over", SOON), "{}", one.log());
+    let mut old = one.succeed(successor).unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    send(&one, 200);
+    send(&other, 200);
+}
+
+#[test]
+fn successor_with_its_config_at_another_path_takes_over() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let other = gateway.folder().join("other.yaml");
+    fs::copy(gateway.config_file(), &other).unwrap();
+    let other = other.display().to_string();
+    gateway.set_wrapper(&["sh", "-c", "exec \"$1\" run --upgrade -c \"$0\"", &other]);
+    let mut old = gateway.upgrade().unwrap();
+    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
+    send(&gateway, 200);
+}
+
 #[test]
 fn a_successor_that_is_killed_while_it_waits_leaves_nothing_in_the_way() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     let successor = gateway.successor().unwrap();
     assert!(gateway.wait_for_log("Ready to take over", SOON));
-    let file = gateway.folder().join("data/as2hook.db.upgrade");
+    let file = upgrade_file(&gateway);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     drop(successor);
     assert!(file.exists(), "killed, it leaves its socket behind");
@@ -101,7 +151,7 @@ fn a_successor_that_is_killed_while_it_waits_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_successor_that_is_told_to_stop_while_it_waits_stops() {
+fn successor_that_is_stopped_while_it_waits_stops() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     for (round, name) in ["TERM", "INT"].into_iter().enumerate() {
@@ -109,7 +159,10 @@ fn a_successor_that_is_told_to_stop_while_it_waits_stops() {
         assert!(wait_until(SOON, || gateway.log().matches("Ready to take over").count() > round));
         signal(&successor, name);
         assert_eq!(successor.wait(SOON).unwrap().to_string(), ENDED_WELL);
-        assert_eq!(gateway.log().matches("Told to stop before it served").count(), round + 1);
+        assert_eq!(
+            gateway.log().matches("Stopped by a signal before it served").count(),
+            round + 1
+        );
         send(&gateway, 200);
     }
     let mut old = gateway.upgrade().unwrap();
@@ -134,7 +187,7 @@ fn a_second_successor_is_sent_away_and_the_first_waits_on() {
 }
 
 #[test]
-fn upgrade_starts_where_nobody_runs_and_where_who_ran_dies() {
+fn upgrade_starts_where_no_process_runs_and_where_the_old_one_dies() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).prepare().unwrap();
     gateway.start_upgrade().unwrap();
@@ -148,23 +201,23 @@ fn upgrade_starts_where_nobody_runs_and_where_who_ran_dies() {
 }
 
 #[test]
-fn an_exchange_that_outlives_the_old_process_is_told_by_the_new_one() {
-    let (receiver, sink) = (receiver().answer(Answer::silence()).start(), sink().start());
+fn exchange_that_outlives_the_old_process_is_reported_by_the_new_one() {
+    let (receiver, sink) = (receiver().respond(Response::silence()).start(), sink().start());
     let mut gateway = draining(&receiver, &sink, "4s").start().unwrap();
     let (inbound, message) = (gateway.inbound(), message().build());
     let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
     receiver.wait_for(1, SOON).unwrap();
     let mut old = gateway.upgrade().unwrap();
-    receiver.answer(Answer::ok());
+    receiver.respond(Response::ok());
     send(&gateway, 200);
-    let told = sink.wait_for(1, SOON).unwrap();
+    let delivered = sink.wait_for(1, SOON).unwrap();
     let lives = old.wait(Duration::ZERO).is_none();
-    assert!(!lives || told.len() == 1, "the old process lives, so its exchange is its own");
+    assert!(!lives || delivered.len() == 1, "the old process lives, so its exchange is its own");
     assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
     let gone = Instant::now();
     assert!(waiting.join().unwrap(), "its drain is over");
-    let is_of_the_old = |told: &Request| {
-        told.header("X-Processing-Error").is_some_and(|error| error.starts_with("1500: "))
+    let is_of_the_old = |delivered: &Request| {
+        delivered.header("X-Processing-Error").is_some_and(|error| error.starts_with("1500: "))
     };
     sink.wait_until(1, SOON, is_of_the_old).unwrap();
     assert!(gone.elapsed() < Duration::from_secs(20), "soon after its end");
@@ -185,7 +238,7 @@ fn upgrading_may_move_a_listener() {
     let built = message().build();
     let moved = as2hook_testing::Client::new(moved);
     assert_eq!(moved.send(&Post::message("/as2", &built)).unwrap().status, 200);
-    assert!(gateway.inbound().connect().is_err(), "nobody keeps the old address");
+    assert!(gateway.inbound().connect().is_err(), "no process keeps the old address");
 }
 
 #[test]
@@ -204,7 +257,7 @@ fn sigterm_ends_at_once_what_is_idle_kept_connections_included() {
 }
 
 #[test]
-fn what_the_kernel_had_at_sigterm_is_answered() {
+fn requests_in_the_kernel_at_sigterm_get_responses() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     for round in 0..10 {
@@ -219,9 +272,9 @@ fn what_the_kernel_had_at_sigterm_is_answered() {
         gateway.signal("CONT").unwrap();
         let reply = kept.read_reply("GET").unwrap();
         assert_eq!(reply.status, 200, "round {round}");
-        let mut answer = String::new();
-        fresh.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}: {answer}");
+        let mut response = String::new();
+        fresh.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 "), "round {round}: {response}");
         assert!(gateway.wait(SOON).unwrap().success());
         gateway.start().unwrap();
     }
@@ -229,7 +282,7 @@ fn what_the_kernel_had_at_sigterm_is_answered() {
 
 /// The kernel completed connections while the listener was being closed, and reset them.
 #[test]
-fn sigterm_resets_nobody_who_has_connected() {
+fn sigterm_resets_no_connection_that_was_accepted() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     let address = gateway.inbound().address();
@@ -246,7 +299,7 @@ fn sigterm_resets_nobody_who_has_connected() {
     }
 }
 
-/// Connects and asks again and again, until nobody listens any more. What went wrong for one who was let
+/// Connects and asks again and again, until no process listens any more. What went wrong for one that was let
 /// in, and asked within the second that everybody has.
 fn call(address: SocketAddr) -> std::io::Result<()> {
     loop {
@@ -255,17 +308,17 @@ fn call(address: SocketAddr) -> std::io::Result<()> {
         let asked =
             socket.write_all(b"GET / HTTP/1.1\r\nHost: as2.example\r\nConnection: close\r\n\r\n");
         let was_late = began.elapsed() >= A_SECOND;
-        let mut answer = String::new();
-        let answered = asked.and_then(|()| socket.read_to_string(&mut answer));
-        if !was_late && !answer.starts_with("HTTP/1.1 200 ") {
-            return answered.and(Err(std::io::Error::other(answer)));
+        let mut response = String::new();
+        let responded = asked.and_then(|()| socket.read_to_string(&mut response));
+        if !was_late && !response.starts_with("HTTP/1.1 200 ") {
+            return responded.and(Err(std::io::Error::other(response)));
         }
     }
 }
 
 #[test]
 fn a_second_sigterm_does_not_wait() {
-    let (receiver, sink) = (receiver().answer(Answer::silence()).start(), sink().start());
+    let (receiver, sink) = (receiver().respond(Response::silence()).start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     let (inbound, message) = (gateway.inbound(), message().build());
     let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
@@ -280,7 +333,7 @@ fn a_second_sigterm_does_not_wait() {
 #[test]
 fn the_first_sigterm_after_a_hand_over_cuts_nothing_off() {
     let (receiver, sink) = (receiver().start(), sink().start());
-    let slow = Answer::ok().delay(Duration::from_secs(3));
+    let slow = Response::ok().delay(Duration::from_secs(3));
     receiver.next([slow]);
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     let (inbound, message) = (gateway.inbound(), message().build());
@@ -296,14 +349,14 @@ fn the_first_sigterm_after_a_hand_over_cuts_nothing_off() {
 
 #[test]
 fn the_second_sigterm_after_a_hand_over_does_not_wait() {
-    let (receiver, sink) = (receiver().answer(Answer::silence()).start(), sink().start());
+    let (receiver, sink) = (receiver().respond(Response::silence()).start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     let (inbound, message) = (gateway.inbound(), message().build());
     let waiting = thread::spawn(move || inbound.send(&Post::message("/as2", &message)).is_err());
     receiver.wait_for(1, SOON).unwrap();
     let mut old = gateway.upgrade().unwrap();
     signal(&old, "TERM");
-    assert!(gateway.wait_for_log("Told to stop: finishing", SOON));
+    assert!(gateway.wait_for_log("Stop signal: finishing", SOON));
     signal(&old, "TERM");
     assert_eq!(old.wait(Duration::from_secs(20)).unwrap().code(), Some(1));
     assert!(waiting.join().unwrap());
@@ -329,7 +382,7 @@ fn a_tls_handshake_under_way_at_sigterm_is_finished() {
 /// Tells the gateway to stop when it has a handshake's first byte. What comes of the exchange, and how
 /// long after the signal.
 fn stop_within_a_handshake(gateway: &Running) -> (std::io::Result<Reply>, Duration) {
-    // Between the two stands one who passes on late what the partner says.
+    // Between the two stands a proxy that passes on late what the partner says.
     let between = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = gateway.inbound().address();
     let client = Client::tls(between.local_addr().unwrap(), pki::authority(), None);
@@ -341,7 +394,7 @@ fn stop_within_a_handshake(gateway: &Running) -> (std::io::Result<Reply>, Durati
     partner.read_exact(&mut first).unwrap();
     wire.write_all(&first).unwrap();
     let stops = || gateway.log().matches("Stopping.").count();
-    let (before, told) = (stops(), Instant::now());
+    let (before, delivered) = (stops(), Instant::now());
     gateway.signal("TERM").unwrap();
     assert!(wait_until(SOON, || stops() > before));
     // The pause is the scenario: a handshake that takes its time.
@@ -349,15 +402,15 @@ fn stop_within_a_handshake(gateway: &Running) -> (std::io::Result<Reply>, Durati
     let (mut back, mut to_partner) = (wire.try_clone().unwrap(), partner.try_clone().unwrap());
     thread::spawn(move || {
         let copied = std::io::copy(&mut back, &mut to_partner);
-        // Who is cut off has to learn it at once: it is judged by when that was.
+        // A client that is cut off has to learn it at once: it is judged by when that was.
         to_partner.shutdown(Shutdown::Both).and(copied.map(drop))
     });
     thread::spawn(move || std::io::copy(&mut partner, &mut wire));
-    (sending.join().unwrap(), told.elapsed())
+    (sending.join().unwrap(), delivered.elapsed())
 }
 
 #[test]
-fn systemd_is_told_which_process_is_the_main_one() {
+fn systemd_is_notified_which_process_is_the_main_one() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let folder = tempfile::tempdir().unwrap();
     let path: PathBuf = folder.path().join("notify");
@@ -367,17 +420,17 @@ fn systemd_is_told_which_process_is_the_main_one() {
         .environment("NOTIFY_SOCKET", path.to_str().unwrap())
         .start()
         .unwrap();
-    let hear = || {
+    let notification = || {
         let mut said = [0; 256];
         let length = supervisor.recv(&mut said).unwrap();
         String::from_utf8_lossy(&said[..length]).into_owned()
     };
-    assert_eq!(hear(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
+    assert_eq!(notification(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
     let mut old = gateway.upgrade().unwrap();
-    assert_eq!(hear(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
+    assert_eq!(notification(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
     assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
     assert!(gateway.sigterm(SOON).unwrap().unwrap().success());
-    assert_eq!(hear(), "STOPPING=1");
+    assert_eq!(notification(), "STOPPING=1");
     supervisor.shutdown(Shutdown::Both).unwrap();
 }
 

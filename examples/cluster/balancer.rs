@@ -17,24 +17,30 @@ use as2hook_testing::{
 /// A running HAProxy; ended when dropped.
 pub(crate) struct Balancer {
     child: Child,
-    address: SocketAddr,
+    inbound: SocketAddr,
+    outbound: SocketAddr,
 }
 
 impl Balancer {
-    /// Writes its config into the folder, starts it, and waits until it answers.
-    pub(crate) fn start(folder: &Path, gateways: &[Running]) -> io::Result<Self> {
-        let address = free_address();
+    /// Writes its config into the folder, starts it, and waits until a gateway responds.
+    pub(crate) fn start<'a>(
+        folder: &Path,
+        gateways: impl Iterator<Item = &'a Running>,
+    ) -> io::Result<Self> {
+        let (inbound, outbound) = (free_address(), free_address());
         let config = folder.join("haproxy.cfg");
-        fs::write(&config, self::config(address, gateways))?;
+        fs::write(&config, self::config(inbound, outbound, gateways))?;
         let child = Command::new("haproxy")
             .args(["-db", "-q", "-f"])
             .arg(&config)
             .env("PATH", "/usr/sbin:/usr/local/sbin:/usr/bin:/bin")
             .stdin(Stdio::null())
+            // It says there whenever a gateway comes or goes.
+            .stderr(fs::File::create(folder.join("haproxy.log"))?)
             .spawn()?;
-        let mut balancer = Self { child, address };
+        let mut balancer = Self { child, inbound, outbound };
         let ready = wait_until(Duration::from_secs(120), || {
-            balancer.client().get("/").is_ok_and(|reply| reply.status != 503)
+            balancer.inbound().get("/").is_ok_and(|reply| reply.status != 503)
         });
         match balancer.child.try_wait()? {
             Some(status) => Err(io::Error::other(format!("it ended with {status}"))),
@@ -44,8 +50,13 @@ impl Balancer {
     }
 
     /// Where partners send to.
-    pub(crate) fn client(&self) -> Client {
-        Client::new(self.address)
+    pub(crate) fn inbound(&self) -> Client {
+        Client::new(self.inbound)
+    }
+
+    /// Where our own AS2 server sends to.
+    pub(crate) fn outbound(&self) -> Client {
+        Client::new(self.outbound)
     }
 }
 
@@ -59,8 +70,12 @@ impl Drop for Balancer {
 
 /// A gateway takes part while its `/readyz` says so; an exchange that could not begin on one goes to
 /// another, and one that has begun is never sent twice.
-fn config(address: SocketAddr, gateways: &[Running]) -> String {
-    let mut text = format!(
+fn config<'a>(
+    inbound: SocketAddr,
+    outbound: SocketAddr,
+    gateways: impl Iterator<Item = &'a Running>,
+) -> String {
+    let text = format!(
         "defaults
     mode http
     timeout connect 2s
@@ -70,21 +85,27 @@ fn config(address: SocketAddr, gateways: &[Running]) -> String {
     retries 3
     retry-on conn-failure
     option redispatch
-    option forwardfor
-frontend partners
-    bind {address}
-    default_backend gateways
-backend gateways
     balance leastconn
     option httpchk GET /readyz
     default-server check inter 500ms fall 1 rise 1
+frontend partners
+    bind {inbound}
+    option forwardfor
+    default_backend inbound
+frontend own_server
+    bind {outbound}
+    default_backend outbound
 "
     );
-    for (number, gateway) in gateways.iter().enumerate() {
-        let inbound = gateway.inbound().address();
+    let (mut partners, mut own_server) =
+        (String::from("backend inbound\n"), String::from("backend outbound\n"));
+    for (number, gateway) in gateways.enumerate() {
+        let (inbound, outbound) = (gateway.inbound().address(), gateway.outbound().address());
         let admin = gateway.admin().address().port();
-        writeln!(text, "    server as2hook-{number} {inbound} port {admin}")
+        writeln!(partners, "    server as2hook-{number} {inbound} port {admin}")
+            .expect("a string takes every line");
+        writeln!(own_server, "    server as2hook-{number} {outbound} port {admin}")
             .expect("a string takes every line");
     }
-    text
+    text + &partners + &own_server
 }

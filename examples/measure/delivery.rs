@@ -1,4 +1,4 @@
-//! From the end of the answer, as the partner sees it, to the webhook's request, as its owner sees it.
+//! From the end of the response, as the partner sees it, to the webhook's request, as its endpoint sees it.
 
 use std::{error::Error, time::Duration};
 
@@ -11,7 +11,7 @@ use as2hook_testing::{
 
 use super::{
     Extent, SETTLED,
-    partner::{self, Told},
+    partner::{self, Delivered},
     table::Table,
 };
 
@@ -27,8 +27,8 @@ const P99: Duration = Duration::from_millis(15);
 
 /// Rows: both percentiles, for messages as they are and for signed and encrypted ones.
 pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn Error>> {
-    let (receiver, told) = (partner::receiver(), Told::default());
-    let sink = told.start();
+    let (receiver, delivered) = (partner::receiver(), Delivered::default());
+    let sink = delivered.start();
     let gateway = Gateway::new()
         .receiver_url(&receiver.url(""))
         .station("MY-OWN-ORG", pki::station())
@@ -46,18 +46,18 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
     for _ in 0..extent.rounds {
         for ((_, template), (took, used)) in kinds.iter().zip(took.iter_mut().zip(&mut used)) {
             let before = gateway.cpu_time()?;
-            round(&gateway, extent, first, template, &told, took)?;
+            round(&gateway, extent, first, template, &delivered, took)?;
             *used += gateway.cpu_time()?.saturating_sub(before);
             first += total(extent);
         }
     }
     for (((what, _), took), used) in kinds.iter().zip(took).zip(used) {
         let spread = Spread::of(took);
-        let what = format!("answer to webhook, {RATE}/s, {what}");
+        let what = format!("response to webhook, {RATE}/s, {what}");
         table.at_most(format!("{what}, p50"), spread.p50().as_secs_f64(), P50);
         table.at_most(format!("{what}, p99"), spread.p99().as_secs_f64(), P99);
         let each = used / u32::try_from(spread.count().max(1)).unwrap_or(u32::MAX);
-        table.tell(format!("{what}, the gateway's CPU each"), format!("{} µs", each.as_micros()));
+        table.figure(format!("{what}, the gateway's CPU each"), format!("{} µs", each.as_micros()));
     }
     Ok(())
 }
@@ -71,27 +71,27 @@ fn round(
     extent: Extent,
     first: usize,
     template: &Template,
-    told: &Told,
+    delivered: &Delivered,
     took: &mut Vec<Duration>,
 ) -> Result<(), Box<dyn Error>> {
     let total = total(extent);
-    told.reset(first + total);
+    delivered.reset(first + total);
     let plan = Open { rate: RATE, total, connections: CONNECTIONS };
     let samples = plan.run(gateway.inbound().address(), |number, out| {
         template.write(first + number, out);
     });
     let failed = samples.iter().filter(|sample| !sample.is_good()).count();
     if failed > 0 {
-        return Err(format!("{failed} of {total} messages were not answered 200").into());
+        return Err(format!("{failed} of {total} messages did not get a 200").into());
     }
-    if !wait_until(SETTLED, || told.count() == total) {
-        return Err(format!("told of {} of {total} messages", told.count()).into());
+    if !wait_until(SETTLED, || delivered.count() == total) {
+        return Err(format!("webhooks for {} of {total} messages", delivered.count()).into());
     }
-    let times = told.times();
+    let times = delivered.times();
     took.extend(samples.iter().filter_map(|sample| {
-        let told = times.get(first + sample.number).copied().flatten()?;
-        // A webhook may be quicker than the thread that reads the answer.
-        Some(told.saturating_duration_since(sample.answered))
+        let delivered = times.get(first + sample.number).copied().flatten()?;
+        // A webhook may be quicker than the thread that reads the response.
+        Some(delivered.saturating_duration_since(sample.responded))
     }));
     Ok(())
 }

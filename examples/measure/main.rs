@@ -1,18 +1,20 @@
 //! Measures what the design sets a bar for, and prints one table with the bar beside each figure.
 //!
-//! `./measure.sh [wait] [delivery] [passing] [--short] [--judge]` builds what it needs and runs it; all
-//! three when none is named. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
+//! `./measure.sh [wait] [delivery] [passing] [attack] [--short] [--judge]` builds what it needs and runs it; all
+//! four when none is named. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
 //! exit status 1; a measurement that could not be made always is.
 //!
 //! # Layout
 //! - `wait`: what the partner waits longer because its message is decoded and written down
-//! - `delivery`: from the answer's end to the webhook's request
+//! - `delivery`: from the response's end to the webhook's request
 //! - `passing`: traffic that is not decoded, beside a bare Pingora proxy and nginx
+//! - `attack`: what partners wait longer beside attackers
 //! - `partner`: the messages, and the stand-ins on both sides of the gateway
 //! - `disk`: what an fsync takes on the disk of the store
 //! - `table`: figures and their bars
 #![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 
+mod attack;
 mod delivery;
 mod disk;
 mod partner;
@@ -33,13 +35,13 @@ struct Extent {
     seconds: u32,
 }
 
-/// For the last webhooks of a round. Whoever is slower than the schedule has them all to come.
+/// For the last webhooks of a round. A target that is slower than the schedule has them all to come.
 const SETTLED: Duration = Duration::from_secs(300);
 
 const LONG: Extent = Extent { rounds: 6, seconds: 5 };
 const SHORT: Extent = Extent { rounds: 2, seconds: 2 };
 
-const ALL: [&str; 3] = ["wait", "delivery", "passing"];
+const ALL: [&str; 4] = ["wait", "delivery", "passing", "attack"];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args: Vec<_> = std::env::args().skip(1).collect();
@@ -59,9 +61,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             "wait" => wait::measure(extent, &mut table),
             "delivery" => delivery::measure(extent, &mut table),
             "passing" => passing::measure(extent, &mut table),
+            "attack" => attack::measure(extent, &mut table),
             unknown => return Err(format!("{unknown} is not known: there are {ALL:?}").into()),
         };
-        // The others' figures are told all the same.
+        // The others' figures are printed all the same.
         unmeasured.extend(measured.err().map(|error| format!("{what} was not measured: {error}")));
     }
     let cores = available_parallelism().map_or(0, usize::from);

@@ -27,7 +27,7 @@ pub(crate) fn open(station: &str, payload: usize) -> Message {
         .attach(Part::text("orders.edi", "application/edifact", &edifact(payload)))
 }
 
-/// An AS2 server that answers at once, with a synchronous MDN to what is AS2.
+/// An AS2 server that responds at once, with a synchronous MDN to what is AS2.
 pub(crate) fn receiver() -> Server {
     Server::start(THREADS, |seen, out| {
         let Some(id) = seen.field("message-id").filter(|_| seen.field("as2-from").is_some()) else {
@@ -45,33 +45,33 @@ pub(crate) fn receiver() -> Server {
     })
 }
 
-/// A webhook's owner that says when it was told of which message.
+/// A webhook endpoint that records when each message was delivered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told(Arc<Mutex<Vec<Option<Instant>>>>);
+pub(crate) struct Delivered(Arc<Mutex<Vec<Option<Instant>>>>);
 
-// === impl Told ===
+// === impl Delivered ===
 
-impl Told {
+impl Delivered {
     /// Forgets all, and makes room for the messages below this number.
     pub(crate) fn reset(&self, total: usize) {
         *self.0.lock().expect("no poison") = vec![None; total];
     }
 
-    /// How many messages it was told of.
+    /// How many messages were delivered.
     pub(crate) fn count(&self) -> usize {
         self.0.lock().expect("no poison").iter().flatten().count()
     }
 
-    /// When it was first told of each.
+    /// When each was first delivered.
     pub(crate) fn times(&self) -> Vec<Option<Instant>> {
         self.0.lock().expect("no poison").clone()
     }
 
-    /// Answers webhooks from now on.
+    /// Responds to webhooks from now on.
     pub(crate) fn start(&self) -> Server {
-        let told = self.clone();
+        let delivered = self.clone();
         Server::start(THREADS, move |seen, out| {
-            told.note(seen);
+            delivered.note(seen);
             out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         })
     }

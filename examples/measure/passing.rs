@@ -78,7 +78,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
             let (_, rounds) = known.ok_or("an unknown proxy")?;
             rounds.add(address, pid, extent, &request)?;
         }
-        // Whoever came first comes last, so that nobody always has the quiet moment.
+        // The order is reversed each time, so that none always has the quiet moment.
         places.rotate_left(1);
     }
     drop(whole);
@@ -88,19 +88,19 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
     for (what, rounds) in [("as2hook", as2hook), ("bare Pingora", bare), ("nginx", nginx)] {
         let (rate, cpu) = (median(&rounds.rates), median(&rounds.cpu));
         let figure = format!("{rate:.0}/s, {:.1} µs CPU each", cpu * 1e6);
-        table.tell(format!("{what}, 10 KB over {BUSY} connections"), figure);
+        table.figure(format!("{what}, 10 KB over {BUSY} connections"), figure);
         let alone = Spread::of(rounds.alone.clone()).p50();
-        table.tell(format!("{what}, one connection, p50"), format!("{} µs", alone.as_micros()));
+        table.figure(format!("{what}, one connection, p50"), format!("{} µs", alone.as_micros()));
     }
     let ratios = as2hook.rates.iter().zip(&bare.rates).map(|(ours, theirs)| ours / theirs);
     let requests = median(&ratios.collect::<Vec<_>>());
     table.ratio("requests/s of a bare Pingora proxy's", requests, 0.95, true);
     let ratios = as2hook.cpu.iter().zip(&bare.cpu).map(|(ours, theirs)| ours / theirs);
     let cpu = median(&ratios.collect::<Vec<_>>());
-    table.tell("CPU each, of a bare Pingora proxy's", format!("{:.1} %", cpu * 100.0));
+    table.figure("CPU each, of a bare Pingora proxy's", format!("{:.1} %", cpu * 100.0));
     let p50 = |rounds: &Rounds| Spread::of(rounds.alone.clone()).p50().as_secs_f64();
     table.ratio("one connection's p50, of nginx's", p50(as2hook) / p50(nginx), 1.1, false);
-    table.tell(
+    table.figure(
         "one connection's p50, of a bare Pingora proxy's",
         format!("{:.1} %", p50(as2hook) / p50(bare) * 100.0),
     );
@@ -163,7 +163,7 @@ impl Drop for Proxy {
 fn checked(throughput: &Throughput) -> Result<(), String> {
     if throughput.failed > 0 || throughput.took.count() == 0 {
         let (good, bad) = (throughput.took.count(), throughput.failed);
-        return Err(format!("{bad} requests were not answered 200, {good} were"));
+        return Err(format!("{bad} requests did not get a 200, {good} did"));
     }
     Ok(())
 }

@@ -16,15 +16,15 @@ struct Row {
     what: String,
     figure: String,
     bar: String,
-    /// `None`: told for comparison.
+    /// `None`: printed for comparison.
     met: Option<bool>,
 }
 
 // === impl Table ===
 
 impl Table {
-    /// A figure that is held against nothing.
-    pub(crate) fn tell(&mut self, what: impl Into<String>, figure: impl Display) {
+    /// A figure without a bar.
+    pub(crate) fn figure(&mut self, what: impl Into<String>, figure: impl Display) {
         let (what, figure) = (what.into(), figure.to_string());
         self.rows.push(Row { what, figure, bar: String::new(), met: None });
     }

@@ -14,7 +14,7 @@ use as2hook_testing::{
 use super::{
     Extent, SETTLED,
     disk::Disk,
-    partner::{self, Told},
+    partner::{self, Delivered},
     table::{Table, milliseconds},
 };
 
@@ -50,8 +50,8 @@ const CASES: [Case; 3] = [
 
 /// Rows: what is added at the median and at the 99th percentile, beside what an fsync takes.
 pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn Error>> {
-    let (receiver, told) = (partner::receiver(), Told::default());
-    let sink = told.start();
+    let (receiver, delivered) = (partner::receiver(), Delivered::default());
+    let sink = delivered.start();
     let gateway = Gateway::new()
         .receiver_url(&receiver.url(""))
         .station("HEADERS", pki::station())
@@ -79,13 +79,15 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
                     .iter()
                     .map(|message| Template::leaving_out("/as2", message, left_out))
                     .collect();
-                told.reset(first + total);
+                delivered.reset(first + total);
                 let samples = plan.run(address, |number, out| {
                     templates[number % templates.len()].write(first + number, out);
                 });
                 check(&samples)?;
-                if tapped && !wait_until(SETTLED, || told.count() == total) {
-                    return Err(format!("told of {} of {total} messages", told.count()).into());
+                if tapped && !wait_until(SETTLED, || delivered.count() == total) {
+                    return Err(
+                        format!("webhooks for {} of {total} messages", delivered.count()).into()
+                    );
                 }
                 first += total;
                 took[usize::from(tapped)].extend(samples.iter().map(Sample::took));
@@ -94,7 +96,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
     }
     let fsync = Spread::of(disk.took());
     let (p50, p99) = (fsync.p50(), fsync.p99());
-    table.tell(
+    table.figure(
         format!("fsync of 16 KiB, {} of them, p50 and p99", fsync.count()),
         format!("{}, {}", milliseconds(p50.as_secs_f64()), milliseconds(p99.as_secs_f64())),
     );
@@ -105,8 +107,8 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
             format!("{}, {}", milliseconds(p50), milliseconds(p99))
         };
         let what = case.what;
-        table.tell(format!("{what}: passed on, p50 and p99"), shown(&plain));
-        table.tell(format!("{what}: decoded and written down"), shown(&tapped));
+        table.figure(format!("{what}: passed on, p50 and p99"), shown(&plain));
+        table.figure(format!("{what}: decoded and written down"), shown(&tapped));
         let added =
             |of: fn(&Spread) -> Duration| of(&tapped).as_secs_f64() - of(&plain).as_secs_f64();
         let bar = p50 * case.fsyncs + Duration::from_millis(2);
@@ -121,7 +123,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
 fn check(samples: &[Sample]) -> Result<(), String> {
     let failed = samples.iter().filter(|sample| !sample.is_good()).count();
     if failed > 0 {
-        return Err(format!("{failed} of {} messages were not answered 200", samples.len()));
+        return Err(format!("{failed} of {} messages did not get a 200", samples.len()));
     }
     Ok(())
 }

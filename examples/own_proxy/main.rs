@@ -9,7 +9,7 @@ use as2hook::{
     reload,
     secret_key::SecretKey,
     snapshot::Live,
-    tap::{AnswerHead, Exchange, RequestHead, Tap},
+    tap::{Exchange, RequestHead, ResponseHead, Tap},
 };
 use as2hook_as2::Headers;
 use as2hook_delivery::{Bells, Client, Dispatcher, DispatcherOptions, Outbox, OutboxOptions};
@@ -81,13 +81,16 @@ impl ProxyHttp for MyProxy {
         answer: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        // 3. The answer's head.
+        // 3. The response's head.
         let mut headers = Headers::new();
         for (name, value) in answer.case_header_iter() {
             headers.push(String::from_utf8_lossy(name.as_slice()), value.as_bytes());
         }
         if let Some(exchange) = ctx {
-            exchange.answer_head(AnswerHead { status: answer.status.as_u16(), headers });
+            let head = ResponseHead { status: answer.status.as_u16(), headers };
+            let recorded = exchange.response_head(head).await;
+            recorded
+                .map_err(|e| PingoraError::because(ErrorType::HTTPStatus(503), "as2hook", e))?;
         }
         Ok(())
     }
@@ -99,9 +102,9 @@ impl ProxyHttp for MyProxy {
         _: bool,
         ctx: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
-        // 4. Each piece of the answer's body.
+        // 4. Each piece of the response's body.
         if let (Some(exchange), Some(piece)) = (ctx, body) {
-            exchange.answer(piece);
+            exchange.response(piece);
         }
         Ok(None)
     }
@@ -144,11 +147,13 @@ async fn start_tap(
     })?;
     let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
     let folder = config.with_file_name("own-proxy-data");
-    let store: Arc<dyn Store> =
-        Arc::new(SqliteStore::open(&folder.join("as2hook.db"), &SqliteOptions::default())?);
+    let files = PayloadDir::open(&folder.join("payloads"))?;
+    let payload_root = Some(files.root().to_owned());
+    let options = SqliteOptions { payload_root, ..SqliteOptions::default() };
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.join("as2hook.db"), &options)?);
     let key = SecretKey::open_or_make(&live.load().config.secret_key_file)?;
-    let payloads = Payloads::in_folder(PayloadDir::open(&folder.join("payloads"))?);
-    let payloads = payloads.with_key(key.of_payloads()?);
+    let payloads = Payloads::in_folder(files).with_key(key.of_payloads()?);
+    payloads.claim(&*store).await?;
     let bells = Bells::new();
     let outbox = Outbox::new(store.clone(), bells.clone(), OutboxOptions::default());
     outbox.recover().await?;

@@ -1,5 +1,5 @@
 //! A whole exchange on this machine: ACME sends an invoice, signed and encrypted, through as2hook to
-//! the AS2 server of MY-OWN-ORG, and three webhooks tell of it.
+//! the AS2 server of MY-OWN-ORG, and three webhooks report it.
 //!
 //! Run by `./quickstart.sh`, which builds the gateway too. Everything it makes stands in
 //! `examples/quickstart/work` afterwards.
@@ -17,8 +17,8 @@ use as2hook_testing::endpoint::TooFew;
 use as2hook_testing::gateway::StartError;
 use as2hook_testing::message::Built;
 use as2hook_testing::{
-    Answer, Content, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Receipt, Reply, Request,
-    Running, pki, receiver, sink,
+    Content, Digest, Endpoint, Gateway, Mdn, Message, Part, Post, Receipt, Reply, Request,
+    Response, Running, pki, receiver, sink,
 };
 
 /// How long the webhooks may take. They come within milliseconds; a busy machine gets its time.
@@ -40,7 +40,7 @@ enum Failure {
     Start(StartError),
     #[error("ACME could not send its message to the gateway: {source}; the gateway's log:\n{log}")]
     Send { source: io::Error, log: String },
-    #[error("the gateway answered {status} instead of the receiver's 200; its log:\n{log}")]
+    #[error("the gateway responded with {status} instead of the receiver's 200; its log:\n{log}")]
     Refused { status: u16, log: String },
     #[error("the AS2 server did not get the message byte for byte; the gateway's log:\n{log}")]
     Changed { log: String },
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     match run(&mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // There is nobody left to tell when even this fails.
+            // There is nowhere left to report that even this failed.
             drop(writeln!(io::stderr(), "\nThe quickstart failed: {failure}"));
             ExitCode::FAILURE
         }
@@ -70,7 +70,7 @@ fn run(out: &mut dyn Write) -> Result<(), Failure> {
 
     let folder = work_folder()?;
     let invoice = invoice();
-    let server = receiver().answer(Answer::mdn(receipt(&invoice))).start();
+    let server = receiver().respond(Response::mdn(receipt(&invoice))).start();
     show::step(out, 1, "The AS2 server of MY-OWN-ORG (a stand-in)", &server.url("/as2"))?;
 
     let webhooks = sink().start();
@@ -83,17 +83,20 @@ fn run(out: &mut dyn Write) -> Result<(), Failure> {
 
     let from = "ACME sends invoice 981712, signed and encrypted";
     show::step(out, 4, from, &format!("{} bytes", invoice.body.len()))?;
-    let answer = send(&gateway, &invoice)?;
-    let answered = Instant::now();
-    show::note(out, &format!("answered {} with the receipt: {}", answer.status, told(&answer)))?;
+    let response = send(&gateway, &invoice)?;
+    let responded = Instant::now();
+    show::note(
+        out,
+        &format!("response {} with the receipt: {}", response.status, describe(&response)),
+    )?;
     if !server.requests().iter().any(|got| got.body.bytes == invoice.body) {
         return Err(Failure::Changed { log: show::tail(&gateway.log()) });
     }
     show::note(out, "the AS2 server got it byte for byte")?;
 
     let came = notified(&gateway, &webhooks)?;
-    let last = came.iter().map(|request| request.began.saturating_duration_since(answered)).max();
-    let last = format!("{} ms after the answer", last.unwrap_or_default().as_millis());
+    let last = came.iter().map(|request| request.began.saturating_duration_since(responded)).max();
+    let last = format!("{} ms after the response", last.unwrap_or_default().as_millis());
     show::step(out, 5, "Three webhooks came out of it", &last)?;
     for (payload, request) in PAYLOADS.iter().zip(&came) {
         show::webhook(out, payload, request)?;
@@ -141,7 +144,7 @@ fn invoice() -> Built {
         .build()
 }
 
-/// What the AS2 server answers: a receipt, signed by MY-OWN-ORG.
+/// The AS2 server's response: a receipt, signed by MY-OWN-ORG.
 fn receipt(message: &Built) -> Mdn {
     Mdn::processed().mic(&message.mic).sign(pki::station(), Digest::Sha256)
 }
@@ -201,7 +204,7 @@ fn wrong(came: &[Arc<Request>]) -> Option<String> {
 }
 
 /// The disposition in a receipt.
-fn told(reply: &Reply) -> String {
+fn describe(reply: &Reply) -> String {
     let text = reply.text();
     let line = text.lines().find_map(|line| line.strip_prefix("Disposition: "));
     line.unwrap_or("none").to_owned()

@@ -1,9 +1,9 @@
-//! Sends AS2 messages at a fixed rate while the rules are reloaded again and again, and tells what the
+//! Sends AS2 messages at a fixed rate while the rules are reloaded again and again, and reports what the
 //! requests noticed of it.
 //!
 //! `cargo run --release --example reload_under_load -- [REQUESTS_PER_SECOND] [SECONDS]`
 #![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
-#![expect(clippy::unwrap_used, reason = "a measurement that fails tells so by ending")]
+#![expect(clippy::unwrap_used, reason = "a measurement that fails reports it by ending")]
 
 use std::{
     error::Error,
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build();
     println!("{rate} requests/s over {SENDERS} connections, {seconds} s each way");
     let quiet = load(&gateway, &message, rate, seconds);
-    println!("quiet:     {}", quiet.tell());
+    println!("quiet:     {}", quiet.summary());
     let reloads = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let reloading = thread::scope(|scope| {
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         stop.store(true, Ordering::Relaxed);
         measured
     });
-    println!("reloading: {}", reloading.tell());
+    println!("reloading: {}", reloading.summary());
     println!("{} reloads of {RULES} rules", reloads.load(Ordering::Relaxed));
     Ok(())
 }
@@ -80,7 +80,7 @@ struct Measured {
 // === impl Measured ===
 
 impl Measured {
-    fn tell(&self) -> String {
+    fn summary(&self) -> String {
         let at = |share: f64| {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -92,7 +92,7 @@ impl Measured {
             self.took[place.min(self.took.len() - 1)].as_secs_f64() * 1000.0
         };
         format!(
-            "{} requests, {} failed; from due to answered p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
+            "{} requests, {} failed; from due to response p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
             self.took.len(),
             self.failed,
             at(0.5),

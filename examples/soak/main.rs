@@ -1,6 +1,6 @@
-//! A day of a busy site in minutes: 50,000 exchanges of every kind, as fast as they are told, while rules
+//! A day of a busy site in minutes: 50,000 exchanges of every kind, as fast as they are delivered, while rules
 //! are reloaded, endpoints fail, partners hang up and old events are pruned. It watches what the gateway
-//! uses and judges at the end: nothing may grow, and every message that was answered 2xx must be told.
+//! uses and judges at the end: nothing may grow, and every message that got a 2xx must be delivered.
 //!
 //! `./measure.sh soak [--short | EXCHANGES]` builds what it needs and runs it. Exit status 1: something
 //! grew, or was lost.
@@ -113,11 +113,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         "{} exchanges in {:.0} s, {reloads} reloads: {}",
         next.load(Ordering::Relaxed).saturating_sub(SENDERS),
         lasted.as_secs_f64(),
-        traffic.tell()
+        traffic.summary()
     );
-    let lost = traffic.untold(&scene, SETTLED);
+    let lost = traffic.undelivered(&scene, SETTLED);
     let mut sound = watch.judge();
-    println!("| answered 2xx and never told | {} | 0 |", lost.len());
+    println!("| got a 2xx and never delivered | {} | 0 |", lost.len());
     if !lost.is_empty() {
         println!("lost: {:?}", &lost[..lost.len().min(20)]);
         sound = false;

@@ -32,7 +32,7 @@ pub(crate) struct Scene {
     /// The messages kept beside the repository; none where they are not at hand.
     pub(crate) cases: Vec<Case>,
     rules: Vec<Rule>,
-    told: Arc<Mutex<BTreeSet<usize>>>,
+    delivered: Arc<Mutex<BTreeSet<usize>>>,
 }
 
 // === impl Scene ===
@@ -40,12 +40,12 @@ pub(crate) struct Scene {
 impl Scene {
     /// Starts it all.
     pub(crate) fn start() -> Result<Self, Box<dyn Error>> {
-        let told = Arc::new(Mutex::new(BTreeSet::new()));
-        let (receiver, partner, sink) = (receiver(), partner(), sink(&told));
+        let delivered = Arc::new(Mutex::new(BTreeSet::new()));
+        let (receiver, partner, sink) = (receiver(), partner(), sink(&delivered));
         let rules = rules(&sink);
         let cases = cases();
         let gateway = gateway(&receiver, &partner, &rules, &cases).start()?;
-        Ok(Self { gateway, cases, rules, told })
+        Ok(Self { gateway, cases, rules, delivered })
     }
 
     /// Other rules, and now and then a mistake that must change nothing.
@@ -55,15 +55,15 @@ impl Scene {
             self.gateway.reload().unwrap();
         }
         let url = format!("http://127.0.0.1:9/{nth}");
-        let other = Rule::new("other").url(url).set("partner", "NOBODY");
+        let other = Rule::new("other").url(url).set("partner", "UNKNOWN");
         let rules: Vec<_> = self.rules.iter().cloned().chain([other]).collect();
         self.gateway.write_rules(&rules).unwrap();
         assert_eq!(self.gateway.reload().unwrap().status, 200, "a right file was refused");
     }
 
-    /// The messages that a webhook's owner was told of.
-    pub(crate) fn told(&self) -> BTreeSet<usize> {
-        self.told.lock().unwrap().clone()
+    /// The messages that a webhook endpoint got.
+    pub(crate) fn delivered(&self) -> BTreeSet<usize> {
+        self.delivered.lock().unwrap().clone()
     }
 
     /// What the log should not have: a panic, or an error that is neither one of our mistaken files nor the
@@ -127,7 +127,7 @@ fn gateway(receiver: &Server, partner: &Server, rules: &[Rule], cases: &[Case]) 
     rules.iter().fold(gateway, |gateway, rule| gateway.rule("", |_| rule.clone()))
 }
 
-/// Every way to be told, and some that end badly.
+/// Every kind of delivery, and some that end badly.
 fn rules(sink: &Server) -> Vec<Rule> {
     let rule = |name: &str| Rule::new(name).url(sink.url(&format!("/{name}"))).always();
     let retry = |rule: Rule| rule.set("retry", "[100ms, 200ms]");
@@ -142,10 +142,10 @@ fn rules(sink: &Server) -> Vec<Rule> {
     ]
 }
 
-/// Our AS2 server: takes most, answers late, badly, or not at all.
+/// Our AS2 server: takes most, responds late, badly, or not at all.
 fn receiver() -> Server {
     Server::start(THREADS, |seen, out| match seen.target() {
-        "/rejects" => answer(500, out),
+        "/rejects" => respond(500, out),
         "/closes" => {}
         "/slow" => {
             thread::sleep(Duration::from_millis(30));
@@ -153,17 +153,17 @@ fn receiver() -> Server {
         }
         "/negative" => mdn(seen, Mdn::error("decryption-failed"), out),
         "/as2" if seen.field("as2-from").is_some() => mdn(seen, Mdn::processed(), out),
-        _ => answer(200, out),
+        _ => respond(200, out),
     })
 }
 
-/// A partner whom our AS2 server sends to: what it is to answer stands in the message's subject.
+/// A partner that our AS2 server sends to: the message's subject says how it is to respond.
 fn partner() -> Server {
     Server::start(THREADS, |seen, out| {
         let signed = |mdn: Mdn| mdn.sign(pki::partner(), Digest::Sha256);
         match seen.field("subject").unwrap_or_default() {
-            "later" | "never" => answer(202, out),
-            "rejects" => answer(503, out),
+            "later" | "never" => respond(202, out),
+            "rejects" => respond(503, out),
             "closes" => {}
             "unsigned" => mdn(seen, Mdn::processed(), out),
             "negative" => mdn(seen, signed(Mdn::error("authentication-failed")), out),
@@ -172,23 +172,23 @@ fn partner() -> Server {
     })
 }
 
-fn sink(told: &Arc<Mutex<BTreeSet<usize>>>) -> Server {
-    let told = told.clone();
+fn sink(delivered: &Arc<Mutex<BTreeSet<usize>>>) -> Server {
+    let delivered = delivered.clone();
     Server::start(THREADS, move |seen, out| match seen.target() {
         // Now and then: behind an endpoint that never works the deliveries rightly pile up.
-        "/fails" if now_and_then() => answer(500, out),
+        "/fails" if now_and_then() => respond(500, out),
         "/closes" if now_and_then() => {}
         "/slow" => {
             thread::sleep(Duration::from_millis(20));
-            answer(200, out);
+            respond(200, out);
         }
         "/all" => {
             if let Some(number) = seen.field("message-id").and_then(Template::number) {
-                told.lock().unwrap().insert(number);
+                delivered.lock().unwrap().insert(number);
             }
-            answer(200, out);
+            respond(200, out);
         }
-        _ => answer(204, out),
+        _ => respond(204, out),
     })
 }
 
@@ -196,7 +196,7 @@ fn now_and_then() -> bool {
     fastrand::usize(..4) == 0
 }
 
-fn answer(status: u16, out: &mut Vec<u8>) {
+fn respond(status: u16, out: &mut Vec<u8>) {
     let length = if status == 204 { "" } else { "Content-Length: 0\r\n" };
     out.extend_from_slice(format!("HTTP/1.1 {status} So\r\n{length}\r\n").as_bytes());
 }

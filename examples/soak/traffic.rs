@@ -35,11 +35,11 @@ enum Kind {
     Twice(Template),
     /// Only so much of it, and then the connection closes.
     Cut(Template),
-    /// Whole, and then the connection closes before the answer.
+    /// Whole, and then the connection closes before the response.
     Abandoned(Template),
     /// To a partner.
     Outbound(Template),
-    /// To a partner who sends its MDN later.
+    /// To a partner that sends its MDN later.
     Later(Box<Built>),
     /// Not AS2.
     Plain(Vec<u8>),
@@ -81,7 +81,7 @@ impl Traffic {
         self.kinds.len()
     }
 
-    /// Somebody who sends them.
+    /// A sender of them.
     pub(crate) fn sender(&self, scene: &Scene) -> Sender<'_> {
         let (inbound, outbound) = (scene.gateway.inbound(), scene.gateway.outbound());
         Sender {
@@ -93,18 +93,18 @@ impl Traffic {
         }
     }
 
-    /// How often what was answered.
-    pub(crate) fn tell(&self) -> String {
+    /// How often each response came.
+    pub(crate) fn summary(&self) -> String {
         let counts = self.counts.lock().unwrap();
         let counts = counts.iter().map(|(what, count)| format!("{what} {count}"));
         counts.collect::<Vec<_>>().join(", ")
     }
 
-    /// The messages that were answered 2xx, and of which nobody was told in time.
-    pub(crate) fn untold(&self, scene: &Scene, within: Duration) -> Vec<usize> {
+    /// The messages that got a 2xx and were not delivered in time.
+    pub(crate) fn undelivered(&self, scene: &Scene, within: Duration) -> Vec<usize> {
         let expected = self.expected.lock().unwrap().clone();
-        wait_until(within, || expected.is_subset(&scene.told()));
-        expected.difference(&scene.told()).copied().collect()
+        wait_until(within, || expected.is_subset(&scene.delivered()));
+        expected.difference(&scene.delivered()).copied().collect()
     }
 
     fn count(&self, what: String) {
@@ -144,7 +144,7 @@ impl Sender<'_> {
             }
             Kind::Plain(request) => {
                 let status = self.to_us.send(request);
-                traffic.count(told("not AS2", status));
+                traffic.count(describe("not AS2", status));
             }
         }
     }
@@ -158,14 +158,14 @@ impl Sender<'_> {
     fn receive(&mut self, template: &Template, number: usize) {
         self.write(template, number);
         let status = self.to_us.send(&self.bytes);
-        self.traffic.count(told("inbound", status));
+        self.traffic.count(describe("inbound", status));
         self.expect(status, number);
     }
 
     fn send(&mut self, template: &Template, number: usize) {
         self.write(template, number);
         let status = self.from_us.send(&self.bytes);
-        self.traffic.count(told("outbound", status));
+        self.traffic.count(describe("outbound", status));
         self.expect(status, number);
     }
 
@@ -175,11 +175,11 @@ impl Sender<'_> {
         let mdn = mdn.about("BOLT", "MY-OWN-ORG", &Template::id(number));
         let (headers, body) = mdn.into_parts();
         let built = Built { headers, body, mic: String::new(), id: String::new() };
-        // Its own id may be any: it is told under its own.
+        // Its own id may be any: it is reported under its own.
         let template = Template::new("/as2", &built);
         self.write(&template, number);
         let status = self.to_us.send(&self.bytes);
-        self.traffic.count(told("MDN", status));
+        self.traffic.count(describe("MDN", status));
     }
 
     /// Sends so much of what is written, and closes.
@@ -198,7 +198,7 @@ impl Sender<'_> {
     }
 }
 
-fn told(what: &str, status: Option<u16>) -> String {
+fn describe(what: &str, status: Option<u16>) -> String {
     status.map_or_else(|| format!("{what} unanswered"), |status| format!("{what} {status}"))
 }
 
@@ -258,7 +258,7 @@ fn received() -> Vec<Kind> {
 fn sent() -> Vec<Kind> {
     let message = |to: &str| {
         Message::new("MY-OWN-ORG", to)
-            .attach(Part::text("answer.edi", "application/edifact", "UNA:+.? '"))
+            .attach(Part::text("response.edi", "application/edifact", "UNA:+.? '"))
             .sign(pki::station())
             .encrypt(pki::partner())
     };

@@ -3,6 +3,9 @@
 
 #![no_main]
 
+#[path = "../weigh.rs"]
+mod weigh;
+
 use as2hook_as2::{
     Fault,
     ber::{Action, Parser, Tag, Visitor},
@@ -67,10 +70,12 @@ fn parse(bytes: &[u8], size: usize, choice: u8) -> (bool, Option<Fault>, Notes) 
     (parser.is_done(), fault, notes)
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| weigh::weigh(input.len(), || run(input)));
+
+fn run(input: &[u8]) {
     let [size, choice, bytes @ ..] = input else { return };
     let (done, fault, notes) = parse(bytes, bytes.len().max(1), *choice);
     let (done_cut, fault_cut, notes_cut) = parse(bytes, usize::from(*size).max(1), *choice);
     assert_eq!((done, &fault), (done_cut, &fault_cut));
     assert_eq!(notes.log, notes_cut.log);
-});
+}

@@ -2,9 +2,12 @@
 
 #![no_main]
 
+#[path = "../weigh.rs"]
+mod weigh;
+
 use std::sync::{Arc, LazyLock};
 
-use as2hook_as2::{Decoded, Decoder, Headers, Keyring, Limits, Options, Sink, StationKey};
+use as2hook_as2::{Decoded, Decoder, Headers, Keyring, DecoderLimits, Options, Sink, StationKey};
 use libfuzzer_sys::fuzz_target;
 use openssl::{pkey::PKey, x509::X509};
 
@@ -57,7 +60,7 @@ impl Sink for Counting {
 }
 
 fn decode(headers: &Headers, body: &[u8], size: usize) -> (Decoded, u64) {
-    let limits = Limits { decoded: 1 << 20, attachments: 50, header: 4096, ..Limits::default() };
+    let limits = DecoderLimits { decoded: 1 << 20, attachments: 50, header: 4096, ..DecoderLimits::default() };
     let options = Options { limits, legacy_algorithms: true };
     let mut sink = Counting::default();
     let mut decoder = Decoder::new(headers, KEYRING.clone(), options);
@@ -68,7 +71,9 @@ fn decode(headers: &Headers, body: &[u8], size: usize) -> (Decoded, u64) {
     (decoder.finish(true, &mut sink), sink.bytes)
 }
 
-fuzz_target!(|input: &[u8]| {
+fuzz_target!(|input: &[u8]| weigh::weigh(input.len(), || run(input)));
+
+fn run(input: &[u8]) {
     let [choice, size, body @ ..] = input else { return };
     let mut headers = Headers::new();
     headers.push("AS2-From", "PARTNER");
@@ -86,4 +91,4 @@ fuzz_target!(|input: &[u8]| {
     for error in &whole.errors {
         assert!(!error.message.contains([';', '\r', '\n']));
     }
-});
+}

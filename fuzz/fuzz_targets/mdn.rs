@@ -2,12 +2,17 @@
 
 #![no_main]
 
+#[path = "../weigh.rs"]
+mod weigh;
+
 use std::sync::Arc;
 
-use as2hook_as2::{Decoder, Headers, Keyring, Kind, Mdn, Options, mdn};
+use as2hook_as2::{Decoder, Headers, Keyring, ContentKind, Mdn, Options, mdn};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|fields: &[u8]| {
+fuzz_target!(|fields: &[u8]| weigh::weigh(fields.len(), || run(fields)));
+
+fn run(fields: &[u8]) {
     let mut read = Mdn::default();
     mdn::read(fields, &mut read);
     if read.modifier_text.is_some() {
@@ -21,8 +26,8 @@ fuzz_target!(|fields: &[u8]| {
     let mut decoder = Decoder::new(&headers, Arc::new(Keyring::new()), Options::default());
     decoder.push(fields, &mut ());
     let decoded = decoder.finish(true, &mut ());
-    assert_eq!(decoded.kind, Kind::Mdn);
+    assert_eq!(decoded.kind, ContentKind::Mdn);
     let told = decoded.mdn.expect("an MDN");
     assert_eq!(told.disposition.is_none(), !decoded.errors.is_empty());
     assert!(told.error || told.disposition_type.is_some());
-});
+}

@@ -11,10 +11,10 @@ use std::{
 use as2hook_store::sqlite::backup;
 
 use super::{fail, tell};
-use crate::config::{self, Config, Payloads, Store};
+use crate::config::{self, Config, PayloadLocation, StoreLocation};
 
-/// How often progress is told, from the first such time on.
-const TOLD_EVERY: Duration = Duration::from_secs(2);
+/// How often progress is reported, from the first such time on.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Copies the store, with the payload files that it needs, while the gateway runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub struct Restore {
     pub config: PathBuf,
 }
 
-/// How far a copy is, for whoever waits.
+/// Reports how far a copy is.
 struct Progress<'a> {
     err: &'a mut dyn Write,
     next: Instant,
@@ -62,8 +62,13 @@ impl Backup {
                  run, and restore it with pg_restore",
             ));
         };
-        let mut progress = Progress { next: Instant::now() + TOLD_EVERY, err };
-        let done = match backup::backup(database, &self.file, &mut |at, of| progress.at(at, of)) {
+        let mut progress = Progress { next: Instant::now() + PROGRESS_EVERY, err };
+        let payloads = match &config.payloads {
+            PayloadLocation::Folder(folder) => Some(folder.as_path()),
+            _ => None,
+        };
+        let mut progress = |at, of| progress.at(at, of);
+        let done = match backup::backup(database, &self.file, payloads, &mut progress) {
             Ok(done) => done,
             Err(error) => return Ok(fail(error)),
         };
@@ -89,7 +94,7 @@ impl Restore {
         let Some(database) = database(&config) else {
             return Ok(fail("the store is PostgreSQL: restore it with pg_restore"));
         };
-        let Payloads::Folder(payloads) = &config.payloads else {
+        let PayloadLocation::Folder(payloads) = &config.payloads else {
             return Ok(fail(
                 "payloads are not kept in a folder: name one, where those of the backup are to go",
             ));
@@ -117,8 +122,8 @@ impl Progress<'_> {
         if Instant::now() < self.next || of == 0 {
             return;
         }
-        self.next = Instant::now() + TOLD_EVERY;
-        // Nobody who waits is no reason to stop.
+        self.next = Instant::now() + PROGRESS_EVERY;
+        // The copy goes on where progress cannot be written.
         let _ = writeln!(self.err, "{} % of {}", at * 100 / of, in_words(of));
     }
 }
@@ -139,8 +144,8 @@ fn load(
 
 fn database(config: &Config) -> Option<&Path> {
     match &config.store {
-        Store::Sqlite(path) => Some(path),
-        Store::Postgres(_) => None,
+        StoreLocation::Sqlite(path) => Some(path),
+        StoreLocation::Postgres(_) => None,
     }
 }
 

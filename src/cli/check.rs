@@ -49,12 +49,17 @@ fn summary(loaded: &Loaded) -> String {
     let config = &loaded.config;
     let listens = config.listen.addresses().map(|(name, address)| format!("{name} on {address}"));
     let listens: Vec<_> = listens.collect();
+    let routes = config.receiver.routes.iter().map(|route| {
+        let origins: Vec<_> = route.origins.iter().map(ToString::to_string).collect();
+        format!("; {} goes to {}", route.path, origins.join(", "))
+    });
     format!(
-        "{}, {}, {}; {}",
+        "{}, {}, {}; {}{}",
         count(config.stations.len(), "station"),
         count(config.partners.len(), "partner"),
         count(loaded.rules.len(), "webhook"),
-        listens.join(", ")
+        listens.join(", "),
+        routes.collect::<String>()
     )
 }
 
@@ -95,6 +100,16 @@ mod tests {
              0.0.0.0:8080, admin on 127.0.0.1:8081.\n"
         );
         assert_eq!(err, "");
+    }
+
+    #[test]
+    fn check_shows_the_routes_of_the_receiver() {
+        let (_, out, _) = check(
+            "receiver: { url: \"http://127.0.0.1:10080\",\n  routes: [{ path: /mdn/, url: [\"http://a:10081\", \
+             \"http://b:10081\"] }] }\n",
+            "webhooks: []\n",
+        );
+        assert!(out.ends_with("; /mdn goes to http://a:10081, http://b:10081.\n"), "{out}");
     }
 
     #[test]

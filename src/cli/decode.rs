@@ -8,23 +8,27 @@ use std::{
     sync::Arc,
 };
 
-use as2hook_as2::{Attachment, Decoder, Headers, Keyring, Options, Sink, StationKey};
+use as2hook_as2::{Decoder, Headers, Keyring, Options, StationKey};
 use openssl::{pkey::PKey, x509::X509};
 
+use self::folder::Folder;
 use crate::config;
 
-/// What the other commands take too when they are not told.
+mod folder;
+mod head;
+
+/// The default of the other commands too.
 const DEFAULT_CONFIG: &str = "conf/as2hook.yaml";
 
 /// Decodes one AS2 message or MDN and prints one JSON object.
 ///
 /// What is wrong with a message stands in its `errors`; the exit status is 0 as long as the message
-/// could be read and told.
+/// could be read and printed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The body as it came over HTTP; `-` is standard input.
     body: PathBuf,
-    /// Its HTTP header lines.
+    /// Its HTTP header lines; without, those that the body's file begins with.
     #[arg(long, value_name = "FILE")]
     headers: Option<PathBuf>,
     /// Take keys and certificates from this config; conf/as2hook.yaml, where it is there and neither
@@ -40,7 +44,7 @@ pub struct Args {
     /// Decode DES, RC2-40 and RC2-128 too.
     #[arg(long)]
     legacy_algorithms: bool,
-    /// Write the attachments into this folder, which is made if need be.
+    /// Write the attachments into this folder, which is made if need be. No file is overwritten.
     #[arg(long, value_name = "DIR")]
     payload_dir: Option<PathBuf>,
 }
@@ -71,14 +75,34 @@ impl Args {
     }
 
     fn decode(&self) -> Result<(), DecodeError> {
-        let headers = match &self.headers {
-            Some(path) => Headers::parse(&read(path)?),
-            None => Headers::new(),
-        };
-        let (keyring, options) = self.keys(&headers)?;
-        let mut decoder = Decoder::new(&headers, keyring, options);
-        let mut folder = Folder::new(self.payload_dir.as_deref())?;
         let mut body = open(&self.body)?;
+        let (headers, first) = match &self.headers {
+            Some(path) => (Headers::parse(&read(path)?), Vec::new()),
+            None => {
+                let (headers, first) = head::read(&mut body).map_err(at(&self.body))?;
+                if headers.is_none() && head::is_multipart(&first) {
+                    let shown = self.body.display();
+                    note(format_args!(
+                        "{shown} begins like a multipart: give its head with --headers"
+                    ));
+                }
+                if headers.is_some() {
+                    let shown = self.body.display();
+                    note(format_args!(
+                        "{shown} begins with header lines, which are taken for its own"
+                    ));
+                }
+                (headers.unwrap_or_default(), first)
+            }
+        };
+        let (mut keyring, options) = self.keys(&headers)?;
+        if headers.as2_name("AS2-From").is_none() {
+            keyring = of_any_sender(&keyring);
+        }
+        let mut decoder = Decoder::new(&headers, keyring, options);
+        let mut folder = Folder::new(self.payload_dir.as_deref())
+            .map_err(|(path, source)| DecodeError::File { path, source })?;
+        decoder.push(&first, &mut folder);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = body.read(&mut buffer).map_err(at(&self.body))?;
@@ -88,7 +112,7 @@ impl Args {
             decoder.push(&buffer[..read], &mut folder);
         }
         let decoded = decoder.finish(true, &mut folder);
-        folder.finish()?;
+        folder.finish().map_err(|(path, source)| DecodeError::File { path, source })?;
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, &decoded)
             .map_err(io::Error::from)
@@ -132,71 +156,21 @@ impl Args {
     }
 }
 
-/// Writes attachments into a folder while they stream.
-struct Folder<'a> {
-    path: Option<&'a Path>,
-    current: Option<(PathBuf, File)>,
-    failed: Option<DecodeError>,
+/// Without `AS2-From` no partner is named: a signature is judged by all certificates that are known.
+fn of_any_sender(keyring: &Keyring) -> Arc<Keyring> {
+    let mut any = Keyring::new();
+    keyring.keys().iter().for_each(|key| any.add_key(key.clone()));
+    for (_, certificate) in keyring.all_certificates() {
+        if !any.certificates("").contains(certificate) {
+            any.add_certificate("", certificate.clone());
+        }
+    }
+    Arc::new(any)
 }
 
-// === impl Folder ===
-
-impl<'a> Folder<'a> {
-    fn new(path: Option<&'a Path>) -> Result<Self, DecodeError> {
-        if let Some(path) = path {
-            fs::create_dir_all(path).map_err(at(path))?;
-        }
-        Ok(Self { path, current: None, failed: None })
-    }
-
-    fn finish(self) -> Result<(), DecodeError> {
-        self.failed.map_or(Ok(()), Err)
-    }
-
-    fn create(
-        &self,
-        index: usize,
-        name: Option<&str>,
-    ) -> Option<Result<(PathBuf, File), DecodeError>> {
-        let folder = self.path?;
-        let unnamed = format!("attachment-{}", index + 1);
-        let name = name.filter(|name| !matches!(*name, "" | "." | "..")).unwrap_or(&unnamed);
-        let numbered = format!("{}-{name}", index + 1);
-        let made = [name, &numbered].into_iter().find_map(|name| {
-            let path = folder.join(name);
-            match File::create_new(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
-                result => Some(result.map_err(at(&path)).map(|file| (path, file))),
-            }
-        });
-        made.or_else(|| {
-            let path = folder.join(&numbered);
-            Some(File::create(&path).map_err(at(&path)).map(|file| (path, file)))
-        })
-    }
-}
-
-impl Sink for Folder<'_> {
-    fn begin(&mut self, index: usize, name: Option<&str>, _: &Headers) {
-        match self.create(index, name) {
-            None => {}
-            Some(Ok(file)) => self.current = Some(file),
-            Some(Err(error)) => self.failed = Some(error),
-        }
-    }
-
-    fn data(&mut self, _: usize, bytes: &[u8]) {
-        if let Some((path, file)) = &mut self.current
-            && let Err(source) = file.write_all(bytes)
-        {
-            self.failed = Some(DecodeError::File { path: path.clone(), source });
-            self.current = None;
-        }
-    }
-
-    fn end(&mut self, _: usize, _: &Attachment) {
-        self.current = None;
-    }
+fn note(text: impl std::fmt::Display) {
+    // Without a stderr the result says enough.
+    let _ = writeln!(io::stderr(), "as2hook: {text}.");
 }
 
 fn certificate(path: &Path) -> Result<X509, DecodeError> {

@@ -6,7 +6,8 @@ use std::{
     process::ExitCode,
 };
 
-use as2hook_webhooks::{EventKind, PartnerType, Query};
+use as2hook_as2::{ErrorCode, SignatureStatus};
+use as2hook_webhooks::{EventKind, Findings, PartnerType, Query};
 
 use super::tell;
 use crate::config::{self, Loaded};
@@ -32,12 +33,28 @@ pub struct Match {
     /// Production or Test. Left out: what the config says of the partner, else Production.
     #[arg(long, value_name = "TYPE", value_parser = partner_type)]
     pub partner_type: Option<PartnerType>,
+    /// The status of its signature, such as valid; none when it was not judged. Left out: the filters
+    /// that have to hold are printed.
+    #[arg(long, value_name = "STATUS", value_parser = signature)]
+    pub signature: Option<Signature>,
+    /// Its processing errors: none, any, or codes such as 800,900. Left out: as for --signature.
+    #[arg(long, value_name = "CODES", value_parser = errors)]
+    pub errors: Option<Errors>,
 }
+
+/// What `--signature` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature(Option<SignatureStatus>);
+
+/// What `--errors` says. `None`: there are some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Errors(Option<Vec<ErrorCode>>);
 
 // === impl Match ===
 
 impl Match {
-    /// The webhooks that fire go to `out`, one on a line; those that come near and do not, to `err`.
+    /// The webhooks that fire or may fire go to `out`, one on a line; those that come near and do not,
+    /// to `err`.
     ///
     /// # Errors
     /// When `out` or `err` cannot be written to.
@@ -49,9 +66,9 @@ impl Match {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        let explanations = loaded.rules.explain(&self.query(&loaded));
+        let explanations = loaded.rules.explain(&self.query(&loaded), &self.findings());
         let (fire, near): (Vec<_>, Vec<_>) =
-            explanations.iter().partition(|one| one.outcome.fires());
+            explanations.iter().partition(|one| one.outcome.fires() || one.outcome.may_fire());
         for one in &fire {
             writeln!(out, "{one}")?;
         }
@@ -62,6 +79,18 @@ impl Match {
             writeln!(err, "{one}")?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn findings(&self) -> Findings {
+        let findings = match self.signature {
+            None => Findings::default(),
+            Some(Signature(status)) => Findings::default().signature(status),
+        };
+        match &self.errors {
+            None => findings,
+            Some(Errors(None)) => findings.some_errors(),
+            Some(Errors(Some(codes))) => findings.errors(codes.iter().copied()),
+        }
     }
 
     fn query<'a>(&'a self, loaded: &'a Loaded) -> Query<'a> {
@@ -86,6 +115,30 @@ fn partner_type(word: &str) -> Result<PartnerType, String> {
     found.ok_or_else(|| "the types are Production and Test".to_owned())
 }
 
+fn signature(word: &str) -> Result<Signature, String> {
+    if word == "none" {
+        return Ok(Signature(None));
+    }
+    let found = SignatureStatus::ALL.into_iter().find(|status| status.as_str() == word);
+    let list = SignatureStatus::ALL.map(SignatureStatus::as_str).join(", ");
+    found.map(|status| Signature(Some(status))).ok_or(format!("it is none or one of {list}"))
+}
+
+fn errors(words: &str) -> Result<Errors, String> {
+    let code = |word: &str| {
+        let number = word
+            .trim()
+            .parse::<u16>()
+            .map_err(|_| format!("\"{word}\" is none of: none, any, codes such as 800,900"))?;
+        ErrorCode::try_from(number)
+    };
+    match words {
+        "none" => Ok(Errors(Some(Vec::new()))),
+        "any" => Ok(Errors(None)),
+        codes => Ok(Errors(Some(codes.split(',').map(code).collect::<Result<_, _>>()?))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -95,7 +148,7 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct MatchLine {
         #[command(flatten)]
         command: Match,
     }
@@ -111,21 +164,27 @@ webhooks:
   - { name: log, url: "http://127.0.0.1/", events: ["*"], route: always }
   - { name: trial, url: "http://127.0.0.1/", partner_type: Test }
   - { name: far, url: "http://127.0.0.1/", site: other }
+  - { name: good, url: "http://127.0.0.1/", partner: GLOBEX, signature: [valid], errors: none }
 "#;
 
     /// The names of the rules that fire, and everything else that was said.
     fn fired(arguments: &str) -> (Vec<String>, String) {
+        let (out, err) = said(arguments);
+        (out.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect(), err)
+    }
+
+    /// What went to stdout and to stderr.
+    fn said(arguments: &str) -> (String, String) {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("as2hook.yaml");
         fs::write(&config, GATEWAY).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), RULES).unwrap();
         let words = ["match", "-c", config.to_str().unwrap()];
-        let line = Line::try_parse_from(words.into_iter().chain(arguments.split(' '))).unwrap();
+        let line =
+            MatchLine::try_parse_from(words.into_iter().chain(arguments.split(' '))).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         assert_eq!(line.command.run(&mut out, &mut err).unwrap(), ExitCode::SUCCESS);
-        let out = String::from_utf8(out).unwrap();
-        let names = out.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
-        (names, String::from_utf8(err).unwrap())
+        (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
     #[test]
@@ -147,6 +206,41 @@ webhooks:
     }
 
     #[test]
+    fn filters_are_held_against_what_is_said_of_the_message() {
+        let asked = "--event message.received --partner GLOBEX";
+        let fired = |more: &str| fired(&format!("{asked}{more}")).0;
+        assert_eq!(fired(" --signature valid --errors none"), ["good", "log"]);
+        assert_eq!(fired(" --signature invalid --errors none"), ["all", "log"]);
+        assert_eq!(fired(" --signature none --errors none"), ["all", "log"]);
+        assert_eq!(fired(" --signature valid --errors 800,900"), ["all", "log"]);
+        assert_eq!(fired(" --signature valid --errors any"), ["all", "log"]);
+    }
+
+    #[test]
+    fn filters_that_have_to_hold_are_printed_when_nothing_is_said_of_the_message() {
+        let (out, _) = said("--event message.received --partner GLOBEX");
+        let lines: Vec<_> = out.lines().collect();
+        assert_eq!(lines.len(), 3, "{out}");
+        let condition = "good: may fire: it fires if its signature is valid and it has no errors";
+        assert!(lines[0].starts_with(condition), "{out}");
+        assert!(lines[1].starts_with("log: fires"), "{out}");
+        assert!(lines[2].starts_with("all: may fire: \"good\" is more specific"), "{out}");
+    }
+
+    #[test]
+    fn unknown_status_or_code_is_refused_and_the_known_ones_are_listed() {
+        for (flag, word, list) in [
+            ("--signature", "verified", "valid, other-certificate, invalid"),
+            ("--errors", "850", "not a processing error code"),
+            ("--errors", "x", "codes such as 800,900"),
+        ] {
+            let words = ["match", "--event", "message.received", flag, word];
+            let error = MatchLine::try_parse_from(words).err().unwrap().to_string();
+            assert!(error.contains(list), "{error}");
+        }
+    }
+
+    #[test]
     fn says_when_none_fires() {
         let (names, near) = fired("--event mdn.sent --site other");
         assert!(names.is_empty());
@@ -155,7 +249,8 @@ webhooks:
 
     #[test]
     fn an_unknown_event_lists_the_events() {
-        let error = Line::try_parse_from(["match", "--event", "message.recieved"]).err().unwrap();
+        let error =
+            MatchLine::try_parse_from(["match", "--event", "message.recieved"]).err().unwrap();
         assert!(error.to_string().contains("the events are message.received, mdn.received"));
     }
 }

@@ -18,7 +18,7 @@ const TO: &str = "AS2HOOK_MIGRATE_TO";
 /// As clap exits for what it cannot read.
 const USAGE: u8 = 2;
 
-/// How long one step may take: it is large, and nobody waits behind it.
+/// How long one step may take: it is large, and nothing waits behind it.
 const STEP_WITHIN: Duration = Duration::from_secs(120);
 
 /// How often a long move says how far it is.
@@ -29,19 +29,19 @@ const EVERY: Duration = Duration::from_secs(2);
 pub struct Args {
     /// Where it is now. No gateway may run on it.
     #[arg(long, value_name = "sqlite:FILE")]
-    from: Place,
+    from: StoreUrl,
     /// Where it is to be. Without it the environment's AS2HOOK_MIGRATE_TO says so, which the list of
     /// processes does not show.
     #[arg(long, value_name = "postgres://USER@HOST/DATABASE")]
-    to: Option<Place>,
-    /// What somebody wrote without `--from` or `--to`: clap would repeat it, and its password.
+    to: Option<StoreUrl>,
+    /// A value without `--from` or `--to`: clap would repeat it, and its password.
     #[arg(hide = true)]
-    stray: Vec<Place>,
+    stray: Vec<StoreUrl>,
 }
 
 /// Either end, not looked at yet: clap repeats what it rejects, and a password may stand in it.
 #[derive(Clone)]
-struct Place(String);
+struct StoreUrl(String);
 
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -110,7 +110,7 @@ impl Args {
             .build()
             .map_err(Failure::Threads)?;
         let terminal = io::stderr().is_terminal();
-        let mut told = Instant::now();
+        let mut reported = Instant::now();
         let (progress, mut steps) = tokio::sync::watch::channel(Moved::default());
         runtime.block_on(async {
             let from = SqliteStore::open(from, &SqliteOptions::default());
@@ -127,10 +127,10 @@ impl Args {
                     moved = &mut moving => break moved,
                     Ok(()) = steps.changed() => {
                         let so_far = *steps.borrow_and_update();
-                        if told.elapsed() >= EVERY {
-                            told = Instant::now();
+                        if reported.elapsed() >= EVERY {
+                            reported = Instant::now();
                             let end = if terminal { '\r' } else { '\n' };
-                            // Nobody to show it to is no reason to stop.
+                            // The migration goes on where progress cannot be written.
                             let _ = write!(
                                 err,
                                 "{} events, {} deliveries, {} notes so far{end}",
@@ -177,13 +177,13 @@ fn is_postgres(text: &str) -> bool {
     matches!(split, Some(("postgres" | "postgresql", rest)) if !rest.is_empty())
 }
 
-impl From<String> for Place {
+impl From<String> for StoreUrl {
     fn from(text: String) -> Self {
         Self(text)
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Place(..)")
     }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_without_the_password() {
+    fn mistake_is_reported_without_the_password() {
         let password = "hunter2";
         for wrong in [
             &["--from", "sqlite:a.db", "--to", "mysql://me:hunter2@one/db"][..],
@@ -214,8 +214,8 @@ mod tests {
             let (mut out, mut err) = (Vec::new(), Vec::new());
             let status = command.args.run(&mut out, &mut err).unwrap();
             assert_eq!(status, ExitCode::from(USAGE), "{wrong:?}");
-            let told = String::from_utf8(err).unwrap() + &format!("{command:?}");
-            assert!(!told.contains(password) && told.contains("--"), "{told}");
+            let output = String::from_utf8(err).unwrap() + &format!("{command:?}");
+            assert!(!output.contains(password) && output.contains("--"), "{output}");
         }
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Mistake;
+use crate::config::ConfigDiagnostic;
 
 /// Webhooks for any AS2 server: a reverse proxy that tells your systems what came in, what was
 /// acknowledged and what failed.
@@ -36,7 +36,7 @@ enum Command {
     Check(check::Check),
     /// Decodes one AS2 message or MDN and prints what it is as JSON.
     Decode(decode::Args),
-    /// Prints which webhooks would be told of an event, and why.
+    /// Prints which webhooks would get an event, and why.
     Match(matches::Match),
     /// Copies the store while the gateway runs.
     Backup(backup::Backup),
@@ -70,7 +70,7 @@ impl Cli {
 
 /// Prints each mistake on a line of its own, and their number to `err`.
 fn tell(
-    mistakes: &[Mistake],
+    mistakes: &[ConfigDiagnostic],
     config: &Path,
     out: &mut dyn Write,
     err: &mut dyn Write,
@@ -87,7 +87,7 @@ fn tell(
 
 /// Tells on stderr what went wrong: exit status 1.
 fn fail(error: impl Display) -> ExitCode {
-    // Without a stderr there is nobody to tell.
+    // Without a stderr there is no place to report it.
     let _ = writeln!(io::stderr(), "as2hook: {error}");
     ExitCode::FAILURE
 }

@@ -1,9 +1,9 @@
 //! `as2hook run`: the gateway.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use crate::{
-    life::{self, Beginning},
+    lifecycle::{self, LifeError, StartMode},
     log,
 };
 
@@ -24,19 +24,26 @@ pub struct Args {
 impl Args {
     /// Runs until a signal ends it.
     pub fn run(&self) -> ExitCode {
-        log::start();
-        let beginning = if self.upgrade { Beginning::Upgrade } else { Beginning::Fresh };
-        match life::live(&self.config, beginning) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(life::LifeError::Config(mistakes)) => {
-                let mut stderr = std::io::stderr().lock();
-                for mistake in mistakes {
-                    // Without a stderr there is nobody to tell.
-                    let _ = writeln!(stderr, "{mistake}");
-                }
-                super::fail("the config cannot be used: put right what stands above")
-            }
-            Err(error) => super::fail(error),
+        if let Err(error) = log::start() {
+            return super::fail(error);
         }
+        let beginning = if self.upgrade { StartMode::Upgrade } else { StartMode::Fresh };
+        let lived = lifecycle::live(&self.config, beginning);
+        if let Err(error) = &lived {
+            explain(error);
+        }
+        log::flush();
+        if lived.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// Through the queue of the log, since its thread may be in the middle of a line.
+fn explain(error: &LifeError) {
+    let LifeError::Config(mistakes) = error else {
+        return log::print(format_args!("as2hook: {error}"));
+    };
+    for mistake in mistakes {
+        log::print(mistake);
+    }
+    log::print("as2hook: the config cannot be used: put right what stands above");
 }

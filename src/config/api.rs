@@ -11,30 +11,30 @@ use super::{
 /// The config API and the admin API.
 #[derive(Clone, Debug, Default)]
 pub struct Api {
-    /// Default: none, so that nobody may ask.
-    pub tokens: Vec<Token>,
+    /// Default: none, so that no request is allowed.
+    pub tokens: Vec<TokenConfig>,
     /// Private networks that webhooks made over the API may point at all the same. Default: none.
     pub allow_networks: Vec<Network>,
     /// Of the config API's messages. Default: Spanish, as `docs/api.md` has them.
-    pub language: Language,
+    pub language: ApiLanguage,
 }
 
 /// A bearer token, known by its digest alone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token {
+pub struct TokenConfig {
     /// For logs. Unique.
     pub name: String,
     /// SHA-256 of the token. Unique.
     pub sha256: [u8; 32],
     /// Never empty.
-    pub scopes: Vec<Scope>,
+    pub scopes: Vec<TokenScope>,
     /// The tenant whose events and partners it sees. Default: the gateway's.
     pub site: String,
 }
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum TokenScope {
     /// `get` and `logs`, and to look at the admin API.
     Read,
     /// `configure` and `test`.
@@ -45,7 +45,7 @@ pub enum Scope {
 
 /// Of the config API's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Language {
+pub enum ApiLanguage {
     /// `es`: the words of the config API's contract.
     #[default]
     Spanish,
@@ -59,7 +59,7 @@ impl Api {
     pub(super) fn read(value: &Value<'_>, default_site: &str) -> Option<Self> {
         let table = value.table(&["tokens", "allow_networks", "language"])?;
         let language = |value: &Value<'_>| {
-            value.choice(&[("es", Language::Spanish), ("en", Language::English)])
+            value.choice(&[("es", ApiLanguage::Spanish), ("en", ApiLanguage::English)])
         };
         Some(Self {
             tokens: table
@@ -67,15 +67,15 @@ impl Api {
                 .unwrap_or_default(),
             allow_networks: table
                 .read_or("allow_networks", Vec::new(), |value| value.each(Value::network)),
-            language: table.read_or("language", Language::default(), language),
+            language: table.read_or("language", ApiLanguage::default(), language),
         })
     }
 }
 
-fn read_tokens(value: &Value<'_>, default_site: &str) -> Option<Vec<Token>> {
-    let mut tokens: Vec<Token> = Vec::new();
+fn read_tokens(value: &Value<'_>, default_site: &str) -> Option<Vec<TokenConfig>> {
+    let mut tokens: Vec<TokenConfig> = Vec::new();
     for item in value.list()? {
-        let Some(token) = Token::read(&item, default_site) else { continue };
+        let Some(token) = TokenConfig::read(&item, default_site) else { continue };
         if tokens.iter().any(|other| other.name == token.name) {
             item.wrong::<()>(format!("another token has the name {:?} already", token.name));
         } else if let Some(other) = tokens.iter().find(|other| other.sha256 == token.sha256) {
@@ -87,9 +87,9 @@ fn read_tokens(value: &Value<'_>, default_site: &str) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
-// === impl Token ===
+// === impl TokenConfig ===
 
-impl Token {
+impl TokenConfig {
     fn read(value: &Value<'_>, default_site: &str) -> Option<Self> {
         let table = value.table(&["name", "sha256", "scopes", "site"])?;
         let name = table.need("name", Value::line);
@@ -100,7 +100,7 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for TokenConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
             .field("name", &self.name)
@@ -128,10 +128,14 @@ fn digest(value: &Value<'_>) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-fn scopes(value: &Value<'_>) -> Option<Vec<Scope>> {
+fn scopes(value: &Value<'_>) -> Option<Vec<TokenScope>> {
     let mut scopes = Vec::new();
     for item in value.list()? {
-        let words = [("read", Scope::Read), ("write", Scope::Write), ("admin", Scope::Admin)];
+        let words = [
+            ("read", TokenScope::Read),
+            ("write", TokenScope::Write),
+            ("admin", TokenScope::Admin),
+        ];
         let scope = item.choice(&words)?;
         if scopes.contains(&scope) {
             return item.wrong("this scope is given twice");

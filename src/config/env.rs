@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_told_without_a_value() {
+    fn invalid_variable_is_reported_without_its_value() {
         assert_eq!(with("${UNSET}"), Err(BadReference::Unset("UNSET".into())));
         assert_eq!(with("${NAME"), Err(BadReference::Unclosed));
         for wrong in ["${}", "${1A}", "${A-B}", "${ NAME }", "${:-x}"] {

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::{
-    Listen, Mistake, OnStoreFailure, Payloads, Store,
+    ConfigDiagnostic, Listen, PayloadLocation, StoreFailurePolicy, StoreLocation,
     listen::Listener,
     mistake::Position,
-    read::{Hidden, Table},
+    read::{SecretString, Table},
 };
 
 /// Each such setting: its path, where it stands, and its value for comparison.
@@ -18,7 +18,7 @@ struct Setting {
     path: &'static str,
     at: Position,
     /// The store's URL may hold a password.
-    value: Hidden,
+    value: SecretString,
 }
 
 // === impl Fixed ===
@@ -27,10 +27,10 @@ impl Fixed {
     pub(super) fn of(
         table: &Table<'_>,
         listen: &Listen,
-        store: &Store,
-        payloads: &Payloads,
+        store: &StoreLocation,
+        (payloads, payloads_allow_http): (&PayloadLocation, bool),
         secret_key_file: &Path,
-        on_store_failure: OnStoreFailure,
+        on_store_failure: StoreFailurePolicy,
     ) -> Self {
         let place = |key| table.get(key).map(|value| value.at());
         let listener = |path: &'static str, key, listener: Option<&Listener>| {
@@ -41,16 +41,16 @@ impl Fixed {
                 Some(l) if l.tls.is_some() => format!("{} with TLS", l.address),
                 Some(l) => l.address.to_string(),
             };
-            Setting { path, at, value: Hidden::from(value) }
+            Setting { path, at, value: SecretString::from(value) }
         };
         let setting = |key: &'static str, value: String| Setting {
             path: key,
             at: place(key).unwrap_or(Position::START),
-            value: Hidden::from(value),
+            value: SecretString::from(value),
         };
         let store = match store {
-            Store::Postgres(url) => url.expose().to_owned(),
-            Store::Sqlite(path) => format!("sqlite:{}", path.display()),
+            StoreLocation::Postgres(url) => url.expose().to_owned(),
+            StoreLocation::Sqlite(path) => format!("sqlite:{}", path.display()),
         };
         Self(vec![
             listener("listen.inbound", "inbound", Some(&listen.inbound)),
@@ -58,24 +58,25 @@ impl Fixed {
             listener("listen.admin", "admin", Some(&listen.admin)),
             setting("store", store),
             setting("payloads", format!("{payloads:?}")),
+            setting("payloads_allow_http", payloads_allow_http.to_string()),
             setting("secret_key_file", secret_key_file.display().to_string()),
             setting("on_store_failure", format!("{on_store_failure:?}")),
         ])
     }
 
     /// Tells something about one of these settings at its place.
-    pub(super) fn mistake(&self, path: &str, what: &str, file: &Path) -> Option<Mistake> {
+    pub(super) fn mistake(&self, path: &str, what: &str, file: &Path) -> Option<ConfigDiagnostic> {
         let setting = self.0.iter().find(|setting| setting.path == path)?;
-        Some(Mistake::new(file, setting.at, setting.path, what))
+        Some(ConfigDiagnostic::new(file, setting.at, setting.path, what))
     }
 
-    pub(super) fn differences(&self, new: &Self, file: &Path) -> Vec<Mistake> {
+    pub(super) fn differences(&self, new: &Self, file: &Path) -> Vec<ConfigDiagnostic> {
         const REFUSED: &str = "cannot change while the gateway runs; restart it, or put back what \
                                stood here";
         let pairs = self.0.iter().zip(&new.0);
         pairs
             .filter(|(old, new)| old.value != new.value)
-            .map(|(_, new)| Mistake::new(file, new.at, new.path, REFUSED))
+            .map(|(_, new)| ConfigDiagnostic::new(file, new.at, new.path, REFUSED))
             .collect()
     }
 }

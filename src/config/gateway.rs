@@ -1,6 +1,7 @@
 //! `as2hook.yaml`: everything but the rules. `conf/as2hook.yaml` explains each key.
 
 use std::{
+    cmp::Ordering,
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -8,11 +9,13 @@ use std::{
     time::Duration,
 };
 
-use as2hook_as2::Keyring;
+use as2hook_as2::{Keyring, StationKey};
 
 use super::{
-    Api, Limits, Listen, Mistake, Partner, Payloads, Receiver, Retention, Station, Store,
+    Api, ConfigDiagnostic, Limits, Listen, Partner, PayloadLocation, Receiver, Retention, Station,
+    StoreLocation,
     fixed::Fixed,
+    keys,
     read::{Table, Value},
     site,
 };
@@ -29,9 +32,11 @@ pub struct Config {
     /// The AS2 server behind it.
     pub receiver: Receiver,
     /// Where events and deliveries are kept.
-    pub store: Store,
+    pub store: StoreLocation,
     /// Where raw payloads wait for their deliveries.
-    pub payloads: Payloads,
+    pub payloads: PayloadLocation,
+    /// Whether payloads may go to S3 over plain `http://`. Default: no.
+    pub payloads_allow_http: bool,
     /// Whether payloads are sealed where they lie, with a key made of [`Self::secret_key_file`]'s.
     /// Default: no.
     pub encrypt_payloads: bool,
@@ -50,14 +55,14 @@ pub struct Config {
     /// How long exchanges in flight may take to finish after SIGTERM. Default 20 s.
     pub drain: Duration,
     /// What becomes of traffic when an event cannot be stored. Default: pass.
-    pub on_store_failure: OnStoreFailure,
+    pub on_store_failure: StoreFailurePolicy,
     /// Whether DES, RC2-40 and RC2-128 are decoded too. Default: no.
     pub legacy_algorithms: bool,
     /// When an asynchronous MDN that did not come is overdue. Default 24 h.
     pub mdn_deadline: Duration,
     /// How long a message is remembered, to tell that it came again. Default 7 days.
     pub duplicate_window: Duration,
-    /// How long what was told is kept.
+    /// How long reported events are kept.
     pub retention: Retention,
     /// Encrypts secrets at rest; made on first run. Default `data/secret.key`.
     pub secret_key_file: PathBuf,
@@ -68,11 +73,11 @@ pub struct Config {
 
 /// What becomes of traffic when an event cannot be stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnStoreFailure {
+pub enum StoreFailurePolicy {
     /// It goes on; events are held in bounded memory.
     #[default]
     Pass,
-    /// It is answered 503, so that the partner sends again.
+    /// It gets a 503, so that the partner sends again.
     Refuse,
 }
 
@@ -83,6 +88,7 @@ pub(super) const KEYS: &[&str] = &[
     "receiver",
     "store",
     "payloads",
+    "payloads_allow_http",
     "encrypt_payloads",
     "webhooks",
     "stations",
@@ -122,14 +128,14 @@ impl Config {
     }
 
     /// What is right, but not built into this gateway yet. With any, it cannot run.
-    pub fn unsupported(&self) -> Vec<Mistake> {
+    pub fn unsupported(&self) -> Vec<ConfigDiagnostic> {
         let mut mistakes = Vec::new();
         let mut tell = |wrong: bool, path: &str, what: &str| {
             if wrong {
                 mistakes.extend(self.fixed.mistake(path, what, &self.file));
             }
         };
-        let in_s3 = matches!(self.payloads, Payloads::S3(_));
+        let in_s3 = matches!(self.payloads, PayloadLocation::S3(_));
         tell(
             in_s3 && !cfg!(feature = "s3"),
             "payloads",
@@ -147,7 +153,7 @@ impl Config {
 
     /// What `new` changes although it cannot change while the gateway runs, at its places in the
     /// new file. With any, `new` must not be taken.
-    pub fn fixed_differences(&self, new: &Self) -> Vec<Mistake> {
+    pub fn fixed_differences(&self, new: &Self) -> Vec<ConfigDiagnostic> {
         self.fixed.differences(&new.fixed, &new.file)
     }
 
@@ -158,10 +164,13 @@ impl Config {
         let listen = table.read("listen", Listen::read).unwrap_or_default();
         let receiver = table.need("receiver", Receiver::read);
         let relative = |path: &str| table.resolve(path);
-        let store = table.read("store", Store::read);
-        let store = store.unwrap_or_else(|| Store::Sqlite(relative("data/as2hook.db")));
-        let payloads = table.read("payloads", |value| Payloads::read(value, &store));
-        let payloads = payloads.unwrap_or_else(|| Payloads::Folder(relative("data/payloads")));
+        let store = table.read("store", StoreLocation::read);
+        let store = store.unwrap_or_else(|| StoreLocation::Sqlite(relative("data/as2hook.db")));
+        let payloads_allow_http = table.read_or("payloads_allow_http", false, Value::switch);
+        let payloads = table
+            .read("payloads", |value| PayloadLocation::read(value, &store, payloads_allow_http));
+        let payloads =
+            payloads.unwrap_or_else(|| PayloadLocation::Folder(relative("data/payloads")));
         let secret_key_file = table.read("secret_key_file", Value::path);
         let secret_key_file = secret_key_file.unwrap_or_else(|| relative("data/secret.key"));
         let stations = table.read("stations", read_stations).unwrap_or_default();
@@ -171,10 +180,14 @@ impl Config {
             judge_outbound(table, outbound.address, &partners);
         }
         let on_failure = |value: &Value<'_>| {
-            value.choice(&[("pass", OnStoreFailure::Pass), ("refuse", OnStoreFailure::Refuse)])
+            value.choice(&[
+                ("pass", StoreFailurePolicy::Pass),
+                ("refuse", StoreFailurePolicy::Refuse),
+            ])
         };
         let duration = |key, default| table.read_or(key, default, Value::duration);
-        let on_store_failure = table.read_or("on_store_failure", OnStoreFailure::Pass, on_failure);
+        let on_store_failure =
+            table.read_or("on_store_failure", StoreFailurePolicy::Pass, on_failure);
         let config = Self {
             file: file.to_owned(),
             webhooks: table
@@ -184,12 +197,20 @@ impl Config {
             limits: table.read("limits", Limits::read).unwrap_or_default(),
             drain: duration("drain", Duration::from_secs(20)),
             on_store_failure,
+            payloads_allow_http,
             encrypt_payloads: table.read_or("encrypt_payloads", false, Value::switch),
             legacy_algorithms: table.read_or("legacy_algorithms", false, Value::switch),
             mdn_deadline: duration("mdn_deadline", 24 * HOUR),
             duplicate_window: duration("duplicate_window", 7 * 24 * HOUR),
             retention: table.read("retention", Retention::read).unwrap_or_default(),
-            fixed: Fixed::of(table, &listen, &store, &payloads, &secret_key_file, on_store_failure),
+            fixed: Fixed::of(
+                table,
+                &listen,
+                &store,
+                (&payloads, payloads_allow_http),
+                &secret_key_file,
+                on_store_failure,
+            ),
             keyring: Arc::new(keyring(&stations, &partners)),
             by_as2_id: partners.iter().enumerate().map(|(i, p)| (p.as2_id.clone(), i)).collect(),
             station_ids: stations.iter().map(|station| station.as2_id.clone()).collect(),
@@ -203,6 +224,7 @@ impl Config {
             secret_key_file,
         };
         judge_loop(table, &config);
+        judge_serial_numbers(table, &config.stations);
         Some(config)
     }
 }
@@ -269,10 +291,31 @@ fn judge_outbound(table: &Table<'_>, outbound: SocketAddr, partners: &[Partner])
     }
 }
 
+/// A message names a key by issuer and serial number, which a certificate authority gives once.
+fn judge_serial_numbers(table: &Table<'_>, stations: &[Station]) {
+    let Some(place) = table.get("stations") else { return };
+    let keys: Vec<_> = stations.iter().flat_map(|station| &station.keys).collect();
+    for (at, key) in keys.iter().enumerate() {
+        let is_same = |other: &&StationKey| {
+            let (own, other) = (&key.certificate, &other.certificate);
+            let is_named_alike = own.serial_number() == other.serial_number()
+                && own.issuer_name().try_cmp(other.issuer_name()).is_ok_and(Ordering::is_eq);
+            is_named_alike && own != other
+        };
+        if keys[..at].iter().copied().any(|other| is_same(&other)) {
+            place.warn(format!(
+                "two keys have certificates of one issuer and serial number ({}): each is tried for what \
+                 is sent to either; have one of them issued anew",
+                keys::named(&key.certificate)
+            ));
+        }
+    }
+}
+
 /// A receiver that is the gateway itself would send each request round until all is used up.
 fn judge_loop(table: &Table<'_>, config: &Config) {
     let Some(place) = table.get("receiver") else { return };
-    for origin in &config.receiver.origins {
+    for origin in config.receiver.all_origins() {
         let host = if origin.host == "localhost" { "127.0.0.1" } else { &origin.host };
         let Ok(host) = host.parse::<IpAddr>() else { continue };
         for (name, listen) in config.listen.addresses() {

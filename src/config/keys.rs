@@ -12,7 +12,7 @@ use openssl::{
     x509::{X509, X509Ref, X509VerifyResult},
 };
 
-use super::read::{Hidden, Table, Value};
+use super::read::{SecretString, Table, Value};
 
 /// A certificate (its chain behind it, when the file had one) with its private key.
 pub(crate) struct Identity {
@@ -44,7 +44,7 @@ pub(crate) fn identity(table: &Table<'_>) -> Option<Identity> {
 /// `Some(None)`: there is none. With one that could not be read its own mistake says enough, and
 /// the key should not be tried without it.
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
-pub(crate) fn passphrase(table: &Table<'_>) -> Option<Option<Hidden>> {
+pub(crate) fn passphrase(table: &Table<'_>) -> Option<Option<SecretString>> {
     let given = table.get(PASSPHRASE).is_some() || table.get(PASSPHRASE_FILE).is_some();
     let passphrase = table.secret(PASSPHRASE, PASSPHRASE_FILE);
     (passphrase.is_some() || !given).then_some(passphrase)
@@ -74,22 +74,25 @@ pub(crate) fn certificates(value: &Value<'_>) -> Option<Vec<X509>> {
 }
 
 /// A private key, RSA or EC: PEM or DER, PKCS#8 or traditional.
-pub(crate) fn private_key(value: &Value<'_>, passphrase: Option<&Hidden>) -> Option<PKey<Private>> {
+pub(crate) fn private_key(
+    value: &Value<'_>,
+    passphrase: Option<&SecretString>,
+) -> Option<PKey<Private>> {
     let (path, bytes) = value.file()?;
     let mut asked = false;
     // Always with a callback: without one OpenSSL asks on the terminal.
-    let answer = |buffer: &mut [u8]| {
+    let password = |buffer: &mut [u8]| {
         asked = true;
-        let text = passphrase.map_or("", Hidden::expose).as_bytes();
+        let text = passphrase.map_or("", SecretString::expose).as_bytes();
         let Some(into) = buffer.get_mut(..text.len()) else { return Ok(0) };
         into.copy_from_slice(text);
         Ok(text.len())
     };
     let found = if is_pem(&bytes) {
-        PKey::private_key_from_pem_callback(&bytes, answer)
+        PKey::private_key_from_pem_callback(&bytes, password)
     } else {
         PKey::private_key_from_der(&bytes)
-            .or_else(|_| PKey::private_key_from_pkcs8_callback(&bytes, answer))
+            .or_else(|_| PKey::private_key_from_pkcs8_callback(&bytes, password))
     };
     match found {
         Ok(key) => judge_kind(value, &path, key),
@@ -104,13 +107,13 @@ pub(crate) fn private_key(value: &Value<'_>, passphrase: Option<&Hidden>) -> Opt
 }
 
 /// A PKCS#12 file with one private key and its certificate.
-pub(crate) fn pkcs12(value: &Value<'_>, passphrase: Option<&Hidden>) -> Option<Identity> {
+pub(crate) fn pkcs12(value: &Value<'_>, passphrase: Option<&SecretString>) -> Option<Identity> {
     let (path, bytes) = value.file()?;
     let shown = path.display();
     let Ok(archive) = Pkcs12::from_der(&bytes) else {
         return value.wrong(format!("{shown} is no PKCS#12 file"));
     };
-    let passphrase = passphrase.map_or("", Hidden::expose);
+    let passphrase = passphrase.map_or("", SecretString::expose);
     if passphrase.contains('\0') {
         return value.wrong(format!("{shown} does not open with this passphrase"));
     }
@@ -166,7 +169,7 @@ fn strangers<'a>(
 }
 
 /// Tells certificates apart that have the same name too.
-fn named(certificate: &X509Ref) -> String {
+pub(crate) fn named(certificate: &X509Ref) -> String {
     let subject = certificate.subject_name();
     let common = subject.entries_by_nid(Nid::COMMONNAME).next();
     let name = match common.and_then(|entry| entry.data().to_string().ok()) {

@@ -6,12 +6,15 @@ use super::read::Value;
 
 /// Bounds. Over one of the decoder's the message is not decoded further (code 1300); its traffic
 /// is not touched, but for `body` and `header`, which hold for the request too. What is over any
-/// other gets an answer of the gateway's own.
+/// other gets a response of the gateway's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// What one decode may use: `body` 4 GiB, `decoded` 8 GiB, `expansion` 200, `header` 64 KiB,
-    /// `attachments` 1000.
-    pub decode: as2hook_as2::Limits,
+    /// What one decode may use: `body` 4 GiB, `decoded` 8 GiB, `expansion` 200 (bytes of output for
+    /// each of the body, beyond 16 MiB), `header` 64 KiB, `attachments` 1000.
+    pub decode: as2hook_as2::DecoderLimits,
+    /// CPU time of one decode; 150 ms more for each MiB of the body or of what comes out of it, whichever
+    /// is more. Default 1 s.
+    pub cpu: Duration,
     /// Exchanges under way at once, over all listeners. Default 2000.
     pub in_flight: usize,
     /// Bytes of memory that exchanges may use together, as far as they are counted: see
@@ -33,7 +36,7 @@ pub struct Pace {
     pub idle: Duration,
     /// `head_time`: for the rest of a request's head. Default 60 s.
     pub head: Duration,
-    /// `body_time`: for a request's or an answer's body, however short it is. Default 120 s.
+    /// `body_time`: for a request's or a response's body, however short it is. Default 120 s.
     pub body: Duration,
     /// `body_rate`: bytes of a body that give it a second more. Default 1 KiB.
     pub rate: u64,
@@ -51,6 +54,7 @@ impl Limits {
             "expansion",
             "header",
             "attachments",
+            "cpu",
             "in_flight",
             "memory",
             "connections",
@@ -72,7 +76,7 @@ impl Limits {
             .read("expansion", |value| u32::try_from(value.whole(1, u64::from(u32::MAX))?).ok());
         let number = |most| move |value: &Value<'_>| usize::try_from(value.whole(1, most)?).ok();
         Some(Self {
-            decode: as2hook_as2::Limits {
+            decode: as2hook_as2::DecoderLimits {
                 body: table.read_or("body", default.decode.body, Value::size),
                 decoded: table.read_or("decoded", default.decode.decoded, Value::size),
                 expansion: expansion.unwrap_or(default.decode.expansion),
@@ -82,6 +86,7 @@ impl Limits {
                     default.decode.attachments,
                 ),
             },
+            cpu: table.read_or("cpu", default.cpu, Value::duration),
             in_flight: fit(table.read("in_flight", number(1_000_000)), default.in_flight),
             memory: table.read_or("memory", default.memory, |value| match value.size()? {
                 size if size < MEMORY => value.wrong("must be at least 16MiB"),
@@ -112,7 +117,8 @@ const MEMORY: u64 = 16 * 1024 * 1024;
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            decode: as2hook_as2::Limits::default(),
+            decode: as2hook_as2::DecoderLimits::default(),
+            cpu: Duration::from_secs(1),
             in_flight: 2000,
             memory: 4 * 1024 * 1024 * 1024,
             connections: 10_000,

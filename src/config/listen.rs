@@ -30,6 +30,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Default: plain HTTP.
     pub tls: Option<ServerTls>,
+    /// What `Host` may name, without a port; of the outbound listener alone. Default: anything.
+    pub hosts: Vec<String>,
 }
 
 /// What a TLS listener shows, and asks for. Reloads with the rest.
@@ -43,6 +45,10 @@ pub struct ServerTls {
     pub client_ca: Vec<X509>,
 }
 
+/// The keys of a listener.
+const COMMON: &[&str] = &["address", "tls"];
+const OUTBOUND: &[&str] = &["address", "tls", "hosts"];
+
 const INBOUND: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8080);
 const ADMIN: SocketAddr =
@@ -53,10 +59,11 @@ const ADMIN: SocketAddr =
 impl Listen {
     pub(super) fn read(value: &Value<'_>) -> Option<Self> {
         let table = value.table(&["inbound", "outbound", "admin"])?;
-        let with_default = |default| move |value: &Value<'_>| Listener::read(value, Some(default));
+        let with_default =
+            |default| move |value: &Value<'_>| Listener::read(value, Some(default), COMMON);
         let listen = Self {
             inbound: table.read_or("inbound", Listener::plain(INBOUND), with_default(INBOUND)),
-            outbound: table.read("outbound", |value| Listener::read(value, None)),
+            outbound: table.read("outbound", |value| Listener::read(value, None, OUTBOUND)),
             admin: table.read_or("admin", Listener::plain(ADMIN), with_default(ADMIN)),
         };
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
@@ -91,11 +98,15 @@ impl Default for Listen {
 
 impl Listener {
     fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None }
+        Self { address, tls: None, hosts: Vec::new() }
     }
 
-    fn read(value: &Value<'_>, default: Option<SocketAddr>) -> Option<Self> {
-        let table = value.table(&["address", "tls"])?;
+    fn read(
+        value: &Value<'_>,
+        default: Option<SocketAddr>,
+        keys: &'static [&'static str],
+    ) -> Option<Self> {
+        let table = value.table(keys)?;
         let address = match (table.get("address"), default) {
             (None, Some(default)) => Some(default),
             _ => table.need("address", Value::address),
@@ -105,7 +116,20 @@ impl Listener {
             // With its mistakes noted, nothing goes on to run without TLS.
             Some(tls) => Some(ServerTls::read(&tls)?),
         };
-        Some(Self { address: address?, tls })
+        let hosts = match keys.contains(&"hosts") {
+            true => table.read_or("hosts", Vec::new(), |value| value.each(host)),
+            false => Vec::new(),
+        };
+        Some(Self { address: address?, tls, hosts })
+    }
+}
+
+/// A name or an address, as `Host` has it before its port.
+fn host(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    match text.parse::<http::uri::Authority>() {
+        Ok(authority) if authority.host() == text => Some(text),
+        _ => value.wrong("must be a host's name or address, without a port"),
     }
 }
 

@@ -10,10 +10,10 @@ use serde::{Serialize, Serializer};
 
 /// Something in a config file that has to be put right.
 ///
-/// Shown as `file:line:column: path: what is wrong`, and serialised with these names in the answer
+/// Shown as `file:line:column: path: what is wrong`, and serialised with these names in the response
 /// of `POST /admin/reload` (`docs/api.md`). Never holds the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Mistake {
+pub struct ConfigDiagnostic {
     /// The file, as it was named by the user or by the file that leads to it.
     #[serde(serialize_with = "lossy")]
     pub file: PathBuf,
@@ -38,11 +38,11 @@ pub(crate) struct Position {
 
 /// The way from a document's root to a node. Cheap to extend and to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trail<'a>(Option<Rc<Step<'a>>>);
+pub(crate) struct ConfigPath<'a>(Option<Rc<PathStep<'a>>>);
 
 #[derive(Debug)]
-struct Step<'a> {
-    before: Trail<'a>,
+struct PathStep<'a> {
+    before: ConfigPath<'a>,
     name: Name<'a>,
 }
 
@@ -52,9 +52,9 @@ enum Name<'a> {
     Index(usize),
 }
 
-// === impl Mistake ===
+// === impl ConfigDiagnostic ===
 
-impl Mistake {
+impl ConfigDiagnostic {
     pub(crate) fn new(
         file: &Path,
         at: Position,
@@ -71,14 +71,14 @@ impl Mistake {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ConfigDiagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line, column, path, message } = self;
         write!(f, "{}:{line}:{column}: {path}: {message}", file.display())
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for ConfigDiagnostic {}
 
 fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&path.display())
@@ -97,19 +97,19 @@ impl fmt::Display for Position {
     }
 }
 
-// === impl Trail ===
+// === impl ConfigPath ===
 
-impl<'a> Trail<'a> {
+impl<'a> ConfigPath<'a> {
     pub(crate) fn key(&self, key: &'a str) -> Self {
-        Self(Some(Rc::new(Step { before: self.clone(), name: Name::Key(key) })))
+        Self(Some(Rc::new(PathStep { before: self.clone(), name: Name::Key(key) })))
     }
 
     pub(crate) fn index(&self, index: usize) -> Self {
-        Self(Some(Rc::new(Step { before: self.clone(), name: Name::Index(index) })))
+        Self(Some(Rc::new(PathStep { before: self.clone(), name: Name::Index(index) })))
     }
 }
 
-impl fmt::Display for Trail<'_> {
+impl fmt::Display for ConfigPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(step) = &self.0 else { return f.write_str("document") };
         let first = step.before.0.is_none();
@@ -138,9 +138,10 @@ mod tests {
 
     #[test]
     fn is_shown_as_the_contract_has_it() {
-        let path = Trail::default().key("stations").index(0).key("keys").index(1);
+        let path = ConfigPath::default().key("stations").index(0).key("keys").index(1);
         let at = Position { line: 7, column: 3 };
-        let mistake = Mistake::new(Path::new("conf/a.yaml"), at, path.to_string(), "is wrong");
+        let mistake =
+            ConfigDiagnostic::new(Path::new("conf/a.yaml"), at, path.to_string(), "is wrong");
         assert_eq!(mistake.to_string(), "conf/a.yaml:7:3: stations[0].keys[1]: is wrong");
         let json = serde_json::to_string(&mistake).unwrap();
         assert_eq!(
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_hostile_key_stays_on_one_line() {
-        assert_eq!(Trail::default().key("a\nb").to_string(), r#""a\nb""#);
-        assert_eq!(Trail::default().to_string(), "document");
+        assert_eq!(ConfigPath::default().key("a\nb").to_string(), r#""a\nb""#);
+        assert_eq!(ConfigPath::default().to_string(), "document");
     }
 }

@@ -1,7 +1,7 @@
 //! What the operator wants: `as2hook.yaml`, `webhooks.yaml`, and the files they name.
 //!
 //! [`load`] reads everything, judges everything, and gives either a whole [`Loaded`] or every
-//! [`Mistake`] with its file, line and column. It keeps nothing between two calls: a reload is
+//! [`ConfigDiagnostic`] with its file, line and column. It keeps nothing between two calls: a reload is
 //! another call.
 //!
 //! # Layout
@@ -42,20 +42,20 @@ mod webhooks;
 
 use as2hook_webhooks::RuleSet;
 
-pub use api::{Api, Language, Scope, Token};
-pub use gateway::{Config, OnStoreFailure};
+pub use api::{Api, ApiLanguage, TokenConfig, TokenScope};
+pub use gateway::{Config, StoreFailurePolicy};
 pub use limits::{Limits, Pace};
 pub use listen::{Listen, Listener, ServerTls};
-pub use mistake::Mistake;
+pub use mistake::ConfigDiagnostic;
 pub use partners::{Partner, PartnerTls};
-pub use read::{Hidden, Network};
-pub use receiver::{Forwarded, Origin, Receiver};
+pub use read::{Network, SecretString};
+pub use receiver::{Forwarded, Origin, Receiver, ReceiverRoute};
 pub use retention::Retention;
 pub use source::Sources;
 pub use stations::Station;
-pub use storage::{Payloads, PostgresUrl, Store};
+pub use storage::{PayloadLocation, PostgresUrl, StoreLocation};
 
-use read::{Source, Value};
+use read::{SourceFile, Value};
 use source::Context;
 pub(crate) use source::hex;
 
@@ -67,7 +67,7 @@ pub struct Loaded {
     /// The rules, compiled.
     pub rules: RuleSet,
     /// What is not wrong, but likely not meant: an expired certificate, for one.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<ConfigDiagnostic>,
     /// Every file and folder that a change of would give another result. Absolute, sorted.
     pub watched: Vec<PathBuf>,
     /// SHA-256 in hex over all that was read.
@@ -76,9 +76,9 @@ pub struct Loaded {
 
 /// One load, right or wrong.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct LoadAttempt {
     /// What it gave. The mistakes are sorted by file and place, and never none.
-    pub outcome: Result<Loaded, Vec<Mistake>>,
+    pub outcome: Result<Loaded, Vec<ConfigDiagnostic>>,
     /// What it looked at: where a change may put a mistake right.
     pub sources: Sources,
 }
@@ -87,20 +87,23 @@ pub struct Attempt {
 ///
 /// # Errors
 /// Every mistake of all files, sorted by file and place.
-pub fn load(path: &Path) -> Result<Loaded, Vec<Mistake>> {
+pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigDiagnostic>> {
     attempt(path).outcome
 }
 
 /// As [`load`], and tells beside a failure which files to watch.
-pub fn attempt(path: &Path) -> Attempt {
+pub fn attempt(path: &Path) -> LoadAttempt {
     attempt_with(path, &|name| std::env::var(name))
 }
 
 /// As [`attempt`], with variables from elsewhere than the environment.
-pub fn attempt_with(path: &Path, variables: &dyn Fn(&str) -> Result<String, VarError>) -> Attempt {
+pub fn attempt_with(
+    path: &Path,
+    variables: &dyn Fn(&str) -> Result<String, VarError>,
+) -> LoadAttempt {
     let context = Context::new(variables);
     let read = read_all(&context, path);
-    let source::Findings { mistakes, warnings, sources } = context.finish();
+    let source::LoadFindings { mistakes, warnings, sources } = context.finish();
     let outcome = match read {
         Some((config, rules)) if mistakes.is_empty() => Ok(Loaded {
             config,
@@ -111,7 +114,7 @@ pub fn attempt_with(path: &Path, variables: &dyn Fn(&str) -> Result<String, VarE
         }),
         _ => Err(mistakes),
     };
-    Attempt { outcome, sources }
+    LoadAttempt { outcome, sources }
 }
 
 /// `None` leaves a mistake behind.
@@ -120,11 +123,11 @@ fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, RuleSet)> {
         Ok(root) => root?,
         Err(what) => {
             let at = mistake::Position::START;
-            context.mistake(Mistake::new(file, at, "document", what));
+            context.mistake(ConfigDiagnostic::new(file, at, "document", what));
             return None;
         }
     };
-    let value = Value::root(Source { context, file }, &root);
+    let value = Value::root(SourceFile { context, file }, &root);
     let table = value.table(gateway::KEYS)?;
     let config = Config::read(&table, file);
     // Judged even without a config, for the sake of the mistakes.
@@ -144,6 +147,7 @@ fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, RuleSet)> {
     };
     if let Some(config) = &config {
         webhooks::judge_case(context, &rules, config);
+        webhooks::judge_filters(context, &rules);
     }
     let rules = webhooks::compile(context, rules);
     Some((config?, rules?))

@@ -26,9 +26,14 @@ pub struct Partner {
     pub url: Option<Uri>,
     /// Where else our server's asynchronous MDNs for it may go.
     pub mdn_urls: Vec<Uri>,
+    /// `async_mdn: here`: its asynchronous MDNs pass through this gateway, so that one that does not come is
+    /// overdue. `elsewhere`: never. Default: here.
+    pub has_async_mdns_here: bool,
+    /// `mdn: any`: a synchronous MDN counts although it is not signed as it was asked for. Default: signed.
+    pub accepts_unsigned_mdns: bool,
     /// How its https is trusted, and what we show. Default: the system's roots, and nothing.
     pub tls: Option<PartnerTls>,
-    /// The longest wait between two pieces of its answer. Default 5 minutes: a synchronous MDN takes
+    /// The longest wait between two pieces of its response. Default 5 minutes: a synchronous MDN takes
     /// its time.
     pub timeout: Duration,
     /// The tenant it belongs to. Default: the gateway's.
@@ -53,14 +58,27 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 
 impl Partner {
     pub(super) fn read(value: &Value<'_>, default_site: &str) -> Option<Self> {
-        const KEYS: &[&str] =
-            &["id", "as2_id", "type", "certificates", "url", "mdn_urls", "tls", "timeout", "site"];
+        const KEYS: &[&str] = &[
+            "id",
+            "as2_id",
+            "type",
+            "certificates",
+            "url",
+            "mdn_urls",
+            "async_mdn",
+            "mdn",
+            "tls",
+            "timeout",
+            "site",
+        ];
         let table = value.table(KEYS)?;
         let partner_type = table.read_or("type", PartnerType::default(), partner_type);
         let certificates =
             table.read_or("certificates", Vec::new(), |value| value.each(certificate));
         let url = table.read("url", Value::url);
         let mdn_urls = table.read_or("mdn_urls", Vec::new(), |value| value.each(Value::url));
+        let is_here = |value: &Value<'_>| value.choice(&[("here", true), ("elsewhere", false)]);
+        let is_any = |value: &Value<'_>| value.choice(&[("signed", false), ("any", true)]);
         let tls = match table.get("tls") {
             None => Some(None),
             Some(tls) => PartnerTls::read(&tls, url.iter().chain(&mdn_urls)).map(Some),
@@ -72,10 +90,12 @@ impl Partner {
             certificates,
             url,
             mdn_urls,
+            has_async_mdns_here: table.read_or("async_mdn", true, is_here),
+            accepts_unsigned_mdns: table.read_or("mdn", false, is_any),
             timeout: table.read_or("timeout", TIMEOUT, Value::duration),
             site: table.read("site", site).unwrap_or_else(|| default_site.to_owned()),
             as2_id: table.need("as2_id", as2_id)?,
-            // With its mistakes noted, nothing goes on to trust somebody else.
+            // With its mistakes noted, nothing goes on to trust another server.
             tls: tls?,
         })
     }

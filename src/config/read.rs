@@ -15,9 +15,9 @@ use std::{
 
 use super::{
     env,
-    mistake::{Mistake, Position, Trail},
+    mistake::{ConfigDiagnostic, ConfigPath, Position},
     source::Context,
-    tree::{self, Entry, Kind, Node},
+    tree::{self, Entry, Node, NodeKind},
 };
 
 mod hidden;
@@ -27,11 +27,11 @@ mod table;
 mod units;
 
 pub(crate) use self::table::Table;
-pub use self::{hidden::Hidden, network::Network};
+pub use self::{hidden::SecretString, network::Network};
 
 /// A file that is being judged.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct SourceFile<'a> {
     pub(crate) context: &'a Context<'a>,
     pub(crate) file: &'a Path,
 }
@@ -39,14 +39,14 @@ pub(crate) struct Source<'a> {
 /// A node, and how it is reached.
 #[derive(Clone)]
 pub(crate) struct Value<'a> {
-    source: Source<'a>,
+    source: SourceFile<'a>,
     node: &'a Node,
-    path: Trail<'a>,
+    path: ConfigPath<'a>,
 }
 
-// === impl Source ===
+// === impl SourceFile ===
 
-impl Source<'_> {
+impl SourceFile<'_> {
     fn resolve(&self, path: &str) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(path)
     }
@@ -55,8 +55,8 @@ impl Source<'_> {
 // === impl Value ===
 
 impl<'a> Value<'a> {
-    pub(crate) fn root(source: Source<'a>, node: &'a Node) -> Self {
-        Self { source, node, path: Trail::default() }
+    pub(crate) fn root(source: SourceFile<'a>, node: &'a Node) -> Self {
+        Self { source, node, path: ConfigPath::default() }
     }
 
     /// Notes a mistake here. Always `None`, so that a reader can end with it.
@@ -69,8 +69,13 @@ impl<'a> Value<'a> {
         self.source.context.warning(self.here(message));
     }
 
-    pub(crate) fn here(&self, message: impl Into<String>) -> Mistake {
-        Mistake::new(self.source.file, self.node.at, self.path.to_string(), message)
+    pub(crate) fn here(&self, message: impl Into<String>) -> ConfigDiagnostic {
+        ConfigDiagnostic::new(self.source.file, self.node.at, self.path.to_string(), message)
+    }
+
+    /// What the environment says.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        (self.source.context.variables)(name).ok()
     }
 
     pub(crate) fn at(&self) -> Position {
@@ -80,11 +85,11 @@ impl<'a> Value<'a> {
     /// A mapping whose keys the user makes up, in order: key, its place, value.
     pub(crate) fn free_table(&self) -> Option<Vec<(&'a str, Value<'a>)>> {
         match &self.node.kind {
-            Kind::Mapping(entries) => {
+            NodeKind::Mapping(entries) => {
                 let value = |entry: &'a Entry| (entry.key.as_str(), self.child(entry));
                 Some(entries.iter().map(value).collect())
             }
-            Kind::Scalar { .. } if self.is_null() => Some(Vec::new()),
+            NodeKind::Scalar { .. } if self.is_null() => Some(Vec::new()),
             _ => self.wrong(format!("must be a mapping, not {}", self.node.describe())),
         }
     }
@@ -92,7 +97,7 @@ impl<'a> Value<'a> {
     /// A list. Nothing is an empty one.
     pub(crate) fn list(&self) -> Option<Vec<Value<'a>>> {
         match &self.node.kind {
-            Kind::Sequence(items) => {
+            NodeKind::Sequence(items) => {
                 let item = |(index, node)| Value {
                     source: self.source,
                     node,
@@ -100,7 +105,7 @@ impl<'a> Value<'a> {
                 };
                 Some(items.iter().enumerate().map(item).collect())
             }
-            Kind::Scalar { .. } if self.is_null() => Some(Vec::new()),
+            NodeKind::Scalar { .. } if self.is_null() => Some(Vec::new()),
             _ => self.wrong(format!("must be a list, not {}", self.node.describe())),
         }
     }
@@ -108,7 +113,7 @@ impl<'a> Value<'a> {
     /// A list, or one of its items alone.
     pub(crate) fn one_or_more(&self) -> Option<Vec<Value<'a>>> {
         match &self.node.kind {
-            Kind::Sequence(_) => self.list(),
+            NodeKind::Sequence(_) => self.list(),
             _ => Some(vec![self.clone()]),
         }
     }
@@ -166,7 +171,7 @@ impl<'a> Value<'a> {
 
     /// One of these words.
     pub(crate) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
-        let Kind::Scalar { .. } = self.node.kind else {
+        let NodeKind::Scalar { .. } = self.node.kind else {
             return self.wrong(format!("must be {}", one_of(words)));
         };
         let found = self.expanded()?;
@@ -199,7 +204,7 @@ impl<'a> Value<'a> {
     }
 
     /// A secret that stands in a file of its own; the line break at its end does not belong to it.
-    pub(crate) fn secret_file(&self) -> Option<Hidden> {
+    pub(crate) fn secret_file(&self) -> Option<SecretString> {
         let (path, bytes) = self.file()?;
         let Ok(text) = std::str::from_utf8(&bytes) else {
             return self.wrong(format!("{} is not UTF-8", path.display()));
@@ -209,22 +214,27 @@ impl<'a> Value<'a> {
         if text.is_empty() {
             return self.wrong(format!("{} is empty", path.display()));
         }
-        Some(Hidden::from(text.to_owned()))
+        Some(SecretString::from(text.to_owned()))
     }
 
-    pub(crate) fn hidden(&self) -> Option<Hidden> {
-        self.text().map(Hidden::from)
+    pub(crate) fn hidden(&self) -> Option<SecretString> {
+        self.text().map(SecretString::from)
     }
 
     /// Where the value of a key within begins.
     pub(crate) fn child_at(&self, key: &str) -> Option<Position> {
-        let Kind::Mapping(entries) = &self.node.kind else { return None };
+        let NodeKind::Mapping(entries) = &self.node.kind else { return None };
         entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.at)
     }
 
     /// Whether it is this text and nothing else.
     pub(crate) fn is_word(&self, word: &str) -> bool {
-        matches!(&self.node.kind, Kind::Scalar { text, .. } if text == word)
+        matches!(&self.node.kind, NodeKind::Scalar { text, .. } if text == word)
+    }
+
+    /// Whether it is a list.
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(&self.node.kind, NodeKind::Sequence(_))
     }
 
     fn is_null(&self) -> bool {
@@ -237,7 +247,7 @@ impl<'a> Value<'a> {
 
     /// A scalar's text; owned when variables were put in.
     fn expanded(&self) -> Option<Cow<'a, str>> {
-        let Kind::Scalar { text, .. } = &self.node.kind else {
+        let NodeKind::Scalar { text, .. } = &self.node.kind else {
             return self.wrong(format!("must be text, not {}", self.node.describe()));
         };
         match env::expand(text, self.source.context.variables) {
@@ -249,7 +259,7 @@ impl<'a> Value<'a> {
     /// What must not be quoted text, unless it was made from variables.
     fn unquoted(&self, what: &str) -> Option<Cow<'a, str>> {
         match &self.node.kind {
-            Kind::Scalar { plain, .. } => match self.expanded()? {
+            NodeKind::Scalar { plain, .. } => match self.expanded()? {
                 Cow::Borrowed(_) if !plain => {
                     self.wrong(format!("must be {what}, not text; leave the quotes out"))
                 }

@@ -1,4 +1,4 @@
-//! `retention`: how long what was told is kept, and how much of it.
+//! `retention`: how long what was delivered is kept, and how much of it.
 
 use std::time::Duration;
 
@@ -13,9 +13,12 @@ pub struct Retention {
     pub events: Duration,
     /// Attempts in the log, from their beginning. Default 30 days.
     pub attempts: Duration,
-    /// Events that were told, all together: of more the oldest go, whatever their age. Those with a
+    /// Reported events, all together: of more the oldest go, whatever their age. Those with a
     /// dead delivery do not count. Default 1,000,000.
     pub count: u64,
+    /// Bytes that the store and its payloads take all together: of more the oldest events go that were
+    /// delivered, as for `count`. Default 10 GiB.
+    pub bytes: u64,
     /// Raw payloads whose deliveries are all delivered. Default 7 days.
     pub payloads: Duration,
 }
@@ -25,13 +28,14 @@ pub struct Retention {
 impl Retention {
     pub(super) fn read(value: &Value<'_>) -> Option<Self> {
         const MOST: u64 = 1_000_000_000;
-        let table = value.table(&["events", "attempts", "count", "payloads"])?;
+        let table = value.table(&["events", "attempts", "count", "bytes", "payloads"])?;
         let default = Self::default();
         let duration = |key, default| table.read_or(key, default, Value::duration);
         Some(Self {
             events: duration("events", default.events),
             attempts: duration("attempts", default.attempts),
             count: table.read_or("count", default.count, |value| value.whole(1, MOST)),
+            bytes: table.read_or("bytes", default.bytes, Value::size),
             payloads: duration("payloads", default.payloads),
         })
     }
@@ -40,6 +44,12 @@ impl Retention {
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { events: 30 * DAY, attempts: 30 * DAY, count: 1_000_000, payloads: 7 * DAY }
+        Self {
+            events: 30 * DAY,
+            attempts: 30 * DAY,
+            count: 1_000_000,
+            bytes: 10 << 30,
+            payloads: 7 * DAY,
+        }
     }
 }

@@ -13,7 +13,7 @@ use openssl::sha::{Sha256, sha256};
 
 use super::{
     env::Variables,
-    mistake::{Mistake, Position},
+    mistake::{ConfigDiagnostic, Position},
     tree::{self, Node},
 };
 
@@ -34,13 +34,13 @@ pub struct Sources {
 /// One load.
 pub(crate) struct Context<'a> {
     pub(crate) variables: &'a Variables<'a>,
-    found: RefCell<Found>,
+    found: RefCell<Gathered>,
 }
 
 #[derive(Default)]
-struct Found {
-    mistakes: Vec<Mistake>,
-    warnings: Vec<Mistake>,
+struct Gathered {
+    mistakes: Vec<ConfigDiagnostic>,
+    warnings: Vec<ConfigDiagnostic>,
     digests: BTreeMap<PathBuf, Digest>,
     files: HashMap<PathBuf, Result<Rc<[u8]>, String>>,
 }
@@ -51,11 +51,11 @@ type Digest = [u8; 32];
 const MISSING: Digest = [0; 32];
 
 /// Everything that a load found beside its result.
-pub(crate) struct Findings {
+pub(crate) struct LoadFindings {
     /// Sorted by file and place.
-    pub(crate) mistakes: Vec<Mistake>,
+    pub(crate) mistakes: Vec<ConfigDiagnostic>,
     /// Sorted by file and place.
-    pub(crate) warnings: Vec<Mistake>,
+    pub(crate) warnings: Vec<ConfigDiagnostic>,
     pub(crate) sources: Sources,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Context<'a> {
         Self { variables, found: RefCell::default() }
     }
 
-    pub(crate) fn mistake(&self, mistake: Mistake) {
+    pub(crate) fn mistake(&self, mistake: ConfigDiagnostic) {
         self.found.borrow_mut().mistakes.push(mistake);
     }
 
@@ -75,7 +75,7 @@ impl<'a> Context<'a> {
         self.found.borrow().mistakes.len()
     }
 
-    pub(crate) fn warning(&self, warning: Mistake) {
+    pub(crate) fn warning(&self, warning: ConfigDiagnostic) {
         self.found.borrow_mut().warnings.push(warning);
     }
 
@@ -108,24 +108,24 @@ impl<'a> Context<'a> {
             Ok(text) => text,
             Err(error) => {
                 let at = position_of(&bytes[..error.valid_up_to()]);
-                self.mistake(Mistake::new(file, at, "document", "this is not UTF-8"));
+                self.mistake(ConfigDiagnostic::new(file, at, "document", "this is not UTF-8"));
                 return Ok(None);
             }
         };
         let (root, flaws) = tree::parse(text);
         for flaw in flaws {
-            self.mistake(Mistake::new(file, flaw.at, flaw.path, flaw.message));
+            self.mistake(ConfigDiagnostic::new(file, flaw.at, flaw.path, flaw.message));
         }
         Ok(root)
     }
 
-    pub(crate) fn finish(self) -> Findings {
-        let Found { mut mistakes, mut warnings, digests, .. } = self.found.into_inner();
+    pub(crate) fn finish(self) -> LoadFindings {
+        let Gathered { mut mistakes, mut warnings, digests, .. } = self.found.into_inner();
         mistakes.sort();
         mistakes.dedup();
         warnings.sort();
         warnings.dedup();
-        Findings { mistakes, warnings, sources: Sources::from_digests(digests) }
+        LoadFindings { mistakes, warnings, sources: Sources::from_digests(digests) }
     }
 }
 

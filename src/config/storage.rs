@@ -8,7 +8,7 @@ use super::read::Value;
 
 /// Where events and deliveries are kept. Fixed while the gateway runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Store {
+pub enum StoreLocation {
     /// `sqlite:PATH`, embedded. Default `sqlite:data/as2hook.db`.
     Sqlite(PathBuf),
     /// `postgres://…`, for several gateways.
@@ -21,7 +21,7 @@ pub struct PostgresUrl(String);
 
 /// Where raw payloads wait for their deliveries. Fixed while the gateway runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payloads {
+pub enum PayloadLocation {
     /// Files in this folder. Default `data/payloads`.
     Folder(PathBuf),
     /// `store`: in PostgreSQL, beside the events.
@@ -30,9 +30,12 @@ pub enum Payloads {
     S3(String),
 }
 
-// === impl Store ===
+/// Where the environment may name the endpoint of S3.
+const S3_ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"];
 
-impl Store {
+// === impl StoreLocation ===
+
+impl StoreLocation {
     pub(super) fn read(value: &Value<'_>) -> Option<Self> {
         let text = value.line()?;
         if let Some(path) = text.strip_prefix("sqlite:") {
@@ -97,7 +100,7 @@ impl fmt::Display for PostgresUrl {
     }
 }
 
-impl fmt::Display for Store {
+impl fmt::Display for StoreLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
@@ -106,25 +109,39 @@ impl fmt::Display for Store {
     }
 }
 
-// === impl Payloads ===
+// === impl PayloadLocation ===
 
-impl Payloads {
-    pub(super) fn read(value: &Value<'_>, store: &Store) -> Option<Self> {
+impl PayloadLocation {
+    pub(super) fn read(value: &Value<'_>, store: &StoreLocation, allow_http: bool) -> Option<Self> {
         let text = value.line()?;
         if text == "store" {
             return match store {
-                Store::Postgres(_) => Some(Self::Store),
-                Store::Sqlite(_) => value.wrong(
+                StoreLocation::Postgres(_) => Some(Self::Store),
+                StoreLocation::Sqlite(_) => value.wrong(
                     "`store` keeps payloads in PostgreSQL, but `store:` names SQLite; name a \
                      folder here",
                 ),
             };
         }
         if let Some(bucket) = text.strip_prefix("s3://") {
-            return match bucket.split('/').next() {
-                Some(name) if !name.is_empty() => Some(Self::S3(text)),
-                _ => value.wrong("must name a bucket, as in s3://bucket/prefix"),
+            if bucket.split('/').next().is_none_or(str::is_empty) {
+                return value.wrong("must name a bucket, as in s3://bucket/prefix");
+            }
+            let plain = |name: &&&str| {
+                value.variable(name).is_some_and(|endpoint| {
+                    endpoint.trim_start().to_ascii_lowercase().starts_with("http://")
+                })
             };
+            if let Some(name) = S3_ENDPOINTS.iter().find(plain)
+                && !allow_http
+            {
+                return value.wrong(format!(
+                    "the environment variable {name} names an http:// endpoint, to which payloads \
+                     and credentials would go unencrypted; use https://, or say \
+                     `payloads_allow_http: true`"
+                ));
+            }
+            return Some(Self::S3(text));
         }
         if text.contains("://") {
             return value.wrong("must be a folder, `store`, or s3://bucket/prefix");
@@ -145,7 +162,7 @@ mod tests {
             ("sec@ret", "postgres://one,two:5433/…"),
             ("sec#ret", "postgres://one,two:5433/…"),
             ("/s@e/c@r/et", "postgres://one,two:5433/…"),
-            // Nobody can tell where this one ends.
+            // Where this one ends cannot be known.
             ("sec?ret", "postgres://…/…"),
             ("s/e?c@r#et", "postgres://…/…"),
         ] {

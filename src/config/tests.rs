@@ -1,5 +1,5 @@
 //! Whole loads, from files to the result. What is wrong is marked in the document itself: each `«`
-//! is taken out, and stands for the place where the next expected mistake must be told.
+//! is taken out, and stands for the place where the next expected mistake must be reported.
 
 use std::{env::VarError, fs, os::unix::fs::symlink, path::Path};
 
@@ -39,7 +39,7 @@ impl Files {
         Self { folder }
     }
 
-    fn attempt(&self) -> Attempt {
+    fn attempt(&self) -> LoadAttempt {
         attempt_with(&self.folder.path().join("as2hook.yaml"), &|name| match name {
             "SECRET" => Ok("hunter2-hunter2".to_owned()),
             "EMPTY" => Ok(String::new()),
@@ -49,7 +49,7 @@ impl Files {
     }
 
     /// Mistakes as the contract shows them, the folder left out.
-    fn shown(&self, mistakes: &[Mistake]) -> Vec<String> {
+    fn shown(&self, mistakes: &[ConfigDiagnostic]) -> Vec<String> {
         let folder = format!("{}/", self.folder.path().display());
         mistakes.iter().map(|mistake| mistake.to_string().replace(&folder, "")).collect()
     }

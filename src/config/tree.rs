@@ -15,11 +15,11 @@ use super::mistake::Position;
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: Position,
-    pub(crate) kind: Kind,
+    pub(crate) kind: NodeKind,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     /// `plain`: without quotes and not a block, so that `true` and `12` are not text.
     Scalar {
         text: String,
@@ -39,7 +39,7 @@ pub(crate) struct Entry {
 
 /// A mistake whose file the caller knows.
 #[derive(Debug)]
-pub(crate) struct Flaw {
+pub(crate) struct SyntaxError {
     pub(crate) at: Position,
     pub(crate) path: String,
     pub(crate) message: String,
@@ -48,7 +48,7 @@ pub(crate) struct Flaw {
 /// Parses one document. `None` when it could not be read to its end; the flaws say why.
 ///
 /// An empty file is an empty mapping.
-pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<Flaw>) {
+pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<SyntaxError>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
@@ -66,7 +66,7 @@ pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<Flaw>) {
             }
         }
     }
-    let empty = || Node { at: Position::START, kind: Kind::Mapping(Vec::new()) };
+    let empty = || Node { at: Position::START, kind: NodeKind::Mapping(Vec::new()) };
     (Some(builder.root.unwrap_or_else(empty)), builder.flaws)
 }
 
@@ -75,19 +75,19 @@ pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<Flaw>) {
 impl Node {
     fn count(&self) -> usize {
         1 + match &self.kind {
-            Kind::Scalar { .. } => 0,
-            Kind::Sequence(items) => items.iter().map(Self::count).sum(),
-            Kind::Mapping(entries) => entries.iter().map(|e| e.value.count()).sum(),
+            NodeKind::Scalar { .. } => 0,
+            NodeKind::Sequence(items) => items.iter().map(Self::count).sum(),
+            NodeKind::Mapping(entries) => entries.iter().map(|e| e.value.count()).sum(),
         }
     }
 
     /// What it is, for a sentence such as "must be text, not …".
     pub(crate) fn describe(&self) -> &'static str {
         match &self.kind {
-            Kind::Sequence(_) => "a list",
-            Kind::Mapping(_) => "a mapping",
-            Kind::Scalar { plain: false, .. } => "text",
-            Kind::Scalar { text, .. } => match text.as_str() {
+            NodeKind::Sequence(_) => "a list",
+            NodeKind::Mapping(_) => "a mapping",
+            NodeKind::Scalar { plain: false, .. } => "text",
+            NodeKind::Scalar { text, .. } => match text.as_str() {
                 text if is_null(text) => "nothing",
                 text if switch(text).is_some() => "true or false",
                 text if is_number(text) => "a number",

@@ -2,7 +2,7 @@
 //!
 //! Folders are watched, not files: an editor that replaces a file by rename, and a Kubernetes volume
 //! that swaps the link `..data`, leave a watch on the file itself with the old inode. What looks like
-//! a change is told only when the hash over all contents differs, and only once; a slow poll of that
+//! a change is reported only when the hash over all contents differs, and only once; a slow poll of that
 //! hash finds what no watch tells (network file systems, folders that were moved away).
 //!
 //! # Layout
@@ -29,10 +29,10 @@ mod trail;
 
 /// How patient the watch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct WatchTiming {
     /// Changes that follow each other this closely are one. Default 200 ms.
     pub settle: Duration,
-    /// Changes that do not stop are told after this time all the same. Default 2 s.
+    /// Changes that do not stop are reported after this time all the same. Default 2 s.
     pub longest: Duration,
     /// Between two looks at the contents when nothing was noticed. Default 5 s.
     pub poll: Duration,
@@ -62,9 +62,9 @@ enum Message {
 /// Notices beyond this are not needed: any one of them leads to a look at everything.
 const BACKLOG: usize = 256;
 
-// === impl Pace ===
+// === impl WatchTiming ===
 
-impl Default for Pace {
+impl Default for WatchTiming {
     fn default() -> Self {
         Self {
             settle: Duration::from_millis(200),
@@ -78,11 +78,11 @@ impl Default for Pace {
 
 impl Watch {
     /// Begins to watch what a load was made from, on a thread of its own. A change since that load
-    /// is told too.
+    /// is reported too.
     ///
     /// # Errors
     /// When no thread can be started. Without the system's file notices it polls.
-    pub fn start(sources: Sources, pace: Pace) -> io::Result<Self> {
+    pub fn start(sources: Sources, pace: WatchTiming) -> io::Result<Self> {
         let (to_thread, messages) = sync_channel(BACKLOG);
         let (notices, changes) = mpsc::channel(1);
         let from_watcher = to_thread.clone();
@@ -131,7 +131,7 @@ impl Rewatch {
 
 /// The thread's own state.
 struct Eye {
-    pace: Pace,
+    pace: WatchTiming,
     watcher: Option<RecommendedWatcher>,
     folders: HashSet<PathBuf>,
     /// Paths whose change is of interest, links on the way included.
@@ -139,14 +139,14 @@ struct Eye {
     /// Folders in which any rule file is of interest.
     rule_folders: HashSet<PathBuf>,
     sources: Sources,
-    /// The last hash that was told, or is in force.
+    /// The last hash that was reported, or is in force.
     known: String,
 }
 
 // === impl Eye ===
 
 impl Eye {
-    fn new(to_thread: SyncSender<Message>, pace: Pace) -> Self {
+    fn new(to_thread: SyncSender<Message>, pace: WatchTiming) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             let message = match event {
                 Ok(event) if event.need_rescan() => Message::Unsure,
@@ -215,7 +215,7 @@ impl Eye {
         let hash = self.sources.current_hash();
         if hash != self.known {
             self.known = hash;
-            // A full channel holds a notice that has not been read: it is told of this too.
+            // A full channel holds a notice that has not been read: it reports this one too.
             let _ = notices.try_send(());
         }
     }

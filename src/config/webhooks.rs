@@ -2,27 +2,26 @@
 
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
-use as2hook_webhooks::{
-    Endpoint, EventKind, Order, PassHeaders, PayloadMode, Route, Rule, RuleSet, Secret,
-};
+use as2hook_webhooks::{Endpoint, EventKind, Order, PayloadMode, Route, Rule, RuleSet, Secret};
 
 use super::{
     Config, as2_id,
-    mistake::Mistake,
+    mistake::ConfigDiagnostic,
     partners::partner_type,
-    read::{Source, Table, Value},
+    read::{SourceFile, Table, Value},
     site,
     source::Context,
 };
 
+mod filters;
 mod headers;
 mod tls;
 
-/// A rule, and the place that a mistake about the whole of it is told at.
+/// A rule, and the place that a mistake about the whole of it is reported at.
 pub(super) struct Placed {
     pub(super) rule: Rule,
     /// Its message is still empty.
-    pub(super) place: Mistake,
+    pub(super) place: ConfigDiagnostic,
 }
 
 pub(super) const KEYS: &[&str] = &[
@@ -31,6 +30,8 @@ pub(super) const KEYS: &[&str] = &[
     "partner",
     "station",
     "partner_type",
+    "signature",
+    "errors",
     "site",
     "url",
     "payload",
@@ -44,6 +45,7 @@ pub(super) const KEYS: &[&str] = &[
     "retry",
     "concurrency",
     "order",
+    "order_patience",
     "rate",
     "disable_after",
     "enabled",
@@ -59,10 +61,10 @@ pub(super) fn read(
     let mut rules = Rules::default();
     if path.is_dir() {
         for file in context.list(path)? {
-            // It was there a moment ago: what is wrong with it now is told at the file itself.
+            // It was there a moment ago: what is wrong with it now is reported at the file itself.
             if let Err(what) = rules.read_file(context, &file, default_site) {
                 let at = super::mistake::Position::START;
-                context.mistake(Mistake::new(&file, at, "document", what));
+                context.mistake(ConfigDiagnostic::new(&file, at, "document", what));
             }
         }
     } else {
@@ -71,7 +73,7 @@ pub(super) fn read(
     Ok(rules.all)
 }
 
-/// Compiles them. Rules that cannot stand beside each other are told at both places.
+/// Compiles them. Rules that cannot stand beside each other are reported at both places.
 pub(super) fn compile(context: &Context<'_>, placed: Vec<Placed>) -> Option<RuleSet> {
     let (rules, places): (Vec<_>, Vec<_>) =
         placed.into_iter().map(|placed| (placed.rule, placed.place)).unzip();
@@ -83,7 +85,10 @@ pub(super) fn compile(context: &Context<'_>, placed: Vec<Placed>) -> Option<Rule
         let (first, second) = (&places[conflict.first_place], &places[conflict.second_place]);
         for (here, other) in [(first, second), (second, first)] {
             let other = format!("the other one stands at {}:{}", other.file.display(), other.line);
-            context.mistake(Mistake { message: format!("{conflict}; {other}"), ..here.clone() });
+            context.mistake(ConfigDiagnostic {
+                message: format!("{conflict}; {other}"),
+                ..here.clone()
+            });
         }
     }
     None
@@ -107,8 +112,25 @@ pub(super) fn judge_case(context: &Context<'_>, placed: &[Placed], config: &Conf
             let Some(id) = id.as_deref().filter(|id| !is_known(id)) else { continue };
             if let Some(meant) = known.get(&id.to_ascii_lowercase()) {
                 let message = format!("the {what} {id:?} is not {meant:?}: case counts in AS2 ids");
-                context.warning(Mistake { message, ..place.clone() });
+                context.warning(ConfigDiagnostic { message, ..place.clone() });
             }
+        }
+    }
+}
+
+/// Warns of filters that no event of their rule can satisfy.
+pub(super) fn judge_filters(context: &Context<'_>, placed: &[Placed]) {
+    /// They are about no message and no MDN.
+    const BARE: [EventKind; 3] =
+        [EventKind::MdnOverdue, EventKind::CertificateExpiring, EventKind::WebhookDisabled];
+    for Placed { rule, place } in placed {
+        let events = rule.events.as_deref().unwrap_or_default();
+        if rule.filters.signature.is_some()
+            && !events.is_empty()
+            && events.iter().all(|event| BARE.contains(event))
+        {
+            let message = "it never fires: its events have no signature".to_owned();
+            context.warning(ConfigDiagnostic { message, ..place.clone() });
         }
     }
 }
@@ -130,7 +152,7 @@ impl Rules {
         default_site: &str,
     ) -> Result<(), String> {
         let Some(root) = context.tree(file)? else { return Ok(()) };
-        let value = Value::root(Source { context, file }, &root);
+        let value = Value::root(SourceFile { context, file }, &root);
         let Some(table) = value.table(&["webhooks"]) else { return Ok(()) };
         // An empty file is more likely half written than meant: `webhooks: []` is how to say none.
         let items = table.need("webhooks", Value::list).unwrap_or_default();
@@ -171,6 +193,7 @@ fn read_rule(value: &Value<'_>, default_site: &str) -> Option<Rule> {
         partner: table.read("partner", as2_id),
         station: table.read("station", as2_id),
         partner_type: table.read("partner_type", partner_type),
+        filters: filters::read(&table),
         site: table.read("site", site).unwrap_or_else(|| default_site.to_owned()),
         route: table.read_or("route", Route::default(), |value| {
             value.choice(&[("most-specific", Route::MostSpecific), ("always", Route::Always)])
@@ -196,9 +219,8 @@ fn read_endpoint(table: &Table<'_>) -> Option<Endpoint> {
             ("raw", PayloadMode::Raw),
         ])
     });
-    endpoint.pass_headers = table.read_or("pass_headers", endpoint.pass_headers, |value| {
-        value.choice(&[("all", PassHeaders::All), ("as2", PassHeaders::As2)])
-    });
+    endpoint.pass_headers =
+        table.read("pass_headers", headers::passed).unwrap_or(endpoint.pass_headers);
     endpoint.timeout = table.read_or("timeout", endpoint.timeout, timeout);
     endpoint.concurrency = table.read_or("concurrency", endpoint.concurrency, |value| {
         usize::try_from(value.whole(1, 10_000)?).ok()
@@ -206,6 +228,10 @@ fn read_endpoint(table: &Table<'_>) -> Option<Endpoint> {
     endpoint.order = table.read_or("order", endpoint.order, |value| {
         value.choice(&[("none", Order::None), ("partner", Order::Partner)])
     });
+    endpoint.order_patience = table.read("order_patience", Value::duration);
+    if let (Some(place), Order::None) = (table.get("order_patience"), endpoint.order) {
+        place.wrong::<()>("is of use with `order: partner` alone");
+    }
     endpoint.rate = table.read("rate", Value::rate);
     endpoint.disable_after = table.read("disable_after", Value::duration);
     if let Some(waits) = table.read("retry", retry) {

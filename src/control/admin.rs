@@ -2,14 +2,14 @@
 
 use as2hook_config_api::{
     Refusal, Wrong,
-    admin::{DeliveryView, EventView, Page, Search, Slice, WebhookState, WebhookView},
+    admin::{DeliveryView, EventView, HealthView, ListPage, Search, Slice, WebhookView},
 };
 use as2hook_delivery::{DISABLE_AFTER, Health, Standing, Target};
 use as2hook_store::{DeliveryRow, DeliveryState, EventRow, Filter};
-use as2hook_webhooks::{EventKind, PartnerType, Route, Rule};
+use as2hook_webhooks::{EventKind, PartnerType, Route, Rule, bounds};
 use http::Uri;
 
-use super::{Gateway, failed, rfc3339};
+use super::{RunningGateway, failed, rfc3339};
 use crate::partner_webhooks;
 
 /// Deliveries looked at in one step of a replay to another webhook.
@@ -17,9 +17,9 @@ const STEP: usize = 200;
 
 const MASK: &str = "***";
 
-// === impl Gateway ===
+// === impl RunningGateway ===
 
-impl Gateway {
+impl RunningGateway {
     pub(super) fn views(&self, site: &str) -> Vec<WebhookView> {
         let snapshot = self.live.load();
         let all = snapshot.rules.iter().chain(snapshot.partner_webhooks.iter());
@@ -42,11 +42,11 @@ impl Gateway {
         site: &str,
         search: &Search,
         slice: Slice,
-    ) -> Result<Page<EventView>, Refusal> {
+    ) -> Result<ListPage<EventView>, Refusal> {
         let filter = filter(site, search)?;
         let page = self.store.events(&filter, slice.cursor, slice.limit).await;
         let page = page.map_err(|error| failed(&error))?;
-        Ok(Page { data: page.rows.into_iter().map(event).collect(), next_cursor: page.next })
+        Ok(ListPage { data: page.rows.into_iter().map(event).collect(), next_cursor: page.next })
     }
 
     pub(super) async fn delivery_page(
@@ -54,11 +54,11 @@ impl Gateway {
         site: &str,
         search: &Search,
         slice: Slice,
-    ) -> Result<Page<DeliveryView>, Refusal> {
+    ) -> Result<ListPage<DeliveryView>, Refusal> {
         let filter = filter(site, search)?;
         let page = self.store.deliveries(&filter, slice.cursor, slice.limit).await;
         let page = page.map_err(|error| failed(&error))?;
-        Ok(Page { data: page.rows.into_iter().map(delivery).collect(), next_cursor: page.next })
+        Ok(ListPage { data: page.rows.into_iter().map(delivery).collect(), next_cursor: page.next })
     }
 
     pub(super) async fn make_again(&self, site: &str, delivery: i64) -> Result<(), Refusal> {
@@ -85,27 +85,31 @@ impl Gateway {
         }
     }
 
-    /// Tells a webhook of the events of matching deliveries, each once. Of what it was told before it is
-    /// not told again. Returns how many it is told of.
+    /// Enqueues the events of matching deliveries for a webhook, each once. An event that it has had
+    /// before is left out. Returns how many deliveries are new.
     async fn tell_another(&self, site: &str, filter: &Filter, to: &str) -> Result<u64, Refusal> {
         let snapshot = self.live.load();
         let rule = snapshot.webhook(to).filter(|rule| rule.site == site);
         let rule = rule.ok_or(Refusal::Unknown)?.clone();
-        let (mut told, mut cursor) = (0, None);
+        let (mut enqueued, mut cursor) = (0, None);
         loop {
             let page = self.store.deliveries(filter, cursor, STEP).await;
             let page = page.map_err(|error| failed(&error))?;
             for row in page.rows.iter().filter(|row| is_over(row.state) && row.webhook != to) {
                 let (partner, station) =
                     (row.event.partner.as_deref(), row.event.station.as_deref());
-                let target = Target::for_parties(&rule, partner, station);
+                let mut target = Target::for_parties(&rule, partner, station);
+                if target.order_key.is_some() && row.order_key.is_some() {
+                    // What is not proven to be the partner's stays apart.
+                    target.order_key.clone_from(&row.order_key);
+                }
                 let delivery = target.delivery(row.event.id);
                 let tell = self.store.tell(row.event.id, vec![delivery]).await;
-                told += tell.map_err(|error| failed(&error))?;
+                enqueued += tell.map_err(|error| failed(&error))?;
             }
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(told);
+                return Ok(enqueued);
             }
         }
     }
@@ -128,13 +132,15 @@ fn filter(site: &str, search: &Search) -> Result<Filter, Refusal> {
             "pending, claimed, delivered, dead, held, orphaned",
         )))?),
     };
+    // As they are kept.
+    let name = |name: &String| bounds::as2_name(name).into_owned();
     Ok(Filter {
         site: Some(site.to_owned()),
         event: None,
         kind: search.event.clone(),
-        partner: search.partner.clone(),
-        station: search.station.clone(),
-        message_id: search.message_id.clone(),
+        partner: search.partner.as_ref().map(name),
+        station: search.station.as_ref().map(name),
+        message_id: search.message_id.as_ref().map(|id| bounds::message_id(id).into_owned()),
         from: search.from,
         until: search.until,
         delivery: None,
@@ -157,6 +163,12 @@ fn view(rule: &Rule, health: Option<Health>) -> WebhookView {
         partner: rule.partner.clone(),
         station: rule.station.clone(),
         partner_type: rule.partner_type.map(PartnerType::as_str),
+        signature: rule
+            .filters
+            .signature
+            .as_ref()
+            .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
+        errors: rule.filters.errors.as_ref().map(ToString::to_string),
         url: masked(&endpoint.url),
         payload: endpoint.payload.as_str(),
         secrets: endpoint.secrets.iter().map(|_| MASK).collect(),
@@ -172,7 +184,7 @@ fn view(rule: &Rule, health: Option<Health>) -> WebhookView {
     }
 }
 
-/// Neither a user's password nor a token in the query is anybody's business.
+/// Masks a user's password and any token in the query.
 fn masked(url: &Uri) -> String {
     let scheme = url.scheme_str().unwrap_or_default();
     let authority = url.authority().map_or("", |authority| authority.as_str());
@@ -181,18 +193,18 @@ fn masked(url: &Uri) -> String {
     format!("{scheme}://{host}{}{query}", url.path())
 }
 
-fn unused() -> WebhookState {
-    WebhookState { standing: "healthy", ..WebhookState::default() }
+fn unused() -> HealthView {
+    HealthView { standing: "healthy", ..HealthView::default() }
 }
 
-fn state(health: Health) -> WebhookState {
+fn state(health: Health) -> HealthView {
     let (standing, reason) = match health.standing {
         Standing::Healthy => ("healthy", None),
         Standing::Retrying => ("retrying", None),
         Standing::Disabled { reason } => ("disabled", Some(reason)),
         Standing::Orphaned => ("orphaned", None),
     };
-    WebhookState {
+    HealthView {
         standing,
         reason,
         failing_since: health.failing_since.and_then(rfc3339),

@@ -1,24 +1,24 @@
-//! What metrics look up when somebody asks.
+//! What metrics look up for each scrape.
 
 use std::time::Duration;
 
 use as2hook_delivery::Standing;
-use jiff::Timestamp;
+use as2hook_store::clock;
 use openssl::{asn1::Asn1Time, x509::X509Ref};
 
-use super::Gateway;
+use super::RunningGateway;
 use crate::{config::Config, observe::Look};
 
-// === impl Gateway ===
+// === impl RunningGateway ===
 
-impl Gateway {
+impl RunningGateway {
     pub(super) async fn look(&self) -> Look {
         let snapshot = self.live.load();
         let health = self.outbox.health();
         let counts = self.store.counts().await;
         let readable = counts.is_ok();
         let counts = counts.unwrap_or_default();
-        let now = Timestamp::now().as_millisecond();
+        let now = clock::now();
         let oldest = counts.oldest_undelivered.map_or(0, |then| now.saturating_sub(then));
         let in_service = |standing: &Standing| {
             !matches!(standing, Standing::Disabled { .. } | Standing::Orphaned)
@@ -37,7 +37,7 @@ impl Gateway {
             memory: self.memory.used(),
             generation: snapshot.generation,
             certificates: certificates(&snapshot.config),
-            gateways: self.live.neighbours().count(),
+            gateways: self.live.peers().count(),
             webhooks: healths.into_iter().map(|h| (h.webhook, in_service(&h.standing))).collect(),
         }
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use as2hook_as2::Headers;
 use as2hook_config_api::{
     PartnerEvent, Refusal,
-    partner::{Change, Log, LogEntry, PartnerWebhook, Tested},
+    partner::{Change, Log, LogEntry, PartnerWebhookView, Tested},
 };
-use as2hook_delivery::{Answer, DeliveryError, Request, RequestBody, Target};
+use as2hook_delivery::{
+    DeliveryError, Directory as _, EndpointResponse, Request, RequestBody, Target,
+};
 use as2hook_store::{
-    Attempt, AttemptRow, DeliveryState, Made, NewEvent, PartnerWebhookChange, Payload,
+    Attempt, AttemptRow, DeliveryState, Made, NewEvent, PartnerWebhookChange, Payload, clock,
 };
 use as2hook_webhooks::{
     Body, Direction, Event, EventKind, PayloadMode, Rendered, Rendering, Rule, Secret, render,
@@ -21,28 +23,25 @@ use serde_json::{Map, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Gateway, failed, rfc3339};
-use crate::{config::Partner, partner_webhooks, snapshot::Snapshot};
+use super::{RunningGateway, failed, rfc3339};
+use crate::{config::Partner, partner_webhooks, snapshot::Snapshot, system_events::own_event};
 
 /// For a test delivery, all of it, as `docs/api.md` promises.
 const TEST: Duration = Duration::from_secs(15);
 
-/// For the lookup of a new URL's name. One that takes longer is judged when it is connected to.
-const VET: Duration = Duration::from_secs(3);
+// === impl RunningGateway ===
 
-// === impl Gateway ===
-
-impl Gateway {
-    pub(super) fn shown(&self, site: &str, id: u64) -> Result<PartnerWebhook, Refusal> {
+impl RunningGateway {
+    pub(super) fn shown(&self, site: &str, id: u64) -> Result<PartnerWebhookView, Refusal> {
         let snapshot = self.live.load();
         partner(&snapshot, site, id)?;
         let row = snapshot.partner_webhooks.row(site, id);
-        Ok(PartnerWebhook {
+        Ok(PartnerWebhookView {
             partner_id: id,
-            webhook_url: row.map(|row| row.url.clone()),
-            webhook_enabled: row.is_some_and(|row| row.enabled),
-            webhook_events: row.map(|row| row.events.clone()).unwrap_or_default(),
-            webhook_secret_set: row.is_some_and(|row| !row.sealed_secret.is_empty()),
+            webhook_url: row.and_then(|(_, url)| url.map(str::to_owned)),
+            webhook_enabled: row.is_some_and(|(row, _)| row.enabled),
+            webhook_events: row.map(|(row, _)| row.events.clone()).unwrap_or_default(),
+            webhook_secret_set: row.is_some_and(|(row, _)| !row.sealed_secret.is_empty()),
         })
     }
 
@@ -50,9 +49,11 @@ impl Gateway {
         let snapshot = self.live.load();
         partner(&snapshot, site, id)?;
         if let Some(url) = &change.url {
-            let guard = snapshot.partner_webhooks.guard();
-            let vetted = self.client.vet(url, &guard, Instant::now() + VET).await;
-            vetted.map_err(|_| Refusal::PrivateUrl)?;
+            // A name is judged when it is connected to. A lookup here would show a client of the API which
+            // names the private network has.
+            if !snapshot.partner_webhooks.guard().admits_url(url) {
+                return Err(Refusal::PrivateUrl);
+            }
         }
         let sealed_secret = match &change.secret {
             None => None,
@@ -69,10 +70,16 @@ impl Gateway {
         let events = change
             .events
             .map(|events| events.into_iter().map(|event| event.as_str().to_owned()).collect());
+        let name = partner_webhooks::name(site, id);
+        let seal = |url: http::Uri| self.keeper.key().seal_url(&name, &url.to_string());
+        let url = change.url.map(seal).transpose().map_err(|error| {
+            tracing::error!(%error, "A URL could not be encrypted.");
+            Refusal::Store
+        })?;
         let change = PartnerWebhookChange {
             site: site.to_owned(),
             partner: id,
-            url: change.url.map(|url| url.to_string()),
+            url,
             sealed_secret,
             enabled: change.enabled,
             events,
@@ -100,7 +107,7 @@ impl Gateway {
         let subscribed = rule.events.as_ref().and_then(|events| events.first());
         let kind = subscribed.copied().unwrap_or(EventKind::MessageReceived);
         let event = test_event(&snapshot, partner, kind);
-        let (at, begun) = (Timestamp::now().as_millisecond(), Instant::now());
+        let (at, begun) = (clock::now(), Instant::now());
         let request = test_request(&snapshot, rule, &event).ok_or(Refusal::Store)?;
         let guard = snapshot.partner_webhooks.guard();
         let outcome = self.client.deliver(&rule.endpoint, &guard, request, deadline).await;
@@ -108,7 +115,7 @@ impl Gateway {
         let attempt = Attempt {
             number: 1,
             at,
-            url: rule.endpoint.url.to_string(),
+            url: self.live.at_rest(&name, rule.endpoint.url.to_string()),
             http_code: tested.http_code,
             error: tested.failure.clone(),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -118,7 +125,7 @@ impl Gateway {
             Refusal::Store
         })?;
         if let Err(error) = self.store.record(made).await {
-            // The answer is what was asked for; the log is not worth losing it.
+            // The response is what was asked for; the log is not worth losing it.
             tracing::warn!(%error, "A test delivery was not written down.");
         }
         Ok(tested)
@@ -135,7 +142,28 @@ impl Gateway {
         let name = partner_webhooks::name(site, id);
         let log = self.store.attempt_log(&name, offset, limit).await;
         let log = log.map_err(|error| failed(&error))?;
-        Ok(Log { total: log.total, data: log.rows.into_iter().map(entry).collect() })
+        Ok(Log {
+            total: log.total,
+            data: log.rows.into_iter().map(|row| self.entry(row)).collect(),
+        })
+    }
+
+    fn entry(&self, row: AttemptRow) -> LogEntry {
+        let url = self.keeper.key().unseal_url(&row.webhook, &row.attempt.url);
+        LogEntry {
+            id: row.id,
+            webhook_id: row.webhook_id,
+            event: row.event.kind,
+            // It is empty where the key that sealed it is gone.
+            url: url.unwrap_or_default(),
+            attempt: row.attempt.number,
+            status: row.state.as_str().to_owned(),
+            http_code: row.attempt.http_code,
+            error: row.attempt.error,
+            duration_ms: row.attempt.duration_ms,
+            created_at: rfc3339(row.attempt.at).unwrap_or_default(),
+            next_attempt_at: row.next_at.and_then(rfc3339),
+        }
     }
 }
 
@@ -143,22 +171,6 @@ impl Gateway {
 fn partner<'a>(snapshot: &'a Snapshot, site: &str, id: u64) -> Result<&'a Partner, Refusal> {
     let mut partners = snapshot.config.partners.iter();
     partners.find(|p| p.id == Some(id) && p.site == site).ok_or(Refusal::UnknownPartner)
-}
-
-fn entry(row: AttemptRow) -> LogEntry {
-    LogEntry {
-        id: row.id,
-        webhook_id: row.webhook_id,
-        event: row.event.kind,
-        url: row.attempt.url,
-        attempt: row.attempt.number,
-        status: row.state.as_str().to_owned(),
-        http_code: row.attempt.http_code,
-        error: row.attempt.error,
-        duration_ms: row.attempt.duration_ms,
-        created_at: rfc3339(row.attempt.at).unwrap_or_default(),
-        next_attempt_at: row.next_at.and_then(rfc3339),
-    }
 }
 
 /// What a test tells: an exchange that never was, and says so.
@@ -177,21 +189,13 @@ fn test_event(snapshot: &Snapshot, partner: &Partner, kind: EventKind) -> Event 
     extra.insert("test".to_owned(), json!(true));
     Event {
         id,
-        kind,
-        occurred_at: Timestamp::now(),
         direction: if inbound { Direction::Inbound } else { Direction::Outbound },
         site: partner.site.clone(),
         partner: Some(partner.as2_id.clone()),
         station,
         partner_type: partner.partner_type,
-        peer: None,
         headers,
-        decoded: None,
-        errors: Vec::new(),
-        send_error: None,
-        mic_matches: None,
-        supersedes: None,
-        extra,
+        ..own_event(kind, extra)
     }
 }
 
@@ -202,7 +206,7 @@ fn test_request(snapshot: &Snapshot, rule: &Rule, event: &Event) -> Option<Reque
         mode: PayloadMode::Json,
         attempt: 1,
         replay: false,
-        payload: as2hook_webhooks::Payload::None,
+        payload: as2hook_webhooks::RawPayload::None,
         leading: &leading,
     };
     let request = match render(event, &rendering, &rule.endpoint, Timestamp::now()) {
@@ -220,12 +224,12 @@ fn test_request(snapshot: &Snapshot, rule: &Rule, event: &Event) -> Option<Reque
     Some(Request { headers, names, body: RequestBody::Bytes(body) })
 }
 
-fn tested(kind: EventKind, outcome: &Result<Answer, DeliveryError>) -> Tested {
+fn tested(kind: EventKind, outcome: &Result<EndpointResponse, DeliveryError>) -> Tested {
     let event = PartnerEvent::named(kind.as_str()).unwrap_or(PartnerEvent::MessageReceived);
     let (http_code, failure) = match outcome {
-        Ok(answer) if answer.is_success() => (Some(answer.status), None),
-        Ok(answer) => {
-            (Some(answer.status), Some(format!("the endpoint answered {}", answer.status)))
+        Ok(response) if response.is_success() => (Some(response.status), None),
+        Ok(response) => {
+            (Some(response.status), Some(format!("the endpoint answered {}", response.status)))
         }
         Err(error) => (error.status(), Some(error.to_string())),
     };

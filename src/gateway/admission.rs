@@ -1,16 +1,16 @@
 //! Which requests are let in: what Pingora 0.9.1 would change, and what is over a limit, gets a clear
-//! answer here and never reaches the receiver. What no reader of HTTP should take was refused before
+//! response here and never reaches the receiver. What no reader of HTTP should take was refused before
 //! Pingora saw it: see `head`.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::answer::{Far, Rejection};
+use super::rejection::{OtherSide, Rejection};
 
 /// Judges a request by its head. `raw` is the head as it came off the wire.
 ///
 /// # Errors
-/// The answer to give instead.
+/// The response to give instead.
 pub(super) fn admit(request: &RequestHeader, raw: &[u8], body_limit: u64) -> Result<(), Rejection> {
     // Pingora escapes or cuts what it does not like in a target: then two readers see two of them.
     if target(raw).is_some_and(|target| target != request.raw_path()) {
@@ -22,31 +22,40 @@ pub(super) fn admit(request: &RequestHeader, raw: &[u8], body_limit: u64) -> Res
     Ok(())
 }
 
-/// Judges an answer by its head, and leaves it one framing. What Pingora 0.9.1 reads of it is right
+/// Judges a response by its head, and leaves it one framing. What Pingora 0.9.1 reads of it is right
 /// so far; what it would pass on has to read alike.
 ///
 /// # Errors
-/// The answer to give instead.
-pub(super) fn judge_answer(answer: &mut ResponseHeader, far: Far) -> Result<(), Rejection> {
-    // No upgrade was asked for: behind it would be a tunnel that nobody sees into.
-    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Rejection::BadAnswer(far));
+/// The response to give instead.
+pub(super) fn judge_response(
+    response: &mut ResponseHeader,
+    far: OtherSide,
+) -> Result<(), Rejection> {
+    // No upgrade was asked for: behind it would be a tunnel that the tap cannot see into.
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Rejection::BadResponse(far));
     }
-    let codings: Vec<_> = answer.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let codings: Vec<_> = response.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
     let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     if codings.len() > 1 || !codings.into_iter().all(plain) {
-        return Err(Rejection::BadAnswer(far));
+        return Err(Rejection::BadResponse(far));
+    }
+    let lengths = response.headers.get_all(header::CONTENT_LENGTH);
+    // A list of equal numbers is one number for Pingora, and goes on as a list, which others may read in
+    // another way.
+    if !lengths.iter().all(|length| length.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return Err(Rejection::BadResponse(far));
     }
     // RFC 9110 section 8.6: of equal ones, one; Pingora has refused others.
-    let mut lengths = answer.headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
     if let (Some(length), true) = (lengths.next().cloned(), lengths.next().is_some()) {
-        let inserted = answer.insert_header(header::CONTENT_LENGTH, length);
-        inserted.map_err(|_| Rejection::BadAnswer(far))?;
+        let inserted = response.insert_header(header::CONTENT_LENGTH, length);
+        inserted.map_err(|_| Rejection::BadResponse(far))?;
     }
     Ok(())
 }
 
-/// Whether the request asks for an interim answer before it sends its body.
+/// Whether the request asks for an interim response before it sends its body.
 pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
     headers
         .get(header::EXPECT)

@@ -1,17 +1,17 @@
 //! A partner's connection as Pingora sees it, with five things mended on the way.
 //!
-//! - Pingora 0.9.1 puts its own `Date` into every answer; the receiver's belongs there.
-//! - Pingora ends an exchange when the partner hangs up; it is to be followed to its answer, or nobody
-//!   would learn that the receiver took the message. From [`Connection::follow`] on, what cannot be
+//! - Pingora 0.9.1 puts its own `Date` into every response; the receiver's belongs there.
+//! - Pingora ends an exchange when the partner hangs up; it is to be followed to its response, or no event
+//!   would say that the receiver took the message. From [`Connection::follow`] on, what cannot be
 //!   sent to the partner any more is dropped in silence, and its going away is not noticed.
 //! - Pingora's time limits count for each read, so a sender of a byte a minute is served for ever. A
 //!   body has [`Pace::body`] and a second for each [`Pace::rate`] bytes.
 //! - Pingora gives an exchange up at the first byte behind its request. That is the next request's, or
 //!   the empty line of an old client (RFC 9112 section 2.2): it is kept until its turn comes.
-//! - Pingora limits the writing of bodies alone. Whoever takes no byte for [`Pace::piece`] is given up,
-//!   whatever is being written.
+//! - Pingora limits the writing of bodies alone. A partner that takes no byte for [`Pace::piece`] is
+//!   given up, whatever is being written.
 //!
-//! A request's head is read before Pingora asks for it (see `hearing`), and handed on from memory.
+//! A request's head is read before Pingora asks for it (see `read_head`), and handed on from memory.
 //!
 //! # Layout
 //! - `reading`: what the partner sends
@@ -25,15 +25,17 @@ mod writing;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pingora::{protocols::Stream, proxy::Session};
+use tokio::time::Instant;
 
 pub(super) use self::reading::More;
 use super::{
     chunks::{ChunkFlaw, Chunks},
     deadline::Deadline,
+    in_flight::GiveWay,
 };
 use crate::config::Pace;
 
-/// Wraps the stream that Pingora reads requests from and writes answers to.
+/// Wraps the stream that Pingora reads requests from and writes responses to.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Stream,
@@ -63,8 +65,13 @@ enum Phase {
     Rest,
     Body,
     /// Whether the partner is still there.
-    Answer,
+    Response,
 }
+
+/// The other side did not give its response's head in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there was no response in time")]
+pub(super) struct NoResponse;
 
 /// What the hooks of an exchange ask of its connection.
 #[derive(Debug, Default)]
@@ -74,6 +81,10 @@ struct Wishes {
     pace: Pace,
     following: bool,
     gone: bool,
+    /// When the response's head has to be there.
+    response: Option<Instant>,
+    /// How a body that is waited for gives way to others.
+    gives_way: Option<GiveWay>,
 }
 
 // === impl Connection ===
@@ -108,11 +119,22 @@ impl Connection {
         *self.wishes() = Wishes { phase: Phase::Body, pace, ..Wishes::default() };
     }
 
+    /// While its body is waited for, it gives way to others.
+    pub(super) fn gives_way(&self, gives_way: Option<GiveWay>) {
+        self.wishes().gives_way = gives_way;
+    }
+
     /// The request is complete: from now on the exchange goes on without the partner.
     pub(super) fn follow(&self) {
         let mut wishes = self.wishes();
         wishes.following = true;
-        wishes.phase = Phase::Answer;
+        wishes.phase = Phase::Response;
+    }
+
+    /// The response's head has to be there by then, however many interim ones come before it. `None`: it
+    /// is, or Pingora's own limit is enough.
+    pub(super) fn response_by(&self, at: Option<Instant>) {
+        self.wishes().response = at;
     }
 
     /// The exchange is over: whether the partner is still there matters again.
@@ -120,9 +142,11 @@ impl Connection {
         let mut wishes = self.wishes();
         wishes.following = false;
         wishes.phase = Phase::Rest;
+        wishes.gives_way = None;
+        wishes.response = None;
     }
 
-    /// The next final answer has these `Date` fields (names in their case) and no other.
+    /// The next final response has these `Date` fields (names in their case) and no other.
     pub(super) fn keep_dates(&self, dates: Vec<(Vec<u8>, Vec<u8>)>) {
         self.wishes().dates = Some(dates);
     }

@@ -25,6 +25,11 @@ impl Deadline {
         self.at = Some(Instant::now() + after);
     }
 
+    /// At this moment.
+    pub(super) fn set_at(&mut self, at: Instant) {
+        self.at = Some(at);
+    }
+
     /// So much later, where it is set.
     pub(super) fn extend(&mut self, by: Duration) {
         self.at = self.at.map(|at| at + by);
@@ -33,6 +38,11 @@ impl Deadline {
     /// None from now on.
     pub(super) fn clear(&mut self) {
         self.at = None;
+    }
+
+    /// When it is.
+    pub(super) fn at(&self) -> Option<Instant> {
+        self.at
     }
 
     /// Whether there is one.

@@ -1,4 +1,4 @@
-//! `X-Forwarded-For`: who the partner is, and what the receiver is told of it.
+//! `X-Forwarded-For`: the address of the partner, and what the receiver gets of it.
 
 use std::net::IpAddr;
 
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_trusted_by_default() {
+    fn no_proxy_is_trusted_by_default() {
         assert_eq!(judge("192.0.2.1", &["198.51.100.7"], &[]), "192.0.2.1");
     }
 

@@ -1,6 +1,6 @@
 //! The inbound listener: partners' requests go to the AS2 server.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use as2hook_webhooks::{Direction, SendError};
 use async_trait::async_trait;
@@ -11,9 +11,11 @@ use pingora::{
 };
 
 use super::{
-    answer::{Far, Rejection, stage_of},
     forwarded,
+    lookups::Lookups,
     proxy::Side,
+    receivers::RouteIndex,
+    rejection::{Rejection, stage_of},
 };
 use crate::{config::Forwarded, snapshot::Snapshot};
 
@@ -22,7 +24,7 @@ pub(super) struct Inbound;
 
 #[async_trait]
 impl Side for Inbound {
-    type Way = ();
+    type Way = RouteIndex;
 
     const DIRECTION: Direction = Direction::Inbound;
 
@@ -32,28 +34,37 @@ impl Side for Inbound {
         forwarded::partner(direct, &session.req_header().headers, trusted)
     }
 
-    fn way(_: &RequestHeader, _: &Snapshot) -> Result<(), Rejection> {
-        Ok(())
+    fn way(request: &RequestHeader, snapshot: &Snapshot) -> Result<RouteIndex, Rejection> {
+        Ok(snapshot.receivers.route(request.uri.path()))
     }
 
-    async fn place(
-        _: &mut (),
+    async fn addresses(
+        route: &RouteIndex,
         snapshot: &Snapshot,
-        tries: usize,
-    ) -> Result<Box<HttpPeer>, Rejection> {
-        snapshot.receivers.peer(tries).ok_or(Rejection::Unreachable(Far::Receiver))
+        _: &Lookups,
+    ) -> Result<Vec<Vec<SocketAddr>>, Rejection> {
+        Ok(snapshot.receivers.addresses(*route))
     }
 
-    fn places(_: &(), snapshot: &Snapshot) -> usize {
-        snapshot.receivers.len()
+    fn peer(
+        route: &RouteIndex,
+        snapshot: &Snapshot,
+        place: usize,
+        address: SocketAddr,
+    ) -> HttpPeer {
+        snapshot.receivers.peer(*route, place, address)
     }
 
-    fn connected(_: &(), _: Option<&Digest>) -> Result<()> {
+    fn look_up_again(route: &RouteIndex, snapshot: &Snapshot, place: usize) {
+        snapshot.receivers.look_up_again(*route, place);
+    }
+
+    fn connected(_: &RouteIndex, _: Option<&Digest>) -> Result<()> {
         Ok(())
     }
 
     fn rewrite(
-        _: &(),
+        route: &RouteIndex,
         snapshot: &Snapshot,
         session: &Session,
         request: &mut RequestHeader,
@@ -65,9 +76,9 @@ impl Side for Inbound {
         }
         // HTTP/1.0 needs no Host, but it goes on as HTTP/1.1, which does.
         if !request.headers.contains_key(header::HOST)
-            && let Some(origin) = snapshot.config.receiver.origins.first()
+            && let Some(authority) = snapshot.receivers.authority(*route)
         {
-            request.insert_header(header::HOST, origin.authority())?;
+            request.insert_header(header::HOST, authority)?;
         }
         if !snapshot.receivers.keeps_alive() {
             request.insert_header(header::CONNECTION, "close")?;
@@ -85,13 +96,14 @@ impl Side for Inbound {
             return None;
         }
         match rejection {
-            // Recorded by nobody, and the partner sends it again.
+            // Not recorded, and the partner sends it again.
             None
             | Some(
                 Rejection::NotStored
                 | Rejection::Busy
                 | Rejection::Memory
                 | Rejection::Slow
+                | Rejection::GaveWay
                 | Rejection::Chunk(_)
                 | Rejection::BadRequest,
             ) => None,

@@ -5,42 +5,48 @@
 //! - `inbound`, `outbound`: where each of the two sends requests, and what it rewrites
 //! - `upstream`: connections to the other side, their time-outs and trust
 //! - `serve`: one connection from its first byte to its last
-//! - `seats`: how many connections there are, and from where
-//! - `handshakes`: how many TLS handshakes there are, and from where
-//! - `flood`: connections that are turned away
-//! - `hearing`: waits for a request's head
+//! - `connection_limiter`: how many connections there are, and from where
+//! - `handshakes`: how many TLS handshakes there are, from where, and for how long
+//! - `read_head`: waits for a request's head
 //! - `head`: which heads every reader reads alike
+//! - `rewrite`: what is rewritten of a head before Pingora reads it
 //! - `chunks`: which chunked bodies every reader reads alike
 //! - `admission`: which requests are let in
-//! - `answer`: the answers that the gateway gives itself
+//! - `rejection`: the responses that the gateway gives itself
 //! - `connection`: a partner's connection, with some of Pingora's habits mended
 //! - `deadline`: a time limit that costs nothing where it is kept
+//! - `failover`: in which order an exchange tries addresses
+//! - `lookups`: names to addresses
 //! - [`receivers`]: where inbound exchanges go
-//! - `in_flight`: how many exchanges are under way
+//! - `in_flight`: how many exchanges are under way, and which gives way to others
+//! - `fair_share`: which address holds most of what is scarce
 //! - `forwarded`: `X-Forwarded-For`
 //! - `tls`: the certificates of a listener
-//! - [`ending`]: how connections come to an end
-//! - `listening`: a listening socket that somebody else opened
+//! - [`shutdown`]: how connections come to an end
+//! - `listening`: a listening socket that another process opened
 
-pub mod ending;
 pub mod receivers;
+pub mod shutdown;
 
 mod admission;
-mod answer;
 mod chunks;
 mod connection;
+mod connection_limiter;
 mod deadline;
-mod flood;
+mod failover;
+mod fair_share;
 mod forwarded;
 mod handshakes;
 mod head;
-mod hearing;
 mod in_flight;
 mod inbound;
 mod listening;
+mod lookups;
 mod outbound;
 mod proxy;
-mod seats;
+mod read_head;
+mod rejection;
+mod rewrite;
 mod serve;
 mod tls;
 mod upstream;
@@ -55,18 +61,20 @@ use pingora::{
     services::listening::Service,
 };
 
-pub use self::{ending::Ending, in_flight::InFlight};
 use self::{
+    connection_limiter::ConnectionLimiter,
     handshakes::Handshakes,
     inbound::Inbound,
     listening::Listening,
     outbound::Outbound,
     proxy::{Proxy, Side},
-    seats::Seats,
     serve::Connections,
 };
+pub use self::{in_flight::InFlight, shutdown::GracefulShutdown};
 use crate::{
     config::{Listen, Listener},
+    handles::TrafficHandles,
+    memory::Memory,
     snapshot::Live,
     tap::Tap,
 };
@@ -75,12 +83,12 @@ use crate::{
 pub struct Gateway {
     server: Server,
     in_flight: InFlight,
-    ending: Ending,
+    ending: GracefulShutdown,
 }
 
 /// The listening sockets of the two listeners, bound.
 #[derive(Debug)]
-pub struct Sockets {
+pub struct BoundListeners {
     /// Of the inbound listener.
     pub inbound: TcpListener,
     /// Of the outbound listener, where the config has one.
@@ -104,7 +112,7 @@ impl Gateway {
     /// When the TLS stack does not take the listener's settings.
     pub fn new(
         listen: &Listen,
-        sockets: Sockets,
+        sockets: BoundListeners,
         live: Arc<Live>,
         tap: Tap,
     ) -> Result<Self, SetupError> {
@@ -117,15 +125,16 @@ impl Gateway {
             ..ServerConf::default()
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
-        let (in_flight, ending) = (InFlight::default(), Ending::new());
+        let handles = TrafficHandles::of_process();
+        let (in_flight, ending) =
+            (InFlight::new(tap.memory(), handles.clone()), GracefulShutdown::new());
         let conf = server.configuration.clone();
-        let memory = tap.memory();
         let side = Proxy::new(live.clone(), tap.clone(), in_flight.clone(), ending.clone());
         let connections = Connections::<Inbound>::new(
             http_proxy(&conf, side),
             live.clone(),
-            memory.clone(),
-            Seats::default(),
+            in_flight.clone(),
+            ConnectionLimiter::new(handles.clone()),
             ending.clone(),
         );
         let inbound = service(
@@ -133,12 +142,13 @@ impl Gateway {
             connections,
             &listen.inbound,
             sockets.inbound,
-            live.clone(),
+            (live.clone(), tap.memory(), handles.clone()),
             |listen| listen.inbound.tls.as_ref(),
         )?;
         let outbound = match listen.outbound.as_ref().zip(sockets.outbound) {
             None => None,
             Some((listener, socket)) => {
+                let memory = tap.memory();
                 let side = Proxy::new(live.clone(), tap, in_flight.clone(), ending.clone());
                 let mut proxy = http_proxy(&conf, side);
                 // Not to serve it: to refuse it with a text that helps.
@@ -148,13 +158,19 @@ impl Gateway {
                 let connections = Connections::<Outbound>::new(
                     proxy,
                     live.clone(),
-                    memory,
-                    Seats::default(),
+                    in_flight.clone(),
+                    // Our own server is not held up by how many handles partners have.
+                    ConnectionLimiter::default(),
                     ending.clone(),
                 );
-                Some(service("outbound", connections, listener, socket, live, |listen| {
-                    listen.outbound.as_ref()?.tls.as_ref()
-                })?)
+                Some(service(
+                    "outbound",
+                    connections,
+                    listener,
+                    socket,
+                    (live, memory, handles),
+                    |listen| listen.outbound.as_ref()?.tls.as_ref(),
+                )?)
             }
         };
         server.bootstrap();
@@ -171,14 +187,14 @@ impl Gateway {
     }
 
     /// The way out.
-    pub fn ending(&self) -> Ending {
+    pub fn ending(&self) -> GracefulShutdown {
         self.ending.clone()
     }
 
-    /// Serves. It does not return by itself: whoever told the [`Ending`] ends the process when what is
-    /// under way is done.
+    /// Serves. It does not return by itself: the owner of the [`GracefulShutdown`] ends the process
+    /// when what is under way is done.
     pub fn run(self) {
-        self.server.run(RunArgs { shutdown_signal: Box::new(self.ending.told()) });
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.ending.shutdown_watch()) });
     }
 }
 
@@ -187,7 +203,7 @@ fn service<S: Side>(
     connections: Connections<S>,
     listener: &Listener,
     socket: TcpListener,
-    live: Arc<Live>,
+    (live, memory, handles): (Arc<Live>, Memory, TrafficHandles),
     of: tls::Of,
 ) -> Result<Listening<Connections<S>>, SetupError> {
     let mut service = Service::new(name.to_owned(), connections);
@@ -201,7 +217,12 @@ fn service<S: Side>(
             let settings = tls::settings(live.clone(), of)
                 .map_err(|source| SetupError { listener: name, source })?;
             service.add_tls_with_settings(&address, None, settings);
-            let handshakes = Arc::new(Handshakes::new(live, S::DIRECTION));
+            let handshakes = Arc::new(Handshakes::new(
+                live,
+                S::DIRECTION,
+                memory,
+                ConnectionLimiter::new(handles),
+            ));
             service.set_connection_filter(handshakes.clone());
             service.endpoints().set_pre_tls_callback(handshakes);
         }

@@ -1,5 +1,5 @@
-//! The outbound listener: our AS2 server's requests go to the partners of the config, and to nobody
-//! else.
+//! The outbound listener: our AS2 server's requests go to the partners of the config, and to no other
+//! server.
 //!
 //! A request names its partner in one of three ways: by its path `/out/<AS2 id>`; by an absolute-form
 //! target, as an HTTP proxy setting sends it, that is the `url` or one of the `mdn_urls` of a partner;
@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use as2hook_as2::Headers;
 use as2hook_webhooks::{Direction, SendError, Stage};
 use async_trait::async_trait;
-use http::{Method, Uri, header};
+use http::{Method, Uri, header, uri::Authority};
 use pingora::{
     Error, ErrorType, Result, http::RequestHeader, protocols::Digest, proxy::Session,
     upstreams::peer::HttpPeer,
@@ -18,8 +18,9 @@ use pingora::{
 use tokio::time::timeout;
 
 use super::{
-    answer::{Rejection, stage_of},
+    lookups::Lookups,
     proxy::Side,
+    rejection::{Rejection, stage_of},
     upstream::{self, LOOKUP},
 };
 use crate::{
@@ -34,7 +35,6 @@ pub(super) struct Outbound;
 pub(super) struct Way {
     partner: Partner,
     url: Uri,
-    addresses: Vec<SocketAddr>,
 }
 
 #[async_trait]
@@ -49,21 +49,26 @@ impl Side for Outbound {
     }
 
     fn way(request: &RequestHeader, snapshot: &Snapshot) -> Result<Way, Rejection> {
+        let listener = snapshot.config.listen.outbound.as_ref();
+        judge_client(request, listener.map_or(&[], |listener| &listener.hosts))?;
         let (partner, url) = destination(request, &snapshot.config)?;
-        Ok(Way { partner: partner.clone(), url: url.clone(), addresses: Vec::new() })
+        Ok(Way { partner: partner.clone(), url: url.clone() })
     }
 
-    async fn place(way: &mut Way, _: &Snapshot, tries: usize) -> Result<Box<HttpPeer>, Rejection> {
-        if way.addresses.is_empty() {
-            way.addresses = resolve(&way.url).await?;
-        }
-        let address = way.addresses[tries.min(way.addresses.len() - 1)];
-        Ok(Box::new(upstream::partner(address, &way.url, &way.partner)))
+    async fn addresses(
+        way: &Way,
+        _: &Snapshot,
+        lookups: &Lookups,
+    ) -> Result<Vec<Vec<SocketAddr>>, Rejection> {
+        Ok(vec![resolve(&way.url, lookups).await?])
     }
 
-    fn places(way: &Way, _: &Snapshot) -> usize {
-        way.addresses.len()
+    fn peer(way: &Way, _: &Snapshot, _: usize, address: SocketAddr) -> HttpPeer {
+        upstream::partner(address, &way.url, &way.partner)
     }
+
+    /// Each exchange looks its partner's name up.
+    fn look_up_again(_: &Way, _: &Snapshot, _: usize) {}
 
     fn connected(way: &Way, digest: Option<&Digest>) -> Result<()> {
         let Some(tls) = way.partner.tls.as_ref().filter(|tls| !tls.pinned.is_empty()) else {
@@ -90,14 +95,16 @@ impl Side for Outbound {
         Ok(())
     }
 
-    /// Every exchange that ended by an error failed: its sender is told by the answer, everybody else
-    /// by the event.
+    /// Every exchange that ended by an error failed: its sender learns it from the response, the webhooks
+    /// from the event.
     fn failure(error: &Error, rejection: Option<&Rejection>, _: Option<u16>) -> Option<SendError> {
         let text = |rejection: &Rejection| {
             let text = rejection.to_string();
             match error.root_cause().downcast_ref::<Rejection>() {
                 Some(_) => text,
-                None => format!("{} ({})", text.replace(" Send it again later.", ""), told(error)),
+                None => {
+                    format!("{} ({})", text.replace(" Send it again later.", ""), described(error))
+                }
             }
         };
         let (stage, message) = match rejection {
@@ -112,12 +119,29 @@ impl Side for Outbound {
 }
 
 /// The error's class, and what the system or the TLS stack said.
-fn told(error: &Error) -> String {
+fn described(error: &Error) -> String {
     let class = error.etype().as_str();
     match &error.context {
         Some(context) => format!("{class}: {}", context.as_str()),
         None => class.to_owned(),
     }
+}
+
+/// Refuses what a web page made a browser send: a page can neither leave these headers out, nor see to
+/// it that `Host` is ours when its own name leads here.
+fn judge_client(request: &RequestHeader, hosts: &[String]) -> Result<(), Rejection> {
+    let of_browser = |name: &str| name == "origin" || name.starts_with("sec-fetch-");
+    if request.headers.keys().any(|name| of_browser(name.as_str())) {
+        return Err(Rejection::Browser);
+    }
+    // In the absolute form, and with CONNECT, the host is the partner's.
+    if hosts.is_empty() || !request.raw_path().starts_with(b"/") {
+        return Ok(());
+    }
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let name = host.and_then(|host| host.parse::<Authority>().ok());
+    let known = |name: &Authority| hosts.iter().any(|host| name.host().eq_ignore_ascii_case(host));
+    if name.as_ref().is_some_and(known) { Ok(()) } else { Err(Rejection::Host) }
 }
 
 /// Whom a request is for, and the URL that it goes to.
@@ -135,7 +159,7 @@ fn destination<'a>(
     }
     let as2_id = match named(target) {
         Some(id) => id,
-        None => to.ok_or(Rejection::Nobody)?,
+        None => to.ok_or(Rejection::NoRecipient)?,
     };
     let Some(partner) = config.partner(&as2_id) else { return Err(Rejection::NoPartner(as2_id)) };
     let url = partner.url.as_ref().ok_or(Rejection::NoUrl(as2_id))?;
@@ -196,7 +220,7 @@ fn is_same(one: &Uri, other: &Uri) -> bool {
     upstream::is_tls(one) == upstream::is_tls(other)
         && one.scheme_str().is_some()
         && matches!(other.scheme_str(), Some("http" | "https"))
-        // Credentials in a target are nobody's url.
+        // A target with credentials matches no url.
         && !other.authority().is_some_and(|authority| authority.as_str().contains('@'))
         && host(one) == host(other)
         && upstream::port(one) == upstream::port(other)
@@ -204,18 +228,14 @@ fn is_same(one: &Uri, other: &Uri) -> bool {
         && one.query() == other.query()
 }
 
-async fn resolve(url: &Uri) -> Result<Vec<SocketAddr>, Rejection> {
+async fn resolve(url: &Uri, lookups: &Lookups) -> Result<Vec<SocketAddr>, Rejection> {
     let host = upstream::host(url).to_owned();
-    let lookup = tokio::net::lookup_host((host.clone(), upstream::port(url)));
-    match timeout(LOOKUP, lookup).await {
-        Ok(Ok(found)) => {
-            let found: Vec<_> = found.collect();
-            if found.is_empty() {
-                let reason = "it has no address".to_owned();
-                return Err(Rejection::Unresolved { host, reason });
-            }
-            Ok(found)
+    match timeout(LOOKUP, lookups.look_up(&host, upstream::port(url))).await {
+        Ok(Ok(found)) if found.is_empty() => {
+            let reason = "it has no address".to_owned();
+            Err(Rejection::Unresolved { host, reason })
         }
+        Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(Rejection::Unresolved { host, reason: error.to_string() }),
         Err(_) => Err(Rejection::Unresolving { host }),
     }

@@ -1,11 +1,11 @@
 //! Pingora's hooks, the same for both listeners: requests on their way to the other side and its
-//! answers back, unchanged. What differs stands behind [`Side`].
+//! responses back, unchanged. What differs stands behind [`Side`].
 //!
 //! # Layout
 //! - `side`: what the two listeners do not have in common
 //! - `entry`: what is let in
 //! - `onward`: a request on its way to the other side
-//! - `back`: its answer on its way back
+//! - `back`: its response on its way back
 //! - `end`: how an exchange ends
 //! - `headers`: header fields as they came
 
@@ -34,16 +34,18 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
-use self::back::Flow;
+use self::back::ResponseFlow;
 pub(super) use self::side::{Side, listener};
 use super::{
-    answer::Rejection,
-    ending::Ending,
-    in_flight::{InFlight, Place},
+    failover::{Candidates, FailedAddresses},
+    in_flight::{InFlight, Permit},
+    lookups::Lookups,
+    rejection::{OtherSide, Rejection},
+    shutdown::GracefulShutdown,
     upstream,
 };
 use crate::{
-    memory::Share,
+    log::RejectionLog,
     snapshot::{Live, Snapshot},
     tap::{Exchange, Tap},
 };
@@ -53,65 +55,91 @@ pub(super) struct Proxy<S> {
     live: Arc<Live>,
     tap: Tap,
     in_flight: InFlight,
-    ending: Ending,
+    ending: GracefulShutdown,
+    log: RejectionLog,
+    lookups: Lookups,
+    failed_addresses: Arc<FailedAddresses>,
     side: PhantomData<S>,
 }
 
 /// One exchange.
-pub(super) struct Passage<W> {
+pub(super) struct ProxyContext<W> {
     snapshot: Arc<Snapshot>,
     way: Option<W>,
+    far: OtherSide,
     began: Instant,
     peer: Option<IpAddr>,
-    place: Option<Place>,
-    share: Option<Share>,
+    permit: Option<Permit>,
     exchange: Option<Exchange>,
-    tries: usize,
+    /// Where it may still go, once that is known.
+    candidates: Option<Candidates>,
     received: u64,
     status: Option<u16>,
-    flow: Option<Flow>,
-    /// An answer has begun, were it an interim one.
-    answered: bool,
+    flow: Option<ResponseFlow>,
+    /// A response has begun, were it an interim one.
+    responded: bool,
     rejection: Option<Rejection>,
     /// Bytes of the request that the tap has seen; a second connection is sent them again.
     tapped: u64,
+    /// How long the other side may take for its response, and since when.
+    response_time: Option<Duration>,
+    complete: Option<tokio::time::Instant>,
+    /// Interim responses, and their bytes.
+    interim: (usize, usize),
 }
 
 // === impl Proxy ===
 
 impl<S: Side> Proxy<S> {
-    pub(super) fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight, ending: Ending) -> Self {
-        Self { live, tap, in_flight, ending, side: PhantomData }
+    pub(super) fn new(
+        live: Arc<Live>,
+        tap: Tap,
+        in_flight: InFlight,
+        ending: GracefulShutdown,
+    ) -> Self {
+        Self {
+            live,
+            tap,
+            in_flight,
+            ending,
+            log: RejectionLog::default(),
+            lookups: Lookups::default(),
+            failed_addresses: Arc::default(),
+            side: PhantomData,
+        }
     }
 }
 
 #[async_trait]
 impl<S: Side> ProxyHttp for Proxy<S> {
-    type CTX = Passage<S::Way>;
+    type CTX = ProxyContext<S::Way>;
 
-    fn new_ctx(&self) -> Passage<S::Way> {
-        Passage {
+    fn new_ctx(&self) -> ProxyContext<S::Way> {
+        ProxyContext {
             snapshot: self.live.load(),
             way: None,
+            far: OtherSide::of(S::DIRECTION),
             began: Instant::now(),
             peer: None,
-            place: None,
-            share: None,
+            permit: None,
             exchange: None,
-            tries: 0,
+            candidates: None,
             received: 0,
             status: None,
             flow: None,
-            answered: false,
+            responded: false,
             rejection: None,
             tapped: 0,
+            response_time: None,
+            complete: None,
+            interim: (0, 0),
         }
     }
 
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<()> {
         Self::prepare(session, passage);
         Ok(())
@@ -120,7 +148,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
     async fn request_filter(
         &self,
         session: &mut Session,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<bool> {
         self.let_in(session, passage).map_err(Rejection::into_error)?;
         Ok(false)
@@ -129,9 +157,9 @@ impl<S: Side> ProxyHttp for Proxy<S> {
     async fn upstream_peer(
         &self,
         _: &mut Session,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<Box<HttpPeer>> {
-        let place = Self::place(passage).await;
+        let place = self.place(passage).await;
         place.map_err(|rejection| rejection.into_error().into_up())
     }
 
@@ -139,12 +167,17 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        passage.tries += 1;
-        let places = passage.way.as_ref().map_or(0, |way| S::places(way, &passage.snapshot));
-        error.set_retry(passage.tries < places);
+        if let Some(candidates) = &mut passage.candidates {
+            if let Some(place) = candidates.fail()
+                && let Some(way) = &passage.way
+            {
+                S::look_up_again(way, &passage.snapshot, place);
+            }
+            error.set_retry(!candidates.is_empty());
+        }
         error
     }
 
@@ -153,7 +186,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
         reused: bool,
     ) -> Box<Error> {
         error.set_retry(passage.goes_again(session, &error, reused));
@@ -167,9 +200,13 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         peer: &HttpPeer,
         _: RawFd,
         digest: Option<&Digest>,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<()> {
         upstream::check_address(peer, digest)?;
+        if let Some(address) = passage.candidates.as_ref().and_then(Candidates::reached) {
+            self.failed_addresses.remove(address);
+            passage.reaches(S::DIRECTION, address);
+        }
         passage.way.as_ref().map_or(Ok(()), |way| S::connected(way, digest))
     }
 
@@ -177,7 +214,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<()> {
         Self::rewrite(session, request, passage)
     }
@@ -187,7 +224,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<()> {
         passage.pass(session, body, end).await.map_err(Rejection::into_error)
     }
@@ -195,20 +232,21 @@ impl<S: Side> ProxyHttp for Proxy<S> {
     async fn upstream_response_filter(
         &self,
         session: &mut Session,
-        answer: &mut ResponseHeader,
-        passage: &mut Passage<S::Way>,
+        response: &mut ResponseHeader,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<()> {
-        let taken = Self::take_answer(session, answer, passage);
+        let taken = Self::take_response(session, response, passage).await;
         taken.map_err(|rejection| rejection.into_error().into_up())
     }
 
     async fn response_filter(
         &self,
         session: &mut Session,
-        answer: &mut ResponseHeader,
-        _: &mut Passage<S::Way>,
+        response: &mut ResponseHeader,
+        _: &mut ProxyContext<S::Way>,
     ) -> Result<()> {
-        self.give_answer(session, answer).map_err(Rejection::into_error)
+        self.give_response(session, response);
+        Ok(())
     }
 
     fn upstream_response_body_filter(
@@ -216,7 +254,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<Option<Duration>> {
         passage.pass_back(session, body.as_ref())?;
         Ok(None)
@@ -226,12 +264,12 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         session: &mut Session,
         error: &Error,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> FailToProxy {
-        self.answer_error(session, error, passage).await
+        self.respond_to_error(session, error, passage).await
     }
 
-    fn suppress_error_log(&self, _: &Session, _: &Passage<S::Way>, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &ProxyContext<S::Way>, _: &Error) -> bool {
         // `logging` writes one line for each exchange.
         true
     }
@@ -240,7 +278,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         session: &mut Session,
         error: Option<&Error>,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) {
         self.conclude(session, error, passage);
     }

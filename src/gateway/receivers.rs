@@ -1,36 +1,58 @@
-//! Where inbound exchanges go: the AS2 server's addresses, looked up beside the traffic.
+//! Where inbound exchanges go: the AS2 server's addresses, by the path of a request, looked up beside the
+//! traffic.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
+use as2hook_delivery::happy_eyeballs;
 use pingora::{
     protocols::tls::CaType,
     upstreams::peer::{HttpPeer, Peer as _},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::upstream::{self, LOOKUP};
-use crate::config::{Origin, Receiver as ReceiverConfig};
+use crate::config::{Origin, Receiver as ReceiverConfig, ReceiverRoute};
 
-/// Between two pieces of an answer. A receiver may take its time to make a synchronous MDN.
-const ANSWER: Duration = Duration::from_secs(300);
+/// Between two pieces of a response. A receiver may take its time to make a synchronous MDN.
+const RESPONSE: Duration = Duration::from_secs(300);
 
 /// How long a kept connection may rest: less than any common server waits before it closes one.
 const IDLE: Duration = Duration::from_secs(4);
 
-/// The receivers of one snapshot, in the order they are tried.
+/// The receivers of one snapshot.
 #[derive(Debug)]
 pub struct Receivers {
-    all: Vec<Receiver>,
+    /// The longest path first, and at the end that of all other paths.
+    routes: Vec<PathRoute>,
     keepalive: bool,
 }
 
+/// Names one of [`Receivers`]' routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RouteIndex(usize);
+
 #[derive(Debug)]
-struct Receiver {
+struct PathRoute {
+    /// `None`: every path.
+    path: Option<ReceiverRoute>,
+    /// In the order they are tried. Never empty.
+    receivers: Vec<ReceiverTarget>,
+}
+
+#[derive(Debug)]
+struct ReceiverTarget {
     origin: Origin,
     verify: bool,
     ca: Option<Arc<CaType>>,
     addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Not before, since a lookup costs a thread.
+    next_lookup: Mutex<Instant>,
 }
 
 // === impl Receivers ===
@@ -40,67 +62,101 @@ impl Receivers {
     /// that cannot be looked up now keeps the addresses it had in `before`.
     pub async fn resolve(config: &ReceiverConfig, before: Option<&Self>) -> Self {
         let ca = (!config.ca.is_empty()).then(|| Arc::new(config.ca.clone().into_boxed_slice()));
-        let all = config
-            .origins
-            .iter()
-            .map(|origin| Receiver {
+        let route = |path: Option<&ReceiverRoute>, origins: &[Origin]| {
+            let receiver = |origin: &Origin| ReceiverTarget {
                 origin: origin.clone(),
                 verify: config.verify,
                 ca: ca.clone(),
                 addresses: ArcSwap::new(Self::known(before, origin)),
-            })
-            .collect();
-        let receivers = Self { all, keepalive: config.keepalive };
+                next_lookup: Mutex::new(Instant::now()),
+            };
+            PathRoute { path: path.cloned(), receivers: origins.iter().map(receiver).collect() }
+        };
+        let mut routes: Vec<_> =
+            config.routes.iter().map(|one| route(Some(one), &one.origins)).collect();
+        routes.sort_by_key(|route| Reverse(route.path.as_ref().map(|one| one.path.len())));
+        routes.push(route(None, &config.origins));
+        let receivers = Self { routes, keepalive: config.keepalive };
         receivers.refresh().await;
         receivers
     }
 
     fn known(before: Option<&Self>, origin: &Origin) -> Arc<Vec<SocketAddr>> {
-        let mut all = before.iter().flat_map(|receivers| &receivers.all);
+        let mut all = before.into_iter().flat_map(Self::all);
         let same = all.find(|receiver| receiver.origin == *origin);
         same.map(|receiver| receiver.addresses.load_full()).unwrap_or_default()
     }
 
     /// Looks the names up again. A name that cannot be looked up now keeps its addresses.
     pub async fn refresh(&self) {
-        for receiver in &self.all {
+        for receiver in self.all() {
             receiver.refresh().await;
         }
     }
 
-    /// How many places there are to try.
-    pub(super) fn len(&self) -> usize {
-        self.all.iter().map(|receiver| receiver.addresses.load().len()).sum()
+    /// Where requests of this path go.
+    pub(super) fn route(&self, path: &str) -> RouteIndex {
+        let is_it = |route: &PathRoute| route.path.as_ref().is_none_or(|one| one.matches(path));
+        let last = self.routes.len().saturating_sub(1);
+        RouteIndex(self.routes.iter().position(is_it).unwrap_or(last))
     }
 
-    /// The place to try at the `tries`th attempt, from 0.
-    pub(super) fn peer(&self, tries: usize) -> Option<Box<HttpPeer>> {
-        let mut left = tries;
-        for receiver in &self.all {
+    /// The addresses of each receiver of a route. One without any is looked up again.
+    pub(super) fn addresses(self: &Arc<Self>, route: RouteIndex) -> Vec<Vec<SocketAddr>> {
+        let addresses = |(nth, receiver): (usize, &ReceiverTarget)| {
             let addresses = receiver.addresses.load();
-            match addresses.get(left) {
-                Some(&address) => return Some(Box::new(receiver.peer(address, self.keepalive))),
-                None => left -= addresses.len(),
+            if addresses.is_empty() {
+                self.look_up_again(route, nth);
             }
+            addresses.to_vec()
+        };
+        self.of(route).iter().enumerate().map(addresses).collect()
+    }
+
+    /// A connection to one of them.
+    pub(super) fn peer(&self, route: RouteIndex, nth: usize, address: SocketAddr) -> HttpPeer {
+        self.of(route)[nth].peer(address, self.keepalive)
+    }
+
+    /// What a `Host` header calls the first receiver of a route.
+    pub(super) fn authority(&self, route: RouteIndex) -> Option<String> {
+        self.of(route).first().map(|receiver| receiver.origin.authority())
+    }
+
+    /// Looks a name up beside the traffic: no address of it took a connection.
+    pub(super) fn look_up_again(self: &Arc<Self>, route: RouteIndex, nth: usize) {
+        let receivers = self.clone();
+        let next = &self.of(route)[nth].next_lookup;
+        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+        if Instant::now() >= *next {
+            *next = Instant::now() + LOOKUP;
+            tokio::spawn(async move { receivers.of(route)[nth].refresh().await });
         }
-        None
     }
 
     /// Whether connections are used for more than one exchange.
     pub(super) fn keeps_alive(&self) -> bool {
         self.keepalive
     }
+
+    fn all(&self) -> impl Iterator<Item = &ReceiverTarget> {
+        self.routes.iter().flat_map(|route| &route.receivers)
+    }
+
+    fn of(&self, route: RouteIndex) -> &[ReceiverTarget] {
+        &self.routes[route.0].receivers
+    }
 }
 
-// === impl Receiver ===
+// === impl ReceiverTarget ===
 
-impl Receiver {
+impl ReceiverTarget {
     async fn refresh(&self) {
         let Origin { host, port, .. } = &self.origin;
         let lookup = timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), *port))).await;
         match lookup {
             Ok(Ok(found)) => {
-                let found: Vec<_> = found.collect();
+                let found = happy_eyeballs::in_order(found);
                 if !found.is_empty() {
                     self.addresses.store(Arc::new(found));
                 }
@@ -115,7 +171,7 @@ impl Receiver {
     }
 
     fn peer(&self, address: SocketAddr, keepalive: bool) -> HttpPeer {
-        let mut peer = upstream::peer(address, self.origin.tls, &self.origin.host, ANSWER);
+        let mut peer = upstream::peer(address, self.origin.tls, &self.origin.host, RESPONSE);
         if let Some(options) = peer.get_mut_peer_options() {
             if keepalive {
                 options.idle_timeout = Some(IDLE);

@@ -4,6 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use as2hook_webhooks::Direction;
 use async_trait::async_trait;
 use pingora::{
     apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp},
@@ -14,16 +15,16 @@ use pingora::{
 use tokio::sync::Semaphore;
 
 use super::{
-    answer::Rejection,
     connection::Connection,
-    ending::Ending,
-    flood::{Flood, rejection},
+    connection_limiter::{ConnectionLimiter, ConnectionPermit, LimitReached, counted_peer},
     handshakes,
-    hearing::{Heard, hear},
+    in_flight::InFlight,
     proxy::{Proxy, Side, listener},
-    seats::{Full, Seat, Seats},
+    read_head::{HeadOutcome, read_head},
+    rejection::Rejection,
+    shutdown::GracefulShutdown,
 };
-use crate::{memory::Memory, snapshot::Live};
+use crate::{config::Limits, log::RejectionLog, snapshot::Live};
 
 /// Connections that are turned away in words at once. Beyond it they are closed without.
 const GOODBYES: usize = 64;
@@ -32,11 +33,11 @@ const GOODBYES: usize = 64;
 pub(super) struct Connections<S: Side> {
     proxy: Arc<HttpProxy<Proxy<S>>>,
     live: Arc<Live>,
-    memory: Memory,
-    seats: Seats,
-    ending: Ending,
+    in_flight: InFlight,
+    seats: ConnectionLimiter,
+    ending: GracefulShutdown,
     goodbyes: Arc<Semaphore>,
-    flood: Flood,
+    log: RejectionLog,
 }
 
 // === impl Connections ===
@@ -45,27 +46,35 @@ impl<S: Side> Connections<S> {
     pub(super) fn new(
         proxy: HttpProxy<Proxy<S>>,
         live: Arc<Live>,
-        memory: Memory,
-        seats: Seats,
-        ending: Ending,
+        in_flight: InFlight,
+        seats: ConnectionLimiter,
+        ending: GracefulShutdown,
     ) -> Self {
         let goodbyes = Arc::new(Semaphore::new(GOODBYES));
         ending.listens();
         Self {
             proxy: Arc::new(proxy),
             live,
-            memory,
+            in_flight,
             seats,
             ending,
             goodbyes,
-            flood: Flood::default(),
+            log: RejectionLog::default(),
         }
     }
 
+    fn seat(&self, peer: Option<IpAddr>) -> Result<ConnectionPermit, LimitReached> {
+        let config = &self.live.load().config;
+        let address = counted_peer(config, S::DIRECTION, peer);
+        let Limits { connections, connections_per_address, .. } = config.limits;
+        // Only bodies of the inbound listener give way, and only to its own connections.
+        let make_room = || S::DIRECTION == Direction::Inbound && self.in_flight.make_room(address);
+        self.seats.enter(connections, address, connections_per_address, make_room)
+    }
+
     /// Says no in words while that costs little, and closes.
-    async fn turn_away(&self, stream: Stream, peer: Option<IpAddr>, full: Full) {
-        let rejection = rejection(full);
-        self.flood.tell(&self.live, S::DIRECTION, peer, &rejection);
+    async fn turn_away(&self, stream: Stream, peer: Option<IpAddr>, full: LimitReached) {
+        let rejection = turned_away(&self.live, &self.log, S::DIRECTION, peer, full);
         if let Ok(_place) = self.goodbyes.try_acquire() {
             Connection::new(stream).refuse(&rejection).await;
         }
@@ -76,7 +85,7 @@ impl<S: Side> Connections<S> {
         &self,
         stream: Stream,
         peer: Option<IpAddr>,
-        seat: &Seat,
+        seat: &ConnectionPermit,
         shutdown: &ShutdownWatch,
     ) -> Option<()> {
         let mut connection = Connection::new(stream);
@@ -84,10 +93,10 @@ impl<S: Side> Connections<S> {
         let mut kept = None;
         loop {
             let limits = self.live.load().config.limits;
-            match hear(&mut connection, &limits, &self.memory, seat, &mut close).await {
-                Heard::Head => {}
-                Heard::Nothing => return None,
-                Heard::Refused(rejection) => {
+            match read_head(&mut connection, &limits, &self.in_flight, seat, &mut close).await {
+                HeadOutcome::Head => {}
+                HeadOutcome::Nothing => return None,
+                HeadOutcome::Refused(rejection) => {
                     self.refuse(connection, peer, &rejection).await;
                     return None;
                 }
@@ -109,12 +118,15 @@ impl<S: Side> Connections<S> {
         let observer = self.live.observer();
         observer.refused(listener(S::DIRECTION), rejection.reason());
         observer.exchange(listener(S::DIRECTION), Some(rejection.status()), true);
-        tracing::info!(
-            listener = listener(S::DIRECTION),
-            peer = peer.map(|peer| peer.to_string()),
-            status = rejection.status(),
-            "A request was refused by its head. {rejection}",
-        );
+        if let Some(suppressed) = self.log.due(rejection.reason()) {
+            tracing::info!(
+                listener = listener(S::DIRECTION),
+                peer = peer.map(|peer| peer.to_string()),
+                status = rejection.status(),
+                suppressed,
+                "A request was refused by its head. {rejection}",
+            );
+        }
         connection.refuse(rejection).await;
     }
 }
@@ -129,7 +141,7 @@ impl<S: Side> ServerApp for Connections<S> {
         let _open = self.ending.enter();
         let digest = stream.get_socket_digest();
         let peer = digest.and_then(|digest| digest.peer_addr()?.as_inet().map(|a| a.ip()));
-        let seat = self.seats.enter_by(&self.live.load().config, S::DIRECTION, peer);
+        let seat = self.seat(peer);
         // The seat is taken before the other is given up: at no time does a connection count for nothing.
         handshakes::done(&stream);
         let seat = match seat {
@@ -148,8 +160,29 @@ impl<S: Side> ServerApp for Connections<S> {
     }
 
     /// The listener has stopped. That is not passed on: Pingora would drop every connection that waits
-    /// for a request, one on its way included. They end as [`Ending`] says.
+    /// for a request, one on its way included. They end as [`GracefulShutdown`] says.
     async fn cleanup(&self) {
         self.ending.has_stopped();
     }
+}
+
+/// Counts and logs a connection for which there is no seat. Returns the response to it.
+pub(super) fn turned_away(
+    live: &Live,
+    log: &RejectionLog,
+    direction: Direction,
+    peer: Option<IpAddr>,
+    full: LimitReached,
+) -> Rejection {
+    let rejection = Rejection::from(full);
+    live.observer().refused(listener(direction), rejection.reason());
+    if let Some(suppressed) = log.due(rejection.reason()) {
+        tracing::warn!(
+            listener = listener(direction),
+            peer = peer.map(|peer| peer.to_string()),
+            suppressed,
+            "Connections are turned away. {rejection}",
+        );
+    }
+    rejection
 }

@@ -15,17 +15,26 @@ use pingora::{
 
 use crate::{
     config::{Listen, ServerTls},
+    log::RejectionLog,
     snapshot::Live,
 };
 
 /// Which listener's.
 pub(super) type Of = fn(&Listen) -> Option<&ServerTls>;
 
-struct Certificates(Arc<Live>, Of);
+struct Certificates {
+    live: Arc<Live>,
+    of: Of,
+    log: RejectionLog,
+}
 
 /// TLS 1.2 or later, HTTP/1.1 only: AS2 partners speak nothing else.
 pub(super) fn settings(live: Arc<Live>, of: Of) -> pingora::Result<TlsSettings> {
-    let mut settings = TlsSettings::with_callbacks(Box::new(Certificates(live, of)))?;
+    let mut settings = TlsSettings::with_callbacks(Box::new(Certificates {
+        live,
+        of,
+        log: RejectionLog::default(),
+    }))?;
     settings.set_alpn(ALPN::H1);
     // Who resumes a session is asked for no certificate, whatever `client_ca` says by now.
     settings.set_session_cache_mode(SslSessionCacheMode::OFF);
@@ -36,10 +45,10 @@ pub(super) fn settings(live: Arc<Live>, of: Of) -> pingora::Result<TlsSettings> 
 #[async_trait]
 impl TlsAccept for Certificates {
     async fn certificate_callback(&self, ssl: &mut SslRef) {
-        let snapshot = self.0.load();
-        let Some(tls) = (self.1)(&snapshot.config.listen) else { return };
+        let snapshot = self.live.load();
+        let Some(tls) = (self.of)(&snapshot.config.listen) else { return };
         let result = (|| {
-            // First: without a certificate of ours nobody gets in who was not asked for one.
+            // First: without a certificate of ours no client gets in that was not asked for one.
             if !tls.client_ca.is_empty() {
                 let mut trusted = X509StoreBuilder::new()?;
                 for authority in &tls.client_ca {
@@ -57,8 +66,10 @@ impl TlsAccept for Certificates {
             }
             Ok::<_, openssl::error::ErrorStack>(())
         })();
-        if let Err(error) = result {
-            tracing::error!(%error, "A listener's certificate cannot be used.");
+        if let Err(error) = result
+            && let Some(suppressed) = self.log.due("certificate")
+        {
+            tracing::error!(%error, suppressed, "A listener's certificate cannot be used.");
         }
     }
 }

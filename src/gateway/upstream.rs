@@ -23,16 +23,16 @@ use crate::config::Partner;
 pub(super) const LOOKUP: Duration = Duration::from_secs(5);
 
 /// Connect and TLS handshake together.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
-/// A fresh connection under our time-outs. `answer`: the longest wait between two pieces of an answer.
+/// A fresh connection under our time-outs. `response`: the longest wait between two pieces of a response.
 /// Certificates are verified against the system's roots.
-pub(super) fn peer(address: SocketAddr, tls: bool, host: &str, answer: Duration) -> HttpPeer {
+pub(super) fn peer(address: SocketAddr, tls: bool, host: &str, response: Duration) -> HttpPeer {
     let mut peer = HttpPeer::new(address, tls, host.to_owned());
     if let Some(options) = peer.get_mut_peer_options() {
         options.connection_timeout = Some(CONNECT);
         options.total_connection_timeout = Some(CONNECT);
-        options.read_timeout = Some(answer);
+        options.read_timeout = Some(response);
         options.idle_timeout = Some(Duration::ZERO);
         options.verify_cert = true;
         // Pingora compares names alone; an address is compared by `check_address`.
@@ -43,12 +43,22 @@ pub(super) fn peer(address: SocketAddr, tls: bool, host: &str, answer: Duration)
     peer
 }
 
-/// Whether a kept connection had been closed or broken before a byte of an answer came on it.
-pub(super) fn is_stale(error: &Error) -> bool {
+/// Whether the other side provably did not get the request: not even its head was sent whole.
+///
+/// Once the head is sent, neither a connection that ends without a response nor a write that fails shows
+/// that nothing was read: the other side may have acted on the request (RFC 9110 section 9.2.2).
+pub(super) fn is_unsent(error: &Error) -> bool {
+    // Pingora says it nowhere else. Said otherwise, nothing is sent twice.
+    let context = error.context.as_ref().map_or("", |context| context.as_str());
+    *error.etype() == ErrorType::WriteError
+        && matches!(context, "while writing request headers" | "flushing request header")
+}
+
+/// Whether the connection was closed or broken before a byte of a response came on it.
+pub(super) fn has_no_response(error: &Error) -> bool {
     match error.etype() {
         ErrorType::WriteError => true,
         ErrorType::ConnectionClosed | ErrorType::ReadError => {
-            // Pingora says it nowhere else. Said otherwise, nothing is sent twice.
             let context = error.context.as_ref().map_or("", |context| context.as_str());
             context.ends_with("headers, bytes already read: 0")
         }
@@ -78,11 +88,6 @@ pub(super) fn partner(address: SocketAddr, url: &Uri, partner: &Partner) -> Http
 /// The certificate that the other side showed.
 pub(super) fn certificate(digest: Option<&Digest>) -> Option<&X509> {
     digest?.ssl_digest.as_ref()?.extension.get()
-}
-
-/// Where a connection of a peer goes.
-pub(super) fn address(peer: &HttpPeer) -> Option<IpAddr> {
-    peer.address().as_inet().map(|address| address.ip())
 }
 
 /// Where a certificate has to be for an IP address, holds it against the one that was shown.
@@ -136,19 +141,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_that_is_over_is_no_stale_connection() {
-        assert!(is_stale(&Error::new(ErrorType::WriteError)));
+    fn connection_that_ends_behind_a_part_of_a_response_has_a_response() {
+        assert!(has_no_response(&Error::new(ErrorType::WriteError)));
         let read = |kind, bytes: usize| {
             Error::explain(
                 kind,
                 format!("while reading response headers, bytes already read: {bytes}"),
             )
         };
-        assert!(is_stale(&read(ErrorType::ConnectionClosed, 0)));
-        assert!(is_stale(&read(ErrorType::ReadError, 0)));
-        assert!(!is_stale(&read(ErrorType::ConnectionClosed, 10)));
-        assert!(!is_stale(&read(ErrorType::InvalidHTTPHeader, 0)));
-        assert!(!is_stale(&Error::new(ErrorType::ReadTimedout)));
-        assert!(!is_stale(&Error::new(ErrorType::WriteTimedout)));
+        assert!(has_no_response(&read(ErrorType::ConnectionClosed, 0)));
+        assert!(has_no_response(&read(ErrorType::ReadError, 0)));
+        assert!(!has_no_response(&read(ErrorType::ConnectionClosed, 10)));
+        assert!(!has_no_response(&read(ErrorType::InvalidHTTPHeader, 0)));
+        assert!(!has_no_response(&Error::new(ErrorType::ReadTimedout)));
+    }
+
+    #[test]
+    fn request_is_unsent_only_when_its_head_could_not_be_written() {
+        let because = |kind, context: &'static str| {
+            let cause = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            Error::because(kind, context, cause).into_up()
+        };
+        assert!(is_unsent(&because(ErrorType::WriteError, "while writing request headers")));
+        assert!(is_unsent(&because(ErrorType::WriteError, "flushing request header")));
+        for (kind, context) in [
+            (ErrorType::WriteError, "while writing body"),
+            (ErrorType::WriteError, "flushing body"),
+            (ErrorType::WriteTimedout, "while writing request headers (timeout)"),
+            (ErrorType::ReadError, "while reading response headers, bytes already read: 0"),
+            (ErrorType::ConnectionClosed, "while reading response headers, bytes already read: 0"),
+        ] {
+            assert!(!is_unsent(&because(kind.clone(), context)), "{kind:?} {context}");
+        }
+        assert!(!is_unsent(&Error::new(ErrorType::WriteError)));
     }
 }

@@ -13,11 +13,21 @@ impl Observer {
         add("exchanges", "Exchanges by listener and result", Box::new(self.exchanges.clone()));
         add(
             "refusals",
-            "Answers of the gateway's own by listener and reason",
+            "Responses of the gateway's own by listener and reason",
             Box::new(self.refusals.clone()),
         );
         add("connections", "Open connections by listener", Box::new(self.connections.clone()));
+        add(
+            "handshakes",
+            "TLS handshakes under way by listener",
+            Box::new(self.handshakes.clone()),
+        );
         add("decode_errors", "Processing errors by code", Box::new(self.decode_errors.clone()));
+        add(
+            "late_decodes",
+            "Messages still being decoded when their traffic went on",
+            Box::new(self.late_decodes.clone()),
+        );
         add("events", "Events by type", Box::new(self.events.clone()));
         add("deliveries", "Attempts by webhook and result", Box::new(self.attempts.clone()));
         add("reloads", "Reloads by result", Box::new(self.reloads.clone()));
@@ -40,13 +50,18 @@ impl Observer {
             Box::new(self.round_trips.clone()),
         );
         add("in_flight", "Exchanges under way", Box::new(self.in_flight.clone()));
+        add(
+            "log_lines_dropped",
+            "Log lines that were not written, since stderr was not read",
+            Box::new(self.log_lines_dropped.clone()),
+        );
         add("generation", "Of the config in force", Box::new(self.generation.clone()));
         add("gateways", "Gateways of this store that live", Box::new(self.gateways.clone()));
         add("gateway_drift", "Those of them with other rules", Box::new(self.drift.clone()));
         add("webhook_up", "Whether a webhook is in service", Box::new(self.webhooks.clone()));
         let (seconds, bytes) = (Unit::Seconds, Unit::Bytes);
         let registry = &mut self.registry;
-        let help = "From the answer's end to the first attempt";
+        let help = "From the response's end to the first attempt";
         registry.register_with_unit(
             "delivery_latency",
             help,

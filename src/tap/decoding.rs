@@ -1,17 +1,33 @@
 //! The decoder's own threads, and the bounded queue of each message.
 //!
-//! Every message is a task that hands its thread on after each piece, so a slow cipher holds up its
-//! own exchange and no other, and the proxy's threads never decode.
+//! Every message is a task. As many of them compute at once as there are cores, and as many besides that have
+//! hardly begun; one that computes for long lets the others go first, within a piece too. So an expensive
+//! message holds up its own exchange and no other, and the proxy's threads never decode.
+//!
+//! # Layout
+//! - `slots`: which decodes compute
+//! - `meter`: the CPU time of one decode, and its budget
+//! - `progress`: whether a decode stands still
 
-use std::{sync::Arc, time::Duration};
+mod meter;
+mod progress;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use as2hook_as2::{Decoded, Decoder, Headers, Keyring, Options};
 use as2hook_store::{Payload, StoreError};
 use bytes::Bytes;
-use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 
-use super::keeping::Keeper;
-use crate::memory::{Memory, Share};
+use self::{meter::MeteredSink, progress::DecodeProgress, slots::DecodeSlots};
+use super::keeping::PayloadKeeper;
+use crate::{
+    config::Config,
+    memory::{Memory, Share},
+};
 
 /// Pieces of up to 64 KiB that wait for the decoder, for each message.
 const QUEUE: usize = 8;
@@ -19,24 +35,49 @@ const QUEUE: usize = 8;
 /// A piece is part of a block of this size, however small it is itself.
 const BLOCK: u64 = 64 * 1024;
 
+/// Memory of one usual message in decode, with the piece at work: as measured (`docs/reliability.md`), and
+/// most of it the first MiB of a signed part, which is kept until its signature is there. A message that may
+/// take more is counted for [`as2hook_as2::MAX_MEMORY`].
+pub(super) const DECODING: u64 = 1536 * 1024;
+
 /// How long the traffic waits for a decoder that makes no progress, before it goes on alone.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the decode of a complete message may make no progress beside the traffic. Waiting for its turn
+/// is not counted: it is as long as the decodes before it take, each within its budget.
+pub(super) const LONGEST: Duration = Duration::from_secs(600);
 
 /// The decoder's threads.
 pub(super) struct Decoding {
     runtime: Option<Runtime>,
+    slots: DecodeSlots,
+}
+
+/// What one decode may use.
+#[derive(Clone)]
+pub(super) struct DecodeLimits {
+    /// The decoder's own.
+    pub options: Options,
+    /// CPU time, without what the size adds.
+    pub cpu: Duration,
+    /// Where its waiting pieces are counted, and the limit in bytes.
+    pub memory: (Memory, u64),
 }
 
 /// A message on its way through the decoder.
-pub(super) struct Feed {
+pub(super) struct DecodeHandle {
     pieces: mpsc::Sender<Piece>,
     memory: (Memory, u64),
-    task: JoinHandle<Outcome>,
+    task: JoinHandle<DecodeOutcome>,
+    progress: DecodeProgress,
     stuck: bool,
 }
 
+/// The end of a decode. Dropped before, it gives the decode up.
+pub(super) type Finishing = Pin<Box<dyn Future<Output = Result<DecodeOutcome, Lost>> + Send>>;
+
 /// What came out.
-pub(super) struct Outcome {
+pub(super) struct DecodeOutcome {
     /// What the message is.
     pub decoded: Decoded,
     /// What a `raw` delivery sends.
@@ -54,42 +95,67 @@ pub(super) enum Lost {
     Stuck,
 }
 
-enum Piece {
-    /// With the memory that it takes, unless that is counted with the exchange.
-    Data(Bytes, Option<Share>),
-    End {
-        whole: bool,
-    },
+struct Piece {
+    bytes: Bytes,
+    /// The memory that it takes, unless that is counted with the exchange.
+    share: Option<Share>,
+    /// It is the last, and whether the body is whole.
+    end: Option<bool>,
+}
+
+// === impl DecodeLimits ===
+
+impl DecodeLimits {
+    /// Those of this config.
+    pub(super) fn of(config: &Config, memory: &Memory) -> Self {
+        let limits = &config.limits;
+        let memory = (memory.clone(), limits.memory);
+        Self { options: config.decode_options(), cpu: limits.cpu, memory }
+    }
 }
 
 // === impl Decoding ===
 
 impl Decoding {
-    /// Starts the threads.
-    pub(super) fn start(threads: usize) -> std::io::Result<Self> {
+    /// Starts the threads; as many decodes compute at once as there are `cores`, and as many besides that
+    /// have hardly begun.
+    pub(super) fn start(cores: usize) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("decode")
-            .worker_threads(threads)
+            // One more than can compute, so that a new message gets in line at once.
+            .worker_threads(2 * cores + 1)
+            .enable_time()
             .build()?;
-        Ok(Self { runtime: Some(runtime) })
+        Ok(Self { runtime: Some(runtime), slots: DecodeSlots::new(cores, cores) })
     }
 
-    /// Begins a message. `memory`: where its waiting pieces are counted, and the limit in bytes.
+    /// Begins a message.
     pub(super) fn feed(
         &self,
         headers: &Headers,
         keyring: Arc<Keyring>,
-        options: Options,
-        keeper: Keeper,
-        memory: (Memory, u64),
-    ) -> Feed {
+        keeper: PayloadKeeper,
+        limits: DecodeLimits,
+    ) -> DecodeHandle {
         let (pieces, queue) = mpsc::channel(QUEUE);
         let runtime = self.runtime.as_ref().expect("the runtime is there until the drop");
         let headers = headers.clone();
+        let sink = MeteredSink::new(keeper, self.slots.clone(), limits.cpu, limits.memory.clone());
+        let progress = sink.progress();
         let task = runtime.spawn(async move {
-            decode(Decoder::new(&headers, keyring, options), queue, keeper).await
+            decode(Decoder::new(&headers, keyring, limits.options), queue, sink).await
         });
-        Feed { pieces, memory, task, stuck: false }
+        DecodeHandle { pieces, memory: limits.memory, task, progress, stuck: false }
+    }
+
+    /// Takes every slot, so that nothing is decoded until what this returns is dropped.
+    #[cfg(test)]
+    pub(super) async fn occupy(&self) -> impl Sized + use<> {
+        let mut slots = Vec::new();
+        for _ in 1..self.runtime.as_ref().unwrap().metrics().num_workers() {
+            slots.push(self.slots.take().await);
+        }
+        slots
     }
 }
 
@@ -101,49 +167,53 @@ impl Drop for Decoding {
     }
 }
 
-// === impl Feed ===
+// === impl DecodeHandle ===
 
-impl Feed {
-    /// Hands over a piece; waits while the queue is full.
+impl DecodeHandle {
+    /// Hands over a piece; waits while the queue is full, unless the decode stands still for 30 s.
     pub(super) async fn push(&mut self, bytes: Bytes) {
+        if !self.stuck {
+            let progress = self.progress.clone();
+            self.stuck = progress.wait(PATIENCE, self.send(bytes, None)).await.is_none();
+        }
+    }
+
+    /// The body is complete with these bytes, or was cut off behind them. Ends when it is decoded, or
+    /// has stood still for 10 minutes.
+    pub(super) fn finish(mut self, last: Bytes, whole: bool) -> Finishing {
+        Box::pin(async move {
+            if self.stuck {
+                return Err(Lost::Stuck);
+            }
+            let progress = self.progress.clone();
+            let rest = async {
+                self.send(last, Some(whole)).await;
+                (&mut self.task).await
+            };
+            let done = progress.wait(LONGEST, rest).await.ok_or(Lost::Stuck)?;
+            done.map_err(|_| Lost::Failed)
+        })
+    }
+
+    async fn send(&mut self, bytes: Bytes, end: Option<bool>) {
         let (memory, limit) = &self.memory;
-        let share = memory.take(BLOCK.max(bytes.len() as u64), *limit);
-        if share.is_none() {
-            // No room: this message has one piece in the queue at a time, which it was let in with.
-            self.empty().await;
-        }
-        self.send(Piece::Data(bytes, share)).await;
-    }
-
-    /// The body is complete, or was cut off.
-    pub(super) async fn finish(mut self, whole: bool) -> Result<Outcome, Lost> {
-        self.send(Piece::End { whole }).await;
-        if self.stuck {
-            return Err(Lost::Stuck);
-        }
-        match timeout(PATIENCE, &mut self.task).await {
-            Ok(done) => done.map_err(|_| Lost::Failed),
-            Err(_) => Err(Lost::Stuck),
-        }
-    }
-
-    /// Waits until the decoder has taken all that waits.
-    async fn empty(&mut self) {
-        if !self.stuck {
-            // A closed queue is a decoder that panicked: `finish` tells.
-            self.stuck = timeout(PATIENCE, self.pieces.reserve_many(QUEUE)).await.is_err();
-        }
-    }
-
-    async fn send(&mut self, piece: Piece) {
-        if !self.stuck {
-            // A closed queue is a decoder that panicked: `finish` tells.
-            self.stuck = timeout(PATIENCE, self.pieces.send(piece)).await.is_err();
-        }
+        let share = match bytes.len() as u64 {
+            0 => None,
+            length => {
+                let share = memory.take(BLOCK.max(length), *limit);
+                if share.is_none() {
+                    // No room: this message has one piece in the queue at a time, which it was let in
+                    // with. A closed queue is a decoder that panicked: its task says so.
+                    let _ = self.pieces.reserve_many(QUEUE).await;
+                }
+                share
+            }
+        };
+        let _ = self.pieces.send(Piece { bytes, share, end }).await;
     }
 }
 
-impl Drop for Feed {
+impl Drop for DecodeHandle {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -152,22 +222,26 @@ impl Drop for Feed {
 async fn decode(
     mut decoder: Decoder,
     mut queue: mpsc::Receiver<Piece>,
-    mut keeper: Keeper,
-) -> Outcome {
-    let whole = loop {
-        match queue.recv().await {
-            Some(Piece::Data(bytes, share)) => {
-                keeper.body(&bytes);
-                decoder.push(&bytes, &mut keeper);
-                drop((bytes, share));
-            }
-            Some(Piece::End { whole }) => break whole,
-            None => break false,
+    mut sink: MeteredSink,
+) -> DecodeOutcome {
+    loop {
+        let cut = || Piece { bytes: Bytes::new(), share: None, end: Some(false) };
+        let Piece { bytes, share, end } = queue.recv().await.unwrap_or_else(cut);
+        sink.begin(bytes.len()).await;
+        if !bytes.is_empty() {
+            decoder.push(&bytes, &mut sink);
+            drop((bytes, share));
         }
+        if let Some(whole) = end {
+            let mut decoded = decoder.finish(whole, &mut sink);
+            sink.end();
+            sink.report(&mut decoded);
+            // No thread waits for a disk or a database.
+            let payload = sink.keeper.finish(&decoded).await;
+            return DecodeOutcome { decoded, payload };
+        }
+        sink.end();
+        sink.keeper.ready().await;
         tokio::task::yield_now().await;
-    };
-    let decoded = decoder.finish(whole, &mut keeper);
-    // An fsync may take long: the other messages' thread must not wait for it.
-    let payload = tokio::task::block_in_place(|| keeper.finish(&decoded));
-    Outcome { decoded, payload }
+    }
 }

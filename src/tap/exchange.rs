@@ -6,37 +6,39 @@
 
 mod concluding;
 mod recording;
+#[cfg(test)]
+mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
 use as2hook_as2::{ErrorCode, ProcessingError};
 use as2hook_delivery::OutboxError;
-use as2hook_store::{Payload, Payloads, StoreError};
+use as2hook_store::{Note, Payload, Payloads, StoreError};
 use as2hook_webhooks::{Direction, Event, SendError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use self::concluding::Concluding;
+use self::{concluding::Concluding, recording::LateDecode};
 use super::{
-    AnswerHead, RequestHead, Shared, decoding::Feed, head::Parties, keeping::Keeper,
-    receipt::ANSWER_MAX, routes::Routes, turns::Turn,
+    RequestHead, ResponseHead, TapState,
+    decoding::{DECODING, DecodeHandle, DecodeLimits},
+    head::Parties,
+    keeping::PayloadKeeper,
+    partner_order::OrderSlot,
+    receipt::ResponseBody,
+    routes::Routes,
 };
 use crate::memory::Share;
-
-/// Memory of one message in decode, with the piece at work: as measured (`docs/reliability.md`), and
-/// most of it the first MiB of a signed part, which is kept until its signature is there.
-const DECODING: u64 = 1536 * 1024;
 
 /// Of its payload and of the MDN that it may be, while they are not in a file.
 const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
 
 /// One exchange that passes. Made by [`super::Tap::begin`].
 ///
-/// Dropped before [`Exchange::end`], a recorded exchange is told as "outcome unknown".
+/// Dropped before [`Exchange::end`], a recorded exchange is reported as "outcome unknown".
 pub struct Exchange {
     active: Option<Box<Active>>,
-    share: Option<Share>,
 }
 
 /// The event could not be written down, and the configuration says to refuse traffic then
@@ -46,7 +48,7 @@ pub struct Exchange {
 pub struct Refused(#[source] pub OutboxError);
 
 struct Active {
-    shared: Arc<Shared>,
+    shared: Arc<TapState>,
     /// As the config of its beginning says: sealed or not.
     payloads: Payloads,
     id: Uuid,
@@ -54,32 +56,51 @@ struct Active {
     head: RequestHead,
     parties: Parties,
     routes: Routes,
-    request: Request,
-    answer: Option<AnswerHead>,
-    answer_body: Vec<u8>,
-    turn: Option<Turn>,
+    request: RequestProgress,
+    response: Option<ResponseHead>,
+    response_body: ResponseBody,
+    turn: Option<OrderSlot>,
+    /// Among those that are proven to be the partner's, until it is known whether it belongs there.
+    undecided: Option<OrderSlot>,
+    /// The memory that it is counted for.
+    share: Option<Share>,
 }
 
 /// How far the request has come.
-enum Request {
+enum RequestProgress {
     /// Its body is on the way.
-    Passing(Feed),
+    Passing(DecodeHandle),
+    /// Its body is on the way, and it is written down: the response has come before the end of the request.
+    Ahead(DecodeHandle, Option<Note>),
     /// It is complete, and written down.
     Recorded(Box<Event>),
-    /// It is complete, and nobody wants to know.
+    /// It is complete and written down, and its decode goes on.
+    Late(LateDecode),
+    /// It is complete, and no webhook wants it.
     Unwanted,
 }
 
 // === impl Exchange ===
 
 impl Exchange {
-    pub(super) fn begin(shared: &Arc<Shared>, head: RequestHead) -> Self {
-        Self { active: Active::begin(shared, head).map(Box::new), share: None }
+    pub(super) fn begin(shared: &Arc<TapState>, head: RequestHead) -> Self {
+        Self { active: Active::begin(shared, head).map(Box::new) }
     }
 
     /// The id of the event that comes of it, for logs. `None`: no event does.
     pub fn id(&self) -> Option<Uuid> {
         self.active.as_ref().map(|active| active.id)
+    }
+
+    /// Whether an event comes of it if it is over now. `failed`: as [`Self::fail`] says it.
+    pub fn is_recorded(&self, failed: bool) -> bool {
+        self.active.as_ref().is_some_and(|active| match active.request {
+            RequestProgress::Recorded(_)
+            | RequestProgress::Ahead(..)
+            | RequestProgress::Late(_) => true,
+            RequestProgress::Passing(_) => failed || active.response.is_some(),
+            RequestProgress::Unwanted => false,
+        })
     }
 
     /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
@@ -104,40 +125,50 @@ impl Exchange {
     /// [`Refused`] when it cannot be written down and traffic is to be refused then.
     pub async fn request(&mut self, bytes: Bytes, end: bool) -> Result<(), Refused> {
         let Some(active) = &mut self.active else { return Ok(()) };
-        if let Request::Passing(feed) = &mut active.request {
-            if !bytes.is_empty() {
+        match &mut active.request {
+            RequestProgress::Passing(_) if end => active.record(bytes).await?,
+            RequestProgress::Ahead(..) if end => active.complete(bytes),
+            RequestProgress::Passing(feed) | RequestProgress::Ahead(feed, _)
+                if !bytes.is_empty() =>
+            {
                 feed.push(bytes).await;
             }
-            if end {
-                active.record().await?;
-            }
+            _ => {}
         }
         Ok(())
     }
 
-    /// The answer's head. Interim answers (1xx) are passed over.
-    pub fn answer_head(&mut self, head: AnswerHead) {
+    /// The response's head; interim ones (1xx) are passed over. Returns when the exchange is durably written
+    /// down, also where the request is not complete: only then may the other side get the head.
+    ///
+    /// # Errors
+    /// [`Refused`] when it cannot be written down and traffic is to be refused then.
+    pub async fn response_head(&mut self, head: ResponseHead) -> Result<(), Refused> {
         if let Some(active) = &mut self.active
             && head.status >= 200
         {
-            active.answer = Some(head);
+            active.response = Some(head);
             active.take_turn();
+            active.record_ahead().await?;
         }
+        Ok(())
     }
 
-    /// The next piece of the answer's body.
-    pub fn answer(&mut self, bytes: &[u8]) {
+    /// The next piece of the response's body.
+    pub fn response(&mut self, bytes: &[u8]) {
         if let Some(active) = &mut self.active
-            && active.answer_body.len() <= ANSWER_MAX
+            && let Some(head) = &active.response
         {
-            let room = ANSWER_MAX + 1 - active.answer_body.len();
-            active.answer_body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            let limit = active.routes.snapshot().config.limits.memory;
+            active.response_body.push(head, bytes, (&active.shared.memory, limit));
         }
     }
 
     /// Keeps the memory that it is counted for until its verdict is written down.
     pub fn hold(&mut self, share: Share) {
-        self.share = Some(share);
+        if let Some(active) = &mut self.active {
+            active.share = Some(share);
+        }
     }
 
     /// The exchange is over: the verdict is worked out and written down beside the traffic.
@@ -145,20 +176,19 @@ impl Exchange {
         self.conclude(None);
     }
 
-    /// The exchange failed: before an answer came, or before all of it had come.
+    /// The exchange failed: before a response came, or before all of it had come.
     pub fn fail(mut self, error: SendError) {
         self.conclude(Some(error));
     }
 
     fn conclude(&mut self, error: Option<SendError>) {
-        let share = self.share.take();
         if let Some(mut active) = self.active.take() {
             active.take_turn();
             let shared = active.shared.clone();
             let concluding = Concluding::begin(&shared);
             shared.runtime.spawn(async move {
                 active.conclude(error).await;
-                drop((share, concluding));
+                drop(concluding);
             });
         }
     }
@@ -173,7 +203,7 @@ impl Drop for Exchange {
 // === impl Active ===
 
 impl Active {
-    fn begin(shared: &Arc<Shared>, head: RequestHead) -> Option<Self> {
+    fn begin(shared: &Arc<TapState>, head: RequestHead) -> Option<Self> {
         let parties = head.parties()?;
         let snapshot = shared.live.load();
         let routes = Routes::new(snapshot.clone(), &parties, head.direction);
@@ -182,20 +212,15 @@ impl Active {
         }
         let id = Uuid::now_v7();
         let payloads = shared.payloads.sealing(snapshot.config.encrypt_payloads);
-        let keeper = Keeper::nothing(payloads.clone(), id);
-        let keeper = match head.direction {
-            _ if !routes.wants_raw() => keeper,
-            Direction::Inbound => keeper.mdn().message(),
-            // Nobody is told the attachments of what we sent ourselves.
-            Direction::Outbound => keeper.mdn(),
+        let keeper = PayloadKeeper::nothing(payloads.clone(), id);
+        let keeper = match (routes.wants_raw(), keeps_attachment(&routes, head.direction)) {
+            (false, _) => keeper,
+            (true, true) => keeper.mdn().message(),
+            (true, false) => keeper.mdn(),
         };
-        let feed = shared.decoding.feed(
-            &head.headers,
-            snapshot.config.keyring.clone(),
-            snapshot.config.decode_options(),
-            keeper,
-            (shared.memory.clone(), snapshot.config.limits.memory),
-        );
+        let limits = DecodeLimits::of(&snapshot.config, &shared.memory);
+        let keyring = snapshot.config.keyring.clone();
+        let feed = shared.decoding.feed(&head.headers, keyring, keeper, limits);
         Some(Self {
             shared: shared.clone(),
             payloads,
@@ -204,14 +229,20 @@ impl Active {
             head,
             parties,
             routes,
-            request: Request::Passing(feed),
-            answer: None,
-            answer_body: Vec::new(),
+            request: RequestProgress::Passing(feed),
+            response: None,
+            response_body: ResponseBody::default(),
             turn: None,
+            undecided: None,
+            share: None,
         })
     }
 
-    /// The payload that the event goes on with; one that could not be kept is told by the event.
+    fn keeps_attachment(&self) -> bool {
+        keeps_attachment(&self.routes, self.head.direction)
+    }
+
+    /// The payload that the event goes on with; the event says when it could not be kept.
     fn kept(&self, event: &mut Event, payload: Result<Payload, StoreError>) -> Payload {
         payload.unwrap_or_else(|_| {
             let text = "The payload could not be kept; see the gateway's log";
@@ -219,4 +250,9 @@ impl Active {
             Payload::None
         })
     }
+}
+
+/// Whether a message's first attachment is kept: those of what we sent ourselves are delivered to no webhook.
+fn keeps_attachment(routes: &Routes, direction: Direction) -> bool {
+    routes.wants_raw() && direction == Direction::Inbound
 }

@@ -1,22 +1,22 @@
 //! Which bytes of an exchange are kept for `raw` deliveries: the first attachment of a message, or a
 //! whole MDN.
 
-use as2hook_as2::{Decoded, Headers, Kind, Sink};
+use as2hook_as2::{ContentKind, Decoded, Headers, Sink};
 use as2hook_store::{Payload, PayloadWriter, Payloads, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// Takes the bytes while they stream; used on the decoder's threads, so it may wait for where they go.
-pub(super) struct Keeper {
+/// Takes the bytes while they stream, on the decoder's threads.
+pub(super) struct PayloadKeeper {
     payloads: Payloads,
     event: Uuid,
     first: Option<Result<PayloadWriter, StoreError>>,
     whole: Option<Vec<u8>>,
 }
 
-// === impl Keeper ===
+// === impl PayloadKeeper ===
 
-impl Keeper {
+impl PayloadKeeper {
     /// Keeps nothing of this event.
     pub(super) fn nothing(payloads: Payloads, event: Uuid) -> Self {
         Self { payloads, event, first: None, whole: None }
@@ -33,8 +33,46 @@ impl Keeper {
         Self { first: Some(Ok(writer)), ..self }
     }
 
-    /// Sees the body as it came. An MDN is small: what is larger is not kept whole.
-    pub(super) fn body(&mut self, bytes: &[u8]) {
+    /// Whether keeping so many bytes of an attachment may have to wait for where they go.
+    pub(super) fn may_block(&self, index: usize, bytes: usize) -> bool {
+        let Some(Ok(writer)) = &self.first else { return false };
+        index == 0 && writer.may_block(bytes)
+    }
+
+    /// Waits until the next piece can be kept without waiting.
+    pub(super) async fn ready(&mut self) {
+        if let Some(Ok(writer)) = &mut self.first {
+            writer.ready().await;
+        }
+    }
+
+    /// Keeps no more of the attachment: too many wait for where it goes.
+    pub(super) fn give_up(&mut self) {
+        if let Some(Ok(writer)) = &mut self.first {
+            writer.give_up();
+        }
+    }
+
+    /// What is kept of it, durable when it is not in memory. Of a document that did not come to its
+    /// end nothing is: it might be taken for a whole one.
+    pub(super) async fn finish(self, decoded: &Decoded) -> Result<Payload, StoreError> {
+        match decoded.kind {
+            ContentKind::Message if decoded.attachments.is_empty() => Ok(Payload::None),
+            ContentKind::Mdn => match self.whole {
+                Some(whole) => self.payloads.inline(self.event, Bytes::from(whole)),
+                None => Ok(Payload::None),
+            },
+            ContentKind::Message => match self.first {
+                Some(writer) => writer?.finish().await,
+                None => Ok(Payload::None),
+            },
+        }
+    }
+}
+
+impl Sink for PayloadKeeper {
+    /// An MDN is small: what is larger is not kept whole.
+    fn body(&mut self, bytes: &[u8]) {
         if let Some(whole) = &mut self.whole {
             if whole.len() + bytes.len() <= Payload::INLINE_MAX {
                 whole.extend_from_slice(bytes);
@@ -44,21 +82,6 @@ impl Keeper {
         }
     }
 
-    /// What is kept of it, durable when it is not in memory. Of a document that did not come to its
-    /// end nothing is: it might be taken for a whole one.
-    pub(super) fn finish(self, decoded: &Decoded) -> Result<Payload, StoreError> {
-        match decoded.kind {
-            Kind::Message if decoded.attachments.is_empty() => Ok(Payload::None),
-            Kind::Mdn => match self.whole {
-                Some(whole) => self.payloads.inline(self.event, Bytes::from(whole)),
-                None => Ok(Payload::None),
-            },
-            Kind::Message => self.first.map_or(Ok(Payload::None), |writer| writer?.finish()),
-        }
-    }
-}
-
-impl Sink for Keeper {
     fn begin(&mut self, _: usize, _: Option<&str>, _: &Headers) {}
 
     fn data(&mut self, index: usize, bytes: &[u8]) {

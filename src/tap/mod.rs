@@ -2,7 +2,7 @@
 //!
 //! It knows no Pingora and no socket, so it can be called from the hooks of any proxy:
 //! [`Tap::begin`] with the request's head, [`Exchange::request`] with each piece of its body,
-//! [`Exchange::answer_head`] and [`Exchange::answer`] with what comes back, and [`Exchange::end`].
+//! [`Exchange::response_head`] and [`Exchange::response`] with what comes back, and [`Exchange::end`].
 //! An exchange that is dropped before its end counts as "outcome unknown".
 //!
 //! # Layout
@@ -10,25 +10,29 @@
 //! - [`head`]: what an exchange begins with
 //! - `decoding`: the decoder's own threads, and the bounded queue of each message
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
-//! - `routes`: who is told of what, decided at the head
-//! - `verdict`: what an answer makes of a recorded exchange
+//! - `routes`: which webhooks get what, decided at the head
+//! - `verdict`: what a response makes of a recorded exchange
 //! - `conclusion`: all that comes of an exchange when it is over, in one commit
+//! - `adoption`: exchanges that a terminated process left open
 //! - `receipt`: what receipt a message asks for, and what an MDN makes of it
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - `seen`: what came already, to tell that it came again
-//! - `turns`: the order in which a partner's exchanges are written down
+//! - `partner_order`: the order in which a partner's exchanges are written down
+//! - `under_way`: waits for the end of the exchange that an MDN is about
 
 pub mod exchange;
 pub mod head;
 
+mod adoption;
 mod conclusion;
 mod decoding;
 mod keeping;
+mod partner_order;
 mod receipt;
 mod routes;
 mod seen;
 pub(crate) mod sent;
-mod turns;
+mod under_way;
 mod verdict;
 
 use std::{
@@ -43,26 +47,28 @@ use as2hook_delivery::Outbox;
 use as2hook_store::Payloads;
 
 pub use self::{
+    adoption::AdoptedExchanges,
     exchange::{Exchange, Refused},
-    head::{AnswerHead, RequestHead},
+    head::{RequestHead, ResponseHead},
 };
 use crate::{memory::Memory, snapshot::Live};
 
 /// Makes an [`Exchange`] of every request; shared by all listeners.
 #[derive(Clone)]
 pub struct Tap {
-    shared: Arc<Shared>,
+    shared: Arc<TapState>,
 }
 
 /// What every exchange needs.
-struct Shared {
+struct TapState {
     live: Arc<Live>,
     outbox: Outbox,
     payloads: Payloads,
     decoding: decoding::Decoding,
-    turns: turns::Turns,
+    turns: partner_order::PartnerOrder,
     runtime: tokio::runtime::Handle,
     concluding: AtomicUsize,
+    message_waits: Arc<under_way::MessageWaits>,
     memory: Memory,
 }
 
@@ -70,7 +76,7 @@ struct Shared {
 
 impl Tap {
     /// A tap that matches by the snapshot in force and writes to this outbox. Its follow-up work (the
-    /// verdict after an answer has passed) runs on `runtime`.
+    /// verdict after a response has passed) runs on `runtime`.
     ///
     /// # Errors
     /// When the decoder's threads cannot be started.
@@ -84,9 +90,18 @@ impl Tap {
         let decoding = decoding::Decoding::start(threads)?;
         let concluding = AtomicUsize::new(0);
         let memory = Memory::default();
-        let turns = turns::Turns::default();
-        let shared =
-            Shared { live, outbox, payloads, decoding, turns, runtime, concluding, memory };
+        let turns = partner_order::PartnerOrder::default();
+        let shared = TapState {
+            live,
+            outbox,
+            payloads,
+            decoding,
+            turns,
+            runtime,
+            concluding,
+            message_waits: Arc::default(),
+            memory,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -95,7 +110,7 @@ impl Tap {
         Exchange::begin(&self.shared, head)
     }
 
-    /// The memory of what is under way. The tap counts the pieces that wait for a decoder; whoever
+    /// The memory of what is under way. The tap counts the pieces that wait for a decoder; code that
     /// lets exchanges in counts [`Exchange::memory`] too, and refuses what does not fit.
     pub fn memory(&self) -> Memory {
         self.shared.memory.clone()
@@ -104,5 +119,15 @@ impl Tap {
     /// How many exchanges are over whose verdict is not written down yet.
     pub fn concluding(&self) -> usize {
         self.shared.concluding.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is left to conclude but MDNs that wait for the end of their message's exchange.
+    pub fn only_mdns_wait(&self) -> bool {
+        self.concluding() <= self.shared.message_waits.count()
+    }
+
+    /// From now on no MDN waits for the end of its message's exchange: this process is to terminate.
+    pub fn end_message_waits(&self) {
+        self.shared.message_waits.end();
     }
 }

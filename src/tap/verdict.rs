@@ -1,11 +1,11 @@
-//! What an answer makes of a recorded exchange.
+//! What a response makes of a recorded exchange.
 
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
 use as2hook_webhooks::{Direction, Event, EventKind, SendError, Stage, Verdict};
 
 use super::{
-    AnswerHead,
-    receipt::{Expected, When, Wish},
+    ResponseHead,
+    receipt::{MdnExpectation, MdnMode, MdnRequest},
 };
 
 /// The kinds of events that a recorded exchange can still bring about.
@@ -28,46 +28,48 @@ pub(super) fn outcomes(event: &Event) -> &'static [EventKind] {
     }
 }
 
-/// What is known of an answer.
+/// What is known of a response.
 #[derive(Clone, Copy)]
-pub(super) struct Answer<'a> {
+pub(super) struct ResponseFacts<'a> {
     /// Its status and headers.
-    pub(super) head: &'a AnswerHead,
+    pub(super) head: &'a ResponseHead,
     /// The synchronous MDN in it.
     pub(super) mdn: Option<&'a Decoded>,
+    /// Why it is not known whether there is one.
+    pub(super) doubt: Option<&'a str>,
 }
 
-/// Judges an exchange by its answer, and by the error that stood in its way. `None`: it is no event, a
+/// Judges an exchange by its response, and by the error that stood in its way. `None`: it is no event, a
 /// partner's MDN that our receiver did not take.
 pub(super) fn judge(
     event: &Event,
-    answer: Option<Answer<'_>>,
+    response: Option<ResponseFacts<'_>>,
     error: Option<SendError>,
-    expected: &Expected<'_>,
+    expected: &MdnExpectation<'_>,
 ) -> Option<Verdict> {
     let is_mdn = matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent);
-    match (event.direction, answer) {
-        (Direction::Inbound, Some(answer)) if answer.head.is_success() => {
+    match (event.direction, response) {
+        (Direction::Inbound, Some(response)) if response.head.is_success() => {
             let mut verdict = Verdict::of(event.kind);
             if !is_mdn {
-                verdict.errors.extend(answer.mdn.and_then(|mdn| refused(mdn, expected)));
+                verdict.errors.extend(response.mdn.and_then(|mdn| refused(mdn, expected)));
             }
             Some(verdict)
         }
         (Direction::Inbound, Some(_)) if is_mdn => None,
         (Direction::Inbound, None) if is_mdn && error.is_some() => None,
-        (Direction::Inbound, Some(answer)) => {
-            Some(failed(EventKind::MessageRejected, http_error(answer.head, "receiver")))
+        (Direction::Inbound, Some(response)) => {
+            Some(failed(EventKind::MessageRejected, http_error(response.head, "receiver")))
         }
-        (Direction::Outbound, Some(answer)) if answer.head.is_success() => {
-            let objection = if is_mdn { None } else { objection(event, answer, error, expected) };
+        (Direction::Outbound, Some(response)) if response.head.is_success() => {
+            let objection = if is_mdn { None } else { objection(event, response, error, expected) };
             Some(match objection {
                 None => Verdict::of(event.kind),
                 Some(error) => failed(EventKind::SendError, error),
             })
         }
-        (Direction::Outbound, Some(answer)) => {
-            Some(failed(EventKind::SendError, http_error(answer.head, "partner")))
+        (Direction::Outbound, Some(response)) => {
+            Some(failed(EventKind::SendError, http_error(response.head, "partner")))
         }
         (direction, None) => Some(match error {
             None => Verdict::unknown(direction, event.kind),
@@ -79,32 +81,37 @@ pub(super) fn judge(
     }
 }
 
-/// Why a message that was answered 2xx did not arrive as it should: by the MDN that was to be in the
-/// answer.
+/// Why a message that got a 2xx response did not arrive as it should: by the MDN that was to be in the
+/// response, or that is there although it was to come later.
 fn objection(
     event: &Event,
-    answer: Answer<'_>,
+    response: ResponseFacts<'_>,
     error: Option<SendError>,
-    expected: &Expected<'_>,
+    expected: &MdnExpectation<'_>,
 ) -> Option<SendError> {
-    if Wish::of(&event.headers).when != When::InAnswer {
-        return None;
+    match (MdnRequest::of(&event.headers).when, response.mdn) {
+        (MdnMode::InResponse, _) => {}
+        (MdnMode::Later, Some(mdn)) if expected.came_early(mdn) => {}
+        (MdnMode::Never | MdnMode::Later, _) => return None,
     }
     if let Some(error) = error {
-        // It broke off within the answer.
-        return Some(SendError { http_status: Some(answer.head.status), ..error });
+        // It broke off within the response.
+        return Some(SendError { http_status: Some(response.head.status), ..error });
     }
-    let Some(mdn) = answer.mdn else {
-        let message = "The answer has no MDN, although one was asked for".to_owned();
-        let http_status = Some(answer.head.status);
+    let Some(mdn) = response.mdn else {
+        let message = match response.doubt {
+            Some(why) => format!("{why}: whether it has the MDN that was asked for is not known"),
+            None => "The response has no MDN, although one was asked for".to_owned(),
+        };
+        let http_status = Some(response.head.status);
         return Some(SendError { stage: Stage::Mdn, http_status, message });
     };
     let objection = expected.objection(mdn)?;
-    Some(SendError { http_status: Some(answer.head.status), ..objection })
+    Some(SendError { http_status: Some(response.head.status), ..objection })
 }
 
 /// Code 1200 when the receiver's own MDN is negative, or of another MIC than what passed.
-fn refused(mdn: &Decoded, expected: &Expected<'_>) -> Option<ProcessingError> {
+fn refused(mdn: &Decoded, expected: &MdnExpectation<'_>) -> Option<ProcessingError> {
     let fields = mdn.mdn.as_ref()?;
     if fields.error {
         let disposition = fields.disposition.clone();
@@ -119,10 +126,10 @@ fn failed(kind: EventKind, error: SendError) -> Verdict {
     Verdict { send_error: Some(error), ..Verdict::of(kind) }
 }
 
-fn http_error(head: &AnswerHead, who: &str) -> SendError {
+fn http_error(head: &ResponseHead, who: &str) -> SendError {
     SendError {
         stage: Stage::Http,
         http_status: Some(head.status),
-        message: format!("The {who} answered HTTP {}", head.status),
+        message: format!("The {who} responded HTTP {}", head.status),
     }
 }

@@ -1,6 +1,8 @@
 //! `/admin` and `/metrics`.
 
-use as2hook_testing::{Answer, Endpoint, Running, gateway::wait_until, sink};
+use as2hook_testing::{
+    Endpoint, Request, Response, Running, faults::execute, gateway::wait_until, sink,
+};
 use serde_json::{Value, json};
 
 use super::{ALL, OTHER, READ, SOON, any_receiver, configure, gateway, get_as, post_as, send_from};
@@ -31,7 +33,7 @@ fn dead(gateway: &Running, wanted: usize) -> bool {
 
 #[test]
 fn webhooks_are_shown_with_their_state_and_without_their_secrets() {
-    let hook = sink().answer(Answer::status(500)).start();
+    let hook = sink().respond(Response::status(500)).start();
     let gateway = with_rule(&hook);
     configure(&gateway, &hook, "/partner");
     send_from(&gateway, "ACME");
@@ -60,7 +62,7 @@ fn a_webhook_disabled_by_410_goes_on_when_it_is_enabled() {
     for (name, path) in [("orders", "/hook?token=hush"), ("partner%2Fmain%2F123", "/partner")] {
         hook.script({
             let path = path.to_owned();
-            move |head| Answer::status(if head.word(1) == path { 410 } else { 200 })
+            move |head| Response::status(if head.word(1) == path { 410 } else { 200 })
         });
         hook.forget();
         send_from(&gateway, "ACME");
@@ -71,13 +73,13 @@ fn a_webhook_disabled_by_410_goes_on_when_it_is_enabled() {
             webhook["state"]["standing"].clone()
         };
         assert!(wait_until(SOON, || standing() == "disabled"), "{name}");
-        hook.script(|_| Answer::ok());
+        hook.script(|_| Response::ok());
         let route = format!("/admin/webhooks/{name}/enable");
         assert_eq!(post_as(&gateway, READ, &route, "").status, 403);
         assert_eq!(post_as(&gateway, OTHER, &route, "").status, 404);
         hook.forget();
-        let told = post_as(&gateway, ALL, &route, "");
-        assert_eq!((told.status, told.json()["status"].as_str()), (200, Some("success")));
+        let response = post_as(&gateway, ALL, &route, "");
+        assert_eq!((response.status, response.json()["status"].as_str()), (200, Some("success")));
         assert!(wait_until(SOON, || hook.requests().iter().any(|r| r.target() == path)));
     }
     assert_eq!(post_as(&gateway, ALL, "/admin/webhooks/none/enable", "").status, 404);
@@ -115,14 +117,71 @@ fn events_and_deliveries_are_found_and_paged() {
 }
 
 #[test]
+fn status_shows_a_token_of_another_site_nothing_of_this_one() {
+    let hook = sink().respond(Response::status(500)).start();
+    let gateway = gateway(any_receiver())
+        .rule("orders", |rule| rule.to(&hook, "/hook").set("retry", "[1h]").set("site", "main"))
+        .rule("gone", |rule| {
+            rule.to(&hook, "/gone").set("retry", "[]").set("site", "main").always()
+        })
+        .rule("others", |rule| rule.to(&hook, "/other").set("retry", "[1h]").set("site", "other"))
+        .start()
+        .unwrap();
+    send_from(&gateway, "ACME");
+    assert!(dead(&gateway, 1));
+    // A mistake in a rule of this site.
+    let rules =
+        std::fs::read_to_string(gateway.config_file().with_file_name("webhooks.yaml")).unwrap();
+    gateway
+        .write("webhooks.yaml", &format!("{rules}  - {{ name: hidden-name, ulr: x }}\n"))
+        .unwrap();
+    assert_eq!(post_as(&gateway, ALL, "/admin/reload", "").status, 422);
+
+    let own = get_as(&gateway, READ, "/admin/status").json();
+    let store = &own["store"];
+    assert_eq!((&store["queue_depth"], &store["dead"]), (&json!(1), &json!(1)));
+    assert_eq!(own["webhooks"], 3);
+    for filled in ["hash", "in_flight"] {
+        assert!(!own[filled].is_null(), "{filled}: {own}");
+    }
+    assert!(store["oldest_undelivered"].is_string() && own["last_reload"]["error"].is_string());
+    assert_eq!(own["gateways"].as_array().unwrap().len(), 1);
+
+    let reply = get_as(&gateway, OTHER, "/admin/status");
+    let other = reply.json();
+    let store = &other["store"];
+    assert_eq!((&store["queue_depth"], &store["dead"]), (&json!(0), &json!(0)));
+    assert_eq!((&store["open_exchanges"], &other["webhooks"]), (&json!(0), &json!(1)));
+    for empty in [
+        &other["hash"],
+        &other["in_flight"],
+        &other["last_reload"]["error"],
+        &store["error"],
+        &store["oldest_undelivered"],
+        &store["held_in_memory"],
+    ] {
+        assert!(empty.is_null(), "{other}");
+    }
+    assert_eq!((&other["gateways"], &other["drift"]), (&json!([]), &json!(false)));
+    for word in ["orders", "gone", "hidden-name", "webhooks.yaml", "as2hook.db"] {
+        assert!(!reply.text().contains(word), "{word}: {other}");
+    }
+
+    // What is its own it sees.
+    send_from(&gateway, "BETA");
+    let depth = || get_as(&gateway, OTHER, "/admin/status").json()["store"]["queue_depth"] == 1;
+    assert!(wait_until(SOON, depth));
+}
+
+#[test]
 fn dead_deliveries_are_made_again_one_or_all() {
-    let hook = sink().answer(Answer::status(500)).start();
+    let hook = sink().respond(Response::status(500)).start();
     let gateway = with_rule(&hook);
     for _ in 0..3 {
         send_from(&gateway, "ACME");
     }
     assert!(dead(&gateway, 3));
-    hook.script(|_| Answer::ok());
+    hook.script(|_| Response::ok());
     hook.forget();
     let ids = list(&gateway, "/admin/deliveries?status=dead");
     let one = format!("/admin/deliveries/{}/replay", ids[0]["id"]);
@@ -143,15 +202,15 @@ fn dead_deliveries_are_made_again_one_or_all() {
 }
 
 #[test]
-fn what_a_removed_rule_left_is_told_to_another() {
-    let hook = sink().answer(Answer::status(500)).start();
+fn delivery_of_a_removed_rule_goes_to_another_rule() {
+    let hook = sink().respond(Response::status(500)).start();
     let gateway = with_rule(&hook);
     send_from(&gateway, "ACME");
     assert!(dead(&gateway, 1));
     let new = as2hook_testing::Rule::new("new").to(&hook, "/new");
     gateway.write_rules(&[new]).unwrap();
     assert_eq!(gateway.reload().unwrap().status, 200);
-    hook.script(|_| Answer::ok());
+    hook.script(|_| Response::ok());
     hook.forget();
     let body = json!({"webhook": "orders", "to": "new"}).to_string();
     assert_eq!(post_as(&gateway, ALL, "/admin/replay", &body).json()["replayed"], 1);
@@ -193,7 +252,7 @@ fn metrics_count_what_happens() {
 }
 
 #[test]
-fn every_route_is_described_with_its_answers() {
+fn every_route_is_described_with_its_responses() {
     let gateway = gateway(any_receiver()).start().unwrap();
     let reply = gateway.admin().get("/openapi.json").unwrap();
     assert_eq!(reply.status, 200);
@@ -213,9 +272,9 @@ fn every_route_is_described_with_its_answers() {
         ("/admin/deliveries/{id}/replay", "post"),
         ("/admin/replay", "post"),
     ] {
-        let answers = &paths[path][method]["responses"];
+        let responses = &paths[path][method]["responses"];
         for status in ["200", "401", "403"] {
-            assert!(answers[status].is_object(), "{method} {path} {status}");
+            assert!(responses[status].is_object(), "{method} {path} {status}");
         }
         // What is described is there, and asks for a token.
         let path = path.replace("{name}", "x").replace("{id}", "1");
@@ -234,7 +293,7 @@ fn ten_thousand_dead_deliveries_are_made_again_by_one_call() {
     const MESSAGES: usize = 50;
     // Many webhooks for each message, so that few messages make many deliveries.
     const HOOKS: usize = MANY / MESSAGES;
-    let hook = sink().answer(Answer::status(500)).start();
+    let hook = sink().respond(Response::status(500)).start();
     let mut plan = gateway(any_receiver());
     for n in 0..HOOKS {
         plan = plan
@@ -252,9 +311,45 @@ fn ten_thousand_dead_deliveries_are_made_again_by_one_call() {
     };
     let long = std::time::Duration::from_secs(240);
     assert!(wait_until(long, || count("dead") == MANY), "{} are dead", count("dead"));
-    hook.script(|_| Answer::ok());
+    hook.script(|_| Response::ok());
     let all = json!({"status": "dead"}).to_string();
-    let told = post_as(&gateway, ALL, "/admin/replay", &all);
-    assert_eq!((told.status, told.json()["replayed"].as_u64()), (200, Some(10_000)));
+    let response = post_as(&gateway, ALL, "/admin/replay", &all);
+    assert_eq!((response.status, response.json()["replayed"].as_u64()), (200, Some(10_000)));
     assert!(wait_until(long, || count("delivered") == MANY), "{} are done", count("delivered"));
+}
+
+#[test]
+fn new_notification_comes_before_five_thousand_replays_of_its_webhook() {
+    let hook = sink().start();
+    let slow = || Response::ok().delay(std::time::Duration::from_millis(20));
+    hook.script(move |_| slow());
+    let gateway = gateway(any_receiver())
+        .rule("erp", |rule| rule.to(&hook, "/hook").set("concurrency", "4"))
+        .start()
+        .unwrap();
+    send_from(&gateway, "ACME");
+    let delivered = || list(&gateway, "/admin/deliveries?status=delivered&limit=500").len() == 1;
+    assert!(wait_until(SOON, delivered));
+    // As if the one had been delivered so often, each time under another id.
+    let many = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000)
+        INSERT INTO delivery
+            (webhook_id, event, webhook, mode, state, due, attempts, tries, occurred_at)
+        SELECT webhook_id || '-' || n, event, webhook, mode, state, due, attempts, tries, occurred_at
+        FROM delivery, numbers WHERE id = (SELECT min(id) FROM delivery);
+        UPDATE tally SET n = n + 5000 WHERE state = 'delivered'";
+    execute(&gateway.folder().join("data/as2hook.db"), many);
+    let all = json!({"webhook": "erp"}).to_string();
+    let replayed = post_as(&gateway, ALL, "/admin/replay", &all);
+    assert_eq!(replayed.json()["replayed"].as_u64(), Some(5_001), "{}", replayed.text());
+    let is_replay = |request: &Request| request.header("X-AS2-Replay").is_some();
+    hook.wait_until(50, SOON, is_replay).unwrap();
+    send_from(&gateway, "ACME");
+    let before = hook.requests().len();
+    hook.wait_until(2, SOON, |request| !is_replay(request)).unwrap();
+    let requests = hook.requests();
+    let place = requests.iter().rposition(|request| !is_replay(request)).unwrap();
+    // Those that were claimed already and their share go before it, and not the backlog.
+    assert!(place < before + 500, "{place} of {}, {before} before it", requests.len());
+    // They go on beside it.
+    hook.wait_until(place, SOON, is_replay).unwrap();
 }

@@ -64,11 +64,32 @@ fn forty_spellings_of_a_private_address_are_refused() {
     assert!(hosts.len() >= 40);
     for host in hosts {
         let body = json!({"partner_id": 123, "webhook_url": format!("http://{host}/hook")});
-        let (status, told) = api(&gateway, "configure", &body);
-        assert_eq!(status, 400, "{host}: {told}");
+        let (status, response) = api(&gateway, "configure", &body);
+        assert_eq!(status, 400, "{host}: {response}");
     }
     let set = api(&gateway, "get", &json!({"partner_id": 123})).1;
     assert_eq!(set["data"]["webhook_url"], serde_json::Value::Null);
+}
+
+/// `configure` looks no name up, and `test` says the same of a name that does not resolve and of one that
+/// resolves to a private address.
+#[test]
+fn names_of_the_private_network_cannot_be_distinguished() {
+    let gateway = gateway_with(any_receiver(), "allow_networks: []").start().unwrap();
+    // The machine's own name is in its hosts file or name server, and not public.
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let tested = |host: &str| {
+        let url = format!("http://{host}:9/hook");
+        let set = json!({"partner_id": 123, "webhook_url": url});
+        assert_eq!(api(&gateway, "configure", &set).0, 200, "{host}");
+        let (status, response) = api(&gateway, "test", &json!({"partner_id": 123}));
+        let log = api(&gateway, "logs", &json!({"partner_id": 123})).1;
+        let logged = log["data"][0]["error"].as_str().unwrap().replace(host, "HOST");
+        let waited = log["data"][0]["duration_ms"].as_u64().unwrap();
+        assert!(waited >= 5000, "{host}: {waited} ms");
+        (status, response["msg"].as_str().unwrap().replace(host, "HOST"), logged)
+    };
+    assert_eq!(tested("no-such-name.invalid"), tested(own.trim()));
 }
 
 #[test]
@@ -82,8 +103,8 @@ fn a_network_that_is_no_longer_allowed_is_not_connected_to() {
     assert_ne!(config, strict);
     gateway.write("as2hook.yaml", &strict).unwrap();
     assert_eq!(gateway.reload().unwrap().status, 200);
-    let (status, told) = api(&gateway, "test", &json!({"partner_id": 123}));
-    assert_eq!((status, &told["http_code"]), (502, &serde_json::Value::Null));
+    let (status, response) = api(&gateway, "test", &json!({"partner_id": 123}));
+    assert_eq!((status, &response["http_code"]), (502, &serde_json::Value::Null));
     assert_eq!(hook.requests().len(), 1);
 }
 
@@ -96,14 +117,14 @@ fn repeated_bad_tokens_are_slowed_and_good_ones_are_not() {
         assert_eq!(bad(), 401);
     }
     assert!(began.elapsed() >= std::time::Duration::from_millis(900));
-    // Between two bad ones that are not even heard, so many wait: a good one that had to wait with them
-    // would not be heard either. Once is enough: whoever stands still between them lets the bad ones be
+    // Between two bad ones that are not even read, so many wait: a good one that had to wait with them
+    // would not be read either. Once is enough: a process that stands still between them lets the bad ones be
     // forgotten.
     let good_among_bad = || {
         bad() == 429 && api(&gateway, "get", &json!({"partner_id": 123})).0 == 200 && bad() == 429
     };
     let enough = AtomicBool::new(false);
-    let heard = std::thread::scope(|scope| {
+    let served = std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
                 while !enough.load(Ordering::Relaxed) {
@@ -111,9 +132,9 @@ fn repeated_bad_tokens_are_slowed_and_good_ones_are_not() {
                 }
             });
         }
-        let heard = wait_until(SOON, good_among_bad);
+        let served = wait_until(SOON, good_among_bad);
         enough.store(true, Ordering::Relaxed);
-        heard
+        served
     });
-    assert!(heard);
+    assert!(served);
 }

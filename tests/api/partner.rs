@@ -1,6 +1,6 @@
 //! `/api/v1/webhooks`.
 
-use as2hook_testing::{Answer, Post, gateway::wait_until, sink};
+use as2hook_testing::{Post, Response, gateway::wait_until, sink};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use openssl::{hash::MessageDigest, pkey::PKey, sign::Signer};
 use serde_json::{Value, json};
@@ -15,19 +15,19 @@ fn error(status: u16, message: &str) -> (u16, Value) {
 }
 
 #[test]
-fn what_is_configured_is_told_on_the_next_exchange_besides_the_rules() {
+fn configured_webhook_gets_the_next_exchange_besides_the_rules() {
     let (hook, rule) = (sink().start(), sink().start());
     let gateway = gateway(any_receiver()).rule("orders", |it| it.to(&rule, "/rule"));
     let gateway = gateway.start().unwrap();
     configure(&gateway, &hook, "/webhook/as2");
     send_from(&gateway, "ACME");
-    let told = hook.wait_for(1, SOON).unwrap()[0].clone();
-    assert_eq!(told.target(), "/webhook/as2");
-    let text = told.text().into_owned();
+    let delivered = hook.wait_for(1, SOON).unwrap()[0].clone();
+    assert_eq!(delivered.target(), "/webhook/as2");
+    let text = delivered.text().into_owned();
     let start = r#"{"event":"message.received","event_name":"mensaje.recibido","partner_id":123,"#;
     assert!(text.starts_with(start), "{text}");
-    assert_eq!(told.json()["senderId"], "ACME");
-    let header = |name| told.header(name).unwrap();
+    assert_eq!(delivered.json()["senderId"], "ACME");
+    let header = |name| delivered.header(name).unwrap();
     let signed = format!("{}.{}.{text}", header("webhook-id"), header("webhook-timestamp"));
     let key = PKey::hmac(b"my_secret").unwrap();
     let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
@@ -76,20 +76,35 @@ fn configure_keeps_what_is_not_sent_and_takes_the_old_names() {
 #[test]
 fn it_outlives_the_process_and_lies_encrypted() {
     let hook = sink().start();
-    let mut gateway = started();
-    configure(&gateway, &hook, "/a");
+    let gateway = gateway(any_receiver());
+    let mut gateway = gateway
+        .rule("a rule", |rule| rule.to(&hook, "/rule/other-token").payload("json"))
+        .start()
+        .unwrap();
+    configure(&gateway, &hook, "/a?token=the-token");
     gateway.restart().unwrap();
     send_from(&gateway, "ACME");
-    let told = hook.wait_for(1, SOON).unwrap();
-    assert!(told[0].header("webhook-signature").is_some());
+    hook.wait_for(2, SOON).unwrap();
+    let is_own = |request: &as2hook_testing::Request| request.target().starts_with("/a?");
+    let delivered = hook.wait_until(1, SOON, is_own).unwrap();
+    let log = || api(&gateway, "logs", &json!({"partner_id": 123})).1["data"].clone();
+    assert!(wait_until(SOON, || log()[0]["status"] == "delivered"), "{}", log());
+    let url = hook.url("/a?token=the-token");
+    assert_eq!(log()[0]["url"], url);
+    assert_eq!(api(&gateway, "test", &json!({"partner_id": 123})).0, 200);
+    assert_eq!(log()[0]["url"], url);
+    assert_eq!(api(&gateway, "get", &json!({"partner_id": 123})).1["data"]["webhook_url"], url);
+    assert!(delivered[0].header("webhook-signature").is_some());
     let mut is_read = false;
     for file in std::fs::read_dir(gateway.folder().join("data")).unwrap() {
         let path = file.unwrap().path();
         // Not of what is a folder, or gone meanwhile.
         let bytes = std::fs::read(&path).unwrap_or_default();
         let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        assert!(!has("my_secret"), "{}", path.display());
-        is_read |= has(&hook.url("/a"));
+        for secret in ["my_secret", "the-token", "other-token"] {
+            assert!(!has(secret), "{secret} in {}", path.display());
+        }
+        is_read |= has("MY-OWN-ORG");
     }
     assert!(is_read, "what is no secret can be found");
     use std::os::unix::fs::PermissionsExt as _;
@@ -99,7 +114,7 @@ fn it_outlives_the_process_and_lies_encrypted() {
 }
 
 #[test]
-fn a_disabled_one_is_told_nothing_and_goes_on_when_it_is_enabled() {
+fn disabled_webhook_gets_nothing_and_continues_when_it_is_enabled() {
     let (gateway, hook) = (started(), sink().start());
     configure(&gateway, &hook, "/a");
     api(&gateway, "configure", &json!({"partner_id": 123, "webhook_enabled": false}));
@@ -115,16 +130,16 @@ fn a_disabled_one_is_told_nothing_and_goes_on_when_it_is_enabled() {
 fn a_test_is_a_real_delivery_and_stands_in_the_log() {
     let (gateway, hook) = (started(), sink().start());
     configure(&gateway, &hook, "/a");
-    let told = api(&gateway, "test", &json!({"partner_id": 123}));
+    let delivered = api(&gateway, "test", &json!({"partner_id": 123}));
     let success = json!({"status": "success", "http_code": 200,
         "requested_event_name": "mensaje.recibido", "event_name": "mensaje.recibido",
         "event": "message.received"});
-    assert_eq!(told, (200, success));
+    assert_eq!(delivered, (200, success));
     let came = hook.requests()[0].clone();
     assert_eq!(came.header("X-AS2-Test"), Some("1"));
     assert!(came.header("webhook-signature").is_some());
     assert_eq!(came.json()["test"], true);
-    hook.next([Answer::status(500)]);
+    hook.next([Response::status(500)]);
     let (status, body) = api(&gateway, "test", &json!({"partner_id": 123}));
     assert_eq!((status, &body["status"], &body["http_code"]), (502, &json!("error"), &json!(500)));
     hook.stop();
@@ -148,11 +163,11 @@ fn a_test_is_a_real_delivery_and_stands_in_the_log() {
 
 #[test]
 fn the_log_has_a_row_for_each_attempt() {
-    let (gateway, hook) = (started(), sink().answer(Answer::status(500)).start());
+    let (gateway, hook) = (started(), sink().respond(Response::status(500)).start());
     configure(&gateway, &hook, "/a");
     send_from(&gateway, "ACME");
     hook.wait_for(1, SOON).unwrap();
-    // The next attempt comes seconds later, to somebody slow it may have come already.
+    // The next attempt comes seconds later, on a slow machine it may have come already.
     let logged =
         || api(&gateway, "logs", &json!({"partner_id": 123})).1["total"].as_u64() > Some(0);
     assert!(wait_until(SOON, logged));
@@ -166,8 +181,8 @@ fn the_first_chosen_event_is_the_one_tested() {
     let (gateway, hook) = (started(), sink().start());
     let none = json!({"partner_id": 123, "webhook_url": hook.url("/a")});
     assert_eq!(api(&gateway, "configure", &none).0, 200);
-    let told = api(&gateway, "test", &json!({"partner_id": 123})).1;
-    assert_eq!(told["event"], "message.received");
+    let delivered = api(&gateway, "test", &json!({"partner_id": 123})).1;
+    assert_eq!(delivered["event"], "message.received");
     for (name, spanish) in [
         ("mdn.received", "mdn.recibido"),
         ("message.sent", "mensaje.enviado"),
@@ -175,8 +190,11 @@ fn the_first_chosen_event_is_the_one_tested() {
     ] {
         let change = json!({"partner_id": 123, "webhook_events": [name, "message.received"]});
         assert_eq!(api(&gateway, "configure", &change).0, 200);
-        let told = api(&gateway, "test", &json!({"partner_id": 123})).1;
-        assert_eq!((&told["event"], &told["event_name"]), (&json!(name), &json!(spanish)));
+        let delivered = api(&gateway, "test", &json!({"partner_id": 123})).1;
+        assert_eq!(
+            (&delivered["event"], &delivered["event_name"]),
+            (&json!(name), &json!(spanish))
+        );
         assert_eq!(hook.requests().last().unwrap().header("X-AS2-Event"), Some(name));
     }
 }
@@ -197,8 +215,8 @@ fn a_partner_of_another_site_does_not_exist() {
     let gateway = started();
     let hook = sink().start();
     for call in ["configure", "get", "test", "logs"] {
-        let told = api(&gateway, call, &json!({"partner_id": 124}));
-        assert_eq!(told, error(404, "Socio no encontrado"), "{call}");
+        let delivered = api(&gateway, call, &json!({"partner_id": 124}));
+        assert_eq!(delivered, error(404, "Socio no encontrado"), "{call}");
         let body = json!({"partner_id": 123}).to_string();
         let other = post_as(&gateway, OTHER, &format!("/api/v1/webhooks/{call}"), &body);
         assert_eq!(other.status, 404, "{call}");
@@ -236,9 +254,9 @@ fn everything_wrong_gets_its_own_400() {
     let wrong = |body: Value| {
         let mut body = body;
         body["partner_id"] = json!(123);
-        let (status, told) = api(&gateway, "configure", &body);
+        let (status, delivered) = api(&gateway, "configure", &body);
         assert_eq!(status, 400, "{body}");
-        told["msg"].as_str().unwrap().to_owned()
+        delivered["msg"].as_str().unwrap().to_owned()
     };
     let mut messages = vec![
         wrong(json!({})),
@@ -290,6 +308,6 @@ fn english_keeps_the_words_of_the_seed() {
     let gateway = gateway_with(any_receiver(), "language: en").start().unwrap();
     assert_eq!(api(&gateway, "get", &json!({})), error(400, "Campo requerido: socio_id"));
     assert_eq!(api(&gateway, "get", &json!({"partner_id": 9})), error(404, "Socio no encontrado"));
-    let told = api(&gateway, "configure", &json!({"partner_id": 123}));
-    assert_eq!(told, error(400, "Required field: webhook_url"));
+    let delivered = api(&gateway, "configure", &json!({"partner_id": 123}));
+    assert_eq!(delivered, error(400, "Required field: webhook_url"));
 }

@@ -22,7 +22,7 @@ const EXAMPLE: &str = r#"response = requests.post(
 "#;
 
 #[test]
-fn the_seeds_python_example_gets_the_seeds_answer() {
+fn the_seeds_python_example_gets_the_seeds_response() {
     // Debian's own Python has the package that `.ci/setup` installs, whichever comes first in the PATH.
     let python = ["python3", "/usr/bin/python3"].into_iter().find(|python| {
         let mut has = Command::new(python);
@@ -48,6 +48,6 @@ fn the_seeds_python_example_gets_the_seeds_answer() {
     python.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     let output = python.wait_with_output().unwrap();
     assert!(output.status.success());
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer, serde_json::json!({"status": "success", "msg": "Webhook configured"}));
+    let response: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(response, serde_json::json!({"status": "success", "msg": "Webhook configured"}));
 }

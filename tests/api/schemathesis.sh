@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Calls every route of the running gateway by its own /openapi.json, with valid and with wrong input, and
-# checks each answer against it. Schemathesis comes from PyPI into a virtual environment under target/.
+# checks each response against it. Schemathesis comes from PyPI into a virtual environment under target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PATH="$PATH:${HOME:-/root}/.cargo/bin"

@@ -19,7 +19,7 @@ use as2hook_testing::{
 
 use super::witness::{Account, Witness};
 
-/// Partners, each of whom sends one message after the other.
+/// Partners, each of which sends one message after the other.
 const PARTNERS: [&str; 4] = ["ACME", "BOLT", "CLOU", "DUST"];
 
 /// Between two messages of a partner: the gateway is mostly starting, and a backlog beyond all measure
@@ -35,7 +35,7 @@ const SIZES: [usize; 9] = [60, 500, 900, 4_000, 9_000, 20_000, 30_000, 60_000, 3
 /// How long the longest stretch between two kills is.
 const STRETCH: Duration = Duration::from_millis(500);
 
-/// For what was held up by the last kill to be told.
+/// For the deliveries that the last kill delayed.
 const SETTLED: Duration = Duration::from_secs(180);
 
 #[test]
@@ -83,8 +83,8 @@ fn a_thousand_kills_lose_nothing() {
         if kill % 50 == 0 {
             let (sent, seconds) = (next.load(Ordering::Relaxed), began.elapsed().as_secs());
             let account = witness.account(&HOOKS);
-            let told = told(sent, kill, &account);
-            eprintln!("after {seconds} s, some of them still on their way: {told}");
+            let summary = summary(sent, kill, &account);
+            eprintln!("after {seconds} s, some of them still on their way: {summary}");
             for overtaken in &account.overtaken {
                 eprintln!("{overtaken}");
             }
@@ -99,7 +99,7 @@ fn a_thousand_kills_lose_nothing() {
         witness.account(&HOOKS).missing.is_empty()
     });
     let account = witness.account(&HOOKS);
-    eprintln!("{}", told(next.load(Ordering::Relaxed), kills, &account));
+    eprintln!("{}", summary(next.load(Ordering::Relaxed), kills, &account));
     assert!(account.missing.is_empty(), "lost: {:?}", account.missing);
     assert_eq!(account.ids_differ, 0, "a webhook came under two webhook-ids");
     assert_eq!(account.wrong_bodies, 0, "a payload was not its message's");
@@ -107,11 +107,11 @@ fn a_thousand_kills_lose_nothing() {
     assert!(account.whole > kills, "the kills left hardly any message whole");
 }
 
-fn told(sent: usize, kills: usize, account: &Account) -> String {
-    let Account { whole, told, besides, more_than_once, tried, .. } = account;
+fn summary(sent: usize, kills: usize, account: &Account) -> String {
+    let Account { whole, delivered, besides, more_than_once, tried, .. } = account;
     let Account { ids_differ, wrong_bodies, overtaken, missing, .. } = account;
     format!(
-        "{kills} kills, {sent} messages, {whole} got through whole; of their {} webhooks {told} told, \
+        "{kills} kills, {sent} messages, {whole} got through whole; of their {} webhooks {delivered} delivered, \
          and {besides} of others; {tried} attempts, {more_than_once} webhooks taken more than once; \
          ids differ {ids_differ}, payloads wrong {wrong_bodies}, overtaken {}, lost {}",
         whole * HOOKS.len(),

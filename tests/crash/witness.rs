@@ -8,7 +8,7 @@ use std::{
 
 use as2hook_testing::load::{Seen, Server, Template};
 
-/// One answer in so many is a 500, so that retries are among what the kills meet.
+/// One response in so many is a 500, so that retries are among what the kills meet.
 const REFUSED: usize = 20;
 
 /// More connections than the gateway ever has open to one side.
@@ -21,17 +21,17 @@ pub(super) struct Witness(Arc<Mutex<Seens>>);
 #[derive(Default)]
 struct Seens {
     whole: BTreeSet<usize>,
-    told: BTreeMap<(String, usize), Telling>,
-    /// The last message that was told in order, by partner, and how it was told.
+    delivered: BTreeMap<(String, usize), Attempts>,
+    /// The last message that was delivered in order, by partner, and how.
     ordered: BTreeMap<String, (usize, String)>,
     overtaken: Vec<String>,
     payloads: Vec<Vec<u8>>,
     wrong_bodies: usize,
 }
 
-/// One message at one webhook.
+/// The attempts to deliver one message to one webhook.
 #[derive(Default)]
-struct Telling {
+struct Attempts {
     id: u64,
     taken: usize,
     tried: usize,
@@ -44,21 +44,21 @@ pub(super) struct Account {
     /// Messages that the receiver got to their end.
     pub(super) whole: usize,
     /// Their webhooks, all rules together, that were taken.
-    pub(super) told: usize,
-    /// Webhooks of messages that a kill cut off before the receiver had them, and that were told as of
+    pub(super) delivered: usize,
+    /// Webhooks of messages that a kill cut off before the receiver had them, and that were delivered as of
     /// unknown outcome.
     pub(super) besides: usize,
     /// Webhooks that were taken more than once.
     pub(super) more_than_once: usize,
-    /// Attempts, those answered 500 among them.
+    /// Attempts, those with a 500 among them.
     pub(super) tried: usize,
     /// Webhooks that came under more than one `webhook-id`.
     pub(super) ids_differ: usize,
     /// Payloads that were not the message's.
     pub(super) wrong_bodies: usize,
-    /// Messages of one partner that were overtaken by a later one of it: both, and how they were told.
+    /// Messages of one partner that were overtaken by a later one of it: both, and how they were delivered.
     pub(super) overtaken: Vec<String>,
-    /// Webhooks that nobody was told by yet: path and message.
+    /// Webhooks that are not delivered yet: path and message.
     pub(super) missing: Vec<(String, usize)>,
 }
 
@@ -88,12 +88,12 @@ impl Witness {
             let takes = fastrand::usize(..REFUSED) > 0;
             witness.lock().note(seen, takes);
             let status = if takes { "200 OK" } else { "500 Not now" };
-            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-            out.extend_from_slice(answer.as_bytes());
+            let response = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+            out.extend_from_slice(response.as_bytes());
         })
     }
 
-    /// How it stands, where every whole message is to be told at each of these paths.
+    /// How it stands, where every whole message is to be delivered at each of these paths.
     pub(super) fn account(&self, paths: &[&str]) -> Account {
         let seens = self.lock();
         let mut account = Account {
@@ -102,20 +102,20 @@ impl Witness {
             overtaken: seens.overtaken.clone(),
             ..Account::default()
         };
-        for ((_, number), telling) in &seens.told {
-            account.tried += telling.tried;
-            let taken = usize::from(telling.taken > 0);
+        for ((_, number), attempts) in &seens.delivered {
+            account.tried += attempts.tried;
+            let taken = usize::from(attempts.taken > 0);
             if seens.whole.contains(number) {
-                account.told += taken;
+                account.delivered += taken;
             } else {
                 account.besides += taken;
             }
-            account.more_than_once += usize::from(telling.taken > 1);
-            account.ids_differ += usize::from(telling.ids_differ);
+            account.more_than_once += usize::from(attempts.taken > 1);
+            account.ids_differ += usize::from(attempts.ids_differ);
         }
         for (&number, path) in seens.whole.iter().flat_map(|n| paths.iter().map(move |p| (n, *p))) {
-            let telling = seens.told.get(&(path.to_owned(), number));
-            if telling.is_none_or(|telling| telling.taken == 0) {
+            let attempts = seens.delivered.get(&(path.to_owned(), number));
+            if attempts.is_none_or(|attempts| attempts.taken == 0) {
                 account.missing.push((path.to_owned(), number));
             }
         }
@@ -141,15 +141,15 @@ impl Seens {
         let mut hash = DefaultHasher::new();
         seen.field("webhook-id").unwrap().hash(&mut hash);
         let id = hash.finish();
-        let telling = self.told.entry((path.to_owned(), number)).or_default();
-        telling.ids_differ |= telling.tried > 0 && telling.id != id;
-        telling.id = id;
-        telling.tried += 1;
+        let attempts = self.delivered.entry((path.to_owned(), number)).or_default();
+        attempts.ids_differ |= attempts.tried > 0 && attempts.id != id;
+        attempts.id = id;
+        attempts.tried += 1;
         if !takes {
             return;
         }
-        telling.taken += 1;
-        if path == "/ordered" && telling.taken == 1 {
+        attempts.taken += 1;
+        if path == "/ordered" && attempts.taken == 1 {
             self.in_order(number, seen);
         }
         if path == "/raw" && seen.field("x-processing-error").is_none() {

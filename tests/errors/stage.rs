@@ -1,9 +1,9 @@
-//! A gateway with everything around it, and what its webhooks are told.
+//! A gateway with everything around it, and what its webhooks get.
 
 use std::sync::Arc;
 
 use as2hook_testing::{
-    Answer, Built, Endpoint, Gateway, Post, Reply, Request, Running, pki, receiver, sink,
+    Built, Endpoint, Gateway, Post, Reply, Request, Response, Running, pki, receiver, sink,
 };
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub(crate) struct Stage {
 }
 
 /// The two deliveries of one exchange.
-pub(crate) struct Told {
+pub(crate) struct Delivered {
     pub(crate) json: Arc<Request>,
     pub(crate) raw: Arc<Request>,
 }
@@ -26,24 +26,24 @@ pub(crate) struct Told {
 
 impl Stage {
     pub(crate) fn new(with: impl FnOnce(Gateway) -> Gateway) -> Self {
-        let receiver = receiver().answer(Answer::ok().body(TAKEN)).start();
+        let receiver = receiver().respond(Response::ok().body(TAKEN)).start();
         let sink = sink().start();
         let gateway = with(rules(bare(), &sink).receiver(&receiver)).start().unwrap();
         Self { receiver, sink, gateway }
     }
 
     /// Sends a message and holds the traffic against what it should be.
-    pub(crate) fn exchange(&self, message: &Built) -> Told {
+    pub(crate) fn exchange(&self, message: &Built) -> Delivered {
         let before = self.receiver.requests().len();
         let reply = self.post(message);
-        assert_eq!((reply.status, &*reply.text()), (200, TAKEN), "the receiver's answer");
+        assert_eq!((reply.status, &*reply.text()), (200, TAKEN), "the receiver's response");
         let got = self.receiver.wait_for(before + 1, SOON).unwrap()[before].clone();
         assert!(got.complete);
         assert_eq!(got.body.bytes, message.body, "the receiver's copy");
         for (name, value) in &message.headers {
             assert_eq!(got.header(name), Some(value.as_str()), "{name}");
         }
-        self.told(before + 1)
+        self.delivered(before + 1)
     }
 
     pub(crate) fn post(&self, message: &Built) -> Reply {
@@ -51,18 +51,18 @@ impl Stage {
     }
 
     /// The deliveries of the exchange at this place, counted from 1.
-    pub(crate) fn told(&self, nth: usize) -> Told {
+    pub(crate) fn delivered(&self, nth: usize) -> Delivered {
         let to = |path: &str| {
             let like = |request: &Request| request.target() == path;
             self.sink.wait_until(nth, SOON, like).unwrap()[nth - 1].clone()
         };
-        Told { json: to("/json"), raw: to("/raw") }
+        Delivered { json: to("/json"), raw: to("/raw") }
     }
 }
 
-// === impl Told ===
+// === impl Delivered ===
 
-impl Told {
+impl Delivered {
     pub(crate) fn json(&self) -> Value {
         self.json.json()
     }

@@ -18,7 +18,7 @@ fn damaged(mode: Mode) {
     let backup = stage.gateway.folder().join("backup.db");
     faults::backup(&stage.database(), &backup);
     faults::damage(&stage.database()).unwrap();
-    // Nobody knows before somebody reads it.
+    // It is not known before it is read.
     stage.send_into_trouble(4);
     stage.wait_for_trouble("damaged");
     stage.send_in_trouble(20);
@@ -95,9 +95,10 @@ fn deleted(mode: Mode, fault: &str, delete: impl FnOnce(&Path)) {
     stage.gateway.kill9();
     stage.start();
     stage.account(fault, 0);
-    let told = stage.sink.requests();
-    let whole = told.iter().filter(|told| told.body.length == LARGE);
-    let whole: BTreeSet<_> = whole.map(|told| told.header("Message-ID").unwrap()).collect();
+    let delivered = stage.sink.requests();
+    let whole = delivered.iter().filter(|delivered| delivered.body.length == LARGE);
+    let whole: BTreeSet<_> =
+        whole.map(|delivered| delivered.header("Message-ID").unwrap()).collect();
     assert_eq!(whole.len(), 2);
 }
 

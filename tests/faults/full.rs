@@ -27,12 +27,13 @@ fn full_in_a_payload(mode: Mode) {
     stage.wait_for_peace();
     stage.send_like(&large(), 2);
     stage.account("disk full within a payload", 0);
-    for told in stage.sink.requests() {
-        let error = told.header("X-Processing-Error");
-        let whole = told.body.length == LARGE && error.is_none();
-        // Told without its payload, and saying so; never with half of it.
-        let bare = told.body.length == 0 && error.is_some_and(|error| error.starts_with("1300: "));
-        assert!(whole || bare && mode == Mode::Pass, "{} {error:?}", told.body.length);
+    for delivered in stage.sink.requests() {
+        let error = delivered.header("X-Processing-Error");
+        let whole = delivered.body.length == LARGE && error.is_none();
+        // Delivered without its payload, and saying so; never with half of it.
+        let bare =
+            delivered.body.length == 0 && error.is_some_and(|error| error.starts_with("1300: "));
+        assert!(whole || bare && mode == Mode::Pass, "{} {error:?}", delivered.body.length);
     }
     assert_eq!(stage.said("Large payloads cannot be kept"), 1);
     assert_eq!(stage.said("Large payloads can be kept again"), 1);
@@ -105,7 +106,7 @@ fn full_and_killed_refuse() {
 enum Small {
     /// A real one of 4 MB.
     Mounted(SmallDisk),
-    /// Where nobody may mount anything a library plays the kernel's part.
+    /// Where mounting is not permitted, a library plays the kernel's part.
     Played(BadDisk),
 }
 

@@ -9,7 +9,7 @@ use as2hook_testing::Post;
 
 use super::{
     large,
-    stage::{Mode, SOON, Stage},
+    stage::{Mode, Stage},
 };
 
 fn out_of_handles(mode: Mode) {
@@ -17,14 +17,19 @@ fn out_of_handles(mode: Mode) {
     stage.gateway.set_wrapper(&["sh", "-c", "ulimit -n 96 && exec \"$@\"", "sh"]);
     stage.start();
     let inbound = stage.gateway.inbound();
-    let mut kept = inbound.connect().unwrap();
-    assert_eq!(kept.send(&Post::message("/as2", &large().build())).unwrap().status, 200);
+    let send = |id: &str| {
+        let message = large().id(id).build();
+        inbound.send(&Post::message("/as2", &message)).unwrap().status
+    };
+    assert_eq!(send("<first@acme.example>"), 200);
     let hogs: Vec<_> = (0..128).map(|_| inbound.connect().unwrap()).collect();
-    stage.gateway.wait_for_log("Accept() failed", SOON);
-    // Whatever it is, it is an answer. Not the same message: with the store out of reach a repeated one
+    // They do not get the last ones: those make room that wait, and the admin listener has some left.
+    for _ in 0..10 {
+        assert_eq!(stage.gateway.admin().get("/healthz").unwrap().status, 200);
+    }
+    // Any response will do. Not the same message: with the store out of reach a repeated one
     // is not known as such.
-    let other = large().id("<other@acme.example>").build();
-    let status = kept.send(&Post::message("/as2", &other)).unwrap().status;
+    let status = send("<other@acme.example>");
     assert!([200, 502, 503].contains(&status), "{status}");
     // What that took is no part of it.
     let (began, before) = (Instant::now(), stage.gateway.cpu_time().unwrap());

@@ -12,7 +12,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Answer, Endpoint, Gateway, Message, Part, Post, Request, Running, gateway::wait_until, pki,
+    Endpoint, Gateway, Message, Part, Post, Request, Response, Running, gateway::wait_until, pki,
     receiver, sink,
 };
 
@@ -50,7 +50,7 @@ pub(crate) struct Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) id: String,
-    /// `None`: there was no answer.
+    /// `None`: there was no response.
     pub(crate) status: Option<u16>,
     pub(crate) took: Duration,
 }
@@ -61,7 +61,7 @@ pub(crate) struct Account {
     pub(crate) sent: usize,
     pub(crate) taken: usize,
     pub(crate) refused: usize,
-    pub(crate) told: usize,
+    pub(crate) delivered: usize,
     pub(crate) twice: usize,
     pub(crate) lost: usize,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Account {
 impl Stage {
     /// Not yet running.
     pub(crate) fn new(mode: Mode, payload: &str) -> Self {
-        let receiver = receiver().answer(Answer::ok()).start();
+        let receiver = receiver().respond(Response::ok()).start();
         let sink = sink().start();
         let failure = match mode {
             Mode::Pass => "pass",
@@ -113,7 +113,7 @@ impl Stage {
         self.send_in_peace(5);
     }
 
-    /// Sends so many small messages, and asserts what their answers may be.
+    /// Sends so many small messages, and asserts what their responses may be.
     pub(crate) fn send(&mut self, count: usize) -> Vec<Sent> {
         let message = Message::new("ACME", "MY-OWN-ORG").attach(Part::text(
             "order.edi",
@@ -168,7 +168,7 @@ impl Stage {
         self.judge(&sent, PATIENCE);
     }
 
-    /// Sends while it is known that the store fails: nobody waits, and each gets what the mode says.
+    /// Sends while it is known that the store fails: no sender waits, and each gets what the mode says.
     pub(crate) fn send_in_trouble(&mut self, count: usize) {
         let sent = self.send(count);
         self.judge(&sent, PATIENCE);
@@ -199,7 +199,7 @@ impl Stage {
         assert!(wait_until(SOON, || inbound.connect().is_ok()), "it does not start");
     }
 
-    /// Waits until `/readyz` answers 200, with nothing done to the process.
+    /// Waits until `/readyz` responds with 200, with nothing done to the process.
     pub(crate) fn wait_for_peace(&self) {
         let mut last = None;
         let ready = wait_until(SOON, || {
@@ -209,34 +209,37 @@ impl Stage {
         assert!(ready, "it does not recover: {last:?}");
     }
 
-    /// Waits until everything is told that was taken; asserts the promise but for `given_up` messages,
+    /// Waits until everything is delivered that was taken; asserts the promise but for `given_up` messages,
     /// and prints a row of the table in docs/reliability.md.
     pub(crate) fn account(&self, fault: &str, given_up: usize) -> Account {
         let taken: BTreeSet<_> =
             self.sent.iter().filter(|sent| sent.status == Some(200)).map(|sent| &sent.id).collect();
-        let mut told = self.told();
+        let mut delivered = self.delivered();
         let all = wait_until(SOON, || {
-            told = self.told();
-            taken.iter().filter(|id| told.contains_key(**id)).count() + given_up >= taken.len()
+            delivered = self.delivered();
+            taken.iter().filter(|id| delivered.contains_key(**id)).count() + given_up >= taken.len()
                 && self.queue_is_empty()
         });
-        let lost = taken.iter().filter(|id| !told.contains_key(**id)).count();
-        assert!(all, "{lost} of {} messages were not told; {:?}", taken.len(), self.status());
+        let lost = taken.iter().filter(|id| !delivered.contains_key(**id)).count();
+        assert!(all, "{lost} of {} messages were not delivered; {:?}", taken.len(), self.status());
         let got: BTreeSet<_> = whole(&self.receiver);
-        for (message, (ids, _)) in &told {
-            assert_eq!(ids.len(), 1, "{message} was told under several webhook-ids: {ids:?}");
-            assert!(got.contains(message), "{message} was told, and the receiver never got it");
+        for (message, (ids, _)) in &delivered {
+            assert_eq!(ids.len(), 1, "{message} was delivered under several webhook-ids: {ids:?}");
+            assert!(
+                got.contains(message),
+                "{message} was delivered, and the receiver never got it"
+            );
         }
         for sent in self.sent.iter().filter(|sent| sent.status == Some(503)) {
             assert!(!got.contains(&sent.id), "{} was refused, and got through", sent.id);
-            assert!(!told.contains_key(&sent.id), "{} was refused, and told", sent.id);
+            assert!(!delivered.contains_key(&sent.id), "{} was refused, and delivered", sent.id);
         }
         let account = Account {
             sent: self.sent.len(),
             taken: taken.len(),
             refused: self.sent.iter().filter(|sent| sent.status == Some(503)).count(),
-            told: told.len(),
-            twice: told.values().filter(|(_, times)| *times > 1).count(),
+            delivered: delivered.len(),
+            twice: delivered.values().filter(|(_, times)| *times > 1).count(),
             lost,
         };
         account.print(fault, self.mode);
@@ -258,8 +261,8 @@ impl Stage {
     /// Asserts that the log says it once when it begins and once when it ends, and not with each
     /// exchange.
     pub(crate) fn assert_said_once(&self) {
-        assert_eq!(self.said("The store does not take events"), 1, "when it begins");
-        assert_eq!(self.said("The store takes events again"), 1, "when it ends");
+        assert_eq!(self.said("The store does not accept events"), 1, "when it begins");
+        assert_eq!(self.said("The store accepts events again"), 1, "when it ends");
         let log = self.gateway.log();
         let loud = |line: &&str| line.contains("ERROR") || line.contains("WARN");
         let loud: Vec<_> = log.lines().filter(loud).collect();
@@ -278,14 +281,14 @@ impl Stage {
     }
 
     /// By Message-ID: the webhook-ids, and how often.
-    fn told(&self) -> BTreeMap<String, (BTreeSet<String>, usize)> {
-        let mut told = BTreeMap::<String, (BTreeSet<String>, usize)>::new();
+    fn delivered(&self) -> BTreeMap<String, (BTreeSet<String>, usize)> {
+        let mut delivered = BTreeMap::<String, (BTreeSet<String>, usize)>::new();
         for request in self.sink.requests().iter().filter(|request| request.complete) {
-            let (ids, times) = told.entry(message_id(request)).or_default();
+            let (ids, times) = delivered.entry(message_id(request)).or_default();
             ids.insert(request.header("webhook-id").unwrap().to_owned());
             *times += 1;
         }
-        told
+        delivered
     }
 
     fn status(&self) -> serde_json::Value {
@@ -305,10 +308,10 @@ impl Stage {
 impl Account {
     #[expect(clippy::print_stderr, reason = "the rows of the table in docs/reliability.md")]
     fn print(&self, fault: &str, mode: Mode) {
-        let Self { sent, taken, refused, told, twice, lost } = self;
+        let Self { sent, taken, refused, delivered, twice, lost } = self;
         let mode = format!("{mode:?}").to_lowercase();
         eprintln!(
-            "| {fault} | `{mode}` | {sent} | {taken} | {refused} | {told} | {twice} | {lost} |"
+            "| {fault} | `{mode}` | {sent} | {taken} | {refused} | {delivered} | {twice} | {lost} |"
         );
     }
 }

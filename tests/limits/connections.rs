@@ -1,20 +1,20 @@
-//! Connections: how many, how long, and who makes room for whom.
+//! Connections: how many, how long, and which one makes room for another.
 
 use super::*;
 
-fn is_open(socket: &TcpStream) -> bool {
+pub(super) fn is_open(socket: &TcpStream) -> bool {
     socket.set_nonblocking(true).unwrap();
-    let read = (&mut &*socket).read(&mut [0; 1]);
+    let read = socket.peek(&mut [0; 1]);
     socket.set_nonblocking(false).unwrap();
     matches!(read, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 fn connections(gateway: &Running) -> u64 {
-    figure(gateway, "as2hook_connections{listener=\"inbound\"}")
+    gateway.figure("as2hook_connections{listener=\"inbound\"}")
 }
 
 #[test]
-fn one_that_rests_makes_room() {
+fn idle_connection_makes_room_for_a_new_one() {
     let receiver = receiver().start();
     let gateway = limited(&receiver, "{ connections: 3 }");
     let first = open(&gateway, "");
@@ -24,9 +24,9 @@ fn one_that_rests_makes_room() {
     let mut resting = gateway.inbound().connect().unwrap();
     resting.send(&Post::new("/", b"x")).unwrap();
     let busy = open(&gateway, HEAD);
-    // An answer comes before the end of its exchange, which is under way until then.
+    // A response comes before the end of its exchange, which is under way until then.
     assert!(wait_until(SOON, || connections(&gateway) == 3));
-    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 1));
+    assert!(wait_until(SOON, || gateway.figure("as2hook_in_flight") == 1));
     // The longest wait goes first: the one that has never asked, and then the one that asked once.
     assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 200);
     assert!(wait_until(SOON, || !is_open(&first)));
@@ -36,14 +36,14 @@ fn one_that_rests_makes_room() {
 }
 
 #[test]
-fn when_all_are_busy_the_next_is_told_when_to_come_again() {
+fn next_connection_gets_retry_after_when_all_are_busy() {
     let receiver = receiver().start();
     let gateway = limited(&receiver, "{ connections: 2 }");
     let _busy = [open(&gateway, HEAD), open(&gateway, HEAD)];
-    assert!(wait_until(SOON, || figure(&gateway, "as2hook_in_flight ") == 2));
-    let told = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
-    assert_eq!((told.status, told.header("Retry-After")), (503, Some("30")));
-    assert!(told.text().contains("limits.connections"));
+    assert!(wait_until(SOON, || gateway.figure("as2hook_in_flight") == 2));
+    let response = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("30")));
+    assert!(response.text().contains("limits.connections"));
     assert_eq!(refusals(&gateway, "connections"), 1);
     assert!(gateway.wait_for_log("Connections are turned away", SOON));
 }
@@ -54,9 +54,9 @@ fn one_address_has_its_share() {
     let gateway = limited(&receiver, "{ connections_per_address: 2 }");
     let resting = [open(&gateway, ""), open(&gateway, "")];
     assert!(wait_until(SOON, || connections(&gateway) == 2));
-    let told = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
-    assert_eq!((told.status, told.header("Retry-After")), (503, Some("30")));
-    assert!(told.text().contains("limits.connections_per_address"));
+    let response = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("30")));
+    assert!(response.text().contains("limits.connections_per_address"));
     assert_eq!(refusals(&gateway, "connections_per_address"), 1);
     drop(resting);
     assert!(wait_until(SOON, || connections(&gateway) == 0));
@@ -78,7 +78,7 @@ fn a_trusted_proxy_speaks_for_many() {
     assert_eq!(gateway.inbound().send(&Post::new("/", b"x")).unwrap().status, 200);
 }
 
-/// Whoever connects and never shakes hands was counted nowhere.
+/// A connection without a TLS handshake was counted nowhere.
 #[test]
 fn a_handshake_that_does_not_end_counts_too() {
     let receiver = receiver().start();
@@ -100,8 +100,9 @@ fn a_handshake_that_does_not_end_counts_too() {
     assert!(refusals(&gateway, "connections_per_address") > 0);
     assert!(gateway.wait_for_log("Connections are turned away", SOON));
     drop((silent, more));
-    let served =
-        || gateway.inbound().send(&Post::new("/", b"x")).is_ok_and(|told| told.status == 200);
+    let served = || {
+        gateway.inbound().send(&Post::new("/", b"x")).is_ok_and(|response| response.status == 200)
+    };
     assert!(wait_until(SOON, served));
     assert!(wait_until(SOON, || connections(&gateway) == 0));
     // One that is done counts as a connection alone. Of the many before the last handshake may still be
@@ -110,27 +111,30 @@ fn a_handshake_that_does_not_end_counts_too() {
     let both = || {
         let connection = gateway.inbound().connect();
         let served = connection.and_then(|mut connection| {
-            let told = connection.send(&Post::new("/", b"x"))?;
-            Ok((told.status, connection))
+            let response = connection.send(&Post::new("/", b"x"))?;
+            Ok((response.status, connection))
         });
         kept.extend(served.ok().filter(|(status, _)| *status == 200));
         kept.len() == 2
     };
     assert!(wait_until(SOON, both));
-    let told = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
-    assert_eq!(told.status, 503, "in words: {}", told.text());
+    let response = gateway.inbound().send(&Post::new("/", b"x")).unwrap();
+    assert_eq!(response.status, 503, "in words: {}", response.text());
 }
 
 #[test]
 fn resting_ends() {
     let receiver = receiver().start();
-    // So long that who asks has asked by then.
+    // So long that every client has sent its request by then.
     let gateway = limited(&receiver, "{ idle: 5s }");
     let mut kept = open(&gateway, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut silent = open(&gateway, "");
-    assert_eq!(rest(&mut silent), "", "who never asked is told nothing");
-    let told = rest(&mut kept);
-    assert!(told.starts_with("HTTP/1.1 200 ") && told.matches("HTTP/1.1").count() == 1, "{told}");
+    assert_eq!(read_to_close(&mut silent), "", "a connection without a request gets no response");
+    let response = read_to_close(&mut kept);
+    assert!(
+        response.starts_with("HTTP/1.1 200 ") && response.matches("HTTP/1.1").count() == 1,
+        "{response}"
+    );
     assert!(wait_until(SOON, || connections(&gateway) == 0));
 }
 

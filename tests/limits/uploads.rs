@@ -53,7 +53,7 @@ mod alone {
                 open(&gateway, &format!("{head}: {length}\r\n{}\r\n", fields(number)))
             })
             .collect();
-        let counted = || figure(&gateway, "as2hook_exchange_memory_bytes ");
+        let counted = || gateway.figure("as2hook_exchange_memory_bytes");
         let empty = EACH_KIB * 1024 * many as u64;
         assert!(
             wait_until(SOON, || counted() == empty),
@@ -72,8 +72,8 @@ mod alone {
         }
         for (number, socket) in sockets.iter_mut().enumerate() {
             socket.shutdown(std::net::Shutdown::Write).unwrap();
-            let told = rest(socket);
-            assert!(told.starts_with("HTTP/1.1 200 "), "{number}: {told}");
+            let response = read_to_close(socket);
+            assert!(response.starts_with("HTTP/1.1 200 "), "{number}: {response}");
         }
         sink.wait_for(many + 1, SOON * 2).unwrap();
         let peak = gateway.peak_rss_kib().unwrap();

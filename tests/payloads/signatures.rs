@@ -21,6 +21,8 @@ fn both_signatures_verify_in_every_mode() {
                 [webhook_signature(&request, secret)]
             );
             assert_eq!(values(&request, "X-AS2-Signature"), [as2_signature(&request, secret)]);
+            assert_eq!(values(&request, "X-AS2-Signature-Status"), ["valid"]);
+            assert_eq!(request.header("X-AS2-Event-Id").map(str::len), Some(36));
             ids.push(request.header("webhook-id").unwrap().to_owned());
         }
         ids.sort();
@@ -37,6 +39,7 @@ fn errors_are_signed_too() {
     let message = plain_order().sign(pki::stranger()).build();
     for request in deliver(&receiver, &sink, with, &message) {
         assert!(request.header("X-Processing-Error").unwrap().starts_with("900: "));
+        assert_eq!(values(&request, "X-AS2-Signature-Status"), ["other-certificate"]);
         assert_eq!(values(&request, "X-AS2-Signature"), [as2_signature(&request, WHSEC)]);
     }
 }
@@ -47,13 +50,14 @@ fn while_a_secret_is_rotated_there_is_a_signature_by_each() {
     let sink = sink().start();
     let with = |rule: Rule| rule.set("secret", &format!("[{WHSEC:?}, {PLAIN:?}]"));
     for request in deliver(&receiver, &sink, with, &order().build()) {
-        for (name, sign) in [
-            ("webhook-signature", webhook_signature as fn(&Request, &str) -> String),
-            ("X-AS2-Signature", as2_signature),
-        ] {
-            let both = format!("{} {}", sign(&request, WHSEC), sign(&request, PLAIN));
-            assert_eq!(values(&request, name), [both]);
-        }
+        let webhook = [WHSEC, PLAIN].map(|secret| webhook_signature(&request, secret)).join(" ");
+        assert_eq!(values(&request, "webhook-signature"), [webhook]);
+        let [first, second] = [WHSEC, PLAIN].map(|secret| as2_signature(&request, secret));
+        let by_version = |version: usize| {
+            [&first, &second].map(|both| both.split(' ').nth(version).unwrap().to_owned()).join(" ")
+        };
+        let as2 = format!("{} {}", by_version(0), by_version(1));
+        assert_eq!(values(&request, "X-AS2-Signature"), [as2]);
     }
 }
 
@@ -77,7 +81,7 @@ pub(crate) fn webhook_signature(request: &Request, secret: &str) -> String {
     hmac(secret, &signed)
 }
 
-/// Section 5 of the design, worked out anew.
+/// Both values of the contract, worked out anew.
 pub(crate) fn as2_signature(request: &Request, secret: &str) -> String {
     let names = [
         "webhook-id",
@@ -90,13 +94,14 @@ pub(crate) fn as2_signature(request: &Request, secret: &str) -> String {
         "X-Processing-Error",
         "X-Send-Error",
     ];
-    let fields = names.map(|name| request.header(name).unwrap_or_default().as_bytes());
-    let mut signed = Vec::new();
-    for field in fields.into_iter().chain([request.body.bytes.as_slice()]) {
-        signed.extend_from_slice(format!("{}:", field.len()).as_bytes());
-        signed.extend_from_slice(field);
-    }
-    hmac(secret, &signed)
+    let field = |name| request.header(name).unwrap_or_default().as_bytes();
+    let framed = |bytes: &[u8]| [format!("{}:", bytes.len()).as_bytes(), bytes].concat();
+    let mut signed: Vec<_> = names.iter().flat_map(|name| framed(field(name))).collect();
+    signed.extend(framed(&request.body.bytes));
+    let first = hmac(secret, &signed);
+    let behind = ["X-AS2-Event-Id", "X-AS2-Signature-Status", "X-AS2-Document"];
+    signed.extend(behind.iter().flat_map(|name| framed(field(name))));
+    format!("{first} {}", hmac(secret, &signed).replace("v1,", "v2,"))
 }
 
 fn hmac(secret: &str, bytes: &[u8]) -> String {

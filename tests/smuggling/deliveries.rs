@@ -7,7 +7,7 @@ use as2hook_testing::{Endpoint, Message, Part, Post, sink};
 
 use super::*;
 
-fn told(sink: &Endpoint, receiver: &Recorder, payload: &str) -> Running {
+fn gateway_for(sink: &Endpoint, receiver: &Recorder, payload: &str) -> Running {
     Gateway::new()
         .binary(env!("CARGO_BIN_EXE_as2hook"))
         .receiver_url(&receiver.url())
@@ -25,7 +25,7 @@ const FORGED: [&str; 4] = ["x-forged", "x-as2-replay", "authorization", "cookie"
 fn as2_header_values_stay_values() {
     let receiver = Recorder::start();
     let sink = sink().start();
-    let gateway = told(&sink, &receiver, "json");
+    let gateway = gateway_for(&sink, &receiver, "json");
     let values = [
         "a%0d%0aX-Forged: 1",
         "a\\r\\nX-Forged: 1",
@@ -54,19 +54,23 @@ fn as2_header_values_stay_values() {
         let reply = gateway.inbound().send(&post).unwrap();
         assert_eq!(reply.status, 200, "{value:?}: {}", reply.text());
         sent += 1;
-        let told = sink.wait_for(sent, SOON).unwrap();
-        let told = told.last().unwrap();
-        for name in told.head.names() {
+        let delivered = sink.wait_for(sent, SOON).unwrap();
+        let delivered = delivered.last().unwrap();
+        for name in delivered.head.names() {
             let plain = name.to_ascii_lowercase().replace('_', "-");
             assert!(!FORGED.contains(&&*plain), "{value:?}: {name}");
         }
         assert_eq!(
-            told.head.names().iter().filter(|n| n.eq_ignore_ascii_case("webhook-id")).count(),
+            delivered.head.names().iter().filter(|n| n.eq_ignore_ascii_case("webhook-id")).count(),
             1
         );
-        assert_ne!(told.header("webhook-id"), Some("forged"));
-        assert_eq!(told.header("X-AS2-Event"), Some("message.received"));
-        assert!(told.text().contains("\"event\":\"message.received\""), "{}", told.text());
+        assert_ne!(delivered.header("webhook-id"), Some("forged"));
+        assert_eq!(delivered.header("X-AS2-Event"), Some("message.received"));
+        assert!(
+            delivered.text().contains("\"event\":\"message.received\""),
+            "{}",
+            delivered.text()
+        );
     }
 }
 
@@ -74,7 +78,7 @@ fn as2_header_values_stay_values() {
 fn file_names_stay_names() {
     let receiver = Recorder::start();
     let sink = sink().start();
-    let gateway = told(&sink, &receiver, "raw");
+    let gateway = gateway_for(&sink, &receiver, "raw");
     let names = [
         "attachment; filename=\"a\\\"; x=\\\"b.edi\"",
         "attachment; filename=\"../../etc/passwd\"",
@@ -97,14 +101,17 @@ fn file_names_stay_names() {
             .header("Content-Type", "multipart/mixed; boundary=b");
         let reply = gateway.inbound().send(&post).unwrap();
         assert_eq!(reply.status, 200, "{disposition}");
-        let told = sink.wait_for(sent + 1, SOON).unwrap();
-        let told = told.last().unwrap();
-        for name in told.head.names() {
+        let delivered = sink.wait_for(sent + 1, SOON).unwrap();
+        let delivered = delivered.last().unwrap();
+        for name in delivered.head.names() {
             assert!(!FORGED.contains(&&*name.to_ascii_lowercase()), "{disposition}: {name}");
         }
-        let told = told.header("Content-Disposition").unwrap_or_default().to_owned();
-        assert!(!told.contains(['\r', '\n', '/']), "{disposition}: {told}");
-        assert!(!told.contains("..\\") && !told.contains("%0D") && !told.contains("%2F"), "{told}");
+        let delivered = delivered.header("Content-Disposition").unwrap_or_default().to_owned();
+        assert!(!delivered.contains(['\r', '\n', '/']), "{disposition}: {delivered}");
+        assert!(
+            !delivered.contains("..\\") && !delivered.contains("%0D") && !delivered.contains("%2F"),
+            "{delivered}"
+        );
     }
 }
 
@@ -115,14 +122,13 @@ fn a_line_break_in_an_as2_header_is_refused() {
     let gateway = inbound(&receiver);
     let to = gateway.inbound().address();
     assert!(TcpStream::connect(to).is_ok());
-    for value in
-        ["a\rX-Forged: 1", "a\nX-Forged: 1", "a\r\n X-Forged: 1", "a\0", "a\x08", "a\x1b[2J"]
+    for value in ["a\rX-Forged: 1", "a\nX-Forged: 1", "a\n X-Forged: 1", "a\0", "a\x08", "a\x1b[2J"]
     {
         let request = format!(
             "POST / HTTP/1.1\r\nHost: a\r\nAS2-From: {value}\r\nAS2-To: b\r\nContent-Length: 0\r\n\r\n"
         );
         let came = exchange(to, request.as_bytes(), |_| false);
-        assert_eq!(answers(&came), (1, 400), "{value:?}");
+        assert_eq!(responses(&came), (1, 400), "{value:?}");
     }
     assert!(receiver.bytes().is_empty());
     assert!(!gateway.log().contains("X-Forged") && !gateway.log().contains('\x1b'));

@@ -12,12 +12,12 @@ use std::{
 /// The longest that anything is waited for.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
-/// Records what comes, a connection at a time, and answers each whole request.
+/// Records what comes, a connection at a time, and responds to each whole request.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Record>>>,
-    answer: Arc<Mutex<Vec<u8>>>,
+    response: Arc<Mutex<Vec<u8>>>,
 }
 
 /// What came on one connection.
@@ -39,7 +39,7 @@ impl Recorder {
         let this = Self {
             address: listener.local_addr().unwrap(),
             connections: Arc::default(),
-            answer: Arc::new(Mutex::new(
+            response: Arc::new(Mutex::new(
                 b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(),
             )),
         };
@@ -57,9 +57,9 @@ impl Recorder {
         format!("http://{}", self.address)
     }
 
-    /// What every request is answered with from now on, to the byte; then the connection is closed.
-    pub(crate) fn answer(&self, bytes: &[u8]) {
-        *self.answer.lock().unwrap() = bytes.to_vec();
+    /// The response to every request from now on, to the byte; then the connection is closed.
+    pub(crate) fn respond(&self, bytes: &[u8]) {
+        *self.response.lock().unwrap() = bytes.to_vec();
     }
 
     /// Everything that came, by connection.
@@ -92,15 +92,15 @@ impl Recorder {
         let record = Arc::new(Mutex::new(Vec::new()));
         self.connections.lock().unwrap().push(record.clone());
         let mut piece = [0; 64 << 10];
-        let mut answered = 0;
+        let mut responded = 0;
         while let Ok(read @ 1..) = socket.read(&mut piece) {
             let mut bytes = record.lock().unwrap();
             bytes.extend_from_slice(&piece[..read]);
-            while let Some((_, length)) = parse(&bytes[answered..]) {
-                answered += length;
-                let answer = self.answer.lock().unwrap().clone();
-                let _ = socket.write_all(&answer);
-                if !answer.starts_with(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n") {
+            while let Some((_, length)) = parse(&bytes[responded..]) {
+                responded += length;
+                let response = self.response.lock().unwrap().clone();
+                let _ = socket.write_all(&response);
+                if !response.starts_with(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n") {
                     let _ = socket.shutdown(std::net::Shutdown::Write);
                 }
             }
@@ -178,7 +178,7 @@ pub(crate) fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
 pub(crate) fn exchange(to: SocketAddr, bytes: &[u8], until: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut socket = TcpStream::connect(to).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    // The answer may come before the last byte, and the connection close with it.
+    // The response may come before the last byte, and the connection close with it.
     let _ = socket.write_all(bytes);
     let (mut came, mut piece) = (Vec::new(), [0; 64 << 10]);
     let began = Instant::now();

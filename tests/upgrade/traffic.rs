@@ -12,7 +12,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Answer, Built, Client, Endpoint, Running, client::Connection, gateway::wait_until, receiver,
+    Built, Client, Endpoint, Response, Running, client::Connection, gateway::wait_until, receiver,
     sink,
 };
 
@@ -38,7 +38,7 @@ pub(super) struct Course {
     pub(super) tls: bool,
 }
 
-/// Who sends, and what came of it.
+/// The senders, and what came of their requests.
 struct Traffic {
     inbound: Client,
     admin: Client,
@@ -46,7 +46,7 @@ struct Traffic {
     rate: usize,
     began: Instant,
     next: AtomicUsize,
-    /// Nobody begins anything any more when it is told; held while somebody connects.
+    /// Set: no sender begins anything any more. Held while one connects.
     over: RwLock<bool>,
     sent: Mutex<Vec<Sent>>,
     asked: Mutex<Vec<Result<u16, String>>>,
@@ -63,7 +63,7 @@ struct Sent {
 
 impl Course {
     pub(super) fn run(&self) {
-        let receiver = receiver().keep(0).answer(Answer::ok().delay(Duration::from_millis(30)));
+        let receiver = receiver().keep(0).respond(Response::ok().delay(Duration::from_millis(30)));
         let (receiver, sink) = (receiver.start(), sink().keep(0).start());
         let gateway = gateway(&receiver, &sink);
         let gateway = if self.tls { gateway.inbound_tls(false) } else { gateway };
@@ -84,7 +84,7 @@ impl Course {
                 olds.push(gateway.upgrade().unwrap());
             }
             thread::sleep(self.every);
-            // Every sender that has connected is still to be answered.
+            // Every sender that has connected still gets its response.
             *traffic.over.write().unwrap() = true;
             let last = gateway.sigterm(SOON).unwrap().expect("the last process ends, too");
             assert_eq!(last.to_string(), ENDED_WELL);
@@ -152,7 +152,7 @@ impl Traffic {
         (number, due)
     }
 
-    /// Sends on the connection that is kept, or on a new one, which is kept as long as the answer allows.
+    /// Sends on the connection that is kept, or on a new one, which is kept as long as the response allows.
     /// False: it is over.
     fn send(&self, message_id: &str, due: Instant, kept: &mut Option<Connection>) -> bool {
         let over = self.over.read().unwrap();
@@ -165,16 +165,16 @@ impl Traffic {
             None => self.inbound.connect(),
         }
         .and_then(|mut connection| connection.write(&request).map(|()| connection));
-        // From here on it has a right to an answer.
+        // From here on it has a right to a response.
         drop(over);
-        let answered = written.and_then(|mut connection| {
+        let responded = written.and_then(|mut connection| {
             let reply = connection.read_reply("POST")?;
             if reply.header("Connection") != Some("close") {
                 *kept = Some(connection);
             }
             Ok(reply)
         });
-        let failure = match answered {
+        let failure = match responded {
             Ok(reply) if reply.status == 200 && reply.complete => None,
             Ok(reply) => Some(format!("{}, complete: {}", reply.head.line, reply.complete)),
             Err(error) => Some(format!("{:?}: {error}", error.kind())),
@@ -202,10 +202,10 @@ impl Traffic {
             if *over {
                 return;
             }
-            let answer = self.admin.get("/healthz");
+            let response = self.admin.get("/healthz");
             drop(over);
-            let answer = answer.map(|reply| reply.status).map_err(|error| error.to_string());
-            self.asked.lock().unwrap().push(answer);
+            let response = response.map(|reply| reply.status).map_err(|error| error.to_string());
+            self.asked.lock().unwrap().push(response);
             thread::sleep(ASKED);
         }
     }
@@ -216,7 +216,7 @@ impl Traffic {
         let failed: Vec<_> = sent.iter().filter(|sent| sent.failure.is_some()).collect();
         let unanswered: Vec<_> = asked.iter().filter(|asked| **asked != Ok(200)).collect();
         wait_until(SOON, || sink.requests().len() >= sent.len());
-        let (got, told) = (count(receiver, "Message-ID"), count(sink, "Message-ID"));
+        let (got, delivered) = (count(receiver, "Message-ID"), count(sink, "Message-ID"));
         let ids = count(sink, "webhook-id");
         let lost = |by: &BTreeMap<String, usize>| {
             sent.iter().filter(|sent| !by.contains_key(&sent.message_id)).count()
@@ -225,13 +225,13 @@ impl Traffic {
             |by: &BTreeMap<String, usize>| by.values().filter(|times| **times > 1).count();
         let longest = sent.iter().map(|sent| sent.took).max().unwrap_or_default();
         eprintln!(
-            "{upgrades} upgrades in {} s: {} requests, {} failed, {} events lost, {} told twice; \
-             longest answer {} ms; the admin listener was asked {} times, {} without an answer",
+            "{upgrades} upgrades in {} s: {} requests, {} failed, {} events lost, {} delivered twice; \
+             longest response {} ms; the admin listener was asked {} times, {} without a response",
             self.began.elapsed().as_secs(),
             sent.len(),
             failed.len(),
-            lost(&told),
-            doubled(&told),
+            lost(&delivered),
+            doubled(&delivered),
             longest.as_millis(),
             asked.len(),
             unanswered.len(),
@@ -241,7 +241,11 @@ impl Traffic {
         }
         assert!(failed.is_empty() && unanswered.is_empty(), "{unanswered:?}");
         assert_eq!((lost(&got), doubled(&got)), (0, 0), "lost, doubled on the way to the receiver");
-        assert_eq!((lost(&told), doubled(&told)), (0, 0), "lost, doubled on the way to the sink");
+        assert_eq!(
+            (lost(&delivered), doubled(&delivered)),
+            (0, 0),
+            "lost, doubled on the way to the sink"
+        );
         assert_eq!((ids.len(), doubled(&ids)), (sent.len(), 0), "webhook-ids");
     }
 }

@@ -112,7 +112,7 @@ fn sealed(content: &[u8], by: Digest, encoding: Encoding) -> Message {
 }
 
 /// One AES-256-CBC decryption and every digest that the message needs, in series: SHA-256 for the
-/// attachment, the signature's for what is signed.
+/// attachment; SHA-1, SHA-256 and the announced one for what is signed.
 fn bulk(criterion: &mut Criterion) -> Vec<(String, f64, &'static str)> {
     let content = random(BULK);
     let keyring = Arc::new(keyring());
@@ -155,11 +155,12 @@ fn bulk(criterion: &mut Criterion) -> Vec<(String, f64, &'static str)> {
         return vec![];
     };
     println!("compressed text: {:.2} GB/s of output", BULK as f64 / text / 1e9);
-    let rows = kinds.iter().zip(decoded).zip([sha256, sha256, sha1, sha512]);
-    rows.map(|(((name, ..), took), signature)| {
+    // SHA-256 and SHA-1 run over every signed content that is not kept, whatever is announced.
+    let rows = kinds.iter().zip(decoded).zip([0.0, 0.0, 0.0, sha512]);
+    rows.map(|(((name, ..), took), other)| {
         let speed = BULK as f64 / took / 1e9;
         let what = format!("bulk, signed + AES-256-CBC, {name}: {speed:.2} GB/s");
-        (what, (aes + sha256 + signature) / took, "at least 0.70")
+        (what, (aes + sha256 + (sha256 + sha1 + other)) / took, "at least 0.70")
     })
     .collect()
 }

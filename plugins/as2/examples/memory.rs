@@ -53,7 +53,7 @@ fn measure(layers: Layers, mebibytes: u64) {
     let send = Send::new(layers, mebibytes << 20);
     let idle = memory("VmRSS:");
     let options = Options {
-        limits: as2hook_as2::Limits { expansion: 2000, ..Default::default() },
+        limits: as2hook_as2::DecoderLimits { expansion: 2000, ..Default::default() },
         ..Options::default()
     };
     let mut decoder = Decoder::new(&headers, keyring, options);

@@ -12,9 +12,10 @@ mod recipients;
 use crate::{
     ber::{Action, Parser, Tag, Visitor, oid, read::definite},
     fault::Fault,
-    layer::Place,
+    gather::Gather,
+    layer::EntityPosition,
     mime::{HeaderBlock, Transfer, header::Head},
-    state::{End, Flow},
+    state::{DecodeFlow, End},
 };
 
 use compressed::Compressed;
@@ -42,11 +43,25 @@ enum Armour {
 
 /// Follows the structure and hands its pieces to the layer.
 struct Machine {
-    place: Place,
+    place: EntityPosition,
+    doubt: LayerDoubt,
     layer: Layer,
     /// Elements seen at the level of the layer's own fields.
     fields: usize,
     content_seen: bool,
+    /// Small segments of the content.
+    gather: Gather,
+}
+
+/// What may make it a document instead of a layer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LayerDoubt {
+    /// Nothing, or it is decided.
+    None,
+    /// It has a document's name: anything but an envelope for us and a compression.
+    Name,
+    /// As `Name`, but an envelope for others is a layer too.
+    NameOfEntity,
 }
 
 enum Layer {
@@ -58,11 +73,14 @@ enum Layer {
 
 struct Walk<'a, 'b> {
     machine: &'a mut Machine,
-    flow: &'a mut Flow<'b>,
+    flow: &'a mut DecodeFlow<'b>,
 }
 
 /// Bytes of structure around the content: recipients, certificates, signers.
-const MAX_STRUCTURE: usize = 512 * 1024;
+const MAX_STRUCTURE: usize = 256 * 1024;
+
+/// What an element costs, however short it is, in bytes of work.
+const ELEMENT_WORK: usize = 64;
 
 const NO_CMS: Fault = Fault::Malformed("the content declared as S/MIME is none");
 
@@ -106,23 +124,48 @@ fn sniff_binary(first: &[u8], any: bool) -> bool {
 // === impl Cms ===
 
 impl Cms {
-    pub(crate) fn new(place: Place) -> Self {
+    pub(crate) fn new(place: EntityPosition) -> Self {
         Self {
             armour: Armour::Unknown,
             parser: Parser::new(MAX_STRUCTURE),
-            machine: Machine { place, layer: Layer::Unknown, fields: 0, content_seen: false },
+            machine: Machine {
+                place,
+                doubt: LayerDoubt::None,
+                layer: Layer::Unknown,
+                fields: 0,
+                content_seen: false,
+                gather: Gather::default(),
+            },
         }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+    /// Under the name of a document: it is a layer if it is compressed, or an envelope for one of our
+    /// keys, or, `declared` as the whole message, for anyone's. Otherwise it fails by
+    /// [`Fault::NoLayer`].
+    pub(crate) fn doubtful(place: EntityPosition, declared: bool) -> Self {
+        let mut cms = Self::new(place);
+        let is_message = declared && place.depth == 0;
+        cms.machine.doubt = if is_message { LayerDoubt::NameOfEntity } else { LayerDoubt::Name };
+        cms
+    }
+
+    /// Whether it is decided that it is a layer.
+    pub(crate) fn is_layer(&self) -> bool {
+        self.machine.doubt == LayerDoubt::None
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         let pushed = self.unarmour(bytes, flow);
-        if let Err(fault) = &pushed {
-            self.machine.abandon(fault, flow);
-        }
-        pushed
+        pushed.map_err(|fault| self.machine.fail(fault, flow))
     }
 
-    fn unarmour(&mut self, mut bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+    /// No more bytes come: reads those that the encoding holds back.
+    pub(crate) fn flush(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let flushed = self.flush_armour(flow);
+        flushed.map_err(|fault| self.machine.fail(fault, flow))
+    }
+
+    fn unarmour(&mut self, mut bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         loop {
             match &mut self.armour {
                 Armour::Binary => {
@@ -165,22 +208,23 @@ impl Cms {
         }
     }
 
-    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn finish(mut self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         let finished = self.close(end, flow);
-        if let Err(fault) = &finished {
-            self.machine.abandon(fault, flow);
-        }
-        finished
+        finished.map_err(|fault| self.machine.fail(fault, flow))
     }
 
-    fn close(&mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
-        if let Armour::Base64(transfer) = &mut self.armour {
-            let mut walk = Walk { machine: &mut self.machine, flow };
-            let parser = &mut self.parser;
-            transfer.finish(&mut |decoded| parser.push(decoded, &mut walk))?;
-        }
+    fn flush_armour(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let Armour::Base64(transfer) = &mut self.armour else { return Ok(()) };
+        let mut walk = Walk { machine: &mut self.machine, flow };
+        let parser = &mut self.parser;
+        transfer.finish(&mut |decoded| parser.push(decoded, &mut walk))
+    }
+
+    fn close(&mut self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        self.flush_armour(flow)?;
         let complete = self.parser.is_done();
         let end = if complete { end } else { End::Cut };
+        self.machine.flush(flow)?;
         match &mut self.machine.layer {
             Layer::Unknown => {}
             Layer::Enveloped(layer) => layer.finish(end, flow)?,
@@ -194,11 +238,38 @@ impl Cms {
     }
 }
 
+// === impl Layer ===
+
+impl Layer {
+    fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        match self {
+            Self::Enveloped(layer) => layer.push(bytes, flow),
+            Self::Opaque(layer) => layer.push(bytes, flow),
+            Self::Compressed(layer) => layer.push(bytes, flow),
+            Self::Unknown => Ok(()),
+        }
+    }
+}
+
 // === impl Machine ===
 
 impl Machine {
+    fn flush(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let Self { gather, layer, .. } = self;
+        gather.flush(&mut |bytes| layer.push(bytes, flow))
+    }
+
+    /// The layer failed, or is none.
+    fn fail(&mut self, fault: Fault, flow: &mut DecodeFlow<'_>) -> Fault {
+        if self.doubt != LayerDoubt::None && !flow.state.is_stopped() {
+            return Fault::NoLayer;
+        }
+        self.abandon(&fault, flow);
+        fault
+    }
+
     /// The layer failed: what stood in it and could not be seen is unknown.
-    fn abandon(&mut self, fault: &Fault, flow: &mut Flow<'_>) {
+    fn abandon(&mut self, fault: &Fault, flow: &mut DecodeFlow<'_>) {
         match &mut self.layer {
             Layer::Unknown => {
                 flow.state.facts.hidden = true;
@@ -210,7 +281,17 @@ impl Machine {
         }
     }
 
-    fn open(&mut self, id: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+    fn open(&mut self, id: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let is_envelope = id == oid::ENVELOPED_DATA || id == oid::AUTH_ENVELOPED_DATA;
+        match self.doubt {
+            LayerDoubt::NameOfEntity if is_envelope => self.doubt = LayerDoubt::None,
+            LayerDoubt::Name | LayerDoubt::NameOfEntity if id == oid::COMPRESSED_DATA => {
+                self.doubt = LayerDoubt::None;
+            }
+            LayerDoubt::Name if is_envelope => {}
+            LayerDoubt::Name | LayerDoubt::NameOfEntity => return Err(Fault::NoLayer),
+            LayerDoubt::None => {}
+        }
         self.layer = match id {
             oid::ENVELOPED_DATA => {
                 Layer::Enveloped(Box::new(Enveloped::new(self.place, false, flow)))
@@ -242,12 +323,12 @@ impl Machine {
                 }
             }
             (Layer::Opaque(_), Tag::SET) => Action::Capture,
-            (Layer::Opaque(_), tag) if tag.is_context(0) => Action::Capture,
+            (Layer::Opaque(_), tag) if tag.is_context(0) && self.content_seen => Action::Capture,
             _ => Action::Skip,
         }
     }
 
-    fn captured(&mut self, tag: Tag, raw: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+    fn captured(&mut self, tag: Tag, raw: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         let element = definite(raw)?;
         match &mut self.layer {
             Layer::Enveloped(layer) => layer.captured(tag, &element),
@@ -257,12 +338,18 @@ impl Machine {
         }
     }
 
-    fn begin_content(&mut self, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    fn begin_content(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         if std::mem::replace(&mut self.content_seen, true) {
             return Err(Fault::Malformed("the CMS layer has its content twice"));
         }
         match &mut self.layer {
-            Layer::Enveloped(layer) => layer.begin(flow),
+            Layer::Enveloped(layer) => {
+                let begun = layer.begin(flow);
+                if !matches!(begun, Err(Fault::NoKey | Fault::NoRecipient)) {
+                    self.doubt = LayerDoubt::None;
+                }
+                begun
+            }
             Layer::Opaque(_) | Layer::Compressed(_) | Layer::Unknown => Ok(()),
         }
     }
@@ -272,6 +359,7 @@ impl Machine {
 
 impl Visitor for Walk<'_, '_> {
     fn element(&mut self, depth: usize, tag: Tag) -> Result<Action, Fault> {
+        self.flow.work(ELEMENT_WORK)?;
         let machine = &mut *self.machine;
         let is_known = !matches!(machine.layer, Layer::Unknown);
         let unexpected = Err(Fault::Malformed("the CMS structure is not as it must be"));
@@ -308,24 +396,15 @@ impl Visitor for Walk<'_, '_> {
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        match &mut self.machine.layer {
-            Layer::Enveloped(layer) => layer.push(bytes, self.flow),
-            Layer::Opaque(layer) => {
-                layer.push(bytes, self.flow);
-                Ok(())
-            }
-            Layer::Compressed(layer) => layer.push(bytes, self.flow),
-            Layer::Unknown => Ok(()),
-        }
+        let Machine { gather, layer, .. } = &mut *self.machine;
+        gather.push(bytes, &mut |bytes| layer.push(bytes, self.flow))
     }
 
     fn end_of_stream(&mut self) -> Result<(), Fault> {
+        self.machine.flush(self.flow)?;
         match &mut self.machine.layer {
             Layer::Enveloped(layer) => layer.end_of_content(self.flow),
-            Layer::Opaque(layer) => {
-                layer.end_of_content(self.flow);
-                Ok(())
-            }
+            Layer::Opaque(layer) => layer.end_of_content(self.flow),
             Layer::Compressed(layer) => layer.end_of_content(self.flow),
             Layer::Unknown => Ok(()),
         }

@@ -4,20 +4,22 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{MessageMic, Warning};
+
 /// The result of a decode, told by [`crate::Decoder::finish`]. Serialises to the JSON of
 /// `as2hook decode`; what is unknown is `null`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decoded {
     /// A message or an MDN, decided from the content.
-    pub kind: Kind,
+    pub kind: ContentKind,
     /// `Message-ID` as it came, angle brackets included.
     pub as2_message_id: Option<String>,
     /// `AS2-From`, unquoted.
     pub sender_id: Option<String>,
     /// `AS2-To`, unquoted.
     pub receiver_id: Option<String>,
-    /// `Subject` as it came.
+    /// `Subject`, decoded as file names are.
     pub subject: Option<String>,
     /// Whether any layer was enveloped. `None`: it could not be told.
     pub encrypted: Option<bool>,
@@ -39,11 +41,18 @@ pub struct Decoded {
     pub digest_algorithm: Option<String>,
     /// `"<base64>, sha-256"` over what RFC 4130 section 7.3.1 says.
     pub mic: Option<String>,
+    /// The same and, since servers disagree, those of other forms and algorithms that a receipt may
+    /// have: for [`crate::mic::compare`].
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mics: Vec<MessageMic>,
     /// The attachments in order.
     pub attachments: Vec<Attachment>,
     /// What went wrong, in the order it was found.
     pub errors: Vec<ProcessingError>,
-    /// The MDN's fields, when `kind` is [`Kind::Mdn`].
+    /// What is odd and no error, each code once.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
+    /// The MDN's fields, when `kind` is [`ContentKind::Mdn`].
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mdn: Option<Mdn>,
 }
@@ -51,7 +60,7 @@ pub struct Decoded {
 /// What the content is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ContentKind {
     /// Business documents.
     Message,
     /// A message disposition notification: multipart/report inside whatever layers.
@@ -64,12 +73,15 @@ pub enum Kind {
 pub enum SignatureStatus {
     /// Made by a certificate configured for this sender.
     Valid,
-    /// Mathematically right, but by a certificate that is not this sender's.
+    /// By a certificate or a key that is not this sender's, whose certificates are configured; or by
+    /// a certificate that is configured for another.
     OtherCertificate,
     /// The digest or the signature is wrong, or the signature cannot be read.
     Invalid,
-    /// No certificate is at hand to judge it by.
+    /// The sender has no certificate configured to judge it by.
     UnknownCertificate,
+    /// Made in a way that cannot be verified here.
+    Unsupported,
     /// There is no signature.
     Unsigned,
 }
@@ -203,12 +215,34 @@ impl TryFrom<u16> for ErrorCode {
 // === impl SignatureStatus ===
 
 impl SignatureStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] = [
+        Self::Valid,
+        Self::OtherCertificate,
+        Self::Invalid,
+        Self::UnknownCertificate,
+        Self::Unsupported,
+        Self::Unsigned,
+    ];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::OtherCertificate => "other-certificate",
+            Self::Invalid => "invalid",
+            Self::UnknownCertificate => "unknown-certificate",
+            Self::Unsupported => "unsupported",
+            Self::Unsigned => "unsigned",
+        }
+    }
+
     /// What `signatureVerified` says for it.
     pub const fn verified(self) -> Option<bool> {
         match self {
             Self::Valid => Some(true),
             Self::OtherCertificate | Self::Invalid => Some(false),
-            Self::UnknownCertificate | Self::Unsigned => None,
+            Self::UnknownCertificate | Self::Unsupported | Self::Unsigned => None,
         }
     }
 }

@@ -3,21 +3,26 @@
 use std::sync::Arc;
 
 use crate::{
-    Decoded, Headers, Keyring, Kind, SignatureStatus, Sink,
+    ContentKind, Decoded, Headers, Keyring, SignatureStatus, Sink, Warning,
+    coding::ContentCodings,
+    cut::{self, cut, cut_as2_name},
     fault::Fault,
     layer::Entity,
     mic,
-    state::{End, Facts, Flow, State},
+    mime::header,
+    state::{DecodeFlow, DecodeState, End, Facts, LayerStart},
 };
 
 /// What a decode may use at the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct DecoderLimits {
     /// Bytes of the body as it comes.
     pub body: u64,
     /// Bytes of all attachments together, decoded.
     pub decoded: u64,
-    /// Ratio of a CompressedData's output to its input, looked at from 64 MiB of output on.
+    /// Bytes that all CompressedData together may put out for each byte of the HTTP body so far,
+    /// beyond 16 MiB. Real documents reach 3 to 110, flat files padded with blanks 300 to 380, which
+    /// 200 admits up to 34 MiB of output.
     pub expansion: u32,
     /// Bytes of one MIME header block.
     pub header: usize,
@@ -29,18 +34,26 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Bounds.
-    pub limits: Limits,
+    pub limits: DecoderLimits,
     /// Open DES, RC2-40 and RC2-128 too.
     pub legacy_algorithms: bool,
 }
 
 /// Decodes one message or MDN while it passes.
 pub struct Decoder {
-    state: State,
+    state: DecodeState,
     headers: Headers,
+    /// `None`: one of them is not known, or the decode has failed: nothing is decoded, and the sink gets
+    /// nothing more of the body.
+    codings: Option<ContentCodings>,
+    /// What was known before they were.
+    before: Option<LayerStart>,
     root: Root,
     received: u64,
 }
+
+/// Bytes that go through the layers at once.
+const BLOCK: usize = 64 * 1024;
 
 enum Root {
     /// Nothing has come yet.
@@ -55,30 +68,49 @@ enum Root {
 impl Decoder {
     /// Begins with the HTTP headers of the request or answer.
     pub fn new(headers: &Headers, keyring: Arc<Keyring>, options: Options) -> Self {
-        let mut state = State::new(keyring, options);
+        let mut state = DecodeState::new(keyring, options);
         state.sender = headers.as2_name("as2-from").unwrap_or_default();
-        state.requested_mic = mic::requested(headers);
-        Self { state, headers: headers.clone(), root: Root::Waiting, received: 0 }
+        state.requested_mics = mic::requested(headers);
+        state.wants_mdn = headers.get("disposition-notification-to").is_some();
+        let mut decoder = Self {
+            state,
+            headers: headers.clone(),
+            codings: None,
+            before: None,
+            root: Root::Waiting,
+            received: 0,
+        };
+        match ContentCodings::of(headers) {
+            Ok(codings) => {
+                decoder.before = (!codings.is_empty()).then(|| LayerStart::new(&decoder.state));
+                decoder.codings = Some(codings);
+            }
+            Err(fault) => {
+                decoder.state.facts.hidden = true;
+                decoder.state.facts.unknown = true;
+                decoder.fail(fault);
+            }
+        }
+        decoder
     }
 
     /// Takes the body's next bytes, cut anywhere. After an error the rest is counted and dropped.
     pub fn push(&mut self, bytes: &[u8], sink: &mut dyn Sink) {
         self.received = self.received.saturating_add(bytes.len() as u64);
-        if matches!(self.root, Root::Dropped) {
-            return;
-        }
-        let pushed = self.pass(bytes, sink);
-        if let Err(fault) = pushed {
-            self.state.report(&fault);
-            self.root = Root::Dropped;
+        if let Err(fault) = self.take(bytes, sink) {
+            self.fail(fault);
         }
     }
 
     /// The body is complete (`whole`) or was cut off: tells what it was.
     pub fn finish(mut self, whole: bool, sink: &mut dyn Sink) -> Decoded {
-        if let Err(fault) = self.end(whole, sink) {
-            self.state.report(&fault);
+        if let (Some(codings), true) = (&self.codings, whole)
+            && let Err(fault) = codings.finish()
+        {
+            self.fail(fault);
         }
+        let mut flow = DecodeFlow { state: &mut self.state, sink };
+        self.root.finish(&self.headers, if whole { End::Whole } else { End::Cut }, &mut flow);
         if !whole {
             self.state.report(&Fault::Truncated);
         }
@@ -90,32 +122,40 @@ impl Decoder {
         self.received
     }
 
-    fn pass(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
-        let limit = self.state.options.limits.body;
-        if self.received > limit {
+    /// Takes the content codings off. The sink gets the body also where a layer of it cannot be decoded, but
+    /// not under a coding that is not known or damaged, nor beyond `limits.body`.
+    fn take(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+        let Self { state, headers, codings, root, received, .. } = self;
+        let Some(codings) = codings else { return Ok(()) };
+        let limit = state.options.limits.body;
+        if *received > limit {
             return Err(Fault::Limit { what: "bytes of the body", limit });
         }
-        let mut flow = Flow { state: &mut self.state, sink };
-        if matches!(self.root, Root::Waiting) {
-            self.root = Root::Entity(Box::new(Entity::root(self.headers.clone(), &mut flow)?));
+        state.body = *received;
+        let mut flow = DecodeFlow { state, sink };
+        if codings.is_unusual() {
+            flow.grow()?;
         }
-        match &mut self.root {
-            Root::Entity(entity) => entity.push(bytes, &mut flow),
-            Root::Waiting | Root::Dropped => Ok(()),
-        }
+        bytes.chunks(BLOCK).try_for_each(|block| {
+            codings.push(block, &mut flow, &mut |bytes, flow| {
+                flow.sink.body(bytes);
+                root.push(bytes, headers, flow);
+                Ok(())
+            })
+        })
     }
 
-    fn end(&mut self, whole: bool, sink: &mut dyn Sink) -> Result<(), Fault> {
-        if matches!(self.root, Root::Waiting) {
-            self.pass(b"", sink)?;
+    /// Nothing more is decoded. How much came out of a damaged body depends on how it was cut: none of it counts.
+    fn fail(&mut self, fault: Fault) {
+        if matches!(fault, Fault::DamagedCoding(_))
+            && let Some(before) = self.before.take()
+        {
+            before.restore(&mut self.state);
+            self.state.facts.unknown = true;
         }
-        let mut flow = Flow { state: &mut self.state, sink };
-        match std::mem::replace(&mut self.root, Root::Dropped) {
-            Root::Entity(entity) => {
-                entity.finish(if whole { End::Whole } else { End::Cut }, &mut flow)
-            }
-            Root::Waiting | Root::Dropped => Ok(()),
-        }
+        self.state.conclude(fault);
+        self.codings = None;
+        self.root = Root::Dropped;
     }
 
     fn tell(self) -> Decoded {
@@ -129,10 +169,18 @@ impl Decoder {
             decrypted_with,
             judgement,
             mic,
-            attachments,
+            mics,
             mdn,
+            mut warnings,
             ..
         } = self.state.facts;
+        if let Some(mdn) = mdn.as_ref().filter(|mdn| mdn.modifier.as_deref() == Some("warning")) {
+            warnings.push(Warning::mdn(mdn.modifier_text.as_deref()));
+        }
+        let name = |field| {
+            let name = self.headers.as2_name(field)?;
+            Some(cut_as2_name(&name).into_owned())
+        };
         let flag = |is: bool| if is || !hidden { Some(is) } else { None };
         let status = match (&judgement, signed) {
             (Some(judgement), _) => Some(judgement.status),
@@ -141,11 +189,11 @@ impl Decoder {
             (None, false) => (!hidden).then_some(SignatureStatus::Unsigned),
         };
         Decoded {
-            kind: if mdn.is_some() { Kind::Mdn } else { Kind::Message },
-            as2_message_id: text(&self.headers, "message-id"),
-            sender_id: self.headers.as2_name("as2-from"),
-            receiver_id: self.headers.as2_name("as2-to"),
-            subject: text(&self.headers, "subject"),
+            kind: if mdn.is_some() { ContentKind::Mdn } else { ContentKind::Message },
+            as2_message_id: message_id(&self.headers),
+            sender_id: name("as2-from"),
+            receiver_id: name("as2-to"),
+            subject: self.headers.subject(),
             encrypted: (encrypted || !unknown).then_some(encrypted),
             signed: flag(signed),
             compressed: flag(compressed),
@@ -156,20 +204,61 @@ impl Decoder {
             signer: judgement.as_ref().and_then(|j| j.signer.clone()),
             digest_algorithm: judgement.and_then(|j| j.digest).map(|d| d.name().to_owned()),
             mic,
-            attachments: if mdn.is_some() { Vec::new() } else { attachments },
+            mics,
+            attachments: if mdn.is_some() { Vec::new() } else { self.state.attachments },
             errors: self.state.errors,
+            warnings,
             mdn,
         }
     }
 }
 
-fn text(headers: &Headers, name: &str) -> Option<String> {
-    headers.text(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+// === impl Root ===
+
+impl Root {
+    /// Passes on what the codings give. After a fault the rest is dropped.
+    fn push(&mut self, bytes: &[u8], headers: &Headers, flow: &mut DecodeFlow<'_>) {
+        if let Err(fault) = self.pass(bytes, headers, flow) {
+            flow.state.conclude(fault);
+            *self = Self::Dropped;
+        }
+    }
+
+    fn finish(&mut self, headers: &Headers, end: End, flow: &mut DecodeFlow<'_>) {
+        self.push(b"", headers, flow);
+        if let Self::Entity(entity) = std::mem::replace(self, Self::Dropped)
+            && let Err(fault) = entity.finish(end, flow)
+        {
+            flow.state.conclude(fault);
+        }
+    }
+
+    fn pass(
+        &mut self,
+        bytes: &[u8],
+        headers: &Headers,
+        flow: &mut DecodeFlow<'_>,
+    ) -> Result<(), Fault> {
+        if matches!(self, Self::Waiting) {
+            *self = Self::Entity(Box::new(Entity::root(headers.clone(), flow)?));
+        }
+        match self {
+            Self::Entity(entity) if !bytes.is_empty() => entity.push(bytes, flow),
+            Self::Entity(_) | Self::Waiting | Self::Dropped => Ok(()),
+        }
+    }
 }
 
-// === impl Limits ===
+/// Unfolded and cut.
+fn message_id(headers: &Headers) -> Option<String> {
+    let value = header::unfold(headers.get("message-id")?);
+    let value = cut(String::from_utf8_lossy(&value).trim().to_owned(), cut::LINE);
+    (!value.is_empty()).then_some(value)
+}
 
-impl Default for Limits {
+// === impl DecoderLimits ===
+
+impl Default for DecoderLimits {
     /// The gateway's defaults, as `conf/as2hook.yaml` has them.
     fn default() -> Self {
         Self {

@@ -6,7 +6,7 @@ use openssl::{
     md::{Md, MdRef},
 };
 
-use crate::ber::oid;
+use crate::{Warning, ber::oid, fault::Fault};
 
 /// A digest that a signature or a MIC may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,13 +42,20 @@ pub(crate) struct Digests {
     after_cr: bool,
     /// The beginning, as long as it is all there is: a `micalg` that lies costs nothing then.
     kept: Option<Vec<u8>>,
+    /// Digests that join in once that is too long to be kept.
+    spare: Vec<Digest>,
+    announced: Vec<Digest>,
+    /// The first bytes.
+    first: Vec<u8>,
     scratch: Vec<u8>,
 }
 
 /// A finished [`Digests`].
 pub(crate) struct Sums {
     sums: Vec<Sum>,
+    announced: Vec<Digest>,
     kept: Option<Vec<u8>>,
+    first: Vec<u8>,
     canonicalise: bool,
 }
 
@@ -70,6 +77,8 @@ struct Running {
 /// How much of a signed part is kept to digest it again when `micalg` announced another algorithm
 /// than the signature has.
 const KEPT: usize = 1024 * 1024;
+/// Bytes that show whether the content could be read as signed attributes.
+const FIRST: usize = 16;
 
 // === impl Digest ===
 
@@ -88,14 +97,18 @@ impl Digest {
         Self::Sha3_512,
     ];
 
-    /// Reads `micalg` and MIC spellings: `sha256`, `SHA-256`, `rsa-sha1`, `"sha-1"`, `sha2-256`.
+    /// Reads `micalg` and MIC spellings: `sha256`, `SHA-256`, `rsa-sha1`, `"sha-1"`, `sha2-256`,
+    /// `SHA384withRSA`, `sha1 (a comment)`.
     pub fn from_name(name: &str) -> Option<Self> {
         let plain: String = name
             .chars()
+            .take_while(|&c| c != '(')
             .filter(char::is_ascii_alphanumeric)
             .map(|c| c.to_ascii_lowercase())
             .collect();
-        let plain = plain.strip_prefix("rsa").unwrap_or(&plain);
+        let plain = plain.split("with").next().unwrap_or_default();
+        let plain =
+            ["rsa", "ecdsa", "dsa"].iter().find_map(|key| plain.strip_prefix(key)).unwrap_or(plain);
         Some(match plain {
             "md5" => Self::Md5,
             "sha" | "sha1" | "sha160" => Self::Sha1,
@@ -146,6 +159,11 @@ impl Digest {
         }
     }
 
+    /// Bytes of its value.
+    pub(crate) fn length(self) -> usize {
+        self.message_digest().size()
+    }
+
     /// Digests a short value at once.
     pub(crate) fn of(self, bytes: &[u8]) -> Result<Vec<u8>, ErrorStack> {
         openssl::hash::hash(self.message_digest(), bytes).map(|sum| sum.to_vec())
@@ -185,12 +203,18 @@ impl Digest {
 // === impl Digests ===
 
 impl Digests {
+    /// Keeps the beginning; `spare` digests join in once it is longer than [`KEPT`].
+    pub(crate) fn keeping(self, spare: Vec<Digest>) -> Self {
+        Self { kept: Some(Vec::new()), spare, ..self }
+    }
+
+    /// Says which were announced.
+    pub(crate) fn announced(self, announced: Vec<Digest>) -> Self {
+        Self { announced, ..self }
+    }
+
     /// `canonicalise`: also digest with every bare LF as CRLF, from the first one on.
-    pub(crate) fn new(
-        wanted: impl IntoIterator<Item = Digest>,
-        canonicalise: bool,
-        keep: bool,
-    ) -> Self {
+    pub(crate) fn new(wanted: impl IntoIterator<Item = Digest>, canonicalise: bool) -> Self {
         let mut raw: Vec<Running> = Vec::with_capacity(2);
         for digest in wanted {
             if raw.iter().all(|r| r.digest != digest) {
@@ -200,8 +224,17 @@ impl Digests {
                 }
             }
         }
-        let kept = keep.then(Vec::new);
-        Self { raw, canonical: None, canonicalise, after_cr: false, kept, scratch: Vec::new() }
+        Self {
+            raw,
+            canonical: None,
+            canonicalise,
+            after_cr: false,
+            kept: None,
+            spare: Vec::new(),
+            announced: Vec::new(),
+            first: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 
     /// Whether bare LFs are to be looked for: told once the first part's header is known.
@@ -211,6 +244,8 @@ impl Digests {
 
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.keep(bytes);
+        let missing = FIRST - self.first.len();
+        self.first.extend_from_slice(&bytes[..bytes.len().min(missing)]);
         if !self.canonicalise {
             return update_all(&mut self.raw, bytes);
         }
@@ -242,16 +277,30 @@ impl Digests {
                 .filter(|sum| *sum != raw);
             Some(Sum { digest: running.digest, raw, canonical })
         });
-        Sums { sums: sums.collect(), kept: self.kept, canonicalise: self.canonicalise }
+        Sums {
+            sums: sums.collect(),
+            announced: self.announced,
+            kept: self.kept,
+            first: self.first,
+            canonicalise: self.canonicalise,
+        }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        if let Some(kept) = &mut self.kept {
-            if kept.len() + bytes.len() <= KEPT {
-                kept.extend_from_slice(bytes);
-            } else {
-                self.kept = None;
-            }
+        let Some(kept) = &mut self.kept else { return };
+        if kept.len() + bytes.len() <= KEPT {
+            kept.extend_from_slice(bytes);
+            return;
+        }
+        let spare = std::mem::take(&mut self.spare);
+        let new = spare.into_iter().filter(|&digest| self.raw.iter().all(|r| r.digest != digest));
+        let mut late = Self::new(new, self.canonicalise);
+        late.update(kept);
+        self.kept = None;
+        self.raw.append(&mut late.raw);
+        // Both began at the same bare LF, or neither did.
+        if let (Some(canonical), Some(mut late)) = (&mut self.canonical, late.canonical) {
+            canonical.append(&mut late);
         }
     }
 
@@ -275,9 +324,49 @@ impl Sums {
         if let Some(sum) = self.sums.iter().find(|s| s.digest == digest) {
             return Some(sum.clone());
         }
-        let mut late = Digests::new([digest], self.canonicalise, false);
+        let mut late = Digests::new([digest], self.canonicalise);
         late.update(self.kept.as_ref()?);
         late.finish().sums.into_iter().next()
+    }
+
+    /// Why there is no value by this digest.
+    pub(crate) fn missing(&self, digest: Digest) -> Fault {
+        let announced = self.announced_names();
+        Fault::OtherDigest { used: digest.name(), announced, limit: KEPT as u64 }
+    }
+
+    /// That the signature's digest was not announced, if so.
+    pub(crate) fn unannounced(&self, digest: Digest) -> Option<Warning> {
+        let is_announced = self.announced.contains(&digest);
+        (!is_announced).then(|| Warning::other_digest(digest, &self.announced_names()))
+    }
+
+    /// For the end of a sentence about the signature's digest.
+    fn announced_names(&self) -> String {
+        let names: Vec<_> = self.announced.iter().map(|digest| digest.name()).collect();
+        match names.is_empty() {
+            true => "no digest that is known was announced".to_owned(),
+            false => format!("{} was announced", names.join(" and ")),
+        }
+    }
+
+    /// Whether the content could itself be read as the signed attributes of a signature: a SET of a
+    /// SEQUENCE that begins with an OBJECT IDENTIFIER, with its line ends as they are or as CRLF.
+    pub(crate) fn is_like_attributes(&self) -> bool {
+        let mut canonical = Vec::with_capacity(2 * FIRST);
+        to_crlf(&self.first, &mut false, &mut canonical);
+        let is_like = |bytes: &[u8]| {
+            let inside = |tag: u8, bytes: &[u8]| match *bytes {
+                [first, 0..=0x80, ..] if first == tag => Some(2),
+                [first, length, ..] if first == tag => Some(2 + usize::from(length & 0x7f)),
+                _ => None,
+            };
+            inside(0x31, bytes)
+                .and_then(|at| bytes.get(at..))
+                .and_then(|set| inside(0x30, set).and_then(|at| set.get(at..)))
+                .is_some_and(|attribute| attribute.first() == Some(&0x06))
+        };
+        is_like(&self.first) || is_like(&canonical)
     }
 }
 

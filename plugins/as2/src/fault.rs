@@ -33,12 +33,36 @@ pub enum Fault {
     /// The zlib stream is damaged or incomplete.
     #[error("the compressed content is damaged")]
     Inflate,
+    /// A content coding of HTTP is damaged or incomplete.
+    #[error("the body's content coding {0} is damaged")]
+    DamagedCoding(&'static str),
+    /// A content coding of HTTP that is not known.
+    #[error("the content coding {0} is not known")]
+    Coding(String),
     /// A bound was reached.
     #[error("{what} over the limit of {limit}")]
     Limit {
         /// What is bounded.
         what: &'static str,
         /// The bound, in the unit that `what` implies.
+        limit: u64,
+    },
+    /// The signature is by a digest that did not run: the announcement named another.
+    #[error(
+        "the signature is by the digest {used}, but {announced}, and the signed content is over the limit of {limit} bytes for a second look"
+    )]
+    OtherDigest {
+        /// The signature's.
+        used: &'static str,
+        /// What `micalg`, or the signature's `digestAlgorithms`, announced.
+        announced: String,
+        /// Bytes that are kept.
+        limit: u64,
+    },
+    /// The decode took longer than it may: made by [`crate::Sink::checkpoint`].
+    #[error("CPU time over the limit of {limit} ms")]
+    CpuTime {
+        /// The bound in milliseconds.
         limit: u64,
     },
     /// The structure is not what its standard says.
@@ -51,6 +75,10 @@ pub enum Fault {
     /// [`Fault::NotOpened`].
     #[error("the decrypted content is no MIME entity")]
     NotMime,
+    /// A CMS structure under the name of a document is no layer of the message. The layer around it
+    /// makes it a document.
+    #[error("the content is no layer of the message")]
+    NoLayer,
 }
 
 // === impl Fault ===
@@ -66,9 +94,13 @@ impl Fault {
             | Self::Legacy(_)
             | Self::Unavailable(_) => ErrorCode::Decryption,
             Self::NoKey => ErrorCode::NotDecoded,
-            Self::Inflate => ErrorCode::Decompression,
-            Self::Limit { .. } => ErrorCode::Limit,
-            Self::Malformed(_) | Self::Truncated => ErrorCode::Parse,
+            Self::Inflate | Self::DamagedCoding(_) => ErrorCode::Decompression,
+            Self::Limit { .. } | Self::OtherDigest { .. } | Self::CpuTime { .. } => {
+                ErrorCode::Limit
+            }
+            Self::Malformed(_) | Self::Truncated | Self::NoLayer | Self::Coding(_) => {
+                ErrorCode::Parse
+            }
         }
     }
 }

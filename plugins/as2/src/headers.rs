@@ -4,6 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    cut::{self, cut},
+    mime::{file_name, header, words},
+};
+
 /// One field. The value is what stood after the colon, without the white space around it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
@@ -70,7 +75,17 @@ impl Headers {
         self.get(name).map(String::from_utf8_lossy)
     }
 
-    /// An AS2 name (`AS2-From`, `AS2-To`), unquoted (RFC 4130 section 6.2).
+    /// `Subject` for a person: decoded as file names are, and without what would show it other than it is.
+    pub fn subject(&self) -> Option<String> {
+        let text = words::text(&header::unfold(self.get("subject")?));
+        let shown = text.chars().filter(|&c| !file_name::is_direction(c));
+        let text: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text = cut(text.trim().to_owned(), cut::LINE);
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// An AS2 name (`AS2-From`, `AS2-To`), unquoted (RFC 4130 section 6.2). Only `\"` and `\\` are
+    /// escapes: a backslash before anything else stands for itself.
     pub fn as2_name(&self, name: &str) -> Option<String> {
         let value = self.text(name)?;
         let value = value.trim();
@@ -81,9 +96,11 @@ impl Headers {
         let mut unquoted = String::with_capacity(inside.len());
         let mut characters = inside.chars();
         while let Some(c) = characters.next() {
-            match c {
-                '\\' => unquoted.extend(characters.next()),
-                _ => unquoted.push(c),
+            let rest = characters.as_str();
+            if c == '\\' && rest.starts_with(['"', '\\']) {
+                unquoted.extend(characters.next());
+            } else {
+                unquoted.push(c);
             }
         }
         Some(unquoted)

@@ -14,17 +14,23 @@ use crate::{
         read::{Element, Reader},
     },
     fault::Fault,
-    hex,
+    serial,
+    signature::check,
 };
 
 /// The keys of one configuration, shared by every message that is decoded under it.
 #[derive(Clone, Default)]
 pub struct Keyring {
     keys: Vec<StationKey>,
+    /// Where in `keys` they stand, by serial number and by key identifier: a message may name hundreds
+    /// of recipients.
+    named_keys: HashMap<Vec<u8>, Vec<usize>>,
     certificates: HashMap<String, Vec<X509>>,
     /// The same by serial number and by key identifier, with the AS2 ids: a signature by an unknown
     /// certificate must not cost a search through all partners.
     named: HashMap<Vec<u8>, Vec<(String, X509)>>,
+    /// Those that are too slow to compute with, and why: none, as a rule.
+    slow: Vec<(X509, Fault)>,
 }
 
 /// A certificate of ours with its private key.
@@ -39,7 +45,7 @@ pub struct StationKey {
 /// Names a certificate, as recipients and signers do in CMS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identifier {
-    /// By its issuer's DER and its serial number's bytes.
+    /// By its issuer's DER and its serial number's content octets.
     IssuerSerial { issuer: Vec<u8>, serial: Vec<u8> },
     /// By its SubjectKeyIdentifier.
     KeyIdentifier(Vec<u8>),
@@ -55,14 +61,19 @@ impl Keyring {
 
     /// Adds a key that may open envelopes; it is picked by recipient identifier, not by trial.
     pub fn add_key(&mut self, key: StationKey) {
+        for name in names(&key.certificate) {
+            self.named_keys.entry(name).or_default().push(self.keys.len());
+        }
         self.keys.push(key);
     }
 
     /// Adds a certificate that this AS2 id signs with. Several stand side by side during a rollover.
     pub fn add_certificate(&mut self, as2_id: impl Into<String>, certificate: X509) {
         let as2_id = as2_id.into();
-        let serial = certificate.serial_number().to_bn().map(|serial| serial.to_vec()).ok();
-        for name in serial.into_iter().chain(key_identifiers(&certificate)) {
+        if let Err(fault) = check::weigh(&certificate) {
+            self.slow.push((certificate.clone(), fault));
+        }
+        for name in names(&certificate) {
             let entry = (as2_id.clone(), certificate.clone());
             self.named.entry(name).or_default().push(entry);
         }
@@ -86,14 +97,23 @@ impl Keyring {
 }
 
 impl Keyring {
+    /// Whether computing with a configured certificate is bounded.
+    pub(crate) fn weigh(&self, certificate: &X509) -> Result<(), Fault> {
+        let slow = self.slow.iter().find(|(slow, _)| slow == certificate);
+        slow.map_or(Ok(()), |(_, fault)| Err(fault.clone()))
+    }
+
     /// Every configured certificate that this names, with the AS2 id it belongs to.
     pub(crate) fn named_by(&self, identifier: &Identifier) -> impl Iterator<Item = (&str, &X509)> {
-        let name = match identifier {
-            Identifier::IssuerSerial { serial, .. } => serial,
-            Identifier::KeyIdentifier(id) => id,
-        };
-        let found = self.named.get(name).into_iter().flatten();
+        let found = self.named.get(identifier.name()).into_iter().flatten();
         found.filter(|(_, c)| identifier.names(c)).map(|(id, c)| (id.as_str(), c))
+    }
+
+    /// The keys whose certificate has the serial number or the key identifier that this names,
+    /// whatever issuer it names.
+    pub(crate) fn keys_like(&self, identifier: &Identifier) -> impl Iterator<Item = &StationKey> {
+        let found = self.named_keys.get(identifier.name()).into_iter().flatten();
+        found.filter_map(|&at| self.keys.get(at))
     }
 }
 
@@ -114,9 +134,8 @@ impl Identifier {
         if element.tag == Tag::SEQUENCE {
             let mut inside = element.inside();
             let issuer = inside.expect(Tag::SEQUENCE)?.raw.to_vec();
-            let serial = inside.expect(Tag::INTEGER)?.content;
-            let zeros = serial.iter().take_while(|&&b| b == 0).count();
-            return Ok(Self::IssuerSerial { issuer, serial: serial[zeros..].to_vec() });
+            let serial = inside.expect(Tag::INTEGER)?.content.to_vec();
+            return Ok(Self::IssuerSerial { issuer, serial });
         }
         if !element.tag.is_context(0) {
             return Err(Fault::Malformed("a certificate is named in an unknown way"));
@@ -129,10 +148,18 @@ impl Identifier {
         Ok(Self::KeyIdentifier(content.to_vec()))
     }
 
+    /// The serial number or the key identifier.
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::IssuerSerial { serial, .. } => serial::significant(serial),
+            Self::KeyIdentifier(id) => id,
+        }
+    }
+
     /// The serial number, where it is named.
     pub(crate) fn serial_hex(&self) -> Option<String> {
         match self {
-            Self::IssuerSerial { serial, .. } => Some(hex::encode(serial)),
+            Self::IssuerSerial { serial, .. } => Some(serial::hex(serial)),
             Self::KeyIdentifier(_) => None,
         }
     }
@@ -142,26 +169,28 @@ impl Identifier {
         match self {
             Self::KeyIdentifier(id) => key_identifiers(certificate).any(|own| own == *id),
             Self::IssuerSerial { issuer, serial } => {
-                certificate.serial_number().to_bn().is_ok_and(|own| own.to_vec() == *serial)
+                serial::of(certificate)
+                    .is_some_and(|own| serial::significant(&own) == serial::significant(serial))
                     && is_issuer(certificate, issuer)
             }
         }
     }
 
-    /// Whether it names this certificate's serial number, whatever the issuer is spelled like.
-    pub(crate) fn has_serial_of(&self, certificate: &X509Ref) -> bool {
-        match self {
-            Self::KeyIdentifier(_) => false,
-            Self::IssuerSerial { serial, .. } => {
-                certificate.serial_number().to_bn().is_ok_and(|own| own.to_vec() == *serial)
-            }
-        }
+    /// Whether it names an issuer, whose name may be encoded anew on the way.
+    pub(crate) fn has_issuer(&self) -> bool {
+        matches!(self, Self::IssuerSerial { .. })
     }
+}
+
+/// What a certificate may be found by: its serial number and its key identifiers.
+fn names(certificate: &X509Ref) -> impl Iterator<Item = Vec<u8>> {
+    let serial = serial::of(certificate).map(|serial| serial::significant(&serial).to_vec());
+    serial.into_iter().chain(key_identifiers(certificate))
 }
 
 /// The serial number in lower-case hex.
 pub(crate) fn serial_hex(certificate: &X509Ref) -> Option<String> {
-    certificate.serial_number().to_bn().ok().map(|serial| hex::encode(&serial.to_vec()))
+    serial::of(certificate).map(|serial| serial::hex(&serial))
 }
 
 /// The certificate's own key identifier, or else the ones that others compute for it: SHA-1 of the
@@ -179,10 +208,14 @@ fn key_identifiers(certificate: &X509Ref) -> impl Iterator<Item = Vec<u8>> {
     own.into_iter().chain(computed)
 }
 
+/// Bytes of an issuer's name that is compared as a name.
+const MAX_NAME: usize = 4096;
+
 /// Byte for byte, or as names compare: case, blanks and string types aside.
 fn is_issuer(certificate: &X509Ref, issuer: &[u8]) -> bool {
     let own = certificate.issuer_name();
     own.to_der().is_ok_and(|der| der == issuer)
-        || X509Name::from_der(issuer)
-            .is_ok_and(|name| own.try_cmp(&name).is_ok_and(std::cmp::Ordering::is_eq))
+        || issuer.len() <= MAX_NAME
+            && X509Name::from_der(issuer)
+                .is_ok_and(|name| own.try_cmp(&name).is_ok_and(std::cmp::Ordering::is_eq))
 }

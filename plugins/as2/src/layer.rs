@@ -1,25 +1,30 @@
 //! The layers between the body and the documents. Each takes bytes and hands on what is inside.
 
+pub(crate) mod doubtful;
 pub(crate) mod entity;
 pub(crate) mod leaf;
+mod mic_digests;
 pub(crate) mod multipart;
+mod place;
 pub(crate) mod report;
 pub(crate) mod signed;
 
-pub(crate) use entity::{Entity, Place};
+pub(crate) use entity::Entity;
+pub(crate) use place::EntityPosition;
 
 use crate::{
     fault::Fault,
-    state::{End, Flow},
+    state::{DecodeFlow, End},
 };
 
 /// What an entity's body is.
-pub(crate) enum Body {
+pub(crate) enum EntityBody {
     Leaf(leaf::Leaf),
     Multipart(Box<multipart::Multipart>),
     Signed(Box<signed::Signed>),
     Report(Box<report::Report>),
     Cms(Box<crate::cms::Cms>),
+    Doubtful(Box<doubtful::Doubtful>),
 }
 
 /// An entity within another layer. Its fault is told and then it is gone, while the layer around
@@ -29,26 +34,48 @@ pub(crate) struct Child(Option<Box<Entity>>);
 /// Layers within layers; real messages have five at the most.
 pub(crate) const MAX_LAYERS: u8 = 16;
 
-// === impl Body ===
+/// More of them take more memory than usual messages do.
+pub(crate) const USUAL_LAYERS: u8 = 5;
 
-impl Body {
-    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+// === impl EntityBody ===
+
+impl EntityBody {
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         match self {
             Self::Leaf(leaf) => leaf.push(bytes, flow),
             Self::Multipart(multipart) => multipart.push(bytes, flow),
             Self::Signed(signed) => signed.push(bytes, flow),
-            Self::Report(report) => report.push(bytes),
+            Self::Report(report) => report.push(bytes, flow),
             Self::Cms(cms) => cms.push(bytes, flow),
+            Self::Doubtful(doubtful) => doubtful.push(bytes, flow),
         }
     }
 
-    pub(crate) fn finish(self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn finish(self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         match self {
             Self::Leaf(leaf) => leaf.finish(end, flow),
             Self::Multipart(multipart) => multipart.finish(end, flow),
             Self::Signed(signed) => signed.finish(end, flow),
             Self::Report(report) => report.finish(end, flow),
             Self::Cms(cms) => cms.finish(end, flow),
+            Self::Doubtful(doubtful) => doubtful.finish(end, flow),
+        }
+    }
+
+    /// No more bytes come: decides what is still in doubt.
+    pub(crate) fn settle(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        match self {
+            Self::Doubtful(doubtful) => doubtful.settle(flow),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is a layer, whose content has its own MIC.
+    pub(crate) fn is_layer(&self) -> bool {
+        match self {
+            Self::Cms(_) | Self::Signed(_) => true,
+            Self::Doubtful(doubtful) => doubtful.is_layer(),
+            Self::Leaf(_) | Self::Multipart(_) | Self::Report(_) => false,
         }
     }
 }
@@ -69,20 +96,24 @@ impl Child {
         self.0.as_deref()
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) {
+    /// # Errors
+    /// Only where the whole decode has ended.
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         if let Some(entity) = &mut self.0
             && let Err(fault) = entity.push(bytes, flow)
         {
-            flow.report(&fault);
             self.0 = None;
+            return flow.absorb(fault);
         }
+        Ok(())
     }
 
-    pub(crate) fn finish(&mut self, end: End, flow: &mut Flow<'_>) {
-        if let Some(entity) = self.0.take()
-            && let Err(fault) = entity.finish(end, flow)
-        {
-            flow.report(&fault);
+    /// # Errors
+    /// Only where the whole decode has ended.
+    pub(crate) fn finish(&mut self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        match self.0.take().map(|entity| entity.finish(end, flow)) {
+            Some(Err(fault)) => flow.absorb(fault),
+            Some(Ok(())) | None => Ok(()),
         }
     }
 }

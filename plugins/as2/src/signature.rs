@@ -1,18 +1,21 @@
 //! Judges CMS signatures by the sender's configured certificates (RFC 5652 section 5).
 
-mod check;
+pub(crate) mod check;
+mod signer;
 
+use openssl::x509::X509;
+
+use self::signer::SignerInfo;
 use crate::{
-    ErrorCode, ProcessingError, SignatureStatus,
+    ErrorCode, MessageMic, MicForm, ProcessingError, SignatureStatus, Warning,
     ber::{
         Tag, oid,
         read::{Element, Reader, definite},
     },
-    digest::{Digest, Sums},
+    digest::{Digest, Digests, Sums},
     fault::Fault,
-    keys::Identifier,
     mic,
-    state::{Facts, Flow},
+    state::{DecodeFlow, Facts},
 };
 
 /// How a signature stands.
@@ -25,7 +28,7 @@ pub(crate) struct Judgement {
     /// The digest's value that the MIC is made of has canonical line ends.
     is_canonical: bool,
     /// Why it is not valid.
-    reason: Option<&'static str>,
+    reasons: Vec<ProcessingError>,
 }
 
 /// The right to tell the message's signature: the outermost signature has it.
@@ -36,31 +39,34 @@ pub(crate) struct Claim {
 
 /// The parts of a SignedData that follow or stand around its content.
 #[derive(Default)]
-pub(crate) struct Signatures {
+pub(crate) struct SignedData {
     /// The certificates' DER.
     pub(crate) certificates: Vec<Vec<u8>>,
-    pub(crate) signers: Vec<Signer>,
+    /// Those that cannot be read among them: they must not hide the others.
+    pub(crate) signers: Vec<Result<SignerInfo, Fault>>,
 }
 
-/// A SignerInfo.
-pub(crate) struct Signer {
-    identifier: Identifier,
-    digest_oid: Vec<u8>,
-    /// Content of the attributes' SET.
-    attributes: Option<Vec<u8>>,
-    algorithm: check::Algorithm,
-    signature: Vec<u8>,
+/// The certificates that came with a signature, parsed once they are needed.
+struct Embedded<'a> {
+    all: &'a [Vec<u8>],
+    parsed: Option<Vec<X509>>,
+    /// The first limit that kept a certificate from being tried which is not the sender's.
+    over: Option<Fault>,
 }
 
-/// Signers of one message that are looked at.
+/// Signers of one signature that are looked at.
 const MAX_SIGNERS: usize = 8;
-/// Certificates of one message that are looked at.
+/// Certificates of one signature that are looked at.
 const MAX_CERTIFICATES: usize = 32;
+/// Digests that a signature may announce; each is a pass over all bytes.
+const MAX_DIGESTS: usize = 4;
+/// What signatures are made with, the most usual first.
+const USUAL: [Digest; 4] = [Digest::Sha256, Digest::Sha1, Digest::Sha384, Digest::Sha512];
 
 // === impl Claim ===
 
 impl Claim {
-    pub(crate) fn take(flow: &mut Flow<'_>) -> Self {
+    pub(crate) fn take(flow: &mut DecodeFlow<'_>) -> Self {
         let facts: &mut Facts = &mut flow.state.facts;
         let claim = Self { is_outermost: !facts.signed, tells_mic: !facts.mic_claimed };
         facts.signed = true;
@@ -68,39 +74,84 @@ impl Claim {
         claim
     }
 
-    /// The digests to run: those announced, the two usual ones where nothing known is, and the one
-    /// that the receipt is to have. Each costs a pass over all bytes.
-    pub(crate) fn wanted(&self, announced: &[Digest], flow: &Flow<'_>) -> Vec<Digest> {
-        let usual = if announced.is_empty() { &[Digest::Sha256, Digest::Sha1][..] } else { &[] };
-        let asked = flow.state.requested_mic.filter(|_| self.tells_mic);
-        announced.iter().chain(usual).copied().chain(asked).collect()
+    /// The digests to run: those announced, those that the receipt may have, and the usual ones in case
+    /// that the announcement lies, since the signature that decides comes last. Each costs a pass over
+    /// all bytes: so the beginning of the outermost signed content is kept, and the usual ones run
+    /// beyond that only; further inside, where the copies would add up, they run from the beginning.
+    /// `is_odd`: nothing is announced, or something unknown.
+    pub(crate) fn digests(
+        &self,
+        mut announced: Vec<Digest>,
+        is_odd: bool,
+        canonicalise: bool,
+        flow: &DecodeFlow<'_>,
+    ) -> Digests {
+        announced.truncate(MAX_DIGESTS);
+        let usual = if is_odd || announced.is_empty() { &USUAL[..] } else { &USUAL[..2] };
+        let mut wanted = announced.clone();
+        if self.tells_mic {
+            wanted.extend(&flow.state.requested_mics);
+        }
+        if self.is_outermost {
+            let digests = Digests::new(wanted, canonicalise).announced(announced);
+            return digests.keeping(usual.to_vec());
+        }
+        wanted.extend(usual);
+        Digests::new(wanted, canonicalise).announced(announced)
     }
 
-    /// Judges; `None`: the signature cannot be read.
+    /// Judges; `None`: the signature cannot be read. Returns whether it is over this content,
+    /// whatever certificate it is by.
     pub(crate) fn settle_by(
         &self,
-        signatures: Option<&Signatures>,
+        signatures: Option<&SignedData>,
         sums: &Sums,
-        flow: &mut Flow<'_>,
-    ) {
+        flow: &mut DecodeFlow<'_>,
+    ) -> Result<bool, Fault> {
         let judgement = match signatures {
-            Some(signatures) => signatures.judge(sums, flow),
+            Some(signatures) => signatures.judge(sums, flow)?,
             None => Judgement::invalid("the signature cannot be read"),
         };
-        if let Some(reason) = judgement.reason {
-            flow.state.add_error(ProcessingError::new(ErrorCode::Signature, reason));
+        for reason in &judgement.reasons {
+            flow.state.add_error(reason.clone());
         }
-        if self.tells_mic
-            && let Some(digest) = flow.state.requested_mic.or(judgement.digest)
-        {
-            flow.state.facts.mic = sums.by(digest).map(|sum| {
+        if self.tells_mic {
+            let own_mic = |digest: Digest| {
+                let sum = sums.by(digest)?;
                 let canonical = sum.canonical.filter(|_| judgement.is_canonical);
-                mic::format(digest, &canonical.unwrap_or(sum.raw))
+                Some(mic::format(digest, &canonical.unwrap_or(sum.raw)))
+            };
+            let requested = &flow.state.requested_mics;
+            let mut algorithms = requested.clone();
+            let habitual: &[Digest] = if flow.state.wants_mdn { &mic::HABITUAL } else { &[] };
+            // Those cost no further pass over a large content: they ran in case that its `micalg` lies.
+            for &digest in judgement.digest.iter().chain(habitual) {
+                if !algorithms.contains(&digest) {
+                    algorithms.push(digest);
+                }
+            }
+            let usual = algorithms.first().copied();
+            let form = MicForm::Entity;
+            let mics = algorithms.into_iter().filter_map(|digest| {
+                let unoffered = !requested.contains(&digest);
+                Some((digest, MessageMic { form, mic: own_mic(digest)?, unoffered }))
             });
+            let mics: Vec<_> = mics.collect();
+            let usual = mics.iter().find(|(digest, _)| Some(*digest) == usual);
+            let usual = usual.map(|(_, own)| own.mic.clone());
+            let facts = &mut flow.state.facts;
+            facts.mic = usual;
+            facts.mics = mics.into_iter().map(|(_, own)| own).collect();
+        }
+        let is_sound =
+            !matches!(judgement.status, SignatureStatus::Invalid | SignatureStatus::Unsupported);
+        if is_sound && let Some(warning) = judgement.digest.and_then(|by| sums.unannounced(by)) {
+            flow.state.facts.warn(warning);
         }
         if self.is_outermost {
             flow.state.facts.judgement = Some(judgement);
         }
+        Ok(is_sound)
     }
 }
 
@@ -108,19 +159,42 @@ impl Claim {
 
 impl Judgement {
     fn invalid(reason: &'static str) -> Self {
+        Self::because(ProcessingError::new(ErrorCode::Signature, reason))
+    }
+
+    /// Made in a way that cannot be verified here.
+    fn unsupported(reason: ProcessingError) -> Self {
+        Self { status: SignatureStatus::Unsupported, ..Self::because(reason) }
+    }
+
+    /// By an algorithm that is not known.
+    fn by_algorithm(what: &str, oid: &str) -> Self {
+        let reason = format!("the signature's {what} algorithm {oid} is not supported");
+        Self::unsupported(ProcessingError::new(ErrorCode::Signature, reason))
+    }
+
+    /// By what its SignerInfo failed to be read for.
+    fn unreadable(fault: &Fault) -> Self {
+        match fault {
+            Fault::Algorithm { what, oid } => Self::by_algorithm(what, oid),
+            _ => Self::invalid("the signature cannot be read"),
+        }
+    }
+
+    fn because(reason: ProcessingError) -> Self {
         Self {
             status: SignatureStatus::Invalid,
             signer: None,
             digest: None,
             is_canonical: false,
-            reason: Some(reason),
+            reasons: vec![reason],
         }
     }
 }
 
-// === impl Signatures ===
+// === impl SignedData ===
 
-impl Signatures {
+impl SignedData {
     /// From a whole ContentInfo.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         let bytes = definite(bytes)?;
@@ -144,7 +218,11 @@ impl Signatures {
     pub(crate) fn add_certificates(&mut self, set: Element<'_>) -> Result<(), Fault> {
         let mut inside = set.inside();
         while let Some(certificate) = inside.next()? {
-            if certificate.tag == Tag::SEQUENCE && self.certificates.len() < MAX_CERTIFICATES {
+            if self.certificates.len() >= MAX_CERTIFICATES {
+                break;
+            }
+            let is_new = self.certificates.iter().all(|other| other != certificate.raw);
+            if certificate.tag == Tag::SEQUENCE && is_new {
                 self.certificates.push(certificate.raw.to_vec());
             }
         }
@@ -154,150 +232,74 @@ impl Signatures {
     pub(crate) fn add_signers(&mut self, set: Element<'_>) -> Result<(), Fault> {
         let mut inside = set.inside();
         while let Some(signer) = inside.next()? {
-            if self.signers.len() < MAX_SIGNERS {
-                self.signers.push(Signer::parse(signer)?);
+            if self.signers.len() >= MAX_SIGNERS {
+                break;
+            }
+            let signer = SignerInfo::parse(signer);
+            if !self.signers.contains(&signer) {
+                self.signers.push(signer);
             }
         }
         Ok(())
     }
 
     /// The best that any of the signers gives.
-    fn judge(&self, sums: &Sums, flow: &Flow<'_>) -> Judgement {
+    fn judge(&self, sums: &Sums, flow: &mut DecodeFlow<'_>) -> Result<Judgement, Fault> {
+        let has_own = !flow.state.keyring.certificates(&flow.state.sender).is_empty();
         let rank = |judgement: &Judgement| match judgement.status {
             SignatureStatus::Valid => 0,
             SignatureStatus::OtherCertificate => 1,
-            SignatureStatus::UnknownCertificate => 2,
+            // A forger decides how much there is to verify: it must not hide a wrong signature.
+            SignatureStatus::Unsupported if has_own => 4,
+            SignatureStatus::UnknownCertificate | SignatureStatus::Unsupported => 2,
             SignatureStatus::Invalid | SignatureStatus::Unsigned => 3,
         };
-        let judged = self.signers.iter().map(|signer| signer.judge(self, sums, flow));
-        judged.min_by_key(rank).unwrap_or_else(|| Judgement::invalid("the signature has no signer"))
-    }
-}
-
-// === impl Signer ===
-
-impl Signer {
-    fn parse(info: Element<'_>) -> Result<Self, Fault> {
-        let mut fields = info.inside();
-        fields.expect(Tag::INTEGER)?;
-        let identifier = Identifier::parse(fields.any()?)?;
-        let (digest_oid, _) = fields.expect(Tag::SEQUENCE)?.algorithm()?;
-        let attributes = fields.context(0)?.map(|a| a.content.to_vec());
-        let (algorithm, parameters) = fields.expect(Tag::SEQUENCE)?.algorithm()?;
-        let algorithm = check::Algorithm::parse(algorithm, parameters)?;
-        let signature = fields.expect(Tag::OCTET_STRING)?.content.to_vec();
-        Ok(Self { identifier, digest_oid: digest_oid.to_vec(), attributes, algorithm, signature })
-    }
-
-    fn judge(&self, all: &Signatures, sums: &Sums, flow: &Flow<'_>) -> Judgement {
-        let signer = self.identifier.serial_hex();
-        let Some(digest) = Digest::from_oid(&self.digest_oid) else {
-            let reason = "the signature's digest algorithm is not supported";
-            return Judgement { signer, ..Judgement::invalid(reason) };
-        };
-        let found = Judgement { signer, digest: Some(digest), ..Judgement::invalid("") };
-        let Some(sum) = sums.by(digest) else {
-            let reason = "the signature's digest is another than its micalg announces";
-            return Judgement { reason: Some(reason), ..found };
-        };
-        let canonical = sum.canonical.as_deref();
-        let candidates = [(false, Some(sum.raw.as_slice())), (true, canonical)];
-        let mut judged = None;
-        for (is_canonical, value) in candidates {
-            let Some(value) = value else { continue };
-            if self.attributes.is_some() && !self.announces(value) {
-                continue;
-            }
-            let (status, signer) = self.judge_by_certificates(all, digest, value, flow);
-            let better = judged.is_none() || status == SignatureStatus::Valid;
-            if better && (status != SignatureStatus::Invalid || judged.is_none()) {
-                judged = Some((status, signer, is_canonical));
-            }
-            if status != SignatureStatus::Invalid {
-                break;
-            }
-        }
-        let Some((status, by, is_canonical)) = judged else {
-            let reason = "the content is not what was signed";
-            return Judgement { reason: Some(reason), ..found };
-        };
-        let reason = match status {
-            SignatureStatus::Invalid => Some("the signature is wrong"),
-            SignatureStatus::OtherCertificate => {
-                Some("the signature is by another certificate than the partner's")
-            }
-            _ => None,
-        };
-        Judgement {
-            status,
-            signer: by.or(found.signer),
-            digest: found.digest,
-            is_canonical,
-            reason,
-        }
-    }
-
-    /// Whether the signed attributes have this message digest.
-    fn announces(&self, value: &[u8]) -> bool {
-        let mut attributes = Reader::new(self.attributes.as_deref().unwrap_or_default());
-        while let Ok(Some(attribute)) = attributes.next() {
-            let mut inside = attribute.inside();
-            let is_digest = inside.any().is_ok_and(|id| id.content == oid::MESSAGE_DIGEST);
-            if is_digest {
-                let announced = inside.any().and_then(|set| set.inside().any());
-                return announced.is_ok_and(|a| openssl_eq(a.content, value));
-            }
-        }
-        false
-    }
-
-    fn judge_by_certificates(
-        &self,
-        all: &Signatures,
-        digest: Digest,
-        value: &[u8],
-        flow: &Flow<'_>,
-    ) -> (SignatureStatus, Option<String>) {
-        let keyring = &flow.state.keyring;
-        let sender = &flow.state.sender;
-        let own = keyring.certificates(sender);
-        // Those that the signature names come first; a renewed certificate may keep its key.
-        let (named, others): (Vec<_>, Vec<_>) =
-            own.iter().partition(|certificate| self.identifier.names(certificate));
-        for certificate in named.iter().chain(&others) {
-            if self.verifies(certificate, digest, value) {
-                let serial = crate::keys::serial_hex(certificate);
-                return (SignatureStatus::Valid, serial);
-            }
-        }
-        let of_others = keyring.named_by(&self.identifier).filter(|(id, _)| *id != sender);
-        let of_others = of_others.map(|(_, certificate)| (true, certificate.clone()));
-        let embedded = all.certificates.iter().filter_map(|der| check::certificate(der));
-        let embedded = embedded.filter(|c| self.identifier.names(c)).map(|c| (false, c));
-        let mut is_known = !named.is_empty();
-        for (is_configured, certificate) in of_others.chain(embedded) {
-            is_known = true;
-            if self.verifies(&certificate, digest, value) {
-                // For a sender without any configured certificate an embedded one proves nothing.
-                let status = if own.is_empty() && !is_configured {
-                    SignatureStatus::UnknownCertificate
-                } else {
-                    SignatureStatus::OtherCertificate
+        let mut embedded = Embedded { all: &self.certificates, parsed: None, over: None };
+        let mut limit = None;
+        let mut best: Option<Judgement> = None;
+        for signer in &self.signers {
+            flow.checkpoint()?;
+            let signer = match signer {
+                Ok(signer) => signer.judge(&mut embedded, sums, flow),
+                Err(fault) => Ok(Judgement::unreadable(fault)),
+            };
+            let judged = match signer {
+                Ok(judged) => judged,
+                Err(fault) if flow.state.is_stopped() => return Err(fault),
+                Err(fault) => {
+                    let reason = ProcessingError::from(&fault);
+                    limit.get_or_insert(fault);
+                    Judgement::unsupported(reason)
+                }
+            };
+            if judged.status == SignatureStatus::Valid {
+                let is_unreadable = |other: &Result<SignerInfo, _>| {
+                    other.as_ref().map_or(true, SignerInfo::is_unknown)
                 };
-                return (status, crate::keys::serial_hex(&certificate));
+                if self.signers.iter().any(is_unreadable) {
+                    flow.state.facts.warn(Warning::unreadable_signer());
+                }
+                return Ok(judged);
+            }
+            if best.as_ref().is_none_or(|best| rank(&judged) < rank(best)) {
+                best = Some(judged);
             }
         }
-        let status =
-            if is_known { SignatureStatus::Invalid } else { SignatureStatus::UnknownCertificate };
-        (status, None)
-    }
-
-    fn verifies(&self, certificate: &openssl::x509::X509, digest: Digest, value: &[u8]) -> bool {
-        let attributes = self.attributes.as_deref();
-        self.algorithm.verifies(certificate, digest, value, attributes, &self.signature)
+        let mut best = best.unwrap_or_else(|| Judgement::invalid("the signature has no signer"));
+        if best.status != SignatureStatus::Unsupported {
+            best.reasons.extend(limit.or(embedded.over).map(|fault| ProcessingError::from(&fault)));
+        }
+        Ok(best)
     }
 }
 
-fn openssl_eq(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && openssl::memcmp::eq(a, b)
+// === impl Embedded ===
+
+impl Embedded<'_> {
+    fn parsed(&mut self, flow: &mut DecodeFlow<'_>) -> &[X509] {
+        self.parsed.get_or_insert_with(|| {
+            let admitted = self.all.iter().take_while(|_| flow.state.admit_certificate());
+            admitted.filter_map(|der| check::certificate(der)).collect()
+        })
+    }
 }

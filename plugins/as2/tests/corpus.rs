@@ -1,4 +1,5 @@
-//! Decodes every case of the shared corpus, which lies beside the repository where it is at hand.
+//! Decodes every case of the corpus: those of `tests/corpus`, and those captured by others, where
+//! `../shared/corpus` stands beside the repository.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,10 +9,15 @@
     reason = "a test fails by panicking, and tells how much it checked"
 )]
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use as2hook_as2::{
-    Decoded, Decoder, ErrorCode, Headers, Keyring, Kind, Options, SignatureStatus, Sink, StationKey,
+    ContentKind, Decoded, Decoder, ErrorCode, Headers, Keyring, Options, SignatureStatus, Sink,
+    StationKey,
 };
 use openssl::{pkey::PKey, x509::X509};
 use serde_json::Value;
@@ -31,9 +37,8 @@ impl Sink for Kept {
     }
 }
 
-fn corpus() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    path.is_dir().then_some(path)
+fn corpus(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 fn certificate(bytes: &[u8]) -> X509 {
@@ -41,7 +46,7 @@ fn certificate(bytes: &[u8]) -> X509 {
 }
 
 /// Every station key, and the partners' certificates by the AS2 names that the cases use.
-fn keyring(corpus: &std::path::Path) -> Keyring {
+fn keyring(corpus: &Path) -> Keyring {
     let mut keyring = Keyring::new();
     let keys: Value = serde_json::from_slice(&fs::read(corpus.join("keys.json")).unwrap()).unwrap();
     for key in keys.as_array().unwrap() {
@@ -66,16 +71,7 @@ fn keyring(corpus: &std::path::Path) -> Keyring {
     keyring
 }
 
-fn headers(text: &str) -> Headers {
-    let mut headers = Headers::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let (name, value) = line.split_once(':').expect("a header line");
-        headers.push(name, value.trim());
-    }
-    headers
-}
-
-fn serial(corpus: &std::path::Path, name: &str) -> String {
+fn serial(corpus: &Path, name: &str) -> String {
     let keys: Value = serde_json::from_slice(&fs::read(corpus.join("keys.json")).unwrap()).unwrap();
     let key = keys.as_array().unwrap().iter().find(|k| k["name"] == name).unwrap();
     let bytes = fs::read(corpus.join(key["certificate"].as_str().unwrap())).unwrap();
@@ -93,12 +89,23 @@ fn decode(keyring: &Arc<Keyring>, headers: &Headers, body: &[u8], cut: usize) ->
 }
 
 #[test]
-fn every_case_comes_out_as_expected() {
-    let Some(corpus) = corpus() else {
-        println!("The shared corpus is not at hand: 0 cases.");
-        return;
-    };
-    let keyring = Arc::new(keyring(&corpus));
+fn every_case_of_the_repository_comes_out_as_expected() {
+    assert!(check_all(&corpus("../../tests/corpus")) >= 31);
+}
+
+#[test]
+fn every_captured_case_comes_out_as_expected() {
+    let corpus = corpus("../../../shared/corpus");
+    if corpus.is_dir() {
+        check_all(&corpus);
+    } else {
+        println!("Captured cases are not tried: {} is not there.", corpus.display());
+    }
+}
+
+/// Returns how many there are.
+fn check_all(corpus: &Path) -> usize {
+    let keyring = Arc::new(keyring(corpus));
     let mut cases: Vec<_> =
         fs::read_dir(corpus.join("cases")).unwrap().map(|e| e.unwrap().path()).collect();
     cases.sort();
@@ -106,7 +113,7 @@ fn every_case_comes_out_as_expected() {
     let mut wrong = Vec::new();
     for case in &cases {
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
-        let headers = headers(&fs::read_to_string(case.join("headers.txt")).unwrap());
+        let headers = Headers::parse(&fs::read(case.join("headers.txt")).unwrap());
         let body = fs::read(case.join("body.bin")).unwrap();
         let expected: Value =
             serde_json::from_slice(&fs::read(case.join("expected.json")).unwrap()).unwrap();
@@ -124,16 +131,19 @@ fn every_case_comes_out_as_expected() {
             check_negative(&name, &decoded, &mut check);
             continue;
         }
-        check_positive(&corpus, &decoded, &kept, &expected, &headers, &mut check);
+        check_positive(corpus, &decoded, &kept, &expected, &headers, &mut check);
         for (index, attachment) in kept.0.iter().enumerate() {
             if expected.get("mdn").is_none() {
-                let payload = fs::read(case.join(format!("payload-{index}.bin"))).unwrap();
-                assert!(*attachment == payload, "{name}: bytes of attachment {index}");
+                let sum = openssl::sha::sha256(attachment);
+                let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+                let should = &expected["payloads"][index]["sha256"];
+                assert_eq!(sum.as_str(), should, "{name}: bytes of attachment {index}");
             }
         }
     }
-    println!("{} cases of the shared corpus were decoded.", cases.len());
+    println!("{} cases of {} were decoded.", cases.len(), corpus.display());
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+    cases.len()
 }
 
 fn check_negative(name: &str, decoded: &Decoded, check: &mut dyn FnMut(&str, Value, Value)) {
@@ -161,7 +171,7 @@ fn check_negative(name: &str, decoded: &Decoded, check: &mut dyn FnMut(&str, Val
 }
 
 fn check_positive(
-    corpus: &std::path::Path,
+    corpus: &Path,
     decoded: &Decoded,
     kept: &Kept,
     expected: &Value,
@@ -169,7 +179,7 @@ fn check_positive(
     check: &mut dyn FnMut(&str, Value, Value),
 ) {
     let is_mdn = expected.get("mdn").is_some();
-    check("kind", (decoded.kind == Kind::Mdn).into(), is_mdn.into());
+    check("kind", (decoded.kind == ContentKind::Mdn).into(), is_mdn.into());
     check(
         "errors",
         decoded.errors.len().min(1).into(),

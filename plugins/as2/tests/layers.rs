@@ -4,7 +4,7 @@
 
 mod support;
 
-use as2hook_as2::{Digest, Keyring, Kind, Options, SignatureStatus};
+use as2hook_as2::{ContentKind, Digest, Keyring, Options, SignatureStatus};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use support::{
     Cipher, Envelope, KeyWay, Message, Recipient, SignOptions, Signing,
@@ -17,7 +17,7 @@ use support::{
 
 const ENCODINGS: [Encoding; 3] = [Encoding::Der, Encoding::Ber(1000), Encoding::Nested(300)];
 const LEGACY: Options = Options {
-    limits: as2hook_as2::Limits {
+    limits: as2hook_as2::DecoderLimits {
         body: 1 << 30,
         decoded: 1 << 30,
         expansion: 200,
@@ -41,7 +41,7 @@ fn mic(digest: Digest, bytes: &[u8]) -> String {
 fn assert_document(message: &Message, options: Options) -> as2hook_as2::Decoded {
     let (decoded, kept) = decode_with(message, &keyring(), options);
     assert_eq!(decoded.errors, []);
-    assert_eq!(decoded.kind, Kind::Message);
+    assert_eq!(decoded.kind, ContentKind::Message);
     assert_eq!(kept.bytes, [edi()]);
     assert_eq!(decoded.attachments, kept.ended);
     assert_eq!(decoded.attachments[0].name.as_deref(), Some("orders.edi"));
@@ -149,7 +149,7 @@ fn our_recipient_is_found_among_others() {
 }
 
 #[test]
-fn whatever_is_wrong_with_a_key_is_told_alike() {
+fn every_mistake_in_a_key_is_reported_alike() {
     let mut texts = std::collections::HashSet::new();
     let envelope = Envelope::to(&STATION, Cipher::Aes256Cbc);
     // The separator, a zero within the padding, the block's type and its first byte: the key itself
@@ -255,7 +255,7 @@ fn the_mic_is_over_what_rfc_4130_says() {
     ] {
         let decoded = assert_document(&asked(&entity), Options::default());
         assert_eq!(decoded.mic, Some(mic(Digest::Sha384, &over)));
-        // Nobody asked, and there is no signature whose digest it could be.
+        // It was not requested, and there is no signature whose digest it could be.
         assert_eq!(assert_document(&Message::of(&entity), Options::default()).mic, None);
     }
     // Signed: what was signed, by the digest that was asked for.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use as2hook_as2::{Digest, Headers, Keyring, Kind, Mdn, SignatureStatus};
+use as2hook_as2::{ContentKind, Digest, Headers, Keyring, Mdn, SignatureStatus};
 use support::{
     Cipher, Envelope, Message, SignOptions, Signing,
     cms::compressed_entity,
@@ -31,7 +31,7 @@ fn report(fields: &str) -> Vec<u8> {
 #[track_caller]
 fn mdn(message: &Message) -> Mdn {
     let (decoded, kept) = decode(message, &keyring());
-    assert_eq!(decoded.kind, Kind::Mdn, "{:?}", decoded.errors);
+    assert_eq!(decoded.kind, ContentKind::Mdn, "{:?}", decoded.errors);
     assert_eq!(decoded.attachments, []);
     assert_eq!(kept.bytes.len(), 0);
     let (again, _) = decode_cut(message, &keyring(), as2hook_as2::Options::default(), &[1]);
@@ -128,6 +128,122 @@ fn dispositions_are_taken_apart_and_judged() {
             assert_eq!(mdn.original_message_id.as_deref(), Some("<1@a>"));
             assert_eq!(mdn.human_message.as_deref(), Some("Größe"));
         }
+    }
+}
+
+#[test]
+fn phase2_130_modifier_is_seen_behind_any_separator() {
+    const ACTION: &str = "automatic-action/MDN-sent-automatically";
+    let judged = |disposition: &str| {
+        mdn(&Message::of(&report(&format!(
+            "Disposition: {disposition}\r\nOriginal-Message-ID: <1@a>\r\n"
+        ))))
+    };
+    for separator in [
+        "/", ";", "; ", "\t", " ", "=", "-", " - ", "(", " (", ".", ". ", ":", ": ", ",", " / ",
+        "; /",
+    ] {
+        for (word, modifier, error) in [
+            ("error", "error", true),
+            ("Errors", "error", true),
+            ("FAILED", "failure", true),
+            ("failure", "failure", true),
+            ("failures", "failure", true),
+            ("\"error\"", "error", true),
+            ("warning", "warning", false),
+            ("Warnings", "warning", false),
+        ] {
+            for text in
+                ["", ": Unable to decompress", "; Unable to decompress", " - Unable to decompress"]
+            {
+                let close = if separator.contains('(') { ")" } else { "" };
+                let mdn = judged(&format!("{ACTION}; processed{separator}{word}{text}{close}"));
+                let what = mdn.disposition.as_deref();
+                assert_eq!(mdn.action.as_deref(), Some(ACTION), "{what:?}");
+                assert_eq!(mdn.disposition_type.as_deref(), Some("processed"), "{what:?}");
+                assert_eq!(mdn.modifier.as_deref(), Some(modifier), "{what:?}");
+                let should = (!text.is_empty()).then_some("Unable to decompress");
+                assert_eq!(mdn.modifier_text.as_deref(), should, "{what:?}");
+                assert_eq!(mdn.error, error, "{what:?}");
+            }
+        }
+    }
+    for (disposition, kind, error) in [
+        ("ACTION; processed;", "processed", false),
+        ("ACTION;processed;;", "processed", false),
+        ("\"ACTION; processed\"", "processed", false),
+        ("\"ACTION\"; \"processed\"", "processed", false),
+        ("\"ACTION; processed/error: x\"", "processed", true),
+        ("ACTION processed", "processed", false),
+        ("ACTION, processed", "processed", false),
+        ("ACTION/processed/error: x", "processed", true),
+        ("ACTION processed/error; x", "processed", true),
+        ("automatic-action; MDN-sent-automatically; processed/errors", "processed", true),
+        ("processed;", "processed", false),
+        ("processed/error; Unable to decompress", "processed", true),
+        ("ACTION; x-processed", "processed", false),
+        ("ACTION; disposition: processed", "processed", false),
+        ("ACTION; status=processed/error", "processed", true),
+        ("ACTION; processed/x-error: y", "processed", true),
+        ("ACTION; processed with errors", "processed", true),
+        ("ACTION; processed/no errors", "processed", false),
+        ("ACTION; processed/decompression failed: y", "processed", true),
+        ("ACTION; processed/information: error-free", "processed", false),
+        ("ACTION; processed/error-free", "processed", false),
+        ("ACTION; processed/Error-Free: 3 documents", "processed", false),
+        ("ACTION; processed/not error-free", "processed", true),
+        ("ACTION; processed/error-freeze", "processed", true),
+        ("ACTION; processed/error: free text", "processed", true),
+        ("MDN processed", "processed", false),
+        ("AS2 processed", "processed", false),
+        ("MDN-sent: processed", "processed", false),
+        ("AS2-MDN: \"processed\"", "processed", false),
+        ("ACTION; MDN processed", "processed", false),
+        ("MDN processed/error: x", "processed", true),
+        ("AS2 failed", "failed", true),
+        ("MDN not processed", "mdn", true),
+        // Whatever its text says.
+        ("ACTION; processed/warning: error: authentication-failed", "processed", false),
+        ("ACTION; processed/warning, failed to archive", "processed", false),
+        ("ACTION; processed/warning error", "processed", false),
+        ("ACTION; processed/warning (failure)", "processed", false),
+        ("processed/warning: corrective-action needed", "processed", false),
+        ("ACTION; processed/warning: corrective-action needed", "processed", false),
+        // RFC 8098 has a list of modifiers, of which the worst counts.
+        ("ACTION; processed/warning,error: x", "processed", true),
+        ("ACTION; failed", "failed", true),
+        ("ACTION; failed/warning: x", "failed", true),
+        ("ACTION; failure", "failure", true),
+        ("ACTION; errors: x", "errors", true),
+        ("ACTION; rejected: not processed", "rejected", true),
+        ("ACTION; not-processed", "not-processed", true),
+        ("ACTION; unprocessed", "unprocessed", true),
+        ("ACTION; processing-error", "processing", true),
+    ] {
+        let mdn = judged(&disposition.replace("ACTION", ACTION));
+        assert_eq!(mdn.disposition_type.as_deref(), Some(kind), "{disposition}");
+        assert_eq!(mdn.error, error, "{disposition}: {mdn:?}");
+    }
+    let nothing = judged(ACTION);
+    assert_eq!((nothing.action.as_deref(), nothing.disposition_type), (Some(ACTION), None));
+    assert!(nothing.error);
+}
+
+#[test]
+fn warning_of_a_disposition_is_a_warning_and_no_error() {
+    for (fields, text) in [
+        ("Disposition: a/b; processed/warning: duplicate-document\r\n", Some("duplicate-document")),
+        ("Disposition: a/b; processed\r\nWarning: old certificate\r\n", Some("old certificate")),
+        ("Disposition: a/b; processed/warning\r\n", Some("without a text")),
+        ("Disposition: a/b; processed/error: warning\r\n", None),
+        ("Disposition: a/b; processed\r\n", None),
+    ] {
+        let fields = format!("Original-Message-ID: <1@a>\r\n{fields}");
+        let (decoded, _) = decode(&Message::of(&report(&fields)), &Keyring::new());
+        assert_eq!((decoded.kind, decoded.errors.len()), (ContentKind::Mdn, 0), "{fields}");
+        let found: Vec<_> = decoded.warnings.iter().map(ToString::to_string).collect();
+        let should = text.map(|text| format!("mdn-warning: the disposition has a warning: {text}"));
+        assert_eq!(found, Vec::from_iter(should), "{fields}");
     }
 }
 
@@ -242,7 +358,7 @@ fn with_parts_missing_or_odd() {
         &Message::of(&multipart(kind, "r", &[&entity(&["Content-Type: text/plain"], b"?")])),
         &Keyring::new(),
     );
-    assert_eq!((decoded.kind, codes(&decoded)), (Kind::Mdn, vec![1100]));
+    assert_eq!((decoded.kind, codes(&decoded)), (ContentKind::Mdn, vec![1100]));
     assert!(decoded.mdn.unwrap().error);
 }
 
@@ -264,7 +380,7 @@ fn with_its_own_header_in_the_body() {
             headers.push("Content-Type", kind);
         }
         let (decoded, _) = decode(&Message { headers, body: signed.clone() }, &keyring());
-        assert_eq!((decoded.kind, codes(&decoded)), (Kind::Mdn, vec![]), "{kind}");
+        assert_eq!((decoded.kind, codes(&decoded)), (ContentKind::Mdn, vec![]), "{kind}");
         assert_eq!(decoded.signature_status, Some(SignatureStatus::Valid));
     }
 }
@@ -274,7 +390,7 @@ fn a_disposition_notification_request_makes_no_mdn() {
     let message = Message::of(&entity(&["Content-Type: text/plain"], FIELDS.as_bytes()))
         .with("Disposition-Notification-To", "x@y");
     let (decoded, kept) = decode(&message, &Keyring::new());
-    assert_eq!((decoded.kind, kept.bytes.len()), (Kind::Message, 1));
+    assert_eq!((decoded.kind, kept.bytes.len()), (ContentKind::Message, 1));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{fs, path::PathBuf};
 use as2hook_as2::Digest;
 use support::{
     Cipher, Envelope, KeyWay, Recipient, SignOptions, Signing,
+    attack::{bomb, certificate, in_segments, signed},
     cms::{base64_lines, compressed_entity},
     der::Encoding,
     entity,
@@ -37,9 +38,9 @@ const FIELDS: [&str; 4] = [
 fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let sign = SignOptions::new(&PARTNER_EC, Digest::Sha256);
     let document = document(b"UNA:+.? '\r\nUNB+UNOC:3+A:14+B:14'\r\n");
-    let signed = sign.entity(&document, Signing::Detached { base64: true }, "sha-256");
+    let detached = sign.entity(&document, Signing::Detached { base64: true }, "sha-256");
     let opaque = sign.entity(&document, Signing::Opaque(Encoding::Ber(50)), "sha-256");
-    let compressed = compressed_entity(&signed, Encoding::Der);
+    let compressed = compressed_entity(&detached, Encoding::Der);
     let oaep = Recipient {
         certificate: &STATION.certificate,
         way: KeyWay::Oaep(Digest::Sha256, Digest::Sha1),
@@ -47,7 +48,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     };
     let seal = Envelope::to(&STATION, Cipher::Aes256Cbc);
     let envelopes = [
-        seal.entity(&signed),
+        seal.entity(&detached),
         Envelope { encoding: Encoding::Ber(100), ..seal.clone() }.entity(&opaque),
         Envelope { cipher: Cipher::Aes128Gcm, recipients: vec![oaep], ..seal.clone() }
             .entity(&document),
@@ -80,11 +81,10 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     add("ber", "opaque".into(), &[1, 0], body(&opaque));
     add("decoder", "compressed".into(), &[3, 9], body(&compressed));
     add("ber", "compressed".into(), &[200, 5], body(&compressed));
-    add("decoder", "signed".into(), &[4, 9], body(&signed));
-    add("decoder", "signed-unnamed".into(), &[10, 9], &signed);
+    add("decoder", "signed".into(), &[4, 9], body(&detached));
+    add("decoder", "signed-unnamed".into(), &[10, 9], &detached);
     let related = multipart("multipart/related", "=_r", &[&document, &text]);
     add("decoder", "related".into(), &[7, 3], body(&related));
-    add("decoder", "mixed-learnt".into(), &[8, 3], body(&related));
     add("decoder", "document-quoted".into(), &[35, 3], b"=C3=BC=\r\n x \t\r\n=zz");
     for (n, fields) in FIELDS.iter().enumerate() {
         add("decoder", format!("report-{n}"), &[6, 3], body(&report(fields)));
@@ -92,16 +92,39 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         add("mdn", format!("fields-{n}"), &[], fields.as_bytes());
     }
     add("splitter", "related".into(), &[3, 3], &[b"=_r", body(&related)].concat());
-    add("splitter", "learnt".into(), &[5, 0], body(&related));
-    add("splitter", "signed".into(), &[1, 17], &[b"----=_Part_7_42.1", body(&signed)].concat());
+    add("splitter", "signed".into(), &[1, 17], &[b"----=_Part_7_42.1", body(&detached)].concat());
     add(
         "splitter",
         "tricky".into(),
         &[2, 1],
         b"bpre\n--b \t\r\n--b\n\n\r\n--bb\r\n--b--x\r\n--b-\r\n--b--\r\nend",
     );
+    // What costs much, small enough for a fuzzer.
+    let text = entity(&["Content-Type: text/plain"], b"hello");
+    add("decoder", "bomb".into(), &[3, 9], body(&bomb(2, 20)));
+    let slow = signed(&text, &vec![certificate(1024, 64); 3], 3, true);
+    add("decoder", "signers".into(), &[2, 50], body(&slow));
+    let line = multipart("multipart/mixed", "B", &[&[b'a'; 500]]);
+    add("decoder", "segments".into(), &[2, 50], body(&in_segments(&line)));
+    let layers = (0..6).fold(signed(&text, &[], 1, false), |inside, _| {
+        compressed_entity(&inside, Encoding::Ber(3))
+    });
+    add("decoder", "layers".into(), &[3, 1], body(&layers));
+    for (n, name) in NAMES.iter().enumerate() {
+        add("names", format!("name-{n}"), &[0], name.as_bytes());
+    }
+    add("names", "type".into(), &[1], b"multipart/mixed; boundary=\"a b\"; name*0*=utf-8''%C3");
     all
 }
+
+const NAMES: [&str; 6] = [
+    "attachment; filename=\"=?=?=?=?utf-8?Q?x?==?utf-8?B?QQ==?=\"",
+    "attachment; filename*1*=%E4.txt; filename*0*=iso-8859-1''%FC",
+    "attachment; filename=\"\\\"a\\\\b\"; filename*=utf-8''..%2F..%0D%0Ax",
+    "attachment; filename=C:\\x\\=?a?q?b=?a?B?!=?iso-2022-jp?B?GyRCRnwbKEI=?=",
+    ";;;=;*=;*0=;filename*99999999999*=x;filename",
+    "\"attachment; filename=x\"",
+];
 
 #[test]
 #[ignore = "writes into the repository"]

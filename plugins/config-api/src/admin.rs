@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What is looked for; what is `None` does not matter.
+/// The conditions of a search; a field that is `None` matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
     /// The event's kind, such as `message.received`.
@@ -14,31 +14,31 @@ pub struct Search {
     pub station: Option<String>,
     /// The webhook's name.
     pub webhook: Option<String>,
-    /// Where the delivery stands, such as `dead`.
+    /// The delivery's state, such as `dead`.
     pub status: Option<String>,
     /// The AS2 Message-ID.
     pub message_id: Option<String>,
-    /// When the event happened at the earliest, in milliseconds since 1970.
+    /// The earliest time of the event, in milliseconds since 1970.
     pub from: Option<i64>,
-    /// When the event happened, before this.
+    /// The time before which the event happened.
     pub until: Option<i64>,
 }
 
-/// Which part of a list.
+/// The requested part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// [`Page::next_cursor`] of the page before.
+    /// [`ListPage::next_cursor`] of the previous page.
     pub cursor: Option<i64>,
-    /// Rows at most.
+    /// The most rows.
     pub limit: usize,
 }
 
 /// A part of a list, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Page<T> {
+pub struct ListPage<T> {
     /// The rows.
     pub data: Vec<T>,
-    /// Where the next page begins. `None`: this is the last.
+    /// The cursor of the next page. `None`: this is the last one.
     pub next_cursor: Option<i64>,
 }
 
@@ -59,7 +59,12 @@ pub struct WebhookView {
     pub station: Option<String>,
     /// `Production` or `Test`. `None`: any.
     pub partner_type: Option<&'static str>,
-    /// Where it goes; a query is masked, since it may hold a token.
+    /// The signature statuses of its filter. `None`: any.
+    pub signature: Option<Vec<&'static str>>,
+    /// The processing errors of its filter: `none`, `any`, or codes separated by commas. `None`:
+    /// any and none.
+    pub errors: Option<String>,
+    /// Its URL; a query is masked, since it may hold a token.
     pub url: String,
     /// `headers`, `json` or `raw`.
     pub payload: &'static str,
@@ -69,24 +74,25 @@ pub struct WebhookView {
     pub headers: Vec<String>,
     /// `most-specific` or `always`.
     pub route: &'static str,
-    /// Attempts in a time at the most, such as `50/s`, made by each gateway. `None`: no limit.
+    /// The most attempts in a time, such as `50/s`, made by each gateway. `None`: no limit.
     pub rate: Option<String>,
     /// Seconds of nothing but failures after which it is disabled.
     pub disable_after: u64,
-    /// A webhook that is off matches nothing.
+    /// A disabled webhook matches nothing.
     pub enabled: bool,
-    /// How it does.
-    pub state: WebhookState,
+    /// Its health.
+    pub state: HealthView,
 }
 
-/// How a webhook does.
+/// The health of a webhook.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub struct WebhookState {
+#[schema(as = WebhookState)]
+pub struct HealthView {
     /// `healthy`, `retrying`, `disabled` or `orphaned`.
     pub standing: &'static str,
     /// Why it is disabled.
     pub reason: Option<String>,
-    /// Since when it fails without a success between.
+    /// The time of the first failure since the last success.
     pub failing_since: Option<String>,
     /// Attempts that failed since the last success.
     pub consecutive_failures: u32,
@@ -96,15 +102,15 @@ pub struct WebhookState {
     pub failed: u64,
     /// Deliveries that used up their retries since the start.
     pub dead: u64,
-    /// Attempts under way.
+    /// Attempts in progress.
     pub in_flight: usize,
     /// When the last attempt ended.
     pub last_attempt: Option<String>,
-    /// The status of the last answer.
+    /// The status of the last response.
     pub last_http_code: Option<u16>,
-    /// Why the last failed attempt failed.
+    /// The error of the last failed attempt.
     pub last_error: Option<String>,
-    /// Until when the endpoint asked us to stay away.
+    /// The end of the pause that the endpoint asked for.
     pub paused_until: Option<String>,
 }
 
@@ -134,7 +140,7 @@ pub struct EventView {
 pub struct DeliveryView {
     /// Its number.
     pub id: i64,
-    /// The `webhook-id` that the endpoint gets.
+    /// The `webhook-id` that the endpoint receives.
     pub webhook_id: String,
     /// The webhook's name.
     pub webhook: String,
@@ -142,12 +148,12 @@ pub struct DeliveryView {
     pub payload: String,
     /// `pending`, `claimed`, `delivered`, `dead`, `held` or `orphaned`.
     pub status: &'static str,
-    /// Attempts ever made.
+    /// All attempts.
     pub attempts: u32,
-    /// Whether somebody asked for it again.
+    /// Whether it is a replay.
     pub replay: bool,
-    /// When it is made next, while it is pending.
+    /// The time of the next attempt, while it is pending.
     pub next_attempt_at: Option<String>,
-    /// What it tells.
+    /// The event that it delivers.
     pub event: EventView,
 }

@@ -1,19 +1,19 @@
-//! What the API says, in Spanish or English. The words of the contract (`docs/api.md`)
-//! are the same in both.
+//! The messages of the API, in Spanish or English. The words of the contract (`docs/api.md`) are
+//! the same in both.
 
 use crate::control::Refusal;
 
-/// Of the config API's messages.
+/// The language of the config API's messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
-    /// As the service whose API this is.
+    /// Like the service whose API this is.
     #[default]
     Spanish,
     /// English where the contract has no words of its own.
     English,
 }
 
-/// Something wrong with a request.
+/// A mistake in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// Not `application/json`.
@@ -22,19 +22,19 @@ pub enum Wrong {
     TooLarge,
     /// Not a JSON document.
     Syntax,
-    /// A JSON document, but no object.
+    /// A JSON document that is not an object.
     NotAnObject,
-    /// The partner's number is not there.
+    /// The partner's number is missing.
     PartnerMissing,
-    /// A field is not there.
+    /// A field is missing.
     Missing(&'static str),
     /// A field has another type.
-    Type(&'static str, Kind),
-    /// A number is out of bounds: field, least, most.
+    Type(&'static str, FieldType),
+    /// A number is out of bounds: field, minimum, maximum.
     Range(&'static str, u64, u64),
-    /// No such event.
+    /// The event does not exist.
     Event(String),
-    /// The URL cannot be read.
+    /// The URL cannot be parsed.
     UrlForm,
     /// Neither http nor https.
     UrlScheme,
@@ -44,15 +44,15 @@ pub enum Wrong {
     UrlFragment,
     /// A text is longer than this many characters.
     TooLong(&'static str, usize),
-    /// A query parameter that there is not.
+    /// An unknown query parameter.
     Parameter(String),
-    /// A query parameter or field with a value that it cannot have: its name, and what it can be.
+    /// A query parameter or field with an invalid value: its name, and the valid values.
     Value(&'static str, &'static str),
 }
 
-/// What a field has to be.
+/// The required type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FieldType {
     /// A whole number.
     Integer,
     /// Text.
@@ -66,7 +66,7 @@ pub enum Kind {
 // === impl Language ===
 
 impl Language {
-    /// The message of a refusal.
+    /// Returns the message of a refusal.
     pub fn refusal(self, refusal: &Refusal) -> String {
         let text = |es, en| self.choose(es, en).to_owned();
         match refusal {
@@ -97,7 +97,7 @@ impl Language {
         }
     }
 
-    /// The message of a mistake.
+    /// Returns the message of a mistake.
     pub fn wrong(self, wrong: &Wrong) -> String {
         let text = |es: String, en: String| if self == Self::Spanish { es } else { en };
         let both = |es, en| self.choose(es, en).to_owned();
@@ -172,9 +172,9 @@ impl Language {
     }
 }
 
-// === impl Kind ===
+// === impl FieldType ===
 
-impl Kind {
+impl FieldType {
     const fn spanish(self) -> &'static str {
         match self {
             Self::Integer => "un número entero",

@@ -1,5 +1,4 @@
-//! The webhooks of partners, as `docs/api.md` has them: plain types between the routes and the
-//! gateway.
+//! The webhooks of partners, as in `docs/api.md`: plain types between the routes and the gateway.
 
 use std::fmt;
 
@@ -22,25 +21,26 @@ pub enum PartnerEvent {
 
 /// A partner's webhook as `get` shows it. The secret never leaves the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct PartnerWebhook {
+#[schema(as = PartnerWebhook)]
+pub struct PartnerWebhookView {
     /// The partner's number.
     pub partner_id: u64,
-    /// Where it goes. `None`: it was never configured.
+    /// Its URL. `None`: it was never configured.
     pub webhook_url: Option<String>,
-    /// Whether it is told of anything.
+    /// Whether events are delivered to it.
     pub webhook_enabled: bool,
-    /// What was subscribed to; empty when nothing was chosen, which means `message.received`.
+    /// The subscribed events; empty when none was chosen, which means `message.received`.
     pub webhook_events: Vec<String>,
     /// Whether deliveries are signed.
     pub webhook_secret_set: bool,
 }
 
-/// What `configure` changes; what is `None` stays as it is.
+/// A change by `configure`; fields that are `None` stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// Where it goes; http or https, without user and password.
+    /// Its URL: http or https, without user and password.
     pub url: Option<Uri>,
-    /// Empty takes the secret away.
+    /// Empty removes the secret.
     pub secret: Option<SecretText>,
     /// A new webhook is enabled.
     pub enabled: Option<bool>,
@@ -48,25 +48,25 @@ pub struct Change {
     pub events: Option<Vec<PartnerEvent>>,
 }
 
-/// A secret on its way to be encrypted. Never shown.
+/// A secret before it is encrypted. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(String);
 
-/// What came of a test delivery.
+/// The result of a test delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tested {
-    /// The event that it told.
+    /// The event that was delivered.
     pub event: PartnerEvent,
-    /// The endpoint's answer.
+    /// The status of the endpoint's response.
     pub http_code: Option<u16>,
-    /// Why it failed. `None`: the endpoint took it.
+    /// Why it failed. `None`: the endpoint accepted it.
     pub failure: Option<String>,
 }
 
-/// Some of a webhook's attempts.
+/// A part of a webhook's attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Log {
-    /// How many there are in all.
+    /// The number of all attempts.
     pub total: u64,
     /// Newest first.
     pub data: Vec<LogEntry>,
@@ -75,19 +75,19 @@ pub struct Log {
 /// One attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LogEntry {
-    /// Of the attempt.
+    /// The attempt's number in the store.
     pub id: i64,
-    /// The `webhook-id` that the endpoint got.
+    /// The `webhook-id` that the endpoint received.
     pub webhook_id: String,
-    /// What it told.
+    /// The event that was delivered.
     pub event: String,
-    /// Where it went.
+    /// The URL.
     pub url: String,
-    /// From 1.
+    /// Counts from 1.
     pub attempt: u32,
-    /// What became of the delivery by it: delivered, pending (it is tried again), dead, held.
+    /// The outcome for the delivery: delivered, pending (it is retried), dead, held.
     pub status: String,
-    /// The endpoint's answer.
+    /// The status of the endpoint's response.
     pub http_code: Option<u16>,
     /// Why it failed.
     pub error: Option<String>,
@@ -102,11 +102,11 @@ pub struct LogEntry {
 // === impl PartnerEvent ===
 
 impl PartnerEvent {
-    /// Every one, in the order of `docs/api.md`.
+    /// All events, in the order of `docs/api.md`.
     pub const ALL: [Self; 4] =
         [Self::MessageReceived, Self::MessageSent, Self::MdnReceived, Self::SendError];
 
-    /// The event's name.
+    /// Returns the event's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MessageReceived => "message.received",
@@ -116,7 +116,7 @@ impl PartnerEvent {
         }
     }
 
-    /// The Spanish name: the API's `event_name`.
+    /// Returns the Spanish name: the API's `event_name`.
     pub const fn spanish(self) -> &'static str {
         match self {
             Self::MessageReceived => "mensaje.recibido",
@@ -126,7 +126,7 @@ impl PartnerEvent {
         }
     }
 
-    /// The event of this name, in either language.
+    /// Returns the event of this name, in either language.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event| name == event.as_str() || name == event.spanish())
     }
@@ -135,12 +135,12 @@ impl PartnerEvent {
 // === impl SecretText ===
 
 impl SecretText {
-    /// Takes a secret in.
+    /// Wraps a secret.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The secret itself.
+    /// Returns the secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,11 +1,11 @@
 //! The routes.
 
 mod admin;
-mod answer;
 mod bodies;
 mod caller;
 mod fields;
 mod partner;
+mod responses;
 mod search;
 
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{control::Control, throttle::Throttle};
-use answer::problem;
+use responses::problem;
 
 type Gateway = Arc<dyn Control>;
 
-/// What every route can ask for.
+/// State of every route.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub(crate) struct ApiState {
     gateway: Gateway,
     throttle: Arc<Throttle>,
 }
@@ -59,10 +59,10 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .method_not_allowed_fallback(|| async {
             problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
         })
-        .with_state(Shared { gateway, throttle: Arc::default() })
+        .with_state(ApiState { gateway, throttle: Arc::default() })
 }
 
-/// What `/openapi.json` says besides the routes.
+/// The description in `/openapi.json` beside the routes.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -99,7 +99,7 @@ async fn healthz() -> &'static str {
     path = "/readyz",
     tag = "health",
     responses(
-        (status = 200, description = "It should", body = String, content_type = "text/plain"),
+        (status = 200, description = "It should: `ready`, and a line for each remark", body = String, content_type = "text/plain"),
         (status = 503, description = "A reason on each line", body = String,
             content_type = "text/plain"),
     )
@@ -107,7 +107,8 @@ async fn healthz() -> &'static str {
 async fn readyz(State(gateway): State<Gateway>) -> Response {
     let reasons = gateway.unready().await;
     if reasons.is_empty() {
-        return "ready\n".into_response();
+        let lines = std::iter::once("ready".to_owned()).chain(gateway.remarks().await);
+        return (lines.collect::<Vec<_>>().join("\n") + "\n").into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
 }
@@ -127,10 +128,10 @@ async fn metrics(State(gateway): State<Gateway>) -> Response {
     ([(header::CONTENT_TYPE, TEXT)], gateway.metrics().await).into_response()
 }
 
-// === impl Shared ===
+// === impl ApiState ===
 
-impl FromRef<Shared> for Gateway {
-    fn from_ref(shared: &Shared) -> Self {
+impl FromRef<ApiState> for Gateway {
+    fn from_ref(shared: &ApiState) -> Self {
         shared.gateway.clone()
     }
 }

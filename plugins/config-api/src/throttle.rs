@@ -1,4 +1,4 @@
-//! Slows down whoever tries tokens: a bounded table of addresses that presented bad ones.
+//! Slows down clients that present bad tokens: a bounded table of their addresses.
 
 use std::{
     collections::HashMap,
@@ -7,35 +7,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who presented bad tokens lately. A good token is never slowed: others may share its address.
+/// Addresses that recently presented bad tokens. A good token is never slowed down: others may
+/// share its address.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    /// When each address's bad tokens are paid for.
+    /// When the penalties of each address's bad tokens end.
     paid: Mutex<HashMap<IpAddr, Instant>>,
 }
 
-/// What a bad token costs.
+/// The penalty for a bad token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Price {
-    /// Its answer waits so long.
+    /// Its response is delayed by this time.
     Wait(Duration),
-    /// It is not even answered properly: too many wait already.
+    /// It gets no normal response: too many are delayed already.
     TooMany(Duration),
 }
 
 // === impl Throttle ===
 
 impl Throttle {
-    /// What each bad token costs, after the first few.
+    /// The penalty for each bad token after the first few.
     const EACH: Duration = Duration::from_secs(1);
-    /// So many are free, and come back one by one.
+    /// The number of bad tokens without a penalty; they are restored one by one.
     const FREE: u32 = 10;
-    /// No answer waits longer.
+    /// The longest delay of a response.
     const LONGEST: Duration = Duration::from_secs(5);
-    /// Addresses remembered at once. Beyond that the ones that owe least are forgotten.
+    /// The most addresses in the table. Beyond that, those with the least penalty are removed.
     const ADDRESSES: usize = 4096;
 
-    /// Notes down a bad token, and says what it costs.
+    /// Records a bad token, and returns its penalty.
     pub(crate) fn bad_token(&self, address: IpAddr, now: Instant) -> Price {
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let address = owner(address);
@@ -59,8 +60,8 @@ impl Throttle {
     }
 }
 
-/// Whoever has an IPv6 address has its whole /64.
-fn owner(address: IpAddr) -> IpAddr {
+/// Returns the address by which a client is counted: an IPv6 client counts by its /64.
+pub(crate) fn owner(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 => v4,

@@ -1,4 +1,4 @@
-//! Who may ask: bearer tokens, kept as SHA-256 digests only.
+//! Bearer tokens, stored as SHA-256 digests only.
 
 use std::{fmt, sync::Arc};
 
@@ -7,7 +7,7 @@ use openssl::{memcmp, sha::sha256};
 /// The tokens in force, and the site whose admins may reload.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// All of them.
+    /// All tokens.
     pub all: Arc<[Token]>,
     /// The gateway's own site.
     pub default_site: String,
@@ -16,7 +16,7 @@ pub struct Tokens {
 /// One token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
-    /// What it is called in the config.
+    /// Its name in the config.
     pub name: String,
     /// SHA-256 of the token.
     pub digest: [u8; 32],
@@ -29,18 +29,18 @@ pub struct Token {
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Look.
+    /// Read.
     Read,
     /// Configure webhooks.
     Write,
-    /// Run the gateway.
+    /// Administer the gateway.
     Admin,
 }
 
 // === impl Tokens ===
 
 impl Tokens {
-    /// The token that this is. Every token is compared, each in constant time.
+    /// Returns the presented token. Every token is compared, each in constant time.
     pub fn find(&self, presented: &str) -> Option<&Token> {
         let digest = sha256(presented.as_bytes());
         let mut found = None;
@@ -56,7 +56,7 @@ impl Tokens {
 // === impl Token ===
 
 impl Token {
-    /// Whether it may do this.
+    /// Whether it has this scope.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
@@ -75,7 +75,7 @@ impl fmt::Debug for Token {
 // === impl Scope ===
 
 impl Scope {
-    /// The word in the config and in messages.
+    /// Returns the word in the config and in messages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",

@@ -46,8 +46,8 @@ async fn main() -> Result<(), Failure> {
         gateway.stop().await;
     }
     let grown = most[1] - most[0];
-    // The caches of the connections, bounded whatever the backlog; a delivery each would be ten times
-    // as much.
+    // The caches of the connections, bounded whatever the backlog; a delivery each would be ten
+    // times as much.
     const CACHES: f64 = 80.0;
     let bar = format!("<= {CACHES:.0} (caches)");
     row("the long one more than the short one, MiB", &format!("{grown:.1}"), &bar, grown <= CACHES);

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Failure> {
     long_beside_short().await
 }
 
-/// A healthy endpoint's waits, alone and while ten others hang.
+/// Measures a healthy endpoint's waits, alone and while ten others hang.
 async fn hanging(behind: usize) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let mut gateway = Gateway::new(folder.path())?;
@@ -47,7 +47,7 @@ async fn hanging(behind: usize) -> Result<(), Failure> {
     waits(&gateway, &healthy, &fine, 200).await?;
     let quiet = waits(&gateway, &healthy, &fine, 1_000).await?;
 
-    // One event for each: all that is behind them is recorded first.
+    // One event for each: everything behind them is recorded first.
     gateway.fill(&stuck, behind).await?;
     hangs.reached(160).await;
     let beside = waits(&gateway, &healthy, &fine, 1_000).await?;
@@ -70,7 +70,7 @@ async fn hanging(behind: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From publish to request, at 100 events a second.
+/// Measures from publish to request, at 100 events a second.
 async fn waits(
     gateway: &Gateway,
     target: &Target,
@@ -99,8 +99,8 @@ async fn waits(
     Ok(waits)
 }
 
-/// How long a thousand webhooks take to be told of ten events each, with one of them dead and without;
-/// the best of three, in turns.
+/// Measures how long a thousand webhooks take to receive ten events each, with one of them dead and
+/// without; the best of three, alternating.
 async fn dead_among_a_thousand() -> Result<(), Failure> {
     let mut took = HashMap::from([(false, f64::MAX), (true, f64::MAX)]);
     for dead in [false, true, false, true, false, true] {
@@ -122,13 +122,13 @@ async fn dead_among_a_thousand() -> Result<(), Failure> {
         gateway.stop().await;
     }
     let (without, with) = (took[&false], took[&true]);
-    note("1,000 webhooks told of 10 events each, s", &format!("{without:.2}"));
+    note("1,000 webhooks receive 10 events each, s", &format!("{without:.2}"));
     let bar = format!("<= {:.2} (1.5 x)", without * 1.5);
     row("the other 999 while one is dead, s", &format!("{with:.2}"), &bar, with <= without * 1.5);
     Ok(())
 }
 
-/// A few deliveries that come while another webhook has a long backlog.
+/// A few deliveries that arrive while another webhook has a long backlog.
 async fn long_beside_short() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let mut gateway = Gateway::new(folder.path())?;
@@ -146,7 +146,7 @@ async fn long_beside_short() -> Result<(), Failure> {
     }
     let short_took = begun.elapsed().as_secs_f64();
     let left = 20_000 - sink.by_path().get("/long").copied().unwrap_or(0);
-    let what = "200 deliveries told beside a backlog of 20,000, s";
+    let what = "200 deliveries beside a backlog of 20,000, s";
     row(what, &format!("{short_took:.2}"), "before it is done", left > 0);
     note("of that backlog still to come by then", &left.to_string());
     gateway.stop().await;

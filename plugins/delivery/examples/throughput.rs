@@ -65,8 +65,8 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Settles exchanges at a steady rate for five seconds; the waits from each settle's beginning to the
-/// request that tells of it.
+/// Settles exchanges at a steady rate for five seconds. Returns the waits from the start of each
+/// settle to the request that delivers the event.
 async fn latency(
     gateway: &Gateway,
     targets: &[Target],

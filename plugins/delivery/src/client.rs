@@ -1,19 +1,20 @@
-//! One HTTP request within one deadline, over connections that are kept.
+//! Sends one HTTP request within one deadline, over kept connections.
 //!
-//! HTTP/1.1 by hyper. Redirects are not followed, proxy variables of the environment are not looked at,
-//! and no cookie is kept. Connections stay open between deliveries, one pool for each TLS profile and
-//! guard. Webhooks that share both and an address share connections.
+//! HTTP/1.1 by hyper. The client does not follow redirects, does not read the environment's proxy
+//! variables and keeps no cookies. Connections stay open between deliveries, in one pool for each
+//! TLS profile and guard. Webhooks that share both and an address share connections.
 //!
-//! **Names of headers** go out as the partner spelt them, and our own as `docs/webhooks.md` has them
-//! (`AS2-From`, `X-Partner-Type`). HTTP holds them equal in any case (RFC 9110 section 5.1); this
-//! is for receivers that do not.
+//! **Header names** are sent as the partner spelled them, and our own as in `docs/webhooks.md`
+//! (`AS2-From`, `X-Partner-Type`). Names are case-insensitive (RFC 9110 section 5.1); the spelling
+//! is for receivers that compare them case-sensitively.
 
-mod answer;
 mod body;
 mod connector;
 mod error;
+mod interim;
 mod profile;
 mod resolve;
+mod response;
 mod spelling;
 mod stream;
 mod tls;
@@ -33,55 +34,61 @@ use http::{HeaderMap, Method, Uri};
 use hyper_util::client::legacy::connect::capture_connection;
 use tokio::time::{Instant, timeout_at};
 
-pub use answer::Answer;
 pub use body::{KeptPayload, RequestBody};
 pub use connector::ConnectError;
 pub use error::{DeliveryError, Step};
+pub use response::EndpointResponse;
 pub use tls::TlsFilesError;
 
 use crate::guard::Guard;
-use body::Body;
+use body::OutgoingBody;
+use interim::InterimResponses;
 use profile::{Profile, Profiles};
-use resolve::Names;
-use spelling::Spelling;
+use resolve::NameResolver;
+use spelling::HeaderSpelling;
 
-/// Makes deliveries. Cheap to share; one serves the whole process.
+/// Makes deliveries. Cheap to share; one client serves the whole process.
 pub struct Client {
     profiles: Profiles,
-    spelling: Spelling,
+    spelling: HeaderSpelling,
 }
 
-/// What is sent: everything but the method, the host and the framing.
+/// A request without its method, host and framing.
 #[derive(Clone)]
 pub struct Request {
-    /// The header fields. `Content-Length` and `Host` are set here.
+    /// The header fields. The client adds `Content-Length` and `Host`.
     pub headers: HeaderMap,
-    /// Their names as they are to be spelt, in order.
+    /// The header names as they are spelled on the wire, in order.
     pub names: Vec<Cow<'static, str>>,
     /// The body.
     pub body: RequestBody,
 }
 
-/// How often a kept connection was used; travels with the connection.
+/// Counts how a kept connection is used. Each connection has its own.
 #[derive(Clone, Debug, Default)]
-struct Uses(Arc<AtomicUsize>);
+struct ConnectionUsage {
+    /// The number of requests.
+    count: Arc<AtomicUsize>,
+    /// Bytes read since the connection was opened or its last response ended.
+    read: Arc<AtomicUsize>,
+}
 
 // === impl Client ===
 
 impl Client {
-    /// A client with the system's resolver configuration.
+    /// Creates a client with the system's resolver configuration.
     ///
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When OpenSSL cannot be set up.
     pub async fn new() -> Result<Self, TlsFilesError> {
-        let profiles = Profiles::new(Names::of_system())?;
-        Ok(Self { profiles, spelling: Spelling::new().await })
+        let profiles = Profiles::new(NameResolver::of_system().await)?;
+        Ok(Self { profiles, spelling: HeaderSpelling::new().await })
     }
 
-    /// How long an attempt may take: the endpoint's `timeout`, and one second more for each MiB of
-    /// body.
+    /// Returns how long an attempt may take: the endpoint's `timeout`, plus one second for each MiB
+    /// of body.
     pub fn time_allowed(endpoint: &Endpoint, body: &RequestBody) -> Duration {
         const MIB: u64 = 1024 * 1024;
         endpoint
@@ -89,51 +96,29 @@ impl Client {
             .saturating_add(Duration::from_millis(body.size().saturating_mul(1000) / MIB))
     }
 
-    /// Whether a webhook may be set to this URL: none of its host's addresses may be one that `guard`
-    /// refuses. A name that has no address now, or is not resolved by `deadline`, is let through: it is
-    /// judged again at every connect.
+    /// Sends one POST and waits for its response. `deadline` covers name lookup, connect, TLS,
+    /// sending, and the response's head and body together.
+    ///
+    /// Any status gives an [`EndpointResponse`]; the caller interprets it. When the endpoint closed a kept
+    /// connection in the meantime, the request is sent once more on a new connection, within the
+    /// same deadline.
     ///
     /// # Errors
-    /// [`ConnectError::Refused`].
-    pub async fn vet(
-        &self,
-        url: &Uri,
-        guard: &Guard,
-        deadline: Instant,
-    ) -> Result<(), ConnectError> {
-        let host = url.host().unwrap_or_default();
-        let refused = || ConnectError::Refused { host: host.to_owned() };
-        if !guard.admits_url(url) {
-            return Err(refused());
-        }
-        let lookup = self.profiles.names().addresses(host);
-        let Ok(Ok(addresses)) = timeout_at(deadline, lookup).await else { return Ok(()) };
-        let admitted = addresses.iter().all(|address| guard.admits(*address));
-        if admitted { Ok(()) } else { Err(refused()) }
-    }
-
-    /// Sends one POST and waits for its answer; `deadline` covers name lookup, connect, TLS, sending,
-    /// the answer's head and its body together.
-    ///
-    /// Any status is an [`Answer`]; what it means is the caller's to say. A kept connection that the
-    /// endpoint closed meanwhile does not count: the request is sent once more on a fresh one, in the
-    /// same time.
-    ///
-    /// # Errors
-    /// When no answer came, or half of one.
+    /// When no response came, or an incomplete one.
     pub async fn deliver(
         &self,
         endpoint: &Endpoint,
         guard: &Guard,
         request: Request,
         deadline: Instant,
-    ) -> Result<Answer, DeliveryError> {
+    ) -> Result<EndpointResponse, DeliveryError> {
         let begun = Instant::now();
         let profile = match timeout_at(deadline, self.profiles.of(&endpoint.tls, guard)).await {
             Ok(profile) => profile?,
             Err(_) => return Err(timed_out(begun, Step::Connect)),
         };
-        let exchange = Exchange { client: self, profile, url: &endpoint.url, begun, deadline };
+        let exchange =
+            RequestAttempt { client: self, profile, url: &endpoint.url, begun, deadline };
         match exchange.run(&request, Reuse::Allowed).await {
             Err(DeliveryError::Stale) => exchange.run(&request, Reuse::Forbidden).await,
             outcome => outcome,
@@ -141,8 +126,8 @@ impl Client {
     }
 }
 
-/// One delivery on its way.
-struct Exchange<'a> {
+/// One request that is being sent.
+struct RequestAttempt<'a> {
     client: &'a Client,
     profile: Arc<Profile>,
     url: &'a Uri,
@@ -156,12 +141,16 @@ enum Reuse {
     Forbidden,
 }
 
-// === impl Exchange ===
+// === impl RequestAttempt ===
 
-impl Exchange<'_> {
-    async fn run(&self, request: &Request, reuse: Reuse) -> Result<Answer, DeliveryError> {
+impl RequestAttempt<'_> {
+    async fn run(
+        &self,
+        request: &Request,
+        reuse: Reuse,
+    ) -> Result<EndpointResponse, DeliveryError> {
         let sent = Arc::new(AtomicBool::new(false));
-        let body = Body::open(&request.body, sent.clone(), self.deadline).await?;
+        let body = OutgoingBody::open(&request.body, sent.clone(), self.deadline).await?;
         let mut message = http::Request::new(body);
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.url.clone();
@@ -169,15 +158,20 @@ impl Exchange<'_> {
         message.headers_mut().insert(http::header::CONTENT_LENGTH, request.body.size().into());
         self.client.spelling.apply(&request.names, message.extensions_mut()).await;
         let connection = capture_connection(&mut message);
+        let interim = InterimResponses::of(&mut message, connection.clone());
 
         let client = match reuse {
             Reuse::Allowed => &self.profile.pooled,
             Reuse::Forbidden => &self.profile.fresh,
         };
         let response = match timeout_at(self.deadline, client.request(message)).await {
+            Ok(_) if interim.are_too_many() => return Err(DeliveryError::InterimResponses),
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                let uses = error.connect_info().map_or(0, Uses::of);
+                let uses = error
+                    .connect_info()
+                    .and_then(ConnectionUsage::of)
+                    .map_or(0, |uses| uses.count());
                 return Err(error::of_request(&error, uses > 0 && reuse == Reuse::Allowed));
             }
             Err(_) => {
@@ -189,10 +183,12 @@ impl Exchange<'_> {
                 return Err(timed_out(self.begun, step));
             }
         };
-        if let Some(uses) = response.extensions().get::<Uses>() {
-            uses.0.fetch_add(1, Ordering::Relaxed);
+        let uses = response.extensions().get::<ConnectionUsage>().cloned();
+        let outcome = response::read(response, self.begun, self.deadline).await;
+        if let Some(uses) = uses {
+            uses.response_ended();
         }
-        answer::read(response, self.begun, self.deadline).await
+        outcome
     }
 }
 
@@ -203,20 +199,51 @@ fn timed_out(begun: Instant, step: Step) -> DeliveryError {
 // === impl Request ===
 
 impl fmt::Debug for Request {
-    /// Without values: there are tokens among them.
+    /// Leaves header values out: they may hold tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.headers.keys().collect();
         f.debug_struct("Request").field("headers", &names).field("body", &self.body).finish()
     }
 }
 
-// === impl Uses ===
+// === impl ConnectionUsage ===
 
-impl Uses {
-    fn of(connected: &hyper_util::client::legacy::connect::Connected) -> usize {
+impl ConnectionUsage {
+    /// Far more than a TLS handshake, a response's head and the start of its body take. A webhook
+    /// has no reason to send more, such as TLS session tickets without end.
+    const READ_MAX: usize = 1024 * 1024;
+    /// The least that one read counts for. Each read costs CPU, and hyper may parse a head again
+    /// with every piece of it.
+    const READ_LEAST: usize = 256;
+
+    fn of(connected: &hyper_util::client::legacy::connect::Connected) -> Option<Self> {
         let mut extras = http::Extensions::new();
         connected.get_extras(&mut extras);
-        extras.get::<Self>().map_or(0, |uses| uses.0.load(Ordering::Relaxed))
+        extras.remove()
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether more may be read before a response ends.
+    fn may_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed) < Self::READ_MAX
+    }
+
+    fn has_read(&self, bytes: usize) {
+        self.read.fetch_add(bytes.max(Self::READ_LEAST), Ordering::Relaxed);
+    }
+
+    /// Makes the next read from the connection fail.
+    fn end_connection(&self) {
+        self.read.store(Self::READ_MAX, Ordering::Relaxed);
+    }
+
+    /// Resets the count: a response has been read to its end.
+    fn response_ended(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.read.store(0, Ordering::Relaxed);
     }
 }
 

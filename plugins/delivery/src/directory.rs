@@ -1,4 +1,5 @@
-//! What the gateway tells us of the rules in force, and what we tell it of webhooks.
+//! What the dispatcher asks the gateway about the rules in force, and what it reports about
+//! webhooks.
 
 use std::sync::Arc;
 
@@ -7,35 +8,49 @@ use async_trait::async_trait;
 
 use crate::guard::Guard;
 
-/// The rules in force. Asked anew for every attempt, so that a corrected URL takes the backlog along.
+/// The rules in force. Looked up for every attempt, so that a corrected URL applies to the backlog
+/// too.
 pub trait Directory: Send + Sync + 'static {
-    /// The webhook of this name, switched off or not. `None`: there is none.
+    /// Returns the webhook of this name, enabled or not. `None`: there is none.
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>>;
 
-    /// Whether all gateways of this store have these rules, as far as is known. While they have not, a
-    /// webhook that has no rule here may have one there, and its deliveries are left alone.
+    /// Whether no running gateway of this store is known to have newer rules. A gateway with older
+    /// rules makes deliveries, but neither moves them nor records the health of webhooks: the
+    /// newest rules decide.
+    fn is_newest(&self) -> bool {
+        true
+    }
+
+    /// Whether all gateways of this store are known to have these rules. Otherwise a webhook
+    /// without a rule here may have one on another gateway, and its deliveries stay as they are.
     fn is_agreed(&self) -> bool {
         true
     }
 
-    /// Which addresses it may point at.
+    /// Returns which addresses the webhook may point at.
     fn guard(&self, _rule: &Rule) -> Guard {
         Guard::Open
     }
 
-    /// Keys that its JSON bodies begin with (those of webhooks set over the config API).
+    /// Returns a webhook's URL in the form to store, since it may hold a token.
+    fn at_rest(&self, _webhook: &str, url: String) -> String {
+        url
+    }
+
+    /// Returns keys for the beginning of its JSON bodies (those of webhooks set over the config
+    /// API).
     fn leading(&self, _rule: &Rule, _event: &Event) -> Vec<(&'static str, serde_json::Value)> {
         Vec::new()
     }
 }
 
-/// Hears what becomes of webhooks; the gateway makes events of it.
+/// Receives the changes of webhooks; the gateway makes events of them.
 #[async_trait]
 pub trait Notices: Send + Sync + 'static {
-    /// A webhook was disabled. Called once for each time, after it is written down.
+    /// Called once each time a webhook is disabled, after the state is stored.
     async fn disabled(&self, notice: Disabled);
 
-    /// An attempt was made. Called on the lane's way: it must not wait.
+    /// Called after each attempt. Runs in the webhook's worker: it must not block.
     fn attempted(&self, _attempt: &Attempted<'_>) {}
 }
 
@@ -44,15 +59,15 @@ pub trait Notices: Send + Sync + 'static {
 pub struct Attempted<'a> {
     /// The webhook's name.
     pub webhook: &'a str,
-    /// What was told of.
+    /// The event that was delivered.
     pub event: uuid::Uuid,
-    /// From 1.
+    /// Counts from 1.
     pub number: u32,
-    /// Whether somebody asked for it again.
+    /// Whether the delivery is a replay.
     pub replay: bool,
     /// When it began.
     pub began: std::time::Instant,
-    /// What became of the delivery by it.
+    /// The outcome for the delivery.
     pub fate: as2hook_store::Fate,
 }
 
@@ -63,10 +78,10 @@ pub struct Disabled {
     pub webhook: String,
     /// Its tenant.
     pub site: String,
-    /// Why, in a sentence.
+    /// The reason, as a sentence.
     pub reason: String,
     /// When, in milliseconds since 1970.
     pub at: i64,
-    /// Since when it failed without a success between.
+    /// The time of the first failure without a success since.
     pub failing_since: Option<i64>,
 }

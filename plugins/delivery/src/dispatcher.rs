@@ -1,34 +1,40 @@
-//! Makes what is due: one lane for each webhook, so that none waits for another.
+//! Makes due deliveries: one worker for each webhook, so that webhooks do not wait for each other.
 //!
-//! A lane claims deliveries from the store while it has room for them, makes them, and hands what
-//! became of them to the ledger, which writes many at once. Lanes are woken by the outbox right after a
-//! commit, by their own retries, and by a change of the rules; a poll of the store is the net below.
+//! A worker claims deliveries from the store while it has room for them, makes them, and passes the
+//! outcomes to the completion batcher, which writes many in one commit. Workers are woken by the
+//! outbox right after a commit, by their own retries, and by a change of the rules. A poll of the
+//! store finds what these miss.
 //!
-//! **Fairness.** All lanes share a number of slots, in turns. An attempt that takes longer than a second
-//! moves out of the way, and a webhook that fails again and again is cut down to one attempt at a time,
-//! out of slots kept for such, until one succeeds: endpoints that hang do not use up the slots of those
-//! that answer.
+//! **Fairness.** All workers share a number of slots in first-come order. An attempt that takes
+//! longer than a second moves to a pool of slow attempts. A webhook that keeps failing gets one
+//! attempt at a time, from a pool of its own kind, until one succeeds. Endpoints that hang
+//! therefore do not use up the slots of healthy ones.
 //!
-//! **Rates.** A rule's `rate` holds for every attempt, retries and replays included, and for this
-//! process. A lane that may begin nothing yet claims nothing and holds no slot; it wakes when it may.
+//! **Rates.** A rule's `rate` holds for every attempt of this process, retries and replays
+//! included. A worker that may not begin an attempt yet claims nothing and holds no slot; it wakes
+//! when it may.
 //!
-//! **Several processes.** What another one of the same store wrote of a webhook's state is taken over
-//! ([`Dispatcher::take_over`]): disabled there, it is disabled here, and back in service likewise.
+//! **Several processes.** When another process of the same store changes a webhook's state, this
+//! one takes the change over ([`Dispatcher::take_over`]): a webhook disabled there is disabled
+//! here, and enabled likewise. Only processes with the newest rules ([`Directory::is_newest`])
+//! write the state and move deliveries. They also make deliveries pending again that are held or
+//! orphaned without a reason in the state or in the newest rules.
 //!
 //! **Memory.** A delivery is claimed only when there is a slot for it, so the backlog stays in the
 //! store whatever its length.
 
 mod attempt;
 mod bells;
-mod fate;
+mod completion;
+mod concurrency;
 mod health;
-mod lane;
-mod ledger;
+mod judgement;
 mod options;
-mod pace;
+mod order_patience;
+mod rate_limiter;
 mod serve;
-mod shared;
-mod slots;
+mod state;
+mod worker;
 
 use std::{
     sync::{
@@ -38,7 +44,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{Store, StoreError};
+use as2hook_store::{DeliveryState, Store, StoreError};
 use dashmap::DashMap;
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -54,32 +60,32 @@ use crate::{
     client::Client,
     directory::{Directory, Notices},
 };
-use health::Vitals;
-use shared::{LaneBell, Phase, Shared};
-use slots::Slots;
+use concurrency::ConcurrencyPool;
+use health::EndpointHealth;
+use state::{DispatcherPhase, DispatcherState, WorkerWakeup};
 
 /// The running dispatcher.
 pub struct Dispatcher {
-    shared: Arc<Shared>,
-    phase: watch::Sender<Phase>,
+    shared: Arc<DispatcherState>,
+    phase: watch::Sender<DispatcherPhase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    ledger: Mutex<Option<JoinHandle<()>>>,
+    completion_writer: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How long putting a webhook back into service may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The limit for putting a webhook back into service.
+const ENABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === impl Dispatcher ===
 
 impl Dispatcher {
-    /// Starts making deliveries. `bells` are those that the outbox rings; `notices` hears of disabled
-    /// webhooks. Spawns its tasks; call within a tokio runtime.
+    /// Starts making deliveries. `bells` are those that the outbox rings; `notices` receives
+    /// disabled webhooks. Spawns its tasks; call within a tokio runtime.
     ///
-    /// A store that cannot say how the webhooks did before is asked until it can, and nothing is
-    /// delivered before.
+    /// While the store cannot return the former states of the webhooks, it is asked again, and
+    /// nothing is delivered.
     ///
     /// # Errors
-    /// None of its own; callers are ready for those of other stores.
+    /// None today; the signature leaves room for stores that fail at start.
     pub async fn start(
         store: Arc<dyn Store>,
         client: Arc<Client>,
@@ -88,144 +94,165 @@ impl Dispatcher {
         bells: Bells,
         options: DispatcherOptions,
     ) -> Result<Self, StoreError> {
-        let (phase, phases) = watch::channel(Phase::Running);
-        let (ledger, writer) = ledger::start(store.clone(), bells.clone(), options.ledger);
-        let shared = Arc::new(Shared {
-            slots: Slots::new(options.slots, options.slow, options.probes),
+        let (phase, phases) = watch::channel(DispatcherPhase::Running);
+        let (completions, writer) = completion::start(store.clone(), bells.clone(), options.ledger);
+        let shared = Arc::new(DispatcherState {
+            slots: ConcurrencyPool::new(options.slots, options.slow, options.probes),
             store,
             client,
             directory,
             notices,
             bells,
             options,
-            vitals: DashMap::new(),
-            lanes: DashMap::new(),
-            paces: DashMap::new(),
-            retold: DashMap::new(),
-            asked_back: DashMap::new(),
-            look_at_all: AtomicBool::new(true),
-            ledger,
+            health: DashMap::new(),
+            workers: DashMap::new(),
+            rate_limiters: DashMap::new(),
+            changed_elsewhere: DashMap::new(),
+            wrongly_set_aside: DashMap::new(),
+            set_aside_before: Mutex::default(),
+            enable_requests: DashMap::new(),
+            check_all: AtomicBool::new(true),
+            completions,
             phase: phases,
             running: AtomicUsize::new(0),
-            left: Notify::new(),
+            worker_ended: Notify::new(),
             unreadable: AtomicBool::new(false),
             store_fails: AtomicBool::new(false),
         });
         let states = shared.store.webhook_states().await;
         let known = shared.note_read(states).map(|states| shared.remember(states)).is_some();
         let tasks = vec![tokio::spawn(serve::run(shared.clone(), known))];
-        Ok(Self { shared, phase, tasks: Mutex::new(tasks), ledger: Mutex::new(Some(writer)) })
+        Ok(Self {
+            shared,
+            phase,
+            tasks: Mutex::new(tasks),
+            completion_writer: Mutex::new(Some(writer)),
+        })
     }
 
-    /// To be called when other rules are in force: webhooks that were disabled or gone are looked at
-    /// anew.
+    /// Applies changed rules: checks webhooks that were disabled or had no rule.
     pub fn rules_changed(&self) {
-        self.shared.look_at_all.store(true, Ordering::Relaxed);
-        for vitals in &self.shared.vitals {
-            if vitals.needs_a_look() {
-                self.shared.bells.ring(vitals.key());
+        self.shared.check_all.store(true, Ordering::Relaxed);
+        for health in &self.shared.health {
+            if health.needs_check() {
+                self.shared.bells.ring(health.key());
             }
         }
-        for lane in &self.shared.lanes {
-            // It may wait for a rate that is another by now.
-            lane.ring();
+        for worker in &self.shared.workers {
+            // It may wait for a rate that has changed.
+            worker.ring();
         }
     }
 
-    /// To be called when something of a webhook may be due that another process made so.
+    /// Wakes a webhook's worker. To be called when another process may have made a delivery due.
     pub fn ring(&self, webhook: &str) {
         self.shared.bells.ring(webhook);
     }
 
-    /// Takes over what the store remembers of webhooks where another process changed it.
+    /// Takes over the states of webhooks that another process changed, and finds deliveries that
+    /// are held or orphaned without a reason: by a process with older rules, or by one that
+    /// terminated in between.
     ///
     /// # Errors
-    /// When the store does not say; everything stays as it was.
+    /// When the store cannot be read; nothing is changed then.
     pub async fn take_over(&self) -> Result<(), StoreError> {
+        let mut aside = self.shared.store.set_aside().await?;
+        if !self.shared.directory.is_newest() {
+            // Held deliveries are decided by processes with newer rules. Orphaned ones may belong
+            // to a rule that only this process has.
+            aside.retain(|aside| aside.state == DeliveryState::Orphaned);
+        }
         for state in self.shared.store.webhook_states().await? {
-            let other = match self.shared.vitals.get(&state.webhook) {
-                Some(vitals) => vitals.differs(&state),
-                None => Vitals::default().differs(&state),
+            let other = match self.shared.health.get(&state.webhook) {
+                Some(health) => health.differs(&state),
+                None => EndpointHealth::default().differs(&state),
             };
             if other {
-                // What was just read may be out of date by now: the lane, which is the only one here
-                // to change it, looks again.
-                self.shared.retold.insert(state.webhook.clone(), ());
+                // The state may be outdated by now. The worker reads it again: it is the only one
+                // in this process that changes it.
+                self.shared.changed_elsewhere.insert(state.webhook.clone(), ());
                 self.shared.bells.ring(&state.webhook);
             }
         }
+        // After the states, because a worker checks those first.
+        self.shared.check_set_aside(aside.into_iter().map(|aside| aside.webhook).collect());
         Ok(())
     }
 
-    /// Puts a webhook back into service; what was held goes on at once, on the retry schedule where it
-    /// stood. Returns how many deliveries that are; none when there is no such webhook.
+    /// Puts a webhook back into service. Held deliveries continue at once, at their place in the
+    /// retry schedule. Returns how many those are; 0 when there is no such webhook.
     ///
     /// # Errors
-    /// When the store does not take it; the webhook then stays as it was.
+    /// When the store does not accept the change; the webhook then stays as it was.
     pub async fn enable(&self, webhook: &str) -> Result<u64, StoreError> {
         if self.shared.directory.endpoint(webhook).is_none() {
             return Ok(0);
         }
-        let (ask, answer) = oneshot::channel();
-        self.shared.asked_back.insert(webhook.to_owned(), ask);
+        let (ask, response) = oneshot::channel();
+        self.shared.enable_requests.insert(webhook.to_owned(), ask);
         self.shared.ring(webhook);
-        match timeout(PATIENCE, answer).await {
+        match timeout(ENABLE_TIMEOUT, response).await {
             Ok(Ok(moved)) => moved,
-            // The rule is gone since, or another call took this one's place.
+            // The rule is gone, or another call replaced this one.
             Ok(Err(_)) => Ok(0),
             Err(_) => {
-                self.shared.asked_back.remove(webhook);
-                Err(StoreError::Slow(PATIENCE))
+                self.shared.enable_requests.remove(webhook);
+                Err(StoreError::Slow(ENABLE_TIMEOUT))
             }
         }
     }
 
-    /// How a webhook does. `None`: nothing was ever sent to it since the start.
+    /// Returns the health of a webhook. `None`: nothing was sent to it since the start.
     pub fn health(&self, webhook: &str) -> Option<Health> {
-        self.shared.vitals.get(webhook).map(|vitals| vitals.report(webhook))
+        self.shared.health.get(webhook).map(|health| health.report(webhook))
     }
 
-    /// How all webhooks do to which something was sent since the start, and those out of service.
+    /// Returns the health of all webhooks with an attempt since the start, and of those out of
+    /// service.
     pub fn healths(&self) -> Vec<Health> {
-        self.shared.vitals.iter().map(|vitals| vitals.report(vitals.key())).collect()
+        self.shared.health.iter().map(|health| health.report(health.key())).collect()
     }
 
-    /// Attempts under way, and claimed deliveries that wait for theirs.
+    /// Counts attempts in progress and claimed deliveries that wait for an attempt.
     pub fn in_flight(&self) -> usize {
         self.shared.slots.taken()
     }
 
-    /// Stops: claims nothing more, lets attempts under way finish within `drain`, and gives the rest
-    /// back to the store. Returns how many attempts were cut off. At once when idle.
+    /// Stops: claims nothing more, lets attempts in progress finish within `drain`, and releases
+    /// the other claims. Returns how many attempts were cut off. Returns at once when idle.
     pub async fn shutdown(&self, drain: Duration) -> usize {
         let deadline = Instant::now() + drain;
-        self.phase.send_replace(Phase::Draining);
+        self.phase.send_replace(DispatcherPhase::Draining);
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
-        let _ = timeout_at(deadline, self.shared.all_left()).await;
+        let _ = timeout_at(deadline, self.shared.all_workers_ended()).await;
         let cut = self.shared.slots.taken();
-        self.phase.send_replace(Phase::Over);
-        // What is cut off is given back in no time, unless the store is away; then the lease says so.
-        const LAST_WORDS: Duration = Duration::from_secs(5);
-        let deadline = Instant::now() + LAST_WORDS;
-        let _ = timeout_at(deadline, self.shared.all_left()).await;
-        self.shared.ledger.close();
-        let writer = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.phase.send_replace(DispatcherPhase::Stopped);
+        // Releasing the claims takes milliseconds unless the store is unavailable; the lease ends
+        // them then.
+        const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+        let deadline = Instant::now() + RELEASE_TIMEOUT;
+        let _ = timeout_at(deadline, self.shared.all_workers_ended()).await;
+        self.shared.completions.close();
+        let writer = self.completion_writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut writer) = writer
             && timeout_at(deadline, &mut writer).await.is_err()
         {
             writer.abort();
-            tracing::error!("Stopped without writing down the last attempts; they are made again.");
+            tracing::error!(
+                "Stopped before the outcomes of the last attempts were stored; these deliveries \
+                 are made again."
+            );
         }
         cut
     }
 }
 
 impl Drop for Dispatcher {
-    /// Without [`Dispatcher::shutdown`], attempts under way are cut off.
+    /// Cuts off attempts in progress, unless [`Dispatcher::shutdown`] has run.
     fn drop(&mut self) {
-        self.phase.send_replace(Phase::Over);
+        self.phase.send_replace(DispatcherPhase::Stopped);
         for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }

@@ -1,10 +1,10 @@
-//! Which addresses a webhook may point at.
+//! Decides which addresses a webhook may point at.
 //!
-//! A rule in YAML was written by the operator and may point anywhere: an ERP on a private network is the
-//! usual case. A webhook set over the API was written by somebody who may not even know that network,
-//! so [`Guard::public`] keeps it to the public internet and to the networks that the operator named
-//! (`api.allow_networks`). It is asked at connect time about the very address that is connected to,
-//! so that a name which resolves anew between check and use gains nothing.
+//! A rule in YAML is written by the operator and may point anywhere: an ERP on a private network is
+//! the usual case. The author of a webhook set over the API may have no access to that network, so
+//! [`Guard::public`] restricts it to the public internet and to the networks in
+//! `api.allow_networks`. The check happens at connect time, on the address that is connected to, so
+//! that a name that resolves differently between check and use gains nothing.
 
 mod network;
 #[cfg(test)]
@@ -17,34 +17,34 @@ use std::{
 
 use http::Uri;
 
-pub use network::{BadNetwork, Network};
+pub use network::{IpNetwork, NetworkError};
 
-/// Decides about addresses. Two equal guards decide alike, so connections are shared between them.
+/// Decides about addresses. Equal guards decide alike, so connections are shared between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// Every address.
     Open,
-    /// Public addresses, and these networks besides.
-    Public(Arc<[Network]>),
+    /// Public addresses, and these networks.
+    Public(Arc<[IpNetwork]>),
 }
 
 // === impl Guard ===
 
 impl Guard {
-    /// The guard of webhooks that were made over the API.
-    pub fn public(allow: impl IntoIterator<Item = Network>) -> Self {
+    /// Creates the guard of webhooks set over the API.
+    pub fn public(allow: impl IntoIterator<Item = IpNetwork>) -> Self {
         Self::Public(allow.into_iter().collect())
     }
 
-    /// Whether a webhook may be called at this address.
+    /// Whether a webhook may connect to this address.
     pub fn admits(&self, address: IpAddr) -> bool {
         let Self::Public(allow) = self else { return true };
         let address = carried(address);
         allow.iter().any(|network| network.contains(address)) || is_public(address)
     }
 
-    /// Whether a URL may be configured: false when its host is an address that is not admitted, in
-    /// whatever spelling, or is `localhost`. A name is judged when it is connected to.
+    /// Whether a URL may be configured. False when its host is `localhost` or an address that is
+    /// not admitted, in any spelling. A name is checked when it is connected to.
     pub fn admits_url(&self, url: &Uri) -> bool {
         let host = url.host().unwrap_or_default();
         match literal(host).or_else(|| spelled(host).map(IpAddr::V4)) {
@@ -58,14 +58,14 @@ impl Guard {
     }
 }
 
-/// The address that a URL's host is, in brackets or not. `None`: it is a name.
+/// Parses an address from a URL's host, with or without brackets. `None`: the host is a name.
 pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     bare.parse().ok()
 }
 
-/// The IPv4 address that a host is in one of its older spellings (`127.1`, `0x7f000001`, `2130706433`,
-/// `0177.0.0.1`). We never connect by those; what resolves names may.
+/// Parses the older spellings of an IPv4 address (`127.1`, `0x7f000001`, `2130706433`,
+/// `0177.0.0.1`). The client does not connect by those, but a system resolver may.
 fn spelled(host: &str) -> Option<Ipv4Addr> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let parts: Vec<u64> = host.split('.').map(number).collect::<Option<_>>()?;
@@ -78,7 +78,7 @@ fn spelled(host: &str) -> Option<Ipv4Addr> {
     u32::try_from(high | last).ok().map(Ipv4Addr::from)
 }
 
-/// A number in decimal, octal (`0…`) or hexadecimal (`0x…`).
+/// Parses a number in decimal, octal (`0…`) or hexadecimal (`0x…`).
 fn number(text: &str) -> Option<u64> {
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let (digits, radix) = match (hexadecimal, text.strip_prefix('0')) {
@@ -87,13 +87,13 @@ fn number(text: &str) -> Option<u64> {
         (None, Some(digits)) if !digits.is_empty() => (digits, 8),
         _ => (text, 10),
     };
-    // `from_str_radix` would take a sign.
+    // `from_str_radix` would accept a sign.
     let plain = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if plain { u64::from_str_radix(digits, radix).ok() } else { None }
 }
 
-/// The IPv4 address that an IPv6 address leads to, where it is only a wrapping of one: a packet to the
-/// wrapping ends at what is inside.
+/// Returns the IPv4 address that an IPv6 address embeds: a packet to such an address goes to the
+/// embedded one.
 fn carried(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let [a, b, c, d, e, f, g, h] = v6.segments();
@@ -107,7 +107,7 @@ fn carried(address: IpAddr) -> IpAddr {
         (0, 0, 0, 0, 0, 0xffff) => low(g, h),
         // IPv4-translated (RFC 2765).
         (0, 0, 0, 0, 0xffff, 0) => low(g, h),
-        // IPv4-compatible (RFC 4291 section 2.5.5.1), but :: and ::1, which are themselves.
+        // IPv4-compatible (RFC 4291 section 2.5.5.1), except :: and ::1.
         (0, 0, 0, 0, 0, 0) if !(g == 0 && h <= 1) => low(g, h),
         // NAT64 (RFC 6052).
         (0x64, 0xff9b, 0, 0, 0, 0) => low(g, h),
@@ -117,8 +117,8 @@ fn carried(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether an address is one of the public internet: the IANA special-purpose registries, less what
-/// is globally reachable.
+/// Whether an address is on the public internet: not in the IANA special-purpose registries, or
+/// globally reachable there.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -133,7 +133,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         [0 | 10 | 127, ..]
         // Shared between a carrier and its customers (RFC 6598).
         | [100, 64..=127, ..]
-        // Link-local; cloud metadata lives here.
+        // Link-local, which includes cloud metadata services.
         | [169, 254, ..]
         | [172, 16..=31, ..]
         | [192, 168, ..]
@@ -151,11 +151,11 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
-    // Nothing but 2000::/3 is global unicast: this leaves out ::, ::1, fc00::/7, fe80::/10, fec0::/10,
+    // Only 2000::/3 is global unicast: this excludes ::, ::1, fc00::/7, fe80::/10, fec0::/10,
     // ff00::/8, 100::/64, 64:ff9b:1::/48 and 5f00::/16.
     let global_unicast = segments[0] & 0xe000 == 0x2000;
     let special = match segments {
-        // IETF protocol assignments, Teredo and ORCHID among them.
+        // IETF protocol assignments, including Teredo and ORCHID.
         [0x2001, second, ..] if second < 0x200 => true,
         // Documentation.
         [0x2001, 0xdb8, ..] => true,

@@ -1,26 +1,32 @@
-//! Record first, settle later: the promise of `docs/reliability.md`.
+//! Records events first and settles them later, as `docs/reliability.md` promises.
 //!
 //! An exchange is opened in the store before the receiver has its last byte, and settled when its
-//! answer has passed. What the store cannot take right now is kept in bounded memory and written, in
-//! its order, when the store is back:
-//! - a settlement always: the exchange is open in the store, so nothing is lost if the process dies;
-//! - a whole event when the operator chose [`OnStoreFailure::Pass`]: traffic goes on, and only a
-//!   crash before the store is back loses it. With [`OnStoreFailure::Refuse`] opening fails instead.
+//! response has passed. What the store cannot take now is kept in bounded memory and written, in
+//! order, when the store works again:
+//! - a settlement always: the exchange is open in the store, so nothing is lost if the process
+//!   dies;
+//! - a whole event when the operator chose [`OnStoreFailure::Pass`]: traffic continues, and the
+//!   event is lost only if the process crashes before the store works again. With
+//!   [`OnStoreFailure::Refuse`] opening fails instead.
 //!
 //! **Memory.** All that is held counts towards [`OutboxOptions::held_events`] and
-//! [`OutboxOptions::held_bytes`]. When they are reached, no event and nothing that comes with a verdict
-//! is taken any more, but verdicts still are, cut down to a few KiB each. There are no more of those
-//! than events held, and exchanges that were open in the store when it went away.
+//! [`OutboxOptions::held_bytes`]. When these are reached, no further event and nothing that
+//! accompanies a verdict is accepted. Verdicts still are, truncated to a few KiB each, and contents
+//! that were decoded late, of 256 KiB at most. Their number is bounded by the events held and the
+//! exchanges that were open in the store when it failed. A verdict that waits for a lookup in the
+//! store counts as well (see `waiting`).
 
+mod adoption;
+mod background;
 mod backlog;
 mod health;
-mod keeper;
 mod notes;
 mod operation;
 mod options;
-mod shed;
 mod submit;
 mod target;
+mod truncate;
+mod waiting;
 
 use std::{
     collections::HashSet,
@@ -28,33 +34,42 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{NoteChange, Payload, Settlement, Store, StoreError};
+use as2hook_store::{
+    NewDelivery, NoteChange, OrderPlace, Payload, Settlement, Store, StoreError, Write,
+};
 use as2hook_webhooks::{Event, Verdict};
-use tokio::{sync::Notify, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+    time::timeout,
+};
 use uuid::Uuid;
 
+pub use adoption::Adoption;
 pub use health::StoreHealth;
 pub use options::{OnStoreFailure, OutboxOptions};
 pub use target::{Further, Target};
+pub use waiting::StoreWait;
 
 use crate::dispatcher::Bells;
 use backlog::Backlog;
-use health::Gauge;
-use operation::{Operation, Outcome};
+use health::StoreMonitor;
+use notes::withdrawn;
+use operation::{Operation, OperationOutcome};
 use target::{deliveries, row};
 
-/// The way into the store. Clones share everything.
+/// The entrance to the store. Clones share everything.
 #[derive(Clone)]
 pub struct Outbox {
-    shared: Arc<Shared>,
+    shared: Arc<OutboxState>,
 }
 
-/// Where an event is now.
+/// Where an event is stored now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// On disk.
     Durable,
-    /// In memory, until the store is back.
+    /// In memory, until the store works again.
     Held,
     /// Nowhere: the store fails, and the memory for such events is full. Its notification is lost,
     /// counted and logged.
@@ -65,112 +80,125 @@ pub enum Recorded {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {
-    /// The store said no.
+    /// The store returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The store fails already; it was not asked.
+    /// The store was failing already; it was not called.
     #[error("{0}")]
     Failing(String),
-    /// The store did not answer.
+    /// The store did not respond in time.
     #[error("the store did not answer within {} s", .0.as_secs_f64())]
     Slow(Duration),
+    /// The event's payload was not durable in time.
+    #[error("the message's payload was not kept within {} s", .0.as_secs_f64())]
+    PayloadSlow(Duration),
     /// The event has no JSON form.
     #[error("the event cannot be serialised: {0}")]
     Event(#[from] serde_json::Error),
 }
 
-struct Shared {
+struct OutboxState {
     store: Arc<dyn Store>,
     bells: Bells,
     options: OutboxOptions,
     backlog: Mutex<Backlog>,
-    /// Something was put into the backlog, or taken out.
+    /// The backlog changed.
     changed: Notify,
-    gauge: Gauge,
-    keeper: Mutex<Option<JoinHandle<()>>>,
-    /// Exchanges left open that cannot be read: said once.
+    monitor: StoreMonitor,
+    /// Limits the lookups of waiting verdicts once the store works again.
+    lookups: Arc<Semaphore>,
+    background: Mutex<Option<JoinHandle<()>>>,
+    /// Exchanges left open that cannot be read: each is logged once.
     unreadable: Mutex<HashSet<Uuid>>,
 }
 
 // === impl Outbox ===
 
 impl Outbox {
-    /// An outbox that wakes a dispatcher through `bells`. Spawns the task that writes down what is
-    /// held; call within a tokio runtime.
+    /// Creates an outbox that wakes a dispatcher through `bells`. Spawns the task that writes what
+    /// is held; call within a tokio runtime.
     pub fn new(store: Arc<dyn Store>, bells: Bells, options: OutboxOptions) -> Self {
         let backlog = Mutex::new(Backlog::new(options.held_events, options.held_bytes));
-        let gauge = Gauge::new(options.on_store_failure == OnStoreFailure::Refuse);
-        let shared = Arc::new(Shared {
+        let monitor = StoreMonitor::new(options.on_store_failure == OnStoreFailure::Refuse);
+        let shared = Arc::new(OutboxState {
             store,
             bells,
             options,
             backlog,
             changed: Notify::new(),
-            gauge,
-            keeper: Mutex::default(),
+            monitor,
+            lookups: Arc::new(Semaphore::new(waiting::AT_ONCE)),
+            background: Mutex::default(),
             unreadable: Mutex::default(),
         });
         let outbox = Self { shared };
-        let keeper = tokio::spawn(keeper::run(outbox.clone()));
-        *outbox.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
+        let background = tokio::spawn(background::run(outbox.clone()));
+        *outbox.shared.background.lock().unwrap_or_else(PoisonError::into_inner) = Some(background);
         outbox
     }
 
-    /// Records an exchange whose outcome is not known yet, and who is told if it never is.
+    /// Records an exchange whose outcome is not known yet, with the webhooks to notify if it never
+    /// is.
     ///
     /// # Errors
-    /// With [`OnStoreFailure::Refuse`], when the store does not take it; the exchange must then not
-    /// go on. With `Pass` never for the store's sake.
+    /// With [`OnStoreFailure::Refuse`], when the store does not accept it; the exchange must then
+    /// not continue. With `Pass`, a failing store is no error.
     pub async fn open(
         &self,
         event: &Event,
         payload: Payload,
         targets: &[Target],
     ) -> Result<Recorded, OutboxError> {
-        self.open_noted(event, payload, targets, Vec::new()).await
+        self.open_noted(event, payload, targets, Vec::new(), Vec::new()).await
     }
 
-    /// As [`Self::open`], and remembers these in the same commit.
+    /// Like [`Self::open`]; the same commit also gives the exchange these places in the orders of
+    /// deliveries, and stores these notes.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// Like [`Self::open`].
     pub async fn open_noted(
         &self,
         event: &Event,
         payload: Payload,
         targets: &[Target],
+        places: Vec<OrderPlace>,
         notes: Vec<NoteChange>,
     ) -> Result<Recorded, OutboxError> {
         let row = row(event, payload)?;
-        let open = Operation::Open(row, deliveries(event.id, targets), notes);
-        if !self.refuses() {
+        let refuses = self.refuses();
+        let withdrawn = notes.iter().filter(|_| refuses).map(withdrawn).collect();
+        let discard = Operation::Discard(event.id, withdrawn);
+        let places = (!places.is_empty()).then(|| Write::Reserve(event.id, places));
+        let with = places.into_iter().chain(notes.into_iter().map(Write::Note)).collect();
+        let open = Operation::Open(row, deliveries(event.id, targets), with);
+        if !refuses {
             return Ok(self.submit(open).await);
         }
-        match self.shared.gauge.trouble() {
-            // Nobody waits for a store that fails; the keeper sees when it is back.
+        match self.shared.monitor.trouble() {
+            // Traffic does not wait for a failing store; the background task notices when it works again.
             Some(trouble) => Err(OutboxError::Failing(trouble)),
             None => match self.attempt(open).await {
-                Outcome::Done => Ok(Recorded::Durable),
-                Outcome::Failed(_, error) => {
-                    if matches!(error, StoreError::Disk(_) | StoreError::Unreachable(_)) {
-                        // A commit whose last step failed may be found done after a crash.
-                        self.hold(Operation::Discard(event.id), None);
+                OperationOutcome::Done => Ok(Recorded::Durable),
+                OperationOutcome::Failed(_, error) => {
+                    if error.may_be_committed() {
+                        self.hold(discard, None);
                     }
                     Err(error.into())
                 }
-                Outcome::Slow(_, running) => {
-                    // It may yet be written. The exchange is refused, so it must not stay: it goes once
-                    // the call that goes on is over, however that ends.
-                    self.hold(Operation::Discard(event.id), Some(running));
-                    self.hold(Operation::Discard(event.id), None);
+                OperationOutcome::Slow(_, running) => {
+                    // The call may still succeed. The exchange is refused, so it must not stay: it
+                    // is discarded when the call is over, whatever its result.
+                    self.hold(discard.clone(), Some(running));
+                    self.hold(discard, None);
                     Err(OutboxError::Slow(self.shared.options.patience))
                 }
             },
         }
     }
 
-    /// Adds what became of an exchange, and has those told who are to be told. While the store fails
-    /// it is kept in memory and written later, so there is nothing for the caller to do about it.
+    /// Records the outcome of an exchange, and plans deliveries to its targets. While the store
+    /// fails, the outcome is kept in memory and written later, so the caller has nothing to do.
     ///
     /// # Errors
     /// When the verdict has no JSON form.
@@ -183,10 +211,10 @@ impl Outbox {
         self.settle_further(event, verdict, targets, Vec::new()).await
     }
 
-    /// As [`Self::settle`], with all else that came of the exchange in the same commit.
+    /// Like [`Self::settle`], with all further writes of the exchange in the same commit.
     ///
     /// # Errors
-    /// As [`Self::settle`].
+    /// Like [`Self::settle`].
     pub async fn settle_further(
         &self,
         event: Uuid,
@@ -194,18 +222,28 @@ impl Outbox {
         targets: &[Target],
         further: Vec<Further>,
     ) -> Result<Recorded, OutboxError> {
+        Ok(self.settle_planned(event, verdict, deliveries(event, targets), further).await?)
+    }
+
+    async fn settle_planned(
+        &self,
+        event: Uuid,
+        verdict: &Verdict,
+        deliveries: Vec<NewDelivery>,
+        further: Vec<Further>,
+    ) -> Result<Recorded, serde_json::Error> {
         let settlement = Settlement {
             event,
             kind: verdict.kind.as_str().to_owned(),
             verdict: serde_json::to_vec(verdict)?,
-            deliveries: deliveries(event, targets),
+            deliveries,
         };
         let further = further.into_iter().map(Further::into_write).collect::<Result<_, _>>()?;
         Ok(self.submit(Operation::Settle(settlement, further)).await)
     }
 
-    /// Records an event that has no outcome to wait for, and has it told. Held in memory while the
-    /// store fails, whatever [`OnStoreFailure`] says: there is no traffic to refuse.
+    /// Records an event without a pending outcome, and plans its deliveries. Held in memory while
+    /// the store fails, whatever [`OnStoreFailure`] is: there is no traffic to refuse.
     ///
     /// # Errors
     /// When the event has no JSON form.
@@ -219,20 +257,21 @@ impl Outbox {
         Ok(self.submit(Operation::Publish(row, deliveries(event.id, targets))).await)
     }
 
-    /// Forgets an open exchange that turned out to be no event.
+    /// Discards an open exchange that turned out to be no event.
     pub async fn discard(&self, event: Uuid) -> Recorded {
-        self.submit(Operation::Discard(event)).await
+        self.submit(Operation::Discard(event, Vec::new())).await
     }
 
-    /// Takes over the exchanges that dead processes left open, and tells those who were planned that
-    /// their outcome is unknown. Returns how many. To be called at start; goes on by itself then.
+    /// Takes over the exchanges that terminated processes left open, and reports their outcome as
+    /// unknown, with the result of [`OutboxOptions::adoption`]. Returns how many. To be called at
+    /// start; repeats by itself afterwards.
     ///
     /// # Errors
-    /// When the store cannot say which there are.
+    /// When the store cannot list them.
     pub async fn recover(&self) -> Result<usize, StoreError> {
-        let recovered = keeper::recover(self).await;
+        let recovered = background::recover(self).await;
         if let Err(error) = &recovered {
-            self.shared.gauge.failed(&error.to_string());
+            self.shared.monitor.failed(&error.to_string());
         }
         recovered
     }
@@ -242,17 +281,17 @@ impl Outbox {
         self.shared.options.on_store_failure == OnStoreFailure::Refuse
     }
 
-    /// How the store does, for `/readyz` and metrics.
+    /// Returns the health of the store, for `/readyz` and metrics.
     pub fn health(&self) -> StoreHealth {
         let (held, held_bytes, dropped) = {
             let backlog = self.backlog();
             (backlog.len(), backlog.bytes(), backlog.dropped())
         };
-        self.shared.gauge.snapshot(held, held_bytes, dropped)
+        self.shared.monitor.snapshot(held, held_bytes, dropped)
     }
 
-    /// Writes down what is held, as far as it goes within `drain`, and stops. Returns how many events
-    /// are still held: those are lost unless they were open in the store.
+    /// Writes what is held within `drain`, and stops. Returns how many events are still held: those
+    /// are lost unless they were open in the store.
     pub async fn close(&self, drain: Duration) -> usize {
         let emptied = async {
             loop {
@@ -263,15 +302,20 @@ impl Outbox {
                 changed.await;
             }
         };
-        // Out of time or not, what is left is counted below.
+        // Timed out or not, what is left is counted below.
         let _ = timeout(drain, emptied).await;
-        let keeper = self.shared.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(keeper) = keeper {
-            keeper.abort();
+        let background =
+            self.shared.background.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(background) = background {
+            background.abort();
         }
         let left = self.backlog().len();
         if left > 0 {
-            tracing::error!(left, "Stopped with events in memory that the store did not take.");
+            tracing::error!(
+                left,
+                "Stopped with events in memory that the store did not accept; those that are \
+                 not open in the store are lost."
+            );
         }
         left
     }

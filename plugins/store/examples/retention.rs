@@ -1,5 +1,5 @@
-//! A steady stream of events that are told at once, with pruning beside it: what it costs, whether it
-//! keeps up, and how large the files are.
+//! Measures a steady stream of events that are delivered at once, with pruning in parallel: its
+//! cost, whether it keeps up, and how large the files are.
 //!
 //! `cargo run --release -p as2hook-store --example retention [-- EVENTS_A_SECOND [SECONDS [KEEP]]]`
 
@@ -30,7 +30,7 @@ async fn main() {
     println!("{rate} events a second, of which {keep} are kept\n");
     println!("second    events/s    open p50    open p99      pruned    in      file       log");
     for second in 1..=seconds {
-        // The first few fill it; from then on all that comes has to go.
+        // The first few fill it; from then on every event that arrives has to be pruned.
         let prune = async {
             let started = Instant::now();
             let removed = store.prune_beyond(keep, 100_000).await.unwrap();
@@ -54,7 +54,7 @@ async fn main() {
     let to = folder.path().join("copy.db");
     let copying = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        let done = backup(&database, &to, &mut |_, _| {}).unwrap();
+        let done = backup(&database, &to, None, &mut |_, _| {}).unwrap();
         (done.bytes >> 20, started.elapsed())
     });
     let ((mut waits, _), copied) = tokio::join!(stream(&store, rate), copying);
@@ -63,17 +63,17 @@ async fn main() {
     let worst = waits[(waits.len() - 1) * 99 / 100];
     println!("a backup of {size} MiB took {took:.2?} meanwhile; open p99 {worst:.2?}");
 
-    // Enough that steps of 10 ms of CPU tell something.
+    // Enough for a resolution of 10 ms of CPU.
     stream(&store, 20_000).await;
     let (started, cpu) = (Instant::now(), cpu_time());
     let removed = u32::try_from(store.prune(i64::MAX, 10_000_000).await.unwrap().max(1)).unwrap();
     let (each, cpu) = (started.elapsed() / removed, (cpu_time() - cpu) / removed);
-    println!("pruning {removed} with nothing beside it: {each:.2?} an event, {cpu:.2?} CPU");
+    println!("pruning {removed} alone: {each:.2?} an event, {cpu:.2?} CPU");
     store.close().await;
 }
 
-/// A second of events, each opened, settled, claimed and delivered. How long the opening took of each,
-/// sorted, and how long it took in all.
+/// Makes a second of events, each opened, settled, claimed and delivered. Returns the sorted times
+/// of the openings, and the whole time.
 async fn stream(store: &Arc<SqliteStore>, rate: u64) -> (Vec<Duration>, Duration) {
     let started = Instant::now();
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
@@ -90,7 +90,7 @@ async fn stream(store: &Arc<SqliteStore>, rate: u64) -> (Vec<Duration>, Duration
         if claimed.is_empty() {
             break;
         }
-        let told = claimed.iter().map(|claimed| AttemptRecord {
+        let deliveries = claimed.iter().map(|claimed| AttemptRecord {
             delivery: claimed.id,
             attempt: Some(Attempt {
                 number: claimed.attempts + 1,
@@ -102,13 +102,13 @@ async fn stream(store: &Arc<SqliteStore>, rate: u64) -> (Vec<Duration>, Duration
             }),
             fate: Fate::Delivered,
         });
-        store.finish(told.collect()).await.unwrap();
+        store.finish(deliveries.collect()).await.unwrap();
     }
     waits.sort();
     (waits, started.elapsed())
 }
 
-/// Of the whole process so far, in steps of 10 ms.
+/// Returns the CPU time of the whole process, in steps of 10 ms.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -149,7 +149,7 @@ async fn exchange(store: &SqliteStore) -> Duration {
     opened
 }
 
-/// The file and its log, in MiB.
+/// Returns the sizes of the file and its log, in MiB.
 fn sizes(database: &Path) -> (u64, u64) {
     let mut log = database.as_os_str().to_owned();
     log.push("-wal");

@@ -1,5 +1,5 @@
-//! Prints what sealing costs on this machine: a payload is written to a folder and read back, as it is
-//! and sealed.
+//! Prints the cost of sealing on this machine: a payload is written to a folder and read back,
+//! plain and sealed.
 //!
 //! `cargo run --release -p as2hook-store --example sealing [-- MIB [FOLDER]]`
 
@@ -23,7 +23,7 @@ async fn main() {
     println!("{:<16}{:>8}{:>10}{:>12}{:>16}", "", "MB/s", "CPU s", "CPU MB/s", "peak RSS KiB");
     for (name, payloads) in [("plain", plain), ("sealed", sealing)] {
         let (begun, cpu) = (Instant::now(), cpu());
-        let payload = write(&payloads, size);
+        let payload = write(&payloads, size).await;
         report(&format!("{name}, written"), size, begun, cpu);
         let (begun, cpu) = (Instant::now(), self::cpu());
         read(&payloads, &payload, size).await;
@@ -32,13 +32,13 @@ async fn main() {
     }
 }
 
-fn write(payloads: &Payloads, size: usize) -> Payload {
+async fn write(payloads: &Payloads, size: usize) -> Payload {
     let piece = vec![0xA5; 64 * 1024];
     let mut writer = payloads.writer(Uuid::nil());
     for _ in 0..size * MIB / piece.len() {
         writer.write(&piece).unwrap();
     }
-    writer.finish().unwrap()
+    writer.finish().await.unwrap()
 }
 
 async fn read(payloads: &Payloads, payload: &Payload, size: usize) {
@@ -58,7 +58,7 @@ fn report(name: &str, size: usize, begun: Instant, before: f64) {
     println!("{name:<16}{by_wall:>8.0}{used:>10.2}{by_cpu:>12.0}{:>16}", peak());
 }
 
-/// CPU time of this process, in seconds.
+/// Returns the CPU time of this process, in seconds.
 fn cpu() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let behind_name = stat.rsplit_once(')').unwrap().1;
@@ -66,7 +66,7 @@ fn cpu() -> f64 {
     ticks.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
 }
 
-/// The most memory that this process has had, in KiB.
+/// Returns the peak memory of this process, in KiB.
 fn peak() -> String {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();

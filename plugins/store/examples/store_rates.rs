@@ -1,10 +1,10 @@
-//! Prints what a store does on this machine: durable calls a second, and how the calls behave with a
-//! long backlog.
+//! Prints the rates of a store on this machine: durable calls a second, and the behaviour of calls
+//! with a long backlog.
 //!
 //! `cargo run --release -p as2hook-store --example store_rates [-- WHERE [BACKLOG]]`
 //!
-//! WHERE is a folder for the embedded store, `postgres` for a server out of this machine's packages, or
-//! the `postgres://` URL of an empty database.
+//! WHERE is a folder for the embedded store, `postgres` for a server from this machine's packages,
+//! or the `postgres://` URL of an empty database.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report on the terminal")]
 
@@ -30,11 +30,11 @@ enum Place {
     Database(String),
 }
 
-/// A store, and what it counts.
+/// A store, and its counters.
 struct Counted {
     store: Arc<dyn Store>,
     commits: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// None: there is no way to go.
+    /// Always 0 for the embedded store, which makes no round trips.
     trips: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -67,7 +67,7 @@ async fn rates(place: &Place, callers: usize) {
     let store = place.open(&format!("rates-{callers}")).await;
     measure("a message", callers, &store, |store| async move {
         let id = Uuid::now_v7();
-        // As in earnest: few webhooks, whose deliveries are claimed in batches.
+        // As in production: few webhooks, whose deliveries are claimed in batches.
         let webhook = usize::from(id.as_bytes()[15]) % 8 + 100;
         store.open(event(id), vec![delivery(id, webhook)]).await.unwrap();
         store.settle(settlement(id, webhook)).await.unwrap();
@@ -91,9 +91,9 @@ async fn rates(place: &Place, callers: usize) {
     .await;
     for _ in 0..150 {
         let id = Uuid::now_v7();
-        let told =
+        let deliveries =
             (0..1_000).map(|n| NewDelivery { webhook: "webhook-0".to_owned(), ..delivery(id, n) });
-        store.store.publish(event(id), told.collect()).await.unwrap();
+        store.store.publish(event(id), deliveries.collect()).await.unwrap();
     }
     measure("claim 16 + finish 16", callers, &store, |store| async move {
         let claimed = store.claim("webhook-0", i64::MAX, 16).await.unwrap();
@@ -138,7 +138,7 @@ where
     );
 }
 
-/// Of the whole process so far, in steps of 10 ms.
+/// Returns the CPU time of the whole process, in steps of 10 ms.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -156,12 +156,13 @@ async fn long_backlog(place: &Place, backlog: usize) {
     let (started, cpu) = (Instant::now(), cpu_time());
     for first in (0..backlog).step_by(1_000) {
         let id = Uuid::now_v7();
-        let told = (first..(first + 1_000).min(backlog)).map(|n| delivery_of(id, n)).collect();
-        store.publish(event(id), told).await.unwrap();
+        let deliveries =
+            (first..(first + 1_000).min(backlog)).map(|n| delivery_of(id, n)).collect();
+        store.publish(event(id), deliveries).await.unwrap();
     }
     let wait = started.elapsed();
     println!(
-        "\n{backlog} deliveries for 1000 webhooks, laid in {wait:.1?}, {:.1?} CPU:",
+        "\n{backlog} deliveries for 1000 webhooks, created in {wait:.1?}, {:.1?} CPU:",
         cpu_time() - cpu
     );
     let (due, wait) = timed(store.due()).await;
@@ -182,7 +183,7 @@ async fn long_backlog(place: &Place, backlog: usize) {
 // === impl Place ===
 
 impl Place {
-    /// A store of that name with nothing in it.
+    /// Opens an empty store of this name.
     async fn open(&self, name: &str) -> Counted {
         match self {
             Self::Folder(folder) => {

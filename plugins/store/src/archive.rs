@@ -1,4 +1,4 @@
-//! A whole store as plain rows: how a site moves from one store to another. Times are milliseconds
+//! A whole store as plain rows, to move a site from one store to another. Times are milliseconds
 //! since 1970.
 
 mod migrate;
@@ -15,44 +15,44 @@ use crate::{
 
 pub use self::migrate::{MigrateError, Moved, migrate};
 
-/// An event with all that is known of it but its deliveries.
+/// An event with everything stored about it except its deliveries.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArchivedEvent {
     /// The store's number for it; events are archived in this order.
     pub number: i64,
     /// The event and its payload.
     pub event: NewEvent,
-    /// Its outcome, where it has one.
+    /// Its outcome, if known.
     pub verdict: Option<Vec<u8>>,
-    /// Set while its outcome is not known: who is told if it never is.
+    /// Set while its outcome is not known: the deliveries to make if it never is.
     pub open: Option<Vec<NewDelivery>>,
-    /// Since when nothing is left to do for it.
+    /// Since when no work is left for it.
     pub idle_since: Option<i64>,
 }
 
 /// A delivery with its attempts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArchivedDelivery {
-    /// The store's number for it; deliveries are archived in this order, which is the order in which
-    /// those of one order key are made.
+    /// The store's number for it. Deliveries are archived in this order, in which those of one
+    /// order key are made.
     pub number: i64,
-    /// The event that it tells.
+    /// The event that it delivers.
     pub event: Uuid,
-    /// What was asked for.
+    /// The delivery as planned.
     pub delivery: NewDelivery,
-    /// Where it stands; one that a process had claimed is pending.
+    /// Its state; a claimed one is archived as pending.
     pub state: DeliveryState,
-    /// Attempts ever made.
+    /// All attempts.
     pub attempts: u32,
-    /// Attempts made since the last replay.
+    /// The attempts since the last replay.
     pub tries: u32,
-    /// Whether somebody asked for it again.
+    /// Whether it is a replay.
     pub replay: bool,
-    /// The attempts that are still logged, oldest first.
+    /// The attempts in the log, oldest first.
     pub log: Vec<ArchivedAttempt>,
 }
 
-/// An attempt, and what became of the delivery by it.
+/// An attempt, and its outcome for the delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArchivedAttempt {
     /// The attempt.
@@ -63,7 +63,7 @@ pub struct ArchivedAttempt {
     pub next_at: Option<i64>,
 }
 
-/// What a store keeps besides events and deliveries; little enough to be moved at once.
+/// What a store keeps beside events and deliveries; small enough to be moved at once.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ArchivedRest {
     /// The health of webhooks.
@@ -72,46 +72,49 @@ pub struct ArchivedRest {
     pub partner_webhooks: Vec<PartnerWebhook>,
 }
 
-/// Where a site moves from. Nothing else may use the store meanwhile.
+/// The store that a site moves from. Nothing else may use the store meanwhile.
 #[async_trait]
 pub trait Export: Send + Sync {
-    /// Whether another living process has the store open.
+    /// Whether another running process has the store open.
     async fn in_use(&self) -> Result<bool, StoreError>;
 
-    /// Up to `limit` events behind number `after`.
+    /// Returns where its payload files may be, the likeliest root first.
+    async fn payload_roots(&self) -> Result<Vec<std::path::PathBuf>, StoreError>;
+
+    /// Returns up to `limit` events after number `after`.
     async fn export_events(
         &self,
         after: i64,
         limit: usize,
     ) -> Result<Vec<ArchivedEvent>, StoreError>;
 
-    /// Up to `limit` deliveries behind number `after`.
+    /// Returns up to `limit` deliveries after number `after`.
     async fn export_deliveries(
         &self,
         after: i64,
         limit: usize,
     ) -> Result<Vec<ArchivedDelivery>, StoreError>;
 
-    /// Up to `limit` notes behind the key `after`, in the order of their keys.
+    /// Returns up to `limit` notes after the key `after`, in the order of their keys.
     async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Note>, StoreError>;
 
-    /// All the rest.
+    /// Returns all the rest.
     async fn export_rest(&self) -> Result<ArchivedRest, StoreError>;
 }
 
-/// Where a site moves to. What is there already stays as it is, so that a move that was interrupted is
-/// begun again; each call is one commit.
+/// The store that a site moves to. Existing rows stay as they are, so that an interrupted move can
+/// be repeated; each call is one commit.
 #[async_trait]
 pub trait Import: Send + Sync {
-    /// Writes events whose outcome is known, in their order. Returns how many were not there.
+    /// Writes events whose outcome is known, in their order. Returns how many were new.
     async fn import_events(&self, events: Vec<ArchivedEvent>) -> Result<u64, StoreError>;
 
-    /// Writes deliveries, in their order. Returns how many were not there.
+    /// Writes deliveries, in their order. Returns how many were new.
     async fn import_deliveries(&self, deliveries: Vec<ArchivedDelivery>)
     -> Result<u64, StoreError>;
 
-    /// Says that all events and deliveries are written: payloads that none of them needs may go in their
-    /// time.
+    /// Records that all events and deliveries are written: from now on payloads that none of them
+    /// needs may be removed.
     async fn import_done(&self) -> Result<(), StoreError>;
 
     /// Writes notes.

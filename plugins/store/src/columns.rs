@@ -1,25 +1,21 @@
-//! How plain values stand in columns, in whatever database: none has a number without a sign.
+//! Converts plain values to columns of either database: neither has unsigned numbers.
 
-use std::{
-    io,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{io, path::Path};
 
 use uuid::Uuid;
 
 use crate::{model::Payload, store::StoreError};
 
-/// The columns that a payload is spread over. That it is spent is told by another.
+/// The columns of a payload. Whether it is spent is in another column.
 #[derive(Default)]
 pub(crate) struct PayloadColumns<Bytes, Text> {
-    /// The bytes themselves, where they are few.
+    /// The bytes, if there are few.
     pub(crate) inline: Option<Bytes>,
-    /// The file that they are in.
+    /// The file that holds them.
     pub(crate) path: Option<Text>,
-    /// The pieces that they are in.
+    /// The pieces that hold them.
     pub(crate) pieces: Option<Uuid>,
-    /// Their length, as it is kept: sealed, where they are.
+    /// Their stored length: the sealed length if they are sealed.
     pub(crate) size: Option<i64>,
     /// Their length before they were sealed.
     pub(crate) sealed: Option<i64>,
@@ -28,7 +24,7 @@ pub(crate) struct PayloadColumns<Bytes, Text> {
 // === impl PayloadColumns ===
 
 impl<'a> PayloadColumns<&'a [u8], &'a str> {
-    /// The columns of a new event's payload.
+    /// Returns the columns of a new event's payload.
     pub(crate) fn of(payload: &'a Payload) -> Result<Self, StoreError> {
         let (sealed, kept) = match payload {
             Payload::Sealed { size, kept } => (Some(number(*size)), &**kept),
@@ -36,7 +32,7 @@ impl<'a> PayloadColumns<&'a [u8], &'a str> {
         };
         let size = Some(number(kept.size()));
         let columns = match kept {
-            // There is nothing to keep of one that is gone, and none is sealed twice.
+            // A spent payload has nothing to keep, and none is sealed twice.
             Payload::None | Payload::Spent | Payload::Sealed { .. } => Self::default(),
             Payload::Inline(bytes) => Self { inline: Some(bytes), size, ..Self::default() },
             Payload::File { path, .. } => {
@@ -49,7 +45,7 @@ impl<'a> PayloadColumns<&'a [u8], &'a str> {
 }
 
 impl PayloadColumns<Vec<u8>, String> {
-    /// The payload, unless it is spent.
+    /// Returns the payload, unless it is spent.
     pub(crate) fn payload(self) -> Payload {
         let size = self.size.unwrap_or(0).unsigned_abs();
         let kept = match (self.path, self.pieces, self.inline) {
@@ -65,18 +61,12 @@ impl PayloadColumns<Vec<u8>, String> {
     }
 }
 
-/// The time, in milliseconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A number without a sign.
+/// Converts a number without a sign.
 pub(crate) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// How many rows, at most.
+/// Converts a limit of rows.
 pub(crate) fn length(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

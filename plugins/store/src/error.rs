@@ -1,20 +1,20 @@
-//! Why a store could not do it.
+//! The errors of a store.
 
 use std::io;
 
-/// Why a store could not do it.
+/// Why a call to the store failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The database said no.
+    /// The database returned an error.
     #[error("the store failed: {0}")]
     Database(String),
-    /// There is no room left where the store is. The next call may succeed.
+    /// The store's disk is full. The next call may succeed.
     #[error("the store's disk is full ({0}): free some space, nothing else needs to be done")]
     Full(String),
-    /// The store may not be written.
+    /// The store is read-only.
     #[error(
-        "the store may not be written ({0}): check the permissions of its file and folder, and how the disk is mounted"
+        "the store may not be written ({0}): check the owner and the permissions of its file and folder (chown --reference=FOLDER FILE), and how the disk is mounted"
     )]
     ReadOnly(String),
     /// Another process kept the store locked for too long. The next call may succeed.
@@ -30,30 +30,30 @@ pub enum StoreError {
         "the store's file cannot be read or written ({0}): look at the disk, and at the limit of open files"
     )]
     Disk(String),
-    /// The store took too long. What was asked for may still be carried out.
+    /// The store took too long. The call may still be carried out.
     #[error("the store did not answer within {} ms", .0.as_millis())]
     Slow(std::time::Duration),
-    /// The address of the store's database is not understood.
+    /// The address of the store's database is invalid.
     #[error("the store's address is not understood: {0}")]
     Address(String),
-    /// The store's database cannot be reached. What was asked for may have been carried out; the next
-    /// call tries again.
+    /// The store's database cannot be reached. The call may have been carried out; the next one
+    /// tries again.
     #[error("the store's database cannot be reached ({0}): check that it runs, and the way to it")]
     Unreachable(String),
-    /// The store's database turned us away.
+    /// The store's database refused the connection.
     #[error(
         "the store's database refused us ({0}): check the user, its password and rights, and the database's name"
     )]
     Refused(String),
-    /// No such event is written down.
-    #[error("the store knows no event {0}")]
+    /// The event does not exist.
+    #[error("the store has no event {0}")]
     UnknownEvent(uuid::Uuid),
-    /// The store's folder, file or lock could not be made or opened.
+    /// The store's folder, file or lock could not be created or opened.
     #[error("cannot open the store: {path}: {source}")]
     Open {
         /// The file or folder.
         path: std::path::PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A payload file could not be written, read or removed.
@@ -61,45 +61,65 @@ pub enum StoreError {
     Payload {
         /// The file.
         path: std::path::PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A payload that is kept in pieces could not be written, read or removed.
+    /// The folder or prefix for payloads belongs to another store.
+    #[error(
+        "{place} belongs to another store (id {owner}, and this store's is {store}): give each config \
+         a place of its own behind `payloads:`, and check that `store:` names the right one; move what \
+         is in the place away if its store is gone for good"
+    )]
+    OtherStore {
+        /// The folder or prefix.
+        place: String,
+        /// The id of its store.
+        owner: uuid::Uuid,
+        /// The id of the store that wanted to use it.
+        store: uuid::Uuid,
+    },
+    /// A payload in pieces could not be written, read or removed.
     #[error("payload {payload}: {reason}")]
     Pieces {
-        /// Its name.
+        /// The payload's id.
         payload: uuid::Uuid,
-        /// What was in the way.
+        /// The reason.
         reason: String,
     },
     /// A payload could not be sealed or opened.
     #[error("the payload of event {event}: {source}")]
     Seal {
-        /// Whose it is.
+        /// The event of the payload.
         event: uuid::Uuid,
-        /// What was in the way.
+        /// The reason.
         source: crate::SealError,
     },
-    /// A payload was taken away, since every delivery that needed it had been made: [`crate::Store::spend`].
+    /// The payload was removed, since all deliveries that needed it were made:
+    /// [`crate::Store::spend`].
     #[error("the payload is no longer kept (retention.payloads)")]
     Spent,
     /// There is no place for payloads that are too large for their event's row.
     #[error("there is no place for large payloads")]
     NoPlace,
-    /// Nothing more is taken of a payload, since what was taken before could not be kept.
-    #[error("the payload was given up when an earlier write failed")]
+    /// An earlier write of the payload failed, so no more of it is accepted.
+    #[error("the payload was abandoned when an earlier write failed")]
     GivenUp,
-    /// The file holds a schema of a newer as2hook.
+    /// The store has a schema of a newer as2hook.
     #[error(
         "the store's schema is version {found}, and this as2hook knows {known}: run a newer as2hook, or restore a backup made by this one"
     )]
     TooNew {
-        /// In the file.
+        /// The version of the store.
         found: i64,
-        /// The newest that we know.
+        /// The newest version that this program supports.
         known: i64,
     },
-    /// The store is shut, or its thread is gone.
+    /// Another gateway has a newer configuration, which decides about deliveries.
+    #[error(
+        "another gateway of this store has a newer configuration, which decides: reload or restart this gateway with it, or ask that one"
+    )]
+    OlderConfiguration,
+    /// The store is closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
 }
@@ -107,8 +127,8 @@ pub enum StoreError {
 // === impl StoreError ===
 
 impl StoreError {
-    /// Whether it speaks of the store as a whole, and may be over by itself or once somebody has mended
-    /// what it says. Another speaks of what was asked for, and comes again whenever that is asked for.
+    /// Whether the error concerns the store as a whole and may pass, by itself or once its cause is
+    /// fixed. Any other error concerns the call, and recurs when the call is repeated.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Full(_)
@@ -128,13 +148,21 @@ impl StoreError {
             Self::Database(_)
             | Self::Address(_)
             | Self::UnknownEvent(_)
+            | Self::OtherStore { .. }
             | Self::Pieces { .. }
             | Self::Seal { .. }
             | Self::Spent
             | Self::NoPlace
             | Self::GivenUp
             | Self::TooNew { .. }
+            | Self::OlderConfiguration
             | Self::Closed => false,
         }
+    }
+
+    /// Whether the call may have been committed all the same: the last step of the commit failed, or
+    /// the process did not see its end in time, for example because it was stopped meanwhile.
+    pub fn may_be_committed(&self) -> bool {
+        matches!(self, Self::Disk(_) | Self::Unreachable(_) | Self::Slow(_) | Self::Closed)
     }
 }

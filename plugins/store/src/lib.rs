@@ -1,23 +1,26 @@
-//! Where notifications are kept until they are told: one trait, its stores, and the payload files.
+//! Keeps notifications until they are delivered: one trait, its stores, and the payload files.
 //!
-//! A store knows nothing of AS2: an event is an opaque `body` with a few columns to find it by, and a
-//! delivery is that event on its way to one webhook.
+//! A store knows nothing of AS2: an event is an opaque `body` with a few columns to find it by, and
+//! a delivery is that event on its way to one webhook.
 //!
 //! # Layout
 //! - [`model`]: the rows, as plain types
-//! - [`store`]: the trait, and the promise each call makes
-//! - [`note`]: small things remembered beside events, and several writes in one commit
-//! - [`query`]: what the admin API asks
+//! - [`store`]: the trait, and the promise of each call
+//! - [`clock`]: the clock for due times, expiries and ages
+//! - [`note`]: small records beside events, and several writes in one commit
+//! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
 //! - [`postgres`]: the store that several gateways share
 //! - [`payload`]: what `raw` deliveries send: in rows, files or pieces, sealed or not
+//! - [`private_files`]: files and folders that only the service user can read
 //! - [`pieces`]: large payloads for gateways that share no disk
 //! - `s3`: pieces in S3, with the feature of that name
 //! - [`archive`]: a whole store as plain rows, to move a site
-//! - [`gateways`]: what gateways of one store tell each other
+//! - [`gateways`]: the reports of gateways that share a store
 
 pub mod archive;
+pub mod clock;
 mod columns;
 mod error;
 pub mod gateways;
@@ -27,6 +30,7 @@ pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;
 pub mod postgres;
+pub mod private_files;
 pub mod query;
 #[cfg(feature = "s3")]
 pub mod s3;
@@ -37,15 +41,16 @@ pub use archive::{
     ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export, Import, MigrateError,
     Moved, migrate,
 };
-pub use gateways::{Change, GatewayReport};
+pub use gateways::{GatewayChange, GatewayReport};
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
-    Payload, Settlement, StoredEvent, WebhookState,
+    Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
-pub use note::{Before, Note, NoteChange, Write};
+pub use note::{Before, Note, NoteChange, OrderPlace, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{
-    PayloadDir, PayloadHealth, PayloadKey, PayloadReader, PayloadWriter, Payloads, SealError,
+    PayloadDir, PayloadHealth, PayloadKey, PayloadMark, PayloadReader, PayloadWriter, Payloads,
+    SealError, StoreIdentity,
 };
 pub use pieces::Pieces;
 pub use postgres::{PostgresOptions, PostgresStore};

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// An event to be written down.
+/// An event to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
-    /// Its id, made by the caller.
+    /// Its id, chosen by the caller.
     pub id: Uuid,
     /// Its kind's name, such as `message.received`.
     pub kind: String,
@@ -23,7 +23,7 @@ pub struct NewEvent {
     pub message_id: Option<String>,
     /// When it happened.
     pub occurred_at: i64,
-    /// The event itself; the store does not look into it.
+    /// The event itself; opaque to the store.
     pub body: Vec<u8>,
     /// What `raw` deliveries send.
     pub payload: Payload,
@@ -32,21 +32,21 @@ pub struct NewEvent {
 /// Bytes that a `raw` delivery sends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Payload {
-    /// None are kept.
+    /// None.
     #[default]
     None,
     /// Small ones, in the event's row.
     Inline(Bytes),
     /// Large ones, in a file that is already durable.
     File {
-        /// Where it is.
+        /// Its name within the payload root. In rows of an older as2hook it is a whole path.
         path: PathBuf,
         /// Its length in bytes.
         size: u64,
     },
     /// Large ones, in [`crate::Pieces`] that are already durable.
     Stored {
-        /// Their name.
+        /// Their id.
         id: Uuid,
         /// The length in bytes.
         size: u64,
@@ -55,56 +55,57 @@ pub enum Payload {
     Sealed {
         /// The length in bytes before it was sealed.
         size: u64,
-        /// Where the sealed bytes are; its own length is theirs.
+        /// The sealed bytes, with their own length.
         kept: Box<Payload>,
     },
-    /// They were kept, and were taken away when every delivery that needed them had been made. See
+    /// The payload was removed after all deliveries that needed it had been made. See
     /// [`crate::Store::spend`].
     Spent,
 }
 
-/// What became of an open exchange: closes it and makes its deliveries due, in one commit.
+/// The outcome of an open exchange: closes it and makes its deliveries due, in one commit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
-    /// The event that [`crate::Store::open`] wrote down.
+    /// The event that [`crate::Store::open`] stored.
     pub event: Uuid,
-    /// The kind that it turned out to be.
+    /// Its final kind.
     pub kind: String,
-    /// The verdict; the store does not look into it.
+    /// The verdict; opaque to the store.
     pub verdict: Vec<u8>,
-    /// Who is told.
+    /// The deliveries to make.
     pub deliveries: Vec<NewDelivery>,
 }
 
-/// One webhook to be told of one event.
+/// A planned delivery of one event to one webhook.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewDelivery {
-    /// The dedupe key of the receiver. Writing one that exists already changes nothing.
+    /// The dedupe key for the receiver. Writing an existing one again changes nothing.
     pub webhook_id: String,
     /// The webhook's name.
     pub webhook: String,
     /// Its payload mode, fixed for this delivery.
     pub mode: String,
-    /// Deliveries of one webhook with the same key are made one at a time, in the order they came.
+    /// Deliveries of one webhook with the same key are made one at a time, in the order of their
+    /// arrival.
     pub order_key: Option<String>,
     /// When it may be made.
     pub due: i64,
 }
 
-/// An event as it is kept.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredEvent {
     /// Its id.
     pub id: Uuid,
-    /// What [`NewEvent::body`] was.
+    /// See [`NewEvent::body`].
     pub body: Vec<u8>,
-    /// What [`Settlement::verdict`] was. `None`: still open, or published without an exchange.
+    /// See [`Settlement::verdict`]. `None`: still open, or published without an exchange.
     pub verdict: Option<Vec<u8>>,
     /// What a `raw` delivery sends.
     pub payload: Payload,
 }
 
-/// A delivery that this process may make now.
+/// A delivery that this process has claimed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
     /// The store's number for it.
@@ -115,13 +116,13 @@ pub struct Claimed {
     pub webhook: String,
     /// Its payload mode.
     pub mode: String,
-    /// Attempts made before; the next is this plus one.
+    /// The number of earlier attempts; the next attempt has this plus one.
     pub attempts: u32,
-    /// Attempts made before since the last replay: the place in the retry schedule.
+    /// The number of attempts since the last replay: the place in the retry schedule.
     pub tries: u32,
-    /// Whether somebody asked for it again.
+    /// Whether it is a replay.
     pub replay: bool,
-    /// What it tells.
+    /// The event that it delivers.
     pub event: StoredEvent,
 }
 
@@ -134,59 +135,68 @@ pub struct DueWebhook {
     pub due: i64,
 }
 
-/// One attempt that was made, or a delivery that is given back.
+/// A webhook with held or orphaned deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Its name.
+    pub webhook: String,
+    /// Held or orphaned.
+    pub state: DeliveryState,
+}
+
+/// The end of one attempt, or a claim that is released.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptRecord {
     /// The delivery.
     pub delivery: i64,
-    /// Its number, from 1. `None`: no attempt was made, and none is logged.
+    /// The attempt to log. `None`: no attempt was made.
     pub attempt: Option<Attempt>,
-    /// What becomes of the delivery.
+    /// The outcome for the delivery.
     pub fate: Fate,
 }
 
-/// The log's row of an attempt.
+/// An attempt in the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
-    /// From 1.
+    /// Counts from 1.
     pub number: u32,
     /// When it began.
     pub at: i64,
-    /// Where it went.
+    /// The URL.
     pub url: String,
-    /// The answer's status.
+    /// The status of the response.
     pub http_code: Option<u16>,
-    /// Why it failed.
+    /// The error, if it failed.
     pub error: Option<String>,
     /// How long it took.
     pub duration_ms: u64,
 }
 
-/// What becomes of a delivery.
+/// The outcome of an attempt for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Done.
+    /// Delivered.
     Delivered,
-    /// To be tried again at this time.
+    /// To be retried at this time.
     Retry(i64),
-    /// Out of retries: kept, listed, replayable.
+    /// Out of retries: kept, listed, and can be replayed.
     Dead,
     /// Its webhook is disabled: kept until it is enabled.
     Held,
-    /// Its webhook is gone: kept, replayable to another.
+    /// Its webhook is gone: kept, and can be replayed to another.
     Orphaned,
-    /// Given back unmade, due at this time; it counts as no attempt.
+    /// The claim is released without an attempt; due at this time.
     Released(i64),
 }
 
-/// Where a delivery stands.
+/// The state of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeliveryState {
-    /// Waits for its time.
+    /// Waiting until it is due.
     Pending,
-    /// A process is making it.
+    /// Claimed by a process that makes it.
     Claimed,
-    /// Done.
+    /// Delivered.
     Delivered,
     /// See [`Fate::Dead`].
     Dead,
@@ -196,33 +206,34 @@ pub enum DeliveryState {
     Orphaned,
 }
 
-/// What outlives a restart of a webhook's health. A webhook without a row is in service.
+/// The part of a webhook's health that outlives a restart. A webhook without a row is in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookState {
     /// Its name.
     pub webhook: String,
-    /// Why it is disabled, in a sentence. `None`: it is in service.
+    /// Why it is disabled, as a sentence. `None`: it is in service.
     pub disabled: Option<String>,
-    /// Since when it fails without a success between. `None`: it does not.
+    /// The time of the first failure without a success since. `None`: it does not fail.
     pub failing_since: Option<i64>,
-    /// The rule's fingerprint when this was written; another one puts the webhook back into service.
+    /// The fingerprint of the rule at that time. A rule with another one puts the webhook back into
+    /// service, and nothing of this counts against it.
     pub fingerprint: String,
 }
 
 // === impl Attempt ===
 
 impl Attempt {
-    /// So many of one delivery stay in the log, however often it is replayed.
+    /// The most attempts of one delivery in the log, however often it is replayed.
     pub const KEPT: u32 = 200;
 }
 
 // === impl Payload ===
 
 impl Payload {
-    /// Up to this many bytes stay in the event's row.
+    /// The largest payload that stays in the event's row, in bytes.
     pub const INLINE_MAX: usize = 256 * 1024;
 
-    /// The length in bytes of what a delivery sends.
+    /// Returns the length in bytes of what a delivery sends.
     pub const fn size(&self) -> u64 {
         match self {
             Self::None | Self::Spent => 0,
@@ -233,7 +244,7 @@ impl Payload {
         }
     }
 
-    /// The bytes that are in memory with it.
+    /// Returns how many of its bytes are in memory.
     pub fn in_memory(&self) -> usize {
         match self {
             Self::Inline(bytes) => bytes.len(),
@@ -246,7 +257,7 @@ impl Payload {
 // === impl Fate ===
 
 impl Fate {
-    /// Where the delivery stands then, and when it is due, where that becomes another time.
+    /// Returns the new state of the delivery, and its new due time if that changes.
     pub(crate) const fn leads_to(self) -> (DeliveryState, Option<i64>) {
         match self {
             Self::Delivered => (DeliveryState::Delivered, None),
@@ -265,7 +276,7 @@ impl DeliveryState {
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Claimed, Self::Delivered, Self::Dead, Self::Held, Self::Orphaned];
 
-    /// The word in the store and in the admin API.
+    /// Returns the word for it in the store and in the admin API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -277,7 +288,7 @@ impl DeliveryState {
         }
     }
 
-    /// The state that a word of [`Self::as_str`] names.
+    /// Returns the state for a word of [`Self::as_str`].
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }

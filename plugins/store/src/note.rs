@@ -1,52 +1,104 @@
-//! Small things that are remembered beside events: what was sent and waits for its receipt, what came
-//! already, what was told already. A store looks into a note as little as into an event.
+//! Notes: small records beside events, such as sent messages that wait for a receipt, received
+//! Message-IDs, and published events. A note is as opaque to the store as an event.
+
+use uuid::Uuid;
 
 use crate::model::{NewDelivery, NewEvent, Settlement};
 
-/// Something remembered under a key. Times are milliseconds since 1970.
+/// A record under a key. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it is found by.
+    /// Its key.
     pub key: String,
-    /// What is remembered.
+    /// Its content.
     pub body: Vec<u8>,
-    /// When somebody is to look at it again. `None`: nothing has to happen.
+    /// When it is to be handled. `None`: never.
     pub due: Option<i64>,
-    /// When it may be forgotten.
+    /// When it may be removed.
     pub expires: i64,
+}
+
+impl Note {
+    /// The number of notes is limited for each group; a group is all notes with this many equal
+    /// first characters. The indexes and statements of both stores contain this number.
+    pub const GROUP: u32 = 21;
 }
 
 /// A note to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoteChange {
-    /// How it is to be.
+    /// The new note.
     pub note: Note,
-    /// What has to be there before.
+    /// The condition on the existing note.
     pub before: Before,
 }
 
-/// What a [`NoteChange`] is written over.
+/// The condition of a [`NoteChange`] on the existing note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
-    /// Whatever there is.
+    /// None.
     Any,
-    /// Nothing, or what may be forgotten already.
+    /// There is no note, or an expired one.
     Absent,
-    /// This body, due or not.
+    /// The note has this body, due or not.
     Body(Vec<u8>),
 }
 
-/// One of several writes that are one commit; see [`crate::Store::apply`].
+/// One of several writes of a commit; see [`crate::Store::apply`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// As [`crate::Store::open`].
+    /// See [`crate::Store::open`].
     Open(NewEvent, Vec<NewDelivery>),
-    /// As [`crate::Store::settle`].
+    /// Gives an open exchange places in the orders of its deliveries: deliveries of later events
+    /// wait until it is settled or discarded, at most [`OrderPlace::KEPT_MS`]. A settled exchange
+    /// is not changed.
+    Reserve(Uuid, Vec<OrderPlace>),
+    /// See [`crate::Store::settle`].
     Settle(Settlement),
-    /// As [`crate::Store::publish`].
+    /// Replaces content and payload of an open exchange, after a late decode. An exchange that is
+    /// settled or does not exist is not changed. The caller removes a payload that is already
+    /// stored.
+    Replace(NewEvent),
+    /// See [`crate::Store::publish`].
     Publish(NewEvent, Vec<NewDelivery>),
-    /// A note. Where something else is there than [`NoteChange::before`] says, nothing is written.
+    /// A note. When [`NoteChange::before`] does not hold, nothing is written.
     Note(NoteChange),
-    /// A note, and an event only if the note was written: of several that try, one tells.
+    /// A note, and an event only if the note was written: of several callers one publishes it.
     Once(NoteChange, NewEvent, Vec<NewDelivery>),
+}
+
+/// A place in an order of deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderPlace {
+    /// The webhook's name.
+    pub webhook: String,
+    /// See [`NewDelivery::order_key`].
+    pub order_key: String,
+}
+
+// === impl OrderPlace ===
+
+impl OrderPlace {
+    /// How long an exchange with an unknown outcome blocks an order, in milliseconds. Long enough
+    /// for the longest decode and for a takeover.
+    pub const KEPT_MS: i64 = 15 * 60 * 1000;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_and_indexes_of_both_stores_count_by_the_length_of_a_group() {
+        let sqlite = "substr(key, 1, ";
+        for (text, cut) in [
+            (include_str!("sqlite/notes.rs"), sqlite),
+            (include_str!("sqlite/schema/009.sql"), sqlite),
+            (include_str!("postgres/schema/010.sql"), "left(key, "),
+        ] {
+            let all = text.matches(cut).count();
+            assert!(all > 0);
+            assert_eq!(text.matches(&format!("{cut}{})", Note::GROUP)).count(), all, "{text}");
+        }
+    }
 }

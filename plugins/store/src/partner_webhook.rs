@@ -1,4 +1,4 @@
-//! The webhook that a partner has over the config API. Times are milliseconds since 1970.
+//! The webhook that a partner configures over the config API. Times are milliseconds since 1970.
 
 use std::fmt;
 
@@ -14,11 +14,12 @@ pub struct PartnerWebhook {
     pub site: String,
     /// The partner's number.
     pub partner: u64,
-    /// Where it goes.
+    /// Its URL.
     pub url: String,
-    /// What signs it, sealed by the caller; the store never sees it open. Empty: nothing does.
+    /// The signing secret, sealed by the caller: the store never sees the plain one. Empty:
+    /// requests are not signed.
     pub sealed_secret: Vec<u8>,
-    /// Whether it is told of anything.
+    /// Whether events are delivered to it.
     pub enabled: bool,
     /// The names of its events. Empty: none was chosen.
     pub events: Vec<String>,
@@ -26,16 +27,16 @@ pub struct PartnerWebhook {
     pub changed_at: i64,
 }
 
-/// What changes about a [`PartnerWebhook`]; what is `None` stays as it is.
+/// A change of a [`PartnerWebhook`]; fields that are `None` stay as they are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PartnerWebhookChange {
     /// The tenant.
     pub site: String,
     /// The partner's number.
     pub partner: u64,
-    /// Needed when the partner has no webhook yet.
+    /// Required when the partner has no webhook yet.
     pub url: Option<String>,
-    /// Sealed; empty takes it away.
+    /// Sealed; empty removes the secret.
     pub sealed_secret: Option<Vec<u8>>,
     /// A new webhook is enabled.
     pub enabled: Option<bool>,
@@ -43,29 +44,29 @@ pub struct PartnerWebhookChange {
     pub events: Option<Vec<String>>,
 }
 
-/// A delivery that was made besides the queue, such as a test: written down when it is over.
+/// A delivery made outside the queue, such as a test. Stored when it has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
-    /// What was told.
+    /// Its event.
     pub event: NewEvent,
-    /// To whom.
+    /// The delivery.
     pub delivery: NewDelivery,
-    /// The one attempt.
+    /// Its only attempt.
     pub attempt: Attempt,
-    /// How it ended: delivered, or dead.
+    /// Its outcome: delivered, or dead.
     pub state: DeliveryState,
 }
 
-/// Some of a webhook's attempts, newest first.
+/// A part of a webhook's attempts, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptLog {
-    /// How many there are in all.
+    /// The number of all attempts.
     pub total: u64,
-    /// Those that were asked for.
+    /// The requested ones.
     pub rows: Vec<AttemptRow>,
 }
 
-// Sealed or not, a secret is nobody's business.
+// Leaves the secret out, even sealed.
 impl fmt::Debug for PartnerWebhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PartnerWebhook")

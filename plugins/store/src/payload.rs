@@ -1,31 +1,36 @@
-//! Payloads: what `raw` deliveries send. Small ones stand in the event's row, larger ones in a file of
-//! a [`PayloadDir`] or in [`Pieces`], sealed or not.
+//! Payloads: what `raw` deliveries send. Small ones are in the event's row, larger ones in a file
+//! of a [`PayloadDir`] or in [`Pieces`], sealed or not.
 //!
-//! [`Payloads`] is the one way in and out. How a payload is kept stands in its [`Payload`], not in the
-//! settings, so a changed setting leaves the backlog readable.
+//! [`Payloads`] writes and reads them. Where a payload is stored is in its [`Payload`], not in the
+//! settings, so the backlog stays readable when a setting changes.
 //!
 //! # Layout
-//! - `folder`: the folder of payload files, and who sweeps it
+//! - `folder`: the root folder of payload files: its store, and its sweep
+//! - `ownership`: which store a payload place belongs to, and which payloads that store wrote
 //! - `writer`: takes a payload while it is decoded
-//! - `sink`: where its bytes go, once it is too large for the row
-//! - `reader`: gives it back for a delivery
+//! - `sink`: writes its bytes once it is too large for the row
+//! - `reader`: reads it for a delivery
 //! - `seal`: encryption at rest
-//! - `health`: whether large payloads can be kept
+//! - `health`: whether large payloads can be stored
+//! - `volume`: the threads that use the folder's disk
 
 mod folder;
 mod health;
+mod ownership;
 mod reader;
 mod seal;
 mod sink;
+mod volume;
 mod writer;
 
 use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 use uuid::Uuid;
 
 #[cfg(feature = "s3")]
@@ -33,79 +38,100 @@ pub(crate) use self::sink::failed as pieces_failed;
 pub use self::{
     folder::PayloadDir,
     health::PayloadHealth,
+    ownership::{PayloadMark, StoreIdentity},
     reader::PayloadReader,
     seal::{PayloadKey, SealError},
     writer::PayloadWriter,
 };
-use self::{health::Gauge, seal::Sealer};
+pub(crate) use self::{
+    folder::{read_id, write_id},
+    ownership::{places, within_root},
+};
+use self::{health::PayloadHealthMonitor, seal::Sealer};
 use crate::{
+    clock,
     model::Payload,
     pieces::Pieces,
     store::{Store, StoreError},
 };
 
-/// Keeps payloads and gives them back. Clones are cheap, and the same place.
+/// Writes and reads payloads. Clones are cheap and share the place.
 ///
-/// The default one has no place: it reads files and rows, and keeps what fits into a row.
+/// The default one has no place: it reads files and rows, and stores only what fits into a row.
 #[derive(Clone, Default)]
 pub struct Payloads {
-    place: Place,
+    place: PayloadPlace,
     key: Option<Arc<PayloadKey>>,
     seals: bool,
-    gauge: Arc<Gauge>,
+    monitor: Arc<PayloadHealthMonitor>,
+    /// `None`: the store's identity is not known yet.
+    claim: Arc<Mutex<Option<PlaceClaim>>>,
 }
 
-/// Where large ones go.
+/// The store's identity, as last read.
+struct PlaceClaim {
+    store: StoreIdentity,
+    /// Whether the place is this store's: only then it is swept.
+    holds: bool,
+}
+
+/// Where large payloads are stored.
 #[derive(Clone, Default)]
-enum Place {
+enum PayloadPlace {
     #[default]
     Nowhere,
     Folder(PayloadDir),
     Pieces(Arc<dyn Pieces>, Handle),
 }
 
-/// A piece that no event names is left alone for so long: its exchange may still be under way, or wait
-/// in some gateway's memory for the store.
+/// How long a piece that no event names is kept: its exchange may still be in progress, or wait in
+/// some gateway's memory for the store.
 const UNNAMED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Payloads in pieces that the store is asked about at once.
+/// How many payloads in pieces one query covers.
 const BATCH: usize = 500;
 
-/// How long one call to [`Pieces`] may take.
+/// How many names the log line of a sweep contains.
+const NAMED: usize = 10;
+
+/// The limit for the removal of files.
+const REMOVED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The limit of one call to [`Pieces`].
 const CALL_WITHIN: Duration = Duration::from_secs(10);
 
 // === impl Payloads ===
 
 impl Payloads {
-    /// Keeps large ones as files.
+    /// Stores large payloads as files.
     pub fn in_folder(folder: PayloadDir) -> Self {
-        Self { place: Place::Folder(folder), ..Self::default() }
+        Self { place: PayloadPlace::Folder(folder), ..Self::default() }
     }
 
-    /// Keeps large ones in pieces, which are written by tasks on `runtime`.
+    /// Stores large payloads in pieces, written by tasks on `runtime`.
     pub fn in_pieces(pieces: Arc<dyn Pieces>, runtime: Handle) -> Self {
-        Self { place: Place::Pieces(pieces, runtime), ..Self::default() }
+        Self { place: PayloadPlace::Pieces(pieces, runtime), ..Self::default() }
     }
 
-    /// Opens, and seals if it is to, with this key.
+    /// Sets the key for opening, and for sealing if that is on.
     #[must_use]
     pub fn with_key(self, key: PayloadKey) -> Self {
         Self { key: Some(Arc::new(key)), ..self }
     }
 
-    /// The same place, which seals what is written, or does not.
+    /// Returns the same place with sealing on or off.
     #[must_use]
     pub fn sealing(&self, seals: bool) -> Self {
         Self { seals, ..self.clone() }
     }
 
-    /// Starts the payload of an event. A sealed one opens for this event alone. Nothing is written
-    /// before it is longer than [`Payload::INLINE_MAX`].
+    /// Starts the payload of an event. A sealed one opens only for this event. Nothing is written
+    /// until it is longer than [`Payload::INLINE_MAX`].
     pub fn writer(&self, event: Uuid) -> PayloadWriter {
         PayloadWriter::new(self.clone(), event)
     }
 
-    /// A small payload of an event, to be kept in its row.
+    /// Returns a small payload of an event, for its row.
     ///
     /// # Errors
     /// [`StoreError::Seal`], when it cannot be sealed.
@@ -122,12 +148,12 @@ impl Payloads {
         Ok(Payload::Sealed { size, kept: Box::new(Payload::Inline(sealed.into())) })
     }
 
-    /// Opens an event's payload to be read from its beginning; [`Payload::None`] reads as nothing.
+    /// Opens an event's payload for reading; [`Payload::None`] reads as empty.
     ///
     /// # Errors
-    /// [`StoreError::Spent`] when it is no longer kept; [`StoreError::Payload`] or
-    /// [`StoreError::Pieces`] when it is gone, or not as long as it was; [`StoreError::Seal`] when it
-    /// does not open.
+    /// [`StoreError::Spent`] when it was removed as spent; [`StoreError::Payload`] or
+    /// [`StoreError::Pieces`] when it is missing or has another length; [`StoreError::Seal`] when
+    /// it cannot be opened.
     pub async fn reader(
         &self,
         event: Uuid,
@@ -136,12 +162,52 @@ impl Payloads {
         PayloadReader::open(self, event, payload).await
     }
 
-    /// Removes a payload that no event was written down for. What cannot be removed is swept later.
+    /// Assigns the place to the store, unless it belongs to one. From then on names of payloads end
+    /// with the store's mark. Called at start, and again while the store cannot be read.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherStore`] when it belongs to another store; errors of the store, the folder
+    /// or the pieces.
+    pub async fn claim(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let root = match &self.place {
+            PayloadPlace::Folder(folder) => folder.root().to_str(),
+            PayloadPlace::Nowhere | PayloadPlace::Pieces(..) => None,
+        };
+        let identity = store.identity(root.map(str::to_owned)).await?;
+        let held = match &self.place {
+            PayloadPlace::Nowhere => Ok(true),
+            PayloadPlace::Folder(folder) => folder.claim(store, &identity).await,
+            PayloadPlace::Pieces(pieces, _) => claim_pieces(&**pieces, store, &identity).await,
+        };
+        let holds = matches!(held, Ok(true));
+        let claim = Some(PlaceClaim { store: identity, holds });
+        let before = std::mem::replace(&mut *self.claimed(), claim);
+        if matches!(held, Ok(false)) && before.is_none_or(|before| before.holds) {
+            tracing::warn!(place = ?self.place, "The place of payloads holds payloads that no event \
+                of this store names, and no store's id: none of them is removed. Move them away if no \
+                other store needs them.");
+        }
+        held.map(drop)
+    }
+
+    /// Whether [`Self::claim`] must be called again, because the store could not be read.
+    pub fn is_unclaimed(&self) -> bool {
+        self.claimed().is_none()
+    }
+
+    /// Removes a payload for which no event was stored. The sweep removes what remains.
     pub fn remove(&self, payload: &Payload) {
         match payload {
-            Payload::File { path, .. } => folder::remove(path),
+            Payload::File { path, .. } => {
+                if let PayloadPlace::Folder(folder) = &self.place {
+                    let path = folder.root().join(within_root(path));
+                    volume::later(move || {
+                        folder::remove(&path);
+                    });
+                }
+            }
             Payload::Stored { id, .. } => {
-                if let Place::Pieces(pieces, runtime) = &self.place {
+                if let PayloadPlace::Pieces(pieces, runtime) = &self.place {
                     let (pieces, id) = (pieces.clone(), *id);
                     runtime.spawn(async move { sink::remove(&*pieces, id).await });
                 }
@@ -151,12 +217,12 @@ impl Payloads {
         }
     }
 
-    /// Takes payloads away that every delivery which needs them has been made with, since before
-    /// `before` (milliseconds since 1970): [`Store::spend`], and the pieces with it. Returns how many
-    /// events had one, up to `limit`.
+    /// Removes payloads, with their pieces, for which all deliveries that need them were made
+    /// before `before` (milliseconds since 1970): [`Store::spend`]. Returns the number of their
+    /// events, up to `limit`.
     ///
     /// # Errors
-    /// What the store says.
+    /// Those of the store.
     pub async fn spend(
         &self,
         store: &dyn Store,
@@ -164,7 +230,7 @@ impl Payloads {
         limit: usize,
     ) -> Result<u64, StoreError> {
         let spent = store.spend(before, limit).await?;
-        if let Place::Pieces(pieces, _) = &self.place {
+        if let PayloadPlace::Pieces(pieces, _) = &self.place {
             for id in spent.pieces {
                 sink::remove(&**pieces, id).await;
             }
@@ -172,39 +238,89 @@ impl Payloads {
         Ok(spent.events)
     }
 
-    /// Removes what no event in `store` names: files of dead processes, and pieces that are older than
-    /// a day. Returns how many payloads. Called at start, after [`Store::adopt`], and now and then.
+    /// Removes payloads that this store wrote and none of its events names: files of terminated
+    /// processes, and pieces older than a day. Returns how many. Called at start, after
+    /// [`Store::adopt`], and periodically.
     ///
     /// # Errors
-    /// What the store says, and what the folder or the pieces say when they cannot be listed.
+    /// Those of [`Self::claim`], which runs first: nothing is removed from a place of another
+    /// store.
     pub async fn sweep(&self, store: &dyn Store) -> Result<u64, StoreError> {
-        match &self.place {
-            Place::Nowhere => Ok(0),
-            Place::Folder(folder) => folder.sweep(store).await,
-            Place::Pieces(pieces, _) => sweep_pieces(&**pieces, store, UNNAMED_FOR).await,
+        self.claim(store).await?;
+        let Some(mark) = self.claimed().as_ref().filter(|claim| claim.holds).map(|c| c.store.mark)
+        else {
+            return Ok(0);
+        };
+        let removed: Vec<String> = match &self.place {
+            PayloadPlace::Nowhere => Vec::new(),
+            PayloadPlace::Folder(folder) => {
+                let files = folder.sweep(store, mark).await?;
+                files.iter().map(|file| within_root(file).display().to_string()).collect()
+            }
+            // While the clock is doubted they may be younger than they seem.
+            PayloadPlace::Pieces(..) if clock::is_doubted() => Vec::new(),
+            PayloadPlace::Pieces(pieces, _) => {
+                let age = i64::try_from(UNNAMED_FOR.as_millis()).unwrap_or(i64::MAX);
+                let before = clock::now().saturating_sub(age);
+                let removed = sweep_pieces(&**pieces, store, mark, before).await?;
+                removed.iter().map(Uuid::to_string).collect()
+            }
+        };
+        if !removed.is_empty() {
+            let first =
+                removed.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let removed = removed.len();
+            tracing::info!(removed, place = ?self.place, first, "Removed payloads that no event names: \
+                a process terminated before it recorded their event, or before it removed them.");
+        }
+        Ok(removed.len() as u64)
+    }
+
+    /// Returns whether large payloads can be stored, by the last one.
+    pub fn health(&self) -> PayloadHealth {
+        let health = self.monitor.look();
+        match (&self.place, health.failing_since) {
+            (PayloadPlace::Folder(folder), None) => {
+                PayloadHealth::slow(folder.path()).unwrap_or(health)
+            }
+            _ => health,
         }
     }
 
-    /// Whether large payloads can be kept, as far as the last one tells.
-    pub fn health(&self) -> PayloadHealth {
-        self.gauge.look()
-    }
-
-    /// Writes a payload and removes it again, so that [`Self::health`] tells when a place that failed
-    /// is well again. Does nothing while all is well.
+    /// Writes and removes a test payload, so that [`Self::health`] shows when a failed place works
+    /// again. Does nothing while it works.
     pub async fn probe(&self) {
         if self.health().failing_since.is_none() {
             return;
         }
-        let payloads = self.sealing(false);
-        let tried = tokio::task::spawn_blocking(move || {
-            let mut writer = payloads.writer(Uuid::nil());
-            writer.write(&[0; Payload::INLINE_MAX + 1])?;
-            payloads.remove(&writer.finish()?);
-            Ok::<(), StoreError>(())
-        });
-        // Whatever it says, the gauge has heard it.
-        let _ = tried.await;
+        let mut writer = self.sealing(false).writer(Uuid::nil());
+        // The gauge records the result.
+        if writer.write(&[0; Payload::INLINE_MAX + 1]).is_ok()
+            && let Ok(payload) = writer.finish().await
+        {
+            self.remove(&payload);
+        }
+    }
+
+    fn claimed(&self) -> std::sync::MutexGuard<'_, Option<PlaceClaim>> {
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the ending of new names. `None`: the store could not be read yet; payloads written
+    /// until then are never swept.
+    fn mark(&self) -> Option<PayloadMark> {
+        self.claimed().as_ref().map(|claim| claim.store.mark)
+    }
+
+    /// Returns where a payload file may be, the likeliest place first.
+    fn places(&self, file: &Path) -> Vec<PathBuf> {
+        let former = self.claimed().as_ref().map(|claim| claim.store.former_roots.clone());
+        let own = match &self.place {
+            PayloadPlace::Folder(folder) => Some(folder.root()),
+            PayloadPlace::Nowhere | PayloadPlace::Pieces(..) => None,
+        };
+        let former = former.unwrap_or_default();
+        places(file, own.into_iter().chain(former.iter().map(PathBuf::as_path)))
     }
 
     /// `None`: it is not to be sealed.
@@ -220,46 +336,100 @@ impl Payloads {
 
 impl std::fmt::Debug for Payloads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let place = match &self.place {
-            Place::Nowhere => "nowhere".to_owned(),
-            Place::Folder(folder) => folder.path().display().to_string(),
-            Place::Pieces(..) => "pieces".to_owned(),
-        };
-        f.debug_struct("Payloads").field("place", &place).field("seals", &self.seals).finish()
+        f.debug_struct("Payloads").field("place", &self.place).field("seals", &self.seals).finish()
     }
 }
 
+impl std::fmt::Debug for PayloadPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nowhere => f.write_str("nowhere"),
+            Self::Folder(folder) => write!(f, "{}", folder.root().display()),
+            Self::Pieces(pieces, _) => f.write_str(&pieces.place()),
+        }
+    }
+}
+
+/// Assigns a place of pieces to a store, unless it belongs to one. Returns false when it has no
+/// owner but payloads that this store does not know; then it stays without one.
+async fn claim_pieces(
+    pieces: &dyn Pieces,
+    store: &dyn Store,
+    identity: &StoreIdentity,
+) -> Result<bool, StoreError> {
+    let owner = match pieces.owner(identity.id).await? {
+        Some(owner) => owner,
+        None if knows_pieces(pieces, store, identity).await? => {
+            pieces.take(identity.id).await?;
+            pieces.owner(identity.id).await?.unwrap_or_default()
+        }
+        None => return Ok(false),
+    };
+    if owner == identity.id {
+        return Ok(true);
+    }
+    Err(StoreError::OtherStore { place: pieces.place(), owner, store: identity.id })
+}
+
+/// Whether the store knows one of the payloads there, or there are none.
+async fn knows_pieces(
+    pieces: &dyn Pieces,
+    store: &dyn Store,
+    identity: &StoreIdentity,
+) -> Result<bool, StoreError> {
+    let mut after = None;
+    loop {
+        let found = pieces.older(i64::MAX, after, BATCH).await?;
+        let Some(last) = found.last().copied() else { return Ok(after.is_none()) };
+        let all = found.len();
+        if found.iter().any(|id| identity.mark.is_in(*id))
+            || store.unnamed_pieces(found).await?.len() < all
+        {
+            return Ok(true);
+        }
+        after = Some(last);
+    }
+}
+
+/// Removes the store's pieces that were written before a time, in Unix milliseconds, and that no
+/// event names.
 async fn sweep_pieces(
     pieces: &dyn Pieces,
     store: &dyn Store,
-    unnamed_for: Duration,
-) -> Result<u64, StoreError> {
-    let before = SystemTime::now().checked_sub(unnamed_for).unwrap_or(SystemTime::UNIX_EPOCH);
-    let before = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let before = i64::try_from(before).unwrap_or(i64::MAX);
-    let (mut removed, mut after) = (0, None);
+    mark: PayloadMark,
+    before: i64,
+) -> Result<Vec<Uuid>, StoreError> {
+    let (mut removed, mut after) = (Vec::new(), None);
     loop {
-        let found = pieces.older(before, after, BATCH).await?;
+        let mut found = pieces.older(before, after, BATCH).await?;
         let Some(last) = found.last().copied() else { return Ok(removed) };
         after = Some(last);
+        // Pieces in the store's own tables belong to it, whatever their names.
+        found.retain(|id| !pieces.is_outside() || mark.is_in(*id));
         for orphan in store.unnamed_pieces(found).await? {
             if sink::remove(pieces, orphan).await {
-                removed += 1;
+                removed.push(orphan);
             }
         }
     }
 }
 
-/// Removes payload files that no row names any more. One that stays is swept at the next start.
-pub(crate) async fn remove_files(files: Vec<std::path::PathBuf>) {
-    for path in files {
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(path = %path.display(), %error, "A payload file could not be removed.");
-            }
-            _ => {}
-        }
+/// Removes payload files that no row names any more, only from the store's payload root. A sweep at
+/// the next start removes what remains. The wait is bounded, in case the disk hangs.
+pub(crate) async fn remove_files(root: Option<&Path>, files: Vec<PathBuf>) {
+    let Some(root) = root else { return };
+    let files: Vec<PathBuf> = files.iter().map(|file| root.join(within_root(file))).collect();
+    if files.is_empty() {
+        return;
     }
+    let removed = volume::write(move || {
+        for file in files {
+            folder::remove(&file);
+        }
+        Ok(())
+    });
+    // Nothing depends on the result.
+    let _ = timeout(REMOVED_WITHIN, removed.done()).await;
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Large payloads kept in pieces, beside the events or in an object store, for gateways that share no
-//! disk.
+//! Large payloads in pieces, in the store's database or in an object store, for gateways that share
+//! no disk.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -7,28 +7,49 @@ use uuid::Uuid;
 
 use crate::store::StoreError;
 
-/// Keeps payloads in pieces. When a call returns `Ok`, what it wrote survives a power cut; each may be
-/// repeated with the same arguments.
+/// Stores payloads in pieces. When a call returns `Ok`, what it wrote survives a power cut. Each
+/// call may be repeated with the same arguments.
 #[async_trait]
 pub trait Pieces: Send + Sync + 'static {
-    /// How large a piece should be, in bytes; the last one of a payload is smaller.
+    /// Returns the size of a piece in bytes; the last one of a payload is smaller.
     fn size(&self) -> usize;
 
     /// Writes one piece, counted from 0.
     async fn put(&self, payload: Uuid, index: u32, bytes: Bytes) -> Result<(), StoreError>;
 
-    /// Reads one piece. `None`: there is none of this number.
+    /// Reads one piece. `None`: it does not exist.
     async fn get(&self, payload: Uuid, index: u32) -> Result<Option<Bytes>, StoreError>;
 
     /// Removes all pieces of a payload, if there are any.
     async fn remove(&self, payload: Uuid) -> Result<(), StoreError>;
 
-    /// Payloads whose first piece was written before `before` (milliseconds since 1970), whether an
-    /// event names them or not, in the order of their ids; up to `limit` behind `after`.
+    /// Returns payloads whose first piece was written before `before` (milliseconds since 1970),
+    /// whether an event names them or not, in the order of their ids; up to `limit` after `after`.
     async fn older(
         &self,
         before: i64,
         after: Option<Uuid>,
         limit: usize,
     ) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Whether they are outside of the store, at a place that other stores may use too. Otherwise
+    /// they belong to the store whose database they are in.
+    fn is_outside(&self) -> bool {
+        false
+    }
+
+    /// Returns the name of the place, for messages.
+    fn place(&self) -> String {
+        "the store's own tables".to_owned()
+    }
+
+    /// Returns the id of the store that the place belongs to, if any; `store` asks.
+    async fn owner(&self, store: Uuid) -> Result<Option<Uuid>, StoreError> {
+        Ok(Some(store))
+    }
+
+    /// Assigns the place to a store, unless it has an owner.
+    async fn take(&self, _store: Uuid) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-//! What the admin API asks: filters, pages, and the rows as it shows them.
+//! The queries of the admin API: filters, pages, and rows.
 
 use uuid::Uuid;
 
@@ -7,8 +7,8 @@ use crate::{
     model::{Attempt, DeliveryState},
 };
 
-/// Which rows. Every field that is set has to match; none set is all of them. On events, the fields of
-/// a delivery ask for one delivery that matches them all.
+/// Selects rows. Every field that is set must match; an empty filter selects all. On events, the
+/// fields of a delivery select events with one delivery that matches them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The tenant.
@@ -23,19 +23,19 @@ pub struct Filter {
     pub station: Option<String>,
     /// The AS2 Message-ID.
     pub message_id: Option<String>,
-    /// When the event happened, at the earliest.
+    /// The earliest time of the event.
     pub from: Option<i64>,
-    /// When the event happened, before this.
+    /// The time before which the event happened.
     pub until: Option<i64>,
     /// The delivery's number.
     pub delivery: Option<i64>,
     /// The webhook's name.
     pub webhook: Option<String>,
-    /// Where the delivery stands.
+    /// The delivery's state.
     pub state: Option<DeliveryState>,
 }
 
-/// Some rows, newest first.
+/// A part of the rows, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
     /// The rows.
@@ -44,9 +44,9 @@ pub struct Page<T> {
     pub next: Option<i64>,
 }
 
-/// What a filter asks of an event.
+/// A condition on events.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum OfEvent<'a> {
+pub(crate) enum EventCondition<'a> {
     Id(Uuid),
     Site(&'a str),
     Kind(&'a str),
@@ -57,9 +57,9 @@ pub(crate) enum OfEvent<'a> {
     Until(i64),
 }
 
-/// What a filter asks of a delivery.
+/// A condition on deliveries.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum OfDelivery<'a> {
+pub(crate) enum DeliveryCondition<'a> {
     Number(i64),
     Webhook(&'a str),
     State(DeliveryState),
@@ -70,7 +70,7 @@ pub(crate) enum OfDelivery<'a> {
 pub struct EventRow {
     /// Its id.
     pub id: Uuid,
-    /// Its kind's name; while it is open, what it will be if nobody ever learns the outcome.
+    /// Its kind's name; while it is open, the kind for an unknown outcome.
     pub kind: String,
     /// The tenant.
     pub site: String,
@@ -91,7 +91,7 @@ pub struct EventRow {
 pub struct DeliveryRow {
     /// The store's number for it.
     pub id: i64,
-    /// The dedupe key of the receiver.
+    /// The dedupe key for the receiver.
     pub webhook_id: String,
     /// The webhook's name.
     pub webhook: String,
@@ -99,19 +99,19 @@ pub struct DeliveryRow {
     pub mode: String,
     /// See [`crate::NewDelivery::order_key`].
     pub order_key: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: DeliveryState,
-    /// Whether an earlier one of its order key has to be done first.
+    /// Whether an earlier one with its order key must be done first.
     pub blocked: bool,
-    /// When it may be made; for one that is done, when it might have been made last.
+    /// When it may be made. Of one that is done, the last due time.
     pub due: i64,
-    /// Attempts ever made.
+    /// All attempts.
     pub attempts: u32,
-    /// Attempts made since the last replay.
+    /// The attempts since the last replay.
     pub tries: u32,
-    /// Whether somebody asked for it again.
+    /// Whether it is a replay.
     pub replay: bool,
-    /// What it tells.
+    /// The event that it delivers.
     pub event: EventRow,
 }
 
@@ -122,45 +122,46 @@ pub struct AttemptRow {
     pub id: i64,
     /// The delivery's number.
     pub delivery: i64,
-    /// The dedupe key of the receiver.
+    /// The dedupe key for the receiver.
     pub webhook_id: String,
     /// The webhook's name.
     pub webhook: String,
-    /// What it told.
+    /// The event that it delivered.
     pub event: EventRow,
     /// The attempt.
     pub attempt: Attempt,
-    /// What became of the delivery by it.
+    /// The outcome for the delivery.
     pub state: DeliveryState,
-    /// When the next one is due, if there is to be one.
+    /// When the next attempt is due, if there is one.
     pub next_at: Option<i64>,
 }
 
 // === impl Filter ===
 
 impl Filter {
-    /// What it asks of events. Each store has its own words for each of these, and none can forget one.
-    pub(crate) fn of_event(&self) -> impl Iterator<Item = OfEvent<'_>> {
+    /// Returns its conditions on events. Each store translates every variant, so none can be
+    /// forgotten.
+    pub(crate) fn event_conditions(&self) -> impl Iterator<Item = EventCondition<'_>> {
         [
-            self.event.map(OfEvent::Id),
-            self.site.as_deref().map(OfEvent::Site),
-            self.kind.as_deref().map(OfEvent::Kind),
-            self.partner.as_deref().map(OfEvent::Partner),
-            self.station.as_deref().map(OfEvent::Station),
-            self.message_id.as_deref().map(OfEvent::MessageId),
-            self.from.map(OfEvent::From),
-            self.until.map(OfEvent::Until),
+            self.event.map(EventCondition::Id),
+            self.site.as_deref().map(EventCondition::Site),
+            self.kind.as_deref().map(EventCondition::Kind),
+            self.partner.as_deref().map(EventCondition::Partner),
+            self.station.as_deref().map(EventCondition::Station),
+            self.message_id.as_deref().map(EventCondition::MessageId),
+            self.from.map(EventCondition::From),
+            self.until.map(EventCondition::Until),
         ]
         .into_iter()
         .flatten()
     }
 
-    /// What it asks of deliveries.
-    pub(crate) fn of_delivery(&self) -> impl Iterator<Item = OfDelivery<'_>> {
+    /// Returns its conditions on deliveries.
+    pub(crate) fn delivery_conditions(&self) -> impl Iterator<Item = DeliveryCondition<'_>> {
         [
-            self.delivery.map(OfDelivery::Number),
-            self.webhook.as_deref().map(OfDelivery::Webhook),
-            self.state.map(OfDelivery::State),
+            self.delivery.map(DeliveryCondition::Number),
+            self.webhook.as_deref().map(DeliveryCondition::Webhook),
+            self.state.map(DeliveryCondition::State),
         ]
         .into_iter()
         .flatten()
@@ -170,12 +171,13 @@ impl Filter {
 // === impl Page ===
 
 impl<T> Page<T> {
-    /// So many rows are read for a page of `limit`: one more, to know whether there is a next page.
+    /// Returns how many rows to read for a page of `limit`: one more shows whether there is a next
+    /// page.
     pub(crate) fn reads(limit: usize) -> i64 {
         length(limit.max(1)).saturating_add(1)
     }
 
-    /// The first `limit` of these rows, each with the number that a cursor knows it by.
+    /// Builds a page from the first `limit` of these rows, each with its number for the cursor.
     pub(crate) fn of<E>(
         limit: usize,
         numbered: impl Iterator<Item = Result<(i64, T), E>>,

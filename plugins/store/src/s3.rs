@@ -1,8 +1,8 @@
-//! Payloads in S3, or in what speaks its language: each piece is one object, `PREFIX/PAYLOAD/INDEX`.
+//! Payloads in S3 or a compatible store: each piece is one object, `PREFIX/PAYLOAD/INDEX`.
 //!
 //! Credentials, region and endpoint come from the environment, in the names of the AWS tools:
-//! `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`, or the machine's role.
-//! HTTP and cryptography are those of the rest of as2hook: hyper and OpenSSL.
+//! `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`, or the machine's
+//! role. HTTP and cryptography are those of the rest of as2hook: hyper and OpenSSL.
 
 mod crypto;
 mod http;
@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use object_store::{
-    Error, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig, aws::AmazonS3Builder,
-    path::Path,
+    Error, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, RetryConfig,
+    aws::AmazonS3Builder, path::Path,
 };
 use uuid::Uuid;
 
@@ -27,42 +27,45 @@ pub struct S3Pieces {
     prefix: Path,
 }
 
-/// Bytes of a piece. Three of a payload are in memory at once while it is written.
+/// The object below the prefix that contains the id of its store.
+const STORE_ID: &str = "store.id";
+
+/// The bytes of a piece. While a payload is written, three of its pieces are in memory.
 const SIZE: usize = 1024 * 1024;
 
-/// No piece was ever larger: what somebody else put in its place may be.
+/// Larger than any piece that was ever written: a foreign object in its place may be larger.
 const LARGEST: u64 = 16 * 1024 * 1024;
 
-/// How long a request is repeated that failed in a way that may pass.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a request is retried after a temporary failure.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(8);
 
 // === impl S3Pieces ===
 
 impl S3Pieces {
-    /// The place that `s3://bucket/prefix` names. Nothing is sent yet. Call within a tokio runtime.
+    /// Opens the place of `s3://bucket/prefix`. Sends nothing yet. Call within a tokio runtime.
+    /// `allow_http`: whether the endpoint may be an unencrypted `http://` one.
     ///
     /// # Errors
-    /// [`StoreError::Database`] when the URL or what the environment says cannot be used.
-    pub fn open(url: &str) -> Result<Self, StoreError> {
+    /// [`StoreError::Database`] when the URL or the environment's settings cannot be used.
+    pub fn open(url: &str, allow_http: bool) -> Result<Self, StoreError> {
         let wrong = |reason: String| StoreError::Database(format!("{url}: {reason}"));
         let rest = url.strip_prefix("s3://").unwrap_or(url);
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let retry = RetryConfig { max_retries: 3, retry_timeout: PATIENCE, ..Default::default() };
-        // A local server has no certificate; what the environment names is meant.
-        let local = std::env::var("AWS_ENDPOINT").is_ok_and(|at| at.starts_with("http://"));
+        let retry =
+            RetryConfig { max_retries: 3, retry_timeout: RETRY_TIMEOUT, ..Default::default() };
         let store = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
             .with_retry(retry)
-            .with_allow_http(local)
+            .with_allow_http(allow_http)
             .with_crypto_provider(Arc::new(crypto::OpenSsl))
-            .with_http_connector(http::Connector)
+            .with_http_connector(http::S3Connector)
             .build()
             .map_err(|error| wrong(error.to_string()))?;
         let prefix = Path::parse(prefix).map_err(|error| wrong(error.to_string()))?;
         Ok(Self::over(Arc::new(store), prefix))
     }
 
-    /// In any object store, below `prefix`.
+    /// Uses any object store, below `prefix`.
     pub fn over(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
         Self { store, prefix }
     }
@@ -75,7 +78,7 @@ impl S3Pieces {
         self.folder(payload).join(index.to_string())
     }
 
-    /// The payload that an object is a piece of.
+    /// Returns the payload of an object that is a piece.
     fn payload_of(&self, object: &Path) -> Option<Uuid> {
         let mut parts = object.prefix_match(&self.prefix)?;
         parts.next().and_then(|name| Uuid::parse_str(name.as_ref()).ok())
@@ -118,7 +121,7 @@ impl Pieces for S3Pieces {
         Ok(())
     }
 
-    /// By the time in the payloads' names: they are made when their first piece is.
+    /// By the time in the payloads' names, which are created with the first piece.
     async fn older(
         &self,
         before: i64,
@@ -126,7 +129,7 @@ impl Pieces for S3Pieces {
         limit: usize,
     ) -> Result<Vec<Uuid>, StoreError> {
         let mut objects = match after {
-            // Behind all of its pieces, whose names are digits.
+            // After all of its pieces, whose names are digits.
             Some(after) => {
                 let offset = self.folder(after).join("x");
                 self.store.list_with_offset(Some(&self.prefix), &offset)
@@ -140,7 +143,7 @@ impl Pieces for S3Pieces {
             if found.contains(&id) || after == Some(id) {
                 continue;
             }
-            // S3 lists in the order of names, and those begin with the time.
+            // S3 lists names in order, and these begin with the time.
             if made >= before || found.len() == limit {
                 break;
             }
@@ -149,9 +152,44 @@ impl Pieces for S3Pieces {
         found.sort_unstable();
         Ok(found)
     }
+
+    fn is_outside(&self) -> bool {
+        true
+    }
+
+    fn place(&self) -> String {
+        format!("the S3 prefix \"{}\"", self.prefix)
+    }
+
+    async fn owner(&self, _store: Uuid) -> Result<Option<Uuid>, StoreError> {
+        match self.store.get(&self.prefix.clone().join(STORE_ID)).await {
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(no_owner(&error)),
+            Ok(found) if found.meta.size > LARGEST => Ok(Some(Uuid::nil())),
+            Ok(found) => {
+                let bytes = found.bytes().await.map_err(|error| no_owner(&error))?;
+                let id = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+                // An unreadable id is of no existing store.
+                Ok(Some(id.unwrap_or_default()))
+            }
+        }
+    }
+
+    async fn take(&self, store: Uuid) -> Result<(), StoreError> {
+        let (object, id) =
+            (self.prefix.clone().join(STORE_ID), PutPayload::from(store.to_string()));
+        match self.store.put_opts(&object, id.clone(), PutMode::Create.into()).await {
+            Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
+            // A server without conditional writes.
+            Err(Error::NotImplemented { .. }) => {
+                self.store.put(&object, id).await.map(drop).map_err(|error| no_owner(&error))
+            }
+            Err(error) => Err(no_owner(&error)),
+        }
+    }
 }
 
-/// The time in a name (UUID version 7), in milliseconds since 1970.
+/// Returns the time in a name (UUID version 7), in milliseconds since 1970.
 fn made_at(id: Uuid) -> Option<i64> {
     let (seconds, nanos) = id.get_timestamp()?.to_unix();
     let ms = seconds.checked_mul(1_000)?.checked_add(u64::from(nanos / 1_000_000))?;
@@ -160,6 +198,10 @@ fn made_at(id: Uuid) -> Option<i64> {
 
 fn failed(payload: Uuid, error: &Error) -> StoreError {
     pieces_failed(payload, error.to_string())
+}
+
+fn no_owner(error: &Error) -> StoreError {
+    StoreError::Database(format!("the owner of the payload place cannot be read: {error}"))
 }
 
 fn cannot_list(error: &Error) -> StoreError {

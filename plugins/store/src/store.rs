@@ -1,12 +1,12 @@
-//! The trait, and the promise each call makes.
+//! The trait, and the promise of each call.
 
 use async_trait::async_trait;
 
 use crate::{
-    gateways::{Change, GatewayReport},
+    gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
-        StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
+        Settlement, StoredEvent, WebhookState,
     },
     note::{Note, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
@@ -17,61 +17,74 @@ pub use crate::error::StoreError;
 
 /// Keeps events and deliveries. When a call returns `Ok`, what it wrote survives a power cut.
 ///
-/// A call that fails, runs out of time or is dropped half-way may or may not have been carried out,
-/// and leaves the store usable. Each of them may be repeated with the same arguments: what is there
-/// already is not written twice, and a claim that nobody took delivery of goes back.
+/// A call that fails, times out or is dropped half-way may or may not have been carried out, and
+/// leaves the store usable. Each call may be repeated with the same arguments: existing rows are
+/// not written twice, and a claim that did not reach its caller is released.
 ///
-/// Every process that opens a store is an owner of its own: open exchanges and claims carry its mark,
-/// and no other process touches them while it lives.
+/// Every process that opens a store is an owner: open exchanges and claims carry its mark, and no
+/// other process touches them while it is alive.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Writes down an event whose outcome is not known yet, with those who are told if it never is.
+    /// Stores an event whose outcome is not known yet, with the deliveries to make if it never is.
     async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError>;
 
     /// Adds the outcome, and makes the deliveries due; those planned at [`Self::open`] are dropped.
     /// Settling twice changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::UnknownEvent`] when it was never written down, or is forgotten.
+    /// [`StoreError::UnknownEvent`] when it was never stored, or has been removed.
     async fn settle(&self, settlement: Settlement) -> Result<(), StoreError>;
 
-    /// Forgets an open exchange that turned out to be no event, with its payload file. A settled one
-    /// is left alone.
+    /// Removes an open exchange that turned out to be no event, with its payload file. A settled
+    /// one is not changed.
     async fn discard(&self, event: uuid::Uuid) -> Result<(), StoreError>;
 
-    /// Writes down an event that has no outcome to wait for.
+    /// Stores an event without a pending outcome.
     async fn publish(
         &self,
         event: NewEvent,
         deliveries: Vec<NewDelivery>,
     ) -> Result<(), StoreError>;
 
-    /// Several writes in one commit, in their order: all of them or none.
+    /// Performs several writes in one commit, in their order: all of them or none.
     ///
     /// # Errors
-    /// [`StoreError::UnknownEvent`] as [`Self::settle`]; then nothing is written.
+    /// [`StoreError::UnknownEvent`] like [`Self::settle`]; then nothing is written.
     async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError>;
 
-    /// What is remembered under a key.
+    /// Returns the note of a key.
     async fn note(&self, key: &str) -> Result<Option<Note>, StoreError>;
 
-    /// Up to `limit` notes that are due at `at`, longest due first.
+    /// Returns up to `limit` notes that are due at `at`, longest due first.
     async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError>;
 
-    /// Forgets up to `limit` notes that expired at `at`. Returns how many.
+    /// Removes up to `limit` notes that are expired at `at`. Returns how many.
     async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError>;
 
-    /// Frees the claims of dead processes and returns the open exchanges they left, each with its
-    /// planned deliveries; they are this process's from now on. Called at start and now and then; each
-    /// call returns again what earlier ones did, as long as it is neither settled nor discarded.
-    /// Payloads are not read here: [`StoredEvent::payload`] is `None`, whatever the store keeps.
+    /// Removes notes from each group that has more than `keep`, those that expire first; about
+    /// `limit` at most in one call. Notes whose keys begin with the same [`Note::GROUP`] characters
+    /// are one group. Returns how many.
+    async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Releases the claims of terminated processes and returns their open exchanges, each with its
+    /// planned deliveries; this process owns them from now on. Called at start and periodically.
+    /// Each call also returns the exchanges of earlier calls that are neither settled nor
+    /// discarded. Payloads are not read here: [`StoredEvent::payload`] is always `None`.
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError>;
 
-    /// The webhooks that have pending deliveries, with the time of the first, soonest first.
+    /// Returns the newest stored time, for [`crate::clock::compare`]. `None`: there is none.
+    async fn newest(&self) -> Result<Option<i64>, StoreError>;
+
+    /// Makes deliveries due earlier that were planned by a clock ahead of `now`: a retry after its
+    /// original wait, the others at once. Returns how many. A second call finds none of them.
+    async fn pull_in(&self, now: i64) -> Result<u64, StoreError>;
+
+    /// Returns the webhooks with pending deliveries, with the time of the first, soonest first.
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError>;
 
-    /// Takes up to `limit` deliveries of a webhook that are due at `now`, oldest first; of those with
-    /// an order key only the first unfinished one.
+    /// Claims up to `limit` deliveries of a webhook that are due at `now`, oldest first; of those
+    /// with an order key only the first unfinished one. Replays come after the others. While others
+    /// wait, a quarter of the claims are replays (`replay_share`).
     async fn claim(
         &self,
         webhook: &str,
@@ -79,15 +92,20 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Writes down what became of claimed deliveries. Records of a delivery that this process has not
-    /// claimed, or of an attempt that is logged already, are passed over. Of one delivery the newest
-    /// [`Attempt::KEPT`] attempts stay in the log.
+    /// Stores the outcomes of claimed deliveries. Skips records of deliveries that this process has
+    /// not claimed, and of attempts that are logged already. The log keeps the newest
+    /// [`Attempt::KEPT`] attempts of a delivery.
     ///
     /// [`Attempt::KEPT`]: crate::Attempt::KEPT
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError>;
 
-    /// Moves all of a webhook's deliveries from one state to another; into pending they are due at
-    /// once, on the retry schedule where they stood. Returns how many.
+    /// Moves all of a webhook's deliveries from one state to another. Those that become pending are
+    /// due at once, at their place in the retry schedule. Returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError::OlderConfiguration`] while a running gateway reports a newer configuration
+    /// than this process did; not from orphaned to pending, which any gateway with the webhook's
+    /// rule may do.
     async fn shift(
         &self,
         webhook: &str,
@@ -95,54 +113,70 @@ pub trait Store: Send + Sync + 'static {
         to: DeliveryState,
     ) -> Result<u64, StoreError>;
 
-    /// What is remembered of webhooks' health.
+    /// Returns the stored health of webhooks.
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError>;
 
-    /// Remembers one webhook's health.
-    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError>;
+    /// Returns the webhooks that have held or orphaned deliveries, by name.
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError>;
 
-    /// How many deliveries are in each state, and the time of the oldest undelivered event.
-    async fn counts(&self) -> Result<Counts, StoreError>;
-
-    /// Removes events all of whose deliveries are done (or dead) since before `before`, with their
-    /// attempts and payload files; at most `limit` a call. Returns how many.
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
-
-    /// Removes events as [`Self::prune`] does, longest done first, so that the newest `keep` of them are
-    /// left; at most `limit` a call. Those with a dead delivery are neither counted nor removed: nobody
-    /// was told of them yet, so their number is no reason to forget them. Returns how many.
-    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
-
-    /// Removes attempts that began before `before` from the log, whatever became of their deliveries,
-    /// which stay as they are; at most `limit` a call. Returns how many.
-    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
-
-    /// Takes the payloads away of events whose `raw` deliveries ([`RAW`]) have all been delivered, or
-    /// that have none, since before `before`; at most `limit` a call, longest first. The event stays,
-    /// and its payload reads as [`crate::Payload::Spent`]. A delivery that is dead, held or orphaned
-    /// still needs it, and so does an event whose outcome is not known. Files are removed; pieces are
-    /// the caller's to remove.
-    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError>;
-
-    /// Adds deliveries to an event whose outcome is known: a replay to other webhooks. Returns how many
-    /// are new; those that are there already stay as they are.
+    /// Stores one webhook's health.
     ///
     /// # Errors
-    /// [`StoreError::UnknownEvent`] when it is not there, or still open.
+    /// [`StoreError::OlderConfiguration`] like [`Self::shift`].
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError>;
+
+    /// Returns how many deliveries are in each state, and the time of the oldest undelivered event.
+    async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Returns the figures of one site: from [`Self::counts`] the pending (including claimed) and
+    /// dead deliveries of these webhooks, and the site's open exchanges. Its cost grows with these
+    /// numbers.
+    async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError>;
+
+    /// Removes events whose deliveries were all done (or dead) before `before`, with their attempts
+    /// and payload files; at most `limit` in one call. Returns how many.
+    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Removes events like [`Self::prune`], longest done first, so that the newest `keep` of them
+    /// are left; at most `limit` in one call. Events with a dead delivery are neither counted nor
+    /// removed: they have not reached all their webhooks, so a limit of events must not remove
+    /// them. Returns how many.
+    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Removes attempts that began before `before` from the log, whatever their outcome; their
+    /// deliveries stay as they are. At most `limit` in one call. Returns how many.
+    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
+
+    /// Returns the bytes in use: of the database without free space, and of payloads elsewhere.
+    /// Cheap: it reads no rows except those of large payloads.
+    async fn bytes(&self) -> Result<u64, StoreError>;
+
+    /// Removes the payloads of events whose `raw` deliveries ([`RAW`]) were all delivered before
+    /// `before`, or that have none; at most `limit` in one call, longest first. The event stays,
+    /// and its payload reads as [`crate::Payload::Spent`]. A delivery that is dead, held or
+    /// orphaned still needs it, and so does an event whose outcome is not known. Files are removed
+    /// here, pieces by the caller.
+    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError>;
+
+    /// Adds deliveries to an event whose outcome is known: a replay to other webhooks. Returns how
+    /// many are new; existing ones stay as they are.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownEvent`] when it does not exist, or is still open.
     async fn tell(
         &self,
         event: uuid::Uuid,
         deliveries: Vec<NewDelivery>,
     ) -> Result<u64, StoreError>;
 
-    /// Makes all matching deliveries that are delivered, dead or orphaned due at once, from the
-    /// beginning of the retry schedule. Returns how many.
+    /// Makes all matching deliveries that are delivered, dead or orphaned due at once, after those
+    /// that are no replays, from the beginning of the retry schedule. Returns how many.
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError>;
 
-    /// One event with all that is kept of it.
+    /// Returns one event.
     async fn event(&self, id: uuid::Uuid) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Matching events, in the order they were written down, newest first; up to `limit` after
+    /// Returns matching events in the order of their storage, newest first; up to `limit` after
     /// `cursor` (see [`Page::next`]).
     async fn events(
         &self,
@@ -151,7 +185,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<EventRow>, StoreError>;
 
-    /// Matching deliveries, newest first.
+    /// Returns matching deliveries, newest first.
     async fn deliveries(
         &self,
         filter: &Filter,
@@ -159,7 +193,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError>;
 
-    /// Attempts of matching deliveries, newest first.
+    /// Returns attempts of matching deliveries, newest first.
     async fn attempts(
         &self,
         filter: &Filter,
@@ -167,21 +201,21 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<AttemptRow>, StoreError>;
 
-    /// Every webhook of the config API.
+    /// Returns all webhooks of the config API.
     async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError>;
 
-    /// Makes a partner's webhook, or changes what is given of it, and returns it as it is now.
-    /// `None`: the partner has none, and the change has no URL to make one with.
+    /// Creates or changes a partner's webhook, and returns it. `None`: the partner has none, and
+    /// the change has no URL.
     async fn configure_partner_webhook(
         &self,
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError>;
 
-    /// Writes down a delivery that was made besides the queue, with its event and its attempt. Nobody
-    /// claims it.
+    /// Stores a delivery that was made outside the queue, with its event and its attempt. It is
+    /// never claimed.
     async fn record(&self, made: Made) -> Result<(), StoreError>;
 
-    /// A webhook's attempts, newest first: up to `limit` behind the first `offset`.
+    /// Returns a webhook's attempts, newest first: up to `limit` after the first `offset`.
     async fn attempt_log(
         &self,
         webhook: &str,
@@ -189,49 +223,65 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<AttemptLog, StoreError>;
 
-    /// Those of `files` that no event names as its payload.
+    /// Returns the identity of this store towards its payload places. `root`: the payload root from
+    /// now on.
+    async fn identity(
+        &self,
+        root: Option<String>,
+    ) -> Result<crate::payload::StoreIdentity, StoreError>;
+
+    /// Returns those of `files` that no event names as its payload. Files are identified by their
+    /// own names alone, which are unique.
     async fn unnamed_payloads(
         &self,
         files: Vec<std::path::PathBuf>,
     ) -> Result<Vec<std::path::PathBuf>, StoreError>;
 
-    /// Those of `payloads` that no event names: their [`crate::Pieces`] may go.
+    /// Returns those of `payloads` that no event names: their [`crate::Pieces`] may be removed.
     async fn unnamed_pieces(
         &self,
         payloads: Vec<uuid::Uuid>,
     ) -> Result<Vec<uuid::Uuid>, StoreError>;
 
-    /// Says that this gateway lives, and what it runs. Repeated while it does.
-    async fn report(&self, report: GatewayReport) -> Result<(), StoreError>;
+    /// Stores the periodic report of this gateway. Returns the generation of its configuration:
+    /// that of the newest one with the same hash; the next one if [`GatewayReport::generation`] is
+    /// 0; otherwise the former one.
+    async fn report(&self, report: GatewayReport) -> Result<i64, StoreError>;
 
-    /// The gateways of this store that reported since `since`, by the time of their start. Older reports
-    /// are forgotten.
+    /// Returns the gateways of this store that reported since `since`, by the time of their start.
+    /// Older reports are removed.
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError>;
 
-    /// What other gateways change, as far as the store hears of it by itself; a poll stays the net.
-    /// One that lags behind has missed something and looks at all of it.
-    fn changes(&self) -> tokio::sync::broadcast::Receiver<Change>;
+    /// Returns the changes by other gateways, as far as the store receives notifications; callers
+    /// poll as well. A receiver that lags has missed changes and checks everything.
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<GatewayChange>;
 
-    /// Round trips to the database since the start, without those that set a connection up. `None`: the
-    /// store is in this process.
+    /// Returns the round trips to the database since the start, without those for setting up
+    /// connections. `None`: the store is in this process.
     fn round_trips(&self) -> Option<u64> {
         None
     }
 
-    /// Gives up this process's ownership after the last call; what is open stays for the next.
+    /// Ends this process's ownership after the last call; open exchanges stay for the next process.
     async fn close(&self);
 }
 
 /// The [`NewDelivery::mode`] of deliveries that send their event's payload.
 pub const RAW: &str = "raw";
 
-/// What [`Store::spend`] took away.
+/// Returns how many of a claim's `limit` deliveries are replays while others wait: a quarter on
+/// average. Of claims of a single delivery, one in four is a replay.
+pub(crate) fn replay_share(limit: usize) -> usize {
+    limit.saturating_add(fastrand::usize(..4)) / 4
+}
+
+/// The result of [`Store::spend`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Events that had a payload and have none any more.
+    /// Events whose payload was removed.
     pub events: u64,
-    /// Those of their payloads that are kept in [`crate::Pieces`], to be removed there. What is not is
-    /// found by [`Store::unnamed_pieces`].
+    /// Those of their payloads that are in [`crate::Pieces`], to be removed there.
+    /// [`Store::unnamed_pieces`] finds those that are left over.
     pub pieces: Vec<uuid::Uuid>,
 }
 
@@ -242,6 +292,6 @@ pub struct Counts {
     pub deliveries: Vec<(DeliveryState, u64)>,
     /// Exchanges whose outcome is not known yet.
     pub open: u64,
-    /// When the oldest event with a pending or claimed delivery happened.
+    /// The time of the oldest event with a pending or claimed delivery.
     pub oldest_undelivered: Option<i64>,
 }

@@ -1,4 +1,4 @@
-//! `kill -9` in the middle of the work: what the process said it had written down is there.
+//! `kill -9` in the middle of the work: everything that the process reported as stored is there.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -16,10 +16,10 @@ use as2hook_store::{
 };
 use uuid::Uuid;
 
-/// Where the process that is to be killed finds its store. Unset: this is the process that kills.
+/// The store's path for the child process that will be killed. Unset: this is the parent process.
 const STORE: &str = "AS2HOOK_CRASH_STORE";
 
-/// What a process said before it was killed.
+/// What a child process printed before it was killed.
 #[derive(Default)]
 struct Ledger {
     opened: BTreeSet<Uuid>,
@@ -29,7 +29,7 @@ struct Ledger {
 }
 
 #[tokio::test]
-async fn nothing_that_was_promised_is_lost() {
+async fn committed_work_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("as2hook.db");
     let mut ledger = Ledger::default();
@@ -42,17 +42,17 @@ async fn nothing_that_was_promised_is_lost() {
     assert!(!ledger.delivered.is_empty() && !ledger.discarded.is_empty());
 }
 
-/// Lets a process work until it has said so many lines, and kills it.
+/// Lets a child process work until it has printed this many lines, and kills it.
 fn run_and_kill(path: &Path, lines: usize, ledger: &mut Ledger) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "works_until_it_is_killed", "--nocapture"])
+        .args(["--exact", "child_process_works_until_it_is_killed", "--nocapture"])
         .env(STORE, path)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut said = 0;
-    // All of it is read: what was said before the kill may still be in the pipe.
+    // Read to the end: lines from before the kill may still be in the pipe.
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         let mut words = line.split(' ');
@@ -63,7 +63,7 @@ fn run_and_kill(path: &Path, lines: usize, ledger: &mut Ledger) {
             Some("delivered") => &mut ledger.delivered,
             _ => continue,
         };
-        // A last line may be cut short.
+        // The last line may be truncated.
         if let Some(id) = words.next().and_then(|id| id.parse().ok()) {
             set.insert(id);
         }
@@ -84,32 +84,32 @@ async fn compare(store: &SqliteStore, ledger: &Ledger) {
         assert_eq!(store.event(*id).await.unwrap(), None);
     }
     for id in &ledger.opened {
-        let told = told(store, *id).await;
+        let deliveries = deliveries_of(store, *id).await;
         if ledger.settled.contains(id) {
             assert!(!open.contains(id));
-            let [(webhook_id, state)] = &told[..] else { panic!("{id} is told to {told:?}") };
+            let [(webhook_id, state)] = &deliveries[..] else { panic!("{id} has {deliveries:?}") };
             assert_eq!(*webhook_id, id.to_string());
-            // Claims of the killed are free again.
+            // Claims of the killed process are released.
             assert_ne!(*state, DeliveryState::Claimed);
             if ledger.delivered.contains(id) {
                 assert_eq!(*state, DeliveryState::Delivered);
             }
         } else {
-            // It may have been settled without a chance to say so.
-            assert!(open.contains(id) || told.len() == 1, "{id} is lost");
+            // It may have been settled without a chance to print that.
+            assert!(open.contains(id) || deliveries.len() == 1, "{id} is lost");
         }
     }
 }
 
-async fn told(store: &SqliteStore, event: Uuid) -> Vec<(String, DeliveryState)> {
+async fn deliveries_of(store: &SqliteStore, event: Uuid) -> Vec<(String, DeliveryState)> {
     let filter = Filter { event: Some(event), ..Filter::default() };
     let page = store.deliveries(&filter, None, 10).await.unwrap();
     page.rows.into_iter().map(|row| (row.webhook_id, row.state)).collect()
 }
 
-/// The process that is killed.
+/// The child process that is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn works_until_it_is_killed() {
+async fn child_process_works_until_it_is_killed() {
     let Some(path) = std::env::var_os(STORE) else { return };
     let store = Arc::new(SqliteStore::open(Path::new(&path), &SqliteOptions::default()).unwrap());
     let mut work = tokio::task::JoinSet::new();
@@ -140,14 +140,14 @@ async fn exchange(store: &SqliteStore) {
             body: vec![b'x'; 2_000],
             payload: Payload::Inline(vec![b'y'; number % 7 * 5_000].into()),
         };
-        let told = NewDelivery {
+        let deliveries = NewDelivery {
             webhook_id: id.to_string(),
             webhook: "erp".to_owned(),
             mode: "raw".to_owned(),
             order_key: (number % 2 == 0).then(|| "ACME".to_owned()),
             due: 0,
         };
-        store.open(event, vec![told.clone()]).await.unwrap();
+        store.open(event, vec![deliveries.clone()]).await.unwrap();
         if number % 5 != 4 {
             say("opened", &id.to_string());
         } else {
@@ -156,8 +156,12 @@ async fn exchange(store: &SqliteStore) {
         }
         if number % 5 < 3 {
             let kind = "message.received".to_owned();
-            let settlement =
-                Settlement { event: id, kind, verdict: b"ok".to_vec(), deliveries: vec![told] };
+            let settlement = Settlement {
+                event: id,
+                kind,
+                verdict: b"ok".to_vec(),
+                deliveries: vec![deliveries],
+            };
             store.settle(settlement).await.unwrap();
             say("settled", &id.to_string());
         }
@@ -183,7 +187,7 @@ async fn deliver(store: &SqliteStore) {
     }
 }
 
-/// Past the test harness, who would keep it until the end.
+/// Prints past the test harness, which would buffer it until the end.
 fn say(word: &str, id: &str) {
     let line = format!("{word} {id}\n");
     let mut stdout = std::io::stdout().lock();

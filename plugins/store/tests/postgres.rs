@@ -1,4 +1,4 @@
-//! The shared store does what every store does.
+//! The behaviour of every store, for the shared store.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -19,6 +19,7 @@ mod sharing;
 mod tls;
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
@@ -28,11 +29,11 @@ use as2hook_testing::Postgres;
 use async_trait::async_trait;
 use behaviour::Factory;
 
-/// Longer than anything takes, on a busy machine too.
+/// Longer than any call takes, even on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
 
-/// A store as one gateway has it, with a lease that no test outlives: it ends when a test ends it, and
-/// no heartbeat comes between.
+/// Opens a store like one gateway, with a lease longer than any test: it only ends when a test ends
+/// it, and no heartbeat interferes.
 async fn connect(postgres: &Postgres) -> Arc<PostgresStore> {
     let lease = Duration::from_secs(3_600);
     connect_with(postgres, PostgresOptions { lease, ..PostgresOptions::default() }).await
@@ -40,12 +41,12 @@ async fn connect(postgres: &Postgres) -> Arc<PostgresStore> {
 
 async fn connect_with(postgres: &Postgres, options: PostgresOptions) -> Arc<PostgresStore> {
     let store = PostgresStore::connect(&postgres.url(), options).await.unwrap();
-    // It has taken its place, and its heart has begun to beat.
+    // It has registered, and its heartbeats have begun.
     until(async || (store.round_trips() >= 2).then_some(())).await;
     Arc::new(store)
 }
 
-/// Asks until it is so, not for ever.
+/// Asks repeatedly until there is a result, within a bound.
 async fn until<F, T>(mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
@@ -58,10 +59,10 @@ where
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(SOON, asked).await.expect("it came about")
+    tokio::time::timeout(SOON, asked).await.expect("there is a result in time")
 }
 
-/// Ends an owner for all others, as if its lease had ended. What it has under way comes before.
+/// Ends an owner's lease. Waits for its transactions in progress.
 fn end_lease(postgres: &Postgres, number: &str) {
     postgres.sql(&format!(
         "SELECT pg_advisory_xact_lock(1634882403, {number});
@@ -69,26 +70,30 @@ fn end_lease(postgres: &Postgres, number: &str) {
     ));
 }
 
-/// The number of the owner that came last.
+/// Returns the number of the latest owner.
 fn last_owner(postgres: &Postgres) -> String {
     postgres.sql("SELECT max(id) FROM as2hook.owner")
 }
 
 struct Shared {
+    folder: tempfile::TempDir,
     postgres: OnceLock<Postgres>,
     /// The number of each owner.
     owners: Mutex<Vec<(Arc<dyn Store>, String)>>,
 }
 
 fn fresh() -> Shared {
-    Shared { postgres: OnceLock::new(), owners: Mutex::default() }
+    let folder = tempfile::tempdir().unwrap();
+    Shared { folder, postgres: OnceLock::new(), owners: Mutex::default() }
 }
 
 #[async_trait]
 impl Factory for Shared {
     async fn owner(&self) -> Arc<dyn Store> {
         let postgres = self.postgres.get_or_init(Postgres::shared);
-        let store = connect(postgres).await;
+        let (lease, payload_root) = (Duration::from_secs(3_600), Some(self.payload_root()));
+        let options = PostgresOptions { lease, payload_root, ..PostgresOptions::default() };
+        let store = connect_with(postgres, options).await;
         let number = last_owner(postgres);
         self.owners.lock().unwrap().push((Arc::clone(&store) as Arc<dyn Store>, number));
         store
@@ -97,8 +102,13 @@ impl Factory for Shared {
     async fn kill(&self, owner: Arc<dyn Store>) {
         let owners = self.owners.lock().unwrap();
         let (_, number) = owners.iter().find(|(store, _)| Arc::ptr_eq(store, &owner)).unwrap();
-        // To the others it is gone when its lease has ended; the rest of it stays until the test ends.
+        // To the others it has terminated when its lease has ended; its connections stay until the
+        // test ends.
         end_lease(self.postgres.get().unwrap(), number);
+    }
+
+    fn payload_root(&self) -> PathBuf {
+        self.folder.path().join("payloads")
     }
 }
 

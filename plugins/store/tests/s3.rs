@@ -1,5 +1,5 @@
-//! Payloads in S3: the adapter over an object store in memory, and over HTTP against a server of
-//! another's making, `moto_server`, where it is installed.
+//! Payloads in S3: the adapter over an object store in memory, and over HTTP against an independent
+//! server, `moto_server`, where it is installed.
 
 #![cfg(feature = "s3")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
@@ -22,7 +22,7 @@ fn in_memory() -> S3Pieces {
 async fn behaves(pieces: &S3Pieces) {
     let payloads: Vec<Uuid> = (0..3).map(|_| Uuid::now_v7()).collect();
     for payload in &payloads {
-        // Twice, as after an answer that was lost.
+        // Twice, as after a lost response.
         for _ in 0..2 {
             for index in 0..12 {
                 let bytes = Bytes::from(format!("{payload} {index}"));
@@ -59,7 +59,7 @@ async fn passes_through(pieces: S3Pieces) {
         let bytes: Vec<u8> = (0..=250).cycle().take(5 * MIB + 3).collect();
         let mut writer = payloads.writer(EVENT);
         bytes.chunks(65_536).for_each(|chunk| writer.write(chunk).unwrap());
-        let payload = writer.finish().unwrap();
+        let payload = writer.finish().await.unwrap();
         assert!(!matches!(payload, Payload::Inline(_)));
         let mut reader = payloads.reader(EVENT, &payload).await.unwrap();
         let mut read = Vec::new();
@@ -81,7 +81,7 @@ async fn payloads_pass_through_an_object_store() {
 }
 
 #[tokio::test]
-async fn what_others_keep_there_is_left_alone() {
+async fn objects_of_others_are_left_alone() {
     use object_store::ObjectStoreExt as _;
     let store = Arc::new(InMemory::new());
     for name in ["pay/loads/readme.txt", "pay/loads/2024/0", "pay/other/0", "x"] {
@@ -91,14 +91,31 @@ async fn what_others_keep_there_is_left_alone() {
     assert!(pieces.older(i64::MAX, None, 9).await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn prefix_belongs_to_the_first_store_that_takes_it() {
+    belongs_to_one(&in_memory()).await;
+}
+
+async fn belongs_to_one(pieces: &S3Pieces) {
+    let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
+    assert!(pieces.is_outside());
+    assert_eq!(pieces.owner(first).await.unwrap(), None);
+    for store in [first, first, second] {
+        pieces.take(store).await.unwrap();
+        assert_eq!(pieces.owner(store).await.unwrap(), Some(first));
+    }
+    // It is not a payload.
+    assert!(pieces.older(i64::MAX, None, 9).await.unwrap().is_empty());
+}
+
 #[test]
-fn over_http() {
+fn pieces_are_stored_over_http() {
     let Some(server) = S3::start() else {
-        // Nobody has to install it; what stands above needs no server.
+        // It is optional; the tests above need no server.
         return;
     };
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "over_http_alone"])
+        .args(["--exact", "pieces_are_stored_over_http_alone"])
         .env("AS2HOOK_TEST_URL", server.url("pay/loads"))
         .envs(server.environment())
         .status()
@@ -106,16 +123,18 @@ fn over_http() {
     assert!(status.success());
 }
 
-/// Run by [`over_http`] alone: in a process of its own, whose environment names the server.
+/// Run only by [`pieces_are_stored_over_http`], in a process of its own whose environment names the
+/// server.
 #[test]
-fn over_http_alone() {
+fn pieces_are_stored_over_http_alone() {
     let Ok(url) = std::env::var("AS2HOOK_TEST_URL") else { return };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let pieces = S3Pieces::open(&url).unwrap();
+        let pieces = S3Pieces::open(&url, true).unwrap();
         behaves(&pieces).await;
+        belongs_to_one(&pieces).await;
         passes_through(pieces).await;
-        let gone = S3Pieces::open("s3://no-such-bucket/pay").unwrap();
+        let gone = S3Pieces::open("s3://no-such-bucket/pay", true).unwrap();
         let error = gone.put(Uuid::now_v7(), 0, Bytes::from_static(b"x")).await.unwrap_err();
         assert!(error.to_string().contains("NoSuchBucket"), "{error}");
     });

@@ -1,4 +1,4 @@
-//! The embedded store does what every store does.
+//! The behaviour of every store, for the embedded store.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -40,7 +40,9 @@ impl Factory for Sqlite {
         let path = self.folder.path().join("store/as2hook.db");
         let mut owners = self.owners.lock().unwrap();
         let before = self.locks();
-        let store = Arc::new(SqliteStore::open(&path, &SqliteOptions::default()).unwrap());
+        let payload_root = Some(self.payload_root());
+        let options = SqliteOptions { payload_root, ..SqliteOptions::default() };
+        let store = Arc::new(SqliteStore::open(&path, &options).unwrap());
         let lock = self.locks().difference(&before).next().unwrap().clone();
         owners.push((Arc::clone(&store) as Arc<dyn Store>, lock));
         store
@@ -49,8 +51,14 @@ impl Factory for Sqlite {
     async fn kill(&self, owner: Arc<dyn Store>) {
         let owners = self.owners.lock().unwrap();
         let (_, lock) = owners.iter().find(|(store, _)| Arc::ptr_eq(store, &owner)).unwrap();
-        // To the others it is gone with its lock; the rest of it stays until the test ends.
+        // To the others it has terminated when its lock file exists and is not locked; its threads
+        // stay until the test ends.
         fs::remove_file(lock).unwrap();
+        fs::write(lock, "").unwrap();
+    }
+
+    fn payload_root(&self) -> PathBuf {
+        self.folder.path().join("payloads")
     }
 }
 

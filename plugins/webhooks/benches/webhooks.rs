@@ -6,8 +6,8 @@ use std::hint::black_box;
 
 use as2hook_as2::Headers;
 use as2hook_webhooks::{
-    Direction, Endpoint, Event, EventKind, PartnerType, Payload, PayloadMode, Query, Rendering,
-    Route, Rule, RuleSet, Secret, render,
+    Direction, Endpoint, Event, EventKind, Filters, Findings, PartnerType, PayloadMode, Query,
+    RawPayload, Rendering, Route, Rule, RuleSet, Secret, render,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::Uri;
@@ -27,6 +27,7 @@ fn rules() -> Vec<Rule> {
         partner: (shape & 8 != 0).then(|| format!("PARTNER-{}", (place - 7) / 6)),
         station: (shape & 4 != 0).then(|| "STATION".to_owned()),
         partner_type: (shape & 2 != 0).then_some(PartnerType::Production),
+        filters: Filters::default(),
         site: "main".into(),
         route: Route::MostSpecific,
         enabled: true,
@@ -38,6 +39,7 @@ fn rules() -> Vec<Rule> {
 fn matching(criterion: &mut Criterion) {
     let set = RuleSet::compile(rules()).expect("the rules differ");
     let partners: Vec<_> = (0..RULES / 6).map(|number| format!("PARTNER-{number}")).collect();
+    let findings = Findings::default().signature(None).errors([]);
     let mut place = 0;
     let mut next = || {
         // Far from the last one, so that no cache line is warm.
@@ -53,23 +55,25 @@ fn matching(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("match among 100,000 rules");
     group.bench_function("first lookup", |bench| {
-        bench.iter(|| black_box(set.matches(&next()).len()));
+        bench.iter(|| black_box(set.matches(&next(), &findings).len()));
     });
     group.bench_function("thirteenth lookup", |bench| {
         let (event, partner_type) = (EventKind::MdnSent, PartnerType::Test);
         bench.iter(|| {
             let query = Query { event, partner_type, ..next() };
-            black_box(set.matches(&query).len())
+            black_box(set.matches(&query, &findings).len())
         });
     });
     group.bench_function("unknown partner", |bench| {
         bench.iter(|| {
-            let query = Query { partner: Some("NOBODY"), ..next() };
-            black_box(set.matches(&query).len())
+            let query = Query { partner: Some("UNKNOWN"), ..next() };
+            black_box(set.matches(&query, &findings).len())
         });
     });
     group.bench_function("unknown site", |bench| {
-        bench.iter(|| black_box(set.matches(&Query { site: "elsewhere", ..next() }).len()));
+        bench.iter(|| {
+            black_box(set.matches(&Query { site: "elsewhere", ..next() }, &findings).len())
+        });
     });
     group.finish();
 
@@ -121,7 +125,7 @@ fn rendering(criterion: &mut Criterion) {
             mode,
             attempt: 1,
             replay: false,
-            payload: Payload::None,
+            payload: RawPayload::None,
             leading: &[],
         };
         group.bench_function(mode.as_str(), |bench| {

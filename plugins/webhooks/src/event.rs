@@ -1,4 +1,4 @@
-//! What happened: one value for each notification, the same for every webhook that is told.
+//! Events: one value for each notification, the same for every webhook that receives it.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 /// Something that happened to an AS2 exchange, or to as2hook itself.
 ///
-/// For an exchange it is written down before the receiver has the whole message; what the answer
-/// brings comes later as a [`Verdict`] and is joined in by [`Event::settle`].
+/// The event of an exchange is stored before the receiver has the whole message; what the response
+/// brings comes later as a [`Verdict`], which [`Event::settle`] adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Sorts by time (UUID version 7).
     pub id: Uuid,
-    /// What it is. Before the verdict: what it will be if nobody ever learns the outcome.
+    /// The kind. Before the verdict: the kind for an unknown outcome.
     pub kind: EventKind,
     /// When the exchange began.
     pub occurred_at: Timestamp,
@@ -33,25 +33,25 @@ pub struct Event {
     pub peer: Option<IpAddr>,
     /// The original headers of the AS2 request or of the MDN.
     pub headers: Headers,
-    /// What was decoded. `None`: this event has no AS2 content, or it was not looked at.
+    /// The decoded content. `None`: this event has no AS2 content, or it was not decoded.
     pub decoded: Option<Decoded>,
-    /// Errors that the decoder did not find itself (codes 1200, 1400, 1500, ...).
+    /// Errors that the decoder did not find (codes 1200, 1400, 1500, ...).
     pub errors: Vec<ProcessingError>,
     /// Why sending failed, for `send.error` and `message.rejected`.
     pub send_error: Option<SendError>,
-    /// For an MDN: whether its MIC is that of the message sent. `None`: it could not be told.
+    /// For an MDN: whether its MIC is that of the message sent. `None`: unknown.
     pub mic_matches: Option<bool>,
-    /// The earlier event that this one takes back.
+    /// The earlier event that this one retracts.
     pub supersedes: Option<Uuid>,
     /// Keys that only this kind of event has; they go into the JSON as they are.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What became of an exchange whose [`Event`] was recorded before its answer.
+/// The outcome of an exchange whose [`Event`] was recorded before its response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// What the event turned out to be.
+    /// The final kind of the event.
     pub kind: EventKind,
     /// Errors to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,7 +59,7 @@ pub struct Verdict {
     /// Why sending failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_error: Option<SendError>,
-    /// The event that this one takes back.
+    /// The event that this one retracts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<Uuid>,
     /// For an MDN: whether its MIC is that of the message sent.
@@ -73,10 +73,10 @@ pub struct Verdict {
 /// The kinds of events. `docs/events.md` says when each fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EventKind {
-    /// An inbound message was answered 2xx by the receiver.
+    /// The receiver responded to an inbound message with 2xx.
     #[serde(rename = "message.received")]
     MessageReceived,
-    /// A partner's MDN came.
+    /// A partner's MDN arrived.
     #[serde(rename = "mdn.received")]
     MdnReceived,
     /// An outbound message was accepted by the partner.
@@ -85,19 +85,19 @@ pub enum EventKind {
     /// An outbound exchange failed.
     #[serde(rename = "send.error")]
     SendError,
-    /// The receiver did not take an inbound message.
+    /// The receiver did not accept an inbound message.
     #[serde(rename = "message.rejected")]
     MessageRejected,
-    /// An inbound message came again.
+    /// An inbound message arrived again.
     #[serde(rename = "message.duplicate")]
     MessageDuplicate,
-    /// Our receiver's MDN went to the partner.
+    /// Our receiver's MDN was sent to the partner.
     #[serde(rename = "mdn.sent")]
     MdnSent,
-    /// An asynchronous MDN did not come in time.
+    /// An asynchronous MDN did not arrive in time.
     #[serde(rename = "mdn.overdue")]
     MdnOverdue,
-    /// A configured certificate expires soon, or has.
+    /// A configured certificate expires soon, or has expired.
     #[serde(rename = "certificate.expiring")]
     CertificateExpiring,
     /// A webhook was disabled.
@@ -105,7 +105,7 @@ pub enum EventKind {
     WebhookDisabled,
 }
 
-/// Which way an exchange goes, seen from our AS2 server.
+/// The direction of an exchange, seen from our AS2 server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
@@ -115,7 +115,7 @@ pub enum Direction {
     Outbound,
 }
 
-/// What `X-Partner-Type` says.
+/// The value of `X-Partner-Type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PartnerType {
     /// Real documents.
@@ -131,7 +131,7 @@ pub enum PartnerType {
 pub struct SendError {
     /// Where it failed.
     pub stage: Stage,
-    /// The status of the answer, when there was one.
+    /// The status of the response, if there was one.
     pub http_status: Option<u16>,
     /// One sentence for a person.
     pub message: String,
@@ -145,7 +145,7 @@ pub enum Stage {
     Connect,
     /// No TLS session.
     Tls,
-    /// No answer in time.
+    /// No response in time.
     Timeout,
     /// A status that is not 2xx, or not HTTP.
     Http,
@@ -153,13 +153,13 @@ pub enum Stage {
     Mdn,
     /// The MDN's signature is wrong.
     Signature,
-    /// The MDN is of another MIC.
+    /// The MDN has the MIC of another message.
     Mic,
-    /// The gateway died before the answer.
+    /// The gateway terminated before the response.
     Unknown,
 }
 
-/// A name that is no event.
+/// A name that is not an event's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown event \"{0}\"; the events are {list}", list = EventKind::list())]
 pub struct UnknownEvent(pub String);
@@ -167,7 +167,7 @@ pub struct UnknownEvent(pub String);
 // === impl Event ===
 
 impl Event {
-    /// Joins in what became of the exchange.
+    /// Adds the outcome of the exchange.
     pub fn settle(&mut self, verdict: Verdict) {
         self.kind = verdict.kind;
         self.errors.extend(verdict.errors);
@@ -177,18 +177,19 @@ impl Event {
         self.extra.extend(verdict.extra);
     }
 
-    /// Every processing error, the decoder's first.
+    /// Returns all processing errors, the decoder's first.
     pub fn processing_errors(&self) -> impl Iterator<Item = &ProcessingError> {
         self.decoded.iter().flat_map(|d| &d.errors).chain(&self.errors)
     }
 
-    /// The id that a webhook gets of this event on every attempt and replay, and after a crash.
+    /// Returns the id that a webhook gets for this event on every attempt and replay, and after a
+    /// crash.
     pub fn webhook_id(&self, webhook: &str) -> String {
         webhook_id(self.id, webhook)
     }
 }
 
-/// The `webhook-id` of an event for a webhook: made from both, so that it never differs.
+/// Returns the `webhook-id` of an event for a webhook: derived from both, so that it never differs.
 pub fn webhook_id(event: Uuid, webhook: &str) -> String {
     format!("msg_{}", Uuid::new_v5(&event, webhook.as_bytes()).simple())
 }
@@ -196,7 +197,7 @@ pub fn webhook_id(event: Uuid, webhook: &str) -> String {
 // === impl Verdict ===
 
 impl Verdict {
-    /// The event is of this kind, and nothing went wrong.
+    /// Creates an event of this kind, without errors.
     pub fn of(kind: EventKind) -> Self {
         Self {
             kind,
@@ -208,7 +209,14 @@ impl Verdict {
         }
     }
 
-    /// The gateway died before the answer came: nobody knows whether it was taken.
+    /// Records that the payload was decoded but there was no room for it.
+    pub fn lose_payload(&mut self) {
+        const TEXT: &str = "The payload was not kept: there was no room while the store failed";
+        self.errors.push(ProcessingError::new(ErrorCode::NotDecoded, TEXT));
+    }
+
+    /// Creates the verdict for a gateway that terminated before the response: the outcome is
+    /// unknown.
     pub fn unknown(direction: Direction, kind: EventKind) -> Self {
         const TEXT: &str = "Outcome unknown: the gateway stopped before the answer came";
         match direction {
@@ -242,7 +250,7 @@ impl EventKind {
         Self::WebhookDisabled,
     ];
 
-    /// The name on the wire.
+    /// Returns the name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::MessageReceived => "message.received",
@@ -258,8 +266,8 @@ impl EventKind {
         }
     }
 
-    /// Whether a `raw` delivery of this event sends the bytes that were kept: the first attachment's,
-    /// or the MDN's. Of every other event it sends the JSON, and nothing has to be kept.
+    /// Whether a `raw` delivery of this event sends stored bytes: the first attachment's, or the
+    /// MDN's. For other events it sends the JSON, and nothing has to be stored.
     pub const fn sends_payload(self) -> bool {
         matches!(self, Self::MessageReceived | Self::MdnReceived | Self::MdnSent)
     }
@@ -287,7 +295,7 @@ impl FromStr for EventKind {
 // === impl Direction ===
 
 impl Direction {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",
@@ -299,7 +307,7 @@ impl Direction {
 // === impl PartnerType ===
 
 impl PartnerType {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Production => "Production",
@@ -311,7 +319,7 @@ impl PartnerType {
 // === impl Stage ===
 
 impl Stage {
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",

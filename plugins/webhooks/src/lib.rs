@@ -1,10 +1,11 @@
-//! What we tell: events, the rules that pick webhooks for them, and the HTTP request that a webhook gets.
+//! Events, the rules that select webhooks for them, and the HTTP request that a webhook receives.
 //!
-//! Plain data and pure functions: nothing here waits, and nothing here knows the network.
+//! Plain data and pure functions, without waits and without network access.
 //!
 //! # Layout
 //! - [`event`]: what happened
-//! - [`rule`]: what an operator wants told, and where
+//! - [`bounds`]: how much of it is stored
+//! - [`rule`]: one webhook: its events and its endpoint
 //! - [`rules`]: all rules together, and which of them an event fires
 //! - [`mod@render`]: the request of one attempt
 //! - [`sign`]: its two signatures
@@ -13,7 +14,7 @@
 //! # Example
 //! ```
 //! use as2hook_webhooks::{
-//!     Endpoint, EventKind, PartnerType, Query, Route, Rule, RuleSet,
+//!     Endpoint, EventKind, Filters, Findings, PartnerType, Query, Route, Rule, RuleSet,
 //! };
 //!
 //! let orders = Rule {
@@ -22,23 +23,26 @@
 //!     partner: Some("ACME".into()),
 //!     station: None,
 //!     partner_type: None,
+//!     filters: Filters::default(),
 //!     site: "main".into(),
 //!     route: Route::MostSpecific,
 //!     enabled: true,
 //!     endpoint: Endpoint::new("https://erp.example/hooks/as2".parse()?),
 //! };
 //! let rules = RuleSet::compile(vec![orders]).expect("one rule cannot conflict");
-//! let matches = rules.matches(&Query {
+//! let query = Query {
 //!     event: EventKind::MessageReceived,
 //!     site: "main",
 //!     partner: Some("ACME"),
 //!     station: Some("MY-OWN-ORG"),
 //!     partner_type: PartnerType::Production,
-//! });
+//! };
+//! let matches = rules.matches(&query, &Findings::default());
 //! assert_eq!(matches.winner.map(|rule| rule.name.as_str()), Some("acme-orders"));
 //! # Ok::<(), http::uri::InvalidUri>(())
 //! ```
 
+pub mod bounds;
 pub mod event;
 pub mod render;
 pub mod rule;
@@ -46,9 +50,10 @@ pub mod rules;
 pub mod sign;
 
 pub use event::{Direction, Event, EventKind, PartnerType, SendError, Stage, Verdict};
-pub use render::{Body, Fields, Payload, Rendered, Rendering, Request, Unsigned, render};
+pub use render::{Body, Fields, RawPayload, Rendered, Rendering, Unsigned, WebhookRequest, render};
 pub use rule::{
-    BadRate, Endpoint, Order, PassHeaders, PayloadMode, Rate, Route, Rule, Secret, Tls,
+    BadRate, Endpoint, ErrorFilter, Filters, Findings, Order, PassHeaders, PayloadMode, Rate,
+    Route, Rule, Secret, Tls,
 };
 pub use rules::{Conflict, Explanation, Matches, Outcome, Query, RuleConflict, RuleSet};
 pub use sign::WrongLength;

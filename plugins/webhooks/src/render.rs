@@ -1,14 +1,13 @@
-//! The HTTP request that a webhook gets: `docs/webhooks.md`, to the letter.
+//! The HTTP request that a webhook receives, exactly as in `docs/webhooks.md`.
 //!
-//! [`render`] is a pure function of an event, of one attempt to tell it, of the endpoint in force and
-//! of the time. A payload that lies in a file is not read here: then the answer is
-//! [`Rendered::Unsigned`], which takes the file's bytes in pieces, and the file is read a second time
-//! to be sent.
+//! [`render`] is a pure function of an event, one attempt, the endpoint in force and the time. A
+//! payload in a file is not read here: the result is then [`Rendered::Unsigned`], which takes the
+//! file's bytes in pieces, and the file is read a second time to be sent.
 //!
 //! # Layout
 //! - `request`: the request as plain data
-//! - [`headers`]: which headers go along, and which never do
-//! - `body`: what the three payload modes send
+//! - [`headers`]: which headers are passed on, and which never are
+//! - `body`: the bodies of the three payload modes
 //! - `json`: the documents of `json`
 //! - `disposition`: `Content-Disposition` with any file name
 
@@ -19,7 +18,7 @@ use serde_json::Value;
 use crate::{
     event::Event,
     rule::{Endpoint, PayloadMode},
-    sign::{Covered, Signatures, Signer, WrongLength},
+    sign::{BodySigner, Covered, SignatureHeaders, WrongLength},
 };
 
 mod body;
@@ -30,55 +29,55 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use request::{Body, Field, Fields, Request};
+pub use request::{Body, Field, Fields, WebhookRequest};
 
-/// One attempt to tell a webhook of an event.
+/// One attempt to deliver an event to a webhook.
 #[derive(Clone, Debug)]
 pub struct Rendering<'a> {
     /// See [`Event::webhook_id`]: the same on every attempt.
     pub webhook_id: &'a str,
-    /// What the body holds. Fixed when the delivery was written down, so not the endpoint's.
+    /// What the body contains. Fixed when the delivery was planned, so not the endpoint's.
     pub mode: PayloadMode,
-    /// From 1.
+    /// Counts from 1.
     pub attempt: u32,
-    /// Whether somebody asked for the delivery again.
+    /// Whether the delivery is a replay.
     pub replay: bool,
-    /// What was kept for [`PayloadMode::Raw`].
-    pub payload: Payload,
-    /// Keys that a JSON body begins with, in this order, before all others. One that the body has
-    /// anyway moves here, with this value.
+    /// The bytes stored for [`PayloadMode::Raw`].
+    pub payload: RawPayload,
+    /// Keys at the beginning of a JSON body, in this order, before all others. One that the body
+    /// has anyway moves here, with this value.
     pub leading: &'a [(&'a str, Value)],
 }
 
-/// The bytes kept for a `raw` delivery: the first attachment's, or the MDN's MIME entity.
+/// The bytes stored for a `raw` delivery: the first attachment's, or the MDN's MIME entity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Payload {
-    /// Nothing was kept: the event has none, it could not be decoded, or it was over a limit.
+pub enum RawPayload {
+    /// None: the event has none, it could not be decoded, or it exceeded a limit.
     #[default]
     None,
     /// In memory.
     Bytes(Bytes),
-    /// To be streamed by the caller, from a file.
+    /// In a file; the caller streams it.
     Stream {
         /// Its length in bytes.
         size: u64,
     },
 }
 
-/// A request, or all of it but its signatures.
+/// A request, complete or without its signatures.
 #[derive(Debug)]
 pub enum Rendered {
-    /// To be sent as it is.
-    Ready(Request),
-    /// The payload has to be seen first.
+    /// Ready to be sent.
+    Ready(WebhookRequest),
+    /// The payload must be read first.
     Unsigned(Unsigned),
 }
 
 /// A request whose payload is still to be signed.
 #[derive(Debug)]
 pub struct Unsigned {
-    request: Request,
-    signer: Signer,
+    request: WebhookRequest,
+    signer: BodySigner,
 }
 
 /// Renders one attempt.
@@ -94,7 +93,7 @@ pub fn render(
         return Rendered::Ready(request);
     }
     let mut signer = with_covered(&request.headers, |covered| {
-        Signer::new(&endpoint.secrets, covered, request.body.length())
+        BodySigner::new(&endpoint.secrets, covered, request.body.length())
     });
     match &request.body {
         Body::Payload { .. } => return Rendered::Unsigned(Unsigned { request, signer }),
@@ -105,12 +104,17 @@ pub fn render(
     Rendered::Ready(request)
 }
 
-/// Whether a header of this name is as2hook's alone, so that a rule's `headers` cannot set it.
+/// Whether a header of this name is reserved for as2hook, so that a rule's `headers` cannot set it.
 pub fn is_reserved(name: &str) -> bool {
     headers::is_reserved(name)
 }
 
-/// What is signed is read from the very headers that are sent.
+/// Whether an original header of this name is never passed on, whatever `pass_headers` says.
+pub fn is_never_passed(name: &str) -> bool {
+    headers::is_never_passed(name)
+}
+
+/// Reads what is signed from the very headers that are sent.
 fn with_covered<T>(headers: &Fields, then: impl FnOnce(&Covered<'_>) -> T) -> T {
     let joined = |name| headers.joined(name);
     then(&Covered {
@@ -123,38 +127,41 @@ fn with_covered<T>(headers: &Fields, then: impl FnOnce(&Covered<'_>) -> T) -> T 
         message_id: &joined("Message-ID"),
         processing_error: &joined("X-Processing-Error"),
         send_error: &joined("X-Send-Error"),
+        event_id: &joined("X-AS2-Event-Id"),
+        signature_status: &joined("X-AS2-Signature-Status"),
+        document: &joined("X-AS2-Document"),
     })
 }
 
 // === impl Unsigned ===
 
 impl Unsigned {
-    /// The request without its signatures, to look at.
-    pub fn request(&self) -> &Request {
+    /// Returns the request without its signatures.
+    pub fn request(&self) -> &WebhookRequest {
         &self.request
     }
 
-    /// Takes the next bytes of the payload.
+    /// Adds the next bytes of the payload.
     pub fn update(&mut self, bytes: &[u8]) {
         self.signer.update(bytes);
     }
 
-    /// The signed request.
+    /// Returns the signed request.
     ///
     /// # Errors
     /// When the payload was not as long as announced.
-    pub fn finish(self) -> Result<Request, WrongLength> {
+    pub fn finish(self) -> Result<WebhookRequest, WrongLength> {
         let Self { mut request, signer } = self;
         request.sign(&signer.finish()?);
         Ok(request)
     }
 }
 
-// === impl Request ===
+// === impl WebhookRequest ===
 
-impl Request {
-    fn sign(&mut self, signatures: &Signatures) {
-        let Signatures { webhook, as2 } = signatures;
+impl WebhookRequest {
+    fn sign(&mut self, signatures: &SignatureHeaders) {
+        let SignatureHeaders { webhook, as2 } = signatures;
         self.headers.own("webhook-signature", webhook);
         self.headers.own("X-AS2-Signature", as2);
     }

@@ -1,4 +1,4 @@
-//! What an operator wants told, and where: one value for each entry of `webhooks.yaml`.
+//! Rules: one value for each entry of `webhooks.yaml`, with its events and its endpoint.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{EventKind, PartnerType};
 
+mod filters;
 mod fingerprint;
 mod rate;
 
+pub use filters::{ErrorFilter, Filters, Findings};
+pub(crate) use filters::{FilterMask, FilterMatch};
 pub use rate::{BadRate, Rate};
 
-/// One webhook: which events it wants, and its endpoint.
+/// One webhook: its events and its endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Unique.
@@ -25,22 +28,24 @@ pub struct Rule {
     pub station: Option<String>,
     /// `None`: any.
     pub partner_type: Option<PartnerType>,
-    /// The tenant whose events it gets.
+    /// Its filters on signature and errors; they do not count for how specific the rule is.
+    pub filters: Filters,
+    /// The tenant whose events it receives.
     pub site: String,
     /// Whether it competes with other rules.
     pub route: Route,
-    /// A rule that is off matches nothing.
+    /// A disabled rule matches nothing.
     pub enabled: bool,
     /// Where its notifications go.
     pub endpoint: Endpoint,
 }
 
-/// Where and how a webhook is called. An attempt uses what is in force when it is made.
+/// Where and how a webhook is called. An attempt uses the endpoint in force at that time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     /// http or https.
     pub url: Uri,
-    /// What the body holds.
+    /// What the body contains.
     pub payload: PayloadMode,
     /// Each signs every delivery; several during a rotation.
     pub secrets: Vec<Secret>,
@@ -48,32 +53,35 @@ pub struct Endpoint {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Trust and identity for https.
     pub tls: Tls,
-    /// Which original headers go along.
+    /// Which original headers are passed on.
     pub pass_headers: PassHeaders,
-    /// For connect, send and answer together; one second more for each MiB of body.
+    /// For connect, send and response together; one second more for each MiB of body.
     pub timeout: Duration,
-    /// The waits between attempts; one more attempt than entries is made.
+    /// The waits between attempts; there is one more attempt than entries.
     pub retry: Vec<Duration>,
-    /// Attempts under way at once.
+    /// The most attempts at once.
     pub concurrency: usize,
     /// Whether deliveries of a (partner, station) pair wait for each other.
     pub order: Order,
-    /// Attempts in a time at the most. `None`: as many as it takes.
+    /// In an order, a delivery that its endpoint refuses for its content (400, 413, 415, 422) is
+    /// dead after this time, if another one was accepted since. `None`: only its retries end it.
+    pub order_patience: Option<Duration>,
+    /// The most attempts in a time. `None`: no limit.
     pub rate: Option<Rate>,
-    /// It is disabled when it did nothing but fail for so long. `None`: the dispatcher's five days.
+    /// It is disabled when every attempt failed for this long. `None`: the dispatcher's five days.
     pub disable_after: Option<Duration>,
 }
 
 /// Files for https, already read: PEM.
 #[derive(Clone, Default, PartialEq)]
 pub struct Tls {
-    /// Trusted beside nothing else. `None`: the system's roots.
+    /// The only trusted roots. `None`: the system's roots.
     pub ca: Option<Vec<u8>>,
     /// Our certificate chain.
     pub client_certificate: Option<Vec<u8>>,
     /// Its key.
     pub client_key: Option<Vec<u8>>,
-    /// Where they were read from, for messages.
+    /// The files they were read from, for messages.
     pub sources: Vec<PathBuf>,
 }
 
@@ -88,7 +96,7 @@ pub enum Route {
     /// Of all such rules that match, one fires.
     #[default]
     MostSpecific,
-    /// Fires besides.
+    /// Fires in addition.
     Always,
 }
 
@@ -105,14 +113,16 @@ pub enum PayloadMode {
     Raw,
 }
 
-/// Which of the original headers go along.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which of the original headers are passed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PassHeaders {
     /// All that are safe to pass on (`docs/webhooks.md`).
     #[default]
     All,
-    /// The AS2 ones alone.
+    /// Only those of AS2.
     As2,
+    /// Only these, see [`PassHeaders::named`].
+    Named(Vec<String>),
 }
 
 /// Whether deliveries wait for each other.
@@ -138,7 +148,7 @@ impl Rule {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// The waits between attempts unless a rule says otherwise.
+    /// The default waits between attempts.
     pub const DEFAULT_RETRY: [Duration; 9] = [
         Duration::from_secs(5),
         Duration::from_secs(5 * 60),
@@ -151,7 +161,16 @@ impl Endpoint {
         Duration::from_secs(24 * 3600),
     ];
 
-    /// An endpoint with every default of `conf/webhooks.yaml`.
+    /// Whether requests to both go to the same place with the same credentials. What one target
+    /// says of itself (410, `Retry-After`, a failure) then holds for the other.
+    pub fn has_target_of(&self, other: &Self) -> bool {
+        self.url == other.url
+            && self.tls == other.tls
+            && self.secrets == other.secrets
+            && self.headers == other.headers
+    }
+
+    /// Creates an endpoint with every default of `conf/webhooks.yaml`.
     pub fn new(url: Uri) -> Self {
         Self {
             url,
@@ -164,16 +183,27 @@ impl Endpoint {
             retry: Self::DEFAULT_RETRY.to_vec(),
             concurrency: 16,
             order: Order::default(),
+            order_patience: None,
             rate: None,
             disable_after: None,
         }
     }
 }
 
+// === impl PassHeaders ===
+
+impl PassHeaders {
+    /// Creates the set of headers with these names, in any case; every character except letters and
+    /// digits counts as `-`. `AS2-From`, `AS2-To`, `Message-ID` and `Subject` are always passed on.
+    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::Named(names.into_iter().map(crate::render::headers::folded).collect())
+    }
+}
+
 // === impl PayloadMode ===
 
 impl PayloadMode {
-    /// The word in the config and in the store.
+    /// Returns the word in the config and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Headers => "headers",
@@ -186,11 +216,11 @@ impl PayloadMode {
 // === impl Secret ===
 
 impl Secret {
-    /// A key from its configured text: behind `whsec_` stands base64, any other text is used as its
-    /// bytes (Standard Webhooks).
+    /// Parses a key from its configured text: base64 after `whsec_`, otherwise the bytes of the
+    /// text (Standard Webhooks).
     ///
     /// # Errors
-    /// When what stands behind `whsec_` is not base64, or the key is empty.
+    /// When the text after `whsec_` is not base64, or the key is empty.
     pub fn parse(text: &str) -> Result<Self, BadSecret> {
         use base64::prelude::{BASE64_STANDARD, Engine as _};
         let key = match text.strip_prefix("whsec_") {
@@ -200,7 +230,7 @@ impl Secret {
         if key.is_empty() { Err(BadSecret::Empty) } else { Ok(Self(key)) }
     }
 
-    /// The key's bytes.
+    /// Returns the key's bytes.
     pub fn key(&self) -> &[u8] {
         &self.0
     }
@@ -209,7 +239,7 @@ impl Secret {
 /// A secret that cannot be a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
-    /// `whsec_` promises base64.
+    /// The text after `whsec_` must be base64.
     #[error("what stands behind whsec_ is not base64")]
     NotBase64,
     /// Nothing to sign with.

@@ -5,14 +5,14 @@
 //!
 //! # Layout
 //! - `index`: the packed keys and the lookup
-//! - [`compile`]: which rules cannot stand beside each other
-//! - [`explain`]: why a rule fires or does not, in words
+//! - [`compile`]: which rules conflict
+//! - [`explain`]: why a rule fires or does not, as text
 
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     event::{Event, EventKind, PartnerType},
-    rule::Rule,
+    rule::{Findings, Rule},
 };
 
 pub mod compile;
@@ -20,6 +20,8 @@ pub mod explain;
 mod index;
 #[cfg(test)]
 mod tests;
+
+use index::Hit;
 
 pub use compile::{Conflict, RuleConflict};
 pub use explain::{Explanation, Outcome};
@@ -32,22 +34,22 @@ pub struct RuleSet {
     index: index::Index,
 }
 
-/// What is asked for: the webhooks of an event like this.
+/// A query for the webhooks of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
-    /// What happened.
+    /// The kind of the event.
     pub event: EventKind,
-    /// The tenant to whom it happened.
+    /// The tenant of the event.
     pub site: &'a str,
-    /// AS2 id of the remote side. AS2 ids are compared with their case.
+    /// AS2 id of the remote side. AS2 ids are case-sensitive.
     pub partner: Option<&'a str>,
     /// AS2 id of our side.
     pub station: Option<&'a str>,
-    /// What the partner is configured as.
+    /// The configured type of the partner.
     pub partner_type: PartnerType,
 }
 
-/// The webhooks that fire: at most one that won, and all that fire besides.
+/// The webhooks that fire: at most one winner, and all that fire in addition.
 #[derive(Clone, Debug, Default)]
 pub struct Matches<'a> {
     /// The most specific of the rules that compete.
@@ -59,27 +61,40 @@ pub struct Matches<'a> {
 // === impl RuleSet ===
 
 impl RuleSet {
-    /// The most specific rule for such an event, and every `route: always` rule that matches it.
-    pub fn matches(&self, query: &Query<'_>) -> Matches<'_> {
+    /// Returns the most specific rule for such an event, and every `route: always` rule that
+    /// matches it. A rule with a filter on something unknown does not match.
+    pub fn matches(&self, query: &Query<'_>, findings: &Findings) -> Matches<'_> {
         let mut matches = Matches::default();
-        self.index.find(query, |place, competes| {
-            let rule = &self.rules[place];
-            if competes { matches.winner = Some(rule) } else { matches.always.push(rule) }
+        self.index.find(query, findings, |hit| {
+            let rule = &self.rules[hit.place];
+            match hit {
+                Hit { certain: false, .. } => {}
+                Hit { competes: true, .. } => matches.winner = Some(rule),
+                Hit { competes: false, .. } => matches.always.push(rule),
+            }
         });
         matches
     }
 
-    /// The rule of this name.
+    /// Returns every rule that can fire for such an event, whatever its signature and errors turn
+    /// out to be.
+    pub fn candidates(&self, query: &Query<'_>) -> Vec<&Arc<Rule>> {
+        let mut rules = Vec::new();
+        self.index.find(query, &Findings::default(), |hit| rules.push(&self.rules[hit.place]));
+        rules
+    }
+
+    /// Returns the rule of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
         self.names.get(name).map(|&place| &self.rules[place])
     }
 
-    /// Every rule, disabled ones too, in the order of the files.
+    /// Returns every rule, including disabled ones, in the order of the files.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Rule>> {
         self.rules.iter()
     }
 
-    /// How many rules there are, disabled ones too.
+    /// Returns how many rules there are, including disabled ones.
     pub fn len(&self) -> usize {
         self.rules.len()
     }
@@ -116,17 +131,17 @@ impl<'a> From<&'a Event> for Query<'a> {
 // === impl Matches ===
 
 impl<'a> Matches<'a> {
-    /// Every webhook that fires, the winner first.
+    /// Returns every webhook that fires, the winner first.
     pub fn iter(&self) -> impl Iterator<Item = &'a Arc<Rule>> {
         self.winner.into_iter().chain(self.always.iter().copied())
     }
 
-    /// How many fire.
+    /// Returns how many fire.
     pub fn len(&self) -> usize {
         self.always.len() + usize::from(self.winner.is_some())
     }
 
-    /// Whether nobody is told.
+    /// Whether no webhook fires.
     pub fn is_empty(&self) -> bool {
         self.winner.is_none() && self.always.is_empty()
     }

@@ -3,7 +3,7 @@ use std::{env::VarError, path::Path};
 use as2hook_testing::pki;
 
 use super::*;
-use crate::config::{read::Source, source::Context};
+use crate::config::{read::SourceFile, source::Context};
 
 const SESAME: &str = "open sesame";
 
@@ -18,17 +18,17 @@ fn with<T>(
     let (root, _) = crate::config::tree::parse(&text);
     let source = folder.join("some.yaml");
     let node = root.unwrap();
-    let result = read(&Value::root(Source { context: &context, file: &source }, &node));
+    let result = read(&Value::root(SourceFile { context: &context, file: &source }, &node));
     let found = context.finish();
-    let say = |mistakes: Vec<crate::config::Mistake>| {
+    let say = |mistakes: Vec<crate::config::ConfigDiagnostic>| {
         let shown = format!("{}/", folder.display());
         mistakes.iter().map(|m| m.message.replace(&shown, "")).collect()
     };
     (result, say(found.mistakes), say(found.warnings))
 }
 
-fn hidden(text: &str) -> Option<Hidden> {
-    Some(Hidden::from(text.to_owned()))
+fn hidden(text: &str) -> Option<SecretString> {
+    Some(SecretString::from(text.to_owned()))
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 /// A hint at the likeliest word, to be put behind a message; empty when none is near.
 pub(super) fn hint<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> String {
-    // Whoever types something this long did not mistype a key.
+    // Text this long is no mistyped key.
     if found.len() > 64 {
         return String::new();
     }

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use super::{
     super::{
-        mistake::{Mistake, Position, Trail},
-        tree::{Entry, Kind},
+        mistake::{ConfigDiagnostic, ConfigPath, Position},
+        tree::{Entry, NodeKind},
     },
-    Hidden, Source, Value, suggest,
+    SecretString, SourceFile, Value, suggest,
 };
 
 /// A mapping all of whose keys are known.
 pub(crate) struct Table<'a> {
-    source: Source<'a>,
+    source: SourceFile<'a>,
     at: Position,
     entries: &'a [Entry],
-    path: Trail<'a>,
+    path: ConfigPath<'a>,
     keys: &'static [&'static str],
 }
 
@@ -23,8 +23,8 @@ impl<'a> Value<'a> {
     /// A mapping of these keys; any other is a mistake at its place. Nothing is an empty one.
     pub(crate) fn table(&self, keys: &'static [&'static str]) -> Option<Table<'a>> {
         let entries = match &self.node.kind {
-            Kind::Mapping(entries) => entries.as_slice(),
-            Kind::Scalar { .. } if self.is_null() => &[],
+            NodeKind::Mapping(entries) => entries.as_slice(),
+            NodeKind::Scalar { .. } if self.is_null() => &[],
             _ => return self.wrong(format!("must be a mapping, not {}", self.node.describe())),
         };
         let table =
@@ -76,7 +76,7 @@ impl<'a> Table<'a> {
     }
 
     /// A secret that stands at `key`, or in the file that `file_key` names.
-    pub(crate) fn secret(&self, key: &'static str, file_key: &'static str) -> Option<Hidden> {
+    pub(crate) fn secret(&self, key: &'static str, file_key: &'static str) -> Option<SecretString> {
         match (self.get(key), self.get(file_key)) {
             (Some(_), Some(file)) => {
                 file.wrong(format!("`{key}` is given too; only one of them may be"))
@@ -95,7 +95,12 @@ impl<'a> Table<'a> {
     /// Notes a mistake where the mapping begins.
     pub(crate) fn wrong<T>(&self, message: impl Into<String>) -> Option<T> {
         let path = self.path.to_string();
-        self.source.context.mistake(Mistake::new(self.source.file, self.at, path, message));
+        self.source.context.mistake(ConfigDiagnostic::new(
+            self.source.file,
+            self.at,
+            path,
+            message,
+        ));
         None
     }
 
@@ -108,7 +113,7 @@ impl<'a> Table<'a> {
                 format!("unknown key{hint}")
             };
             let path = self.path.key(&entry.key).to_string();
-            let mistake = Mistake::new(self.source.file, entry.key_at, path, message);
+            let mistake = ConfigDiagnostic::new(self.source.file, entry.key_at, path, message);
             self.source.context.mistake(mistake);
         }
     }

@@ -22,13 +22,13 @@ fn unknown_keys() {
             ("listen.inbound.adress", "unknown key; did you mean `address`?"),
             (
                 "tokens",
-                "unknown key; the keys here are site, listen, receiver, store, payloads, encrypt_payloads, \
-                 webhooks, stations, partners, api, limits, drain, on_store_failure, \
-                 legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
+                "unknown key; the keys here are site, listen, receiver, store, payloads, \
+                 payloads_allow_http, encrypt_payloads, webhooks, stations, partners, api, limits, \
+                 drain, on_store_failure, legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
             (
                 "limits.a",
-                "unknown key; the keys here are body, decoded, expansion, header, attachments, \
+                "unknown key; the keys here are body, decoded, expansion, header, attachments, cpu, \
                  in_flight, memory, connections, connections_per_address, idle, head_time, body_time, \
                  body_rate, piece_time",
             ),
@@ -183,6 +183,39 @@ fn the_receiver() {
         ],
     );
     expect("receiver: { url: «[] }", &[("receiver.url", "needs one URL at least")]);
+}
+
+#[test]
+fn routes_of_the_receiver_have_a_path_of_their_own_and_urls_as_the_receiver_has() {
+    expect(
+        "receiver:\n  url: \"http://a\"\n  routes:\n    - { path: «mdn, url: «\"http://a/mdn\" }\n    \
+         - { path: «/, url: [\"http://b\", «\"http://b:80\"] }\n    - { path: /mdn, url: \"http://a\" }\n    \
+         - «{ path: /mdn/, url: \"http://b\" }\n    - { path: «\"/a?b\", url: «[] }\n    \
+         - { path: «\"/ü\", url: \"http://b\" }\n    - «{ path: /c }\n    - { «pth: /d, path: /d, url: \"http://b\" }\n    \
+         - { path: /e, url: \"http://b\" }\n    - { path: /E, url: \"http://b\" }",
+        &[
+            ("receiver.routes[0].path", "must begin with /, such as \"/mdn\""),
+            ("receiver.routes[0].url", "must end behind the host: a request keeps its own path"),
+            ("receiver.routes[1].path", "is every path: that is what `url` beside `routes` is for"),
+            ("receiver.routes[1].url[1]", "this URL is given twice"),
+            ("receiver.routes[3]", "the path \"/mdn\" is given twice"),
+            (
+                "receiver.routes[4].path",
+                "must be a path alone: a query or a fragment is not compared",
+            ),
+            ("receiver.routes[4].url", "needs one URL at least"),
+            (
+                "receiver.routes[5].path",
+                "must be percent-encoded: it is compared as it stands in a request",
+            ),
+            ("receiver.routes[6]", "the key `url` is missing"),
+            ("receiver.routes[7].pth", "unknown key; did you mean `path`?"),
+        ],
+    );
+    expect(
+        "receiver: «{ url: \"http://a\", routes: [{ path: /mdn, url: \"http://127.0.0.1:8080\" }] }",
+        &[("receiver", "http://127.0.0.1:8080 is this gateway itself (listen.inbound)")],
+    );
 }
 
 #[test]
@@ -395,7 +428,10 @@ fn limits_and_times() {
                 "retention.payloads",
                 "must be a duration with its unit, such as 500ms, 15s, 5m, 24h or 7d",
             ),
-            ("retention.days", "unknown key; the keys here are events, attempts, count, payloads"),
+            (
+                "retention.days",
+                "unknown key; the keys here are events, attempts, count, bytes, payloads",
+            ),
         ],
     );
 }
@@ -429,9 +465,9 @@ fn control_characters_do_not_reach_the_message() {
         &[
             (
                 "\"a\\nb\"",
-                "unknown key; the keys here are site, listen, receiver, store, payloads, encrypt_payloads, \
-                 webhooks, stations, partners, api, limits, drain, on_store_failure, \
-                 legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
+                "unknown key; the keys here are site, listen, receiver, store, payloads, \
+                 payloads_allow_http, encrypt_payloads, webhooks, stations, partners, api, limits, \
+                 drain, on_store_failure, legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
             ("site", "must not hold control characters or line breaks"),
         ],

@@ -1,4 +1,4 @@
-//! Files that are broken in any way are told, and never more than that.
+//! Files that are broken in any way are reported, and do no other harm.
 
 use super::*;
 

@@ -24,7 +24,7 @@ fn what_can_reload_is_no_difference() {
 }
 
 #[test]
-fn what_cannot_reload_is_told_at_its_place() {
+fn fixed_setting_that_changes_is_reported_at_its_place() {
     assert_eq!(
         differences(
             BASE,
@@ -45,7 +45,7 @@ fn what_cannot_reload_is_told_at_its_place() {
 }
 
 #[test]
-fn what_is_no_longer_there_is_told_at_what_held_it() {
+fn fixed_setting_that_is_removed_is_reported_at_its_parent() {
     let with = format!("{BASE}listen: {{ outbound: {{ address: \"127.0.0.1:8085\" }} }}");
     assert_eq!(differences(&with, BASE), ["1:1: listen.outbound"]);
     let empty = format!("{BASE}listen: {{}}");
@@ -113,5 +113,5 @@ fn a_broken_load_tells_what_to_watch() {
 fn a_load_goes_to_other_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Loaded>();
-    shared::<Attempt>();
+    shared::<LoadAttempt>();
 }

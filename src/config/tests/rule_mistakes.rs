@@ -67,7 +67,7 @@ fn names() {
 }
 
 #[test]
-fn equally_specific_rules_are_told_at_both_places() {
+fn equally_specific_rules_are_reported_at_both_places() {
     let message = |here: &str| {
         format!(
             "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
@@ -147,7 +147,7 @@ fn words_numbers_and_times() {
             ("webhooks[0].site", "must not be empty"),
             ("webhooks[0].payload", "must be headers, json or raw"),
             ("webhooks[0].route", "must be most-specific or always"),
-            ("webhooks[0].pass_headers", "must be all or as2"),
+            ("webhooks[0].pass_headers", "must be all, as2 or a list of header names"),
             ("webhooks[0].timeout", "must be at most 1h"),
             (
                 "webhooks[0].retry[1]",
@@ -163,6 +163,14 @@ fn words_numbers_and_times() {
             ("webhooks[0].enabled", "must be true or false, not text; leave the quotes out"),
             ("webhooks[1].url", "must not hold a user or password; give them in a header"),
         ],
+    );
+}
+
+#[test]
+fn order_patience_without_an_order() {
+    expect_rules(
+        "webhooks:\n- { name: a, url: \"http://a/\", order_patience: «15m }",
+        &[("webhooks[0].order_patience", "is of use with `order: partner` alone")],
     );
 }
 
@@ -216,6 +224,81 @@ fn headers() {
             ("webhooks[0].headers.X-Value", "must be visible ASCII, without line breaks"),
             ("webhooks[0].headers.X-Number", "must be text, not a number; put quotes around it"),
         ],
+    );
+}
+
+#[test]
+fn pass_headers_with_a_name_that_never_goes_along_is_a_mistake() {
+    let never = "this header never goes along: receivers would take it for as2hook's own, or for what \
+                 a proxy of the inside world says";
+    expect_rules(
+        "webhooks:\n\
+         - name: a\n  \
+           url: \"http://a/\"\n  \
+           pass_headers: [X-Trace, «X_Remote_User, «X-AS2-Event, «if-match, «Host, «\"X Y\", «7]\n\
+         - { name: b, partner: B, url: \"http://a/\", pass_headers: «{} }\n",
+        &[
+            ("webhooks[0].pass_headers[1]", never),
+            ("webhooks[0].pass_headers[2]", never),
+            ("webhooks[0].pass_headers[3]", never),
+            ("webhooks[0].pass_headers[4]", never),
+            ("webhooks[0].pass_headers[5]", "this is no legal header name"),
+            ("webhooks[0].pass_headers[6]", "must be text, not a number; put quotes around it"),
+            ("webhooks[1].pass_headers", "must be text, not a mapping"),
+        ],
+    );
+}
+
+#[test]
+fn filters() {
+    let statuses = "must be valid, other-certificate, invalid, unknown-certificate, unsupported or \
+                    unsigned";
+    let codes =
+        "is no processing error; the codes are 800, 900, 1000, 1100, 1200, 1300, 1400, 1500";
+    let errors = "must be none, any or a list of codes such as [800, 900]";
+    expect_rules(
+        "webhooks:\n\
+         - name: a\n  \
+           url: \"http://a/\"\n  \
+           signature: [valid, «verified, «valid, «null]\n  \
+           errors: [800, «900x, «850, «800]\n\
+         - { name: b, partner: B, url: \"http://a/\", signature: «[], errors: «[] }\n\
+         - { name: c, partner: C, url: \"http://a/\", signature: «valid, errors: «some }\n\
+         - { name: d, partner: D, url: \"http://a/\", errors: «800 }\n\
+         - { name: e, partner: E, url: \"http://a/\", errors: «{} }\n",
+        &[
+            ("webhooks[0].signature[1]", statuses),
+            ("webhooks[0].signature[2]", "is given twice"),
+            ("webhooks[0].signature[3]", statuses),
+            ("webhooks[0].errors[1]", codes),
+            ("webhooks[0].errors[2]", codes),
+            ("webhooks[0].errors[3]", "is given twice"),
+            ("webhooks[1].signature", "needs one status at least; leave the key out for any"),
+            ("webhooks[1].errors", "needs one code at least; leave the key out for any"),
+            ("webhooks[2].signature", "must be a list, not text"),
+            ("webhooks[2].errors", errors),
+            ("webhooks[3].errors", errors),
+            ("webhooks[4].errors", errors),
+        ],
+    );
+}
+
+#[test]
+fn rules_that_differ_in_filters_alone_are_a_mistake_where_one_message_satisfies_both() {
+    let message = |here: &str| {
+        format!(
+            "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
+             station, partner_type and event are the same, and one message could satisfy the \
+             filters of both, so it is not decided which of them fires; change one of these, or \
+             give one of the two `route: always`; the other one stands at webhooks.yaml:{here}"
+        )
+    };
+    expect_rules(
+        "webhooks:\n\
+         - «{ name: a, url: \"http://a/\", signature: [valid, unsigned] }\n\
+         - «{ name: b, url: \"http://a/\", signature: [invalid, unsigned] }\n\
+         - { name: c, url: \"http://a/\", signature: [other-certificate] }\n",
+        &[("webhooks[0]", &message("3")), ("webhooks[1]", &message("2"))],
     );
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, ScalarStyle, Span};
 
 use super::{
-    super::mistake::{Position, Trail},
-    Entry, Flaw, Kind, Node,
+    super::mistake::{ConfigPath, Position},
+    Entry, Node, NodeKind, SyntaxError,
 };
 
 /// Nesting of any sense ends long before.
@@ -17,17 +17,17 @@ const ALIASED: usize = 1_000_000;
 /// What the events so far come to.
 #[derive(Default)]
 pub(super) struct Builder {
-    open: Vec<Open>,
+    open: Vec<OpenNode>,
     pub(super) root: Option<Node>,
     documents: usize,
     /// What aliases stand for, with the number of its nodes.
     anchors: HashMap<usize, (Node, usize)>,
     aliased: usize,
-    pub(super) flaws: Vec<Flaw>,
+    pub(super) flaws: Vec<SyntaxError>,
 }
 
 /// A sequence or mapping whose end has not come.
-struct Open {
+struct OpenNode {
     at: Position,
     anchor: usize,
     content: Content,
@@ -84,7 +84,7 @@ impl Builder {
                 let plain = style == ScalarStyle::Plain;
                 // Nothing was written: point at the key rather than at whatever comes next.
                 let at = if text.is_empty() && plain { self.key_at().unwrap_or(at) } else { at };
-                self.node(Node { at, kind: Kind::Scalar { text: text.into(), plain } }, anchor);
+                self.node(Node { at, kind: NodeKind::Scalar { text: text.into(), plain } }, anchor);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.tag(at, tag.is_some());
@@ -96,10 +96,10 @@ impl Builder {
                 self.open(at, anchor, Content::Mapping { entries, seen, key: None })?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                let Open { at, anchor, content } = self.open.pop()?;
+                let OpenNode { at, anchor, content } = self.open.pop()?;
                 let kind = match content {
-                    Content::Sequence(items) => Kind::Sequence(items),
-                    Content::Mapping { entries, .. } => Kind::Mapping(entries),
+                    Content::Sequence(items) => NodeKind::Sequence(items),
+                    Content::Mapping { entries, .. } => NodeKind::Mapping(entries),
                 };
                 self.node(Node { at, kind }, anchor);
             }
@@ -118,7 +118,7 @@ impl Builder {
             self.flaw(at, "a key must be text, not a list or a mapping");
             return None;
         }
-        self.open.push(Open { at, anchor, content });
+        self.open.push(OpenNode { at, anchor, content });
         Some(())
     }
 
@@ -159,7 +159,7 @@ impl Builder {
     }
 
     fn key(&mut self, node: Node) {
-        let Kind::Scalar { text, plain } = node.kind else { return };
+        let NodeKind::Scalar { text, plain } = node.kind else { return };
         let at = node.at;
         let Some(Content::Mapping { entries, key, seen }) =
             self.open.last_mut().map(|o| &mut o.content)
@@ -196,7 +196,7 @@ impl Builder {
     }
 
     pub(super) fn flaw(&mut self, at: Position, message: impl Into<String>) {
-        let mut path = Trail::default();
+        let mut path = ConfigPath::default();
         for open in &self.open {
             path = match &open.content {
                 Content::Sequence(items) => path.index(items.len()),
@@ -205,7 +205,7 @@ impl Builder {
             };
         }
         let path = path.to_string();
-        self.flaws.push(Flaw { at, path, message: message.into() });
+        self.flaws.push(SyntaxError { at, path, message: message.into() });
     }
 }
 

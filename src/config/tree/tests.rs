@@ -9,12 +9,12 @@ fn flaws(text: &str) -> Vec<String> {
 /// A tree in one line, each node behind its place.
 fn show(node: &Node) -> String {
     let what = match &node.kind {
-        Kind::Scalar { text, plain: true } => text.clone(),
-        Kind::Scalar { text, plain: false } => format!("{text:?}"),
-        Kind::Sequence(items) => {
+        NodeKind::Scalar { text, plain: true } => text.clone(),
+        NodeKind::Scalar { text, plain: false } => format!("{text:?}"),
+        NodeKind::Sequence(items) => {
             format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" "))
         }
-        Kind::Mapping(entries) => {
+        NodeKind::Mapping(entries) => {
             let show = |e: &Entry| format!("{}={}:{}", e.key_at, e.key, show(&e.value));
             format!("{{{}}}", entries.iter().map(show).collect::<Vec<_>>().join(" "))
         }

@@ -4,13 +4,13 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{Attempt, attempt};
+use crate::config::{LoadAttempt, attempt};
 
 /// Long enough for a machine under load; a test that passes does not wait for it.
 const SOON: Duration = Duration::from_secs(60);
 
 /// No poll within a test, so that it is the notices that are tested.
-const NOTICES: Pace = Pace {
+const NOTICES: WatchTiming = WatchTiming {
     settle: Duration::from_millis(20),
     longest: Duration::from_millis(200),
     poll: Duration::from_secs(3600),
@@ -22,17 +22,17 @@ fn rule(name: &str) -> String {
     format!("webhooks:\n- {{ name: {name}, partner: {name}, url: \"http://127.0.0.1/\" }}\n")
 }
 
-fn load(root: &Path) -> Attempt {
+fn load(root: &Path) -> LoadAttempt {
     attempt(&root.join("as2hook.yaml"))
 }
 
-fn names(attempt: &Attempt) -> Vec<String> {
+fn names(attempt: &LoadAttempt) -> Vec<String> {
     let loaded = attempt.outcome.as_ref().unwrap();
     loaded.rules.iter().map(|rule| rule.name.clone()).collect()
 }
 
 /// Waits for a change, loads again, and watches what was loaded.
-async fn reload(watch: &mut Watch, root: &Path) -> Attempt {
+async fn reload(watch: &mut Watch, root: &Path) -> LoadAttempt {
     timeout(SOON, watch.changed()).await.expect("a change is noticed").expect("the watch goes on");
     let attempt = load(root);
     watch.rewatch(attempt.sources.clone());
@@ -56,7 +56,7 @@ fn set_up(webhooks: &str) -> (TempDir, PathBuf) {
     (folder, root)
 }
 
-fn start(root: &Path, pace: Pace) -> Watch {
+fn start(root: &Path, pace: WatchTiming) -> Watch {
     Watch::start(load(root).sources, pace).unwrap()
 }
 
@@ -129,7 +129,7 @@ async fn after_a_broken_load_the_repair_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_changed_between_load_and_watch_is_told() {
+async fn change_between_load_and_watch_is_reported() {
     let (_folder, root) = set_up("webhooks.yaml");
     fs::write(root.join("webhooks.yaml"), rule("one")).unwrap();
     let sources = load(&root).sources;
@@ -146,7 +146,7 @@ async fn without_notices_the_poll_finds_it() {
     let (to_thread, messages) = sync_channel(BACKLOG);
     let (notices, changes) = mpsc::channel(1);
     let mut watch = Watch { to_thread: to_thread.clone(), changes };
-    let pace = Pace { poll: Duration::from_millis(20), ..NOTICES };
+    let pace = WatchTiming { poll: Duration::from_millis(20), ..NOTICES };
     thread::spawn(move || {
         let mut eye = Eye::new(to_thread, pace);
         eye.watcher = None;
@@ -158,7 +158,7 @@ async fn without_notices_the_poll_finds_it() {
 }
 
 #[tokio::test]
-async fn a_file_touched_without_change_is_not_told() {
+async fn file_touched_without_change_is_not_reported() {
     let (_folder, root) = set_up("webhooks.yaml");
     fs::write(root.join("webhooks.yaml"), rule("one")).unwrap();
     fs::write(root.join("other.yaml"), "a file that the config does not name").unwrap();
@@ -166,8 +166,8 @@ async fn a_file_touched_without_change_is_not_told() {
     fs::write(root.join("other.yaml"), "changed").unwrap();
     fs::write(root.join("webhooks.new"), rule("one")).unwrap();
     fs::rename(root.join("webhooks.new"), root.join("webhooks.yaml")).unwrap();
-    // What comes after it is told once, so the queue was empty before. In one step: of a file that is
-    // written in two, the first may be told, too.
+    // What comes after it is reported once, so the queue was empty before. In one step: of a file that is
+    // written in two, the first may be reported, too.
     fs::write(root.join("webhooks.new"), rule("two")).unwrap();
     fs::rename(root.join("webhooks.new"), root.join("webhooks.yaml")).unwrap();
     expect_rules(&mut watch, &root, &["two"]).await;

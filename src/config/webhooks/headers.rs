@@ -1,8 +1,12 @@
 //! The operator's own headers of a webhook.
 
+use as2hook_webhooks::{PassHeaders, render::is_never_passed};
 use http::{HeaderName, HeaderValue};
 
 use super::Value;
+
+/// Names that `pass_headers` takes. Each is looked up for every header of a message.
+const PASSED_MAX: usize = 100;
 
 /// Names and values that go into every delivery. Every value is marked sensitive: most are tokens.
 pub(super) fn read(value: &Value<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
@@ -29,6 +33,36 @@ pub(super) fn read(value: &Value<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> 
         }
     }
     Some(headers)
+}
+
+/// `all`, `as2`, or a list of names.
+pub(super) fn passed(value: &Value<'_>) -> Option<PassHeaders> {
+    if !value.is_list() {
+        return match value.text()?.as_str() {
+            "all" => Some(PassHeaders::All),
+            "as2" => Some(PassHeaders::As2),
+            _ => value.wrong("must be all, as2 or a list of header names"),
+        };
+    }
+    let items = value.list()?;
+    if items.len() > PASSED_MAX {
+        return value.wrong(format!("must have {PASSED_MAX} names at most"));
+    }
+    let mut names = Vec::new();
+    for item in &items {
+        let Some(name) = item.line() else { continue };
+        if name.parse::<HeaderName>().is_err() {
+            item.wrong::<()>("this is no legal header name");
+        } else if is_never_passed(&name) {
+            item.wrong::<()>(
+                "this header never goes along: receivers would take it for as2hook's own, or for what \
+                 a proxy of the inside world says",
+            );
+        } else {
+            names.push(name);
+        }
+    }
+    Some(PassHeaders::named(names.iter().map(String::as_str)))
 }
 
 /// Why an operator may not set this header. As towards partners, `_` and the like count as `-`:

@@ -13,8 +13,11 @@ use std::{
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{
-    super::chunks::{ChunkFlaw, Chunks},
-    Connection, Phase,
+    super::{
+        chunks::{ChunkFlaw, Chunks},
+        in_flight::GaveWay,
+    },
+    Connection, NoResponse, Phase,
 };
 
 /// How much is read at once while a head is waited for: a small message comes with its head, in one
@@ -50,6 +53,17 @@ impl Connection {
         // Of the request before, when nothing was read behind it.
         self.phase = Phase::Rest;
         self.limit.clear();
+    }
+
+    /// Replaces these bytes of [`Connection::ahead`]. Where the new ones are.
+    pub(in crate::gateway) fn replace_ahead(
+        &mut self,
+        range: Range<usize>,
+        bytes: &[u8],
+    ) -> Range<usize> {
+        let place = self.at + range.start..self.at + range.end;
+        self.ahead.splice(place, bytes.iter().copied());
+        range.start..range.start + bytes.len()
     }
 
     /// Keeps nothing but what was read and not yet handed on: a connection that rests costs no buffer.
@@ -89,9 +103,9 @@ impl Connection {
 
     /// Keeps the limit of what is being read, which grows with what has come.
     fn limit(&mut self, read: u64) {
-        let (phase, pace) = {
+        let (phase, pace, response) = {
             let wishes = self.wishes();
-            (wishes.phase, wishes.pace)
+            (wishes.phase, wishes.pace, wishes.response)
         };
         if self.phase != phase {
             self.phase = phase;
@@ -102,6 +116,10 @@ impl Connection {
             Phase::Body if read > 0 => {
                 self.limit.extend(Duration::from_millis(read.saturating_mul(1000) / pace.rate));
             }
+            Phase::Response => match response {
+                Some(at) => self.limit.set_at(at),
+                None => self.limit.clear(),
+            },
             _ => {}
         }
     }
@@ -115,22 +133,27 @@ impl Connection {
             self.flaw = Some(flaw);
             io::Error::new(io::ErrorKind::InvalidData, flaw)
         })?;
+        let is_whole = chunks.is_whole();
         if taken < came.len() {
             self.ahead = [&came[taken..], self.ahead()].concat();
             self.at = 0;
             buffer.set_filled(before + taken);
+        }
+        if is_whole {
+            // Pingora may be busy with the pieces before it learns of the end.
+            self.wishes().gives_way = None;
         }
         Ok(())
     }
 
     /// Nothing more of the request is to come.
     fn is_whole(&self) -> bool {
-        self.phase == Phase::Answer || self.chunks.as_ref().is_some_and(Chunks::is_whole)
+        self.phase == Phase::Response || self.chunks.as_ref().is_some_and(Chunks::is_whole)
     }
 
-    /// Drops what there is behind a flaw: a close with unread bytes would take the answer away.
+    /// Drops what there is behind a flaw: a close with unread bytes would take the response away.
     fn poll_flaw(&mut self, cx: &mut Context<'_>, flaw: ChunkFlaw) -> Poll<io::Result<()>> {
-        // Somebody may have no end of it.
+        // A hostile partner may have no end of it.
         if let Poll::Ready(error) = self.poll_limit(cx) {
             return Poll::Ready(Err(error));
         }
@@ -145,7 +168,7 @@ impl Connection {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flaw)))
     }
 
-    /// Behind a complete request Pingora is told of the partner's end alone. What comes is the next
+    /// Behind a complete request Pingora sees the partner's end alone. What comes is the next
     /// request's: a piece of it is kept, the rest waits where it is.
     fn poll_behind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.ahead().is_empty() {
@@ -160,7 +183,25 @@ impl Connection {
     }
 
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.phase == Phase::Body && self.poll_asked(cx).is_ready() {
+            return Poll::Ready(io::Error::other(GaveWay));
+        }
         self.limit.poll(cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+
+    /// Whether the body that is waited for has to give way to others.
+    fn poll_asked(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.limit.at() else { return Poll::Pending };
+        let mut wishes = self.wishes();
+        let Some(gives_way) = &mut wishes.gives_way else { return Poll::Pending };
+        gives_way.due(due);
+        let asked = ready!(Pin::new(gives_way.asked()).poll(cx));
+        wishes.gives_way = None;
+        match asked {
+            Ok(()) => Poll::Ready(()),
+            // It was withdrawn.
+            Err(_) => Poll::Pending,
+        }
     }
 }
 
@@ -170,19 +211,36 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_gone() {
-            return Poll::Pending;
+        if !self.is_gone() {
+            if let Some(flaw) = self.flaw {
+                return self.poll_flaw(cx, flaw);
+            }
+            self.limit(0);
+            if !self.is_whole() {
+                return self.poll_body(cx, buffer);
+            }
+            if let Poll::Ready(behind) = self.poll_behind(cx) {
+                return Poll::Ready(behind);
+            }
+        } else {
+            self.limit(0);
         }
-        if let Some(flaw) = self.flaw {
-            return self.poll_flaw(cx, flaw);
+        match self.phase {
+            Phase::Response => self.limit.poll(cx).map(|()| Err(io::Error::other(NoResponse))),
+            Phase::Rest | Phase::Body => Poll::Pending,
         }
-        self.limit(0);
-        if self.is_whole() {
-            return self.poll_behind(cx);
-        }
+    }
+}
+
+impl Connection {
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if self.at < self.ahead.len() {
-            // A flaw of the body must not take the head away: its answer hangs on that.
+            // A flaw of the body must not take the head away: its response hangs on that.
             let most = if self.of_head > 0 { self.of_head } else { self.ahead().len() };
             let ready = most.min(buffer.remaining());
             buffer.put_slice(&self.ahead()[..ready]);

@@ -1,4 +1,4 @@
-use std::{io, time::Duration};
+use std::{io, net::IpAddr, time::Duration};
 
 use pingora::protocols::Shutdown;
 use tokio::{
@@ -7,11 +7,13 @@ use tokio::{
 };
 
 use super::{
+    super::in_flight::InFlight,
     writing::{is_final_head, with_dates},
     *,
 };
+use crate::{handles::TrafficHandles, memory::Memory};
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
 
 /// Writes a byte every 13 seconds and tells what reading them came to after how long.
 async fn trickle(connection: &mut Connection, partner: &mut DuplexStream, bytes: usize) -> u64 {
@@ -122,6 +124,25 @@ async fn what_comes_behind_chunks_waits_for_its_turn() {
     assert_eq!((connection.ahead(), connection.ahead.capacity()), (&b"next"[..], 4));
 }
 
+#[tokio::test(start_paused = true)]
+async fn chunked_body_does_not_give_way_once_its_end_has_come() {
+    let (mut connection, mut partner) = pair();
+    let of = |last| Some(IpAddr::from([192, 0, 2, last]));
+    let in_flight = InFlight::new(Memory::default(), TrafficHandles::default());
+    let permit = in_flight.enter(1, of(1)).unwrap();
+    connection.expect(0..0, true);
+    connection.begin(Pace::default());
+    connection.gives_way(permit.gives_way());
+    let soon = Duration::from_secs(1);
+    assert!(timeout(soon, connection.read_u8()).await.is_err(), "it is waited for");
+    let body = b"3\r\nabc\r\n0\r\n\r\n";
+    partner.write_all(body).await.unwrap();
+    connection.read_exact(&mut [0; 13]).await.unwrap();
+    // The decoder still has its pieces, and Pingora has not said that it is complete.
+    assert!(in_flight.enter(1, of(2)).is_none());
+    assert_eq!(permit.complete(), Ok(()));
+}
+
 /// Long enough that the pair above does not hold it.
 fn long_head() -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(2000)).into_bytes()
@@ -137,12 +158,12 @@ async fn who_takes_nothing_is_given_up() {
             connection.keep_dates(Vec::new());
         }
         let began = tokio::time::Instant::now();
-        let answer = async {
+        let response = async {
             connection.write_all(&long_head()).await?;
             connection.flush().await
         };
-        let answered = timeout(day, answer).await.expect("it ends");
-        assert_eq!(answered.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let written = timeout(day, response).await.expect("it ends");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed(), Pace::default().piece);
         timeout(day, Shutdown::shutdown(&mut connection)).await.expect("it ends");
     }
@@ -176,7 +197,7 @@ async fn who_is_given_up_is_followed_and_not_heard_again() {
     connection.write_all(&long_head()).await.unwrap();
     connection.release();
     assert!(connection.ahead().is_empty());
-    assert_eq!(more(&mut connection).await, More::Over, "its answer is torn");
+    assert_eq!(more(&mut connection).await, More::Over, "its response is torn");
     assert!(connection.write_all(b"HTTP/1.1 200 OK").await.is_err());
 }
 
@@ -193,12 +214,12 @@ async fn the_end_behind_a_request_is_noticed() {
 fn the_receivers_date_replaces_pingoras() {
     let dates = [(b"dAte".to_vec(), b"Mon, 01 Jun 2020 16:12:51 GMT".to_vec())];
     assert_eq!(
-        with_dates(ANSWER, &dates),
+        with_dates(RESPONSE, &dates),
         b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\ndAte: Mon, 01 Jun 2020 16:12:51 GMT\r\n\r\n"
     );
 }
 
-/// Somebody may have no end of it.
+/// A hostile partner may have no end of it.
 #[tokio::test(start_paused = true)]
 async fn what_comes_behind_a_flaw_has_the_time_of_the_body() {
     let (mut connection, mut partner) = pair();
@@ -216,12 +237,36 @@ async fn what_comes_behind_a_flaw_has_the_time_of_the_body() {
 
 #[test]
 fn a_receiver_without_a_date_gets_none() {
-    assert_eq!(with_dates(ANSWER, &[]), b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\n\r\n");
+    assert_eq!(with_dates(RESPONSE, &[]), b"HTTP/1.1 200 OK\r\nX-Dated: yes\r\n\r\n");
 }
 
 #[test]
-fn interim_answers_and_bodies_are_left_alone() {
-    assert!(is_final_head(ANSWER));
+fn interim_responses_and_bodies_are_left_alone() {
+    assert!(is_final_head(RESPONSE));
     assert!(!is_final_head(b"HTTP/1.1 100 Continue\r\n\r\n"));
     assert!(!is_final_head(b"HTTP/1.1 in a body"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn response_has_its_time_although_the_partner_is_gone() {
+    for gone in [false, true] {
+        let (mut connection, partner) = pair();
+        connection.begin(Pace::default());
+        connection.follow();
+        let began = tokio::time::Instant::now();
+        connection.response_by(Some(began + Duration::from_secs(60)));
+        if gone {
+            drop(partner);
+            connection.write_all(RESPONSE).await.unwrap();
+            assert!(connection.is_gone());
+        } else {
+            std::mem::forget(partner);
+        }
+        let error = connection.read_u8().await.unwrap_err();
+        assert!(error.get_ref().unwrap().is::<NoResponse>());
+        assert_eq!(began.elapsed().as_secs(), 60);
+        connection.response_by(None);
+        let hour = Duration::from_secs(3600);
+        assert!(timeout(hour, connection.read_u8()).await.is_err(), "it is there");
+    }
 }

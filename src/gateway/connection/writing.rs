@@ -1,4 +1,4 @@
-//! What the partner gets, as long as it takes it: answers with the receiver's `Date`, and refusals.
+//! What the partner gets, as long as it takes it: responses with the receiver's `Date`, and refusals.
 
 use std::{
     io,
@@ -14,32 +14,32 @@ use tokio::{
     time::timeout,
 };
 
-use super::{super::answer::Rejection, Connection};
+use super::{super::rejection::Rejection, Connection};
 
-/// How long an answer that goes out before Pingora has the connection may take, and a goodbye.
+/// How long a response that goes out before Pingora has the connection may take, and a goodbye.
 const REFUSE: Duration = Duration::from_secs(5);
 
-/// How much of what the partner goes on sending is read away behind such an answer. A close with
-/// unread bytes would take the answer away from it.
+/// How much of what the partner goes on sending is read away behind such a response. A close with
+/// unread bytes would take the response away from it.
 const REFUSE_READS: u64 = 1024 * 1024;
 
 impl Connection {
-    /// Answers what Pingora is not to see, and closes.
+    /// Responds to what Pingora is not to see, and closes.
     pub(in crate::gateway) async fn refuse(mut self, rejection: &Rejection) {
-        let answer = rejection.to_bytes();
+        let response = rejection.to_bytes();
         let goodbye = async {
-            self.stream.write_all(&answer).await?;
+            self.stream.write_all(&response).await?;
             self.stream.flush().await?;
-            // The partner's end of the stream is the sign that it has read the answer.
+            // The partner's end of the stream is the sign that it has read the response.
             AsyncWriteExt::shutdown(&mut self.stream).await?;
             let mut rest = (&mut self.stream).take(REFUSE_READS);
             tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
         };
-        // Whoever does not take it in time does not want it.
+        // A partner that does not take it in time does not want it.
         let _ = timeout(REFUSE, goodbye).await;
     }
 
-    /// Takes the head of an answer over for rewriting, when that was asked for.
+    /// Takes the head of a response over for rewriting, when that was asked for.
     fn take_head(&mut self, bytes: &[u8]) -> bool {
         if !is_final_head(bytes) {
             return false;
@@ -65,7 +65,7 @@ impl Connection {
         }
         ready!(self.taking.poll(cx));
         self.torn = true;
-        // What is asked behind a torn answer could not be answered.
+        // A request behind a torn response could not get one.
         (self.ahead, self.at, self.of_head) = (Vec::new(), 0, 0);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -146,7 +146,7 @@ impl Shutdown for Connection {
     }
 }
 
-/// Whether these bytes are the whole head of an answer that is not an interim one. Pingora hands a
+/// Whether these bytes are the whole head of a response that is not an interim one. Pingora hands a
 /// head over in one write.
 pub(super) fn is_final_head(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP/1.") && bytes.get(9) != Some(&b'1') && bytes.ends_with(b"\r\n\r\n")

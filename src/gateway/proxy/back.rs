@@ -1,4 +1,4 @@
-//! What the other side answers, on its way back.
+//! The other side's response, on its way back.
 
 use std::time::{Duration, Instant};
 
@@ -7,92 +7,105 @@ use http::{Version, header};
 use pingora::{Error, ErrorType, Result as Passed, http::ResponseHeader, proxy::Session};
 
 use super::{
-    super::{
-        admission::judge_answer,
-        answer::{Far, Rejection},
-        connection::Connection,
-    },
-    Passage, Proxy, Side, headers,
+    super::{admission::judge_response, connection::Connection, rejection::Rejection},
+    Proxy, ProxyContext, Side, headers,
+    onward::not_stored,
 };
-use crate::{config::Pace, tap::AnswerHead};
+use crate::{config::Pace, tap::ResponseHead};
 
-/// More of an answer than an MDN has is read for a partner alone, so only while it is there.
+/// More of a response than an MDN has is read for a partner alone, so only while it is there.
 const UNHEARD: u64 = 1024 * 1024;
 
-/// How an answer's body comes.
+/// Interim responses before one response: one each five seconds while a server works for five minutes.
+const INTERIM: usize = 64;
+
+/// How a response's body comes.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(super) struct ResponseFlow {
     began: Instant,
     bytes: u64,
 }
 
 impl<S: Side> Proxy<S> {
-    /// An answer's head, an interim one's too, as the other side gave it.
-    pub(super) fn take_answer(
+    /// A response's head, an interim one's too, as the other side gave it.
+    pub(super) async fn take_response(
         session: &Session,
-        answer: &mut ResponseHeader,
-        passage: &mut Passage<S::Way>,
+        response: &mut ResponseHeader,
+        passage: &mut ProxyContext<S::Way>,
     ) -> Result<(), Rejection> {
-        passage.answered = true;
-        judge_answer(answer, Far::of(S::DIRECTION))?;
-        if answer.status.is_informational() {
-            return Ok(());
+        passage.responded = true;
+        judge_response(response, passage.far)?;
+        if response.status.is_informational() {
+            return passage.interim(session, response);
         }
-        let status = answer.status.as_u16();
-        passage.status = Some(status);
-        passage.flow = Some(Flow { began: Instant::now(), bytes: 0 });
-        if let Some(connection) = Connection::of(session) {
-            connection.keep_dates(headers::dates(answer));
-        }
+        let status = response.status.as_u16();
+        passage.is_complete(session)?;
         if let Some(exchange) = &mut passage.exchange {
-            exchange.answer_head(AnswerHead { status, headers: headers::of_answer(answer) });
+            let head = ResponseHead { status, headers: headers::of_response(response) };
+            exchange.response_head(head).await.map_err(not_stored)?;
+        }
+        passage.status = Some(status);
+        passage.flow = Some(ResponseFlow { began: Instant::now(), bytes: 0 });
+        if let Some(connection) = Connection::of(session) {
+            connection.response_by(None);
+            connection.keep_dates(headers::dates(response));
         }
         Ok(())
     }
 
-    /// An answer's head as the partner is to get it.
-    pub(super) fn give_answer(
-        &self,
-        session: &mut Session,
-        answer: &ResponseHeader,
-    ) -> Result<(), Rejection> {
-        let chunked = answer.headers.contains_key(header::TRANSFER_ENCODING);
-        if session.req_header().version == Version::HTTP_10 && chunked {
-            return Err(Rejection::NeedsHttp11);
-        }
-        if self.ending.is_last_answer() {
+    /// A response's head as the partner is to get it.
+    pub(super) fn give_response(&self, session: &mut Session, response: &mut ResponseHeader) {
+        // Pingora 0.9.1 gives HTTP/1.0 clients chunks, which those cannot read (RFC 9112 section 7.1). Without
+        // them, and without a length, the body ends with the connection.
+        let ends_by_close = session.req_header().version == Version::HTTP_10
+            && response.remove_header(&header::TRANSFER_ENCODING).is_some();
+        if ends_by_close || self.ending.is_last_response() {
             session.set_keepalive(None);
         }
-        Ok(())
     }
 }
 
-impl<W> Passage<W> {
-    /// The next piece of the answer's body. Pingora limits the wait for each alone, so an answer without
+impl<W> ProxyContext<W> {
+    /// An interim response. They are few and small, and give the other side no more time.
+    fn interim(&mut self, session: &Session, response: &ResponseHeader) -> Result<(), Rejection> {
+        let fields = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        let (count, bytes) = &mut self.interim;
+        *count += 1;
+        *bytes = bytes.saturating_add(fields.sum::<usize>());
+        if *count > INTERIM || *bytes > self.snapshot.config.limits.decode.header {
+            return Err(Rejection::BadResponse(self.far));
+        }
+        if let Some(connection) = Connection::of(session) {
+            connection.response_by(self.response_by());
+        }
+        Ok(())
+    }
+
+    /// The next piece of the response's body. Pingora limits the wait for each alone, so a response without
     /// an end would hold its exchange for ever.
     pub(super) fn pass_back(&mut self, session: &Session, body: Option<&Bytes>) -> Passed<()> {
         let Some(bytes) = body else { return Ok(()) };
         if let Some(exchange) = &mut self.exchange {
-            exchange.answer(bytes);
+            exchange.response(bytes);
         }
         let Some(flow) = &mut self.flow else { return Ok(()) };
         flow.bytes = flow.bytes.saturating_add(bytes.len() as u64);
         let unheard = || Connection::of(session).is_some_and(Connection::is_gone);
         if flow.bytes > UNHEARD && unheard() {
-            return Err(too_long("the answer goes on, and the partner is gone"));
+            return Err(too_long("the response goes on, and the partner is gone"));
         }
         if flow.is_too_slow(&self.snapshot.config.limits.pace) {
             return Err(too_long(
-                "the answer takes too long; limits.body_time and body_rate say how long it may take",
+                "the response takes too long; limits.body_time and body_rate say how long it may take",
             ));
         }
         Ok(())
     }
 }
 
-// === impl Flow ===
+// === impl ResponseFlow ===
 
-impl Flow {
+impl ResponseFlow {
     fn is_too_slow(&self, pace: &Pace) -> bool {
         let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / pace.rate);
         self.began.elapsed() > pace.body.saturating_add(earned)

@@ -1,25 +1,31 @@
-//! How an exchange ends: the partner gets an answer of our own where it is owed one, the tap is told
-//! what it came to, and so are the log and the metrics.
+//! How an exchange ends: the partner gets a response of our own where it is owed one, the tap, the log
+//! and the metrics learn what it came to.
 
-use as2hook_webhooks::Direction;
+use as2hook_webhooks::{
+    Direction,
+    bounds::{AS2_NAME, MESSAGE_ID},
+};
 use pingora::{
     Error,
     proxy::{FailToProxy, Session},
 };
 
 use super::{
-    super::{admission::expects_continue, answer::Rejection, connection::Connection},
-    Passage, Proxy, Side, listener,
+    super::{
+        admission::expects_continue, connection::Connection, in_flight::Permit,
+        rejection::Rejection,
+    },
+    Proxy, ProxyContext, Side, listener,
 };
 use crate::tap::Exchange;
 
 impl<S: Side> Proxy<S> {
-    /// Answers an error, unless another answer has begun or the partner is gone.
-    pub(super) async fn answer_error(
+    /// Responds to an error, unless another response has begun or the partner is gone.
+    pub(super) async fn respond_to_error(
         &self,
         session: &mut Session,
         error: &Error,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) -> FailToProxy {
         let rejection = Rejection::of(error, S::DIRECTION);
         let unanswered =
@@ -31,9 +37,11 @@ impl<S: Side> Proxy<S> {
             && unanswered
         {
             if let Err(error) = rejection.send(session).await {
-                tracing::debug!(%error, "An answer of our own could not be sent.");
-            } else if !expects_continue(&session.req_header().headers) {
-                // A close with unread bytes would take the answer away from the partner.
+                tracing::debug!(%error, "A response of our own could not be sent.");
+            } else if *rejection != Rejection::GaveWay
+                && !expects_continue(&session.req_header().headers)
+            {
+                // A close with unread bytes would take the response away from the partner.
                 let _ = session.as_downstream_mut().drain_request_body().await;
             }
         }
@@ -47,21 +55,31 @@ impl<S: Side> Proxy<S> {
         &self,
         session: &Session,
         error: Option<&Error>,
-        passage: &mut Passage<S::Way>,
+        passage: &mut ProxyContext<S::Way>,
     ) {
         if let Some(connection) = Connection::of(session) {
             connection.release();
         }
         let id = passage.exchange.as_ref().and_then(Exchange::id);
-        report::<S>(session, error, passage, id);
+        let rejection = passage.rejection.as_ref();
+        let failure = error.and_then(|error| S::failure(error, rejection, passage.status));
+        let is_recorded =
+            passage.exchange.as_ref().is_some_and(|one| one.is_recorded(failure.is_some()));
+        // A recorded exchange always has its line. Others can come at any rate, so their lines are throttled.
+        let suppressed = match error {
+            Some(_) if !is_recorded => self.log.due(rejection.map_or("aborted", Rejection::reason)),
+            _ => Some(0),
+        };
+        if let Some(suppressed) = suppressed {
+            report::<S>(session, error, passage, id, suppressed);
+        }
         let status = session.response_written().map(|head| head.status.as_u16());
         self.live.observer().exchange(listener(S::DIRECTION), status, error.is_some());
         if let Some(mut exchange) = passage.exchange.take() {
-            let rejection = passage.rejection.as_ref();
-            if let Some(share) = passage.share.take() {
+            if let Some(share) = passage.permit.as_ref().and_then(Permit::take_share) {
                 exchange.hold(share);
             }
-            match error.and_then(|error| S::failure(error, rejection, passage.status)) {
+            match failure {
                 Some(failure) => exchange.fail(failure),
                 None => exchange.end(),
             }
@@ -69,16 +87,28 @@ impl<S: Side> Proxy<S> {
     }
 }
 
+/// Bytes of a request's path in a log line.
+const PATH: usize = 256;
+
+/// Bytes of an error in a log line.
+const ERROR: usize = 1024;
+
+fn cut(bytes: &[u8], most: usize) -> String {
+    match bytes.split_at_checked(most) {
+        Some((begin, rest)) if !rest.is_empty() => format!("{}…", String::from_utf8_lossy(begin)),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
 fn report<S: Side>(
     session: &Session,
     error: Option<&Error>,
-    passage: &Passage<S::Way>,
+    passage: &ProxyContext<S::Way>,
     id: Option<uuid::Uuid>,
+    suppressed: u64,
 ) {
     let request = session.req_header();
-    let as2 = |name: &str| {
-        request.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-    };
+    let as2 = |name: &str, most| Some(cut(request.headers.get(name)?.as_bytes(), most));
     let side = match S::DIRECTION {
         Direction::Inbound => "Inbound",
         Direction::Outbound => "Outbound",
@@ -88,15 +118,16 @@ fn report<S: Side>(
             tracing::$level!(
                 exchange = id.map(|id| id.to_string()),
                 peer = passage.peer.map(|peer| peer.to_string()),
-                method = request.method.as_str(),
-                path = request.uri.path(),
-                as2_from = as2("as2-from"),
-                as2_to = as2("as2-to"),
-                message_id = as2("message-id"),
+                method = cut(request.method.as_str().as_bytes(), AS2_NAME),
+                path = cut(request.uri.path().as_bytes(), PATH),
+                as2_from = as2("as2-from", AS2_NAME),
+                as2_to = as2("as2-to", AS2_NAME),
+                message_id = as2("message-id", MESSAGE_ID),
                 bytes = passage.received,
                 status = session.response_written().map(|head| head.status.as_u16()),
                 ms = u64::try_from(passage.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-                error = error.map(ToString::to_string),
+                error = error.map(|error| cut(error.to_string().as_bytes(), ERROR)),
+                suppressed = (suppressed > 0).then_some(suppressed),
                 "{side} exchange.",
             )
         };

@@ -4,7 +4,7 @@ use as2hook_as2::Headers;
 use http::header;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-/// Credentials of the other side's HTTP are nobody's business: they are not written down.
+/// Credentials of the other side's HTTP are not written down.
 const CREDENTIALS: [&[u8]; 4] =
     [b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"];
 
@@ -13,17 +13,17 @@ pub(super) fn of_request(request: &RequestHeader) -> Headers {
     all(fields.map(|(name, value)| (name.as_slice(), value.as_bytes())))
 }
 
-pub(super) fn of_answer(answer: &ResponseHeader) -> Headers {
-    let fields = answer.case_header_iter();
+pub(super) fn of_response(response: &ResponseHeader) -> Headers {
+    let fields = response.case_header_iter();
     all(fields.map(|(name, value)| (name.as_slice(), value.as_bytes())))
 }
 
-/// The answer's own `Date` fields.
-pub(super) fn dates(answer: &ResponseHeader) -> Vec<(Vec<u8>, Vec<u8>)> {
-    if !answer.headers.contains_key(header::DATE) {
+/// The response's own `Date` fields.
+pub(super) fn dates(response: &ResponseHeader) -> Vec<(Vec<u8>, Vec<u8>)> {
+    if !response.headers.contains_key(header::DATE) {
         return Vec::new();
     }
-    let fields = answer.case_header_iter();
+    let fields = response.case_header_iter();
     let dates = fields.filter(|(name, _)| name.as_slice().eq_ignore_ascii_case(b"date"));
     dates.map(|(name, value)| (name.as_slice().to_vec(), value.as_bytes().to_vec())).collect()
 }

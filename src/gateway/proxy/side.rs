@@ -1,6 +1,6 @@
 //! What the two listeners do not have in common.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use as2hook_webhooks::{Direction, SendError};
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
-use super::super::answer::Rejection;
+use super::super::{lookups::Lookups, rejection::Rejection};
 use crate::snapshot::Snapshot;
 
 /// One of the two: where its requests go, and what it rewrites of them.
@@ -27,15 +27,18 @@ pub(in crate::gateway) trait Side: Send + Sync + 'static {
     /// Where this request goes.
     fn way(request: &RequestHeader, snapshot: &Snapshot) -> Result<Self::Way, Rejection>;
 
-    /// The place to try at the `tries`th attempt, from 0.
-    async fn place(
-        way: &mut Self::Way,
+    /// The addresses of each place that this request may go to, in the order of the config.
+    async fn addresses(
+        way: &Self::Way,
         snapshot: &Snapshot,
-        tries: usize,
-    ) -> Result<Box<HttpPeer>, Rejection>;
+        lookups: &Lookups,
+    ) -> Result<Vec<Vec<SocketAddr>>, Rejection>;
 
-    /// How many places there are to try.
-    fn places(way: &Self::Way, snapshot: &Snapshot) -> usize;
+    /// A connection to one of these places, at this address of it.
+    fn peer(way: &Self::Way, snapshot: &Snapshot, place: usize, address: SocketAddr) -> HttpPeer;
+
+    /// No address of this place took a connection: its name may lead elsewhere by now.
+    fn look_up_again(way: &Self::Way, snapshot: &Snapshot, place: usize);
 
     /// Judges a connection before a byte is sent on it.
     fn connected(way: &Self::Way, digest: Option<&Digest>) -> Result<()>;
@@ -48,7 +51,7 @@ pub(in crate::gateway) trait Side: Send + Sync + 'static {
         request: &mut RequestHeader,
     ) -> Result<()>;
 
-    /// What an error makes of the exchange. `None`: nothing that anybody is told.
+    /// What an error makes of the exchange. `None`: nothing to report.
     fn failure(
         error: &Error,
         rejection: Option<&Rejection>,

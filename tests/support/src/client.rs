@@ -1,4 +1,4 @@
-//! A raw HTTP/1.1 client, as polite as it is told to be.
+//! A raw HTTP/1.1 client, as polite as each request asks.
 
 mod post;
 mod reply;
@@ -92,8 +92,8 @@ impl Client {
 // === impl Connection ===
 
 impl Connection {
-    /// Sends a request and waits for its answer. An answer that came while the request could not be
-    /// sent to its end is an answer all the same.
+    /// Sends a request and waits for its response. A response that came while the request could not be
+    /// sent to its end is a response all the same.
     pub fn send(&mut self, post: &Post<'_>) -> io::Result<Reply> {
         let mut interim = Vec::new();
         let sent = self.send_only(post, &mut interim);
@@ -103,7 +103,7 @@ impl Connection {
         }
     }
 
-    /// Sends several requests before it reads the first answer: pipelining.
+    /// Sends several requests before it reads the first response: pipelining.
     pub fn pipeline(&mut self, posts: &[Post<'_>]) -> io::Result<Vec<Reply>> {
         for post in posts {
             self.send_only(post, &mut Vec::new())?;
@@ -122,7 +122,7 @@ impl Connection {
         self.wire.get_mut().flush()
     }
 
-    /// Reads one answer to a request of this method.
+    /// Reads one response to a request of this method.
     pub fn read_reply(&mut self, method: &str) -> io::Result<Reply> {
         self.receive(method, Vec::new())
     }
@@ -132,7 +132,7 @@ impl Connection {
         self.wire.get_mut().finish_writing()
     }
 
-    /// Writes a request; tells what its body was.
+    /// Writes a request; returns what its body was.
     fn send_only(&mut self, post: &Post<'_>, interim: &mut Vec<Head>) -> io::Result<Body> {
         let manner = &post.manner;
         let head = post.head()?;
@@ -155,7 +155,7 @@ impl Connection {
         Ok(sent)
     }
 
-    /// Waits for `100 Continue`, as long as the sender's manners say. False: a final answer came
+    /// Waits for `100 Continue`, as long as the sender's manners say. False: a final response came
     /// instead, and is kept in the buffer for `receive`.
     fn invited(&mut self, manner: &Manner, interim: &mut Vec<Head>) -> io::Result<bool> {
         self.wire.get_ref().socket().set_read_timeout(Some(manner.invitation))?;
@@ -167,7 +167,7 @@ impl Connection {
                 Ok(true)
             }
             Ok(false) => Ok(false),
-            // No answer: RFC 9110 section 10.1.1 lets the client send all the same.
+            // No response: RFC 9110 section 10.1.1 lets the client send all the same.
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(true),
             Err(e) => Err(e),
         }

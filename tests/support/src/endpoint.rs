@@ -15,27 +15,27 @@ use std::time::{Duration, Instant};
 use openssl::ssl::{SslAcceptor, SslMethod, SslVerifyMode};
 use openssl::x509::store::X509StoreBuilder;
 
-use crate::answer::Answer;
 use crate::gateway::free_address;
 use crate::http::{Head, Request};
 use crate::mdn::Mdn;
 use crate::pki::Identity;
+use crate::response::Response;
 
-/// An AS2 server's stand-in: answers 200 with a synchronous, unsigned MDN that says `processed`.
+/// An AS2 server's stand-in: responds with 200 and a synchronous, unsigned MDN that says `processed`.
 pub fn receiver() -> Builder {
-    Builder::new(Answer::mdn(Mdn::processed()))
+    Builder::new(Response::mdn(Mdn::processed()))
 }
 
-/// A webhook's owner: answers 200 with an empty body.
+/// A webhook endpoint: responds with 200 and an empty body.
 pub fn sink() -> Builder {
-    Builder::new(Answer::ok())
+    Builder::new(Response::ok())
 }
 
 /// An endpoint that is not yet listening.
 pub struct Builder {
     tls: Option<SslAcceptor>,
     keep: usize,
-    answer: Answer,
+    response: Response,
 }
 
 /// A running endpoint. Dropping it closes every connection.
@@ -52,7 +52,7 @@ pub struct Endpoint {
 pub enum Idle {
     /// Keeps it.
     Keep,
-    /// Closes it after this long, unannounced. Zero: right behind the answer.
+    /// Closes it after this long, unannounced. Zero: right behind the response.
     CloseAfter(Duration),
     /// Closes it when the first bytes of another request come.
     CloseOnReuse,
@@ -70,7 +70,7 @@ pub struct TooFew {
     pub seen: Vec<String>,
 }
 
-type Script = Box<dyn Fn(&Head) -> Answer + Send + Sync>;
+type Script = Box<dyn Fn(&Head) -> Response + Send + Sync>;
 
 /// What the endpoint's threads have in common.
 struct Shared {
@@ -80,11 +80,12 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     connections: AtomicUsize,
+    closed: AtomicUsize,
 }
 
 struct State {
     requests: Vec<Arc<Request>>,
-    next: VecDeque<Answer>,
+    next: VecDeque<Response>,
     script: Script,
     idle: Idle,
     sockets: Vec<TcpStream>,
@@ -93,8 +94,8 @@ struct State {
 // === impl Builder ===
 
 impl Builder {
-    fn new(answer: Answer) -> Self {
-        Self { tls: None, keep: 64 << 20, answer }
+    fn new(response: Response) -> Self {
+        Self { tls: None, keep: 64 << 20, response }
     }
 
     /// Speaks TLS as this server.
@@ -107,26 +108,26 @@ impl Builder {
         self.tls_with(identity, Some(authority))
     }
 
-    /// How many bytes of each body stay in memory; all of it is hashed. 64 MiB when not told.
+    /// How many bytes of each body stay in memory; all of it is hashed. 64 MiB by default.
     pub fn keep(mut self, bytes: usize) -> Self {
         self.keep = bytes;
         self
     }
 
-    /// What it answers when nothing else is scripted.
-    pub fn answer(mut self, answer: Answer) -> Self {
-        self.answer = answer;
+    /// Its response when nothing else is scripted.
+    pub fn respond(mut self, response: Response) -> Self {
+        self.response = response;
         self
     }
 
     /// Listens on a free port of 127.0.0.1.
     pub fn start(self) -> Endpoint {
-        let answer = self.answer;
+        let response = self.response;
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let state = State {
             requests: Vec::new(),
             next: VecDeque::new(),
-            script: Box::new(move |_| answer.clone()),
+            script: Box::new(move |_| response.clone()),
             idle: Idle::Keep,
             sockets: Vec::new(),
         };
@@ -137,6 +138,7 @@ impl Builder {
             state: Mutex::new(state),
             changed: Condvar::new(),
             connections: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
         });
         // Its own while it is stopped, too.
         let address = free_address();
@@ -163,7 +165,7 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("answer", &self.answer).finish_non_exhaustive()
+        f.debug_struct("Builder").field("response", &self.response).finish_non_exhaustive()
     }
 }
 
@@ -181,18 +183,18 @@ impl Endpoint {
         format!("{}://{host}:{}{path}", self.scheme, self.address.port())
     }
 
-    /// These answers come next, one for each request, whatever its path; then the standing one again.
-    pub fn next(&self, answers: impl IntoIterator<Item = Answer>) {
-        self.shared.lock().next.extend(answers);
+    /// These responses come next, one for each request, whatever its path; then the standing one again.
+    pub fn next(&self, responses: impl IntoIterator<Item = Response>) {
+        self.shared.lock().next.extend(responses);
     }
 
-    /// The standing answer from now on.
-    pub fn answer(&self, answer: Answer) {
-        self.script(move |_| answer.clone());
+    /// The standing response from now on.
+    pub fn respond(&self, response: Response) {
+        self.script(move |_| response.clone());
     }
 
-    /// The standing answer, made from each request's head.
-    pub fn script(&self, script: impl Fn(&Head) -> Answer + Send + Sync + 'static) {
+    /// The standing response, made from each request's head.
+    pub fn script(&self, script: impl Fn(&Head) -> Response + Send + Sync + 'static) {
         self.shared.lock().script = Box::new(script);
     }
 
@@ -209,6 +211,11 @@ impl Endpoint {
     /// How many connections were accepted.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many of them it has closed.
+    pub fn closed_connections(&self) -> usize {
+        self.shared.closed.load(Ordering::SeqCst)
     }
 
     /// Forgets the requests so far.
@@ -278,7 +285,10 @@ impl Endpoint {
                     shared.lock().remember(copy);
                 }
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || serve::connection(&shared, socket, number));
+                thread::spawn(move || {
+                    serve::connection(&shared, socket, number);
+                    shared.closed.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         *self.acceptor.lock().expect("no poison") = Some(thread);
@@ -303,7 +313,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn answer_to(&self, head: &Head) -> Answer {
+    fn response_to(&self, head: &Head) -> Response {
         let mut state = self.lock();
         state.next.pop_front().unwrap_or_else(|| (state.script)(head))
     }

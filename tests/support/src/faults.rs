@@ -1,21 +1,31 @@
-//! What goes wrong below the gateway: its disk, its store's file, its limits. None of it needs root.
+//! What goes wrong below the gateway: its disk, its store's file, its limits. None of it needs root, but for
+//! mounting a volume where the system keeps that to root.
 //!
-//! - [`BadDisk`]: a library that is loaded into the gateway and answers for the kernel: full to the byte,
-//!   read-only, slow or failing at fsync
+//! - [`BadDisk`]: a library that is loaded into the gateway and stands in for the kernel: full to the byte,
+//!   read-only, slow or failing at fsync, or not responding at all
 //! - [`SmallDisk`]: a real file system of a few megabytes, in a mount name space of its own
-//! - [`lock`], [`damage`]: done to the store's file by another process
+//! - [`HangingVolume`]: a real file system that hangs as long as the test wants
+//! - [`FullQueue`]: a listening socket that drops each request for a connection, as a firewall does
+//! - [`lock`], [`damage`], [`execute`]: done to the store's file by another process
+
+mod volume;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use socket2::{Domain, SockRef, Socket, Type};
 use tempfile::TempDir;
+
+pub use volume::HangingVolume;
 
 use crate::gateway::Running;
 
-/// The disk below a gateway's `data` folder, as bad as it is told to be.
+/// The disk below a gateway's `data` folder, as bad as the test wants.
 #[derive(Debug)]
 pub struct BadDisk {
     orders: File,
@@ -29,6 +39,13 @@ pub struct BadDisk {
 pub struct SmallDisk {
     keeper: Child,
     inside: PathBuf,
+}
+
+/// A listening socket whose queue is full, so that the kernel drops each request for a connection.
+#[derive(Debug)]
+pub struct FullQueue {
+    listener: TcpListener,
+    queued: Vec<TcpStream>,
 }
 
 /// Holds the store's write lock until it is dropped.
@@ -47,6 +64,7 @@ enum Order {
     ReadOnly,
     DelayMs,
     Broken,
+    Hung,
 }
 
 // === impl BadDisk ===
@@ -54,6 +72,15 @@ enum Order {
 impl BadDisk {
     /// Puts it under a gateway that is not yet running.
     pub fn under(gateway: &mut Running) -> io::Result<Self> {
+        Self::under_folder(gateway, "data")
+    }
+
+    /// Puts it under the payload folder alone of a gateway that is not yet running.
+    pub fn under_payloads(gateway: &mut Running) -> io::Result<Self> {
+        Self::under_folder(gateway, "data/payloads")
+    }
+
+    fn under_folder(gateway: &mut Running, name: &str) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("as2hook-shim-").tempdir()?;
         let (source, library) = (folder.path().join("shim.c"), folder.path().join("shim.so"));
         fs::write(&source, SHIM)?;
@@ -68,10 +95,10 @@ impl BadDisk {
         let path = folder.path().join("orders");
         let orders = OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
         orders.set_len(4096)?;
-        let data = gateway.folder().canonicalize()?.join("data");
+        let root = gateway.folder().canonicalize()?.join(name);
         gateway.set_environment("LD_PRELOAD", &library.display().to_string());
         gateway.set_environment("FAULTS_ORDERS", &path.display().to_string());
-        gateway.set_environment("FAULTS_ROOT", &data.display().to_string());
+        gateway.set_environment("FAULTS_ROOT", &root.display().to_string());
         Ok(Self { orders, _folder: folder })
     }
 
@@ -96,9 +123,14 @@ impl BadDisk {
         self.order(Order::Broken, 1);
     }
 
+    /// Whatever calls it is held until it is mended.
+    pub fn hang(&self) {
+        self.order(Order::Hung, 1);
+    }
+
     /// As if nothing had been.
     pub fn mend(&self) {
-        for order in [Order::Full, Order::ReadOnly, Order::DelayMs, Order::Broken] {
+        for order in [Order::Full, Order::ReadOnly, Order::DelayMs, Order::Broken, Order::Hung] {
             self.order(order, 0);
         }
     }
@@ -113,7 +145,7 @@ impl BadDisk {
 
 impl SmallDisk {
     /// Mounts one of this size, in bytes, under a gateway that is not yet running. Fails where the
-    /// system allows nobody a name space of his own.
+    /// system allows no name space of one's own.
     pub fn under(gateway: &mut Running, size: u64) -> io::Result<Self> {
         let data = gateway.folder().canonicalize()?.join("data");
         let script = format!(
@@ -183,6 +215,43 @@ impl Drop for SmallDisk {
     }
 }
 
+// === impl FullQueue ===
+
+impl FullQueue {
+    /// Listens on this IPv4 address.
+    pub fn at(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&address.into())?;
+        socket.listen(0)?;
+        let mut queued = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+            queued.push(stream);
+        }
+        Ok(Self { listener: socket.into(), queued })
+    }
+
+    /// Whether something is waiting for a connection to it.
+    pub fn is_asked(&self) -> io::Result<bool> {
+        let port = format!(":{:04X}", self.listener.local_addr()?.port());
+        // The remote address is the third field, the state the fourth; 02 is SYN-SENT.
+        let is_asking = |line: &str| {
+            let mut fields = line.split_whitespace().skip(2);
+            fields.next().is_some_and(|remote| remote.ends_with(&port))
+                && fields.next() == Some("02")
+        };
+        Ok(fs::read_to_string("/proc/net/tcp")?.lines().any(is_asking))
+    }
+
+    /// Takes connections from now on.
+    pub fn relieve(self) -> io::Result<TcpListener> {
+        SockRef::from(&self.listener).listen(128)?;
+        for _ in self.queued {
+            self.listener.accept()?;
+        }
+        Ok(self.listener)
+    }
+}
+
 // === impl Lock ===
 
 impl Lock {
@@ -196,9 +265,16 @@ impl Lock {
 /// Keeps everybody else from writing into a store.
 pub fn lock(database: &Path) -> Lock {
     let connection = rusqlite::Connection::open(database).expect("the store can be opened");
-    connection.busy_timeout(std::time::Duration::from_secs(10)).expect("a time-out can be set");
+    connection.busy_timeout(Duration::from_secs(10)).expect("a time-out can be set");
     connection.execute_batch("BEGIN EXCLUSIVE").expect("the store can be locked");
     Lock { connection }
+}
+
+/// Carries statements out on a store while it is in use, such as a trigger that refuses some rows.
+pub fn execute(database: &Path, sql: &str) {
+    let connection = rusqlite::Connection::open(database).expect("the store can be opened");
+    connection.busy_timeout(std::time::Duration::from_secs(60)).expect("a time-out can be set");
+    connection.execute_batch(sql).expect("the statements are carried out");
 }
 
 /// Copies a store while it is in use.
@@ -208,7 +284,7 @@ pub fn backup(database: &Path, to: &Path) {
     connection.execute("VACUUM INTO ?1", [to]).expect("the store can be copied");
 }
 
-/// Writes nonsense over every page of a store but the first, the log included, under whoever uses it.
+/// Writes nonsense over every page of a store but the first, the log included, while it is in use.
 pub fn damage(database: &Path) -> io::Result<()> {
     for (suffix, from) in [("", 4096), ("-wal", 32)] {
         let mut name = database.as_os_str().to_owned();

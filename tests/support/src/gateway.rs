@@ -51,12 +51,12 @@ pub enum StartError {
         /// All that it wrote.
         log: String,
     },
-    /// It ran, but `/readyz` did not answer 200 in time.
+    /// It ran, but `/readyz` did not respond with 200 in time.
     #[error("the gateway was not ready within {within:?}: {last}; its log:\n{log}")]
     NotReady {
         /// How long it was waited for.
         within: Duration,
-        /// The last answer, or why there was none.
+        /// The last response, or why there was none.
         last: String,
         /// All that it wrote.
         log: String,
@@ -79,7 +79,7 @@ impl Gateway {
         self
     }
 
-    /// Works in this folder and leaves it behind. A temporary one when not told.
+    /// Works in this folder and leaves it behind. A temporary one by default.
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());
         self
@@ -148,15 +148,19 @@ impl Gateway {
     }
 
     /// A partner, in detail.
-    pub fn partner_with(mut self, as2_id: &str, tell: impl FnOnce(Partner) -> Partner) -> Self {
+    pub fn partner_with(
+        mut self,
+        as2_id: &str,
+        configure: impl FnOnce(Partner) -> Partner,
+    ) -> Self {
         let number = 123 + self.config.partners.len();
-        self.config.partners.push(tell(Partner::new(number, as2_id)));
+        self.config.partners.push(configure(Partner::new(number, as2_id)));
         self
     }
 
     /// A webhook rule.
-    pub fn rule(mut self, name: &str, tell: impl FnOnce(Rule) -> Rule) -> Self {
-        self.config.rules.push(tell(Rule::new(name)));
+    pub fn rule(mut self, name: &str, configure: impl FnOnce(Rule) -> Rule) -> Self {
+        self.config.rules.push(configure(Rule::new(name)));
         self
     }
 
@@ -172,7 +176,7 @@ impl Gateway {
         self
     }
 
-    /// Writes the folder, starts the binary, and waits until `/readyz` answers 200.
+    /// Writes the folder, starts the binary, and waits until `/readyz` responds with 200.
     pub fn start(self) -> Result<Running, StartError> {
         let mut running = self.prepare()?;
         running.start()?;
@@ -203,8 +207,8 @@ impl Default for Gateway {
 
 /// The `as2hook` binary of the build that this executable is from.
 pub fn built_binary() -> PathBuf {
-    if let Some(told) = std::env::var_os("CARGO_BIN_EXE_as2hook") {
-        return told.into();
+    if let Some(given) = std::env::var_os("CARGO_BIN_EXE_as2hook") {
+        return given.into();
     }
     let here = std::env::current_exe().expect("a running program has a path");
     // target/<profile>/{deps,examples}/<this one>
@@ -212,9 +216,9 @@ pub fn built_binary() -> PathBuf {
 }
 
 /// A free port of 127.0.0.1, below the range that outgoing connections take theirs from. It is this
-/// process's own until it ends, whoever listens on it or has ceased to: nobody gets it a second time.
+/// process's own until it ends, also when its listener has closed: it is not given a second time.
 pub fn free_address() -> SocketAddr {
-    // UDP's ports are others, and nobody here needs them: whoever has one has TCP's of the same number.
+    // UDP's ports are not needed here: holding one reserves TCP's of the same number.
     static GIVEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().expect("no thread panics while it holds this");
     for _ in 0..1000 {

@@ -1,6 +1,6 @@
 //! Everything that stands around the gateway in a test: partners, receivers, webhook endpoints, keys,
 //! and the gateway's own process. Blocking, on loopback, and exact to the byte: what HTTP libraries
-//! tidy away (case, framing, interim answers) is what the tests are about.
+//! tidy away (case, framing, interim responses) is what the tests are about.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -20,7 +20,7 @@
 //!     .sign(pki::partner())
 //!     .encrypt(pki::station())
 //!     .build();
-//! let reply = gateway.inbound().send(&Post::message("/as2", &message)).expect("an answer");
+//! let reply = gateway.inbound().send(&Post::message("/as2", &message)).expect("a response");
 //! assert_eq!(reply.status, 200);
 //! let notified = sink.wait_for(1, Duration::from_secs(5)).expect("a webhook");
 //! assert_eq!(notified[0].header("X-AS2-Event"), Some("message.received"));
@@ -30,12 +30,15 @@
 //! - [`http`]: heads, bodies and framing as they stand on the wire
 //! - [`stream`]: one connection, plain or TLS
 //! - [`endpoint`]: a scriptable server: [`receiver()`] stands in for the AS2 server, [`sink()`] for a webhook's owner
-//! - [`answer`]: what an endpoint answers, and how badly
+//! - [`response`]: an endpoint's scripted responses, good and bad
 //! - [`client`]: a raw HTTP client, polite or not
 //! - [`message`]: AS2 messages of any size, written as a stream
-//! - [`mdn`]: the receipts that answer them
+//! - [`hostile`]: messages that are made to cost a decoder much
+//! - [`mdn`]: the receipts for them
 //! - [`pki`]: keys and certificates, made anew for each run
 //! - [`gateway`]: the built binary, its folder, its life and its death
+//! - [`clock`]: a machine's clock that is set while the gateway runs
+//! - [`dns`]: a name server, and the resolver configuration of a gateway
 //! - [`faults`]: disks, stores and limits that fail
 //! - [`load`]: senders on a schedule or at full speed, and a server that costs next to nothing
 //! - [`postgres`]: a database server of the machine's packages
@@ -48,12 +51,15 @@
     reason = "a harness: what fails here fails the test, at the place where it went wrong"
 )]
 
-pub mod answer;
 pub mod client;
+pub mod clock;
+pub mod coding;
 pub mod corpus;
+pub mod dns;
 pub mod endpoint;
 pub mod faults;
 pub mod gateway;
+pub mod hostile;
 pub mod http;
 pub mod load;
 pub mod mdn;
@@ -61,15 +67,17 @@ pub mod message;
 pub mod pki;
 pub mod postgres;
 pub mod process;
+pub mod response;
 pub mod s3;
 pub mod stream;
 
-pub use answer::Answer;
-pub use client::{Client, Post, Reply};
+pub use client::{Client, Connection, Post, Reply};
+pub use clock::Clock;
 pub use endpoint::{Endpoint, Idle, receiver, sink};
 pub use gateway::{Gateway, Ran, Rule, Running, as2hook, as2hook_with, wait_until};
 pub use http::{Body, Framing, Head, Request};
 pub use mdn::Mdn;
 pub use message::{Built, Cipher, Content, Digest, Form, Message, Part, Receipt};
 pub use postgres::Postgres;
+pub use response::Response;
 pub use s3::S3;

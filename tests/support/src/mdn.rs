@@ -1,20 +1,23 @@
-//! Receipts (RFC 3798, RFC 4130 section 7): what an AS2 server answers, or posts later.
+//! Receipts (RFC 3798, RFC 4130 section 7): what an AS2 server returns, or posts later.
 
 use crate::http::Request;
 use crate::message::{Digest, sign_detached};
 use crate::pki::Identity;
 
-/// An MDN, made for the message that it answers.
+/// An MDN, made for the message that it confirms.
 #[derive(Clone, Debug)]
 pub struct Mdn {
     disposition: String,
     text: String,
     mic: Option<String>,
     signer: Option<(&'static Identity, Digest)>,
+    embed: bool,
     from: Option<String>,
     to: Option<String>,
     original: Option<String>,
     id: Option<String>,
+    returned: Option<usize>,
+    wrapper: Option<String>,
 }
 
 // === impl Mdn ===
@@ -39,10 +42,13 @@ impl Mdn {
             text: text.to_owned(),
             mic: None,
             signer: None,
+            embed: true,
             from: None,
             to: None,
             original: None,
             id: None,
+            returned: None,
+            wrapper: None,
         }
     }
 
@@ -58,13 +64,31 @@ impl Mdn {
         self
     }
 
+    /// Leaves the signer's certificate out of the signature.
+    pub fn without_certificate(mut self) -> Self {
+        self.embed = false;
+        self
+    }
+
     /// Its own `Message-ID`.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
     }
 
-    /// Who sends it, to whom, about which message.
+    /// Returns content of so many bytes with it, as its third part (RFC 6522 section 3).
+    pub fn returning(mut self, bytes: usize) -> Self {
+        self.returned = Some(bytes);
+        self
+    }
+
+    /// Puts the report into another multipart of this type, as its only part. A signature is around both.
+    pub fn within(mut self, essence: &str) -> Self {
+        self.wrapper = Some(essence.to_owned());
+        self
+    }
+
+    /// Its sender, its recipient, and the message it is about.
     pub fn about(mut self, from: &str, to: &str, original: &str) -> Self {
         self.from = Some(from.to_owned());
         self.to = Some(to.to_owned());
@@ -72,7 +96,7 @@ impl Mdn {
         self
     }
 
-    /// The same, filled in from the request that it answers; what is set already stays.
+    /// The same, filled in from the request that it confirms; what is set already stays.
     pub fn answering(&self, request: &Request) -> Self {
         let field = |name: &str| request.header(name).map(str::to_owned);
         let mut mdn = self.clone();
@@ -85,12 +109,9 @@ impl Mdn {
     /// Header fields and body.
     pub fn into_parts(self) -> (Vec<(String, String)>, Vec<u8>) {
         let (content_type, body) = match self.signer {
-            None => self.report(),
+            None => self.content(),
             Some((signer, digest)) => {
-                let (content_type, report) = self.report();
-                let mut entity = format!("Content-Type: {content_type}\r\n\r\n").into_bytes();
-                entity.extend_from_slice(&report);
-                sign_detached(&entity, signer, digest)
+                sign_detached(&entity(&self.content()), signer, digest, self.embed)
             }
         };
         let id = self.id.unwrap_or_else(|| format!("<MDN-{}@as2hook.test>", fastrand::u64(..)));
@@ -104,6 +125,14 @@ impl Mdn {
         ];
         let headers = headers.into_iter().filter_map(|(n, v)| Some((n.to_owned(), v?))).collect();
         (headers, body)
+    }
+
+    /// The report and what is around it: type and body.
+    fn content(&self) -> (String, Vec<u8>) {
+        let report = self.report();
+        let Some(essence) = &self.wrapper else { return report };
+        let body = [b"--around\r\n", entity(&report).as_slice(), b"\r\n--around--\r\n"].concat();
+        (format!("{essence}; boundary=around"), body)
     }
 
     /// The `multipart/report`: its type and its body.
@@ -122,13 +151,22 @@ impl Mdn {
             fields.push_str(&format!("Received-Content-MIC: {mic}\r\n"));
         }
         let text = &self.text;
+        let returned = self.returned.map_or_else(String::new, |bytes| {
+            let line = "what was sent comes back\r\n";
+            let content = line.repeat(bytes / line.len() + 1);
+            format!("--report\r\nContent-Type: message/rfc822\r\n\r\n{content}\r\n")
+        });
         let body = format!(
             "--report\r\nContent-Type: text/plain\r\n\r\n{text}\r\n\
              --report\r\nContent-Type: message/disposition-notification\r\n\r\n{fields}\r\n\
-             --report--\r\n"
+             {returned}--report--\r\n"
         );
         let content_type =
             "multipart/report; report-type=disposition-notification; boundary=report";
         (content_type.to_owned(), body.into_bytes())
     }
+}
+
+fn entity((content_type, body): &(String, Vec<u8>)) -> Vec<u8> {
+    [format!("Content-Type: {content_type}\r\n\r\n").as_bytes(), body].concat()
 }

@@ -5,7 +5,7 @@
 
 mod cms;
 mod content;
-mod der;
+pub(crate) mod der;
 mod layer;
 
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+pub(crate) use cms::issuer_and_serial;
 pub use cms::{Cipher, Form};
 pub use content::{Content, Part};
 pub use layer::Digest;
@@ -40,9 +41,9 @@ pub struct Message {
 /// The receipt that a message asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Receipt {
-    /// In the answer.
+    /// In the response.
     Sync,
-    /// In the answer, signed, with a MIC by this algorithm.
+    /// In the response, signed, with a MIC by this algorithm.
     SignedSync(Digest),
     /// Later, at this URL, signed, with a MIC by this algorithm.
     SignedAsync(Digest, String),
@@ -177,7 +178,7 @@ impl Message {
         Built { headers: self.headers(), body, mic, id: self.id.clone() }
     }
 
-    /// Writes the body and tells its MIC.
+    /// Writes the body and returns its MIC.
     pub fn write(&self, to: &mut dyn Write) -> io::Result<String> {
         let mic = if self.base64 {
             let mut lines = content::Base64Lines::new(to);

@@ -47,7 +47,7 @@ pub fn partner() -> &'static Identity {
     &IDENTITY
 }
 
-/// Someone whom no config knows.
+/// An identity that no config names.
 pub fn stranger() -> &'static Identity {
     static IDENTITY: LazyLock<Identity> = LazyLock::new(|| rsa("stranger"));
     &IDENTITY

@@ -16,7 +16,7 @@ use self::server::{Server, program};
 
 /// The superuser of every server here.
 const SUPERUSER: &str = "postgres";
-/// Whom databases belong to, as they would in earnest: nobody special.
+/// The owner of the databases: no superuser, as in production.
 const ROLE: &str = "as2hook";
 
 /// A database on a server. When dropped the database goes, and its server too if it is one's own.
@@ -106,11 +106,11 @@ impl Postgres {
     pub fn speak_tls(&mut self) {
         self.own().speak_tls();
         self.sql("SELECT pg_reload_conf()");
-        let told = || self.sql("SHOW ssl") == "on";
-        assert!(crate::wait_until(server::PATIENCE, told), "the server speaks no TLS");
+        let delivered = || self.sql("SHOW ssl") == "on";
+        assert!(crate::wait_until(server::PATIENCE, delivered), "the server speaks no TLS");
     }
 
-    /// Has every process of the server stand still, so that it neither answers nor breaks off.
+    /// Has every process of the server stand still, so that it neither responds nor breaks off.
     pub fn pause(&mut self) {
         self.own().signal_all("STOP");
     }
@@ -191,7 +191,7 @@ fn running(folder: &Path) -> Option<u16> {
     alive.status.success().then_some(port)
 }
 
-/// Starts the shared server, and one who ends it when nobody has used it for a while.
+/// Starts the shared server, and a process that ends it when it has not been used for a while.
 fn start_shared(folder: &Path) -> u16 {
     let server = Server::detached(&template());
     let port = server.port();

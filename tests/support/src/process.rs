@@ -1,4 +1,4 @@
-//! What a process uses, as `/proc` tells.
+//! What a process uses, as `/proc` shows it.
 
 use std::fs;
 use std::io;
@@ -30,11 +30,21 @@ pub fn descriptors(pid: u32) -> io::Result<usize> {
 
 /// Whether all of its threads sleep. One that is only kept from running does not.
 pub fn is_at_rest(pid: u32) -> io::Result<bool> {
+    threads_sleep(pid, |_| true)
+}
+
+/// Whether its threads of this name sleep.
+pub fn is_thread_at_rest(pid: u32, name: &str) -> io::Result<bool> {
+    threads_sleep(pid, |thread| thread == name)
+}
+
+fn threads_sleep(pid: u32, of: impl Fn(&str) -> bool) -> io::Result<bool> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         // One that has ended meanwhile has nothing to do either.
         let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { continue };
-        let behind_name = stat.rsplit(')').next().unwrap_or_default();
-        if !behind_name.trim_start().starts_with('S') {
+        let Some((before, behind)) = stat.rsplit_once(')') else { continue };
+        let name = before.split_once('(').map_or("", |(_, name)| name);
+        if of(name) && !behind.trim_start().starts_with('S') {
             return Ok(false);
         }
     }

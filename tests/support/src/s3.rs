@@ -20,7 +20,7 @@ pub struct S3 {
 // === impl S3 ===
 
 impl S3 {
-    /// `None` where it is not installed: nobody has to.
+    /// `None` where it is not installed; it is optional.
     pub fn start() -> Option<Self> {
         let address = free_address();
         let child = Command::new("moto_server")

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use openssl::ssl::SslStream;
+use socket2::{Domain, Socket, Type};
 
 /// How long one read or write may take before it fails; longer than any gateway time-out under test.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -88,6 +89,23 @@ impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.socket())
     }
+}
+
+/// Connects from this address of 127.0.0.0/8: to the gateway it is a host of its own.
+pub fn connect_from(address: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((address, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.into()
+}
+
+/// All that comes until the other side closes.
+pub fn read_to_close(socket: &mut TcpStream) -> String {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut all = Vec::new();
+    // What came before an error, such as a connection that was reset, is there all the same.
+    let _ = socket.read_to_end(&mut all);
+    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// Deadlines, and no Nagle: the tests decide what goes in one segment.

@@ -16,9 +16,18 @@ oids! {
     ZLIB = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x03\x08";
     MESSAGE_DIGEST = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04";
 
+    EC_PUBLIC_KEY = b"\x2a\x86\x48\xce\x3d\x02\x01";
     RSA = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
     RSA_OAEP = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07";
     RSA_PSS = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
+    ED25519 = b"\x2b\x65\x70";
+    ED448 = b"\x2b\x65\x71";
+    DSA = b"\x2a\x86\x48\xce\x38\x04\x01";
+    DSA_WITH_SHA1 = b"\x2a\x86\x48\xce\x38\x04\x03";
+    DSA_WITH_SHA224 = b"\x60\x86\x48\x01\x65\x03\x04\x03\x01";
+    DSA_WITH_SHA256 = b"\x60\x86\x48\x01\x65\x03\x04\x03\x02";
+    DSA_WITH_SHA384 = b"\x60\x86\x48\x01\x65\x03\x04\x03\x03";
+    DSA_WITH_SHA512 = b"\x60\x86\x48\x01\x65\x03\x04\x03\x04";
     MGF1 = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08";
     P_SPECIFIED = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x09";
     MD5_WITH_RSA = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04";
@@ -78,6 +87,29 @@ oids! {
     ECDH_COFACTOR_SHA384 = b"\x2b\x81\x04\x01\x0e\x02";
     ECDH_COFACTOR_SHA512 = b"\x2b\x81\x04\x01\x0e\x03";
 }
+
+/// One-pass ECMQV with the X9.63 derivation by SHA-1 to SHA-512 (RFC 5753 section 7.1.4).
+pub(crate) const ECMQV: [&[u8]; 5] = [
+    b"\x2b\x81\x05\x10\x86\x48\x3f\x00\x10",
+    b"\x2b\x81\x04\x01\x0f\x00",
+    b"\x2b\x81\x04\x01\x0f\x01",
+    b"\x2b\x81\x04\x01\x0f\x02",
+    b"\x2b\x81\x04\x01\x0f\x03",
+];
+
+/// Signature algorithms that leave the digest to the signer, or are known by the key's type alone.
+pub(crate) const SIGNATURE_KEYS: [&[u8]; 10] = [
+    RSA,
+    EC_PUBLIC_KEY,
+    ED25519,
+    ED448,
+    DSA,
+    DSA_WITH_SHA1,
+    DSA_WITH_SHA224,
+    DSA_WITH_SHA256,
+    DSA_WITH_SHA384,
+    DSA_WITH_SHA512,
+];
 
 /// `1.2.840.113549.1.7.3`, for a message to a person. Overlong identifiers are cut.
 pub fn dotted(id: &[u8]) -> String {

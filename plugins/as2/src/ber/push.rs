@@ -37,7 +37,7 @@ pub trait Visitor {
 /// Parses one BER element and ignores what follows it.
 pub struct Parser {
     frames: Vec<Frame>,
-    header: Header,
+    header: BerHeader,
     /// Of the primitive element at hand.
     left: u64,
     mode: Mode,
@@ -74,7 +74,7 @@ struct Capture {
 
 /// Identifier and length octets, gathered over the edges of pushes.
 #[derive(Default)]
-struct Header {
+struct BerHeader {
     bytes: [u8; 10],
     have: usize,
 }
@@ -124,7 +124,7 @@ impl Parser {
     pub fn new(budget: usize) -> Self {
         Self {
             frames: Vec::with_capacity(8),
-            header: Header::default(),
+            header: BerHeader::default(),
             left: 0,
             mode: Mode::Skip,
             position: 0,
@@ -310,9 +310,9 @@ impl Parser {
 const DEPTH: u64 = MAX_DEPTH as u64;
 const OVERLONG: Fault = Fault::Malformed("an element's length is beyond all bounds");
 
-// === impl Header ===
+// === impl BerHeader ===
 
-impl Header {
+impl BerHeader {
     /// Tag and length once they are complete.
     fn parse(&self) -> Result<Option<(Tag, Length)>, Fault> {
         let bytes = &self.bytes[..self.have];

@@ -1,5 +1,7 @@
 //! Reads small structures that are whole in memory.
 
+use std::borrow::Cow;
+
 use crate::{ber::Tag, fault::Fault};
 
 /// Walks over elements of definite length, as [`definite`] makes them.
@@ -89,91 +91,114 @@ impl<'a> Element<'a> {
     }
 }
 
-/// The same elements with definite lengths and joined octet strings.
-pub(crate) fn definite(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+/// The same elements with definite lengths and joined octet strings; borrowed where they are that
+/// already.
+pub(crate) fn definite(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
+    if let Some(end) = is_definite(bytes, 0)? {
+        return Ok(Cow::Borrowed(&bytes[..end]));
+    }
     let mut out = Vec::with_capacity(bytes.len());
-    convert(bytes, 0, &mut out)?;
-    Ok(out)
+    convert(bytes, 0, false, &mut out)?;
+    Ok(Cow::Owned(out))
 }
 
 /// An element of definite length.
 pub(crate) fn encode(octet: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(content.len() + 6);
-    put(octet, content, &mut out);
+    let mut out = head(octet, content.len());
+    out.extend_from_slice(content);
     out
 }
 
-/// Converts the first element; returns how many bytes it took.
-fn convert(bytes: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
-    if depth > MAX_DEPTH {
-        return Err(Fault::Limit { what: "nesting of CMS elements", limit: MAX_DEPTH as u64 });
-    }
+/// Where the first element ends, if nothing in it needs converting.
+fn is_definite(bytes: &[u8], depth: usize) -> Result<Option<usize>, Fault> {
+    check_depth(depth)?;
     let (tag, header, length) = header(bytes)?;
-    if let Some(length) = length {
-        let end = header.checked_add(length).ok_or(MALFORMED)?;
-        let content = bytes.get(header..end).ok_or(MALFORMED)?;
-        if !tag.is_constructed() {
-            out.extend_from_slice(&bytes[..end]);
-            return Ok(end);
-        }
-        let mut inner = Vec::with_capacity(content.len());
+    let Some(length) = length else { return Ok(None) };
+    let end = header.checked_add(length).ok_or(MALFORMED)?;
+    let content = bytes.get(header..end).ok_or(MALFORMED)?;
+    if tag.is_constructed() {
         let mut at = 0;
         while at < content.len() {
-            at += convert_child(tag, &content[at..], depth, &mut inner)?;
+            match is_definite(&content[at..], depth + 1)? {
+                Some(taken) if !tag.is_octet_string() => at += taken,
+                _ => return Ok(None),
+            }
         }
-        close(tag, &inner, out);
-        return Ok(end);
     }
-    if !tag.is_constructed() {
-        return Err(MALFORMED);
-    }
-    let mut inner = Vec::new();
-    let mut at = header;
-    loop {
-        let rest = bytes.get(at..).ok_or(MALFORMED)?;
-        if rest.starts_with(&[0, 0]) {
-            close(tag, &inner, out);
-            return Ok(at + 2);
-        }
-        at += convert_child(tag, rest, depth, &mut inner)?;
-    }
+    Ok(Some(end))
 }
 
-/// Within a constructed octet string only the children's contents count.
-fn convert_child(
-    around: Tag,
+/// Converts the first element; returns how many bytes it took. `is_segment`: it stands in a
+/// constructed octet string, where only its content counts. Each byte is moved once for each element
+/// around it, of which there are few.
+fn convert(
     bytes: &[u8],
     depth: usize,
+    is_segment: bool,
     out: &mut Vec<u8>,
 ) -> Result<usize, Fault> {
-    if !around.is_octet_string() {
-        return convert(bytes, depth + 1, out);
+    check_depth(depth)?;
+    let (tag, header, length) = header(bytes)?;
+    if is_segment && !tag.is_octet_string() {
+        return Err(MALFORMED);
     }
-    let mut child = Vec::new();
-    let taken = convert(bytes, depth + 1, &mut child)?;
-    let element = Reader::new(&child).expect(Tag::OCTET_STRING)?;
-    out.extend_from_slice(element.content);
+    let start = out.len();
+    let taken = match length {
+        Some(length) => {
+            let end = header.checked_add(length).ok_or(MALFORMED)?;
+            let content = bytes.get(header..end).ok_or(MALFORMED)?;
+            if tag.is_constructed() {
+                let mut at = 0;
+                while at < content.len() {
+                    at += convert(&content[at..], depth + 1, tag.is_octet_string(), out)?;
+                }
+            } else {
+                out.extend_from_slice(if is_segment { content } else { &bytes[..end] });
+                return Ok(end);
+            }
+            end
+        }
+        None if !tag.is_constructed() => return Err(MALFORMED),
+        None => {
+            let mut at = header;
+            loop {
+                let rest = bytes.get(at..).ok_or(MALFORMED)?;
+                if rest.starts_with(&[0, 0]) {
+                    break at + 2;
+                }
+                at += convert(rest, depth + 1, tag.is_octet_string(), out)?;
+            }
+        }
+    };
+    if !is_segment {
+        let octet = if tag.is_octet_string() { Tag::OCTET_STRING.octet } else { tag.octet };
+        let head = head(octet, out.len() - start);
+        out.splice(start..start, head);
+    }
     Ok(taken)
 }
 
-fn close(tag: Tag, inner: &[u8], out: &mut Vec<u8>) {
-    let octet = if tag.is_octet_string() { Tag::OCTET_STRING.octet } else { tag.octet };
-    put(octet, inner, out);
+fn check_depth(depth: usize) -> Result<(), Fault> {
+    if depth <= MAX_DEPTH {
+        return Ok(());
+    }
+    Err(Fault::Limit { what: "nesting of CMS elements", limit: MAX_DEPTH as u64 })
 }
 
-fn put(octet: u8, content: &[u8], out: &mut Vec<u8>) {
-    out.push(octet);
-    let length = content.len().to_be_bytes();
-    let significant = &length[length.iter().take_while(|&&b| b == 0).count()..];
-    match (significant, content.len()) {
-        (_, 0..0x80) => out.push(significant.first().copied().unwrap_or(0)),
-        (octets, _) => {
+/// Identifier and length octets.
+fn head(octet: u8, length: usize) -> Vec<u8> {
+    let octets = length.to_be_bytes();
+    let significant = &octets[octets.iter().take_while(|&&b| b == 0).count()..];
+    let mut out = vec![octet];
+    match (length, significant) {
+        (0..0x80, _) => out.push(significant.first().copied().unwrap_or(0)),
+        (_, octets) => {
             // At most eight octets.
             out.push(0x80 | u8::try_from(octets.len()).unwrap_or(8));
             out.extend_from_slice(octets);
         }
     }
-    out.extend_from_slice(content);
+    out
 }
 
 /// Tag, length of the header, and length of the content (`None`: indefinite).

@@ -10,6 +10,8 @@ use openssl::{
     provider::Provider,
 };
 
+use subtle::{ConstantTimeEq, ConstantTimeGreater};
+
 use super::ghash::HashKey;
 use crate::{
     ber::{Tag, oid, read::Element},
@@ -18,14 +20,14 @@ use crate::{
 
 /// A content encryption algorithm with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Algorithm {
-    kind: Kind,
+pub(super) struct ContentEncryption {
+    kind: CipherKind,
     iv: Vec<u8>,
     tag: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum CipherKind {
     Aes128Cbc,
     Aes192Cbc,
     Aes256Cbc,
@@ -40,37 +42,39 @@ enum Kind {
 /// Decrypts one content.
 pub(super) struct Decryptor {
     context: CipherCtx,
-    /// Of GCM.
-    tag: Option<Tagging>,
+    ending: CipherEnd,
     plain: Vec<u8>,
 }
 
-/// Where GCM's authentication tag comes from.
-enum Tagging {
-    /// The last bytes of the content, held back.
+/// What the end of the content has to prove.
+enum CipherEnd {
+    /// Of CBC: the padding. The last block is held back at the beginning of `plain`, since it may
+    /// have some.
+    Padding { block: usize, held: usize },
+    /// Of GCM: the tag is the last bytes of the content, held back.
     InContent { length: usize, held: Vec<u8> },
-    /// A field behind the content, after attributes that it covers too.
+    /// Of GCM: the tag is a field behind the content, after attributes that it covers too.
     Separate { length: usize, hash_key: HashKey, content: u64 },
 }
 
 /// Bytes decrypted at once: small enough that the layers inside find them in the cache.
 const PIECE: usize = 16 * 1024;
 
-// === impl Algorithm ===
+// === impl ContentEncryption ===
 
-impl Algorithm {
+impl ContentEncryption {
     pub(super) fn parse(element: Element<'_>) -> Result<Self, Fault> {
         let (id, parameters) = element.algorithm()?;
         let missing = Fault::Malformed("the content encryption has no parameters");
         let kind = match id {
-            oid::AES128_CBC => Kind::Aes128Cbc,
-            oid::AES192_CBC => Kind::Aes192Cbc,
-            oid::AES256_CBC => Kind::Aes256Cbc,
-            oid::AES128_GCM => Kind::Aes128Gcm,
-            oid::AES192_GCM => Kind::Aes192Gcm,
-            oid::AES256_GCM => Kind::Aes256Gcm,
-            oid::DES_EDE3_CBC => Kind::TripleDes,
-            oid::DES_CBC => Kind::Des,
+            oid::AES128_CBC => CipherKind::Aes128Cbc,
+            oid::AES192_CBC => CipherKind::Aes192Cbc,
+            oid::AES256_CBC => CipherKind::Aes256Cbc,
+            oid::AES128_GCM => CipherKind::Aes128Gcm,
+            oid::AES192_GCM => CipherKind::Aes192Gcm,
+            oid::AES256_GCM => CipherKind::Aes256Gcm,
+            oid::DES_EDE3_CBC => CipherKind::TripleDes,
+            oid::DES_CBC => CipherKind::Des,
             oid::RC2_CBC => return Self::parse_rc2(parameters.ok_or(missing)?),
             _ => {
                 return Err(Fault::Algorithm { what: "content encryption", oid: oid::dotted(id) });
@@ -79,6 +83,10 @@ impl Algorithm {
         let parameters = parameters.ok_or(missing)?;
         if !kind.is_gcm() {
             return Self::with_iv(kind, parameters.content, 0);
+        }
+        if parameters.tag == Tag::OCTET_STRING {
+            // pkijs, and with it libas2, writes the nonce as CBC has its own, and a whole tag.
+            return Self::with_iv(kind, parameters.content, 16);
         }
         let mut fields = parameters.inside();
         let nonce = fields.expect(Tag::OCTET_STRING)?.content;
@@ -100,10 +108,10 @@ impl Algorithm {
             Some(58) => 128,
             _ => return Err(Fault::Malformed("the RC2 key length is not supported")),
         };
-        Self::with_iv(Kind::Rc2 { bits }, fields.expect(Tag::OCTET_STRING)?.content, 0)
+        Self::with_iv(CipherKind::Rc2 { bits }, fields.expect(Tag::OCTET_STRING)?.content, 0)
     }
 
-    fn with_iv(kind: Kind, iv: &[u8], tag: usize) -> Result<Self, Fault> {
+    fn with_iv(kind: CipherKind, iv: &[u8], tag: usize) -> Result<Self, Fault> {
         let good = if kind.is_gcm() {
             (1..=64).contains(&iv.len()) && (12..=16).contains(&tag)
         } else {
@@ -119,33 +127,33 @@ impl Algorithm {
     /// `aes-256-cbc`.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Aes128Cbc => "aes-128-cbc",
-            Kind::Aes192Cbc => "aes-192-cbc",
-            Kind::Aes256Cbc => "aes-256-cbc",
-            Kind::Aes128Gcm => "aes-128-gcm",
-            Kind::Aes192Gcm => "aes-192-gcm",
-            Kind::Aes256Gcm => "aes-256-gcm",
-            Kind::TripleDes => "des-ede3-cbc",
-            Kind::Des => "des-cbc",
-            Kind::Rc2 { bits: 40 } => "rc2-40-cbc",
-            Kind::Rc2 { bits: 64 } => "rc2-64-cbc",
-            Kind::Rc2 { .. } => "rc2-128-cbc",
+            CipherKind::Aes128Cbc => "aes-128-cbc",
+            CipherKind::Aes192Cbc => "aes-192-cbc",
+            CipherKind::Aes256Cbc => "aes-256-cbc",
+            CipherKind::Aes128Gcm => "aes-128-gcm",
+            CipherKind::Aes192Gcm => "aes-192-gcm",
+            CipherKind::Aes256Gcm => "aes-256-gcm",
+            CipherKind::TripleDes => "des-ede3-cbc",
+            CipherKind::Des => "des-cbc",
+            CipherKind::Rc2 { bits: 40 } => "rc2-40-cbc",
+            CipherKind::Rc2 { bits: 64 } => "rc2-64-cbc",
+            CipherKind::Rc2 { .. } => "rc2-128-cbc",
         }
     }
 
     /// Bytes of its key.
     pub(super) fn key_length(&self) -> usize {
         match self.kind {
-            Kind::Aes128Cbc | Kind::Aes128Gcm => 16,
-            Kind::Aes192Cbc | Kind::Aes192Gcm | Kind::TripleDes => 24,
-            Kind::Aes256Cbc | Kind::Aes256Gcm => 32,
-            Kind::Des => 8,
-            Kind::Rc2 { bits } => usize::from(bits / 8),
+            CipherKind::Aes128Cbc | CipherKind::Aes128Gcm => 16,
+            CipherKind::Aes192Cbc | CipherKind::Aes192Gcm | CipherKind::TripleDes => 24,
+            CipherKind::Aes256Cbc | CipherKind::Aes256Gcm => 32,
+            CipherKind::Des => 8,
+            CipherKind::Rc2 { bits } => usize::from(bits / 8),
         }
     }
 
     pub(super) fn is_legacy(&self) -> bool {
-        matches!(self.kind, Kind::Des | Kind::Rc2 { .. })
+        matches!(self.kind, CipherKind::Des | CipherKind::Rc2 { .. })
     }
 
     pub(super) fn is_authenticated(&self) -> bool {
@@ -164,26 +172,28 @@ impl Algorithm {
                 if self.kind.is_gcm() {
                     context.set_iv_length(self.iv.len())?;
                 }
-                context.decrypt_init(None, Some(key), Some(&self.iv))
+                context.decrypt_init(None, Some(key), Some(&self.iv))?;
+                context.set_padding(false);
+                Ok(())
             })
             .map_err(|_| Fault::Unavailable(self.name()))?;
         let length = self.tag;
-        let tag = match (self.kind.is_gcm(), separate_tag) {
-            (false, _) => None,
+        let ending = match (self.kind.is_gcm(), separate_tag) {
+            (false, _) => CipherEnd::Padding { block: self.kind.block(), held: 0 },
             (true, true) => {
                 let hash_key = HashKey::new(self.kind.block_cipher(), key)
                     .map_err(|_| Fault::Unavailable(self.name()))?;
-                Some(Tagging::Separate { length, hash_key, content: 0 })
+                CipherEnd::Separate { length, hash_key, content: 0 }
             }
-            (true, false) => Some(Tagging::InContent { length, held: Vec::new() }),
+            (true, false) => CipherEnd::InContent { length, held: Vec::new() },
         };
-        Ok(Decryptor { context, tag, plain: Vec::new() })
+        Ok(Decryptor { context, ending, plain: Vec::new() })
     }
 }
 
-// === impl Kind ===
+// === impl CipherKind ===
 
-impl Kind {
+impl CipherKind {
     fn is_gcm(self) -> bool {
         matches!(self, Self::Aes128Gcm | Self::Aes192Gcm | Self::Aes256Gcm)
     }
@@ -247,16 +257,15 @@ impl Decryptor {
         bytes: &[u8],
         out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let (length, held) = match &mut self.tag {
-            Some(Tagging::InContent { length, held }) => (length, held),
-            Some(Tagging::Separate { content, .. }) => {
+        let (length, held) = match &mut self.ending {
+            CipherEnd::InContent { length, held } => (*length, held),
+            CipherEnd::Separate { content, .. } => {
                 *content += bytes.len() as u64;
                 return self.decrypt(bytes, out);
             }
-            None => return self.decrypt(bytes, out),
+            CipherEnd::Padding { .. } => return self.decrypt(bytes, out),
         };
         // The tag is only known to be the tag when the content ends.
-        let length = *length;
         let mut ready = std::mem::take(held);
         let over = (ready.len() + bytes.len()).saturating_sub(length);
         let from_held = over.min(ready.len());
@@ -274,28 +283,31 @@ impl Decryptor {
         separate: Option<(&[u8], &[u8])>,
         out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let tag = match &self.tag {
-            None => None,
-            Some(Tagging::InContent { length, held }) => Some((*length, held.clone())),
-            Some(Tagging::Separate { length, hash_key, content }) => {
+        let (length, tag) = match &self.ending {
+            CipherEnd::Padding { block, held } => {
+                let held = &self.plain[..*held];
+                let content = unpad(held, *block);
+                out(&held[..content.unwrap_or(held.len())])?;
+                self.context.cipher_final(&mut [0; 64]).map_err(|_| Fault::NotOpened)?;
+                return content.map(|_| ()).ok_or(Fault::NotOpened);
+            }
+            CipherEnd::InContent { length, held } => (*length, held.clone()),
+            CipherEnd::Separate { length, hash_key, content } => {
                 let (tag, attributes) = separate.unwrap_or_default();
                 let mut tag = tag.to_vec();
                 if !attributes.is_empty() {
                     let correction = hash_key.correction(attributes, *content);
                     tag.iter_mut().zip(correction).for_each(|(byte, by)| *byte ^= by);
                 }
-                Some((*length, tag))
+                (*length, tag)
             }
         };
-        if let Some((length, tag)) = tag {
-            if tag.len() != length {
-                return Err(Fault::NotOpened);
-            }
-            self.context.set_tag(&tag).map_err(|_| Fault::NotOpened)?;
+        if tag.len() != length {
+            return Err(Fault::NotOpened);
         }
-        let mut last = [0; 64];
-        let count = self.context.cipher_final(&mut last).map_err(|_| Fault::NotOpened)?;
-        if count == 0 { Ok(()) } else { out(&last[..count]) }
+        self.context.set_tag(&tag).map_err(|_| Fault::NotOpened)?;
+        self.context.cipher_final(&mut [0; 64]).map_err(|_| Fault::NotOpened)?;
+        Ok(())
     }
 
     fn decrypt(
@@ -304,17 +316,39 @@ impl Decryptor {
         out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         for piece in bytes.chunks(PIECE) {
-            if self.plain.len() < piece.len() + 32 {
-                self.plain.resize(piece.len() + 32, 0);
+            let (from, block) = match self.ending {
+                CipherEnd::Padding { block, held } => (held, block),
+                _ => (0, 0),
+            };
+            if self.plain.len() < from + piece.len() + 32 {
+                self.plain.resize(from + piece.len() + 32, 0);
             }
             let count = self
                 .context
-                .cipher_update(piece, Some(&mut self.plain))
+                .cipher_update(piece, Some(&mut self.plain[from..]))
                 .map_err(|_| Fault::NotOpened)?;
-            if count > 0 {
-                out(&self.plain[..count])?;
+            // Without its padding a cipher hands on whole blocks.
+            let end = from + count;
+            let ready = end.saturating_sub(block);
+            if ready > 0 {
+                out(&self.plain[..ready])?;
+                self.plain.copy_within(ready..end, 0);
+            }
+            if let CipherEnd::Padding { held, .. } = &mut self.ending {
+                *held = end - ready;
             }
         }
         Ok(())
     }
+}
+
+/// How much of the last block is content (RFC 5652 section 6.3), found without a branch on the bytes.
+fn unpad(last: &[u8], block: usize) -> Option<usize> {
+    let (&count, _) = last.split_last().filter(|_| last.len() == block)?;
+    let most = u8::try_from(block).unwrap_or(u8::MAX);
+    let mut good = !count.ct_eq(&0) & !count.ct_gt(&most);
+    for (at, byte) in (1..=most).zip(last.iter().rev()) {
+        good &= at.ct_gt(&count) | byte.ct_eq(&count);
+    }
+    bool::from(good).then(|| block - usize::from(count))
 }

@@ -48,6 +48,13 @@ impl<'a> Agreement<'a> {
         material: Option<Element<'a>>,
         algorithm: Element<'a>,
     ) -> Result<Self, Fault> {
+        let (id, wrap) = algorithm.algorithm()?;
+        let digest = derivation(id).ok_or_else(|| {
+            unsupported(
+                if oid::ECMQV.contains(&id) { "ECMQV key agreement" } else { "key agreement" },
+                id,
+            )
+        })?;
         // Only [1] OriginatorPublicKey: static-static agreement is not for S/MIME.
         let Some(key) = originator.inside().context(1)? else {
             return Err(Fault::Malformed("the key agreement has no ephemeral key"));
@@ -56,8 +63,6 @@ impl<'a> Agreement<'a> {
         key.expect(Tag::SEQUENCE)?;
         // A BIT STRING begins with its count of unused bits.
         let point = key.any()?.content.get(1..).unwrap_or_default();
-        let (id, wrap) = algorithm.algorithm()?;
-        let digest = derivation(id).ok_or_else(|| unsupported("key agreement", id))?;
         let wrap = wrap.ok_or(Fault::Malformed("the key agreement has no key wrap"))?;
         let (wrap_id, _) = wrap.algorithm()?;
         let material = match material {

@@ -18,17 +18,18 @@ use crate::{
 
 /// Opens a content-encryption key by PKCS#1 v1.5. Whatever is wrong with it (padding, length, range)
 /// gives a random key instead, in the same time: Debian's OpenSSL 3.0 does not do that by itself, and
-/// any difference would make the gateway a decryption oracle (RFC 3218).
+/// any difference would make the gateway a decryption oracle (RFC 3218). The choice says whether it was
+/// right; it must not be branched on.
 pub(super) fn pkcs1(
     key: &PKeyRef<Private>,
     encrypted: &[u8],
     length: usize,
-) -> Result<Vec<u8>, Fault> {
+) -> Result<(Vec<u8>, Choice), Fault> {
     let mut random = random(length)?;
     let size = key.size();
     let mut block = vec![0; size];
     if size < length + 11 || raw(key, encrypted, &mut block).is_err() {
-        return Ok(random);
+        return Ok((random, Choice::from(0)));
     }
     let (padding, secret) = block.split_at(size - length);
     let mut good = padding[0].ct_eq(&0) & padding[1].ct_eq(&2);
@@ -38,7 +39,7 @@ pub(super) fn pkcs1(
         good &= !byte.ct_eq(&0);
     }
     select(&mut random, secret, good);
-    Ok(random)
+    Ok((random, good))
 }
 
 /// Opens a content-encryption key by OAEP, with the digests that its parameters name.
@@ -47,12 +48,12 @@ pub(super) fn oaep(
     encrypted: &[u8],
     parameters: Option<Element<'_>>,
     length: usize,
-) -> Result<Vec<u8>, Fault> {
+) -> Result<(Vec<u8>, Choice), Fault> {
     let parameters = Oaep::parse(parameters)?;
     let random = random(length)?;
     match parameters.decrypt(key, encrypted) {
-        Ok(secret) if secret.len() == length => Ok(secret),
-        _ => Ok(random),
+        Ok(secret) if secret.len() == length => Ok((secret, Choice::from(1))),
+        _ => Ok((random, Choice::from(0))),
     }
 }
 
@@ -71,7 +72,8 @@ fn raw(key: &PKeyRef<Private>, encrypted: &[u8], out: &mut [u8]) -> Result<(), E
     Ok(())
 }
 
-fn select(into: &mut [u8], other: &[u8], choice: Choice) {
+/// Copies the other bytes if `choice`, in the same time if not.
+pub(super) fn select(into: &mut [u8], other: &[u8], choice: Choice) {
     for (byte, other) in into.iter_mut().zip(other) {
         byte.conditional_assign(other, choice);
     }

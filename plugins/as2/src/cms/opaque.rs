@@ -4,31 +4,29 @@ use crate::{
     ber::{Tag, read::Reader},
     digest::{Digest, Digests},
     fault::Fault,
-    layer::{Child, Entity, Place},
-    signature::{Claim, Signatures},
-    state::{End, Flow},
+    layer::{Child, Entity, EntityPosition},
+    signature::{Claim, SignedData},
+    state::{DecodeFlow, End},
 };
 
 /// An opaque signature on its way.
 pub(super) struct Opaque {
     claim: Claim,
-    announced: Vec<Digest>,
     digests: Option<Digests>,
     content: Child,
-    signatures: Signatures,
+    signatures: SignedData,
 }
 
 // === impl Opaque ===
 
 impl Opaque {
-    pub(super) fn new(place: Place, flow: &mut Flow<'_>) -> Self {
+    pub(super) fn new(place: EntityPosition, flow: &mut DecodeFlow<'_>) -> Self {
         let limit = flow.state.options.limits.header;
         Self {
             claim: Claim::take(flow),
-            announced: Vec::new(),
             digests: None,
             content: Child::new(Entity::new(place.signed(), limit)),
-            signatures: Signatures::default(),
+            signatures: SignedData::default(),
         }
     }
 
@@ -37,18 +35,19 @@ impl Opaque {
         tag: Tag,
         element: &[u8],
         content_seen: bool,
-        flow: &mut Flow<'_>,
+        flow: &mut DecodeFlow<'_>,
     ) -> Result<(), Fault> {
         let set = Reader::new(element).any()?;
         match (tag, content_seen) {
             (Tag::SET, false) => {
+                let (mut announced, mut is_odd) = (Vec::new(), false);
                 let mut algorithms = set.inside();
                 while let Some(algorithm) = algorithms.next()? {
-                    self.announced.extend(Digest::from_oid(algorithm.algorithm()?.0));
+                    let digest = Digest::from_oid(algorithm.algorithm()?.0);
+                    is_odd |= digest.is_none();
+                    announced.extend(digest);
                 }
-                self.announced.truncate(Digest::ALL.len());
-                let wanted = self.claim.wanted(&self.announced, flow);
-                self.digests = Some(Digests::new(wanted, false, true));
+                self.digests = Some(self.claim.digests(announced, is_odd, false, flow));
                 Ok(())
             }
             (Tag::SET, true) => self.signatures.add_signers(set),
@@ -56,23 +55,23 @@ impl Opaque {
         }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) {
+    pub(super) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         if let Some(digests) = &mut self.digests {
             digests.update(bytes);
         }
-        self.content.push(bytes, flow);
+        self.content.push(bytes, flow)
     }
 
-    pub(super) fn end_of_content(&mut self, flow: &mut Flow<'_>) {
-        self.content.finish(End::Whole, flow);
+    pub(super) fn end_of_content(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        self.content.finish(End::Whole, flow)
     }
 
-    pub(super) fn finish(&mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
-        self.content.finish(end, flow);
+    pub(super) fn finish(&mut self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        self.content.finish(end, flow)?;
         if end == End::Whole
             && let Some(digests) = self.digests.take()
         {
-            self.claim.settle_by(Some(&self.signatures), &digests.finish(), flow);
+            self.claim.settle_by(Some(&self.signatures), &digests.finish(), flow)?;
         }
         Ok(())
     }

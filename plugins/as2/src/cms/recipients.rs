@@ -1,6 +1,7 @@
 //! RecipientInfos: which of them is ours, and the content key that it holds.
 
 use openssl::pkey::Id;
+use subtle::{Choice, ConditionallySelectable};
 
 use super::{key_agreement::Agreement, key_transport};
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     },
     fault::Fault,
     keys::Identifier,
+    state::DecodeFlow,
 };
 
 /// One way to the content key.
@@ -30,27 +32,62 @@ enum Recipient<'a> {
 /// Recipients of one message that are looked at.
 const MAX_RECIPIENTS: usize = 256;
 
-/// Opens the content key by the first recipient that is one of ours; tells which of our keys it was.
-pub(super) fn open<'k>(
-    set: &[u8],
-    keyring: &'k Keyring,
-    length: usize,
-) -> Result<(Vec<u8>, &'k StationKey), Fault> {
-    let recipients = parse(set)?;
-    let exact = |id: &Identifier, key: &StationKey| id.names(&key.certificate);
-    // An issuer that was spelled anew on the way still leaves the serial number.
-    let by_serial = |id: &Identifier, key: &StationKey| id.has_serial_of(&key.certificate);
-    for matches in [&exact as &dyn Fn(&Identifier, &StationKey) -> bool, &by_serial] {
-        for recipient in &recipients {
+/// The first recipient that is one of ours.
+pub(super) struct OwnRecipient<'a, 'k> {
+    recipient: Recipient<'a>,
+    /// The key that it names; several, where their certificates have one issuer and serial number.
+    keys: Vec<&'k StationKey>,
+}
+
+/// Keys of one name that are tried.
+const MAX_KEYS: usize = 8;
+
+// === impl OwnRecipient ===
+
+impl<'a, 'k> OwnRecipient<'a, 'k> {
+    pub(super) fn find(set: &'a [u8], keyring: &'k Keyring) -> Result<Self, Fault> {
+        let mut recipients = parse(set)?;
+        let suitable = |recipient: &Recipient<'_>, is_exact: bool| -> Vec<&'k StationKey> {
             let identifier = recipient.identifier();
-            let ours =
-                keyring.keys().iter().find(|key| recipient.suits(key) && matches(identifier, key));
-            if let Some(key) = ours {
-                return recipient.open(key, length).map(|secret| (secret, key));
+            // An issuer that was spelled anew on the way still leaves the serial number.
+            let is_named = |key: &StationKey| match is_exact {
+                true => identifier.names(&key.certificate),
+                false => identifier.has_issuer(),
+            };
+            let keys = keyring.keys_like(identifier).filter(|key| recipient.suits(key));
+            keys.filter(|key| is_named(key)).take(MAX_KEYS).collect()
+        };
+        for is_exact in [true, false] {
+            for at in 0..recipients.len() {
+                let keys = suitable(&recipients[at], is_exact);
+                if !keys.is_empty() {
+                    return Ok(Self { recipient: recipients.swap_remove(at), keys });
+                }
             }
         }
+        Err(Fault::NoRecipient)
     }
-    Err(Fault::NoRecipient)
+
+    /// Opens the content key; says which of our keys did it. With several keys all of them are tried,
+    /// whichever fits, so that the time says nothing of it.
+    pub(super) fn open(
+        &self,
+        length: usize,
+        flow: &mut DecodeFlow<'_>,
+    ) -> Result<(Vec<u8>, &'k StationKey), Fault> {
+        let mut secret = key_transport::random(length)?;
+        let (mut which, mut is_open) = (0u8, Choice::from(0));
+        for (at, key) in (0u8..).zip(&self.keys) {
+            flow.begin_private_operation()?;
+            let (candidate, opens) = self.recipient.open(key, length)?;
+            let is_taken = opens & !is_open;
+            key_transport::select(&mut secret, &candidate, is_taken);
+            which.conditional_assign(&at, is_taken);
+            is_open |= opens;
+        }
+        let key = self.keys.get(usize::from(which)).ok_or(Fault::NoRecipient)?;
+        Ok((secret, key))
+    }
 }
 
 fn parse(set: &[u8]) -> Result<Vec<Recipient<'_>>, Fault> {
@@ -115,7 +152,8 @@ impl Recipient<'_> {
         }
     }
 
-    fn open(&self, key: &StationKey, length: usize) -> Result<Vec<u8>, Fault> {
+    /// The content key, or as many other bytes where it does not open.
+    fn open(&self, key: &StationKey, length: usize) -> Result<(Vec<u8>, Choice), Fault> {
         match self {
             Self::Transport { algorithm, encrypted, .. } => {
                 let (id, parameters) = algorithm.algorithm()?;
@@ -130,8 +168,8 @@ impl Recipient<'_> {
             Self::Agreement { shared, encrypted, .. } => {
                 let shared = shared.as_ref().as_ref().map_err(Fault::clone)?;
                 match shared.open(&key.private_key, encrypted) {
-                    Some(secret) if secret.len() == length => Ok(secret),
-                    _ => key_transport::random(length),
+                    Some(secret) if secret.len() == length => Ok((secret, Choice::from(1))),
+                    _ => Ok((key_transport::random(length)?, Choice::from(0))),
                 }
             }
         }

@@ -1,54 +1,37 @@
 //! A MIME entity: its header first, then the body that the header announces or the bytes reveal.
 
-use super::{Body, MAX_LAYERS, leaf::Leaf, multipart::Multipart, report::Report, signed::Signed};
+use super::{
+    EntityBody, MAX_LAYERS, USUAL_LAYERS, doubtful::Doubtful, leaf::Leaf, mic_digests::MicDigests,
+    multipart::Multipart, place::EntityPosition, report::Report, signed::Signed,
+};
 use crate::{
-    Headers,
+    Headers, Warning,
     cms::{self, Cms},
-    digest::Digests,
     fault::Fault,
-    mic,
-    mime::{ContentType, HeaderBlock, header},
-    state::{End, Flow},
+    gather::Gather,
+    mime::{ContentType, HeaderBlock, header, splitter::Splitter},
+    state::{DecodeFlow, End},
 };
 
 /// One entity on its way.
 pub(crate) struct Entity {
-    stage: Stage,
-    place: Place,
+    stage: EntityStage,
+    place: EntityPosition,
     /// Digests this entity for the MIC, where no signature does.
-    tap: Option<Digests>,
+    mics: Option<MicDigests>,
     textual: bool,
+    /// Text for a person, or nothing known yet.
+    is_remark: bool,
+    /// A document, which makes a message of what a notification stands in.
+    is_document: bool,
+    /// Of the body: its small pieces.
+    gather: Gather,
+    /// It was decrypted and is garbage: taken through to its end like any document, so that a wrong
+    /// key takes as long as a right one.
+    is_garbage: bool,
 }
 
-/// Where an entity stands among the layers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// Layers around it.
-    pub(crate) depth: u8,
-    /// What of it the MIC is over, if no signature follows.
-    pub(crate) mic: Mic,
-    /// Only layers are around it, no multipart of attachments: more layers may follow.
-    pub(crate) in_chain: bool,
-    /// It came out of a cipher without authentication, so it must look like an entity.
-    pub(crate) must_be_mime: bool,
-    /// A signature is around it.
-    pub(crate) in_signed: bool,
-    /// A part of a certificate exchange, no payload.
-    pub(crate) in_exchange: bool,
-}
-
-/// What the MIC is over (RFC 4130 section 7.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mic {
-    /// Something around it has the MIC.
-    Elsewhere,
-    /// The body: neither signed nor encrypted.
-    Body,
-    /// Header and body: encrypted or compressed.
-    Entity,
-}
-
-enum Stage {
+enum EntityStage {
     /// Deciding whether decryption gave anything sensible.
     Plausible(Vec<u8>),
     Head(HeaderBlock),
@@ -57,76 +40,48 @@ enum Stage {
         headers: Headers,
         first: Vec<u8>,
     },
-    Body(Body),
+    Body(EntityBody),
     Over,
 }
 
 /// The type of a certificate exchange message (CEM), which is no payload.
 pub(crate) const CERTIFICATE_EXCHANGE: &str = "application/ediint-cert-exchange+xml";
 
+/// What a push costs, however short it is, in bytes of work.
+const PUSH_WORK: usize = 32;
 /// Bytes that decide whether something was decrypted rightly. Random bytes pass once in 10^16.
 const PLAUSIBLE: usize = 40;
 /// Bytes that decide what a vague type really is.
 const SNIFFED: usize = 96;
 
-// === impl Place ===
-
-impl Place {
-    /// Of the body itself, whose header is HTTP's.
-    pub(crate) const ROOT: Self = Self {
-        depth: 0,
-        mic: Mic::Body,
-        in_chain: true,
-        must_be_mime: false,
-        in_signed: false,
-        in_exchange: false,
-    };
-
-    /// Of what a cipher or a compression held.
-    pub(crate) fn unwrapped(self, must_be_mime: bool) -> Self {
-        let mic = if self.mic == Mic::Elsewhere { Mic::Elsewhere } else { Mic::Entity };
-        Self { depth: self.depth + 1, mic, must_be_mime, ..self }
-    }
-
-    /// Of what a signature covers.
-    pub(crate) fn signed(self) -> Self {
-        Self {
-            depth: self.depth + 1,
-            mic: Mic::Elsewhere,
-            must_be_mime: false,
-            in_signed: true,
-            ..self
-        }
-    }
-
-    /// Of a part among attachments.
-    pub(crate) fn part(self, in_exchange: bool) -> Self {
-        Self {
-            depth: self.depth + 1,
-            mic: Mic::Elsewhere,
-            in_chain: false,
-            must_be_mime: false,
-            in_exchange,
-            ..self
-        }
-    }
-}
-
 // === impl Entity ===
 
 impl Entity {
-    pub(crate) fn new(place: Place, header_limit: usize) -> Self {
+    pub(crate) fn new(place: EntityPosition, header_limit: usize) -> Self {
         let stage = if place.must_be_mime {
-            Stage::Plausible(Vec::with_capacity(PLAUSIBLE))
+            EntityStage::Plausible(Vec::with_capacity(PLAUSIBLE))
         } else {
-            Stage::Head(HeaderBlock::new(header_limit))
+            EntityStage::Head(HeaderBlock::new(header_limit))
         };
-        Self { stage, place, tap: None, textual: true }
+        Self::at(stage, place)
+    }
+
+    fn at(stage: EntityStage, place: EntityPosition) -> Self {
+        Self {
+            stage,
+            place,
+            mics: None,
+            textual: true,
+            is_remark: true,
+            is_document: false,
+            gather: Gather::default(),
+            is_garbage: false,
+        }
     }
 
     /// The outermost one: its header is HTTP's.
-    pub(crate) fn root(headers: Headers, flow: &mut Flow<'_>) -> Result<Self, Fault> {
-        let mut entity = Self { stage: Stage::Over, place: Place::ROOT, tap: None, textual: true };
+    pub(crate) fn root(headers: Headers, flow: &mut DecodeFlow<'_>) -> Result<Self, Fault> {
+        let mut entity = Self::at(EntityStage::Over, EntityPosition::ROOT);
         entity.begin_body(headers, b"", flow)?;
         Ok(entity)
     }
@@ -136,94 +91,129 @@ impl Entity {
         self.textual
     }
 
+    /// Whether it is text without a file name, as it stands in front of a notification.
+    pub(crate) fn is_remark(&self) -> bool {
+        self.is_remark
+    }
+
+    /// Whether it is what no MDN has beside its notification.
+    pub(crate) fn is_document(&self) -> bool {
+        self.is_document
+    }
+
     /// Whether it belongs to a certificate exchange.
     pub(crate) fn is_exchange(&self) -> bool {
         self.place.in_exchange
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        flow.work(bytes.len() + PUSH_WORK)?;
+        let EntityStage::Body(body) = &mut self.stage else { return self.take(bytes, flow) };
+        if let Some(mics) = &mut self.mics {
+            mics.update(bytes)?;
+        }
+        if self.place.depth == 0 {
+            // As long as the network made it, which costs the sender more than it costs us.
+            body.push(bytes, flow)?;
+        } else {
+            self.gather.push(bytes, &mut |bytes| body.push(bytes, flow))?;
+        }
+        if body.is_layer() {
+            self.mics = None;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         match &mut self.stage {
-            Stage::Body(body) => {
-                if let Some(tap) = &mut self.tap {
-                    tap.update(bytes);
-                }
-                body.push(bytes, flow)
-            }
-            Stage::Plausible(first) => {
+            EntityStage::Body(_) => self.push(bytes, flow),
+            EntityStage::Plausible(first) => {
                 let take = bytes.len().min(PLAUSIBLE - first.len());
                 first.extend_from_slice(&bytes[..take]);
                 if first.len() < PLAUSIBLE {
                     return Ok(());
                 }
                 self.accept(flow)?;
-                self.push(&bytes[take..], flow)
+                self.take(&bytes[take..], flow)
             }
-            Stage::Head(block) => {
+            EntityStage::Head(block) => {
                 let (head, rest) = block.push(bytes)?;
                 match head {
                     None => Ok(()),
                     Some(head) => {
                         self.begin(head, flow)?;
-                        self.push(rest, flow)
+                        self.take(rest, flow)
                     }
                 }
             }
-            Stage::Sniff { first, .. } => {
+            EntityStage::Sniff { first, .. } => {
                 let take = bytes.len().min(SNIFFED - first.len());
                 first.extend_from_slice(&bytes[..take]);
                 if first.len() < SNIFFED {
                     return Ok(());
                 }
                 self.reveal(flow)?;
-                self.push(&bytes[take..], flow)
+                self.take(&bytes[take..], flow)
             }
-            Stage::Over => Ok(()),
+            EntityStage::Over => Ok(()),
         }
     }
 
-    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn finish(mut self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         if end == End::Whole {
-            if matches!(self.stage, Stage::Plausible(_)) {
+            if matches!(self.stage, EntityStage::Plausible(_)) {
                 self.accept(flow)?;
             }
-            if let Stage::Head(_) = &self.stage
-                && let Stage::Head(block) = std::mem::replace(&mut self.stage, Stage::Over)
+            if let EntityStage::Head(_) = &self.stage
+                && let EntityStage::Head(block) =
+                    std::mem::replace(&mut self.stage, EntityStage::Over)
             {
-                self.begin(block.finish(), flow)?;
+                self.begin(block.finish()?, flow)?;
             }
-            if matches!(self.stage, Stage::Sniff { .. }) {
+            if matches!(self.stage, EntityStage::Sniff { .. }) {
                 self.reveal(flow)?;
             }
         }
-        if let Stage::Body(body) = self.stage {
-            body.finish(end, flow)?;
+        if let EntityStage::Body(mut body) = self.stage {
+            self.gather.flush(&mut |bytes| body.push(bytes, flow))?;
+            body.settle(flow)?;
+            if body.is_layer() {
+                self.mics = None;
+            }
+            body.finish(if self.is_garbage { End::Cut } else { end }, flow)?;
         }
-        if let Some(tap) = self.tap
+        if self.is_garbage {
+            return Err(Fault::NotMime);
+        }
+        if let Some(mics) = self.mics
             && end == End::Whole
-            && let Some(digest) = flow.state.requested_mic
         {
-            flow.state.facts.mic = tap.finish().by(digest).map(|s| mic::format(digest, &s.raw));
+            flow.state.facts.mics = mics.finish()?;
+            let usual = flow.state.facts.mics.first().filter(|usual| !usual.unoffered);
+            flow.state.facts.mic = usual.map(|usual| usual.mic.clone());
         }
         Ok(())
     }
 
     /// Judges the first decrypted bytes.
-    fn accept(&mut self, flow: &mut Flow<'_>) -> Result<(), Fault> {
-        let Stage::Plausible(first) = &mut self.stage else { return Ok(()) };
+    fn accept(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let EntityStage::Plausible(first) = &mut self.stage else { return Ok(()) };
         let first = std::mem::take(first);
-        if !is_plausible(&first) {
-            return Err(Fault::NotMime);
-        }
-        self.stage = Stage::Head(HeaderBlock::new(flow.state.options.limits.header));
-        self.push(&first, flow)
+        self.is_garbage = !is_plausible(&first);
+        self.stage = if self.is_garbage {
+            EntityStage::Body(EntityBody::Leaf(Leaf::begin(&Headers::new(), false, flow)?))
+        } else {
+            EntityStage::Head(HeaderBlock::new(flow.state.options.limits.header))
+        };
+        self.take(&first, flow)
     }
 
-    fn begin(&mut self, head: header::Head, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    fn begin(&mut self, head: header::Head, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         match head {
             header::Head::Block { headers, raw } => self.begin_body(headers, &raw, flow),
             header::Head::Missing { raw } => {
                 self.begin_body(Headers::new(), b"", flow)?;
-                self.push(&raw, flow)
+                self.take(&raw, flow)
             }
         }
     }
@@ -233,108 +223,135 @@ impl Entity {
         &mut self,
         headers: Headers,
         raw: &[u8],
-        flow: &mut Flow<'_>,
+        flow: &mut DecodeFlow<'_>,
     ) -> Result<(), Fault> {
         let kind = ContentType::of(&headers);
         self.textual = is_textual(&headers, &kind);
+        self.is_remark = self.place.may_report && is_remark(&headers, &kind);
+        self.is_document = !is_beside_notification(&headers, &kind);
         self.place.in_exchange |= kind.essence == CERTIFICATE_EXCHANGE;
+        if has_two_types(&headers, self.place.depth) {
+            // Two readers may each believe another one.
+            if self.place.in_chain {
+                flow.state.facts.hidden = true;
+                flow.state.facts.unknown = true;
+            }
+            return Err(Fault::Malformed("there are two Content-Type fields"));
+        }
         if self.place.depth >= MAX_LAYERS {
             return Err(Fault::Limit { what: "layers", limit: u64::from(MAX_LAYERS) });
         }
-        if self.place.in_chain && is_doubtful(self.place, &headers, &kind) {
-            self.begin_tap(raw, flow);
-            self.stage = Stage::Sniff { headers, first: Vec::with_capacity(SNIFFED) };
+        if self.place.depth > USUAL_LAYERS {
+            flow.grow()?;
+        }
+        let is_vague = kind.essence.is_empty() || (self.place.depth == 0 && kind.is_vague());
+        if self.place.in_chain && is_vague {
+            self.begin_mics(&headers, raw, flow);
+            self.stage = EntityStage::Sniff { headers, first: Vec::with_capacity(SNIFFED) };
             return Ok(());
         }
         let body = self.body(&headers, &kind, flow)?;
-        if !matches!(body, Body::Cms(_) | Body::Signed(_)) {
-            self.begin_tap(raw, flow);
+        if !body.is_layer() {
+            self.begin_mics(&headers, raw, flow);
         }
-        self.stage = Stage::Body(body);
+        self.stage = EntityStage::Body(body);
         Ok(())
     }
 
-    fn begin_tap(&mut self, raw: &[u8], flow: &mut Flow<'_>) {
-        if self.place.mic == Mic::Elsewhere || flow.state.facts.mic_claimed {
-            return;
-        }
-        if let Some(digest) = flow.state.requested_mic {
-            let mut tap = Digests::new([digest], false, false);
-            if self.place.mic == Mic::Entity {
-                tap.update(raw);
-            }
-            self.tap = Some(tap);
+    fn begin_mics(&mut self, headers: &Headers, raw: &[u8], flow: &DecodeFlow<'_>) {
+        if !flow.state.facts.mic_claimed {
+            self.mics = MicDigests::new(self.place.mic, headers, raw, flow);
         }
     }
 
     /// A vague type's first bytes are there: what is it really?
-    fn reveal(&mut self, flow: &mut Flow<'_>) -> Result<(), Fault> {
-        let Stage::Sniff { headers, first } = std::mem::replace(&mut self.stage, Stage::Over)
+    fn reveal(&mut self, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let EntityStage::Sniff { headers, first } =
+            std::mem::replace(&mut self.stage, EntityStage::Over)
         else {
             return Ok(());
         };
         let declared = headers.get("content-type").is_some_and(|v| !v.trim_ascii().is_empty());
+        let is_named = has_document_name(&headers);
         if cms::sniff(&first, !declared) {
-            self.tap = None;
-            self.stage = Stage::Body(Body::Cms(Box::new(Cms::new(self.place))));
-        } else if self.place.depth == 0 && is_multipart_header(&first) {
+            self.stage = EntityStage::Body(cms_body(self.place, &headers, false, flow));
+        } else if self.place.depth == 0 && !is_named && is_multipart_header(&first) {
             // An MDN served under another type, its own header in the body.
-            self.tap = None;
+            self.mics = None;
             self.place.depth += 1;
-            self.stage = Stage::Head(HeaderBlock::new(flow.state.options.limits.header));
+            self.stage = EntityStage::Head(HeaderBlock::new(flow.state.options.limits.header));
         } else {
             let leaf = Leaf::begin(&headers, self.place.in_exchange, flow)?;
-            self.stage = Stage::Body(Body::Leaf(leaf));
+            self.stage = EntityStage::Body(EntityBody::Leaf(leaf));
         }
-        self.push(&first, flow)
+        self.take(&first, flow)
     }
 
     fn body(
         &self,
         headers: &Headers,
         kind: &ContentType,
-        flow: &mut Flow<'_>,
-    ) -> Result<Body, Fault> {
+        flow: &mut DecodeFlow<'_>,
+    ) -> Result<EntityBody, Fault> {
         let place = self.place;
-        let body = match kind.essence.as_str() {
-            _ if place.in_chain && kind.is_cms() && !is_document(place, headers, kind) => {
-                Body::Cms(Box::new(Cms::new(place)))
+        if place.in_chain && kind.is_cms() {
+            return Ok(cms_body(place, headers, true, flow));
+        }
+        if place.may_report && kind.essence == "message/disposition-notification" {
+            let report = match place.in_chain {
+                true => Report::bare(),
+                false => Report::part_of(Leaf::begin(headers, place.in_exchange, flow)?),
+            };
+            return Ok(EntityBody::Report(Box::new(report)));
+        }
+        // Without a boundary it has no parts: it is a document.
+        let splitter = kind.parameter("boundary").filter(|_| kind.is_multipart());
+        let Some(splitter) = splitter.and_then(Splitter::new) else {
+            if kind.is_multipart() {
+                flow.state.facts.warn(Warning::no_boundary());
             }
-            "multipart/signed" if place.in_chain => {
-                Body::Signed(Box::new(Signed::new(kind, place, flow)))
-            }
-            "multipart/report" if place.in_chain => Body::Report(Box::new(Report::new(kind))),
-            "message/disposition-notification" if place.in_chain => {
-                Body::Report(Box::new(Report::bare()))
-            }
-            _ if kind.is_multipart() => Body::Multipart(Box::new(Multipart::new(kind, place))),
-            _ => Body::Leaf(Leaf::begin(headers, place.in_exchange, flow)?),
+            return Ok(EntityBody::Leaf(Leaf::begin(headers, place.in_exchange, flow)?));
         };
-        Ok(body)
+        Ok(match kind.essence.as_str() {
+            "multipart/signed" if place.in_chain => {
+                EntityBody::Signed(Box::new(Signed::new(splitter, kind, place, flow)))
+            }
+            "multipart/report" if place.may_report => {
+                EntityBody::Report(Box::new(Report::new(splitter)))
+            }
+            _ => EntityBody::Multipart(Box::new(Multipart::new(splitter, kind, place))),
+        })
     }
 }
 
-/// Whether the first bytes have to tell what it is: no type at all, or at the very outside one that
-/// says little. Further inside, and with a file name, an encrypted file is a document.
-fn is_doubtful(place: Place, headers: &Headers, kind: &ContentType) -> bool {
-    let name = || crate::mime::file_name::of(headers);
-    kind.essence.is_empty()
-        || (place.depth == 0 && kind.is_vague() && name().is_none_or(|name| is_layer_name(&name)))
+/// Whether there are two `Content-Type` fields. Within a message copies of one are harmless.
+fn has_two_types(headers: &Headers, depth: u8) -> bool {
+    let mut kinds = headers.all("content-type").map(<[u8]>::trim_ascii);
+    let first = kinds.next();
+    kinds.any(|kind| depth == 0 || Some(kind) != first)
 }
 
-/// The names that S/MIME gives its own layers.
-fn is_layer_name(name: &str) -> bool {
-    name.to_ascii_lowercase().starts_with("smime.p7")
-}
-
-/// A signed file that is itself the document (`invoice.xml.p7m`), not a layer of the message.
-fn is_document(place: Place, headers: &Headers, kind: &ContentType) -> bool {
-    if !place.in_signed || kind.parameter("smime-type").is_some_and(|t| t.contains("nveloped")) {
-        return false;
+/// A CMS structure: under the name of a document it may be that (`invoice.xml.p7m`). `declared`: by its
+/// type, not by its first bytes.
+fn cms_body(
+    place: EntityPosition,
+    headers: &Headers,
+    declared: bool,
+    flow: &DecodeFlow<'_>,
+) -> EntityBody {
+    if has_document_name(headers) {
+        let cms = Cms::doubtful(place, declared);
+        EntityBody::Doubtful(Box::new(Doubtful::new(cms, headers, flow)))
+    } else {
+        EntityBody::Cms(Box::new(Cms::new(place)))
     }
-    let compressed = kind.parameter("smime-type").is_some_and(|t| t.contains("ompressed"));
-    let has_name = crate::mime::file_name::of(headers).is_some_and(|name| !is_layer_name(&name));
-    !compressed && has_name
+}
+
+/// Whether it has a file name, and none of those that S/MIME gives its own layers (RFC 8551 section
+/// 3.2.1): `Content-Type` may have one of these beside the document's in `Content-Disposition`.
+fn has_document_name(headers: &Headers) -> bool {
+    let mut names = crate::mime::file_name::all(headers).peekable();
+    names.peek().is_some() && !names.any(|name| name.to_ascii_lowercase().starts_with("smime."))
 }
 
 fn is_textual(headers: &Headers, kind: &ContentType) -> bool {
@@ -342,6 +359,24 @@ fn is_textual(headers: &Headers, kind: &ContentType) -> bool {
         Some(encoding) => !encoding.trim().eq_ignore_ascii_case("binary"),
         None => kind.is_textual(),
     }
+}
+
+fn is_remark(headers: &Headers, kind: &ContentType) -> bool {
+    let is_text = kind.essence == "multipart/alternative" || is_prose(&kind.essence);
+    is_text && crate::mime::file_name::of(headers).is_none()
+}
+
+/// Whether it is text for a person by its type, and no document such as `text/xml` or `text/csv`.
+fn is_prose(essence: &str) -> bool {
+    matches!(essence, "" | "text/plain" | "text/html" | "text/enriched" | "text/rfc822-headers")
+}
+
+/// Whether it may stand behind the notification of an MDN: text for a person, returned content, or a
+/// signature. The parts of a multipart are judged one by one.
+fn is_beside_notification(headers: &Headers, kind: &ContentType) -> bool {
+    let is_signature = kind.essence.ends_with("-signature");
+    let is_returned = kind.essence.starts_with("message/") || kind.essence == "text/rfc822-headers";
+    kind.is_multipart() || is_signature || is_returned || is_remark(headers, kind)
 }
 
 fn is_multipart_header(first: &[u8]) -> bool {

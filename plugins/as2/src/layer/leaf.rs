@@ -4,19 +4,20 @@ use openssl::hash::{Hasher, MessageDigest};
 
 use crate::{
     Attachment, Headers,
+    cut::{self, cut},
     fault::Fault,
     mime::{Transfer, file_name, header},
-    state::{End, Flow},
+    state::{DecodeFlow, End},
 };
 
 /// One attachment on its way.
 pub(crate) struct Leaf {
     transfer: Transfer,
     /// `None`: a certificate exchange, which is no payload.
-    document: Option<Document>,
+    document: Option<LeafDocument>,
 }
 
-struct Document {
+struct LeafDocument {
     index: usize,
     name: Option<String>,
     content_type: Option<String>,
@@ -30,7 +31,7 @@ impl Leaf {
     pub(crate) fn begin(
         headers: &Headers,
         in_exchange: bool,
-        flow: &mut Flow<'_>,
+        flow: &mut DecodeFlow<'_>,
     ) -> Result<Self, Fault> {
         if in_exchange {
             return Ok(Self { transfer: Transfer::Identity, document: None });
@@ -41,18 +42,19 @@ impl Leaf {
         let content_type = headers
             .get("content-type")
             .map(|value| crate::mime::words::text(&header::unfold(value)))
-            .filter(|value| !value.is_empty());
+            .filter(|value| !value.is_empty())
+            .map(|value| cut(value.replace(char::is_control, " "), cut::FIELD));
         let index = flow.begin(name.as_deref(), headers)?;
-        let document = Document { index, name, content_type, size: 0, hasher };
+        let document = LeafDocument { index, name, content_type, size: 0, hasher };
         Ok(Self { transfer: Transfer::declared(headers), document: Some(document) })
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         let Some(document) = &mut self.document else { return Ok(()) };
         self.transfer.push(bytes, &mut |decoded| document.take(decoded, flow))
     }
 
-    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn finish(mut self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         let Some(mut document) = self.document.take() else { return Ok(()) };
         if end == End::Cut {
             return Ok(());
@@ -70,10 +72,10 @@ impl Leaf {
     }
 }
 
-// === impl Document ===
+// === impl LeafDocument ===
 
-impl Document {
-    fn take(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
+impl LeafDocument {
+    fn take(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         flow.count(bytes.len())?;
         self.size += bytes.len() as u64;
         self.hasher.update(bytes).map_err(|_| Fault::Unavailable("SHA-256"))?;

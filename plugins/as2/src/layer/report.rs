@@ -1,21 +1,25 @@
 //! multipart/report: the parts of an MDN (RFC 3462, RFC 8098).
 
+use super::leaf::Leaf;
 use crate::{
     Mdn,
+    cut::{self, cut},
     fault::Fault,
     mdn,
     mime::{
         ContentType, Transfer, header,
-        splitter::{Event, Splitter},
+        splitter::{MimeEvent, Splitter},
         words,
     },
-    state::{End, Flow},
+    state::{DecodeFlow, End},
 };
 
 /// A report on its way; its parts are small and held.
 pub(crate) struct Report {
     /// `None`: the body is the notification itself.
     splitter: Option<Splitter>,
+    /// What it is besides, where documents stand beside it.
+    document: Option<Leaf>,
     part: Vec<u8>,
     mdn: Mdn,
     has_notification: bool,
@@ -33,14 +37,15 @@ const MAX_DEPTH: usize = 3;
 // === impl Report ===
 
 impl Report {
-    pub(crate) fn new(kind: &ContentType) -> Self {
-        Self { splitter: Some(Splitter::new(kind.parameter("boundary"))), ..Self::bare() }
+    pub(crate) fn new(splitter: Splitter) -> Self {
+        Self { splitter: Some(splitter), ..Self::bare() }
     }
 
     /// A notification without the report around it.
     pub(crate) fn bare() -> Self {
         Self {
             splitter: None,
+            document: None,
             part: Vec::new(),
             mdn: Mdn::default(),
             has_notification: false,
@@ -49,7 +54,22 @@ impl Report {
         }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    /// A notification among other parts.
+    pub(crate) fn part_of(document: Leaf) -> Self {
+        Self { document: Some(document), ..Self::bare() }
+    }
+
+    /// The text for a person in a part that stands in front of a notification.
+    pub(crate) fn human_message(part: &[u8]) -> Option<String> {
+        let mut report = Self::bare();
+        report.part(part, 0);
+        report.mdn.human_message
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        if let Some(document) = &mut self.document {
+            document.push(bytes, flow)?;
+        }
         let Some(mut splitter) = self.splitter.take() else {
             self.keep(bytes);
             return Ok(());
@@ -62,7 +82,10 @@ impl Report {
         pushed
     }
 
-    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn finish(mut self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        if let Some(document) = self.document.take() {
+            document.finish(end, flow)?;
+        }
         if end == End::Cut {
             // Half a notification may say the contrary of the whole one.
             mdn::judge(&mut self.mdn);
@@ -96,11 +119,11 @@ impl Report {
         }
     }
 
-    fn on_event(&mut self, event: Event<'_>) {
+    fn on_event(&mut self, event: MimeEvent<'_>) {
         match event {
-            Event::Begin => self.part.clear(),
-            Event::Data(bytes) => self.keep(bytes),
-            Event::End => {
+            MimeEvent::Begin => self.part.clear(),
+            MimeEvent::Data(bytes) => self.keep(bytes),
+            MimeEvent::End => {
                 let part = std::mem::take(&mut self.part);
                 self.part(&part, 0);
             }
@@ -115,18 +138,20 @@ impl Report {
     fn part(&mut self, part: &[u8], depth: usize) {
         let (headers, body) = split(part);
         let kind = ContentType::of(&headers);
-        if kind.is_multipart() && depth < MAX_DEPTH {
+        let splitter = kind.parameter("boundary").filter(|_| kind.is_multipart());
+        if depth < MAX_DEPTH
+            && let Some(mut splitter) = splitter.and_then(Splitter::new)
+        {
             let mut parts: Vec<Vec<u8>> = Vec::new();
-            let mut splitter = Splitter::new(kind.parameter("boundary"));
-            let mut collect = |event: Event<'_>| {
+            let mut collect = |event: MimeEvent<'_>| {
                 match event {
-                    Event::Begin => parts.push(Vec::new()),
-                    Event::Data(bytes) => {
+                    MimeEvent::Begin => parts.push(Vec::new()),
+                    MimeEvent::Data(bytes) => {
                         if let Some(last) = parts.last_mut() {
                             last.extend_from_slice(bytes);
                         }
                     }
-                    Event::End => {}
+                    MimeEvent::End => {}
                 }
                 Ok(())
             };
@@ -152,7 +177,8 @@ impl Report {
         }
         if self.mdn.human_message.is_none() || (is_plain && self.is_second_choice) {
             let charset = kind.parameter("charset").unwrap_or_default();
-            self.mdn.human_message = Some(words::decode_charset(charset, &body));
+            let text = words::decode_charset(charset, &body);
+            self.mdn.human_message = Some(cut(text, cut::HUMAN_MESSAGE));
             self.is_second_choice = !is_plain;
         }
     }

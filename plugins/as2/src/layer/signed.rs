@@ -1,22 +1,28 @@
 //! multipart/signed (RFC 1847): digests the first part while it passes, judges it by the second.
 
-use super::{Child, Entity, Place};
+use super::{Child, Entity, EntityPosition};
 use crate::{
+    Warning,
     digest::{Digest, Digests},
     fault::Fault,
     mime::{
         ContentType, Transfer, header,
-        splitter::{Event, Splitter},
+        splitter::{MimeEvent, Splitter},
     },
-    signature::{Claim, Signatures},
-    state::{End, Flow},
+    signature::{Claim, SignedData},
+    state::{DecodeFlow, End},
 };
 
 /// A signed part and its detached signature.
 pub(crate) struct Signed {
     splitter: Splitter,
-    place: Place,
-    parts: usize,
+    parts: SignedParts,
+}
+
+/// What its two parts have brought.
+struct SignedParts {
+    place: EntityPosition,
+    count: usize,
     content: Child,
     digests: Digests,
     signature: Vec<u8>,
@@ -25,91 +31,113 @@ pub(crate) struct Signed {
 
 /// Bytes of a detached signature with its certificates.
 const MAX_SIGNATURE: usize = 1024 * 1024;
+/// A longer one takes more memory than usual messages do.
+const USUAL_SIGNATURE: usize = 64 * 1024;
 
 // === impl Signed ===
 
 impl Signed {
-    pub(crate) fn new(kind: &ContentType, place: Place, flow: &mut Flow<'_>) -> Self {
+    pub(crate) fn new(
+        splitter: Splitter,
+        kind: &ContentType,
+        place: EntityPosition,
+        flow: &mut DecodeFlow<'_>,
+    ) -> Self {
         let micalg = kind.parameter("micalg").unwrap_or_default();
-        let announced: Vec<Digest> = micalg.split(',').filter_map(Digest::from_name).collect();
+        let names: Vec<_> = micalg.split(',').map(Digest::from_name).collect();
+        let is_odd = names.contains(&None);
+        let announced = names.into_iter().flatten().collect();
         let claim = Claim::take(flow);
-        Self {
-            splitter: Splitter::new(kind.parameter("boundary")),
+        let parts = SignedParts {
             place,
-            parts: 0,
+            count: 0,
             content: Child::none(),
-            digests: Digests::new(claim.wanted(&announced, flow), true, true),
+            digests: claim.digests(announced, is_odd, true, flow),
             signature: Vec::new(),
             claim,
-        }
+        };
+        Self { splitter, parts }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut Flow<'_>) -> Result<(), Fault> {
-        let mut splitter = std::mem::replace(&mut self.splitter, Splitter::new(None));
-        let pushed = splitter.push(bytes, &mut |event| self.on_event(event, flow));
-        self.splitter = splitter;
-        pushed
+    pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let Self { splitter, parts } = self;
+        splitter.push(bytes, &mut |event| parts.on_event(event, flow))
     }
 
-    pub(crate) fn finish(mut self, end: End, flow: &mut Flow<'_>) -> Result<(), Fault> {
+    pub(crate) fn finish(self, end: End, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        let Self { mut splitter, mut parts } = self;
         if end == End::Cut {
-            self.content.finish(end, flow);
-            return Ok(());
+            return parts.content.finish(end, flow);
         }
-        let mut splitter = std::mem::replace(&mut self.splitter, Splitter::new(None));
-        let ended = splitter.finish(&mut |event| self.on_event(event, flow));
-        ended?;
-        let is_cut = self.parts < 2 || !splitter.is_closed();
-        let signature = detached(&self.signature).and_then(|bytes| Signatures::parse(&bytes)).ok();
+        splitter.finish(&mut |event| parts.on_event(event, flow))?;
+        let is_cut = parts.count < 2 || !splitter.is_closed();
+        let signature = detached(parts.signature).and_then(|bytes| SignedData::parse(&bytes)).ok();
         // A signature that was cut off is told as that, not as a wrong one besides.
-        if signature.is_some() || !is_cut {
-            self.claim.settle_by(signature.as_ref(), &self.digests.finish(), flow);
+        if signature.is_none() && is_cut {
+            return Err(Fault::Truncated);
         }
-        if is_cut { Err(Fault::Truncated) } else { Ok(()) }
+        let sums = parts.digests.finish();
+        let is_sound = parts.claim.settle_by(signature.as_ref(), &sums, flow)?;
+        if is_cut && !is_sound {
+            return Err(Fault::Truncated);
+        }
+        if is_cut {
+            // What is signed is whole.
+            flow.state.facts.warn(Warning::no_closing_delimiter());
+        }
+        Ok(())
     }
+}
 
-    fn on_event(&mut self, event: Event<'_>, flow: &mut Flow<'_>) -> Result<(), Fault> {
-        match (event, self.parts) {
-            (Event::Begin, 0) => {
-                self.parts = 1;
+// === impl SignedParts ===
+
+impl SignedParts {
+    fn on_event(&mut self, event: MimeEvent<'_>, flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
+        match (event, self.count) {
+            (MimeEvent::Begin, 0) => {
+                self.count = 1;
                 let limit = flow.state.options.limits.header;
                 self.content = Child::new(Entity::new(self.place.signed(), limit));
             }
-            (Event::Begin, parts) => self.parts = parts.saturating_add(1),
-            (Event::Data(bytes), 1) => {
-                self.content.push(bytes, flow);
+            (MimeEvent::Begin, count) => self.count = count.saturating_add(1),
+            (MimeEvent::Data(bytes), 1) => {
+                self.content.push(bytes, flow)?;
                 // The header decides whether line ends matter, so the content goes first.
                 self.digests.set_canonicalise(self.content.entity().is_some_and(Entity::textual));
                 self.digests.update(bytes);
             }
-            (Event::Data(bytes), 2) => {
+            (MimeEvent::Data(bytes), 2) => {
                 if self.signature.len() + bytes.len() > MAX_SIGNATURE {
                     let limit = MAX_SIGNATURE as u64;
                     return Err(Fault::Limit { what: "bytes of a signature", limit });
                 }
+                if self.signature.len() + bytes.len() > USUAL_SIGNATURE {
+                    flow.grow()?;
+                }
                 self.signature.extend_from_slice(bytes);
             }
-            (Event::End, 1) => self.content.finish(End::Whole, flow),
-            (Event::Data(_) | Event::End, _) => {}
+            (MimeEvent::End, 1) => self.content.finish(End::Whole, flow)?,
+            (MimeEvent::Data(_) | MimeEvent::End, _) => {}
         }
         Ok(())
     }
 }
 
 /// The CMS bytes of a signature part, whatever its header says about their encoding.
-fn detached(part: &[u8]) -> Result<Vec<u8>, Fault> {
-    let head = header_end(part);
+fn detached(mut part: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    let head = header_end(&part);
     let headers = header::parse(&part[..head]);
     let body = &part[head..];
     let first = body.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(0);
     if body.get(first) == Some(&0x30) {
-        return Ok(body[first..].to_vec());
+        part.drain(..head + first);
+        return Ok(part);
     }
     let mut transfer = match Transfer::declared(&headers) {
         quoted @ Transfer::Quoted(_) => quoted,
         _ => Transfer::base64(),
     };
-    let mut out = Vec::with_capacity(body.len());
+    let mut out = Vec::with_capacity(body.len() / 4 * 3);
     let mut keep = |bytes: &[u8]| {
         out.extend_from_slice(bytes);
         Ok(())

@@ -27,8 +27,11 @@ impl ContentType {
         self.parameters.get(name)
     }
 
+    /// Whether it has parts. Archives that type lists call `multipart/x-zip` and the like have none.
     pub(crate) fn is_multipart(&self) -> bool {
-        self.essence.starts_with("multipart/")
+        const ARCHIVES: [&str; 5] = ["x-zip", "x-gzip", "x-tar", "x-ustar", "x-rar"];
+        let kind = self.essence.strip_prefix("multipart/");
+        kind.is_some_and(|kind| !ARCHIVES.contains(&kind))
     }
 
     /// An S/MIME layer by its declared type.
@@ -56,7 +59,7 @@ impl ContentType {
     pub(crate) fn is_textual(&self) -> bool {
         self.essence.is_empty()
             || self.essence.starts_with("text/")
-            || self.essence.starts_with("multipart/")
+            || self.is_multipart()
             || self.essence.starts_with("message/")
             || self.essence.starts_with("application/edi")
             || ["/xml", "+xml", "/json", "+json"].iter().any(|end| self.essence.ends_with(end))

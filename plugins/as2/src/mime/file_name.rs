@@ -1,20 +1,21 @@
 //! The sender's file name: decoded, and made harmless.
 
 use super::parameters::Parameters;
-use crate::headers::Headers;
-
-/// Bytes of a file name at the most, as file systems have it.
-const MAX_NAME: usize = 255;
+use crate::{cut, headers::Headers};
 
 /// From `Content-Disposition`, else from `Content-Type`'s `name`.
 pub(crate) fn of(headers: &Headers) -> Option<String> {
-    let from = |field: &str, parameter: &str| {
-        let value = headers.get(field)?;
-        clean(Parameters::parse(value).get(parameter)?)
-    };
-    from("content-disposition", "filename")
-        .or_else(|| from("content-type", "name"))
-        .or_else(|| from("content-disposition", "name"))
+    all(headers).next()
+}
+
+/// All that stand there, the best one first.
+pub(crate) fn all(headers: &Headers) -> impl Iterator<Item = String> {
+    let parse = |field| headers.get(field).map(Parameters::parse);
+    let of = |parameters: &Option<Parameters>, name| clean(parameters.as_ref()?.get(name)?);
+    let disposition = parse("content-disposition");
+    let (filename, name) = (of(&disposition, "filename"), of(&disposition, "name"));
+    let kind = std::iter::once_with(move || of(&parse("content-type"), "name"));
+    std::iter::once(filename).chain(kind).chain([name]).flatten()
 }
 
 /// Without any path, control characters and what else a file name must not be.
@@ -22,7 +23,7 @@ pub(crate) fn clean(name: &str) -> Option<String> {
     let base = name.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next()?;
     let mut out = String::new();
     for c in base.chars().filter(|&c| !c.is_control() && !is_direction(c)) {
-        if out.len() + c.len_utf8() > MAX_NAME {
+        if out.len() + c.len_utf8() > cut::FIELD {
             break;
         }
         out.push(c);
@@ -37,7 +38,7 @@ pub(crate) fn clean(name: &str) -> Option<String> {
     (!nothing).then(|| out.to_owned())
 }
 
-/// Characters that make a name read other than it is.
-fn is_direction(c: char) -> bool {
+/// Whether a character makes a text read other than it is.
+pub(crate) fn is_direction(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

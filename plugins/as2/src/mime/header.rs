@@ -7,9 +7,29 @@ pub(crate) struct HeaderBlock {
     buffer: Vec<u8>,
     /// Where the line at hand begins in `buffer`.
     line: usize,
+    /// What is known of that line, so that none of its bytes is looked at twice.
+    shape: Shape,
     known: bool,
     limit: usize,
 }
+
+/// What a header line is so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Nothing of it has come.
+    Empty,
+    /// A field's name.
+    Name,
+    /// Blanks behind a field's name.
+    Blanks,
+    /// A field up to its colon, or a fold: the rest may be anything.
+    Field,
+    /// No field.
+    Content,
+}
+
+/// Fields of one header block; those of a mail that went around the world are sixty.
+const MAX_FIELDS: usize = 1000;
 
 /// What the beginning of an entity turned out to be.
 pub(crate) enum Head {
@@ -23,7 +43,7 @@ pub(crate) enum Head {
 
 impl HeaderBlock {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), line: 0, known: false, limit }
+        Self { buffer: Vec::new(), line: 0, shape: Shape::Empty, known: false, limit }
     }
 
     /// Takes bytes up to the block's end. The second value is what was not taken.
@@ -35,6 +55,7 @@ impl HeaderBlock {
             let room = self.limit.saturating_add(1).saturating_sub(self.buffer.len());
             let window = &bytes[..bytes.len().min(room)];
             let line = memchr::memchr(b'\n', window).map_or(window.len(), |at| at + 1);
+            self.shape = self.shape.extend(&bytes[..line], self.line == 0);
             self.buffer.extend_from_slice(&bytes[..line]);
             bytes = &bytes[line..];
             if self.buffer.len() > self.limit {
@@ -46,53 +67,65 @@ impl HeaderBlock {
             }
             let is_complete = self.buffer.last() == Some(&b'\n');
             if is_complete && trim_line_end(&self.buffer[self.line..]).is_empty() {
-                let head = if self.known || self.line == 0 { self.block() } else { self.missing() };
+                let head =
+                    if self.known || self.line == 0 { self.block()? } else { self.missing() };
                 return Ok((Some(head), bytes));
             }
             // A damaged line within a header is passed over; without one this is content.
-            if !self.line_may_be_field() && !self.known {
+            if self.shape == Shape::Content && !self.known {
                 return Ok((Some(self.missing()), bytes));
             }
             if is_complete {
                 self.known |= self.line_is_known();
                 self.line = self.buffer.len();
+                self.shape = Shape::Empty;
             }
         }
         Ok((None, bytes))
     }
 
     /// The entity ends within its header.
-    pub(crate) fn finish(mut self) -> Head {
+    pub(crate) fn finish(mut self) -> Result<Head, Fault> {
         self.known |= self.line_is_known();
-        if self.known { self.block() } else { self.missing() }
-    }
-
-    /// Whether the line at hand is a field, a fold, or may still become one.
-    fn line_may_be_field(&self) -> bool {
-        let line = &self.buffer[self.line..];
-        if self.line > 0 && matches!(line.first(), Some(b' ' | b'\t')) {
-            return true;
-        }
-        match memchr::memchr(b':', line) {
-            Some(0) => false,
-            Some(colon) => line[..colon].trim_ascii_end().iter().all(|&b| is_token(b)),
-            None => {
-                line.last() != Some(&b'\n') && line.trim_ascii_end().iter().all(|&b| is_token(b))
-            }
-        }
+        if self.known { self.block() } else { Ok(self.missing()) }
     }
 
     fn line_is_known(&self) -> bool {
         is_known_field(&self.buffer[self.line..])
     }
 
-    fn block(&mut self) -> Head {
+    fn block(&mut self) -> Result<Head, Fault> {
         let raw = std::mem::take(&mut self.buffer);
-        Head::Block { headers: parse(&raw), raw }
+        let headers = parse(&raw);
+        if headers.len() > MAX_FIELDS {
+            return Err(Fault::Limit { what: "fields of a MIME header", limit: MAX_FIELDS as u64 });
+        }
+        Ok(Head::Block { headers, raw })
     }
 
     fn missing(&mut self) -> Head {
         Head::Missing { raw: std::mem::take(&mut self.buffer) }
+    }
+}
+
+// === impl Shape ===
+
+impl Shape {
+    /// With more bytes of the line. `is_first`: no line is in front of it that it could fold.
+    fn extend(mut self, bytes: &[u8], is_first: bool) -> Self {
+        for &byte in bytes {
+            self = match (self, byte) {
+                (Self::Field | Self::Content, _) => break,
+                (Self::Empty, b':') => Self::Content,
+                (Self::Empty, b' ' | b'\t') if !is_first => Self::Field,
+                (Self::Name | Self::Blanks, b':') => Self::Field,
+                (_, b'\n') => Self::Content,
+                (_, byte) if byte.is_ascii_whitespace() => Self::Blanks,
+                (Self::Empty | Self::Name, byte) if is_token(byte) => Self::Name,
+                _ => Self::Content,
+            };
+        }
+        self
     }
 }
 
@@ -121,11 +154,15 @@ pub(crate) fn is_known_field(line: &[u8]) -> bool {
         || NAMES.contains(&name.as_slice())
 }
 
-/// Parses a header block leniently: lines that are no fields are passed over.
+/// Parses a header block leniently: lines that are no fields are passed over, and so is what follows
+/// one field more than a block may have.
 pub(crate) fn parse(block: &[u8]) -> Headers {
     let mut headers = Headers::new();
     let mut field: Option<(String, Vec<u8>)> = None;
     for line in block.split(|&b| b == b'\n') {
+        if headers.len() > MAX_FIELDS {
+            return headers;
+        }
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let (Some(b' ' | b'\t'), Some((_, value))) = (line.first(), &mut field) {
             let more = line.trim_ascii();

@@ -32,7 +32,7 @@ const MAX_PARAMETERS: usize = 128;
 impl Parameters {
     pub(crate) fn parse(field: &[u8]) -> Self {
         let field = unquote_whole(field);
-        let (value, mut rest) = split_at_semicolon(&field);
+        let (value, mut rest) = split_value(&field);
         let value = String::from_utf8_lossy(value.trim_ascii()).into_owned();
         let mut pairs = Vec::new();
         while !rest.is_empty() && pairs.len() < MAX_PARAMETERS {
@@ -43,9 +43,9 @@ impl Parameters {
         Self { value, all: join(&pairs) }
     }
 
-    /// By its lower-case name.
+    /// By its lower-case name. Blanks at the ends do not count: they come of folds behind a quote.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.all.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.all.iter().find(|(n, _)| n == name).map(|(_, value)| value.trim())
     }
 }
 
@@ -68,6 +68,19 @@ fn unquote_whole(field: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     Cow::Owned(out)
+}
+
+/// The value, and the parameters behind it. Some leave out the value (`filename=x`), or the semicolon
+/// behind it (`attachment filename=x`).
+fn split_value(field: &[u8]) -> (&[u8], &[u8]) {
+    match field.iter().position(|&b| b == b';' || b == b'=') {
+        Some(at) if field[at] == b'=' => {
+            let before = field[..at].trim_ascii_end();
+            let blank = before.iter().rposition(|b| b.is_ascii_whitespace());
+            field.split_at(blank.map_or(0, |blank| blank + 1))
+        }
+        _ => split_at_semicolon(field),
+    }
 }
 
 fn split_at_semicolon(bytes: &[u8]) -> (&[u8], &[u8]) {

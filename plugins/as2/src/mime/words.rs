@@ -4,6 +4,20 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
 use super::transfer::hex_pair;
 
+/// One or several encoded words, their text not yet decoded by the character set.
+struct EncodedWord<'a> {
+    charset: &'a str,
+    bytes: Vec<u8>,
+}
+
+// === impl EncodedWord ===
+
+impl EncodedWord<'_> {
+    fn text(&self) -> String {
+        decode_charset(self.charset, &self.bytes)
+    }
+}
+
 /// A value's text: encoded words decoded, raw bytes as UTF-8 or else Windows-1252.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let plain = raw(bytes);
@@ -30,41 +44,51 @@ fn raw(bytes: &[u8]) -> String {
 fn decode_words(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    let mut after_word = false;
+    // Words in one character set are decoded together: some senders cut a character in two.
+    let mut words: Option<EncodedWord<'_>> = None;
     while let Some(at) = rest.find("=?") {
         let (before, from) = rest.split_at(at);
-        match word(&from[2..]) {
-            Some((decoded, after)) => {
+        match (word(&from[2..]), &mut words) {
+            (Some((word, after)), Some(last)) if before.trim().is_empty() => {
                 // Blanks between encoded words are not part of the text (RFC 2047 section 6.2).
-                if !(after_word && before.trim().is_empty()) {
-                    out.push_str(before);
+                if last.charset.eq_ignore_ascii_case(word.charset) {
+                    last.bytes.extend_from_slice(&word.bytes);
+                } else {
+                    out.push_str(&last.text());
+                    words = Some(word);
                 }
-                out.push_str(&decoded);
                 rest = after;
-                after_word = true;
             }
-            None => {
+            (found, _) => {
+                out.extend(words.take().map(|words| words.text()));
                 out.push_str(before);
-                out.push_str("=?");
-                rest = &from[2..];
-                after_word = false;
+                match found {
+                    Some((word, after)) => {
+                        words = Some(word);
+                        rest = after;
+                    }
+                    None => {
+                        out.push_str("=?");
+                        rest = &from[2..];
+                    }
+                }
             }
         }
     }
+    out.extend(words.map(|words| words.text()));
     out.push_str(rest);
     out
 }
 
-/// Characters of an encoded word; RFC 2047 allows 75, and a search without end costs too much.
-const MAX_WORD: usize = 1000;
-
-/// `charset?B?text?=` from behind `=?`.
-fn word(from: &str) -> Option<(String, &str)> {
-    let end = from.char_indices().nth(MAX_WORD).map_or(from.len(), |(at, _)| at);
-    let (charset, rest) = from[..end].split_once('?')?;
+/// `charset?B?text?=` from behind `=?`, and what follows it. No search goes beyond the next `=?`, where
+/// another word would begin: so no byte is looked at by more than two of them.
+fn word(from: &str) -> Option<(EncodedWord<'_>, &str)> {
+    let (charset, rest) = from.split_once('?')?;
     let (encoding, rest) = rest.split_once('?')?;
-    let (encoded, rest) = rest.split_once("?=")?;
-    let after = &from[end - rest.len()..];
+    let end = memchr::memchr_iter(b'?', rest.as_bytes())
+        .find(|&at| rest.as_bytes().get(at + 1) == Some(&b'=') || rest[..at].ends_with('='))?;
+    let after = rest[end..].strip_prefix("?=")?;
+    let encoded = &rest[..end];
     let bytes = match encoding {
         "B" | "b" => {
             let mut plain = encoded.to_owned();
@@ -74,7 +98,7 @@ fn word(from: &str) -> Option<(String, &str)> {
         "Q" | "q" => q_decode(encoded.as_bytes()),
         _ => return None,
     };
-    Some((decode_charset(charset, &bytes), after))
+    Some((EncodedWord { charset, bytes }, after))
 }
 
 fn q_decode(encoded: &[u8]) -> Vec<u8> {

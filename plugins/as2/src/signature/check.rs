@@ -2,7 +2,7 @@
 
 use openssl::{
     error::ErrorStack,
-    pkey::Id,
+    pkey::{Id, PKeyRef, Public},
     pkey_ctx::PkeyCtx,
     rsa::Padding,
     sign::{RsaPssSaltlen, Verifier},
@@ -10,101 +10,189 @@ use openssl::{
 };
 
 use crate::{
-    ber::{Tag, oid, read},
+    ber::{
+        Tag, oid,
+        read::{self, Reader},
+    },
     digest::Digest,
     fault::Fault,
+    state::DecodeFlow,
 };
 
 /// A signature algorithm with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Algorithm {
+pub(crate) enum SignatureAlgorithm {
     /// RSASSA-PSS.
     Pss { digest: Digest, mask: Digest, salt: u32 },
-    /// What the key's type says; a digest that the algorithm's identifier implies.
-    Plain { implied: Option<Digest> },
+    /// What the key's type says; a digest that the algorithm's identifier implies, and that identifier
+    /// where it is not known: the key's type may tell enough nevertheless.
+    Plain { implied: Option<Digest>, unknown: Option<String> },
 }
 
-/// A certificate from its DER, if it is one.
+/// Bytes of a certificate that came with a message.
+const MAX_CERTIFICATE: usize = 16 * 1024;
+/// Bits of an RSA modulus.
+const MAX_MODULUS: i32 = 16_384;
+/// Bits of a DSA modulus.
+const MAX_DSA_MODULUS: i32 = 4096;
+/// Bits of an RSA key's public exponent: with a longer one a verification takes seconds.
+const MAX_EXPONENT: i32 = 64;
+
+/// A certificate from its DER, if it is one, and if its key is on a named curve or on none: OpenSSL
+/// computes with the curve that a certificate brings along as soon as it parses it.
 pub(crate) fn certificate(der: &[u8]) -> Option<X509> {
-    X509::from_der(der).ok()
+    let is_fit = der.len() <= MAX_CERTIFICATE && has_plain_key(der).unwrap_or(false);
+    if is_fit { X509::from_der(der).ok() } else { None }
 }
 
-// === impl Algorithm ===
+/// Whether the key of a certificate has no parameters of an elliptic curve but its name.
+fn has_plain_key(der: &[u8]) -> Result<bool, Fault> {
+    let mut fields =
+        Reader::new(der).expect(Tag::SEQUENCE)?.inside().expect(Tag::SEQUENCE)?.inside();
+    fields.context(0)?;
+    // Serial number, signature algorithm, issuer, validity, subject.
+    for _ in 0..5 {
+        fields.any()?;
+    }
+    let (id, parameters) =
+        fields.expect(Tag::SEQUENCE)?.inside().expect(Tag::SEQUENCE)?.algorithm()?;
+    Ok(id != oid::EC_PUBLIC_KEY || parameters.is_some_and(|p| p.tag == Tag::OID))
+}
 
-impl Algorithm {
+const UNREADABLE: Fault = Fault::Malformed("a signer's key cannot be read");
+
+/// Whether computing with the key of this certificate is bounded. It costs as much as a verification,
+/// so it is asked once for each certificate.
+pub(crate) fn weigh(certificate: &X509) -> Result<(), Fault> {
+    let key = certificate.public_key().map_err(|_| UNREADABLE)?;
+    let (what, limit, bits) = match key.id() {
+        Id::RSA | Id::RSA_PSS => {
+            let rsa = key.rsa().map_err(|_| UNREADABLE)?;
+            if rsa.e().num_bits() > MAX_EXPONENT {
+                let limit = MAX_EXPONENT.unsigned_abs().into();
+                return Err(Fault::Limit { what: "bits of an RSA public exponent", limit });
+            }
+            ("bits of an RSA modulus", MAX_MODULUS, rsa.n().num_bits())
+        }
+        Id::DSA => {
+            let dsa = key.dsa().map_err(|_| UNREADABLE)?;
+            ("bits of a DSA modulus", MAX_DSA_MODULUS, dsa.p().num_bits())
+        }
+        _ => return Ok(()),
+    };
+    if bits > limit {
+        Err(Fault::Limit { what, limit: limit.unsigned_abs().into() })
+    } else {
+        Ok(())
+    }
+}
+
+/// The signed attributes as a SET, in the order they came in and in that of DER if it is another.
+pub(crate) fn attributes(content: &[u8]) -> Vec<Vec<u8>> {
+    let mut forms = vec![read::encode(Tag::SET.octet, content)];
+    let sorted = read::encode(Tag::SET.octet, &sort(content));
+    if sorted != forms[0] {
+        forms.push(sorted);
+    }
+    forms
+}
+
+// === impl SignatureAlgorithm ===
+
+impl SignatureAlgorithm {
     pub(crate) fn parse(id: &[u8], parameters: Option<read::Element<'_>>) -> Result<Self, Fault> {
         if id != oid::RSA_PSS {
-            return Ok(Self::Plain { implied: Digest::from_oid(id) });
+            let implied = Digest::from_oid(id);
+            let is_known = implied.is_some() || oid::SIGNATURE_KEYS.contains(&id);
+            return Ok(Self::Plain { implied, unknown: (!is_known).then(|| oid::dotted(id)) });
         }
         let (mut digest, mut mask, mut salt) = (Digest::Sha1, Digest::Sha1, 20);
         let Some(parameters) = parameters.filter(|p| p.tag == Tag::SEQUENCE) else {
             return Ok(Self::Pss { digest, mask, salt });
         };
-        let unsupported = Fault::Malformed("the signature's PSS parameters are not supported");
+        let malformed = Fault::Malformed("the signature's PSS parameters are not supported");
+        let unknown = |id| Fault::Algorithm { what: "PSS digest", oid: oid::dotted(id) };
         let mut fields = parameters.inside();
         if let Some(hash) = fields.context(0)? {
             let (id, _) = hash.inside().expect(Tag::SEQUENCE)?.algorithm()?;
-            digest = Digest::from_oid(id).ok_or_else(|| unsupported.clone())?;
+            digest = Digest::from_oid(id).ok_or_else(|| unknown(id))?;
         }
         if let Some(generator) = fields.context(1)? {
-            let (_, hash) = generator.inside().expect(Tag::SEQUENCE)?.algorithm()?;
-            let (id, _) = hash.ok_or_else(|| unsupported.clone())?.algorithm()?;
-            mask = Digest::from_oid(id).ok_or_else(|| unsupported.clone())?;
+            let (id, hash) = generator.inside().expect(Tag::SEQUENCE)?.algorithm()?;
+            let (id, _) = hash.ok_or_else(|| unknown(id))?.algorithm()?;
+            mask = Digest::from_oid(id).ok_or_else(|| unknown(id))?;
         }
         if let Some(length) = fields.context(2)? {
             salt =
-                length.inside().any()?.small_integer().filter(|&s| s <= 1024).ok_or(unsupported)?;
+                length.inside().any()?.small_integer().filter(|&s| s <= 1024).ok_or(malformed)?;
         }
         Ok(Self::Pss { digest, mask, salt })
     }
 
-    /// Whether the signature is right; whatever goes wrong on the way makes it wrong.
+    /// Its identifier, where that is not known.
+    pub(crate) fn unknown(&self) -> Option<&str> {
+        match self {
+            Self::Plain { unknown, .. } => unknown.as_deref(),
+            Self::Pss { .. } => None,
+        }
+    }
+
+    /// Whether the signature is right; whatever goes wrong on the way makes it wrong. `attributes`:
+    /// their forms; none where the content itself is signed.
+    ///
+    /// # Errors
+    /// The message has had its number of verifications.
     pub(crate) fn verifies(
         &self,
         certificate: &X509,
         digest: Digest,
         content: &[u8],
-        attributes: Option<&[u8]>,
+        attributes: &[Vec<u8>],
         signature: &[u8],
-    ) -> bool {
-        // DER first; then the order as it came, which some senders sign.
-        let sorted = attributes.map(|a| read::encode(Tag::SET.octet, &sort(a)));
-        let as_sent = attributes.map(|a| read::encode(Tag::SET.octet, a));
-        let sent_differs = as_sent != sorted;
+        flow: &mut DecodeFlow<'_>,
+    ) -> Result<bool, Fault> {
+        let Ok(key) = certificate.public_key() else { return Ok(false) };
         let implied = match self {
-            Self::Plain { implied } => implied.filter(|&i| i != digest),
-            Self::Pss { digest: own, .. } => Some(*own).filter(|own| *own != digest),
+            Self::Plain { implied, .. } => *implied,
+            Self::Pss { digest, .. } => Some(*digest),
         };
-        let by = |attributes: Option<&[u8]>, hash: Digest| {
-            self.verify(certificate, hash, content, attributes, signature).unwrap_or(false)
-        };
-        by(as_sent.as_deref(), digest)
-            || (sent_differs && by(sorted.as_deref(), digest))
-            || (attributes.is_some() && implied.is_some_and(|hash| by(as_sent.as_deref(), hash)))
+        let implied = implied.filter(|&implied| implied != digest);
+        let mut forms: Vec<(Option<&[u8]>, Digest)> =
+            attributes.iter().map(|set| (Some(set.as_slice()), digest)).collect();
+        match attributes.first() {
+            Some(set) => forms.extend(implied.map(|implied| (Some(set.as_slice()), implied))),
+            None => forms.push((None, digest)),
+        }
+        for (attributes, hash) in forms {
+            flow.begin_verification()?;
+            if self.verify(&key, hash, content, attributes, signature).unwrap_or(false) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn verify(
         &self,
-        certificate: &X509,
+        key: &PKeyRef<Public>,
         hash: Digest,
         content: &[u8],
         attributes: Option<&[u8]>,
         signature: &[u8],
     ) -> Result<bool, ErrorStack> {
-        let key = certificate.public_key()?;
         if matches!(key.id(), Id::ED25519 | Id::ED448) {
             // These sign the message itself, which only the attributes have at hand (RFC 8419).
             let Some(attributes) = attributes else { return Ok(false) };
-            return Verifier::new_without_digest(&key)?.verify_oneshot(signature, attributes);
+            return Verifier::new_without_digest(key)?.verify_oneshot(signature, attributes);
         }
         let value = match attributes {
             Some(attributes) => hash.of(attributes)?,
             None => content.to_vec(),
         };
-        let mut context = PkeyCtx::new(&key)?;
+        let mut context = PkeyCtx::new(key)?;
         context.verify_init()?;
-        match *self {
-            Self::Pss { mask, salt, .. } => {
+        match self {
+            &Self::Pss { mask, salt, .. } => {
                 context.set_rsa_padding(Padding::PKCS1_PSS)?;
                 context.set_signature_md(hash.md())?;
                 let salt = i32::try_from(salt).unwrap_or(i32::MAX);
@@ -125,7 +213,7 @@ impl Algorithm {
 /// The elements of a SET OF in DER's order.
 fn sort(content: &[u8]) -> Vec<u8> {
     let mut elements = Vec::new();
-    let mut reader = read::Reader::new(content);
+    let mut reader = Reader::new(content);
     while let Ok(Some(element)) = reader.next() {
         elements.push(element.raw);
     }

@@ -63,9 +63,9 @@ fn identifier(certificate: &X509, by_key_identifier: bool) -> Vec<u8> {
     if by_key_identifier {
         return tlv(0x80, certificate.subject_key_id().unwrap().as_slice());
     }
-    let mut serial = certificate.serial_number().to_bn().unwrap().to_vec();
-    if serial[0] & 0x80 != 0 {
-        serial.insert(0, 0);
-    }
-    seq(&[&certificate.issuer_name().to_der().unwrap(), &tlv(2, &serial)])
+    // Behind two headers of four octets and the version, as the certificate itself has it.
+    let der = certificate.to_der().unwrap();
+    let serial = &der[13..][..2 + usize::from(der[14])];
+    assert_eq!(serial[0], 2);
+    seq(&[&certificate.issuer_name().to_der().unwrap(), serial])
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use as2hook_as2::{Keyring, StationKey};
 use openssl::{
     asn1::Asn1Time,
-    bn::BigNum,
+    bn::{BigNum, BigNumRef},
     ec::{EcGroup, EcKey},
     hash::MessageDigest,
     nid::Nid,
@@ -42,15 +42,20 @@ impl Identity {
         Self::certify(name, PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap())
     }
 
-    fn certify(name: &str, key: PKey<Private>) -> Self {
+    pub fn certify(name: &str, key: PKey<Private>) -> Self {
+        let mut serial = BigNum::new().unwrap();
+        serial.rand(127, openssl::bn::MsbOption::ONE, false).unwrap();
+        Self::numbered(name, key, &serial)
+    }
+
+    /// With a serial number of any sign.
+    pub fn numbered(name: &str, key: PKey<Private>, serial: &BigNumRef) -> Self {
         let mut subject = X509NameBuilder::new().unwrap();
         subject.append_entry_by_text("O", "as2hook tests").unwrap();
         subject.append_entry_by_text("CN", name).unwrap();
         let subject = subject.build();
         let mut builder = X509::builder().unwrap();
         builder.set_version(2).unwrap();
-        let mut serial = BigNum::new().unwrap();
-        serial.rand(127, openssl::bn::MsbOption::ONE, false).unwrap();
         builder.set_serial_number(&serial.to_asn1_integer().unwrap()).unwrap();
         builder.set_subject_name(&subject).unwrap();
         builder.set_issuer_name(&subject).unwrap();

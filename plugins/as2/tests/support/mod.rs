@@ -9,10 +9,15 @@
     clippy::expect_used,
     clippy::panic,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "shared by several tests, each of which uses a part of it and fails by panicking"
 )]
 
+pub mod attack;
 pub mod cms;
+#[path = "../../../../tests/support/src/coding.rs"]
+pub mod coding;
+pub mod cpu;
 pub mod der;
 pub mod identity;
 pub mod mime;

@@ -1,4 +1,4 @@
-//! `/admin`: what runs, and what became of what was told.
+//! `/admin`: the running gateway, its events and its deliveries.
 
 use axum::{
     Json,
@@ -10,17 +10,17 @@ use serde::Serialize;
 
 use super::{
     Gateway,
-    answer::refused,
     bodies::{
         DeliveryList, EventList, Problem, ReloadDone, ReloadRefused, ReplayRequest, Replayed,
         Resumed, WebhookList,
     },
     caller::Caller,
-    fields::Fields,
+    fields::JsonFields,
+    responses::refused,
     search::{self, Listing},
 };
 use crate::{
-    admin::{DeliveryView, EventView, Page, Search},
+    admin::{DeliveryView, EventView, ListPage, Search},
     control::{Refusal, Status},
     messages::Wrong,
     token::Scope,
@@ -77,7 +77,7 @@ pub(super) async fn status(State(gateway): State<Gateway>, caller: Caller) -> Re
     if let Err(refusal) = caller.needs(Scope::Read) {
         return refusal;
     }
-    Json(gateway.status().await).into_response()
+    Json(gateway.status(caller.site()).await).into_response()
 }
 
 /// Every webhook with its live state. Scope read.
@@ -126,7 +126,7 @@ pub(super) async fn enable(
         return refusal;
     }
     let moved = gateway.enable(caller.site(), &name).await;
-    told(&gateway, moved.map(|resumed| Resumed { status: "success", resumed }))
+    respond(&gateway, moved.map(|resumed| Resumed { status: "success", resumed }))
 }
 
 /// Events, newest first. Scope read.
@@ -164,12 +164,12 @@ pub(super) async fn events(
         Err(refusal) => return refusal,
     };
     let page = gateway.events(caller.site(), &listing.search, listing.slice).await;
-    let list = |page: Page<EventView>| EventList {
+    let list = |page: ListPage<EventView>| EventList {
         status: "success",
         data: page.data,
         next_cursor: page.next_cursor,
     };
-    told(&gateway, page.map(list))
+    respond(&gateway, page.map(list))
 }
 
 /// Deliveries, newest first. Scope read.
@@ -207,12 +207,12 @@ pub(super) async fn deliveries(
         Err(refusal) => return refusal,
     };
     let page = gateway.deliveries(caller.site(), &listing.search, listing.slice).await;
-    let list = |page: Page<DeliveryView>| DeliveryList {
+    let list = |page: ListPage<DeliveryView>| DeliveryList {
         status: "success",
         data: page.data,
         next_cursor: page.next_cursor,
     };
-    told(&gateway, page.map(list))
+    respond(&gateway, page.map(list))
 }
 
 /// Makes a delivery again. Scope admin.
@@ -244,7 +244,7 @@ pub(super) async fn replay_one(
         Ok(id) => gateway.replay_one(caller.site(), id).await,
         Err(_) => Err(Refusal::Unknown),
     };
-    told(&gateway, replayed.map(|()| Replayed { status: "success", replayed: 1 }))
+    respond(&gateway, replayed.map(|()| Replayed { status: "success", replayed: 1 }))
 }
 
 /// Makes all matching deliveries again that are delivered, dead or orphaned. Scope admin.
@@ -269,14 +269,14 @@ pub(super) async fn replay_one(
 pub(super) async fn replay(
     State(gateway): State<Gateway>,
     caller: Caller,
-    fields: Result<Fields, Response>,
+    fields: Result<JsonFields, Response>,
 ) -> Response {
     let fields = match caller.needs(Scope::Admin).and(fields) {
         Ok(fields) => fields,
         Err(refusal) => return refusal,
     };
     let ask = async || {
-        // A slip in a name would replay more than was meant.
+        // A typo in a name would replay more than intended.
         let known: Vec<_> = search::NAMES.into_iter().chain(["to"]).collect();
         if let Some(name) = fields.other_than(&known) {
             return Err(Wrong::Parameter(name.to_owned()).into());
@@ -288,10 +288,10 @@ pub(super) async fn replay(
         gateway.replay(caller.site(), &search, to.as_deref()).await
     };
     let replayed = ask().await;
-    told(&gateway, replayed.map(|replayed| Replayed { status: "success", replayed }))
+    respond(&gateway, replayed.map(|replayed| Replayed { status: "success", replayed }))
 }
 
-fn told(gateway: &Gateway, outcome: Result<impl Serialize, Refusal>) -> Response {
+fn respond(gateway: &Gateway, outcome: Result<impl Serialize, Refusal>) -> Response {
     match outcome {
         Ok(body) => Json(body).into_response(),
         Err(refusal) => refused(gateway.language(), &refusal),

@@ -1,5 +1,5 @@
-//! Bodies of requests and answers. Answers are made of these; requests are read field by field, and
-//! these say which fields there are.
+//! Bodies of requests and responses. Responses are made of these types. Requests are read field by
+//! field, and these types describe their fields.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::{
     admin::{DeliveryView, EventView, WebhookView},
     control::Mistake,
-    partner::{LogEntry, PartnerWebhook},
+    partner::{LogEntry, PartnerWebhookView},
 };
 
 /// Something was wrong.
@@ -84,7 +84,7 @@ pub(super) struct LogsRequest {
     /// Rows at most.
     #[schema(required = false, minimum = 1, maximum = 500, default = 50)]
     limit: u64,
-    /// Rows passed over.
+    /// Rows skipped.
     #[schema(required = false, minimum = 0, default = 0)]
     offset: i64,
 }
@@ -118,7 +118,7 @@ pub(super) struct ReplayRequest {
     /// When the event happened, before this, RFC 3339.
     #[schema(required = false)]
     until: String,
-    /// Another webhook that is told instead.
+    /// Another webhook that receives the events instead.
     #[schema(required = false)]
     to: String,
 }
@@ -137,7 +137,7 @@ pub(super) struct Configured {
 pub(super) struct Shown {
     #[schema(example = "success")]
     pub(super) status: &'static str,
-    pub(super) data: PartnerWebhook,
+    pub(super) data: PartnerWebhookView,
 }
 
 /// The endpoint took the test.

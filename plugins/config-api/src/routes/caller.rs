@@ -1,4 +1,4 @@
-//! Who asks, and what they may.
+//! Authenticates and authorizes callers.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -8,13 +8,13 @@ use axum::{
     response::Response,
 };
 
-use super::{Shared, answer::problem};
+use super::{ApiState, responses::problem};
 use crate::{
     throttle::Price,
     token::{Scope, Token},
 };
 
-/// Whoever presented a good token.
+/// The owner of a valid token.
 pub(super) struct Caller {
     token: Token,
     default_site: String,
@@ -23,7 +23,7 @@ pub(super) struct Caller {
 // === impl Caller ===
 
 impl Caller {
-    /// The tenant whose things it sees.
+    /// Returns the tenant whose data it sees.
     pub(super) fn site(&self) -> &str {
         &self.token.site
     }
@@ -47,10 +47,10 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<Shared> for Caller {
+impl FromRequestParts<ApiState> for Caller {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, shared: &ApiState) -> Result<Self, Response> {
         let tokens = shared.gateway.tokens();
         let presented = bearer(&parts.headers);
         if let Some(token) = presented.and_then(|presented| tokens.find(presented)) {
@@ -69,9 +69,9 @@ impl FromRequestParts<Shared> for Caller {
 }
 
 fn too_many(seconds: u64) -> Response {
-    let mut answer = problem(StatusCode::TOO_MANY_REQUESTS, "Too many bad tokens");
-    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    answer
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, "Too many bad tokens");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

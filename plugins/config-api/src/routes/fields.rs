@@ -8,25 +8,25 @@ use axum::{
 };
 use serde_json::{Map, Value};
 
-use super::{Shared, answer::mistaken};
+use super::{ApiState, responses::mistaken};
 use crate::{
-    messages::{Kind, Wrong},
+    messages::{FieldType, Wrong},
     partner::{PartnerEvent, SecretText},
 };
 
-/// A JSON object that came as a body.
-pub(super) struct Fields(Map<String, Value>);
+/// A JSON object from a request's body.
+pub(super) struct JsonFields(Map<String, Value>);
 
 /// Longest URL and secret, in characters.
 const URL_MAX: usize = 2048;
 const SECRET_MAX: usize = 1024;
-/// More events than there are, aliases included, are a mistake.
+/// More events than exist, aliases included, are a mistake.
 const EVENTS_MAX: usize = 16;
 
-// === impl Fields ===
+// === impl JsonFields ===
 
-impl Fields {
-    /// The partner's number. `None`: a number that no partner can have.
+impl JsonFields {
+    /// Returns the partner's number. `None`: a number that no partner can have.
     pub(super) fn partner(&self) -> Result<Option<u64>, Wrong> {
         let field = ["partner_id", "socio_id"].into_iter().find(|name| self.has(name));
         let Some(name) = field else { return Err(Wrong::PartnerMissing) };
@@ -34,7 +34,7 @@ impl Fields {
             Value::Number(number) if number.as_u64().is_some() => Ok(number.as_u64()),
             // A whole number in another spelling, such as -1 or 1e30.
             Value::Number(number) if number.as_f64().is_some_and(|n| n.fract() == 0.0) => Ok(None),
-            _ => Err(Wrong::Type(name, Kind::Integer)),
+            _ => Err(Wrong::Type(name, FieldType::Integer)),
         }
     }
 
@@ -60,15 +60,15 @@ impl Fields {
         let Some((name, value)) = self.first(&["webhook_enabled", "webhook_activo"]) else {
             return Ok(None);
         };
-        value.as_bool().map(Some).ok_or(Wrong::Type(name, Kind::Boolean))
+        value.as_bool().map(Some).ok_or(Wrong::Type(name, FieldType::Boolean))
     }
 
-    /// Names in either language; one that is given twice counts once.
+    /// Returns the names in either language; a repeated one counts once.
     pub(super) fn events(&self) -> Result<Option<Vec<PartnerEvent>>, Wrong> {
         let Some((name, value)) = self.first(&["webhook_events", "webhook_eventos"]) else {
             return Ok(None);
         };
-        let wrong = || Wrong::Type(name, Kind::Strings);
+        let wrong = || Wrong::Type(name, FieldType::Strings);
         let list = value.as_array().ok_or_else(wrong)?;
         if list.len() > EVENTS_MAX {
             return Err(wrong());
@@ -84,7 +84,7 @@ impl Fields {
         Ok(Some(events))
     }
 
-    /// A whole number within bounds.
+    /// Returns a whole number within bounds.
     pub(super) fn whole(
         &self,
         name: &'static str,
@@ -92,33 +92,36 @@ impl Fields {
         most: u64,
     ) -> Result<Option<u64>, Wrong> {
         let Some((_, value)) = self.first(&[name]) else { return Ok(None) };
-        let Value::Number(number) = value else { return Err(Wrong::Type(name, Kind::Integer)) };
+        let Value::Number(number) = value else {
+            return Err(Wrong::Type(name, FieldType::Integer));
+        };
         match number.as_u64() {
             Some(n) if (least..=most).contains(&n) => Ok(Some(n)),
             Some(_) => Err(Wrong::Range(name, least, most)),
             None if number.as_f64().is_some_and(|n| n.fract() == 0.0) => {
                 Err(Wrong::Range(name, least, most))
             }
-            None => Err(Wrong::Type(name, Kind::Integer)),
+            None => Err(Wrong::Type(name, FieldType::Integer)),
         }
     }
 
-    /// A text.
+    /// Returns a text.
     pub(super) fn string(&self, name: &'static str) -> Result<Option<String>, Wrong> {
         Ok(self.text(&[name])?.map(str::to_owned))
     }
 
-    /// The name of a field that is none of these.
+    /// Returns the name of a field that is none of these.
     pub(super) fn other_than(&self, known: &[&str]) -> Option<&str> {
         self.0.keys().map(String::as_str).find(|name| !known.contains(name))
     }
 
     fn text(&self, names: &[&'static str]) -> Result<Option<&str>, Wrong> {
         let Some((name, value)) = self.first(names) else { return Ok(None) };
-        value.as_str().map(Some).ok_or(Wrong::Type(name, Kind::String))
+        value.as_str().map(Some).ok_or(Wrong::Type(name, FieldType::String))
     }
 
-    /// The first of these that is there: a field's own name stands before its older one.
+    /// Returns the first of these that is present: a field's own name takes precedence over its
+    /// older one.
     fn first(&self, names: &[&'static str]) -> Option<(&'static str, &Value)> {
         names.iter().find_map(|name| self.0.get(*name).map(|value| (*name, value)))
     }
@@ -128,16 +131,16 @@ impl Fields {
     }
 }
 
-impl FromRequest<Shared> for Fields {
+impl FromRequest<ApiState> for JsonFields {
     type Rejection = Response;
 
-    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Response> {
+    async fn from_request(request: Request, shared: &ApiState) -> Result<Self, Response> {
         let language = shared.gateway.language();
         let wrong = |wrong| mistaken(language, &wrong);
         if !is_json(&request) {
             return Err(wrong(Wrong::NotJson));
         }
-        // Its limit is the listener's.
+        // The listener limits its size.
         let body = Bytes::from_request(request, shared).await;
         let body = body.map_err(|_| wrong(Wrong::TooLarge))?;
         match serde_json::from_slice(&body) {
@@ -154,7 +157,7 @@ fn is_json(request: &Request) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// A URL that a webhook can have, as far as its form goes.
+/// Parses a URL and checks the form that a webhook's URL must have.
 fn url(text: &str) -> Result<Uri, Wrong> {
     if text.contains('#') {
         return Err(Wrong::UrlFragment);
@@ -185,9 +188,9 @@ fn url(text: &str) -> Result<Uri, Wrong> {
 mod tests {
     use super::*;
 
-    fn fields(text: &str) -> Fields {
+    fn fields(text: &str) -> JsonFields {
         let Value::Object(fields) = serde_json::from_str(text).unwrap() else { panic!("{text}") };
-        Fields(fields)
+        JsonFields(fields)
     }
 
     #[test]
@@ -202,7 +205,7 @@ mod tests {
         }
         for wrong in ["\"123\"", "1.5", "true", "[1]", "{}"] {
             let text = format!("{{\"partner_id\": {wrong}}}");
-            let error = Wrong::Type("partner_id", Kind::Integer);
+            let error = Wrong::Type("partner_id", FieldType::Integer);
             assert_eq!(fields(&text).partner(), Err(error), "{wrong}");
         }
     }

@@ -1,4 +1,4 @@
-//! `/api/v1/webhooks`: the webhook of a partner, by the letter of `docs/api.md`.
+//! `/api/v1/webhooks`: the webhook of a partner, exactly as in `docs/api.md`.
 
 use axum::{
     Json,
@@ -9,17 +9,17 @@ use axum::{
 
 use super::{
     Gateway,
-    answer::{mistaken, refused},
     bodies::{
         ConfigureRequest, Configured, Logged, LogsRequest, PartnerRequest, Problem, Shown,
         TestFailed, TestPassed,
     },
     caller::Caller,
-    fields::Fields,
+    fields::JsonFields,
+    responses::{mistaken, refused},
 };
 use crate::{control::Refusal, messages::Wrong, partner::Change, token::Scope};
 
-/// Rows of the log unless the request says otherwise, and at most.
+/// The default number of rows of the log, and the maximum.
 const LOG_ROWS: u64 = 50;
 const LOG_ROWS_MAX: u64 = 500;
 
@@ -45,9 +45,9 @@ const LOG_ROWS_MAX: u64 = 500;
 pub(super) async fn configure(
     State(gateway): State<Gateway>,
     caller: Caller,
-    fields: Result<Fields, Response>,
+    fields: Result<JsonFields, Response>,
 ) -> Response {
-    answer(&gateway, &caller, Scope::Write, fields, async |fields| {
+    respond(&gateway, &caller, Scope::Write, fields, async |fields| {
         let partner = partner(fields)?;
         let change = Change {
             url: fields.url()?,
@@ -84,9 +84,9 @@ pub(super) async fn configure(
 pub(super) async fn get(
     State(gateway): State<Gateway>,
     caller: Caller,
-    fields: Result<Fields, Response>,
+    fields: Result<JsonFields, Response>,
 ) -> Response {
-    answer(&gateway, &caller, Scope::Read, fields, async |fields| {
+    respond(&gateway, &caller, Scope::Read, fields, async |fields| {
         let webhook = gateway.partner_webhook(caller.site(), partner(fields)?).await?;
         Ok(Json(Shown { status: "success", data: webhook }).into_response())
     })
@@ -117,9 +117,9 @@ pub(super) async fn get(
 pub(super) async fn test(
     State(gateway): State<Gateway>,
     caller: Caller,
-    fields: Result<Fields, Response>,
+    fields: Result<JsonFields, Response>,
 ) -> Response {
-    answer(&gateway, &caller, Scope::Write, fields, async |fields| {
+    respond(&gateway, &caller, Scope::Write, fields, async |fields| {
         let tested = gateway.test(caller.site(), partner(fields)?).await?;
         let http_code = tested.http_code;
         if let Some(msg) = tested.failure {
@@ -161,9 +161,9 @@ pub(super) async fn test(
 pub(super) async fn logs(
     State(gateway): State<Gateway>,
     caller: Caller,
-    fields: Result<Fields, Response>,
+    fields: Result<JsonFields, Response>,
 ) -> Response {
-    answer(&gateway, &caller, Scope::Read, fields, async |fields| {
+    respond(&gateway, &caller, Scope::Read, fields, async |fields| {
         let partner = partner(fields)?;
         let limit = fields.whole("limit", 1, LOG_ROWS_MAX)?.unwrap_or(LOG_ROWS);
         let offset = fields.whole("offset", 0, i64::MAX.cast_unsigned())?.unwrap_or(0);
@@ -175,25 +175,26 @@ pub(super) async fn logs(
     .await
 }
 
-/// The partner that a body names.
-fn partner(fields: &Fields) -> Result<u64, Refusal> {
+/// Returns the partner that a body names.
+fn partner(fields: &JsonFields) -> Result<u64, Refusal> {
     fields.partner()?.ok_or(Refusal::UnknownPartner)
 }
 
-/// Scope first, so that who may not ask learns nothing from what is wrong with the question.
-async fn answer(
+/// Checks the scope first, so that a caller without it learns nothing from the mistakes of its
+/// request.
+async fn respond(
     gateway: &Gateway,
     caller: &Caller,
     scope: Scope,
-    fields: Result<Fields, Response>,
-    ask: impl AsyncFnOnce(&Fields) -> Result<Response, Refusal>,
+    fields: Result<JsonFields, Response>,
+    ask: impl AsyncFnOnce(&JsonFields) -> Result<Response, Refusal>,
 ) -> Response {
     let fields = match caller.needs(scope).and(fields) {
         Ok(fields) => fields,
         Err(refusal) => return refusal,
     };
     match ask(&fields).await {
-        Ok(answer) => answer,
+        Ok(response) => response,
         Err(Refusal::Wrong(wrong)) => mistaken(gateway.language(), &wrong),
         Err(refusal) => refused(gateway.language(), &refusal),
     }

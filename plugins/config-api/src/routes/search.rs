@@ -1,4 +1,4 @@
-//! What is looked for, from a query string or from a JSON body.
+//! Parses a search from a query string or a JSON body.
 
 use axum::{
     extract::{FromRequestParts, Query},
@@ -7,23 +7,23 @@ use axum::{
 };
 use jiff::Timestamp;
 
-use super::{Shared, answer::mistaken, fields::Fields};
+use super::{ApiState, fields::JsonFields, responses::mistaken};
 use crate::{
     admin::{Search, Slice},
     messages::Wrong,
 };
 
-/// Rows of a list unless the request says otherwise, and at most.
+/// The default number of rows of a list, and the maximum.
 const ROWS: usize = 50;
 const ROWS_MAX: u64 = 500;
 
-/// A search and the part of its result, from a query string.
+/// A search and a part of its result, from a query string.
 pub(super) struct Listing {
     pub(super) search: Search,
     pub(super) slice: Slice,
 }
 
-/// The names that a search has, in a query and in a body.
+/// The names of a search's fields, in a query and in a body.
 pub(super) const NAMES: [&str; 8] =
     ["event", "partner", "station", "webhook", "status", "message_id", "from", "until"];
 
@@ -52,10 +52,10 @@ impl Listing {
     }
 }
 
-impl FromRequestParts<Shared> for Listing {
+impl FromRequestParts<ApiState> for Listing {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, shared: &ApiState) -> Result<Self, Response> {
         let language = shared.gateway.language();
         let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, shared).await;
         let pairs = pairs.map_err(|_| Wrong::Value("query", "name=value&…"));
@@ -64,8 +64,8 @@ impl FromRequestParts<Shared> for Listing {
     }
 }
 
-/// The search in a JSON body.
-pub(super) fn in_body(fields: &Fields) -> Result<Search, Wrong> {
+/// Parses the search in a JSON body.
+pub(super) fn in_body(fields: &JsonFields) -> Result<Search, Wrong> {
     let mut search = Search::default();
     for name in NAMES {
         if let Some(value) = fields.string(name)? {

@@ -1,5 +1,5 @@
-//! What the measuring examples share: a whole gateway's delivery half in one process, a sink, events,
-//! and the machine's own figures.
+//! Code shared by the measuring examples: the delivery half of a gateway in one process, a sink,
+//! events, and resource usage.
 
 #![allow(dead_code, unreachable_pub, reason = "each example uses its part")]
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
@@ -29,13 +29,13 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 use uuid::Uuid;
 
-/// As in as2hook itself.
+/// The allocator of as2hook itself.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// Store (SQLite, durable), outbox and dispatcher, as the gateway puts them together.
+/// Store (SQLite, durable), outbox and dispatcher, put together as in the gateway.
 pub struct Gateway {
     pub store: Arc<dyn Store>,
     pub outbox: Outbox,
@@ -47,12 +47,12 @@ pub struct Gateway {
 #[derive(Default)]
 struct Rules(Mutex<HashMap<String, Arc<Rule>>>);
 
-/// An endpoint that answers 200 at once, or never.
+/// An endpoint that responds with 200 at once, or never.
 #[derive(Default)]
 pub struct Sink {
     address: String,
     count: AtomicUsize,
-    /// Whether to note when each request came.
+    /// Whether to record when each request came.
     notes: AtomicBool,
     seen: Mutex<HashMap<String, Instant>>,
     by_path: Mutex<HashMap<String, usize>>,
@@ -69,7 +69,7 @@ impl Directory for Rules {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Over a store in this folder, delivering nothing yet.
+    /// Creates it over a store in this folder, without deliveries.
     pub fn new(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("as2hook.db");
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &SqliteOptions::default())?);
@@ -87,7 +87,7 @@ impl Gateway {
         Ok(target)
     }
 
-    /// Begins to deliver.
+    /// Starts the deliveries.
     pub async fn start(&mut self) -> Result<(), Failure> {
         let client = Arc::new(Client::new().await?);
         let options = DispatcherOptions::default();
@@ -98,7 +98,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Writes events down, as many at once as a busy gateway has.
+    /// Records events, as many at once as a busy gateway has.
     pub async fn fill(&self, targets: &[Target], events: usize) -> Result<(), Failure> {
         let mut tasks = JoinSet::new();
         for _ in 0..events {
@@ -159,29 +159,29 @@ impl Sink {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Requests that came.
+    /// Returns the number of requests.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Notes down each request from now on: it costs time and memory.
+    /// Records each request from now on: it costs time and memory.
     pub fn note(&self) {
         self.notes.store(true, Ordering::Relaxed);
     }
 
-    /// Requests noted, by path.
+    /// Returns the number of recorded requests, by path.
     pub fn by_path(&self) -> HashMap<String, usize> {
         self.by_path.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until so many requests came.
+    /// Waits for this number of requests.
     pub async fn reached(&self, count: usize) {
         while self.count() < count {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Waits for the request of this `webhook-id`, and says when it came.
+    /// Waits for the request of this `webhook-id`, and returns when it came.
     pub async fn seen(&self, webhook_id: &str) -> Instant {
         loop {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(webhook_id);
@@ -199,7 +199,7 @@ fn rule(name: &str, address: &str) -> Result<Rule, Failure> {
     Ok(made::rule(name, endpoint))
 }
 
-/// An unencrypted message, as far as its headers.
+/// An unencrypted message, with its headers only.
 pub fn event() -> Event {
     let mut headers = as2hook_as2::Headers::new();
     let id = Uuid::now_v7();
@@ -219,17 +219,17 @@ pub fn event() -> Event {
     made::event(id, headers)
 }
 
-/// One row: what, the figure, the bar, and whether it is kept.
+/// Prints one row: what, the figure, the bar, and whether it is met.
 pub fn row(what: &str, figure: &str, bar: &str, kept: bool) {
     println!("{what:<58}{figure:>14}   {bar:<22}{}", if kept { "kept" } else { "MISSED" });
 }
 
-/// A row without a bar.
+/// Prints a row without a bar.
 pub fn note(what: &str, figure: &str) {
     println!("{what:<58}{figure:>14}");
 }
 
-/// One of a hundred parts of sorted waits, in milliseconds.
+/// Returns a percentile of sorted waits, in milliseconds.
 pub fn percentile(waits: &[Duration], percent: usize) -> f64 {
     waits[(waits.len() - 1) * percent / 100].as_secs_f64() * 1e3
 }

@@ -1,4 +1,4 @@
-//! Bodies: small ones from memory, payloads in bounded pieces.
+//! Request bodies: small ones from memory, payloads in bounded pieces.
 
 use std::{
     fmt, io,
@@ -23,33 +23,33 @@ use super::error::DeliveryError;
 pub enum RequestBody {
     /// In memory; empty for `headers` deliveries.
     Bytes(Bytes),
-    /// An event's payload, read while it is sent.
+    /// An event's payload, which is read while it is sent.
     Payload(KeptPayload),
 }
 
-/// An event's payload, and where it can be read, as often as it is sent.
+/// An event's payload and its source. It is read anew for each attempt.
 #[derive(Clone, Debug)]
 pub struct KeptPayload {
-    /// Who gives it back.
+    /// Where payloads are stored.
     pub payloads: Payloads,
-    /// Whose it is.
+    /// The event of the payload.
     pub event: Uuid,
     /// The payload.
     pub payload: Payload,
 }
 
-/// A [`RequestBody`] on its way.
-pub(super) struct Body {
-    source: Source,
-    /// Read, and not yet handed over.
+/// A [`RequestBody`] that is being sent.
+pub(super) struct OutgoingBody {
+    source: BodySource,
+    /// Read, and not yet passed to hyper.
     ready: Bytes,
     left: u64,
     sent: Arc<AtomicBool>,
 }
 
-enum Source {
+enum BodySource {
     Memory,
-    /// Nothing is being read.
+    /// No read is in progress.
     Payload(Box<PayloadReader>),
     Reading(Reading),
     Over,
@@ -58,17 +58,18 @@ enum Source {
 type Reading =
     Pin<Box<dyn Future<Output = (Box<PayloadReader>, Result<Option<Bytes>, StoreError>)> + Send>>;
 
-/// The payload failed while it was read: found again behind hyper's error.
+/// The payload could not be read. [`DeliveryError::of_request`] finds it as the cause of hyper's
+/// error.
 #[derive(Debug)]
 pub(super) struct PayloadFailed(String);
 
 // === impl KeptPayload ===
 
 impl KeptPayload {
-    /// Begins to read it.
+    /// Opens the payload for reading.
     ///
     /// # Errors
-    /// [`DeliveryError::Payload`], in time.
+    /// [`DeliveryError::Payload`], also when the deadline passes.
     pub async fn open(&self, deadline: Instant) -> Result<PayloadReader, DeliveryError> {
         let opened = timeout_at(deadline, self.payloads.reader(self.event, &self.payload)).await;
         match opened {
@@ -99,13 +100,13 @@ impl fmt::Debug for RequestBody {
     }
 }
 
-// === impl Body ===
+// === impl OutgoingBody ===
 
-impl Body {
-    /// The most that is handed over at once, so that `sent` tells how far it is.
+impl OutgoingBody {
+    /// The most that is passed to hyper at once, so that `sent` is accurate.
     const PIECE: usize = 64 * 1024;
 
-    /// Opens it; `sent` turns true when its last byte is handed over.
+    /// Opens a body. `sent` becomes true when its last byte has been passed to hyper.
     pub(super) async fn open(
         body: &RequestBody,
         sent: Arc<AtomicBool>,
@@ -113,31 +114,33 @@ impl Body {
     ) -> Result<Self, DeliveryError> {
         let left = body.size();
         let (source, ready) = match body {
-            RequestBody::Bytes(bytes) => (Source::Memory, bytes.clone()),
+            RequestBody::Bytes(bytes) => (BodySource::Memory, bytes.clone()),
             RequestBody::Payload(kept) => {
                 let reader = kept.open(deadline).await?;
-                (Source::Payload(Box::new(reader)), Bytes::new())
+                (BodySource::Payload(Box::new(reader)), Bytes::new())
             }
         };
         sent.store(left == 0, Ordering::Relaxed);
         Ok(Self { source, ready, left, sent })
     }
 
-    /// Reads on. It gives all of a payload, or fails.
+    /// Reads the next piece. Fails unless the payload is read completely.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, PayloadFailed>> {
-        let mut reading = match std::mem::replace(&mut self.source, Source::Over) {
-            Source::Payload(mut reader) => Box::pin(async move {
+        let mut reading = match std::mem::replace(&mut self.source, BodySource::Over) {
+            BodySource::Payload(mut reader) => Box::pin(async move {
                 let read = reader.next().await;
                 (reader, read)
             }),
-            Source::Reading(reading) => reading,
-            Source::Memory | Source::Over => return Poll::Ready(Err(PayloadFailed::ended())),
+            BodySource::Reading(reading) => reading,
+            BodySource::Memory | BodySource::Over => {
+                return Poll::Ready(Err(PayloadFailed::ended()));
+            }
         };
         let Poll::Ready((reader, read)) = reading.as_mut().poll(context) else {
-            self.source = Source::Reading(reading);
+            self.source = BodySource::Reading(reading);
             return Poll::Pending;
         };
-        self.source = Source::Payload(reader);
+        self.source = BodySource::Payload(reader);
         Poll::Ready(match read {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(PayloadFailed::ended()),
@@ -146,7 +149,7 @@ impl Body {
     }
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for OutgoingBody {
     type Data = Bytes;
     type Error = PayloadFailed;
 

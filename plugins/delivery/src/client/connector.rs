@@ -1,4 +1,4 @@
-//! From a URL to a connection: resolve, vet, connect, TLS.
+//! From a URL to a connection: resolve, check the address, connect, TLS.
 
 use std::{
     future::Future,
@@ -13,17 +13,17 @@ use std::{
 use http::{Uri, uri::Scheme};
 use hyper_util::rt::TokioIo;
 use openssl::ssl::SslConnector;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
 
 use super::{
-    resolve::Names,
-    stream::{Stream, Transport},
+    resolve::NameResolver,
+    stream::{MeteredTcp, Stream, Transport},
     tls,
 };
-use crate::guard::Guard;
+use crate::{guard::Guard, happy_eyeballs};
 
-/// Why there is no connection.
+/// Why no connection was made.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -35,64 +35,64 @@ pub enum ConnectError {
     Resolve {
         /// The name.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// Every address is one that this webhook may not point at. Which ones they are is not told: whoever
-    /// sets webhooks over the API must not learn of the private network this way.
+    /// The webhook may not point there. A name that does not exist and one with only private
+    /// addresses give the same error: a webhook set over the API must not reveal which names the
+    /// private network has.
     #[error("{host} is not on the public internet, nor in a network that api.allow_networks names")]
     Refused {
         /// The host.
         host: String,
     },
-    /// No address took the connection; the last one's reason.
+    /// No address accepted the connection; `source` is of the last one.
     #[error("could not connect to {host} port {port}: {source}")]
     Tcp {
         /// The host.
         host: String,
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The error of the system.
         source: Arc<io::Error>,
     },
-    /// No TLS session.
+    /// The TLS handshake failed.
     #[error("no TLS session with {host}: {reason}")]
     Tls {
         /// The host.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 /// Makes connections for one TLS profile and guard.
 #[derive(Clone)]
-pub(super) struct Connector {
-    shared: Arc<Shared>,
+pub(super) struct EndpointConnector {
+    shared: Arc<ConnectorState>,
 }
 
-struct Shared {
-    names: Names,
+struct ConnectorState {
+    names: NameResolver,
     guard: Guard,
     tls: SslConnector,
 }
 
-// === impl Connector ===
+// === impl EndpointConnector ===
 
-impl Connector {
-    /// One address is tried no longer, so that a dead one leaves time for the next.
-    const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
-    /// A handshake takes no longer, even where nobody waits for it any more.
+impl EndpointConnector {
+    /// The limit for all addresses of a name together: with eight addresses the last one still has
+    /// five seconds.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(7);
+    /// The limit of a handshake, also when its request was cancelled.
     const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
-    /// Addresses tried of one name.
-    const ADDRESSES: usize = 8;
 
-    pub(super) fn new(names: Names, guard: Guard, tls: SslConnector) -> Self {
-        Self { shared: Arc::new(Shared { names, guard, tls }) }
+    pub(super) fn new(names: NameResolver, guard: Guard, tls: SslConnector) -> Self {
+        Self { shared: Arc::new(ConnectorState { names, guard, tls }) }
     }
 }
 
-impl Service<Uri> for Connector {
+impl Service<Uri> for EndpointConnector {
     type Response = Stream;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
@@ -107,9 +107,9 @@ impl Service<Uri> for Connector {
     }
 }
 
-// === impl Shared ===
+// === impl ConnectorState ===
 
-impl Shared {
+impl ConnectorState {
     async fn connect(&self, url: &Uri) -> Result<Stream, ConnectError> {
         let secure = match url.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -119,58 +119,62 @@ impl Shared {
         let host = url.host().filter(|host| !host.is_empty()).ok_or(ConnectError::Url)?;
         let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
 
+        if !self.guard.admits_url(url) {
+            return Err(ConnectError::Refused { host: host.to_owned() });
+        }
         let addresses = self.addresses(host).await?;
-        let tcp = connect_any(&addresses, port).await.map_err(|source| ConnectError::Tcp {
-            host: host.to_owned(),
-            port,
-            source: Arc::new(source),
-        })?;
-        // A notification is one small packet: waiting for more to send would only delay it.
+        let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, port));
+        let addresses = happy_eyeballs::in_order(addresses);
+        let (_, tcp) = happy_eyeballs::connect(&addresses, EndpointConnector::CONNECT_TIMEOUT)
+            .await
+            .outcome
+            .map_err(|source| {
+                // The name may have other addresses by now.
+                self.names.forget(host);
+                ConnectError::Tcp { host: host.to_owned(), port, source: Arc::new(source) }
+            })?;
+        // A notification is one small packet: waiting for more data would only delay it.
         let _ = tcp.set_nodelay(true);
+        let tcp = MeteredTcp::new(tcp);
         if !secure {
             return Ok(Stream::new(Transport::Plain(TokioIo::new(tcp))));
         }
-        let shaken = timeout(Connector::HANDSHAKE_TIMEOUT, tls::handshake(&self.tls, host, tcp));
+        let shaken =
+            timeout(EndpointConnector::HANDSHAKE_TIMEOUT, tls::handshake(&self.tls, host, tcp));
         match shaken.await.unwrap_or_else(|_| Err("the handshake took too long".to_owned())) {
             Ok(stream) => Ok(Stream::new(Transport::Tls(Box::new(stream)))),
             Err(reason) => Err(ConnectError::Tls { host: host.to_owned(), reason }),
         }
     }
 
-    /// The addresses that may be connected to.
+    /// Returns the addresses that may be connected to.
+    ///
+    /// Under a guard, a name that does not resolve and one without an admitted address give the
+    /// same error after the same time, that of the slowest lookup.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        let found = self.names.addresses(host).await.map_err(|error| ConnectError::Resolve {
-            host: host.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let (mut admitted, refused): (Vec<_>, Vec<_>) =
+        let refusal = Instant::now() + NameResolver::BUDGET;
+        let found = match self.names.addresses(host).await {
+            Ok(found) => found,
+            Err(error) if self.guard == Guard::Open => {
+                let reason = error.to_string();
+                return Err(ConnectError::Resolve { host: host.to_owned(), reason });
+            }
+            Err(error) => {
+                tracing::warn!(host, %error, "A webhook's host could not be resolved.");
+                Vec::new()
+            }
+        };
+        let (admitted, refused): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|address| self.guard.admits(*address));
         if !refused.is_empty() {
             tracing::warn!(host, ?refused, "A webhook may not point at an address of its host.");
         }
         if admitted.is_empty() {
+            sleep_until(refusal).await;
             return Err(ConnectError::Refused { host: host.to_owned() });
         }
-        admitted.truncate(Connector::ADDRESSES);
         Ok(admitted)
     }
-}
-
-/// Connects to the first address that takes it.
-async fn connect_any(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        let connect = TcpStream::connect(SocketAddr::new(*address, port));
-        match timeout(Connector::ADDRESS_TIMEOUT, connect).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = error,
-            Err(_) => {
-                let text = format!("no answer within {} s", Connector::ADDRESS_TIMEOUT.as_secs());
-                last = io::Error::new(io::ErrorKind::TimedOut, text);
-            }
-        }
-    }
-    Err(last)
 }
 
 #[cfg(test)]

@@ -1,58 +1,66 @@
-//! Why there is no answer: sentences for the delivery log.
+//! Why an attempt got no response: sentences for the delivery log.
 
 use std::{error::Error as _, fmt, io, time::Duration};
 
-use super::{connector::ConnectError, tls::TlsFilesError};
+use super::{connector::ConnectError, interim::InterimResponses, tls::TlsFilesError};
 
-/// Why an attempt got no whole answer.
+/// Why an attempt got no complete response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// No connection.
+    /// The connection failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The endpoint's CA, certificate or key cannot be used.
     #[error(transparent)]
     TlsFiles(#[from] TlsFilesError),
-    /// The time was up.
+    /// The deadline passed.
     #[error("timed out after {:.1} s while {step}", .after.as_secs_f64())]
     TimedOut {
-        /// How long it was tried.
+        /// The time since the attempt began.
         after: Duration,
-        /// What it waited for.
+        /// What the attempt was waiting for.
         step: Step,
     },
-    /// The connection was kept from an earlier delivery, and was closed before anything came back.
+    /// A connection kept from an earlier delivery was closed before any response.
     #[error("the endpoint closed the kept connection")]
     Stale,
-    /// The connection ended before an answer.
+    /// The connection ended before a response.
     #[error("the endpoint closed the connection without an answer")]
     NoAnswer,
-    /// What came back is not HTTP, or too large a head.
+    /// The response is not HTTP, or its head is too large.
     #[error("the endpoint's answer is not HTTP: {0}")]
     NotHttp(String),
-    /// The connection broke while the request was sent or the answer awaited.
+    /// More interim responses came than the limits allow.
+    #[error(
+        "the endpoint sent more than {} interim responses (1xx), or more than {} KiB of them, before its \
+         answer",
+        InterimResponses::MOST,
+        InterimResponses::BYTES_MAX / 1024
+    )]
+    InterimResponses,
+    /// The connection broke while the request was sent or the response awaited.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The answer ended before its declared length.
+    /// The response ended before its declared length.
     #[error("the endpoint answered {status}, but only half of the answer came")]
     HalfAnswer {
         /// Its status.
         status: u16,
     },
-    /// The payload cannot be read: our own fault, not the endpoint's.
+    /// The payload cannot be read: a local fault, not the endpoint's.
     #[error("the payload cannot be read: {0}")]
     Payload(io::Error),
 }
 
-/// What an attempt was doing when its time was up.
+/// What an attempt was doing when its deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Name lookup, connect, TLS.
     Connect,
-    /// The request goes out.
+    /// Sending the request.
     Send,
-    /// The request is out; the answer's head is awaited.
+    /// Waiting for the response's head.
     Answer,
 }
 
@@ -67,7 +75,7 @@ impl fmt::Display for Step {
 }
 
 impl DeliveryError {
-    /// The answer's status, where one came.
+    /// The status of the response, if one came.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::HalfAnswer { status } => Some(*status),
@@ -76,7 +84,7 @@ impl DeliveryError {
     }
 }
 
-/// What a failed request means; `reused` says whether its connection had served another before.
+/// Translates an error of hyper. `reused` says whether the connection had served a request before.
 pub(super) fn of_request(error: &hyper_util::client::legacy::Error, reused: bool) -> DeliveryError {
     let mut next = error.source();
     while let Some(cause) = next {
@@ -94,8 +102,9 @@ pub(super) fn of_request(error: &hyper_util::client::legacy::Error, reused: bool
     if http.is_parse() || http.is_parse_status() || http.is_parse_too_large() {
         return DeliveryError::NotHttp(deepest(http));
     }
-    // A connection that was fine before and gives nothing now was most likely closed while idle. The
-    // request may have been seen all the same: webhook-id lets the receiver tell.
+    // A connection that worked before and ends without a response was most likely closed while
+    // idle. The endpoint may still have seen the request; it can recognize a repetition by its
+    // webhook-id.
     match (reused, http.is_incomplete_message() || http.is_canceled() || http.is_closed()) {
         (true, _) => DeliveryError::Stale,
         (false, true) => DeliveryError::NoAnswer,
@@ -103,7 +112,7 @@ pub(super) fn of_request(error: &hyper_util::client::legacy::Error, reused: bool
     }
 }
 
-/// The innermost cause: the outer ones only say where it happened.
+/// Returns the innermost cause: the outer errors only say where it happened.
 fn deepest(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {

@@ -17,28 +17,28 @@ use hyper_util::{
 use openssl::sha::Sha256;
 
 use super::{
-    body::Body,
-    connector::Connector,
-    resolve::Names,
+    body::OutgoingBody,
+    connector::EndpointConnector,
+    resolve::NameResolver,
     tls::{self, TlsFilesError},
 };
 use crate::{guard::Guard, time::now};
 
 /// The pools in use.
 pub(super) struct Profiles {
-    names: Names,
-    /// Trusts the system's roots: nearly everybody's.
+    names: NameResolver,
+    /// Pools with the system's roots, which nearly all webhooks use.
     plain: DashMap<Guard, Arc<Profile>>,
     special: DashMap<(Digest, Guard), Arc<Profile>>,
     roots: openssl::ssl::SslConnector,
 }
 
-/// Two ways to the same endpoints.
+/// The clients of one profile.
 pub(super) struct Profile {
     /// Keeps connections.
-    pub(super) pooled: Client<Connector, Body>,
-    /// Makes a fresh one for each request.
-    pub(super) fresh: Client<Connector, Body>,
+    pub(super) pooled: Client<EndpointConnector, OutgoingBody>,
+    /// Opens a new connection for each request.
+    pub(super) fresh: Client<EndpointConnector, OutgoingBody>,
     used: AtomicI64,
 }
 
@@ -48,27 +48,25 @@ type Digest = [u8; 32];
 // === impl Profiles ===
 
 impl Profiles {
-    /// Kept connections to one host: many webhooks may point at it, each with its own concurrency.
+    /// The most idle connections to one host: many webhooks may point at it, each with its own
+    /// concurrency.
     const IDLE_PER_HOST: usize = 256;
-    /// Shorter than what servers usually keep (60 s and more), so that we are the ones to close.
+    /// Shorter than the usual idle timeout of servers (60 s and more), so that the client closes
+    /// first.
     const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-    /// Largest head of an answer.
+    /// Largest head of a response.
     const HEAD_MAX: usize = 64 * 1024;
-    /// From so many profiles on, those not used for [`Self::FORGET_AFTER`] are dropped: reloads with
-    /// new certificates leave old ones behind.
+    /// Above this number, profiles unused for [`Self::FORGET_AFTER`] are dropped: reloads with new
+    /// certificates leave old ones behind.
     const MANY: usize = 64;
     const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-    pub(super) fn new(names: Names) -> Result<Self, TlsFilesError> {
+    pub(super) fn new(names: NameResolver) -> Result<Self, TlsFilesError> {
         let roots = tls::connector(&Tls::default())?;
         Ok(Self { names, plain: DashMap::new(), special: DashMap::new(), roots })
     }
 
-    pub(super) fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// The pool for this trust, identity and guard.
+    /// Returns the pool for this trust, identity and guard.
     pub(super) async fn of(&self, tls: &Tls, guard: &Guard) -> Result<Arc<Profile>, TlsFilesError> {
         let Some(digest) = digest(tls) else {
             if let Some(known) = self.plain.get(guard) {
@@ -84,7 +82,7 @@ impl Profiles {
             known.used.store(now(), Ordering::Relaxed);
             return Ok(known.clone());
         }
-        // OpenSSL reads the system's roots on the way, which takes milliseconds.
+        // OpenSSL reads the system's roots here, which takes milliseconds.
         let files = tls.clone();
         let connector = tokio::task::spawn_blocking(move || tls::connector(&files)).await;
         let connector =
@@ -94,7 +92,7 @@ impl Profiles {
     }
 
     fn make(&self, guard: &Guard, tls: openssl::ssl::SslConnector) -> Arc<Profile> {
-        let connector = Connector::new(self.names.clone(), guard.clone(), tls);
+        let connector = EndpointConnector::new(self.names.clone(), guard.clone(), tls);
         let client = |idle| {
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
@@ -111,13 +109,13 @@ impl Profiles {
 
 fn forget_unused<K: Eq + std::hash::Hash>(profiles: &DashMap<K, Arc<Profile>>) {
     if profiles.len() >= Profiles::MANY {
-        let patience = i64::try_from(Profiles::FORGET_AFTER.as_millis()).unwrap_or(i64::MAX);
-        let before = now().saturating_sub(patience);
+        let forget_after = i64::try_from(Profiles::FORGET_AFTER.as_millis()).unwrap_or(i64::MAX);
+        let before = now().saturating_sub(forget_after);
         profiles.retain(|_, profile| profile.used.load(Ordering::Relaxed) >= before);
     }
 }
 
-/// Tells TLS files apart. `None`: there are none.
+/// Returns a digest that identifies the TLS files. `None`: there are none.
 fn digest(tls: &Tls) -> Option<Digest> {
     let files = [&tls.ca, &tls.client_certificate, &tls.client_key];
     if files.iter().all(|file| file.is_none()) {

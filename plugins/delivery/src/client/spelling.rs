@@ -1,20 +1,23 @@
-//! How header names are spelt on the wire.
+//! Controls the case of header names on the wire.
 //!
-//! `http::HeaderName` holds lower case alone. hyper can write names in the case they were read in: the
-//! head that it parsed carries the spelling as an opaque extension, and a head it writes with that
-//! extension is spelt so. The type is private to hyper, extensions can be copied all the same: so a
-//! head with the names that matter is read once, and its extension goes along with every request.
+//! `http::HeaderName` holds lower case only. hyper can write names in the case in which it read
+//! them: it attaches the spelling to a parsed head as an extension, and uses that extension when it
+//! writes. The extension's type is private to hyper, but extensions can be cloned: a head with the
+//! wanted names is parsed once, and its extension goes with every request.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use dashmap::DashMap;
 use http::Extensions;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 
-/// The usual names whose title case is not how AS2 and Standard Webhooks spell them.
-const NAMES: [&str; 17] = [
+/// Usual names whose spelling in AS2 and Standard Webhooks is not title case.
+const NAMES: [&str; 21] = [
     "AS2-From",
     "AS2-To",
     "AS2-Version",
@@ -26,63 +29,101 @@ const NAMES: [&str; 17] = [
     "Message-ID",
     "Original-Message-ID",
     "X-AS2-Attempt",
+    "X-AS2-Document",
     "X-AS2-Event",
+    "X-AS2-Event-Id",
     "X-AS2-Replay",
     "X-AS2-Signature",
+    "X-AS2-Signature-Status",
+    "X-AS2-Test",
     "webhook-id",
     "webhook-signature",
     "webhook-timestamp",
 ];
 
-/// Known spellings.
-pub(super) struct Spelling {
+/// Extensions for known spellings.
+pub(super) struct HeaderSpelling {
     usual: Extensions,
-    /// By the unusual names of a request: partners send the same ones every time.
-    unusual: DashMap<String, Extensions>,
+    unusual: Mutex<SpellingCache>,
 }
 
-// === impl Spelling ===
+/// Caches the extensions for unusual names: partners send the same ones every time. Two generations
+/// bound the cache; an entry that is not used is dropped and parsed again when needed.
+#[derive(Default)]
+struct SpellingCache {
+    young: HashMap<String, Arc<Extensions>>,
+    /// The older generation; a used entry moves back to the younger one.
+    old: HashMap<String, Arc<Extensions>>,
+}
 
-impl Spelling {
-    /// Sets of unusual names that are remembered; what comes beyond is spelt as usual.
-    const SETS: usize = 1024;
-    /// The longest such set, in bytes.
+// === impl HeaderSpelling ===
+
+impl HeaderSpelling {
+    /// The longest set of unusual names, in bytes; a longer set keeps the usual spelling.
     const LONGEST: usize = 1024;
 
-    /// Lets hyper read the usual names once. Should it ever stop telling, names go out in title case.
+    /// Parses the usual names once. If hyper stops attaching the spelling, names go out in title
+    /// case.
     pub(super) async fn new() -> Self {
-        Self { usual: read(&[]).await, unusual: DashMap::new() }
+        Self { usual: read(&[]).await, unusual: Mutex::default() }
     }
 
-    /// Has a request written with its names spelt like this.
+    /// Sets the spelling of a request's names.
     pub(super) async fn apply(&self, names: &[Cow<'static, str>], extensions: &mut Extensions) {
         let unusual: Vec<&str> =
             names.iter().map(AsRef::as_ref).filter(|name| !is_usual(name)).collect();
-        if unusual.is_empty() {
+        let length: usize = unusual.iter().map(|name| name.len() + 1).sum();
+        if unusual.is_empty() || length > Self::LONGEST {
             extensions.extend(self.usual.clone());
             return;
         }
         let key = unusual.join("\n");
-        if let Some(known) = self.unusual.get(&key) {
-            extensions.extend(known.clone());
-            return;
-        }
-        if key.len() > Self::LONGEST || self.unusual.len() >= Self::SETS {
-            extensions.extend(self.usual.clone());
-            return;
-        }
-        let spelt = read(&unusual).await;
-        extensions.extend(spelt.clone());
-        self.unusual.insert(key, spelt);
+        let known = self.cache().get(&key);
+        let spelt = match known {
+            Some(known) => known,
+            None => {
+                let spelt = Arc::new(read(&unusual).await);
+                self.cache().put(key, spelt.clone());
+                spelt
+            }
+        };
+        extensions.extend((*spelt).clone());
+    }
+
+    fn cache(&self) -> MutexGuard<'_, SpellingCache> {
+        self.unusual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The spelling of these names, and of the usual ones beside them.
+// === impl SpellingCache ===
+
+impl SpellingCache {
+    /// The most sets of each generation.
+    const SETS: usize = 512;
+
+    fn get(&mut self, key: &str) -> Option<Arc<Extensions>> {
+        if let Some(known) = self.young.get(key) {
+            return Some(known.clone());
+        }
+        let (key, known) = self.old.remove_entry(key)?;
+        self.put(key, known.clone());
+        Some(known)
+    }
+
+    fn put(&mut self, key: String, spelt: Arc<Extensions>) {
+        if self.young.len() >= Self::SETS {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, spelt);
+    }
+}
+
+/// Returns the extension for these names and the usual ones.
 async fn read(names: &[&str]) -> Extensions {
     let mut head = String::from("POST / HTTP/1.1\r\nHost: names\r\nContent-Length: 0\r\n");
     let beside = |usual: &&&str| !names.iter().any(|name| name.eq_ignore_ascii_case(usual));
     for name in names.iter().chain(NAMES.iter().filter(beside)) {
-        // Anything else would end the head early; it cannot be sent either.
+        // Any other byte would end the head early, and it cannot be sent either.
         if http::HeaderName::from_bytes(name.as_bytes()).is_ok() && !is_framing(name) {
             head.push_str(name);
             head.push_str(": 1\r\n");
@@ -91,33 +132,33 @@ async fn read(names: &[&str]) -> Extensions {
     head.push_str("\r\n");
 
     let (mut ours, theirs) = tokio::io::duplex(16 * 1024);
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, parsed) = std::sync::mpsc::channel();
     let note = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let _ = tell.send(request.extensions().clone());
+        let _ = sender.send(request.extensions().clone());
         async { Ok::<_, std::convert::Infallible>(http::Response::new(String::new())) }
     });
     let served = http1::Builder::new()
         .preserve_header_case(true)
         .keep_alive(false)
         .serve_connection(TokioIo::new(theirs), note);
-    // Both ends are in this process's memory, and head and answer fit the pipe: nothing can wait.
+    // Both ends are in memory, and head and response fit the pipe: this does not block.
     let (_written, _served) = tokio::join!(ours.write_all(head.as_bytes()), served);
-    told.try_recv().unwrap_or_default()
+    parsed.try_recv().unwrap_or_default()
 }
 
-/// Names that would mean something to the reading itself; ours are usual anyway.
+/// Names that would change how the head is parsed; our own spelling of them is usual.
 fn is_framing(name: &str) -> bool {
     ["host", "content-length", "transfer-encoding", "connection", "expect", "upgrade"]
         .iter()
         .any(|framing| framing.eq_ignore_ascii_case(name))
 }
 
-/// Whether a name is spelt right without being remembered.
+/// Whether a name gets the right spelling without the cache.
 fn is_usual(name: &str) -> bool {
     NAMES.contains(&name) || is_title_case(name) && !known_otherwise(name)
 }
 
-/// As hyper makes it: capitals at the beginning and behind each hyphen.
+/// Whether hyper's default gives this spelling: capitals at the beginning and after each hyphen.
 fn is_title_case(name: &str) -> bool {
     let mut before = b'-';
     name.bytes().all(|byte| {
@@ -128,7 +169,27 @@ fn is_title_case(name: &str) -> bool {
     })
 }
 
-/// A usual name in title case is unusual.
+/// Whether a usual name has another spelling here, which makes it unusual.
 fn known_otherwise(name: &str) -> bool {
     NAMES.iter().any(|usual| usual.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn used_sets_of_names_stay_cached_when_many_others_come() {
+        let spelling = HeaderSpelling::new().await;
+        let names = |n: usize| [Cow::Owned(format!("oDD-{n}")), Cow::Borrowed("X-ODD")];
+        let key = |n: usize| format!("oDD-{n}\nX-ODD");
+        for n in 0..4 * SpellingCache::SETS {
+            spelling.apply(&names(0), &mut Extensions::new()).await;
+            spelling.apply(&names(n), &mut Extensions::new()).await;
+        }
+        let mut cache = spelling.cache();
+        assert!(cache.get(&key(0)).is_some());
+        assert!(cache.get(&key(1)).is_none());
+        assert!(cache.young.len() + cache.old.len() <= 2 * SpellingCache::SETS);
+    }
 }

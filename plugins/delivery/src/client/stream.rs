@@ -1,9 +1,9 @@
-//! A connection, with or without TLS, as hyper wants it.
+//! A connection with or without TLS, as hyper expects it.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -12,23 +12,32 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
-use super::Uses;
+use super::ConnectionUsage;
 
-/// A connection that counts how often it is used.
+/// A connection that counts its requests.
 pub(super) struct Stream {
     transport: Transport,
-    uses: Uses,
+    uses: ConnectionUsage,
 }
 
-/// What carries it.
+/// TCP or TLS.
 pub(super) enum Transport {
-    Plain(TokioIo<TcpStream>),
-    Tls(Box<SslStream<TokioIo<TcpStream>>>),
+    Plain(TokioIo<MeteredTcp>),
+    Tls(Box<SslStream<TokioIo<MeteredTcp>>>),
 }
 
-/// Calls a method of whichever transport it is.
+/// A TCP connection that reads no more than its [`ConnectionUsage`] allow.
+pub(super) struct MeteredTcp {
+    tcp: TcpStream,
+    uses: ConnectionUsage,
+}
+
+/// Forwards a method to the transport.
 macro_rules! forward {
     ($stream:expr, $method:ident($($argument:expr),*)) => {
         match &mut $stream.get_mut().transport {
@@ -42,7 +51,11 @@ macro_rules! forward {
 
 impl Stream {
     pub(super) fn new(transport: Transport) -> Self {
-        Self { transport, uses: Uses::default() }
+        let tcp = match &transport {
+            Transport::Plain(tcp) => tcp,
+            Transport::Tls(tls) => tls.get_ref(),
+        };
+        Self { uses: tcp.inner().uses.clone(), transport }
     }
 }
 
@@ -92,5 +105,105 @@ impl Write for Stream {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         forward!(self, poll_write_vectored(context, pieces))
+    }
+}
+
+// === impl MeteredTcp ===
+
+impl MeteredTcp {
+    pub(super) fn new(tcp: TcpStream) -> Self {
+        Self { tcp, uses: ConnectionUsage::default() }
+    }
+}
+
+impl AsyncRead for MeteredTcp {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.uses.may_read() {
+            let text =
+                "the endpoint sent too much, or in too small pieces, before the end of its answer";
+            return Poll::Ready(Err(io::Error::other(text)));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
+        self.uses.has_read(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for MeteredTcp {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write_vectored(context, pieces)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    async fn pair() -> (MeteredTcp, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (MeteredTcp::new(ours), listener.accept().await.unwrap().0)
+    }
+
+    /// Each read costs CPU, and hyper parses a head again with every piece of it.
+    #[tokio::test]
+    async fn endpoint_that_sends_single_bytes_is_read_a_few_thousand_times_at_the_most() {
+        let (mut ours, mut theirs) = pair().await;
+        let most = ConnectionUsage::READ_MAX / ConnectionUsage::READ_LEAST;
+        for _ in 0..most {
+            theirs.write_all(b"x").await.unwrap();
+            ours.read_u8().await.unwrap();
+        }
+        theirs.write_all(b"x").await.unwrap();
+        let error = ours.read_u8().await.unwrap_err();
+        assert!(error.to_string().starts_with("the endpoint sent too much"), "{error}");
+
+        ours.uses.response_ended();
+        assert_eq!(ours.read_u8().await.unwrap(), b'x', "the next answer has its own measure");
+    }
+
+    #[tokio::test]
+    async fn endpoint_that_sends_without_end_is_read_a_mebibyte_at_the_most() {
+        let (mut ours, mut theirs) = pair().await;
+        tokio::spawn(async move { while theirs.write_all(&[b'x'; 64 * 1024]).await.is_ok() {} });
+        let (mut read, mut buffer) = (0, vec![0; 64 * 1024]);
+        while let Ok(more) = ours.read(&mut buffer).await {
+            read += more;
+        }
+        assert!(read < ConnectionUsage::READ_MAX + buffer.len(), "{read}");
     }
 }

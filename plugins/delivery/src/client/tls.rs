@@ -1,7 +1,9 @@
-//! TLS: trust, identity, and what a failed handshake means in words.
+//! TLS: trust, identity, and readable errors for failed handshakes.
 
 use std::{pin::Pin, task::Poll};
 
+use super::stream::MeteredTcp;
+use crate::guard::literal;
 use as2hook_webhooks::Tls;
 use hyper_openssl::SslStream;
 use hyper_util::rt::TokioIo;
@@ -11,18 +13,15 @@ use openssl::{
     ssl::{self, SslConnector, SslMethod, SslVersion},
     x509::{X509, X509VerifyResult, store::X509StoreBuilder, verify::X509VerifyFlags},
 };
-use tokio::net::TcpStream;
-
-use crate::guard::literal;
 
 /// Why an endpoint's `tls` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsFilesError {
-    /// Not one certificate in PEM.
+    /// No certificate in PEM.
     #[error("tls.ca holds no certificate in PEM")]
     Ca,
-    /// Not one certificate in PEM.
+    /// No certificate in PEM.
     #[error("tls.client_certificate holds no certificate in PEM")]
     Certificate,
     /// Not a private key in PEM, or an encrypted one.
@@ -34,14 +33,15 @@ pub enum TlsFilesError {
     /// The key belongs to another certificate.
     #[error("tls.client_key does not belong to tls.client_certificate")]
     Mismatch,
-    /// OpenSSL itself said no.
+    /// OpenSSL returned an error.
     #[error("OpenSSL could not be set up: {0}")]
     OpenSsl(String),
 }
 
-/// What an endpoint trusts and who we are to it, ready for handshakes.
+/// Builds the TLS connector of an endpoint: trusted roots and client identity.
 ///
-/// TLS 1.2 or newer; the name in the URL is verified, an IP address too; SNI is sent for names alone.
+/// TLS 1.2 or newer. The host of the URL is verified, names and IP addresses alike; SNI is sent for
+/// names only.
 ///
 /// # Errors
 /// When the PEM cannot be used.
@@ -52,7 +52,7 @@ pub(super) fn connector(tls: &Tls) -> Result<SslConnector, TlsFilesError> {
     if let Some(pem) = &tls.ca {
         let certificates = certificates(pem).ok_or(TlsFilesError::Ca)?;
         let mut store = X509StoreBuilder::new()?;
-        // What the operator names is trusted as it stands, root or not.
+        // A certificate that the operator configures is trusted as it is, root or not.
         store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
         for certificate in certificates {
             store.add_cert(certificate)?;
@@ -69,7 +69,7 @@ pub(super) fn connector(tls: &Tls) -> Result<SslConnector, TlsFilesError> {
             for issuer in chain {
                 builder.add_extra_chain_cert(issuer)?;
             }
-            // An empty passphrase: OpenSSL would ask the terminal otherwise.
+            // An empty passphrase: OpenSSL would prompt on the terminal otherwise.
             let key = PKey::private_key_from_pem_callback(key, |_| Ok(0))
                 .map_err(|_| TlsFilesError::Key)?;
             builder.set_private_key(&key).map_err(|_| TlsFilesError::Mismatch)?;
@@ -80,16 +80,16 @@ pub(super) fn connector(tls: &Tls) -> Result<SslConnector, TlsFilesError> {
     Ok(builder.build())
 }
 
-/// Shakes hands with `host` over a connection.
+/// Makes the TLS handshake with `host` over a connection.
 ///
 /// # Errors
-/// A sentence that says why not.
+/// A sentence with the reason.
 pub(super) async fn handshake(
     connector: &SslConnector,
     host: &str,
-    tcp: TcpStream,
-) -> Result<SslStream<TokioIo<TcpStream>>, String> {
-    // OpenSSL knows addresses without brackets, and names without the root's dot.
+    tcp: MeteredTcp,
+) -> Result<SslStream<TokioIo<MeteredTcp>>, String> {
+    // OpenSSL expects addresses without brackets, and names without the trailing dot.
     let name = match literal(host) {
         Some(address) => address.to_string(),
         None => host.strip_suffix('.').unwrap_or(host).to_owned(),
@@ -121,7 +121,7 @@ fn first(stack: &ErrorStack) -> String {
     reason.unwrap_or("unknown reason").to_owned()
 }
 
-/// The certificates of a PEM bundle. `None`: there is none, or one cannot be read.
+/// Reads the certificates of a PEM bundle. `None`: there is none, or one cannot be read.
 fn certificates(pem: &[u8]) -> Option<Vec<X509>> {
     X509::stack_from_pem(pem).ok().filter(|found| !found.is_empty())
 }

@@ -1,6 +1,6 @@
-//! One attempt: from the stored row to the answer.
+//! Makes one attempt: from the stored row to the response.
 
-use std::{io, pin::pin};
+use std::{io, pin::pin, sync::Arc};
 
 use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate, StoreError};
 use as2hook_webhooks::{
@@ -11,10 +11,11 @@ use http::Uri;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Shared,
-    fate::{failure, judge},
-    health::Sign,
-    slots::{Slot, Slots},
+    DispatcherState,
+    concurrency::{AttemptSlot, ConcurrencyPool},
+    health::AttemptResult,
+    judgement::{failure, judge},
+    order_patience,
 };
 use crate::{
     client::{Client, DeliveryError, KeptPayload, Request, RequestBody},
@@ -22,46 +23,53 @@ use crate::{
     time::now,
 };
 
-/// A claimed delivery with leave to make it.
-pub(super) struct Job {
+/// A claimed delivery with a slot for its attempt.
+pub(super) struct ClaimedJob {
     pub(super) claimed: Claimed,
-    pub(super) slot: Slot,
+    pub(super) slot: AttemptSlot,
 }
 
-/// How an attempt ended, for its lane.
-pub(super) struct Ended {
-    pub(super) sign: Sign,
-    /// 410.
+/// How an attempt ended, for its webhook's worker.
+pub(super) struct AttemptEnd {
+    pub(super) result: AttemptResult,
+    /// The endpoint responded with 410.
     pub(super) gone: bool,
-    /// When the delivery is tried again.
+    /// When the delivery is retried.
     pub(super) retry: Option<i64>,
+    /// The rule that applied to the attempt.
+    pub(super) rule: Arc<Rule>,
 }
 
-/// Why a delivery cannot even be attempted.
+/// Why a delivery cannot be attempted at all.
 #[derive(Debug, thiserror::Error)]
-enum Unmakeable {
+enum InvalidDelivery {
     #[error("the recorded event cannot be read: {0}")]
     Event(serde_json::Error),
     #[error("the recorded payload mode \"{0}\" is unknown")]
     Mode(String),
-    /// Whoever asked for it again is told so, rather than sent an empty order as if it were one.
+    /// A replay reports this error instead of sending an empty order.
     #[error(transparent)]
     Payload(StoreError),
     #[error("the request cannot be signed: {0}")]
     Length(#[from] WrongLength),
 }
 
-/// What keeps an attempt from being made.
-enum Failure {
-    /// It will not be better next time.
-    ForGood(Unmakeable),
-    /// It may be.
+/// Why a request cannot be made.
+enum PrepareError {
+    /// Another attempt would fail too.
+    ForGood(InvalidDelivery),
+    /// Another attempt may succeed.
     ForNow(DeliveryError),
 }
 
-/// Makes it, and hands the outcome to the ledger. The slot is free when the ledger has it.
-pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
-    let Job { claimed, mut slot } = job;
+/// Makes the attempt and passes the outcome to the completion batcher. The slot becomes free when
+/// the batcher has it.
+pub(super) async fn make(
+    shared: &DispatcherState,
+    rule: &Arc<Rule>,
+    job: ClaimedJob,
+) -> AttemptEnd {
+    let ClaimedJob { claimed, mut slot } = job;
     let begun = Instant::now();
     let at = now();
     let endpoint = &rule.endpoint;
@@ -70,7 +78,7 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
             let guard = shared.directory.guard(rule);
             let deadline = Instant::now() + Client::time_allowed(endpoint, &request.body);
             let mut delivery = pin!(shared.client.deliver(endpoint, &guard, request, deadline));
-            Ok(match timeout(Slots::SLOW_AFTER, &mut delivery).await {
+            Ok(match timeout(ConcurrencyPool::SLOW_AFTER, &mut delivery).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     shared.slots.slow_down(&mut slot);
@@ -78,12 +86,21 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
                 }
             })
         }
-        Err(Failure::ForNow(error)) => Ok(Err(error)),
-        Err(Failure::ForGood(error)) => Err(error),
+        Err(PrepareError::ForNow(error)) => Ok(Err(error)),
+        Err(PrepareError::ForGood(error)) => Err(error),
     };
     let (fate, gone, pause, http_code, error) = match &outcome {
         Ok(outcome) => {
-            let judged = judge(outcome, endpoint, claimed.tries, now(), fastrand::f64());
+            let mut judged = judge(outcome, endpoint, claimed.tries, now(), fastrand::f64());
+            if let (Ok(response), Some(limit)) = (outcome, endpoint.order_patience)
+                && order_patience::is_refusal(response)
+            {
+                judged.fate = order_patience::judge(shared, &claimed, limit, judged.fate).await;
+            }
+            if judged.fate != Fate::Delivered {
+                judged =
+                    judged.in_force(shared.is_target_of(rule), shared.directory.is_newest(), now());
+            }
             let status = outcome.as_ref().map_or_else(DeliveryError::status, |a| Some(a.status));
             (judged.fate, judged.gone, judged.pause, status, failure(outcome))
         }
@@ -114,41 +131,47 @@ pub(super) async fn make(shared: &Shared, rule: &Rule, job: Job) -> Ended {
     let attempt = Attempt {
         number,
         at,
-        url: shown(&endpoint.url),
+        url: shared.directory.at_rest(&claimed.webhook, shown(&endpoint.url)),
         http_code,
         error: error.clone(),
         duration_ms,
     };
     let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
-    // The next of the same order can be claimed once this one is written down as done.
+    // The next delivery of the same order can be claimed once this one is stored as done.
     let ordered = endpoint.order != as2hook_webhooks::Order::None;
     let ring = ordered.then(|| claimed.webhook.clone());
     if fate == Fate::Held {
-        // Before its webhook is seen to be disabled: whoever enables it then finds this one held.
-        shared.ledger.enter_and_wait(record, ring).await;
+        // Stored before the webhook is seen as disabled, so that enabling it finds this delivery
+        // held.
+        shared.completions.add_and_wait(record, ring).await;
     } else {
-        shared.ledger.enter(record, ring).await;
+        shared.completions.add(record, ring).await;
     }
     slot.free();
     let retry = match fate {
         Fate::Retry(at) => Some(at),
         _ => None,
     };
-    let own = matches!(outcome, Err(_) | Ok(Err(DeliveryError::Payload(_))));
-    Ended { sign: Sign { http_code, error, own, dead: fate == Fate::Dead, pause }, gone, retry }
+    let is_ignored = matches!(outcome, Err(_) | Ok(Err(DeliveryError::Payload(_))));
+    let result = AttemptResult { http_code, error, is_ignored, dead: fate == Fate::Dead, pause };
+    AttemptEnd { result, gone, retry, rule: rule.clone() }
 }
 
-async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Request, Failure> {
+async fn prepare(
+    shared: &DispatcherState,
+    rule: &Rule,
+    claimed: &Claimed,
+) -> Result<Request, PrepareError> {
     let event = event(claimed)?;
     let mode = mode(&claimed.mode)?;
     let payload = match &claimed.event.payload {
-        as2hook_store::Payload::None => as2hook_webhooks::Payload::None,
-        as2hook_store::Payload::Inline(bytes) => as2hook_webhooks::Payload::Bytes(bytes.clone()),
+        as2hook_store::Payload::None => as2hook_webhooks::RawPayload::None,
+        as2hook_store::Payload::Inline(bytes) => as2hook_webhooks::RawPayload::Bytes(bytes.clone()),
         as2hook_store::Payload::Spent if mode == PayloadMode::Raw && event.kind.sends_payload() => {
-            return Err(Unmakeable::Payload(StoreError::Spent).into());
+            return Err(InvalidDelivery::Payload(StoreError::Spent).into());
         }
-        as2hook_store::Payload::Spent => as2hook_webhooks::Payload::None,
-        kept => as2hook_webhooks::Payload::Stream { size: kept.size() },
+        as2hook_store::Payload::Spent => as2hook_webhooks::RawPayload::None,
+        kept => as2hook_webhooks::RawPayload::Stream { size: kept.size() },
     };
     let rendering = Rendering {
         webhook_id: &claimed.webhook_id,
@@ -176,23 +199,23 @@ async fn prepare(shared: &Shared, rule: &Rule, claimed: &Claimed) -> Result<Requ
     Ok(Request { headers, names, body })
 }
 
-fn event(claimed: &Claimed) -> Result<Event, Unmakeable> {
+fn event(claimed: &Claimed) -> Result<Event, InvalidDelivery> {
     let mut event: Event =
-        serde_json::from_slice(&claimed.event.body).map_err(Unmakeable::Event)?;
+        serde_json::from_slice(&claimed.event.body).map_err(InvalidDelivery::Event)?;
     if let Some(verdict) = &claimed.event.verdict {
-        let verdict: Verdict = serde_json::from_slice(verdict).map_err(Unmakeable::Event)?;
+        let verdict: Verdict = serde_json::from_slice(verdict).map_err(InvalidDelivery::Event)?;
         event.settle(verdict);
     }
     Ok(event)
 }
 
-fn mode(name: &str) -> Result<PayloadMode, Unmakeable> {
+fn mode(name: &str) -> Result<PayloadMode, InvalidDelivery> {
     let modes = [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw];
     let known = modes.into_iter().find(|mode| mode.as_str() == name);
-    known.ok_or_else(|| Unmakeable::Mode(name.to_owned()))
+    known.ok_or_else(|| InvalidDelivery::Mode(name.to_owned()))
 }
 
-fn kept(shared: &Shared, claimed: &Claimed) -> KeptPayload {
+fn kept(shared: &DispatcherState, claimed: &Claimed) -> KeptPayload {
     KeptPayload {
         payloads: shared.options.payloads.clone(),
         event: claimed.event.id,
@@ -205,11 +228,11 @@ async fn sign(
     mut unsigned: Unsigned,
     rule: &Rule,
     kept: &KeptPayload,
-) -> Result<as2hook_webhooks::Request, Failure> {
+) -> Result<as2hook_webhooks::WebhookRequest, PrepareError> {
     let body = RequestBody::Payload(kept.clone());
     let deadline = Instant::now() + Client::time_allowed(&rule.endpoint, &body);
-    let failed = |error: io::Error| Failure::ForNow(DeliveryError::Payload(error));
-    let mut reader = kept.open(deadline).await.map_err(Failure::ForNow)?;
+    let failed = |error: io::Error| PrepareError::ForNow(DeliveryError::Payload(error));
+    let mut reader = kept.open(deadline).await.map_err(PrepareError::ForNow)?;
     loop {
         let read = timeout_at(deadline, reader.next()).await;
         let read = read.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
@@ -218,10 +241,10 @@ async fn sign(
             None => break,
         }
     }
-    Ok(unsigned.finish().map_err(Unmakeable::Length)?)
+    Ok(unsigned.finish().map_err(InvalidDelivery::Length)?)
 }
 
-/// A URL as it may be written down: without a user's name and password.
+/// Returns a URL without user name and password, as it may be stored.
 fn shown(url: &Uri) -> String {
     let mut shown = url.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
     let authority = url.authority().map_or("", |authority| authority.as_str());
@@ -230,8 +253,8 @@ fn shown(url: &Uri) -> String {
     shown
 }
 
-impl From<Unmakeable> for Failure {
-    fn from(error: Unmakeable) -> Self {
+impl From<InvalidDelivery> for PrepareError {
+    fn from(error: InvalidDelivery) -> Self {
         Self::ForGood(error)
     }
 }

@@ -1,4 +1,4 @@
-//! Who has something to do: rung by the outbox after a commit, heard by the dispatcher.
+//! Wakes the dispatcher for webhooks with due deliveries: the outbox rings after a commit.
 
 use std::{
     collections::HashSet,
@@ -7,16 +7,16 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Wakes the dispatcher for webhooks that have something due. Clones ring the same dispatcher.
+/// Wakes the dispatcher for webhooks with due deliveries. Clones wake the same dispatcher.
 ///
-/// Ringing never waits; it is safe before the dispatcher runs and after it stopped.
+/// Ringing never blocks. It is allowed before the dispatcher runs and after it stopped.
 #[derive(Clone, Debug, Default)]
 pub struct Bells {
-    shared: Arc<Shared>,
+    shared: Arc<WakeupQueue>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct WakeupQueue {
     /// At most as many names as there are webhooks.
     rung: Mutex<HashSet<String>>,
     anyone: Notify,
@@ -25,12 +25,12 @@ struct Shared {
 // === impl Bells ===
 
 impl Bells {
-    /// Bells that nobody has rung.
+    /// Creates bells that have not been rung.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Tells that this webhook has something due.
+    /// Signals that this webhook has a due delivery.
     pub fn ring(&self, webhook: &str) {
         {
             let mut rung = self.shared.rung.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,8 +41,8 @@ impl Bells {
         self.shared.anyone.notify_one();
     }
 
-    /// The webhooks that were rung since the last call; waits for the first.
-    pub(crate) async fn heard(&self) -> HashSet<String> {
+    /// Waits for a signal, and returns the webhooks signalled since the last call.
+    pub(crate) async fn woken(&self) -> HashSet<String> {
         loop {
             let rung = std::mem::take(
                 &mut *self.shared.rung.lock().unwrap_or_else(PoisonError::into_inner),

@@ -1,20 +1,21 @@
-//! How each webhook does: in memory, with what must outlive a restart in the store.
+//! The health of each webhook: in memory, with what must outlive a restart in the store.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use as2hook_store::WebhookState;
+use as2hook_webhooks::Rule;
 use tokio::time::Instant;
 
 use crate::time::{after, now};
 
-/// How a webhook does, for the admin API and metrics.
+/// The health of a webhook, for the admin API and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// Its name.
     pub webhook: String,
     /// Its state in a word.
     pub standing: Standing,
-    /// Since when it fails without a success between, in milliseconds since 1970.
+    /// The time of the first failure since the last success, in milliseconds since 1970.
     pub failing_since: Option<i64>,
     /// Attempts that failed since the last success.
     pub consecutive_failures: u32,
@@ -24,15 +25,16 @@ pub struct Health {
     pub failed: u64,
     /// Deliveries that used up their retries since the start.
     pub dead: u64,
-    /// Attempts under way.
+    /// Attempts in progress.
     pub in_flight: usize,
     /// When the last attempt ended, in milliseconds since 1970.
     pub last_attempt: Option<i64>,
-    /// The status of the last answer.
+    /// The status of the last response.
     pub last_http_code: Option<u16>,
-    /// Why the last failed attempt failed.
+    /// The error of the last failed attempt.
     pub last_error: Option<String>,
-    /// Until when the endpoint asked us to stay away (`Retry-After`), in milliseconds since 1970.
+    /// The end of the pause that the endpoint asked for (`Retry-After`), in milliseconds since
+    /// 1970.
     pub paused_until: Option<i64>,
 }
 
@@ -45,27 +47,36 @@ pub enum Standing {
     Retrying,
     /// Out of service; its deliveries are held.
     Disabled {
-        /// Why, in a sentence.
+        /// The reason, as a sentence.
         reason: String,
     },
-    /// No rule has its name; its deliveries are kept as orphaned.
+    /// No rule has its name; its deliveries are orphaned.
     Orphaned,
 }
 
-/// What a lane notes down of its webhook.
+/// What a worker records about its webhook.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Vitals {
+pub(super) struct EndpointHealth {
     /// Why it is out of service.
     disabled: Option<String>,
     /// Its rule is gone, and its deliveries are orphaned.
     orphaned: bool,
-    /// The rule's fingerprint when it went out of service.
+    /// The fingerprint of the rule that this record is about: the rule at the time when it went out
+    /// of service, otherwise the last one in force.
     fingerprint: String,
-    /// What stands above is in the store.
+    /// The last rule in force. `None`: the record comes from another process.
+    rule: Option<Arc<Rule>>,
+    /// The fields above are in the store.
     written: bool,
+    /// It is in service in this process, whatever the store has.
+    enabled_here: bool,
+    /// The disabling has not been reported yet.
+    pub(super) to_report: bool,
+    /// Deliveries may be waiting because of a former target.
+    to_hasten: bool,
     failing_since: Option<i64>,
     failing_written: bool,
-    /// Since when this process sees it fail, by a clock that nobody sets.
+    /// Since when this process has seen it fail, by the monotonic clock.
     seen_failing: Option<Instant>,
     consecutive_failures: u32,
     delivered: u64,
@@ -78,26 +89,28 @@ pub(super) struct Vitals {
     paused_until: Option<i64>,
 }
 
-/// What an attempt's end tells of its webhook.
+/// The result of an attempt, for its webhook.
 #[derive(Clone, Debug)]
-pub(super) struct Sign {
+pub(super) struct AttemptResult {
     pub(super) http_code: Option<u16>,
     /// `None`: it succeeded.
     pub(super) error: Option<String>,
-    /// It failed by our own fault, and says nothing of the endpoint.
-    pub(super) own: bool,
+    /// The result does not count: the failure was local, or the attempt used another target than
+    /// the rule in force has.
+    pub(super) is_ignored: bool,
     pub(super) dead: bool,
     pub(super) pause: Option<Duration>,
 }
 
-// === impl Vitals ===
+// === impl EndpointHealth ===
 
-impl Vitals {
-    /// So many failures in a row make a webhook one that keeps failing.
+impl EndpointHealth {
+    /// From so many failures in a row on, a webhook counts as one that keeps failing.
     const BREAKER: u32 = 10;
-    /// Failing is written down when it has lasted so long: a hiccup costs no commit.
+    /// A failure is stored when it has lasted this long, in milliseconds: a short one costs no
+    /// commit.
     const WORTH_WRITING: i64 = 60_000;
-    /// So long this process has to have seen a webhook fail itself before it counts as failing for long.
+    /// How long this process must have seen a webhook fail before it counts as failing for long.
     const WORTH_SEEING: Duration = Duration::from_secs(3600);
     /// The fingerprint of a webhook without a rule.
     const NO_RULE: &str = "";
@@ -107,7 +120,7 @@ impl Vitals {
         fingerprint == Self::NO_RULE
     }
 
-    /// As the store remembers it.
+    /// Restores the state from the store.
     pub(super) fn remembered(state: WebhookState) -> Self {
         Self {
             orphaned: state.disabled.is_none() && state.fingerprint == Self::NO_RULE,
@@ -120,7 +133,7 @@ impl Vitals {
         }
     }
 
-    /// What the store remembers of a webhook with nothing to remember.
+    /// Returns the stored state of a webhook in service.
     pub(super) fn in_service(webhook: &str, fingerprint: &str) -> WebhookState {
         WebhookState {
             webhook: webhook.to_owned(),
@@ -130,7 +143,7 @@ impl Vitals {
         }
     }
 
-    /// What the store is to remember.
+    /// Returns the state to store.
     pub(super) fn state(&self, webhook: &str) -> WebhookState {
         WebhookState {
             webhook: webhook.to_owned(),
@@ -140,23 +153,30 @@ impl Vitals {
         }
     }
 
-    /// Whether another process wrote down something else about its service. What is not written down
-    /// yet here goes before it.
+    /// Whether another process stored another service state. A change that is not stored yet here
+    /// takes precedence.
     pub(super) fn differs(&self, state: &WebhookState) -> bool {
         let Self { disabled, orphaned, .. } = Self::remembered(state.clone());
         let known = self.written || !self.is_out_of_service();
-        known && (self.disabled.is_some(), self.orphaned) != (disabled.is_some(), orphaned)
+        known
+            && !self.enabled_here
+            && (self.disabled.is_some(), self.orphaned) != (disabled.is_some(), orphaned)
     }
 
-    /// As another process left it: out of service for this reason, under the rule in force.
+    /// Takes over that another process disabled it, for this reason and under the rule of this
+    /// fingerprint.
     pub(super) fn disabled_elsewhere(&mut self, reason: String, fingerprint: String) {
         self.disable(reason, fingerprint);
         self.written = true;
     }
 
-    /// Whether a change of the rules may put it back into service.
-    pub(super) fn needs_a_look(&self) -> bool {
-        self.disabled.is_some() || self.orphaned || self.paused_until.is_some()
+    /// Whether a change of the rules may put it back into service, or end a wait of its deliveries.
+    pub(super) fn needs_check(&self) -> bool {
+        self.is_out_of_service()
+            || self.paused_until.is_some()
+            || self.failing_since.is_some()
+            || self.enabled_here
+            || self.to_hasten
     }
 
     pub(super) fn is_out_of_service(&self) -> bool {
@@ -175,12 +195,8 @@ impl Vitals {
         &self.fingerprint
     }
 
-    pub(super) fn failing_since(&self) -> Option<i64> {
-        self.failing_since
-    }
-
-    /// Whether it did nothing but fail for so long. That nobody called it, since the gateway was off,
-    /// does not speak against it, and neither does a clock that was set.
+    /// Whether every attempt failed for this long. Time in which the gateway was off does not
+    /// count, and neither does a change of the system clock.
     pub(super) fn fails_for(&self, long: Duration) -> bool {
         let failing = self.failing_since.map(|since| now().saturating_sub(since));
         let seen = self.seen_failing.map(|since| since.elapsed());
@@ -195,32 +211,84 @@ impl Vitals {
         self.fingerprint = fingerprint;
         self.orphaned = false;
         self.written = false;
+        self.enabled_here = false;
+        self.to_report = false;
     }
 
-    /// Its rule is gone.
+    /// Returns why it was disabled and since when it had failed, if that is still to be reported.
+    pub(super) fn take_report(&mut self) -> Option<(String, Option<i64>)> {
+        let reason = self.disabled.clone()?;
+        std::mem::take(&mut self.to_report).then_some((reason, self.failing_since))
+    }
+
+    /// Marks it as a webhook without a rule.
     pub(super) fn orphan(&mut self) {
         if !self.orphaned {
             *self = Self { orphaned: true, ..Self::default() };
         }
     }
 
-    /// Puts it back into service; the store knows.
+    /// Puts it back into service, as the store has it already.
     pub(super) fn enable(&mut self, fingerprint: String) {
         self.disabled = None;
         self.orphaned = false;
         self.fingerprint = fingerprint;
         self.written = true;
-        self.forgive();
+        self.enabled_here = false;
+        self.to_report = false;
+        self.clear_failures();
         self.failing_written = false;
     }
 
-    /// The state is in the store.
+    /// Puts it back into service in this process only; a process with newer rules changes the
+    /// store.
+    pub(super) fn enable_here(&mut self, fingerprint: String) {
+        self.enable(fingerprint);
+        self.enabled_here = true;
+    }
+
+    pub(super) fn is_enabled_here(&self) -> bool {
+        self.enabled_here
+    }
+
+    /// Records that the state is in the store.
     pub(super) fn wrote(&mut self) {
         self.written = true;
     }
 
-    /// Another rule is in force: what was held against the old one does not count.
-    pub(super) fn forgive(&mut self) {
+    /// Applies the rule in force. The failures under another rule do not count, except a pause that
+    /// the same target asked for. Returns whether another rule was in force in this process before.
+    pub(super) fn apply_rule(&mut self, rule: &Arc<Rule>) -> bool {
+        let before = self.rule.replace(rule.clone());
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, rule)) {
+            return false;
+        }
+        let fingerprint = rule.fingerprint();
+        let is_other = before.as_ref().is_some_and(|before| before.fingerprint() != fingerprint);
+        if self.is_out_of_service() || self.fingerprint == fingerprint {
+            return is_other;
+        }
+        let same_target = before.is_some_and(|it| it.endpoint.has_target_of(&rule.endpoint));
+        let was_failing = self.failing_since.is_some() || self.paused_until.is_some();
+        let was_failing = was_failing && !self.fingerprint.is_empty();
+        let pause = self.paused_until.filter(|_| same_target);
+        self.clear_failures();
+        self.paused_until = pause;
+        self.fingerprint = fingerprint;
+        self.to_hasten |= was_failing && !same_target;
+        is_other
+    }
+
+    pub(super) fn is_to_hasten(&self) -> bool {
+        self.to_hasten
+    }
+
+    pub(super) fn hastened(&mut self) {
+        self.to_hasten = false;
+    }
+
+    /// Clears its failures.
+    pub(super) fn clear_failures(&mut self) {
         self.failing_since = None;
         self.seen_failing = None;
         self.consecutive_failures = 0;
@@ -235,34 +303,38 @@ impl Vitals {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Notes down an attempt's end.
-    pub(super) fn ended(&mut self, sign: Sign) {
+    /// Records the result of an attempt.
+    pub(super) fn ended(&mut self, result: AttemptResult) {
         let now = now();
         self.in_flight = self.in_flight.saturating_sub(1);
         self.last_attempt = Some(now);
-        self.last_http_code = sign.http_code;
-        self.dead += u64::from(sign.dead);
-        if sign.error.is_none() {
+        self.last_http_code = result.http_code;
+        self.dead += u64::from(result.dead);
+        if result.error.is_none() {
             self.delivered += 1;
-            self.forgive();
+            if !result.is_ignored {
+                self.clear_failures();
+            }
         } else {
             self.failed += 1;
-            self.last_error = sign.error;
-            if sign.own {
+            self.last_error = result.error;
+            if result.is_ignored {
                 return;
             }
             self.consecutive_failures = self.consecutive_failures.saturating_add(1);
             self.failing_since.get_or_insert(now);
             self.seen_failing.get_or_insert_with(Instant::now);
-            if let Some(pause) = sign.pause {
+            if let Some(pause) = result.pause {
                 self.paused_until = self.paused_until.max(Some(after(now, pause)));
             }
         }
     }
 
-    /// Whether since when it fails, or that it no longer does, is to be written down now.
+    /// Whether the beginning or end of a failure is to be stored now. A long pause is stored at
+    /// once, so that it does not count after a restart with another URL.
     pub(super) fn failing_to_write(&mut self) -> bool {
-        let long = |since: i64| now().saturating_sub(since) >= Self::WORTH_WRITING;
+        let pause = self.paused_until.map_or(0, |until| until.saturating_sub(now()));
+        let long = |since: i64| now().saturating_sub(since).max(pause) >= Self::WORTH_WRITING;
         let write = match self.failing_since {
             Some(since) => !self.failing_written && long(since),
             None => self.failing_written,
@@ -278,14 +350,14 @@ impl Vitals {
         self.consecutive_failures >= Self::BREAKER
     }
 
-    /// The wait between the attempts of a webhook that keeps failing: a hundredth of the time that it
-    /// did, so that a short outage is soon over and a long one costs little.
-    pub(super) fn pace(&self) -> Duration {
+    /// Returns the wait between the attempts of a webhook that keeps failing: a hundredth of the
+    /// time it has failed for. A short outage ends soon, and a long one costs little.
+    pub(super) fn failing_interval(&self) -> Duration {
         let failing = self.failing_since.map_or(0, |since| now().saturating_sub(since));
         Duration::from_millis(u64::try_from(failing / 100).unwrap_or(0).clamp(10, 1000))
     }
 
-    /// Until when nothing is to be sent.
+    /// Returns until when nothing is to be sent.
     pub(super) fn paused_until(&self) -> Option<i64> {
         self.paused_until.filter(|until| *until > now())
     }
@@ -321,42 +393,42 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
-    fn failed() -> Sign {
+    fn failed() -> AttemptResult {
         let error = Some("the endpoint answered 500".to_owned());
-        Sign { http_code: Some(500), error, own: false, dead: false, pause: None }
+        AttemptResult { http_code: Some(500), error, is_ignored: false, dead: false, pause: None }
     }
 
-    fn failing_for(days: i64) -> Vitals {
+    fn failing_for(days: i64) -> EndpointHealth {
         let failing_since = Some(now() - days * 24 * 3_600_000);
-        Vitals::remembered(WebhookState {
+        EndpointHealth::remembered(WebhookState {
             failing_since,
-            ..Vitals::in_service("erp", "fingerprint")
+            ..EndpointHealth::in_service("erp", "fingerprint")
         })
     }
 
-    fn seen_for(vitals: &mut Vitals, time: Duration) {
-        vitals.seen_failing = Instant::now().checked_sub(time);
+    fn seen_for(health: &mut EndpointHealth, time: Duration) {
+        health.seen_failing = Instant::now().checked_sub(time);
     }
 
     #[test]
-    fn time_that_nobody_saw_fail_does_not_disable() {
-        let mut vitals = failing_for(6);
-        vitals.ended(failed());
-        assert!(!vitals.fails_for(5 * DAY), "the gateway was off, or its clock was set");
-        seen_for(&mut vitals, HOUR);
-        vitals.ended(failed());
-        assert!(vitals.fails_for(5 * DAY));
-        assert!(!vitals.fails_for(7 * DAY));
-        vitals.forgive();
-        assert!(!vitals.fails_for(Duration::ZERO));
+    fn time_without_attempts_does_not_disable() {
+        let mut health = failing_for(6);
+        health.ended(failed());
+        assert!(!health.fails_for(5 * DAY), "the gateway was off, or its system clock changed");
+        seen_for(&mut health, HOUR);
+        health.ended(failed());
+        assert!(health.fails_for(5 * DAY));
+        assert!(!health.fails_for(7 * DAY));
+        health.clear_failures();
+        assert!(!health.fails_for(Duration::ZERO));
     }
 
     #[test]
-    fn a_short_limit_is_as_short_for_what_is_seen() {
-        let mut vitals = failing_for(1);
-        vitals.ended(failed());
-        assert!(!vitals.fails_for(Duration::from_secs(60)));
-        seen_for(&mut vitals, Duration::from_secs(60));
-        assert!(vitals.fails_for(Duration::from_secs(60)));
+    fn short_limit_needs_no_longer_observation() {
+        let mut health = failing_for(1);
+        health.ended(failed());
+        assert!(!health.fails_for(Duration::from_secs(60)));
+        seen_for(&mut health, Duration::from_secs(60));
+        assert!(health.fails_for(Duration::from_secs(60)));
     }
 }

@@ -1,32 +1,31 @@
-//! How a dispatcher behaves.
+//! The options of a dispatcher.
 
 use std::time::Duration;
 
 use as2hook_store::Payloads;
 
-/// How a [`Dispatcher`](super::Dispatcher) behaves. Every field has a default.
+/// The options of a [`Dispatcher`](super::Dispatcher). Every field has a default.
 #[derive(Clone, Debug)]
 pub struct DispatcherOptions {
-    /// Attempts under way at once, all webhooks together. With `slow` and `probes` it also bounds the
+    /// The most attempts at once, of all webhooks. With `slow` and `probes` it also bounds the
     /// deliveries in memory and the connections in use.
     pub slots: usize,
-    /// Attempts under way at once that have taken longer than a second, all together; besides `slots`.
+    /// The most attempts at once that have taken longer than a second; in addition to `slots`.
     pub slow: usize,
-    /// Attempts under way at once to webhooks that keep failing, all together; besides `slots`.
+    /// The most attempts at once to webhooks that keep failing; in addition to `slots`.
     pub probes: usize,
-    /// The store is asked at least so often what is due.
+    /// The longest time between two polls of the store for due deliveries.
     pub poll: Duration,
-    /// A webhook that did nothing but fail for so long is disabled, unless its rule says otherwise. This
-    /// process has to have seen it fail for as long itself, or for an hour.
+    /// How long a webhook may only fail before it is disabled, unless its rule says otherwise. This
+    /// process must have seen it fail for as long itself, or for an hour.
     pub disable_after: Duration,
-    /// Attempts whose outcome may wait to be written.
+    /// The most outcomes of attempts that wait for a commit.
     pub ledger: usize,
-    /// Who gives payloads back. The default reads those that lie in rows and files, unsealed.
+    /// Where payloads are stored. The default reads unsealed payloads from rows and files.
     pub payloads: Payloads,
 }
 
-/// A webhook that did nothing but fail for so long is disabled, unless somebody says otherwise: five
-/// days.
+/// The default of [`DispatcherOptions::disable_after`]: five days.
 pub const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
 
 // === impl DispatcherOptions ===

@@ -1,4 +1,4 @@
-//! Hears which webhooks have something due, and wakes their lanes.
+//! Wakes the workers of webhooks with due deliveries.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -7,12 +7,12 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::Shared;
+use super::DispatcherState;
 use crate::time::{now, until};
 
-/// Serves the webhooks, once it is known how they did before: one that is out of service must not be
+/// Serves the webhooks after their former states are known: a webhook out of service must not be
 /// called.
-pub(super) async fn run(shared: Arc<Shared>, known: bool) {
+pub(super) async fn run(shared: Arc<DispatcherState>, known: bool) {
     let mut known = known;
     while !known {
         sleep(shared.options.poll).await;
@@ -21,37 +21,38 @@ pub(super) async fn run(shared: Arc<Shared>, known: bool) {
             known = true;
         }
     }
-    tokio::join!(hear(shared.clone()), poll(shared));
+    tokio::join!(receive_wakeups(shared.clone()), poll(shared));
 }
 
-/// The fast path: the outbox rings, the lane runs.
-async fn hear(shared: Arc<Shared>) {
+/// The fast path: the outbox rings, and the worker runs.
+async fn receive_wakeups(shared: Arc<DispatcherState>) {
     loop {
-        for webhook in shared.bells.heard().await {
+        for webhook in shared.bells.woken().await {
             shared.ring(&webhook);
         }
     }
 }
 
-/// The net: what another process left, what a dead process left, retries of lanes that ended, and
-/// deliveries whose rule is gone.
-async fn poll(shared: Arc<Shared>) {
+/// The slow path: deliveries of other and terminated processes, retries of workers that ended, and
+/// deliveries whose rule is gone or disabled.
+async fn poll(shared: Arc<DispatcherState>) {
     loop {
         let mut next = shared.options.poll;
-        let all = shared.look_at_all.swap(false, Ordering::Relaxed);
+        let all = shared.check_all.swap(false, Ordering::Relaxed);
         let due = shared.note_read(shared.store.due().await);
         if due.is_none() && all {
-            shared.look_at_all.store(true, Ordering::Relaxed);
+            shared.check_all.store(true, Ordering::Relaxed);
         }
         for due in due.unwrap_or_default() {
             let is_due = due.due <= now();
-            if is_due || all && shared.directory.endpoint(&due.webhook).is_none() {
+            let rule = || shared.directory.endpoint(&due.webhook);
+            if is_due || all && rule().is_none_or(|rule| !rule.enabled) {
                 shared.ring(&due.webhook);
             }
             if !is_due {
                 next = next.min(until(due.due));
                 if !all {
-                    // Soonest first: all others are later.
+                    // Sorted by time: all others are later.
                     break;
                 }
             }

@@ -4,39 +4,39 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 /// Addresses that share their first bits, such as `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Network {
+pub struct IpNetwork {
     address: IpAddr,
     prefix: u8,
 }
 
-/// A text that is no network.
+/// Why a text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadNetwork {
-    /// Not an address in front of the slash.
+pub enum NetworkError {
+    /// No address in front of the slash.
     #[error("\"{0}\" is not a network: write an address and a prefix length, such as 10.0.0.0/8")]
     Address(String),
-    /// More bits than the address has.
+    /// A prefix longer than the address.
     #[error("\"{text}\": the prefix length must be at most {max}")]
     Prefix {
-        /// What was written.
+        /// The text as written.
         text: String,
-        /// The bits of such an address.
+        /// The number of bits of such an address.
         max: u8,
     },
-    /// Bits behind the prefix are set: most likely a slip.
+    /// Bits after the prefix are set: most likely a mistake.
     #[error("\"{text}\": the network of that length begins at {network}")]
     HostBits {
-        /// What was written.
+        /// The text as written.
         text: String,
-        /// What was probably meant.
-        network: Network,
+        /// The network that was probably meant.
+        network: IpNetwork,
     },
 }
 
-// === impl Network ===
+// === impl IpNetwork ===
 
-impl Network {
-    /// Whether the address is one of this network's. An IPv4 network holds no IPv6 address.
+impl IpNetwork {
+    /// Whether the address is in this network. An IPv4 network contains no IPv6 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (bits, mine) = bits(self.address);
         let (width, theirs) = bits_of_same_family(self.address, address);
@@ -44,11 +44,11 @@ impl Network {
     }
 }
 
-impl FromStr for Network {
-    type Err = BadNetwork;
+impl FromStr for IpNetwork {
+    type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || BadNetwork::Address(text.to_owned());
+        let bad = || NetworkError::Address(text.to_owned());
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -60,24 +60,24 @@ impl FromStr for Network {
             None => width,
         };
         if prefix > width {
-            return Err(BadNetwork::Prefix { text: text.to_owned(), max: width });
+            return Err(NetworkError::Prefix { text: text.to_owned(), max: width });
         }
         let first = value & mask(width, prefix);
         if first != value {
             let network = Self { address: address_of(width, first), prefix };
-            return Err(BadNetwork::HostBits { text: text.to_owned(), network });
+            return Err(NetworkError::HostBits { text: text.to_owned(), network });
         }
         Ok(Self { address, prefix })
     }
 }
 
-impl fmt::Display for Network {
+impl fmt::Display for IpNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
     }
 }
 
-/// How many bits an address has, and the address as a number.
+/// Returns the number of bits of an address, and the address as a number.
 fn bits(address: IpAddr) -> (u8, u128) {
     match address {
         IpAddr::V4(v4) => (32, u128::from(v4.to_bits())),
@@ -85,7 +85,7 @@ fn bits(address: IpAddr) -> (u8, u128) {
     }
 }
 
-/// As [`bits`], but no bits at all for an address of the other family.
+/// Like [`bits`], but 0 bits for an address of the other family.
 fn bits_of_same_family(network: IpAddr, address: IpAddr) -> (u8, u128) {
     if network.is_ipv4() == address.is_ipv4() { bits(address) } else { (0, 0) }
 }

@@ -1,11 +1,11 @@
-use super::{BadNetwork, Guard, Network};
+use super::{Guard, IpNetwork, NetworkError};
 
 fn public() -> Guard {
     Guard::public([])
 }
 
 fn allowing(networks: &[&str]) -> Guard {
-    Guard::public(networks.iter().map(|n| n.parse::<Network>().unwrap()))
+    Guard::public(networks.iter().map(|n| n.parse::<IpNetwork>().unwrap()))
 }
 
 fn admits(guard: &Guard, address: &str) -> bool {
@@ -132,25 +132,25 @@ fn named_networks_are_admitted_and_no_others() {
 
 #[test]
 fn an_ipv4_network_holds_no_ipv6_address() {
-    let everything: Network = "0.0.0.0/0".parse().unwrap();
+    let everything: IpNetwork = "0.0.0.0/0".parse().unwrap();
     assert!(everything.contains("1.2.3.4".parse().unwrap()));
     assert!(!everything.contains("::1".parse().unwrap()));
-    let everything: Network = "::/0".parse().unwrap();
+    let everything: IpNetwork = "::/0".parse().unwrap();
     assert!(everything.contains("fe80::1".parse().unwrap()));
     assert!(!everything.contains("1.2.3.4".parse().unwrap()));
 }
 
 #[test]
 fn networks_are_parsed_strictly() {
-    assert_eq!("10.0.0.0/8".parse::<Network>().unwrap().to_string(), "10.0.0.0/8");
-    assert_eq!("10.1.2.3".parse::<Network>().unwrap().to_string(), "10.1.2.3/32");
-    assert_eq!("::1".parse::<Network>().unwrap().to_string(), "::1/128");
+    assert_eq!("10.0.0.0/8".parse::<IpNetwork>().unwrap().to_string(), "10.0.0.0/8");
+    assert_eq!("10.1.2.3".parse::<IpNetwork>().unwrap().to_string(), "10.1.2.3/32");
+    assert_eq!("::1".parse::<IpNetwork>().unwrap().to_string(), "::1/128");
     for text in ["", "ten", "10.0.0.0/", "10.0.0.0/x", "10.0.0/8", "10.0.0.0/-1"] {
-        assert!(matches!(text.parse::<Network>(), Err(BadNetwork::Address(_))), "{text}");
+        assert!(matches!(text.parse::<IpNetwork>(), Err(NetworkError::Address(_))), "{text}");
     }
-    let error = "10.0.0.0/33".parse::<Network>().unwrap_err();
+    let error = "10.0.0.0/33".parse::<IpNetwork>().unwrap_err();
     assert_eq!(error.to_string(), "\"10.0.0.0/33\": the prefix length must be at most 32");
-    let error = "10.1.2.3/8".parse::<Network>().unwrap_err();
+    let error = "10.1.2.3/8".parse::<IpNetwork>().unwrap_err();
     assert_eq!(
         error.to_string(),
         "\"10.1.2.3/8\": the network of that length begins at 10.0.0.0/8"

@@ -1,40 +1,46 @@
-//! How the store does.
+//! The health of the store.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::time::now;
 
-/// How the store does, for `/readyz` and metrics.
+/// The health of the store, for `/readyz` and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreHealth {
-    /// Since when it takes nothing, in milliseconds since 1970. `None`: it does.
+    /// Since when it accepts nothing, in milliseconds since 1970. `None`: it works.
     pub failing_since: Option<i64>,
-    /// What it said last.
+    /// Its last error.
     pub last_error: Option<String>,
-    /// Events in memory that wait for it.
+    /// Events in memory that wait for the store.
     pub held: usize,
-    /// The memory they take, in bytes.
+    /// Their memory in bytes.
     pub held_bytes: usize,
-    /// Events that found no room in memory, since the start: notifications lost.
+    /// Events that found no room in memory, since the start: lost notifications.
     pub dropped: u64,
 }
 
-/// Takes note of every call to the store; says so when that changes, once.
-pub(super) struct Gauge {
+/// Records the result of every call to the store, and logs each change once.
+pub(super) struct StoreMonitor {
     refuses: bool,
     failing: AtomicBool,
     successes: AtomicU64,
-    trouble: Mutex<Trouble>,
+    trouble: Mutex<Outage>,
 }
 
 #[derive(Default)]
-struct Trouble {
+struct Outage {
     since: Option<i64>,
+    /// When it last ended.
+    over: Option<Instant>,
     last_error: Option<String>,
     /// Events that found no room since it began.
     lost: u64,
@@ -49,10 +55,10 @@ impl StoreHealth {
     }
 }
 
-// === impl Gauge ===
+// === impl StoreMonitor ===
 
-impl Gauge {
-    /// `refuses`: traffic does not go on without the store.
+impl StoreMonitor {
+    /// `refuses`: traffic stops without the store.
     pub(super) fn new(refuses: bool) -> Self {
         let (failing, successes, trouble) = Default::default();
         Self { refuses, failing, successes, trouble }
@@ -62,7 +68,7 @@ impl Gauge {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// What the store said last, while it fails.
+    /// Returns the store's last error while it fails.
     pub(super) fn trouble(&self) -> Option<String> {
         if !self.is_failing() {
             return None;
@@ -71,32 +77,39 @@ impl Gauge {
         trouble.since.and(trouble.last_error.clone())
     }
 
-    /// How many calls went well in all.
+    /// Whether it has not failed for so long.
+    pub(super) fn is_well_since(&self, time: Duration) -> bool {
+        let trouble = self.lock();
+        trouble.since.is_none() && trouble.over.is_none_or(|over| over.elapsed() >= time)
+    }
+
+    /// Returns the number of successful calls.
     pub(super) fn successes(&self) -> u64 {
         self.successes.load(Ordering::Relaxed)
     }
 
-    /// A call went well, however long it took.
+    /// Counts a successful call, however long it took.
     pub(super) fn took(&self) {
         self.successes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Calls go well again; `held` events still wait for theirs.
+    /// Records that calls succeed again; `held` events still wait.
     pub(super) fn succeeded(&self, held: usize) {
         if !self.is_failing() {
             return;
         }
         let mut trouble = self.lock();
         if let Some(since) = trouble.since.take() {
+            trouble.over = Some(Instant::now());
             self.failing.store(false, Ordering::Relaxed);
             let failed_ms = now().saturating_sub(since);
             match std::mem::take(&mut trouble.lost) {
-                0 => tracing::info!(failed_ms, held, "The store takes events again."),
+                0 => tracing::info!(failed_ms, held, "The store accepts events again."),
                 lost => tracing::error!(
                     failed_ms,
                     held,
                     lost,
-                    "The store takes events again; those for which there was no memory are lost."
+                    "The store accepts events again; those that found no room in memory are lost."
                 ),
             }
         }
@@ -112,15 +125,17 @@ impl Gauge {
                 true => "messages are refused with 503",
                 false => "traffic goes on, and events wait in memory",
             };
-            tracing::error!(error, "The store does not take events: {what} until it does.");
+            tracing::error!(error, "The store does not accept events: {what} until it does.");
         }
     }
 
-    /// An event, or so many that came with its verdict, found no room in memory.
+    /// Counts an event, or `count` events that came with its verdict, that found no room in memory.
     pub(super) fn lost(&self, event: Uuid, count: u64) {
         let mut trouble = self.lock();
         if trouble.lost == 0 {
-            tracing::error!("The memory for events is full: from now on notifications are lost.");
+            tracing::error!(
+                "The memory for events is full: notifications are lost until the store works again."
+            );
         }
         trouble.lost += count;
         tracing::debug!(%event, count, "Dropped events.");
@@ -137,7 +152,7 @@ impl Gauge {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Trouble> {
+    fn lock(&self) -> MutexGuard<'_, Outage> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,46 +1,114 @@
-//! Small things remembered beside events. None of them waits in memory: who asks for one tries again.
+//! Notes: small records beside events. They are not held in memory; callers retry.
 
-use as2hook_store::{Note, NoteChange, StoreError, Write};
+use std::time::Duration;
+
+use as2hook_store::{Before, EventRow, Filter, Note, NoteChange, StoreError, Write};
 use as2hook_webhooks::Event;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{Further, Outbox, OutboxError, Target};
-use crate::time::now;
+use crate::time::{after, now};
+
+/// The error for lookups while events wait in memory.
+const BEHIND: &str = "events wait in memory for the store";
 
 impl Outbox {
-    /// What is remembered under a key. `None` too when the store cannot say in time.
-    pub async fn note(&self, key: &str) -> Option<Note> {
-        match timeout(self.shared.options.patience, self.shared.store.note(key)).await {
-            Ok(Ok(note)) => note,
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "The store could not be asked for a note.");
-                None
-            }
-            Err(_) => None,
+    /// Returns the note of a key.
+    ///
+    /// # Errors
+    /// When the store does not respond in time.
+    pub async fn note(&self, key: &str) -> Result<Option<Note>, OutboxError> {
+        self.within_timeout(self.shared.store.note(key)).await
+    }
+
+    /// Like [`Self::note`], for callers for which `None` must mean that nothing was recorded.
+    ///
+    /// # Errors
+    /// Like [`Self::note`], and while recorded events may wait in memory.
+    pub async fn recorded_note(&self, key: &str) -> Result<Option<Note>, OutboxError> {
+        if self.is_behind() {
+            let trouble = self.shared.monitor.trouble();
+            return Err(OutboxError::Failing(trouble.unwrap_or_else(|| BEHIND.to_owned())));
         }
+        self.note(key).await
     }
 
-    /// The notes that are due now, up to `limit`.
+    /// Returns an event as it was recorded, without its verdict.
     ///
     /// # Errors
-    /// When the store cannot say.
+    /// When the store does not respond in time.
+    pub async fn event(&self, id: Uuid) -> Result<Option<Event>, OutboxError> {
+        let stored = self.within_timeout(self.shared.store.event(id)).await?;
+        Ok(stored.and_then(|stored| serde_json::from_slice(&stored.body).ok()))
+    }
+
+    /// Returns the events that match, newest first, up to `limit`.
+    ///
+    /// # Errors
+    /// When the store does not respond in time.
+    pub async fn events(
+        &self,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, OutboxError> {
+        let page = self.within_timeout(self.shared.store.events(filter, None, limit)).await?;
+        Ok(page.rows)
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, OutboxError> {
+        let limit = self.shared.options.patience;
+        Ok(timeout(limit, call).await.map_err(|_| OutboxError::Slow(limit))??)
+    }
+
+    /// Returns the notes that are due now, up to `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
     pub async fn due_notes(&self, limit: usize) -> Result<Vec<Note>, StoreError> {
-        self.shared.store.due_notes(now(), limit).await
+        let due = self.shared.store.due_notes(now(), limit).await;
+        if let Err(error) = &due {
+            self.shared.monitor.failed(&error.to_string());
+        }
+        due
     }
 
-    /// Forgets up to `limit` notes whose time is over. Returns how many.
+    /// Postpones a note by `wait`, unless it was changed meanwhile: it cannot be handled now, and
+    /// others wait after it.
     ///
     /// # Errors
-    /// When the store cannot.
+    /// When the store does not accept it.
+    pub async fn put_off(&self, note: Note, wait: Duration) -> Result<(), StoreError> {
+        let before = Before::Body(note.body.clone());
+        let note = Note { due: Some(after(now(), wait)), ..note };
+        self.shared.store.apply(vec![Write::Note(NoteChange { note, before })]).await
+    }
+
+    /// Removes up to `limit` expired notes. Returns how many.
+    ///
+    /// # Errors
+    /// When the store does not accept it.
     pub async fn forget_notes(&self, limit: usize) -> Result<u64, StoreError> {
         self.shared.store.forget_notes(now(), limit).await
     }
 
-    /// Writes the note, and has the event told if the note was not written by another before. What is
-    /// not taken now is to be tried again by the caller.
+    /// Removes up to `limit` notes of groups that have more than `keep`; see
+    /// [`as2hook_store::Store::trim_notes`].
     ///
     /// # Errors
-    /// When the store does not take it, or the event has no JSON form.
+    /// When the store does not accept it.
+    pub async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        self.shared.store.trim_notes(keep, limit).await
+    }
+
+    /// Writes the note, and publishes the event unless another call has written the note before.
+    /// The caller retries after an error.
+    ///
+    /// # Errors
+    /// When the store does not accept it, or the event has no JSON form.
     pub async fn tell_once(
         &self,
         change: NoteChange,
@@ -57,4 +125,10 @@ impl Outbox {
         self.ring(&webhooks);
         Ok(())
     }
+}
+
+/// Returns the write that removes a note again, unless it was changed since.
+pub(super) fn withdrawn(change: &NoteChange) -> Write {
+    let before = Before::Body(change.note.body.clone());
+    Write::Note(NoteChange { note: Note { due: None, expires: 0, ..change.note.clone() }, before })
 }

@@ -1,31 +1,36 @@
-//! How an outbox behaves.
+//! The options of an outbox.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use super::Adoption;
 
 /// What happens to traffic while the store cannot take events (`on_store_failure`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStoreFailure {
-    /// It goes on; events wait in memory.
+    /// Traffic continues; events wait in memory.
     #[default]
     Pass,
-    /// It does not.
+    /// Traffic is refused.
     Refuse,
 }
 
-/// How an [`Outbox`](super::Outbox) behaves. Every field has a default.
+/// The options of an [`Outbox`](super::Outbox). Every field has a default.
 #[derive(Clone, Debug)]
 pub struct OutboxOptions {
-    /// What opening does when the store fails.
+    /// The behaviour of opening when the store fails.
     pub on_store_failure: OnStoreFailure,
-    /// How long a call waits for the store before it counts as failing.
+    /// How long a call waits for the store before the store counts as failing.
     pub patience: Duration,
-    /// Events held in memory at most. The verdicts of those that are open in the store come besides.
+    /// The most events in memory. The verdicts of events that are open in the store are not limited
+    /// by it.
     pub held_events: usize,
-    /// Bytes held in memory at most, in events and small payloads. Beyond it verdicts alone are held, a
+    /// The most bytes in memory, for events and small payloads. Beyond it only verdicts are held, a
     /// few KiB each.
     pub held_bytes: usize,
-    /// How often exchanges that a dead process left open are looked for.
+    /// The time between two searches for exchanges that terminated processes left open.
     pub recover_every: Duration,
+    /// Judges those exchanges. Without it their outcome is only reported as unknown.
+    pub adoption: Option<Arc<dyn Adoption>>,
 }
 
 // === impl OutboxOptions ===
@@ -38,6 +43,7 @@ impl Default for OutboxOptions {
             held_events: 10_000,
             held_bytes: 64 * 1024 * 1024,
             recover_every: Duration::from_secs(10),
+            adoption: None,
         }
     }
 }

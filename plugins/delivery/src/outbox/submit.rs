@@ -1,55 +1,55 @@
-//! The way of one operation: into the store now, or into memory until the store is back.
+//! Passes one operation to the store now, or holds it in memory until the store works again.
 
 use as2hook_store::StoreError;
 
 use super::{
     Outbox, OutboxError, Recorded,
     backlog::Running,
-    operation::{Operation, Outcome},
+    operation::{Operation, OperationOutcome},
 };
 
 impl Outbox {
-    /// Does it now, or holds it.
+    /// Performs it now, or holds it.
     pub(super) async fn submit(&self, operation: Operation) -> Recorded {
         let event = operation.event();
         let (behind, lost) = {
             let mut backlog = self.backlog();
-            (backlog.holds(event), operation.is_last() && backlog.forget_lost(event))
+            (backlog.is_before(&operation), operation.is_last() && backlog.forget_lost(event))
         };
         if lost {
             return Recorded::Dropped;
         }
-        // Whatever is held goes first, and a store that fails is tried by the keeper alone: nobody
-        // else has to wait for it.
-        if behind || self.shared.gauge.is_failing() {
+        // Held operations go first, and only the background task tries a failing store: traffic does not
+        // wait for it.
+        if behind || self.shared.monitor.is_failing() {
             return self.hold(operation, None);
         }
         match self.attempt(operation).await {
-            Outcome::Done => Recorded::Durable,
-            Outcome::Failed(_, StoreError::UnknownEvent(event)) => {
-                tracing::error!(%event, "Dropped the verdict of an event that the store does not have.");
+            OperationOutcome::Done => Recorded::Durable,
+            OperationOutcome::Failed(_, StoreError::UnknownEvent(event)) => {
+                tracing::error!(%event, "Dropped the verdict of an event that is not in the store.");
                 Recorded::Dropped
             }
-            Outcome::Failed(operation, _) => self.hold(operation, None),
-            Outcome::Slow(operation, running) => self.hold(operation, Some(running)),
+            OperationOutcome::Failed(operation, _) => self.hold(operation, None),
+            OperationOutcome::Slow(operation, running) => self.hold(operation, Some(running)),
         }
     }
 
-    /// Does it now, and takes note of how the store does.
-    pub(super) async fn attempt(&self, operation: Operation) -> Outcome {
+    /// Performs it now, and records the store's health.
+    pub(super) async fn attempt(&self, operation: Operation) -> OperationOutcome {
         let webhooks = operation.webhooks();
         let outcome = operation.perform(&self.shared.store, self.shared.options.patience).await;
         match &outcome {
-            Outcome::Done => {
-                self.shared.gauge.took();
+            OperationOutcome::Done => {
+                self.shared.monitor.took();
                 self.ring(&webhooks);
             }
-            // The store is well: it knows what it has not.
-            Outcome::Failed(_, StoreError::UnknownEvent(_)) => self.shared.gauge.took(),
-            Outcome::Failed(_, error) => self.shared.gauge.failed(&error.to_string()),
-            Outcome::Slow(..) => {
+            // The store works; the event does not exist.
+            OperationOutcome::Failed(_, StoreError::UnknownEvent(_)) => self.shared.monitor.took(),
+            OperationOutcome::Failed(_, error) => self.shared.monitor.failed(&error.to_string()),
+            OperationOutcome::Slow(..) => {
                 let error = OutboxError::Slow(self.shared.options.patience);
-                self.shared.gauge.failed(&error.to_string());
+                self.shared.monitor.failed(&error.to_string());
             }
         }
         outcome
@@ -59,15 +59,15 @@ impl Outbox {
         let event = operation.event();
         let taken = self.backlog().push(operation, running);
         self.shared.changed.notify_waiters();
-        let Some(shed) = taken else {
-            self.shared.gauge.lost(event, 1);
+        let Some(truncation) = taken else {
+            self.shared.monitor.lost(event, 1);
             return Recorded::Dropped;
         };
-        if shed.any {
-            tracing::debug!(%event, "Left out what of a verdict found no room in memory.");
+        if truncation.any {
+            tracing::debug!(%event, "Truncated a verdict: the memory for events is full.");
         }
-        if shed.events > 0 {
-            self.shared.gauge.lost(event, shed.events);
+        if truncation.events > 0 {
+            self.shared.monitor.lost(event, truncation.events);
         }
         Recorded::Held
     }

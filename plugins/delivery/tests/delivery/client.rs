@@ -1,13 +1,14 @@
-//! One request and its answer, or why there is none.
+//! One request and its response, or the error.
 
 mod connections;
 mod headers;
+mod interim;
 mod payloads;
 
 use std::time::Duration;
 
 use as2hook_delivery::{
-    Answer, Client, DeliveryError, Guard, Request, RequestBody,
+    Client, DeliveryError, EndpointResponse, Guard, Request, RequestBody,
     client::{ConnectError, Step},
 };
 use as2hook_webhooks::Endpoint;
@@ -30,7 +31,11 @@ fn empty() -> Request {
     request(RequestBody::Bytes(Bytes::new()))
 }
 
-async fn post(url: &str, request: Request, within: Duration) -> Result<Answer, DeliveryError> {
+async fn post(
+    url: &str,
+    request: Request,
+    within: Duration,
+) -> Result<EndpointResponse, DeliveryError> {
     let client = Client::new().await.unwrap();
     post_by(&client, url, request, within).await
 }
@@ -40,13 +45,13 @@ async fn post_by(
     url: &str,
     request: Request,
     within: Duration,
-) -> Result<Answer, DeliveryError> {
+) -> Result<EndpointResponse, DeliveryError> {
     let endpoint = Endpoint::new(url.parse().unwrap());
     client.deliver(&endpoint, &Guard::Open, request, Instant::now() + within).await
 }
 
 #[tokio::test]
-async fn an_answer_of_any_status_is_an_answer() {
+async fn response_of_any_status_is_returned() {
     for status in [200, 204, 302, 404, 410, 500] {
         let sink = Sink::answering(status).await;
         let answer = post(&sink.url(), empty(), AMPLE).await.unwrap();
@@ -56,7 +61,7 @@ async fn an_answer_of_any_status_is_an_answer() {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn connection_to_a_closed_port_is_refused() {
     let reserved = closed_port();
     let address = reserved.local_addr().unwrap();
     let error = post(&format!("http://{address}/"), empty(), AMPLE).await.unwrap_err();
@@ -66,21 +71,21 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist() {
+async fn name_that_does_not_exist_is_a_resolve_error() {
     let error = post("http://no-such-name.invalid/", empty(), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Connect(ConnectError::Resolve { .. })), "{error:?}");
     assert!(error.to_string().starts_with("no-such-name.invalid could not be resolved: "));
 }
 
 #[tokio::test]
-async fn localhost_is_known() {
+async fn localhost_is_resolved() {
     let sink = Sink::answering(200).await;
     let url = format!("http://localhost:{}/hook", sink.address.port());
     assert_eq!(post(&url, empty(), AMPLE).await.unwrap().status, 200);
 }
 
 #[tokio::test]
-async fn the_deadline_tells_what_was_waited_for() {
+async fn timeout_names_the_step_that_was_waited_for() {
     let sink = Sink::start(|_| Reply::Hang).await;
     with_time_enough(SECOND / 5, async |within| {
         let error = post(&sink.url(), empty(), within).await.unwrap_err();
@@ -88,12 +93,12 @@ async fn the_deadline_tells_what_was_waited_for() {
     })
     .await;
 
-    // A listener whose queue is full takes no more connections.
+    // A listener whose queue is full accepts no more connections.
     let deaf = Deaf::start().await;
     let error = post(&deaf.url(), empty(), SECOND / 5).await.unwrap_err();
     assert_eq!(timed_out(&error, SECOND / 5), Step::Connect);
 
-    // A reader that does not read stops a large body on its way.
+    // A reader that stops reading blocks a large body.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let body = RequestBody::Bytes(Bytes::from(vec![0; 64 * 1024 * 1024]));
@@ -107,7 +112,7 @@ async fn the_deadline_tells_what_was_waited_for() {
 }
 
 #[tokio::test]
-async fn half_an_answer_is_a_failure() {
+async fn incomplete_response_is_a_failure() {
     let half = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this".to_vec();
     let sink = Sink::start(move |_| Reply::Raw(half.clone())).await;
     let error = post(&sink.url(), empty(), AMPLE).await.unwrap_err();
@@ -121,14 +126,14 @@ async fn half_an_answer_is_a_failure() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_told_so() {
+async fn response_that_is_not_http_is_reported_as_such() {
     let sink = Sink::start(|_| Reply::Raw(b"220 smtp.example ESMTP\r\n\r\n".to_vec())).await;
     let error = post(&sink.url(), empty(), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::NotHttp(_)), "{error:?}");
 }
 
 #[tokio::test]
-async fn an_endless_head_is_cut_off() {
+async fn endless_response_head_is_cut_off() {
     let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
     for n in 0..100_000 {
         head.extend_from_slice(format!("X-{n}: y\r\n").as_bytes());
@@ -139,14 +144,14 @@ async fn an_endless_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn an_endless_body_is_judged_by_its_status() {
+async fn response_with_an_endless_body_is_judged_by_its_status() {
     let sink = Sink::start(|_| Reply::Endless).await;
     let answer = post(&sink.url(), empty(), AMPLE).await.unwrap();
-    assert_eq!((answer.status, answer.body_start.len()), (200, Answer::BODY_MAX));
+    assert_eq!((answer.status, answer.body_start.len()), (200, EndpointResponse::BODY_MAX));
 }
 
 #[tokio::test]
-async fn a_body_that_drips_past_the_deadline_is_judged_by_its_status() {
+async fn response_whose_body_exceeds_the_deadline_is_judged_by_its_status() {
     let sink = Sink::start(|_| Reply::Drip(202)).await;
     with_time_enough(SECOND / 4, async |within| {
         let Ok(answer) = post(&sink.url(), empty(), within).await else { return false };
@@ -164,8 +169,8 @@ async fn retry_after_is_read() {
     assert_eq!((answer.status, answer.retry_after), (429, Some(SECOND * 7)));
 }
 
-/// Tries with more and more time, for on a machine that stands still as long as a short time lasts
-/// nothing gets as far as it should. At most eight seconds.
+/// Tries with longer and longer limits, because nothing succeeds in a short time on a machine that
+/// stalls. At most eight seconds.
 async fn with_time_enough(first: Duration, attempt: impl AsyncFn(Duration) -> bool) {
     let mut within = first;
     while !attempt(within).await {
@@ -174,7 +179,7 @@ async fn with_time_enough(first: Duration, attempt: impl AsyncFn(Duration) -> bo
     }
 }
 
-/// While what, when it was given up after this time.
+/// Returns the step of a timeout after this time.
 fn timed_out(error: &DeliveryError, within: Duration) -> Step {
     let DeliveryError::TimedOut { step, after } = error else { panic!("{error:?}") };
     assert!((within..AMPLE).contains(after), "{after:?}");

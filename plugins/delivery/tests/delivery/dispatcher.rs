@@ -1,4 +1,4 @@
-//! From the commit to the webhook, and on until it has it.
+//! From the commit to the accepted delivery.
 
 mod attempts;
 mod life;

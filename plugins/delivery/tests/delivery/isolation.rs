@@ -1,4 +1,4 @@
-//! Nobody is slowed by another, and memory does not grow with the backlog.
+//! Webhooks do not slow each other down, and memory does not grow with the backlog.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -17,7 +17,8 @@ use crate::support::{
     until,
 };
 
-/// Longer than anybody waits here: what hangs so long hangs to the end of its test.
+/// Longer than any wait in these tests: a request that hangs this long hangs to the end of its
+/// test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 fn row() -> NewEvent {
@@ -47,7 +48,7 @@ async fn ten_hanging_webhooks_among_a_thousand_delay_no_other() {
         rule.endpoint.timeout = FOR_EVER;
         rule
     });
-    // Those that hang have had a backlog for long.
+    // The hanging webhooks already have a backlog.
     let behind = row();
     for n in 0..10 {
         store.backlog(&behind, &name(n), "headers", 500);
@@ -59,15 +60,15 @@ async fn ten_hanging_webhooks_among_a_thousand_delay_no_other() {
     let targets: Vec<Target> =
         (0..1000).map(|n| Target::of(&gateway.rules.get(&name(n)), &event)).collect();
     gateway.outbox.publish(&event, Payload::None, &targets).await.unwrap();
-    until("all others to be told", || fine.count() == 990).await;
+    until("all others to be delivered", || fine.count() == 990).await;
     assert_eq!(hanging.count(), 160, "concurrency is the rule's");
     gateway.dispatcher.shutdown(Duration::ZERO).await;
     assert_eq!(gateway.store.count(DeliveryState::Claimed), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn webhooks_that_hang_cannot_use_up_the_slots() {
-    // Ten that hang want 80 slots; there are 32.
+async fn hanging_webhooks_do_not_use_up_the_slots() {
+    // Ten hanging webhooks would use 80 slots; there are 32.
     let hanging = Sink::start(|_| Reply::Hang).await;
     let fine = Sink::answering(200).await;
     let store = MemoryStore::new();
@@ -88,7 +89,7 @@ async fn webhooks_that_hang_cannot_use_up_the_slots() {
     for _ in 0..50 {
         gateway.exchange(&event(), &["fine"]).await;
     }
-    until("the healthy one to be told", || fine.count() == 50).await;
+    until("the healthy one to be delivered", || fine.count() == 50).await;
     gateway.dispatcher.shutdown(Duration::ZERO).await;
 }
 
@@ -112,7 +113,7 @@ async fn a_backlog_of_100_000_is_delivered_in_bounded_memory() {
     }
     let rate = sink.count() as f64 / begun.elapsed().as_secs_f64();
     println!("{rate:.0} deliveries/s");
-    // Claims outstanding: the slots, and what the ledger has not written yet.
+    // Claims outstanding: the slots, and outcomes that are not stored yet.
     let most = gateway.store.most_claimed.load(Ordering::SeqCst);
     assert!(most <= 64 + 1024 + 256, "{most} were claimed at once");
     gateway.stop().await;
@@ -121,31 +122,31 @@ async fn a_backlog_of_100_000_is_delivered_in_bounded_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn from_the_commit_to_the_request_is_milliseconds() {
+async fn request_follows_the_commit_without_waiting_for_a_timer() {
     let sink = Sink::answering(200).await;
-    // Whoever is not woken is not told.
+    // Without a poll, only a wake-up leads to a delivery.
     let unasked = DispatcherOptions { poll: FOR_EVER, ..DispatcherOptions::default() };
     let gateway = Gateway::over(MemoryStore::new(), [rule("a", &sink.url())], unasked).await;
     let mut waits = Vec::new();
-    for told in 0..200 {
+    for delivered in 0..200 {
         let event = event();
         let targets = [Target::of(&gateway.rules.get("a"), &event)];
         gateway.outbox.open(&event, Payload::None, &targets).await.unwrap();
         let verdict = as2hook_webhooks::Verdict::of(event.kind);
         gateway.outbox.settle(event.id, &verdict, &targets).await.unwrap();
         let settled = Instant::now();
-        until("the request", || sink.count() == told + 1).await;
-        waits.push(sink.requests()[told].at.saturating_duration_since(settled));
+        until("the request", || sink.count() == delivered + 1).await;
+        waits.push(sink.requests()[delivered].at.saturating_duration_since(settled));
     }
     waits.sort();
     let (median, p99) = (waits[100], waits[198]);
     println!("p50 {median:?}, p99 {p99:?}");
-    // The bar is 3 ms; whatever waits for a timer of the product takes half a second and more.
+    // The bar is 3 ms; a wait for a timer of the product takes half a second or more.
     assert!(median < Duration::from_millis(250), "{median:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_that_keeps_failing_is_tried_one_by_one_until_it_is_back() {
+async fn webhook_that_keeps_failing_gets_one_attempt_at_a_time_until_it_succeeds() {
     let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let still = broken.clone();
     let sink = Sink::start(move |_| match still.load(Ordering::SeqCst) {
@@ -163,7 +164,7 @@ async fn a_webhook_that_keeps_failing_is_tried_one_by_one_until_it_is_back() {
         gateway.dispatcher.health("a").is_some_and(|health| health.consecutive_failures > 30)
     })
     .await;
-    // Claimed and waiting counts here, under way there.
+    // Here claimed deliveries count as well, there only requests in progress.
     assert!(gateway.dispatcher.in_flight() <= 1);
     assert!(gateway.dispatcher.health("a").unwrap().in_flight <= 1);
     broken.store(false, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! The room as a whole, with real sockets on loopback and a store in memory.
+//! Tests of the whole crate, with real sockets on loopback and a store in memory.
 //!
 //! One binary, so that the network stack is linked once.
 
@@ -11,6 +11,7 @@
     reason = "helpers of tests stand outside test functions, and figures are printed"
 )]
 
+mod adoption;
 mod client;
 mod dispatcher;
 mod isolation;

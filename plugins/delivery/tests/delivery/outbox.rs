@@ -1,21 +1,27 @@
 //! Record first, settle later, whatever the store does.
 //!
-//! Where it is slow, the clock goes on only when nobody has anything to do.
+//! For a slow store the clock is paused: it only advances for timers.
 
-use std::{sync::Arc, time::Duration};
+mod bounds;
+mod order;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use as2hook_as2::{ErrorCode, ProcessingError};
 use as2hook_delivery::{
     Bells, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, Target,
 };
-use as2hook_store::{DeliveryState, Payload};
+use as2hook_store::{DeliveryState, Payload, StoreError};
 use as2hook_webhooks::{Direction, Event, EventKind, Order, PayloadMode, Verdict};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::support::{event, rule, store::MemoryStore, until};
 
-const PATIENCE: Duration = Duration::from_millis(100);
+const STORE_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn outbox(store: &Arc<MemoryStore>, options: OutboxOptions) -> Outbox {
     Outbox::new(store.clone(), Bells::new(), options)
@@ -25,7 +31,7 @@ fn options(on_store_failure: OnStoreFailure) -> OutboxOptions {
     let recover_every = Duration::from_millis(20);
     OutboxOptions {
         on_store_failure,
-        patience: PATIENCE,
+        patience: STORE_TIMEOUT,
         recover_every,
         ..OutboxOptions::default()
     }
@@ -45,7 +51,7 @@ fn verdict(store: &MemoryStore, event: &Event) -> Option<Verdict> {
 }
 
 #[tokio::test]
-async fn an_exchange_is_recorded_and_then_due() {
+async fn settled_exchange_is_recorded_first_and_due_afterwards() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, OutboxOptions::default());
     let event = event();
@@ -61,7 +67,7 @@ async fn an_exchange_is_recorded_and_then_due() {
     assert_eq!(row.message_id.as_deref(), Some("<1@acme>"));
     assert_eq!(row.payload, payload);
     assert_eq!(serde_json::from_slice::<Event>(&row.body).unwrap(), event);
-    assert!(store.deliveries().is_empty(), "nobody is told before the verdict");
+    assert!(store.deliveries().is_empty(), "no delivery before the verdict");
 
     outbox.settle(event.id, &received(), &planned).await.unwrap();
     let due = store.deliveries();
@@ -73,7 +79,7 @@ async fn an_exchange_is_recorded_and_then_due() {
 }
 
 #[tokio::test]
-async fn a_discarded_exchange_is_forgotten() {
+async fn discarded_exchange_is_removed() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, OutboxOptions::default());
     let event = event();
@@ -83,7 +89,7 @@ async fn a_discarded_exchange_is_forgotten() {
 }
 
 #[tokio::test]
-async fn pass_holds_exchanges_until_the_store_is_back() {
+async fn pass_holds_exchanges_until_the_store_works_again() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
     store.fail(true);
@@ -91,7 +97,7 @@ async fn pass_holds_exchanges_until_the_store_is_back() {
     for event in &events {
         outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
     }
-    // Half of them get their answer while the store is away.
+    // Half of them are settled while the store fails.
     for event in &events[..10] {
         outbox.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
     }
@@ -112,21 +118,21 @@ async fn pass_holds_exchanges_until_the_store_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pass_waits_for_a_slow_store_no_longer_than_its_patience() {
+async fn pass_waits_for_a_slow_store_no_longer_than_its_timeout() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
-    store.delay(PATIENCE * 5);
+    store.delay(STORE_TIMEOUT * 5);
     let begun = Instant::now();
     let event = event();
     outbox.open(&event, Payload::None, &targets(&["a"])).await.unwrap();
-    assert!(begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < STORE_TIMEOUT * 2, "{:?}", begun.elapsed());
     assert_eq!(outbox.health().held, 1);
-    // The next does not even try.
+    // The next call does not even try.
     let begun = Instant::now();
     outbox.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
-    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < STORE_TIMEOUT, "{:?}", begun.elapsed());
 
-    // What is written late is written; but the store is no quicker for it.
+    // A late write is stored, but the store does not count as working for that.
     until("the slow writes to end", || outbox.health().held == 0).await;
     assert_eq!((store.events(), store.deliveries().len()), (1, 1));
     assert!(outbox.health().failing_since.is_some());
@@ -135,7 +141,7 @@ async fn pass_waits_for_a_slow_store_no_longer_than_its_patience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refuse_says_so_and_leaves_nothing_behind() {
+async fn refused_exchange_is_an_error_and_leaves_no_event() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Refuse));
     store.fail(true);
@@ -143,15 +149,12 @@ async fn refuse_says_so_and_leaves_nothing_behind() {
     assert!(matches!(error, OutboxError::Store(_)), "{error}");
     assert_eq!(outbox.health().held, 0);
     let error = outbox.open(&event(), Payload::None, &[]).await.unwrap_err();
-    assert!(
-        matches!(error, OutboxError::Failing(_)),
-        "nobody waits for a store that fails: {error}"
-    );
+    assert!(matches!(error, OutboxError::Failing(_)), "no wait for a failing store: {error}");
     store.fail(false);
     until("the store to be found well", || outbox.health().is_healthy()).await;
 
-    // What is written after it was refused must not be told.
-    store.delay(PATIENCE * 3);
+    // An exchange whose late write follows its refusal must not be reported.
+    store.delay(STORE_TIMEOUT * 3);
     let error = outbox.open(&event(), Payload::None, &targets(&["a"])).await.unwrap_err();
     assert_eq!(error.to_string(), "the store did not answer within 0.1 s");
     store.delay(Duration::ZERO);
@@ -161,8 +164,22 @@ async fn refuse_says_so_and_leaves_nothing_behind() {
     outbox.open(&event(), Payload::None, &[]).await.unwrap();
 }
 
+/// The process is stopped while the database commits: when it continues, the time limit has passed.
 #[tokio::test(start_paused = true)]
-async fn what_is_held_is_written_many_at_once_and_in_its_order() {
+async fn refused_exchange_that_was_committed_unseen_is_discarded() {
+    let store = MemoryStore::new();
+    let outbox = outbox(&store, options(OnStoreFailure::Refuse));
+    store.committing_unseen.store(true, Ordering::SeqCst);
+    let error = outbox.open(&event(), Payload::None, &targets(&["a"])).await.unwrap_err();
+    assert!(matches!(error, OutboxError::Store(StoreError::Slow(_))), "{error}");
+    assert_eq!(store.events(), 1);
+    store.committing_unseen.store(false, Ordering::SeqCst);
+    until("the refused exchange to go", || store.events() == 0).await;
+    until("the store to be found well", || outbox.health().is_healthy()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_events_are_written_many_at_once_and_in_order() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
     store.fail(true);
@@ -176,16 +193,16 @@ async fn what_is_held_is_written_many_at_once_and_in_its_order() {
     let begun = Instant::now();
     until("what was held to be written", || outbox.health().is_healthy()).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    let told: Vec<_> = store.deliveries().into_iter().map(|due| due.new.webhook_id).collect();
+    let delivered: Vec<_> = store.deliveries().into_iter().map(|due| due.new.webhook_id).collect();
     let expected: Vec<_> = events.iter().map(|event| event.webhook_id("a")).collect();
-    assert_eq!(told, expected);
+    assert_eq!(delivered, expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_answers_late_is_not_back() {
+async fn store_that_responds_late_does_not_count_as_working() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
-    store.delay(PATIENCE * 2);
+    store.delay(STORE_TIMEOUT * 2);
     outbox.publish(&event(), Payload::None, &[]).await.unwrap();
     until("the late write to end", || outbox.health().held == 0).await;
     assert!(outbox.health().failing_since.is_some());
@@ -208,137 +225,7 @@ async fn a_verdict_is_held_with_refuse_too() {
 }
 
 #[tokio::test]
-async fn the_memory_has_a_bound() {
-    let store = MemoryStore::new();
-    let bounded = OutboxOptions { held_events: 5, ..options(OnStoreFailure::Pass) };
-    let outbox_of_five = outbox(&store, bounded);
-    store.fail(true);
-    let events: Vec<_> = (0..8).map(|_| event()).collect();
-    for event in &events {
-        outbox_of_five.open(event, Payload::None, &targets(&["a"])).await.unwrap();
-    }
-    let health = outbox_of_five.health();
-    assert_eq!((health.held, health.dropped), (5, 3));
-    // The verdicts of those that were held are always taken, those of the lost mean nothing.
-    for event in &events {
-        outbox_of_five.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
-    }
-    store.fail(false);
-    until("what was held to be written", || outbox_of_five.health().is_healthy()).await;
-    assert_eq!((store.events(), store.deliveries().len()), (5, 5));
-
-    let bounded = OutboxOptions { held_bytes: 10_000, ..options(OnStoreFailure::Pass) };
-    let outbox_of_bytes = outbox(&store, bounded);
-    store.fail(true);
-    let payload = Payload::Inline(Bytes::from(vec![0; 6_000]));
-    for _ in 0..3 {
-        outbox_of_bytes.open(&event(), payload.clone(), &[]).await.unwrap();
-    }
-    let health = outbox_of_bytes.health();
-    assert_eq!((health.held, health.dropped), (1, 2));
-    assert!(health.held_bytes <= 10_000);
-}
-
-#[tokio::test]
-async fn a_full_memory_has_room_for_the_verdict_of_an_open_exchange() {
-    let store = MemoryStore::new();
-    let bounded = OutboxOptions { held_events: 1, ..options(OnStoreFailure::Pass) };
-    let outbox = outbox(&store, bounded);
-    let (told, forgotten) = (event(), event());
-    for event in [&told, &forgotten] {
-        outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
-    }
-    store.fail(true);
-    outbox.publish(&event(), Payload::None, &[]).await.unwrap();
-    let held = outbox.settle(told.id, &received(), &targets(&["a"])).await.unwrap();
-    assert_eq!((held, outbox.discard(forgotten.id).await), (Recorded::Held, Recorded::Held));
-    assert_eq!((outbox.health().held, outbox.health().dropped), (3, 0));
-    store.fail(false);
-    until("what was held to be written", || outbox.health().is_healthy()).await;
-    assert_eq!(verdict(&store, &told), Some(received()));
-    assert_eq!(store.events(), 2);
-}
-
-#[tokio::test]
-async fn the_bound_holds_whatever_comes_with_verdicts() {
-    let store = MemoryStore::new();
-    let held_bytes = 64 * 1024;
-    let bounded = OutboxOptions { held_bytes, ..options(OnStoreFailure::Pass) };
-    let outbox = outbox(&store, bounded);
-    store.fail(true);
-    let long = ProcessingError::new(ErrorCode::Receiver, "ü".repeat(8 * 1024));
-    let negative = Verdict { errors: vec![long], ..received() };
-    let events: Vec<_> = (0..20).map(|_| event()).collect();
-    for event in &events {
-        outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
-    }
-    for event in &events {
-        let mdn = Event { kind: EventKind::MdnSent, ..self::event() };
-        let large = Payload::Inline(Bytes::from(vec![0; Payload::INLINE_MAX]));
-        let further = vec![Further::Event(mdn, large, targets(&["b"]))];
-        let told = targets(&["a"]);
-        outbox.settle_further(event.id, &negative, &told, further).await.unwrap();
-    }
-    let health = outbox.health();
-    assert_eq!(health.held, 20);
-    assert!(health.held_bytes < held_bytes + 20 * 4096, "{}", health.held_bytes);
-    store.fail(false);
-    until("what was held to be written", || outbox.health().is_healthy()).await;
-    let mut whole = 0;
-    for event in &events {
-        let kept = verdict(&store, event).unwrap();
-        assert_eq!((kept.kind, kept.errors[0].code), (negative.kind, ErrorCode::Receiver));
-        whole += usize::from(kept == negative);
-    }
-    assert!(whole < 20, "all were whole");
-    // Further events lose their payload first, and are counted when they find no room themselves.
-    let lost = outbox.health().dropped;
-    assert_eq!(store.deliveries().len() as u64, 40 - lost);
-    assert!((1..20).contains(&lost), "{lost}");
-    assert_eq!(outbox.health().held_bytes, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_opening_that_finds_no_room_is_neither_left_open_nor_lost() {
-    let store = MemoryStore::new();
-    let none = |on_failure| OutboxOptions { held_events: 0, ..options(on_failure) };
-    let refusing = outbox(&store, none(OnStoreFailure::Refuse));
-    store.delay(PATIENCE * 3);
-    let error = refusing.open(&event(), Payload::None, &targets(&["a"])).await.unwrap_err();
-    assert!(matches!(error, OutboxError::Slow(_)), "{error}");
-    store.delay(Duration::ZERO);
-    until("the refused exchange to go", || refusing.health().is_healthy()).await;
-    assert_eq!(store.events(), 0);
-
-    let passing = outbox(&store, none(OnStoreFailure::Pass));
-    store.delay(PATIENCE * 3);
-    let event = event();
-    let opened = passing.open(&event, Payload::None, &targets(&["a"])).await.unwrap();
-    assert_eq!(opened, Recorded::Held, "its write goes on");
-    store.delay(Duration::ZERO);
-    passing.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
-    until("what was held to be written", || passing.health().is_healthy()).await;
-    assert_eq!(verdict(&store, &event), Some(received()));
-}
-
-#[tokio::test]
-async fn an_event_that_the_store_never_takes_stops_no_other() {
-    let store = MemoryStore::new();
-    let outbox = outbox(&store, options(OnStoreFailure::Pass));
-    let poison = event();
-    store.poison.lock().unwrap().push(poison.id);
-    outbox.publish(&poison, Payload::None, &targets(&["a"])).await.unwrap();
-    let mut published = 0;
-    while outbox.health().dropped == 0 {
-        outbox.publish(&event(), Payload::None, &targets(&["a"])).await.unwrap();
-        published += 1;
-        until("it to be written", || store.events() == published).await;
-    }
-    assert_eq!(outbox.health().held, 0);
-}
-
-#[tokio::test]
-async fn what_a_dead_process_left_has_an_unknown_outcome() {
+async fn exchange_left_open_by_a_terminated_process_has_an_unknown_outcome() {
     let store = MemoryStore::new();
     let before = outbox(&store, OutboxOptions::default());
     let inbound = event();
@@ -362,34 +249,16 @@ async fn what_a_dead_process_left_has_an_unknown_outcome() {
 }
 
 #[tokio::test]
-async fn no_more_exchanges_are_adopted_than_there_is_room_for() {
-    let store = MemoryStore::new();
-    let before = outbox(&store, OutboxOptions::default());
-    let events: Vec<_> = (0..3).map(|_| event()).collect();
-    for event in &events {
-        before.open(event, Payload::None, &targets(&["a"])).await.unwrap();
-    }
-    store.orphan_everything();
-    store.poison.lock().unwrap().extend(events.iter().map(|event| event.id));
-    let bounded = OutboxOptions { held_events: 1, ..options(OnStoreFailure::Pass) };
-    let after = outbox(&store, bounded);
-    assert_eq!(after.recover().await.unwrap(), 1);
-    assert_eq!((after.health().held, after.health().dropped), (1, 0));
-    store.poison.lock().unwrap().clear();
-    until("all to be adopted", || store.deliveries().len() == 3).await;
-}
-
-#[tokio::test]
-async fn the_verdict_of_an_event_that_the_store_does_not_have_is_not_held() {
+async fn verdict_of_an_event_that_is_not_in_the_store_is_not_held() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
-    let told = outbox.settle(event().id, &received(), &targets(&["a"])).await.unwrap();
-    assert_eq!(told, Recorded::Dropped);
+    let settled = outbox.settle(event().id, &received(), &targets(&["a"])).await.unwrap();
+    assert_eq!(settled, Recorded::Dropped);
     assert!(outbox.health().is_healthy());
 }
 
 #[tokio::test]
-async fn dead_processes_are_looked_for_all_the_time() {
+async fn exchanges_of_terminated_processes_are_looked_for_periodically() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
     outbox.open(&event(), Payload::None, &targets(&["a"])).await.unwrap();
@@ -398,29 +267,17 @@ async fn dead_processes_are_looked_for_all_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_writes_down_what_it_can() {
+async fn closing_writes_what_it_can_in_time() {
     let store = MemoryStore::new();
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
     store.fail(true);
     outbox.publish(&event(), Payload::None, &[]).await.unwrap();
-    assert_eq!(outbox.close(PATIENCE).await, 1);
+    assert_eq!(outbox.close(STORE_TIMEOUT).await, 1);
 
     let store = MemoryStore::new();
     let outbox = self::outbox(&store, options(OnStoreFailure::Pass));
-    store.delay(PATIENCE * 2);
+    store.delay(STORE_TIMEOUT * 2);
     outbox.publish(&event(), Payload::None, &[]).await.unwrap();
     assert_eq!(outbox.close(Duration::from_secs(10)).await, 0);
     assert_eq!(store.events(), 1);
-}
-
-#[test]
-fn the_order_key_is_the_pair_of_partner_and_station() {
-    let mut rule = rule("a", "http://erp.example/");
-    let mut event = event();
-    assert_eq!(Target::of(&rule, &event).order_key, None);
-    rule.endpoint.order = Order::Partner;
-    let key = Target::of(&rule, &event).order_key.unwrap();
-    event.partner = Some("ACME\",\"MY".into());
-    event.station = Some("OWN-ORG".into());
-    assert_ne!(Target::of(&rule, &event).order_key.unwrap(), key);
 }

@@ -1,4 +1,4 @@
-//! A rule's rate: obeyed, and nobody else waits for it.
+//! A rule's rate is kept, and other webhooks do not wait for it.
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,9 @@ fn rated(name: &str, url: &str, rate: &str) -> Rule {
 }
 
 #[tokio::test]
-async fn a_rate_is_kept_and_used() {
+async fn rate_is_neither_exceeded_nor_left_unused() {
     let sink = Sink::answering(200).await;
-    // Its lane wakes by itself whenever it may go on.
+    // Without a poll, its worker wakes by itself when the rate allows more.
     let unasked = DispatcherOptions { poll: Duration::from_secs(3600), ..Default::default() };
     let rules = [rated("a", &sink.url(), "100/s")];
     let gateway = Gateway::over(MemoryStore::new(), rules, unasked).await;
@@ -26,14 +26,14 @@ async fn a_rate_is_kept_and_used() {
         gateway.exchange(&event(), &["a"]).await;
     }
     until("all of them", || gateway.store.count(DeliveryState::Delivered) == 60).await;
-    // Ten at once, and one each 10 ms.
+    // Ten at once, then one each 10 ms.
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(500), "{took:?}");
     assert!(took < Duration::from_secs(20), "one a second would take fifty: {took:?}");
 }
 
 #[tokio::test]
-async fn retries_count_too() {
+async fn retries_count_towards_the_rate() {
     let sink = Sink::answering(500).await;
     let mut failing = rated("a", &sink.url(), "20/s");
     failing.endpoint.retry = vec![Duration::from_millis(1); 5];
@@ -41,12 +41,12 @@ async fn retries_count_too() {
     let began = Instant::now();
     gateway.exchange(&event(), &["a"]).await;
     until("its end", || gateway.store.count(DeliveryState::Dead) == 1).await;
-    // Two at once, four 50 ms apart.
+    // Two at once, then four 50 ms apart.
     assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn who_waits_for_a_rate_holds_no_slot_and_no_claim() {
+async fn webhook_that_waits_for_its_rate_holds_no_slot_and_no_claim() {
     let (slow, fast) = (Sink::answering(200).await, Sink::answering(200).await);
     let rules = [rated("slow", &slow.url(), "1/h"), rule("fast", &fast.url())];
     let options = DispatcherOptions { slots: 1, ..Default::default() };
@@ -56,25 +56,25 @@ async fn who_waits_for_a_rate_holds_no_slot_and_no_claim() {
     }
     until("the others", || fast.count() == 20 && slow.count() == 1).await;
     until("nothing under way", || gateway.dispatcher.in_flight() == 0).await;
-    // A slot is free a moment before its outcome is written down. A claim that waited for the rate
-    // would stay for an hour.
+    // A slot is free a moment before the outcome is stored. A claim that waited for the rate would
+    // stay for an hour.
     until("no claim", || gateway.store.count(DeliveryState::Claimed) == 0).await;
     assert_eq!(gateway.store.count(DeliveryState::Pending), 19);
 
-    // Another rate is in force at once, not in an hour.
+    // A changed rate applies at once, not in an hour.
     gateway.rules.set(rated("slow", &slow.url(), "1000/s"));
     gateway.dispatcher.rules_changed();
     until("the rest", || slow.count() == 20).await;
 }
 
 #[tokio::test]
-async fn a_lane_that_ends_takes_its_rate_along() {
+async fn rate_outlives_the_worker() {
     let sink = Sink::answering(200).await;
     let gateway = Gateway::start([rated("a", &sink.url(), "1/h")]).await;
     gateway.exchange(&event(), &["a"]).await;
     until("the first", || sink.count() == 1).await;
     until("it to be written down", || gateway.store.count(DeliveryState::Delivered) == 1).await;
-    // Its lane has nothing to do and ends in a while; whichever lane comes next knows of the first.
+    // Its idle worker ends after a while; the next one knows of the first attempt.
     for _ in 0..3 {
         gateway.exchange(&event(), &["a"]).await;
         gateway.dispatcher.ring("a");

@@ -1,9 +1,9 @@
-//! Who the endpoint is, and who we are to it.
+//! TLS: verification of the endpoint, and client certificates.
 
 use std::sync::Arc;
 
 use as2hook_delivery::{
-    Answer, Client, DeliveryError, Guard, Request, RequestBody, client::ConnectError,
+    Client, DeliveryError, EndpointResponse, Guard, Request, RequestBody, client::ConnectError,
 };
 use as2hook_webhooks::{Endpoint, Tls};
 use bytes::Bytes;
@@ -121,11 +121,11 @@ async fn sink(acceptor: SslAcceptor) -> Sink {
     Sink::start_with(Arc::new(|_: &_| Reply::Status(200)), Some(acceptor)).await
 }
 
-async fn post(sink: &Sink, host: &str, tls: Tls) -> Result<Answer, DeliveryError> {
+async fn post(sink: &Sink, host: &str, tls: Tls) -> Result<EndpointResponse, DeliveryError> {
     post_to(&format!("https://{host}:{}/hook", sink.address.port()), tls).await
 }
 
-async fn post_to(url: &str, tls: Tls) -> Result<Answer, DeliveryError> {
+async fn post_to(url: &str, tls: Tls) -> Result<EndpointResponse, DeliveryError> {
     let mut endpoint = Endpoint::new(url.parse().unwrap());
     endpoint.tls = tls;
     let body = RequestBody::Bytes(Bytes::from_static(b"{}"));
@@ -139,7 +139,7 @@ fn trusting(authority: &Identity) -> Tls {
     Tls { ca: Some(authority.pem()), ..Tls::default() }
 }
 
-fn refused(outcome: Result<Answer, DeliveryError>) -> String {
+fn refused(outcome: Result<EndpointResponse, DeliveryError>) -> String {
     match outcome {
         Err(DeliveryError::Connect(ConnectError::Tls { reason, .. })) => reason,
         other => panic!("{other:?}"),
@@ -147,7 +147,7 @@ fn refused(outcome: Result<Answer, DeliveryError>) -> String {
 }
 
 #[tokio::test]
-async fn the_endpoints_own_authority_is_trusted() {
+async fn configured_authority_is_trusted() {
     let ours = Identity::authority("ours");
     let sink = sink(acceptor(&ours.server(&["localhost"]), None, None)).await;
     assert_eq!(post(&sink, "localhost", trusting(&ours)).await.unwrap().status, 200);
@@ -155,7 +155,7 @@ async fn the_endpoints_own_authority_is_trusted() {
 }
 
 #[tokio::test]
-async fn it_replaces_the_systems_and_no_other_is() {
+async fn configured_authority_replaces_the_systems_ones() {
     let (ours, other) = (Identity::authority("ours"), Identity::authority("other"));
     let sink = sink(acceptor(&ours.server(&["localhost"]), None, None)).await;
     for tls in [trusting(&other), Tls::default()] {
@@ -166,7 +166,7 @@ async fn it_replaces_the_systems_and_no_other_is() {
 }
 
 #[tokio::test]
-async fn the_name_is_verified() {
+async fn host_name_is_verified() {
     let ours = Identity::authority("ours");
     let sink = sink(acceptor(&ours.server(&["erp.example"]), None, None)).await;
     let reason = refused(post(&sink, "localhost", trusting(&ours)).await);
@@ -201,7 +201,7 @@ async fn a_named_certificate_is_trusted_as_it_stands() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown() {
+async fn client_certificate_is_presented() {
     let (ours, clients) = (Identity::authority("ours"), Identity::authority("clients"));
     let sink = sink(acceptor(&ours.server(&["localhost"]), Some(&clients), None)).await;
     let own = clients.server(&[]);
@@ -248,7 +248,7 @@ async fn files_that_cannot_be_used_are_named() {
 }
 
 #[tokio::test]
-async fn nothing_older_than_tls_1_2() {
+async fn versions_older_than_tls_1_2_are_refused() {
     let ours = Identity::authority("ours");
     let identity = ours.server(&["localhost"]);
     let old = sink(acceptor(&identity, None, Some(SslVersion::TLS1_1))).await;
@@ -258,14 +258,14 @@ async fn nothing_older_than_tls_1_2() {
 }
 
 #[tokio::test]
-async fn plain_http_where_tls_is_expected() {
+async fn plain_http_where_tls_is_expected_is_a_tls_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
         assert!(tcp.read(&mut [0; 1024]).await.unwrap() > 0);
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-        // What is left unread would break the connection under the answer.
+        // Unread bytes would reset the connection before the client reads the response.
         let _ = tcp.read_to_end(&mut Vec::new()).await;
     });
     let reason = refused(post_to(&url, Tls::default()).await);

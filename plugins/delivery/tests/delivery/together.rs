@@ -1,4 +1,4 @@
-//! Two processes on one store: each takes over what the other did with a webhook.
+//! Two processes on one store: each takes over the other's changes of a webhook.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::support::{
     until,
 };
 
-/// Two gateways with the same one rule, the first over the store of the second.
+/// Two gateways with the same rule, the first over the store of the second.
 async fn two(sink: &Sink) -> (Gateway, Gateway) {
     let store = MemoryStore::new();
     let one = Gateway::over(store.clone(), [rule("a", &sink.url())], DispatcherOptions::default());
@@ -37,7 +37,7 @@ fn is_disabled(gateway: &Gateway) -> bool {
 }
 
 #[tokio::test]
-async fn what_one_disables_and_enables_the_other_does_too() {
+async fn webhook_disabled_or_enabled_by_one_process_is_so_in_the_other() {
     let status = Arc::new(AtomicU16::new(410));
     let answer = status.clone();
     let sink = Sink::start(move |_| Reply::Status(answer.load(Ordering::SeqCst))).await;
@@ -52,9 +52,9 @@ async fn what_one_disables_and_enables_the_other_does_too() {
     second.dispatcher.take_over().await.unwrap();
     until("the other to follow", || is_disabled(second)).await;
     assert_eq!(standing(first), standing(second));
-    let told = |gateway: &Gateway| gateway.rules.disabled.lock().unwrap().len();
-    until("the notice", || told(first) == 1).await;
-    assert_eq!(told(second), 0, "one tells, not both");
+    let reported = |gateway: &Gateway| gateway.rules.disabled.lock().unwrap().len();
+    until("the notice", || reported(first) == 1).await;
+    assert_eq!(reported(second), 0, "only one reports it");
     let calls = sink.count();
     second.exchange(&event(), &["a"]).await;
     until("both to be held", || second.store.count(DeliveryState::Held) == 2).await;
@@ -68,7 +68,7 @@ async fn what_one_disables_and_enables_the_other_does_too() {
 }
 
 #[tokio::test]
-async fn another_rule_of_that_name_is_none_of_our_business() {
+async fn state_under_another_rule_of_the_same_name_is_ignored() {
     let sink = Sink::answering(200).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     let state = WebhookState {
@@ -84,13 +84,13 @@ async fn another_rule_of_that_name_is_none_of_our_business() {
 }
 
 #[tokio::test]
-async fn while_gateways_are_at_odds_none_puts_aside_what_it_does_not_know() {
+async fn gateways_with_different_rules_do_not_orphan_deliveries_of_unknown_webhooks() {
     let sink = Sink::answering(200).await;
     let (store, rules) = (MemoryStore::new(), Arc::new(Rules::default()));
     rules.at_odds.store(true, Ordering::SeqCst);
     let old = Gateway::with(store.clone(), rules.clone(), DispatcherOptions::default()).await;
-    let told = [as2hook_delivery::Target::of(&Arc::new(rule("a", &sink.url())), &event())];
-    old.outbox.publish(&event(), Payload::None, &told).await.unwrap();
+    let targets = [as2hook_delivery::Target::of(&Arc::new(rule("a", &sink.url())), &event())];
+    old.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
     old.dispatcher.rules_changed();
     // The gateway that has the rule delivers it.
     let new = Gateway::over(store, [rule("a", &sink.url())], DispatcherOptions::default()).await;
@@ -98,22 +98,22 @@ async fn while_gateways_are_at_odds_none_puts_aside_what_it_does_not_know() {
 
     rules.at_odds.store(false, Ordering::SeqCst);
     new.stop().await;
-    old.outbox.publish(&event(), Payload::None, &told).await.unwrap();
+    old.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
     until("it to be orphaned", || old.store.count(DeliveryState::Orphaned) == 1).await;
 }
 
 #[tokio::test]
-async fn what_was_put_aside_for_want_of_a_rule_comes_back_where_there_is_one() {
+async fn orphaned_deliveries_become_pending_on_a_gateway_with_the_rule() {
     let sink = Sink::answering(200).await;
     let store = MemoryStore::new();
-    // It looks for itself so seldom that the other one is sure to be first.
+    // Polls so rarely that the other one is certainly first.
     let seldom = DispatcherOptions { poll: Duration::from_secs(3600), ..Default::default() };
     let new = Gateway::over(store.clone(), [rule("a", &sink.url())], seldom).await;
     new.exchange(&event(), &["a"]).await;
     until("its first look to be over", || store.count(DeliveryState::Delivered) == 1).await;
     let old = Gateway::over(store.clone(), [], DispatcherOptions::default()).await;
-    let told = [as2hook_delivery::Target::of(&Arc::new(rule("a", &sink.url())), &event())];
-    old.outbox.publish(&event(), Payload::None, &told).await.unwrap();
+    let targets = [as2hook_delivery::Target::of(&Arc::new(rule("a", &sink.url())), &event())];
+    old.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
     until("it to be orphaned", || store.count(DeliveryState::Orphaned) == 1).await;
     until("that to be written down", || store.state("a").is_some()).await;
     old.rules.at_odds.store(true, Ordering::SeqCst);

@@ -1,6 +1,10 @@
 //! Moves a site from one store to another.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -8,56 +12,57 @@ use uuid::Uuid;
 use super::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, Export, Import};
 use crate::{
     model::{DeliveryState, Payload},
+    payload::places,
     pieces::Pieces,
     store::{Store, StoreError},
 };
 
-/// Rows of one commit at most.
+/// The most rows of one commit.
 const STEP: usize = 500;
-/// Their bytes, about.
+/// Their approximate bytes.
 const STEP_BYTES: usize = 8 * 1024 * 1024;
 
-/// What was moved, or is moved so far.
+/// What was moved, or has been moved so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Events.
     pub events: u64,
-    /// Of those, exchanges whose outcome nobody knows.
+    /// Exchanges among them whose outcome is unknown.
     pub open: u64,
-    /// Payload files that are kept in the new store now.
+    /// Payload files that are stored in the new store now.
     pub payloads: u64,
-    /// Payload files that were gone, so that their `raw` deliveries cannot be made.
+    /// Missing payload files: their `raw` deliveries cannot be made.
     pub lost_payloads: u64,
     /// Deliveries.
     pub deliveries: u64,
-    /// Of those, not made yet: pending, held and orphaned ones.
+    /// Those among them that are not made yet: pending, held and orphaned ones.
     pub undelivered: u64,
-    /// What is remembered beside events.
+    /// Notes.
     pub notes: u64,
-    /// Events and deliveries that the new store had already, from an earlier attempt.
+    /// Events and deliveries that the new store already had from an earlier attempt.
     pub there_before: u64,
 }
 
-/// Why a site was not moved, or not to its end. What was moved is not moved twice.
+/// Why a site was not moved completely. A repeated move continues where this one ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
-    /// A gateway runs on the old store.
+    /// A gateway is running on the old store.
     #[error("another process uses the store that is to be moved: stop as2hook first")]
     InUse,
-    /// The old store.
+    /// The old store failed.
     #[error("the store that is to be moved cannot be read: {0}")]
     From(#[source] StoreError),
-    /// The new one.
-    #[error("the new store does not take it: {0}")]
+    /// The new store failed.
+    #[error("the new store does not accept it: {0}")]
     To(#[source] StoreError),
 }
 
-/// Moves everything; payload files go into the new store. The old store stays as it was, but for
-/// exchanges that a dead process left open. `progress` hears of each step.
+/// Moves everything; payload files go into the new store. The old store stays as it was, except for
+/// exchanges that a terminated process left open. `progress` is called after each step.
 ///
 /// # Errors
-/// At the first call that fails; run again, it goes on where it was.
+/// At the first call that fails; a second run continues from there.
 pub async fn migrate<F, T>(
     from: &F,
     to: &T,
@@ -73,7 +78,8 @@ where
     from.adopt().await.map_err(MigrateError::From)?;
     let rest = from.export_rest().await.map_err(MigrateError::From)?;
     to.import_rest(rest).await.map_err(MigrateError::To)?;
-    let mut moving = Moving { from, to, moved: Moved::default(), progress };
+    let roots = from.payload_roots().await.map_err(MigrateError::From)?;
+    let mut moving = Moving { from, to, roots, moved: Moved::default(), progress };
     moving.events().await?;
     moving.deliveries().await?;
     to.import_done().await.map_err(MigrateError::To)?;
@@ -81,10 +87,11 @@ where
     Ok(moving.moved)
 }
 
-/// A move that is under way.
+/// A move in progress.
 struct Moving<'a, F, T, P> {
     from: &'a F,
     to: &'a T,
+    roots: Vec<PathBuf>,
     moved: Moved,
     progress: P,
 }
@@ -155,25 +162,33 @@ where
         }
     }
 
-    /// A batch is there, `new` of it since now.
+    /// Reports a batch of rows, `new` of which were new.
     fn arrived(&mut self, batch: usize, new: u64) {
         self.moved.there_before += (batch as u64).saturating_sub(new);
         (self.progress)(&self.moved);
     }
 
-    /// A payload file becomes pieces under its event's id, so that a second attempt writes the same
-    /// ones.
+    /// Stores a payload file as pieces under its event's id, so that a second attempt writes the
+    /// same ones.
     async fn payload(&mut self, event: &ArchivedEvent) -> Result<Payload, MigrateError> {
-        // What is sealed moves as it is: it is sealed for its event.
+        // A sealed payload moves as it is: it is sealed for its event.
         let kept = match &event.event.payload {
             Payload::Sealed { kept, .. } => kept,
             payload => payload,
         };
         let Payload::File { path, size } = kept else { return Ok(event.event.payload.clone()) };
         let id = event.event.id;
-        if !put_file(path, *size, id, self.to).await? {
+        let mut put = false;
+        for place in places(path, self.roots.iter().map(PathBuf::as_path)) {
+            put = put || put_file(&place, *size, id, self.to).await?;
+        }
+        if !put {
             self.moved.lost_payloads += 1;
-            tracing::warn!(path = %path.display(), event = %id, "A payload file is gone or cut short.");
+            tracing::warn!(
+                path = %path.display(),
+                event = %id,
+                "A payload file is missing or truncated; its raw deliveries cannot be made."
+            );
             return Ok(event.event.payload.clone());
         }
         self.moved.payloads += 1;
@@ -189,7 +204,8 @@ fn is_undelivered(state: DeliveryState) -> bool {
     matches!(state, DeliveryState::Pending | DeliveryState::Held | DeliveryState::Orphaned)
 }
 
-/// Rows in their order, of about [`STEP_BYTES`] each time; a larger row stands alone.
+/// Splits rows, in their order, into batches of about [`STEP_BYTES`]; a larger row is a batch of
+/// its own.
 fn batches<R>(rows: Vec<R>, bytes: impl Fn(&R) -> usize) -> Vec<Vec<R>> {
     let mut all = Vec::new();
     let (mut batch, mut so_far) = (Vec::new(), 0);
@@ -214,13 +230,13 @@ fn event_bytes(event: &ArchivedEvent) -> usize {
 }
 
 fn delivery_bytes(delivery: &ArchivedDelivery) -> usize {
-    let told = |log: &ArchivedAttempt| {
+    let size = |log: &ArchivedAttempt| {
         300 + log.attempt.url.len() + log.attempt.error.as_ref().map_or(0, String::len)
     };
-    1_000 + delivery.log.iter().map(told).sum::<usize>()
+    1_000 + delivery.log.iter().map(size).sum::<usize>()
 }
 
-/// `false`: the file is not what was written.
+/// Returns `false` when the file differs from what was written.
 async fn put_file<T: Pieces>(
     path: &Path,
     size: u64,

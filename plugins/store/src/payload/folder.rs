@@ -1,45 +1,61 @@
-//! The folder of payload files.
+//! The root folder of payload files.
 //!
-//! Each process writes into a folder of its own below the payload folder, next to a lock file that it
-//! holds as long as it lives. A folder whose lock nobody holds belongs to a dead process: what no
-//! event names in there is an orphan, and [`PayloadDir::sweep`] removes it.
+//! Each process writes into a folder of its own below the payload root, and holds a lock on that
+//! folder as long as it runs. A lock on the folder itself ends with the process, and a cleanup job
+//! cannot remove it as it could a lock file. A folder without a lock was left by a terminated
+//! process: files that no event names are orphans, which
+//! [`Payloads::sweep`](super::Payloads::sweep) removes.
 
+mod root;
 mod sweep;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use uuid::Uuid;
 
-use crate::store::StoreError;
+pub(crate) use self::root::{read_id, write_id};
+use super::ownership::PayloadMark;
+use crate::{
+    private_files::{create_file, create_folder},
+    store::StoreError,
+};
 
-/// Where payload files are kept. Clones are the same place.
+/// The folder of payload files. Clones share it.
 #[derive(Clone, Debug)]
 pub struct PayloadDir {
     own: Arc<OwnFolder>,
 }
 
-/// This process's folder, and the lock that says that it lives.
+/// This process's folder, with the lock that shows that the process is running.
 #[derive(Debug)]
 struct OwnFolder {
     root: PathBuf,
     name: String,
     path: PathBuf,
+    /// The open folder, locked.
     lock: Mutex<Option<File>>,
 }
+
+/// The beginning of the name of a process's folder. Folders named by a UUID alone are from before
+/// folders themselves were locked; an older as2hook sweeps only those.
+const PROCESS: &str = "process-";
+
+/// The beginning of the name of a folder until it is locked. Sweeps ignore it.
+const UNLOCKED: &str = "new-";
 
 // === impl PayloadDir ===
 
 impl PayloadDir {
-    /// Opens the folder, and makes it (0700) if need be. Blocks.
+    /// Opens the folder, and creates it (0700) if necessary. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Payload`], when it cannot be made, locked or is not UTF-8.
+    /// [`StoreError::Payload`], when it cannot be created or locked, or its path is not UTF-8.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         match Self::open_or_wait(path)? {
             (folder, None) => Ok(folder),
@@ -47,20 +63,20 @@ impl PayloadDir {
         }
     }
 
-    /// As [`Self::open`], and has a folder too when it cannot be made just now: with the reason. It is
-    /// tried again with each payload.
+    /// Like [`Self::open`], but also returns a folder, with the reason, when it cannot be created
+    /// now. Each payload tries again.
     ///
     /// # Errors
-    /// As [`Self::open`], when waiting would not help.
+    /// Like [`Self::open`], when a later try cannot succeed.
     pub fn open_or_wait(path: &Path) -> Result<(Self, Option<StoreError>), StoreError> {
-        let made = create_root(path);
+        let made = create_folder(path);
         let root = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
         let root = root.map_err(|source| error(path, source))?;
         if root.to_str().is_none() {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8");
             return Err(error(path, source));
         }
-        let name = Uuid::now_v7().to_string();
+        let name = Self::new_name();
         let path = root.join(&name);
         let own = OwnFolder { root, name, path, lock: Mutex::new(None) };
         let away = made.and_then(|()| own.make()).map_err(|source| error(&own.root, source)).err();
@@ -70,15 +86,22 @@ impl PayloadDir {
         }
     }
 
-    /// A new file in it. Its folder is made again where somebody has deleted it.
-    pub(super) fn create(&self) -> Result<(PathBuf, File), StoreError> {
-        let path = self.path().join(Uuid::now_v7().to_string());
-        let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let opened = open().or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => self.own.make().and_then(|()| open()),
-            _ => Err(error),
-        });
-        match opened {
+    /// Returns a new name for a folder.
+    pub(crate) fn new_name() -> String {
+        format!("{PROCESS}{}", Uuid::now_v7())
+    }
+
+    /// Returns the payload root: rows name payload files relative to it.
+    pub fn root(&self) -> &Path {
+        &self.own.root
+    }
+
+    /// Creates a file of this process, and returns its path. Creates the folder again if it was
+    /// deleted.
+    pub(super) fn create(&self, mark: Option<PayloadMark>) -> Result<(PathBuf, File), StoreError> {
+        let name = mark.map_or_else(Uuid::now_v7, PayloadMark::name);
+        let path = self.path().join(name.to_string());
+        match self.own.make().and_then(|()| create_file(&path)) {
             Ok(file) => Ok((path, file)),
             Err(source) => Err(error(&path, source)),
         }
@@ -92,55 +115,75 @@ impl PayloadDir {
 // === impl OwnFolder ===
 
 impl OwnFolder {
-    /// Makes the folder and what belongs to it, or as much of it as somebody has deleted.
+    /// Creates and locks the folder, unless that is done.
     fn make(&self) -> io::Result<()> {
-        create_root(&self.root)?;
-        let path = lock_path(&self.root, &self.name);
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = fs::metadata(&path).map(|file| (file.dev(), file.ino())).ok();
-        let held = lock.as_ref().and_then(|file| file.metadata().ok());
-        if there.is_none() || there != held.map(|file| (file.dev(), file.ino())) {
-            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            // A sweep that looks at the lock in this very moment lets go of it again.
-            file.lock()?;
-            *lock = Some(file);
+        if lock.as_ref().is_some_and(|held| is_at(held, &self.path)) {
+            return Ok(());
         }
-        // Made after the lock is held, for folders are what a sweep goes by.
-        match DirBuilder::new().mode(0o700).create(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+        create_folder(&self.root)?;
+        let folder = match File::open(&self.path) {
+            // It was deleted, and another process created it.
+            Ok(folder) => {
+                lock_folder(&folder, &self.path)?;
+                folder
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let unlocked = self.root.join(format!("{UNLOCKED}{}", Uuid::now_v7()));
+                create_folder(&unlocked)?;
+                let folder = File::open(&unlocked)?;
+                lock_folder(&folder, &self.path)?;
+                fs::rename(&unlocked, &self.path)?;
+                folder
+            }
+            Err(error) => return Err(error),
+        };
+        *lock = Some(folder);
         File::open(&self.root)?.sync_all()
     }
 }
 
 impl Drop for OwnFolder {
     fn drop(&mut self) {
-        // Only an empty folder is removed; its lock stays with the files otherwise, for the sweep.
-        if fs::remove_dir(&self.path).is_ok() {
-            let _ = fs::remove_file(lock_path(&self.root, &self.name));
+        // Removes only an empty folder; the next sweep handles others.
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Locks a folder. Some network file systems do not support that: sweeps skip the folders there.
+fn lock_folder(folder: &File, path: &Path) -> io::Result<()> {
+    match folder.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(path = %path.display(), %error, "A payload folder cannot be locked.");
+            Ok(())
         }
     }
 }
 
-fn create_root(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn lock_path(root: &Path, name: &str) -> PathBuf {
-    root.join(format!("{name}.lock"))
+/// Whether the path leads to this open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |file: fs::Metadata| (file.dev(), file.ino());
+    let there = fs::metadata(path).map(identity).ok();
+    there.is_some() && there == file.metadata().map(identity).ok()
 }
 
 pub(super) fn error(path: &Path, source: io::Error) -> StoreError {
     StoreError::Payload { path: path.to_owned(), source }
 }
 
-/// Removes a file that no row names any more. One that stays is swept at the next start.
-pub(super) fn remove(path: &Path) {
+/// Removes a file that no row names any more. A sweep at the next start removes what remains.
+pub(super) fn remove(path: &Path) -> bool {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "A payload file could not be removed.");
+        Ok(()) => {
+            tracing::debug!(path = %path.display(), "Removed a payload file.");
+            true
         }
-        _ => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "A payload file could not be removed.");
+            false
+        }
     }
 }

@@ -1,28 +1,43 @@
-//! Whether large payloads can be kept.
+//! Whether large payloads can be stored.
 
 use std::{
+    path::Path,
     sync::{Mutex, PoisonError},
-    time::SystemTime,
 };
 
-use crate::store::StoreError;
+use super::volume;
+use crate::{clock::now, store::StoreError};
 
-/// Whether large payloads can be kept, for `/readyz` and the log.
+/// Whether large payloads can be stored, for `/readyz` and the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PayloadHealth {
-    /// Since when they cannot, in milliseconds since 1970. `None`: the last one could.
+    /// Since when they cannot, in milliseconds since 1970. `None`: the last one was stored.
     pub failing_since: Option<i64>,
-    /// Why the last one that failed did.
+    /// The error of the last one that failed.
     pub last_error: Option<String>,
 }
 
-/// Takes note of each large payload; says so when that changes, once.
+/// Records the result of each large payload, and logs each change once.
 #[derive(Default)]
-pub(super) struct Gauge(Mutex<PayloadHealth>);
+pub(super) struct PayloadHealthMonitor(Mutex<PayloadHealth>);
 
-// === impl Gauge ===
+// === impl PayloadHealth ===
 
-impl Gauge {
+impl PayloadHealth {
+    /// Returns the health of a folder whose disk has not completed a write for long.
+    pub(super) fn slow(folder: &Path) -> Option<Self> {
+        let (time, error) = volume::slow(folder)?;
+        let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Some(Self {
+            failing_since: Some(now().saturating_sub(time)),
+            last_error: Some(error.to_string()),
+        })
+    }
+}
+
+// === impl PayloadHealthMonitor ===
+
+impl PayloadHealthMonitor {
     pub(super) fn succeeded(&self) {
         let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(since) = health.failing_since.take() {
@@ -43,9 +58,4 @@ impl Gauge {
     pub(super) fn look(&self) -> PayloadHealth {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,50 +1,54 @@
 //! Reads a payload for a delivery.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::{fs::File, io::AsyncReadExt as _, time::timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    CALL_WITHIN, Payloads, Place, folder,
+    CALL_WITHIN, PayloadPlace, Payloads, folder,
     seal::{Opener, PayloadKey, SealError},
-    sink,
+    sink, volume,
 };
 use crate::{model::Payload, pieces::Pieces, store::StoreError};
 
-/// A payload's bytes, wherever they are kept. All of them come, or an error does.
+/// Reads a payload's bytes, wherever they are stored: completely, or with an error.
 pub struct PayloadReader {
     event: Uuid,
     size: u64,
-    /// Bytes that are still to be given.
+    /// Bytes still to be returned.
     left: u64,
-    stored: Stored,
+    stored: StoredBytes,
     opening: Opening,
-    /// Read before anybody asked, so that what is missing or sealed with another key is noticed early.
+    /// Read in advance, so that a missing payload or a wrong key is noticed early.
     first: Option<Bytes>,
 }
 
-/// The bytes as they are kept.
-struct Stored {
-    source: Source,
+/// The bytes as they are stored.
+struct StoredBytes {
+    source: StoredSource,
     left: u64,
 }
 
-enum Source {
+enum StoredSource {
     Memory(Bytes),
-    File { path: PathBuf, file: File },
+    File { path: PathBuf, file: OpenFile },
     Pieces { pieces: Arc<dyn Pieces>, id: Uuid, next: u32 },
 }
+
+/// Closed on a thread that may block on the disk.
+struct OpenFile(Option<Arc<File>>);
 
 enum Opening {
     /// It is not sealed.
     Plain,
-    /// Its header has not been seen.
+    /// Its header has not been read yet.
     Sealed(Option<Arc<PayloadKey>>),
     Open(Box<Opener>),
     Done,
@@ -67,21 +71,21 @@ impl PayloadReader {
             }
             plain => (plain.size(), Opening::Plain, plain),
         };
-        let stored = Stored::open(&payloads.place, kept).await?;
+        let stored = StoredBytes::open(payloads, kept).await?;
         let mut reader = Self { event, size, left: size, stored, opening, first: None };
         reader.first = reader.advance().await?;
         Ok(reader)
     }
 
-    /// Length in bytes, all in all.
+    /// Returns the whole length in bytes.
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// The next bytes. `None`: these were all, and as many as there have to be.
+    /// Returns the next bytes. `None`: the payload ended, with its full length.
     ///
     /// # Errors
-    /// As [`Payloads::reader`].
+    /// Those of [`Payloads::reader`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         match self.first.take() {
             Some(bytes) => Ok(Some(bytes)),
@@ -146,24 +150,34 @@ impl std::fmt::Debug for PayloadReader {
     }
 }
 
-// === impl Stored ===
+// === impl OpenFile ===
 
-impl Stored {
-    async fn open(place: &Place, payload: &Payload) -> Result<Self, StoreError> {
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        let file = self.0.take();
+        volume::later(move || drop(file));
+    }
+}
+
+// === impl StoredBytes ===
+
+impl StoredBytes {
+    async fn open(payloads: &Payloads, payload: &Payload) -> Result<Self, StoreError> {
         let source = match payload {
-            Payload::None => Source::Memory(Bytes::new()),
-            Payload::Inline(bytes) => Source::Memory(bytes.clone()),
+            Payload::None => StoredSource::Memory(Bytes::new()),
+            Payload::Inline(bytes) => StoredSource::Memory(bytes.clone()),
             Payload::File { path, size } => {
-                let file = open_file(path, *size).await;
-                let file = file.map_err(|source| folder::error(path, source))?;
-                Source::File { path: path.clone(), file }
+                let (places, size) = (payloads.places(path), *size);
+                let opened = volume::read(move || open_first(places, size));
+                let (path, file) = opened.done().await?;
+                StoredSource::File { path, file: OpenFile(Some(Arc::new(file))) }
             }
             Payload::Stored { id, .. } => {
-                let Place::Pieces(pieces, _) = place else {
+                let PayloadPlace::Pieces(pieces, _) = &payloads.place else {
                     let reason = "it is kept in pieces, and the config names no place of such";
                     return Err(sink::failed(*id, reason));
                 };
-                Source::Pieces { pieces: pieces.clone(), id: *id, next: 0 }
+                StoredSource::Pieces { pieces: pieces.clone(), id: *id, next: 0 }
             }
             Payload::Spent => return Err(StoreError::Spent),
             Payload::Sealed { .. } => return Err(StoreError::NoPlace),
@@ -176,12 +190,16 @@ impl Stored {
             return Ok(None);
         }
         let bytes = match &mut self.source {
-            Source::Memory(bytes) => std::mem::take(bytes),
-            Source::File { path, file } => {
-                let read = read_file(file, self.left).await;
-                read.map_err(|source| folder::error(path, source))?
+            StoredSource::Memory(bytes) => std::mem::take(bytes),
+            StoredSource::File { path, file } => {
+                let (path, file, left) = (path.clone(), file.0.clone(), self.left);
+                let read = volume::read(move || {
+                    let file = file.as_deref().ok_or(StoreError::GivenUp)?;
+                    read_file(file, left).map_err(|source| folder::error(&path, source))
+                });
+                read.done().await?
             }
-            Source::Pieces { pieces, id, next } => {
+            StoredSource::Pieces { pieces, id, next } => {
                 let piece = get(&**pieces, *id, *next, self.left).await?;
                 *next += 1;
                 piece
@@ -191,7 +209,7 @@ impl Stored {
         Ok(Some(bytes))
     }
 
-    /// The header of a sealed payload, and what came with it. `None`: it is shorter than that.
+    /// Reads the header of a sealed payload, and the bytes after it. `None`: it is too short.
     async fn header(&mut self) -> Result<(Option<[u8; Opener::HEADER]>, Bytes), StoreError> {
         let mut begun = BytesMut::new();
         while begun.len() < Opener::HEADER {
@@ -203,9 +221,21 @@ impl Stored {
     }
 }
 
-async fn open_file(path: &Path, size: u64) -> io::Result<File> {
-    let file = File::open(path).await?;
-    let found = file.metadata().await?.len();
+/// Opens the file in the first place that has it.
+fn open_first(places: Vec<PathBuf>, size: u64) -> Result<(PathBuf, File), StoreError> {
+    let mut first = None;
+    for path in places {
+        match open_file(&path, size) {
+            Ok(file) => return Ok((path, file)),
+            Err(source) => first = first.or(Some(folder::error(&path, source))),
+        }
+    }
+    Err(first.unwrap_or(StoreError::NoPlace))
+}
+
+fn open_file(path: &Path, size: u64) -> io::Result<File> {
+    let file = File::open(path)?;
+    let found = file.metadata()?.len();
     if found == size {
         return Ok(file);
     }
@@ -213,13 +243,15 @@ async fn open_file(path: &Path, size: u64) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
-async fn read_file(file: &mut File, left: u64) -> io::Result<Bytes> {
+fn read_file(mut file: &File, left: u64) -> io::Result<Bytes> {
     let wanted = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-    let mut piece = BytesMut::with_capacity(wanted);
-    let mut limited = file.take(wanted as u64);
-    match limited.read_buf(&mut piece).await? {
+    let mut piece = vec![0; wanted];
+    match file.read(&mut piece)? {
         0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is shorter than it was")),
-        _ => Ok(piece.freeze()),
+        read => {
+            piece.truncate(read);
+            Ok(piece.into())
+        }
     }
 }
 

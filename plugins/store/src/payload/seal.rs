@@ -1,16 +1,17 @@
 //! Encryption at rest: AES-256-GCM in chunks, in constant memory.
 //!
-//! | bytes | hold |
+//! | bytes | content |
 //! |---|---|
-//! | 8 | `AS2SEAL` and the version of this form, 1 |
-//! | 8 | which key it was sealed with |
+//! | 8 | `AS2SEAL` and the version of this format, 1 |
+//! | 8 | the id of the key |
 //! | 32 | a salt, random for each payload |
-//! | the rest | chunks: up to 64 KiB of ciphertext and the tag of 16 bytes; all but the last are full |
+//! | the rest | chunks: up to 64 KiB of ciphertext and the tag of 16 bytes; all but the last are
+//! full |
 //!
-//! Each payload has a key of its own: HKDF-SHA256 (RFC 5869) of the payload key, its salt and the id of
-//! its event. So no other event's payload opens in its place. A chunk's nonce is its number and
-//! whether it is the last one, as in STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, 2015): chunks that
-//! are missing, moved, repeated or added are noticed, and so is an end that is cut off. The header is
+//! Each payload has a key of its own: HKDF-SHA256 (RFC 5869) of the payload key, its salt and the
+//! id of its event, so another event's payload cannot replace it. A chunk's nonce is its number and
+//! whether it is the last one, as in STREAM (Hoang, Reyhanitabar, Rogaway and Vizár, 2015):
+//! missing, moved, repeated or added chunks and a truncated end are detected. The header is
 //! additional data of every chunk.
 
 use std::fmt;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 
 use crate::store::StoreError;
 
-/// What payloads are sealed with.
+/// The key that seals payloads.
 pub struct PayloadKey {
     key: [u8; 32],
     id: [u8; KEY_ID],
@@ -40,13 +41,13 @@ pub enum SealError {
     /// Its header names another key.
     #[error("it was sealed with another key than the one in secret_key_file: put that one back")]
     OtherKey,
-    /// It is not what was sealed for this event.
+    /// The bytes are not those sealed for this event.
     #[error("its sealed bytes are damaged, cut short or another event's")]
     Damaged,
-    /// Its form is one that we do not know.
+    /// The format is unknown.
     #[error("it is not sealed in a way that this as2hook knows; was it written by a newer one?")]
     Form,
-    /// It is longer than this form can hold: 256 TiB.
+    /// It is longer than this format allows: 256 TiB.
     #[error("it is too long to be sealed")]
     TooLong,
     /// OpenSSL failed.
@@ -67,7 +68,7 @@ pub(super) struct Sealer {
     header: [u8; HEADER],
     context: CipherCtx,
     counter: u32,
-    /// Plain bytes of the chunk that fills up. A full one waits for more: it may be the last.
+    /// Plain bytes of the current chunk. A full one waits for more bytes: it may be the last.
     filling: Vec<u8>,
     sealed: Vec<u8>,
 }
@@ -83,11 +84,11 @@ pub(super) struct Opener {
 // === impl PayloadKey ===
 
 impl PayloadKey {
-    /// The key that belongs to a secret. Nothing of the secret, nor of what else is made from it, can be
-    /// told from it.
+    /// Derives the key from a secret. The key reveals nothing about the secret or about other keys
+    /// derived from it.
     ///
     /// # Errors
-    /// When OpenSSL cannot.
+    /// When OpenSSL fails.
     pub fn derive(secret: &[u8]) -> Result<Self, ErrorStack> {
         let (mut key, mut id) = ([0; 32], [0; KEY_ID]);
         hkdf(secret, None, &[b"as2hook payloads at rest: key"], &mut key)?;
@@ -95,7 +96,7 @@ impl PayloadKey {
         Ok(Self { key, id })
     }
 
-    /// A context that has the key of one payload.
+    /// Creates a cipher context with the key of one payload.
     fn context(&self, salt: &[u8], event: Uuid, seals: bool) -> Result<CipherCtx, ErrorStack> {
         let mut key = [0; 32];
         hkdf(&self.key, Some(salt), &[b"as2hook payload: ", event.as_bytes()], &mut key)?;
@@ -129,12 +130,17 @@ impl Sealer {
         Ok(Self { event, header, context, counter: 0, filling, sealed: Vec::new() })
     }
 
-    /// What stands before the chunks.
+    /// Returns the bytes before the chunks.
     pub(super) fn header(&self) -> [u8; HEADER] {
         self.header
     }
 
-    /// Takes plain bytes, and gives each full chunk to `take`.
+    /// Returns how many bytes [`Self::push`] would produce for this many.
+    pub(super) fn output(&self, bytes: usize) -> usize {
+        (self.filling.len() + bytes).saturating_sub(1) / CHUNK * (CHUNK + TAG)
+    }
+
+    /// Adds plain bytes, and passes each full chunk to `take`.
     pub(super) fn push(
         &mut self,
         mut bytes: &[u8],
@@ -153,7 +159,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// Gives the last chunk to `take`.
+    /// Passes the last chunk to `take`.
     pub(super) fn finish(
         mut self,
         take: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>,
@@ -175,7 +181,7 @@ impl Sealer {
         self.sealed.resize(self.filling.len() + TAG, 0);
         let (text, tag) = self.sealed.split_at_mut(self.filling.len());
         self.context.cipher_update(&self.filling, Some(text))?;
-        // GCM keeps nothing back.
+        // GCM produces no final bytes.
         self.context.cipher_final(&mut [])?;
         self.context.tag(tag)?;
         self.filling.clear();
@@ -186,10 +192,10 @@ impl Sealer {
 // === impl Opener ===
 
 impl Opener {
-    /// How many bytes [`Self::new`] has to see.
+    /// The length of the header.
     pub(super) const HEADER: usize = HEADER;
 
-    /// Begins to open what `header` is the beginning of.
+    /// Creates an opener from the header.
     pub(super) fn new(
         key: Option<&PayloadKey>,
         event: Uuid,
@@ -208,12 +214,12 @@ impl Opener {
         Ok(Self { header, context, counter: 0, waiting: BytesMut::new() })
     }
 
-    /// Takes sealed bytes, behind the header.
+    /// Adds sealed bytes after the header.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.waiting.extend_from_slice(bytes);
     }
 
-    /// The next chunk that is complete and not the last one.
+    /// Returns the next complete chunk that is not the last one.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, SealError> {
         if self.waiting.len() <= CHUNK + TAG {
             return Ok(None);
@@ -221,7 +227,7 @@ impl Opener {
         self.open(CHUNK, false).map(Some)
     }
 
-    /// The last chunk: no more bytes come.
+    /// Returns the last chunk: no more bytes come.
     pub(super) fn finish(&mut self) -> Result<Bytes, SealError> {
         let length = self.waiting.len().checked_sub(TAG).ok_or(SealError::Damaged)?;
         self.open(length, true)
@@ -235,7 +241,7 @@ impl Opener {
         let mut plain = BytesMut::zeroed(length);
         self.context.cipher_update(&self.waiting[..length], Some(&mut plain))?;
         self.context.set_tag(&self.waiting[length..length + TAG])?;
-        // The one thing that can be wrong here is the tag.
+        // Only the tag can be wrong here.
         self.context.cipher_final(&mut []).map_err(|_| SealError::Damaged)?;
         self.waiting.advance(length + TAG);
         Ok(plain.freeze())

@@ -1,6 +1,7 @@
 mod files;
 mod in_pieces;
 mod memory;
+mod ownership;
 
 use std::fs;
 
@@ -18,17 +19,17 @@ fn bytes(size: usize) -> Vec<u8> {
     (0..=250).cycle().step_by(7).take(size).collect()
 }
 
-fn write(payloads: &Payloads, size: usize) -> Result<Payload, StoreError> {
+async fn write(payloads: &Payloads, size: usize) -> Result<Payload, StoreError> {
     let mut writer = payloads.writer(EVENT);
     for chunk in bytes(size).chunks(40_000) {
         writer.write(chunk)?;
     }
     assert_eq!(writer.size(), size as u64);
-    writer.finish()
+    writer.finish().await
 }
 
-fn written(payloads: &Payloads, size: usize) -> Payload {
-    let payload = write(payloads, size).unwrap();
+async fn written(payloads: &Payloads, size: usize) -> Payload {
+    let payload = write(payloads, size).await.unwrap();
     assert_eq!(payload.size(), size as u64);
     payload
 }
@@ -42,6 +43,18 @@ async fn read(payloads: &Payloads, payload: &Payload) -> Result<Vec<u8>, StoreEr
     }
     assert_eq!(reader.size(), all.len() as u64);
     Ok(all)
+}
+
+/// Waits, within a bound, until the condition holds.
+async fn within(mut condition: impl FnMut() -> bool) {
+    let waited = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waited)
+        .await
+        .expect("the condition holds in time");
 }
 
 fn event(payload: Payload) -> NewEvent {
@@ -59,28 +72,30 @@ fn event(payload: Payload) -> NewEvent {
 }
 
 #[tokio::test]
-async fn what_is_spent_is_told_in_words() {
+async fn spent_payload_is_a_readable_error() {
     let error = read(&Payloads::default(), &Payload::Spent).await.unwrap_err();
     assert_eq!(error.to_string(), "the payload is no longer kept (retention.payloads)");
 }
 
 #[tokio::test]
-async fn without_a_place_small_ones_are_kept_alone() {
+async fn without_a_place_only_small_payloads_are_stored() {
     let payloads = Payloads::default();
-    let small = written(&payloads, Payload::INLINE_MAX);
+    let small = written(&payloads, Payload::INLINE_MAX).await;
     assert_eq!(read(&payloads, &small).await.unwrap(), bytes(Payload::INLINE_MAX));
-    assert!(matches!(write(&payloads, LARGE), Err(StoreError::NoPlace)));
+    assert!(matches!(write(&payloads, LARGE).await, Err(StoreError::NoPlace)));
 }
 
 #[tokio::test]
-async fn small_ones_are_sealed_too() {
+async fn small_payloads_are_sealed_too() {
     let payloads = Payloads::default().with_key(key(7)).sealing(true);
-    let Payload::Sealed { size: 300, kept } = written(&payloads, 300) else { panic!("not sealed") };
+    let Payload::Sealed { size: 300, kept } = written(&payloads, 300).await else {
+        panic!("not sealed")
+    };
     let Payload::Inline(sealed) = &*kept else { panic!("{kept:?}") };
     let beginning = &bytes(20)[..];
     assert!(!sealed.windows(20).any(|window| window == beginning));
     let sealed = Payload::Sealed { size: 300, kept };
-    // The switch does not matter to what is kept already.
+    // The setting does not affect stored payloads.
     assert_eq!(read(&payloads.sealing(false), &sealed).await.unwrap(), bytes(300));
     let other = Payloads::default().with_key(key(8));
     let error = read(&other, &sealed).await.unwrap_err();
@@ -90,13 +105,16 @@ async fn small_ones_are_sealed_too() {
     assert!(matches!(error, StoreError::Seal { source: SealError::NoKey, .. }), "{error}");
     let another = payloads.reader(Uuid::from_u128(2), &sealed).await.unwrap_err();
     assert!(matches!(another, StoreError::Seal { source: SealError::Damaged, .. }), "{another}");
-    assert!(matches!(keyless.sealing(true).writer(EVENT).finish(), Err(StoreError::Seal { .. })));
+    assert!(matches!(
+        keyless.sealing(true).writer(EVENT).finish().await,
+        Err(StoreError::Seal { .. })
+    ));
 }
 
 #[tokio::test]
-async fn empty_ones_come_back_empty() {
+async fn empty_payloads_are_read_as_empty() {
     for payloads in [Payloads::default(), Payloads::default().with_key(key(7)).sealing(true)] {
-        let empty = written(&payloads, 0);
+        let empty = written(&payloads, 0).await;
         assert_eq!(read(&payloads, &empty).await.unwrap(), b"");
     }
     assert_eq!(read(&Payloads::default(), &Payload::None).await.unwrap(), b"");

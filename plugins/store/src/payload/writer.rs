@@ -2,25 +2,26 @@
 
 use uuid::Uuid;
 
-use super::{Payloads, seal::Sealer, sink::Sink};
+use super::{Payloads, seal::Sealer, sink::PayloadSink, volume};
 use crate::{model::Payload, store::StoreError};
 
-/// Takes a payload's bytes and makes them durable. Blocks: it is for threads that may wait, those of a
-/// runtime of several threads included. Dropped unfinished it removes what it wrote.
+/// Takes a payload's bytes and makes them durable. Adding many at once may block: it is for threads
+/// that may block, including those of a multi-threaded runtime. When dropped unfinished, it removes
+/// what it wrote.
 pub struct PayloadWriter {
     payloads: Payloads,
     event: Uuid,
     size: u64,
-    held: Held,
+    held: PayloadBytes,
 }
 
-enum Held {
+enum PayloadBytes {
     Memory(Vec<u8>),
     Spilt {
-        sink: Sink,
+        sink: PayloadSink,
         sealer: Option<Box<Sealer>>,
     },
-    /// A write failed, and what was written is removed.
+    /// A write failed, and what was written has been removed.
     Failed,
 }
 
@@ -28,13 +29,13 @@ enum Held {
 
 impl PayloadWriter {
     pub(super) const fn new(payloads: Payloads, event: Uuid) -> Self {
-        Self { payloads, event, size: 0, held: Held::Memory(Vec::new()) }
+        Self { payloads, event, size: 0, held: PayloadBytes::Memory(Vec::new()) }
     }
 
     /// Adds bytes.
     ///
     /// # Errors
-    /// What its place or its sealing says; every later call fails as well.
+    /// Those of its place or of the sealing; every later call fails as well.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let written = self.try_write(bytes);
         match &written {
@@ -44,55 +45,83 @@ impl PayloadWriter {
         written
     }
 
-    /// Bytes taken so far.
+    /// Waits until the usual number of bytes can be added without blocking. Errors are returned by
+    /// a later call.
+    pub async fn ready(&mut self) {
+        if let PayloadBytes::Spilt { sink, .. } = &mut self.held
+            && let Err(error) = sink.ready().await
+        {
+            self.fail(&error);
+        }
+    }
+
+    /// Whether adding this many bytes may wait for a disk or a database.
+    pub fn may_block(&self, bytes: usize) -> bool {
+        match &self.held {
+            PayloadBytes::Memory(held) => {
+                PayloadSink::may_block_at_first(&self.payloads.place, held.len() + bytes)
+            }
+            PayloadBytes::Spilt { sink, sealer } => {
+                sink.may_block(sealer.as_ref().map_or(bytes, |sealer| sealer.output(bytes)))
+            }
+            PayloadBytes::Failed => false,
+        }
+    }
+
+    /// Abandons the payload, because its place is too slow.
+    pub fn give_up(&mut self) {
+        self.fail(&StoreError::Slow(volume::WRITE_WITHIN));
+    }
+
+    /// Returns the number of bytes so far.
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// Makes it durable: when this returns, a power cut does not take it away.
+    /// Makes the payload durable: when this returns, it survives a power cut.
     ///
     /// # Errors
-    /// When it cannot, or when a write before failed.
-    pub fn finish(mut self) -> Result<Payload, StoreError> {
-        match std::mem::replace(&mut self.held, Held::Failed) {
-            Held::Memory(bytes) => self.payloads.inline(self.event, bytes.into()),
-            Held::Spilt { sink, sealer } => {
-                let finished = finish(sink, sealer, self.size);
+    /// When that fails, or when an earlier write failed.
+    pub async fn finish(mut self) -> Result<Payload, StoreError> {
+        match std::mem::replace(&mut self.held, PayloadBytes::Failed) {
+            PayloadBytes::Memory(bytes) => self.payloads.inline(self.event, bytes.into()),
+            PayloadBytes::Spilt { sink, sealer } => {
+                let finished = finish(sink, sealer, self.size).await;
                 match &finished {
-                    Ok(_) => self.payloads.gauge.succeeded(),
+                    Ok(_) => self.payloads.monitor.succeeded(),
                     Err(error) => self.fail(error),
                 }
                 finished
             }
-            Held::Failed => Err(StoreError::GivenUp),
+            PayloadBytes::Failed => Err(StoreError::GivenUp),
         }
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        if let Held::Memory(held) = &mut self.held {
+        if let PayloadBytes::Memory(held) = &mut self.held {
             if held.len() + bytes.len() <= Payload::INLINE_MAX {
                 held.extend_from_slice(bytes);
                 return Ok(());
             }
             let held = std::mem::take(held);
             let mut sealer = self.payloads.sealer(self.event)?.map(Box::new);
-            let mut sink = Sink::open(&self.payloads.place)?;
+            let mut sink = PayloadSink::open(&self.payloads.place, self.payloads.mark())?;
             if let Some(sealer) = &sealer {
                 sink.write(&sealer.header())?;
             }
             pass(&mut sink, &mut sealer, &held)?;
-            self.held = Held::Spilt { sink, sealer };
+            self.held = PayloadBytes::Spilt { sink, sealer };
         }
         match &mut self.held {
-            Held::Spilt { sink, sealer } => pass(sink, sealer, bytes),
-            Held::Memory(_) | Held::Failed => Err(StoreError::GivenUp),
+            PayloadBytes::Spilt { sink, sealer } => pass(sink, sealer, bytes),
+            PayloadBytes::Memory(_) | PayloadBytes::Failed => Err(StoreError::GivenUp),
         }
     }
 
     fn fail(&mut self, error: &StoreError) {
-        self.held = Held::Failed;
+        self.held = PayloadBytes::Failed;
         if !matches!(error, StoreError::GivenUp) {
-            self.payloads.gauge.failed(error);
+            self.payloads.monitor.failed(error);
         }
     }
 }
@@ -103,16 +132,25 @@ impl std::fmt::Debug for PayloadWriter {
     }
 }
 
-fn pass(sink: &mut Sink, sealer: &mut Option<Box<Sealer>>, bytes: &[u8]) -> Result<(), StoreError> {
+fn pass(
+    sink: &mut PayloadSink,
+    sealer: &mut Option<Box<Sealer>>,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
     match sealer {
         Some(sealer) => sealer.push(bytes, &mut |sealed| sink.write(sealed)),
         None => sink.write(bytes),
     }
 }
 
-fn finish(mut sink: Sink, sealer: Option<Box<Sealer>>, size: u64) -> Result<Payload, StoreError> {
-    let Some(sealer) = sealer else { return sink.finish() };
+async fn finish(
+    mut sink: PayloadSink,
+    sealer: Option<Box<Sealer>>,
+    size: u64,
+) -> Result<Payload, StoreError> {
+    let Some(sealer) = sealer else { return sink.finish().await };
+    sink.ready().await?;
     sealer.finish(&mut |sealed| sink.write(sealed))?;
-    let kept = Box::new(sink.finish()?);
+    let kept = Box::new(sink.finish().await?);
     Ok(Payload::Sealed { size, kept })
 }

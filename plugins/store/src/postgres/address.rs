@@ -1,6 +1,6 @@
-//! Where the database is, and how far TLS is to be trusted: `postgres://user:password@host/database`
-//! with the parameters that libpq knows, `sslmode=verify-ca|verify-full`, `sslrootcert`, `sslcert` and
-//! `sslkey` among them.
+//! The address of the database and its TLS settings: `postgres://user:password@host/database` with
+//! the parameters of libpq, including `sslmode=verify-ca|verify-full`, `sslrootcert`, `sslcert` and
+//! `sslkey`.
 
 use std::{
     fs,
@@ -28,42 +28,42 @@ use tokio_postgres::{
 use super::PostgresStore;
 use crate::store::StoreError;
 
-/// A database's address, ready to connect to. It has the password inside and no `Debug`.
+/// The parsed address of a database. It contains the password and has no `Debug`.
 #[derive(Clone)]
-pub(super) struct Address {
-    /// One for each host: a host that hangs must not take all the time that there is.
+pub(super) struct DatabaseAddress {
+    /// One for each host, so that a host that hangs does not use up the whole time limit.
     hosts: Vec<Config>,
-    /// The host that was found in order last, which is tried first.
+    /// The host that last worked, which is tried first.
     good: Arc<AtomicUsize>,
     tls: MakeTlsConnector,
     connect: Duration,
 }
 
-/// A client, and what has to be driven for it to hear anything.
+/// A client, and the connection that must be polled for it.
 pub(super) type Connected = (Client, Connection<Socket, TlsStream<Socket>>);
 
-/// Why there is no connection.
-pub(super) enum Unconnected {
-    /// What the last host, or its system, said.
+/// Why no connection was made.
+pub(super) enum ConnectFailure {
+    /// The error of the last host or of its system.
     Failed(tokio_postgres::Error),
-    /// None said anything in time.
+    /// No host responded in time.
     Slow,
 }
 
-/// What the server's certificate has to prove.
+/// What the server's certificate must prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    /// Nothing: encrypted, to whomever.
+enum CertificateTrust {
+    /// Nothing: encrypted, to any server.
     Any,
-    /// That an authority we trust signed it.
+    /// That a trusted authority signed it.
     Signed,
-    /// That, and that it is this host's.
+    /// Also that it belongs to this host.
     Named,
 }
 
-/// The parameters of TLS that tokio-postgres leaves to us.
+/// The TLS parameters that tokio-postgres does not handle.
 #[derive(Default)]
-struct Files {
+struct TlsParameters {
     root: Option<String>,
     certificate: Option<String>,
     key: Option<String>,
@@ -72,30 +72,30 @@ struct Files {
 // === impl PostgresStore ===
 
 impl PostgresStore {
-    /// Judges a URL as [`Self::connect`] does, with the files that it names. No database is asked.
+    /// Checks a URL as [`Self::connect`] does, with the files that it names. Does not connect.
     ///
     /// # Errors
-    /// [`StoreError::Address`], with no word of what may be a password.
+    /// [`StoreError::Address`], without anything that may be a password.
     pub fn check_address(url: &str) -> Result<(), StoreError> {
-        Address::parse(url, Duration::ZERO).map(drop)
+        DatabaseAddress::parse(url, Duration::ZERO).map(drop)
     }
 }
 
-// === impl Address ===
+// === impl DatabaseAddress ===
 
-impl Address {
-    /// Reads a URL. No error repeats it: a password may stand in it.
+impl DatabaseAddress {
+    /// Parses a URL. No error quotes it: it may contain a password.
     pub(super) fn parse(url: &str, connect: Duration) -> Result<Self, StoreError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut files = Files::default();
+        let mut files = TlsParameters::default();
         let mut trust = None;
         let mut rest = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let decoded = || percent_decode_str(value).decode_utf8_lossy().into_owned();
             match key {
-                "sslmode" if value == "verify-ca" => trust = Some(Trust::Signed),
-                "sslmode" if value == "verify-full" => trust = Some(Trust::Named),
+                "sslmode" if value == "verify-ca" => trust = Some(CertificateTrust::Signed),
+                "sslmode" if value == "verify-full" => trust = Some(CertificateTrust::Named),
                 "sslrootcert" => files.root = Some(decoded()),
                 "sslcert" => files.certificate = Some(decoded()),
                 "sslkey" => files.key = Some(decoded()),
@@ -107,7 +107,8 @@ impl Address {
         for base in each_host(base, &query) {
             let mut config: Config =
                 format!("{base}?{query}").parse().map_err(|_| not_understood())?;
-            // An `@` that stands in a password ends it here: its rest would be asked of the network.
+            // An unescaped `@` in a password ends it here, and its rest would be resolved as a host
+            // name.
             let torn = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
             if config.get_hosts().iter().any(torn) {
                 return Err(not_understood());
@@ -118,8 +119,8 @@ impl Address {
             if trust.is_some() {
                 config.ssl_mode(SslMode::Require);
             } else if files.root.is_some() && config.get_ssl_mode() == SslMode::Require {
-                // As libpq has it.
-                trust = Some(Trust::Signed);
+                // As libpq does.
+                trust = Some(CertificateTrust::Signed);
             }
             config
                 .keepalives_idle(Duration::from_secs(15))
@@ -130,15 +131,15 @@ impl Address {
             }
             hosts.push(config);
         }
-        let tls = connector(trust.unwrap_or(Trust::Any), &files)?;
+        let tls = connector(trust.unwrap_or(CertificateTrust::Any), &files)?;
         Ok(Self { hosts, good: Arc::default(), tls, connect })
     }
 
-    /// Connects to the first host that is what it is to be, beginning with the one that was last time.
-    pub(super) async fn connect(&self) -> Result<Connected, Unconnected> {
+    /// Connects to the first suitable host, beginning with the last one that worked.
+    pub(super) async fn connect(&self) -> Result<Connected, ConnectFailure> {
         let deadline = Instant::now() + self.connect;
         let first = self.good.load(Ordering::Relaxed);
-        let mut failed = Unconnected::Slow;
+        let mut failed = ConnectFailure::Slow;
         for n in 0..self.hosts.len() {
             let host = (first + n) % self.hosts.len();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -149,19 +150,19 @@ impl Address {
                     self.good.store(host, Ordering::Relaxed);
                     return Ok(connected);
                 }
-                Ok(Err(error)) => failed = Unconnected::Failed(error),
+                Ok(Err(error)) => failed = ConnectFailure::Failed(error),
                 Err(_) => {}
             }
         }
         Err(failed)
     }
 
-    /// How long connecting takes at most, and a first question.
-    pub(super) fn patience(&self) -> Duration {
+    /// Returns the limit for connecting and a first query.
+    pub(super) fn connect_limit(&self) -> Duration {
         self.connect * 5 / 4
     }
 
-    /// The same, under a name that ends in this, for whoever looks at the server's connections.
+    /// Appends this to the application name, to identify the connection on the server.
     pub(super) fn named(mut self, what: &str) -> Self {
         for host in &mut self.hosts {
             let name = host.get_application_name().unwrap_or_default();
@@ -172,14 +173,14 @@ impl Address {
     }
 }
 
-/// The URL once for each host that it names. Where its parameters name some too, they stay together.
+/// Returns the URL once for each host in it. Hosts in its parameters stay together.
 fn each_host(base: &str, query: &str) -> Vec<String> {
     let together = || vec![base.to_owned()];
     if query.split('&').any(|parameter| parameter.starts_with("host")) {
         return together();
     }
     let Some((scheme, rest)) = base.split_once("://") else { return together() };
-    // In the order of whoever reads the rest: a password may have a `/` or a comma.
+    // In the order of libpq and tokio-postgres: a password may contain `/` or a comma.
     let (user, rest) = match rest.split_once('@') {
         Some((user, rest)) => (format!("{user}@"), rest),
         None => (String::new(), rest),
@@ -191,21 +192,24 @@ fn each_host(base: &str, query: &str) -> Vec<String> {
     hosts.split(',').map(|host| format!("{scheme}://{user}{host}{path}")).collect()
 }
 
-/// Says nothing of what stands in it: where a password has an `@` and a `?` unescaped, its
-/// rest is an option's name.
+/// Quotes nothing of the URL: with an unescaped `@` and `?` in a password, its rest becomes the
+/// name of an option.
 fn not_understood() -> StoreError {
     let expected = "it must be as in postgres://user:password@host:port/database?sslmode=require, with \
         options that are known; in a password write ? as %3F, / as %2F, @ as %40, # as %23 and % as %25";
     StoreError::Address(expected.to_owned())
 }
 
-fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, StoreError> {
+fn connector(
+    trust: CertificateTrust,
+    files: &TlsParameters,
+) -> Result<MakeTlsConnector, StoreError> {
     let openssl =
         |error| StoreError::Address(format!("TLS cannot be set up: {}", in_short(&error)));
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(openssl)?;
     builder.set_verify(match trust {
-        Trust::Any => SslVerifyMode::NONE,
-        Trust::Signed | Trust::Named => SslVerifyMode::PEER,
+        CertificateTrust::Any => SslVerifyMode::NONE,
+        CertificateTrust::Signed | CertificateTrust::Named => SslVerifyMode::PEER,
     });
     if let Some(path) = &files.root {
         let file = TlsFile::read("sslrootcert", path)?;
@@ -219,7 +223,7 @@ fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, StoreError
     }
     if let Some(path) = &files.key {
         let file = TlsFile::read("sslkey", path)?;
-        // With a callback: without one OpenSSL asks on the terminal.
+        // With a callback: without one OpenSSL prompts on the terminal.
         let key = PKey::private_key_from_pem_callback(&file.bytes, |_| Ok(0))
             .map_err(|_| file.wrong("holds no private key (PEM), or one with a passphrase"))?;
         builder
@@ -228,7 +232,7 @@ fn connector(trust: Trust, files: &Files) -> Result<MakeTlsConnector, StoreError
             .map_err(|_| file.wrong("is not the key of the certificate in sslcert"))?;
     }
     let mut tls = MakeTlsConnector::new(builder.build());
-    if trust != Trust::Named {
+    if trust != CertificateTrust::Named {
         tls.set_callback(|connection, _| {
             connection.set_verify_hostname(false);
             Ok(())
@@ -268,12 +272,12 @@ impl<'a> TlsFile<'a> {
     }
 
     fn wrong(&self, what: &str) -> StoreError {
-        // Quoted: escapes in the URL may stand for anything.
+        // Quoted: escapes in the URL may produce any character.
         StoreError::Address(format!("its {} {:?} {what}", self.parameter, self.path))
     }
 }
 
-/// What OpenSSL says last, without where in its sources it says so.
+/// Returns OpenSSL's last reason, without the position in its sources.
 fn in_short(error: &ErrorStack) -> &'static str {
     error.errors().last().and_then(|error| error.reason()).unwrap_or("it does not say why")
 }
@@ -288,12 +292,12 @@ mod tests {
 
     use super::*;
 
-    fn parse(url: &str) -> Result<Address, StoreError> {
-        Address::parse(url, Duration::from_secs(1))
+    fn parse(url: &str) -> Result<DatabaseAddress, StoreError> {
+        DatabaseAddress::parse(url, Duration::from_secs(1))
     }
 
     #[test]
-    fn several_hosts_and_what_they_are_to_be() {
+    fn several_hosts_and_target_session_attrs_are_parsed() {
         let address =
             parse("postgres://me:p%40ss@one,two:5433/db?target_session_attrs=read-write").unwrap();
         assert_eq!(address.hosts.len(), 2);
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn libpqs_words_for_trust_are_known() {
+    fn sslmode_values_of_libpq_are_parsed() {
         let address = parse("postgres://me@one/db?sslmode=verify-full&application_name=x").unwrap();
         assert_eq!(address.hosts[0].get_ssl_mode(), SslMode::Require);
         let named = address.named("(y)");
@@ -318,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_all_that_stands_before_the_host() {
+    fn password_extends_to_the_last_at_sign_before_the_host() {
         let address = parse("postgres://me:a,b/c#d@one,two/db").unwrap();
         assert_eq!(address.hosts.len(), 2);
         for (host, name) in address.hosts.iter().zip(["one", "two"]) {
@@ -328,11 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_tls_file_is_told_in_words() {
+    fn invalid_tls_file_is_named_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("some.pem");
         let shown = file.to_str().unwrap();
-        let told = |parameters: &str| {
+        let message = |parameters: &str| {
             let url = format!("postgres://me:hunter2@one/db?{parameters}");
             PostgresStore::check_address(&url).unwrap_err().to_string()
         };
@@ -340,28 +344,28 @@ mod tests {
             format!("the store's address is not understood: its {parameter} {shown:?} {what}")
         };
         let missing = says("sslrootcert", "cannot be read: No such file or directory (os error 2)");
-        assert_eq!(told(&format!("sslmode=verify-full&sslrootcert={shown}")), missing);
+        assert_eq!(message(&format!("sslmode=verify-full&sslrootcert={shown}")), missing);
         fs::write(&file, "nonsense").unwrap();
         for (parameter, what) in [
             ("sslrootcert", "holds no certificate (PEM)"),
             ("sslcert", "holds no certificate (PEM)"),
             ("sslkey", "holds no private key (PEM), or one with a passphrase"),
         ] {
-            assert_eq!(told(&format!("{parameter}={shown}")), says(parameter, what));
+            assert_eq!(message(&format!("{parameter}={shown}")), says(parameter, what));
         }
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
         let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
         let sealed = key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"x").unwrap();
         fs::write(&file, sealed).unwrap();
         let what = "holds no private key (PEM), or one with a passphrase";
-        assert_eq!(told(&format!("sslkey={shown}")), says("sslkey", what));
+        assert_eq!(message(&format!("sslkey={shown}")), says("sslkey", what));
         fs::write(&file, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
         let what = "is not the key of the certificate in sslcert";
-        assert_eq!(told(&format!("sslkey={shown}")), says("sslkey", what));
+        assert_eq!(message(&format!("sslkey={shown}")), says("sslkey", what));
     }
 
     #[test]
-    fn no_mistake_repeats_the_password() {
+    fn address_errors_do_not_contain_the_password() {
         for url in [
             "postgres://me:hunter2@one/db?sslmode=sometimes",
             "postgres://me:hunter2@one:port/db",

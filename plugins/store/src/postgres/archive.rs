@@ -1,4 +1,4 @@
-//! A site that moves here.
+//! Imports a site that moves to this store.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use tokio_postgres::types::Json;
 
 use super::{
     PostgresStore, first,
-    group::{self, Group, key, text},
+    group::{self, CallGroup, key, text},
 };
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Import},
@@ -18,13 +18,13 @@ use crate::{
     store::StoreError,
 };
 
-/// Events that one statement looks at.
+/// The most events of one statement.
 const STEP: i64 = 500;
 
 #[async_trait]
 impl Import for PostgresStore {
     async fn import_events(&self, events: Vec<ArchivedEvent>) -> Result<u64, StoreError> {
-        let mut sent = Group::default();
+        let mut sent = CallGroup::default();
         let mut all = Vec::with_capacity(events.len());
         for archived in &events {
             let mut event = sent.event(&archived.event)?;
@@ -45,7 +45,7 @@ impl Import for PostgresStore {
         &self,
         deliveries: Vec<ArchivedDelivery>,
     ) -> Result<u64, StoreError> {
-        let mut sent = Group::default();
+        let mut sent = CallGroup::default();
         let all: Vec<_> = deliveries.iter().map(|archived| delivery(archived, &mut sent)).collect();
         let rows = self.writing.query("SELECT import_deliveries($1)", &[&Json(all)]).await?;
         Ok(first::<i64>(&rows)?.unsigned_abs())
@@ -61,7 +61,7 @@ impl Import for PostgresStore {
     }
 
     async fn import_notes(&self, notes: Vec<Note>) -> Result<(), StoreError> {
-        let mut sent = Group::default();
+        let mut sent = CallGroup::default();
         let note = |note: &'_ Note, body: Value| json!({"key": key(&note.key), "body": body, "due": note.due, "expires": note.expires});
         let mut all = Vec::with_capacity(notes.len());
         for kept in &notes {
@@ -86,7 +86,7 @@ impl Import for PostgresStore {
             })
             .collect();
         self.writing.query("SELECT import_states($1)", &[&Json(states)]).await?;
-        let mut sent = Group::default();
+        let mut sent = CallGroup::default();
         let mut webhooks = Vec::with_capacity(rest.partner_webhooks.len());
         for webhook in &rest.partner_webhooks {
             let secret = sent.blob(Cow::Borrowed(&webhook.sealed_secret));
@@ -108,7 +108,7 @@ impl Import for PostgresStore {
     }
 }
 
-fn delivery(archived: &ArchivedDelivery, sent: &mut Group<'_>) -> Value {
+fn delivery(archived: &ArchivedDelivery, sent: &mut CallGroup<'_>) -> Value {
     let mut all = sent.deliveries(std::slice::from_ref(&archived.delivery));
     let mut delivery = all[0].take();
     delivery["event"] = json!(archived.event);
@@ -127,6 +127,6 @@ fn attempt(archived: &ArchivedAttempt) -> Value {
     attempt
 }
 
-fn blobs<'a>(sent: &'a Group<'_>) -> Vec<&'a [u8]> {
+fn blobs<'a>(sent: &'a CallGroup<'_>) -> Vec<&'a [u8]> {
     sent.blobs.iter().map(|bytes| &**bytes).collect()
 }

@@ -1,7 +1,10 @@
-//! The store's calls: what is on the way of a message goes to the writer, the rest straight to the
-//! database.
+//! The calls of the store: those in a message's path go through the writer, the others directly to
+//! the database.
 
-use std::{path::PathBuf, sync::PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{PoisonError, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
@@ -10,16 +13,18 @@ use uuid::Uuid;
 use super::{
     PostgresStore, deliveries, events, gateways, lists, notes, partner_webhooks, pieces, queries,
     rows,
-    writer::{Answer, Work},
+    writer::{CallResult, StoreCall},
 };
 use crate::{
-    gateways::{Change, GatewayReport},
+    clock,
+    gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
-        StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
+        Settlement, StoredEvent, WebhookState,
     },
     note::{Note, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     store::{Counts, Spent, Store, StoreError},
 };
@@ -35,8 +40,9 @@ impl Store for PostgresStore {
     }
 
     async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
-        if let Answer::Left(left) = self.writer.run(Work::Discard(event)).await? {
-            crate::payload::remove_files(left.file.into_iter().collect()).await;
+        if let CallResult::Discarded(left) = self.writer.run(StoreCall::Discard(event)).await? {
+            let file = left.file.into_iter().collect();
+            crate::payload::remove_files(self.payload_root.as_deref(), file).await;
             pieces::remove_all(&self.moving, left.pieces).await;
         }
         Ok(())
@@ -66,12 +72,27 @@ impl Store for PostgresStore {
         notes::forget(&self.writing, at, limit).await
     }
 
+    async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        notes::trim(&self.writing, keep, limit).await
+    }
+
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
-        self.owner.bury().await?;
+        self.owner.reclaim().await?;
+        if !clock::is_doubted() {
+            self.writing.query("SELECT leave_late_places($1)", &[&clock::now()]).await?;
+        }
         let sql = "SELECT e.uuid, c.body, e.planned FROM event e JOIN content c ON c.event = e.id
             WHERE e.owner = $1 AND e.adopted ORDER BY e.id";
         let rows = self.reading.query(sql, &[&self.owner.id()]).await?;
         rows.iter().map(rows::open_event).collect()
+    }
+
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        queries::newest(&self.reading).await
+    }
+
+    async fn pull_in(&self, now: i64) -> Result<u64, StoreError> {
+        deliveries::pull_in(&self.writing, now).await
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
@@ -84,23 +105,23 @@ impl Store for PostgresStore {
         now: i64,
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let work = Work::Claim { webhook: webhook.to_owned(), now, limit };
+        let work = StoreCall::Claim { webhook: webhook.to_owned(), now, limit };
         match self.writer.run(work).await? {
-            Answer::Claimed(taken) => Ok(taken.keep()),
-            Answer::Done | Answer::Left(_) => Ok(Vec::new()),
+            CallResult::Claimed(taken) => Ok(taken.keep()),
+            CallResult::Done | CallResult::Discarded(_) => Ok(Vec::new()),
         }
     }
 
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
-        let held: Vec<_> = attempts
+        let finished: Vec<_> = attempts
             .into_iter()
             .filter_map(|record| Some((self.claims.holding(record.delivery)?, record)))
             .map(|(holding, record)| (record, holding))
             .collect();
-        if held.is_empty() {
+        if finished.is_empty() {
             return Ok(());
         }
-        self.writer.run(Work::Finish(held)).await.map(|_| ())
+        self.writer.run(StoreCall::Finish(finished)).await.map(|_| ())
     }
 
     async fn shift(
@@ -109,31 +130,44 @@ impl Store for PostgresStore {
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
-        deliveries::shift(&self.writing, webhook, from, to).await
+        let generation = GatewayReport::moving(self.generation(), from, to);
+        deliveries::shift(&self.writing, generation, webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
         queries::webhook_states(&self.reading).await
     }
 
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        queries::set_aside(&self.reading).await
+    }
+
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        queries::set_webhook_state(&self.writing, &state).await
+        queries::set_webhook_state(&self.writing, self.generation(), &state).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
         queries::counts(&self.reading).await
     }
 
+    async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError> {
+        queries::counts_of(&self.reading, site, &webhooks).await
+    }
+
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune(&self.writing, &self.moving, before, limit).await
+        deliveries::prune(self.removal(), before, limit).await
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune_beyond(&self.writing, &self.moving, keep, limit).await
+        deliveries::prune_beyond(self.removal(), keep, limit).await
+    }
+
+    async fn bytes(&self) -> Result<u64, StoreError> {
+        queries::bytes(&self.reading).await
     }
 
     async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {
-        deliveries::spend(&self.writing, before, limit).await
+        deliveries::spend(self.removal(), before, limit).await
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
@@ -141,7 +175,7 @@ impl Store for PostgresStore {
     }
 
     async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
-        events::tell(&self.writing, event, &deliveries).await
+        events::add_deliveries(&self.writing, event, &deliveries).await
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
@@ -203,6 +237,10 @@ impl Store for PostgresStore {
         partner_webhooks::log(&self.reading, webhook, offset, limit).await
     }
 
+    async fn identity(&self, root: Option<String>) -> Result<StoreIdentity, StoreError> {
+        events::identity(&self.writing, root).await
+    }
+
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
         events::unnamed_payloads(&self.reading, files).await
     }
@@ -211,15 +249,17 @@ impl Store for PostgresStore {
         events::unnamed_pieces(&self.reading, &payloads).await
     }
 
-    async fn report(&self, report: GatewayReport) -> Result<(), StoreError> {
-        gateways::report(&self.writing, &report).await
+    async fn report(&self, report: GatewayReport) -> Result<i64, StoreError> {
+        let generation = gateways::report(&self.writing, &report).await?;
+        self.generation.store(generation, Ordering::Relaxed);
+        Ok(generation)
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
         gateways::list(&self.reading, since).await
     }
 
-    fn changes(&self) -> broadcast::Receiver<Change> {
+    fn changes(&self) -> broadcast::Receiver<GatewayChange> {
         self.changes.subscribe()
     }
 
@@ -235,14 +275,18 @@ impl Store for PostgresStore {
         }
         let ended = async { while senders.join_next().await.is_some() {} };
         if tokio::time::timeout(self.wait, ended).await.is_err() {
-            tracing::warn!("The store is still busy; what is queued may not be written down.");
+            tracing::warn!("The store is still busy; queued writes may be lost.");
         }
         senders.abort_all();
         self.attendants.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
-        if let Err(error) = self.owner.resign().await {
-            // Its lease ends soon, and the next one adopts what is left.
+        if let Err(error) = self.owner.release().await {
+            // Its lease ends soon, and another process adopts what is left.
             let error = StoreError::from(error);
-            tracing::warn!(%error, "The store could not be left in order.");
+            tracing::warn!(
+                %error,
+                "The store could not release this process's claims; another process takes them \
+                 over when the lease ends."
+            );
         }
         self.writing.close();
         self.reading.close();

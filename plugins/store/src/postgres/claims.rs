@@ -1,5 +1,5 @@
-//! What this process has claimed: each claim has a ticket, so that one whose outcome nobody learned can
-//! be put back, and a delivery is finished by the claim that took it alone.
+//! The claims of this process. Each has a ticket, so that a claim with an unknown result can be
+//! undone, and so that a delivery is finished only under the claim that took it.
 
 use std::{
     collections::HashMap,
@@ -13,48 +13,48 @@ use crate::model::Claimed;
 /// The claims of this process.
 #[derive(Clone, Default)]
 pub(super) struct Claims {
-    shared: Arc<Shared>,
+    shared: Arc<ClaimTable>,
 }
 
-/// How a delivery is held.
+/// How a delivery is claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holding {
+pub(super) struct ClaimHolding {
     pub(super) owner: i32,
     pub(super) ticket: i64,
     /// The lock of its order key.
     pub(super) lane: Option<i32>,
 }
 
-/// Deliveries that are claimed and not handed over yet: dropped, they go back.
-pub(super) struct Taken {
+/// Deliveries that are claimed but not handed over yet: dropping this releases them.
+pub(super) struct PgClaimGuard {
     ticket: i64,
     claimed: Vec<Claimed>,
     claims: Claims,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Something was left in [`State::returned`].
-    left: Notify,
+struct ClaimTable {
+    state: Mutex<ClaimsState>,
+    /// Notified when [`ClaimsState::returned`] has entries.
+    tickets_returned: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    /// The last ticket that was given out.
+struct ClaimsState {
+    /// The last ticket issued.
     last: i64,
-    /// Tickets whose deliveries are not all finished, and how many are left; `None` while the database
-    /// has not answered yet.
+    /// Tickets with unfinished deliveries, and their number; `None` until the database has
+    /// responded.
     live: HashMap<i64, Option<usize>>,
-    held: HashMap<i64, Holding>,
-    /// Tickets whose deliveries are to go back.
+    held: HashMap<i64, ClaimHolding>,
+    /// Tickets whose deliveries are to be released.
     returned: Vec<i64>,
 }
 
 // === impl Claims ===
 
 impl Claims {
-    /// A new ticket. It is live until it is dropped by one of the calls below.
+    /// Issues a ticket. It is live until one of the calls below ends it.
     pub(super) fn ticket(&self) -> i64 {
         let mut state = self.state();
         state.last += 1;
@@ -63,13 +63,13 @@ impl Claims {
         ticket
     }
 
-    /// The database gave these to a ticket.
-    pub(super) fn took(
+    /// Records the deliveries that the database returned for a ticket.
+    pub(super) fn record_claimed(
         &self,
         ticket: i64,
         owner: i32,
         claimed: Vec<(Claimed, Option<i32>)>,
-    ) -> Taken {
+    ) -> PgClaimGuard {
         let mut state = self.state();
         if claimed.is_empty() {
             state.live.remove(&ticket);
@@ -77,29 +77,29 @@ impl Claims {
             state.live.insert(ticket, Some(claimed.len()));
         }
         for (one, lane) in &claimed {
-            state.held.insert(one.id, Holding { owner, ticket, lane: *lane });
+            state.held.insert(one.id, ClaimHolding { owner, ticket, lane: *lane });
         }
         let claimed = claimed.into_iter().map(|(one, _)| one).collect();
-        Taken { ticket, claimed, claims: self.clone() }
+        PgClaimGuard { ticket, claimed, claims: self.clone() }
     }
 
-    /// Nobody knows what came of a ticket, or nobody waits for it.
-    pub(super) fn give_back(&self, ticket: i64) {
+    /// Releases a ticket whose result is unknown or not awaited any more.
+    pub(super) fn release(&self, ticket: i64) {
         let mut state = self.state();
         state.live.remove(&ticket);
         state.held.retain(|_, holding| holding.ticket != ticket);
         state.returned.push(ticket);
         drop(state);
-        self.shared.left.notify_one();
+        self.shared.tickets_returned.notify_one();
     }
 
-    /// How this process holds a delivery.
-    pub(super) fn holding(&self, delivery: i64) -> Option<Holding> {
+    /// Returns how this process has claimed a delivery.
+    pub(super) fn holding(&self, delivery: i64) -> Option<ClaimHolding> {
         self.state().held.get(&delivery).copied()
     }
 
-    /// What became of it is written down.
-    pub(super) fn finished(&self, delivery: i64, holding: Holding) {
+    /// Records that the outcome of a delivery is stored.
+    pub(super) fn finished(&self, delivery: i64, holding: ClaimHolding) {
         let mut state = self.state();
         if state.held.get(&delivery) != Some(&holding) {
             return;
@@ -114,7 +114,7 @@ impl Claims {
         }
     }
 
-    /// The tickets that are to go back. Those that could not be are [`Self::put_back`].
+    /// Takes the tickets to release. Those that fail are [`Self::put_back`].
     pub(super) fn returned(&self) -> Vec<i64> {
         std::mem::take(&mut self.state().returned)
     }
@@ -123,36 +123,36 @@ impl Claims {
         self.state().returned.append(&mut tickets);
     }
 
-    /// Waits until something is to go back.
-    pub(super) async fn left(&self) {
-        self.shared.left.notified().await;
+    /// Waits for tickets to release.
+    pub(super) async fn until_returned(&self) {
+        self.shared.tickets_returned.notified().await;
     }
 
-    /// All live tickets, and the last that was given out: claims of this process up to that one that
-    /// have none of these belong to nobody.
+    /// Returns all live tickets, and the last one issued: claims of this process up to that ticket
+    /// that belong to none of these have no holder.
     pub(super) fn live(&self) -> (Vec<i64>, i64) {
         let state = self.state();
         (state.live.keys().copied().collect(), state.last)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ClaimsState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Taken ===
+// === impl PgClaimGuard ===
 
-impl Taken {
-    /// The caller has them: they do not go back.
+impl PgClaimGuard {
+    /// Hands the deliveries to the caller: they are not released on drop.
     pub(super) fn keep(mut self) -> Vec<Claimed> {
         std::mem::take(&mut self.claimed)
     }
 }
 
-impl Drop for Taken {
+impl Drop for PgClaimGuard {
     fn drop(&mut self) {
         if !self.claimed.is_empty() {
-            self.claims.give_back(self.ticket);
+            self.claims.release(self.ticket);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Connections to the database, a few of each kind, and one place where every call over them is
-//! counted and has a deadline.
+//! Connections to the database, a few for each use. Every call over them is counted and has a
+//! deadline.
 
 use std::{
     pin::Pin,
@@ -15,93 +15,102 @@ use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 use tokio_postgres::{Client, Config, Row, types::ToSql};
 
 use super::{
-    address::{Address, Unconnected},
-    error::{Failure, Kind},
-    gate::Gate,
+    address::{ConnectFailure, DatabaseAddress},
+    error::{DatabaseFailure, FailureKind},
+    schema_gate::SchemaGate,
 };
 
 /// The values of a statement's parameters.
 pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-/// How often a statement that came to nothing through no fault of its own is sent.
+/// How often a statement is sent that failed for reasons of the connection or of other
+/// transactions.
 pub(super) const TRIES: usize = 5;
 
-/// Whoever waited for a lock has to see what was committed meanwhile, whatever the database's default.
+/// After waiting for a lock, a statement must see what was committed meanwhile, whatever the
+/// database's default.
 pub(super) const READ_COMMITTED: &str = "SET default_transaction_isolation TO 'read committed'";
 
-/// Some connections.
+/// A pool of connections.
 #[derive(Clone)]
 pub(super) struct Database {
     pool: Pool,
     wait: Duration,
     trips: Arc<AtomicU64>,
-    gate: Gate,
+    gate: SchemaGate,
 }
 
-/// What a connection is for.
+/// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    /// The functions of the schema: each looks a few rows up by their index.
+pub(super) enum ConnectionUse {
+    /// Calls of the schema's functions: each finds a few rows by an index.
     Write,
-    /// Lists, where the planner knows best.
+    /// Lists, where the planner chooses.
     Read,
 }
 
-/// Makes connections, on the runtime that the store was opened on: those that call it may not last.
-struct Maker {
-    address: Address,
+/// Opens connections on the runtime of the store: a caller's runtime may end earlier.
+struct ConnectionMaker {
+    address: DatabaseAddress,
     runtime: Handle,
     session: String,
 }
 
-/// A connection that is thrown away unless it is known to be in order.
-struct Leased(Option<Object>);
+/// A connection that is discarded unless it is known to be in order.
+struct LeasedConnection(Option<Object>);
 
 // === impl Database ===
 
 impl Database {
     pub(super) fn new(
-        address: &Address,
+        address: &DatabaseAddress,
         size: usize,
         session: String,
         wait: Duration,
         trips: Arc<AtomicU64>,
-        gate: Gate,
-    ) -> Result<Self, Failure> {
+        gate: SchemaGate,
+    ) -> Result<Self, DatabaseFailure> {
         let runtime = Handle::current();
-        let maker = Maker { address: address.clone(), runtime, session };
+        let maker = ConnectionMaker { address: address.clone(), runtime, session };
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        // The maker knows the address.
+        // The maker has the address.
         let manager = Manager::from_connect(Config::new(), maker, config);
-        let connect = address.patience().min(wait);
+        let connect = address.connect_limit().min(wait);
         let pool = Pool::builder(manager)
             .max_size(size.max(1))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(wait))
             .create_timeout(Some(connect))
             .build()
-            .map_err(|error| Failure::new(Kind::Unreachable, error.to_string()))?;
+            .map_err(|error| DatabaseFailure::new(FailureKind::Unreachable, error.to_string()))?;
         Ok(Self { pool, wait, trips, gate })
     }
 
-    /// Carries one statement out and returns its rows: one round trip, and one transaction.
-    pub(super) async fn query(&self, sql: &str, values: Values<'_>) -> Result<Vec<Row>, Failure> {
+    /// Executes one statement and returns its rows: one round trip and one transaction.
+    pub(super) async fn query(
+        &self,
+        sql: &str,
+        values: Values<'_>,
+    ) -> Result<Vec<Row>, DatabaseFailure> {
         self.query_until(Instant::now() + self.wait, sql, values).await
     }
 
-    /// As [`Self::query`]; it fails with [`Kind::Slow`] at `deadline`.
+    /// Like [`Self::query`]; fails with [`FailureKind::Slow`] at `deadline`.
     pub(super) async fn query_until(
         &self,
         deadline: Instant,
         sql: &str,
         values: Values<'_>,
-    ) -> Result<Vec<Row>, Failure> {
+    ) -> Result<Vec<Row>, DatabaseFailure> {
         let work = async {
             for _ in 1..TRIES {
                 match self.query_once(sql, values).await {
-                    // Its server was restarted, or cut idle connections; or another transaction was in
-                    // the way. What is asked for may be repeated.
-                    Err(Failure { kind: Kind::Broken | Kind::Conflict, .. }) => {}
+                    // The server was restarted or cut idle connections, or another transaction
+                    // conflicted. The statement may be repeated.
+                    Err(DatabaseFailure {
+                        kind: FailureKind::Broken | FailureKind::Conflict,
+                        ..
+                    }) => {}
                     done => return done,
                 }
             }
@@ -109,31 +118,33 @@ impl Database {
         };
         tokio::time::timeout_at(deadline, work)
             .await
-            .unwrap_or_else(|_| Err(Failure::slow(self.wait)))
+            .unwrap_or_else(|_| Err(DatabaseFailure::slow(self.wait)))
     }
 
     pub(super) fn close(&self) {
         self.pool.close();
     }
 
-    /// As [`Self::query`], without a deadline, and without another try where the connection breaks.
+    /// Like [`Self::query`], without a deadline, and without a retry when the connection breaks.
     pub(super) async fn query_once(
         &self,
         sql: &str,
         values: Values<'_>,
-    ) -> Result<Vec<Row>, Failure> {
+    ) -> Result<Vec<Row>, DatabaseFailure> {
         self.gate.pass()?;
-        let mut leased = Leased(Some(self.pool.get().await?));
-        let Some(client) = &leased.0 else { return Err(Failure::new(Kind::Closed, "")) };
+        let mut leased = LeasedConnection(Some(self.pool.get().await?));
+        let Some(client) = &leased.0 else {
+            return Err(DatabaseFailure::new(FailureKind::Closed, ""));
+        };
         let run = async {
             let statement = client.prepare_cached(sql).await?;
             self.trips.fetch_add(1, Ordering::Relaxed);
             client.query(&statement, values).await
         };
-        let rows = run.await.map_err(Failure::from);
+        let rows = run.await.map_err(DatabaseFailure::from);
         match &rows {
             Err(failure) if failure.spoils_connection() => {
-                // What happened to one has most likely happened to those that lie idle.
+                // Idle connections are most likely broken too.
                 self.pool.retain(|_, _| false);
             }
             _ => drop(leased.0.take()),
@@ -142,14 +153,14 @@ impl Database {
     }
 }
 
-// === impl Use ===
+// === impl ConnectionUse ===
 
-impl Use {
-    /// What is set once on each connection.
+impl ConnectionUse {
+    /// Returns the settings of each connection.
     pub(super) fn session(self, schema: &str, wait: Duration) -> String {
         let schema = quoted(schema);
         let milliseconds = wait.as_millis();
-        // A database whose default is "off" would break the promise of every call.
+        // With a default of "off" no call could promise durability.
         let mut session = format!(
             "SET search_path TO {schema};
             SET statement_timeout TO {milliseconds};
@@ -160,8 +171,8 @@ impl Use {
                 WHERE current_setting('synchronous_commit') = 'off';"
         );
         if self == Self::Write {
-            // A plan made while a table was empty would be kept until it has grown for long; and what is
-            // claimed first is to be read in the order of its index, not sorted out of all that waits.
+            // Without this, a plan made for an empty table would be kept after it has grown, and a
+            // claim would sort all waiting rows instead of reading them in the order of the index.
             session += "SET enable_seqscan TO off; SET enable_bitmapscan TO off;
                 SET enable_hashjoin TO off; SET enable_mergejoin TO off;
                 SET plan_cache_mode TO force_generic_plan;";
@@ -170,9 +181,9 @@ impl Use {
     }
 }
 
-// === impl Maker ===
+// === impl ConnectionMaker ===
 
-impl Connect for Maker {
+impl Connect for ConnectionMaker {
     fn connect(
         &self,
         _: &Config,
@@ -184,12 +195,12 @@ impl Connect for Maker {
         >,
     > {
         let (address, session) = (self.address.clone(), self.session.clone());
-        let patience = address.patience();
+        let limit = address.connect_limit();
         let make = async move {
             let (client, connection) = match address.connect().await {
                 Ok(connected) => connected,
-                Err(Unconnected::Failed(error)) => return Some(Err(error)),
-                Err(Unconnected::Slow) => return None,
+                Err(ConnectFailure::Failed(error)) => return Some(Err(error)),
+                Err(ConnectFailure::Slow) => return None,
             };
             let driver = tokio::spawn(async move {
                 if let Err(error) = connection.await {
@@ -199,29 +210,30 @@ impl Connect for Maker {
             let set = client.batch_execute(&session).await;
             Some(set.map(|()| (client, driver)))
         };
-        let made = self.runtime.spawn(tokio::time::timeout(patience, make));
+        let made = self.runtime.spawn(tokio::time::timeout(limit, make));
         Box::pin(async move {
             match made.await {
                 Ok(Ok(Some(made))) => made,
-                // The pool's own time limit says so, for there is no such error to be made here.
+                // The pool's own time limit ends the wait: the error type has no timeout that could
+                // be returned here.
                 _ => std::future::pending().await,
             }
         })
     }
 }
 
-// === impl Leased ===
+// === impl LeasedConnection ===
 
-impl Drop for Leased {
+impl Drop for LeasedConnection {
     fn drop(&mut self) {
         if let Some(object) = self.0.take() {
-            // Whatever is under way on it must not be waited for by the next call.
+            // A statement in progress must not delay the next call.
             drop(Object::take(object));
         }
     }
 }
 
-/// A name as it stands in SQL.
+/// Quotes a name for SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,30 +1,31 @@
-//! Events: read, and told to more webhooks. They are written and settled in groups.
+//! Events: read, and delivered to additional webhooks. Groups store and settle them.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::{database::Database, first, group::Group, rows};
+use super::{database::Database, first, group::CallGroup, rows};
 use crate::{
     model::{NewDelivery, StoredEvent},
+    payload::{PayloadMark, StoreIdentity},
     store::StoreError,
 };
 
 /// Adds deliveries to an event whose outcome is known. Returns how many are new.
-pub(super) async fn tell(
+pub(super) async fn add_deliveries(
     writing: &Database,
     event: Uuid,
     deliveries: &[NewDelivery],
 ) -> Result<u64, StoreError> {
-    let told = Group::default().deliveries(deliveries);
+    let planned = CallGroup::default().deliveries(deliveries);
     let sql = "SELECT tell_counted($1, $2)::bigint";
-    let rows = writing.query(sql, &[&event, &Json(&told)]).await?;
+    let rows = writing.query(sql, &[&event, &Json(&planned)]).await?;
     let added: Option<i64> = first(&rows)?;
     added.map(i64::unsigned_abs).ok_or(StoreError::UnknownEvent(event))
 }
 
-/// One event as it is kept.
+/// Returns one stored event.
 pub(super) async fn read(reading: &Database, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
     let sql = "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size,
             e.payload_pieces, e.payload_sealed, e.payload_spent_at IS NOT NULL
@@ -33,20 +34,48 @@ pub(super) async fn read(reading: &Database, id: Uuid) -> Result<Option<StoredEv
     Ok(rows.first().map(rows::stored_event).transpose()?)
 }
 
-/// Those of `files` that no event names.
+/// Returns those of `files` that no event names. Compares names only, wherever the files are.
 pub(super) async fn unnamed_payloads(
     reading: &Database,
     files: Vec<PathBuf>,
 ) -> Result<Vec<PathBuf>, StoreError> {
-    let paths: Vec<_> = files.iter().filter_map(|file| file.to_str()).collect();
-    let sql = "SELECT DISTINCT payload_path FROM event WHERE payload_path = ANY ($1)";
-    let rows = reading.query(sql, &[&paths]).await?;
-    let named: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let named: BTreeSet<_> = named.into_iter().map(PathBuf::from).collect();
-    Ok(files.into_iter().filter(|file| !named.contains(file)).collect())
+    let name = |file: &PathBuf| file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let names: Vec<_> = files.iter().filter_map(name).collect();
+    let sql = "SELECT DISTINCT \"right\"(payload_path, 36) FROM event
+        WHERE payload_path IS NOT NULL AND \"right\"(payload_path, 36) = ANY ($1)";
+    let rows = reading.query(sql, &[&names]).await?;
+    let named: BTreeSet<String> =
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let is_named = |file: &PathBuf| name(file).is_some_and(|name| named.contains(&name));
+    Ok(files.into_iter().filter(|file| !is_named(file)).collect())
 }
 
-/// Those that no event names as its payload.
+/// Returns the identity. `root` is the payload root from now on.
+pub(super) async fn identity(
+    writing: &Database,
+    root: Option<String>,
+) -> Result<StoreIdentity, StoreError> {
+    let made = "UPDATE store_identity
+        SET mark = floor(random() * 4294967296)::bigint, database = this_database()
+        WHERE database IS DISTINCT FROM this_database()";
+    writing.query(made, &[]).await?;
+    if let Some(root) = &root {
+        let used = "INSERT INTO payload_root (path, used_at) VALUES ($1, clock_ms())
+            ON CONFLICT (path) DO UPDATE SET used_at = excluded.used_at";
+        writing.query(used, &[root]).await?;
+    }
+    let sql = "SELECT uuid, mark, ARRAY(SELECT path FROM payload_root
+            WHERE path IS DISTINCT FROM $1 ORDER BY used_at DESC LIMIT 5) FROM store_identity";
+    let rows = writing.query(sql, &[&root]).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Database("it has no id".to_owned()))?;
+    Ok(StoreIdentity {
+        id: row.try_get(0)?,
+        mark: PayloadMark(u32::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default()),
+        former_roots: row.try_get::<_, Vec<String>>(2)?.into_iter().map(PathBuf::from).collect(),
+    })
+}
+
+/// Returns those that no event names as its payload.
 pub(super) async fn unnamed_pieces(
     reading: &Database,
     payloads: &[Uuid],

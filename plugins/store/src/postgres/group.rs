@@ -1,4 +1,4 @@
-//! Many calls as one statement's parameters, and its rows as their answers.
+//! Encodes many calls as the parameters of one statement, and decodes its rows as their results.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -7,26 +7,27 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::claims::Holding;
+use super::claims::ClaimHolding;
 use crate::{
+    clock,
     columns::{PayloadColumns, length, number},
     model::{Attempt, AttemptRecord, Claimed, NewDelivery, NewEvent, Payload, StoredEvent},
-    note::{Before, NoteChange, Write},
-    store::StoreError,
+    note::{Before, NoteChange, OrderPlace, Write},
+    store::{StoreError, replay_share},
 };
 
-/// Order keys share this many locks, so that all gateways together stay within the few thousand that a
-/// server of default settings has.
+/// The number of locks shared by all order keys, so that all gateways together stay within the few
+/// thousand locks of a server with default settings.
 const ORDER_LANES: i32 = 128;
-/// And so do the keys of notes.
+/// The number of locks shared by the keys of notes, for the same reason.
 const NOTE_LANES: i32 = 128;
 
-/// Bytes that an index takes for certain.
+/// The most bytes that always fit into an index.
 const KEY: usize = 1_000;
 
 /// The parameters of `carry_out`.
 #[derive(Default)]
-pub(super) struct Group<'a> {
+pub(super) struct CallGroup<'a> {
     pub(super) calls: Vec<Value>,
     pub(super) records: Vec<Value>,
     pub(super) claims: Vec<Value>,
@@ -34,9 +35,9 @@ pub(super) struct Group<'a> {
     pub(super) blobs: Vec<Cow<'a, [u8]>>,
 }
 
-/// A claimed delivery as the database tells it, without its bytes.
+/// A claimed delivery as the database returns it, without its bytes.
 #[derive(Deserialize)]
-struct Told {
+struct ClaimedRecord {
     id: i64,
     webhook_id: String,
     mode: String,
@@ -52,9 +53,9 @@ struct Told {
     spent: bool,
 }
 
-// === impl Group ===
+// === impl CallGroup ===
 
-impl<'a> Group<'a> {
+impl<'a> CallGroup<'a> {
     /// Adds a call of several writes, all of them or none.
     pub(super) fn writes(&mut self, call: usize, writes: &'a [Write]) -> Result<(), StoreError> {
         let mut all = Vec::with_capacity(writes.len());
@@ -74,17 +75,24 @@ impl<'a> Group<'a> {
                     "verdict": self.blob(Cow::Borrowed(&settlement.verdict)),
                     "deliveries": self.deliveries(&settlement.deliveries),
                 }),
-                Write::Publish(event, told) => json!({
+                Write::Reserve(event, places) => json!({
+                    "do": "reserve",
+                    "event": event,
+                    "places": self.places(places),
+                    "until": clock::now().saturating_add(OrderPlace::KEPT_MS),
+                }),
+                Write::Replace(event) => json!({"do": "replace", "event": self.event(event)?}),
+                Write::Publish(event, planned) => json!({
                     "do": "publish",
                     "event": self.event(event)?,
-                    "deliveries": self.deliveries(told),
+                    "deliveries": self.deliveries(planned),
                 }),
                 Write::Note(change) => json!({"do": "note", "note": self.note(change)}),
-                Write::Once(change, event, told) => json!({
+                Write::Once(change, event, planned) => json!({
                     "do": "once",
                     "note": self.note(change),
                     "event": self.event(event)?,
-                    "deliveries": self.deliveries(told),
+                    "deliveries": self.deliveries(planned),
                 }),
             });
         }
@@ -96,7 +104,7 @@ impl<'a> Group<'a> {
         self.calls.push(json!({"call": call, "discard": event}));
     }
 
-    pub(super) fn record(&mut self, record: &AttemptRecord, holding: Holding) {
+    pub(super) fn record(&mut self, record: &AttemptRecord, holding: ClaimHolding) {
         let (state, due) = record.fate.leads_to();
         let mut value = record.attempt.as_ref().map_or_else(|| json!({}), attempt);
         value["delivery"] = record.delivery.into();
@@ -117,11 +125,12 @@ impl<'a> Group<'a> {
         ticket: i64,
     ) {
         self.claims.push(json!({
-            "call": call, "webhook": text(webhook), "now": now, "limit": length(limit), "ticket": ticket,
+            "call": call, "webhook": text(webhook), "now": now, "limit": length(limit),
+            "share": length(replay_share(limit)), "ticket": ticket,
         }));
     }
 
-    /// An event, without what is planned for it.
+    /// Encodes an event without its deliveries.
     pub(super) fn event(&mut self, event: &'a NewEvent) -> Result<Value, StoreError> {
         let columns = PayloadColumns::of(&event.payload)?;
         let payload = columns.inline.map(|bytes| self.blob(Cow::Borrowed(bytes)));
@@ -142,8 +151,8 @@ impl<'a> Group<'a> {
         }))
     }
 
-    pub(super) fn deliveries(&mut self, told: &[NewDelivery]) -> Value {
-        let all = told.iter().map(|delivery| {
+    pub(super) fn deliveries(&mut self, planned: &[NewDelivery]) -> Value {
+        let all = planned.iter().map(|delivery| {
             let order_key = delivery.order_key.as_deref().map(key);
             let lane = order_key.as_deref().map(|key| order_lane(&delivery.webhook, key));
             self.lanes.extend(lane);
@@ -155,6 +164,16 @@ impl<'a> Group<'a> {
                 "lane": lane,
                 "due": delivery.due,
             })
+        });
+        Value::Array(all.collect())
+    }
+
+    fn places(&mut self, places: &[OrderPlace]) -> Value {
+        let all = places.iter().map(|place| {
+            let order_key = key(&place.order_key);
+            let lane = order_lane(&place.webhook, &order_key);
+            self.lanes.insert(lane);
+            json!({"webhook": text(&place.webhook), "order_key": order_key, "lane": lane})
         });
         Value::Array(all.collect())
     }
@@ -172,19 +191,20 @@ impl<'a> Group<'a> {
             "body": self.blob(Cow::Borrowed(&note.body)),
             "due": note.due,
             "expires": note.expires,
+            "now": clock::now(),
             "before": before,
             "expected": expected,
         })
     }
 
-    /// The place of some bytes, as SQL counts: from 1.
+    /// Adds bytes and returns their index as SQL counts: from 1.
     pub(super) fn blob(&mut self, bytes: Cow<'a, [u8]>) -> Value {
         self.blobs.push(bytes);
         self.blobs.len().into()
     }
 }
 
-/// An attempt.
+/// Encodes an attempt.
 pub(super) fn attempt(attempt: &Attempt) -> Value {
     json!({
         "number": attempt.number,
@@ -196,37 +216,37 @@ pub(super) fn attempt(attempt: &Attempt) -> Value {
     })
 }
 
-/// One claimed delivery, and the lock of its order key.
+/// Decodes one claimed delivery, and the lock of its order key.
 pub(super) fn claimed(
     row: &Row,
     webhook: &str,
 ) -> Result<(Claimed, Option<i32>), tokio_postgres::Error> {
-    let tokio_postgres::types::Json(told) =
-        row.try_get::<_, tokio_postgres::types::Json<Told>>(2)?;
+    let tokio_postgres::types::Json(record) =
+        row.try_get::<_, tokio_postgres::types::Json<ClaimedRecord>>(2)?;
     let claimed = Claimed {
-        id: told.id,
-        webhook_id: told.webhook_id,
+        id: record.id,
+        webhook_id: record.webhook_id,
         webhook: webhook.to_owned(),
-        mode: told.mode,
-        attempts: told.attempts,
-        tries: told.tries,
-        replay: told.replay,
+        mode: record.mode,
+        attempts: record.attempts,
+        tries: record.tries,
+        replay: record.replay,
         event: StoredEvent {
-            id: told.event,
+            id: record.event,
             body: row.try_get(3)?,
             verdict: row.try_get(4)?,
-            payload: if told.spent {
+            payload: if record.spent {
                 Payload::Spent
             } else {
-                let Told { path, size, pieces, sealed, .. } = told;
+                let ClaimedRecord { path, size, pieces, sealed, .. } = record;
                 PayloadColumns { inline: row.try_get(5)?, path, pieces, size, sealed }.payload()
             },
         },
     };
-    Ok((claimed, told.lane))
+    Ok((claimed, record.lane))
 }
 
-/// Text as PostgreSQL takes it: it knows no NUL.
+/// Removes NUL, which PostgreSQL text cannot contain.
 pub(super) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', "\u{FFFD}"))
@@ -235,7 +255,7 @@ pub(super) fn text(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Text that an index has to take whole: the longest are cut, and end in what tells them apart.
+/// Shortens text for an index: a long one is cut and ends in a hash that distinguishes it.
 pub(super) fn key(whole: &str) -> Cow<'_, str> {
     if whole.len() <= KEY {
         return text(whole);
@@ -245,8 +265,8 @@ pub(super) fn key(whole: &str) -> Cow<'_, str> {
     text(&format!("{first}...{rest}")).into_owned().into()
 }
 
-/// The lock under which the deliveries of a webhook with this key change their order. Every version of
-/// every gateway has to come to the same.
+/// Returns the lock for changes of the order of a webhook's deliveries with this key. Every version
+/// of every gateway must compute the same.
 fn order_lane(webhook: &str, key: &str) -> i32 {
     hashed(webhook, key, ORDER_LANES)
 }
@@ -263,14 +283,14 @@ mod tests {
     use crate::note::Note;
 
     #[test]
-    fn no_group_holds_many_locks() {
+    fn group_uses_a_bounded_number_of_locks() {
         let note = |n: i32| {
             let key = format!("key {n}");
             let note = Note { key, body: Vec::new(), due: None, expires: 0 };
             Write::Note(NoteChange { note, before: Before::Any })
         };
         let writes: Vec<_> = (0..2_000).map(note).collect();
-        let told: Vec<_> = (0..2_000)
+        let deliveries: Vec<_> = (0..2_000)
             .map(|n| NewDelivery {
                 webhook_id: n.to_string(),
                 webhook: "erp".to_owned(),
@@ -279,9 +299,9 @@ mod tests {
                 due: 0,
             })
             .collect();
-        let mut group = Group::default();
+        let mut group = CallGroup::default();
         group.writes(0, &writes).unwrap();
-        group.deliveries(&told);
+        group.deliveries(&deliveries);
         assert_eq!(group.lanes.into_iter().collect::<Vec<_>>(), (0..256).collect::<Vec<_>>());
     }
 }

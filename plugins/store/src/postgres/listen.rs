@@ -1,60 +1,60 @@
-//! What other gateways change, heard over a connection of its own. Where it breaks it is made again, and
-//! everybody is told that something was missed.
+//! Receives changes by other gateways over a connection of its own. After a reconnect, listeners
+//! are notified that changes may have been missed.
 
 use std::{future::poll_fn, time::Duration};
 
 use tokio::{sync::broadcast, time::MissedTickBehavior};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::{address::Address, database::quoted, error::Failure};
-use crate::{gateways::Change, store::StoreError};
+use super::{address::DatabaseAddress, database::quoted, error::DatabaseFailure};
+use crate::{gateways::GatewayChange, store::StoreError};
 
-/// How long after a failure the next connection is tried.
+/// The pause between two connection attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often the connection is asked whether it still is one: a server that hangs says nothing.
+/// The interval of checks of the connection: a server that hangs sends nothing.
 const ASK: Duration = Duration::from_secs(10);
 
-/// Listens as long as somebody may want to know.
+/// Listens until the receivers are gone.
 pub(super) async fn listen(
-    address: Address,
+    address: DatabaseAddress,
     schema: String,
     wait: Duration,
-    changes: broadcast::Sender<Change>,
+    changes: broadcast::Sender<GatewayChange>,
 ) {
     let address = address.named("(listens)");
     loop {
-        if let Err(error) = hear(&address, &schema, wait, &changes).await {
+        if let Err(error) = receive(&address, &schema, wait, &changes).await {
             let error = StoreError::from(error);
-            tracing::debug!(%error, "The store's changes are not heard.");
+            tracing::debug!(%error, "The store's changes are not received; connecting again.");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// Listens until the connection breaks.
-async fn hear(
-    address: &Address,
+async fn receive(
+    address: &DatabaseAddress,
     schema: &str,
     wait: Duration,
-    changes: &broadcast::Sender<Change>,
-) -> Result<(), Failure> {
+    changes: &broadcast::Sender<GatewayChange>,
+) -> Result<(), DatabaseFailure> {
     let (client, mut connection) = address.connect().await?;
-    let (channel, heard) = (schema.to_owned(), changes.clone());
+    let (channel, sender) = (schema.to_owned(), changes.clone());
     let driver = async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-            if let AsyncMessage::Notification(said) = message?
-                && said.channel() == channel
+            if let AsyncMessage::Notification(notification) = message?
+                && notification.channel() == channel
             {
-                // Nobody listening is no failure.
-                let _ = heard.send(change(said.payload()));
+                // Without receivers, sending fails, which is fine.
+                let _ = sender.send(change(notification.payload()));
             }
         }
         Ok::<_, tokio_postgres::Error>(())
     };
     let keep = async {
         ask(&client, &format!("LISTEN {}", quoted(schema)), wait).await?;
-        // What was said before this was not heard.
-        let _ = changes.send(Change::All);
+        // Earlier changes were not received.
+        let _ = changes.send(GatewayChange::All);
         let mut ticks = tokio::time::interval(ASK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -68,19 +68,19 @@ async fn hear(
     }
 }
 
-async fn ask(client: &Client, sql: &str, wait: Duration) -> Result<(), Failure> {
+async fn ask(client: &Client, sql: &str, wait: Duration) -> Result<(), DatabaseFailure> {
     let asked = tokio::time::timeout(wait, client.batch_execute(sql)).await;
-    Ok(asked.map_err(|_| Failure::slow(wait))??)
+    Ok(asked.map_err(|_| DatabaseFailure::slow(wait))??)
 }
 
-/// What a notification says: see `tell_gateways` in the schema.
-fn change(said: &str) -> Change {
-    match said.split_once(':') {
-        Some(("due", webhook)) => Change::Due(webhook.to_owned()),
-        Some(("state", webhook)) => Change::WebhookState(webhook.to_owned()),
-        Some(("partner", _)) => Change::PartnerWebhooks,
-        // Too long to be said, or said by a newer version.
-        _ => Change::All,
+/// Decodes a notification: see `tell_gateways` in the schema.
+fn change(notification: &str) -> GatewayChange {
+    match notification.split_once(':') {
+        Some(("due", webhook)) => GatewayChange::Due(webhook.to_owned()),
+        Some(("state", webhook)) => GatewayChange::WebhookState(webhook.to_owned()),
+        Some(("partner", _)) => GatewayChange::PartnerWebhooks,
+        // Too long for a notification, or from a newer version.
+        _ => GatewayChange::All,
     }
 }
 
@@ -89,11 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_understood_is_looked_at_whole() {
-        assert_eq!(change("due:erp:x"), Change::Due("erp:x".to_owned()));
-        assert_eq!(change("state:"), Change::WebhookState(String::new()));
-        assert_eq!(change("partner:"), Change::PartnerWebhooks);
-        assert_eq!(change("all:"), Change::All);
-        assert_eq!(change("something new"), Change::All);
+    fn unknown_notification_checks_everything() {
+        assert_eq!(change("due:erp:x"), GatewayChange::Due("erp:x".to_owned()));
+        assert_eq!(change("state:"), GatewayChange::WebhookState(String::new()));
+        assert_eq!(change("partner:"), GatewayChange::PartnerWebhooks);
+        assert_eq!(change("all:"), GatewayChange::All);
+        assert_eq!(change("something new"), GatewayChange::All);
     }
 }

@@ -4,19 +4,19 @@ use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     database::Database,
-    error::Failure,
+    error::DatabaseFailure,
     group::text,
     rows::{self, ATTEMPT, DELIVERY, EVENT},
 };
 use crate::{
     columns::length,
     model::DeliveryState,
-    query::{AttemptRow, DeliveryRow, EventRow, Filter, OfDelivery, OfEvent, Page},
+    query::{AttemptRow, DeliveryCondition, DeliveryRow, EventCondition, EventRow, Filter, Page},
 };
 
-/// Conditions, and what stands for their parameters.
+/// Conditions with the values of their parameters.
 #[derive(Default)]
-struct Query {
+struct PgListQuery {
     conditions: Vec<String>,
     values: Vec<Box<dyn ToSql + Send + Sync>>,
 }
@@ -26,8 +26,8 @@ pub(super) async fn events(
     filter: &Filter,
     cursor: Option<i64>,
     limit: usize,
-) -> Result<Page<EventRow>, Failure> {
-    let mut query = Query::default();
+) -> Result<Page<EventRow>, DatabaseFailure> {
+    let mut query = PgListQuery::default();
     query.of_event(filter);
     query.before("e.id <", cursor);
     let outer = query.conditions.len();
@@ -49,8 +49,8 @@ pub(super) async fn deliveries(
     filter: &Filter,
     cursor: Option<i64>,
     limit: usize,
-) -> Result<Page<DeliveryRow>, Failure> {
-    let mut query = Query::default();
+) -> Result<Page<DeliveryRow>, DatabaseFailure> {
+    let mut query = PgListQuery::default();
     query.of_event(filter);
     query.of_delivery(filter);
     query.before("d.id <", cursor);
@@ -70,12 +70,12 @@ pub(super) async fn attempts(
     filter: &Filter,
     cursor: Option<i64>,
     limit: usize,
-) -> Result<Page<AttemptRow>, Failure> {
-    let mut query = Query::default();
+) -> Result<Page<AttemptRow>, DatabaseFailure> {
+    let mut query = PgListQuery::default();
     query.of_event(filter);
     query.of_delivery(filter);
     if let Some(webhook) = &filter.webhook {
-        // By its own column too: the index that has them newest first.
+        // Also by its own column: its index has them newest first.
         query.and_webhook("a.webhook", webhook);
     }
     query.before("a.id <", cursor);
@@ -90,14 +90,14 @@ pub(super) async fn attempts(
     .await
 }
 
-/// A webhook's attempts behind the first `offset`, newest first.
+/// Returns a webhook's attempts after the first `offset`, newest first.
 pub(super) async fn attempts_from(
     reading: &Database,
     webhook: &str,
     offset: i64,
     limit: usize,
-) -> Result<Vec<AttemptRow>, Failure> {
-    // The index alone is walked for what is passed over.
+) -> Result<Vec<AttemptRow>, DatabaseFailure> {
+    // Skipped rows are only read in the index.
     let sql = format!(
         "SELECT {ATTEMPT}, {EVENT} FROM
             (SELECT id FROM attempt WHERE webhook = (SELECT id FROM webhook WHERE name = $1)
@@ -110,14 +110,14 @@ pub(super) async fn attempts_from(
     rows.iter().map(rows::attempt_row).collect()
 }
 
-/// The replayable deliveries that match, after `after`, up to `limit`, oldest first.
+/// Returns the replayable deliveries that match, after `after`, up to `limit`, oldest first.
 pub(super) async fn replayable(
     reading: &Database,
     filter: &Filter,
     after: i64,
     limit: usize,
-) -> Result<Vec<i64>, Failure> {
-    let mut query = Query::default();
+) -> Result<Vec<i64>, DatabaseFailure> {
+    let mut query = PgListQuery::default();
     query.of_event(filter);
     query.of_delivery(filter);
     query.conditions.push("d.state IN ('delivered', 'dead', 'orphaned')".to_owned());
@@ -132,10 +132,10 @@ pub(super) async fn replayable(
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
-// === impl Query ===
+// === impl PgListQuery ===
 
-impl Query {
-    /// Adds a value, and returns what stands for it.
+impl PgListQuery {
+    /// Adds a value, and returns its placeholder.
     fn value(&mut self, value: impl ToSql + Send + Sync + 'static) -> String {
         self.values.push(Box::new(value));
         format!("${}", self.values.len())
@@ -155,9 +155,9 @@ impl Query {
         self.conditions.push(format!("{column} = (SELECT id FROM webhook WHERE name = {name})"));
     }
 
-    /// For a column whose index has no more than the beginning of it.
+    /// Adds a condition on a column whose index only has its beginning.
     fn and_long(&mut self, column: &str, value: &str) {
-        // In the words of the index that has them.
+        // Exactly the expression of the index.
         let value = self.value(text(value).into_owned());
         self.conditions
             .push(format!("left({column}, 200) = left({value}, 200) AND {column} = {value}"));
@@ -170,26 +170,26 @@ impl Query {
     }
 
     fn of_event(&mut self, filter: &Filter) {
-        for asked in filter.of_event() {
+        for asked in filter.event_conditions() {
             match asked {
-                OfEvent::Id(event) => self.and("e.uuid =", event),
-                OfEvent::Site(site) => self.and_text("e.site =", site),
-                OfEvent::Kind(kind) => self.and_text("e.kind =", kind),
-                OfEvent::Partner(partner) => self.and_long("e.partner", partner),
-                OfEvent::Station(station) => self.and_text("e.station =", station),
-                OfEvent::MessageId(message_id) => self.and_long("e.message_id", message_id),
-                OfEvent::From(from) => self.and("e.occurred_at >=", from),
-                OfEvent::Until(until) => self.and("e.occurred_at <", until),
+                EventCondition::Id(event) => self.and("e.uuid =", event),
+                EventCondition::Site(site) => self.and_text("e.site =", site),
+                EventCondition::Kind(kind) => self.and_text("e.kind =", kind),
+                EventCondition::Partner(partner) => self.and_long("e.partner", partner),
+                EventCondition::Station(station) => self.and_text("e.station =", station),
+                EventCondition::MessageId(message_id) => self.and_long("e.message_id", message_id),
+                EventCondition::From(from) => self.and("e.occurred_at >=", from),
+                EventCondition::Until(until) => self.and("e.occurred_at <", until),
             }
         }
     }
 
     fn of_delivery(&mut self, filter: &Filter) {
-        for asked in filter.of_delivery() {
+        for asked in filter.delivery_conditions() {
             match asked {
-                OfDelivery::Number(number) => self.and("d.id =", number),
-                OfDelivery::Webhook(name) => self.and_webhook("d.webhook", name),
-                OfDelivery::State(state) => self.conditions.push(in_state(state)),
+                DeliveryCondition::Number(number) => self.and("d.id =", number),
+                DeliveryCondition::Webhook(name) => self.and_webhook("d.webhook", name),
+                DeliveryCondition::State(state) => self.conditions.push(in_state(state)),
             }
         }
     }
@@ -203,7 +203,7 @@ impl Query {
     }
 }
 
-/// A state in the words of the index that has it.
+/// Returns the condition for a state, in the expression of its index.
 fn in_state(state: DeliveryState) -> String {
     let word = state.as_str();
     match state {
@@ -219,10 +219,10 @@ async fn page<T>(
     reading: &Database,
     sql: String,
     number: &str,
-    mut query: Query,
+    mut query: PgListQuery,
     limit: usize,
-    read: impl Fn(&Row) -> Result<(i64, T), Failure>,
-) -> Result<Page<T>, Failure> {
+    read: impl Fn(&Row) -> Result<(i64, T), DatabaseFailure>,
+) -> Result<Page<T>, DatabaseFailure> {
     let more = query.value(Page::<T>::reads(limit));
     let sql = format!("{sql} ORDER BY {number} DESC LIMIT {more}");
     let found = reading.query(&sql, &query.parameters()).await?;

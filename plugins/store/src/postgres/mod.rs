@@ -1,13 +1,12 @@
 //! The store that several gateways share: one PostgreSQL database, version 13 or later.
 //!
-//! All of it stands in a schema of its own, `as2hook` unless told otherwise, which is made at the first
-//! start. What is on the way of a message (open, settle, claim, finish) is sent in groups, one round trip
-//! and one commit each; the rest goes straight.
+//! All tables are in a schema, `as2hook` by default, which is created at the first start. Calls in
+//! a message's path (open, settle, claim, finish) are sent in groups, with one round trip and one
+//! commit each. The others are sent directly.
 //!
-//! Rows are changed by the functions in `schema/`, so that a group is one statement. Locks are always
-//! taken in one order: the owner's, then the lanes of order keys and notes by number, then rows. Where
-//! two transactions get in each other's way all the same, PostgreSQL rolls one back, and it is tried
-//! again.
+//! Functions in `schema/` change the rows, so that a group is one statement. Locks are always taken
+//! in one order: the owner's, then the lanes of order keys and notes by number, then rows. When two
+//! transactions deadlock all the same, PostgreSQL rolls one back, and it is repeated.
 
 mod address;
 mod archive;
@@ -17,25 +16,26 @@ mod database;
 mod deliveries;
 mod error;
 mod events;
-mod gate;
 mod gateways;
 mod group;
+mod lease;
 mod listen;
 mod lists;
 mod notes;
 mod options;
-mod owner;
 mod partner_webhooks;
 mod pieces;
 mod queries;
 mod rows;
 mod schema;
+mod schema_gate;
 mod writer;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -47,34 +47,38 @@ use tokio::{
 
 pub use self::options::PostgresOptions;
 use self::{
-    address::Address,
+    address::DatabaseAddress,
     claims::Claims,
-    database::{Database, Use},
-    gate::Gate,
-    owner::Owner,
-    writer::{Means, Writer},
+    database::{ConnectionUse, Database},
+    lease::ProcessLease,
+    schema_gate::SchemaGate,
+    writer::{GroupWriter, SenderContext},
 };
-use crate::{gateways::Change, store::StoreError};
+use crate::{gateways::GatewayChange, store::StoreError};
 
-/// Changes that a slow listener may be behind before it is told that it missed some.
+/// How many changes a slow listener may lag behind before it is notified that it missed some.
 const CHANGES: usize = 1_024;
-/// Connections for what is not sent in groups: heartbeats, replays, pruning.
+/// Connections for calls outside of groups: heartbeats, replays, pruning.
 const BESIDES: usize = 2;
 
 /// The store in a PostgreSQL database.
 pub struct PostgresStore {
-    writer: Writer,
+    writer: GroupWriter,
     writing: Database,
     reading: Database,
-    /// Connections for large payloads, so that they keep nobody waiting.
+    /// Connections for large payloads, so that other calls do not wait for them.
     moving: Database,
-    owner: Arc<Owner>,
+    payload_root: Option<PathBuf>,
+    owner: Arc<ProcessLease>,
+    /// The generation of the configuration that this process reported last; 0 before the first
+    /// report.
+    generation: AtomicI64,
     claims: Claims,
-    changes: broadcast::Sender<Change>,
+    changes: broadcast::Sender<GatewayChange>,
     commits: Arc<AtomicU64>,
     trips: Arc<AtomicU64>,
     wait: Duration,
-    /// Those that send groups: they end with the queue.
+    /// The tasks that send groups: they end with the queue.
     senders: Mutex<JoinSet<()>>,
     /// The heartbeat and the listener: they end with the store.
     attendants: std::sync::Mutex<JoinSet<()>>,
@@ -83,16 +87,17 @@ pub struct PostgresStore {
 // === impl PostgresStore ===
 
 impl PostgresStore {
-    /// Connects, and makes or updates the tables if need be. The runtime it is called on has to last as
+    /// Connects, and creates or migrates the tables if necessary. The current runtime must last as
     /// long as the store.
     ///
     /// `url` is `postgres://user:password@host:port/database`, with several hosts where there are
-    /// standbys (`host1,host2` and `?target_session_attrs=read-write`), and `sslmode=disable|prefer|
-    /// require|verify-ca|verify-full` with `sslrootcert`, `sslcert` and `sslkey`.
+    /// standbys (`host1,host2` and `?target_session_attrs=read-write`), and
+    /// `sslmode=disable|prefer| require|verify-ca|verify-full` with `sslrootcert`, `sslcert` and
+    /// `sslkey`.
     ///
     /// # Errors
-    /// [`StoreError::Address`] for a URL that is none, [`StoreError::Unreachable`],
-    /// [`StoreError::Refused`], [`StoreError::TooNew`], and what the database says.
+    /// [`StoreError::Address`] for an invalid URL, [`StoreError::Unreachable`],
+    /// [`StoreError::Refused`], [`StoreError::TooNew`], and errors of the database.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         match Self::open(url, options, schema::DEADLINE).await? {
             (store, None) => Ok(store),
@@ -100,30 +105,30 @@ impl PostgresStore {
         }
     }
 
-    /// As [`Self::connect`], and has a store too when its database cannot be used just now: with the
-    /// reason. Every call fails then, until it can.
+    /// Like [`Self::connect`], but also returns a store, with the reason, when its database cannot
+    /// be used now. Until it can, every call fails.
     ///
     /// # Errors
-    /// As [`Self::connect`], when waiting would not help, or somebody has to mend the address, the user
-    /// or its rights.
+    /// Like [`Self::connect`], when a later try cannot succeed, or the address, the user or its
+    /// rights must be corrected.
     pub async fn connect_or_wait(
         url: &str,
         options: PostgresOptions,
     ) -> Result<(Self, Option<StoreError>), StoreError> {
-        let patience = options.wait;
-        Self::open(url, options, patience).await
+        let limit = options.wait;
+        Self::open(url, options, limit).await
     }
 
     async fn open(
         url: &str,
         options: PostgresOptions,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<(Self, Option<StoreError>), StoreError> {
-        let address = Address::parse(url, options.connect.min(options.wait))?;
-        let gate = Gate::default();
+        let address = DatabaseAddress::parse(url, options.connect.min(options.wait))?;
+        let gate = SchemaGate::default();
         let prepared = schema::migrate(&address, &options.schema);
-        let prepared = tokio::time::timeout(patience, prepared).await;
-        let mut away = match prepared.unwrap_or(Err(StoreError::Slow(patience))) {
+        let prepared = tokio::time::timeout(limit, prepared).await;
+        let mut away = match prepared.unwrap_or(Err(StoreError::Slow(limit))) {
             Ok(()) => None,
             Err(error) if error.may_pass() && !matches!(error, StoreError::Refused(_)) => {
                 gate.shut(&error);
@@ -132,16 +137,16 @@ impl PostgresStore {
             Err(error) => return Err(error),
         };
         let trips = Arc::new(AtomicU64::new(0));
-        let database = |purpose: Use, size| {
+        let database = |purpose: ConnectionUse, size| {
             let session = purpose.session(&options.schema, options.wait);
             let (trips, gate) = (Arc::clone(&trips), gate.clone());
             Database::new(&address, size, session, options.wait, trips, gate)
         };
         let writers = options.writers.max(1);
-        let writing = database(Use::Write, writers + BESIDES)?;
-        let reading = database(Use::Read, options.readers)?;
-        let moving = database(Use::Read, options.readers)?;
-        let owner = Arc::new(Owner::new(writing.clone(), options.lease));
+        let writing = database(ConnectionUse::Write, writers + BESIDES)?;
+        let reading = database(ConnectionUse::Read, options.readers)?;
+        let moving = database(ConnectionUse::Read, options.readers)?;
+        let owner = Arc::new(ProcessLease::new(writing.clone(), options.lease));
         let mut attendants = JoinSet::new();
         if away.is_none() {
             gate.open();
@@ -151,7 +156,7 @@ impl PostgresStore {
         }
         let claims = Claims::default();
         let commits = Arc::new(AtomicU64::new(0));
-        let means = Means {
+        let means = SenderContext {
             writing: writing.clone(),
             owner: Arc::clone(&owner),
             claims: claims.clone(),
@@ -159,7 +164,7 @@ impl PostgresStore {
             group: options.group.max(1),
             wait: options.wait,
         };
-        let (writer, senders) = Writer::start(options.queue, writers, &means);
+        let (writer, senders) = GroupWriter::start(options.queue, writers, &means);
         let changes = broadcast::channel(CHANGES).0;
         attendants.spawn(Arc::clone(&owner).beat(claims.clone()));
         attendants.spawn(listen::listen(address, options.schema, options.wait, changes.clone()));
@@ -168,7 +173,9 @@ impl PostgresStore {
             writing,
             reading,
             moving,
+            payload_root: options.payload_root,
             owner,
+            generation: AtomicI64::new(0),
             claims,
             changes,
             commits,
@@ -180,22 +187,35 @@ impl PostgresStore {
         Ok((store, away))
     }
 
-    /// Groups committed by this process. Less than the calls made: they share commits.
+    fn removal(&self) -> deliveries::Removal<'_> {
+        deliveries::Removal {
+            writing: &self.writing,
+            moving: &self.moving,
+            payload_root: self.payload_root.as_deref(),
+        }
+    }
+
+    /// Returns the number of groups committed by this process. It is less than the number of calls,
+    /// which share commits.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Round trips to the database, without those that set a connection up.
+    fn generation(&self) -> i64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of round trips to the database, without those for setting up connections.
     pub fn round_trips(&self) -> u64 {
         self.trips.load(Ordering::Relaxed)
     }
 }
 
-/// The first column of the one row.
+/// Returns the first column of the only row.
 fn first<T>(rows: &[tokio_postgres::Row]) -> Result<T, StoreError>
 where
     T: for<'a> tokio_postgres::types::FromSql<'a>,
 {
-    let row = rows.first().ok_or_else(|| StoreError::Database("it gave no answer".to_owned()))?;
+    let row = rows.first().ok_or_else(|| StoreError::Database("it returned no row".to_owned()))?;
     Ok(row.try_get(0)?)
 }

@@ -1,27 +1,30 @@
-//! How the shared store works.
+//! The options of the shared store.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-/// How the shared store works. The defaults suit a handful of gateways.
+/// The options of the shared store. The defaults suit a handful of gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// The schema that the tables stand in: another for each installation that shares the database.
+    /// The schema of the tables: installations that share a database need different ones.
     pub schema: String,
-    /// Groups that may be on their way at once; each has its connection.
+    /// The most groups in progress at once; each has its own connection.
     pub writers: usize,
-    /// Calls that may read at once, and pieces of large payloads that may be on their way besides; each
-    /// has its connection.
+    /// The most reads at once, and the most pieces of large payloads in progress besides; each has
+    /// its own connection.
     pub readers: usize,
-    /// Calls that may wait for a writer before others wait for a place.
+    /// The most calls that wait for a writer before further calls wait for a place.
     pub queue: usize,
-    /// Calls that share one commit at most.
+    /// The most calls in one commit.
     pub group: usize,
-    /// How long a call waits, all in all, before it fails with [`crate::StoreError::Slow`].
+    /// The limit of a call's wait to be sent, and again of its wait for the result, before it fails with
+    /// [`crate::StoreError::Slow`].
     pub wait: Duration,
-    /// How long connecting may take, of that.
+    /// The part of that limit for connecting.
     pub connect: Duration,
-    /// How long a gateway that is not heard of keeps its claims and open exchanges.
+    /// How long a gateway without a heartbeat keeps its claims and open exchanges.
     pub lease: Duration,
+    /// The payload root, when payloads are files: files of removed payloads are deleted there.
+    pub payload_root: Option<PathBuf>,
 }
 
 // === impl PostgresOptions ===
@@ -37,6 +40,7 @@ impl Default for PostgresOptions {
             wait: Duration::from_secs(10),
             connect: Duration::from_secs(5),
             lease: Duration::from_secs(30),
+            payload_root: None,
         }
     }
 }

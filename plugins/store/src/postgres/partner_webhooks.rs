@@ -1,11 +1,11 @@
-//! Webhooks of the config API, and the log that it shows.
+//! Webhooks of the config API, and their log.
 
 use tokio_postgres::types::Json;
 
 use super::{
     database::Database,
     first, group,
-    group::{Group, text},
+    group::{CallGroup, text},
     lists, rows,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     store::StoreError,
 };
 
-/// Every webhook of the config API.
+/// Returns all webhooks of the config API.
 pub(super) async fn all(reading: &Database) -> Result<Vec<PartnerWebhook>, StoreError> {
     let columns = rows::PARTNER_WEBHOOK;
     let sql = format!("SELECT {columns} FROM partner_webhook ORDER BY site COLLATE \"C\", partner");
@@ -22,7 +22,7 @@ pub(super) async fn all(reading: &Database) -> Result<Vec<PartnerWebhook>, Store
     rows.iter().map(rows::partner_webhook).collect()
 }
 
-/// Makes or changes one. `None`: there is none, and no URL to make one with.
+/// Creates or changes one. `None`: it does not exist, and the change has no URL.
 pub(super) async fn configure(
     writing: &Database,
     change: &PartnerWebhookChange,
@@ -39,20 +39,20 @@ pub(super) async fn configure(
     rows.first().map(rows::partner_webhook).transpose()
 }
 
-/// Writes down a delivery that was made besides the queue.
+/// Stores a delivery that was made outside the queue.
 pub(super) async fn record(writing: &Database, made: &Made) -> Result<(), StoreError> {
-    let mut sent = Group::default();
+    let mut sent = CallGroup::default();
     let event = sent.event(&made.event)?;
-    let told = sent.deliveries(std::slice::from_ref(&made.delivery));
+    let planned = sent.deliveries(std::slice::from_ref(&made.delivery));
     let attempt = group::attempt(&made.attempt);
     let blobs: Vec<&[u8]> = sent.blobs.iter().map(|bytes| &**bytes).collect();
     let sql = "SELECT record_made($1, $2, $3, $4, $5)";
     let state = made.state.as_str();
-    writing.query(sql, &[&Json(&event), &Json(&told), &Json(&attempt), &state, &blobs]).await?;
+    writing.query(sql, &[&Json(&event), &Json(&planned), &Json(&attempt), &state, &blobs]).await?;
     Ok(())
 }
 
-/// A webhook's attempts, newest first, without the first `offset`.
+/// Returns a webhook's attempts, newest first, after the first `offset`.
 pub(super) async fn log(
     reading: &Database,
     webhook: &str,

@@ -1,17 +1,17 @@
-//! Large payloads, as rows of pieces.
+//! Large payloads as rows of pieces.
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{PostgresStore, database::Database, error::Failure, rows};
+use super::{PostgresStore, database::Database, error::DatabaseFailure, rows};
 use crate::{columns::length, pieces::Pieces, store::StoreError};
 
-/// A piece, in bytes. Large enough that a round trip weighs little, small enough that many payloads may
-/// be on their way at once.
+/// The bytes of a piece. Large enough that a round trip matters little, small enough that many
+/// payloads can be in progress at once.
 const SIZE: usize = 512 * 1024;
 
-/// Pieces that one statement removes at most, so that each is over soon.
+/// The most pieces that one statement removes, so that each is short.
 const STEP: usize = 64;
 
 #[async_trait]
@@ -52,7 +52,7 @@ impl Pieces for PostgresStore {
     }
 }
 
-/// Removes the pieces of payloads that no event names any more. What stays is swept later.
+/// Removes the pieces of payloads that no event names any more. The sweep removes what remains.
 pub(super) async fn remove_all(moving: &Database, payloads: impl IntoIterator<Item = Uuid>) {
     for payload in payloads {
         if let Err(error) = remove(moving, payload).await {
@@ -62,8 +62,8 @@ pub(super) async fn remove_all(moving: &Database, payloads: impl IntoIterator<It
     }
 }
 
-/// The first piece goes last: by it a sweep finds what is left.
-async fn remove(moving: &Database, payload: Uuid) -> Result<(), Failure> {
+/// The first piece goes last: the sweep finds the rest by it.
+async fn remove(moving: &Database, payload: Uuid) -> Result<(), DatabaseFailure> {
     let sql = "WITH gone AS (DELETE FROM piece WHERE payload = $1 AND number IN
             (SELECT number FROM piece WHERE payload = $1 ORDER BY number DESC LIMIT $2)
         RETURNING 1) SELECT count(*) FROM gone";

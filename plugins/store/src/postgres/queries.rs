@@ -1,17 +1,35 @@
-//! What can be asked: who is due, how much there is, how webhooks are.
+//! Queries: due webhooks, counts, states of webhooks.
 
-use super::{database::Database, group::text, rows};
+use super::{
+    database::{Database, Values},
+    first,
+    group::text,
+    rows,
+};
 use crate::{
-    model::{DeliveryState, DueWebhook, WebhookState},
+    model::{DeliveryState, DueWebhook, SetAside, WebhookState},
     store::{Counts, StoreError},
 };
 
-/// The webhooks that have something to do. One look into the index for each, however many deliveries wait.
+/// Returns the newest stored time, by indexes and single values.
+pub(super) async fn newest(reading: &Database) -> Result<Option<i64>, StoreError> {
+    // 0 means that a gateway has terminated.
+    let sql = "SELECT max(at) FROM (
+        SELECT max(nullif(seen_at, 0)) AS at FROM gateway
+        UNION ALL SELECT max(idle_since) FROM event WHERE idle_since IS NOT NULL
+        UNION ALL SELECT occurred_at FROM event WHERE id = (SELECT max(id) FROM event)
+        UNION ALL SELECT at FROM attempt WHERE id = (SELECT max(id) FROM attempt)) times";
+    first(&reading.query(sql, &[]).await?)
+}
+
+/// Returns the webhooks with due deliveries. Two index look-ups for each, however many deliveries
+/// wait.
 pub(super) async fn due(writing: &Database) -> Result<Vec<DueWebhook>, StoreError> {
-    // One look into the index for each webhook, however many deliveries wait.
-    let sql = "SELECT w.name, d.first FROM webhook w, LATERAL
-            (SELECT min(due) AS first FROM delivery
-            WHERE webhook = w.id AND state = 'pending' AND NOT blocked) d
+    let sql = "SELECT w.name, d.first FROM webhook w, LATERAL (SELECT least(
+            (SELECT min(due) FROM delivery
+                WHERE webhook = w.id AND NOT replay AND state = 'pending' AND NOT blocked),
+            (SELECT min(due) FROM delivery
+                WHERE webhook = w.id AND replay AND state = 'pending' AND NOT blocked)) AS first) d
         WHERE d.first IS NOT NULL ORDER BY d.first, w.id";
     let rows = writing.query(sql, &[]).await?;
     let due = |row: &tokio_postgres::Row| {
@@ -20,7 +38,7 @@ pub(super) async fn due(writing: &Database) -> Result<Vec<DueWebhook>, StoreErro
     rows.iter().map(due).collect()
 }
 
-/// The figures of the status page.
+/// Returns the figures of the status page.
 pub(super) async fn counts(reading: &Database) -> Result<Counts, StoreError> {
     let sql = "SELECT coalesce((SELECT sum(n) FROM tally WHERE state = s), 0)::bigint,
             (SELECT count(*) FROM event WHERE owner IS NOT NULL),
@@ -37,7 +55,42 @@ pub(super) async fn counts(reading: &Database) -> Result<Counts, StoreError> {
     Ok(counts)
 }
 
-/// What is remembered of webhooks' health.
+/// Returns the bytes in use: of the tables, and of payloads elsewhere.
+pub(super) async fn bytes(reading: &Database) -> Result<u64, StoreError> {
+    let sql = "SELECT (coalesce((SELECT sum(n) FROM tally WHERE state = 'bytes'), 0)
+        + coalesce((SELECT sum(payload_size) FROM event
+            WHERE payload_path IS NOT NULL OR payload_pieces IS NOT NULL), 0))::bigint";
+    let rows = reading.query(sql, &[]).await?;
+    Ok(first::<i64>(&rows)?.unsigned_abs())
+}
+
+/// Returns the figures of one site with these webhooks.
+pub(super) async fn counts_of(
+    reading: &Database,
+    site: &str,
+    webhooks: &[String],
+) -> Result<Counts, StoreError> {
+    let sql = "WITH own AS (SELECT id FROM webhook WHERE name = ANY ($2))
+        SELECT (SELECT count(*) FROM delivery
+                WHERE webhook IN (SELECT id FROM own) AND state IN ('pending', 'claimed')),
+            (SELECT count(*) FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'),
+            (SELECT count(*) FROM event WHERE owner IS NOT NULL AND site = $1),
+            (SELECT min(occurred_at) FROM delivery
+                WHERE webhook IN (SELECT id FROM own) AND state IN ('pending', 'claimed'))";
+    let rows = reading.query(sql, &[&site, &webhooks]).await?;
+    let mut counts = Counts::default();
+    for row in &rows {
+        let number = |column| row.try_get::<_, i64>(column).map(i64::unsigned_abs);
+        counts.deliveries =
+            vec![(DeliveryState::Pending, number(0)?), (DeliveryState::Dead, number(1)?)];
+        counts.open = number(2)?;
+        counts.oldest_undelivered = row.try_get(3)?;
+    }
+    Ok(counts)
+}
+
+/// Returns the stored health of webhooks.
 pub(super) async fn webhook_states(reading: &Database) -> Result<Vec<WebhookState>, StoreError> {
     let sql = "SELECT name, disabled, failing_since, fingerprint FROM webhook
         WHERE fingerprint IS NOT NULL ORDER BY name";
@@ -45,14 +98,30 @@ pub(super) async fn webhook_states(reading: &Database) -> Result<Vec<WebhookStat
     Ok(rows.iter().map(rows::webhook_state).collect::<Result<_, _>>()?)
 }
 
-/// Remembers one webhook's health.
+/// Returns the webhooks with held or orphaned deliveries. One index look-up for each webhook and
+/// state.
+pub(super) async fn set_aside(reading: &Database) -> Result<Vec<SetAside>, StoreError> {
+    let sql = "SELECT w.name, aside.state FROM webhook w, (VALUES ('held'), ('orphaned')) AS aside (state)
+        WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state IN ('held', 'orphaned', 'dead')
+            AND d.webhook = w.id AND d.state = aside.state)
+        ORDER BY w.name, aside.state";
+    let rows = reading.query(sql, &[]).await?;
+    let aside = |row: &tokio_postgres::Row| {
+        Ok(SetAside { webhook: row.try_get(0)?, state: rows::state(row, 1)? })
+    };
+    Ok(rows.iter().map(aside).collect::<Result<_, super::error::DatabaseFailure>>()?)
+}
+
+/// Stores one webhook's health, while the configuration of this generation is the newest.
 pub(super) async fn set_webhook_state(
     writing: &Database,
+    generation: i64,
     state: &WebhookState,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT set_state($1, $2, $3, $4)";
+    let sql = "SELECT set_state_newest($1, $2, $3, $4, $5)";
     let (name, why) = (text(&state.webhook), state.disabled.as_deref().map(text));
     let fingerprint = text(&state.fingerprint);
-    writing.query(sql, &[&name, &why, &state.failing_since, &fingerprint]).await?;
-    Ok(())
+    let values: Values<'_> = &[&generation, &name, &why, &state.failing_since, &fingerprint];
+    let rows = writing.query(sql, values).await?;
+    if first::<bool>(&rows)? { Ok(()) } else { Err(StoreError::OlderConfiguration) }
 }

@@ -1,9 +1,9 @@
-//! Rows as plain types.
+//! Converts rows to plain types.
 
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
-use super::error::{Failure, Kind};
+use super::error::{DatabaseFailure, FailureKind};
 use crate::{
     columns::PayloadColumns,
     gateways::GatewayReport,
@@ -29,7 +29,7 @@ pub(super) const ATTEMPT: &str = "a.id, a.delivery, d.webhook_id, w.name, a.numb
 /// Columns that [`partner_webhook`] reads.
 pub(super) const PARTNER_WEBHOOK: &str = "site, partner, url, secret, enabled, events, changed_at";
 
-pub(super) fn event_row(row: &Row, first: usize) -> Result<EventRow, Failure> {
+pub(super) fn event_row(row: &Row, first: usize) -> Result<EventRow, DatabaseFailure> {
     Ok(EventRow {
         id: row.try_get(first)?,
         kind: row.try_get(first + 1)?,
@@ -42,7 +42,7 @@ pub(super) fn event_row(row: &Row, first: usize) -> Result<EventRow, Failure> {
     })
 }
 
-pub(super) fn delivery_row(row: &Row) -> Result<DeliveryRow, Failure> {
+pub(super) fn delivery_row(row: &Row) -> Result<DeliveryRow, DatabaseFailure> {
     Ok(DeliveryRow {
         id: row.try_get(0)?,
         webhook_id: row.try_get(1)?,
@@ -59,7 +59,7 @@ pub(super) fn delivery_row(row: &Row) -> Result<DeliveryRow, Failure> {
     })
 }
 
-pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow, Failure> {
+pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow, DatabaseFailure> {
     let attempt = Attempt {
         number: count(row, 4)?,
         at: row.try_get(5)?,
@@ -81,7 +81,7 @@ pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow, Failure> {
 }
 
 /// Columns: uuid, body, verdict, payload, path, size, pieces, sealed, whether it is spent.
-pub(super) fn stored_event(row: &Row) -> Result<StoredEvent, Failure> {
+pub(super) fn stored_event(row: &Row) -> Result<StoredEvent, DatabaseFailure> {
     Ok(StoredEvent {
         id: row.try_get(0)?,
         body: row.try_get(1)?,
@@ -101,7 +101,7 @@ pub(super) fn stored_event(row: &Row) -> Result<StoredEvent, Failure> {
     })
 }
 
-/// Columns: uuid, body, what is planned.
+/// Columns: uuid, body, planned deliveries.
 pub(super) fn open_event(row: &Row) -> Result<(StoredEvent, Vec<NewDelivery>), StoreError> {
     let planned: Option<Vec<u8>> = row.try_get(2)?;
     let planned = match planned {
@@ -162,21 +162,23 @@ pub(super) fn gateway(row: &Row) -> Result<GatewayReport, Error> {
         started_at: row.try_get(4)?,
         seen_at: row.try_get(5)?,
         rules: row.try_get(6)?,
+        generation: row.try_get(7)?,
     })
 }
 
-/// The values of a column of ids.
+/// Reads a column of ids.
 pub(super) fn ids(rows: &[Row]) -> Result<Vec<Uuid>, Error> {
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// A column that is never negative.
+/// Reads a column that is never negative.
 pub(super) fn count(row: &Row, index: usize) -> Result<u32, Error> {
     Ok(row.try_get::<_, i32>(index)?.unsigned_abs())
 }
 
-pub(super) fn state(row: &Row, index: usize) -> Result<DeliveryState, Failure> {
+pub(super) fn state(row: &Row, index: usize) -> Result<DeliveryState, DatabaseFailure> {
     let word: &str = row.try_get(index)?;
-    DeliveryState::named(word)
-        .ok_or_else(|| Failure::new(Kind::Database, format!("{word} is no state of a delivery")))
+    DeliveryState::named(word).ok_or_else(|| {
+        DatabaseFailure::new(FailureKind::Database, format!("{word} is no state of a delivery"))
+    })
 }

@@ -1,17 +1,17 @@
-//! The tables and functions, as numbered steps, and how they are brought up to date.
+//! Migrations: the tables and functions, as numbered steps.
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use super::{
-    address::Address,
+    address::DatabaseAddress,
     database::{READ_COMMITTED, quoted},
-    error::Failure,
+    error::{DatabaseFailure, FailureKind},
 };
 use crate::store::StoreError;
 
-/// One step each; a step that was released is never changed.
+/// One step each; a released step is never changed.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
     include_str!("schema/002.sql"),
@@ -21,18 +21,34 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/006.sql"),
     include_str!("schema/007.sql"),
     include_str!("schema/008.sql"),
+    include_str!("schema/009.sql"),
+    include_str!("schema/010.sql"),
+    include_str!("schema/011.sql"),
+    include_str!("schema/012.sql"),
+    include_str!("schema/013.sql"),
 ];
 
-/// How long all of it may take, waiting for another gateway's included.
+/// The limit of a migration, including the wait for another gateway's.
 pub(super) const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Brings the schema up to what this program knows. Safe when several processes do it at once: each
-/// waits for the one before it, and finds nothing left to do.
-pub(super) async fn migrate(address: &Address, schema: &str) -> Result<(), StoreError> {
+/// The pause before another attempt, after a deadlock with a running gateway.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Migrates the schema to this program's version. Several processes may do it at once: each waits
+/// for the one before it, and has nothing left to do.
+pub(super) async fn migrate(address: &DatabaseAddress, schema: &str) -> Result<(), StoreError> {
     let work = async {
-        let (mut client, connection) = address.connect().await.map_err(Failure::from)?;
+        let (mut client, connection) = address.connect().await.map_err(DatabaseFailure::from)?;
         let driver = tokio::spawn(connection);
-        let outcome = bring_up(&mut client, schema).await;
+        let outcome = loop {
+            match bring_up(&mut client, schema).await {
+                // A running gateway conflicted: everything was rolled back.
+                Err(failure) if failure.kind == FailureKind::Conflict => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                outcome => break outcome.map_err(StoreError::from).flatten(),
+            }
+        };
         drop(client);
         driver.abort();
         outcome
@@ -40,7 +56,10 @@ pub(super) async fn migrate(address: &Address, schema: &str) -> Result<(), Store
     tokio::time::timeout(DEADLINE, work).await.unwrap_or(Err(StoreError::Slow(DEADLINE)))
 }
 
-async fn bring_up(client: &mut Client, schema: &str) -> Result<(), StoreError> {
+async fn bring_up(
+    client: &mut Client,
+    schema: &str,
+) -> Result<Result<(), StoreError>, DatabaseFailure> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let set = format!(
         "SET statement_timeout TO {}; SET search_path TO {}; {READ_COMMITTED}",
@@ -54,33 +73,55 @@ async fn bring_up(client: &mut Client, schema: &str) -> Result<(), StoreError> {
         .try_get(0)?;
     if number < 130_000 {
         let text = format!("PostgreSQL 13 or later is needed, and this is {}", number / 10_000);
-        return Err(StoreError::Database(text));
+        return Ok(Err(StoreError::Database(text)));
+    }
+    // An up-to-date schema is neither changed nor locked: the user needs no right to create tables
+    // then.
+    if version(client).await? == Some(known) {
+        return Ok(Ok(()));
     }
     let transaction = client.transaction().await?;
-    // Held to the commit.
+    // Held until the commit.
     let lock = "SELECT pg_advisory_xact_lock(1634882400, hashtext($1))";
     transaction.execute(lock, &[&schema]).await?;
     let there = "SELECT 1 FROM pg_namespace WHERE nspname = $1";
     if transaction.query_opt(there, &[&schema]).await?.is_none() {
         transaction.batch_execute(&format!("CREATE SCHEMA {}", quoted(schema))).await?;
     }
-    transaction
-        .batch_execute(
-            "CREATE TABLE IF NOT EXISTS migration (
+    // Another gateway may have created or migrated the tables while this one waited.
+    let found = match version(&transaction).await? {
+        Some(found) => found,
+        None => {
+            let table = "CREATE TABLE migration (
                 version int PRIMARY KEY,
                 made_at timestamptz NOT NULL DEFAULT clock_timestamp()
-            )",
-        )
-        .await?;
-    let found = "SELECT coalesce(max(version), 0)::bigint FROM migration";
-    let found: i64 = transaction.query_one(found, &[]).await?.try_get(0)?;
+            )";
+            transaction.batch_execute(table).await?;
+            0
+        }
+    };
     if found > known {
-        return Err(StoreError::TooNew { found, known });
+        return Ok(Err(StoreError::TooNew { found, known }));
+    }
+    let tables = "SELECT to_regclass('delivery') IS NOT NULL";
+    if found < known && transaction.query_one(tables, &[]).await?.try_get::<_, bool>(0)? {
+        // All at the beginning: a deadlock in the middle of the steps would cost more.
+        transaction.batch_execute("LOCK TABLE event, delivery IN ACCESS EXCLUSIVE MODE").await?;
     }
     for (number, step) in (1_i32..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
         transaction.batch_execute(step).await?;
         transaction.execute("INSERT INTO migration (version) VALUES ($1)", &[&number]).await?;
     }
     transaction.commit().await?;
-    Ok(())
+    Ok(Ok(()))
+}
+
+/// Returns the version of the tables. `None`: there are none yet.
+async fn version(client: &impl GenericClient) -> Result<Option<i64>, DatabaseFailure> {
+    let there = "SELECT to_regclass('migration') IS NOT NULL";
+    if !client.query_one(there, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    let found = "SELECT coalesce(max(version), 0)::bigint FROM migration";
+    Ok(Some(client.query_one(found, &[]).await?.try_get(0)?))
 }

@@ -1,4 +1,4 @@
-//! What is on the way of a message is queued, and sent in groups: many callers share one round trip
+//! Queues the calls in a message's path and sends them in groups: many callers share one round trip
 //! and one commit. Each group is one call of the function `carry_out`.
 
 mod sender;
@@ -13,14 +13,15 @@ use serde::Deserialize;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinSet,
+    time::{Instant, timeout_at},
 };
 use uuid::Uuid;
 
 use self::sender::Sender;
 use super::{
-    claims::{Claims, Holding, Taken},
+    claims::{ClaimHolding, Claims, PgClaimGuard},
     database::Database,
-    owner::Owner,
+    lease::ProcessLease,
 };
 use crate::{
     model::{AttemptRecord, NewDelivery, NewEvent},
@@ -28,31 +29,31 @@ use crate::{
     store::StoreError,
 };
 
-/// Where callers leave their work.
-pub(super) struct Writer {
-    queue: mpsc::Sender<Message>,
+/// Queues the calls.
+pub(super) struct GroupWriter {
+    queue: mpsc::Sender<WriterMessage>,
     wait: Duration,
 }
 
-/// What groups are sent with.
+/// What the senders of groups need.
 #[derive(Clone)]
-pub(super) struct Means {
+pub(super) struct SenderContext {
     pub(super) writing: Database,
-    pub(super) owner: Arc<Owner>,
+    pub(super) owner: Arc<ProcessLease>,
     pub(super) claims: Claims,
-    /// Groups that were committed.
+    /// Groups committed.
     pub(super) commits: Arc<AtomicU64>,
-    /// Calls of one group at most.
+    /// The most calls of one group.
     pub(super) group: usize,
     pub(super) wait: Duration,
 }
 
-/// What a caller wants.
-pub(super) enum Work {
+/// One call.
+pub(super) enum StoreCall {
     /// All of them or none.
     Writes(Vec<Write>),
     Discard(Uuid),
-    Finish(Vec<(AttemptRecord, Holding)>),
+    Finish(Vec<(AttemptRecord, ClaimHolding)>),
     Claim {
         webhook: String,
         now: i64,
@@ -60,37 +61,43 @@ pub(super) enum Work {
     },
 }
 
-/// What it gets.
-pub(super) enum Answer {
+/// The result of a call.
+pub(super) enum CallResult {
     Done,
-    /// What is left of what was discarded, and to be removed.
-    Left(Left),
-    Claimed(Taken),
+    /// What a discarded event leaves behind to be removed.
+    Discarded(DiscardedPayload),
+    Claimed(PgClaimGuard),
 }
 
-/// Where the payload of a discarded event is.
+/// The payload of a discarded event.
 #[derive(Deserialize)]
-pub(super) struct Left {
+pub(super) struct DiscardedPayload {
     pub(super) file: Option<PathBuf>,
     pub(super) pieces: Option<Uuid>,
 }
 
-enum Message {
-    Call(Call),
+enum WriterMessage {
+    Call(QueuedCall),
     /// Ends the queue.
     Close,
 }
 
-struct Call {
-    work: Work,
-    reply: oneshot::Sender<Result<Answer, StoreError>>,
+struct QueuedCall {
+    work: StoreCall,
+    /// The latest time at which it may be sent.
+    until: Instant,
+    reply: oneshot::Sender<Result<CallResult, StoreError>>,
 }
 
-// === impl Writer ===
+// === impl GroupWriter ===
 
-impl Writer {
-    /// Starts that many tasks, which share a queue of `queue` calls. They end with it.
-    pub(super) fn start(queue: usize, writers: usize, means: &Means) -> (Self, JoinSet<()>) {
+impl GroupWriter {
+    /// Starts `writers` tasks, which share a queue of `queue` calls and end with it.
+    pub(super) fn start(
+        queue: usize,
+        writers: usize,
+        means: &SenderContext,
+    ) -> (Self, JoinSet<()>) {
         let (sender, receiver) = mpsc::channel(queue.max(1));
         let receiver = Arc::new(Mutex::new(receiver));
         let mut senders = JoinSet::new();
@@ -100,46 +107,51 @@ impl Writer {
         (Self { queue: sender, wait: means.wait }, senders)
     }
 
-    /// Has one piece of work done with others.
-    pub(super) async fn run(&self, work: Work) -> Result<Answer, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let answered = async {
-            let message = Message::Call(Call { work, reply });
-            self.queue.send(message).await.map_err(|_| StoreError::Closed)?;
-            answer.await.map_err(|_| StoreError::Closed)?
-        };
-        tokio::time::timeout(self.wait, answered).await.unwrap_or(Err(StoreError::Slow(self.wait)))
+    /// Performs one call, together with others.
+    pub(super) async fn run(&self, work: StoreCall) -> Result<CallResult, StoreError> {
+        let (reply, result) = oneshot::channel();
+        let until = Instant::now() + self.wait;
+        let slow = |_| StoreError::Slow(self.wait);
+        let message = WriterMessage::Call(QueuedCall { work, until, reply });
+        let queued = timeout_at(until, self.queue.send(message)).await.map_err(slow)?;
+        queued.map_err(|_| StoreError::Closed)?;
+        // A group has as long again from when it is sent. The caller waits for its result: otherwise a
+        // call that its caller believes to have failed could be committed later.
+        let outcome = timeout_at(until + 2 * self.wait, result).await.map_err(slow)?;
+        outcome.map_err(|_| StoreError::Closed)?
     }
 
-    /// As [`Self::run`], for what has no answer but that it is done.
+    /// Like [`Self::run`], for calls without a result.
     pub(super) async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.run(Work::Writes(writes)).await.map(|_| ())
+        self.run(StoreCall::Writes(writes)).await.map(|_| ())
     }
 
-    /// Ends the queue behind what is in it.
+    /// Ends the queue after its current entries.
     pub(super) async fn close(&self) {
-        let _ = tokio::time::timeout(self.wait, self.queue.send(Message::Close)).await;
+        let _ = tokio::time::timeout(self.wait, self.queue.send(WriterMessage::Close)).await;
     }
 }
 
-// === impl Work ===
+// === impl StoreCall ===
 
-impl Work {
-    /// About how many bytes it sends.
+impl StoreCall {
+    /// Returns the approximate number of bytes that it sends.
     fn size(&self) -> usize {
-        let of = |event: &NewEvent, told: &[NewDelivery]| {
-            1_000 + event.body.len() + event.payload.in_memory() + 500 * told.len()
+        let of = |event: &NewEvent, planned: &[NewDelivery]| {
+            1_000 + event.body.len() + event.payload.in_memory() + 500 * planned.len()
         };
         match self {
             Self::Writes(writes) => writes
                 .iter()
                 .map(|write| match write {
-                    Write::Open(event, told)
-                    | Write::Publish(event, told)
-                    | Write::Once(_, event, told) => of(event, told),
+                    Write::Open(event, planned)
+                    | Write::Publish(event, planned)
+                    | Write::Once(_, event, planned) => of(event, planned),
+                    Write::Replace(event) => of(event, &[]),
                     Write::Settle(settlement) => {
                         500 + settlement.verdict.len() + 500 * settlement.deliveries.len()
                     }
+                    Write::Reserve(_, places) => 200 * places.len(),
                     Write::Note(change) => 200 + change.note.body.len(),
                 })
                 .sum(),
@@ -148,14 +160,16 @@ impl Work {
         }
     }
 
-    /// The first event that it is about.
+    /// Returns its first event.
     fn event(&self) -> Option<Uuid> {
         match self {
             Self::Writes(writes) => writes.iter().find_map(|write| match write {
-                Write::Open(event, _) | Write::Publish(event, _) | Write::Once(_, event, _) => {
-                    Some(event.id)
-                }
+                Write::Open(event, _)
+                | Write::Replace(event)
+                | Write::Publish(event, _)
+                | Write::Once(_, event, _) => Some(event.id),
                 Write::Settle(settlement) => Some(settlement.event),
+                Write::Reserve(event, _) => Some(*event),
                 Write::Note(_) => None,
             }),
             Self::Discard(event) => Some(*event),

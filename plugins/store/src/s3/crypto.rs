@@ -1,4 +1,4 @@
-//! What requests are signed with: OpenSSL.
+//! Signs requests with OpenSSL.
 
 use object_store::{
     Error, Result,
@@ -13,54 +13,54 @@ use openssl::{
     sign,
 };
 
-/// OpenSSL, as the object store asks for it.
+/// OpenSSL, as the object store requires it.
 #[derive(Debug)]
 pub(super) struct OpenSsl;
 
-/// An update cannot tell that it failed: the end does.
-struct Digest {
+/// `update` cannot return an error, so `finish` does.
+struct OpenSslDigest {
     hasher: Hasher,
     failed: Option<ErrorStack>,
     sum: Option<DigestBytes>,
 }
 
-struct Hmac {
-    /// Keys are of tens of bytes, and what they sign is little.
+struct OpenSslHmac {
+    /// Keys have tens of bytes, and the signed data is short.
     key: PKey<Private>,
     data: Vec<u8>,
     sum: Vec<u8>,
 }
 
-struct Rsa(PKey<Private>);
+struct OpenSslRsa(PKey<Private>);
 
 // === impl OpenSsl ===
 
 impl CryptoProvider for OpenSsl {
     fn digest(&self, algorithm: DigestAlgorithm) -> Result<Box<dyn DigestContext>> {
         let hasher = Hasher::new(digest(&algorithm)?).map_err(failed)?;
-        Ok(Box::new(Digest { hasher, failed: None, sum: None }))
+        Ok(Box::new(OpenSslDigest { hasher, failed: None, sum: None }))
     }
 
     fn hmac(&self, algorithm: DigestAlgorithm, secret: &[u8]) -> Result<Box<dyn HmacContext>> {
         digest(&algorithm)?;
         let key = PKey::hmac(secret).map_err(failed)?;
-        Ok(Box::new(Hmac { key, data: Vec::new(), sum: Vec::new() }))
+        Ok(Box::new(OpenSslHmac { key, data: Vec::new(), sum: Vec::new() }))
     }
 
     fn sign(&self, algorithm: SigningAlgorithm, pem: &[u8]) -> Result<Box<dyn Signer>> {
         match algorithm {
             SigningAlgorithm::RS256 => {
                 let key = PKey::private_key_from_pem(pem).map_err(failed)?;
-                Ok(Box::new(Rsa(key)))
+                Ok(Box::new(OpenSslRsa(key)))
             }
             _ => Err(unknown()),
         }
     }
 }
 
-// === impl Digest ===
+// === impl OpenSslDigest ===
 
-impl DigestContext for Digest {
+impl DigestContext for OpenSslDigest {
     fn update(&mut self, data: &[u8]) {
         if let Err(error) = self.hasher.update(data) {
             self.failed = Some(error);
@@ -75,9 +75,9 @@ impl DigestContext for Digest {
     }
 }
 
-// === impl Hmac ===
+// === impl OpenSslHmac ===
 
-impl HmacContext for Hmac {
+impl HmacContext for OpenSslHmac {
     fn update(&mut self, data: &[u8]) {
         self.data.extend_from_slice(data);
     }
@@ -89,9 +89,9 @@ impl HmacContext for Hmac {
     }
 }
 
-// === impl Rsa ===
+// === impl OpenSslRsa ===
 
-impl Signer for Rsa {
+impl Signer for OpenSslRsa {
     fn sign(&self, text: &[u8]) -> Result<Vec<u8>> {
         let mut signer = sign::Signer::new(MessageDigest::sha256(), &self.0).map_err(failed)?;
         signer.sign_oneshot_to_vec(text).map_err(failed)

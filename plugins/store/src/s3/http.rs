@@ -1,4 +1,4 @@
-//! How requests go out: hyper over OpenSSL, as webhooks do.
+//! Sends requests with hyper over OpenSSL, like webhooks.
 
 use std::{error::Error as _, time::Duration};
 
@@ -18,29 +18,29 @@ use object_store::{
 use openssl::ssl::{SslConnector, SslMethod};
 use tokio::time::timeout;
 
-/// Makes the client.
+/// Creates the client.
 #[derive(Debug)]
-pub(super) struct Connector;
+pub(super) struct S3Connector;
 
 #[derive(Debug)]
 struct Service(Client<HttpsConnector<Tcp>, HttpRequestBody>);
 
-/// For a connection.
+/// The limit for connecting.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
-/// From the request to the head of its answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// The limit from the request to the head of its response.
+const RESPONSE_WITHIN: Duration = Duration::from_secs(8);
 
-/// Kept connections are shut before a server is likely to.
+/// Kept connections are closed before a server is likely to close them.
 const IDLE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within {} s", ANSWER_WITHIN.as_secs())]
+#[error("no response within {} s", RESPONSE_WITHIN.as_secs())]
 struct TooLate;
 
-// === impl Connector ===
+// === impl S3Connector ===
 
-impl HttpConnector for Connector {
+impl HttpConnector for S3Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let failed = |source| Error::Generic { store: "S3", source: Box::new(source) };
         let mut tcp = Tcp::new();
@@ -61,9 +61,9 @@ impl HttpConnector for Connector {
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let answered = timeout(ANSWER_WITHIN, self.0.request(request)).await;
-        let answered = answered.map_err(|_| HttpError::new(HttpErrorKind::Timeout, TooLate))?;
-        let response = answered.map_err(|error| {
+        let outcome = timeout(RESPONSE_WITHIN, self.0.request(request)).await;
+        let outcome = outcome.map_err(|_| HttpError::new(HttpErrorKind::Timeout, TooLate))?;
+        let response = outcome.map_err(|error| {
             let kind = if error.is_connect() {
                 HttpErrorKind::Connect
             } else {

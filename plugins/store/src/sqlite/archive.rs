@@ -1,16 +1,21 @@
-//! The embedded store as plain rows.
+//! Exports the embedded store as plain rows.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params, types::Type};
 
-use super::{SqliteStore, events, lists, notes, owner::DeadOwner, partner_webhooks, queries};
+use super::{
+    SqliteStore, events, identity, lists, notes, partner_webhooks,
+    process_lock::{ProcessLocks, TerminatedOwner},
+    queries,
+};
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export},
     columns::length,
     model::{Attempt, DeliveryState, NewDelivery, NewEvent},
     note::Note,
+    private_files::folder_of,
     store::StoreError,
 };
 
@@ -34,8 +39,15 @@ const NOTES: &str = "SELECT key, body, due, expires FROM note WHERE key > ?1 ORD
 #[async_trait]
 impl Export for SqliteStore {
     async fn in_use(&self) -> Result<bool, StoreError> {
-        let (path, own) = (self.path.clone(), self.owner);
-        self.readers.run(move |connection| in_use(&path, connection, own)).await
+        let (owners, own) = (self.owners.clone(), self.owner);
+        self.readers.run(move |connection| in_use(&owners, connection, own)).await
+    }
+
+    async fn payload_roots(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut roots = self.readers.run(identity::roots).await?;
+        // The store may have been moved, with its payloads, since it was last used.
+        roots.push(folder_of(&self.path).join("payloads"));
+        Ok(roots)
     }
 
     async fn export_events(
@@ -95,14 +107,14 @@ impl Export for SqliteStore {
     }
 }
 
-/// Every other owner is dead, or it is in use. Those that are dead keep their rows.
-fn in_use(path: &Path, connection: &Connection, own: i64) -> Result<bool, StoreError> {
+/// Whether an owner other than `own` is alive. Those that terminated keep their rows.
+fn in_use(owners: &ProcessLocks, connection: &Connection, own: i64) -> Result<bool, StoreError> {
     let others: i64 =
         connection
             .query_row("SELECT count(*) FROM owner WHERE id <> ?1", [own], |row| row.get(0))?;
-    let dead = DeadOwner::find(path, connection, own)?;
+    let dead = owners.find_dead(connection, own)?;
     let all_dead = dead.len() as u64 == others.unsigned_abs();
-    dead.into_iter().for_each(DeadOwner::leave);
+    dead.into_iter().for_each(TerminatedOwner::leave);
     Ok(!all_dead)
 }
 

@@ -1,9 +1,9 @@
-//! A consistent copy of the store while gateways run, and the way back.
+//! A consistent copy of the store while gateways run, and its restore.
 //!
-//! A backup is one file, `FILE`, and beside it a folder `FILE.payloads` when payloads are kept in
-//! files. It reads within one transaction, so nobody waits for it, and however much is written
-//! meanwhile, it ends; SQLite's log grows by what is written until then. Payload files are linked, and
-//! copied only where another disk does not allow it: they are never changed once they are whole.
+//! A backup is one file, `FILE`, with a folder `FILE.payloads` beside it when payloads are files.
+//! It reads within one transaction, so that no other call waits for it and it ends however much is
+//! written meanwhile; SQLite's log grows by those writes until then. Payload files are linked, or
+//! copied to another disk: they never change once they are complete.
 
 mod files;
 mod restore;
@@ -19,43 +19,46 @@ use rusqlite::{Connection, OpenFlags, backup::StepResult};
 
 use self::files::{Unfinished, failed};
 pub use self::restore::{Restored, restore};
-use super::{home::whole, schema};
-use crate::store::StoreError;
+use super::{database_file::whole, identity, schema};
+use crate::{
+    payload::{places, within_root},
+    store::StoreError,
+};
 
-/// What a backup holds.
+/// The contents of a backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackedUp {
     /// The length of the copy, in bytes.
     pub bytes: u64,
     /// Payload files beside it.
     pub payloads: u64,
-    /// Payload files that an event names and that are not there: they were done with in the moment
-    /// of the backup, or lost before.
+    /// Payload files that an event names and that do not exist: removed during the backup, or lost
+    /// before.
     pub missing: u64,
 }
 
-/// Why there is no backup, or none was restored.
+/// Why a backup or restore failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// Something is there already, and nothing is ever overwritten.
+    /// The target exists already; nothing is ever overwritten.
     #[error("{} exists already; name another, or move it away first", .0.display())]
     Exists(PathBuf),
     /// There is nothing to copy.
     #[error("{} is not there", .0.display())]
     Missing(PathBuf),
-    /// The folder that the new file is to be in.
+    /// The folder for the new file does not exist.
     #[error("the folder {} is not there; make it first", .0.display())]
     NoFolder(PathBuf),
-    /// What was to be restored is something else.
+    /// The file to restore is not a backup.
     #[error("{} is not a backup that `as2hook backup` made", .0.display())]
     NotABackup(PathBuf),
-    /// What was to be restored cannot all be read.
+    /// The backup cannot be read completely.
     #[error("{}: the backup is damaged ({reason}); take another one", path.display())]
     Damaged {
         /// The backup.
         path: PathBuf,
-        /// What was found.
+        /// The reason.
         reason: String,
     },
     /// The database could not be read or written.
@@ -63,7 +66,7 @@ pub enum BackupError {
     Database {
         /// The file.
         path: PathBuf,
-        /// What the database said.
+        /// The error of the database.
         source: StoreError,
     },
     /// A file or folder could not be read or written.
@@ -71,30 +74,32 @@ pub enum BackupError {
     File {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Pages copied at once: 1 MiB.
+/// The pages of one step: 1 MiB.
 const PAGES: i32 = 256;
 
-/// Copied steps after which they are made durable: little by little, so that the fsync of a
-/// gateway's commit does not wait for gigabytes.
+/// The number of steps before an fsync: frequent small ones do not make a gateway's commit wait for
+/// gigabytes.
 const SYNC_EVERY: u32 = 16;
 
-/// How long another process's lock is waited for.
+/// The limit of the wait for another process's lock.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Copies the store at `database` to the new file `to`, readable by nobody else, with the payload files
-/// that its events name. Blocks; `progress` hears now and then how many bytes of how many are copied.
+/// Copies the store at `database` to the new file `to`, which only its owner can read, with the
+/// payload files that its events name, from the payload root `payloads` or a former one. Blocks;
+/// `progress` is called with the bytes copied so far and in all.
 ///
 /// # Errors
-/// When `to` is there already, there is no store, it is damaged, or a file cannot be read or written;
-/// then nothing is left behind.
+/// When `to` exists, there is no store, it is damaged, or a file cannot be read or written; then
+/// nothing is left behind.
 pub fn backup(
     database: &Path,
     to: &Path,
+    payloads: Option<&Path>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<BackedUp, BackupError> {
     if !database.exists() {
@@ -105,16 +110,16 @@ pub fn backup(
     files::must_be_new(&folder)?;
     let unfinished = Unfinished::beside(to)?;
     let source = schema::readable(database, BUSY).map_err(of(database))?;
-    // All below is read as it is now.
+    // Everything below is read as of now.
     source.execute_batch("BEGIN").map_err(sql(database))?;
-    // First, since a payload may be done with at any moment.
-    let mut done = link_payloads(&source, database, &unfinished.payloads)?;
+    // First, since a payload may be removed at any moment.
+    let mut done = link_payloads(&source, database, payloads, &unfinished.payloads)?;
     copy(&source, database, &unfinished, progress)?;
     done.bytes = fs::metadata(&unfinished.file).map_err(failed(to))?.len();
     if done.payloads > 0 {
         fs::rename(&unfinished.payloads, &folder).map_err(failed(&folder))?;
     }
-    // Last: where this is, all is.
+    // Last: when this file exists, the backup is complete.
     if let Err(error) = unfinished.publish() {
         let _ = fs::remove_dir_all(&folder);
         return Err(error);
@@ -122,7 +127,7 @@ pub fn backup(
     Ok(done)
 }
 
-/// Where the payload files of a backup are.
+/// Returns the folder for the payload files of a backup.
 fn payloads_of(file: &Path) -> PathBuf {
     let mut folder = file.as_os_str().to_owned();
     folder.push(".payloads");
@@ -132,16 +137,26 @@ fn payloads_of(file: &Path) -> PathBuf {
 fn link_payloads(
     source: &Connection,
     database: &Path,
+    payloads: Option<&Path>,
     folder: &Path,
 ) -> Result<BackedUp, BackupError> {
     let mut done = BackedUp::default();
+    // The database of an older as2hook has no roots, but whole paths.
+    let known = source.table_exists(None, "payload_root").map_err(sql(database))?;
+    let former = if known { identity::roots(source).map_err(of(database))? } else { Vec::new() };
+    let roots = || payloads.into_iter().chain(former.iter().map(PathBuf::as_path));
     let mut statement = source
         .prepare("SELECT payload_path FROM event WHERE payload_path IS NOT NULL")
         .map_err(sql(database))?;
     let mut rows = statement.query([]).map_err(sql(database))?;
     while let Some(row) = rows.next().map_err(sql(database))? {
         let path = PathBuf::from(row.get::<_, String>(0).map_err(sql(database))?);
-        match files::put(&path, &folder.join(files::within(&path)))? {
+        let to = folder.join(within_root(&path));
+        let mut put = false;
+        for place in places(&path, roots()) {
+            put = put || files::put(&place, &to)?;
+        }
+        match put {
             true => done.payloads += 1,
             false => done.missing += 1,
         }
@@ -177,10 +192,10 @@ fn copy(
                 StepResult::Done => break,
                 StepResult::More => moved = Instant::now(),
                 _ if moved.elapsed() > BUSY => {
-                    let text = "it is locked, and nothing could be copied".to_owned();
+                    let text = "it is locked, so nothing could be copied".to_owned();
                     return Err(of(database)(StoreError::Busy(text)));
                 }
-                // Somebody makes the file just now, or migrates it.
+                // Another process is creating or migrating the file.
                 _ => std::thread::sleep(Duration::from_millis(10)),
             }
             steps += 1;
@@ -189,20 +204,20 @@ fn copy(
             }
         }
     }
-    // What is damaged in the copy is so in the store.
+    // Damage in the copy is damage in the store.
     let judged = |error| match error {
         StoreError::Corrupt(_) => of(database)(error),
         error => of(to)(error),
     };
-    // One file that is whole by itself, whoever opens it.
+    // One file that is complete by itself for any reader.
     copy.pragma_update(None, "journal_mode", "DELETE").map_err(|error| judged(error.into()))?;
-    // A backup that cannot be read is found out here, and not on the day it is needed.
+    // An unreadable backup is found now, not on the day it is needed.
     whole(&copy).map_err(judged)?;
     copy.close().map_err(|(_, error)| sql(to)(error))?;
     durable.sync_all().map_err(failed(to))
 }
 
-/// A connection to a file that nobody else knows: it is thrown away if anything goes wrong.
+/// Opens a new file without durability: it is discarded if anything fails.
 fn fresh(path: &Path) -> rusqlite::Result<Connection> {
     let access = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, access)?;

@@ -1,25 +1,28 @@
-//! The store's calls, each handed to the thread that writes or to a connection that reads.
+//! The calls of the store: each goes to the writing thread or to a reading connection.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::atomic::Ordering};
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, deliveries, events, gateways, lists, notes, owner::DeadOwner, partner_webhooks,
+    SqliteStore, deliveries, events, gateways, identity, lists, notes, partner_webhooks, prune,
     queries, steps, tally,
 };
 use crate::{
-    gateways::{Change, GatewayReport},
+    clock,
+    gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, Settlement,
-        StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
+        Settlement, StoredEvent, WebhookState,
     },
     note::{Note, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    store::{Counts, Spent, Store, StoreError},
+    store::{Counts, Spent, Store, StoreError, replay_share},
 };
 
 #[async_trait]
@@ -39,7 +42,8 @@ impl Store for SqliteStore {
 
     async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
         let file = self.writer.run(move |connection| events::discard(connection, event)).await?;
-        crate::payload::remove_files(file.into_iter().collect()).await;
+        let file = file.into_iter().collect();
+        crate::payload::remove_files(self.writer.payload_root(), file).await;
         Ok(())
     }
 
@@ -70,20 +74,36 @@ impl Store for SqliteStore {
     }
 
     async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        self.writer.run(move |connection| notes::forget(connection, at, limit)).await
+        steps::forget_notes(&self.writer, at, limit).await
+    }
+
+    async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        steps::trim_notes(&self.readers, &self.writer, keep, limit).await
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
-        let (path, own) = (self.path.clone(), self.owner);
-        let dead =
-            self.readers.run(move |connection| DeadOwner::find(&path, connection, own)).await?;
+        let (owners, own) = (self.owners.clone(), self.owner);
+        let dead = self.readers.run(move |connection| owners.find_dead(connection, own)).await?;
         if !dead.is_empty() {
-            // Their locks go with the work, whatever becomes of it.
+            // Their locks end with the work, whatever its result.
             self.writer
-                .run(move |connection| dead.iter().try_for_each(|dead| dead.bury(connection, own)))
+                .run(move |connection| {
+                    dead.iter().try_for_each(|dead| dead.reclaim(connection, own))
+                })
                 .await?;
         }
+        if !clock::is_doubted() && self.readers.run(deliveries::has_late_places).await? {
+            self.writer.run(deliveries::leave_late_places).await?;
+        }
         self.readers.run(move |connection| events::adopted(connection, own)).await
+    }
+
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        self.readers.run(queries::newest).await
+    }
+
+    async fn pull_in(&self, now: i64) -> Result<u64, StoreError> {
+        steps::pull_in(&self.writer, now).await
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
@@ -97,9 +117,12 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError> {
         let (owner, webhook) = (self.owner, webhook.to_owned());
+        let share = replay_share(limit);
         let taken = self
             .writer
-            .take(move |connection| deliveries::claim(connection, owner, &webhook, now, limit))
+            .take(move |connection| {
+                deliveries::claim(connection, owner, &webhook, now, limit, share)
+            })
             .await?;
         if !taken.is_partial() {
             return Ok(taken.keep());
@@ -118,19 +141,36 @@ impl Store for SqliteStore {
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
-        steps::shift(&self.readers, &self.writer, webhook, from, to).await
+        let generation = self.generation.load(Ordering::Relaxed);
+        let generation = GatewayReport::moving(generation, from, to);
+        steps::shift(&self.readers, &self.writer, generation, webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
         self.readers.run(queries::webhook_states).await
     }
 
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        self.readers.run(queries::set_aside).await
+    }
+
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        self.writer.run(move |connection| queries::set_webhook_state(connection, &state)).await
+        let generation = self.generation.load(Ordering::Relaxed);
+        self.writer
+            .run(move |connection| {
+                gateways::check_newest(connection, generation)?;
+                queries::set_webhook_state(connection, &state)
+            })
+            .await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
         self.readers.run(tally::counts).await
+    }
+
+    async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError> {
+        let site = site.to_owned();
+        self.readers.run(move |connection| tally::counts_of(connection, &site, &webhooks)).await
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
@@ -145,12 +185,18 @@ impl Store for SqliteStore {
         steps::prune_attempts(&self.writer, before, limit).await
     }
 
+    async fn bytes(&self) -> Result<u64, StoreError> {
+        self.readers.run(prune::bytes).await
+    }
+
     async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {
         steps::spend(&self.writer, before, limit).await
     }
 
     async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
-        self.writer.run(move |connection| events::tell(connection, event, &deliveries)).await
+        self.writer
+            .run(move |connection| events::add_deliveries(connection, event, &deliveries))
+            .await
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
@@ -222,6 +268,13 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn identity(&self, root: Option<String>) -> Result<StoreIdentity, StoreError> {
+        let path = self.path.clone();
+        self.writer
+            .run(move |connection| identity::identity(connection, &path, root.as_deref()))
+            .await
+    }
+
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
         self.readers.run(move |connection| events::unnamed_payloads(connection, files)).await
     }
@@ -230,15 +283,18 @@ impl Store for SqliteStore {
         self.readers.run(move |connection| events::unnamed_pieces(connection, &payloads)).await
     }
 
-    async fn report(&self, report: GatewayReport) -> Result<(), StoreError> {
-        self.writer.run(move |connection| gateways::report(connection, &report)).await
+    async fn report(&self, report: GatewayReport) -> Result<i64, StoreError> {
+        let report = move |connection: &Connection| gateways::report(connection, &report);
+        let generation = self.writer.run(report).await?;
+        self.generation.store(generation, Ordering::Relaxed);
+        Ok(generation)
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
         self.readers.run(move |connection| gateways::list(connection, since)).await
     }
 
-    fn changes(&self) -> broadcast::Receiver<Change> {
+    fn changes(&self) -> broadcast::Receiver<GatewayChange> {
         self.changes.subscribe()
     }
 

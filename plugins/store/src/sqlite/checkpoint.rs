@@ -1,4 +1,4 @@
-//! Writes the log back into the file from a thread of its own, so that no commit waits for it.
+//! Writes the log back into the file on a thread of its own, so that no commit waits for it.
 
 use std::{
     path::PathBuf,
@@ -8,11 +8,11 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{schema, writer::Shared};
+use super::{schema, writer::WriterState};
 use crate::store::StoreError;
 
-/// Pages of the log (64 MiB) from which the writing thread has to pause for a moment, since under
-/// unbroken load nobody else ever finds the log wholly written back, and it would only grow.
+/// The length of the log in pages (64 MiB) from which the writing thread pauses. Under continuous
+/// load no other thread ever finds the log completely written back, and it would only grow.
 const LONG: i64 = 16_384;
 
 /// Ends the thread when dropped.
@@ -21,15 +21,15 @@ pub(super) struct Checkpointer {
 }
 
 /// The thread's side.
-struct Work {
+struct CheckpointThread {
     path: PathBuf,
     busy: Duration,
-    shared: Arc<Shared>,
-    /// With the generation of the file that it is of.
+    shared: Arc<WriterState>,
+    /// The connection, with the generation of its file.
     open: Option<(Connection, u64)>,
     /// Commits that are written back.
     seen: u64,
-    /// So it is said once.
+    /// Whether the last try failed, so that a failure is logged once.
     fails: bool,
 }
 
@@ -41,10 +41,17 @@ impl Checkpointer {
         path: PathBuf,
         every: Duration,
         busy: Duration,
-        shared: Arc<Shared>,
+        shared: Arc<WriterState>,
     ) -> Result<Self, StoreError> {
         let (stop, stopped) = mpsc::channel::<()>();
-        let mut work = Work { path: path.clone(), busy, shared, open: None, seen: 0, fails: false };
+        let mut work = CheckpointThread {
+            path: path.clone(),
+            busy,
+            shared,
+            open: None,
+            seen: 0,
+            fails: false,
+        };
         let run = move || {
             while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
                 work.turn();
@@ -58,9 +65,9 @@ impl Checkpointer {
     }
 }
 
-// === impl Work ===
+// === impl CheckpointThread ===
 
-impl Work {
+impl CheckpointThread {
     fn turn(&mut self) {
         let generation = self.shared.generation.load(Ordering::Relaxed);
         if self.open.as_ref().is_some_and(|(_, of)| *of != generation) {
@@ -100,7 +107,7 @@ impl Work {
     }
 }
 
-/// Writes back what it can without waiting for anybody. Returns the log's length in pages.
+/// Writes back as much as possible without waiting for others. Returns the log's length in pages.
 pub(super) fn passive(connection: &Connection) -> Result<i64, StoreError> {
     let pages =
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(1))?;

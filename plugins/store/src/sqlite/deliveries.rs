@@ -3,46 +3,57 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::{events, tally::Moves};
 use crate::{
+    clock::now,
     columns::{length, number},
     model::{Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
+    note::OrderPlace,
     store::StoreError,
 };
 
-/// What is due, with all that is told by it; a large body or payload is left for [`fill`].
+/// Selects due deliveries with the events that they deliver; a large body or payload is left for
+/// [`fill`].
 ///
-/// `CROSS JOIN` is SQLite's word for "in this order".
+/// `CROSS JOIN` makes SQLite keep this order of the tables.
 pub(super) const CLAIM: &str = "SELECT d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.replay,
         e.uuid, e.verdict, iif(length(c.body) <= ?4, c.body, NULL),
         iif(length(c.payload) <= ?4, c.payload, NULL), e.payload_path, e.payload_size,
         e.payload_pieces, e.payload_sealed, e.payload_spent_at,
         length(c.body) > ?4 OR length(c.payload) > ?4
     FROM delivery d CROSS JOIN event e ON e.id = d.event CROSS JOIN content c ON c.event = d.event
-    WHERE d.webhook = ?1 AND d.state = 'pending' AND d.blocked = 0 AND d.owner IS NULL
-        AND d.due <= ?2
+    WHERE d.webhook = ?1 AND d.replay = ?5 AND d.state = 'pending' AND d.blocked = 0
+        AND d.owner IS NULL AND d.due <= ?2
     ORDER BY d.due, d.id LIMIT ?3";
 
-/// Bodies and payloads up to this many bytes are read along with the claim, by the thread that all
-/// writes wait for; larger ones beside it.
+/// Bodies and payloads up to this many bytes are read with the claim, by the thread that all writes
+/// wait for; larger ones are read by another.
 const READ_ALONG: i64 = 32 * 1024;
 
 pub(super) const UNBLOCK: &str = "UPDATE delivery SET blocked = 0 WHERE id =
-        (SELECT min(id) FROM delivery WHERE webhook = ?1 AND order_key = ?2
-            AND blocked = 1 AND state IN ('pending', 'claimed', 'held'))
+        (SELECT id FROM delivery WHERE webhook = ?1 AND order_key = ?2
+            AND blocked = 1 AND state IN ('pending', 'claimed', 'held') ORDER BY event, id LIMIT 1)
+    AND NOT EXISTS
+        (SELECT 1 FROM order_place p WHERE p.webhook = ?1 AND p.order_key = ?2
+            AND p.event < delivery.event)
     AND NOT EXISTS
         (SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
             AND blocked = 0 AND state IN ('pending', 'claimed', 'held'))";
 
+/// Whether a delivery of a later event is the first of its order.
+pub(super) const LATER: &str = "SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
+    AND blocked = 0 AND state IN ('pending', 'claimed', 'held') AND event > ?3";
+
 /// A delivery that is being claimed.
-pub(super) struct Taking {
+pub(super) struct ClaimingRow {
     pub(super) claimed: Claimed,
-    /// Its event's bytes are still to be read by [`fill`].
+    /// [`fill`] still has to read its event's bytes.
     pub(super) is_large: bool,
 }
 
-/// Adds an event's deliveries; those whose webhook id is there already are passed over.
+/// Adds an event's deliveries; existing webhook ids are skipped.
 pub(super) fn insert(
     connection: &Connection,
     event: i64,
@@ -56,9 +67,11 @@ pub(super) fn insert(
             .prepare_cached(
                 "INSERT INTO delivery
                     (webhook_id, event, webhook, mode, order_key, state, due, occurred_at, blocked)
-                VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?5 IS NOT NULL AND EXISTS
+                VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?5 IS NOT NULL AND (EXISTS
                     (SELECT 1 FROM delivery WHERE webhook = ?3 AND order_key = ?5
-                        AND state IN ('pending', 'claimed', 'held')))
+                        AND state IN ('pending', 'claimed', 'held'))
+                    OR EXISTS (SELECT 1 FROM order_place WHERE webhook = ?3 AND order_key = ?5
+                        AND event < ?2)))
                 ON CONFLICT (webhook_id) DO NOTHING",
             )?
             .execute(params![
@@ -70,6 +83,11 @@ pub(super) fn insert(
                 delivery.due,
                 occurred_at,
             ])?;
+        if let Some(key) = &delivery.order_key
+            && connection.prepare_cached(LATER)?.exists(params![webhook, key, event])?
+        {
+            reorder(connection, webhook, key)?;
+        }
     }
     let mut moves = Moves::default();
     moves.added(DeliveryState::Pending, added);
@@ -77,7 +95,7 @@ pub(super) fn insert(
     Ok(added)
 }
 
-/// The number of a webhook, given to it now if it has none.
+/// Returns the number of a webhook, which is created if necessary.
 pub(super) fn webhook(connection: &Connection, name: &str) -> Result<i64, StoreError> {
     if let Some(id) = known_webhook(connection, name)? {
         return Ok(id);
@@ -86,7 +104,7 @@ pub(super) fn webhook(connection: &Connection, name: &str) -> Result<i64, StoreE
     Ok(connection.last_insert_rowid())
 }
 
-/// The number of a webhook that has one.
+/// Returns the number of an existing webhook.
 pub(super) fn known_webhook(
     connection: &Connection,
     name: &str,
@@ -95,22 +113,32 @@ pub(super) fn known_webhook(
     Ok(statement.query_row([name], |row| row.get(0)).optional()?)
 }
 
-/// Takes the first due deliveries of a webhook for `owner`, in the order they are to be made.
+/// Claims the first due deliveries of a webhook for `owner`, in the order in which they are to be
+/// made: up to `share` replays, and more only if other deliveries leave room.
 ///
-/// A claimed delivery stays `pending`, and has an owner: so a claim moves one entry of one index, and
-/// nothing is counted anew.
+/// A claimed delivery stays `pending`, and has an owner: a claim moves one entry of one index, and
+/// changes no count.
 pub(super) fn claim(
     connection: &Connection,
     owner: i64,
     webhook: &str,
     now: i64,
     limit: usize,
-) -> Result<Vec<Taking>, StoreError> {
+    share: usize,
+) -> Result<Vec<ClaimingRow>, StoreError> {
     let Some(id) = known_webhook(connection, webhook)? else { return Ok(Vec::new()) };
     let mut due = connection.prepare_cached(CLAIM)?;
-    let taken = due
-        .query_map(params![id, now, length(limit), READ_ALONG], |row| taking(row, webhook))?
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut first = |replay: bool, limit: usize| {
+        due.query_map(params![id, now, length(limit), READ_ALONG, replay], |row| {
+            taking(row, webhook)
+        })?
+        .collect::<Result<Vec<_>, _>>()
+    };
+    let mut taken = first(false, limit)?;
+    // All of them may be needed; the others are not touched.
+    let replays = first(true, limit.saturating_sub(taken.len()).max(share.min(limit)))?;
+    taken.truncate(limit - replays.len());
+    taken.extend(replays);
     let mut take = connection.prepare_cached("UPDATE delivery SET owner = ?2 WHERE id = ?1")?;
     for taking in &taken {
         take.execute(params![taking.claimed.id, owner])?;
@@ -119,14 +147,14 @@ pub(super) fn claim(
 }
 
 /// Reads what [`claim`] left out.
-pub(super) fn fill(connection: &Connection, taken: &mut [Taking]) -> Result<(), StoreError> {
+pub(super) fn fill(connection: &Connection, taken: &mut [ClaimingRow]) -> Result<(), StoreError> {
     let mut content = connection.prepare_cached(&format!(
         "SELECT c.body, {}
         FROM delivery d JOIN event e ON e.id = d.event JOIN content c ON c.event = d.event
         WHERE d.id = ?1",
         events::PAYLOAD
     ))?;
-    for Taking { claimed, is_large } in taken.iter_mut().filter(|taking| taking.is_large) {
+    for ClaimingRow { claimed, is_large } in taken.iter_mut().filter(|taking| taking.is_large) {
         let (body, payload) =
             content.query_row([claimed.id], |row| Ok((row.get(0)?, events::payload(row, 1)?)))?;
         (claimed.event.body, claimed.event.payload, *is_large) = (body, payload, false);
@@ -134,7 +162,7 @@ pub(super) fn fill(connection: &Connection, taken: &mut [Taking]) -> Result<(), 
     Ok(())
 }
 
-fn taking(row: &Row<'_>, webhook: &str) -> rusqlite::Result<Taking> {
+fn taking(row: &Row<'_>, webhook: &str) -> rusqlite::Result<ClaimingRow> {
     let claimed = Claimed {
         id: row.get(0)?,
         webhook_id: row.get(1)?,
@@ -150,10 +178,10 @@ fn taking(row: &Row<'_>, webhook: &str) -> rusqlite::Result<Taking> {
             payload: events::payload(row, 9)?,
         },
     };
-    Ok(Taking { claimed, is_large: row.get::<_, Option<bool>>(15)?.unwrap_or(false) })
+    Ok(ClaimingRow { claimed, is_large: row.get::<_, Option<bool>>(15)?.unwrap_or(false) })
 }
 
-/// Writes down what became of claimed deliveries.
+/// Stores the outcomes of claimed deliveries.
 pub(super) fn finish(
     connection: &Connection,
     owner: i64,
@@ -169,7 +197,7 @@ pub(super) fn finish(
     done.into_iter().try_for_each(|event| events::mark_idle(connection, event))
 }
 
-/// Returns the event if the delivery has nothing left to do.
+/// Returns the event if the delivery has no work left.
 fn finish_one(
     connection: &Connection,
     owner: i64,
@@ -219,7 +247,7 @@ fn finish_one(
     Ok(is_done(state).then_some(event))
 }
 
-/// Logs an attempt, with what became of its delivery by it.
+/// Logs an attempt, with its outcome for the delivery.
 pub(super) fn log(
     connection: &Connection,
     delivery: i64,
@@ -249,7 +277,7 @@ pub(super) fn log(
     Ok(())
 }
 
-/// Puts claims that never reached their caller back.
+/// Releases claims that never reached their caller.
 pub(super) fn give_back(
     connection: &Connection,
     owner: i64,
@@ -269,7 +297,7 @@ pub(super) fn give_back(
     finish(connection, owner, &released)
 }
 
-/// Puts all of an owner's claims back.
+/// Releases all claims of an owner.
 pub(super) fn free(connection: &Connection, owner: i64) -> Result<(), StoreError> {
     let ids = connection
         .prepare("SELECT id FROM delivery WHERE owner = ?1")?
@@ -278,8 +306,59 @@ pub(super) fn free(connection: &Connection, owner: i64) -> Result<(), StoreError
     give_back(connection, owner, &ids)
 }
 
-/// Sees to it that of a webhook's unfinished deliveries with this key only the first is not blocked,
-/// and none while one is claimed.
+/// Gives an open event places in orders.
+pub(super) fn reserve(
+    connection: &Connection,
+    event: Uuid,
+    places: &[OrderPlace],
+) -> Result<(), StoreError> {
+    for place in places {
+        let webhook = webhook(connection, &place.webhook)?;
+        connection
+            .prepare_cached(
+                "INSERT INTO order_place (webhook, order_key, event, until)
+                SELECT ?1, ?2, id, ?3 FROM event WHERE uuid = ?4 AND owner IS NOT NULL
+                ON CONFLICT (webhook, order_key, event) DO NOTHING",
+            )?
+            .execute(params![
+                webhook,
+                place.order_key,
+                now().saturating_add(OrderPlace::KEPT_MS),
+                event.as_bytes(),
+            ])?;
+    }
+    Ok(())
+}
+
+/// Ends the places of an event that is settled or discarded.
+pub(super) fn leave_places(connection: &Connection, event: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM order_place WHERE event = ?1 RETURNING webhook, order_key";
+    leave(connection, sql, event)
+}
+
+/// Ends the places whose time is over.
+pub(super) fn leave_late_places(connection: &Connection) -> Result<(), StoreError> {
+    let sql = "DELETE FROM order_place WHERE until < ?1 RETURNING webhook, order_key";
+    leave(connection, sql, now())
+}
+
+fn leave(connection: &Connection, sql: &str, of: i64) -> Result<(), StoreError> {
+    let left = connection
+        .prepare_cached(sql)?
+        .query_map([of], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<Vec<(i64, String)>, _>>()?;
+    left.iter().try_for_each(|(webhook, key)| reorder(connection, *webhook, key))
+}
+
+/// Whether there are places whose time is over.
+pub(super) fn has_late_places(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM order_place WHERE until < ?1 LIMIT 1")?
+        .exists([now()])?)
+}
+
+/// Makes sure that only the first of a webhook's unfinished deliveries with this key is unblocked,
+/// and none while one is claimed or an earlier event has a place.
 pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Result<(), StoreError> {
     connection
         .prepare_cached(
@@ -291,7 +370,7 @@ pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Resul
     Ok(())
 }
 
-/// Whether such a delivery has nothing left to do, so that its event may be pruned.
+/// Whether such a delivery has no work left, so that its event may be pruned.
 pub(super) const fn is_done(state: DeliveryState) -> bool {
     matches!(state, DeliveryState::Delivered | DeliveryState::Dead)
 }

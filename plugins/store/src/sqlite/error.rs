@@ -1,4 +1,4 @@
-//! SQLite's errors in words that say what to do.
+//! Translates SQLite's errors to sentences that say what to do.
 
 use rusqlite::{Error, ErrorCode};
 
@@ -28,7 +28,7 @@ impl From<&Error> for StoreError {
 }
 
 impl StoreError {
-    /// The same error once more, for another caller.
+    /// Returns the same error for another caller.
     pub(super) fn again(&self) -> Self {
         match self {
             Self::Full(text) => Self::Full(text.clone()),

@@ -1,4 +1,4 @@
-//! Exchanges: written down, settled, discarded, taken over; read, and told to more webhooks.
+//! Exchanges: stored, settled, discarded, taken over, read, and delivered to additional webhooks.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,14 @@ use uuid::Uuid;
 
 use super::deliveries;
 use crate::{
-    columns::{PayloadColumns, now},
+    clock::now,
+    columns::PayloadColumns,
     model::{NewDelivery, NewEvent, Payload, Settlement, StoredEvent},
     store::StoreError,
 };
 
-/// Writes an event; `owner` is whose it is while its outcome is not known. Returns its number, and
-/// `None` when it is there already.
+/// Stores an event; `owner` is its owner while its outcome is not known. Returns its number, or
+/// `None` when it exists already.
 pub(super) fn insert(
     connection: &Connection,
     event: &NewEvent,
@@ -59,16 +60,46 @@ pub(super) fn insert(
     Ok(Some(id))
 }
 
-/// Writes an event without an outcome, and its deliveries.
+/// Stores an event without an outcome, and its deliveries.
 pub(super) fn publish(
     connection: &Connection,
     event: &NewEvent,
-    told: &[NewDelivery],
+    planned: &[NewDelivery],
 ) -> Result<(), StoreError> {
     if let Some(id) = insert(connection, event, None, &[])? {
-        deliveries::insert(connection, id, event.occurred_at, told)?;
+        deliveries::insert(connection, id, event.occurred_at, planned)?;
         mark_idle(connection, id)?;
         mark_payload(connection, id)?;
+    }
+    Ok(())
+}
+
+/// Replaces the content of an open one.
+pub(super) fn replace(connection: &Connection, event: &NewEvent) -> Result<(), StoreError> {
+    let payload = PayloadColumns::of(&event.payload)?;
+    let id: Option<i64> = connection
+        .prepare_cached(
+            "UPDATE event SET kind = ?2, message_id = ?3, payload_path = ?4, payload_size = ?5,
+                payload_pieces = ?6, payload_sealed = ?7
+            WHERE uuid = ?1 AND owner IS NOT NULL RETURNING id",
+        )?
+        .query_row(
+            params![
+                event.id.as_bytes(),
+                event.kind,
+                event.message_id,
+                payload.path,
+                payload.size,
+                payload.pieces.map(Uuid::into_bytes),
+                payload.sealed,
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if let Some(id) = id {
+        connection
+            .prepare_cached("UPDATE content SET body = ?2, payload = ?3 WHERE event = ?1")?
+            .execute(params![id, event.body, payload.inline])?;
     }
     Ok(())
 }
@@ -94,11 +125,12 @@ pub(super) fn settle(connection: &Connection, settlement: &Settlement) -> Result
         )?
         .execute(params![id, settlement.kind, settlement.verdict])?;
     deliveries::insert(connection, id, occurred_at, &settlement.deliveries)?;
+    deliveries::leave_places(connection, id)?;
     mark_idle(connection, id)?;
     mark_payload(connection, id)
 }
 
-/// Forgets an open one. Returns its payload file, to be removed after the commit.
+/// Removes an open one. Returns its payload file, to be removed after the commit.
 pub(super) fn discard(connection: &Connection, event: Uuid) -> Result<Option<PathBuf>, StoreError> {
     let found = connection
         .prepare_cached("SELECT id, payload_path FROM event WHERE uuid = ?1 AND owner IS NOT NULL")?
@@ -106,17 +138,18 @@ pub(super) fn discard(connection: &Connection, event: Uuid) -> Result<Option<Pat
         .optional()?;
     let Some((id, path)) = found else { return Ok(None) };
     remove(connection, id)?;
+    deliveries::leave_places(connection, id)?;
     Ok(path.map(PathBuf::from))
 }
 
-/// Removes the rows of an event that has no deliveries.
+/// Removes the rows of an event without deliveries.
 pub(super) fn remove(connection: &Connection, id: i64) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM content WHERE event = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM event WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
-/// The open ones that were taken over, with what was planned for them.
+/// Returns the open ones that were taken over, with their planned deliveries.
 pub(super) fn adopted(
     connection: &Connection,
     owner: i64,
@@ -141,7 +174,7 @@ pub(super) fn adopted(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// One event as it is kept.
+/// Returns one stored event.
 pub(super) fn read(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT e.uuid, c.body, e.verdict, {PAYLOAD}
@@ -159,34 +192,34 @@ pub(super) fn read(connection: &Connection, id: Uuid) -> Result<Option<StoredEve
 }
 
 /// Adds deliveries to an event whose outcome is known. Returns how many are new.
-pub(super) fn tell(
+pub(super) fn add_deliveries(
     connection: &Connection,
     event: Uuid,
-    told: &[NewDelivery],
+    planned: &[NewDelivery],
 ) -> Result<u64, StoreError> {
     let found = connection
         .prepare_cached("SELECT id, occurred_at FROM event WHERE uuid = ?1 AND owner IS NULL")?
         .query_row([event.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((id, occurred_at)) = found else { return Err(StoreError::UnknownEvent(event)) };
-    let added = deliveries::insert(connection, id, occurred_at, told)?;
+    let added = deliveries::insert(connection, id, occurred_at, planned)?;
     mark_busy(connection, id)?;
     mark_idle(connection, id)?;
     mark_payload(connection, id)?;
     Ok(added as u64)
 }
 
-/// Those of `files` that no event names.
+/// Returns those of `files` that no event names. Compares names only, wherever the files are.
 pub(super) fn unnamed_payloads(
     connection: &Connection,
     files: Vec<PathBuf>,
 ) -> Result<Vec<PathBuf>, StoreError> {
-    let mut named = connection.prepare_cached("SELECT 1 FROM event WHERE payload_path = ?1")?;
+    let mut named = connection.prepare_cached(NAMED)?;
     let mut unnamed = Vec::new();
     for file in files {
         // No event can name a path that is not UTF-8.
-        let found = match file.to_str() {
-            Some(path) => named.exists([path])?,
+        let found = match file.file_name().and_then(|name| name.to_str()) {
+            Some(name) => named.exists([name])?,
             None => false,
         };
         if !found {
@@ -196,7 +229,7 @@ pub(super) fn unnamed_payloads(
     Ok(unnamed)
 }
 
-/// Those that no event names as its payload.
+/// Returns those that no event names as its payload.
 pub(super) fn unnamed_pieces(
     connection: &Connection,
     payloads: &[Uuid],
@@ -212,7 +245,7 @@ pub(super) fn unnamed_pieces(
     Ok(unnamed)
 }
 
-/// Notes since when an event has nothing left to do, if that is so.
+/// Records since when an event has no work left, if it has none.
 pub(super) fn mark_idle(connection: &Connection, id: i64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
@@ -225,14 +258,14 @@ pub(super) fn mark_idle(connection: &Connection, id: i64) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Notes that an event has something to do again.
+/// Records that an event has work again.
 pub(super) fn mark_busy(connection: &Connection, id: i64) -> Result<(), StoreError> {
     connection.prepare_cached("UPDATE event SET idle_since = NULL WHERE id = ?1")?.execute([id])?;
     Ok(())
 }
 
-/// Notes since when no delivery needs an event's payload, or that one does. To be called whenever a
-/// `raw` delivery came, or changed its state.
+/// Records since when no delivery needs an event's payload, or that one does. To be called whenever
+/// a `raw` delivery is added or changes its state.
 pub(super) fn mark_payload(connection: &Connection, id: i64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
@@ -246,16 +279,20 @@ pub(super) fn mark_payload(connection: &Connection, id: i64) -> Result<(), Store
     Ok(())
 }
 
-/// A UUID column.
+/// Reads a UUID column.
 pub(super) fn uuid(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
     row.get(index).map(Uuid::from_bytes)
 }
 
-/// The columns of [`payload`], of `event e` and `content c`.
+/// Finds whether an event names a payload file of this name.
+pub(super) const NAMED: &str =
+    "SELECT 1 FROM event WHERE payload_path IS NOT NULL AND substr(payload_path, -36) = ?1 LIMIT 1";
+
+/// The columns that [`payload`] reads, of `event e` and `content c`.
 pub(super) const PAYLOAD: &str = "c.payload, e.payload_path, e.payload_size, e.payload_pieces,
     e.payload_sealed, e.payload_spent_at";
 
-/// A payload as the columns of [`PAYLOAD`] tell it.
+/// Reads a payload from the columns of [`PAYLOAD`].
 pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
     if row.get::<_, Option<i64>>(first + 5)?.is_some() {
         return Ok(Payload::Spent);

@@ -1,18 +1,29 @@
-//! What each process says of itself.
+//! The reports of gateways.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::events::uuid;
-use crate::{gateways::GatewayReport, store::StoreError};
+use crate::{
+    clock::{is_doubted, now},
+    gateways::GatewayReport,
+    store::StoreError,
+};
 
-/// Writes a report over the last one, and forgets gateways that have not reported for a day.
-pub(super) fn report(connection: &Connection, report: &GatewayReport) -> Result<(), StoreError> {
+/// Replaces the gateway's report, and removes gateways that have not reported for a day. Returns
+/// the generation of its configuration.
+pub(super) fn report(connection: &Connection, report: &GatewayReport) -> Result<i64, StoreError> {
     const DAY_MS: i64 = 24 * 3600 * 1000;
+    // A gateway that reports its end has no configuration any more.
+    let generation = match report.seen_at {
+        0 => report.generation,
+        _ => generation(connection, report)?,
+    };
     connection
         .prepare_cached(
-            "INSERT INTO gateway (uuid, host, process, version, started_at, seen_at, rules)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (uuid) DO UPDATE SET
-                seen_at = excluded.seen_at, rules = excluded.rules",
+            "INSERT INTO gateway (uuid, host, process, version, started_at, seen_at, rules, generation)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (uuid) DO UPDATE SET
+                seen_at = excluded.seen_at, rules = excluded.rules,
+                generation = excluded.generation",
         )?
         .execute(params![
             report.id.as_bytes(),
@@ -22,20 +33,62 @@ pub(super) fn report(connection: &Connection, report: &GatewayReport) -> Result<
             report.started_at,
             report.seen_at,
             report.rules,
+            generation,
         ])?;
     connection
         .prepare_cached("DELETE FROM gateway WHERE seen_at < ?1")?
         .execute([report.seen_at - DAY_MS])?;
+    Ok(generation)
+}
+
+fn generation(connection: &Connection, report: &GatewayReport) -> Result<i64, StoreError> {
+    const KEPT: i64 = 100;
+    let newest: Option<(i64, String)> = connection
+        .prepare_cached(
+            "SELECT generation, hash FROM configuration ORDER BY generation DESC LIMIT 1",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match newest {
+        Some((newest, hash)) if hash == report.rules => Ok(newest),
+        _ if report.generation != 0 => Ok(report.generation),
+        _ => {
+            connection
+                .prepare_cached("INSERT INTO configuration (hash) VALUES (?1)")?
+                .execute([&report.rules])?;
+            let given = connection.last_insert_rowid();
+            connection
+                .prepare_cached("DELETE FROM configuration WHERE generation < ?1")?
+                .execute([given - KEPT])?;
+            Ok(given)
+        }
+    }
+}
+
+/// Fails when a running gateway has a newer configuration than `mine`; 0 is none.
+pub(super) fn check_newest(connection: &Connection, mine: i64) -> Result<(), StoreError> {
+    let mut newer = connection.prepare_cached(
+        "SELECT 1 FROM gateway WHERE generation > ?1 AND seen_at BETWEEN ?2 AND ?3 LIMIT 1",
+    )?;
+    if mine != 0 && newer.exists([mine, now() - GatewayReport::ALIVE_MS, latest()])? {
+        return Err(StoreError::OlderConfiguration);
+    }
     Ok(())
 }
 
-/// Those that reported since then.
+/// A report that seems later was made before the clock was set back. Until the new time is
+/// accepted, another process may use the other time.
+fn latest() -> i64 {
+    if is_doubted() { i64::MAX } else { now() + GatewayReport::ALIVE_MS }
+}
+
+/// Returns the gateways that reported since then.
 pub(super) fn list(connection: &Connection, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT uuid, host, process, version, started_at, seen_at, rules FROM gateway
-        WHERE seen_at >= ?1 ORDER BY started_at, uuid",
+        "SELECT uuid, host, process, version, started_at, seen_at, rules, generation FROM gateway
+        WHERE seen_at BETWEEN ?1 AND ?2 ORDER BY started_at, uuid",
     )?;
-    let rows = statement.query_map([since], |row| {
+    let rows = statement.query_map([since, latest()], |row| {
         Ok(GatewayReport {
             id: uuid(row, 0)?,
             host: row.get(1)?,
@@ -44,6 +97,7 @@ pub(super) fn list(connection: &Connection, since: i64) -> Result<Vec<GatewayRep
             started_at: row.get(4)?,
             seen_at: row.get(5)?,
             rules: row.get(6)?,
+            generation: row.get(7)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -6,7 +6,7 @@ use super::events;
 use crate::{
     columns::length,
     model::{Attempt, DeliveryState},
-    query::{AttemptRow, DeliveryRow, EventRow, Filter, OfDelivery, OfEvent, Page},
+    query::{AttemptRow, DeliveryCondition, DeliveryRow, EventCondition, EventRow, Filter, Page},
     store::StoreError,
 };
 
@@ -20,9 +20,9 @@ const DELIVERY: &str =
 const ATTEMPT: &str = "a.id, a.delivery, d.webhook_id, w.name, a.number, a.at, a.url, a.http_code,
     a.error, a.duration_ms, a.state, a.next_at";
 
-/// Conditions and what stands for their question marks, in the same order.
+/// Conditions with the values of their question marks, in the same order.
 #[derive(Default)]
-struct Query {
+struct SqliteListQuery {
     conditions: Vec<&'static str>,
     values: Vec<Box<dyn ToSql>>,
 }
@@ -33,11 +33,11 @@ pub(super) fn events(
     cursor: Option<i64>,
     limit: usize,
 ) -> Result<Page<EventRow>, StoreError> {
-    let mut query = Query::default();
+    let mut query = SqliteListQuery::default();
     query.of_event(filter);
-    let mut inner = Query::default();
+    let mut inner = SqliteListQuery::default();
     inner.of_delivery(filter);
-    let told = if inner.conditions.is_empty() {
+    let with_delivery = if inner.conditions.is_empty() {
         String::new()
     } else {
         inner.conditions.push("d.event = e.id");
@@ -45,7 +45,7 @@ pub(super) fn events(
     };
     query.before("e.id < ?", cursor);
     let sql = format!(
-        "SELECT {EVENT}, e.id FROM event e WHERE {} {told} ORDER BY e.id DESC LIMIT ?",
+        "SELECT {EVENT}, e.id FROM event e WHERE {} {with_delivery} ORDER BY e.id DESC LIMIT ?",
         query.text()
     );
     query.values.append(&mut inner.values);
@@ -58,7 +58,7 @@ pub(super) fn deliveries(
     cursor: Option<i64>,
     limit: usize,
 ) -> Result<Page<DeliveryRow>, StoreError> {
-    let mut query = Query::default();
+    let mut query = SqliteListQuery::default();
     query.of_event(filter);
     query.of_delivery(filter);
     query.before("d.id < ?", cursor);
@@ -93,11 +93,11 @@ pub(super) fn attempts(
     cursor: Option<i64>,
     limit: usize,
 ) -> Result<Page<AttemptRow>, StoreError> {
-    let mut query = Query::default();
+    let mut query = SqliteListQuery::default();
     query.of_event(filter);
     query.of_delivery(filter);
     if let Some(webhook) = &filter.webhook {
-        // By its own column too: the index that has them newest first.
+        // Also by its own column: its index has them newest first.
         query.and("a.webhook = (SELECT id FROM webhook WHERE name = ?)", webhook.clone());
     }
     query.before("a.id < ?", cursor);
@@ -113,14 +113,14 @@ pub(super) fn attempts(
     })
 }
 
-/// The attempts of one webhook behind the first `offset`, newest first.
+/// Returns the attempts of one webhook after the first `offset`, newest first.
 pub(super) fn attempts_from(
     connection: &Connection,
     webhook: i64,
     offset: i64,
     limit: usize,
 ) -> Result<Vec<AttemptRow>, StoreError> {
-    // The index alone is walked for what is passed over.
+    // Skipped rows are only read in the index.
     let sql = format!(
         "SELECT {ATTEMPT}, {EVENT} FROM
             (SELECT id FROM attempt WHERE webhook = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3) chosen
@@ -133,14 +133,14 @@ pub(super) fn attempts_from(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The replayable deliveries that match, after `after`, up to `limit`, oldest first.
+/// Returns the replayable deliveries that match, after `after`, up to `limit`, oldest first.
 pub(super) fn replayable(
     connection: &Connection,
     filter: &Filter,
     after: i64,
     limit: usize,
 ) -> Result<Vec<i64>, StoreError> {
-    let mut query = Query::default();
+    let mut query = SqliteListQuery::default();
     query.of_event(filter);
     query.of_delivery(filter);
     query.conditions.push("d.state IN ('delivered', 'dead', 'orphaned')");
@@ -156,9 +156,9 @@ pub(super) fn replayable(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-// === impl Query ===
+// === impl SqliteListQuery ===
 
-impl Query {
+impl SqliteListQuery {
     fn and(&mut self, condition: &'static str, value: impl ToSql + 'static) {
         self.conditions.push(condition);
         self.values.push(Box::new(value));
@@ -171,31 +171,34 @@ impl Query {
     }
 
     fn of_event(&mut self, filter: &Filter) {
-        for asked in filter.of_event() {
+        for asked in filter.event_conditions() {
             match asked {
-                OfEvent::Id(event) => self.and("e.uuid = ?", event.into_bytes()),
-                OfEvent::Site(site) => self.and("e.site = ?", site.to_owned()),
-                OfEvent::Kind(kind) => self.and("e.kind = ?", kind.to_owned()),
-                OfEvent::Partner(partner) => self.and("e.partner = ?", partner.to_owned()),
-                OfEvent::Station(station) => self.and("e.station = ?", station.to_owned()),
-                OfEvent::MessageId(message_id) => {
+                EventCondition::Id(event) => self.and("e.uuid = ?", event.into_bytes()),
+                EventCondition::Site(site) => self.and("e.site = ?", site.to_owned()),
+                EventCondition::Kind(kind) => self.and("e.kind = ?", kind.to_owned()),
+                EventCondition::Partner(partner) => self.and("e.partner = ?", partner.to_owned()),
+                EventCondition::Station(station) => self.and("e.station = ?", station.to_owned()),
+                EventCondition::MessageId(message_id) => {
                     self.and("e.message_id = ?", message_id.to_owned());
+                    // Exactly the expression of the index, which only has the beginning.
+                    let start: String = message_id.chars().take(200).collect();
+                    self.and("substr(e.message_id, 1, 200) = ?", start);
                 }
-                OfEvent::From(from) => self.and("e.occurred_at >= ?", from),
-                OfEvent::Until(until) => self.and("e.occurred_at < ?", until),
+                EventCondition::From(from) => self.and("e.occurred_at >= ?", from),
+                EventCondition::Until(until) => self.and("e.occurred_at < ?", until),
             }
         }
     }
 
     fn of_delivery(&mut self, filter: &Filter) {
-        for asked in filter.of_delivery() {
+        for asked in filter.delivery_conditions() {
             match asked {
-                OfDelivery::Number(number) => self.and("d.id = ?", number),
-                OfDelivery::Webhook(name) => {
+                DeliveryCondition::Number(number) => self.and("d.id = ?", number),
+                DeliveryCondition::Webhook(name) => {
                     let condition = "d.webhook = (SELECT id FROM webhook WHERE name = ?)";
                     self.and(condition, name.to_owned());
                 }
-                OfDelivery::State(state) => self.conditions.push(in_state(state)),
+                DeliveryCondition::State(state) => self.conditions.push(in_state(state)),
             }
         }
     }
@@ -205,7 +208,7 @@ impl Query {
     }
 }
 
-/// A state in the words of the index that has it.
+/// Returns the condition for a state, in the expression of its index.
 const fn in_state(state: DeliveryState) -> &'static str {
     match state {
         DeliveryState::Pending => "d.state = 'pending' AND d.owner IS NULL",
@@ -222,7 +225,7 @@ const fn in_state(state: DeliveryState) -> &'static str {
 fn page<T>(
     connection: &Connection,
     sql: &str,
-    mut query: Query,
+    mut query: SqliteListQuery,
     limit: usize,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<(i64, T)>,
 ) -> Result<Page<T>, StoreError> {
@@ -232,7 +235,7 @@ fn page<T>(
     Ok(Page::of(limit, found)?)
 }
 
-/// Columns as [`ATTEMPT`] and [`EVENT`] have them.
+/// Reads the columns of [`ATTEMPT`] and [`EVENT`].
 fn attempt_row(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     let attempt = Attempt {
         number: row.get(4)?,
@@ -267,7 +270,7 @@ fn event_row(row: &Row<'_>, first: usize) -> rusqlite::Result<EventRow> {
     })
 }
 
-/// A state column.
+/// Reads a state column.
 pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<DeliveryState> {
     let word: String = row.get(index)?;
     DeliveryState::named(&word).ok_or_else(|| {

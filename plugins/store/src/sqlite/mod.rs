@@ -1,23 +1,24 @@
 //! The embedded store: one SQLite file, one thread that writes, a few connections that read.
 //!
-//! Two processes may share one file, as they do during an upgrade without downtime; a network file
-//! system may not be between them. Open it after the process has forked into the background: locks
-//! do not follow a fork.
+//! Two processes may share one file, as during an upgrade without downtime, but not over a network
+//! file system. Open it after the process has forked into the background: a fork does not inherit
+//! locks.
 
 mod archive;
 pub mod backup;
 mod calls;
 mod checkpoint;
+mod database_file;
 mod deliveries;
 mod error;
 mod events;
 mod gateways;
-mod home;
+mod identity;
 mod lists;
 mod notes;
 mod options;
-mod owner;
 mod partner_webhooks;
+mod process_lock;
 mod prune;
 mod queries;
 mod readers;
@@ -28,28 +29,39 @@ mod tally;
 mod writer;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use tokio::sync::broadcast;
 
 pub use self::options::SqliteOptions;
 use self::{
-    checkpoint::Checkpointer, home::Home, readers::Readers, writer::Shared, writer::Writer,
+    checkpoint::Checkpointer, database_file::DatabaseFile, process_lock::ProcessLocks,
+    readers::Readers, writer::ThreadWriter, writer::WriterState,
 };
-use crate::{gateways::Change, store::StoreError};
+use crate::{
+    gateways::GatewayChange,
+    private_files::{create_file, create_folder, folder_of},
+    store::StoreError,
+};
 
 /// The store in one SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
     owner: i64,
-    /// Nobody tells one process what another wrote into the file, so this stays silent.
-    changes: broadcast::Sender<Change>,
-    writer: Writer,
+    owners: ProcessLocks,
+    /// The generation of the configuration that this process reported last; 0 before the first
+    /// report.
+    generation: AtomicI64,
+    /// SQLite does not notify a process of another's writes, so this never sends.
+    changes: broadcast::Sender<GatewayChange>,
+    writer: ThreadWriter,
     readers: Readers,
     _checkpointer: Checkpointer,
 }
@@ -57,12 +69,12 @@ pub struct SqliteStore {
 // === impl SqliteStore ===
 
 impl SqliteStore {
-    /// Opens the store, and makes it with its folders if need be. Blocks: a large file that was not
-    /// closed well is looked through first.
+    /// Opens the store, and creates it with its folders if necessary. Blocks: a large file that was
+    /// not closed properly is checked first.
     ///
     /// # Errors
-    /// [`StoreError::Open`] when a file or folder cannot be made, [`StoreError::TooNew`], and what
-    /// the database says.
+    /// [`StoreError::Open`] when a file or folder cannot be created, [`StoreError::TooNew`], and
+    /// errors of the database.
     pub fn open(path: &Path, options: &SqliteOptions) -> Result<Self, StoreError> {
         match Self::open_or_wait(path, options)? {
             (store, None) => Ok(store),
@@ -70,25 +82,27 @@ impl SqliteStore {
         }
     }
 
-    /// As [`Self::open`], and has a store too when its file cannot be used just now: with the reason.
-    /// Every call fails then, and looks again.
+    /// Like [`Self::open`], but also returns a store, with the reason, when its file cannot be used
+    /// now. Every call then fails after another try.
     ///
     /// # Errors
-    /// As [`Self::open`], when waiting would not help.
+    /// Like [`Self::open`], when a later try cannot succeed.
     pub fn open_or_wait(
         path: &Path,
         options: &SqliteOptions,
     ) -> Result<(Self, Option<StoreError>), StoreError> {
         let path = create(path)?;
-        let shared = Arc::new(Shared::default());
-        let mut home = Home::new(path.clone(), options.busy, Arc::clone(&shared));
-        let owner = home.owner.id;
-        let away = home.ready().err();
+        let shared = Arc::new(WriterState::default());
+        let owners = ProcessLocks::of(path.clone());
+        let mut file =
+            DatabaseFile::new(path.clone(), owners.clone(), options.busy, Arc::clone(&shared));
+        let owner = file.owner.id;
+        let away = file.ready().err();
         let away = match away {
             Some(error) if !error.may_pass() => return Err(error),
             away => away,
         };
-        let (writer, thread) = Writer::new(home, Arc::clone(&shared), options);
+        let (writer, thread) = ThreadWriter::new(file, Arc::clone(&shared), options);
         let checkpointer = Checkpointer::start(
             path.clone(),
             options.checkpoint,
@@ -101,25 +115,32 @@ impl SqliteStore {
             .map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let readers = Readers::new(path.clone(), shared, options);
         let changes = broadcast::channel(1).0;
-        let store = Self { path, owner, changes, writer, readers, _checkpointer: checkpointer };
+        let store = Self {
+            path,
+            owner,
+            owners,
+            generation: AtomicI64::new(0),
+            changes,
+            writer,
+            readers,
+            _checkpointer: checkpointer,
+        };
         Ok((store, away))
     }
 
-    /// Transactions committed by this process. Less than the calls made: they share commits.
+    /// Returns the number of transactions committed by this process. It is less than the number of
+    /// calls, which share commits.
     pub fn commits(&self) -> u64 {
         self.writer.shared().commits.load(Ordering::Relaxed)
     }
 }
 
-/// Makes the file and its folders for nobody but us. Returns where it really is.
+/// Creates the file and its folders for this user only. Returns the canonical path.
 fn create(path: &Path) -> Result<PathBuf, StoreError> {
     let attempt = || -> io::Result<PathBuf> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(path);
         create_folder(folder)?;
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        match create_file(path) {
             Ok(file) => {
                 file.sync_all()?;
                 File::open(folder)?.sync_all()?;
@@ -130,10 +151,6 @@ fn create(path: &Path) -> Result<PathBuf, StoreError> {
         fs::canonicalize(path)
     };
     attempt().map_err(|source| StoreError::Open { path: path.to_owned(), source })
-}
-
-fn create_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 #[cfg(test)]

@@ -2,32 +2,42 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::events;
+use super::{deliveries, events};
 use crate::{
-    columns::{length, now},
+    clock::now,
+    columns::{length, number},
     note::{Before, Note, NoteChange, Write},
     store::StoreError,
 };
 
-/// Carries out one of several writes.
+/// Exactly the expression of the index of groups, whose length is [`Note::GROUP`].
+pub(super) const LARGE: &str = "SELECT substr(key, 1, 21), count(*) - ?1 FROM note
+    GROUP BY substr(key, 1, 21) HAVING count(*) > ?1";
+
+pub(super) const TRIM: &str = "DELETE FROM note WHERE key IN
+    (SELECT key FROM note WHERE substr(key, 1, 21) = ?1 ORDER BY expires LIMIT ?2)";
+
+/// Executes one of several writes.
 pub(super) fn apply(connection: &Connection, owner: i64, write: &Write) -> Result<(), StoreError> {
     match write {
         Write::Open(event, if_unknown) => {
             events::insert(connection, event, Some(owner), if_unknown).map(|_| ())
         }
+        Write::Reserve(event, places) => deliveries::reserve(connection, *event, places),
         Write::Settle(settlement) => events::settle(connection, settlement),
-        Write::Publish(event, told) => events::publish(connection, event, told),
+        Write::Replace(event) => events::replace(connection, event),
+        Write::Publish(event, planned) => events::publish(connection, event, planned),
         Write::Note(change) => write_note(connection, change).map(|_| ()),
-        Write::Once(change, event, told) => {
+        Write::Once(change, event, planned) => {
             if write_note(connection, change)? {
-                events::publish(connection, event, told)?;
+                events::publish(connection, event, planned)?;
             }
             Ok(())
         }
     }
 }
 
-/// The note under a key, unless it may be forgotten.
+/// Returns the note of a key, unless it is expired.
 pub(super) fn read(connection: &Connection, key: &str) -> Result<Option<Note>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT key, body, due, expires FROM note WHERE key = ?1 AND expires > ?2",
@@ -35,7 +45,7 @@ pub(super) fn read(connection: &Connection, key: &str) -> Result<Option<Note>, S
     Ok(statement.query_row(params![key, now()], note).optional()?)
 }
 
-/// The notes that are due at `at`, longest due first.
+/// Returns the notes that are due at `at`, longest due first.
 pub(super) fn due(connection: &Connection, at: i64, limit: usize) -> Result<Vec<Note>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT key, body, due, expires FROM note WHERE due <= ?1 ORDER BY due LIMIT ?2",
@@ -44,12 +54,30 @@ pub(super) fn due(connection: &Connection, at: i64, limit: usize) -> Result<Vec<
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Forgets up to `limit` notes that expired at `at`.
-pub(super) fn forget(connection: &Connection, at: i64, limit: usize) -> Result<u64, StoreError> {
+/// Removes up to `limit` notes that are expired at `at`.
+pub(super) fn forget(connection: &Connection, at: i64, limit: usize) -> Result<usize, StoreError> {
     let mut statement = connection.prepare_cached(
         "DELETE FROM note WHERE key IN (SELECT key FROM note WHERE expires <= ?1 LIMIT ?2)",
     )?;
-    Ok(statement.execute(params![at, length(limit)])? as u64)
+    Ok(statement.execute(params![at, length(limit)])?)
+}
+
+/// Returns the groups that have more than `keep`, and by how many.
+pub(super) fn large(
+    connection: &Connection,
+    keep: u64,
+) -> Result<Vec<(String, usize)>, StoreError> {
+    let mut statement = connection.prepare_cached(LARGE)?;
+    let rows = statement.query_map([number(keep)], |row| {
+        let beyond = row.get::<_, i64>(1)?;
+        Ok((row.get(0)?, usize::try_from(beyond).unwrap_or(usize::MAX)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Removes this many of a group, those that expire first.
+pub(super) fn trim(connection: &Connection, group: &str, n: usize) -> Result<usize, StoreError> {
+    Ok(connection.prepare_cached(TRIM)?.execute(params![group, length(n)])?)
 }
 
 /// Returns whether it was written.
@@ -71,7 +99,7 @@ fn write_note(connection: &Connection, change: &NoteChange) -> Result<bool, Stor
     Ok(written > 0)
 }
 
-/// A note as its four columns tell it.
+/// Reads a note from its four columns.
 pub(super) fn note(row: &Row<'_>) -> rusqlite::Result<Note> {
     Ok(Note { key: row.get(0)?, body: row.get(1)?, due: row.get(2)?, expires: row.get(3)? })
 }

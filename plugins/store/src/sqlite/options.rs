@@ -1,22 +1,24 @@
-//! How the embedded store works.
+//! The options of the embedded store.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-/// How the embedded store works. The defaults suit one gateway.
+/// The options of the embedded store. The defaults suit one gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
-    /// Calls that may read at once.
+    /// The most reads at once.
     pub readers: usize,
-    /// Calls that may wait for the writing thread before others wait for a place.
+    /// The most calls that wait for the writing thread before further calls wait for a place.
     pub queue: usize,
-    /// Calls that share one commit at most.
+    /// The most calls in one commit.
     pub group: usize,
-    /// How long a call waits, all in all, before it fails with [`crate::StoreError::Slow`].
+    /// The limit of a call before it fails with [`crate::StoreError::Slow`].
     pub wait: Duration,
-    /// How long another process's lock is waited for.
+    /// The limit of the wait for another process's lock.
     pub busy: Duration,
-    /// How often the log is written back into the file.
+    /// The interval at which the log is written back into the file.
     pub checkpoint: Duration,
+    /// The payload root: files of removed payloads are deleted there.
+    pub payload_root: Option<PathBuf>,
 }
 
 // === impl SqliteOptions ===
@@ -30,6 +32,7 @@ impl Default for SqliteOptions {
             wait: Duration::from_secs(30),
             busy: Duration::from_secs(10),
             checkpoint: Duration::from_millis(500),
+            payload_root: None,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Webhooks of the config API, and the log that it shows.
+//! Webhooks of the config API, and their log.
 
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 
 use super::{deliveries, events, lists, tally::Moves};
 use crate::{
-    columns::{now, number},
+    clock::now,
+    columns::number,
     model::DeliveryState,
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     store::StoreError,
@@ -19,7 +20,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<PartnerWebhook>, StoreE
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Makes or changes one. `None`: there is none, and no URL to make one with.
+/// Creates or changes one. `None`: it does not exist, and the change has no URL.
 pub(super) fn configure(
     connection: &Connection,
     change: &PartnerWebhookChange,
@@ -55,7 +56,7 @@ pub(super) fn configure(
     Ok(connection.prepare_cached(&sql)?.query_row(values, read).optional()?)
 }
 
-/// Writes down a delivery that was made besides the queue.
+/// Stores a delivery that was made outside the queue.
 pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreError> {
     let Made { event, delivery, attempt, state } = made;
     let Some(id) = events::insert(connection, event, None, &[])? else { return Ok(()) };
@@ -76,7 +77,7 @@ pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreEr
     events::mark_payload(connection, id)
 }
 
-/// A webhook's attempts, newest first, without the first `offset`.
+/// Returns a webhook's attempts, newest first, after the first `offset`.
 pub(super) fn log(
     connection: &Connection,
     webhook: &str,

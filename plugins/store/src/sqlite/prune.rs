@@ -1,5 +1,5 @@
-//! Removes what is done with, and what of it is no longer needed, and gives the room back: in steps so
-//! small that no exchange waits long behind one. What to remove is looked up beside the writing thread.
+//! Removes done events and spent payloads, and returns free space, in steps so small that no
+//! exchange waits long for one. The reading connections look up what to remove.
 
 use std::path::PathBuf;
 
@@ -8,14 +8,15 @@ use uuid::Uuid;
 
 use super::events;
 use crate::{
-    columns::{length, now, number},
+    clock::now,
+    columns::{length, number},
     store::StoreError,
 };
 
 pub(super) const IDLE: &str =
     "SELECT id FROM event WHERE idle_since < ?1 ORDER BY idle_since LIMIT ?2";
 
-/// Finds the newest of those that are too many: a walk over the index alone.
+/// Finds the newest of those beyond the limit: reads only the index.
 pub(super) const BEYOND: &str =
     "SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND dead = 0
     ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET ?1";
@@ -23,80 +24,82 @@ pub(super) const BEYOND: &str =
 pub(super) const SPENDABLE: &str = "SELECT id, payload_path, payload_pieces FROM event
     WHERE payload_idle_since < ?1 ORDER BY payload_idle_since LIMIT ?2";
 
+pub(super) const PAYLOAD_BYTES: &str = "SELECT
+    coalesce((SELECT sum(payload_size) FROM event WHERE payload_path IS NOT NULL), 0)
+    + coalesce((SELECT sum(payload_size) FROM event WHERE payload_pieces IS NOT NULL), 0)";
+
 pub(super) const UP_TO: &str = "SELECT id FROM event
     WHERE idle_since IS NOT NULL AND dead = 0 AND (idle_since, id) <= (?1, ?2)
     ORDER BY idle_since, id LIMIT ?3";
 
-/// Events that one transaction removes at most.
+/// The most events that one transaction removes.
 pub(super) const EVENTS: usize = 50;
 
-/// Attempts that one transaction looks at and removes at most.
+/// The most attempts that one transaction reads and removes.
 pub(super) const ATTEMPTS: usize = 500;
 
-/// Pages that one transaction gives back to the system at most: 1 MiB.
+/// The most pages that one transaction returns to the system: 1 MiB.
 const PAGES: i64 = 256;
 
-/// Free pages that are left in the file for what comes next, 4 MiB: given back, they would only be
-/// asked for again.
+/// Free pages that stay in the file for later writes, 4 MiB: they would soon be needed again.
 const SLACK: i64 = 1_024;
 
-/// Of a larger file this part is left.
+/// The divisor for the free pages that stay in a larger file.
 const SLACK_PART: i64 = 8;
 
-/// Events that may go, longest done first.
+/// Events to remove, longest done first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Found {
+pub(super) struct PrunableEvents {
     ids: Vec<i64>,
-    /// They were done at this time at the latest; one that is done later than that has been replayed
-    /// since.
+    /// The latest time at which they were done; an event done later has been replayed since.
     until: i64,
 }
 
-/// What a look at a part of the log found.
+/// The result of a step through the log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Looked {
+pub(super) struct LogStep {
     pub(super) seen: usize,
-    /// The number of the last that was seen.
+    /// The number of the last attempt in the step.
     pub(super) last: i64,
     pub(super) removed: usize,
 }
 
-/// The events that were done before `before`.
+/// Finds the events that were done before `before`.
 pub(super) fn idle(
     connection: &Connection,
     before: i64,
     limit: usize,
-) -> Result<Found, StoreError> {
+) -> Result<PrunableEvents, StoreError> {
     let ids = connection
         .prepare_cached(IDLE)?
         .query_map(params![before, length(limit)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    Ok(Found { ids, until: before.saturating_sub(1) })
+    Ok(PrunableEvents { ids, until: before.saturating_sub(1) })
 }
 
-/// The events that are done, without a dead delivery, and older than the newest `keep` such.
+/// Finds the done events without a dead delivery that are older than the newest `keep` of them.
 pub(super) fn beyond(
     connection: &Connection,
     keep: u64,
     limit: usize,
-) -> Result<Found, StoreError> {
+) -> Result<PrunableEvents, StoreError> {
     let first = connection
         .prepare_cached(BEYOND)?
         .query_row([number(keep)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
         .optional()?;
-    let Some((until, id)) = first else { return Ok(Found::default()) };
+    let Some((until, id)) = first else { return Ok(PrunableEvents::default()) };
     let ids = connection
         .prepare_cached(UP_TO)?
         .query_map(params![until, id, length(limit)], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    Ok(Found { ids, until })
+    Ok(PrunableEvents { ids, until })
 }
 
-/// Removes events that are still done. Returns how many, and the payload files that are to be removed
-/// after the commit.
+/// Removes events that are still done. Returns how many, and the payload files to remove after the
+/// commit.
 pub(super) fn remove(
     connection: &Connection,
-    found: &Found,
+    found: &PrunableEvents,
 ) -> Result<(usize, Vec<PathBuf>), StoreError> {
     let mut still = connection
         .prepare_cached("SELECT payload_path FROM event WHERE id = ?1 AND idle_since <= ?2")?;
@@ -119,16 +122,16 @@ pub(super) fn remove(
     Ok((removed, files))
 }
 
-/// Looks at `count` attempts of the log behind number `after`, and removes those that began before
-/// `before`. One that a clock gone wrong stamped late is passed over: those behind it are old all the
-/// same.
+/// Reads `count` attempts of the log after number `after`, and removes those that began before
+/// `before`. An attempt with a late time, from a wrong clock, is skipped: those after it are old
+/// all the same.
 pub(super) fn attempts(
     connection: &Connection,
     before: i64,
     after: i64,
     count: usize,
-) -> Result<Looked, StoreError> {
-    // In the order they were logged, which is nearly that of their beginnings: no index is needed.
+) -> Result<LogStep, StoreError> {
+    // In the order of logging, which is nearly that of their beginnings: no index is needed.
     let (seen, last) = connection
         .prepare_cached(
             "SELECT count(*), max(id) FROM
@@ -140,17 +143,17 @@ pub(super) fn attempts(
     let removed = connection
         .prepare_cached("DELETE FROM attempt WHERE id > ?1 AND id <= ?2 AND at < ?3")?
         .execute([after, last, before])?;
-    Ok(Looked { seen, last, removed })
+    Ok(LogStep { seen, last, removed })
 }
 
-/// Whether so much of the file is free that some of it is to be given back.
+/// Whether enough of the file is free to return some of it.
 pub(super) fn is_loose(connection: &Connection) -> Result<bool, StoreError> {
     let figure = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     Ok(figure("freelist_count")? > SLACK.max(figure("page_count")? / SLACK_PART))
 }
 
-/// Takes the payloads away that no delivery needs since before `before`, longest first. Returns how
-/// many events had one, the files that are to be removed after the commit, and the pieces.
+/// Removes the payloads that no delivery has needed since before `before`, longest first. Returns
+/// how many events had one, the files to remove after the commit, and the pieces.
 pub(super) fn spend(
     connection: &Connection,
     before: i64,
@@ -178,7 +181,16 @@ pub(super) fn spend(
     Ok((found.len(), files.collect(), pieces.collect()))
 }
 
-/// Gives some free pages back to the system.
+/// Returns the bytes in use: of the database without its free pages, and of payloads elsewhere.
+pub(super) fn bytes(connection: &Connection) -> Result<u64, StoreError> {
+    let figure = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = figure("page_count")? - figure("freelist_count")?;
+    let payloads: i64 =
+        connection.prepare_cached(PAYLOAD_BYTES)?.query_row([], |row| row.get(0))?;
+    Ok(pages.saturating_mul(figure("page_size")?).saturating_add(payloads).unsigned_abs())
+}
+
+/// Returns some free pages to the system.
 pub(super) fn shrink(connection: &Connection) -> Result<(), StoreError> {
     // Each step of the statement frees one page.
     let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
@@ -187,10 +199,10 @@ pub(super) fn shrink(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-// === impl Found ===
+// === impl PrunableEvents ===
 
-impl Found {
-    /// In pieces for one transaction each.
+impl PrunableEvents {
+    /// Splits them into parts for one transaction each.
     pub(super) fn steps(&self) -> Vec<Self> {
         let piece = |ids: &[i64]| Self { ids: ids.to_vec(), until: self.until };
         self.ids.chunks(EVENTS).map(piece).collect()

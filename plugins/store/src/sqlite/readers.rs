@@ -1,4 +1,4 @@
-//! A few connections that read beside the one that writes.
+//! A few connections that read in parallel with the writing one.
 
 use std::{
     path::PathBuf,
@@ -9,48 +9,52 @@ use std::{
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
-use super::{schema, writer::Shared};
+use super::{schema, writer::WriterState};
 use crate::store::StoreError;
 
-/// The pool. Connections are opened when they are needed first.
+/// The pool. Connections are opened when they are first needed.
 pub(super) struct Readers {
     permits: Arc<Semaphore>,
     wait: Duration,
-    idle: Arc<Idle>,
+    idle: Arc<IdleConnections>,
 }
 
-struct Idle {
+struct IdleConnections {
     path: PathBuf,
     busy: Duration,
-    shared: Arc<Shared>,
-    /// With the generation of the file that they are of.
+    shared: Arc<WriterState>,
+    /// The connections, with the generation of their file.
     connections: Mutex<Vec<(Connection, u64)>>,
 }
 
-/// What breaks off a call's work, while it is at it: a moment later its connection is another call's.
+/// Interrupts a call's work while it runs: later its connection belongs to another call.
 #[derive(Clone, Default)]
-struct Reading(Arc<Mutex<Option<InterruptHandle>>>);
+struct Interruption(Arc<Mutex<Option<InterruptHandle>>>);
 
 // === impl Readers ===
 
 impl Readers {
-    pub(super) fn new(path: PathBuf, shared: Arc<Shared>, options: &super::SqliteOptions) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        shared: Arc<WriterState>,
+        options: &super::SqliteOptions,
+    ) -> Self {
         let (busy, connections) = (options.busy, Mutex::default());
         Self {
             permits: Arc::new(Semaphore::new(options.readers.max(1))),
             wait: options.wait,
-            idle: Arc::new(Idle { path, busy, shared, connections }),
+            idle: Arc::new(IdleConnections { path, busy, shared, connections }),
         }
     }
 
-    /// Runs `work` on a thread that may block, with a connection that sees all that is committed. One
-    /// that takes too long is broken off: as long as it reads, the log cannot begin anew, and grows.
+    /// Runs `work` on a blocking thread, with a connection that sees everything committed. Work
+    /// over the time limit is interrupted: while it reads, the log cannot restart, and grows.
     pub(super) async fn run<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let reading = Reading::default();
+        let reading = Interruption::default();
         let read = async {
             let permits = Arc::clone(&self.permits);
             let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
@@ -64,7 +68,7 @@ impl Readers {
                     idle.shared.failed(error);
                 }
                 idle.lock().push((connection, generation));
-                // Here and not in the caller, who may be gone long before.
+                // Released here and not by the caller, which may be gone long before.
                 drop(permit);
                 outcome
             })
@@ -78,16 +82,16 @@ impl Readers {
         })
     }
 
-    /// Every later call is answered [`StoreError::Closed`].
+    /// Makes every later call fail with [`StoreError::Closed`].
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle.lock().clear();
     }
 }
 
-// === impl Idle ===
+// === impl IdleConnections ===
 
-impl Idle {
+impl IdleConnections {
     fn take(&self) -> Result<(Connection, u64), StoreError> {
         self.shared.away()?;
         let now = self.shared.generation.load(Ordering::Relaxed);
@@ -104,9 +108,9 @@ impl Idle {
     }
 }
 
-// === impl Reading ===
+// === impl Interruption ===
 
-impl Reading {
+impl Interruption {
     fn begins(&self, connection: &Connection) {
         *self.lock() = Some(connection.get_interrupt_handle());
     }

@@ -1,4 +1,4 @@
-//! The tables, as numbered steps; and how a connection is set up.
+//! Migrations: the tables, as numbered steps; and the settings of connections.
 
 use std::{
     path::Path,
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::store::StoreError;
 
-/// One step each; a step that was released is never changed.
+/// One step each; a released step is never changed.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
     include_str!("schema/002.sql"),
@@ -18,21 +18,26 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/006.sql"),
     include_str!("schema/007.sql"),
     include_str!("schema/008.sql"),
+    include_str!("schema/009.sql"),
+    include_str!("schema/010.sql"),
+    include_str!("schema/011.sql"),
+    include_str!("schema/012.sql"),
 ];
 
-/// Pages of the log after which a commit writes back itself, should the checkpoint thread be gone:
-/// 256 MiB.
+/// The length of the log in pages from which a commit writes it back itself, should the checkpoint
+/// thread be gone: 256 MiB.
 const AUTOCHECKPOINT: u32 = 65_536;
 
-/// Bytes that the log's file keeps when it begins anew: what a long reader made it grow by goes back.
+/// The size that the log's file is truncated to when it restarts, after a long reader let it grow.
 const LOG_KEPT: u32 = 64 << 20;
 
 /// Opens the connection that writes.
 pub(super) fn writable(path: &Path, busy: Duration) -> Result<Connection, StoreError> {
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, busy)?;
-    // The order matters: the first is only heard before the file has a page.
+    // The order matters: the first setting only takes effect before the file has a page.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    // Two processes that make the file at once get SQLITE_BUSY here without the busy handler.
+    // When two processes create the file at once, SQLite returns SQLITE_BUSY here without calling
+    // the busy handler.
     let deadline = Instant::now() + busy;
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
@@ -59,7 +64,7 @@ pub(super) fn readable(path: &Path, busy: Duration) -> Result<Connection, StoreE
     Ok(connection)
 }
 
-/// Brings the tables up to what this program knows. Safe when several processes do it at once.
+/// Migrates the tables to this program's version. Several processes may do it at once.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let found = version(connection)?;
@@ -90,7 +95,7 @@ fn connect(path: &Path, access: OpenFlags, busy: Duration) -> Result<Connection,
     connection.busy_timeout(busy)?;
     connection.pragma_update(None, "foreign_keys", "ON")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // Else a statement is planned anew whenever its LIMIT is bound to another number.
+    // Without this, a statement is planned again whenever its LIMIT gets another value.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)

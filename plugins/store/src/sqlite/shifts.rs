@@ -1,9 +1,9 @@
-//! Deliveries moved from state to state: a webhook's put aside or brought back, and those that are
-//! made again.
+//! Moves deliveries from state to state: a webhook's deliveries that are held or brought back, and
+//! replays.
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::{
     deliveries::{is_done, known_webhook, reorder},
@@ -11,16 +11,17 @@ use super::{
     tally::Moves,
 };
 use crate::{
-    columns::{length, now},
+    clock::{self, now},
+    columns::length,
     model::DeliveryState,
     store::StoreError,
 };
 
-/// The states in which a delivery of an order key is still to be made.
+/// The states of deliveries of an order key that are still to be made.
 const UNFINISHED: [DeliveryState; 3] =
     [DeliveryState::Pending, DeliveryState::Claimed, DeliveryState::Held];
 
-/// How many deliveries of a webhook are in a state.
+/// Counts a webhook's deliveries in a state.
 pub(super) fn count(
     connection: &Connection,
     webhook: &str,
@@ -28,7 +29,7 @@ pub(super) fn count(
 ) -> Result<usize, StoreError> {
     let Some(webhook) = known_webhook(connection, webhook)? else { return Ok(0) };
     let sql = format!("SELECT count(*) FROM ({})", in_state(state));
-    // No limit is -1.
+    // -1 is no limit.
     let n: i64 =
         connection.prepare_cached(&sql)?.query_row(params![webhook, -1], |row| row.get(0))?;
     Ok(usize::try_from(n).unwrap_or(usize::MAX))
@@ -81,43 +82,91 @@ pub(super) fn shift(
     Ok(ids.len())
 }
 
-/// Makes deliveries due again, from the beginning of their retry schedule. Returns how many were.
-pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
-    let mut replayed = 0;
-    let mut moves = Moves::default();
-    for id in ids {
-        let found = connection
-            .prepare_cached(
-                "SELECT event, webhook, order_key, state FROM delivery
-                WHERE id = ?1 AND state IN ('delivered', 'dead', 'orphaned')",
-            )?
-            .query_row([id], |row| {
-                let key: Option<String> = row.get(2)?;
-                Ok((row.get(0)?, row.get(1)?, key, lists::state(row, 3)?))
-            })
-            .optional()?;
-        let Some((event, webhook, key, from)) = found else { continue };
-        connection
-            .prepare_cached(
-                "UPDATE delivery SET state = 'pending', due = ?2, tries = 0, replay = 1,
-                    blocked = order_key IS NOT NULL
-                WHERE id = ?1",
-            )?
-            .execute(params![id, now()])?;
-        moves.moved(from, DeliveryState::Pending, 1);
-        replayed += 1;
-        events::mark_busy(connection, event)?;
-        events::mark_payload(connection, event)?;
-        if let Some(key) = key {
-            reorder(connection, webhook, &key)?;
+/// Makes up to `limit` deliveries due earlier that were planned by a clock ahead of `now`. Returns
+/// how many.
+pub(super) fn pull_in(
+    connection: &Connection,
+    now: i64,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let far = now.saturating_add(clock::milliseconds(clock::TOLERANCE));
+    let mut pulled = 0;
+    // Exactly the conditions of the indexes.
+    for place in ["d.blocked = 0 AND d.owner IS NULL", "d.blocked = 1"] {
+        let planned = connection
+            .prepare_cached(&format!(
+                "SELECT d.id, ?1 + coalesce(a.next_at - a.at, 0)
+                FROM delivery d
+                    LEFT JOIN attempt a ON a.delivery = d.id AND a.number = d.attempts AND d.tries > 0
+                WHERE d.state = 'pending' AND {place} AND d.due > ?2
+                    AND (d.tries = 0 OR (a.next_at = d.due AND a.at > ?2 AND a.next_at > a.at))
+                LIMIT ?3"
+            ))?
+            .query_map(params![now, far, length(limit - pulled)], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<Result<Vec<(i64, i64)>, _>>()?;
+        let mut due = connection.prepare_cached("UPDATE delivery SET due = ?2 WHERE id = ?1")?;
+        for (id, at) in &planned {
+            due.execute(params![id, at])?;
         }
+        pulled += planned.len();
     }
-    moves.write(connection)?;
-    Ok(replayed)
+    Ok(pulled)
 }
 
-/// The query for the numbers of webhook `?1`'s deliveries in a state, at most `?2`; each by an index
-/// that a delivery leaves when it changes its state.
+/// Makes deliveries due again, from the beginning of their retry schedule. Returns how many.
+///
+/// One statement for all of them, and one write for each event: a replay may cover a whole backlog.
+pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
+    let mut moves = Moves::default();
+    let (mut over, mut events) = (Vec::new(), BTreeSet::new());
+    let mut keys = BTreeSet::new();
+    let mut found = connection.prepare_cached(
+        "SELECT id, event, webhook, order_key, state FROM delivery
+        WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('delivered', 'dead', 'orphaned')",
+    )?;
+    let mut rows = found.query([list(ids)])?;
+    while let Some(row) = rows.next()? {
+        over.push(row.get::<_, i64>(0)?);
+        events.insert(row.get::<_, i64>(1)?);
+        let (webhook, key): (i64, Option<String>) = (row.get(2)?, row.get(3)?);
+        keys.extend(key.map(|key| (webhook, key)));
+        moves.moved(lists::state(row, 4)?, DeliveryState::Pending, 1);
+    }
+    connection
+        .prepare_cached(
+            "UPDATE delivery SET state = 'pending', due = ?2, tries = 0, replay = 1,
+                blocked = order_key IS NOT NULL
+            WHERE id IN (SELECT value FROM json_each(?1))",
+        )?
+        .execute(params![list(&over), now()])?;
+    // As `mark_busy` and `mark_payload` do.
+    connection
+        .prepare_cached(
+            "UPDATE event SET idle_since = NULL, payload_idle_since = iif(EXISTS
+                (SELECT 1 FROM delivery d
+                    WHERE d.event = event.id AND d.mode = 'raw' AND d.state <> 'delivered'),
+                NULL, payload_idle_since)
+            WHERE id IN (SELECT value FROM json_each(?1))
+                AND (idle_since IS NOT NULL OR payload_idle_since IS NOT NULL)",
+        )?
+        .execute([list(&events)])?;
+    for (webhook, key) in &keys {
+        reorder(connection, *webhook, key)?;
+    }
+    moves.write(connection)?;
+    Ok(over.len())
+}
+
+/// Encodes numbers for `json_each`.
+fn list<'a>(numbers: impl IntoIterator<Item = &'a i64>) -> String {
+    let numbers: Vec<_> = numbers.into_iter().map(i64::to_string).collect();
+    format!("[{}]", numbers.join(","))
+}
+
+/// Returns the query for the numbers of webhook `?1`'s deliveries in a state, at most `?2`; by an
+/// index that a delivery leaves when it changes its state.
 fn in_state(state: DeliveryState) -> String {
     let condition = match state {
         DeliveryState::Pending => {

@@ -1,13 +1,13 @@
-//! Long changes, in steps so small that no exchange waits long behind one.
+//! Long changes, in steps so small that no exchange waits long for one.
 
 use rusqlite::Connection;
 
 use super::{
-    lists,
-    prune::{self, Found},
+    gateways, lists, notes,
+    prune::{self, PrunableEvents},
     readers::Readers,
     shifts,
-    writer::Writer,
+    writer::ThreadWriter,
 };
 use crate::{
     model::DeliveryState,
@@ -16,28 +16,41 @@ use crate::{
     store::{Spent, StoreError},
 };
 
-/// Rows that one step touches at most.
+/// The most rows in one step.
 const STEP: usize = 200;
 
-/// Steps of giving room back that one call makes at most: 64 MiB.
+/// The most rows in one step of a replay, which has a few statements for all of them.
+const REPLAY_STEP: usize = 1_000;
+
+/// The most rows that are looked up at once for the steps of a replay: some filters scan everything
+/// to find the first row.
+const FOUND: usize = 20_000;
+
+/// The most steps of returning space in one call: 64 MiB.
 const SHRINK_STEPS: usize = 64;
 
-/// Moves a webhook's deliveries from one state to another. Returns how many.
+/// Moves a webhook's deliveries from one state to another, while the configuration of this generation is the
+/// newest. Returns how many.
 pub(super) async fn shift(
     readers: &Readers,
-    writer: &Writer,
+    writer: &ThreadWriter,
+    generation: i64,
     webhook: &str,
     from: DeliveryState,
     to: DeliveryState,
 ) -> Result<u64, StoreError> {
     let name = webhook.to_owned();
-    // Those that come into the state meanwhile may be left for the next call: no endless chase.
+    // Excludes deliveries that enter the state meanwhile, so that the loop ends.
     let all = readers.run(move |connection| shifts::count(connection, &name, from)).await?;
     let mut moved = 0;
     while moved < all {
         let name = webhook.to_owned();
-        let step =
-            writer.run(move |connection| shifts::shift(connection, &name, from, to, STEP)).await?;
+        let step = writer
+            .run(move |connection| {
+                gateways::check_newest(connection, generation)?;
+                shifts::shift(connection, &name, from, to, STEP)
+            })
+            .await?;
         moved += step;
         if step == 0 {
             break;
@@ -46,28 +59,44 @@ pub(super) async fn shift(
     Ok(moved as u64)
 }
 
-/// Makes deliveries that are over due again. Returns how many.
+/// Makes finished deliveries due again. Returns how many.
 pub(super) async fn replay(
     readers: &Readers,
-    writer: &Writer,
+    writer: &ThreadWriter,
     filter: &Filter,
 ) -> Result<u64, StoreError> {
     let (mut replayed, mut after) = (0, 0);
     loop {
         let filter = filter.clone();
         let ids = readers
-            .run(move |connection| lists::replayable(connection, &filter, after, STEP))
+            .run(move |connection| lists::replayable(connection, &filter, after, FOUND))
             .await?;
         let Some(&last) = ids.last() else { return Ok(replayed) };
         after = last;
-        replayed += writer.run(move |connection| shifts::replay(connection, &ids)).await? as u64;
+        for step in ids.chunks(REPLAY_STEP) {
+            let step = step.to_vec();
+            replayed +=
+                writer.run(move |connection| shifts::replay(connection, &step)).await? as u64;
+        }
     }
 }
 
-/// Removes what is done since before `before`. Returns how many events.
+/// Makes deliveries due earlier that were planned by a clock ahead of `now`. Returns how many.
+pub(super) async fn pull_in(writer: &ThreadWriter, now: i64) -> Result<u64, StoreError> {
+    let mut pulled = 0;
+    loop {
+        let step = writer.run(move |connection| shifts::pull_in(connection, now, STEP)).await?;
+        pulled += step;
+        if step < STEP {
+            return Ok(pulled as u64);
+        }
+    }
+}
+
+/// Removes events that were done before `before`. Returns how many.
 pub(super) async fn prune(
     readers: &Readers,
-    writer: &Writer,
+    writer: &ThreadWriter,
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
@@ -76,10 +105,10 @@ pub(super) async fn prune(
     remove(readers, writer, found).await
 }
 
-/// Removes what is done beyond the newest `keep`. Returns how many events.
+/// Removes done events beyond the newest `keep`. Returns how many.
 pub(super) async fn prune_beyond(
     readers: &Readers,
-    writer: &Writer,
+    writer: &ThreadWriter,
     keep: u64,
     limit: usize,
 ) -> Result<u64, StoreError> {
@@ -90,7 +119,7 @@ pub(super) async fn prune_beyond(
 
 /// Removes those of the oldest `limit` attempts of the log that are too old. Returns how many.
 pub(super) async fn prune_attempts(
-    writer: &Writer,
+    writer: &ThreadWriter,
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
@@ -109,15 +138,19 @@ pub(super) async fn prune_attempts(
     Ok(removed as u64)
 }
 
-/// Takes payloads away that no delivery needs since before `before`, with their files.
-pub(super) async fn spend(writer: &Writer, before: i64, limit: usize) -> Result<Spent, StoreError> {
+/// Removes payloads that no delivery has needed since before `before`, with their files.
+pub(super) async fn spend(
+    writer: &ThreadWriter,
+    before: i64,
+    limit: usize,
+) -> Result<Spent, StoreError> {
     let mut spent = Spent::default();
     let mut left = limit;
     while left > 0 {
         let step = STEP.min(left);
         let (events, files, pieces) =
             writer.run(move |connection| prune::spend(connection, before, step)).await?;
-        remove_files(files).await;
+        remove_files(writer.payload_root(), files).await;
         spent.events += events as u64;
         spent.pieces.extend(pieces);
         left -= events;
@@ -131,13 +164,55 @@ pub(super) async fn spend(writer: &Writer, before: i64, limit: usize) -> Result<
     Ok(spent)
 }
 
-/// Removes what was found, and gives the room back.
-async fn remove(readers: &Readers, writer: &Writer, found: Found) -> Result<u64, StoreError> {
+/// Removes expired notes. Returns how many.
+pub(super) async fn forget_notes(
+    writer: &ThreadWriter,
+    at: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    while removed < limit {
+        let step = STEP.min(limit - removed);
+        let gone = writer.run(move |connection| notes::forget(connection, at, step)).await?;
+        removed += gone;
+        if gone < step {
+            break;
+        }
+    }
+    Ok(removed as u64)
+}
+
+/// Removes notes of groups that have more than `keep`. Returns how many.
+pub(super) async fn trim_notes(
+    readers: &Readers,
+    writer: &ThreadWriter,
+    keep: u64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for (group, beyond) in readers.run(move |connection| notes::large(connection, keep)).await? {
+        let mut left = beyond.min(limit - removed);
+        while left > 0 {
+            let (name, step) = (group.clone(), STEP.min(left));
+            let gone = writer.run(move |connection| notes::trim(connection, &name, step)).await?;
+            removed += gone;
+            left -= step;
+        }
+    }
+    Ok(removed as u64)
+}
+
+/// Removes the found events, and returns free space.
+async fn remove(
+    readers: &Readers,
+    writer: &ThreadWriter,
+    found: PrunableEvents,
+) -> Result<u64, StoreError> {
     let mut removed = 0;
     for step in found.steps() {
         let work = move |connection: &Connection| prune::remove(connection, &step);
         let (events, files) = writer.run(work).await?;
-        remove_files(files).await;
+        remove_files(writer.payload_root(), files).await;
         removed += events;
     }
     let mut steps = 0;

@@ -1,8 +1,8 @@
-//! How many deliveries are in each state: counting millions takes too long for a status page.
+//! Counts the deliveries in each state: counting millions of rows takes too long for a status page.
 //!
-//! Whoever moves deliveries says so here, once for all that one call moves. Triggers would do it for
-//! each row, and make SQLite keep a journal for each statement, which costs more than the move itself.
-//! Only what is deleted is counted by a trigger.
+//! Code that moves deliveries reports it here, once for all moves of a call. Triggers would do it
+//! for each row, and make SQLite keep a journal for each statement, which costs more than the move
+//! itself. Only deletions are counted by a trigger.
 
 use rusqlite::{Connection, params};
 
@@ -14,26 +14,26 @@ use crate::{
 pub(super) const OLDEST: &str =
     "SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed')";
 
-/// What a call changes about the numbers, in the order of [`DeliveryState::ALL`].
+/// The changes of the counts by one call, in the order of [`DeliveryState::ALL`].
 #[derive(Default)]
 pub(super) struct Moves([i64; DeliveryState::ALL.len()]);
 
 // === impl Moves ===
 
 impl Moves {
-    /// So many were added, in this state.
+    /// Counts `n` added deliveries in this state.
     pub(super) fn added(&mut self, state: DeliveryState, n: usize) {
         self.0[state as usize] += i64::try_from(n).unwrap_or(i64::MAX);
     }
 
-    /// So many that the table had in one state it has in another now.
+    /// Counts `n` deliveries that moved from one state to another.
     pub(super) fn moved(&mut self, from: DeliveryState, to: DeliveryState, n: usize) {
         let n = i64::try_from(n).unwrap_or(i64::MAX);
         self.0[from as usize] -= n;
         self.0[to as usize] += n;
     }
 
-    /// Writes the numbers down, in the transaction of what they count.
+    /// Writes the counts, in the transaction of the moves.
     pub(super) fn write(self, connection: &Connection) -> Result<(), StoreError> {
         let changes = DeliveryState::ALL.into_iter().zip(self.0).filter(|(_, n)| *n != 0);
         for (state, n) in changes {
@@ -45,9 +45,9 @@ impl Moves {
     }
 }
 
-/// The figures of the status page.
+/// Returns the figures of the status page.
 pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
-    // All of one moment.
+    // All as of one moment.
     let moment = connection.unchecked_transaction()?;
     let number = |sql: &str| -> Result<u64, StoreError> {
         let n: i64 = moment.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
@@ -58,7 +58,8 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
         let n: i64 = tally.query_row([state.as_str()], |row| row.get(0))?;
         Ok(n.unsigned_abs())
     };
-    // What is claimed counts as pending in the table. An older as2hook had a word of its own for it.
+    // Claimed deliveries count as pending in the table. An older as2hook had a state of its own for
+    // them.
     let claimed = number("SELECT count(*) FROM delivery WHERE owner IS NOT NULL")?;
     let unfinished = counted(DeliveryState::Pending)? + counted(DeliveryState::Claimed)?;
     let mut deliveries = Vec::new();
@@ -74,4 +75,41 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
     let open = number("SELECT count(*) FROM event WHERE owner IS NOT NULL")?;
     let oldest_undelivered = moment.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
     Ok(Counts { deliveries, open, oldest_undelivered })
+}
+
+/// Of one webhook: how many wait or are being made, and since when; by their indexes.
+const UNFINISHED: &str = "SELECT count(*), min(occurred_at) FROM delivery
+    WHERE webhook = (SELECT id FROM webhook WHERE name = ?1) AND state = 'pending' AND blocked = 0
+    UNION ALL SELECT count(*), min(occurred_at) FROM delivery
+    WHERE webhook = (SELECT id FROM webhook WHERE name = ?1) AND state = 'pending' AND blocked = 1";
+/// Exactly the condition of the index in `007.sql`.
+const DEAD: &str = "SELECT count(*) FROM delivery
+    WHERE webhook = (SELECT id FROM webhook WHERE name = ?1)
+        AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'";
+
+/// Returns the figures of one site with these webhooks.
+pub(super) fn counts_of(
+    connection: &Connection,
+    site: &str,
+    webhooks: &[String],
+) -> Result<Counts, StoreError> {
+    let moment = connection.unchecked_transaction()?;
+    let (mut pending, mut dead, mut oldest) = (0, 0, None::<i64>);
+    for webhook in webhooks {
+        let mut unfinished = moment.prepare_cached(UNFINISHED)?;
+        let rows = unfinished.query_map([webhook], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?))
+        })?;
+        for row in rows {
+            let (count, since) = row?;
+            pending += count.unsigned_abs();
+            oldest = oldest.into_iter().chain(since).min();
+        }
+        let count: i64 = moment.prepare_cached(DEAD)?.query_row([webhook], |row| row.get(0))?;
+        dead += count.unsigned_abs();
+    }
+    let open = "SELECT count(*) FROM event WHERE owner IS NOT NULL AND site = ?1";
+    let open: i64 = moment.prepare_cached(open)?.query_row([site], |row| row.get(0))?;
+    let deliveries = vec![(DeliveryState::Pending, pending), (DeliveryState::Dead, dead)];
+    Ok(Counts { deliveries, open: open.unsigned_abs(), oldest_undelivered: oldest })
 }

@@ -1,5 +1,5 @@
-//! What only the embedded store does: files, locks, groups, faults. What every store does is in
-//! `tests/behaviour`.
+//! Behaviour of the embedded store only: files, locks, groups, faults. The behaviour of every store
+//! is in `tests/behaviour`.
 
 mod cost;
 mod faults;
@@ -14,12 +14,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    archive::Export,
     model::{AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload, Settlement},
     query::Filter,
     store::Store,
 };
 
-/// The last resort of a wait, on the slowest of machines too.
+/// The upper bound of a wait, on the slowest of machines too.
 const AMPLE: Duration = Duration::from_secs(60);
 
 fn open(folder: &TempDir) -> SqliteStore {
@@ -55,7 +56,7 @@ fn event() -> NewEvent {
 }
 
 #[tokio::test]
-async fn its_files_are_nobody_elses() {
+async fn store_files_are_private_to_their_owner() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     store.publish(event(), vec![]).await.unwrap();
@@ -122,7 +123,7 @@ async fn processes_that_start_at_once_share_one_file() {
 }
 
 #[tokio::test]
-async fn locks_are_cleaned_up() {
+async fn lock_files_of_terminated_processes_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     open(&folder).close().await;
     assert_eq!(locks(&folder), 0);
@@ -140,28 +141,57 @@ async fn locks_are_cleaned_up() {
     assert_eq!(locks(&folder), 1);
     let left = connection.query_row("SELECT count(*) FROM owner", [], |row| row.get::<_, i64>(0));
     assert_eq!(left, Ok(1));
-    // Dropped without a close it ends in order all the same.
+    // Without a close, dropping it ends it in order too.
     drop(store);
     let gone = || connection.query_row("SELECT id FROM owner", [], |_| Ok(())).optional();
     within(|| gone().unwrap().is_none() && locks(&folder) == 0).await;
+}
+
+/// Cleanup jobs for temporary folders remove files that were not written for days.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_whose_lock_file_was_removed_keeps_what_it_holds_until_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = database(&folder);
+    let living = open(&folder);
+    living.open(event(), vec![]).await.unwrap();
+    for entry in fs::read_dir(folder.path().join("data")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains(".owner-") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let next = open(&folder);
+    for _ in 0..3 {
+        assert!(next.adopt().await.unwrap().is_empty());
+        assert!(next.in_use().await.unwrap(), "a move has to wait, too");
+    }
+    living.close().await;
+    drop(living);
+    let adopted = async {
+        while next.adopt().await.unwrap().len() != 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(AMPLE, adopted).await.expect("its exchange is taken over");
+    assert!(path.exists());
 }
 
 fn owner_file(database: &Path, uuid: &str) -> PathBuf {
     PathBuf::from(format!("{}.owner-{uuid}", database.display()))
 }
 
-/// Waits, not for ever, until it is so.
+/// Waits, within a bound, until the condition holds.
 async fn within(mut condition: impl FnMut() -> bool) {
     let waited = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(AMPLE, waited).await.expect("it came about");
+    tokio::time::timeout(AMPLE, waited).await.expect("the condition holds in time");
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_in_words() {
+async fn newer_schema_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     open(&folder).close().await;
     let connection = rusqlite::Connection::open(database(&folder)).unwrap();
@@ -171,7 +201,7 @@ async fn a_newer_schema_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn pruning_gives_the_room_back() {
+async fn pruning_returns_space_to_the_system() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     for _ in 0..300 {

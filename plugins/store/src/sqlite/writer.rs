@@ -1,9 +1,10 @@
-//! The one thread that writes: it takes what is queued into one transaction, so that many callers
-//! share one fsync, and answers them after the commit.
+//! The writing thread: it executes queued calls in one transaction, so that many callers share one
+//! fsync, and returns the results after the commit.
 
 mod thread;
 
 use std::{
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64},
@@ -16,84 +17,93 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::thread::Thread;
 use super::{
-    deliveries::{self, Taking},
-    home::Home,
+    database_file::DatabaseFile,
+    deliveries::{self, ClaimingRow},
 };
 use crate::{model::Claimed, store::StoreError};
 
-/// Where callers leave their work.
+/// Queues the calls.
 #[derive(Clone)]
-pub(super) struct Writer {
-    queue: mpsc::Sender<Message>,
+pub(super) struct ThreadWriter {
+    queue: mpsc::Sender<ThreadMessage>,
     wait: Duration,
-    shared: Arc<Shared>,
+    payload_root: Option<Arc<Path>>,
+    shared: Arc<WriterState>,
 }
 
-/// What the thread and its callers both see.
+/// State that the thread and its callers share.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct WriterState {
     /// Transactions committed.
     pub(super) commits: AtomicU64,
-    /// The log is long: the thread is to write back what is left of it between two groups.
+    /// The log is long: the thread is to write the rest of it back between two groups.
     pub(super) long_log: AtomicBool,
-    /// Grows with every file that is opened and closed: connections of another are of no use.
+    /// Increases with every file that is opened or closed: connections to an earlier one are
+    /// useless.
     pub(super) generation: AtomicU64,
-    /// Why there is no file to work with.
+    /// Why there is no usable file.
     pub(super) away: Mutex<Option<StoreError>>,
-    /// Somebody found the file damaged.
+    /// A reader or writer found the file damaged.
     pub(super) damage: Mutex<Option<String>>,
-    /// Claims whose caller went away before it had them.
+    /// Claims whose caller was gone before it got them.
     returned: Mutex<Vec<i64>>,
 }
 
-/// Deliveries that are claimed and not handed over yet: dropped, they go back.
-pub(super) struct Taken {
-    taken: Vec<Taking>,
-    writer: Writer,
+/// Deliveries that are claimed but not handed over yet: dropping this releases them.
+pub(super) struct SqliteClaimGuard {
+    taken: Vec<ClaimingRow>,
+    writer: ThreadWriter,
 }
 
-enum Message {
+enum ThreadMessage {
     Work(Box<dyn Task>),
-    /// Something was left in [`Shared::returned`].
+    /// [`WriterState::returned`] has entries.
     Returned,
     /// Ends the thread.
     Close,
 }
 
-/// One caller's work. It may be run several times, each time from the same state.
+/// One caller's work. It may run several times, each time from the same state.
 trait Task: Send {
     /// Returns whether it succeeded.
     fn run(&mut self, connection: &Connection) -> bool;
-    /// Tells the caller; `commit` is why nothing of it was kept.
-    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+    /// Returns the result to the caller; `commit` has the error if nothing was committed.
+    fn respond(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
-struct Job<W, T, S, U> {
+struct QueuedTask<W, T, S, U> {
     work: W,
     outcome: Option<Result<T, StoreError>>,
     seal: S,
     reply: oneshot::Sender<Result<U, StoreError>>,
 }
 
-// === impl Writer ===
+// === impl ThreadWriter ===
 
-impl Writer {
-    /// Makes the queue and the thread's side of it; [`Thread::run`] is to be called on a thread.
+impl ThreadWriter {
+    /// Creates the queue and the thread's side of it; [`Thread::run`] is to be called on a thread.
     pub(super) fn new(
-        home: Home,
-        shared: Arc<Shared>,
+        file: DatabaseFile,
+        shared: Arc<WriterState>,
         options: &super::SqliteOptions,
     ) -> (Self, Thread) {
         let (sender, receiver) = mpsc::channel(options.queue.max(1));
-        let writer = Self { queue: sender, wait: options.wait, shared: Arc::clone(&shared) };
-        (writer, Thread::new(home, receiver, options.group.max(1), shared))
+        let payload_root = options.payload_root.as_deref().map(Arc::from);
+        let shared_too = Arc::clone(&shared);
+        let writer = Self { queue: sender, wait: options.wait, payload_root, shared: shared_too };
+        (writer, Thread::new(file, receiver, options.group.max(1), shared))
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<WriterState> {
         &self.shared
     }
 
-    /// Runs `work` in a transaction and returns what it did once that is durable.
+    /// The folder in which files of removed payloads are deleted.
+    pub(super) fn payload_root(&self) -> Option<&Path> {
+        self.payload_root.as_deref()
+    }
+
+    /// Runs `work` in a transaction and returns its result once that is durable.
     pub(super) async fn run<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -102,25 +112,25 @@ impl Writer {
         self.run_sealed(work, |outcome| outcome).await
     }
 
-    /// As [`Self::run`], for claims: what the caller does not live to see is given back.
-    pub(super) async fn take<W>(&self, work: W) -> Result<Taken, StoreError>
+    /// Like [`Self::run`], for claims: what does not reach the caller is released.
+    pub(super) async fn take<W>(&self, work: W) -> Result<SqliteClaimGuard, StoreError>
     where
-        W: FnMut(&Connection) -> Result<Vec<Taking>, StoreError> + Send + 'static,
+        W: FnMut(&Connection) -> Result<Vec<ClaimingRow>, StoreError> + Send + 'static,
     {
         let writer = self.clone();
-        self.run_sealed(work, |taken| Taken { taken, writer }).await
+        self.run_sealed(work, |taken| SqliteClaimGuard { taken, writer }).await
     }
 
-    /// Has the thread finish what is queued before this call, and end.
+    /// Lets the thread finish what is queued before this call, and end.
     pub(super) async fn close(&self) {
         let closed = async {
-            // A queue that nobody reads is closed already.
-            if self.queue.send(Message::Close).await.is_ok() {
+            // Without a receiver the queue is closed already.
+            if self.queue.send(ThreadMessage::Close).await.is_ok() {
                 self.queue.closed().await;
             }
         };
         if tokio::time::timeout(self.wait, closed).await.is_err() {
-            tracing::warn!("The store is still busy; what is queued may not be written down.");
+            tracing::warn!("The store is still busy; queued writes may be lost.");
         }
     }
 
@@ -131,13 +141,13 @@ impl Writer {
         W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
         S: FnOnce(T) -> U + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Job { work, outcome: None, seal, reply });
-        let answered = async {
-            self.queue.send(Message::Work(job)).await.map_err(|_| StoreError::Closed)?;
-            answer.await.map_err(|_| StoreError::Closed)?
+        let (reply, result) = oneshot::channel();
+        let job = Box::new(QueuedTask { work, outcome: None, seal, reply });
+        let responded = async {
+            self.queue.send(ThreadMessage::Work(job)).await.map_err(|_| StoreError::Closed)?;
+            result.await.map_err(|_| StoreError::Closed)?
         };
-        let outcome = tokio::time::timeout(self.wait, answered).await;
+        let outcome = tokio::time::timeout(self.wait, responded).await;
         let outcome = outcome.unwrap_or(Err(StoreError::Slow(self.wait)));
         if let Err(error) = &outcome {
             self.shared.failed(error);
@@ -146,47 +156,47 @@ impl Writer {
     }
 }
 
-// === impl Taken ===
+// === impl SqliteClaimGuard ===
 
-impl Taken {
-    /// Whether [`Taken::fill`] has something to do.
+impl SqliteClaimGuard {
+    /// Whether [`SqliteClaimGuard::fill`] has something to read.
     pub(super) fn is_partial(&self) -> bool {
         self.taken.iter().any(|taking| taking.is_large)
     }
 
-    /// Reads what was too large to be read by the thread that writes.
+    /// Reads what was too large for the writing thread.
     pub(super) fn fill(mut self, connection: &Connection) -> Result<Self, StoreError> {
         deliveries::fill(connection, &mut self.taken)?;
         Ok(self)
     }
 
-    /// The caller has them: they do not go back.
+    /// Hands the deliveries to the caller: they are not released on drop.
     pub(super) fn keep(mut self) -> Vec<Claimed> {
         std::mem::take(&mut self.taken).into_iter().map(|taking| taking.claimed).collect()
     }
 }
 
-impl Drop for Taken {
+impl Drop for SqliteClaimGuard {
     fn drop(&mut self) {
         if !self.taken.is_empty() {
             let ids = self.taken.iter().map(|taking| taking.claimed.id);
             self.writer.shared.returned().extend(ids);
-            // A full queue means that the thread comes by anyway.
-            let _ = self.writer.queue.try_send(Message::Returned);
+            // When the queue is full, the thread handles it anyway.
+            let _ = self.writer.queue.try_send(ThreadMessage::Returned);
         }
     }
 }
 
-// === impl Shared ===
+// === impl WriterState ===
 
-impl Shared {
-    /// Why there is no file to work with, if so.
+impl WriterState {
+    /// Returns why there is no usable file, if so.
     pub(super) fn away(&self) -> Result<(), StoreError> {
         let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         away.as_ref().map_or(Ok(()), |error| Err(error.again()))
     }
 
-    /// Takes note of what an error says about the file.
+    /// Records what an error says about the file.
     pub(super) fn failed(&self, error: &StoreError) {
         if let StoreError::Corrupt(reason) = error
             && self.away().is_ok()
@@ -201,9 +211,9 @@ impl Shared {
     }
 }
 
-// === impl Job ===
+// === impl QueuedTask ===
 
-impl<W, T, S, U> Task for Job<W, T, S, U>
+impl<W, T, S, U> Task for QueuedTask<W, T, S, U>
 where
     T: Send,
     U: Send,
@@ -211,7 +221,7 @@ where
     S: FnOnce(T) -> U + Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
-        // A panic in the work leaves this.
+        // The result if the work panics.
         self.outcome = Some(Err(StoreError::Database("its thread panicked".to_owned())));
         let outcome = (self.work)(connection);
         let succeeded = outcome.is_ok();
@@ -219,17 +229,17 @@ where
         succeeded
     }
 
-    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
+    fn respond(self: Box<Self>, commit: Result<(), StoreError>) {
         let Self { work, outcome, seal, reply } = *self;
-        // What the work holds, such as locks, is let go before the caller goes on.
+        // The work's resources, such as locks, are released before the caller continues.
         drop(work);
         let outcome = match (outcome, commit) {
-            // Its own error says more than what followed from it.
+            // Its own error is more precise than its consequence.
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
             (Some(Ok(outcome)), Ok(())) => Ok(seal(outcome)),
             (None, Ok(())) => Err(StoreError::Closed),
         };
-        // A caller that went away needs no answer; what was sealed gives itself back.
+        // A caller that is gone needs no result; claims are released on drop.
         let _ = reply.send(outcome);
     }
 }

@@ -1,4 +1,4 @@
-//! Deliveries and what becomes of them.
+//! Deliveries and their outcomes.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub(crate) async fn only_due_deliveries_are_claimed_oldest_first(factory: &dyn F
     publish(&*store, vec![delivery("other", "crm")]).await;
     assert!(store.claim("erp", 9, 10).await.unwrap().is_empty());
     assert!(store.claim("erp", 100, 0).await.unwrap().is_empty());
-    assert!(store.claim("nobody", 100, 10).await.unwrap().is_empty());
+    assert!(store.claim("unknown", 100, 10).await.unwrap().is_empty());
     assert_eq!(webhook_ids(&store.claim("erp", 20, 2).await.unwrap()), ["a", "b"]);
     assert_eq!(webhook_ids(&store.claim("erp", 20, 10).await.unwrap()), ["b2"]);
     assert_eq!(webhook_ids(&store.claim("erp", 30, 10).await.unwrap()), ["late"]);
 }
 
-pub(crate) async fn what_is_claimed_is_nobody_elses(factory: &dyn Factory) {
+pub(crate) async fn claimed_delivery_is_not_claimed_by_another_owner(factory: &dyn Factory) {
     let (one, two) = (factory.owner().await, factory.owner().await);
     let names: Vec<String> = (0..60).map(|n| format!("w{n}")).collect();
     publish(&*one, names.iter().map(|name| delivery(name, "erp")).collect()).await;
@@ -71,20 +71,20 @@ pub(crate) async fn finishing_twice_changes_nothing(factory: &dyn Factory) {
     finish(&*store, &first[0], Fate::Delivered).await;
     let second = claim(&*store, "erp", 10).await;
     assert_eq!(second[0].attempts, 1);
-    // Not even while the next attempt is on its way.
+    // Not even while the next attempt is in progress.
     finish(&*store, &first[0], Fate::Delivered).await;
     assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Claimed), 1);
     finish(&*store, &second[0], Fate::Delivered).await;
     assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Delivered), 1);
 }
 
-pub(crate) async fn nobody_finishes_what_another_claimed(factory: &dyn Factory) {
+pub(crate) async fn delivery_claimed_by_another_owner_is_not_finished(factory: &dyn Factory) {
     let (one, two) = (factory.owner().await, factory.owner().await);
     publish(&*one, vec![delivery("w1", "erp"), delivery("w2", "erp")]).await;
     let claimed = one.claim("erp", 0, 1).await.unwrap();
     finish(&*two, &claimed[0], Fate::Delivered).await;
     assert_eq!(of(&one.counts().await.unwrap(), DeliveryState::Claimed), 1);
-    // One that is passed over does not take the others along.
+    // A skipped record does not affect the others.
     let own = two.claim("erp", 0, 1).await.unwrap();
     let mut records = vec![record(&claimed[0], Fate::Dead), record(&own[0], Fate::Delivered)];
     records[0].delivery = 999_999;
@@ -112,7 +112,7 @@ pub(crate) async fn shift_moves_one_webhooks_deliveries(factory: &dyn Factory) {
     let (pending, held) = (DeliveryState::Pending, DeliveryState::Held);
     assert_eq!(store.shift("erp", pending, held).await.unwrap(), 450);
     assert_eq!(store.shift("erp", pending, held).await.unwrap(), 0);
-    assert_eq!(store.shift("nobody", pending, held).await.unwrap(), 0);
+    assert_eq!(store.shift("unknown", pending, held).await.unwrap(), 0);
     assert!(claim(&*store, "erp", 0).await.is_empty());
     assert_eq!(webhook_ids(&claim(&*store, "crm", 0).await), ["other"]);
     assert_eq!(store.shift("erp", held, pending).await.unwrap(), 450);
@@ -157,17 +157,39 @@ pub(crate) async fn counts_follow_every_move(factory: &dyn Factory) {
     assert_eq!(counts.oldest_undelivered, Some(104));
 }
 
-pub(crate) async fn claims_of_the_dead_come_back(factory: &dyn Factory) {
-    let (dead, living, heir) =
+pub(crate) async fn counts_of_a_site_are_those_of_its_webhooks(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    for n in 0..4_i64 {
+        let (own, other) = (format!("own-{n}"), format!("other-{n}"));
+        let event = NewEvent { occurred_at: 100 - n, ..event(&own) };
+        let deliveries = vec![delivery(&own, "own"), delivery(&other, "other")];
+        store.publish(event, deliveries).await.unwrap();
+    }
+    let claimed = store.claim("own", 0, 2).await.unwrap();
+    finish(&*store, &claimed[0], Fate::Dead).await;
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let counts = store.counts_of("main", names(&["own", "unknown"])).await.unwrap();
+    assert_eq!((of(&counts, DeliveryState::Pending), of(&counts, DeliveryState::Dead)), (3, 1));
+    assert_eq!(counts.oldest_undelivered, Some(97));
+    let nothing = store.counts_of("elsewhere", Vec::new()).await.unwrap();
+    assert_eq!(
+        (of(&nothing, DeliveryState::Pending), of(&nothing, DeliveryState::Dead), nothing.open),
+        (0, 0, 0)
+    );
+    assert_eq!(nothing.oldest_undelivered, None);
+}
+
+pub(crate) async fn claims_of_terminated_owners_are_released(factory: &dyn Factory) {
+    let (dead, living, successor) =
         (factory.owner().await, factory.owner().await, factory.owner().await);
     publish(&*dead, vec![delivery("w1", "erp"), delivery("w2", "erp")]).await;
     assert_eq!(webhook_ids(&dead.claim("erp", 0, 1).await.unwrap()), ["w1"]);
     assert_eq!(webhook_ids(&living.claim("erp", 0, 1).await.unwrap()), ["w2"]);
-    heir.adopt().await.unwrap();
-    assert!(claim(&*heir, "erp", 0).await.is_empty());
+    successor.adopt().await.unwrap();
+    assert!(claim(&*successor, "erp", 0).await.is_empty());
     factory.kill(dead).await;
-    heir.adopt().await.unwrap();
-    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["w1"]);
+    successor.adopt().await.unwrap();
+    assert_eq!(webhook_ids(&claim(&*successor, "erp", 0).await), ["w1"]);
 }
 
 pub(crate) async fn a_retry_keeps_its_time_and_its_place_over_a_restart(factory: &dyn Factory) {
@@ -183,33 +205,33 @@ pub(crate) async fn a_retry_keeps_its_time_and_its_place_over_a_restart(factory:
     assert_eq!((claimed[0].attempts, claimed[0].tries), (1, 1));
 }
 
-pub(crate) async fn what_is_large_is_claimed_whole(factory: &dyn Factory) {
+pub(crate) async fn large_event_is_claimed_completely(factory: &dyn Factory) {
     let store = factory.owner().await;
     let large = Payload::Inline(vec![b'p'; 100_000].into());
     let small = Payload::Inline(vec![b'p'; 10].into());
-    let told = [
+    let large = [
         ("body", NewEvent { body: vec![b'b'; 200_000], ..event("body") }),
         ("payload", NewEvent { payload: large, ..event("payload") }),
         ("small", NewEvent { payload: small, ..event("small") }),
     ];
-    for (name, event) in &told {
+    for (name, event) in &large {
         store.publish(event.clone(), vec![delivery(name, "erp")]).await.unwrap();
     }
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&claimed), ["body", "payload", "small"]);
-    for (claimed, (_, event)) in claimed.iter().zip(&told) {
+    for (claimed, (_, event)) in claimed.iter().zip(&large) {
         assert!(claimed.event.body == event.body, "{}", claimed.webhook_id);
         assert!(claimed.event.payload == event.payload, "{}", claimed.webhook_id);
     }
 }
 
-pub(crate) async fn a_claim_that_nobody_waited_for_goes_back(factory: &dyn Factory) {
+pub(crate) async fn claim_whose_caller_is_gone_is_released(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![delivery("w1", "erp")]).await;
-    for patience in 0..30 {
-        // Dropped at another moment each time: before, while and after it is carried out.
+    for steps in 0..30 {
+        // Dropped at another moment each time: before, during and after its execution.
         let claim = store.claim("erp", 0, 1);
-        let claimed = tokio::time::timeout(Duration::from_micros(patience * 50), claim).await;
+        let claimed = tokio::time::timeout(Duration::from_micros(steps * 50), claim).await;
         if let Ok(claimed) = claimed {
             let records: Vec<_> = claimed.unwrap().iter().map(|one| release(one, 0)).collect();
             store.finish(records).await.unwrap();
@@ -224,6 +246,8 @@ pub(crate) async fn a_claim_that_nobody_waited_for_goes_back(factory: &dyn Facto
             tokio::task::yield_now().await;
         }
     };
-    let got = tokio::time::timeout(Duration::from_secs(60), got).await.expect("it came back");
+    let got = tokio::time::timeout(Duration::from_secs(60), got)
+        .await
+        .expect("the claim is released in time");
     assert_eq!(webhook_ids(&got), ["w1"]);
 }

@@ -1,13 +1,15 @@
-//! Exchanges and their outcome.
+//! Exchanges and their outcomes.
 
-use as2hook_store::{DeliveryState, Fate, NewEvent, Payload, StoreError, WebhookState};
+use as2hook_store::{
+    DeliveryState, Fate, Filter, NewEvent, Payload, StoreError, WebhookState, Write,
+};
 
 use super::{Factory, claim, delivery, event, file, finish, id, of, settlement, webhook_ids};
 
-/// Later than anything that a store's own clock says now.
+/// Later than the present by any clock.
 const FAR: i64 = i64::MAX;
 
-pub(crate) async fn an_opened_event_is_no_delivery_until_it_is_settled(factory: &dyn Factory) {
+pub(crate) async fn opened_event_has_no_delivery_until_it_is_settled(factory: &dyn Factory) {
     let store = factory.owner().await;
     store.open(event("a"), vec![delivery("planned", "erp")]).await.unwrap();
     assert!(store.due().await.unwrap().is_empty());
@@ -45,7 +47,7 @@ pub(crate) async fn settling_twice_changes_nothing(factory: &dyn Factory) {
     assert_eq!(claimed[0].event.verdict.as_deref(), Some(&b"answered"[..]));
 }
 
-pub(crate) async fn settling_an_unknown_event_says_so(factory: &dyn Factory) {
+pub(crate) async fn settling_an_unknown_event_is_an_error(factory: &dyn Factory) {
     let store = factory.owner().await;
     let error = store.settle(settlement("a", vec![])).await.unwrap_err();
     assert!(matches!(error, StoreError::UnknownEvent(event) if event == id("a")), "{error}");
@@ -60,10 +62,9 @@ pub(crate) async fn opening_twice_changes_nothing(factory: &dyn Factory) {
     assert_eq!(claim(&*store, "erp", 0).await[0].event.body, b"a");
 }
 
-pub(crate) async fn a_discarded_event_is_forgotten(factory: &dyn Factory) {
+pub(crate) async fn discarded_event_is_removed(factory: &dyn Factory) {
     let store = factory.owner().await;
-    let folder = tempfile::tempdir().unwrap();
-    let (path, payload) = file(&folder, "payload");
+    let (path, payload) = file(factory, "payload");
     store.open(NewEvent { payload, ..event("a") }, vec![delivery("w1", "erp")]).await.unwrap();
     store.discard(id("a")).await.unwrap();
     store.discard(id("a")).await.unwrap();
@@ -75,15 +76,55 @@ pub(crate) async fn a_discarded_event_is_forgotten(factory: &dyn Factory) {
     ));
 }
 
-pub(crate) async fn discarding_spares_what_is_settled(factory: &dyn Factory) {
+pub(crate) async fn discarding_does_not_remove_a_settled_event(factory: &dyn Factory) {
     let store = factory.owner().await;
-    let folder = tempfile::tempdir().unwrap();
-    let (path, payload) = file(&folder, "payload");
+    let (path, payload) = file(factory, "payload");
     store.open(NewEvent { payload, ..event("a") }, vec![]).await.unwrap();
     store.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
     store.discard(id("a")).await.unwrap();
     assert!(path.exists());
     assert_eq!(webhook_ids(&claim(&*store, "erp", 0).await), ["w1"]);
+}
+
+pub(crate) async fn open_event_has_its_replaced_content_once_it_is_settled(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    store.open(event("a"), vec![delivery("planned", "erp")]).await.unwrap();
+    let (path, payload) = file(factory, "payload");
+    let late = NewEvent {
+        body: b"late".to_vec(),
+        message_id: Some("<late@partner>".to_owned()),
+        payload: payload.clone(),
+        ..event("a")
+    };
+    let settle = Write::Settle(settlement("a", vec![delivery("w1", "erp")]));
+    let writes = vec![Write::Replace(late.clone()), settle];
+    store.apply(writes.clone()).await.unwrap();
+    // Repeated, it changes nothing.
+    store.apply(writes).await.unwrap();
+    let claimed = claim(&*store, "erp", 0).await;
+    assert_eq!(webhook_ids(&claimed), ["w1"]);
+    assert_eq!((&claimed[0].event.body[..], &claimed[0].event.payload), (&b"late"[..], &payload));
+    let filter = Filter { message_id: late.message_id, ..Filter::default() };
+    assert_eq!(store.events(&filter, None, 10).await.unwrap().rows.len(), 1);
+    assert!(path.exists());
+
+    store.open(event("b"), vec![]).await.unwrap();
+    let payload = Payload::Inline("small".into());
+    let late = NewEvent { body: b"late".to_vec(), payload, ..event("b") };
+    store.apply(vec![Write::Replace(late)]).await.unwrap();
+    store.settle(settlement("b", vec![delivery("w2", "erp")])).await.unwrap();
+    let claimed = claim(&*store, "erp", 0).await;
+    assert_eq!(claimed[0].event.payload, Payload::Inline("small".into()));
+}
+
+pub(crate) async fn settled_event_is_not_replaced(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    store.open(event("a"), vec![]).await.unwrap();
+    store.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
+    let late = |name| Write::Replace(NewEvent { body: b"late".to_vec(), ..event(name) });
+    store.apply(vec![late("a"), late("never opened")]).await.unwrap();
+    assert_eq!(claim(&*store, "erp", 0).await[0].event.body, b"a");
+    assert!(store.event(id("never opened")).await.unwrap().is_none());
 }
 
 pub(crate) async fn a_published_event_is_due_and_published_once(factory: &dyn Factory) {
@@ -96,11 +137,10 @@ pub(crate) async fn a_published_event_is_due_and_published_once(factory: &dyn Fa
     assert_eq!(claimed[0].event.verdict, None);
 }
 
-pub(crate) async fn inline_payloads_come_back(factory: &dyn Factory) {
+pub(crate) async fn inline_payloads_are_read_as_written(factory: &dyn Factory) {
     let store = factory.owner().await;
-    let folder = tempfile::tempdir().unwrap();
     let inline = Payload::Inline(vec![0xE9; Payload::INLINE_MAX].into());
-    let (_, spilt) = file(&folder, "payload");
+    let (_, spilt) = file(factory, "payload");
     for (name, payload) in [("a", &inline), ("b", &spilt), ("c", &Payload::None)] {
         let event = NewEvent { payload: payload.clone(), ..event(name) };
         store.publish(event, vec![delivery(name, "erp")]).await.unwrap();
@@ -110,18 +150,16 @@ pub(crate) async fn inline_payloads_come_back(factory: &dyn Factory) {
     assert_eq!(payloads, [inline, spilt, Payload::None]);
 }
 
-pub(crate) async fn adopt_hands_over_what_the_dead_left_and_nothing_of_the_living(
-    factory: &dyn Factory,
-) {
-    let (dead, living, heir) =
+pub(crate) async fn adopt_returns_open_exchanges_of_terminated_owners_only(factory: &dyn Factory) {
+    let (dead, living, successor) =
         (factory.owner().await, factory.owner().await, factory.owner().await);
     dead.open(event("dead"), vec![delivery("w1", "erp")]).await.unwrap();
     living.open(event("living"), vec![delivery("w2", "erp")]).await.unwrap();
-    heir.open(event("own"), vec![delivery("w3", "erp")]).await.unwrap();
-    assert!(heir.adopt().await.unwrap().is_empty());
+    successor.open(event("own"), vec![delivery("w3", "erp")]).await.unwrap();
+    assert!(successor.adopt().await.unwrap().is_empty());
     factory.kill(dead).await;
 
-    let adopted = heir.adopt().await.unwrap();
+    let adopted = successor.adopt().await.unwrap();
     assert_eq!(adopted.len(), 1);
     let (event, planned) = &adopted[0];
     assert_eq!((event.id, &event.body[..], &event.verdict), (id("dead"), &b"dead"[..], &None));
@@ -130,25 +168,25 @@ pub(crate) async fn adopt_hands_over_what_the_dead_left_and_nothing_of_the_livin
     living.settle(settlement("living", vec![])).await.unwrap();
 }
 
-pub(crate) async fn adopted_events_are_handed_over_until_they_are_settled(factory: &dyn Factory) {
-    let (dead, heir) = (factory.owner().await, factory.owner().await);
+pub(crate) async fn adopted_events_are_returned_until_they_are_settled(factory: &dyn Factory) {
+    let (dead, successor) = (factory.owner().await, factory.owner().await);
     for name in ["a", "b", "c"] {
         dead.open(event(name), vec![]).await.unwrap();
     }
     factory.kill(dead).await;
-    assert_eq!(heir.adopt().await.unwrap().len(), 3);
-    heir.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
-    heir.discard(id("b")).await.unwrap();
-    assert_eq!(heir.adopt().await.unwrap().len(), 1);
-    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["w1"]);
-    // It dies as well: the next one has what is left.
-    factory.kill(heir).await;
+    assert_eq!(successor.adopt().await.unwrap().len(), 3);
+    successor.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
+    successor.discard(id("b")).await.unwrap();
+    assert_eq!(successor.adopt().await.unwrap().len(), 1);
+    assert_eq!(webhook_ids(&claim(&*successor, "erp", 0).await), ["w1"]);
+    // It terminates as well: the next one gets what is left.
+    factory.kill(successor).await;
     let next = factory.owner().await;
     assert_eq!(next.adopt().await.unwrap()[0].0.id, id("c"));
     assert_eq!(webhook_ids(&claim(&*next, "erp", 0).await), ["w1"]);
 }
 
-pub(crate) async fn a_closed_store_says_so_and_leaves_its_open_events(factory: &dyn Factory) {
+pub(crate) async fn closed_store_is_an_error_and_keeps_its_open_events(factory: &dyn Factory) {
     let (store, next) = (factory.owner().await, factory.owner().await);
     store.open(event("a"), vec![]).await.unwrap();
     store.publish(event("b"), vec![delivery("w1", "erp")]).await.unwrap();
@@ -161,9 +199,8 @@ pub(crate) async fn a_closed_store_says_so_and_leaves_its_open_events(factory: &
     assert_eq!(webhook_ids(&claim(&*next, "erp", 0).await), ["w1"]);
 }
 
-pub(crate) async fn prune_removes_what_is_done_and_its_files(factory: &dyn Factory) {
+pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Factory) {
     let store = factory.owner().await;
-    let folder = tempfile::tempdir().unwrap();
     let mut paths = Vec::new();
     for (name, fate) in [
         ("delivered", Some(Fate::Delivered)),
@@ -173,8 +210,8 @@ pub(crate) async fn prune_removes_what_is_done_and_its_files(factory: &dyn Facto
         ("retried", Some(Fate::Retry(9))),
         ("pending", None),
     ] {
-        let (path, payload) = file(&folder, name);
-        // Two deliveries each: one that is done does not do for both.
+        let (path, payload) = file(factory, name);
+        // Two deliveries each: an event with one of them done is not done.
         let both = vec![delivery(name, name), delivery(&format!("{name}-2"), "other")];
         store.publish(NewEvent { payload, ..event(name) }, both).await.unwrap();
         if let Some(fate) = fate {
@@ -182,7 +219,7 @@ pub(crate) async fn prune_removes_what_is_done_and_its_files(factory: &dyn Facto
         }
         paths.push(path);
     }
-    store.publish(event("nobody"), vec![]).await.unwrap();
+    store.publish(event("without-deliveries"), vec![]).await.unwrap();
     store.open(event("open"), vec![]).await.unwrap();
     assert_eq!(store.prune(FAR, 100).await.unwrap(), 1);
     for claimed in claim(&*store, "other", 0).await {
@@ -197,20 +234,20 @@ pub(crate) async fn prune_removes_what_is_done_and_its_files(factory: &dyn Facto
     assert_eq!((of(&counts, DeliveryState::Delivered), of(&counts, DeliveryState::Dead)), (4, 0));
     assert_eq!(counts.open, 1);
 
-    // What comes back to life is not pruned.
+    // An event with pending deliveries again is not pruned.
     assert_eq!(store.shift("held", DeliveryState::Held, DeliveryState::Dead).await.unwrap(), 1);
     assert_eq!(store.shift("held", DeliveryState::Dead, DeliveryState::Pending).await.unwrap(), 1);
     assert_eq!(store.prune(FAR, 100).await.unwrap(), 0);
     assert_eq!(webhook_ids(&claim(&*store, "held", 0).await), ["held"]);
 }
 
-pub(crate) async fn webhook_health_is_remembered(factory: &dyn Factory) {
+pub(crate) async fn webhook_health_is_stored(factory: &dyn Factory) {
     let store = factory.owner().await;
     store.publish(event("a"), vec![delivery("w1", "healthy")]).await.unwrap();
     assert!(store.webhook_states().await.unwrap().is_empty());
     let mut state = WebhookState {
         webhook: "erp".to_owned(),
-        disabled: Some("It answered 410.".to_owned()),
+        disabled: Some("It responded with 410.".to_owned()),
         failing_since: Some(7),
         fingerprint: "f1".to_owned(),
     };

@@ -1,6 +1,6 @@
-//! What the admin API asks for.
+//! Lists of the admin API.
 
-use as2hook_store::{DeliveryState, Fate, Filter, NewDelivery, NewEvent, StoreError};
+use as2hook_store::{DeliveryState, Fate, Filter, NewDelivery, NewEvent, Store, StoreError};
 
 use super::{Factory, claim, delivery, event, finish, id, ordered, publish, webhook_ids};
 
@@ -14,7 +14,7 @@ pub(crate) async fn lists_are_newest_first_and_paged(factory: &dyn Factory) {
         let page = store.deliveries(&all, cursor, 3).await.unwrap();
         seen.extend(page.rows.into_iter().map(|row| row.webhook_id));
         cursor = page.next;
-        // What comes meanwhile does not move the pages.
+        // Rows that arrive meanwhile do not move the pages.
         publish(&*store, vec![delivery(&format!("later{}", seen.len()), "erp")]).await;
         if cursor.is_none() {
             break;
@@ -27,7 +27,7 @@ pub(crate) async fn lists_are_newest_first_and_paged(factory: &dyn Factory) {
     assert_eq!((rest.rows.len(), rest.next), (6, None));
 }
 
-pub(crate) async fn filters_find_what_matches_all_of_them(factory: &dyn Factory) {
+pub(crate) async fn filters_find_rows_that_match_all_fields(factory: &dyn Factory) {
     let store = factory.owner().await;
     let beta = NewEvent {
         partner: Some("BETA".to_owned()),
@@ -54,7 +54,7 @@ pub(crate) async fn filters_find_what_matches_all_of_them(factory: &dyn Factory)
         (Filter { from: Some(1_001), ..none() }, 1, 1),
         (Filter { until: Some(2_000), ..none() }, 2, 2),
         (Filter { webhook: text("erp"), ..none() }, 2, 2),
-        (Filter { webhook: text("nobody"), ..none() }, 0, 0),
+        (Filter { webhook: text("unknown"), ..none() }, 0, 0),
         (Filter { state: Some(DeliveryState::Dead), ..none() }, 1, 1),
         (Filter { state: Some(DeliveryState::Pending), ..none() }, 2, 2),
         (Filter { webhook: text("erp"), state: Some(DeliveryState::Dead), ..none() }, 0, 0),
@@ -73,7 +73,7 @@ pub(crate) async fn filters_find_what_matches_all_of_them(factory: &dyn Factory)
     assert_eq!(store.deliveries(&by_number, None, 10).await.unwrap().rows, [one]);
 }
 
-pub(crate) async fn attempts_are_logged_with_what_came_of_them(factory: &dyn Factory) {
+pub(crate) async fn attempts_are_logged_with_their_outcome(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![delivery("w1", "erp"), delivery("w2", "crm")]).await;
     for fate in [Fate::Retry(9), Fate::Dead] {
@@ -92,7 +92,7 @@ pub(crate) async fn attempts_are_logged_with_what_came_of_them(factory: &dyn Fac
     assert_eq!(store.attempts(&Filter::default(), None, 10).await.unwrap().rows.len(), 3);
 }
 
-pub(crate) async fn replayed_deliveries_begin_their_schedule_again(factory: &dyn Factory) {
+pub(crate) async fn replayed_deliveries_restart_their_schedule(factory: &dyn Factory) {
     let store = factory.owner().await;
     let fates = [Fate::Delivered, Fate::Dead, Fate::Orphaned, Fate::Held, Fate::Retry(1)];
     for (n, fate) in fates.into_iter().enumerate() {
@@ -112,7 +112,7 @@ pub(crate) async fn replayed_deliveries_begin_their_schedule_again(factory: &dyn
         .map(|claimed| (&claimed.webhook_id[..], claimed.attempts, claimed.tries))
         .collect();
     assert_eq!(seen, [("w0", 1, 0), ("w1", 1, 0), ("w2", 1, 0)]);
-    // The attempts of the replay are numbered on.
+    // The numbers of the attempts continue in the replay.
     finish(&*store, &claimed[1], Fate::Delivered).await;
     let log = store.attempts(&erp, None, 1).await.unwrap().rows;
     assert_eq!(log[0].attempt.number, 2);
@@ -132,7 +132,7 @@ pub(crate) async fn a_replayed_delivery_goes_before_later_ones(factory: &dyn Fac
     }
 }
 
-pub(crate) async fn many_are_replayed_in_one_call(factory: &dyn Factory) {
+pub(crate) async fn many_deliveries_are_replayed_in_one_call(factory: &dyn Factory) {
     let store = factory.owner().await;
     let all: Vec<NewDelivery> = (0..900).map(|n| delivery(&format!("w{n}"), "erp")).collect();
     store.publish(event("a"), all).await.unwrap();
@@ -141,12 +141,12 @@ pub(crate) async fn many_are_replayed_in_one_call(factory: &dyn Factory) {
     assert_eq!(store.claim("erp", i64::MAX, 1_000).await.unwrap().len(), 900);
 }
 
-pub(crate) async fn an_event_can_be_told_to_another(factory: &dyn Factory) {
+pub(crate) async fn event_can_be_delivered_to_another_webhook(factory: &dyn Factory) {
     let store = factory.owner().await;
     store.open(event("open"), vec![]).await.unwrap();
     for name in ["open", "unknown"] {
-        let told = store.tell(id(name), vec![delivery("w9", "new")]).await;
-        assert!(matches!(told, Err(StoreError::UnknownEvent(_))));
+        let result = store.tell(id(name), vec![delivery("w9", "new")]).await;
+        assert!(matches!(result, Err(StoreError::UnknownEvent(_))));
     }
     store.publish(event("a"), vec![delivery("w1", "gone")]).await.unwrap();
     finish(&*store, &claim(&*store, "gone", 0).await[0], Fate::Dead).await;
@@ -159,4 +159,44 @@ pub(crate) async fn an_event_can_be_told_to_another(factory: &dyn Factory) {
     assert_eq!((webhook_ids(&claimed), claimed[0].event.id), (vec!["w2"], id("a")));
     assert_eq!(store.event(id("a")).await.unwrap().unwrap().body, b"a");
     assert_eq!(store.event(id("unknown")).await.unwrap(), None);
+}
+
+/// This many were delivered, and are to be replayed.
+async fn replayed(store: &dyn Store, count: usize) {
+    let all: Vec<NewDelivery> = (0..count).map(|n| delivery(&format!("r{n}"), "erp")).collect();
+    store.publish(event("old"), all).await.unwrap();
+    store.shift("erp", DeliveryState::Pending, DeliveryState::Delivered).await.unwrap();
+    assert_eq!(store.replay(&Filter::default()).await.unwrap(), count as u64);
+}
+
+pub(crate) async fn replays_come_after_others_and_get_a_quarter_of_each_claim(
+    factory: &dyn Factory,
+) {
+    let store = factory.owner().await;
+    replayed(&*store, 40).await;
+    // Due later than the replays.
+    let mut fresh: Vec<_> = (0..10).map(|n| delivery(&format!("f{n}"), "erp")).collect();
+    fresh.iter_mut().for_each(|delivery| delivery.due = i64::MAX - 1);
+    store.publish(event("new"), fresh).await.unwrap();
+    let mut shares = Vec::new();
+    for _ in 0..3 {
+        let claimed = store.claim("erp", i64::MAX, 8).await.unwrap();
+        assert!(claimed.is_sorted_by_key(|claimed| claimed.replay), "after the others");
+        shares.push(claimed.iter().filter(|claimed| claimed.replay).count());
+    }
+    assert_eq!(shares, [2, 4, 8]);
+    assert_eq!(store.due().await.unwrap().len(), 1);
+}
+
+pub(crate) async fn replays_get_one_of_four_claims_of_one_delivery(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    replayed(&*store, 100).await;
+    let fresh = (0..100).map(|n| delivery(&format!("f{n}"), "erp")).collect();
+    store.publish(event("new"), fresh).await.unwrap();
+    let mut replays = 0;
+    for _ in 0..100 {
+        let claimed = store.claim("erp", i64::MAX, 1).await.unwrap();
+        replays += usize::from(claimed[0].replay);
+    }
+    assert!((1..60).contains(&replays), "{replays} of 100");
 }

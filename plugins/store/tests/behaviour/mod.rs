@@ -1,5 +1,7 @@
-//! What every store does, whatever it is built on. A store's own test file gives a [`Factory`].
+//! The behaviour of every store, whatever its database. Each store's own test file provides a
+//! [`Factory`].
 
+pub(crate) mod clocks;
 pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod gateways;
@@ -19,99 +21,123 @@ use as2hook_store::{
 use async_trait::async_trait;
 use uuid::Uuid;
 
-/// Opens one store as often as it is asked: each time as another process would.
+/// Opens one store repeatedly, each time like another process.
 #[async_trait]
 pub(crate) trait Factory: Send + Sync {
-    /// One more owner of the same store.
+    /// Opens one more owner of the same store.
     async fn owner(&self) -> Arc<dyn Store>;
 
-    /// Ends an owner as `kill -9` would: nothing is given up, nothing is said.
+    /// Ends an owner like `kill -9`: it releases and writes nothing.
     async fn kill(&self, owner: Arc<dyn Store>);
+
+    /// Returns the payload root of every owner.
+    fn payload_root(&self) -> PathBuf;
 }
 
-/// Runs all of it; each test on a store of its own, made by `fresh`.
+/// Runs all tests, each on a store of its own that `fresh` creates.
 macro_rules! suite {
     ($fresh:ident) => {
         $crate::behaviour::suite!($fresh, events: [
-            an_opened_event_is_no_delivery_until_it_is_settled,
+            opened_event_has_no_delivery_until_it_is_settled,
             planned_deliveries_are_dropped_at_settle,
             settling_twice_changes_nothing,
-            settling_an_unknown_event_says_so,
+            settling_an_unknown_event_is_an_error,
             opening_twice_changes_nothing,
-            a_discarded_event_is_forgotten,
-            discarding_spares_what_is_settled,
+            discarded_event_is_removed,
+            discarding_does_not_remove_a_settled_event,
+            open_event_has_its_replaced_content_once_it_is_settled,
+            settled_event_is_not_replaced,
             a_published_event_is_due_and_published_once,
-            inline_payloads_come_back,
-            adopt_hands_over_what_the_dead_left_and_nothing_of_the_living,
-            adopted_events_are_handed_over_until_they_are_settled,
-            a_closed_store_says_so_and_leaves_its_open_events,
-            prune_removes_what_is_done_and_its_files,
-            webhook_health_is_remembered,
+            inline_payloads_are_read_as_written,
+            adopt_returns_open_exchanges_of_terminated_owners_only,
+            adopted_events_are_returned_until_they_are_settled,
+            closed_store_is_an_error_and_keeps_its_open_events,
+            prune_removes_done_events_and_their_files,
+            webhook_health_is_stored,
         ]);
         $crate::behaviour::suite!($fresh, deliveries: [
             a_duplicate_webhook_id_is_ignored,
             only_due_deliveries_are_claimed_oldest_first,
-            what_is_claimed_is_nobody_elses,
+            claimed_delivery_is_not_claimed_by_another_owner,
             attempts_are_counted_and_releases_are_not,
             finishing_twice_changes_nothing,
-            nobody_finishes_what_another_claimed,
+            delivery_claimed_by_another_owner_is_not_finished,
             due_names_each_webhook_once_soonest_first,
             shift_moves_one_webhooks_deliveries,
             shifted_deliveries_keep_their_place_in_the_schedule,
             counts_follow_every_move,
-            claims_of_the_dead_come_back,
+            counts_of_a_site_are_those_of_its_webhooks,
+            claims_of_terminated_owners_are_released,
             a_retry_keeps_its_time_and_its_place_over_a_restart,
-            what_is_large_is_claimed_whole,
-            a_claim_that_nobody_waited_for_goes_back,
+            large_event_is_claimed_completely,
+            claim_whose_caller_is_gone_is_released,
+        ]);
+        $crate::behaviour::suite!($fresh, clocks: [
+            deliveries_planned_by_a_clock_ahead_become_due_earlier_once,
+            newest_time_is_that_of_the_last_record,
+            many_expired_notes_are_forgotten_in_one_call,
         ]);
         $crate::behaviour::suite!($fresh, partner_webhooks: [
-            a_partner_webhook_keeps_what_is_not_changed,
-            a_first_change_needs_a_url,
-            a_delivery_made_besides_the_queue_is_logged_and_never_claimed,
+            partner_webhook_keeps_fields_that_are_not_changed,
+            first_change_of_a_partner_webhook_requires_a_url,
+            delivery_made_outside_the_queue_is_logged_and_never_claimed,
         ]);
         $crate::behaviour::suite!($fresh, order: [
-            one_at_a_time_in_the_order_they_came,
+            ordered_deliveries_are_claimed_one_at_a_time_in_order,
             a_retry_blocks_its_key_and_no_other,
-            a_dead_one_does_not_block,
-            a_held_one_keeps_its_place,
+            dead_delivery_does_not_block_its_order,
+            held_delivery_keeps_its_place,
             a_blocked_webhook_is_not_due,
-            claims_of_the_dead_keep_their_order,
-            orphans_come_back_in_their_place,
+            claims_of_terminated_owners_keep_their_order,
+            orphaned_deliveries_become_pending_in_their_place,
+            later_event_waits_for_the_outcome_of_an_earlier_one,
+            discarded_event_loses_its_place,
+            event_settled_late_goes_before_later_ones,
+            place_of_an_adopted_event_is_kept_until_it_is_settled,
         ]);
         $crate::behaviour::suite!($fresh, lists: [
             lists_are_newest_first_and_paged,
-            filters_find_what_matches_all_of_them,
-            attempts_are_logged_with_what_came_of_them,
-            replayed_deliveries_begin_their_schedule_again,
+            filters_find_rows_that_match_all_fields,
+            attempts_are_logged_with_their_outcome,
+            replayed_deliveries_restart_their_schedule,
             a_replayed_delivery_goes_before_later_ones,
-            many_are_replayed_in_one_call,
-            an_event_can_be_told_to_another,
+            many_deliveries_are_replayed_in_one_call,
+            replays_come_after_others_and_get_a_quarter_of_each_claim,
+            replays_get_one_of_four_claims_of_one_delivery,
+            event_can_be_delivered_to_another_webhook,
         ]);
         $crate::behaviour::suite!($fresh, gateways: [
             gateways_are_listed_while_they_report,
+            changed_content_has_a_newer_generation_and_the_same_content_the_same,
+            older_configuration_moves_no_deliveries_while_a_newer_one_is_reported,
+            webhooks_with_deliveries_set_aside_are_named,
             a_payload_in_pieces_is_named_by_its_event,
         ]);
         $crate::behaviour::suite!($fresh, retention: [
-            beyond_their_number_the_longest_done_go_and_dead_ones_stay,
-            a_replayed_event_is_not_too_old,
+            events_beyond_the_limit_are_pruned_longest_done_first_and_dead_ones_stay,
+            replayed_event_is_not_pruned_by_age,
             old_attempts_leave_the_log_and_their_delivery_stays,
-            an_attempt_of_a_clock_gone_wrong_keeps_no_other_in_the_log,
-            of_one_delivery_the_newest_attempts_are_kept,
+            attempt_with_a_wrong_time_does_not_keep_others_in_the_log,
+            newest_attempts_of_a_delivery_are_kept,
+            bytes_follow_what_is_kept,
         ]);
         $crate::behaviour::suite!($fresh, payloads: [
-            sealed_payloads_come_back_sealed,
-            what_was_delivered_is_spent_and_its_event_stays,
-            the_pieces_of_what_is_spent_are_named,
-            whoever_still_needs_a_payload_has_it,
+            sealed_payloads_are_returned_sealed,
+            payload_of_delivered_event_is_spent_and_its_event_stays,
+            spend_returns_the_pieces_to_remove,
+            payload_that_a_delivery_needs_is_not_spent,
             a_replay_needs_its_payload_again,
-            an_event_whose_payload_is_spent_is_pruned_as_ever,
+            event_with_a_spent_payload_is_pruned,
+            payload_file_is_recognized_in_any_root,
+            store_has_one_identity_and_remembers_its_payload_roots,
         ]);
         $crate::behaviour::suite!($fresh, notes: [
             a_note_is_found_by_its_key_until_it_expires,
-            a_note_is_written_over_what_was_expected_alone,
-            due_notes_come_longest_due_first,
-            of_several_that_try_one_tells,
-            several_writes_are_one,
+            note_is_written_only_over_the_expected_one,
+            due_notes_are_returned_longest_due_first,
+            one_of_several_callers_publishes,
+            several_writes_are_one_commit,
+            notes_that_expire_first_are_trimmed_from_a_large_group,
         ]);
     };
     ($fresh:ident, $module:ident: [$($test:ident,)*]) => {
@@ -127,7 +153,7 @@ macro_rules! suite {
 }
 pub(crate) use suite;
 
-/// An event of that name; the same name gives the same id.
+/// Returns an event of that name; the same name gives the same id.
 pub(crate) fn event(name: &str) -> NewEvent {
     NewEvent {
         id: id(name),
@@ -146,7 +172,7 @@ pub(crate) fn id(name: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes())
 }
 
-/// A delivery to a webhook that may be made at once.
+/// Returns a delivery to a webhook, due at once.
 pub(crate) fn delivery(webhook_id: &str, webhook: &str) -> NewDelivery {
     NewDelivery {
         webhook_id: webhook_id.to_owned(),
@@ -157,7 +183,7 @@ pub(crate) fn delivery(webhook_id: &str, webhook: &str) -> NewDelivery {
     }
 }
 
-/// As [`delivery`], in an order.
+/// Like [`delivery`], in an order.
 pub(crate) fn ordered(webhook_id: &str, webhook: &str, key: &str) -> NewDelivery {
     NewDelivery { order_key: Some(key.to_owned()), ..delivery(webhook_id, webhook) }
 }
@@ -171,7 +197,7 @@ pub(crate) fn settlement(name: &str, deliveries: Vec<NewDelivery>) -> Settlement
     }
 }
 
-/// One event for each webhook id, each with that one delivery.
+/// Publishes one event for each webhook id, each with that one delivery.
 pub(crate) async fn publish(store: &dyn Store, deliveries: Vec<NewDelivery>) {
     for delivery in deliveries {
         store.publish(event(&delivery.webhook_id), vec![delivery]).await.unwrap();
@@ -198,7 +224,7 @@ pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, fate: Fate) {
     store.finish(vec![record(claimed, fate)]).await.unwrap();
 }
 
-/// Claims all that is due at `now`.
+/// Claims everything due at `now`.
 pub(crate) async fn claim(store: &dyn Store, webhook: &str, now: i64) -> Vec<Claimed> {
     store.claim(webhook, now, 100).await.unwrap()
 }
@@ -207,13 +233,15 @@ pub(crate) fn webhook_ids(claimed: &[Claimed]) -> Vec<&str> {
     claimed.iter().map(|claimed| claimed.webhook_id.as_str()).collect()
 }
 
-/// How many deliveries are in a state.
+/// Returns how many deliveries are in a state.
 pub(crate) fn of(counts: &Counts, state: DeliveryState) -> u64 {
     counts.deliveries.iter().filter(|(counted, _)| *counted == state).map(|(_, n)| n).sum()
 }
 
-pub(crate) fn file(folder: &tempfile::TempDir, name: &str) -> (PathBuf, Payload) {
-    let path = folder.path().join(name);
-    std::fs::write(&path, name).unwrap();
-    (path.clone(), Payload::File { path, size: name.len() as u64 })
+/// Creates a payload file in the payload root.
+pub(crate) fn file(factory: &dyn Factory, name: &str) -> (PathBuf, Payload) {
+    let (root, path) = (factory.payload_root(), PathBuf::from("process").join(name));
+    std::fs::create_dir_all(root.join("process")).unwrap();
+    std::fs::write(root.join(&path), name).unwrap();
+    (root.join(&path), Payload::File { path, size: name.len() as u64 })
 }

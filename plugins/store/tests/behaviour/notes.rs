@@ -4,7 +4,7 @@ use as2hook_store::{Before, DeliveryState, Note, NoteChange, StoreError, Write};
 
 use super::{Factory, delivery, event, id, settlement};
 
-/// Far enough from any clock.
+/// Far in the future by any clock.
 const FAR: i64 = i64::MAX;
 
 fn note(key: &str, body: &str) -> Note {
@@ -28,7 +28,7 @@ pub(crate) async fn a_note_is_found_by_its_key_until_it_expires(stores: &dyn Fac
     assert_eq!(store.forget_notes(1, 10).await.unwrap(), 0);
 }
 
-pub(crate) async fn a_note_is_written_over_what_was_expected_alone(stores: &dyn Factory) {
+pub(crate) async fn note_is_written_only_over_the_expected_one(stores: &dyn Factory) {
     let store = stores.owner().await;
     let write = |before, body: &str| store.apply(vec![Write::Note(over(before, note("a", body)))]);
     write(Before::Body(b"none".to_vec()), "never").await.unwrap();
@@ -40,14 +40,14 @@ pub(crate) async fn a_note_is_written_over_what_was_expected_alone(stores: &dyn 
     assert_eq!(store.note("a").await.unwrap(), Some(note("a", "first")));
     write(Before::Body(b"first".to_vec()), "second").await.unwrap();
     assert_eq!(store.note("a").await.unwrap(), Some(note("a", "second")));
-    // What may be forgotten counts as absent.
+    // An expired note counts as absent.
     let gone = Note { expires: 1, ..note("a", "gone") };
     store.apply(vec![Write::Note(over(Before::Any, gone))]).await.unwrap();
     write(Before::Absent, "new").await.unwrap();
     assert_eq!(store.note("a").await.unwrap(), Some(note("a", "new")));
 }
 
-pub(crate) async fn due_notes_come_longest_due_first(stores: &dyn Factory) {
+pub(crate) async fn due_notes_are_returned_longest_due_first(stores: &dyn Factory) {
     let store = stores.owner().await;
     let due = |key: &str, due| Write::Note(over(Before::Any, Note { due, ..note(key, "x") }));
     let all = vec![due("c", Some(30)), due("a", Some(10)), due("b", Some(20)), due("d", None)];
@@ -59,12 +59,12 @@ pub(crate) async fn due_notes_come_longest_due_first(stores: &dyn Factory) {
     assert_eq!(keys(store.due_notes(FAR, 10).await.unwrap()), ["b", "c"]);
 }
 
-pub(crate) async fn of_several_that_try_one_tells(stores: &dyn Factory) {
+pub(crate) async fn one_of_several_callers_publishes(stores: &dyn Factory) {
     let (one, other) = (stores.owner().await, stores.owner().await);
     for (store, name) in [(&one, "a"), (&other, "b")] {
-        let told = vec![delivery(name, "erp")];
-        let change = over(Before::Absent, note("told", name));
-        store.apply(vec![Write::Once(change, event(name), told)]).await.unwrap();
+        let planned = vec![delivery(name, "erp")];
+        let change = over(Before::Absent, note("published", name));
+        store.apply(vec![Write::Once(change, event(name), planned)]).await.unwrap();
     }
     assert!(one.event(id("a")).await.unwrap().is_some());
     assert!(one.event(id("b")).await.unwrap().is_none());
@@ -72,7 +72,7 @@ pub(crate) async fn of_several_that_try_one_tells(stores: &dyn Factory) {
     assert!(counts.deliveries.contains(&(DeliveryState::Pending, 1)), "{counts:?}");
 }
 
-pub(crate) async fn several_writes_are_one(stores: &dyn Factory) {
+pub(crate) async fn several_writes_are_one_commit(stores: &dyn Factory) {
     let store = stores.owner().await;
     let open = Write::Open(event("a"), vec![delivery("unknown", "erp")]);
     store.apply(vec![open, Write::Note(over(Before::Any, note("k", "open")))]).await.unwrap();
@@ -84,7 +84,7 @@ pub(crate) async fn several_writes_are_one(stores: &dyn Factory) {
             Write::Note(over(Before::Any, note("k", "settled"))),
         ]
     };
-    // Twice is once.
+    // Repeated, it changes nothing.
     store.apply(settle()).await.unwrap();
     store.apply(settle()).await.unwrap();
     let counts = store.counts().await.unwrap();
@@ -101,4 +101,29 @@ pub(crate) async fn several_writes_are_one(stores: &dyn Factory) {
     assert!(matches!(refused, Err(StoreError::UnknownEvent(_))), "{refused:?}");
     assert_eq!(store.note("k").await.unwrap(), Some(note("k", "settled")));
     assert!(store.event(id("c")).await.unwrap().is_none());
+}
+
+pub(crate) async fn notes_that_expire_first_are_trimmed_from_a_large_group(stores: &dyn Factory) {
+    let store = stores.owner().await;
+    let group = |group: char| group.to_string().repeat(Note::GROUP as usize);
+    let key = |name: char, n: i64| format!("{}:{n}", group(name));
+    let mut writes = Vec::new();
+    for n in 0..10 {
+        for (name, kept) in [('a', 10), ('b', 3), ('c', 2)] {
+            if n < kept {
+                let note = Note { expires: FAR - 10 + n, ..note(&key(name, n), "x") };
+                writes.push(Write::Note(over(Before::Any, note)));
+            }
+        }
+    }
+    store.apply(writes).await.unwrap();
+    assert_eq!(store.trim_notes(10, 100).await.unwrap(), 0);
+    assert_eq!(store.trim_notes(2, 5).await.unwrap(), 5);
+    assert_eq!(store.trim_notes(2, 100).await.unwrap(), 4);
+    assert_eq!(store.trim_notes(2, 100).await.unwrap(), 0);
+    for (name, n, kept) in
+        [('a', 7, false), ('a', 8, true), ('a', 9, true), ('b', 0, false), ('c', 0, true)]
+    {
+        assert_eq!(store.note(&key(name, n)).await.unwrap().is_some(), kept, "{name} {n}");
+    }
 }

@@ -1,10 +1,12 @@
 //! `order: partner`: one at a time for each webhook and key.
 
-use as2hook_store::{DeliveryState, DueWebhook, Fate};
+use as2hook_store::{DeliveryState, DueWebhook, Fate, OrderPlace, Store, Write};
 
-use super::{Factory, claim, delivery, finish, ordered, publish, release, webhook_ids};
+use super::{
+    Factory, claim, delivery, event, finish, id, ordered, publish, release, settlement, webhook_ids,
+};
 
-pub(crate) async fn one_at_a_time_in_the_order_they_came(factory: &dyn Factory) {
+pub(crate) async fn ordered_deliveries_are_claimed_one_at_a_time_in_order(factory: &dyn Factory) {
     let (one, two) = (factory.owner().await, factory.owner().await);
     publish(
         &*one,
@@ -54,7 +56,7 @@ pub(crate) async fn a_retry_blocks_its_key_and_no_other(factory: &dyn Factory) {
     assert!(claim(&*store, "erp", 199).await.is_empty());
 }
 
-pub(crate) async fn a_dead_one_does_not_block(factory: &dyn Factory) {
+pub(crate) async fn dead_delivery_does_not_block_its_order(factory: &dyn Factory) {
     for fate in [Fate::Dead, Fate::Orphaned] {
         let store = factory.owner().await;
         let webhook = format!("{fate:?}");
@@ -66,7 +68,7 @@ pub(crate) async fn a_dead_one_does_not_block(factory: &dyn Factory) {
     }
 }
 
-pub(crate) async fn a_held_one_keeps_its_place(factory: &dyn Factory) {
+pub(crate) async fn held_delivery_keeps_its_place(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
     let first = claim(&*store, "erp", 0).await;
@@ -93,16 +95,16 @@ pub(crate) async fn a_blocked_webhook_is_not_due(factory: &dyn Factory) {
     assert_eq!(store.due().await.unwrap(), [erp]);
 }
 
-pub(crate) async fn claims_of_the_dead_keep_their_order(factory: &dyn Factory) {
-    let (dead, heir) = (factory.owner().await, factory.owner().await);
+pub(crate) async fn claims_of_terminated_owners_keep_their_order(factory: &dyn Factory) {
+    let (dead, successor) = (factory.owner().await, factory.owner().await);
     publish(&*dead, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
     assert_eq!(claim(&*dead, "erp", 0).await.len(), 1);
     factory.kill(dead).await;
-    heir.adopt().await.unwrap();
-    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["a1"]);
+    successor.adopt().await.unwrap();
+    assert_eq!(webhook_ids(&claim(&*successor, "erp", 0).await), ["a1"]);
 }
 
-pub(crate) async fn orphans_come_back_in_their_place(factory: &dyn Factory) {
+pub(crate) async fn orphaned_deliveries_become_pending_in_their_place(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
     let moved = store.shift("erp", DeliveryState::Pending, DeliveryState::Orphaned).await.unwrap();
@@ -111,7 +113,7 @@ pub(crate) async fn orphans_come_back_in_their_place(factory: &dyn Factory) {
     let third = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&third), ["a3"]);
     store.shift("erp", DeliveryState::Orphaned, DeliveryState::Pending).await.unwrap();
-    // While one of the key is on its way, nothing else goes; then the first one that is left.
+    // While one delivery of the key is claimed, no other is; then the first remaining one.
     assert!(claim(&*store, "erp", 0).await.is_empty());
     finish(&*store, &third[0], Fate::Retry(0)).await;
     for expected in ["a1", "a2", "a3"] {
@@ -119,4 +121,79 @@ pub(crate) async fn orphans_come_back_in_their_place(factory: &dyn Factory) {
         assert_eq!(webhook_ids(&claimed), [expected]);
         finish(&*store, &claimed[0], Fate::Delivered).await;
     }
+}
+
+/// Records an exchange that has places in the orders of ACME at these webhooks.
+async fn record(store: &dyn Store, name: &str, webhooks: &[&str]) {
+    let place = |webhook: &&str| OrderPlace {
+        webhook: (*webhook).to_owned(),
+        order_key: "ACME".to_owned(),
+    };
+    let places = webhooks.iter().map(place).collect();
+    let open = Write::Open(event(name), vec![]);
+    store.apply(vec![open, Write::Reserve(id(name), places)]).await.unwrap();
+}
+
+async fn settle(store: &dyn Store, name: &str, webhooks: &[&str]) {
+    let deliveries = webhooks.iter().map(|hook| ordered(&format!("{name}-{hook}"), hook, "ACME"));
+    store.settle(settlement(name, deliveries.collect())).await.unwrap();
+}
+
+pub(crate) async fn later_event_waits_for_the_outcome_of_an_earlier_one(factory: &dyn Factory) {
+    let (one, two) = (factory.owner().await, factory.owner().await);
+    record(&*one, "first", &["erp"]).await;
+    record(&*two, "second", &["erp", "crm"]).await;
+    settle(&*two, "second", &["erp", "crm"]).await;
+    assert!(claim(&*two, "erp", i64::MAX).await.is_empty());
+    assert_eq!(webhook_ids(&claim(&*two, "crm", i64::MAX).await), ["second-crm"]);
+    publish(&*two, vec![ordered("other", "erp", "BETA")]).await;
+    assert_eq!(webhook_ids(&claim(&*two, "erp", i64::MAX).await), ["other"]);
+    settle(&*one, "first", &["erp"]).await;
+    let claimed = claim(&*two, "erp", i64::MAX).await;
+    assert_eq!(webhook_ids(&claimed), ["first-erp"]);
+    finish(&*two, &claimed[0], Fate::Delivered).await;
+    assert_eq!(webhook_ids(&claim(&*one, "erp", i64::MAX).await), ["second-erp"]);
+}
+
+pub(crate) async fn discarded_event_loses_its_place(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    for (n, name) in ["discarded", "for-another"].into_iter().enumerate() {
+        let second = format!("second{n}");
+        record(&*store, name, &["erp"]).await;
+        record(&*store, &second, &["erp"]).await;
+        settle(&*store, &second, &["erp"]).await;
+        assert!(claim(&*store, "erp", i64::MAX).await.is_empty());
+        match n {
+            0 => store.discard(id(name)).await.unwrap(),
+            _ => settle(&*store, name, &["crm"]).await,
+        }
+        let claimed = claim(&*store, "erp", i64::MAX).await;
+        assert_eq!(webhook_ids(&claimed), [format!("{second}-erp")]);
+        finish(&*store, &claimed[0], Fate::Delivered).await;
+    }
+}
+
+/// Its place follows the order of recording, even without a reserved place.
+pub(crate) async fn event_settled_late_goes_before_later_ones(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    record(&*store, "first", &[]).await;
+    publish(&*store, vec![ordered("second", "erp", "ACME"), ordered("third", "erp", "ACME")]).await;
+    settle(&*store, "first", &["erp"]).await;
+    for expected in ["first-erp", "second", "third"] {
+        let claimed = claim(&*store, "erp", i64::MAX).await;
+        assert_eq!(webhook_ids(&claimed), [expected]);
+        finish(&*store, &claimed[0], Fate::Delivered).await;
+    }
+}
+
+pub(crate) async fn place_of_an_adopted_event_is_kept_until_it_is_settled(factory: &dyn Factory) {
+    let (dead, successor) = (factory.owner().await, factory.owner().await);
+    record(&*dead, "first", &["erp"]).await;
+    record(&*successor, "second", &["erp"]).await;
+    settle(&*successor, "second", &["erp"]).await;
+    factory.kill(dead).await;
+    assert_eq!(successor.adopt().await.unwrap().len(), 1);
+    assert!(claim(&*successor, "erp", i64::MAX).await.is_empty());
+    settle(&*successor, "first", &["erp"]).await;
+    assert_eq!(webhook_ids(&claim(&*successor, "erp", i64::MAX).await), ["first-erp"]);
 }

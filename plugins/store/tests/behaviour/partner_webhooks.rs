@@ -15,7 +15,7 @@ fn change(site: &str, partner: u64) -> PartnerWebhookChange {
     }
 }
 
-pub(crate) async fn a_partner_webhook_keeps_what_is_not_changed(factory: &dyn Factory) {
+pub(crate) async fn partner_webhook_keeps_fields_that_are_not_changed(factory: &dyn Factory) {
     let store = factory.owner().await;
     let first = PartnerWebhookChange {
         url: Some("https://a.example/".to_owned()),
@@ -44,14 +44,14 @@ pub(crate) async fn a_partner_webhook_keeps_what_is_not_changed(factory: &dyn Fa
     assert!(all[1].sealed_secret.is_empty() && all[1].events.is_empty());
 }
 
-pub(crate) async fn a_first_change_needs_a_url(factory: &dyn Factory) {
+pub(crate) async fn first_change_of_a_partner_webhook_requires_a_url(factory: &dyn Factory) {
     let store = factory.owner().await;
     let off = PartnerWebhookChange { enabled: Some(true), ..change("main", 5) };
     assert!(store.configure_partner_webhook(off).await.unwrap().is_none());
     assert!(store.partner_webhooks().await.unwrap().is_empty());
 }
 
-pub(crate) async fn a_delivery_made_besides_the_queue_is_logged_and_never_claimed(
+pub(crate) async fn delivery_made_outside_the_queue_is_logged_and_never_claimed(
     factory: &dyn Factory,
 ) {
     let store = factory.owner().await;

@@ -16,10 +16,9 @@ async fn payload(store: &dyn Store, name: &str) -> Payload {
     store.event(id(name)).await.unwrap().unwrap().payload
 }
 
-pub(crate) async fn sealed_payloads_come_back_sealed(factory: &dyn Factory) {
+pub(crate) async fn sealed_payloads_are_returned_sealed(factory: &dyn Factory) {
     let store = factory.owner().await;
-    let folder = tempfile::tempdir().unwrap();
-    let (_, spilt) = file(&folder, "payload");
+    let (_, spilt) = file(factory, "payload");
     let pieces = Payload::Stored { id: id("pieces"), size: 300_080 };
     for (name, kept) in [("a", small()), ("b", spilt), ("c", pieces)] {
         let sealed = Payload::Sealed { size: 2, kept: Box::new(kept) };
@@ -30,10 +29,9 @@ pub(crate) async fn sealed_payloads_come_back_sealed(factory: &dyn Factory) {
     }
 }
 
-pub(crate) async fn what_was_delivered_is_spent_and_its_event_stays(factory: &dyn Factory) {
+pub(crate) async fn payload_of_delivered_event_is_spent_and_its_event_stays(factory: &dyn Factory) {
     let store = factory.owner().await;
-    let folder = tempfile::tempdir().unwrap();
-    let (path, spilt) = file(&folder, "payload");
+    let (path, spilt) = file(factory, "payload");
     let pieces = Payload::Stored { id: id("pieces"), size: 300_000 };
     let sealed = Payload::Sealed { size: 2, kept: Box::new(small()) };
     for (name, payload) in [("a", small()), ("b", spilt), ("c", pieces), ("d", sealed)] {
@@ -47,7 +45,7 @@ pub(crate) async fn what_was_delivered_is_spent_and_its_event_stays(factory: &dy
     for claimed in claim(&*store, "erp", 0).await {
         finish(&*store, &claimed, Fate::Delivered).await;
     }
-    // The others are still to be made, and do not need it.
+    // The other deliveries are still to be made, but do not need it.
     assert_eq!(store.spend(0, 10).await.unwrap().events, 0);
     assert_eq!(store.spend(i64::MAX, 3).await.unwrap().events, 3);
     let spent = store.spend(i64::MAX, 10).await.unwrap();
@@ -61,7 +59,7 @@ pub(crate) async fn what_was_delivered_is_spent_and_its_event_stays(factory: &dy
     assert_eq!(claim(&*store, "other", 0).await.len(), 4);
 }
 
-pub(crate) async fn the_pieces_of_what_is_spent_are_named(factory: &dyn Factory) {
+pub(crate) async fn spend_returns_the_pieces_to_remove(factory: &dyn Factory) {
     let store = factory.owner().await;
     let pieces = Payload::Stored { id: id("pieces"), size: 300_000 };
     let sealed = Payload::Sealed { size: 299_000, kept: Box::new(pieces) };
@@ -69,7 +67,7 @@ pub(crate) async fn the_pieces_of_what_is_spent_are_named(factory: &dyn Factory)
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().pieces, [id("pieces")]);
 }
 
-pub(crate) async fn whoever_still_needs_a_payload_has_it(factory: &dyn Factory) {
+pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Factory) {
     let store = factory.owner().await;
     for (webhook, fate) in [
         ("dead", Fate::Dead),
@@ -78,18 +76,18 @@ pub(crate) async fn whoever_still_needs_a_payload_has_it(factory: &dyn Factory) 
         ("retried", Fate::Retry(5)),
     ] {
         let event = NewEvent { payload: small(), ..event(webhook) };
-        let told = vec![raw(webhook, webhook), raw(&format!("{webhook}-2"), "erp")];
-        store.publish(event, told).await.unwrap();
+        let planned = vec![raw(webhook, webhook), raw(&format!("{webhook}-2"), "erp")];
+        store.publish(event, planned).await.unwrap();
         finish(&*store, &claim(&*store, webhook, 0).await[0], fate).await;
         finish(&*store, &claim(&*store, "erp", 0).await[0], Fate::Delivered).await;
         assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0, "{webhook}");
     }
-    // One whose outcome is not known may still be told.
+    // An event with an unknown outcome may still be delivered.
     store.open(NewEvent { payload: small(), ..event("open") }, vec![]).await.unwrap();
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
     store.settle(settlement("open", vec![delivery("json", "other")])).await.unwrap();
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 1);
-    // What is back in service is delivered in the end.
+    // A delivery that is back in service will be made.
     store.shift("held", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
     finish(&*store, &claim(&*store, "held", i64::MAX).await[0], Fate::Delivered).await;
@@ -106,12 +104,12 @@ pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
     let again = claim(&*store, "erp", i64::MAX).await;
     assert_eq!(again[0].event.payload, small());
     finish(&*store, &again[0], Fate::Delivered).await;
-    // Told to another, it is needed again as well.
+    // A delivery to another webhook needs it as well.
     store.tell(id("a"), vec![raw("w2", "other")]).await.unwrap();
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
     finish(&*store, &claim(&*store, "other", 0).await[0], Fate::Delivered).await;
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 1);
-    // Once it is spent, a replay is told so, and nothing is spent twice.
+    // Once it is spent, a replay gets an error, and nothing is spent twice.
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), 2);
     let late = claim(&*store, "erp", i64::MAX).await;
     assert_eq!(late[0].event.payload, Payload::Spent);
@@ -119,10 +117,39 @@ pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
 }
 
-pub(crate) async fn an_event_whose_payload_is_spent_is_pruned_as_ever(factory: &dyn Factory) {
+pub(crate) async fn event_with_a_spent_payload_is_pruned(factory: &dyn Factory) {
     let store = factory.owner().await;
     store.publish(NewEvent { payload: small(), ..event("a") }, vec![]).await.unwrap();
     assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 1);
     assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
     assert_eq!(store.event(id("a")).await.unwrap(), None);
+}
+
+pub(crate) async fn payload_file_is_recognized_in_any_root(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let name = || uuid::Uuid::now_v7().to_string();
+    let (relative, whole, unnamed) = (name(), name(), name());
+    for path in [format!("process/{relative}"), format!("/srv/as2hook/payloads/process/{whole}")] {
+        let payload = Payload::File { path: path.clone().into(), size: 300_000 };
+        store.publish(NewEvent { payload, ..event(&path) }, vec![]).await.unwrap();
+    }
+    let files = |root: &str| -> Vec<_> {
+        let all = [&relative, &whole, &unnamed].map(|name| format!("{root}/process/{name}"));
+        all.map(std::path::PathBuf::from).to_vec()
+    };
+    for root in ["/srv/as2hook/payloads", "/mnt/larger/payloads"] {
+        let left = store.unnamed_payloads(files(root)).await.unwrap();
+        assert_eq!(left, files(root)[2..], "{root}");
+    }
+}
+
+pub(crate) async fn store_has_one_identity_and_remembers_its_payload_roots(factory: &dyn Factory) {
+    let (one, other) = (factory.owner().await, factory.owner().await);
+    let first = one.identity(Some("/one".to_owned())).await.unwrap();
+    let second = other.identity(Some("/two".to_owned())).await.unwrap();
+    assert_eq!((first.id, first.mark), (second.id, second.mark));
+    assert!(!first.id.is_nil());
+    assert_eq!(second.former_roots, [std::path::PathBuf::from("/one")]);
+    let nowhere = one.identity(None).await.unwrap();
+    assert_eq!(nowhere.former_roots.len(), 2);
 }

@@ -1,17 +1,19 @@
 //! What is kept, and how much of it.
 
-use as2hook_store::{Attempt, AttemptRecord, DeliveryState, Fate, Filter, Store};
+use as2hook_store::{
+    Attempt, AttemptRecord, DeliveryState, Fate, Filter, NewEvent, Payload, Store,
+};
 
 use super::{Factory, claim, delivery, event, finish, id, publish, record};
 
-/// Until the end of time.
+/// The end of time.
 const FAR: i64 = i64::MAX;
 
 async fn is_there(store: &dyn Store, name: &str) -> bool {
     store.event(id(name)).await.unwrap().is_some()
 }
 
-pub(crate) async fn beyond_their_number_the_longest_done_go_and_dead_ones_stay(
+pub(crate) async fn events_beyond_the_limit_are_pruned_longest_done_first_and_dead_ones_stay(
     stores: &dyn Factory,
 ) {
     let store = stores.owner().await;
@@ -32,7 +34,7 @@ pub(crate) async fn beyond_their_number_the_longest_done_go_and_dead_ones_stay(
     assert!(!is_there(&*store, "b").await && is_there(&*store, "c").await);
     assert_eq!(store.prune_beyond(0, 100).await.unwrap(), 1);
     assert!(is_there(&*store, "dead").await && is_there(&*store, "pending").await);
-    // Replayed and delivered, it is as the others.
+    // Replayed and delivered, it is like the others.
     let filter = Filter { event: Some(id("dead")), ..Filter::default() };
     assert_eq!(store.replay(&filter).await.unwrap(), 1);
     assert_eq!(store.prune_beyond(0, 100).await.unwrap(), 0);
@@ -40,7 +42,7 @@ pub(crate) async fn beyond_their_number_the_longest_done_go_and_dead_ones_stay(
     assert_eq!(store.prune_beyond(0, 100).await.unwrap(), 1);
 }
 
-pub(crate) async fn a_replayed_event_is_not_too_old(stores: &dyn Factory) {
+pub(crate) async fn replayed_event_is_not_pruned_by_age(stores: &dyn Factory) {
     let store = stores.owner().await;
     publish(&*store, vec![delivery("a", "erp"), delivery("b", "erp")]).await;
     for claimed in claim(&*store, "erp", 0).await {
@@ -72,7 +74,7 @@ pub(crate) async fn old_attempts_leave_the_log_and_their_delivery_stays(stores: 
     assert_eq!(store.attempt_log("erp", 0, 10).await.unwrap().total, 2);
 }
 
-pub(crate) async fn an_attempt_of_a_clock_gone_wrong_keeps_no_other_in_the_log(
+pub(crate) async fn attempt_with_a_wrong_time_does_not_keep_others_in_the_log(
     stores: &dyn Factory,
 ) {
     let store = stores.owner().await;
@@ -89,7 +91,7 @@ pub(crate) async fn an_attempt_of_a_clock_gone_wrong_keeps_no_other_in_the_log(
     assert_eq!(numbers, [4, 2]);
 }
 
-pub(crate) async fn of_one_delivery_the_newest_attempts_are_kept(stores: &dyn Factory) {
+pub(crate) async fn newest_attempts_of_a_delivery_are_kept(stores: &dyn Factory) {
     let store = stores.owner().await;
     store.publish(event("a"), vec![delivery("a", "erp")]).await.unwrap();
     for _ in 0..Attempt::KEPT + 2 {
@@ -103,4 +105,37 @@ pub(crate) async fn of_one_delivery_the_newest_attempts_are_kept(stores: &dyn Fa
     assert_eq!(claim(&*store, "erp", 0).await[0].attempts, Attempt::KEPT + 2);
     let rows = store.deliveries(&Filter::default(), None, 10).await.unwrap().rows;
     assert_eq!(rows[0].state, DeliveryState::Claimed);
+}
+
+pub(crate) async fn bytes_follow_what_is_kept(stores: &dyn Factory) {
+    const KIB: u64 = 1 << 10;
+    let store = stores.owner().await;
+    let empty = store.bytes().await.unwrap();
+    let body = vec![b'x'; 40 << 10];
+    for name in ["a", "b", "c", "d"] {
+        let payload = Payload::Inline(vec![b'x'; 10 << 10].into());
+        let event = NewEvent { body: body.clone(), payload, ..event(name) };
+        store.publish(event, vec![]).await.unwrap();
+    }
+    let inline = store.bytes().await.unwrap() - empty;
+    assert!((200 * KIB..260 * KIB).contains(&inline), "{inline}");
+    super::file(stores, "large");
+    let payload = Payload::File { path: "process/large".into(), size: 100 << 20 };
+    store.publish(NewEvent { payload, ..event("large") }, vec![]).await.unwrap();
+    let stored = Payload::Stored { id: id("pieces"), size: 50 << 20 };
+    store.publish(NewEvent { payload: stored, ..event("stored") }, vec![]).await.unwrap();
+    let all = store.bytes().await.unwrap() - empty - inline;
+    assert!((150 << 20..151 << 20).contains(&all), "{all}");
+    // Payloads are removed before their events.
+    assert_eq!(store.spend(FAR, 100).await.unwrap().events, 6);
+    let spent = store.bytes().await.unwrap() - empty;
+    assert!((160 * KIB..240 * KIB).contains(&spent), "{spent}");
+    // The longest done events are removed first.
+    assert_eq!(store.prune_beyond(0, 2).await.unwrap(), 2);
+    assert!(!is_there(&*store, "b").await && is_there(&*store, "c").await);
+    let half = store.bytes().await.unwrap() - empty;
+    assert!((80 * KIB..150 * KIB).contains(&half), "{half}");
+    assert_eq!(store.prune_beyond(0, 100).await.unwrap(), 4);
+    let left = store.bytes().await.unwrap().saturating_sub(empty);
+    assert!(left < 40 * KIB, "{left}");
 }

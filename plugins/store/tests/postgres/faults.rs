@@ -1,5 +1,5 @@
-//! A server that stops, dies, hangs, moves or takes no writes: every call ends in time with a clear error,
-//! and the next one finds its way by itself.
+//! A server that stops, dies, hangs, moves or is read-only: every call ends in time with a clear
+//! error, and the next one recovers by itself.
 
 use std::{
     collections::BTreeSet,
@@ -24,8 +24,8 @@ use super::{
     connect, until,
 };
 
-/// A store that soon gives up what hangs. On a machine that stands still it gives up a call that would
-/// go well too, so that each of those is made until it does.
+/// Opens a store with short time limits. A machine that stalls exceeds them in calls that would
+/// succeed, so each of those is repeated until it does.
 async fn connect_impatient(url: &str) -> PostgresStore {
     let wait = Duration::from_secs(2);
     let options = PostgresOptions { wait, ..PostgresOptions::default() };
@@ -33,7 +33,7 @@ async fn connect_impatient(url: &str) -> PostgresStore {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_was_restarted_is_not_noticed() {
+async fn restarted_server_causes_no_error() {
     let mut postgres = Postgres::start();
     let store = connect(&postgres).await;
     store.open(event("a"), vec![]).await.unwrap();
@@ -43,9 +43,9 @@ async fn a_server_that_was_restarted_is_not_noticed() {
     assert_eq!(store.counts().await.unwrap().open, 2);
 }
 
-/// Nothing has made its tables yet.
+/// Its tables have not been created yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_away_at_first_is_waited_for() {
+async fn server_unavailable_at_start_is_waited_for() {
     let mut postgres = Postgres::start();
     postgres.stop();
     let opened = PostgresStore::connect_or_wait(&postgres.url(), PostgresOptions::default()).await;
@@ -61,9 +61,9 @@ async fn a_server_that_is_away_at_first_is_waited_for() {
     assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.owner"), "1");
 }
 
-/// Somebody has to mend it, and is there: it is told at once.
+/// An operator has to correct it and is waiting, so the error comes at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_turns_us_away_at_first_is_not_waited_for() {
+async fn server_that_refuses_the_login_at_start_is_not_waited_for() {
     let postgres = Postgres::start();
     let url = format!("{}_that_is_not_there", postgres.url());
     let error =
@@ -72,7 +72,7 @@ async fn a_server_that_turns_us_away_at_first_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_server_is_told_and_got_over() {
+async fn stopped_server_is_reported_and_recovered_from() {
     let mut postgres = Postgres::start();
     let store = connect(&postgres).await;
     postgres.stop();
@@ -83,7 +83,7 @@ async fn a_stopped_server_is_told_and_got_over() {
         let error = store.counts().await.unwrap_err();
         assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
     }
-    // Each would wait for ten seconds if it did wait.
+    // With a wait each would take ten seconds.
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     let options = PostgresOptions::default();
     let error = PostgresStore::connect(&postgres.url(), options).await.err().unwrap();
@@ -94,7 +94,7 @@ async fn a_stopped_server_is_told_and_got_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_written_down_survives_a_power_cut() {
+async fn committed_events_survive_a_power_cut() {
     let mut postgres = Postgres::start();
     let store = connect(&postgres).await;
     let written: Arc<Mutex<BTreeSet<Uuid>>> = Arc::default();
@@ -110,8 +110,8 @@ async fn what_was_written_down_survives_a_power_cut() {
                 }
                 let event = event(&format!("{n}/{m}"));
                 let id = event.id;
-                let told = vec![delivery(&format!("{n}/{m}"), "erp")];
-                if store.publish(event, told).await.is_ok() {
+                let planned = vec![delivery(&format!("{n}/{m}"), "erp")];
+                if store.publish(event, planned).await.is_ok() {
                     written.lock().unwrap().insert(id);
                 }
                 tokio::task::yield_now().await;
@@ -142,11 +142,11 @@ async fn what_was_written_down_survives_a_power_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_hangs_is_given_up_in_time() {
+async fn call_to_a_hanging_server_times_out() {
     let mut postgres = Postgres::start();
     let store = connect_impatient(&postgres.url()).await;
-    let told = vec![delivery("w1", "erp")];
-    until(async || store.publish(event("w1"), told.clone()).await.ok()).await;
+    let planned = vec![delivery("w1", "erp")];
+    until(async || store.publish(event("w1"), planned.clone()).await.ok()).await;
     until(async || store.counts().await.ok()).await;
     postgres.pause();
     let started = Instant::now();
@@ -162,7 +162,7 @@ async fn a_server_that_hangs_is_given_up_in_time() {
     postgres.resume();
     until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
     assert_eq!(until(async || store.counts().await.ok()).await.open, 1);
-    // What nobody learned to be claimed comes back.
+    // Deliveries of a claim without a known result are released.
     let claimed = until(|| async {
         let claimed = store.claim("erp", 0, 10).await.unwrap_or_default();
         (!claimed.is_empty()).then_some(claimed)
@@ -175,7 +175,7 @@ async fn a_server_that_hangs_is_given_up_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_promoted_standby_is_found() {
+async fn promoted_standby_is_used() {
     let mut first = Postgres::start();
     let mut second = first.standby();
     let url = first.url_with(&second);
@@ -194,7 +194,7 @@ async fn a_promoted_standby_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_server_that_hangs_is_left_for_its_standby() {
+async fn standby_is_used_when_the_first_server_hangs() {
     let mut first = Postgres::start();
     let mut second = first.standby();
     let url = first.url_with(&second);
@@ -207,7 +207,7 @@ async fn a_first_server_that_hangs_is_left_for_its_standby() {
 }
 
 #[tokio::test]
-async fn a_store_that_may_not_be_written_is_told_and_got_over() {
+async fn read_only_store_is_reported_and_recovered_from() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let set = |value: &str| {
@@ -229,19 +229,19 @@ async fn a_store_that_may_not_be_written_is_told_and_got_over() {
 }
 
 #[tokio::test]
-async fn one_that_is_turned_away_is_told_why() {
+async fn refused_login_is_reported_with_the_reason() {
     let postgres = Postgres::shared();
-    let url = postgres.url().replace("as2hook@", "nobody:hunter2@");
+    let url = postgres.url().replace("as2hook@", "unknown:hunter2@");
     let error = PostgresStore::connect(&url, PostgresOptions::default()).await.err().unwrap();
     assert!(matches!(error, StoreError::Refused(_)), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_fails_does_not_take_the_others_along() {
+async fn failing_call_does_not_fail_others_of_its_group() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
-    // What the database itself refuses.
+    // A statement that the database itself rejects.
     postgres.sql("ALTER TABLE as2hook.event ADD CHECK (site <> 'refused')");
     let mut calls = JoinSet::new();
     for n in 0..40 {
@@ -258,15 +258,15 @@ async fn one_that_fails_does_not_take_the_others_along() {
     assert_eq!(store.counts().await.unwrap().open, 20);
 }
 
-/// Partners choose these, and a header may be 64 KiB long.
+/// Partners choose these texts, and a header may be 64 KiB long.
 #[tokio::test]
-async fn no_text_is_too_long_or_too_strange() {
+async fn long_and_unusual_texts_are_stored() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let noise: String = (0..1_700).map(|_| Uuid::now_v7().to_string()).collect();
     for (n, text) in [noise, "A\0B".to_owned(), "é".repeat(5_000)].into_iter().enumerate() {
         let name = n.to_string();
-        let told = NewEvent {
+        let planned = NewEvent {
             partner: Some(text.clone()),
             station: Some(text.clone()),
             message_id: Some(text.clone()),
@@ -277,7 +277,7 @@ async fn no_text_is_too_long_or_too_strange() {
         let second = NewDelivery { webhook_id: format!("{text}{name}"), ..first.clone() };
         let note = Note { key: text.clone(), body: vec![0], due: None, expires: i64::MAX };
         let change = NoteChange { note: note.clone(), before: Before::Absent };
-        let writes = vec![Write::Publish(told, vec![first, second]), Write::Note(change)];
+        let writes = vec![Write::Publish(planned, vec![first, second]), Write::Note(change)];
         store.apply(writes).await.unwrap();
         assert_eq!(store.note(&text).await.unwrap(), Some(note));
         let filter =

@@ -24,10 +24,10 @@ async fn a_message_costs_less_than_two_round_trips_under_load() {
         callers.spawn(async move {
             for n in 0..EACH {
                 let name = format!("{caller}/{n}");
-                let told = delivery(&name, &format!("hook-{caller}"));
-                store.open(event(&name), vec![told.clone()]).await.unwrap();
-                store.settle(settlement(&name, vec![told.clone()])).await.unwrap();
-                let claimed = store.claim(&told.webhook, i64::MAX, 16).await.unwrap();
+                let planned = delivery(&name, &format!("hook-{caller}"));
+                store.open(event(&name), vec![planned.clone()]).await.unwrap();
+                store.settle(settlement(&name, vec![planned.clone()])).await.unwrap();
+                let claimed = store.claim(&planned.webhook, i64::MAX, 16).await.unwrap();
                 let records = claimed.iter().map(|one| record(one, Fate::Delivered)).collect();
                 assert_eq!(claimed.len(), 1);
                 store.finish(records).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_message_costs_less_than_two_round_trips_under_load() {
     let commits = (store.commits() - commits) as f64 / messages;
     assert!(trips < 1.0, "{trips} round trips for each message");
     assert!(commits < 1.0, "{commits} commits for each message");
-    // The server says so too: no call went past the count.
+    // The server's statistics agree: no call was missed by the counter.
     let said = "SELECT pg_sleep(1.2), xact_commit FROM pg_stat_database
         WHERE datname = current_database()";
     let said: f64 = postgres.sql(said).trim_start_matches('|').parse().unwrap();
@@ -51,13 +51,13 @@ async fn a_message_costs_less_than_two_round_trips_under_load() {
 async fn one_caller_alone_waits_for_one_round_trip_a_call() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
-    let told = delivery("w1", "erp");
+    let planned = delivery("w1", "erp");
     store.open(event("warm"), vec![]).await.unwrap();
     let before = store.round_trips();
-    store.open(event("a"), vec![told.clone()]).await.unwrap();
-    store.settle(settlement("a", vec![told])).await.unwrap();
+    store.open(event("a"), vec![planned.clone()]).await.unwrap();
+    store.settle(settlement("a", vec![planned])).await.unwrap();
     let claimed = store.claim("erp", 0, 16).await.unwrap();
     store.finish(vec![record(&claimed[0], Fate::Delivered)]).await.unwrap();
-    // A heartbeat may come between.
+    // A heartbeat may run in between.
     assert!(store.round_trips() - before <= 5, "{}", store.round_trips() - before);
 }

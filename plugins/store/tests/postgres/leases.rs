@@ -1,4 +1,4 @@
-//! Gateways that die, and gateways that only seemed to.
+//! Gateways that terminate, and gateways that only seemed to.
 
 use std::time::Duration;
 
@@ -10,34 +10,34 @@ use super::{
     connect, connect_with, end_lease, last_owner, until,
 };
 
-/// Short, and long enough for a machine that stands still for some seconds.
+/// Short, but long enough for a machine that stalls for some seconds.
 fn short() -> PostgresOptions {
     PostgresOptions { lease: Duration::from_secs(8), ..PostgresOptions::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_dead_gateway_had_is_taken_over_when_its_lease_ends() {
+async fn claims_and_exchanges_are_taken_over_when_the_lease_of_their_gateway_ends() {
     let postgres = Postgres::shared();
     let dead = connect_with(&postgres, short()).await;
     dead.open(event("open"), vec![delivery("planned", "erp")]).await.unwrap();
     publish(&*dead, vec![delivery("w1", "erp")]).await;
     assert_eq!(claim(&*dead, "erp", 0).await.len(), 1);
-    let heir = connect(&postgres).await;
-    assert!(heir.adopt().await.unwrap().is_empty());
-    // Nobody renews its lease any more, and nothing was given up.
+    let successor = connect(&postgres).await;
+    assert!(successor.adopt().await.unwrap().is_empty());
+    // Its lease is not renewed any more, and nothing was released.
     drop(dead);
     let adopted = until(|| async {
-        let adopted = heir.adopt().await.unwrap();
+        let adopted = successor.adopt().await.unwrap();
         (!adopted.is_empty()).then_some(adopted)
     })
     .await;
     assert_eq!((adopted.len(), adopted[0].0.id), (1, id("open")));
     assert_eq!(adopted[0].1, [delivery("planned", "erp")]);
-    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["w1"]);
+    assert_eq!(webhook_ids(&claim(&*successor, "erp", 0).await), ["w1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_living_gateway_keeps_what_it_has_beyond_its_first_lease() {
+async fn running_gateway_keeps_its_claims_beyond_the_first_lease() {
     let postgres = Postgres::shared();
     let (living, other) =
         (connect_with(&postgres, short()).await, connect_with(&postgres, short()).await);
@@ -53,67 +53,67 @@ async fn a_living_gateway_keeps_what_it_has_beyond_its_first_lease() {
 }
 
 #[tokio::test]
-async fn one_that_was_taken_for_dead_goes_on_as_another() {
+async fn gateway_whose_lease_ended_continues_as_a_new_owner() {
     let postgres = Postgres::shared();
     let stalled = connect(&postgres).await;
     let number = last_owner(&postgres);
-    let heir = connect(&postgres).await;
+    let successor = connect(&postgres).await;
     for name in ["first", "second"] {
         stalled.open(event(name), vec![delivery(&format!("{name}?"), "unknown")]).await.unwrap();
     }
     publish(&*stalled, vec![delivery("w1", "erp")]).await;
     let before = claim(&*stalled, "erp", 0).await;
     end_lease(&postgres, &number);
-    assert_eq!(heir.adopt().await.unwrap().len(), 2);
+    assert_eq!(successor.adopt().await.unwrap().len(), 2);
 
-    // The true outcome wins where the heir has told nothing yet, and nothing is told twice.
-    stalled.settle(settlement("first", vec![delivery("first", "told")])).await.unwrap();
-    heir.settle(settlement("first", vec![delivery("first?", "unknown")])).await.unwrap();
-    heir.settle(settlement("second", vec![delivery("second?", "unknown")])).await.unwrap();
-    stalled.settle(settlement("second", vec![delivery("second", "told")])).await.unwrap();
-    assert_eq!(webhook_ids(&claim(&*heir, "told", 0).await), ["first"]);
-    assert_eq!(webhook_ids(&claim(&*heir, "unknown", 0).await), ["second?"]);
-    assert!(heir.adopt().await.unwrap().is_empty());
+    // The true outcome wins if the new owner has not published yet, and nothing is published twice.
+    stalled.settle(settlement("first", vec![delivery("first", "published")])).await.unwrap();
+    successor.settle(settlement("first", vec![delivery("first?", "unknown")])).await.unwrap();
+    successor.settle(settlement("second", vec![delivery("second?", "unknown")])).await.unwrap();
+    stalled.settle(settlement("second", vec![delivery("second", "published")])).await.unwrap();
+    assert_eq!(webhook_ids(&claim(&*successor, "published", 0).await), ["first"]);
+    assert_eq!(webhook_ids(&claim(&*successor, "unknown", 0).await), ["second?"]);
+    assert!(successor.adopt().await.unwrap().is_empty());
 
-    // What it claimed may be another's by now, and the other's word counts.
-    let now = claim(&*heir, "erp", 0).await;
+    // Another owner may have its claims by now, and that owner's outcome counts.
+    let now = claim(&*successor, "erp", 0).await;
     assert_eq!(webhook_ids(&now), ["w1"]);
     finish(&*stalled, &before[0], Fate::Dead).await;
-    let counts = heir.counts().await.unwrap();
+    let counts = successor.counts().await.unwrap();
     assert_eq!(of(&counts, DeliveryState::Dead), 0);
-    finish(&*heir, &now[0], Fate::Delivered).await;
-    // It is an owner of its own again.
+    finish(&*successor, &now[0], Fate::Delivered).await;
+    // It is registered as an owner again.
     publish(&*stalled, vec![delivery("w2", "erp")]).await;
     let again = claim(&*stalled, "erp", 0).await;
     finish(&*stalled, &again[0], Fate::Delivered).await;
-    assert_eq!(of(&heir.counts().await.unwrap(), DeliveryState::Delivered), 2);
+    assert_eq!(of(&successor.counts().await.unwrap(), DeliveryState::Delivered), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_claim_does_not_finish_a_new_one() {
+async fn earlier_claim_does_not_finish_a_later_one() {
     let postgres = Postgres::shared();
     let stalled = connect(&postgres).await;
     let number = last_owner(&postgres);
-    let heir = connect(&postgres).await;
+    let successor = connect(&postgres).await;
     publish(&*stalled, vec![delivery("w1", "erp")]).await;
     let before = claim(&*stalled, "erp", 0).await;
     end_lease(&postgres, &number);
-    heir.adopt().await.unwrap();
-    let between = claim(&*heir, "erp", 0).await;
+    successor.adopt().await.unwrap();
+    let between = claim(&*successor, "erp", 0).await;
     assert_eq!(webhook_ids(&between), ["w1"]);
-    // Passed over, and forgotten: it was not its to finish any more.
+    // Skipped, and forgotten: this delivery belongs to another owner.
     finish(&*stalled, &before[0], Fate::Delivered).await;
-    finish(&*heir, &between[0], Fate::Retry(0)).await;
+    finish(&*successor, &between[0], Fate::Retry(0)).await;
     let now = claim(&*stalled, "erp", 0).await;
     assert_eq!((webhook_ids(&now), now[0].attempts), (vec!["w1"], 1));
     finish(&*stalled, &now[0], Fate::Delivered).await;
-    assert_eq!(of(&heir.counts().await.unwrap(), DeliveryState::Delivered), 1);
+    assert_eq!(of(&successor.counts().await.unwrap(), DeliveryState::Delivered), 1);
 }
 
-/// When the database comes back after a stall, everybody's lease has ended; the first to be back must
-/// not bury the others.
+/// When the database recovers from a stall, all leases have ended; the first gateway to reconnect
+/// must not reclaim the others' claims.
 #[tokio::test]
-async fn a_stalled_database_kills_nobody() {
+async fn stalled_database_ends_no_ownership() {
     let postgres = Postgres::shared();
     let stores = [connect(&postgres).await, connect(&postgres).await];
     stores[0].open(event("one"), vec![delivery("unknown", "erp")]).await.unwrap();
@@ -126,9 +126,9 @@ async fn a_stalled_database_kills_nobody() {
     assert_eq!(webhook_ids(&claim(&*stores[0], "erp", 0).await), ["w2", "w1"]);
 }
 
-/// A group that was under way when its gateway closed, and was committed behind it.
+/// A group that was in progress when its gateway closed, and was committed afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_has_no_owner_any_more_is_taken_over() {
+async fn exchange_without_an_owner_is_taken_over() {
     let postgres = Postgres::shared();
     let mut lost = Vec::new();
     for name in ["one", "other"] {
@@ -141,19 +141,19 @@ async fn what_has_no_owner_any_more_is_taken_over() {
     for (number, _) in &lost {
         postgres.sql(&format!("DELETE FROM as2hook.owner WHERE id = {number}"));
     }
-    let heir = connect(&postgres).await;
-    assert_eq!(heir.adopt().await.unwrap().len(), 2);
-    assert_eq!(webhook_ids(&claim(&*heir, "erp", 0).await), ["one!", "other!"]);
+    let successor = connect(&postgres).await;
+    assert_eq!(successor.adopt().await.unwrap().len(), 2);
+    assert_eq!(webhook_ids(&claim(&*successor, "erp", 0).await), ["one!", "other!"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closing_waits_for_what_is_under_way_on_the_server() {
+async fn closing_waits_for_calls_in_progress_on_the_server() {
     let postgres = Postgres::shared();
     let closing = connect(&postgres).await;
     let number = last_owner(&postgres);
     publish(&*closing, vec![delivery("w1", "erp")]).await;
-    let heir = connect(&postgres).await;
-    // As a group whose sender was given up.
+    let successor = connect(&postgres).await;
+    // Like a group whose sender gave up.
     let url = postgres.url();
     let (mut client, connection) =
         tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
@@ -172,7 +172,7 @@ async fn closing_waits_for_what_is_under_way_on_the_server() {
     close.await.unwrap();
     let adopted =
         postgres.sql("SELECT count(*) FROM as2hook.owner WHERE lease_until = '-infinity'");
-    assert_eq!(adopted, "1", "what it left open is the next one's at once");
-    heir.adopt().await.unwrap();
+    assert_eq!(adopted, "1", "its open exchange is taken over at once");
+    successor.adopt().await.unwrap();
     assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.owner"), "1");
 }

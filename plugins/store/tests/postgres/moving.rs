@@ -18,7 +18,7 @@ fn open(folder: &tempfile::TempDir) -> SqliteStore {
     SqliteStore::open(&folder.path().join("as2hook.db"), &SqliteOptions::default()).unwrap()
 }
 
-/// Everything that a site may have when it is stopped.
+/// Everything that a stopped site may have.
 async fn settle_in(store: &SqliteStore, payload: &Path) {
     std::fs::write(payload, vec![7; 600_000]).unwrap();
     let kept = Payload::File { path: payload.to_owned(), size: 600_000 };
@@ -40,7 +40,7 @@ async fn settle_in(store: &SqliteStore, payload: &Path) {
     store.open(event("open"), vec![delivery("open", "erp")]).await.unwrap();
     let state = WebhookState {
         webhook: "off".to_owned(),
-        disabled: Some("it answered 410".to_owned()),
+        disabled: Some("it responded with 410".to_owned()),
         failing_since: Some(5),
         fingerprint: "f".to_owned(),
     };
@@ -60,7 +60,7 @@ async fn settle_in(store: &SqliteStore, payload: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_moves_and_goes_on_where_it_stood() {
+async fn migrated_site_continues_where_it_stopped() {
     let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let old = open(&folder);
     settle_in(&old, &folder.path().join("payload")).await;
@@ -84,7 +84,7 @@ async fn everything_moves_and_goes_on_where_it_stood() {
         let all = all.clone();
         async move {
             let mut rows = store.deliveries(&all, None, 100).await.unwrap().rows;
-            // Numbers are each store's own.
+            // Each store has its own numbers.
             rows.iter_mut().for_each(|row| row.id = 0);
             let attempts = store.attempts(&all, None, 100).await.unwrap().rows;
             let attempts: Vec<_> =
@@ -109,7 +109,7 @@ async fn everything_moves_and_goes_on_where_it_stood() {
     assert_eq!((left[0].0.id, &left[0].1[0].webhook), (id("open"), &"erp".to_owned()));
 }
 
-/// What was to be made is made: the ordered ones in their order, the payload whole.
+/// Pending deliveries are made: the ordered ones in order, the payload complete.
 async fn goes_on(new: &Arc<PostgresStore>) {
     assert!(claim(&**new, "erp", 8_000).await.is_empty(), "the first waits for its retry");
     for name in ["first", "second", "third"] {
@@ -135,7 +135,7 @@ async fn goes_on(new: &Arc<PostgresStore>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_move_that_is_begun_again_moves_nothing_twice() {
+async fn repeated_migration_moves_nothing_twice() {
     let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let old = open(&folder);
     settle_in(&old, &folder.path().join("payload")).await;
@@ -148,7 +148,7 @@ async fn a_move_that_is_begun_again_moves_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_is_in_use_is_not_moved() {
+async fn store_in_use_is_not_migrated() {
     let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let (gateway, old) = (open(&folder), open(&folder));
     assert!(old.in_use().await.unwrap());
@@ -160,7 +160,7 @@ async fn a_store_that_is_in_use_is_not_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_payload_is_spent_there_as_it_was_or_would_have_been_here() {
+async fn migrated_payloads_are_spent_as_before() {
     let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let old = open(&folder);
     let raw = |name: &str| NewDelivery { mode: RAW.to_owned(), ..delivery(name, "files") };
@@ -173,7 +173,7 @@ async fn a_payload_is_spent_there_as_it_was_or_would_have_been_here() {
     assert_eq!(old.spend(i64::MAX, 10).await.unwrap().events, 1);
     old.publish(of("made"), vec![raw("made")]).await.unwrap();
     finish(&old, &claim(&old, "files", 0).await[0], Fate::Delivered).await;
-    old.publish(of("told nobody"), vec![]).await.unwrap();
+    old.publish(of("without deliveries"), vec![]).await.unwrap();
     old.publish(of("waits"), vec![raw("waits")]).await.unwrap();
     old.close().await;
     let (old, new) = (open(&folder), connect(&postgres).await);
@@ -186,7 +186,7 @@ async fn a_payload_is_spent_there_as_it_was_or_would_have_been_here() {
     assert_eq!(payload("spent").await, Payload::Spent);
     assert_ne!(payload("made").await, Payload::Spent);
     assert_eq!(new.spend(i64::MAX, 10).await.unwrap().events, 2);
-    for name in ["spent", "made", "told nobody"] {
+    for name in ["spent", "made", "without deliveries"] {
         assert_eq!(payload(name).await, Payload::Spent, "{name}");
     }
     let claimed = claim(&*new, "files", i64::MAX).await;

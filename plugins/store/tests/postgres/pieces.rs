@@ -18,11 +18,11 @@ async fn put(store: &PostgresStore, payload: Uuid, pieces: u32) {
 }
 
 #[tokio::test]
-async fn they_come_back_and_go_with_their_payload() {
+async fn pieces_are_read_and_removed_with_their_payload() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     put(&store, id("a"), 3).await;
-    // Once more changes nothing.
+    // A repeated write changes nothing.
     store.put(id("a"), 1, Bytes::from_static(b"other")).await.unwrap();
     let piece = store.get(id("a"), 1).await.unwrap().unwrap();
     assert!(piece.len() == store.size() && piece.iter().all(|byte| *byte == 1));
@@ -33,7 +33,7 @@ async fn they_come_back_and_go_with_their_payload() {
 }
 
 #[tokio::test]
-async fn old_ones_are_listed_page_by_page() {
+async fn old_pieces_are_listed_in_pages() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let mut all = Vec::new();
@@ -48,17 +48,17 @@ async fn old_ones_are_listed_page_by_page() {
 }
 
 #[tokio::test]
-async fn they_go_with_the_event_that_names_them() {
+async fn pieces_are_removed_with_their_event() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let of = |name: &str| {
         let payload = Payload::Stored { id: id(name), size: 1 };
         NewEvent { payload, ..event(name) }
     };
-    for name in ["told", "discarded", "open"] {
+    for name in ["published", "discarded", "open"] {
         put(&store, id(name), 2).await;
     }
-    store.publish(of("told"), vec![delivery("w1", "erp")]).await.unwrap();
+    store.publish(of("published"), vec![delivery("w1", "erp")]).await.unwrap();
     store.open(of("discarded"), vec![]).await.unwrap();
     store.open(of("open"), vec![]).await.unwrap();
     store.discard(id("discarded")).await.unwrap();
@@ -70,7 +70,7 @@ async fn they_go_with_the_event_that_names_them() {
 }
 
 #[tokio::test]
-async fn many_go_in_steps_and_the_first_goes_last() {
+async fn many_pieces_are_removed_in_steps_the_first_one_last() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let of = |name: &str| {
@@ -83,7 +83,7 @@ async fn many_go_in_steps_and_the_first_goes_last() {
             "INSERT INTO as2hook.piece SELECT '{id}', n, 'x', 0 FROM generate_series(0, 299) AS n"
         ));
     };
-    // Nothing but small statements get through.
+    // Only small statements succeed.
     postgres.sql(
         "CREATE TABLE as2hook.step (n int, first boolean);
         CREATE FUNCTION as2hook.step() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

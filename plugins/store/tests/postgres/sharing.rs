@@ -10,8 +10,8 @@ use std::{
 };
 
 use as2hook_store::{
-    Change, DeliveryState, Fate, Filter, GatewayReport, PartnerWebhookChange, PostgresOptions,
-    PostgresStore, Store, StoreError, WebhookState,
+    DeliveryState, Fate, Filter, GatewayChange, GatewayReport, PartnerWebhookChange,
+    PostgresOptions, PostgresStore, Store, StoreError, WebhookState,
 };
 use as2hook_testing::Postgres;
 use tokio::{sync::broadcast, task::JoinSet};
@@ -23,7 +23,7 @@ use super::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_start_at_once_on_an_empty_database() {
+async fn ten_gateways_start_at_once_on_an_empty_database() {
     let postgres = Postgres::shared();
     let mut starting = JoinSet::new();
     for _ in 0..10 {
@@ -42,7 +42,7 @@ async fn ten_start_at_once_on_an_empty_database() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_in_words() {
+async fn newer_schema_is_refused_with_a_reason() {
     let postgres = Postgres::shared();
     connect(&postgres).await.close().await;
     postgres.sql("INSERT INTO as2hook.migration (version) VALUES (999)");
@@ -66,8 +66,8 @@ async fn nothing_is_claimed_twice() {
     const ALL: usize = 600;
     let postgres = Postgres::shared();
     let stores = [connect(&postgres).await, connect(&postgres).await];
-    let told = (0..ALL).map(|n| delivery(&format!("w{n}"), "erp")).collect();
-    stores[0].publish(event("a"), told).await.unwrap();
+    let planned = (0..ALL).map(|n| delivery(&format!("w{n}"), "erp")).collect();
+    stores[0].publish(event("a"), planned).await.unwrap();
     let (got, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(ALL)));
     let mut workers = JoinSet::new();
     for n in 0..8 {
@@ -87,7 +87,7 @@ async fn nothing_is_claimed_twice() {
     assert_eq!((got.len(), got.iter().collect::<BTreeSet<_>>().len()), (ALL, ALL));
     let counts = stores[1].counts().await.unwrap();
     assert!(counts.deliveries.contains(&(DeliveryState::Delivered, ALL as u64)), "{counts:?}");
-    // The last of its deliveries leaves the event idle, whoever made it.
+    // When the last of its deliveries is done, the event is idle, whichever gateway made it.
     assert_eq!(stores[1].prune(i64::MAX, 10).await.unwrap(), 1);
 }
 
@@ -111,7 +111,7 @@ async fn an_order_holds(postgres: &Postgres) {
     const EACH: usize = 20;
     let stores = [connect(postgres).await, connect(postgres).await];
     let done = Arc::new(AtomicUsize::new(0));
-    // For each key the last that was made, and whether one is on its way.
+    // For each key the last delivery made, and whether one is in progress.
     let lines: Arc<Mutex<BTreeMap<String, (i64, bool)>>> = Arc::default();
     let mut workers = JoinSet::new();
     for store in &stores {
@@ -151,7 +151,7 @@ async fn an_order_holds(postgres: &Postgres) {
 }
 
 #[tokio::test]
-async fn what_one_changes_the_others_hear() {
+async fn changes_are_notified_to_other_gateways() {
     let postgres = Postgres::shared();
     let started = Instant::now();
     let (store, other) = (connect(&postgres).await, connect(&postgres).await);
@@ -164,9 +164,9 @@ async fn what_one_changes_the_others_hear() {
         enabled: None,
         events: None,
     };
-    // It may not listen yet.
+    // It may not be listening yet.
     let mut heard = Vec::new();
-    while !heard.contains(&Change::PartnerWebhooks) {
+    while !heard.contains(&GatewayChange::PartnerWebhooks) {
         store.configure_partner_webhook(change.clone()).await.unwrap();
         let next = tokio::time::timeout(Duration::from_millis(100), changes.recv()).await;
         heard.extend(next.map(Result::unwrap));
@@ -179,31 +179,31 @@ async fn what_one_changes_the_others_hear() {
         fingerprint: "f".to_owned(),
     };
     store.set_webhook_state(state).await.unwrap();
-    hears(&mut changes, &Change::WebhookState("erp: the first".to_owned())).await;
+    hears(&mut changes, &GatewayChange::WebhookState("erp: the first".to_owned())).await;
     publish(&*store, vec![delivery("w1", "erp")]).await;
     let claimed = store.claim("erp", 0, 1).await.unwrap();
     finish(&*store, &claimed[0], Fate::Dead).await;
     store.replay(&Filter::default()).await.unwrap();
-    hears(&mut changes, &Change::Due("erp".to_owned())).await;
-    // A connection that was lost may have missed something.
+    hears(&mut changes, &GatewayChange::Due("erp".to_owned())).await;
+    // After a lost connection, changes may have been missed.
     postgres.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE application_name = 'as2hook (listens)' AND datname = current_database()",
     );
-    hears(&mut changes, &Change::All).await;
+    hears(&mut changes, &GatewayChange::All).await;
     store.shift("erp", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
     store.shift("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
-    hears(&mut changes, &Change::Due("erp".to_owned())).await;
+    hears(&mut changes, &GatewayChange::Due("erp".to_owned())).await;
 }
 
-async fn hears(changes: &mut broadcast::Receiver<Change>, expected: &Change) {
+async fn hears(changes: &mut broadcast::Receiver<GatewayChange>, expected: &GatewayChange) {
     let heard = async { while changes.recv().await.unwrap() != *expected {} };
     let heard = tokio::time::timeout(SOON, heard).await;
-    assert!(heard.is_ok(), "{expected:?} is not heard");
+    assert!(heard.is_ok(), "{expected:?} is not received");
 }
 
 #[tokio::test]
-async fn a_gateway_whose_clock_is_wrong_is_heard_of_all_the_same() {
+async fn gateway_with_a_wrong_clock_is_listed() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
@@ -217,6 +217,7 @@ async fn a_gateway_whose_clock_is_wrong_is_heard_of_all_the_same() {
             started_at: seen_at,
             seen_at,
             rules: "r".to_owned(),
+            generation: 0,
         };
         store.report(report).await.unwrap();
     }
@@ -228,7 +229,7 @@ async fn a_gateway_whose_clock_is_wrong_is_heard_of_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_tally_is_summed_up_and_stays_right() {
+async fn tally_is_compacted_and_stays_correct() {
     let postgres = Postgres::shared();
     let options =
         PostgresOptions { lease: std::time::Duration::from_secs(2), ..PostgresOptions::default() };
@@ -238,20 +239,21 @@ async fn the_tally_is_summed_up_and_stays_right() {
     }
     let rows = || async {
         let rows = postgres.sql("SELECT count(*) FROM as2hook.tally");
-        (rows == "1").then_some(())
+        // Of the deliveries, and of the bytes.
+        (rows == "2").then_some(())
     };
     until(rows).await;
     let counts = store.counts().await.unwrap();
     assert!(counts.deliveries.contains(&(DeliveryState::Pending, 20)), "{counts:?}");
 }
 
-/// All of a step may have been taken by others: it is not the end.
+/// Others may change all rows of a step: that does not end the shift.
 #[tokio::test]
-async fn what_others_change_meanwhile_ends_no_shift() {
+async fn shift_continues_when_others_change_its_rows() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     publish(&*store, (0..3).map(|n| delivery(&format!("w{n}"), "erp")).collect()).await;
-    // The first statement that moves some finds them moved already.
+    // The first statement that moves rows finds that they were moved already.
     postgres.sql(
         "CREATE SEQUENCE as2hook.steps;
         GRANT ALL ON SEQUENCE as2hook.steps TO as2hook;
@@ -266,7 +268,7 @@ async fn what_others_change_meanwhile_ends_no_shift() {
 }
 
 #[tokio::test]
-async fn what_is_told_once_more_is_idle_since_as_long_as_before() {
+async fn repeated_delivery_does_not_change_idle_since() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     publish(&*store, vec![delivery("w1", "erp")]).await;

@@ -1,10 +1,10 @@
-//! The way to the database, encrypted, and to whom.
+//! TLS to the database: encryption and verification.
 
 use as2hook_store::{PostgresOptions, PostgresStore, Store, StoreError};
 use as2hook_testing::{Postgres, pki};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_is_looked_at_as_closely_as_was_asked() {
+async fn server_certificate_is_verified_as_sslmode_says() {
     let mut postgres = Postgres::start();
     let plain = postgres.url();
     let refused = connect(&format!("{plain}?sslmode=require")).await.err().unwrap();

@@ -1,18 +1,18 @@
-//! What the three payload modes send, and the headers that speak of it.
+//! The bodies of the three payload modes, and the headers that describe them.
 
 use std::borrow::Cow;
 
 use super::{Rendering, disposition::attachment, json, request::Body};
 use crate::{
     event::{Event, EventKind},
-    render::Payload,
+    render::RawPayload,
     rule::PayloadMode,
 };
 
 /// A body and the headers that describe it.
-pub(super) struct Content<'a> {
+pub(super) struct BodyContent<'a> {
     pub(super) body: Body,
-    /// Whether the original `Content-*` headers speak of this body, so that they may go along.
+    /// Whether the original `Content-*` headers describe this body, so that they may be passed on.
     pub(super) original: bool,
     pub(super) content_type: Option<Cow<'a, [u8]>>,
     pub(super) disposition: Option<String>,
@@ -20,44 +20,44 @@ pub(super) struct Content<'a> {
     pub(super) truncated: Option<usize>,
 }
 
-pub(super) fn content<'a>(event: &'a Event, rendering: &Rendering<'_>) -> Content<'a> {
+pub(super) fn content<'a>(event: &'a Event, rendering: &Rendering<'_>) -> BodyContent<'a> {
     match rendering.mode {
-        PayloadMode::Headers => Content { original: true, ..Content::of(Body::Empty) },
+        PayloadMode::Headers => BodyContent { original: true, ..BodyContent::of(Body::Empty) },
         PayloadMode::Raw if event.kind.sends_payload() => raw(event, &rendering.payload),
-        PayloadMode::Json | PayloadMode::Raw => Content {
+        PayloadMode::Json | PayloadMode::Raw => BodyContent {
             content_type: Some(Cow::Borrowed(b"application/json")),
-            ..Content::of(Body::Bytes(json::document(event, rendering).into()))
+            ..BodyContent::of(Body::Bytes(json::document(event, rendering).into()))
         },
     }
 }
 
-fn raw<'a>(event: &'a Event, payload: &Payload) -> Content<'a> {
+fn raw<'a>(event: &'a Event, payload: &RawPayload) -> BodyContent<'a> {
     let body = match payload {
-        // Nothing describes bytes that are not there: the errors in the headers say why.
-        Payload::None => return Content::of(Body::Empty),
-        Payload::Bytes(bytes) => Body::Bytes(bytes.clone()),
-        Payload::Stream { size } => Body::Payload { size: *size },
+        // No headers describe absent bytes: the errors in the headers say why they are absent.
+        RawPayload::None => return BodyContent::of(Body::Empty),
+        RawPayload::Bytes(bytes) => Body::Bytes(bytes.clone()),
+        RawPayload::Stream { size } => Body::Payload { size: *size },
     };
     if event.kind != EventKind::MessageReceived {
         let content_type = event.headers.get("Content-Type").map(Cow::Borrowed);
-        return Content { content_type, ..Content::of(body) };
+        return BodyContent { content_type, ..BodyContent::of(body) };
     }
     let attachments = event.decoded.as_ref().map_or([].as_slice(), |d| &d.attachments);
     let first = attachments.first();
     let content_type = first.and_then(|one| one.content_type.as_deref());
-    Content {
+    BodyContent {
         content_type: Some(Cow::Borrowed(
             content_type.map_or(b"application/octet-stream".as_slice(), str::as_bytes),
         )),
         disposition: Some(attachment(first.and_then(|one| one.name.as_deref()))),
         truncated: Some(attachments.len()).filter(|&count| count > 1),
-        ..Content::of(body)
+        ..BodyContent::of(body)
     }
 }
 
-// === impl Content ===
+// === impl BodyContent ===
 
-impl Content<'_> {
+impl BodyContent<'_> {
     fn of(body: Body) -> Self {
         Self { body, original: false, content_type: None, disposition: None, truncated: None }
     }

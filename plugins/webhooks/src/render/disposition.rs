@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 /// More than any file system takes. A longer name would make a header that servers refuse, and with
-/// it the whole delivery; the JSON has all of it.
+/// it the whole delivery; the JSON has the whole name.
 const NAME_MAX: usize = 255;
 
-/// `attachment`, with the name as a bare token where it is one, else as quoted
-/// ASCII for old readers beside the exact name in `filename*=`.
+/// Returns `attachment` with the name: as a bare token if it is one, otherwise as quoted ASCII for
+/// old readers, with the exact name in `filename*=`.
 pub(super) fn attachment(name: Option<&str>) -> String {
     let name: String = name.unwrap_or_default().chars().take(NAME_MAX).collect();
     if name.is_empty() {
@@ -25,13 +25,14 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// What every reader takes alike inside quotes: neither `"` and `\`, which need escapes that some do
-/// not undo, nor `%`, which some undo though nobody made it (RFC 6266 appendix D).
+/// Whether every reader takes the character alike inside quotes: neither `"` and `\`, which need
+/// escapes that some do not remove, nor `%`, which some decode without an encoding (RFC 6266
+/// appendix D).
 fn is_plain(c: char) -> bool {
     (c == ' ' || c.is_ascii_graphic()) && !matches!(c, '"' | '\\' | '%')
 }
 
-/// All but the `attr-char` of RFC 8187 section 3.2.1 as `%XX`.
+/// Encodes everything except the `attr-char` of RFC 8187 section 3.2.1 as `%XX`.
 fn encoded(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len() * 2);
     for byte in name.bytes() {

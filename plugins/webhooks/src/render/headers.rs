@@ -1,9 +1,10 @@
-//! Which headers a delivery has: ours, the rule's own, and those of the AS2 request that may go along.
+//! Selects the headers of a delivery: as2hook's own, the rule's, and those of the AS2 request that
+//! may be passed on.
 //!
-//! The partner writes the original headers, so they are hostile. None of them may stand for one of
-//! ours, neither as it is nor after a receiver has folded names: CGI and its heirs turn both `-` and
-//! `_` into `_`, and some servers every other sign too. So names are compared in a form where all
-//! that is no letter and no digit is `-`.
+//! The partner writes the original headers, so they are hostile. None of them may be taken for one
+//! of ours, neither as it is nor after a receiver has folded names: CGI and its successors turn
+//! both `-` and `_` into `_`, and some servers every other character too. Names are therefore
+//! compared in a form in which every character except letters and digits is `-`.
 
 use std::collections::HashSet;
 
@@ -12,8 +13,8 @@ use jiff::Timestamp;
 
 use super::{
     Rendering,
-    body::Content,
-    request::{Fields, Request},
+    body::BodyContent,
+    request::{Fields, WebhookRequest},
 };
 use crate::{
     event::Event,
@@ -23,11 +24,11 @@ use crate::{
 /// `User-Agent` of every delivery.
 pub const USER_AGENT: &str = concat!("as2hook/", env!("CARGO_PKG_VERSION"));
 
-/// Always there when the message had them.
+/// Always present when the message has them.
 const IDENTITY: [&str; 4] = ["as2-from", "as2-to", "message-id", "subject"];
 
-/// What `pass_headers: as2` lets through, beside everything that begins with `AS2-`: the headers of
-/// RFC 4130 and RFC 6017, and those that AS2 servers send beside them.
+/// Passed on by `pass_headers: as2`, beside everything that begins with `AS2-`: the headers of RFC
+/// 4130 and RFC 6017, and those that AS2 servers send with them.
 const AS2: [&str; 10] = [
     "content-type",
     "date",
@@ -51,9 +52,9 @@ const OURS: [&str; 6] = [
     "x-truncated",
 ];
 
-/// Of one hop, or part of the framing (RFC 9110 section 7.6.1). `Content-Encoding` is here since it
-/// would have an empty or a decoded body inflated.
-const FRAMING: [&str; 12] = [
+/// Headers of one hop, or of the framing (RFC 9110 section 7.6.1). `Content-Encoding` is one of
+/// them, because it would make a receiver inflate an empty or decoded body.
+pub(super) const FRAMING: [&str; 12] = [
     "connection",
     "content-encoding",
     "expect",
@@ -68,44 +69,130 @@ const FRAMING: [&str; 12] = [
     "upgrade",
 ];
 
-/// Credentials of the AS2 exchange, and what a receiver behind a proxy would believe: who asks, for
-/// what, and how.
-const NEVER: [&str; 15] = [
+/// Credentials of the AS2 exchange, and headers that a receiver would trust as its proxy's: user,
+/// address, target and scheme. `docs/webhooks.md` lists them too.
+pub(super) const NEVER: [&str; 40] = [
+    "api-key",
+    "apikey",
     "authorization",
+    "client-cert",
+    "client-cert-chain",
+    "client-ip",
     "cookie",
     "cookie2",
+    "dpop",
+    "fastly-client-ip",
     "forwarded",
+    "front-end-https",
     "proxy-authenticate",
     "proxy-authorization",
+    "range",
     "set-cookie",
     "set-cookie2",
+    "true-client-ip",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-apikey",
+    "x-cluster-client-ip",
+    "x-csrf-token",
+    "x-email",
     "x-forwarded",
-    "x-http-method",
-    "x-http-method-override",
+    "x-groups",
+    "x-host",
+    "x-id-token",
     "x-method-override",
-    "x-original-url",
-    "x-real-ip",
-    "x-rewrite-url",
+    "x-originating-ip",
+    "x-principal",
+    "x-proxy-user-ip",
+    "x-roles",
+    "x-scheme",
+    "x-sendfile-type",
+    "x-subject-token",
+    "x-token",
+    "x-url-scheme",
+    "x-xsrf-token",
 ];
 
-/// `X-Processing-Error` and `X-Send-Error` stay below what any server takes as one header; the JSON
-/// has all of it.
+/// Prefixes of header names by which proxies, load balancers and sign-on gateways vouch for users,
+/// client certificates, addresses and rewritten targets; and conditional requests. OpenID Connect,
+/// Kong, Envoy, Azure, AWS, Google, Cloudflare, Akamai, Tailscale, authentik, Grafana, Shibboleth,
+/// SiteMinder, WebSEAL, IIS, nginx.
+pub(super) const NEVER_FAMILIES: [&str; 47] = [
+    "akamai-",
+    "auth-",
+    "cf-",
+    "if-",
+    "iv-",
+    "mellon-",
+    "oidc-",
+    "remote-",
+    "shib-",
+    "sm-",
+    "ssl-",
+    "tailscale-",
+    "x-accel-",
+    "x-amzn-mtls-",
+    "x-amzn-oidc-",
+    "x-amzn-remapped-",
+    "x-amzn-tls-",
+    "x-anonymous-",
+    "x-appengine-",
+    "x-arr-",
+    "x-auth-",
+    "x-authen",
+    "x-authoriz",
+    "x-azure-",
+    "x-client-",
+    "x-consumer-",
+    "x-credential-",
+    "x-endpoint-api-",
+    "x-envoy-",
+    "x-goog-",
+    "x-http-",
+    "x-identity-",
+    "x-iisnode-",
+    "x-jwt",
+    "x-middleware-",
+    "x-ms-client-",
+    "x-ms-token-",
+    "x-oidc-",
+    "x-original-",
+    "x-pomerium-",
+    "x-real-",
+    "x-remote-",
+    "x-rewrite-",
+    "x-ssl-",
+    "x-user",
+    "x-vouch-",
+    "x-webauth-",
+];
+
+/// The limit of `X-Processing-Error` and `X-Send-Error`, below what any server takes as one header;
+/// the JSON has the whole text.
 const ERROR_MAX: usize = 4096;
 
-/// The request without its signatures.
+/// The most names that are recorded of the headers left out.
+const DROPPED_MAX: usize = 16;
+
+/// Returns the request without its signatures.
 pub(super) fn request(
     event: &Event,
     rendering: &Rendering<'_>,
     endpoint: &Endpoint,
     now: Timestamp,
-    content: Content<'_>,
-) -> Request {
+    content: BodyContent<'_>,
+) -> WebhookRequest {
     let mut headers = Fields::default();
     let mut dropped = Vec::new();
 
     headers.own("webhook-id", rendering.webhook_id);
     headers.own("webhook-timestamp", &now.as_second().to_string());
     headers.own("X-AS2-Event", event.kind.as_str());
+    headers.own("X-AS2-Event-Id", &event.id.to_string());
+    if let Some(status) = event.decoded.as_ref().and_then(|decoded| decoded.signature_status) {
+        headers.own("X-AS2-Signature-Status", status.as_str());
+    }
     headers.own("X-AS2-Attempt", &rendering.attempt.to_string());
     if rendering.replay {
         headers.own("X-AS2-Replay", "1");
@@ -126,14 +213,20 @@ pub(super) fn request(
 
     for (name, value) in &endpoint.headers {
         if is_reserved(name.as_str()) || !headers.foreign(name.as_str(), value.as_bytes()) {
-            dropped.push(printable(name.as_str()));
+            note(name.as_str(), &mut dropped);
         }
     }
     originals(event, endpoint, content.original, &mut headers, &mut dropped);
-    Request { headers, body: content.body, dropped }
+    WebhookRequest { headers, body: content.body, dropped }
 }
 
-/// Whether a header of this name is as2hook's or the message's alone.
+/// Whether an original header of this name is never passed on, whatever `pass_headers` says.
+pub fn is_never_passed(name: &str) -> bool {
+    let name = folded(name);
+    is_ours(&name) || is_never(&name)
+}
+
+/// Whether a header of this name is reserved for as2hook or the message.
 pub(super) fn is_reserved(name: &str) -> bool {
     let name = folded(name);
     is_ours(&name)
@@ -142,8 +235,8 @@ pub(super) fn is_reserved(name: &str) -> bool {
         || matches!(name.as_str(), "content-type" | "content-disposition")
 }
 
-/// The headers that speak of the body.
-fn about(content: &Content<'_>, headers: &mut Fields, dropped: &mut Vec<String>) {
+/// Adds the headers that describe the body.
+fn about(content: &BodyContent<'_>, headers: &mut Fields, dropped: &mut Vec<String>) {
     headers.own("Content-Length", &content.body.length().to_string());
     if let Some(content_type) = &content.content_type
         && !headers.foreign("Content-Type", content_type)
@@ -172,21 +265,26 @@ fn originals(
     for header in &event.headers {
         let name = folded(&header.name);
         let passes = if IDENTITY.contains(&name.as_str()) {
-            // A look-alike, such as AS2_From, could stand for the real one.
+            // A similar name, such as AS2_From, could be taken for the real one.
             is_plain(&header.name)
         } else {
-            let is_as2 = name.starts_with("as2-") || AS2.contains(&name.as_str());
+            let wanted = match &endpoint.pass_headers {
+                PassHeaders::All => true,
+                PassHeaders::As2 => name.starts_with("as2-") || AS2.contains(&name.as_str()),
+                // Every `headers` delivery has the original `Content-Type`.
+                PassHeaders::Named(names) => name == "content-type" || names.contains(&name),
+            };
             let of_the_content = name.starts_with("content-");
             !is_ours(&name)
                 && !is_never(&name)
                 && (with_content && (name != "content-type" || is_plain(&header.name))
                     || !of_the_content)
-                && (endpoint.pass_headers == PassHeaders::All || is_as2)
+                && wanted
                 && !of_the_hop.contains(&name)
                 && !of_the_rule.contains(&name)
         };
         if passes && !headers.foreign(&header.name, &header.value) {
-            dropped.push(printable(&header.name));
+            note(&header.name, dropped);
         }
     }
 }
@@ -199,12 +297,15 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn is_never(name: &str) -> bool {
-    FRAMING.contains(&name) || NEVER.contains(&name)
+    FRAMING.contains(&name)
+        || NEVER.contains(&name)
+        || NEVER_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
-/// The headers that the partner itself called its own hop's (RFC 9110 section 7.6.1). `Content-Type`
-/// goes along all the same: every delivery with the original headers has it. A set, since 64 KiB of
-/// headers can name thousands of thousands.
+/// Returns the headers that the partner itself named as its own hop's (RFC 9110 section 7.6.1).
+/// `Content-Type` is passed on all the same, because every delivery with the original headers has
+/// it. A set, since 64 KiB of headers can contain thousands of names, each named thousands of
+/// times.
 fn of_the_hop(headers: &Headers) -> HashSet<String> {
     headers
         .all("Connection")
@@ -214,13 +315,13 @@ fn of_the_hop(headers: &Headers) -> HashSet<String> {
         .collect()
 }
 
-/// A name as the most careless receiver could read it.
-fn folded(name: &str) -> String {
+/// Returns a name as the most careless receiver could read it.
+pub(crate) fn folded(name: &str) -> String {
     let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     name.chars().map(fold).collect()
 }
 
-/// Whether a name has no sign that [`folded`] would change.
+/// Whether [`folded`] would change no character of a name.
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
@@ -243,7 +344,7 @@ fn processing_error(event: &Event) -> Option<String> {
     Some(header).filter(|header| !header.is_empty())
 }
 
-/// Text fit for a header: control characters become blanks, what is not ASCII becomes `?`.
+/// Makes text fit for a header: control characters become blanks, non-ASCII characters become `?`.
 fn plain(text: &str) -> String {
     let fit = |c: char| match c {
         c if c.is_control() => ' ',
@@ -257,7 +358,12 @@ fn cut(text: &str, length: usize) -> String {
     text.chars().take(length).collect()
 }
 
-/// A name from outside, fit for a log line.
-fn printable(name: &str) -> String {
-    cut(&name.escape_default().to_string(), 64)
+/// Records a foreign name in a form fit for a log line: the first ones only, since there may be
+/// thousands.
+fn note(name: &str, dropped: &mut Vec<String>) {
+    if dropped.len() < DROPPED_MAX {
+        dropped.push(name.chars().take(64).flat_map(char::escape_default).take(64).collect());
+    } else if dropped.len() == DROPPED_MAX {
+        dropped.push("...".to_owned());
+    }
 }

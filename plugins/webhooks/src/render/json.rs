@@ -1,6 +1,6 @@
 //! The documents of `json` deliveries; a message's keys come in the order of `docs/webhooks.md`.
 
-use as2hook_as2::{Decoded, Kind, ProcessingError};
+use as2hook_as2::{ContentKind, Decoded, MicForm, ProcessingError};
 use serde::{
     Serialize, Serializer,
     ser::{Error as _, SerializeMap},
@@ -12,11 +12,11 @@ use crate::event::{Event, EventKind};
 
 /// The compact JSON of an event.
 pub(super) fn document(event: &Event, rendering: &Rendering<'_>) -> Vec<u8> {
-    serde_json::to_vec(&Document { event, rendering })
+    serde_json::to_vec(&JsonDocument { event, rendering })
         .expect("keys are strings and values plain data, so nothing can fail")
 }
 
-struct Document<'a> {
+struct JsonDocument<'a> {
     event: &'a Event,
     rendering: &'a Rendering<'a>,
 }
@@ -36,7 +36,7 @@ enum Subject {
     Other,
 }
 
-impl Serialize for Document<'_> {
+impl Serialize for JsonDocument<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let map = serializer.serialize_map(None)?;
         let mut object = Object { map, extra: &self.event.extra, written: Vec::with_capacity(40) };
@@ -64,15 +64,15 @@ impl Serialize for Document<'_> {
     }
 }
 
-// === impl Document ===
+// === impl JsonDocument ===
 
-impl Document<'_> {
+impl JsonDocument<'_> {
     fn subject(&self) -> Subject {
         use EventKind::{CertificateExpiring, MdnReceived, MdnSent, WebhookDisabled};
         match (self.event.kind, &self.event.decoded) {
             (CertificateExpiring | WebhookDisabled, _) => Subject::Other,
             (MdnReceived | MdnSent, _) => Subject::Mdn,
-            (_, Some(decoded)) if decoded.kind == Kind::Mdn => Subject::Mdn,
+            (_, Some(decoded)) if decoded.kind == ContentKind::Mdn => Subject::Mdn,
             _ => Subject::Message,
         }
     }
@@ -84,7 +84,7 @@ impl Document<'_> {
         to.put("compressed", &decoded.and_then(|d| d.compressed))?;
         to.put("encrypted", &decoded.and_then(|d| d.encrypted))?;
         to.put("signed", &decoded.and_then(|d| d.signed))?;
-        to.put("subject", &self.header("Subject", decoded.and_then(|d| d.subject.as_deref())))?;
+        to.put("subject", &self.subject_line())?;
         to.put("receiverId", &receiver)?;
         to.put("senderId", &sender)?;
         to.put("partnerType", &self.event.partner_type)?;
@@ -105,13 +105,15 @@ impl Document<'_> {
         to.put("humanMessage", &mdn.and_then(|m| m.human_message.as_deref()))?;
         to.put("mic", &mdn.and_then(|m| m.mic.as_deref()))?;
         to.put("micMatches", &self.event.mic_matches)?;
+        // Of a MIC that matches it is among the extra keys.
+        to.put("micForm", &None::<MicForm>)?;
         to.put("signed", &decoded.and_then(|d| d.signed))?;
         to.put("signatureVerified", &decoded.and_then(|d| d.signature_verified))?;
         to.put("receiverId", &receiver)?;
         to.put("senderId", &sender)?;
         to.put("partnerType", &self.event.partner_type)?;
         self.common(to)?;
-        to.put("subject", &self.header("Subject", decoded.and_then(|d| d.subject.as_deref())))?;
+        to.put("subject", &self.subject_line())?;
         to.put("encrypted", &decoded.and_then(|d| d.encrypted))?;
         to.put("compressed", &decoded.and_then(|d| d.compressed))?;
         self.decoded(to)?;
@@ -131,7 +133,11 @@ impl Document<'_> {
     fn decoded<'a, M: SerializeMap>(&'a self, to: &mut Object<'a, M>) -> Result<(), M::Error> {
         let none = None::<Decoded>;
         let decoded = self.event.decoded.as_ref().or(none.as_ref());
-        let kind = if matches!(self.subject(), Subject::Mdn) { Kind::Mdn } else { Kind::Message };
+        let kind = if matches!(self.subject(), Subject::Mdn) {
+            ContentKind::Mdn
+        } else {
+            ContentKind::Message
+        };
         to.put("kind", &decoded.map_or(kind, |d| d.kind))?;
         to.put("encryptionAlgorithm", &decoded.and_then(|d| d.encryption_algorithm.as_deref()))?;
         to.put("decryptedWith", &decoded.and_then(|d| d.decrypted_with.as_deref()))?;
@@ -141,7 +147,8 @@ impl Document<'_> {
         to.put("digestAlgorithm", &decoded.and_then(|d| d.digest_algorithm.as_deref()))?;
         to.put("mic", &decoded.and_then(|d| d.mic.as_deref()))?;
         let errors: Vec<&ProcessingError> = self.event.processing_errors().collect();
-        to.put("errors", &errors)
+        to.put("errors", &errors)?;
+        to.put("warnings", decoded.map_or([].as_slice(), |d| &d.warnings))
     }
 
     /// Who sent the message or MDN, and who was to get it.
@@ -161,14 +168,15 @@ impl Document<'_> {
 
     /// The `Message-ID` of what this is about.
     fn message_id(&self) -> Option<String> {
-        let decoded = self.event.decoded.as_ref();
-        self.header("Message-ID", decoded.and_then(|d| d.as2_message_id.as_deref()))
+        let decoded = self.event.decoded.as_ref().and_then(|d| d.as2_message_id.clone());
+        let header = || self.event.headers.text("Message-ID").map(|text| text.into_owned());
+        decoded.or_else(header)
     }
 
-    /// What the decoder says, else what the header says.
-    fn header(&self, name: &str, decoded: Option<&str>) -> Option<String> {
-        let text = || self.event.headers.text(name).map(|text| text.into_owned());
-        decoded.map(str::to_owned).or_else(text)
+    /// `Subject` as text.
+    fn subject_line(&self) -> Option<String> {
+        let decoded = self.event.decoded.as_ref().and_then(|d| d.subject.clone());
+        decoded.or_else(|| self.event.headers.subject())
     }
 }
 

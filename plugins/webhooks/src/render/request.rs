@@ -5,40 +5,42 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// A `POST` to the endpoint's URL. `Host` and `Connection` are the client's.
+/// A `POST` to the endpoint's URL. The client adds `Host` and `Connection`.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct WebhookRequest {
     /// Every header, `Content-Length` included.
     pub headers: Fields,
-    /// What follows them.
+    /// The body.
     pub body: Body,
-    /// Names of headers that were left out since they are not legal HTTP, or since a rule set one
-    /// that is as2hook's own: to be counted and logged. Made printable, and at most 64 characters.
+    /// Names of headers that were left out, because they are not legal HTTP or a rule set one that
+    /// is as2hook's own: to be counted and logged. Printable, and at most 64 characters each; the
+    /// first 16 of them, followed by `...`.
     pub dropped: Vec<String>,
 }
 
 /// The body of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// No byte.
+    /// Empty.
     Empty,
-    /// All of it.
+    /// All bytes.
     Bytes(Bytes),
-    /// The payload that the caller holds.
+    /// The payload, which the caller has.
     Payload {
         /// Its length in bytes.
         size: u64,
     },
 }
 
-/// Headers in the order they are sent, duplicates kept, every name and value legal HTTP.
+/// Headers in the order in which they are sent, duplicates kept, every name and value legal HTTP.
 ///
-/// Names keep their case here, and whoever sends them has to: the header map of the `http` crate is
-/// lower-case. Header names have no case in HTTP, but partners' systems spell them as they do.
+/// Names keep their case, and a sender must keep it too: the header map of the `http` crate is
+/// lower-case. Header names are case-insensitive in HTTP, but partners' systems may compare them
+/// with case.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     list: Vec<Field>,
-    /// Values are cut off from this, so that they share one piece of memory and cost nothing to clone.
+    /// Values are slices of this, so that they share one allocation and are cheap to clone.
     values: BytesMut,
 }
 
@@ -62,30 +64,30 @@ impl PartialEq for Fields {
 impl Eq for Fields {}
 
 impl Fields {
-    /// All headers in order.
+    /// Returns all headers in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
         self.list.iter()
     }
 
-    /// The first header of this name, whatever its case.
+    /// Returns the first header of this name, in any case.
     pub fn get(&self, name: &str) -> Option<&HeaderValue> {
         let mut fields = self.list.iter();
         let found = fields.find(|field| field.name.eq_ignore_ascii_case(name));
         found.map(|field| &field.value)
     }
 
-    /// Every header of this name, whatever its case.
+    /// Returns every header of this name, in any case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a HeaderValue> {
         let same = move |field: &&Field| field.name.eq_ignore_ascii_case(name);
         self.list.iter().filter(same).map(|field| &field.value)
     }
 
-    /// The headers as hyper takes them.
+    /// Returns the headers as hyper takes them.
     pub fn to_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.list.len());
         for Field { name, value } in &self.list {
             let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
-            // A map holds 24,576 headers. Ours come first, so only a partner's could be too many.
+            // A map holds 24,576 headers. Ours come first, so only a partner's can exceed that.
             if map.try_append(name, value.clone()).is_err() {
                 break;
             }
@@ -93,26 +95,26 @@ impl Fields {
         map
     }
 
-    /// What HTTP reads when a header stands there several times.
+    /// Returns the combined value of a header that occurs several times, as HTTP defines it.
     pub(super) fn joined(&self, name: &str) -> Vec<u8> {
         let values: Vec<_> = self.all(name).map(HeaderValue::as_bytes).collect();
         values.join(b", ".as_slice())
     }
 
-    /// The headers as hyper takes them, and their names as they are spelt.
+    /// Returns the headers as hyper takes them, and their names as they are spelled.
     pub fn into_parts(self) -> (HeaderMap, Vec<Cow<'static, str>>) {
         let map = self.to_map();
         (map, self.list.into_iter().map(|field| field.name).collect())
     }
 
-    /// Adds a header of our own making. Its text is legal by the way it was made; if ever it were not,
-    /// it would be left out rather than sent.
+    /// Adds one of as2hook's own headers. Its text is legal by construction; otherwise it would be
+    /// left out.
     pub(super) fn own(&mut self, name: &'static str, value: &str) {
         let value = value.is_ascii().then(|| self.value(value.as_bytes())).flatten();
         self.list.extend(value.map(|value| Field { name: Cow::Borrowed(name), value }));
     }
 
-    /// Adds a header from outside. Answers whether it is legal; one that is not is left out.
+    /// Adds a foreign header. Returns whether it is legal; an illegal one is left out.
     pub(super) fn foreign(&mut self, name: &str, value: &[u8]) -> bool {
         let legal = HeaderName::from_bytes(name.as_bytes()).is_ok();
         match self.value(value) {
@@ -147,7 +149,7 @@ impl<'a> IntoIterator for &'a Fields {
 // === impl Body ===
 
 impl Body {
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub fn length(&self) -> u64 {
         match self {
             Self::Empty => 0,

@@ -1,4 +1,4 @@
-use as2hook_as2::{Attachment, Decoded, Headers, Kind, SignatureStatus};
+use as2hook_as2::{Attachment, ContentKind, Decoded, Headers, SignatureStatus};
 use http::Uri;
 use uuid::Uuid;
 
@@ -64,7 +64,7 @@ fn seed_event() -> Event {
 
 fn decoded() -> Decoded {
     Decoded {
-        kind: Kind::Message,
+        kind: ContentKind::Message,
         as2_message_id: Some("<AS2-1592209136307-2@ACME_MY-OWN-ORG>".into()),
         sender_id: Some("ACME".into()),
         receiver_id: Some("MY-OWN-ORG".into()),
@@ -79,8 +79,10 @@ fn decoded() -> Decoded {
         signer: Some("3c4d".into()),
         digest_algorithm: Some("sha-256".into()),
         mic: Some("AAAA, sha-256".into()),
+        mics: Vec::new(),
         attachments: vec![file("981712.xml", 3570)],
         errors: Vec::new(),
+        warnings: Vec::new(),
         mdn: None,
     }
 }
@@ -108,7 +110,7 @@ fn rendering(mode: PayloadMode) -> Rendering<'static> {
         mode,
         attempt: 1,
         replay: false,
-        payload: Payload::None,
+        payload: RawPayload::None,
         leading: &[],
     }
 }
@@ -117,7 +119,7 @@ fn now() -> Timestamp {
     "2020-06-15T13:48:56.789Z".parse().unwrap()
 }
 
-fn rendered(event: &Event, rendering: &Rendering<'_>, endpoint: &Endpoint) -> Request {
+fn rendered(event: &Event, rendering: &Rendering<'_>, endpoint: &Endpoint) -> WebhookRequest {
     match render(event, rendering, endpoint, now()) {
         Rendered::Ready(request) => request,
         Rendered::Unsigned(_) => panic!("the payload is to be streamed"),
@@ -125,16 +127,16 @@ fn rendered(event: &Event, rendering: &Rendering<'_>, endpoint: &Endpoint) -> Re
 }
 
 /// The request of this event, without a payload or a secret.
-fn request(event: &Event, mode: PayloadMode) -> Request {
+fn request(event: &Event, mode: PayloadMode) -> WebhookRequest {
     rendered(event, &rendering(mode), &endpoint())
 }
 
-fn with_payload(event: &Event, payload: &'static str) -> Request {
-    let payload = Payload::Bytes(Bytes::from_static(payload.as_bytes()));
+fn with_payload(event: &Event, payload: &'static str) -> WebhookRequest {
+    let payload = RawPayload::Bytes(Bytes::from_static(payload.as_bytes()));
     rendered(event, &Rendering { payload, ..rendering(PayloadMode::Raw) }, &endpoint())
 }
 
-fn body(request: &Request) -> &[u8] {
+fn body(request: &WebhookRequest) -> &[u8] {
     match &request.body {
         Body::Empty => &[],
         Body::Bytes(bytes) => bytes,
@@ -142,7 +144,7 @@ fn body(request: &Request) -> &[u8] {
     }
 }
 
-fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+fn header<'a>(request: &'a WebhookRequest, name: &str) -> Option<&'a str> {
     request.headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()).unwrap())
 }
 

@@ -1,4 +1,4 @@
-//! Noticing that a webhook is not the one it was.
+//! Detects that a webhook's rule has changed.
 
 use openssl::sha::Sha256;
 
@@ -7,20 +7,30 @@ use super::{Rule, Tls};
 #[cfg(test)]
 mod tests;
 
-/// Feeds a hash so that no two different rules feed it the same bytes.
-struct Feed(Sha256);
+/// Feeds a hash so that two different rules never feed it the same bytes.
+struct FingerprintHash(Sha256);
 
 impl Rule {
-    /// The same for two rules exactly when nothing about them differs: SHA-256 in lower-case hex over
-    /// every field, the secrets and the contents of the TLS files included. The order of `events` and
-    /// the paths of files do not count.
+    /// Returns a hash that is equal for two rules exactly when they do not differ: SHA-256 in
+    /// lower-case hex over every field, including the secrets and the contents of the TLS files.
+    /// The order of `events` and the paths of files do not count.
     ///
-    /// It does not show a secret, but whoever has it could try weak ones against it: it belongs into
-    /// the store, not into an answer or a log.
+    /// It does not reveal a secret, but weak secrets could be guessed with it: it belongs into the
+    /// store, not into a response or a log.
     pub fn fingerprint(&self) -> String {
-        let Self { name, events, partner, station, partner_type, site, route, enabled, endpoint } =
-            self;
-        let mut feed = Feed(Sha256::new());
+        let Self {
+            name,
+            events,
+            partner,
+            station,
+            partner_type,
+            filters,
+            site,
+            route,
+            enabled,
+            endpoint,
+        } = self;
+        let mut feed = FingerprintHash(Sha256::new());
         feed.text(name);
         feed.option(events.as_ref(), |feed, events| {
             let mut events = events.clone();
@@ -45,24 +55,30 @@ impl Rule {
         for file in [ca, client_certificate, client_key] {
             feed.option(file.as_ref(), |feed, pem| feed.bytes(pem));
         }
-        let (pass, order) = (endpoint.pass_headers, endpoint.order);
+        let (pass, order) = (&endpoint.pass_headers, endpoint.order);
         feed.text(&format!("{pass:?} {order:?} {}", endpoint.concurrency));
         feed.text(&format!("{:?} {:?}", endpoint.timeout, endpoint.retry));
-        // Only where they are given: a rule without them has the fingerprint that it always had, so
-        // that no disabled webhook comes back by an upgrade.
+        // Only if they are set: a rule without them keeps its former fingerprint, so that an
+        // upgrade brings no disabled webhook back.
         if let Some(rate) = endpoint.rate {
             feed.text(&format!("rate {rate}"));
         }
         if let Some(after) = endpoint.disable_after {
             feed.text(&format!("disable_after {after:?}"));
         }
+        if let Some(limit) = endpoint.order_patience {
+            feed.text(&format!("order_patience {limit:?}"));
+        }
+        if filters.mask().is_some() {
+            feed.text(&format!("filters {:?}", filters.mask()));
+        }
         feed.hex()
     }
 }
 
-// === impl Feed ===
+// === impl FingerprintHash ===
 
-impl Feed {
+impl FingerprintHash {
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.update(&crate::sign::length(bytes).to_be_bytes());
         self.0.update(bytes);

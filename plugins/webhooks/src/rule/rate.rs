@@ -1,18 +1,18 @@
-//! How often a webhook may be called.
+//! The rate limit of a webhook.
 
 use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 
-/// So many attempts in so much time, at the most.
+/// The most attempts in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     count: NonZeroU32,
     per: Period,
 }
 
-/// Text that is no [`Rate`].
+/// Why a text is not a [`Rate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRate {
-    /// It does not read as one.
+    /// It cannot be parsed.
     #[error("must be a rate such as 50/s, 600/min or 1000/h")]
     Unreadable,
     /// Nothing would ever be sent.
@@ -33,13 +33,13 @@ enum Period {
 // === impl Rate ===
 
 impl Rate {
-    /// The time from one attempt to the next when they are evenly spread. Never nothing.
+    /// Returns the time from one attempt to the next when they are evenly spread; never zero.
     pub fn interval(self) -> Duration {
         self.per.length() / self.count.get()
     }
 
-    /// How many may begin at once after a rest: a tenth of a second's worth, one at least. So no
-    /// second sees more than the rate and a tenth of it.
+    /// Returns how many may begin at once after a pause: a tenth of a second's worth, at least one.
+    /// Thus no second has more than the rate and a tenth of it.
     pub fn burst(self) -> u32 {
         let tenth = Duration::from_millis(100).as_nanos() / self.interval().as_nanos().max(1);
         u32::try_from(tenth).unwrap_or(u32::MAX).max(1)
@@ -49,7 +49,7 @@ impl Rate {
 impl FromStr for Rate {
     type Err = BadRate;
 
-    /// `50/s`, `600/min` (or `/m`), `1000/h`; a number alone is of a second.
+    /// `50/s`, `600/min` (or `/m`), `1000/h`; a number alone is per second.
     fn from_str(text: &str) -> Result<Self, BadRate> {
         /// In one second.
         const MOST: u64 = 100_000;

@@ -1,4 +1,4 @@
-//! Which rules cannot stand beside each other.
+//! Detects rules that conflict.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -8,25 +8,27 @@ use crate::{event::EventKind, rule::Rule};
 /// Two rules that cannot both be in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleConflict {
-    /// Name of the rule that stands earlier.
+    /// The name of the earlier rule.
     pub first: String,
-    /// Its place in the list that was compiled.
+    /// Its index in the list that was compiled.
     pub first_place: usize,
-    /// Name of the rule that stands later.
+    /// The name of the later rule.
     pub second: String,
-    /// Its place in the list that was compiled.
+    /// Its index in the list that was compiled.
     pub second_place: usize,
-    /// What they cannot share.
+    /// What they conflict in.
     pub why: Conflict,
+    /// Whether one of them has filters.
+    pub filtered: bool,
 }
 
-/// What two rules cannot share.
+/// What two rules conflict in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conflict {
-    /// Deliveries know their webhook by its name, so no two can have the same.
+    /// A delivery finds its webhook by its name, so names are unique.
     Name,
-    /// Both would be the most specific rule for the same events of one site. Empty: for all of them,
-    /// since both have `"*"`.
+    /// Both would be the most specific rule for the same events of one site. Empty: for all of
+    /// them, since both have `"*"`.
     Routing(Vec<EventKind>),
 }
 
@@ -37,8 +39,8 @@ impl RuleSet {
     ///
     /// # Errors
     /// Every conflict: two rules of the same name, or two enabled `most-specific` rules of one site
-    /// that are equal on partner, station, partner type and event. Of several equal rules each is
-    /// told against the first.
+    /// that are equal on partner, station, partner type and event and whose filters one event could
+    /// satisfy together. Of several equal rules each is reported against the first.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, Vec<RuleConflict>> {
         let mut set = Self::default();
         set.rules.reserve(rules.len());
@@ -52,6 +54,7 @@ impl RuleSet {
                     second: rule.name.clone(),
                     second_place: place,
                     why,
+                    filtered: [&rule, earlier_rule].iter().any(|r| r.filters.mask().is_some()),
                 });
             };
             if let Some(&earlier) = set.names.get(&rule.name) {
@@ -78,7 +81,7 @@ impl RuleSet {
 
 impl fmt::Display for RuleConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { first, second, .. } = self;
+        let Self { first, second, filtered, .. } = self;
         match &self.why {
             Conflict::Name => write!(f, "two webhooks are named \"{first}\"; names are unique"),
             Conflict::Routing(events) => {
@@ -87,10 +90,15 @@ impl fmt::Display for RuleConflict {
                 f.write_str(if names.is_empty() { "\"*\"" } else { "" })?;
                 write!(
                     f,
-                    "{}: partner, station, partner_type and event are the same, so it is not \
+                    "{}: partner, station, partner_type and event are the same{}, so it is not \
                      decided which of them fires; change one of these, or give one of the two \
                      `route: always`",
-                    names.join(", ")
+                    names.join(", "),
+                    if *filtered {
+                        ", and one message could satisfy the filters of both"
+                    } else {
+                        ""
+                    }
                 )
             }
         }

@@ -1,21 +1,21 @@
-//! Why a rule fires or does not, in words: what `as2hook match` prints.
+//! Explains why a rule fires or does not: the output of `as2hook match`.
 
 use std::{cmp::Reverse, fmt, sync::Arc};
 
 use super::{Query, RuleSet, index};
 use crate::{
     event::{EventKind, PartnerType},
-    rule::{Route, Rule},
+    rule::{FilterMatch, Findings, Route, Rule},
 };
 
-/// What becomes of one rule for an event. Displays as one line.
+/// The outcome of one rule for an event. Displays as one line.
 #[derive(Clone, Debug)]
 pub struct Explanation<'a> {
     /// The rule.
     pub rule: &'a Arc<Rule>,
     /// Whether it fires, and why.
     pub outcome: Outcome<'a>,
-    /// What the rule names of partner, station, partner_type and event.
+    /// Which of partner, station, partner_type and event the rule names.
     pub names: Vec<&'static str>,
 }
 
@@ -26,6 +26,16 @@ pub enum Outcome<'a> {
     MostSpecific,
     /// It fires: `route: always`.
     Always,
+    /// It may fire: its filters need something that is unknown.
+    IfFiltersHold {
+        /// The condition, as in "it has no errors".
+        filters: String,
+    },
+    /// It fires unless a more specific one does, whose filters need something that is unknown.
+    Otherwise {
+        /// Name of that rule.
+        to: &'a str,
+    },
     /// Another rule names more.
     Lost {
         /// Name of the rule that fires.
@@ -37,13 +47,18 @@ pub enum Outcome<'a> {
     Disabled,
     /// It does not subscribe to this event.
     OtherEvent(EventKind),
+    /// Its filters do not hold.
+    FiltersDoNotHold {
+        /// The condition that does not hold, as in "it has no errors".
+        filters: String,
+    },
     /// It is for partners of another type.
     OtherPartnerType(PartnerType),
     /// It names the partner or the station in another case.
     OtherCase {
         /// `partner` or `station`.
         field: &'static str,
-        /// What the event has.
+        /// The event's value.
         actual: String,
     },
 }
@@ -51,11 +66,16 @@ pub enum Outcome<'a> {
 // === impl RuleSet ===
 
 impl RuleSet {
-    /// Every rule of the site that does not name another partner or station, most specific first.
-    /// One that differs in nothing but the case of an AS2 id is told too, since that is easily
-    /// overlooked. Looks at every rule: for people, not for traffic.
-    pub fn explain(&self, query: &Query<'_>) -> Vec<Explanation<'_>> {
-        let winner = self.matches(query).winner;
+    /// Explains every rule of the site that does not name another partner or station, most specific
+    /// first. A rule that only differs in the case of an AS2 id is included, since that is easily
+    /// overlooked. Reads every rule: for people, not for traffic.
+    pub fn explain(&self, query: &Query<'_>, findings: &Findings) -> Vec<Explanation<'_>> {
+        let mut competing = Vec::new();
+        self.index.find(query, findings, |hit| {
+            if hit.competes {
+                competing.push((&self.rules[hit.place], hit.certain));
+            }
+        });
         let near = |rule: &Rule| {
             rule.site == query.site
                 && nearly(rule.partner.as_deref(), query.partner)
@@ -66,7 +86,7 @@ impl RuleSet {
             .filter(|rule| near(rule))
             .map(|rule| Explanation {
                 rule,
-                outcome: outcome(rule, query, winner),
+                outcome: outcome(rule, query, findings, &competing),
                 names: index::named(index::shape(rule)).collect(),
             })
             .collect();
@@ -76,7 +96,13 @@ impl RuleSet {
     }
 }
 
-fn outcome<'a>(rule: &Rule, query: &Query<'_>, winner: Option<&'a Arc<Rule>>) -> Outcome<'a> {
+/// `competing`: the rules that compete and match, most specific first, and whether that is certain.
+fn outcome<'a>(
+    rule: &Rule,
+    query: &Query<'_>,
+    findings: &Findings,
+    competing: &[(&'a Arc<Rule>, bool)],
+) -> Outcome<'a> {
     let differs = |named: Option<&str>, actual: Option<&str>| named.is_some() && named != actual;
     let other_case = |field, actual: Option<&str>| Outcome::OtherCase {
         field,
@@ -88,23 +114,40 @@ fn outcome<'a>(rule: &Rule, query: &Query<'_>, winner: Option<&'a Arc<Rule>>) ->
     if differs(rule.station.as_deref(), query.station) {
         return other_case("station", query.station);
     }
-    match (rule.partner_type, winner) {
-        _ if !rule.enabled => Outcome::Disabled,
-        (Some(wanted), _) if wanted != query.partner_type => {
-            Outcome::OtherPartnerType(query.partner_type)
-        }
-        _ if !rule.wants(query.event) => Outcome::OtherEvent(query.event),
-        _ if rule.route == Route::Always => Outcome::Always,
-        (_, Some(winner)) if winner.name != rule.name => {
+    if !rule.enabled {
+        return Outcome::Disabled;
+    }
+    if rule.partner_type.is_some_and(|wanted| wanted != query.partner_type) {
+        return Outcome::OtherPartnerType(query.partner_type);
+    }
+    if !rule.wants(query.event) {
+        return Outcome::OtherEvent(query.event);
+    }
+    let filters = rule.filters.to_string();
+    let matched = rule.filters.mask().matches(findings);
+    if matched == FilterMatch::No {
+        return Outcome::FiltersDoNotHold { filters };
+    }
+    let certain = |(_, certain): &&(&'a Arc<Rule>, bool)| *certain;
+    let more_specific =
+        |(other, _): &&(&'a Arc<Rule>, bool)| index::shape(other) > index::shape(rule);
+    let winner = competing.iter().find(certain).filter(more_specific);
+    match (rule.route, winner) {
+        (Route::MostSpecific, Some((winner, _))) => {
             let more = index::shape(winner) & !index::shape(rule);
             let because = index::named(more).next().unwrap_or("event");
             Outcome::Lost { to: &winner.name, because }
         }
-        _ => Outcome::MostSpecific,
+        _ if matched == FilterMatch::Maybe => Outcome::IfFiltersHold { filters },
+        (Route::Always, _) => Outcome::Always,
+        (Route::MostSpecific, None) => match competing.first().filter(more_specific) {
+            Some((other, _)) => Outcome::Otherwise { to: &other.name },
+            None => Outcome::MostSpecific,
+        },
     }
 }
 
-/// Whether a field of a rule leaves the event in, its case aside.
+/// Whether a field of a rule admits the event, ignoring case.
 fn nearly(named: Option<&str>, actual: Option<&str>) -> bool {
     match (named, actual) {
         (None, _) => true,
@@ -117,7 +160,11 @@ fn nearly(named: Option<&str>, actual: Option<&str>) -> bool {
 
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fires = if self.outcome.fires() { "fires" } else { "does not fire" };
+        let fires = match (self.outcome.fires(), self.outcome.may_fire()) {
+            (true, _) => "fires",
+            (false, true) => "may fire",
+            (false, false) => "does not fire",
+        };
         let names = match self.names.as_slice() {
             [] => "names nothing".to_owned(),
             names => format!("names {}", names.join(", ")),
@@ -129,9 +176,14 @@ impl fmt::Display for Explanation<'_> {
 // === impl Outcome ===
 
 impl Outcome<'_> {
-    /// Whether the webhook is told.
+    /// Whether the webhook fires.
     pub const fn fires(&self) -> bool {
         matches!(self, Self::MostSpecific | Self::Always)
+    }
+
+    /// Whether that depends on something unknown.
+    pub const fn may_fire(&self) -> bool {
+        matches!(self, Self::IfFiltersHold { .. } | Self::Otherwise { .. })
     }
 }
 
@@ -140,6 +192,11 @@ impl fmt::Display for Outcome<'_> {
         match self {
             Self::MostSpecific => f.write_str("it is the most specific rule that matches"),
             Self::Always => f.write_str("route: always fires besides"),
+            Self::IfFiltersHold { filters } => write!(f, "it fires if {filters}"),
+            Self::Otherwise { to } => {
+                write!(f, "\"{to}\" is more specific, and fires instead if its filters hold")
+            }
+            Self::FiltersDoNotHold { filters } => write!(f, "it fires only if {filters}"),
             Self::Lost { to, because } => {
                 write!(f, "\"{to}\" is more specific, since it names the {because}")
             }

@@ -1,10 +1,10 @@
-//! From an event to its rules in at most 16 lookups.
+//! Finds the rules of an event in at most 16 lookups.
 //!
-//! A rule names any of four things: partner, station, partner type, event. Which of them it names is
-//! its *shape*, a number of four bits; since the bits stand in the contract's order, the greater shape
-//! is the more specific one. The names become small numbers, and all that a rule names becomes one
-//! packed [`Key`]. An event then has one key for each shape. The shapes in use are kept beside every
-//! name, so that most of the 16 lookups are never made.
+//! A rule names any of four things: partner, station, partner type, event. Which of them it names
+//! is its *shape*, a number of four bits; since the bits stand in the contract's order, the greater
+//! shape is the more specific one. The names become small numbers, and all that a rule names
+//! becomes one packed [`RuleKey`]. An event then has one key for each shape. The shapes in use are
+//! stored with every name, so that most of the 16 lookups are never made.
 
 use std::{
     collections::HashMap,
@@ -14,42 +14,63 @@ use std::{
 use super::Query;
 use crate::{
     event::{EventKind, PartnerType},
-    rule::{Route, Rule},
+    rule::{FilterMask, FilterMatch, Findings, Route, Rule},
 };
 
 /// The enabled rules by what they name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
-    sites: Names,
-    partners: Names,
-    stations: Names,
-    slots: HashMap<Key, Slot, BuildHasherDefault<KeyHasher>>,
+    sites: NameTable,
+    partners: NameTable,
+    stations: NameTable,
+    slots: HashMap<RuleKey, KeyRules, BuildHasherDefault<KeyHasher>>,
 }
 
 /// What one rule names, for one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
+struct RuleKey {
     /// Partner and station, 32 bits each; 0 is "not named".
     ids: u64,
     /// Site, partner type and event; 0 is "not named".
     rest: u64,
 }
 
-/// The rules of one key, as places in the rule set.
+/// The rules of one key.
 #[derive(Clone, Debug, Default)]
-struct Slot {
-    winner: Option<usize>,
-    always: Vec<usize>,
+struct KeyRules {
+    /// For nearly all keys only one rule competes.
+    first: Option<Filtered>,
+    /// More of them, with filters that no event satisfies together: a dozen at most.
+    others: Vec<Filtered>,
+    always: Vec<Filtered>,
+}
+
+/// An index into the rule set, and the filters of the rule there.
+#[derive(Clone, Copy, Debug)]
+struct Filtered {
+    place: usize,
+    filter: FilterMask,
+}
+
+/// A rule that was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hit {
+    /// Its index in the rule set.
+    pub(super) place: usize,
+    /// False: it fires in addition.
+    pub(super) competes: bool,
+    /// False: it has a filter on something unknown.
+    pub(super) certain: bool,
 }
 
 /// Names of one sort as numbers from 1, with the shapes of the rules that use them.
 ///
 /// Partners choose the names that are looked up, so this map keeps the keyed hasher.
 #[derive(Clone, Debug, Default)]
-struct Names(HashMap<String, Name>);
+struct NameTable(HashMap<String, InternedName>);
 
 #[derive(Clone, Copy, Debug)]
-struct Name {
+struct InternedName {
     id: u32,
     shapes: Shapes,
 }
@@ -61,7 +82,7 @@ struct Shapes {
     always: u16,
 }
 
-/// For keys of our own numbers, which nobody outside can choose.
+/// For keys of our own numbers, which partners cannot choose.
 #[derive(Clone, Copy, Debug, Default)]
 struct KeyHasher(u64);
 
@@ -73,8 +94,8 @@ const EVENT: usize = 1;
 // === impl Index ===
 
 impl Index {
-    /// Adds a rule. Answers who holds its place already, once for each event; `None` in the pair is
-    /// `"*"`. Whatever competes for a taken place is left out.
+    /// Adds a rule. Returns the rules that hold its place already, once for each event; `None` in
+    /// the pair is `"*"`. A rule that competes for a taken place is left out.
     pub(super) fn add(&mut self, place: usize, rule: &Rule) -> Vec<(usize, Option<EventKind>)> {
         let mut taken = Vec::new();
         let shape = shape_but_event(rule);
@@ -87,21 +108,24 @@ impl Index {
         let site = self.sites.intern(&rule.site, uses);
         let partner = rule.partner.as_deref().map_or(0, |name| self.partners.intern(name, uses));
         let station = rule.station.as_deref().map_or(0, |name| self.stations.intern(name, uses));
+        let filtered = Filtered { place, filter: rule.filters.mask() };
         for event in events {
-            let key = Key::new(site, partner, station, rule.partner_type, event);
+            let key = RuleKey::new(site, partner, station, rule.partner_type, event);
             let slot = self.slots.entry(key).or_default();
-            match (rule.route, slot.winner) {
-                (Route::Always, _) => slot.always.push(place),
-                (Route::MostSpecific, None) => slot.winner = Some(place),
-                (Route::MostSpecific, Some(holder)) => taken.push((holder, event)),
+            let holder = slot.competing().find(|other| other.filter.overlaps(filtered.filter));
+            match (rule.route, holder) {
+                (Route::Always, _) => slot.always.push(filtered),
+                (Route::MostSpecific, Some(holder)) => taken.push((holder.place, event)),
+                (Route::MostSpecific, None) if slot.first.is_none() => slot.first = Some(filtered),
+                (Route::MostSpecific, None) => slot.others.push(filtered),
             }
         }
         taken
     }
 
-    /// Tells the place of every rule that fires, most specific first, and whether it competes. Of
-    /// those that compete only the first is told.
-    pub(super) fn find(&self, query: &Query<'_>, mut told: impl FnMut(usize, bool)) {
+    /// Reports every rule that fires or may fire, most specific first. Among those that compete,
+    /// the first one that is certain to fire is the last one reported.
+    pub(super) fn find(&self, query: &Query<'_>, findings: &Findings, mut report: impl FnMut(Hit)) {
         let Some(site) = self.sites.0.get(query.site) else { return };
         let (partner, shapes) = self.partners.narrow(query.partner, PARTNER, site.shapes);
         let (station, shapes) = self.stations.narrow(query.station, STATION, shapes);
@@ -111,7 +135,7 @@ impl Index {
             if (competing | always) & bit == 0 {
                 continue;
             }
-            let key = Key::new(
+            let key = RuleKey::new(
                 site.id,
                 if shape & PARTNER == 0 { 0 } else { partner },
                 if shape & STATION == 0 { 0 } else { station },
@@ -119,23 +143,30 @@ impl Index {
                 (shape & EVENT != 0).then_some(query.event),
             );
             let Some(slot) = self.slots.get(&key) else { continue };
-            if let Some(winner) = slot.winner.filter(|_| competing != 0) {
-                told(winner, true);
+            let mut try_one = |rule: &Filtered, competes| {
+                let matched = rule.filter.matches(findings);
+                let certain = matched == FilterMatch::Yes;
+                if matched != FilterMatch::No {
+                    report(Hit { place: rule.place, competes, certain });
+                }
+                certain
+            };
+            if competing != 0 && slot.competing().any(|rule| try_one(rule, true)) {
                 competing = 0;
             }
-            for &place in &slot.always {
-                told(place, false);
+            for rule in &slot.always {
+                try_one(rule, false);
             }
         }
     }
 }
 
-/// How specific a rule is for an event that it subscribes to: the greater wins.
+/// Returns how specific a rule is for an event that it subscribes to: the greater wins.
 pub(super) fn shape(rule: &Rule) -> usize {
     shape_but_event(rule) | if rule.events.is_some() { EVENT } else { 0 }
 }
 
-/// What a shape names, in the contract's words and order.
+/// Returns what a shape names, in the contract's words and order.
 pub(super) fn named(shape: usize) -> impl Iterator<Item = &'static str> {
     let words = [
         (PARTNER, "partner"),
@@ -162,9 +193,17 @@ fn without_repeats(events: &[EventKind]) -> Vec<EventKind> {
     events
 }
 
-// === impl Key ===
+// === impl KeyRules ===
 
-impl Key {
+impl KeyRules {
+    fn competing(&self) -> impl Iterator<Item = &Filtered> {
+        self.first.iter().chain(&self.others)
+    }
+}
+
+// === impl RuleKey ===
+
+impl RuleKey {
     fn new(
         site: u32,
         partner: u32,
@@ -185,21 +224,21 @@ impl Key {
     }
 }
 
-// === impl Names ===
+// === impl NameTable ===
 
-impl Names {
+impl NameTable {
     fn intern(&mut self, name: &str, uses: Shapes) -> u32 {
         if let Some(known) = self.0.get_mut(name) {
             known.shapes.add(uses);
             return known.id;
         }
         let id = u32::try_from(self.0.len() + 1).expect("memory holds fewer than 2^32 rules");
-        self.0.insert(name.to_owned(), Name { id, shapes: uses });
+        self.0.insert(name.to_owned(), InternedName { id, shapes: uses });
         id
     }
 
-    /// The number of the event's name, and those of the shapes that can match it: none that names
-    /// this sort when the event has no such name or no rule knows it.
+    /// Returns the number of the event's name, and those of the shapes that can match it: none that
+    /// names this sort when the event has no such name or no rule knows it.
     fn narrow(&self, name: Option<&str>, bit: usize, shapes: Shapes) -> (u32, Shapes) {
         let unnamed = unnamed(bit);
         let (id, with_name) = match name.and_then(|name| self.0.get(name)) {
@@ -215,7 +254,7 @@ impl Names {
     }
 }
 
-/// The set of all shapes that lack this bit.
+/// Returns the set of all shapes without this bit.
 const fn unnamed(bit: usize) -> u16 {
     let (mut set, mut shape) = (0, 0);
     while shape < 16 {
@@ -254,8 +293,8 @@ impl Hasher for KeyHasher {
     }
 
     fn write_u64(&mut self, word: u64) {
-        // The multiplication carries low bits up, the shift brings them back down: the table
-        // looks at both ends.
+        // The multiplication carries low bits up, and the shift brings them back down: the table
+        // uses both ends.
         let mixed = (self.0 ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         self.0 = mixed ^ (mixed >> 32);
     }

@@ -1,8 +1,10 @@
+use as2hook_as2::{ErrorCode, SignatureStatus};
 use http::Uri;
 
 use super::*;
-use crate::rule::{Endpoint, Route};
+use crate::rule::{Endpoint, ErrorFilter, Filters, Route};
 
+mod filters;
 mod naive;
 
 // From one partner's rule to the fallback of all.
@@ -74,7 +76,7 @@ fn an_event_without_partner_matches_only_rules_that_leave_it_out() {
 #[test]
 fn as2_ids_are_case_sensitive() {
     let set = compile([rule("acme").partner("ACME")]);
-    assert!(set.matches(&query(Some("Acme"), None)).is_empty());
+    assert!(set.matches(&query(Some("Acme"), None), &clean()).is_empty());
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn always_rules_fire_besides() {
         rule("loser"),
     ]);
     assert_eq!(fired(&set, &query(Some("ACME"), None)), ["winner", "audit-acme", "audit"]);
-    assert_eq!(set.matches(&query(Some("ACME"), None)).len(), 3);
+    assert_eq!(set.matches(&query(Some("ACME"), None), &clean()).len(), 3);
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn a_disabled_rule_leaves_its_place_to_others() {
 #[test]
 fn nothing_is_allocated_when_nothing_matches() {
     let set = compile([rule("acme").partner("ACME"), rule("audit").always().partner("ACME")]);
-    assert_eq!(set.matches(&query(Some("AMZN"), None)).always.capacity(), 0);
+    assert_eq!(set.matches(&query(Some("AMZN"), None), &clean()).always.capacity(), 0);
 }
 
 #[test]
@@ -150,6 +152,14 @@ fn a_query_is_made_of_an_event() {
         partner_type: PartnerType::Test,
     };
     assert_eq!(Query::from(&event), expected);
+    let none = Findings::default().signature(None).errors([]);
+    assert_eq!(Findings::of(&event), none);
+    let refused = as2hook_as2::ProcessingError::new(ErrorCode::Receiver, "processed/error");
+    let verdict =
+        crate::event::Verdict { errors: vec![refused], ..crate::event::Verdict::of(event.kind) };
+    let mut event = event;
+    event.settle(verdict);
+    assert_eq!(Findings::of(&event), none.errors([ErrorCode::Receiver]));
 }
 
 // Conflicts.
@@ -225,7 +235,7 @@ fn explains_most_specific_first() {
         rule("lower").partner("acme"),
         rule("elsewhere").partner("AMZN"),
     ]);
-    let explanations = set.explain(&query(Some("ACME"), Some("MY-OWN-ORG")));
+    let explanations = set.explain(&query(Some("ACME"), Some("MY-OWN-ORG")), &clean());
     let lines: Vec<_> = explanations.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
@@ -252,6 +262,7 @@ fn rule(name: &str) -> Builder {
         partner: None,
         station: None,
         partner_type: None,
+        filters: Filters::default(),
         site: "main".to_owned(),
         route: Route::MostSpecific,
         enabled: true,
@@ -277,6 +288,16 @@ impl Builder {
 
     fn events(mut self, events: Option<&[EventKind]>) -> Self {
         self.0.events = events.map(<[_]>::to_vec);
+        self
+    }
+
+    fn signature(mut self, statuses: &[SignatureStatus]) -> Self {
+        self.0.filters.signature = Some(statuses.to_vec());
+        self
+    }
+
+    fn errors(mut self, errors: ErrorFilter) -> Self {
+        self.0.filters.errors = Some(errors);
         self
     }
 
@@ -309,6 +330,15 @@ fn query<'a>(partner: Option<&'a str>, station: Option<&'a str>) -> Query<'a> {
     }
 }
 
+/// The findings of a message without signature and errors.
+fn clean() -> Findings {
+    Findings::default().signature(Some(SignatureStatus::Unsigned)).errors([])
+}
+
 fn fired<'a>(set: &'a RuleSet, query: &Query<'_>) -> Vec<&'a str> {
-    set.matches(query).iter().map(|rule| rule.name.as_str()).collect()
+    fired_with(set, query, &clean())
+}
+
+fn fired_with<'a>(set: &'a RuleSet, query: &Query<'_>, findings: &Findings) -> Vec<&'a str> {
+    set.matches(query, findings).iter().map(|rule| rule.name.as_str()).collect()
 }

@@ -23,7 +23,11 @@ fn known_signatures() {
     let signatures = sign(&[secret], &covered(), br#"{"a":1}"#);
 
     assert_eq!(signatures.webhook, "v1,sVn3XjxehPEj2f2n04jNMmHZtuBUsJ1rAZJdD0VPLL8=");
-    assert_eq!(signatures.as2, "v1,c05hx2jdews9NHQDPAvLOfR+XlR6b7KGhvRP86ex5EQ=");
+    let [first, second] = [
+        "v1,c05hx2jdews9NHQDPAvLOfR+XlR6b7KGhvRP86ex5EQ=",
+        "v2,AbvuGT3prLyeeccglVVBvKo4XAWeF+N2tKx9bKjD1FY=",
+    ];
+    assert_eq!(signatures.as2, format!("{first} {second}"));
 }
 
 #[test]
@@ -34,7 +38,8 @@ fn each_secret_signs() {
     let (id, time) = (text(webhook_id), text(webhook_timestamp));
 
     assert_eq!(signatures.webhook.split(' ').count(), 2);
-    assert_eq!(signatures.as2.split(' ').count(), 2);
+    let versions: Vec<_> = signatures.as2.split(' ').map(|one| &one[..3]).collect();
+    assert_eq!(versions, ["v1,", "v1,", "v2,", "v2,"]);
     for (secret, right) in [(&old, true), (&new, true), (&other, false)] {
         let webhook = verify_webhook(&signatures.webhook, secret, id, time, b"body");
         let as2 = verify_as2(&signatures.as2, secret, &covered(), b"body");
@@ -67,16 +72,34 @@ fn every_covered_field_counts() {
         Covered { message_id: b"x", ..covered() },
         Covered { processing_error: b"x", ..covered() },
         Covered { send_error: b"x", ..covered() },
+        Covered { event_id: b"x", ..covered() },
+        Covered { signature_status: b"valid", ..covered() },
+        Covered { document: b"x", ..covered() },
     ];
     for covered in changed {
         assert!(!verify_as2(&signature, &secret, &covered, b""), "{covered:?}");
     }
 }
 
+/// A receiver that checks only `v1` is not affected: the new fields are not part of it.
+#[test]
+fn first_value_stays_the_same_when_a_field_of_the_second_changes() {
+    let secret = [Secret::parse("key").unwrap()];
+    let changed = Covered { signature_status: b"valid", ..covered() };
+    let [one, other] = [covered(), changed].map(|covered| sign(&secret, &covered, b"body").as2);
+    let values = |header: &str| -> [String; 2] {
+        let values: Vec<_> = header.split(' ').map(str::to_owned).collect();
+        values.try_into().unwrap()
+    };
+    let ([first, second], [other_first, other_second]) = (values(&one), values(&other));
+    assert_eq!(first, other_first);
+    assert_ne!(second, other_second);
+}
+
 #[test]
 fn a_body_of_another_length_is_not_signed() {
     let secret = Secret::parse("key").unwrap();
-    let mut signer = Signer::new(&[secret], &covered(), 4);
+    let mut signer = BodySigner::new(&[secret], &covered(), 4);
     signer.update(b"abc");
 
     let refused = signer.finish().unwrap_err();
@@ -86,7 +109,7 @@ fn a_body_of_another_length_is_not_signed() {
 #[test]
 fn debug_shows_no_key() {
     let secret = Secret::parse("do-not-show").unwrap();
-    let signer = Signer::new(std::slice::from_ref(&secret), &covered(), 0);
+    let signer = BodySigner::new(std::slice::from_ref(&secret), &covered(), 0);
     assert!(!format!("{signer:?} {secret:?}").contains("do-not-show"));
 }
 
@@ -111,7 +134,7 @@ proptest! {
         let secret = Secret::parse(&key).unwrap();
         let cut = cut.min(body.len());
         let mut signer =
-            Signer::new(std::slice::from_ref(&secret), &covered(), length(&body));
+            BodySigner::new(std::slice::from_ref(&secret), &covered(), length(&body));
         signer.update(&body[..cut]);
         signer.update(&body[cut..]);
         let signatures = signer.finish().unwrap();
@@ -122,7 +145,9 @@ proptest! {
             10:MY-OWN-ORG37:<AS2-1592209136307-2@ACME_MY-OWN-ORG>\
             60:800: Decryption failure: bad certificate; 1100: Parse failed0:{}:", body.len());
         let as2 = [as2.as_bytes(), &body].concat();
-        prop_assert_eq!(signatures.as2, independent(&key, &as2));
+        let tail = b"36:0172b7f0-5a00-7000-8000-00000000000117:other-certificate0:";
+        let second = independent(&key, &[as2.as_slice(), tail].concat()).replace("v1,", "v2,");
+        prop_assert_eq!(signatures.as2, format!("{} {second}", independent(&key, &as2)));
     }
 }
 
@@ -144,6 +169,9 @@ fn covered() -> Covered<'static> {
         message_id: b"<AS2-1592209136307-2@ACME_MY-OWN-ORG>",
         processing_error: b"800: Decryption failure: bad certificate; 1100: Parse failed",
         send_error: b"",
+        event_id: b"0172b7f0-5a00-7000-8000-000000000001",
+        signature_status: b"other-certificate",
+        document: b"",
     }
 }
 

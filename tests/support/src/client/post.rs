@@ -10,7 +10,7 @@ use crate::http::{Body, hex};
 use crate::message::{Built, Message};
 use crate::stream::Stream;
 
-/// A request to send. Sent with `Content-Length` and in one go when not told otherwise.
+/// A request to send. Sent with `Content-Length` and in one go by default.
 pub struct Post<'a> {
     method: &'a str,
     target: &'a str,
@@ -121,7 +121,7 @@ impl<'a> Post<'a> {
         self
     }
 
-    /// Sends the end of its side behind the request, and then waits for the answer.
+    /// Sends the end of its side behind the request, and then waits for the response.
     pub fn half_close(mut self) -> Self {
         self.manner.half_close = true;
         self
@@ -214,7 +214,7 @@ impl<'a> Framed<'a> {
         }
     }
 
-    /// Writes what is left, and the last chunk. Tells what was sent.
+    /// Writes what is left, and the last chunk. Returns what was sent.
     pub(super) fn finish(mut self) -> io::Result<Body> {
         if self.manner.chunks.is_empty() {
             self.to.flush()?;

@@ -1,4 +1,4 @@
-//! Answers, interim ones included.
+//! Responses, interim ones included.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, ErrorKind};
@@ -8,14 +8,14 @@ use crate::http::{Body, Framing, Head, read_body, read_head};
 /// More than any body under test that a client has to look at.
 const KEEP: usize = 64 << 20;
 
-/// An answer as it came.
+/// A response as it came.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The final status.
     pub status: u16,
     /// Status line and fields.
     pub head: Head,
-    /// The interim answers that came before it.
+    /// The interim responses that came before it.
     pub interim: Vec<Head>,
     /// How the body was framed.
     pub framing: Framing,
@@ -48,7 +48,7 @@ impl Reply {
     }
 }
 
-/// Reads an answer, and the interim ones before it.
+/// Reads a response, and the interim ones before it.
 pub(super) fn read(
     from: &mut impl BufRead,
     method: &str,
@@ -56,7 +56,7 @@ pub(super) fn read(
 ) -> io::Result<Reply> {
     loop {
         let head = read_head(from)?.ok_or_else(|| {
-            io::Error::new(ErrorKind::UnexpectedEof, "the connection closed without an answer")
+            io::Error::new(ErrorKind::UnexpectedEof, "the connection closed without a response")
         })?;
         let status: u16 = head.word(1).parse().map_err(|_| {
             io::Error::new(ErrorKind::InvalidData, format!("no status line: {}", head.line))
@@ -65,7 +65,7 @@ pub(super) fn read(
             interim.push(head);
             continue;
         }
-        let mut framing = Framing::of_answer(&head, method);
+        let mut framing = Framing::of_response(&head, method);
         let (body, error) = read_body(from, &mut framing, KEEP);
         let complete = error.is_none();
         let sent = Body::default();
@@ -73,7 +73,7 @@ pub(super) fn read(
     }
 }
 
-/// Whether an interim answer comes next. Consumes nothing.
+/// Whether an interim response comes next. Consumes nothing.
 pub(super) fn peek_interim(from: &mut impl BufRead) -> io::Result<bool> {
     let there = from.fill_buf()?;
     if there.is_empty() {

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::answer::Answer;
 use crate::endpoint::{receiver, sink};
 use crate::http::Framing;
 use crate::message::{Content, Message, Part};
+use crate::response::Response;
 
 #[test]
 fn chunks_have_the_sizes_asked_for() {
@@ -22,17 +22,17 @@ fn waits_for_the_invitation_and_does_without_one() {
     let client = Client::new(sink.address());
     let invited = client.send(&Post::new("/", b"x").expect_continue()).unwrap();
     assert_eq!(invited.interim[0].word(1), "100");
-    sink.next([Answer::ok().uninviting()]);
+    sink.next([Response::ok().uninviting()]);
     let began = Instant::now();
     let uninvited = client.send(&Post::new("/", b"x").expect_continue()).unwrap();
     assert!(uninvited.interim.is_empty() && began.elapsed() >= Duration::from_secs(1));
-    sink.next([Answer::status(413).early().then_close()]);
+    sink.next([Response::status(413).early().then_close()]);
     let refused = client.send(&Post::new("/", b"x").expect_continue()).unwrap();
     assert_eq!(refused.status, 413);
 }
 
 #[test]
-fn half_closed_old_slow_and_pipelined_requests_are_answered() {
+fn half_closed_old_slow_and_pipelined_requests_get_responses() {
     let sink = sink().start();
     let client = Client::new(sink.address());
     assert_eq!(client.send(&Post::new("/", b"x").half_close()).unwrap().status, 200);

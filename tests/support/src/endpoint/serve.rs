@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::{Idle, Shared};
-use crate::answer::{Answer, Conduct};
 use crate::http::{Framing, Head, Request, read_body, read_head};
+use crate::response::{Conduct, Response};
 use crate::stream::{self, PATIENCE, Stream};
 
 /// Serves a connection until either side has enough of it. Errors end it: they are the other side's
@@ -35,9 +35,9 @@ fn serve(shared: &Shared, stream: Stream, connection: usize) -> io::Result<()> {
             return Ok(());
         }
         let Some(head) = read_head(&mut wire)? else { return Ok(()) };
-        let answer = shared.answer_to(&head);
+        let response = shared.response_to(&head);
         let mut request = begin(head, connection, nth, client.clone());
-        if !exchange(shared, &mut wire, &answer, &mut request)? || answer.close {
+        if !exchange(shared, &mut wire, &response, &mut request)? || response.close {
             return Ok(());
         }
         if request.head.has_token("Connection", "close") || request.head.line.ends_with("/1.0") {
@@ -47,14 +47,14 @@ fn serve(shared: &Shared, stream: Stream, connection: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// One request and its answer. False: the connection ends here.
+/// One request and its response. False: the connection ends here.
 fn exchange(
     shared: &Shared,
     wire: &mut BufReader<Stream>,
-    answer: &Answer,
+    response: &Response,
     request: &mut Request,
 ) -> io::Result<bool> {
-    match answer.conduct {
+    match response.conduct {
         Conduct::CloseEarly => {
             shared.record(Arc::new(request.clone()));
             return Ok(false);
@@ -64,12 +64,12 @@ fn exchange(
             shared.wait_for_stop();
             return Ok(false);
         }
-        Conduct::AnswerEarly => {
-            answer.write_interim(wire.get_mut())?;
-            answer.write_final(request, wire.get_mut())?;
+        Conduct::RespondEarly => {
+            response.write_interim(wire.get_mut())?;
+            response.write_final(request, wire.get_mut())?;
         }
-        Conduct::Answer | Conduct::Close | Conduct::Silence => {
-            if answer.invite && request.head.has_token("Expect", "100-continue") {
+        Conduct::Respond | Conduct::Close | Conduct::Silence => {
+            if response.invite && request.head.has_token("Expect", "100-continue") {
                 wire.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
         }
@@ -82,18 +82,18 @@ fn exchange(
     if let Some(error) = error {
         return Err(error);
     }
-    match answer.conduct {
-        Conduct::Answer => {
-            answer.write_interim(wire.get_mut())?;
-            thread::sleep(answer.delay);
-            answer.write_final(request, wire.get_mut())?;
+    match response.conduct {
+        Conduct::Respond => {
+            response.write_interim(wire.get_mut())?;
+            thread::sleep(response.delay);
+            response.write_final(request, wire.get_mut())?;
             Ok(true)
         }
         Conduct::Silence => {
             shared.wait_for_stop();
             Ok(false)
         }
-        Conduct::AnswerEarly => Ok(true),
+        Conduct::RespondEarly => Ok(true),
         Conduct::Close | Conduct::CloseEarly | Conduct::Deaf => Ok(false),
     }
 }
@@ -114,7 +114,7 @@ fn begin(head: Head, connection: usize, nth: usize, client: Option<String>) -> R
     }
 }
 
-/// Waits for the next request as the endpoint was told to.
+/// Waits for the next request as the endpoint is set to.
 fn stays_open(shared: &Shared, wire: &mut BufReader<Stream>) -> io::Result<bool> {
     let idle = shared.lock().idle;
     match idle {

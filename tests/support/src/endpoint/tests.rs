@@ -24,23 +24,23 @@ fn records_what_came_byte_for_byte() {
 }
 
 #[test]
-fn answers_come_in_the_order_they_were_scripted_in() {
+fn responses_come_in_the_order_they_were_scripted_in() {
     let sink = sink().start();
-    sink.next([Answer::status(500), Answer::status(429).header("Retry-After", "1")]);
+    sink.next([Response::status(500), Response::status(429).header("Retry-After", "1")]);
     let statuses: Vec<_> =
         (0..3).map(|_| to(&sink).send(&Post::new("/", b"")).unwrap().status).collect();
     assert_eq!(statuses, [500, 429, 200]);
 }
 
 #[test]
-fn interim_answers_and_every_framing_arrive() {
+fn interim_responses_and_every_framing_arrive() {
     let endpoint = sink().start();
-    let answers = [
-        Answer::ok().interim(103, &[("Link", "</a>")]).body("abcde"),
-        Answer::ok().body("abcde").chunked(2),
-        Answer::ok().body("abcde").until_close(),
+    let responses = [
+        Response::ok().interim(103, &[("Link", "</a>")]).body("abcde"),
+        Response::ok().body("abcde").chunked(2),
+        Response::ok().body("abcde").until_close(),
     ];
-    endpoint.next(answers);
+    endpoint.next(responses);
     let replies: Vec<_> = (0..3).map(|_| to(&endpoint).get("/").unwrap()).collect();
     assert!(replies.iter().all(|reply| reply.text() == "abcde" && reply.complete));
     assert_eq!(replies[0].interim[0].header("Link"), Some("</a>"));
@@ -51,7 +51,11 @@ fn interim_answers_and_every_framing_arrive() {
 #[test]
 fn bad_manners_are_what_they_say() {
     let endpoint = sink().start();
-    endpoint.next([Answer::closed(), Answer::closed_early(), Answer::ok().body("abcde").cut(40)]);
+    endpoint.next([
+        Response::closed(),
+        Response::closed_early(),
+        Response::ok().body("abcde").cut(40),
+    ]);
     for _ in 0..2 {
         let error = to(&endpoint).send(&Post::new("/", b"hello")).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset));
@@ -61,7 +65,7 @@ fn bad_manners_are_what_they_say() {
 }
 
 #[test]
-fn idle_connections_are_closed_when_told() {
+fn idle_connections_are_closed_as_configured() {
     let endpoint = sink().start();
     for idle in [Idle::CloseAfter(Duration::ZERO), Idle::CloseOnReuse] {
         endpoint.idle(idle);
@@ -78,7 +82,7 @@ fn idle_connections_are_closed_when_told() {
 }
 
 #[test]
-fn stopped_it_refuses_and_resumed_it_answers_again() {
+fn stopped_endpoint_refuses_and_responds_again_when_resumed() {
     let endpoint = sink().start();
     endpoint.stop();
     assert!(to(&endpoint).get("/").is_err());
@@ -107,7 +111,7 @@ fn waiting_for_too_many_ends_and_tells_what_came() {
 }
 
 #[test]
-fn a_receiver_answers_with_an_mdn_about_the_message() {
+fn receiver_responds_with_an_mdn_about_the_message() {
     let endpoint = receiver().start();
     let post = Post::new("/", b"").header("AS2-From", "A").header("AS2-To", "B");
     let reply = to(&endpoint).send(&post.header("Message-ID", "<1@a>")).unwrap();

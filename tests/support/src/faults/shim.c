@@ -20,6 +20,7 @@ struct orders {
     int64_t read_only; /* 1: nothing is changed, made or removed */
     int64_t delay_ms;  /* of each fsync */
     int64_t broken;    /* 1: fsync fails */
+    int64_t hung;      /* 1: nothing is opened, read, written, flushed or removed before it is 0 */
 };
 
 static volatile struct orders *orders;
@@ -39,7 +40,7 @@ __attribute__((constructor)) static void begin(void) {
 }
 
 static int quiet(void) {
-    return !orders || !(orders->full || orders->read_only || orders->delay_ms || orders->broken);
+    return !orders || !(orders->full || orders->read_only || orders->delay_ms || orders->broken || orders->hung);
 }
 
 static int below(const char *path) {
@@ -55,6 +56,20 @@ static int ours(int fd) {
     return below(path);
 }
 
+/* As in a disk that does not respond: the caller is held until it does. */
+static void hang(void) {
+    struct timespec pause = {0, 10 * 1000000};
+    while (orders && orders->hung) nanosleep(&pause, NULL);
+}
+
+static void hang_file(int fd) {
+    if (orders && orders->hung && ours(fd)) hang();
+}
+
+static void hang_path(const char *path) {
+    if (orders && orders->hung && below(path)) hang();
+}
+
 static int refuse(int error) {
     errno = error;
     return -1;
@@ -62,6 +77,7 @@ static int refuse(int error) {
 
 /* How many of the bytes fit; -1 with errno when none do. */
 static ssize_t allow(int fd, size_t count, off_t at) {
+    hang_file(fd);
     if (quiet() || count == 0 || !ours(fd)) return count;
     if (orders->read_only) return refuse(EROFS);
     if (!orders->full) return count;
@@ -81,6 +97,7 @@ static ssize_t allow(int fd, size_t count, off_t at) {
 
 ssize_t write(int fd, const void *bytes, size_t count) {
     NEXT(write);
+    hang_file(fd);
     if (quiet()) return next(fd, bytes, count);
     off_t at = lseek(fd, 0, SEEK_CUR);
     ssize_t fit = allow(fd, count, at < 0 ? 0 : at);
@@ -99,7 +116,14 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     return fit < 0 ? fit : next(fd, bytes, fit, at);
 }
 
+ssize_t read(int fd, void *bytes, size_t count) {
+    NEXT(read);
+    hang_file(fd);
+    return next(fd, bytes, count);
+}
+
 static int flush(int fd) {
+    hang_file(fd);
     if (quiet() || !ours(fd)) return 0;
     if (orders->delay_ms) {
         struct timespec pause = {orders->delay_ms / 1000, orders->delay_ms % 1000 * 1000000};
@@ -142,22 +166,26 @@ static int unwritable(const char *path, int flags) {
 int open(const char *path, int flags, ...) {
     NEXT(open);
     MODE(flags, mode)
+    hang_path(path);
     return unwritable(path, flags) ? refuse(EROFS) : next(path, flags, mode);
 }
 
 int open64(const char *path, int flags, ...) {
     NEXT(open64);
     MODE(flags, mode)
+    hang_path(path);
     return unwritable(path, flags) ? refuse(EROFS) : next(path, flags, mode);
 }
 
 int mkdir(const char *path, mode_t mode) {
     NEXT(mkdir);
+    hang_path(path);
     return unwritable(path, O_CREAT) ? refuse(EROFS) : next(path, mode);
 }
 
 int unlink(const char *path) {
     NEXT(unlink);
+    hang_path(path);
     return unwritable(path, O_CREAT) ? refuse(EROFS) : next(path);
 }
 

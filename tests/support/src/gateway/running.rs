@@ -20,6 +20,9 @@ use crate::process;
 /// Between two looks at something that has no other way to tell that it changed.
 const GLANCE: Duration = Duration::from_millis(5);
 
+/// How long the lines of a log may take to be written.
+const LINES: Duration = Duration::from_secs(1);
+
 /// A gateway in its folder, up or not. Killed when dropped; its log is shown if the test failed.
 #[derive(Debug)]
 pub struct Running {
@@ -109,6 +112,13 @@ impl Running {
         self.admin().send(&post.header("Authorization", format!("Bearer {TOKEN}")))
     }
 
+    /// A counter or gauge of `/metrics`, by its name and labels; 0 when there is none.
+    pub fn figure(&self, name: &str) -> u64 {
+        let text = self.admin().get("/metrics").expect("metrics").text().into_owned();
+        let figure = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(figure).unwrap_or_default()
+    }
+
     /// `POST /admin/reload`.
     pub fn reload(&self) -> io::Result<Reply> {
         self.call("POST", "/admin/reload", "")
@@ -143,6 +153,11 @@ impl Running {
 
     /// All that it has written to standard output and standard error, restarts included.
     pub fn log(&self) -> String {
+        // A thread of its own writes the lines: while it sleeps, it has written all that there are.
+        let written = |pid| process::is_thread_at_rest(pid, "log").unwrap_or(true);
+        if let Some(pid) = self.pid() {
+            wait_until(LINES, || written(pid));
+        }
         String::from_utf8_lossy(&fs::read(self.log_file()).unwrap_or_default()).into_owned()
     }
 
@@ -226,7 +241,7 @@ impl Running {
         self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
-    /// Starts it and waits until `/readyz` answers 200.
+    /// Starts it and waits until `/readyz` responds with 200.
     pub fn start(&mut self) -> Result<(), StartError> {
         self.begin()?;
         self.wait_until_ready()
@@ -238,7 +253,7 @@ impl Running {
         Ok(())
     }
 
-    /// As [`Self::start`], with `--upgrade`, where nobody runs.
+    /// As [`Self::start`], with `--upgrade`, where no process runs.
     pub fn start_upgrade(&mut self) -> Result<(), StartError> {
         self.process = Some(self.successor()?);
         self.wait_until_ready()
@@ -305,7 +320,7 @@ impl Running {
         ended
     }
 
-    /// What `/readyz` says; `None` if nobody answers.
+    /// What `/readyz` says; `None` without a response.
     pub fn readiness(&self) -> Option<(u16, String)> {
         let reply = self.admin().get("/readyz").ok()?;
         Some((reply.status, reply.text().into_owned()))
@@ -346,7 +361,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    #[expect(clippy::print_stderr, reason = "whoever reads a failed test needs the gateway's log")]
+    #[expect(clippy::print_stderr, reason = "a failed test shows the gateway's log")]
     fn drop(&mut self) {
         self.kill9();
         if thread::panicking() {
@@ -359,7 +374,7 @@ impl Drop for Running {
 pub fn wait_until(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     loop {
-        // Known before the look: whoever stood still until the time was over looks once more.
+        // Known before the look: a thread that stood still until the time was over looks once more.
         let last = Instant::now() > deadline;
         if holds() {
             return true;

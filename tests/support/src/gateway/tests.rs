@@ -4,8 +4,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::answer::Answer;
 use crate::endpoint::sink;
+use crate::response::Response;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -20,7 +20,7 @@ fn script(folder: &Path, text: &str) -> PathBuf {
 fn is_there_when_ready_and_survives_its_own_death() {
     let folder = tempfile::tempdir().unwrap();
     let admin = sink().start();
-    admin.next([Answer::status(503)]);
+    admin.next([Response::status(503)]);
     let mut gateway = Gateway::new()
         .binary(script(folder.path(), "echo up \"$@\"; exec sleep 600"))
         .admin_at(admin.address())

@@ -16,14 +16,14 @@ pub enum Framing {
     Length(u64),
     /// `Transfer-Encoding: chunked`, with the sizes of the first 10,000 chunks.
     Chunked(Vec<u64>),
-    /// An answer that ends with its connection.
+    /// A response that ends with its connection.
     UntilClose,
 }
 
 /// A body as it came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Body {
-    /// Its first bytes, as many as the endpoint was told to keep.
+    /// Its first bytes, as many as the endpoint is set to keep.
     pub bytes: Vec<u8>,
     /// All of its bytes, counted.
     pub length: u64,
@@ -39,8 +39,8 @@ impl Framing {
         Self::announced(head).unwrap_or(Self::None)
     }
 
-    /// What an answer's head says, to a request of this method.
-    pub fn of_answer(head: &Head, method: &str) -> Self {
+    /// What a response's head says, to a request of this method.
+    pub fn of_response(head: &Head, method: &str) -> Self {
         let status = head.word(1);
         if method == "HEAD" || status.starts_with('1') || status == "204" || status == "304" {
             return Self::None;

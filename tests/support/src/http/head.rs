@@ -7,7 +7,7 @@ use super::Headers;
 /// More than any head under test; a stand-in must not be the one that gives up first.
 const MOST: usize = 4 << 20;
 
-/// The head of a request or an answer.
+/// The head of a request or a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     /// Every byte of it, the empty line included.

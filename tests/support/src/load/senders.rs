@@ -1,4 +1,4 @@
-//! Clients that keep a schedule, and clients that go as fast as they are answered.
+//! Clients that keep a schedule, and clients that go as fast as the responses come.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ pub struct Sender {
 }
 
 /// A schedule: request number n is due n / rate after the start, whether or not those before it are
-/// answered. So a stall is seen by every request that it delays.
+/// came. So a stall is seen by every request that it delays.
 #[derive(Clone, Copy, Debug)]
 pub struct Open {
     /// Requests a second.
@@ -34,13 +34,13 @@ pub struct Sample {
     pub number: usize,
     /// When it was to be sent.
     pub due: Instant,
-    /// When its answer was there.
-    pub answered: Instant,
-    /// The answer's status, if one came.
+    /// When its response was there.
+    pub responded: Instant,
+    /// The response's status, if one came.
     pub status: Option<u16>,
 }
 
-/// Connections that each send the next request when the last one is answered.
+/// Connections that each send the next request when the last one has its response.
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
     /// How many.
@@ -52,9 +52,9 @@ pub struct Closed {
 /// What a closed loop came to.
 #[derive(Clone, Debug, Default)]
 pub struct Throughput {
-    /// From the first byte sent to the last byte of the answer.
+    /// From the first byte sent to the last byte of the response.
     pub took: Spread,
-    /// Requests that were not answered 2xx.
+    /// Requests that did not get a 2xx.
     pub failed: usize,
     /// How long it went on.
     pub lasted: Duration,
@@ -68,7 +68,7 @@ impl Sender {
         Self { address, wire: None }
     }
 
-    /// Sends a request and waits for its answer's end: its status, if it came so far.
+    /// Sends a request and waits for its response's end: its status, if it came so far.
     pub fn send(&mut self, request: &[u8]) -> Option<u16> {
         let mut wire = match self.wire.take() {
             Some(wire) => wire,
@@ -76,9 +76,9 @@ impl Sender {
         };
         wire.write(request).ok()?;
         let (status, last) = {
-            let answer = wire.read().ok()??;
-            let status = answer.head.split(' ').nth(1)?.parse().ok()?;
-            let close = field(answer.head, "connection");
+            let response = wire.read().ok()??;
+            let status = response.head.split(' ').nth(1)?.parse().ok()?;
+            let close = field(response.head, "connection");
             (status, close.is_some_and(|value| value.eq_ignore_ascii_case("close")))
         };
         if !last {
@@ -96,7 +96,7 @@ impl Sender {
 // === impl Open ===
 
 impl Open {
-    /// Sends what `request` writes for each number, and tells of each in the order of the schedule.
+    /// Sends what `request` writes for each number, and returns a sample of each in the order of the schedule.
     pub fn run(
         &self,
         address: SocketAddr,
@@ -121,7 +121,7 @@ impl Open {
                         let due = began + Duration::from_secs(1) * nth / self.rate;
                         thread::sleep(due.saturating_duration_since(Instant::now()));
                         let status = sender.send(&bytes);
-                        mine.push(Sample { number, due, answered: Instant::now(), status });
+                        mine.push(Sample { number, due, responded: Instant::now(), status });
                     }
                     samples.lock().expect("no poison").append(&mut mine);
                 });
@@ -136,12 +136,12 @@ impl Open {
 // === impl Sample ===
 
 impl Sample {
-    /// From when it was due to when its answer was there.
+    /// From when it was due to when its response was there.
     pub fn took(&self) -> Duration {
-        self.answered.saturating_duration_since(self.due)
+        self.responded.saturating_duration_since(self.due)
     }
 
-    /// Whether it was answered 2xx.
+    /// Whether it got a 2xx.
     pub fn is_good(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
     }
@@ -183,7 +183,7 @@ impl Closed {
 // === impl Throughput ===
 
 impl Throughput {
-    /// Good answers a second.
+    /// Good responses a second.
     #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
     pub fn rate(&self) -> f64 {
         self.took.count() as f64 / self.lasted.as_secs_f64().max(f64::EPSILON)

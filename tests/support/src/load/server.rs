@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::wire::{Wire, field};
 
-/// The stack of a thread that reads, answers, and calls nothing deep.
+/// The stack of a thread that reads, responds, and calls nothing deep.
 const STACK: usize = 256 << 10;
 
 /// Listens on a free port of 127.0.0.1 until the process ends.
@@ -30,15 +30,15 @@ pub struct Seen<'a> {
 // === impl Server ===
 
 impl Server {
-    /// Serves with so many threads, which is how many connections it can have at once. `answer` writes
-    /// the whole answer, or nothing to close the connection without one.
+    /// Serves with so many threads, which is how many connections it can have at once. `respond` writes
+    /// the whole response, or nothing to close the connection without one.
     pub fn start(
         threads: usize,
-        answer: impl Fn(&Seen<'_>, &mut Vec<u8>) + Send + Sync + 'static,
+        respond: impl Fn(&Seen<'_>, &mut Vec<u8>) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new((listener, answer));
+        let shared = Arc::new((listener, respond));
         for _ in 0..threads {
             let shared = shared.clone();
             let serving = move || {
@@ -79,7 +79,7 @@ impl Seen<'_> {
     }
 }
 
-fn serve(socket: TcpStream, answer: impl Fn(&Seen<'_>, &mut Vec<u8>)) -> io::Result<()> {
+fn serve(socket: TcpStream, respond: impl Fn(&Seen<'_>, &mut Vec<u8>)) -> io::Result<()> {
     let mut wire = Wire::new(socket)?;
     let mut out = Vec::new();
     loop {
@@ -87,7 +87,7 @@ fn serve(socket: TcpStream, answer: impl Fn(&Seen<'_>, &mut Vec<u8>)) -> io::Res
             let Some(whole) = wire.read()? else { return Ok(()) };
             let seen = Seen { head: whole.head, body: whole.body, at: whole.at };
             out.clear();
-            answer(&seen, &mut out);
+            respond(&seen, &mut out);
             seen.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
         };
         if out.is_empty() {

@@ -1,4 +1,4 @@
-//! One connection, read by whole requests or answers.
+//! One connection, read by whole requests or responses.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ pub(super) struct Wire {
     used: usize,
 }
 
-/// A whole request or answer.
+/// A whole request or response.
 pub(super) struct Whole<'a> {
     pub(super) head: &'a str,
     pub(super) body: &'a [u8],

@@ -68,14 +68,19 @@ pub(super) fn signed_data(signature: &Signature, content_digest: &[u8]) -> Vec<u
             &tlv(OCTETS, &[&value]),
         ],
     );
-    let certificate = signature.certificate.to_der().expect("a certificate that was made");
+    let certificates = if signature.embed {
+        let certificate = signature.certificate.to_der().expect("a certificate that was made");
+        tlv(CONTEXT_0, &[&certificate])
+    } else {
+        Vec::new()
+    };
     let signed_data = tlv(
         SEQUENCE,
         &[
             &number(1),
             &tlv(SET, &[&digest]),
             &tlv(SEQUENCE, &[&oid(DATA)]),
-            &tlv(CONTEXT_0, &[&certificate]),
+            &certificates,
             &tlv(SET, &[&signer_info]),
         ],
     );
@@ -291,7 +296,7 @@ fn signed_attributes(content_digest: &[u8]) -> Vec<u8> {
     all.concat()
 }
 
-fn issuer_and_serial(certificate: &X509) -> Vec<u8> {
+pub(crate) fn issuer_and_serial(certificate: &X509) -> Vec<u8> {
     let issuer = certificate.issuer_name().to_der().expect("a certificate that was made");
     let serial = certificate.serial_number().to_bn().expect("a certificate that was made");
     let mut serial = serial.to_vec();

@@ -38,6 +38,8 @@ pub(crate) struct Signature {
     pub(super) certificate: X509,
     pub(super) key: PKey<Private>,
     pub(super) digest: Digest,
+    /// Whether the signer's certificate comes along.
+    pub(super) embed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -57,9 +59,14 @@ pub(super) struct Writer<'a> {
 }
 
 /// A `multipart/signed` body around an entity: its `Content-Type` and the body.
-pub(crate) fn sign_detached(entity: &[u8], signer: &Identity, digest: Digest) -> (String, Vec<u8>) {
-    let signature =
-        Signature { certificate: signer.certificate.clone(), key: signer.key.clone(), digest };
+pub(crate) fn sign_detached(
+    entity: &[u8],
+    signer: &Identity,
+    digest: Digest,
+    embed: bool,
+) -> (String, Vec<u8>) {
+    let (certificate, key) = (signer.certificate.clone(), signer.key.clone());
+    let signature = Signature { certificate, key, digest, embed };
     let mut body = Vec::new();
     let written = write_signed(&signature, "mdn", &mut body, |to| to.write_all(entity));
     written.expect("memory takes every byte");
@@ -274,7 +281,7 @@ fn write_signed(
 impl Layer {
     pub(super) fn sign(signer: &Identity, digest: Digest) -> Self {
         let certificate = signer.certificate.clone();
-        Self::Sign(Signature { certificate, key: signer.key.clone(), digest })
+        Self::Sign(Signature { certificate, key: signer.key.clone(), digest, embed: true })
     }
 
     pub(super) fn encrypt(recipient: &Identity, cipher: Cipher) -> Self {

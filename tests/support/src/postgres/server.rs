@@ -23,7 +23,7 @@ pub(super) struct Server {
     data: PathBuf,
     port: u16,
     process: Option<Child>,
-    /// `None`: the folder is somebody else's.
+    /// `None`: the folder belongs to another user.
     folder: Option<TempDir>,
     detached: bool,
 }
@@ -84,11 +84,11 @@ impl Server {
             command.process_group(0);
         }
         self.process = Some(command.spawn().unwrap());
-        let answers = || {
+        let responses = || {
             let asked = super::psql(self.port, SUPERUSER, "SELECT 1");
             asked.is_ok_and(|output| output.status.success())
         };
-        let started = wait_until(PATIENCE, answers);
+        let started = wait_until(PATIENCE, responses);
         assert!(started, "{}", fs::read_to_string(self.log()).unwrap_or_default());
     }
 
@@ -118,12 +118,12 @@ impl Server {
     /// Sends a signal to all of its processes.
     pub(super) fn signal_all(&self, signal: &str) {
         let Some(process) = &self.process else { return };
-        // The first one first: nobody is born while the others are told.
+        // The first one first: no process is started while the others get the signal.
         send(signal, &[process.id()]);
         send(signal, &children(process.id()));
     }
 
-    /// Puts a certificate and its key where the server looks for them when it is told.
+    /// Puts a certificate and its key where the server looks for them when it reloads.
     pub(super) fn speak_tls(&self) {
         let identity = crate::pki::server();
         let files = [
@@ -175,13 +175,14 @@ impl Drop for Server {
     }
 }
 
-/// Leaves a detached server to itself: it is ended, and its folder removed, when nobody has held the
+/// Leaves a detached server to itself: it is ended, and its folder removed, when no test has held the
 /// file `users` locked for some seconds.
 pub(super) fn end_when_unused(mut server: Server, users: &Path, port: &Path) {
     let (Some(process), Some(folder)) = (server.process.take(), server.folder.take()) else {
         return;
     };
-    // In the background of a shell that ends at once, so that nobody has to wait for it. Held locked while the server ends, so that whoever comes then waits and starts another.
+    // In the background of a shell that ends at once, so that no test has to wait for it. Held locked while the
+    // server ends, so that the next one waits and starts another.
     let script = r#"
         (
             unused=0
@@ -275,7 +276,7 @@ fn as_user(program: &Path) -> Command {
     with_user(&[], program)
 }
 
-/// A program as the server's user, who is not root.
+/// A program as the server's user, which is not root.
 fn with_user(options: &[&str], program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);

@@ -1,4 +1,4 @@
-//! Ciphers of contents, the ones that nobody should use any more included.
+//! Ciphers of contents, those included that are no longer safe.
 
 use as2hook_as2::ber::oid as ids;
 use openssl::{

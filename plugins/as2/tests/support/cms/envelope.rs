@@ -24,6 +24,8 @@ pub struct Envelope<'a> {
     pub authenticated: bool,
     /// Authenticated attributes.
     pub attributes: bool,
+    /// The nonce of GCM alone for parameters.
+    pub bare_nonce: bool,
 }
 
 // === impl Envelope ===
@@ -42,6 +44,7 @@ impl<'a> Envelope<'a> {
             encoding: Encoding::Der,
             authenticated: false,
             attributes: false,
+            bare_nonce: false,
         }
     }
 
@@ -64,7 +67,7 @@ impl<'a> Envelope<'a> {
                 };
                 seq(&[&tlv(2, version), &octets(&iv)])
             }
-            cipher if cipher.is_gcm() => seq(&[&octets(&iv), &int(16)]),
+            cipher if cipher.is_gcm() && !self.bare_nonce => seq(&[&octets(&iv), &int(16)]),
             _ => octets(&iv),
         };
         if self.cipher.is_gcm() && !self.authenticated {

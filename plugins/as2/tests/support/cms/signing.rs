@@ -62,9 +62,8 @@ impl<'a> SignOptions<'a> {
         self.sign_with(&sum, content, inside)
     }
 
-    fn sign_with(&self, sum: &[u8], content: &[u8], inside: Option<Encoding>) -> Vec<u8> {
-        let encoding = inside.unwrap_or(Encoding::Der);
-        let digest = seq(&[&oid(digest_id(self.digest)), NULL]);
+    /// Content of the SET of signed attributes for content of this digest.
+    fn attributes(sum: &[u8]) -> Vec<u8> {
         let attribute = |id: &[u8], value: &[u8]| seq(&[&oid(id), &set(&[value])]);
         let mut attributes = [
             attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03", &oid(ids::DATA)),
@@ -72,7 +71,21 @@ impl<'a> SignOptions<'a> {
             attribute(ids::MESSAGE_DIGEST, &octets(sum)),
         ];
         attributes.sort();
-        let attributes = attributes.concat();
+        attributes.concat()
+    }
+
+    /// What this content was signed with, shown without the signed attributes as a signature over
+    /// them.
+    pub fn confused(&self, content: &[u8], shape: Signing) -> Vec<u8> {
+        let sum = hash(message_digest(self.digest), content).unwrap();
+        let set = tlv(0x31, &Self::attributes(&sum));
+        Self { attributes: false, ..self.clone() }.entity(&set, shape, self.digest.name())
+    }
+
+    fn sign_with(&self, sum: &[u8], content: &[u8], inside: Option<Encoding>) -> Vec<u8> {
+        let encoding = inside.unwrap_or(Encoding::Der);
+        let digest = seq(&[&oid(digest_id(self.digest)), NULL]);
+        let attributes = Self::attributes(sum);
         let signed = if self.attributes {
             hash(message_digest(self.digest), &tlv(0x31, &attributes)).unwrap().to_vec()
         } else {

@@ -1,4 +1,4 @@
-//! Connections: which are kept, made anew and refused.
+//! Connections: which are kept, replaced and refused.
 
 use std::sync::{
     Arc,
@@ -27,7 +27,7 @@ async fn connections_are_kept() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_while_idle_costs_nothing() {
+async fn connection_closed_while_idle_costs_no_attempt() {
     let sink = Sink::start(|_| Reply::ThenClose(200)).await;
     let client = Client::new().await.unwrap();
     for _ in 0..20 {
@@ -37,8 +37,8 @@ async fn a_connection_closed_while_idle_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_connection_closed_under_the_second_request_is_made_anew() {
-    // The server's time for idle connections runs out just when the request is on its way.
+async fn request_on_a_connection_closed_under_it_is_sent_on_a_new_one() {
+    // The server's idle timeout passes just when the request is sent.
     let sink = Sink::start(|request| match request.on_connection {
         0 => Reply::Status(200),
         _ => Reply::Close,
@@ -51,7 +51,7 @@ async fn a_connection_closed_under_the_second_request_is_made_anew() {
 }
 
 #[tokio::test]
-async fn it_is_made_anew_once_and_not_more() {
+async fn request_is_repeated_on_a_new_connection_only_once() {
     let dead = Arc::new(AtomicBool::new(false));
     let died = dead.clone();
     let sink = Sink::start(move |_| match died.load(Ordering::SeqCst) {
@@ -68,7 +68,7 @@ async fn it_is_made_anew_once_and_not_more() {
 }
 
 #[tokio::test]
-async fn the_guard_is_asked_about_what_is_connected_to() {
+async fn guard_checks_the_address_that_is_connected_to() {
     let sink = Sink::answering(200).await;
     let client = Client::new().await.unwrap();
     let guard = Guard::public([]);
@@ -83,7 +83,7 @@ async fn the_guard_is_asked_about_what_is_connected_to() {
     }
     assert_eq!(sink.connections(), 0);
 
-    // Another guard on the same address does not lend its connections.
+    // Another guard on the same address does not share its connections.
     post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap();
     let endpoint = Endpoint::new(sink.url().parse().unwrap());
     let deadline = Instant::now() + AMPLE;

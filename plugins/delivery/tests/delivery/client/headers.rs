@@ -1,4 +1,4 @@
-//! Heads: which names they have, and how these are spelt.
+//! Request heads: their header names and the spelling of these.
 
 use as2hook_delivery::{Client, Request, RequestBody};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ async fn an_empty_body_has_a_length_of_zero() {
 }
 
 #[tokio::test]
-async fn names_are_spelt_as_the_seeds_have_them() {
+async fn header_names_are_spelled_as_in_the_seed_messages() {
     let sink = Sink::answering(200).await;
     let mut headers = HeaderMap::new();
     let names = ["as2-from", "message-id", "x-partner-type", "webhook-id", "x-as2-event", "x-own"];
@@ -35,7 +35,7 @@ async fn names_are_spelt_as_the_seeds_have_them() {
 }
 
 #[tokio::test]
-async fn a_partners_own_spelling_is_kept() {
+async fn spelling_of_a_partner_is_kept() {
     let sink = Sink::answering(200).await;
     let client = Client::new().await.unwrap();
     let names = ["as2-FROM", "message-id", "EDIINT-FEATURES", "X-ODD", "webhook-id"];
@@ -54,6 +54,25 @@ async fn a_partners_own_spelling_is_kept() {
             assert!(received.head.contains(&line), "{name} in {}", received.head);
         }
     }
+}
+
+#[tokio::test]
+async fn spelling_of_a_partner_is_kept_when_others_send_new_names_each_time() {
+    let sink = Sink::answering(200).await;
+    let client = Client::new().await.unwrap();
+    let send = async |name: String| {
+        let mut headers = HeaderMap::new();
+        headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_static("1"));
+        let names = vec![name.into()];
+        let message = Request { headers, names, body: RequestBody::Bytes(Bytes::new()) };
+        post_by(&client, &sink.url(), message, AMPLE).await.unwrap();
+    };
+    for n in 0..1500 {
+        send(format!("sTRANGE-{n}")).await;
+    }
+    send("as2-FROM".to_owned()).await;
+    let last = sink.requests().pop().unwrap();
+    assert!(last.head.contains("\r\nas2-FROM: 1\r\n"), "{}", last.head);
 }
 
 #[tokio::test]

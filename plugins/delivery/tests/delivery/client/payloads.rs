@@ -25,7 +25,7 @@ async fn a_payload_file_is_streamed_with_its_length() {
 }
 
 #[tokio::test]
-async fn a_payload_file_that_is_gone_or_too_short_is_our_fault() {
+async fn missing_or_short_payload_file_is_a_local_error() {
     let sink = Sink::answering(200).await;
     let folder = tempfile::tempdir().unwrap();
     let gone = file_body(&folder.path().join("gone"), 10);
@@ -39,12 +39,12 @@ async fn a_payload_file_that_is_gone_or_too_short_is_our_fault() {
     assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
     let text = "short: it is 100 bytes long and was written with 200000";
     assert!(error.to_string().ends_with(text), "{error}");
-    // Nothing of it went out.
+    // Nothing of it was sent.
     assert!(sink.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_payload_that_fails_on_the_way_is_never_sent_as_if_whole() {
+async fn payload_that_fails_while_sent_does_not_end_as_a_complete_request() {
     let sink = Sink::answering(200).await;
     let pieces = Arc::new(Cut);
     let payloads = Payloads::in_pieces(pieces, tokio::runtime::Handle::current());
@@ -65,7 +65,7 @@ async fn large_bodies_have_more_time() {
     assert_eq!(Client::time_allowed(&endpoint, &body(1 << 19)), SECOND * 31 / 2);
 }
 
-/// Pieces of which the third is lost.
+/// Pieces of which the third is missing.
 struct Cut;
 
 #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! What a webhook gets, and what is written down of it.
+//! What a webhook receives, and what is logged about it.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_settled_exchange_is_told() {
+async fn settled_exchange_is_delivered() {
     let sink = Sink::answering(204).await;
-    let mut told = rule("a", &sink.url());
-    told.endpoint.payload = PayloadMode::Json;
+    let mut secured = rule("a", &sink.url());
+    secured.endpoint.payload = PayloadMode::Json;
     let secret = Secret::parse("a shared secret").unwrap();
-    told.endpoint.secrets = vec![secret.clone()];
-    let gateway = Gateway::start([told]).await;
+    secured.endpoint.secrets = vec![secret.clone()];
+    let gateway = Gateway::start([secured]).await;
     let event = event();
     gateway.exchange(&event, &["a"]).await;
     delivered(&gateway, 1).await;
@@ -83,7 +83,7 @@ async fn a_raw_payload_in_the_row_is_sent() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_rendered_is_dead_with_the_reason() {
+async fn delivery_that_cannot_be_rendered_is_dead_with_the_reason() {
     let sink = Sink::answering(200).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     let mut row = as2hook_store::NewEvent {
@@ -110,7 +110,7 @@ async fn what_cannot_be_rendered_is_dead_with_the_reason() {
 }
 
 #[tokio::test]
-async fn the_guard_of_a_rule_is_asked() {
+async fn guard_of_a_rule_is_checked() {
     let sink = Sink::answering(200).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     *gateway.rules.guard.lock().unwrap() = Some(Guard::public([]));
@@ -122,7 +122,7 @@ async fn the_guard_of_a_rule_is_asked() {
 }
 
 #[tokio::test]
-async fn a_users_name_and_password_are_not_written_down() {
+async fn user_name_and_password_of_a_url_are_not_stored() {
     let sink = Sink::answering(200).await;
     let url = format!("http://erp:hunter2@{}/hook?x=1", sink.address);
     let gateway = Gateway::start([rule("a", &url)]).await;
@@ -162,7 +162,7 @@ async fn an_attempt_that_cannot_be_logged_ends_all_the_same() {
         gateway.exchange(&event(), &["a"]).await;
     }
     let second = || gateway.store.deliveries()[1].state;
-    // What others write meanwhile tells that the store is well.
+    // Other commits meanwhile show that the store works.
     let mut others = 0;
     while second() != DeliveryState::Delivered {
         gateway.exchange(&event(), &["b"]).await;
@@ -170,7 +170,7 @@ async fn an_attempt_that_cannot_be_logged_ends_all_the_same() {
         delivered_to(&gateway, "b", others).await;
     }
     assert_eq!(gateway.store.deliveries()[0].state, DeliveryState::Delivered);
-    assert_eq!(sink.count(), 2 + others, "none is sent twice");
+    assert_eq!(sink.count(), 2 + others, "no delivery is sent twice");
     assert!(gateway.store.attempts().iter().all(|record| record.delivery != 0));
 }
 

@@ -15,8 +15,8 @@ use crate::support::{
     until,
 };
 
-/// Shuts down by a clock that stands still but for what is waited for. Returns how many attempts were
-/// cut off, and the time waited.
+/// Shuts down with a paused clock that only advances for timers. Returns how many attempts were cut
+/// off, and the time waited.
 async fn timed_shutdown(gateway: &Gateway, drain: Duration) -> (usize, Duration) {
     tokio::time::pause();
     let begun = Instant::now();
@@ -38,7 +38,7 @@ async fn shutdown_is_at_once_when_idle() {
 }
 
 #[tokio::test]
-async fn shutdown_lets_attempts_finish_and_gives_back_the_rest() {
+async fn shutdown_lets_attempts_finish_and_releases_other_claims() {
     let gate = Gate::default();
     let behind = gate.clone();
     let sink = Sink::start(move |_| Reply::Behind(behind.clone(), 200)).await;
@@ -49,18 +49,18 @@ async fn shutdown_lets_attempts_finish_and_gives_back_the_rest() {
         gateway.exchange(&event(), &["a"]).await;
     }
     until("attempts under way", || sink.count() == 2).await;
-    // It stops before the answers come.
+    // The shutdown begins before the responses come.
     let (cut, ()) = tokio::join!(gateway.stop(), async { gate.open() });
     assert_eq!(cut, 0);
     assert_eq!(sink.count(), 2, "nothing more was begun");
     assert_eq!(gateway.store.count(DeliveryState::Delivered), 2);
     assert_eq!(gateway.store.count(DeliveryState::Pending), 8);
     assert_eq!(gateway.store.count(DeliveryState::Claimed), 0);
-    assert_eq!(gateway.store.attempts().len(), 2, "what was given back counts as no attempt");
+    assert_eq!(gateway.store.attempts().len(), 2, "a released claim counts as no attempt");
 }
 
 #[tokio::test]
-async fn shutdown_cuts_off_what_takes_too_long() {
+async fn shutdown_cuts_off_attempts_that_exceed_the_drain_time() {
     let sink = failing(1, Reply::Hang).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     gateway.exchange(&event(), &["a"]).await;
@@ -70,7 +70,7 @@ async fn shutdown_cuts_off_what_takes_too_long() {
     assert!(waited < Duration::from_secs(1), "{waited:?}");
     assert_eq!(gateway.store.count(DeliveryState::Pending), 1);
 
-    // Another process goes on.
+    // Another process continues.
     let store = gateway.store.clone();
     let gateway = Gateway::over(store, [rule("a", &sink.url())], Default::default()).await;
     delivered(&gateway, 1).await;
@@ -79,7 +79,7 @@ async fn shutdown_cuts_off_what_takes_too_long() {
 }
 
 #[test]
-fn a_restart_goes_on_with_schedule_and_backlog() {
+fn restart_continues_with_schedule_and_backlog() {
     let world = tokio::runtime::Runtime::new().unwrap();
     let broken = world.block_on(Sink::answering(500));
     let fine = world.block_on(Sink::answering(200));
@@ -95,14 +95,14 @@ fn a_restart_goes_on_with_schedule_and_backlog() {
         until("the first attempt", || gateway.store.attempts().len() == 1).await;
         let targets = [Target::of(&slow, &open)];
         gateway.outbox.open(&open, Payload::None, &targets).await.unwrap();
-        // Neither the outbox nor the dispatcher gets to say another word.
+        // Neither the outbox nor the dispatcher runs any more code.
         std::mem::forget(gateway);
     });
     killed.shutdown_timeout(AMPLE);
     store.orphan_everything();
     let failed = store.attempts().remove(0).attempt.unwrap();
     let scheduled = store.deliveries().remove(0).new.due;
-    // An hour less a tenth at the soonest.
+    // At least an hour less a tenth.
     assert!(scheduled - failed.at >= 3_600_000 * 9 / 10, "{scheduled} after {}", failed.at);
 
     slow.endpoint.url = fine.url().parse().unwrap();
@@ -117,17 +117,17 @@ fn a_restart_goes_on_with_schedule_and_backlog() {
         gateway.dispatcher.ring("a");
         delivered(&gateway, 2).await;
     });
-    let told = fine.requests();
+    let requests = fine.requests();
     let id = open.webhook_id("a");
-    let unknown = told.iter().find(|r| r.header("webhook-id") == Some(&id)).unwrap();
+    let unknown = requests.iter().find(|r| r.header("webhook-id") == Some(&id)).unwrap();
     let error = unknown.header("X-Processing-Error").unwrap();
     assert!(error.starts_with("1500: "), "{error}");
-    let attempts: Vec<_> = told.iter().map(|r| r.header("X-AS2-Attempt")).collect();
+    let attempts: Vec<_> = requests.iter().map(|r| r.header("X-AS2-Attempt")).collect();
     assert_eq!(attempts, [Some("1"), Some("2")], "the retry comes second, and as one");
 }
 
 #[tokio::test]
-async fn a_dispatcher_that_is_dropped_makes_nothing_more() {
+async fn dropped_dispatcher_makes_no_more_attempts() {
     let sink = Sink::answering(200).await;
     let Gateway { store, outbox, dispatcher, rules } =
         Gateway::start([rule("a", &sink.url())]).await;
@@ -140,24 +140,24 @@ async fn a_dispatcher_that_is_dropped_makes_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_lane_that_panics_makes_room_for_another() {
+async fn worker_that_panics_is_replaced_by_another() {
     let sink = Sink::answering(200).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
-    gateway.rules.breaks_lane.store(true, Ordering::SeqCst);
+    gateway.rules.breaks_worker.store(true, Ordering::SeqCst);
     gateway.exchange(&event(), &["a"]).await;
     delivered(&gateway, 1).await;
-    assert!(!gateway.rules.breaks_lane.load(Ordering::SeqCst));
+    assert!(!gateway.rules.breaks_worker.load(Ordering::SeqCst));
     let (_, waited) = timed_shutdown(&gateway, AMPLE).await;
-    assert!(waited < Duration::from_secs(1), "nobody waits for the one that is gone: {waited:?}");
+    assert!(waited < Duration::from_secs(1), "no wait for the worker that panicked: {waited:?}");
 }
 
 #[tokio::test]
-async fn a_lane_that_panics_gives_back_what_it_claimed() {
+async fn worker_that_panics_releases_its_claims() {
     let sink = Sink::start(|_| Reply::Hang).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     gateway.exchange(&event(), &["a"]).await;
     until("the first attempt", || sink.count() == 1).await;
-    gateway.rules.breaks_lane.store(true, Ordering::SeqCst);
+    gateway.rules.breaks_worker.store(true, Ordering::SeqCst);
     gateway.exchange(&event(), &["a"]).await;
     until("it to be put off", || is_put_off(&gateway)).await;
     until("the second's attempt", || sink.count() == 2).await;
@@ -171,13 +171,13 @@ async fn an_attempt_that_panics_is_not_made_again_at_once() {
     gateway.rules.breaks_attempt.store(true, Ordering::SeqCst);
     gateway.exchange(&event(), &["a"]).await;
     until("it to be put off", || is_put_off(&gateway)).await;
-    // Its webhook goes on.
+    // Its webhook continues.
     gateway.exchange(&event(), &["a"]).await;
     delivered(&gateway, 1).await;
     assert_eq!(sink.count(), 1);
 }
 
-/// Whether the first delivery waits, and not for a moment only.
+/// Whether the first delivery is postponed for long.
 fn is_put_off(gateway: &Gateway) -> bool {
     let first = gateway.store.deliveries().remove(0);
     let soon = jiff::Timestamp::now().as_millisecond() + 10_000;

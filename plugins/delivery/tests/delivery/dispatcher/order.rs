@@ -1,4 +1,4 @@
-//! How many at once, and in which order.
+//! Concurrency and order.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn concurrency_is_the_rules() {
+async fn concurrency_is_that_of_the_rule() {
     let gate = Gate::default();
     let behind = gate.clone();
     let sink = Sink::start(move |_| match behind.is_open() {
@@ -37,19 +37,19 @@ async fn concurrency_is_the_rules() {
 }
 
 #[tokio::test]
-async fn order_is_kept_for_each_pair_and_no_other_waits() {
-    // The first delivery of ACME fails twice at least, and until all of OTHER are told.
+async fn order_is_kept_for_each_pair_and_other_pairs_do_not_wait() {
+    // The first delivery of ACME fails at least twice, and until all of OTHER are delivered.
     let first = event();
     let poor = first.webhook_id("a");
-    let (failed, others_told) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (failed, others_delivered) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let sink = Sink::start(move |request| {
         let is_poor = request.header("webhook-id") == Some(poor.as_str());
-        let waits = || others_told.load(Ordering::SeqCst) < 5;
+        let waits = || others_delivered.load(Ordering::SeqCst) < 5;
         if is_poor && (failed.fetch_add(1, Ordering::SeqCst) < 2 || waits()) {
             return Reply::Status(500);
         }
-        // Whoever else of ACME overtook it is found below.
-        others_told.fetch_add(1, Ordering::SeqCst);
+        // Others of ACME that overtook it are found below.
+        others_delivered.fetch_add(1, Ordering::SeqCst);
         Reply::Status(200)
     })
     .await;
@@ -67,11 +67,11 @@ async fn order_is_kept_for_each_pair_and_no_other_waits() {
         gateway.exchange(theirs, &["a"]).await;
     }
     delivered(&gateway, 10).await;
-    let told: Vec<String> =
+    let delivered: Vec<String> =
         sink.requests().iter().map(|r| r.header("webhook-id").unwrap().to_owned()).collect();
     let place = |event: &as2hook_webhooks::Event| {
-        told.iter().rposition(|id| *id == event.webhook_id("a")).unwrap()
+        delivered.iter().rposition(|id| *id == event.webhook_id("a")).unwrap()
     };
-    assert!(acme.is_sorted_by_key(place) && others.is_sorted_by_key(place), "{told:?}");
+    assert!(acme.is_sorted_by_key(place) && others.is_sorted_by_key(place), "{delivered:?}");
     assert!(place(&others[4]) < place(&acme[0]), "another pair did not wait");
 }

@@ -1,4 +1,4 @@
-//! Raw payloads that are sealed, or no longer there.
+//! Raw payloads that are sealed or missing.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ fn key(secret: u8) -> PayloadKey {
     PayloadKey::derive(&[secret; 32]).unwrap()
 }
 
-/// Keeps sealed files in `folder`.
+/// Stores sealed files in `folder`.
 fn sealing(folder: &tempfile::TempDir, secret: u8) -> Payloads {
     let folder = PayloadDir::open(folder.path()).unwrap();
     Payloads::in_folder(folder).with_key(key(secret)).sealing(true)
 }
 
-fn sealed(payloads: &Payloads, event: uuid::Uuid, bytes: &[u8]) -> Payload {
+async fn sealed(payloads: &Payloads, event: uuid::Uuid, bytes: &[u8]) -> Payload {
     let mut writer = payloads.writer(event);
     writer.write(bytes).unwrap();
-    writer.finish().unwrap()
+    writer.finish().await.unwrap()
 }
 
 fn raw_rule(sink: &Sink) -> as2hook_webhooks::Rule {
@@ -44,7 +44,7 @@ async fn sealed_payloads_are_opened_signed_and_sent() {
     let gateway = Gateway::over(MemoryStore::new(), [raw], options).await;
     for (n, size) in [10, 300_000].into_iter().enumerate() {
         let event = event();
-        let payload = sealed(&payloads, event.id, &vec![b'E'; size]);
+        let payload = sealed(&payloads, event.id, &vec![b'E'; size]).await;
         gateway.exchange_with(&event, payload, &["a"]).await;
         delivered(&gateway, n + 1).await;
         let received = sink.requests().remove(n);
@@ -57,7 +57,7 @@ async fn sealed_payloads_are_opened_signed_and_sent() {
 }
 
 #[tokio::test]
-async fn a_payload_of_another_key_waits_and_is_not_held_against_the_endpoint() {
+async fn payload_sealed_with_another_key_is_retried_and_does_not_count_as_endpoint_failure() {
     let sink = Sink::answering(200).await;
     let folder = tempfile::tempdir().unwrap();
     let options = DispatcherOptions { payloads: sealing(&folder, 8), ..Default::default() };
@@ -65,7 +65,7 @@ async fn a_payload_of_another_key_waits_and_is_not_held_against_the_endpoint() {
     raw.endpoint.retry = vec![Duration::from_secs(1000)];
     let gateway = Gateway::over(MemoryStore::new(), [raw], options).await;
     let event = event();
-    let payload = sealed(&sealing(&folder, 7), event.id, b"UNB+");
+    let payload = sealed(&sealing(&folder, 7), event.id, b"UNB+").await;
     gateway.exchange_with(&event, payload, &["a"]).await;
     until("an attempt", || gateway.store.attempts().len() == 1).await;
     let attempt = gateway.store.attempts().remove(0);
@@ -79,12 +79,12 @@ async fn a_payload_of_another_key_waits_and_is_not_held_against_the_endpoint() {
 }
 
 #[tokio::test]
-async fn a_payload_that_is_no_longer_kept_is_dead_and_said_so() {
+async fn delivery_of_a_spent_payload_is_dead_with_the_reason() {
     let sink = Sink::answering(200).await;
     let json = rule("b", &sink.url());
     let gateway = Gateway::start([raw_rule(&sink), json]).await;
     gateway.exchange_with(&event(), Payload::Spent, &["a", "b"]).await;
-    // What does not need it is made.
+    // A delivery that does not need it is made.
     delivered(&gateway, 1).await;
     until("the other", || gateway.store.count(DeliveryState::Dead) == 1).await;
     let attempts = gateway.store.attempts();

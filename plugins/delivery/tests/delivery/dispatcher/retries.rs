@@ -1,4 +1,4 @@
-//! Tried again until it is told: after which failures, and when.
+//! Retries until delivered: after which failures, and when.
 
 use std::{
     sync::Arc,
@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn every_kind_of_failure_is_tried_again() {
+async fn every_kind_of_failure_is_retried() {
     let half = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf".to_vec();
     let replies = [
         Reply::Status(500),
@@ -46,7 +46,7 @@ async fn every_kind_of_failure_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_down_is_tried_until_it_is_up() {
+async fn webhook_that_is_down_is_retried_until_it_is_up() {
     let reserved = closed_port();
     let address = reserved.local_addr().unwrap();
     let mut down = rule("a", &format!("http://{address}/"));
@@ -65,7 +65,7 @@ async fn a_webhook_that_is_down_is_tried_until_it_is_up() {
 }
 
 #[tokio::test]
-async fn out_of_retries_it_is_dead_and_kept() {
+async fn delivery_out_of_retries_is_dead_and_kept() {
     let sink = Sink::answering(500).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     gateway.exchange(&event(), &["a"]).await;
@@ -79,12 +79,12 @@ async fn a_hanging_endpoint_uses_up_its_own_time_only() {
     let sink = failing(1, Reply::Hang).await;
     let mut hanging = rule("a", &sink.url());
     hanging.endpoint.timeout = Duration::from_millis(100);
-    // Where time stands still for so long, some attempts do not get as far as the endpoint.
+    // On a machine that stalls, some attempts do not reach the endpoint.
     hanging.endpoint.retry = vec![Duration::from_millis(10); 1000];
     let gateway = Gateway::start([hanging.clone()]).await;
     gateway.exchange(&event(), &["a"]).await;
     until("it to hang", || sink.count() > 0).await;
-    // The next attempt is to have time enough.
+    // The next attempt has enough time.
     hanging.endpoint.timeout = AMPLE;
     gateway.rules.set(hanging);
     delivered(&gateway, 1).await;
@@ -138,9 +138,9 @@ async fn a_store_that_fails_uses_up_no_retries() {
 }
 
 #[tokio::test]
-async fn retry_after_as_a_date_is_obeyed() {
+async fn retry_after_as_a_date_delays_the_next_attempt() {
     let (begun, clock) = (Instant::now(), SystemTime::now());
-    // Dates know no fractions of a second.
+    // HTTP dates have no fractions of a second.
     let date = httpdate::fmt_http_date(clock + Duration::from_secs(2));
     let free = httpdate::parse_http_date(&date).unwrap();
     let sink = failing(1, Reply::With(503, format!("Retry-After: {date}"))).await;

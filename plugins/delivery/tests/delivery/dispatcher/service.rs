@@ -1,4 +1,4 @@
-//! Out of service and back: 410, long failure, rules that change or go.
+//! Webhooks out of service and back: 410, long failure, changed and removed rules.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ use crate::support::{
     delivered, event, failing,
     gateway::{Gateway, Rules},
     rule,
-    sink::{Reply, Sink},
+    sink::{Gate, Reply, Sink},
     store::MemoryStore,
     until,
 };
@@ -26,7 +26,7 @@ fn is_disabled(gateway: &Gateway) -> bool {
 }
 
 #[tokio::test]
-async fn gone_disables_the_webhook_and_holds_its_deliveries() {
+async fn status_410_disables_the_webhook_and_holds_its_deliveries() {
     let gone = Arc::new(AtomicBool::new(true));
     let still = gone.clone();
     let sink = Sink::start(move |_| match still.load(Ordering::SeqCst) {
@@ -45,7 +45,7 @@ async fn gone_disables_the_webhook_and_holds_its_deliveries() {
     let remembered = gateway.store.state("a").unwrap();
     assert_eq!(remembered.disabled.as_deref(), Some("the endpoint answered 410 Gone"));
 
-    // It still wins its routing; what comes is held without an attempt.
+    // It still matches its events; new deliveries are held without an attempt.
     for _ in 0..3 {
         gateway.exchange(&event(), &["a"]).await;
     }
@@ -56,7 +56,7 @@ async fn gone_disables_the_webhook_and_holds_its_deliveries() {
     gateway.dispatcher.enable("a").await.unwrap();
     delivered(&gateway, 4).await;
     assert_eq!(gateway.store.state("a").unwrap().disabled, None);
-    assert_eq!(gateway.rules.disabled.lock().unwrap().len(), 1, "told once");
+    assert_eq!(gateway.rules.disabled.lock().unwrap().len(), 1, "reported once");
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn a_changed_rule_brings_a_disabled_webhook_back() {
     let gateway = Gateway::start([rule("a", &gone.url())]).await;
     gateway.exchange(&event(), &["a"]).await;
     until("it to be disabled", || is_disabled(&gateway)).await;
-    // The same rule anew changes nothing.
+    // Setting the same rule again changes nothing.
     gateway.rules.set(rule("a", &gone.url()));
     gateway.dispatcher.rules_changed();
     gateway.exchange(&event(), &["a"]).await;
@@ -110,7 +110,7 @@ async fn a_rule_that_is_switched_off_holds_its_backlog() {
 }
 
 #[tokio::test]
-async fn nothing_but_failures_for_long_disables() {
+async fn webhook_that_only_fails_for_long_is_disabled() {
     let sink = Sink::answering(500).await;
     let mut failing = rule("a", &sink.url());
     failing.endpoint.retry = vec![Duration::from_millis(20); 1000];
@@ -126,7 +126,7 @@ async fn nothing_but_failures_for_long_disables() {
 }
 
 #[tokio::test]
-async fn a_rule_says_itself_after_how_long_it_is_disabled() {
+async fn disable_after_of_a_rule_replaces_the_default() {
     let sink = Sink::answering(500).await;
     let mut soon = rule("soon", &sink.url());
     soon.endpoint.retry = vec![Duration::from_millis(20); 1000];
@@ -156,7 +156,7 @@ async fn deliveries_of_a_removed_rule_are_orphaned_until_it_returns() {
     until("it to be orphaned", || gateway.store.count(DeliveryState::Orphaned) == 1).await;
     assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Orphaned);
 
-    // Another process remembers.
+    // Another process starts from the stored state.
     let store = gateway.store.clone();
     gateway.stop().await;
     let rules = Arc::new(Rules::default());
@@ -170,7 +170,7 @@ async fn deliveries_of_a_removed_rule_are_orphaned_until_it_returns() {
 }
 
 #[tokio::test]
-async fn what_waits_for_its_retry_is_orphaned_too() {
+async fn delivery_that_waits_for_its_retry_is_orphaned_too() {
     let sink = Sink::answering(500).await;
     let mut slow = rule("a", &sink.url());
     slow.endpoint.retry = vec![Duration::from_secs(3600)];
@@ -183,17 +183,17 @@ async fn what_waits_for_its_retry_is_orphaned_too() {
 }
 
 #[tokio::test]
-async fn enabling_says_how_many_go_on() {
+async fn enabling_returns_how_many_deliveries_continue() {
     let sink = failing(1, Reply::Status(410)).await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
-    assert_eq!(gateway.dispatcher.enable("nobody").await.unwrap(), 0);
+    assert_eq!(gateway.dispatcher.enable("unknown").await.unwrap(), 0);
     for _ in 0..3 {
         gateway.exchange(&event(), &["a"]).await;
     }
-    until("all to be held or told", || {
+    until("all to be held or delivered", || {
         let held = gateway.store.count(DeliveryState::Held);
-        let told = gateway.store.count(DeliveryState::Delivered);
-        is_disabled(&gateway) && held + told == 3
+        let delivered = gateway.store.count(DeliveryState::Delivered);
+        is_disabled(&gateway) && held + delivered == 3
     })
     .await;
     let held = gateway.store.count(DeliveryState::Held) as u64;
@@ -202,4 +202,160 @@ async fn enabling_says_how_many_go_on() {
     gateway.store.fail(false);
     assert_eq!(gateway.dispatcher.enable("a").await.unwrap(), held);
     delivered(&gateway, 3).await;
+}
+
+#[tokio::test]
+async fn status_410_of_a_former_url_disables_nothing() {
+    let gate = Gate::default();
+    let late = Reply::Behind(gate.clone(), 410);
+    let (old, new) = (Sink::start(move |_| late.clone()).await, Sink::answering(200).await);
+    let gateway = Gateway::start([rule("a", &old.url())]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("the attempt to be under way", || old.count() == 1).await;
+    gateway.rules.set(rule("a", &new.url()));
+    gateway.dispatcher.rules_changed();
+    gate.open();
+    delivered(&gateway, 1).await;
+    assert_eq!((old.count(), new.count()), (1, 1));
+    assert!(!is_disabled(&gateway) && gateway.rules.disabled.lock().unwrap().is_empty());
+}
+
+/// Asks for a pause of an hour.
+async fn busy() -> Sink {
+    Sink::start(|_| Reply::With(429, "Retry-After: 3600".to_owned())).await
+}
+
+#[tokio::test]
+async fn retry_after_of_a_former_url_delays_nothing() {
+    let (old, new) = (busy().await, Sink::answering(200).await);
+    let gateway = Gateway::start([rule("a", &old.url())]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    let paused = || gateway.dispatcher.health("a").is_some_and(|it| it.paused_until.is_some());
+    until("the pause", paused).await;
+    // Another part of the rule changes: the endpoint is the same one.
+    let mut same = rule("a", &old.url());
+    same.endpoint.concurrency = 3;
+    gateway.rules.set(same);
+    gateway.dispatcher.rules_changed();
+    gateway.exchange(&event(), &["a"]).await;
+    until("the store to be looked at", || gateway.store.count(DeliveryState::Pending) == 2).await;
+    assert!(paused());
+    gateway.rules.set(rule("a", &new.url()));
+    gateway.dispatcher.rules_changed();
+    delivered(&gateway, 2).await;
+    assert_eq!((old.count(), new.count()), (1, 2));
+}
+
+#[tokio::test]
+async fn retry_after_of_a_former_url_delays_nothing_after_a_restart() {
+    let (old, new) = (busy().await, Sink::answering(200).await);
+    let gateway = Gateway::start([rule("a", &old.url())]).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("it to be remembered", || gateway.store.state("a").is_some()).await;
+    let store = gateway.store.clone();
+    gateway.stop().await;
+    let changed = [rule("a", &new.url())];
+    let gateway = Gateway::over(store, changed, DispatcherOptions::default()).await;
+    delivered(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn failures_of_a_former_url_do_not_disable_the_new_one() {
+    let sink = Sink::answering(500).await;
+    let store = MemoryStore::new();
+    let day = 24 * 3_600_000;
+    let state = WebhookState {
+        webhook: "a".into(),
+        disabled: None,
+        failing_since: Some(jiff::Timestamp::now().as_millisecond() - 6 * day),
+        fingerprint: rule("a", "http://former.invalid/").fingerprint(),
+    };
+    store.set_webhook_state(state).await.unwrap();
+    let gateway =
+        Gateway::over(store, [rule("a", &sink.url())], DispatcherOptions::default()).await;
+    gateway.exchange(&event(), &["a"]).await;
+    until("a failure", || gateway.dispatcher.health("a").is_some_and(|it| it.failed == 1)).await;
+    let since = gateway.dispatcher.health("a").unwrap().failing_since.unwrap();
+    assert!(since > jiff::Timestamp::now().as_millisecond() - day, "{since}");
+}
+
+#[tokio::test]
+async fn process_with_older_rules_moves_no_deliveries_and_writes_no_state() {
+    let sink = Sink::answering(410).await;
+    let mut off = rule("off", &sink.url());
+    off.enabled = false;
+    let gateway = Gateway::start([rule("a", &sink.url()), off, rule("gone", &sink.url())]).await;
+    gateway.rules.outdated.store(true, Ordering::SeqCst);
+    let targets = [Target::of(&gateway.rules.get("gone"), &event())];
+    gateway.rules.remove("gone");
+    gateway.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
+    gateway.exchange(&event(), &["a", "off"]).await;
+    until("the attempt", || gateway.store.attempts().len() == 1).await;
+    until("it to be out of service here", || is_disabled(&gateway)).await;
+    gateway.exchange(&event(), &["a", "off"]).await;
+    assert_eq!(gateway.store.count(DeliveryState::Pending), 5);
+    assert!(gateway.store.state("a").is_none() && gateway.store.state("off").is_none());
+    assert!(gateway.rules.disabled.lock().unwrap().is_empty(), "nothing was disabled");
+
+    // The others have terminated.
+    gateway.rules.outdated.store(false, Ordering::SeqCst);
+    gateway.dispatcher.rules_changed();
+    until("all to be held", || gateway.store.count(DeliveryState::Held) == 4).await;
+    until("it to be orphaned", || gateway.store.count(DeliveryState::Orphaned) == 1).await;
+    assert!(gateway.store.state("a").is_some_and(|state| state.disabled.is_some()));
+    assert_eq!(sink.count(), 1);
+    until("it to be reported", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
+    assert_eq!(gateway.rules.disabled.lock().unwrap()[0].webhook, "a");
+}
+
+#[tokio::test]
+async fn process_with_older_rules_delivers_what_is_pending_when_its_rule_changes() {
+    let (gone, there) = (Sink::answering(410).await, Sink::answering(200).await);
+    let gateway = Gateway::start([rule("a", &gone.url())]).await;
+    gateway.rules.outdated.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    until("it to be out of service here", || is_disabled(&gateway)).await;
+    until("it to be pending again", || gateway.store.count(DeliveryState::Pending) == 1).await;
+
+    gateway.rules.set(rule("a", &there.url()));
+    gateway.dispatcher.rules_changed();
+    delivered(&gateway, 1).await;
+    assert!(gateway.store.state("a").is_none(), "only a gateway with newer rules stores it");
+}
+
+#[tokio::test]
+async fn process_with_older_rules_brings_back_what_another_orphaned() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url())]).await;
+    gateway.rules.outdated.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 1).await;
+    gateway.store.shift("a", DeliveryState::Delivered, DeliveryState::Orphaned).await.unwrap();
+    for _ in 0..2 {
+        gateway.dispatcher.take_over().await.unwrap();
+    }
+    until("another attempt", || sink.count() == 2).await;
+    delivered(&gateway, 1).await;
+}
+
+#[tokio::test]
+async fn deliveries_held_without_a_reason_are_brought_back() {
+    let sink = Sink::answering(200).await;
+    let gateway = Gateway::start([rule("a", &sink.url()), rule("b", &sink.url())]).await;
+    let mut off = rule("b", &sink.url());
+    off.enabled = false;
+    gateway.rules.set(off);
+    gateway.dispatcher.rules_changed();
+    gateway.exchange(&event(), &["b"]).await;
+    until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 1).await;
+    // As another process may have left it.
+    gateway.store.shift("a", DeliveryState::Delivered, DeliveryState::Held).await.unwrap();
+    for _ in 0..2 {
+        gateway.dispatcher.take_over().await.unwrap();
+    }
+    until("another attempt", || sink.count() == 2).await;
+    delivered(&gateway, 1).await;
+    assert_eq!(gateway.store.count(DeliveryState::Held), 1, "the delivery of the disabled rule");
 }

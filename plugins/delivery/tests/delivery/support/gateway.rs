@@ -1,4 +1,4 @@
-//! Outbox, dispatcher and rules put together, as the gateway does it.
+//! Outbox, dispatcher and rules, put together as in the gateway.
 
 use std::{
     collections::HashMap,
@@ -32,8 +32,10 @@ pub struct Rules {
     pub disabled: Mutex<Vec<Disabled>>,
     /// Another gateway has other rules.
     pub at_odds: AtomicBool,
-    /// The next lane that looks for its rule panics.
-    pub breaks_lane: AtomicBool,
+    /// Another gateway has newer rules.
+    pub outdated: AtomicBool,
+    /// The next worker that looks up its rule panics.
+    pub breaks_worker: AtomicBool,
     /// The next attempt panics.
     pub breaks_attempt: AtomicBool,
 }
@@ -54,8 +56,12 @@ impl Rules {
 
 impl Directory for Rules {
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
-        assert!(!self.breaks_lane.swap(false, Ordering::SeqCst), "a lane is to break");
+        assert!(!self.breaks_worker.swap(false, Ordering::SeqCst), "a worker is to break");
         self.rules.lock().unwrap().get(webhook).cloned()
+    }
+
+    fn is_newest(&self) -> bool {
+        !self.outdated.load(Ordering::SeqCst)
     }
 
     fn is_agreed(&self) -> bool {
@@ -108,7 +114,7 @@ impl Gateway {
         Self { store, outbox, dispatcher, rules }
     }
 
-    /// An exchange from its opening to its verdict.
+    /// Makes an exchange from its opening to its verdict.
     pub async fn exchange(&self, event: &Event, webhooks: &[&str]) {
         self.exchange_with(event, Payload::None, webhooks).await;
     }

@@ -1,11 +1,10 @@
-//! Events and rules as the tests and the measuring examples have them, but for what each of them is
-//! about.
+//! Default events and rules of the tests and the measuring examples.
 
 use as2hook_as2::Headers;
-use as2hook_webhooks::{Direction, Endpoint, Event, EventKind, PartnerType, Route, Rule};
+use as2hook_webhooks::{Direction, Endpoint, Event, EventKind, Filters, PartnerType, Route, Rule};
 use uuid::Uuid;
 
-/// A message that came in, as far as its headers.
+/// A received message, with its headers only.
 pub fn event(id: Uuid, headers: Headers) -> Event {
     Event {
         id,
@@ -27,7 +26,7 @@ pub fn event(id: Uuid, headers: Headers) -> Event {
     }
 }
 
-/// For every event.
+/// A rule for every event.
 pub fn rule(name: &str, endpoint: Endpoint) -> Rule {
     Rule {
         name: name.to_owned(),
@@ -35,6 +34,7 @@ pub fn rule(name: &str, endpoint: Endpoint) -> Rule {
         partner: None,
         station: None,
         partner_type: None,
+        filters: Filters::default(),
         site: "main".to_owned(),
         route: Route::Always,
         enabled: true,

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! Shared code of the tests.
 
 pub mod gateway;
 mod made;
@@ -18,15 +18,15 @@ use uuid::Uuid;
 use gateway::Gateway;
 use sink::{Reply, Sink};
 
-/// For what has time enough, however slow the machine is or how long it stands still.
+/// The limit of waits that succeed, however slow the machine is.
 pub const AMPLE: Duration = Duration::from_secs(60);
 
-/// Waits until it is so, an ample time at most.
+/// Waits until the condition holds, at most [`AMPLE`].
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
     until_async(what, || std::future::ready(so())).await;
 }
 
-/// As [`until`], for questions that have to wait themselves.
+/// Like [`until`], for conditions that are asynchronous.
 pub async fn until_async<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     let end = Instant::now() + AMPLE;
     while !so().await {
@@ -35,7 +35,7 @@ pub async fn until_async<F: Future<Output = bool>>(what: &str, mut so: impl FnMu
     }
 }
 
-/// Fails so often, then succeeds.
+/// Starts an endpoint that fails `times` times, then succeeds.
 pub async fn failing(times: usize, reply: Reply) -> Sink {
     let seen = AtomicUsize::new(0);
     Sink::start(move |_| match seen.fetch_add(1, Ordering::SeqCst) < times {
@@ -45,7 +45,7 @@ pub async fn failing(times: usize, reply: Reply) -> Sink {
     .await
 }
 
-/// Waits until so many are told.
+/// Waits until this many are delivered.
 pub async fn delivered(gateway: &Gateway, count: usize) {
     until("deliveries", || gateway.store.count(DeliveryState::Delivered) == count).await;
 }

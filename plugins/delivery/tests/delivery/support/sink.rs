@@ -1,4 +1,4 @@
-//! A webhook endpoint that does what a test wants, byte by byte.
+//! A webhook endpoint that does what a test needs, byte by byte.
 
 use std::{
     net::SocketAddr,
@@ -28,9 +28,11 @@ pub struct State {
     pub connections: AtomicUsize,
     pub at_once: AtomicUsize,
     pub most_at_once: AtomicUsize,
+    /// Bytes of `EndlessRaw`.
+    pub written: AtomicUsize,
 }
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// Its head, byte for byte.
@@ -44,29 +46,33 @@ pub struct Received {
 /// What the endpoint does with a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// A whole answer.
+    /// A complete response.
     Status(u16),
-    /// With a header line of its own.
+    /// A complete response with this additional header line.
     With(u16, String),
-    /// A whole answer after a while.
+    /// A complete response after a while.
     After(Duration, u16),
-    /// A whole answer once the gate is open.
+    /// A complete response once the gate is open.
     Behind(Gate, u16),
     /// These bytes, then the connection ends.
     Raw(Vec<u8>),
+    /// These bytes again and again, until the client ends the connection.
+    EndlessRaw(Vec<u8>),
+    /// These bytes every second, until the client ends the connection.
+    DripRaw(Vec<u8>),
     /// A 200 whose body never ends.
     Endless,
     /// A head, then one byte every 20 ms.
     Drip(u16),
-    /// Nothing, for ever.
+    /// No response, forever.
     Hang,
     /// The connection ends without a byte.
     Close,
-    /// A whole answer that promises to keep the connection, which ends all the same.
+    /// A complete response that promises to keep the connection, which is closed all the same.
     ThenClose(u16),
 }
 
-/// Keeps answers back until it is opened. Clones are the same gate.
+/// Blocks responses until it is opened. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     is_open: Arc<watch::Sender<bool>>,
@@ -83,7 +89,7 @@ impl Gate {
 }
 
 impl Received {
-    /// The value of a header.
+    /// Returns the value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (found, value) = line.split_once(':')?;
@@ -98,7 +104,7 @@ impl Sink {
         Self::start_with(Arc::new(reply), None).await
     }
 
-    /// One that answers everything with this status.
+    /// Starts one that responds to everything with this status.
     pub async fn answering(status: u16) -> Self {
         Self::start(move |_| Reply::Status(status)).await
     }
@@ -161,7 +167,7 @@ impl Sink {
     }
 }
 
-/// A port of 127.0.0.1 where nobody listens, nor ever does but the one who has this.
+/// Reserves a port of 127.0.0.1 without a listener.
 pub fn closed_port() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -182,7 +188,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         let reply = reply(&received);
         state.requests.lock().unwrap().push(received);
         wait(&mut stream, &reply).await;
-        // Who has the answer may ask again before this goes on.
+        if let Reply::EndlessRaw(bytes) = &reply {
+            while stream.write_all(bytes).await.is_ok() {
+                state.written.fetch_add(bytes.len(), Ordering::SeqCst);
+            }
+        }
+        // The client may send its next request before this continues.
         state.at_once.fetch_sub(1, Ordering::SeqCst);
         if !answer(&mut stream, reply).await {
             return;
@@ -190,7 +201,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Waits as long as the answer is to be kept back.
+/// Waits as long as the response is to be delayed.
 async fn wait<S: AsyncRead + Unpin>(stream: &mut S, reply: &Reply) {
     match reply {
         Reply::After(wait, _) => tokio::time::sleep(*wait).await,
@@ -199,14 +210,14 @@ async fn wait<S: AsyncRead + Unpin>(stream: &mut S, reply: &Reply) {
             let _ = gate.is_open.subscribe().wait_for(|is_open| *is_open).await;
         }
         Reply::Hang => {
-            // Until the client gives up.
+            // Until the client closes the connection.
             let _ = stream.read(&mut [0; 16]).await;
         }
         _ => {}
     }
 }
 
-/// Answers; false when the connection ends with it.
+/// Responds. Returns false when the connection ends with the response.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply) -> bool {
     let whole = |status: u16, line: &str| {
         format!("HTTP/1.1 {status} Said\r\nContent-Length: 2\r\n{line}\r\nok").into_bytes()
@@ -240,7 +251,13 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply)
             }
             false
         }
-        Reply::Hang | Reply::Close => false,
+        Reply::DripRaw(bytes) => {
+            while stream.write_all(&bytes).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            false
+        }
+        Reply::Hang | Reply::Close | Reply::EndlessRaw(_) => false,
         Reply::ThenClose(status) => {
             let _ = stream.write_all(&whole(status, "")).await;
             let _ = stream.shutdown().await;

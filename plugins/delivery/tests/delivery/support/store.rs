@@ -1,4 +1,4 @@
-//! A store in memory that fails and dawdles on demand.
+//! A store in memory that fails and delays on demand.
 
 mod calls;
 mod rows;
@@ -24,9 +24,11 @@ pub struct MemoryStore {
     rows: Mutex<Rows>,
     /// Every call fails.
     pub failing: AtomicBool,
-    /// Every write takes so many milliseconds.
+    /// Opening an exchange commits it, but the call fails.
+    pub committing_unseen: AtomicBool,
+    /// The delay of every write, in milliseconds.
     pub delay_ms: AtomicU64,
-    /// Events that no call takes.
+    /// Events that every call rejects.
     pub poison: Mutex<Vec<Uuid>>,
     /// Deliveries whose attempts are not logged.
     pub unlogged: Mutex<Vec<i64>>,
@@ -73,7 +75,7 @@ impl MemoryStore {
         self.rows.lock().unwrap().deliveries.iter().filter(|d| d.state == state).count()
     }
 
-    /// The process that owned everything is gone.
+    /// Marks everything as left by a terminated process.
     pub fn orphan_everything(&self) {
         let mut rows = self.rows.lock().unwrap();
         for event in rows.events.values_mut().filter(|event| event.open.is_some()) {
@@ -87,7 +89,7 @@ impl MemoryStore {
         }
     }
 
-    /// What waits for its retry need not wait any longer.
+    /// Makes waiting retries due.
     pub fn bring_forward(&self) {
         let mut rows = self.rows.lock().unwrap();
         for index in 0..rows.deliveries.len() {
@@ -97,7 +99,7 @@ impl MemoryStore {
         }
     }
 
-    /// Fills in a backlog without the detour over events each.
+    /// Adds a backlog without an exchange for each delivery.
     pub fn backlog(&self, event: &NewEvent, webhook: &str, mode: &str, count: usize) {
         let mut rows = self.rows.lock().unwrap();
         let stored = Event { row: event.clone(), verdict: None, open: None, left: false };

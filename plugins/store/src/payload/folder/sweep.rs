@@ -1,4 +1,4 @@
-//! Removes what dead processes left and no event names.
+//! Removes files of terminated processes that no event names.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -6,100 +6,128 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{PayloadDir, error, lock_path, remove};
-use crate::store::{Store, StoreError};
+use uuid::Uuid;
 
-/// Files that the store is asked about at once.
+use super::{PROCESS, PayloadDir, error, remove, root};
+use crate::{
+    payload::ownership::PayloadMark,
+    store::{Store, StoreError},
+};
+
+/// How many files one query covers.
 const BATCH: usize = 500;
 
-/// The folder of a dead process, and its lock, so that nobody else sweeps it meanwhile.
-struct Left {
+/// The folder of a terminated process, locked so that no other sweep handles it meanwhile.
+struct Abandoned {
     folder: PathBuf,
-    lock: PathBuf,
-    _held: Option<File>,
+    /// Of a folder of an older version: its lock was a file beside it, and its files have no mark.
+    old_lock: Option<PathBuf>,
+    _held: File,
 }
 
 impl PayloadDir {
-    /// Removes the files of dead processes that no event in `store` names; never those of a living
-    /// one. Returns how many. Called at start, after [`Store::adopt`], and now and then.
-    ///
-    /// # Errors
-    /// What the store says, and [`StoreError::Payload`] when the folder cannot be read.
-    pub async fn sweep(&self, store: &dyn Store) -> Result<u64, StoreError> {
+    /// Removes files of terminated processes that no event in `store` names and that this store
+    /// wrote: their names have its mark, or, in a folder without marks, an event names another file
+    /// of the same process. Returns the removed files.
+    pub(in crate::payload) async fn sweep(
+        &self,
+        store: &dyn Store,
+        mark: PayloadMark,
+    ) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.clone();
-        let left = blocking(move || folder.left()).await?;
-        let mut removed = 0;
-        for left in left {
-            let folder = left.folder.clone();
-            let files = blocking(move || files(&folder)).await?;
+        let mut removed = Vec::new();
+        for abandoned in blocking(move || folder.abandoned()).await? {
+            let folder = abandoned.folder.clone();
+            let files = match blocking(move || entries(&folder)).await {
+                Ok(files) => files,
+                Err(error) => {
+                    tracing::debug!(%error, "A payload folder cannot be looked through.");
+                    continue;
+                }
+            };
+            let is_old = abandoned.old_lock.is_some();
+            let is_ours =
+                |file: &PathBuf| root::name(file).is_some_and(|id| is_old || mark.is_in(id));
+            let files: Vec<PathBuf> = files.into_iter().filter(is_ours).collect();
+            let mut orphans = Vec::new();
             for batch in files.chunks(BATCH) {
-                let orphans = store.unnamed_payloads(batch.to_vec()).await?;
-                removed += orphans.len() as u64;
-                blocking(move || {
-                    orphans.iter().for_each(|path| remove(path));
-                    Ok(())
-                })
-                .await?;
+                orphans.extend(store.unnamed_payloads(batch.to_vec()).await?);
             }
-            blocking(move || {
-                left.clear();
-                Ok(())
-            })
-            .await?;
+            if is_old && orphans.len() == files.len() {
+                // Another store may have written all of them.
+                orphans.clear();
+            }
+            removed.extend(
+                blocking(move || {
+                    orphans.retain(|path| remove(path));
+                    abandoned.clear();
+                    Ok(orphans)
+                })
+                .await?,
+            );
         }
         Ok(removed)
     }
 
-    fn left(&self) -> Result<Vec<Left>, StoreError> {
-        let root = &self.own.root;
-        let mut left = Vec::new();
-        for entry in entries(root)? {
-            let entry = entry.map_err(|source| error(root, source))?;
-            let name = entry.file_name();
-            let (true, Some(name)) = (entry.path().is_dir(), name.to_str()) else { continue };
-            if uuid::Uuid::parse_str(name).is_err() || name == self.own.name {
+    fn abandoned(&self) -> Result<Vec<Abandoned>, StoreError> {
+        let mut abandoned = Vec::new();
+        for folder in entries(self.root())? {
+            let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
+            if name == self.own.name || !folder.is_dir() {
                 continue;
             }
-            let lock = lock_path(root, name);
-            match OpenOptions::new().write(true).open(&lock).map(|file| (file.try_lock(), file)) {
+            let is_process = |name: &str| Uuid::parse_str(name).is_ok();
+            let lock = match name.strip_prefix(PROCESS) {
+                Some(rest) if is_process(rest) => None,
+                None if is_process(name) => Some(self.root().join(format!("{name}.lock"))),
+                _ => continue,
+            };
+            let opened = match &lock {
+                Some(lock) => OpenOptions::new().write(true).open(lock),
+                None => File::open(&folder),
+            };
+            match opened.map(|file| (file.try_lock(), file)) {
                 Ok((Ok(()), held)) => {
-                    left.push(Left { folder: entry.path(), lock, _held: Some(held) });
+                    abandoned.push(Abandoned { folder, old_lock: lock, _held: held });
                 }
                 Ok((Err(TryLockError::WouldBlock), _)) => {}
-                Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
-                    left.push(Left { folder: entry.path(), lock, _held: None });
+                // It may belong to a running process of another user.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    let folder = folder.display();
+                    tracing::warn!(%folder, %error, "A payload folder of another user is not swept; \
+                        give it to the user that as2hook runs as: chown -R.");
                 }
-                Ok((Err(TryLockError::Error(source)), _)) | Err(source) => {
-                    return Err(error(&lock, source));
+                Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
+                    let folder = folder.display();
+                    tracing::debug!(%folder, %error, "A payload folder is not swept.");
                 }
             }
         }
-        Ok(left)
+        Ok(abandoned)
     }
 }
 
-// === impl Left ===
+// === impl Abandoned ===
 
-impl Left {
-    /// Removes the folder if nothing is left in it.
+impl Abandoned {
+    /// Removes the folder if it is empty.
     fn clear(self) {
-        if fs::remove_dir(&self.folder).is_ok() {
-            remove(&self.lock);
+        if fs::remove_dir(&self.folder).is_ok()
+            && let Some(lock) = &self.old_lock
+        {
+            remove(lock);
         }
     }
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    entries(folder)?
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(folder).map_err(|source| error(folder, source))?;
+    entries
         .map(|entry| entry.map(|entry| entry.path()).map_err(|source| error(folder, source)))
         .collect()
 }
 
-fn entries(folder: &Path) -> Result<fs::ReadDir, StoreError> {
-    fs::read_dir(folder).map_err(|source| error(folder, source))
-}
-
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let outcome = tokio::task::spawn_blocking(work).await;

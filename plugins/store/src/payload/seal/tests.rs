@@ -39,7 +39,7 @@ fn open(key: &PayloadKey, event: Uuid, sealed: &[u8], step: usize) -> Result<Vec
 const EVENT: Uuid = Uuid::from_u128(1);
 
 #[test]
-fn what_was_sealed_opens_whatever_its_length_and_the_steps() {
+fn sealed_payload_opens_for_any_length_and_step() {
     for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5] {
         let plain = plain(length);
         for step in [1_000, CHUNK, 5 * CHUNK] {
@@ -52,17 +52,17 @@ fn what_was_sealed_opens_whatever_its_length_and_the_steps() {
 }
 
 #[test]
-fn nothing_of_it_can_be_read_and_no_two_are_alike() {
+fn sealed_payloads_reveal_nothing_and_differ() {
     let plain = vec![b'E'; 2 * CHUNK];
     let (one, other) = (seal(&key(7), EVENT, &plain, CHUNK), seal(&key(7), EVENT, &plain, CHUNK));
     assert!(!one.windows(4).any(|bytes| bytes == b"EEEE"));
     assert_ne!(one[HEADER..], other[HEADER..]);
-    // The two chunks of one payload neither.
+    // Nor the two chunks of one payload.
     assert_ne!(one[HEADER..HEADER + CHUNK], one[HEADER + CHUNK + TAG..HEADER + 2 * CHUNK + TAG]);
 }
 
 #[test]
-fn another_key_is_told_from_damage() {
+fn wrong_key_is_distinguished_from_damage() {
     let sealed = seal(&key(7), EVENT, b"UNB+", 4);
     assert!(matches!(open(&key(8), EVENT, &sealed, 99), Err(SealError::OtherKey)));
     let header = sealed.first_chunk().copied().unwrap();
@@ -80,7 +80,7 @@ fn another_events_payload_does_not_open() {
 }
 
 #[test]
-fn each_bit_counts() {
+fn change_of_any_bit_is_detected() {
     let sealed = seal(&key(7), EVENT, b"UNA:+.? 'UNB+UNOC:3", 99);
     for index in 0..sealed.len() {
         for bit in [1, 0x80] {
@@ -92,7 +92,7 @@ fn each_bit_counts() {
 }
 
 #[test]
-fn an_end_that_is_cut_off_is_noticed_wherever_it_is() {
+fn truncation_is_detected_at_every_position() {
     let sealed = seal(&key(7), EVENT, &plain(3 * CHUNK), CHUNK);
     let whole = CHUNK + TAG;
     let cuts = [0, 1, HEADER, HEADER + 1, HEADER + whole, HEADER + 2 * whole, sealed.len() - 1];
@@ -105,7 +105,7 @@ fn an_end_that_is_cut_off_is_noticed_wherever_it_is() {
 }
 
 #[test]
-fn chunks_that_are_moved_left_out_or_repeated_are_noticed() {
+fn moved_missing_or_repeated_chunks_are_detected() {
     let sealed = seal(&key(7), EVENT, &plain(4 * CHUNK), CHUNK);
     let other = seal(&key(7), EVENT, &plain(4 * CHUNK), CHUNK);
     let chunk = |of: &[u8], n: usize| {
@@ -127,6 +127,6 @@ fn chunks_that_are_moved_left_out_or_repeated_are_noticed() {
 }
 
 #[test]
-fn a_key_is_not_shown() {
+fn debug_of_a_key_shows_no_secret() {
     assert_eq!(format!("{:?}", key(7)), "PayloadKey(***)");
 }

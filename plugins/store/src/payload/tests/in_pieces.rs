@@ -12,23 +12,13 @@ fn open() -> (Arc<MemoryPieces>, Payloads) {
     (pieces, payloads)
 }
 
-/// Waits, not for ever, until it is so.
-async fn within(mut condition: impl FnMut() -> bool) {
-    let waited = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waited).await.expect("it came about");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn they_come_back_whole_sealed_or_not() {
+async fn payloads_are_read_completely_sealed_or_not() {
     let (pieces, payloads) = open();
     let sealing = payloads.clone().with_key(key(7)).sealing(true);
     for payloads in [payloads, sealing] {
         for size in [LARGE, 3 * SIZE, 10 * SIZE, 10 * SIZE + 1] {
-            let payload = written(&payloads, size);
+            let payload = written(&payloads, size).await;
             assert_eq!(read(&payloads, &payload).await.unwrap(), bytes(size));
             payloads.remove(&payload);
             within(|| pieces.count() == 0).await;
@@ -37,43 +27,47 @@ async fn they_come_back_whole_sealed_or_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn small_ones_are_no_pieces() {
+async fn small_payloads_are_not_stored_in_pieces() {
     let (pieces, payloads) = open();
-    assert!(matches!(written(&payloads, Payload::INLINE_MAX), Payload::Inline(_)));
+    assert!(matches!(written(&payloads, Payload::INLINE_MAX).await, Payload::Inline(_)));
     assert_eq!(pieces.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_slow_the_place_two_are_under_way_at_most() {
+async fn at_most_two_pieces_are_in_progress_however_slow_the_place() {
     let (pieces, payloads) = open();
     pieces.dawdling.store(true, Ordering::SeqCst);
-    let payload = written(&payloads, 30 * SIZE);
-    // When it is finished, all of it is there.
+    let payload = written(&payloads, 30 * SIZE).await;
+    // When it is finished, everything is stored.
     assert_eq!(pieces.count(), 30);
     assert_eq!(pieces.most_at_once.load(Ordering::SeqCst), 2);
     assert_eq!(read(&payloads, &payload).await.unwrap().len(), 30 * SIZE);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thread_outside_any_runtime_may_write_too() {
+async fn thread_outside_any_runtime_can_write() {
     let (_, payloads) = open();
     let writing = payloads.clone();
-    let written = tokio::task::spawn_blocking(move || written(&writing, LARGE)).await.unwrap();
+    let handle = Handle::current();
+    let write = move || handle.block_on(written(&writing, LARGE));
+    let written = tokio::task::spawn_blocking(write).await.unwrap();
     assert!(read(&payloads, &written).await.is_ok());
     let writing = payloads.clone();
-    let thread = std::thread::spawn(move || super::written(&writing, 5 * SIZE));
+    let handle = Handle::current();
+    let write = move || handle.block_on(super::written(&writing, 5 * SIZE));
+    let thread = std::thread::spawn(write);
     let written = tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
     assert!(read(&payloads, &written).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_runtime_of_one_thread_is_told_so_and_does_not_hang() {
+async fn single_threaded_runtime_gets_an_error_and_does_not_hang() {
     let (_, payloads) = open();
-    assert!(matches!(write(&payloads, 5 * SIZE), Err(StoreError::Pieces { .. })));
+    assert!(matches!(write(&payloads, 5 * SIZE).await, Err(StoreError::Pieces { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropped_unfinished_or_failed_nothing_is_left() {
+async fn writer_dropped_unfinished_or_failed_leaves_no_pieces() {
     let (pieces, payloads) = open();
     let mut writer = payloads.writer(EVENT);
     writer.write(&bytes(5 * SIZE)).unwrap();
@@ -87,30 +81,30 @@ async fn dropped_unfinished_or_failed_nothing_is_left() {
     let failed = (0..9).find_map(|_| writer.write(&bytes(SIZE)).err()).expect("it fails in time");
     assert!(matches!(failed, StoreError::Pieces { .. }), "{failed}");
     assert!(matches!(writer.write(b"more"), Err(StoreError::GivenUp)));
-    assert!(writer.finish().is_err());
+    assert!(writer.finish().await.is_err());
     within(|| pieces.count() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_piece_that_fails_last_fails_the_payload() {
+async fn failure_of_the_last_piece_fails_the_payload() {
     let (pieces, payloads) = open();
     let mut writer = payloads.writer(EVENT);
     writer.write(&bytes(3 * SIZE + 1)).unwrap();
     within(|| pieces.count() == 3).await;
     pieces.failing.store(true, Ordering::SeqCst);
-    assert!(matches!(writer.finish(), Err(StoreError::Pieces { .. })));
+    assert!(matches!(writer.finish().await, Err(StoreError::Pieces { .. })));
     assert!(payloads.health().last_error.unwrap().contains("the disk is full"));
     within(|| pieces.count() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_piece_that_is_missing_or_cut_is_never_passed_over() {
+async fn missing_or_truncated_piece_is_an_error() {
     let (pieces, plain) = open();
     let sealing = plain.clone().with_key(key(7)).sealing(true);
     for payloads in [plain, sealing] {
         for damage in [None, Some(SIZE - 1), Some(0)] {
             for index in 0..4 {
-                let payload = written(&payloads, 3 * SIZE + 10);
+                let payload = written(&payloads, 3 * SIZE + 10).await;
                 {
                     let mut kept = pieces.kept.lock().unwrap();
                     let id = *kept.keys().map(|(id, _)| id).next_back().unwrap();
@@ -135,19 +129,20 @@ async fn a_piece_that_is_missing_or_cut_is_never_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sweep_removes_old_ones_that_nobody_names() {
+async fn sweep_removes_old_unnamed_pieces() {
     let root = tempfile::tempdir().unwrap();
     let store =
         SqliteStore::open(&root.path().join("as2hook.db"), &SqliteOptions::default()).unwrap();
     let (pieces, payloads) = open();
-    let named = written(&payloads, LARGE);
-    written(&payloads, LARGE);
+    let named = written(&payloads, LARGE).await;
+    written(&payloads, LARGE).await;
     store.publish(event(named.clone()), vec![]).await.unwrap();
-    // They are young: their events may not be written down yet.
+    // They are young: their events may not be stored yet.
     assert_eq!(payloads.sweep(&store).await.unwrap(), 0);
-    assert_eq!(sweep_pieces(&*pieces, &store, Duration::ZERO).await.unwrap(), 1);
+    let mark = payloads.mark().unwrap();
+    assert_eq!(sweep_pieces(&*pieces, &store, mark, i64::MAX).await.unwrap().len(), 1);
     assert_eq!(read(&payloads, &named).await.unwrap().len(), LARGE);
-    // Spent, it goes at once.
+    // A spent payload is removed at once.
     assert_eq!(payloads.spend(&store, i64::MAX, 10).await.unwrap(), 1);
     assert_eq!(pieces.count(), 0);
     let kept = store.event(EVENT).await.unwrap().unwrap().payload;

@@ -1,4 +1,4 @@
-//! Pieces in memory, that fail, dawdle and lose things on demand.
+//! Pieces in memory that fail, delay and lose data on demand.
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +17,9 @@ pub(super) struct MemoryPieces {
     pub(super) dawdling: AtomicBool,
     at_once: AtomicUsize,
     pub(super) most_at_once: AtomicUsize,
+    /// Set when they are outside of any store: their owner.
+    pub(super) outside: AtomicBool,
+    pub(super) owner: Mutex<Option<Uuid>>,
 }
 
 pub(super) const SIZE: usize = 100_000;
@@ -26,7 +29,7 @@ impl MemoryPieces {
         self.kept.lock().unwrap().len()
     }
 
-    fn answer(&self, id: Uuid) -> Result<(), StoreError> {
+    fn call(&self, id: Uuid) -> Result<(), StoreError> {
         if self.failing.load(Ordering::SeqCst) {
             return Err(sink::failed(id, "the disk is full"));
         }
@@ -44,7 +47,7 @@ impl Pieces for MemoryPieces {
         let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
         if self.dawdling.load(Ordering::SeqCst) {
-            // Until another is beside it, or it is sure that there is to be none.
+            // Waits for another call beside it, or until there cannot be one.
             let beside = async {
                 while self.most_at_once.load(Ordering::SeqCst) < 2 {
                     tokio::time::sleep(Duration::from_millis(2)).await;
@@ -54,13 +57,13 @@ impl Pieces for MemoryPieces {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.at_once.fetch_sub(1, Ordering::SeqCst);
-        self.answer(payload)?;
+        self.call(payload)?;
         self.kept.lock().unwrap().insert((payload, index), bytes);
         Ok(())
     }
 
     async fn get(&self, payload: Uuid, index: u32) -> Result<Option<Bytes>, StoreError> {
-        self.answer(payload)?;
+        self.call(payload)?;
         Ok(self.kept.lock().unwrap().get(&(payload, index)).cloned())
     }
 
@@ -83,5 +86,18 @@ impl Pieces for MemoryPieces {
         let first = kept.keys().filter(|(_, index)| *index == 0).map(|(id, _)| *id);
         let found = first.filter(|id| made(id) < before && after.is_none_or(|after| *id > after));
         Ok(found.take(limit).collect())
+    }
+
+    fn is_outside(&self) -> bool {
+        self.outside.load(Ordering::SeqCst)
+    }
+
+    async fn owner(&self, store: Uuid) -> Result<Option<Uuid>, StoreError> {
+        Ok(if self.is_outside() { *self.owner.lock().unwrap() } else { Some(store) })
+    }
+
+    async fn take(&self, store: Uuid) -> Result<(), StoreError> {
+        self.owner.lock().unwrap().get_or_insert(store);
+        Ok(())
     }
 }

@@ -1,19 +1,21 @@
--- The tables. Times are milliseconds since 1970, but for leases, which go by the database's clock.
+-- The tables. Times are milliseconds since 1970, except those of leases, which follow the
+-- database's clock.
 --
--- Nothing refers to another table by a foreign key: each insert would lock the row it points at, and
--- all gateways point at the same few webhooks. The functions keep the tables in step.
+-- There are no foreign keys: each insert would lock the row it refers to, and all gateways refer to
+-- the same few webhooks. The functions keep the tables consistent.
 
--- The processes that hold claims and open exchanges, alive as long as their lease is renewed.
--- Numbers are never used again, so that a row can never seem to be another process's.
+-- The processes that hold claims and open exchanges, alive as long as they renew their lease.
+-- Numbers are never reused, so that a row cannot be taken for another process's.
 CREATE TABLE owner (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_until timestamptz NOT NULL,
-    -- When it came back after its lease had ended: the others may need a moment for that too.
+    -- When it returned after its lease had ended: the other processes may need a moment for that
+    -- too.
     resumed_at timestamptz NOT NULL DEFAULT '-infinity'
 ) WITH (fillfactor = 50);
 
--- Every webhook that ever had a delivery. `fingerprint` is NULL until its health is remembered.
+-- Every webhook that ever had a delivery. `fingerprint` is NULL until its health is stored.
 CREATE TABLE webhook (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
@@ -22,7 +24,7 @@ CREATE TABLE webhook (
     fingerprint text
 );
 
--- What one finds an event by, and its verdict. `owner` is set while its outcome is not known.
+-- The columns to find an event by, and its verdict. `owner` is set while its outcome is not known.
 CREATE TABLE event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     uuid uuid NOT NULL UNIQUE,
@@ -33,29 +35,30 @@ CREATE TABLE event (
     message_id text,
     occurred_at bigint NOT NULL,
     owner int,
-    -- Taken over from a dead process.
+    -- Taken over from a terminated process.
     adopted boolean NOT NULL DEFAULT false,
     -- The deliveries to make if the outcome is never known, as JSON.
     planned bytea,
-    -- Since when none of its deliveries has anything left to do: what pruning goes by.
+    -- Since when none of its deliveries has any work left: pruning uses this.
     idle_since bigint,
-    -- Whether one of its deliveries is dead: nobody was told, so it is kept for its whole time however
-    -- many events there are.
+    -- Whether one of its deliveries is dead: it was not delivered, so it is kept for its whole time
+    -- however many events there are.
     has_dead boolean NOT NULL DEFAULT false,
     payload_path text,
     payload_size bigint,
     payload_pieces uuid,
-    -- A payload that is encrypted at rest: its length before. `payload_size` is that of the sealed bytes.
+    -- The length of a sealed payload before it was sealed. `payload_size` is that of the sealed
+    -- bytes.
     payload_sealed bigint,
     -- Since when no delivery needs the payload. NULL while one does, and where there is none.
     payload_idle_since bigint,
-    -- When it was taken away. It keeps its `payload_size`.
+    -- When it was removed. It keeps its `payload_size`.
     payload_spent_at bigint,
     verdict bytea
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX event_open ON event (owner) WHERE owner IS NOT NULL;
 CREATE INDEX event_idle ON event (idle_since) WHERE idle_since IS NOT NULL;
--- What partners send may be longer than an index takes.
+-- Partners may send longer values than an index takes.
 CREATE INDEX event_delivered ON event (idle_since, id) WHERE idle_since IS NOT NULL AND NOT has_dead;
 CREATE INDEX event_payload_idle ON event (payload_idle_since) WHERE payload_idle_since IS NOT NULL;
 CREATE INDEX event_message ON event (left(message_id, 200)) WHERE message_id IS NOT NULL;
@@ -69,12 +72,12 @@ CREATE TABLE content (
     body bytea NOT NULL,
     payload bytea
 );
--- What partners send is compressed already, or costs more time than it gives room.
+-- Partners' data is compressed already, or compressing it costs more time than the space is worth.
 ALTER TABLE content ALTER COLUMN body SET STORAGE EXTERNAL, ALTER COLUMN payload SET STORAGE EXTERNAL;
 
--- `blocked`: an earlier delivery of the same webhook and order key has to be done first. Of each such
--- pair at most one delivery is not blocked, and it is the claimed one if there is one.
--- `lane` is the lock under which that is changed; `ticket` is the claim that took it.
+-- `blocked`: an earlier delivery of the same webhook and order key has to be done first. Of each
+-- such pair at most one delivery is not blocked, the claimed one if there is one. `lane` is the
+-- lock for changing that; `ticket` is the claim that took it.
 CREATE TABLE delivery (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     webhook_id text NOT NULL UNIQUE,
@@ -102,14 +105,14 @@ CREATE INDEX delivery_order ON delivery (webhook, order_key, blocked, id)
     WHERE order_key IS NOT NULL AND state IN ('pending', 'claimed', 'held');
 CREATE INDEX delivery_undelivered ON delivery (occurred_at) WHERE state IN ('pending', 'claimed');
 
--- How many deliveries are in each state, as what was added and taken away: rows that all gateways
--- change would make them wait for each other. Now and then they are summed up.
+-- How many deliveries are in each state, as a list of changes: gateways would wait for each other
+-- if all updated the same rows. The changes are summed up periodically.
 CREATE TABLE tally (
     state text NOT NULL,
     n bigint NOT NULL
 );
 
--- One row for each attempt; `state` and `next_at` are what became of the delivery by it.
+-- One row for each attempt; `state` and `next_at` are its outcome for the delivery.
 CREATE TABLE attempt (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     delivery bigint NOT NULL,
@@ -139,18 +142,18 @@ CREATE TABLE partner_webhook (
     PRIMARY KEY (site, partner)
 );
 
--- Small things remembered beside events, each under a key that its owner made.
+-- Small records beside events, each under a key of its owner.
 CREATE TABLE note (
     key text PRIMARY KEY,
     body bytea NOT NULL,
-    -- When somebody is to look at it again.
+    -- When it is to be handled.
     due bigint,
     expires bigint NOT NULL
 ) WITH (fillfactor = 80);
 CREATE INDEX note_due ON note (due) WHERE due IS NOT NULL;
 CREATE INDEX note_expires ON note (expires);
 
--- What each process that has the store open said of itself last.
+-- The last report of each process that has the store open.
 CREATE TABLE gateway (
     uuid uuid PRIMARY KEY,
     host text NOT NULL,

@@ -1,12 +1,12 @@
--- What the other functions are made of. A function that was released is never changed, for gateways of
--- several versions may run at once: another one gets another name.
+-- Building blocks of the other functions. A released function is never changed, because gateways of
+-- several versions may run at once: a new version gets a new name.
 
 -- The time, in milliseconds since 1970.
 CREATE FUNCTION clock_ms() RETURNS bigint LANGUAGE sql VOLATILE AS
     $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint $$;
 
--- Waits for locks and holds them to the transaction's end. Everybody takes them in this order: those
--- of a class below by number.
+-- Waits for locks and holds them until the transaction ends. All callers take them in this order:
+-- those of a class below by number.
 CREATE FUNCTION lock_lanes(lanes int[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     lane int;
@@ -16,7 +16,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- The number of a webhook, given to it now if it has none.
+-- Returns the number of a webhook, which is created if necessary.
 CREATE FUNCTION webhook_number(wanted text) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     number int;
@@ -29,8 +29,8 @@ BEGIN
     RETURN number;
 END $$;
 
--- Sees to it that of a webhook's unfinished deliveries with this key only the first is not blocked,
--- and none while one is claimed. The key's lane is locked by the caller.
+-- Makes sure that only the first of a webhook's unfinished deliveries with this key is unblocked,
+-- and none while one is claimed. The caller has locked the key's lane.
 CREATE FUNCTION reorder(hook int, key text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE delivery SET blocked = true WHERE webhook = hook AND order_key = key AND NOT blocked
@@ -43,7 +43,7 @@ BEGIN
                 AND NOT blocked AND state IN ('pending', 'claimed', 'held'));
 END $$;
 
--- As `reorder`, for several: a list of pairs of a webhook's number and a key.
+-- Like `reorder`, for several: a list of pairs of a webhook's number and a key.
 CREATE FUNCTION reorder_all(lines jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     line jsonb;
@@ -53,8 +53,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Notes since when no delivery needs the payloads of events, or that one does. A delivery that is dead,
--- held or orphaned still needs it.
+-- Records since when no delivery needs the payloads of events, or that one does. A delivery that is
+-- dead, held or orphaned still needs it.
 CREATE FUNCTION mark_payloads(events bigint[]) RETURNS void LANGUAGE sql AS $$
     UPDATE event e SET payload_idle_since = CASE WHEN EXISTS (SELECT 1 FROM delivery d
             WHERE d.event = e.id AND d.mode = 'raw' AND d.state <> 'delivered')
@@ -63,8 +63,9 @@ CREATE FUNCTION mark_payloads(events bigint[]) RETURNS void LANGUAGE sql AS $$
         AND payload_spent_at IS NULL
 $$;
 
--- Notes since when events have nothing left to do, where that is so. Each is locked first: two that
--- finish an event's last two deliveries at once must not both see the other's as unfinished.
+-- Records since when events have no work left, if they have none. Each is locked first: two
+-- transactions that finish the last two deliveries of an event at once must not both see the
+-- other's as unfinished.
 CREATE FUNCTION mark_idle(events bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM event WHERE id = ANY (events) ORDER BY id FOR NO KEY UPDATE;
@@ -75,14 +76,14 @@ BEGIN
     PERFORM mark_payloads(events);
 END $$;
 
--- Notes that events have something to do again.
+-- Records that events have work again.
 CREATE FUNCTION mark_busy(events bigint[]) RETURNS void LANGUAGE sql AS $$
     UPDATE event SET idle_since = NULL WHERE id = ANY (events) AND idle_since IS NOT NULL;
     SELECT mark_payloads(events);
 $$;
 
--- Tells the other gateways, once the transaction is committed. Each commit that does waits for every
--- other in the whole cluster, so nothing on the way of a message calls it.
+-- Notifies the other gateways when the transaction is committed. Each such commit waits for every
+-- other one in the whole cluster, so no call in a message's path uses it.
 CREATE FUNCTION tell_gateways(what text, name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF octet_length(name) > 7000 THEN

@@ -1,7 +1,7 @@
--- Exchanges and their outcome; notes. A call's bytes stand in `blobs`, and are named by their place.
+-- Exchanges and their outcome; notes. A call's bytes are in `blobs`, and are named by their index.
 
--- Writes an event; `me` is whose it is while its outcome is not known. Returns its number, and NULL
--- when it is there already.
+-- Stores an event; `me` is its owner while its outcome is not known. Returns its number, or NULL
+-- when it exists already.
 CREATE FUNCTION add_event(me int, e jsonb, blobs bytea[], idle boolean) RETURNS bigint
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -22,8 +22,8 @@ BEGIN
     RETURN number;
 END $$;
 
--- Adds an event's deliveries; those whose webhook id is there already are passed over. Returns how
--- many are new, and leaves it to the caller to count them. Their lanes are locked.
+-- Adds an event's deliveries; existing webhook ids are skipped. Returns how many are new; the
+-- caller counts them. Their lanes are locked.
 CREATE FUNCTION add_deliveries(of_event bigint, happened bigint, told jsonb) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -49,7 +49,7 @@ BEGIN
     RETURN added;
 END $$;
 
--- Writes an event without an outcome, and its deliveries. Returns how many are new.
+-- Stores an event without an outcome, and its deliveries. Returns how many are new.
 CREATE FUNCTION publish(e jsonb, told jsonb, blobs bytea[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     number bigint;
@@ -76,7 +76,7 @@ DECLARE
     settled record;
     added int;
 BEGIN
-    -- In words that no plan takes for `event_open`, which has all that was open lately in it.
+    -- Written so that no plan uses `event_open`, which contains everything that was recently open.
     UPDATE event SET kind = s->>'kind', verdict = blobs[(s->>'verdict')::int], owner = NULL,
         adopted = false, planned = NULL, idle_since = CASE WHEN told = '[]' THEN clock_ms() END
     WHERE uuid = (s->>'event')::uuid AND coalesce(owner, 0) <> 0
@@ -94,8 +94,8 @@ BEGIN
     RETURN added;
 END $$;
 
--- Forgets an open event. Returns its payload file or its payload's pieces, which are for the caller to
--- remove.
+-- Removes an open event. Returns its payload file or its payload's pieces, which the caller
+-- removes.
 CREATE FUNCTION discard(wanted uuid, OUT file text, OUT pieces uuid) LANGUAGE plpgsql AS $$
 DECLARE
     gone bigint;
@@ -123,13 +123,13 @@ BEGIN
         PERFORM tell_gateways('due', d->>'webhook') FROM jsonb_array_elements(told) AS d;
         PERFORM mark_busy(ARRAY[found_event.id]);
     ELSE
-        -- It was told before: what is idle stays so since then.
+        -- It has delivered events before: its idle time stays.
         PERFORM mark_idle(ARRAY[id]) FROM event WHERE id = found_event.id AND idle_since IS NULL;
     END IF;
     RETURN true;
 END $$;
 
--- Writes a note where what is there before is as expected. Returns whether it was written.
+-- Writes a note if the existing one is as expected. Returns whether it was written.
 CREATE FUNCTION write_note(n jsonb, blobs bytea[]) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     IF n->>'before' = 'body' THEN

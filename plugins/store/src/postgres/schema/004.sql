@@ -1,8 +1,8 @@
--- Deliveries: finished, freed, moved, replayed, removed.
+-- Deliveries: finished, released, moved, replayed, removed.
 
--- Writes down what became of claimed deliveries; those that are not claimed by that ticket, or whose
--- attempt is logged already, are passed over. Their lanes are locked. Returns those that are claimed by
--- that ticket still.
+-- Stores the outcomes of claimed deliveries. Skips deliveries that are not claimed by that ticket,
+-- and attempts that are logged already. Their lanes are locked. Returns those that are still
+-- claimed by that ticket.
 CREATE FUNCTION finish(records jsonb) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     counted bigint;
@@ -54,8 +54,8 @@ BEGIN
         JOIN delivery d ON d.id = r.delivery AND d.owner = r.owner AND d.ticket = r.ticket);
 END $$;
 
--- Puts an owner's claims back: those of the tickets in `only`, or those up to `upto` that are not in
--- `spare`, or, where both are NULL, all of them. Returns how many.
+-- Releases an owner's claims: those of the tickets in `only_these`, or those up to `upto` that are
+-- not in `spare`, or, where both are NULL, all of them. Returns how many.
 CREATE FUNCTION free_claims(whose int, only_these bigint[], spare bigint[], upto bigint) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -83,8 +83,8 @@ BEGIN
     RETURN freed;
 END $$;
 
--- Moves up to `most` of a webhook's deliveries, of those up to number `upto`, from one state to another.
--- Returns how many; NULL when none of them is left.
+-- Moves up to `most` of a webhook's deliveries, of those up to number `upto`, from one state to
+-- another. Returns how many; NULL when none of them is left.
 CREATE FUNCTION shift(name_of text, from_state text, to_state text, at bigint, most bigint, upto bigint)
 RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
@@ -135,8 +135,9 @@ BEGIN
     RETURN moved;
 END $$;
 
--- The numbers of a webhook's deliveries in a state, at most `most` of those up to `upto`; each by an index
--- that a delivery leaves when it changes its state, and not by their number (hence the zero).
+-- Returns the numbers of a webhook's deliveries in a state, at most `most` of those up to `upto`;
+-- by an index that a delivery leaves when it changes its state, and not by their number (hence the
+-- zero).
 CREATE FUNCTION deliveries_in(hook int, wanted text, most bigint, upto bigint) RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -170,7 +171,7 @@ DECLARE
     lines jsonb;
 BEGIN
     PERFORM lock_lanes(ARRAY(SELECT lane FROM delivery WHERE id = ANY (ids) AND lane IS NOT NULL));
-    -- What is pruned in this very moment is not there any more.
+    -- An event that is being pruned is not there any more.
     PERFORM 1 FROM event WHERE id IN (SELECT event FROM delivery WHERE id = ANY (ids))
         ORDER BY id FOR NO KEY UPDATE;
     WITH old AS MATERIALIZED (
@@ -197,7 +198,7 @@ BEGIN
     RETURN replayed;
 END $$;
 
--- Writes down a delivery that was made besides the queue.
+-- Stores a delivery that was made outside the queue.
 CREATE FUNCTION record_made(e jsonb, told jsonb, a jsonb, ended text, blobs bytea[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -218,8 +219,8 @@ BEGIN
     PERFORM mark_idle(ARRAY[number]);
 END $$;
 
--- Removes these events with all that belongs to them; the files and pieces are for the caller to remove.
--- The caller holds their rows.
+-- Removes these events with everything that belongs to them; the caller removes the files and
+-- pieces. The caller has locked their rows.
 CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[], OUT pieces uuid[])
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -260,8 +261,8 @@ CREATE FUNCTION prune_attempts(before bigint, most bigint) RETURNS bigint LANGUA
     SELECT count(*) FROM gone
 $$;
 
--- Takes the payloads away that no delivery needs since before then, longest first. Returns how many
--- events had one, and their files and pieces, which are for the caller to remove.
+-- Removes the payloads that no delivery has needed since before then, longest first. Returns how
+-- many events had one, and their files and pieces, which the caller removes.
 CREATE FUNCTION spend(before bigint, most bigint, OUT spent int, OUT files text[], OUT pieces uuid[])
 LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,8 +1,8 @@
--- Owners, and the group: what many callers want, in one statement, which is one round trip and one
--- commit.
+-- Owners, and the group: the calls of many callers in one statement, which is one round trip and
+-- one commit.
 
--- Sees to it that an owner's lease lasts, and that nobody buries it before this transaction ends.
--- Returns whether it is still known.
+-- Makes sure that an owner's lease lasts, and that its claims are not reclaimed before this
+-- transaction ends. Returns whether it is still known.
 CREATE FUNCTION keep_lease(me int, lease interval) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     at timestamptz;
@@ -22,7 +22,7 @@ BEGIN
     RETURN true;
 END $$;
 
--- The owners that events and deliveries name, each once: one look into an index for each.
+-- The owners of events and deliveries, each once: one index look-up for each.
 CREATE FUNCTION named_owners() RETURNS SETOF int LANGUAGE sql AS $$
     WITH RECURSIVE opening AS (
         SELECT min(owner) AS id FROM event WHERE owner IS NOT NULL
@@ -39,9 +39,9 @@ CREATE FUNCTION named_owners() RETURNS SETOF int LANGUAGE sql AS $$
     UNION SELECT id FROM claiming WHERE id IS NOT NULL
 $$;
 
--- Frees the claims of one owner whose lease has ended, or that has no row any more, and makes its open
--- events `me`'s. One alone: with a second, its lock would come behind the lanes of the first. Returns
--- how many there were; NULL when `me` is itself not known any more.
+-- Releases the claims of one owner whose lease has ended or that has no row any more, and gives its
+-- open events to `me`. Only one: the lock of a second one would come after the lanes of the first.
+-- Returns how many there were; NULL when `me` itself is not known any more.
 CREATE FUNCTION bury(me int, lease interval) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     dead int;
@@ -50,7 +50,8 @@ BEGIN
     IF NOT keep_lease(me, lease) THEN
         RETURN NULL;
     END IF;
-    -- Who was away itself was most likely not alone: the database was. Let the others come back.
+    -- If this process was away, the others most likely were too, because the database was. Let them
+    -- return.
     PERFORM 1 FROM owner WHERE id = me AND resumed_at + lease / 3 > at;
     IF FOUND THEN
         RETURN 0;
@@ -71,8 +72,8 @@ BEGIN
     RETURN 0;
 END $$;
 
--- Gives up an owner: its claims go back, and what it leaves open is the next one's at once. What it has
--- under way still is waited for; what comes later finds the owner gone.
+-- Ends an owner: its claims are released, and its open exchanges are taken over at once. Its calls
+-- in progress are waited for; later ones find the owner gone.
 CREATE FUNCTION resign(me int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(1634882403, me);
@@ -85,7 +86,7 @@ BEGIN
     END IF;
 END $$;
 
--- Sums the tally up, unless somebody else does.
+-- Sums the tally up, unless another process is doing that.
 CREATE FUNCTION sum_up() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF pg_try_advisory_xact_lock(1634882404, 0) THEN
@@ -94,7 +95,8 @@ BEGIN
     END IF;
 END $$;
 
--- One of a call's writes. Returns how many deliveries are new; NULL when it names an unknown event.
+-- Performs one of a call's writes. Returns how many deliveries are new; NULL when it names an
+-- unknown event.
 CREATE FUNCTION write_one(me int, w jsonb, blobs bytea[]) RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
     CASE w->>'do'
@@ -116,8 +118,8 @@ BEGIN
     END CASE;
 END $$;
 
--- The first event that a call settles and that is neither written down nor opened by itself before.
--- Those that are there stay there until the end of the transaction.
+-- Returns the first event that a call settles and that is neither stored nor opened by the call
+-- itself before. Existing ones stay until the end of the transaction.
 CREATE FUNCTION first_unknown(writes jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     w jsonb;
@@ -136,17 +138,16 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Carries out a group.
+-- Executes a group.
 --
--- `not_after`: when the caller has given up; what arrives later than that must not happen any more.
--- `calls`: lists of writes, each all or none, and events to discard; `records`: what became of claimed
--- deliveries; `claims`: what is to be claimed.
+-- `not_after`: when the caller has given up; a later group must not be executed any more. `calls`:
+-- lists of writes, each all or none, and events to discard; `records`: outcomes of claimed
+-- deliveries; `claims`: deliveries to claim.
 --
--- Answers with a row 'lost' alone when `me` is not known any more, and nothing was done; 'unknown' for
--- a call that names an unknown event, with its id; 'left' with what is to be removed of a discarded event's
--- payload;
--- 'held' with the deliveries that were passed over and are claimed still; and 'claimed' for each claimed
--- delivery, in the order they are to be made.
+-- Returns only a row 'lost' when `me` is not known any more, and nothing was done; 'unknown' for a
+-- call that names an unknown event, with its id; 'left' with the payload of a discarded event to
+-- remove; 'held' with the deliveries that were skipped and are still claimed; and 'claimed' for
+-- each claimed delivery, in the order in which they are to be made.
 CREATE FUNCTION carry_out(me int, lease interval, not_after bigint, lanes int[], calls jsonb,
     records jsonb, claims jsonb, blobs bytea[])
 RETURNS TABLE (call int, said text, what jsonb, body bytea, verdict bytea, payload bytea)

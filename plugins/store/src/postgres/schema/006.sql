@@ -1,7 +1,7 @@
 -- Webhooks of the config API, and gateways.
 
--- Makes a partner's webhook, or changes what is given of it, and returns it as it is now: no row where
--- there is none, and no URL to make one with.
+-- Creates or changes a partner's webhook, and returns it: no row when it does not exist and there
+-- is no URL to create it with.
 CREATE FUNCTION configure(its_site text, its_partner bigint, new_url text, new_secret bytea,
     new_enabled boolean, new_events text)
 RETURNS SETOF partner_webhook LANGUAGE plpgsql AS $$
@@ -18,7 +18,7 @@ BEGIN
     WHERE site = its_site AND partner = its_partner RETURNING *;
 END $$;
 
--- Remembers a webhook's health.
+-- Stores a webhook's health.
 CREATE FUNCTION set_state(name_of text, why text, since bigint, its_fingerprint text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -29,8 +29,8 @@ BEGIN
     PERFORM tell_gateways('state', name_of);
 END $$;
 
--- Writes a gateway's report over its last one, and forgets those that have not reported for a day. It is
--- seen by the database's clock, which is the same for all; 0 says that it is gone.
+-- Replaces a gateway's report, and removes gateways that have not reported for a day. `seen_at` is
+-- by the database's clock, which is the same for all; 0 means that it has terminated.
 CREATE FUNCTION report(id uuid, its_host text, its_process bigint, its_version text, started bigint,
     seen bigint, its_rules text)
 RETURNS void LANGUAGE plpgsql AS $$

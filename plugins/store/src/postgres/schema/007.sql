@@ -1,4 +1,4 @@
--- What a site that moves here brings along. What is there already stays as it is.
+-- Imports a site that moves to this store. Existing rows stay as they are.
 
 -- Writes events whose outcome is known. Returns how many are new.
 CREATE FUNCTION import_events(events jsonb, blobs bytea[]) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -57,8 +57,8 @@ BEGIN
     RETURN added;
 END $$;
 
--- Notes of up to `most` events behind number `last` since when their payloads are not needed, now that all
--- their deliveries are there. Returns the last one's number; NULL when there are none.
+-- Records for up to `most` events after number `last` since when their payloads are not needed, now
+-- that all their deliveries exist. Returns the last one's number; NULL when there are none.
 CREATE FUNCTION import_done(last bigint, most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     ids bigint[];
@@ -78,7 +78,7 @@ CREATE FUNCTION import_notes(notes jsonb, blobs bytea[]) RETURNS void LANGUAGE s
     ON CONFLICT (key) DO NOTHING
 $$;
 
--- Writes the health of webhooks that nothing is known of.
+-- Writes the health of webhooks whose health is not stored.
 CREATE FUNCTION import_states(states jsonb) RETURNS void LANGUAGE sql AS $$
     -- Before the statement that changes them, which would not see new ones.
     SELECT webhook_number(s->>'webhook') FROM jsonb_array_elements(states) AS s;

@@ -1,4 +1,4 @@
--- What was told, and not only whether. Gateways of the version before go on with `tell`.
+-- Returns the number of new deliveries. Gateways of the previous version continue to use `tell`.
 
 -- Adds deliveries to an event whose outcome is known. Returns how many are new; NULL when there is no such
 -- event.
@@ -19,7 +19,7 @@ BEGIN
         PERFORM tell_gateways('due', d->>'webhook') FROM jsonb_array_elements(told) AS d;
         PERFORM mark_busy(ARRAY[found_event.id]);
     ELSE
-        -- It was told before: what is idle stays so since then.
+        -- It has delivered events before: its idle time stays.
         PERFORM mark_idle(ARRAY[id]) FROM event WHERE id = found_event.id AND idle_since IS NULL;
     END IF;
     RETURN added;

@@ -1,4 +1,4 @@
-//! Gathers what is queued into groups, sends each, and answers the callers.
+//! Gathers queued calls into groups, sends each, and returns the results to the callers.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -12,63 +12,68 @@ use uuid::Uuid;
 use super::{
     super::{
         database::TRIES,
-        error::{Failure, Kind},
-        group::{self, Group},
+        error::{DatabaseFailure, FailureKind},
+        group::{self, CallGroup},
     },
-    Answer, Call, Left, Means, Message, Work,
+    CallResult, DiscardedPayload, QueuedCall, SenderContext, StoreCall, WriterMessage,
 };
 use crate::store::StoreError;
 
 const CARRY_OUT: &str = "SELECT call, said, what, body, verdict, payload
     FROM carry_out($1, $2 * interval '1 millisecond', $3, $4, $5, $6, $7, $8)";
 
-/// Bytes of one group, about.
+/// The approximate limit of bytes in one group.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// One of the tasks that send what is queued.
+/// One of the tasks that send groups.
 pub(super) struct Sender {
-    queue: Arc<Mutex<mpsc::Receiver<Message>>>,
-    means: Means,
+    queue: Arc<Mutex<mpsc::Receiver<WriterMessage>>>,
+    means: SenderContext,
 }
 
 // === impl Sender ===
 
 impl Sender {
-    pub(super) fn new(queue: Arc<Mutex<mpsc::Receiver<Message>>>, means: Means) -> Self {
+    pub(super) fn new(
+        queue: Arc<Mutex<mpsc::Receiver<WriterMessage>>>,
+        means: SenderContext,
+    ) -> Self {
         Self { queue, means }
     }
 
-    /// Works until the queue is closed and empty.
+    /// Runs until the queue is closed and empty.
     pub(super) async fn run(self) {
         loop {
             let group = tokio::select! {
                 group = self.gather() => group,
-                () = self.means.claims.left() => Some(Vec::new()),
+                () = self.means.claims.until_returned() => Some(Vec::new()),
             };
             let Some(group) = group else { return };
-            self.give_back().await;
+            self.release_returned().await;
             if !group.is_empty() {
                 self.carry_out(group).await;
             }
         }
     }
 
-    /// Waits for a call, and takes along what is queued behind it. `None`: there will be no more.
-    async fn gather(&self) -> Option<Vec<Call>> {
+    /// Waits for a call, and takes the queued ones after it. `None`: the queue has ended.
+    async fn gather(&self) -> Option<Vec<QueuedCall>> {
         let mut queue = self.queue.lock().await;
         let mut next = queue.recv().await;
         let mut group = Vec::new();
         let mut bytes = 0;
         loop {
             match next {
-                Some(Message::Call(call)) => {
+                Some(WriterMessage::Call(call)) => {
                     bytes += call.work.size();
-                    // A caller that has given up already wants nothing.
-                    if !call.reply.is_closed() {
+                    // The caller of a closed reply has given up.
+                    if call.until <= Instant::now() {
+                        let _ = call.reply.send(Err(StoreError::Slow(self.means.wait)));
+                    } else if !call.reply.is_closed() {
                         group.push(call);
                     }
                 }
-                Some(Message::Close) => queue.close(),
+                Some(WriterMessage::Close) => queue.close(),
                 None if group.is_empty() => return None,
                 None => return Some(group),
             }
@@ -83,8 +88,8 @@ impl Sender {
         }
     }
 
-    /// Puts claims back whose caller does not have them.
-    async fn give_back(&self) {
+    /// Releases claims that never reached their caller.
+    async fn release_returned(&self) {
         let tickets = self.means.claims.returned();
         if tickets.is_empty() {
             return;
@@ -94,23 +99,23 @@ impl Sender {
             Ok(_) => {
                 self.means.commits.fetch_add(1, Ordering::Relaxed);
             }
-            // The heartbeat sees to it if no other call comes by.
+            // The heartbeat releases them if there is no earlier call.
             Err(_) => self.means.claims.put_back(tickets),
         }
     }
 
-    async fn carry_out(&self, mut group: Vec<Call>) {
-        // One event's writes come in one order, whoever else writes to it.
+    async fn carry_out(&self, mut group: Vec<QueuedCall>) {
+        // Writes of one event keep their order, whichever other callers write to it.
         group.sort_by_key(|call| call.work.event());
         let deadline = Instant::now() + self.means.wait;
         let Some(failure) = self.try_all(&mut group, deadline).await else { return };
-        if group.len() == 1 || failure.kind != Kind::Database {
+        if group.len() == 1 || failure.kind != FailureKind::Database {
             for call in group {
                 let _ = call.reply.send(Err(failure.clone().into()));
             }
             return;
         }
-        // One that fails must not take the others along.
+        // A failing call must not make the others fail.
         for call in group {
             if call.reply.is_closed() {
                 continue;
@@ -124,33 +129,37 @@ impl Sender {
         }
     }
 
-    /// Carries a group out by `deadline` and answers it. Where that failed, returns why, and leaves who was not
-    /// answered in the group.
-    async fn try_all(&self, group: &mut Vec<Call>, deadline: Instant) -> Option<Failure> {
-        let mut last = Failure::new(Kind::Conflict, "other transactions are in the way");
+    /// Executes a group by `deadline` and returns the results. On failure returns the reason, and
+    /// leaves the calls without a result in the group.
+    async fn try_all(
+        &self,
+        group: &mut Vec<QueuedCall>,
+        deadline: Instant,
+    ) -> Option<DatabaseFailure> {
+        let mut last = DatabaseFailure::new(FailureKind::Conflict, "other transactions conflict");
         for _ in 0..TRIES {
             let owner = self.means.owner.id();
             let tickets: Vec<_> = group
                 .iter()
                 .map(|call| {
-                    matches!(call.work, Work::Claim { .. }).then(|| self.means.claims.ticket())
+                    matches!(call.work, StoreCall::Claim { .. }).then(|| self.means.claims.ticket())
                 })
                 .collect();
             let attempt = self.attempt(owner, group, &tickets, deadline);
             let attempt = tokio::time::timeout_at(deadline, attempt).await;
-            let outcome = attempt.unwrap_or_else(|_| Err(Failure::slow(self.means.wait)));
+            let outcome = attempt.unwrap_or_else(|_| Err(DatabaseFailure::slow(self.means.wait)));
             if matches!(outcome, Ok(true)) {
                 return None;
             }
-            // What they took, if anything, is not known.
-            tickets.iter().flatten().for_each(|ticket| self.means.claims.give_back(*ticket));
+            // It is unknown which deliveries they claimed, if any.
+            tickets.iter().flatten().for_each(|ticket| self.means.claims.release(*ticket));
             let again = match outcome {
                 Ok(_) => self.means.owner.replace(owner).await,
                 Err(failure) => {
                     last = failure.clone();
                     match failure.kind {
-                        Kind::Conflict | Kind::Broken => Ok(()),
-                        Kind::Late => self.means.owner.ask_time().await,
+                        FailureKind::Conflict | FailureKind::Broken => Ok(()),
+                        FailureKind::Late => self.means.owner.ask_time().await,
                         _ => Err(failure),
                     }
                 }
@@ -158,36 +167,36 @@ impl Sender {
             if let Err(failure) = again {
                 return Some(failure);
             }
-            self.give_back().await;
+            self.release_returned().await;
         }
         Some(last)
     }
 
-    /// Returns whether it was carried out; if not, `owner` is not known any more.
+    /// Returns whether it was executed; otherwise `owner` is unknown to the database.
     async fn attempt(
         &self,
         owner: i32,
-        group: &mut Vec<Call>,
+        group: &mut Vec<QueuedCall>,
         tickets: &[Option<i64>],
         deadline: Instant,
-    ) -> Result<bool, Failure> {
-        let mut answers: Vec<_> = group.iter().map(|_| Ok(Answer::Done)).collect();
+    ) -> Result<bool, DatabaseFailure> {
+        let mut results: Vec<_> = group.iter().map(|_| Ok(CallResult::Done)).collect();
         let rows = {
-            let mut sent = Group::default();
+            let mut sent = CallGroup::default();
             for (number, call) in group.iter().enumerate() {
                 match &call.work {
-                    Work::Writes(writes) => {
+                    StoreCall::Writes(writes) => {
                         if let Err(error) = sent.writes(number, writes) {
-                            answers[number] = Err(error);
+                            results[number] = Err(error);
                         }
                     }
-                    Work::Discard(event) => sent.discard(number, *event),
-                    Work::Finish(records) => {
+                    StoreCall::Discard(event) => sent.discard(number, *event),
+                    StoreCall::Finish(records) => {
                         for (record, holding) in records {
                             sent.record(record, *holding);
                         }
                     }
-                    Work::Claim { webhook, now, limit } => {
+                    StoreCall::Claim { webhook, now, limit } => {
                         let ticket = tickets[number].unwrap_or_default();
                         sent.claim(number, webhook, *now, *limit, ticket);
                     }
@@ -217,30 +226,35 @@ impl Sender {
         let mut held = Vec::new();
         let mut claimed: Vec<_> = group.iter().map(|_| Vec::new()).collect();
         for row in rows {
-            let said: String = row.try_get(1)?;
+            let kind: String = row.try_get(1)?;
             let number = usize::try_from(row.try_get::<_, i32>(0)?).ok();
             let Some((number, call)) = number.and_then(|at| Some((at, group.get(at)?))) else {
                 return Ok(false);
             };
-            match (said.as_str(), &call.work) {
-                ("claimed", Work::Claim { webhook, .. }) => {
+            match (kind.as_str(), &call.work) {
+                ("claimed", StoreCall::Claim { webhook, .. }) => {
                     claimed[number].push(group::claimed(&row, webhook)?);
                 }
                 ("left", _) => {
-                    let Json(left) = row.try_get::<_, Json<Left>>(2)?;
-                    answers[number] = Ok(Answer::Left(left));
+                    let Json(left) = row.try_get::<_, Json<DiscardedPayload>>(2)?;
+                    results[number] = Ok(CallResult::Discarded(left));
                 }
                 ("unknown", _) => {
                     let Json(event) = row.try_get::<_, Json<Uuid>>(2)?;
-                    answers[number] = Err(StoreError::UnknownEvent(event));
+                    results[number] = Err(StoreError::UnknownEvent(event));
                 }
                 ("held", _) => Json(held) = row.try_get::<_, Json<Vec<i64>>>(2)?,
-                _ => return Err(Failure::new(Kind::Database, "its answer makes no sense")),
+                _ => {
+                    return Err(DatabaseFailure::new(
+                        FailureKind::Database,
+                        "its result is not understood",
+                    ));
+                }
             }
         }
-        let told = group.drain(..).zip(answers).zip(claimed).zip(tickets);
-        for (((call, mut answer), claimed), ticket) in told {
-            if let Work::Finish(records) = &call.work {
+        let results = group.drain(..).zip(results).zip(claimed).zip(tickets);
+        for (((call, mut result), claimed), ticket) in results {
+            if let StoreCall::Finish(records) = &call.work {
                 for (record, holding) in records {
                     if held.contains(&record.delivery) {
                         continue;
@@ -249,10 +263,12 @@ impl Sender {
                 }
             }
             if let Some(ticket) = ticket {
-                answer = Ok(Answer::Claimed(self.means.claims.took(*ticket, owner, claimed)));
+                result = Ok(CallResult::Claimed(
+                    self.means.claims.record_claimed(*ticket, owner, claimed),
+                ));
             }
-            // A caller that went away needs no answer; claims give themselves back.
-            let _ = call.reply.send(answer);
+            // A caller that is gone needs no result; its claims are released on drop.
+            let _ = call.reply.send(result);
         }
         Ok(true)
     }

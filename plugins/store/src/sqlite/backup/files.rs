@@ -1,17 +1,18 @@
-//! Files of a backup: new, durable, and whole or not there.
+//! Files of a backup: new, durable, and complete or absent.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use super::BackupError;
+use crate::private_files::{create_file, create_folder, folder_of};
 
-/// A copy under a name of its own, until it is whole. Removed when dropped.
+/// A copy under a temporary name until it is complete. Removed when dropped.
 pub(super) struct Unfinished<'a> {
-    /// Whose name errors have: nobody asked for the other.
+    /// The name for errors: the temporary one would mean nothing to the user.
     pub(super) to: &'a Path,
     pub(super) file: PathBuf,
     pub(super) payloads: PathBuf,
@@ -20,24 +21,22 @@ pub(super) struct Unfinished<'a> {
 // === impl Unfinished ===
 
 impl<'a> Unfinished<'a> {
-    /// Makes an empty file (0600) in the folder of `to`.
+    /// Creates an empty file (0600) in the folder of `to`.
     pub(super) fn beside(to: &'a Path) -> Result<Self, BackupError> {
         let mut name = to.as_os_str().to_owned();
         name.push(format!(".unfinished-{}", std::process::id()));
         let file = PathBuf::from(name);
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file).map_err(
-            |source| match source.kind() {
-                io::ErrorKind::NotFound => BackupError::NoFolder(folder_of(to).to_owned()),
-                // What a backup left that was killed.
-                io::ErrorKind::AlreadyExists => failed(&file)(source),
-                _ => failed(to)(source),
-            },
-        )?;
+        create_file(&file).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => BackupError::NoFolder(folder_of(to).to_owned()),
+            // Left by a backup that was killed.
+            io::ErrorKind::AlreadyExists => failed(&file)(source),
+            _ => failed(to)(source),
+        })?;
         let payloads = super::payloads_of(&file);
         Ok(Self { to, file, payloads })
     }
 
-    /// Gives the durable file its name, unless something has it already.
+    /// Gives the durable file its name, unless the name is taken.
     pub(super) fn publish(self) -> Result<(), BackupError> {
         let to = self.to;
         // A rename would overwrite; a link does not.
@@ -52,7 +51,7 @@ impl<'a> Unfinished<'a> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        // What is published is not under these names any more.
+        // Published files do not have these names any more.
         let _ = fs::remove_file(&self.file);
         let _ = fs::remove_dir_all(&self.payloads);
     }
@@ -66,21 +65,22 @@ pub(super) fn must_be_new(path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// A payload file's place within a payload folder: below the folder of the process that wrote it.
-pub(super) fn within(path: &Path) -> PathBuf {
-    let process = path.parent().and_then(Path::file_name).unwrap_or_default();
-    Path::new(process).join(path.file_name().unwrap_or_default())
-}
-
-/// Links or copies a payload file. One that is there already is the same, for names are never used
-/// twice. False: there is none to put.
+/// Links or copies a payload file. An existing one is the same, because names are never used twice.
+/// Returns false when the source does not exist.
 pub(super) fn put(from: &Path, to: &Path) -> Result<bool, BackupError> {
     make_folder(folder_of(to))?;
-    match fs::hard_link(from, to) {
+    let owner = |path: &Path| fs::metadata(path).map(|file| file.uid());
+    let link = match (owner(from), owner(folder_of(to))) {
+        // A link would keep its owner, and the user of the new folder could not read it.
+        (Ok(file), Ok(folder)) if file != folder => Err(io::ErrorKind::PermissionDenied.into()),
+        (Err(error), _) => Err(error),
+        _ => fs::hard_link(from, to),
+    };
+    match link {
         Ok(()) => return Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(true),
-        // Another disk, or one that knows no links.
+        // Another disk, or one without links.
         Err(_) => {}
     }
     let mut source = match File::open(from) {
@@ -89,14 +89,16 @@ pub(super) fn put(from: &Path, to: &Path) -> Result<bool, BackupError> {
         Err(error) => return Err(failed(from)(error)),
     };
     // A new file, 0600.
-    let mut copy =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(failed(to))?;
+    let mut copy = match create_file(to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(true),
+        created => created.map_err(failed(to))?,
+    };
     pour((&mut source, from), (&mut copy, to))?;
     copy.sync_all().map_err(failed(to))?;
     Ok(true)
 }
 
-/// Copies what is in a file. Unlike [`io::copy`], it knows on which side something went wrong.
+/// Copies the contents of a file. Unlike [`io::copy`], it distinguishes errors of the two sides.
 pub(super) fn pour(
     (source, from): (&mut File, &Path),
     (copy, to): (&mut File, &Path),
@@ -112,12 +114,12 @@ pub(super) fn pour(
     }
 }
 
-/// Makes a folder (0700) with those above it.
+/// Creates a folder (0700) with its parents.
 pub(super) fn make_folder(path: &Path) -> Result<(), BackupError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path))
+    create_folder(path).map_err(failed(path))
 }
 
-/// Makes the names in a payload folder durable, if there is one.
+/// Makes the names in a payload folder durable, if it exists.
 pub(super) fn sync_tree(root: &Path) -> Result<(), BackupError> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
@@ -135,13 +137,6 @@ pub(super) fn sync_tree(root: &Path) -> Result<(), BackupError> {
 
 pub(super) fn sync_folder(path: &Path) -> Result<(), BackupError> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(failed(path))
-}
-
-pub(super) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
 }
 
 pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> BackupError {

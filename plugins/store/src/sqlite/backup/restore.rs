@@ -1,4 +1,4 @@
-//! Puts a backup where a gateway looks for its store.
+//! Restores a backup to the place of a gateway's store.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,57 +7,63 @@ use std::{
 };
 
 use rusqlite::{Connection, params};
+use uuid::Uuid;
 
 use super::{
     BackupError,
     files::{self, Unfinished, failed},
-    fresh, of, payloads_of, sql, whole,
+    fresh, of, payloads_of, schema, sql, whole,
 };
-use crate::store::StoreError;
+use crate::{
+    payload::{PayloadDir, read_id, within_root, write_id},
+    private_files::folder_of,
+    store::StoreError,
+};
 
 /// What was restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
     /// Payload files.
     pub payloads: u64,
-    /// Payload files that an event names and the backup does not have. A delivery that needs one fails
-    /// and says so.
+    /// Payload files that an event names and the backup does not contain. A delivery that needs one
+    /// fails with an error.
     pub missing: u64,
 }
 
-/// How every file of SQLite's begins.
+/// The beginning of every SQLite file.
 const BEGIN: &[u8; 16] = b"SQLite format 3\0";
 
-/// Puts the backup `from` where the store `database` is to be, and its payload files into the folder
-/// `payloads`, whatever they were called where the backup was made. The backup stays as it is. Blocks.
+/// Copies the backup `from` to the place of the store `database`, and its payload files into the
+/// folder `payloads`, whatever their names were. The backup stays as it is. Blocks.
 ///
 /// # Errors
-/// When there is a store already, no backup, a damaged one, or a file cannot be read or written. A
-/// store is there only once all of it is.
+/// When there is a store already, no backup, a damaged one, or a file cannot be read or written.
+/// The store only exists once it is complete.
 pub fn restore(from: &Path, database: &Path, payloads: &Path) -> Result<Restored, BackupError> {
     if !from.exists() {
         return Err(BackupError::Missing(from.to_owned()));
     }
-    // Another database's log would be taken for this one's.
+    // SQLite would use another database's log for this one.
     for ending in ["", "-wal", "-journal"] {
         let mut name = database.as_os_str().to_owned();
         name.push(ending);
         files::must_be_new(Path::new(&name))?;
     }
     let mut source = open(from)?;
-    files::make_folder(files::folder_of(database))?;
+    files::make_folder(folder_of(database))?;
     let unfinished = Unfinished::beside(database)?;
     let mut copy =
         OpenOptions::new().write(true).open(&unfinished.file).map_err(failed(database))?;
     files::pour((&mut source, from), (&mut copy, database))?;
-    let connection = judged(&unfinished.file, from)?;
+    let mut connection = judged(&unfinished.file, from)?;
+    schema::migrate(&mut connection).map_err(of(from))?;
     let restored = put_payloads(&payloads_of(from), connection, database, payloads)?;
     copy.sync_all().map_err(failed(database))?;
     unfinished.publish()?;
     Ok(restored)
 }
 
-/// Opens what may be a backup.
+/// Opens a possible backup.
 fn open(from: &Path) -> Result<File, BackupError> {
     let mut file = File::open(from).map_err(failed(from))?;
     let mut begin = [0; BEGIN.len()];
@@ -77,7 +83,7 @@ fn open(from: &Path) -> Result<File, BackupError> {
     Ok(file)
 }
 
-/// Opens the copy of the backup `from`, if it is a store and whole.
+/// Opens the copy of the backup `from`, if it is a complete store.
 fn judged(copy: &Path, from: &Path) -> Result<Connection, BackupError> {
     let look = || {
         let connection = fresh(copy)?;
@@ -97,7 +103,9 @@ fn judged(copy: &Path, from: &Path) -> Result<Connection, BackupError> {
     }
 }
 
-/// Puts the payload files of a backup into the folder, and tells their events where they are now.
+/// Copies the payload files of a backup into a new folder of the payload root, and writes their
+/// names into the events. Files of another store there stay untouched: names of folders are never
+/// used twice.
 fn put_payloads(
     from: &Path,
     mut connection: Connection,
@@ -106,8 +114,20 @@ fn put_payloads(
 ) -> Result<Restored, BackupError> {
     files::make_folder(root)?;
     let root = fs::canonicalize(root).map_err(failed(root))?;
+    let folder = PathBuf::from(PayloadDir::new_name());
     let mut restored = Restored::default();
     let transaction = connection.transaction().map_err(sql(database))?;
+    // The restored store gets the root from now on: the store that it belonged to has been moved
+    // away.
+    if let Some(id) = read_id(&root).map_err(of(&root))?.filter(|id| !id.is_nil()) {
+        let taken = "UPDATE store_identity SET uuid = ?1";
+        transaction.execute(taken, [id.as_bytes()]).map_err(sql(database))?;
+    } else {
+        let id = "SELECT uuid FROM store_identity";
+        let id = transaction.query_row(id, [], |row| row.get::<_, [u8; 16]>(0));
+        let id = Uuid::from_bytes(id.map_err(sql(database))?);
+        write_id(&root, id).map_err(failed(&root))?;
+    }
     {
         let mut named = transaction
             .prepare("SELECT id, payload_path FROM event WHERE payload_path IS NOT NULL")
@@ -121,18 +141,15 @@ fn put_payloads(
             .collect::<Result<Vec<(i64, String)>, _>>()
             .map_err(sql(database))?;
         for (id, path) in rows {
-            let place = files::within(&PathBuf::from(path));
+            let kept = within_root(Path::new(&path));
+            let place = folder.join(kept.file_name().unwrap_or_default());
             let to = root.join(&place);
-            match files::put(&from.join(&place), &to)? {
+            match files::put(&from.join(&kept), &to)? {
                 true => restored.payloads += 1,
                 false => restored.missing += 1,
             }
-            // Where it is missing too: it may be put there later.
-            let not_text = || {
-                failed(&to)(io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8"))
-            };
-            let text = to.to_str().ok_or_else(not_text)?;
-            moved.execute(params![id, text]).map_err(sql(database))?;
+            // Also if it is missing: it may be put there later.
+            moved.execute(params![id, place.to_str()]).map_err(sql(database))?;
         }
     }
     transaction.commit().map_err(sql(database))?;

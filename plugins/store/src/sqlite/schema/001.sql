@@ -1,14 +1,14 @@
 -- Times are milliseconds since 1970.
 
--- The processes that hold claims and open exchanges. Alive as long as its lock file is locked.
--- Numbers are never used again, so that a row can never seem to be another process's.
+-- The processes that hold claims and open exchanges, alive as long as their lock file is locked.
+-- Numbers are never reused, so that a row cannot be taken for another process's.
 CREATE TABLE owner (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid TEXT NOT NULL UNIQUE,
     started_at INTEGER NOT NULL
 ) STRICT;
 
--- Every webhook that ever had a delivery. `fingerprint` is NULL until its health is remembered.
+-- Every webhook that ever had a delivery. `fingerprint` is NULL until its health is stored.
 CREATE TABLE webhook (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -17,7 +17,7 @@ CREATE TABLE webhook (
     fingerprint TEXT
 ) STRICT;
 
--- What one finds an event by, and its verdict. `owner` is set while its outcome is not known.
+-- The columns to find an event by, and its verdict. `owner` is set while its outcome is not known.
 CREATE TABLE event (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid BLOB NOT NULL UNIQUE,
@@ -28,11 +28,11 @@ CREATE TABLE event (
     message_id TEXT,
     occurred_at INTEGER NOT NULL,
     owner INTEGER REFERENCES owner (id),
-    -- Taken over from a dead process.
+    -- Taken over from a terminated process.
     adopted INTEGER NOT NULL DEFAULT 0,
     -- The deliveries to make if the outcome is never known, as JSON.
     planned TEXT,
-    -- Since when none of its deliveries has anything left to do: what pruning goes by.
+    -- Since when none of its deliveries has any work left: pruning uses this.
     idle_since INTEGER,
     payload_path TEXT,
     payload_size INTEGER,
@@ -51,8 +51,8 @@ CREATE TABLE content (
     payload BLOB
 ) STRICT;
 
--- `blocked`: an earlier delivery of the same webhook and order key has to be done first. Of each such
--- pair at most one delivery is not blocked, and it is the claimed one if there is one.
+-- `blocked`: an earlier delivery of the same webhook and order key has to be done first. Of each
+-- such pair at most one delivery is not blocked, the claimed one if there is one.
 CREATE TABLE delivery (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     webhook_id TEXT NOT NULL UNIQUE,
@@ -96,7 +96,7 @@ CREATE TRIGGER delivery_removed AFTER DELETE ON delivery BEGIN
     UPDATE tally SET n = n - 1 WHERE state = OLD.state;
 END;
 
--- One row for each attempt; `state` and `next_at` are what became of the delivery by it.
+-- One row for each attempt; `state` and `next_at` are its outcome for the delivery.
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     delivery INTEGER NOT NULL REFERENCES delivery (id),

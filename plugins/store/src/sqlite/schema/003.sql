@@ -1,8 +1,8 @@
--- Small things remembered beside events, each under a key that its owner made.
+-- Small records beside events, each under a key of its owner.
 CREATE TABLE note (
     key TEXT PRIMARY KEY,
     body BLOB NOT NULL,
-    -- When somebody is to look at it again.
+    -- When it is to be handled.
     due INTEGER,
     expires INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

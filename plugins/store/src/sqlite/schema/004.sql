@@ -1,8 +1,8 @@
--- A payload that is kept in pieces elsewhere: its name. Its length stands in `payload_size`.
+-- The id of a payload in pieces elsewhere. Its length is in `payload_size`.
 ALTER TABLE event ADD COLUMN payload_pieces BLOB;
 CREATE INDEX event_pieces ON event (payload_pieces) WHERE payload_pieces IS NOT NULL;
 
--- What each process that has the store open said of itself last.
+-- The last report of each process that has the store open.
 CREATE TABLE gateway (
     uuid BLOB PRIMARY KEY,
     host TEXT NOT NULL,

@@ -1,11 +1,11 @@
-//! Every error leaves the store usable, and says what is wrong.
+//! Every error leaves the store usable, and names the problem.
 
 use std::time::Instant;
 
 use super::*;
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_got_over() {
+async fn full_disk_is_reported_and_recovered_from() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let limit = |pages: i64| {
@@ -25,7 +25,7 @@ async fn a_full_disk_is_told_and_got_over() {
 }
 
 #[tokio::test]
-async fn a_store_that_may_not_be_written_is_told_and_got_over() {
+async fn read_only_store_is_reported_and_recovered_from() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let owner = Some(store.owner);
@@ -41,7 +41,7 @@ async fn a_store_that_may_not_be_written_is_told_and_got_over() {
 }
 
 #[tokio::test]
-async fn a_locked_store_is_told_and_got_over() {
+async fn locked_store_is_reported_and_recovered_from() {
     let folder = tempfile::tempdir().unwrap();
     let busy = Duration::from_millis(50);
     let store = open_with(&folder, &SqliteOptions { busy, ..SqliteOptions::default() });
@@ -49,14 +49,14 @@ async fn a_locked_store_is_told_and_got_over() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = store.open(event(), vec![]).await.unwrap_err();
     assert!(matches!(error, StoreError::Busy(_)), "{error}");
-    // Reading goes on.
+    // Reads continue.
     assert_eq!(store.counts().await.unwrap().open, 0);
     other.execute_batch("ROLLBACK").unwrap();
     store.open(event(), vec![]).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_slow_store_is_given_up_in_time_and_the_call_can_be_repeated() {
+async fn call_to_a_slow_store_times_out_and_can_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let (wait, busy) = (Duration::from_millis(100), 2 * AMPLE);
     let store = open_with(&folder, &SqliteOptions { wait, busy, ..SqliteOptions::default() });
@@ -69,8 +69,8 @@ async fn a_slow_store_is_given_up_in_time_and_the_call_can_be_repeated() {
     assert!(started.elapsed() < AMPLE);
     other.execute_batch("ROLLBACK").unwrap();
     let repeated = async { while store.open(event.clone(), vec![]).await.is_err() {} };
-    tokio::time::timeout(AMPLE, repeated).await.expect("it is got over");
-    // A machine that stands still takes longer than is waited for here.
+    tokio::time::timeout(AMPLE, repeated).await.expect("the store recovers in time");
+    // A machine that stalls exceeds the time limit of this test's calls.
     let counted = async {
         loop {
             if let Ok(counts) = store.counts().await {
@@ -78,12 +78,12 @@ async fn a_slow_store_is_given_up_in_time_and_the_call_can_be_repeated() {
             }
         }
     };
-    let counts = tokio::time::timeout(AMPLE, counted).await.expect("it is got over");
+    let counts = tokio::time::timeout(AMPLE, counted).await.expect("the store recovers in time");
     assert_eq!(counts.open, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_that_fails_does_not_take_the_others_along() {
+async fn failing_call_does_not_fail_others_of_its_group() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(open(&folder));
     let mut calls = tokio::task::JoinSet::new();
@@ -102,7 +102,7 @@ async fn one_that_fails_does_not_take_the_others_along() {
                     })
                     .await
                 }
-                _ => writes_and(&store, |_| panic!("a mistake in the store")).await,
+                _ => writes_and(&store, |_| panic!("a bug in the store")).await,
             };
             (n % 4 == 0) == fails.is_ok()
         });
@@ -123,12 +123,12 @@ async fn writes_and(
         then(connection)
     };
     let waited = tokio::time::timeout(2 * AMPLE, store.writer.run(work)).await;
-    // Nobody is left waiting.
+    // No caller is left waiting.
     waited.map_err(|_| None)?.map_err(Some)
 }
 
 #[test]
-fn what_is_no_store_is_refused_in_words() {
+fn file_that_is_not_a_store_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
     fs::write(database(&folder), vec![b'x'; 8_192]).unwrap();
@@ -140,7 +140,7 @@ fn what_is_no_store_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_under_it_is_written_anew() {
+async fn deleted_store_files_are_written_again() {
     for names in [&["as2hook.db", "as2hook.db-wal", "as2hook.db-shm"][..], &["as2hook.db-wal"]] {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
@@ -160,7 +160,7 @@ async fn what_is_deleted_under_it_is_written_anew() {
 }
 
 #[tokio::test]
-async fn its_folder_may_be_deleted_under_it() {
+async fn deleted_store_folder_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let event = event();
@@ -174,14 +174,14 @@ async fn its_folder_may_be_deleted_under_it() {
     };
     store.settle(settlement).await.unwrap();
     assert!(store.event(event.id).await.unwrap().unwrap().verdict.is_some());
-    // It lives, so nobody adopts what is its own.
+    // It is alive, so its exchanges are not adopted.
     assert_eq!(locks(&folder), 1);
     let other = open(&folder);
     assert!(other.adopt().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_file_that_is_put_in_its_place_is_the_store_from_then_on() {
+async fn replaced_store_file_is_used_from_then_on() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let (kept, lost) = (event(), event());
@@ -198,14 +198,14 @@ async fn a_file_that_is_put_in_its_place_is_the_store_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_not_written_any_more_and_a_whole_one_is_taken_up() {
+async fn damaged_file_is_not_written_and_an_intact_one_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     store.open(event(), vec![]).await.unwrap();
     let found = |_: &rusqlite::Connection| -> Result<(), StoreError> {
         Err(StoreError::Corrupt("found by a reader".to_owned()))
     };
-    // Somebody was mistaken: the file is whole.
+    // A false alarm: the file is intact.
     store.readers.run(found).await.unwrap_err();
     store.open(event(), vec![]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 2);

@@ -1,16 +1,16 @@
-//! However long it runs, the store's files do not grow beyond what is kept.
+//! However long the store runs, its files stay bounded by what is kept.
 
 use super::*;
-use crate::{columns::now, model::Fate};
+use crate::{clock::now, model::Fate};
 
-/// The file, and the log beside it, in bytes.
+/// Returns the sizes of the file and of its log, in bytes.
 fn sizes(folder: &TempDir) -> (u64, u64) {
     let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
     let database = database(folder);
     (length(&database), length(Path::new(&format!("{}-wal", database.display()))))
 }
 
-/// A day's work: events that are told, and the oldest of them forgotten.
+/// A day's work: events that are delivered, and the oldest of them removed.
 async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..events {
@@ -34,7 +34,7 @@ async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
         if claimed.is_empty() {
             break;
         }
-        let told = |claimed: &Claimed| AttemptRecord {
+        let delivered = |claimed: &Claimed| AttemptRecord {
             delivery: claimed.id,
             attempt: Some(crate::model::Attempt {
                 number: claimed.attempts + 1,
@@ -46,7 +46,7 @@ async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
             }),
             fate: Fate::Delivered,
         };
-        store.finish(claimed.iter().map(told).collect()).await.unwrap();
+        store.finish(claimed.iter().map(delivered).collect()).await.unwrap();
     }
     store.prune_beyond(keep, 100_000).await.unwrap();
 }
@@ -61,17 +61,17 @@ async fn a_steady_stream_with_pruning_reaches_a_plateau() {
     for _ in 0..8 {
         day(&store, 500, 1_000).await;
         let (file, log) = sizes(&folder);
-        // A thousand events take 7 MiB; all that there ever were would take 38.
+        // A thousand events take 7 MiB; all events of the test would take 38.
         assert!(file <= 16 << 20, "the file has {file} bytes");
         assert!(log <= 64 << 20, "the log has {log} bytes");
     }
-    // When less is kept, all but a reserve goes back to the system.
+    // When less is kept, all but a reserve is returned to the system.
     store.prune_beyond(0, 100_000).await.unwrap();
     within(|| sizes(&folder).0 <= 6 << 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_log_goes_back_once_nobody_reads() {
+async fn long_log_is_truncated_when_reads_end() {
     let folder = tempfile::tempdir().unwrap();
     let options =
         SqliteOptions { checkpoint: Duration::from_millis(20), ..SqliteOptions::default() };
@@ -91,7 +91,7 @@ async fn a_long_log_goes_back_once_nobody_reads() {
 }
 
 #[tokio::test]
-async fn a_read_that_takes_too_long_is_broken_off() {
+async fn read_that_takes_too_long_is_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let options =
         SqliteOptions { wait: Duration::from_millis(50), readers: 1, ..SqliteOptions::default() };

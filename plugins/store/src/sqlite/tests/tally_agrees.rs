@@ -1,4 +1,4 @@
-//! The numbers of the status page are those of the table, whatever was done.
+//! The counts of the status page equal those of the table after every operation.
 
 use super::*;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     partner_webhook::Made,
 };
 
-fn told(webhook_id: &str, webhook: &str, due: i64) -> NewDelivery {
+fn planned(webhook_id: &str, webhook: &str, due: i64) -> NewDelivery {
     NewDelivery {
         webhook_id: webhook_id.to_owned(),
         webhook: webhook.to_owned(),
@@ -21,7 +21,7 @@ fn attempt(number: u32) -> Attempt {
     Attempt { number, at: 0, url, http_code: None, error: None, duration_ms: 0 }
 }
 
-/// Counts the hard way.
+/// Compares with a count of all rows.
 async fn agrees(store: &SqliteStore) {
     let counted = store.counts().await.unwrap();
     let count = |connection: &rusqlite::Connection| {
@@ -38,13 +38,13 @@ async fn agrees(store: &SqliteStore) {
 }
 
 #[tokio::test]
-async fn every_move_is_counted() {
+async fn counts_equal_the_table_after_every_operation() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let fates = [Fate::Delivered, Fate::Retry(5), Fate::Dead, Fate::Held, Fate::Orphaned];
     for n in 0..60 {
         let id = format!("w{n}");
-        store.publish(event(), vec![told(&id, "erp", 0), told(&id, "erp", 0)]).await.unwrap();
+        store.publish(event(), vec![planned(&id, "erp", 0), planned(&id, "erp", 0)]).await.unwrap();
     }
     agrees(&store).await;
     for n in 0..40 {
@@ -63,7 +63,7 @@ async fn every_move_is_counted() {
     agrees(&store).await;
     let attempt = attempt(1);
     let state = DeliveryState::Dead;
-    let made = Made { event: event(), delivery: told("test", "crm", 0), attempt, state };
+    let made = Made { event: event(), delivery: planned("test", "crm", 0), attempt, state };
     store.record(made).await.unwrap();
     agrees(&store).await;
     store.shift("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
@@ -74,10 +74,10 @@ async fn every_move_is_counted() {
 
 /// An as2hook that marked claims by their state wrote this, and died.
 #[tokio::test]
-async fn claims_of_an_older_program_are_counted_and_freed() {
+async fn claims_of_an_older_version_are_counted_and_released() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.publish(event(), vec![told("w1", "erp", 0)]).await.unwrap();
+    store.publish(event(), vec![planned("w1", "erp", 0)]).await.unwrap();
     let claim = |connection: &rusqlite::Connection| {
         connection.execute_batch(
             "INSERT INTO owner (id, uuid, started_at) VALUES (99, 'older', 0);

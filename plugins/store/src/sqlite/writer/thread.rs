@@ -9,32 +9,32 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::{
-    super::{checkpoint, deliveries, home::Home},
-    Message, Shared, Task,
+    super::{checkpoint, database_file::DatabaseFile, deliveries},
+    Task, ThreadMessage, WriterState,
 };
 use crate::store::StoreError;
 
 /// The thread, before it runs.
 pub(in crate::sqlite) struct Thread {
-    home: Home,
-    queue: mpsc::Receiver<Message>,
+    file: DatabaseFile,
+    queue: mpsc::Receiver<ThreadMessage>,
     group: usize,
-    shared: Arc<Shared>,
+    shared: Arc<WriterState>,
 }
 
-/// Puts [`Shared::returned`] back into the queue of deliveries.
-struct GiveBack {
+/// Releases the claims in [`WriterState::returned`].
+struct ReleaseTask {
     ids: Vec<i64>,
     owner: i64,
-    shared: Arc<Shared>,
+    shared: Arc<WriterState>,
     done: bool,
 }
 
-/// Why a transaction came to nothing.
-enum Undone {
+/// Why a transaction was not committed.
+enum TransactionError {
     /// The database refused to begin or commit it.
     Refused(rusqlite::Error),
-    /// One of its tasks failed half-way, and all of it was rolled back.
+    /// One of its tasks failed half-way, and everything was rolled back.
     RolledBack,
 }
 
@@ -42,15 +42,15 @@ enum Undone {
 
 impl Thread {
     pub(super) fn new(
-        home: Home,
-        queue: mpsc::Receiver<Message>,
+        file: DatabaseFile,
+        queue: mpsc::Receiver<ThreadMessage>,
         group: usize,
-        shared: Arc<Shared>,
+        shared: Arc<WriterState>,
     ) -> Self {
-        Self { home, queue, group, shared }
+        Self { file, queue, group, shared }
     }
 
-    /// Works until it is told to close, or until nobody is left who could.
+    /// Runs until the queue is closed.
     pub(in crate::sqlite) fn run(mut self) {
         let mut open = true;
         while open && let Some(first) = self.queue.blocking_recv() {
@@ -58,9 +58,9 @@ impl Thread {
             let mut next = Some(first);
             while let Some(message) = next.take() {
                 match message {
-                    Message::Work(task) => group.push(task),
-                    Message::Returned => {}
-                    Message::Close => open = false,
+                    ThreadMessage::Work(task) => group.push(task),
+                    ThreadMessage::Returned => {}
+                    ThreadMessage::Close => open = false,
                 }
                 if open && group.len() < self.group {
                     next = self.queue.try_recv().ok();
@@ -68,53 +68,53 @@ impl Thread {
             }
             let ids = std::mem::take(&mut *self.shared.returned());
             if !ids.is_empty() {
-                let (owner, shared) = (self.home.owner.id, Arc::clone(&self.shared));
-                group.push(Box::new(GiveBack { ids, owner, shared, done: false }));
+                let (owner, shared) = (self.file.owner.id, Arc::clone(&self.shared));
+                group.push(Box::new(ReleaseTask { ids, owner, shared, done: false }));
             }
             if !group.is_empty() {
-                match self.home.ready() {
+                match self.file.ready() {
                     Ok(()) => self.carry_out(group),
                     Err(error) => {
-                        group.into_iter().for_each(|task| task.answer(Err(error.again())));
+                        group.into_iter().for_each(|task| task.respond(Err(error.again())));
                     }
                 }
             }
             if self.shared.long_log.swap(false, Ordering::Relaxed)
-                && let Some(connection) = self.home.connection()
+                && let Some(connection) = self.file.connection()
             {
-                // One that fails is told by the thread whose work it is.
+                // A failure is reported by the checkpoint thread.
                 let _ = checkpoint::passive(connection);
             }
         }
-        let Self { home, queue, .. } = self;
-        if let Err(error) = home.leave() {
-            // Its lock goes with this process, and the next one adopts what is left.
-            tracing::warn!(%error, "The store could not be left in order.");
+        let Self { file, queue, .. } = self;
+        if let Err(error) = file.leave() {
+            // Its lock ends with this process, and the next process adopts what is left.
+            tracing::warn!(%error, "The store could not release this process's claims; the next process takes them over.");
         }
-        // What was queued after the close is answered `Closed`.
+        // Calls queued after the close fail with `Closed`.
         drop(queue);
     }
 
     fn carry_out(&mut self, mut group: Vec<Box<dyn Task>>) {
         let alone = group.len() == 1;
         match self.transact(&mut group) {
-            Ok(()) => group.into_iter().for_each(|task| task.answer(Ok(()))),
-            // One that fails must not take the others along, and may be the reason.
-            Err(Undone::RolledBack) if !alone => self.carry_out_singly(group),
-            Err(Undone::Refused(error))
+            Ok(()) => group.into_iter().for_each(|task| task.respond(Ok(()))),
+            // A failing task must not make the others fail, and may be the reason.
+            Err(TransactionError::RolledBack) if !alone => self.carry_out_singly(group),
+            Err(TransactionError::Refused(error))
                 if !alone && !matches!(StoreError::from(&error), StoreError::Busy(_)) =>
             {
                 self.carry_out_singly(group);
             }
-            Err(Undone::RolledBack) => {
+            Err(TransactionError::RolledBack) => {
                 for task in group {
                     let reason = "the transaction was rolled back".to_owned();
-                    task.answer(Err(StoreError::Database(reason)));
+                    task.respond(Err(StoreError::Database(reason)));
                 }
             }
-            Err(Undone::Refused(error)) => {
-                let error = self.home.explain(error.into());
-                group.into_iter().for_each(|task| task.answer(Err(error.again())));
+            Err(TransactionError::Refused(error)) => {
+                let error = self.file.explain(error.into());
+                group.into_iter().for_each(|task| task.respond(Err(error.again())));
             }
         }
     }
@@ -125,11 +125,13 @@ impl Thread {
         }
     }
 
-    fn transact(&mut self, group: &mut [Box<dyn Task>]) -> Result<(), Undone> {
-        let Some(connection) = self.home.connection() else { return Err(Undone::RolledBack) };
-        let execute = |sql: &str| -> Result<(), Undone> {
+    fn transact(&mut self, group: &mut [Box<dyn Task>]) -> Result<(), TransactionError> {
+        let Some(connection) = self.file.connection() else {
+            return Err(TransactionError::RolledBack);
+        };
+        let execute = |sql: &str| -> Result<(), TransactionError> {
             let run = || connection.prepare_cached(sql)?.execute([]);
-            run().map(|_| ()).map_err(Undone::Refused)
+            run().map(|_| ()).map_err(TransactionError::Refused)
         };
         if !connection.is_autocommit() {
             // Left open by a commit that failed.
@@ -137,38 +139,39 @@ impl Thread {
         }
         execute("BEGIN IMMEDIATE")?;
         for task in group {
-            // No savepoint for each: SQLite copies every page that changes under one, which costs several
-            // times as much as the change. A failure is rare, and one that changed nothing is harmless.
+            // No savepoint for each task: under a savepoint SQLite copies every page that changes,
+            // which costs several times as much as the change. A failure is rare, and one without
+            // changes is harmless.
             let changes = connection.total_changes();
             let succeeded = catch_unwind(AssertUnwindSafe(|| task.run(connection)));
             if connection.is_autocommit() {
-                return Err(Undone::RolledBack);
+                return Err(TransactionError::RolledBack);
             }
             if !matches!(succeeded, Ok(true)) && connection.total_changes() != changes {
                 execute("ROLLBACK")?;
-                return Err(Undone::RolledBack);
+                return Err(TransactionError::RolledBack);
             }
         }
         let committed = execute("COMMIT");
         if committed.is_ok() {
             self.shared.commits.fetch_add(1, Ordering::Relaxed);
         } else if !connection.is_autocommit() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = execute("ROLLBACK");
         }
         committed
     }
 }
 
-// === impl GiveBack ===
+// === impl ReleaseTask ===
 
-impl Task for GiveBack {
+impl Task for ReleaseTask {
     fn run(&mut self, connection: &Connection) -> bool {
         self.done = deliveries::give_back(connection, self.owner, &self.ids).is_ok();
         self.done
     }
 
-    fn answer(mut self: Box<Self>, commit: Result<(), StoreError>) {
+    fn respond(mut self: Box<Self>, commit: Result<(), StoreError>) {
         if !self.done || commit.is_err() {
             self.shared.returned().append(&mut self.ids);
         }

@@ -35,7 +35,7 @@ proptest! {
     ) {
         let plain = hostile(kind, &[], &names, &texts);
         let attacked = hostile(kind, &headers, &names, &texts);
-        let payload = Payload::Bytes(Bytes::from_static(b"<invoice/>"));
+        let payload = RawPayload::Bytes(Bytes::from_static(b"<invoice/>"));
         let rendering = Rendering { payload, replay: true, ..rendering(mode) };
         let expected = rendered(&plain, &rendering, &signed());
         let request = rendered(&attacked, &rendering, &signed());
@@ -58,7 +58,7 @@ proptest! {
 }
 
 /// Every header that a receiver could take for this one.
-fn read_carelessly<'a>(request: &'a Request, name: &str) -> Vec<&'a http::HeaderValue> {
+fn read_carelessly<'a>(request: &'a WebhookRequest, name: &str) -> Vec<&'a http::HeaderValue> {
     let fold = |name: &str| {
         let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
         letters.collect::<String>().to_ascii_uppercase()

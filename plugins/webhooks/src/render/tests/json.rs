@@ -1,6 +1,6 @@
 //! Every JSON document, key by key.
 
-use as2hook_as2::{ErrorCode, Mdn, ProcessingError};
+use as2hook_as2::{ErrorCode, Headers, Mdn, ProcessingError, Warning};
 use serde_json::json;
 
 use super::*;
@@ -19,20 +19,40 @@ fn a_message_whole() {
         r#""direction":"inbound","attempt":1,"kind":"message","#,
         r#""encryptionAlgorithm":"aes-256-cbc","decryptedWith":"1a2b","signatureVerified":true,"#,
         r#""signatureStatus":"valid","signer":"3c4d","digestAlgorithm":"sha-256","#,
-        r#""mic":"AAAA, sha-256","errors":[{"code":1200,"message":"processed/error"}]}"#,
+        r#""mic":"AAAA, sha-256","errors":[{"code":1200,"message":"processed/error"}],"warnings":[]}"#,
     );
     assert_eq!(text(&event), expected.replace("\"@\"", &format!("\"{}\"", "00".repeat(32))));
+}
+
+#[test]
+fn warnings_stand_in_a_field_of_their_own_and_in_no_header() {
+    let mut event = seed_event();
+    let warning = Warning { code: "other-digest".into(), message: "sha-1, not sha-256".into() };
+    event.decoded.as_mut().unwrap().warnings = vec![warning];
+    let document = document(&event);
+    let warnings = json!([{ "code": "other-digest", "message": "sha-1, not sha-256" }]);
+    assert_eq!((&document["warnings"], &document["errors"]), (&warnings, &json!([])));
+    assert_eq!(header(&request(&event, PayloadMode::Json), "X-Processing-Error"), None);
+}
+
+#[test]
+fn subject_of_what_was_not_decoded_is_decoded_from_its_header() {
+    let mut event = Event { decoded: None, ..seed_event() };
+    event.headers = Headers::new();
+    event.headers.push("Subject", b"=?utf-8?q?M=C3=A4rz?= f\xfcr".as_slice());
+    assert_eq!(document(&event)["subject"], "M\u{e4}rz f\u{fc}r");
 }
 
 #[test]
 fn an_mdn_whole() {
     let mut event = mdn();
     event.mic_matches = Some(true);
+    event.extra = json!({ "micForm": "content", "mdnMode": "async" }).as_object().cloned().unwrap();
     let expected = concat!(
         r#"{"as2MessageId":"<1@us>","persistedTimestamp":1592209136000,"mdnError":false,"#,
         r#""mdnId":"<mdn@them>","disposition":"automatic-action/MDN-sent-automatically; processed","#,
-        r#""humanMessage":"Thanks","mic":"AAAA, sha-256","micMatches":true,"signed":true,"#,
-        r#""signatureVerified":true,"receiverId":"MY-OWN-ORG","senderId":"ACME","#,
+        r#""humanMessage":"Thanks","mic":"AAAA, sha-256","micMatches":true,"#,
+        r#""micForm":"content","signed":true,"signatureVerified":true,"receiverId":"MY-OWN-ORG","senderId":"ACME","#,
         r#""partnerType":"Production","event":"mdn.received","#,
         r#""eventId":"0172b7f0-5a00-7000-8000-000000000001","occurredAt":"2020-06-15T08:18:56Z","#,
         r#""direction":"inbound","attempt":1,"#,
@@ -49,7 +69,9 @@ fn an_mdn_whole() {
 fn an_unreadable_mdn_is_unknown() {
     let event = Event { decoded: None, ..mdn() };
     let document = document(&event);
-    for key in ["as2MessageId", "mdnError", "micMatches", "signed", "signatureVerified", "mdn"] {
+    for key in
+        ["as2MessageId", "mdnError", "micMatches", "micForm", "signed", "signatureVerified", "mdn"]
+    {
         assert_eq!(document.get(key), Some(&json!(null)), "{key}");
     }
     assert_eq!(document["senderId"], "ACME");
@@ -149,11 +171,64 @@ fn leading_keys_come_first_and_once() {
     assert_eq!(text.matches("\"event\":").count(), 1);
 }
 
+/// An event's metadata is at most 256 KiB as JSON, so a delivery stays far below 1 MiB.
+#[test]
+fn json_of_a_delivery_is_at_most_twice_its_events_metadata() {
+    const FRAME: usize = 4 * 1024;
+    // What JSON escapes, what is not UTF-8, and plain text.
+    for text in ["\u{1}", "\u{7f}", "\"\\", "\u{fffd}", "x"] {
+        let long = || Some(text.repeat(8 * 1024));
+        let mut decoded = Decoded {
+            as2_message_id: long(),
+            sender_id: long(),
+            receiver_id: long(),
+            subject: long(),
+            encryption_algorithm: long(),
+            decrypted_with: long(),
+            signer: long(),
+            digest_algorithm: long(),
+            mic: long(),
+            errors: vec![ProcessingError::new(ErrorCode::Parse, long().unwrap()); 5],
+            ..decoded()
+        };
+        decoded.attachments =
+            vec![Attachment { name: long(), content_type: long(), ..file("", 1) }; 3];
+        let mut message = Event { decoded: Some(decoded.clone()), ..seed_event() };
+        message.send_error = Some(SendError {
+            stage: Stage::Http,
+            http_status: Some(500),
+            message: long().unwrap(),
+        });
+        message.extra.insert("more".to_owned(), json!(long()));
+        decoded.kind = ContentKind::Mdn;
+        decoded.mdn = Some(Mdn {
+            original_message_id: long(),
+            disposition: long(),
+            action: long(),
+            human_message: long(),
+            mic: long(),
+            reporting_ua: long(),
+            final_recipient: long(),
+            ..Mdn::default()
+        });
+        let mdn = Event { kind: EventKind::MdnReceived, decoded: Some(decoded), ..message.clone() };
+        let mut headers = Headers::new();
+        headers.push("Subject", vec![0xff; 64 * 1024]);
+        headers.push("Message-ID", long().unwrap());
+        let undecoded = Event { decoded: None, headers, ..message.clone() };
+        for event in [message, mdn, undecoded] {
+            let metadata = serde_json::to_vec(&event).unwrap().len();
+            let sent = body(&request(&event, PayloadMode::Json)).len();
+            assert!(sent <= 2 * metadata + FRAME, "{text:?}: {sent} of {metadata}");
+        }
+    }
+}
+
 fn mdn() -> Event {
     let mut event = Event { kind: EventKind::MdnReceived, ..seed_event() };
     event.headers = Headers::new();
     let decoded = event.decoded.as_mut().unwrap();
-    decoded.kind = Kind::Mdn;
+    decoded.kind = ContentKind::Mdn;
     decoded.as2_message_id = Some("<mdn@them>".into());
     decoded.mdn = Some(Mdn {
         original_message_id: Some("<1@us>".into()),

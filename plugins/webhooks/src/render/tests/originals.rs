@@ -64,6 +64,157 @@ fn the_never_list() {
     }
 }
 
+/// Headers by which proxies and sign-on gateways vouch to the servers behind them; conditional and range requests.
+#[test]
+fn identity_of_the_inside_world_never_goes_along() {
+    let never = [
+        "X-Remote-User",
+        "Remote-User",
+        "Remote-Groups",
+        "REMOTE_USER",
+        "X-SSL-Client-Cert",
+        "SSL-Client-Verify",
+        "X-SSL-Client-S-DN",
+        "Client-Cert",
+        "True-Client-IP",
+        "Client-IP",
+        "CF-Connecting-IP",
+        "CF-Access-Jwt-Assertion",
+        "Fastly-Client-IP",
+        "X-Cluster-Client-IP",
+        "X-Client-IP",
+        "X-Client-Cert",
+        "X-Api-Key",
+        "Api-Key",
+        "X-Auth-Request-User",
+        "X-Auth-Token",
+        "X-Authenticated-User",
+        "X-Authorization",
+        "X-User",
+        "X-User-Id",
+        "X-Username",
+        "X-Real-IP",
+        "X-Real-Port",
+        "X-Original-URL",
+        "X-Original-Host",
+        "X-Rewrite-URL",
+        "X-ARR-ClientCert",
+        "X-Amzn-Oidc-Identity",
+        "X-Amzn-Mtls-Clientcert",
+        "X-Envoy-Original-Path",
+        "X-Goog-IAP-JWT-Assertion",
+        "X-Goog-Authenticated-User-Email",
+        "X-MS-CLIENT-PRINCIPAL",
+        "X-Consumer-Username",
+        "X-WebAuth-User",
+        "X-authentik-username",
+        "X-Pomerium-Jwt-Assertion",
+        "OIDC_CLAIM_sub",
+        "SM_USER",
+        "iv-user",
+        "Tailscale-User-Login",
+        "Shib-Identity-Provider",
+        "If-Match",
+        "If-None-Match",
+        "If-Modified-Since",
+        "If-Unmodified-Since",
+        "If-Range",
+        "Range",
+        "X-HTTP-Method",
+        "X-Method-Override",
+        "X-Accel-Mapping",
+        "X-Middleware-Subrequest",
+    ];
+    let endpoint = Endpoint { pass_headers: PassHeaders::named(never), ..endpoint() };
+    for name in never {
+        assert!(is_never_passed(name), "{name}");
+        let forms =
+            [name.to_owned(), name.replace('-', "_"), name.replace('-', "."), name.to_lowercase()];
+        for form in forms {
+            let event = event_with(&[(&form, "evil")]);
+            for request in [
+                request(&event, PayloadMode::Headers),
+                rendered(&event, &rendering(PayloadMode::Raw), &endpoint),
+            ] {
+                assert!(request.headers.iter().all(|field| field.value != "evil"), "{form}");
+            }
+        }
+    }
+}
+
+#[test]
+fn docs_name_every_header_that_never_goes_along() {
+    let docs = include_str!("../../../../../docs/webhooks.md").to_lowercase();
+    let families = headers::NEVER_FAMILIES.iter().map(|family| format!("`{family}*`"));
+    let names = headers::NEVER.iter().chain(&headers::FRAMING).map(|name| format!("`{name}`"));
+    let missing: Vec<_> = families.chain(names).filter(|name| !docs.contains(name)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+/// What RFC 4130 and AS2 servers send.
+#[test]
+fn headers_of_as2_servers_go_along() {
+    let event = seed_event();
+    for name in [
+        "AS2-Version",
+        "AS2-Product",
+        "Date",
+        "EDIINT-Features",
+        "Disposition-Notification-To",
+        "Disposition-Notification-Options",
+        "Receipt-Delivery-Option",
+        "Recipient-Address",
+        "From",
+        "MIME-Version",
+        "Content-Type",
+        "Content-Transfer-Encoding",
+        "Original-Message-ID",
+        "X-Mailer",
+        "X-AMZN-Trace-Id",
+        "Via",
+        "Server",
+        "X-Cyclone-Metadata-Processed",
+        "X-Original",
+        "X-Author",
+    ] {
+        assert!(!is_never_passed(name), "{name}");
+    }
+    let request = request(&event, PayloadMode::Headers);
+    for (name, value) in ORIGINAL {
+        assert_eq!(header(&request, name), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn pass_headers_with_names_gives_these_beside_the_four_of_the_message() {
+    let pass_headers = PassHeaders::named(["X-Trace", "content-language"]);
+    let endpoint = Endpoint { pass_headers, ..endpoint() };
+    let event = event_with(&[("x_trace", "1"), ("X-Other", "2"), ("Content-Language", "en")]);
+    let request = rendered(&event, &rendering(PayloadMode::Headers), &endpoint);
+    let original = |field: &&super::super::Field| {
+        let name = field.name.to_ascii_lowercase();
+        !name.starts_with("x-") && !name.starts_with("webhook-")
+    };
+    let names: Vec<_> =
+        request.headers.iter().filter(original).map(|field| field.name.to_lowercase()).collect();
+    assert_eq!(
+        names,
+        [
+            "user-agent",
+            "content-length",
+            "subject",
+            "as2-from",
+            "message-id",
+            "as2-to",
+            "content-type",
+            "x_trace",
+            "content-language",
+        ]
+    );
+    let json = rendered(&event, &rendering(PayloadMode::Json), &endpoint);
+    assert_eq!(header(&json, "Content-Language"), None);
+}
+
 #[test]
 fn ours_stand_alone() {
     let ours = ["User-Agent", "X-Forwarded-For", "X-Partner-Type", "Content-Length", "X-AS2-Event"];
@@ -141,4 +292,15 @@ fn what_is_not_legal_http_is_dropped_and_told() {
     assert_eq!(request.headers.get("X-Latin1").unwrap().as_bytes(), b"caf\xe9");
     assert_eq!(header(&request, "X-Good"), Some("a\tb"));
     assert_eq!(header(&request, "X-AS2-Event"), Some("message.received"));
+}
+
+#[test]
+fn no_more_than_a_line_is_noted_down_of_what_is_dropped() {
+    let mut event = seed_event();
+    for n in 0..10_000 {
+        event.headers.push(format!("X {n} {}", "\u{1}".repeat(200)), "a");
+    }
+    let dropped = request(&event, PayloadMode::Headers).dropped;
+    assert_eq!((dropped.len(), dropped.last().map(String::as_str)), (17, Some("...")));
+    assert!(dropped.concat().len() < 4096);
 }

@@ -1,6 +1,6 @@
 //! The headers that as2hook makes.
 
-use as2hook_as2::{ErrorCode, ProcessingError};
+use as2hook_as2::{Decoded, ErrorCode, ProcessingError, SignatureStatus};
 
 use super::*;
 use crate::{
@@ -49,7 +49,7 @@ fn both_signatures_are_of_what_is_sent() {
     let mut event = seed_event();
     event.errors = vec![ProcessingError::new(ErrorCode::Parse, "Parse failed")];
     for mode in [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw] {
-        let payload = Payload::Bytes(Bytes::from_static(b"<invoice/>"));
+        let payload = RawPayload::Bytes(Bytes::from_static(b"<invoice/>"));
         let endpoint = signed();
         let request = rendered(&event, &Rendering { payload, ..rendering(mode) }, &endpoint);
         assert_signed(&request, &endpoint.secrets[0], body(&request));
@@ -70,7 +70,7 @@ fn each_secret_signs() {
 #[test]
 fn a_streamed_payload_is_signed_piece_by_piece() {
     let (endpoint, event) = (signed(), seed_event());
-    let payload = Payload::Stream { size: 10 };
+    let payload = RawPayload::Stream { size: 10 };
     let streamed = Rendering { payload, ..rendering(PayloadMode::Raw) };
     let Rendered::Unsigned(mut unsigned) = render(&event, &streamed, &endpoint, now()) else {
         panic!("the payload has not been seen")
@@ -92,7 +92,7 @@ fn a_streamed_payload_is_signed_piece_by_piece() {
 #[test]
 fn a_streamed_payload_needs_no_signature_without_a_secret() {
     let streamed =
-        Rendering { payload: Payload::Stream { size: 10 }, ..rendering(PayloadMode::Raw) };
+        Rendering { payload: RawPayload::Stream { size: 10 }, ..rendering(PayloadMode::Raw) };
     let request = rendered(&seed_event(), &streamed, &endpoint());
     assert_eq!(request.body, Body::Payload { size: 10 });
 }
@@ -110,10 +110,38 @@ fn repeated_originals_are_signed_as_http_reads_them() {
         as2_from: b"ACME, OTHER",
         as2_to: b"MY-OWN-ORG",
         message_id: b"<AS2-1592209136307-2@ACME_MY-OWN-ORG>",
+        event_id: b"0172b7f0-5a00-7000-8000-000000000001",
+        signature_status: b"valid",
         ..Covered::default()
     };
     let signature = header(&request, "X-AS2-Signature").unwrap();
     assert!(verify_as2(signature, &endpoint.secrets[0], &covered, b""));
+}
+
+#[test]
+fn event_id_and_signature_status_stand_in_every_mode() {
+    let mut event = seed_event();
+    for mode in [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw] {
+        for status in SignatureStatus::ALL {
+            event.decoded.as_mut().unwrap().signature_status = Some(status);
+            let request = request(&event, mode);
+            let id = event.id.to_string();
+            assert_eq!(header(&request, "X-AS2-Event-Id"), Some(id.as_str()));
+            assert_eq!(header(&request, "X-AS2-Signature-Status"), Some(status.as_str()));
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
+    }
+}
+
+#[test]
+fn signature_status_is_left_out_when_it_was_not_judged_or_there_is_no_message() {
+    let hidden = Decoded { signature_status: None, ..decoded() };
+    for decoded in [Some(hidden), None] {
+        let event = Event { decoded, ..seed_event() };
+        let request = request(&event, PayloadMode::Json);
+        assert!(header(&request, "X-AS2-Event-Id").is_some());
+        assert_eq!(header(&request, "X-AS2-Signature-Status"), None);
+    }
 }
 
 #[test]
@@ -183,7 +211,7 @@ fn a_rule_adds_its_own_but_sets_none_of_ours() {
     assert!(is_reserved("X_AS2_Anything") && !is_reserved("Authorization"));
 }
 
-fn assert_signed(request: &Request, secret: &Secret, body: &[u8]) {
+fn assert_signed(request: &WebhookRequest, secret: &Secret, body: &[u8]) {
     let get = |name| header(request, name).unwrap_or_default();
     let (id, time) = (get("webhook-id"), get("webhook-timestamp"));
     assert!(verify_webhook(get("webhook-signature"), secret, id, time, body));
@@ -197,6 +225,9 @@ fn assert_signed(request: &Request, secret: &Secret, body: &[u8]) {
         message_id: get("Message-ID").as_bytes(),
         processing_error: get("X-Processing-Error").as_bytes(),
         send_error: get("X-Send-Error").as_bytes(),
+        event_id: get("X-AS2-Event-Id").as_bytes(),
+        signature_status: get("X-AS2-Signature-Status").as_bytes(),
+        document: b"",
     };
     assert!(verify_as2(get("X-AS2-Signature"), secret, &covered, body));
 }

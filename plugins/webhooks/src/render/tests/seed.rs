@@ -53,7 +53,7 @@ fn json_metadata() {
 #[test]
 fn raw_payload() {
     let content = "x".repeat(3570);
-    let payload = Payload::Bytes(content.clone().into());
+    let payload = RawPayload::Bytes(content.clone().into());
     let request =
         rendered(&seed_event(), &Rendering { payload, ..rendering(PayloadMode::Raw) }, &endpoint());
     let lines = HEADERS.lines().filter(|line| !line.starts_with("Content-"));
@@ -87,7 +87,7 @@ fn processing_error_as_in_the_seed() {
 }
 
 /// Each line is there once, in its case, and no other header of that name.
-fn assert_lines<'a>(request: &Request, lines: impl IntoIterator<Item = &'a str>) {
+fn assert_lines<'a>(request: &WebhookRequest, lines: impl IntoIterator<Item = &'a str>) {
     for line in lines {
         let (name, value) = line.split_once(": ").unwrap();
         let values: Vec<_> = request.headers.all(name).collect();

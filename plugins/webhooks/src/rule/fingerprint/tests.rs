@@ -1,15 +1,16 @@
+use as2hook_as2::SignatureStatus;
 use http::Uri;
 
 use super::*;
 use crate::{
     event::{EventKind, PartnerType},
-    rule::{Endpoint, Order, PassHeaders, PayloadMode, Route, Secret},
+    rule::{Endpoint, ErrorFilter, Filters, Order, PassHeaders, PayloadMode, Route, Secret},
 };
 
 #[test]
 fn a_fingerprint_changes_with_every_field() {
     type Change = fn(&mut Rule);
-    let changes: [Change; 27] = [
+    let changes: [Change; 32] = [
         |_| (),
         |r| r.name = "other".into(),
         |r| r.events = None,
@@ -28,11 +29,16 @@ fn a_fingerprint_changes_with_every_field() {
         |r| r.endpoint.tls.ca = Some(b"pem".to_vec()),
         |r| r.endpoint.tls.client_certificate = Some(b"pem".to_vec()),
         |r| r.endpoint.tls.client_key = Some(b"pem".to_vec()),
+        |r| r.filters.signature = Some(vec![SignatureStatus::Valid]),
+        |r| r.filters.errors = Some(ErrorFilter::None),
+        |r| r.filters.errors = Some(ErrorFilter::Any),
         |r| r.endpoint.pass_headers = PassHeaders::As2,
+        |r| r.endpoint.pass_headers = PassHeaders::named(["X-Trace"]),
         |r| r.endpoint.timeout = std::time::Duration::from_secs(3),
         |r| r.endpoint.retry.truncate(1),
         |r| r.endpoint.concurrency = 1,
         |r| r.endpoint.order = Order::Partner,
+        |r| r.endpoint.order_patience = Some(std::time::Duration::from_secs(50)),
         |r| r.endpoint.rate = Some("50/s".parse().unwrap()),
         |r| r.endpoint.rate = Some("50/min".parse().unwrap()),
         |r| r.endpoint.disable_after = Some(std::time::Duration::from_secs(50)),
@@ -66,6 +72,7 @@ fn rule() -> Rule {
         partner: None,
         station: None,
         partner_type: None,
+        filters: Filters::default(),
         site: "main".to_owned(),
         route: Route::MostSpecific,
         enabled: true,

@@ -23,10 +23,12 @@ proptest! {
             }
         }
         let set = RuleSet::compile(kept.clone()).unwrap();
-        for (event, site, partner, station, partner_type) in queries {
+        for ((event, site, partner, station, partner_type), signature, errors) in queries {
             let query = Query { event, site, partner, station, partner_type };
-            let found = set.matches(&query);
-            let fitting: Vec<_> = kept.iter().filter(|rule| fits(rule, &query)).collect();
+            let findings = Findings::default().signature(signature).errors(errors.iter().copied());
+            let found = set.matches(&query, &findings);
+            let fits = |rule: &&Rule| fits(rule, &query) && holds(rule, signature, &errors);
+            let fitting: Vec<_> = kept.iter().filter(fits).collect();
             let (always, competing): (Vec<_>, Vec<_>) =
                 fitting.into_iter().partition(|rule| rule.route == Route::Always);
             let winner = competing.into_iter().max_by_key(|rule| specificity(rule));
@@ -37,9 +39,12 @@ proptest! {
             always.sort();
             prop_assert_eq!(&found_always, &always);
 
-            let told = set.explain(&query);
+            let candidates = set.candidates(&query);
+            prop_assert!(found.iter().all(|rule| candidates.iter().any(|one| one.name == rule.name)));
+
+            let explained = set.explain(&query, &findings);
             let mut fired: Vec<_> =
-                told.iter().filter(|one| one.outcome.fires()).map(|one| &one.rule.name).collect();
+                explained.iter().filter(|one| one.outcome.fires()).map(|one| &one.rule.name).collect();
             let mut expected: Vec<_> = found.iter().map(|rule| &rule.name).collect();
             fired.sort();
             expected.sort();
@@ -55,6 +60,30 @@ fn fits(rule: &Rule, query: &Query<'_>) -> bool {
         && (rule.partner.is_none() || rule.partner.as_deref() == query.partner)
         && (rule.station.is_none() || rule.station.as_deref() == query.station)
         && rule.partner_type.is_none_or(|wanted| wanted == query.partner_type)
+}
+
+fn holds(rule: &Rule, signature: Option<SignatureStatus>, errors: &[ErrorCode]) -> bool {
+    let Filters { signature: statuses, errors: filter } = &rule.filters;
+    let right = |statuses: &Vec<_>| signature.is_some_and(|status| statuses.contains(&status));
+    statuses.as_ref().is_none_or(right)
+        && match filter {
+            None => true,
+            Some(ErrorFilter::None) => errors.is_empty(),
+            Some(ErrorFilter::Any) => !errors.is_empty(),
+            Some(ErrorFilter::Codes(codes)) => errors.iter().any(|error| codes.contains(error)),
+        }
+}
+
+/// Whether any message at all satisfies the filters of both.
+fn overlap(one: &Rule, other: &Rule) -> bool {
+    let statuses = SignatureStatus::ALL.map(Some).into_iter().chain([None]);
+    let errors = (0..1_u16 << ErrorCode::ALL.len()).map(|set| {
+        let codes = ErrorCode::ALL.into_iter().enumerate();
+        codes.filter(|(bit, _)| set & 1 << bit != 0).map(|(_, code)| code).collect::<Vec<_>>()
+    });
+    let errors: Vec<_> = errors.collect();
+    let mut all = statuses.flat_map(|status| errors.iter().map(move |errors| (status, errors)));
+    all.any(|(status, errors)| holds(one, status, errors) && holds(other, status, errors))
 }
 
 fn specificity(rule: &Rule) -> [bool; 4] {
@@ -76,7 +105,7 @@ fn equal(one: &Rule, other: &Rule) -> bool {
     let key = |rule: &Rule| {
         (rule.site.clone(), rule.partner.clone(), rule.station.clone(), rule.partner_type)
     };
-    competes(one) && competes(other) && events && key(one) == key(other)
+    competes(one) && competes(other) && events && key(one) == key(other) && overlap(one, other)
 }
 
 const IDS: [&str; 4] = ["A", "a", "B", "C"];
@@ -87,8 +116,8 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     let events = proptest::option::of(proptest::collection::vec(any_event(), 0..3));
     let (site, partner_type) =
         (proptest::sample::select(&SITES), proptest::option::of(any_partner_type()));
-    (events, id(), id(), partner_type, site, any::<bool>(), 0..8).prop_map(
-        |(events, partner, station, partner_type, site, always, enabled)| {
+    (events, id(), id(), partner_type, site, any::<bool>(), 0..8, any_filters()).prop_map(
+        |(events, partner, station, partner_type, site, always, enabled, filters)| {
             let mut made = rule("any").0;
             made.events = events;
             made.partner = partner.map(Into::into);
@@ -97,16 +126,38 @@ fn any_rule() -> impl Strategy<Value = Rule> {
             made.site = site.into();
             made.route = if always { Route::Always } else { Route::MostSpecific };
             made.enabled = enabled > 0;
+            made.filters = filters;
             made
         },
     )
 }
 
-type AnyQuery = (EventKind, &'static str, Option<&'static str>, Option<&'static str>, PartnerType);
+fn any_filters() -> impl Strategy<Value = Filters> {
+    let signature = proptest::option::of(proptest::collection::vec(any_status(), 1..3));
+    let errors = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(ErrorFilter::None)),
+        1 => Just(Some(ErrorFilter::Any)),
+        1 => any_codes(1).prop_map(|codes| Some(ErrorFilter::Codes(codes))),
+    ];
+    (signature, errors).prop_map(|(signature, errors)| Filters { signature, errors })
+}
+
+fn any_status() -> impl Strategy<Value = SignatureStatus> {
+    proptest::sample::select(&SignatureStatus::ALL)
+}
+
+fn any_codes(least: usize) -> impl Strategy<Value = Vec<ErrorCode>> {
+    proptest::collection::vec(proptest::sample::select(&ErrorCode::ALL), least..3)
+}
+
+type Parties = (EventKind, &'static str, Option<&'static str>, Option<&'static str>, PartnerType);
+type AnyQuery = (Parties, Option<SignatureStatus>, Vec<ErrorCode>);
 
 fn any_query() -> impl Strategy<Value = AnyQuery> {
     let id = || proptest::option::of(proptest::sample::select(&["A", "a", "B", "unknown"]));
-    (any_event(), proptest::sample::select(&SITES), id(), id(), any_partner_type())
+    let parties = (any_event(), proptest::sample::select(&SITES), id(), id(), any_partner_type());
+    (parties, proptest::option::of(any_status()), any_codes(0))
 }
 
 fn any_event() -> impl Strategy<Value = EventKind> {

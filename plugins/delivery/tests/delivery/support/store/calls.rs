@@ -1,12 +1,13 @@
-//! What the outbox and the dispatcher ask of a store in memory. What they never ask, it does not answer.
+//! The calls of the outbox and the dispatcher on a store in memory. Other calls are not
+//! implemented.
 
-use std::{path::PathBuf, sync::atomic::Ordering};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use as2hook_store::{
-    AttemptLog, AttemptRecord, AttemptRow, Change, Claimed, Counts, DeliveryRow, DeliveryState,
-    DueWebhook, EventRow, Fate, Filter, GatewayReport, Made, NewDelivery, NewEvent, Note, Page,
-    PartnerWebhook, PartnerWebhookChange, Settlement, Spent, Store, StoreError, StoredEvent,
-    WebhookState, Write,
+    AttemptLog, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook,
+    EventRow, Fate, Filter, GatewayChange, GatewayReport, Made, NewDelivery, NewEvent, Note, Page,
+    PartnerWebhook, PartnerWebhookChange, SetAside, Settlement, Spent, Store, StoreError,
+    StoreIdentity, StoredEvent, WebhookState, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -20,6 +21,9 @@ impl Store for MemoryStore {
         let id = event.id;
         let stored = Event { row: event, verdict: None, open: Some(if_unknown), left: false };
         self.rows.lock().unwrap().events.insert(id, stored);
+        if self.committing_unseen.load(Ordering::SeqCst) {
+            return Err(StoreError::Slow(Duration::from_secs(10)));
+        }
         Ok(())
     }
 
@@ -65,7 +69,15 @@ impl Store for MemoryStore {
                 Write::Publish(event, new) | Write::Once(_, event, new) => {
                     self.publish(event, new).await?;
                 }
-                Write::Note(_) => {}
+                Write::Replace(event) => {
+                    let mut rows = self.rows.lock().unwrap();
+                    if let Some(there) = rows.events.get_mut(&event.id)
+                        && there.open.is_some()
+                    {
+                        there.row = event;
+                    }
+                }
+                Write::Note(_) | Write::Reserve(..) => {}
             }
         }
         Ok(())
@@ -83,11 +95,27 @@ impl Store for MemoryStore {
         Ok(0)
     }
 
+    async fn trim_notes(&self, _keep: u64, _limit: usize) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn bytes(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
         self.write(None).await?;
         let rows = self.rows.lock().unwrap();
         let left = rows.events.values().filter(|event| event.left);
         Ok(left.filter_map(|event| Some((stored(event), event.open.clone()?))).collect())
+    }
+
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn pull_in(&self, _now: i64) -> Result<u64, StoreError> {
+        Ok(0)
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
@@ -193,6 +221,13 @@ impl Store for MemoryStore {
         Ok(self.rows.lock().unwrap().states.values().cloned().collect())
     }
 
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        let aside = [DeliveryState::Held, DeliveryState::Orphaned];
+        let rows = self.rows.lock().unwrap();
+        let aside = rows.deliveries.iter().filter(|delivery| aside.contains(&delivery.state));
+        Ok(aside.map(|it| SetAside { webhook: it.new.webhook.clone(), state: it.state }).collect())
+    }
+
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
         self.write(None).await?;
         self.rows.lock().unwrap().states.insert(state.webhook.clone(), state);
@@ -200,6 +235,10 @@ impl Store for MemoryStore {
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
+        Ok(Counts::default())
+    }
+
+    async fn counts_of(&self, _site: &str, _webhooks: Vec<String>) -> Result<Counts, StoreError> {
         Ok(Counts::default())
     }
 
@@ -282,6 +321,10 @@ impl Store for MemoryStore {
         Err(StoreError::Closed)
     }
 
+    async fn identity(&self, _root: Option<String>) -> Result<StoreIdentity, StoreError> {
+        Err(StoreError::Closed)
+    }
+
     async fn unnamed_payloads(&self, _files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
         Ok(Vec::new())
     }
@@ -290,15 +333,15 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
-    async fn report(&self, _report: GatewayReport) -> Result<(), StoreError> {
-        Ok(())
+    async fn report(&self, _report: GatewayReport) -> Result<i64, StoreError> {
+        Ok(1)
     }
 
     async fn gateways(&self, _since: i64) -> Result<Vec<GatewayReport>, StoreError> {
         Ok(Vec::new())
     }
 
-    fn changes(&self) -> tokio::sync::broadcast::Receiver<Change> {
+    fn changes(&self) -> tokio::sync::broadcast::Receiver<GatewayChange> {
         tokio::sync::broadcast::channel(1).1
     }
 

@@ -1,4 +1,4 @@
-//! What a store in memory holds.
+//! The contents of a store in memory.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ pub struct Rows {
     pub deliveries: Vec<Delivery>,
     pub states: HashMap<String, WebhookState>,
     pub attempts: Vec<AttemptRecord>,
-    /// Ids of pending deliveries by webhook, so that a long backlog costs no search.
+    /// Ids of pending deliveries by webhook, so that a long backlog is not searched.
     pub pending: HashMap<String, BTreeSet<(i64, i64)>>,
     pub claimed: usize,
 }
@@ -21,7 +21,7 @@ pub struct Event {
     pub row: NewEvent,
     pub verdict: Option<Vec<u8>>,
     pub open: Option<Vec<NewDelivery>>,
-    /// Its process is gone.
+    /// Its process has terminated.
     pub left: bool,
 }
 

@@ -1,0 +1,88 @@
+//! Prints how long one call takes that replays a backlog.
+//!
+//! `cargo run --release -p as2hook-store --example replays [-- WHERE [COUNT]]`
+//!
+//! WHERE is a folder for the embedded store, or `postgres` for a server from this machine's
+//! packages.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report on the terminal")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use as2hook_store::{
+    DeliveryState, Filter, NewDelivery, NewEvent, Payload, PostgresOptions, PostgresStore,
+    SqliteOptions, SqliteStore, Store, Write,
+};
+use as2hook_testing::Postgres;
+use uuid::Uuid;
+
+/// Events of one commit while the backlog is created.
+const BATCH: usize = 500;
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let temporary = tempfile::tempdir().unwrap();
+    let place = arguments.next().unwrap_or_else(|| temporary.path().display().to_string());
+    let count: usize = arguments.next().map_or(200_000, |count| count.parse().unwrap());
+    let server = (place == "postgres").then(Postgres::start);
+    let wait = Duration::from_secs(60);
+    let store: Arc<dyn Store> = match &server {
+        Some(server) => {
+            let options = PostgresOptions { wait, ..PostgresOptions::default() };
+            Arc::new(PostgresStore::connect(&server.url(), options).await.unwrap())
+        }
+        None => {
+            let options = SqliteOptions { wait, ..SqliteOptions::default() };
+            let path = std::path::Path::new(&place).join("replays.db");
+            Arc::new(SqliteStore::open(&path, &options).unwrap())
+        }
+    };
+    for first in (0..count).step_by(BATCH) {
+        let batch = first..(first + BATCH).min(count);
+        store.apply(batch.map(|_| published()).collect()).await.unwrap();
+    }
+    store.shift("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
+    for (what, filter) in
+        [("dead ones of a webhook", dead_of_a_webhook()), ("all delivered ones", Filter::default())]
+    {
+        let began = Instant::now();
+        let replayed = store.replay(&filter).await.unwrap();
+        println!("{what}: {replayed} in {:.2} s", began.elapsed().as_secs_f64());
+        store.shift("erp", DeliveryState::Pending, DeliveryState::Delivered).await.unwrap();
+    }
+}
+
+fn dead_of_a_webhook() -> Filter {
+    Filter {
+        webhook: Some("erp".to_owned()),
+        state: Some(DeliveryState::Dead),
+        ..Filter::default()
+    }
+}
+
+fn published() -> Write {
+    let id = Uuid::now_v7();
+    let event = NewEvent {
+        id,
+        kind: "message.received".to_owned(),
+        site: "main".to_owned(),
+        partner: Some("ACME".to_owned()),
+        station: Some("MY-OWN-ORG".to_owned()),
+        message_id: Some(format!("<{id}@acme>")),
+        occurred_at: 0,
+        body: vec![b' '; 1_000],
+        payload: Payload::None,
+    };
+    let delivery = NewDelivery {
+        webhook_id: id.to_string(),
+        webhook: "erp".to_owned(),
+        mode: "json".to_owned(),
+        order_key: None,
+        due: 0,
+    };
+    Write::Publish(event, vec![delivery])
+}

@@ -1,0 +1,180 @@
+//! How the listeners and their connections come to an end, without any exchange being cut off.
+//!
+//! Pingora 0.9.1 drops every connection on which it is not reading a request at the very moment of the
+//! shutdown, also one whose request is in the kernel already, or whose first byte has not come yet. So
+//! its own end is never used: connections end here, one step after the other.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep, sleep_until},
+};
+
+/// An idle connection is closed when nothing has come on it for so long since it was asked to close: a
+/// request that the kernel has already gets its response.
+pub const GRACE: Duration = Duration::from_millis(50);
+
+/// A new connection has so long to begin its first request.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The way out, and how many connections are still open. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct GracefulShutdown {
+    steps: Arc<watch::Sender<Steps>>,
+    open: Arc<AtomicUsize>,
+}
+
+/// What the gateway has come to on its way out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Steps {
+    /// Every response is the last on its connection.
+    last_responses: bool,
+    /// Connections that are idle are closed.
+    close_idle: bool,
+    /// No connection is accepted any more.
+    deaf: bool,
+    /// Listeners that run.
+    listeners: usize,
+}
+
+/// One open connection; it is counted until it is dropped.
+pub(super) struct OpenConnection(GracefulShutdown);
+
+/// Pingora's question when to stop listening.
+pub(super) struct ShutdownWatch(watch::Receiver<Steps>);
+
+/// Is done when an idle connection is to be closed.
+pub(super) struct CloseSignal {
+    wait: Option<Wait>,
+    /// When the connection was accepted, until it has sent a request.
+    accepted: Option<Instant>,
+}
+
+enum Wait {
+    ForClosing(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
+    Until(Pin<Box<Sleep>>),
+}
+
+// === impl GracefulShutdown ===
+
+impl GracefulShutdown {
+    pub(super) fn new() -> Self {
+        Self { steps: Arc::default(), open: Arc::default() }
+    }
+
+    /// Every response from now on is the last on its connection.
+    pub fn last_responses(&self) {
+        self.steps.send_modify(|steps| steps.last_responses = true);
+    }
+
+    /// Closes connections that are idle, and those that become so.
+    pub fn close_idle(&self) {
+        self.steps.send_modify(|steps| steps.close_idle = true);
+    }
+
+    /// Stops accepting connections, and waits until the listeners have stopped.
+    pub async fn stop_accepting(&self) {
+        self.steps.send_modify(|steps| steps.deaf = true);
+        reached(&mut self.steps.subscribe(), |steps| steps.listeners == 0).await;
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_last_response(&self) -> bool {
+        self.steps.borrow().last_responses
+    }
+
+    /// For a connection that was accepted just now.
+    pub(super) fn enter(&self) -> OpenConnection {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        OpenConnection(self.clone())
+    }
+
+    /// A listener is there.
+    pub(super) fn listens(&self) {
+        self.steps.send_modify(|steps| steps.listeners += 1);
+    }
+
+    /// A listener has stopped.
+    pub(super) fn has_stopped(&self) {
+        self.steps.send_modify(|steps| steps.listeners = steps.listeners.saturating_sub(1));
+    }
+
+    pub(super) fn shutdown_watch(&self) -> ShutdownWatch {
+        ShutdownWatch(self.steps.subscribe())
+    }
+
+    /// For a connection that was accepted just now.
+    pub(super) fn close(&self) -> CloseSignal {
+        let mut steps = self.steps.subscribe();
+        let closing = Box::pin(async move { reached(&mut steps, |steps| steps.close_idle).await });
+        CloseSignal { wait: Some(Wait::ForClosing(closing)), accepted: Some(Instant::now()) }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for ShutdownWatch {
+    async fn recv(&self) -> ShutdownSignal {
+        reached(&mut self.0.clone(), |steps| steps.deaf).await;
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+// === impl CloseSignal ===
+
+impl CloseSignal {
+    /// The connection has sent a request.
+    pub(super) fn used(&mut self) {
+        self.accepted = None;
+    }
+
+    /// Whether the connection, which is idle, is to be closed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(Wait::ForClosing(closing)) = &mut self.wait {
+            ready!(closing.as_mut().poll(cx));
+            let now = Instant::now();
+            let fresh = self.accepted.map_or(now, |accepted| accepted + FRESH);
+            self.wait = Some(Wait::Until(Box::pin(sleep_until(fresh.max(now + GRACE)))));
+        }
+        if let Some(Wait::Until(sleep)) = &mut self.wait {
+            ready!(sleep.as_mut().poll(cx));
+            self.wait = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl fmt::Debug for CloseSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloseSignal").field("accepted", &self.accepted).finish_non_exhaustive()
+    }
+}
+
+async fn reached(steps: &mut watch::Receiver<Steps>, wanted: impl Fn(&Steps) -> bool) {
+    if steps.wait_for(|steps| wanted(steps)).await.is_err() {
+        // The gateway is gone, and its connections with it.
+        std::future::pending::<()>().await;
+    }
+}

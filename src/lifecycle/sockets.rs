@@ -1,0 +1,179 @@
+//! The listening sockets: bound by this process, or taken over from the one before it.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::sockopt,
+};
+use serde::{Deserialize, Serialize};
+
+use super::LifeError;
+use crate::{config::Listen, gateway};
+
+/// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
+#[derive(Debug)]
+pub(super) struct ListeningSockets {
+    listeners: Vec<(ListenerAddress, TcpListener)>,
+    /// Another process may have copies of them.
+    offered: AtomicBool,
+}
+
+/// Where a listener is, as the config says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListenerAddress {
+    /// `inbound`, `outbound`, `admin`.
+    pub(super) listener: String,
+    pub(super) address: SocketAddr,
+}
+
+const INBOUND: &str = "inbound";
+const OUTBOUND: &str = "outbound";
+const ADMIN: &str = "admin";
+
+// === impl ListeningSockets ===
+
+impl ListeningSockets {
+    /// Binds every address of the config. Those that another process listens on are returned, too.
+    pub(super) fn bind(listen: &Listen) -> Result<(Self, Vec<ListenerAddress>), LifeError> {
+        let mut sockets = Self { listeners: Vec::new(), offered: AtomicBool::new(false) };
+        let taken = sockets.add(ListenerAddress::all(listen))?;
+        Ok((sockets, taken))
+    }
+
+    /// Binds these, too. Returns those that another process still listens on.
+    pub(super) fn add(
+        &mut self,
+        places: Vec<ListenerAddress>,
+    ) -> Result<Vec<ListenerAddress>, LifeError> {
+        let mut taken = Vec::new();
+        for place in places {
+            match TcpListener::bind(place.address) {
+                Ok(socket) => self.listeners.push((place, socket)),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken.push(place),
+                Err(source) => return Err(place.cannot(source)),
+            }
+        }
+        self.ready()?;
+        Ok(taken)
+    }
+
+    /// Adds those of `offered` that are wanted, and closes the rest.
+    ///
+    /// # Errors
+    /// When one that is wanted is not among them, or is no listening socket.
+    pub(super) fn adopt(
+        &mut self,
+        wanted: Vec<ListenerAddress>,
+        mut offered: Vec<(ListenerAddress, OwnedFd)>,
+    ) -> Result<(), LifeError> {
+        for place in wanted {
+            let Some(nth) = offered.iter().position(|(offer, _)| *offer == place) else {
+                return Err(place.cannot(io::ErrorKind::AddrInUse.into()));
+            };
+            let (place, socket) = offered.swap_remove(nth);
+            let listens = sockopt::socket_acceptconn(&socket);
+            if !listens.map_err(|error| place.cannot(error.into()))? {
+                return Err(place.cannot(io::ErrorKind::InvalidInput.into()));
+            }
+            self.listeners.push((place, TcpListener::from(socket)));
+        }
+        self.ready()
+    }
+
+    /// What a new process is offered.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&ListenerAddress, &TcpListener)> {
+        self.offered.store(true, Ordering::Relaxed);
+        self.listeners.iter().map(|(place, socket)| (place, socket))
+    }
+
+    /// For the gateway's listeners.
+    pub(super) fn for_gateway(&self) -> Result<gateway::BoundListeners, LifeError> {
+        let inbound = self.of(INBOUND)?.expect("every config has an inbound listener");
+        Ok(gateway::BoundListeners { inbound, outbound: self.of(OUTBOUND)? })
+    }
+
+    /// For the admin listener. Call within a tokio runtime.
+    pub(super) fn for_admin(&self) -> Result<tokio::net::TcpListener, LifeError> {
+        let admin = self.of(ADMIN)?.expect("every config has an admin listener");
+        tokio::net::TcpListener::from_std(admin).map_err(LifeError::Threads)
+    }
+
+    /// Stops new connections to the gateway's listeners. Where the system cannot do that, a connection
+    /// in the moment of the close is reset; so where another process may have got these sockets, which would
+    /// be deaf then.
+    pub(super) fn stop_accepting(&self) {
+        if self.offered.load(Ordering::Relaxed) {
+            return;
+        }
+        #[cfg(target_os = "linux")]
+        for (place, socket) in self.listeners.iter().filter(|(place, _)| place.listener != ADMIN) {
+            if let Err(error) = super::stop_accepting::refuse_new(socket) {
+                tracing::debug!(%error, listener = place.listener, "Newcomers cannot be turned away.");
+            }
+        }
+    }
+
+    /// Whether the gateway's listeners have connections that are not accepted yet.
+    pub(super) fn has_callers(&self) -> bool {
+        let listeners = self.listeners.iter().filter(|(place, _)| place.listener != ADMIN);
+        let mut fds: Vec<_> =
+            listeners.map(|(_, socket)| PollFd::new(socket, PollFlags::IN)).collect();
+        // Where the system does not say, nothing is waited for.
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    fn of(&self, listener: &str) -> Result<Option<TcpListener>, LifeError> {
+        let found = self.listeners.iter().find(|(place, _)| place.listener == listener);
+        let Some((place, socket)) = found else { return Ok(None) };
+        socket.try_clone().map(Some).map_err(|source| place.cannot(source))
+    }
+
+    fn ready(&self) -> Result<(), LifeError> {
+        for (place, socket) in &self.listeners {
+            socket.set_nonblocking(true).map_err(|source| place.cannot(source))?;
+        }
+        Ok(())
+    }
+}
+
+// === impl ListenerAddress ===
+
+impl ListenerAddress {
+    pub(super) fn all(listen: &Listen) -> Vec<Self> {
+        let place = |listener: &str, address| Self { listener: listener.to_owned(), address };
+        let mut all = vec![place(INBOUND, listen.inbound.address)];
+        all.extend(listen.outbound.as_ref().map(|listener| place(OUTBOUND, listener.address)));
+        all.push(place(ADMIN, listen.admin.address));
+        all
+    }
+
+    pub(super) fn cannot(&self, source: io::Error) -> LifeError {
+        LifeError::Bind { address: self.address, source }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::{net::TcpStream, time::Duration};
+
+    use super::*;
+
+    /// A process that gets a stop signal in the middle of a hand-over made its successor deaf.
+    #[test]
+    fn a_socket_that_was_offered_lets_newcomers_in() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let place = ListenerAddress { listener: INBOUND.to_owned(), address };
+        let listeners = vec![(place, socket)];
+        let sockets = ListeningSockets { listeners, offered: AtomicBool::new(false) };
+        assert_eq!(sockets.all().count(), 1);
+        sockets.stop_accepting();
+        TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+    }
+}

@@ -1,0 +1,219 @@
+//! A start: all that is needed to serve is made ready, and taken over from the process that runs, where
+//! there is one.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use as2hook_config_api::Control;
+use as2hook_delivery::{
+    Adoption, Bells, Client, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions,
+};
+use as2hook_store::{StoreError, clock};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::{Semaphore, watch},
+};
+
+use super::{
+    Life, LifeError, StartMode,
+    drain::Drain,
+    handover::{Predecessor, UpgradeSocket},
+    signals::Signals,
+    sockets::ListeningSockets,
+    storage,
+    takeover::Takeover,
+    upkeep,
+};
+use crate::{
+    config::{
+        self, Listen, LoadAttempt,
+        watch::{Watch, WatchTiming},
+    },
+    control,
+    gateway::Gateway,
+    partner_webhooks::PartnerWebhookLoader,
+    reload::{self, Reloader},
+    secret_key::SecretKey,
+    snapshot::Live,
+    system_events::Announcer,
+    tap::{AdoptedExchanges, Tap},
+};
+
+/// How often a process that waits to take over looks whether the one that runs is gone.
+const GONE_EVERY: Duration = Duration::from_millis(500);
+
+/// All that is needed to serve. Where another process serves still, it goes on when this is dropped.
+struct Ready {
+    gateway: Gateway,
+    life: Life,
+    admin: AdminSocket,
+}
+
+/// Where the admin listener is to be served, and by whom.
+struct AdminSocket {
+    socket: TcpListener,
+    control: Arc<dyn Control>,
+    handed_on: watch::Receiver<bool>,
+}
+
+/// Starts, and takes over where that is asked for. `None`: a stop signal came before that.
+pub(super) async fn begin(
+    path: &Path,
+    beginning: StartMode,
+    runtime: &Runtime,
+    signals: &mut Signals,
+) -> Result<Option<(Gateway, Life)>, LifeError> {
+    let ready = tokio::select! {
+        biased;
+        () = signals.stop_signal() => return Ok(None),
+        ready = start(path, beginning, runtime) => ready?,
+    };
+    // From the first word to the process that runs there is no way back: it may stop at any moment.
+    if signals.has_come().await {
+        return Ok(None);
+    }
+    let Ready { gateway, mut life, admin } = ready;
+    if let Some(takeover) = &mut life.takeover {
+        takeover.predecessor.taken().await?;
+    }
+    admin.serve();
+    Ok(Some((gateway, life)))
+}
+
+async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<Ready, LifeError> {
+    let LoadAttempt { outcome, sources } = reload::attempt(path).await;
+    let loaded = outcome.map_err(LifeError::Config)?;
+    let unsupported = loaded.config.unsupported();
+    if !unsupported.is_empty() {
+        return Err(LifeError::Config(unsupported));
+    }
+    let on_store_failure = match loaded.config.on_store_failure {
+        config::StoreFailurePolicy::Pass => OnStoreFailure::Pass,
+        config::StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
+    };
+    let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
+    // Before this process writes anything, whose time is that of its own clock.
+    if let Ok(newest) = store.newest().await {
+        clock::compare(newest);
+    }
+    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
+    let snapshot = live.load();
+
+    let key = SecretKey::open_or_make(&snapshot.config.secret_key_file)?;
+    let payloads = payloads.with_key(key.of_payloads()?);
+    let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone(), key));
+    // Without its store a gateway that lets traffic pass serves all the same.
+    let passes = on_store_failure == OnStoreFailure::Pass;
+    let bear = |error: StoreError| match passes && error.may_pass() {
+        true => Ok(()),
+        false => Err(error),
+    };
+    keeper.load().await.map(drop).or_else(bear)?;
+    let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
+    let client = Arc::new(client);
+
+    // All that can be wrong by itself is checked: only now is the process that runs disturbed.
+    let listen = &snapshot.config.listen;
+    let meeting = UpgradeSocket::of(&snapshot.config);
+    let (sockets, predecessor) = open_sockets(listen, beginning, &meeting).await?;
+
+    let bells = Bells::new();
+    let adoption: Arc<dyn Adoption> = Arc::new(AdoptedExchanges::new(live.clone()));
+    let adoption = Some(adoption);
+    let options = OutboxOptions { on_store_failure, adoption, ..OutboxOptions::default() };
+    let outbox = Outbox::new(store.clone(), bells.clone(), options);
+    outbox.recover().await.map(drop).or_else(bear)?;
+    // What terminated processes left is ours now: only then is it known which files no event names.
+    upkeep::sweep(&payloads, &*store).await;
+    // Before anything is put aside for want of a rule that another gateway may have.
+    if let Err(error) = live.peers().look(&live, &*store).await {
+        tracing::warn!(%error, "The other gateways of the store could not be heard of.");
+    }
+    let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
+    let dispatcher = Dispatcher::start(
+        store.clone(),
+        client.clone(),
+        live.clone(),
+        Some(announcer),
+        bells,
+        DispatcherOptions { payloads: payloads.clone(), ..DispatcherOptions::default() },
+    )
+    .await?;
+    let dispatcher = Arc::new(dispatcher);
+    let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
+        .map_err(LifeError::Threads)?;
+
+    let gateway = Gateway::new(listen, sockets.for_gateway()?, live.clone(), tap.clone())?;
+    let in_flight = gateway.in_flight();
+    let watch =
+        Watch::start(sources.clone(), WatchTiming::default()).map_err(LifeError::Threads)?;
+    let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
+    let control = Arc::new(control::RunningGateway {
+        live: live.clone(),
+        reloader: reloader.clone(),
+        store: store.clone(),
+        outbox: outbox.clone(),
+        payloads: payloads.clone(),
+        in_flight: in_flight.clone(),
+        memory: tap.memory(),
+        dispatcher: dispatcher.clone(),
+        client,
+        keeper: keeper.clone(),
+        tests: Semaphore::new(control::TESTS),
+    });
+    let socket = sockets.for_admin()?;
+    let ending = gateway.ending();
+    let takeover = predecessor.map(|predecessor| Takeover {
+        predecessor,
+        outbox: outbox.clone(),
+        payloads: payloads.clone(),
+        store: store.clone(),
+    });
+    let (admin, handed_on) = watch::channel(false);
+    let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
+    let life = Life { reloader, keeper, watch, meeting, sockets, takeover, payloads, drain };
+    Ok(Ready { gateway, life, admin: AdminSocket { socket, control, handed_on } })
+}
+
+/// The listening sockets of this life, and whose they were.
+async fn open_sockets(
+    listen: &Listen,
+    beginning: StartMode,
+    meeting: &UpgradeSocket,
+) -> Result<(ListeningSockets, Option<Predecessor>), LifeError> {
+    let (mut sockets, mut taken) = ListeningSockets::bind(listen)?;
+    let Some(first) = taken.first() else { return Ok((sockets, None)) };
+    if beginning == StartMode::Fresh {
+        return Err(first.cannot(io::ErrorKind::AddrInUse.into()));
+    }
+    let mut wait = std::pin::pin!(meeting.wait(first.address));
+    loop {
+        tokio::select! {
+            met = &mut wait => {
+                let (predecessor, offered) = met?;
+                sockets.adopt(taken, offered)?;
+                return Ok((sockets, Some(predecessor)));
+            }
+            () = tokio::time::sleep(GONE_EVERY) => {}
+        }
+        taken = sockets.add(taken)?;
+        if taken.is_empty() {
+            tracing::info!("The process that ran is gone without a hand-over.");
+            return Ok((sockets, None));
+        }
+    }
+}
+
+// === impl AdminSocket ===
+
+impl AdminSocket {
+    /// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
+    fn serve(self) {
+        tokio::spawn(async move {
+            let Self { socket, control, handed_on } = self;
+            if let Err(error) = as2hook_config_api::serve_on(socket, control, handed_on).await {
+                tracing::error!(%error, "The admin listener stopped.");
+            }
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! Exchanges that a terminated process left open, judged by the configuration in force.
+
+use std::sync::Arc;
+
+use as2hook_delivery::{Adoption, Further, Outbox, OutboxError};
+use as2hook_webhooks::{Event, Verdict};
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{
+    conclusion::{Conclusion, IfUnderWay, Lookup, NotYet, UNDER_WAY},
+    head::Parties,
+    routes::Routes,
+};
+use crate::{snapshot::Live, timers};
+
+/// Matches the MDNs among adopted exchanges with their messages.
+#[derive(Debug)]
+pub struct AdoptedExchanges {
+    live: Arc<Live>,
+}
+
+// === impl AdoptedExchanges ===
+
+impl AdoptedExchanges {
+    /// Judges by the snapshot that is in force then.
+    pub fn new(live: Arc<Live>) -> Self {
+        Self { live }
+    }
+}
+
+#[async_trait]
+impl Adoption for AdoptedExchanges {
+    async fn judge(
+        &self,
+        event: &Event,
+        outbox: &Outbox,
+    ) -> Result<Option<(Verdict, Vec<Further>)>, OutboxError> {
+        let unknown = Verdict::unknown(event.direction, event.kind);
+        let (Some(partner), Some(station)) = (event.partner.clone(), event.station.clone()) else {
+            return Ok(Some((unknown, Vec::new())));
+        };
+        let parties = Parties { partner, station };
+        let routes = Routes::new(self.live.load(), &parties, event.direction);
+        let waits_until = event.occurred_at.checked_add(UNDER_WAY).unwrap_or(Timestamp::MAX);
+        let if_under_way = match timers::now() < waits_until {
+            true => IfUnderWay::Wait,
+            false => IfUnderWay::TakeBack,
+        };
+        let lookup = Lookup { outbox, if_under_way };
+        match Conclusion::of_adopted(event, &routes, lookup).await {
+            Ok(Conclusion { verdict, further, .. }) => Ok(Some((verdict, further))),
+            Err(NotYet::Store(error)) => Err(error),
+            Err(NotYet::UnderWay(_)) => Ok(None),
+        }
+    }
+}

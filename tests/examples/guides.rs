@@ -1,0 +1,140 @@
+//! The guides to AS2 servers: each config passes messages in both directions, and what stands in it as a comment is
+//! right, too.
+
+use std::{fs, net::SocketAddr, process::Command};
+
+use as2hook_testing::{
+    Client, Message, Part, Post,
+    gateway::{free_address, wait_until},
+    pki, receiver, sink,
+};
+use openssl::{pkcs12::Pkcs12, pkey::PKey, x509::X509};
+
+use super::{Killed, SOON, root};
+
+#[test]
+fn openas2_guide_passes_messages_in_both_directions() {
+    passes_in_both_directions("openas2", "/", ("MyCompany_OID", "PartnerA_OID"), "/as2");
+}
+
+#[test]
+fn mendelson_guide_passes_messages_in_both_directions() {
+    let path = "/as2/HttpReceiver";
+    passes_in_both_directions("mendelson", path, ("mycompanyAS2", "partnerAS2"), path);
+}
+
+#[test]
+fn django_pyas2_guide_passes_messages_in_both_directions() {
+    passes_in_both_directions("django-pyas2", "/pyas2/as2receive", ("MY-OWN-ORG", "ACME"), "/as2");
+}
+
+#[test]
+fn commented_keys_of_the_guides_are_right_with_the_files_that_they_name() {
+    let (station, partner) = (pki::station(), pki::partner());
+    let pem = |key: &PKey<_>, certificate: &X509| {
+        [key.private_key_to_pem_pkcs8().unwrap(), certificate.to_pem().unwrap()].concat()
+    };
+    let pkcs12 = Pkcs12::builder()
+        .name("mycompany")
+        .pkey(&station.key)
+        .cert(&station.certificate)
+        .build2("of the keystore")
+        .unwrap();
+    for name in ["openas2", "mendelson", "django-pyas2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let guide = root().join("examples/configs").join(name);
+        let config = fs::read_to_string(guide.join("as2hook.yaml")).unwrap();
+        let with_keys = ["keys:", "mdn_urls:", "certificates:"]
+            .iter()
+            .fold(config.clone(), |text, key| text.replace(&format!("# {key}"), key));
+        assert_eq!(with_keys.len(), config.len() - 6, "{name}: three keys stand there as comments");
+        fs::write(folder.path().join("as2hook.yaml"), with_keys).unwrap();
+        fs::copy(guide.join("webhooks.yaml"), folder.path().join("webhooks.yaml")).unwrap();
+        fs::write(folder.path().join("mycompany.p12"), pkcs12.to_der().unwrap()).unwrap();
+        let own = pem(&station.key, &station.certificate);
+        fs::write(folder.path().join("my-own-org.pem"), own).unwrap();
+        for file in ["partnera.crt", "partner.crt", "acme.crt"] {
+            let certificate = partner.certificate.to_pem().unwrap();
+            fs::write(folder.path().join(file), certificate).unwrap();
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_as2hook"))
+            .args(["check", "-c", "as2hook.yaml"])
+            .env("KEY_PASS", "of the keystore")
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// Runs a guide's config with other addresses; `path` is the server's, `partner_path` that of the partner's URL.
+fn passes_in_both_directions(
+    name: &str,
+    path: &str,
+    (station, partner): (&str, &str),
+    partner_path: &str,
+) {
+    let (server, remote, sink) = (receiver().start(), receiver().start(), sink().start());
+    let mdn_server = receiver().start();
+    let folder = tempfile::tempdir().unwrap();
+    let guide = root().join("examples/configs").join(name);
+    let [inbound, outbound, admin] = [(); 3].map(|()| free_address());
+    let mut config = fs::read_to_string(guide.join("as2hook.yaml")).unwrap();
+    for (address, own) in [
+        ("0.0.0.0:8080", inbound.to_string()),
+        ("127.0.0.1:8085", outbound.to_string()),
+        ("127.0.0.1:8081", admin.to_string()),
+    ] {
+        assert!(config.contains(&format!("\"{address}\"")), "{name}: {address}");
+        config = config.replace(&format!("\"{address}\""), &format!("\"{own}\""));
+    }
+    // OpenAS2's port for asynchronous MDNs.
+    let routed = config.contains("http://127.0.0.1:10081");
+    assert_eq!(routed, name == "openas2");
+    config = config.replace("http://127.0.0.1:10081", &mdn_server.url(""));
+    let lines = config.lines().map(|line| match line.trim_start().split_once(": \"http") {
+        Some(("url", _)) if line.starts_with("  url") => format!("  url: \"{}\"", server.url("")),
+        Some(("url", _)) => format!("    url: \"{}\"", remote.url(partner_path)),
+        _ => line.to_owned(),
+    });
+    fs::write(folder.path().join("as2hook.yaml"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+    fs::copy(guide.join("webhooks.yaml"), folder.path().join("webhooks.yaml")).unwrap();
+    let _gateway = Killed(
+        Command::new(env!("CARGO_BIN_EXE_as2hook"))
+            .args(["run", "-c", "as2hook.yaml"])
+            .env("ERP_URL", sink.url("/hooks/as2"))
+            .current_dir(folder.path())
+            .spawn()
+            .unwrap(),
+    );
+    let ready = || Client::new(admin).get("/readyz").is_ok_and(|reply| reply.status == 200);
+    assert!(wait_until(SOON, ready), "{name}");
+    let post = |to: SocketAddr, target: &str, (from, for_id)| {
+        let message = Message::new(from, for_id)
+            .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
+            .build();
+        let host = if target.starts_with("http") { remote.address() } else { to };
+        let post = Post::message(target, &message).header("Host", host.to_string());
+        Client::new(to).send(&post).unwrap().status
+    };
+    assert_eq!(post(inbound, path, (partner, station)), 200);
+    assert_eq!(server.wait_for(1, SOON).unwrap()[0].target(), path);
+    if routed {
+        let reply = Client::new(inbound).send(&Post::new("/mdn", b"an MDN")).unwrap();
+        assert_eq!(
+            (reply.status, mdn_server.wait_for(1, SOON).unwrap()[0].target()),
+            (200, "/mdn")
+        );
+    }
+    assert_eq!(post(outbound, &format!("/out/{partner}"), (station, partner)), 200);
+    assert_eq!(remote.wait_for(1, SOON).unwrap()[0].target(), partner_path);
+    // By the proxy setting: the partner's own URL as the target.
+    assert_eq!(post(outbound, &remote.url(partner_path), (station, partner)), 200);
+    assert_eq!(remote.wait_for(2, SOON).unwrap()[1].target(), partner_path);
+    let reported = |event: &str| {
+        let all = sink.requests();
+        all.iter().filter(|request| request.header("X-AS2-Event") == Some(event)).count()
+    };
+    let all = || reported("message.received") == 1 && reported("message.sent") == 2;
+    assert!(wait_until(SOON, all), "{name}");
+}
