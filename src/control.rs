@@ -15,26 +15,27 @@ use std::{
     time::Duration,
 };
 
-use as2hook_config_api::{
+use as2hook_api::{
     Control, GatewayView, Language, LastReload, Mistake, OutOfService, Refusal, Reloaded, Scope,
     Status, StoreStatus, Token, Tokens,
     admin::{DeliveryView, EventView, ListPage, Search, Slice, WebhookView},
     partner::{Change, Log, PartnerWebhookView, Tested},
 };
-use as2hook_delivery::{Client, Dispatcher, Outbox, Standing};
+use as2hook_delivery::{Dispatcher, Outbox, Standing};
+use as2hook_sink::Client;
 use as2hook_store::{Counts, DeliveryState, GatewayReport, Payloads, Store, StoreError, clock};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 
 use crate::{
-    config,
     gateway::InFlight,
     partner_webhooks::PartnerWebhookLoader,
     reload::Reloader,
     snapshot::{Live, Snapshot},
     timers,
 };
+use as2hook_config as config;
 
 /// Test deliveries under way at once.
 pub const TESTS: usize = 32;

@@ -6,7 +6,6 @@
 //!
 //! # Layout
 //! - [`cli`]: the command line, a file for each command
-//! - [`config`]: `as2hook.yaml` and `webhooks.yaml` to judged types, every mistake with its place
 //! - [`snapshot`]: what can be reloaded, behind one pointer
 //! - [`reload`]: putting changed files in force
 //! - [`gateway`]: the only room that knows Pingora
@@ -21,7 +20,6 @@
 //! - [`log`]: where log lines go
 
 pub mod cli;
-pub mod config;
 pub mod control;
 pub mod gateway;
 pub mod lifecycle;

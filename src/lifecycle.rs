@@ -39,13 +39,10 @@ use self::{
     takeover::Takeover,
 };
 use crate::{
-    config::{ConfigDiagnostic, watch::Watch},
-    gateway::SetupError,
-    handles,
-    partner_webhooks::PartnerWebhookLoader,
-    reload::Reloader,
+    gateway::SetupError, handles, partner_webhooks::PartnerWebhookLoader, reload::Reloader,
     secret_key::SecretKeyError,
 };
+use as2hook_config::{ConfigDiagnostic, watch::Watch};
 
 /// How a life begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,8 +17,8 @@ use std::{
 };
 
 use as2hook_delivery::Attempted;
+use as2hook_event::{Event, EventKind};
 use as2hook_store::Fate;
-use as2hook_webhooks::{Event, EventKind};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},

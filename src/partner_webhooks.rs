@@ -2,15 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use as2hook_config_api::PartnerEvent;
-use as2hook_delivery::Guard;
+use as2hook_api::PartnerEvent;
+use as2hook_event::{Endpoint, Event, EventKind, Filters, PayloadMode, Query, Route, Rule, Secret};
+use as2hook_sink::Guard;
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
-use as2hook_webhooks::{
-    Endpoint, Event, EventKind, Filters, PayloadMode, Query, Route, Rule, Secret,
-};
 use serde_json::{Value, json};
 
-use crate::{config::Config, secret_key::SecretKey, snapshot::Live};
+use crate::{secret_key::SecretKey, snapshot::Live};
+use as2hook_config::Config;
 
 /// Every webhook of the config API under one config.
 #[derive(Clone, Debug, Default)]

@@ -21,10 +21,8 @@ use openssl::{
 use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
 
-use crate::{
-    config::Config,
-    snapshot::{Live, Snapshot},
-};
+use crate::snapshot::{Live, Snapshot};
+use as2hook_config::Config;
 
 /// How often a gateway says that it lives.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -270,7 +268,7 @@ fn hash_of(snapshot: &Snapshot) -> String {
         MessageDigest::sha256(),
         &mut key,
     );
-    made.map(|()| crate::config::hex(&key)).unwrap_or_default()
+    made.map(|()| as2hook_as2::hex::encode(&key)).unwrap_or_default()
 }
 
 /// Each as a text of its own, in any order.
@@ -295,7 +293,7 @@ fn identities(config: &Config) -> Vec<String> {
 fn digests<'a>(certificates: impl Iterator<Item = &'a X509>) -> Vec<String> {
     let digest = |certificate: &X509| {
         let der = certificate.to_der().ok()?;
-        Some(crate::config::hex(&hash(MessageDigest::sha256(), &der).ok()?))
+        Some(as2hook_as2::hex::encode(&hash(MessageDigest::sha256(), &der).ok()?))
     };
     let mut all: Vec<_> = certificates.filter_map(digest).collect();
     all.sort_unstable();

@@ -6,17 +6,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use as2hook_config_api::{LastReload, Reloaded};
-use as2hook_webhooks::{Rule, RuleSet};
+use as2hook_api::{LastReload, Reloaded};
+use as2hook_event::{Rule, RuleSet};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
-    config::{self, ConfigDiagnostic, LoadAttempt, Loaded, Sources},
     gateway::receivers::Receivers,
     partner_webhooks::PartnerWebhooks,
     snapshot::{Live, Snapshot},
 };
+use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};
 
 /// Reloads one gateway's files, one reload at a time.
 pub struct Reloader {

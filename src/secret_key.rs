@@ -19,7 +19,7 @@ use openssl::{
     symm::{Cipher, decrypt_aead, encrypt_aead},
 };
 
-use crate::config::hex;
+use as2hook_as2::hex;
 
 /// The key of `secret_key_file`.
 pub struct SecretKey([u8; 32]);
@@ -69,7 +69,7 @@ impl SecretKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut key = [0; 32];
                 rand_bytes(&mut key)?;
-                make(path, &hex(&key)).map_err(failed)?;
+                make(path, &hex::encode(&key)).map_err(failed)?;
                 // Another process may have been quicker: what is in the file counts.
                 fs::read_to_string(path).map_err(failed)?
             }

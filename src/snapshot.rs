@@ -3,18 +3,19 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use as2hook_delivery::{Directory, Guard};
+use as2hook_delivery::Directory;
+use as2hook_event::{Event, Findings, Query, Rule, RuleSet};
+use as2hook_sink::Guard;
 use as2hook_store::clock;
-use as2hook_webhooks::{Event, Findings, Query, Rule, RuleSet};
 
 use crate::{
-    config::Config,
     gateway::receivers::Receivers,
     observe::Observer,
     partner_webhooks::{self, PartnerWebhooks},
     peers::PeerGateways,
     secret_key::SecretKey,
 };
+use as2hook_config::Config;
 
 /// Config, keys and rules that belong together. An exchange keeps the one it began with.
 #[derive(Clone, Debug)]

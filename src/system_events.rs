@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use as2hook_as2::Headers;
 use as2hook_delivery::{Attempted, Disabled, Notices, Outbox, Target};
+use as2hook_event::{Direction, Event, EventKind, Findings, PartnerType, Query};
 use as2hook_store::Payload;
-use as2hook_webhooks::{Direction, Event, EventKind, Findings, PartnerType, Query};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};

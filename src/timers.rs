@@ -8,10 +8,10 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_as2::Headers;
+use as2hook_as2::{Headers, hex};
 use as2hook_delivery::{Outbox, OutboxError, Target};
+use as2hook_event::{Event, EventKind, Findings, PartnerType, Query};
 use as2hook_store::{Before, Note, NoteChange, Store, StoreError, clock};
-use as2hook_webhooks::{Event, EventKind, Findings, PartnerType, Query};
 use jiff::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -24,10 +24,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::watch::ClockWatch;
 pub(crate) use self::watch::in_words;
 use crate::{
-    config::{Config, hex},
     snapshot::{Live, Snapshot},
     tap::sent::{MOST, PREFIX, Sent, SentState},
 };
+use as2hook_config::Config;
 
 /// How often is looked whether an MDN is overdue.
 const EVERY: Duration = Duration::from_secs(1);
@@ -215,7 +215,7 @@ struct Notice {
 
 impl NamedCertificate<'_> {
     fn notice(&self, snapshot: &Snapshot, days: i64, threshold: i64) -> Option<Notice> {
-        let fingerprint = hex(&self.certificate.digest(MessageDigest::sha256()).ok()?);
+        let fingerprint = hex::encode(&self.certificate.digest(MessageDigest::sha256()).ok()?);
         let serial = self.certificate.serial_number().to_bn().ok()?.to_vec();
         let of = self.partner.or(self.station).unwrap_or_default();
         let key = json!([fingerprint, self.usage, of, threshold]);
@@ -228,7 +228,7 @@ impl NamedCertificate<'_> {
         let mut extra = Map::new();
         extra.insert("usage".to_owned(), json!(self.usage));
         extra.insert("subject".to_owned(), json!(name(self.certificate)));
-        extra.insert("serial".to_owned(), json!(hex(&serial)));
+        extra.insert("serial".to_owned(), json!(hex::encode(&serial)));
         extra.insert("sha256".to_owned(), json!(fingerprint));
         extra.insert("notAfter".to_owned(), json!(rfc3339(self.certificate.not_after())));
         extra.insert("daysLeft".to_owned(), json!(days.max(0)));

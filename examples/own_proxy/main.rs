@@ -12,9 +12,10 @@ use as2hook::{
     tap::{Exchange, RequestHead, ResponseHead, Tap},
 };
 use as2hook_as2::Headers;
-use as2hook_delivery::{Bells, Client, Dispatcher, DispatcherOptions, Outbox, OutboxOptions};
+use as2hook_delivery::{Bells, Dispatcher, DispatcherOptions, Outbox, OutboxOptions};
+use as2hook_event::Direction;
+use as2hook_sink::Client;
 use as2hook_store::{PayloadDir, Payloads, SqliteOptions, SqliteStore, Store};
-use as2hook_webhooks::Direction;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::{

@@ -11,7 +11,7 @@ use std::{
 use as2hook_store::sqlite::backup;
 
 use super::{fail, tell};
-use crate::config::{self, Config, PayloadLocation, StoreLocation};
+use as2hook_config::{self as config, Config, PayloadLocation, StoreLocation};
 
 /// How often progress is reported, from the first such time on.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);

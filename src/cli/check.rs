@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::tell;
-use crate::config::{self, Loaded};
+use as2hook_config::{self as config, Loaded};
 
 /// Loads config, keys and rules, and prints every mistake with its file, line and column.
 #[derive(Clone, Debug, clap::Args)]

@@ -12,7 +12,7 @@ use as2hook_as2::{Decoder, Headers, Keyring, Options, StationKey};
 use openssl::{pkey::PKey, x509::X509};
 
 use self::folder::Folder;
-use crate::config;
+use as2hook_config as config;
 
 mod folder;
 mod head;

@@ -71,7 +71,7 @@ fn digest(line: &[u8]) -> Result<String, BadToken> {
         _ if token.len() > LONGEST => Err(BadToken::Long),
         _ if !token.iter().all(u8::is_ascii_graphic) => Err(BadToken::Unsendable),
         _ if token.len() < SHORTEST => Err(BadToken::Short),
-        _ => Ok(crate::config::hex(&sha256(token))),
+        _ => Ok(as2hook_as2::hex::encode(&sha256(token))),
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
 };
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
-use as2hook_webhooks::{EventKind, Findings, PartnerType, Query};
+use as2hook_event::{EventKind, Findings, PartnerType, Query};
 
 use super::tell;
-use crate::config::{self, Loaded};
+use as2hook_config::{self as config, Loaded};
 
 /// Prints which webhooks an event would fire, and why, most specific first.
 #[derive(Clone, Debug, clap::Args)]

@@ -17,7 +17,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::config::ConfigDiagnostic;
+use as2hook_config::ConfigDiagnostic;
 
 /// Webhooks for any AS2 server: a reverse proxy that tells your systems what came in, what was
 /// acknowledged and what failed.

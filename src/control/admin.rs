@@ -1,12 +1,12 @@
 //! Webhooks with their live state; events and deliveries; replay.
 
-use as2hook_config_api::{
+use as2hook_api::{
     Refusal, Wrong,
     admin::{DeliveryView, EventView, HealthView, ListPage, Search, Slice, WebhookView},
 };
 use as2hook_delivery::{DISABLE_AFTER, Health, Standing, Target};
+use as2hook_event::{EventKind, PartnerType, Route, Rule, bounds};
 use as2hook_store::{DeliveryRow, DeliveryState, EventRow, Filter};
-use as2hook_webhooks::{EventKind, PartnerType, Route, Rule, bounds};
 use http::Uri;
 
 use super::{RunningGateway, failed, rfc3339};

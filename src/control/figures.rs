@@ -7,7 +7,8 @@ use as2hook_store::clock;
 use openssl::{asn1::Asn1Time, x509::X509Ref};
 
 use super::RunningGateway;
-use crate::{config::Config, observe::Look};
+use crate::observe::Look;
+use as2hook_config::Config;
 
 // === impl RunningGateway ===
 

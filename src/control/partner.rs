@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use as2hook_as2::Headers;
-use as2hook_config_api::{
+use as2hook_api::{
     PartnerEvent, Refusal,
     partner::{Change, Log, LogEntry, PartnerWebhookView, Tested},
 };
-use as2hook_delivery::{
-    DeliveryError, Directory as _, EndpointResponse, Request, RequestBody, Target,
-};
+use as2hook_as2::Headers;
+use as2hook_delivery::{Directory as _, Target};
+use as2hook_event::{Direction, Event, EventKind, PayloadMode, Rule, Secret};
+use as2hook_format::{Body, Rendered, Rendering, render};
+use as2hook_sink::{DeliveryError, EndpointResponse, Request, RequestBody};
 use as2hook_store::{
     Attempt, AttemptRow, DeliveryState, Made, NewEvent, PartnerWebhookChange, Payload, clock,
-};
-use as2hook_webhooks::{
-    Body, Direction, Event, EventKind, PayloadMode, Rendered, Rendering, Rule, Secret, render,
 };
 use bytes::Bytes;
 use http::HeaderValue;
@@ -24,7 +22,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RunningGateway, failed, rfc3339};
-use crate::{config::Partner, partner_webhooks, snapshot::Snapshot, system_events::own_event};
+use crate::{partner_webhooks, snapshot::Snapshot, system_events::own_event};
+use as2hook_config::Partner;
 
 /// For a test delivery, all of it, as `docs/api.md` promises.
 const TEST: Duration = Duration::from_secs(15);
@@ -206,7 +205,7 @@ fn test_request(snapshot: &Snapshot, rule: &Rule, event: &Event) -> Option<Reque
         mode: PayloadMode::Json,
         attempt: 1,
         replay: false,
-        payload: as2hook_webhooks::RawPayload::None,
+        payload: as2hook_format::RawPayload::None,
         leading: &leading,
     };
     let request = match render(event, &rendering, &rule.endpoint, Timestamp::now()) {

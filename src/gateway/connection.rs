@@ -33,7 +33,7 @@ use super::{
     deadline::Deadline,
     in_flight::GiveWay,
 };
-use crate::config::Pace;
+use as2hook_config::Pace;
 
 /// Wraps the stream that Pingora reads requests from and writes responses to.
 #[derive(Debug)]

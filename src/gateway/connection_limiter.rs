@@ -15,14 +15,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use as2hook_webhooks::Direction;
+use as2hook_event::Direction;
 use dashmap::DashMap;
 
 use super::fair_share::{Asked, FairShare, Weight, counted};
-use crate::{
-    config::Config,
-    handles::{HandleShare, TrafficHandles},
-};
+use crate::handles::{HandleShare, TrafficHandles};
+use as2hook_config::Config;
 
 /// The seats of one listener. Clones count together.
 #[derive(Clone, Debug, Default)]

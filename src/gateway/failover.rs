@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_delivery::happy_eyeballs::{self, Connected};
+use as2hook_sink::happy_eyeballs::{self, Connected};
 use async_trait::async_trait;
 use pingora::{
     Error, ErrorType, Result,

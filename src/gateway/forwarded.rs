@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use pingora::{Result, http::RequestHeader};
 
-use crate::config::Network;
+use as2hook_config::Network;
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 

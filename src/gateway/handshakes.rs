@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_webhooks::Direction;
+use as2hook_event::Direction;
 use async_trait::async_trait;
 use pingora::{
     ErrorType,
@@ -40,12 +40,12 @@ use super::{
     serve::turned_away,
 };
 use crate::{
-    config::{Config, Limits},
     log::RejectionLog,
     memory::{Memory, Share},
     observe::CountedConnection,
     snapshot::Live,
 };
+use as2hook_config::{Config, Limits};
 
 /// Handshakes under way at once, for each listener.
 const AT_ONCE: usize = 1000;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use as2hook_webhooks::{Direction, SendError};
+use as2hook_event::{Direction, SendError};
 use async_trait::async_trait;
 use http::header;
 use pingora::{
@@ -17,7 +17,8 @@ use super::{
     receivers::RouteIndex,
     rejection::{Rejection, stage_of},
 };
-use crate::{config::Forwarded, snapshot::Snapshot};
+use crate::snapshot::Snapshot;
+use as2hook_config::Forwarded;
 
 /// From partners to the receiver of the config.
 pub(super) struct Inbound;

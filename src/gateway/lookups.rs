@@ -6,7 +6,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use as2hook_delivery::happy_eyeballs;
+use as2hook_sink::happy_eyeballs;
 use dashmap::DashMap;
 use tokio::{net::lookup_host, sync::watch};
 

@@ -71,13 +71,8 @@ use self::{
     serve::Connections,
 };
 pub use self::{in_flight::InFlight, shutdown::GracefulShutdown};
-use crate::{
-    config::{Listen, Listener},
-    handles::TrafficHandles,
-    memory::Memory,
-    snapshot::Live,
-    tap::Tap,
-};
+use crate::{handles::TrafficHandles, memory::Memory, snapshot::Live, tap::Tap};
+use as2hook_config::{Listen, Listener};
 
 /// A server that is set up, and not serving yet.
 pub struct Gateway {

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use as2hook_as2::Headers;
-use as2hook_webhooks::{Direction, SendError, Stage};
+use as2hook_event::{Direction, SendError, Stage};
 use async_trait::async_trait;
 use http::{Method, Uri, header, uri::Authority};
 use pingora::{
@@ -23,10 +23,8 @@ use super::{
     rejection::{Rejection, stage_of},
     upstream::{self, LOOKUP},
 };
-use crate::{
-    config::{Config, Partner},
-    snapshot::Snapshot,
-};
+use crate::snapshot::Snapshot;
+use as2hook_config::{Config, Partner};
 
 /// From our AS2 server to the partners of the config.
 pub(super) struct Outbound;

@@ -14,7 +14,7 @@ use super::{
     rewrite,
     shutdown::CloseSignal,
 };
-use crate::config::Limits;
+use as2hook_config::Limits;
 
 /// What came.
 pub(super) enum HeadOutcome {

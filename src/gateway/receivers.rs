@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use as2hook_delivery::happy_eyeballs;
+use as2hook_sink::happy_eyeballs;
 use pingora::{
     protocols::tls::CaType,
     upstreams::peer::{HttpPeer, Peer as _},
@@ -17,7 +17,7 @@ use pingora::{
 use tokio::time::{Instant, timeout};
 
 use super::upstream::{self, LOOKUP};
-use crate::config::{Origin, Receiver as ReceiverConfig, ReceiverRoute};
+use as2hook_config::{Origin, Receiver as ReceiverConfig, ReceiverRoute};
 
 /// Between two pieces of a response. A receiver may take its time to make a synchronous MDN.
 const RESPONSE: Duration = Duration::from_secs(300);

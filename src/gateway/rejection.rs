@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
 };
 
-use as2hook_webhooks::{Direction, Stage};
+use as2hook_event::{Direction, Stage};
 use bytes::Bytes;
 use http::header;
 use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};

@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use as2hook_webhooks::Direction;
+use as2hook_event::Direction;
 use async_trait::async_trait;
 use pingora::{
     apps::{HttpPersistentSettings, HttpServerApp as _, ServerApp},
@@ -24,7 +24,8 @@ use super::{
     rejection::Rejection,
     shutdown::GracefulShutdown,
 };
-use crate::{config::Limits, log::RejectionLog, snapshot::Live};
+use crate::{log::RejectionLog, snapshot::Live};
+use as2hook_config::Limits;
 
 /// Connections that are turned away in words at once. Beyond it they are closed without.
 const GOODBYES: usize = 64;

@@ -13,11 +13,8 @@ use pingora::{
     protocols::ALPN,
 };
 
-use crate::{
-    config::{Listen, ServerTls},
-    log::RejectionLog,
-    snapshot::Live,
-};
+use crate::{log::RejectionLog, snapshot::Live};
+use as2hook_config::{Listen, ServerTls};
 
 /// Which listener's.
 pub(super) type Of = fn(&Listen) -> Option<&ServerTls>;

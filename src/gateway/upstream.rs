@@ -17,7 +17,7 @@ use pingora::{
     utils::tls::CertKey,
 };
 
-use crate::config::Partner;
+use as2hook_config::Partner;
 
 /// For the addresses of a name.
 pub(super) const LOOKUP: Duration = Duration::from_secs(5);

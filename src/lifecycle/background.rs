@@ -7,7 +7,8 @@ use as2hook_store::Payloads;
 use tokio::{runtime::Runtime, signal::unix, sync::watch};
 
 use super::{Life, drain::Drain, peer_changes, signals::Signals, upkeep};
-use crate::{config::watch::Watch, peers, reload::Reloader, snapshot::Live, timers};
+use crate::{peers, reload::Reloader, snapshot::Live, timers};
+use as2hook_config::watch::Watch;
 
 /// How often the receivers' names are looked up again.
 const LOOKUP_EVERY: Duration = Duration::from_secs(30);

@@ -39,7 +39,7 @@ use tokio::{net::UnixStream, time::timeout};
 
 pub(super) use self::{offering::Successor, taking::Predecessor};
 use super::sockets::ListenerAddress;
-use crate::config;
+use as2hook_config as config;
 
 /// The time for a word of a process that has nothing else to do.
 const FOR_WORD: Duration = Duration::from_secs(10);

@@ -84,7 +84,8 @@ impl Follower {
 mod tests {
     use std::fs;
 
-    use as2hook_delivery::{Bells, Client, DispatcherOptions, Standing};
+    use as2hook_delivery::{Bells, DispatcherOptions, Standing};
+    use as2hook_sink::Client;
     use as2hook_store::{
         NewDelivery, NewEvent, PartnerWebhookChange, Payload, SqliteOptions, SqliteStore, Store,
         WebhookState,

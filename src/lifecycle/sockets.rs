@@ -14,7 +14,8 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::LifeError;
-use crate::{config::Listen, gateway};
+use crate::gateway;
+use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
 #[derive(Debug)]

@@ -3,10 +3,11 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use as2hook_config_api::Control;
+use as2hook_api::Control;
 use as2hook_delivery::{
-    Adoption, Bells, Client, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions,
+    Adoption, Bells, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions,
 };
+use as2hook_sink::Client;
 use as2hook_store::{StoreError, clock};
 use tokio::{
     net::TcpListener,
@@ -25,10 +26,6 @@ use super::{
     upkeep,
 };
 use crate::{
-    config::{
-        self, Listen, LoadAttempt,
-        watch::{Watch, WatchTiming},
-    },
     control,
     gateway::Gateway,
     partner_webhooks::PartnerWebhookLoader,
@@ -37,6 +34,10 @@ use crate::{
     snapshot::Live,
     system_events::Announcer,
     tap::{AdoptedExchanges, Tap},
+};
+use as2hook_config::{
+    self, Listen, LoadAttempt, StoreFailurePolicy,
+    watch::{Watch, WatchTiming},
 };
 
 /// How often a process that waits to take over looks whether the one that runs is gone.
@@ -88,8 +89,8 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
         return Err(LifeError::Config(unsupported));
     }
     let on_store_failure = match loaded.config.on_store_failure {
-        config::StoreFailurePolicy::Pass => OnStoreFailure::Pass,
-        config::StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
+        StoreFailurePolicy::Pass => OnStoreFailure::Pass,
+        StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
     };
     let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
     // Before this process writes anything, whose time is that of its own clock.
@@ -211,7 +212,7 @@ impl AdminSocket {
     fn serve(self) {
         tokio::spawn(async move {
             let Self { socket, control, handed_on } = self;
-            if let Err(error) = as2hook_config_api::serve_on(socket, control, handed_on).await {
+            if let Err(error) = as2hook_api::serve_on(socket, control, handed_on).await {
                 tracing::error!(%error, "The admin listener stopped.");
             }
         });

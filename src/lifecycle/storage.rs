@@ -10,7 +10,7 @@ use as2hook_store::{
 use tokio::runtime::Handle;
 
 use super::LifeError;
-use crate::config::{self, Config};
+use as2hook_config::{self as config, Config};
 
 /// Opens both. The payloads have no key yet. Either may be away for now, where traffic passes without
 /// it; a place of payloads that belongs to another store is a reason not to start.

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use as2hook_store::{Payloads, Store, StoreError, clock};
 use tokio::time::{Instant, sleep};
 
-use crate::{config::Retention, snapshot::Live};
+use crate::snapshot::Live;
+use as2hook_config::Retention;
 
 /// How often there is something looked for: so often that it is never much.
 const EVERY: Duration = Duration::from_secs(10);

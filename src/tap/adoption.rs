@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use as2hook_delivery::{Adoption, Further, Outbox, OutboxError};
-use as2hook_webhooks::{Event, Verdict};
+use as2hook_event::{Event, Verdict};
 use async_trait::async_trait;
 use jiff::Timestamp;
 

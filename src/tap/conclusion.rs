@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use as2hook_as2::{Decoded, ErrorCode, Mdn, MicComparison, ProcessingError};
 use as2hook_delivery::{Further, Outbox, OutboxError, StoreWait};
+use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
 use as2hook_store::{Filter, Note, Payload};
-use as2hook_webhooks::{Direction, Event, EventKind, SendError, Stage, Verdict};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};

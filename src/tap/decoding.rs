@@ -24,10 +24,8 @@ use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
 
 use self::{meter::MeteredSink, progress::DecodeProgress, slots::DecodeSlots};
 use super::keeping::PayloadKeeper;
-use crate::{
-    config::Config,
-    memory::{Memory, Share},
-};
+use crate::memory::{Memory, Share};
+use as2hook_config::Config;
 
 /// Pieces of up to 64 KiB that wait for the decoder, for each message.
 const QUEUE: usize = 8;

@@ -13,8 +13,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use as2hook_as2::{ErrorCode, ProcessingError};
 use as2hook_delivery::OutboxError;
+use as2hook_event::{Direction, Event, SendError};
 use as2hook_store::{Note, Payload, Payloads, StoreError};
-use as2hook_webhooks::{Direction, Event, SendError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;

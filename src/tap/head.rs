@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use as2hook_as2::Headers;
-use as2hook_webhooks::{Direction, bounds};
+use as2hook_event::{Direction, bounds};
 
 /// The head of a request that passes.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use as2hook_as2::{
     ContentKind, Decoded, ErrorCode, Headers, MessageMic, MicComparison, ProcessingError,
     SignatureStatus, mic,
 };
-use as2hook_webhooks::{SendError, Stage};
+use as2hook_event::{SendError, Stage};
 use bytes::Bytes;
 
 use super::ResponseHead;

@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use as2hook_as2::SignatureStatus;
 use as2hook_delivery::Target;
-use as2hook_store::OrderPlace;
-use as2hook_webhooks::{
+use as2hook_event::{
     Direction, Event, EventKind, Findings, Order, PartnerType, PayloadMode, Query, Rule, Verdict,
 };
+use as2hook_store::OrderPlace;
 
 use super::head::Parties;
-use crate::{config::Partner, snapshot::Snapshot};
+use crate::snapshot::Snapshot;
+use as2hook_config::Partner;
 
 /// The rules of one exchange.
 pub(super) struct Routes {

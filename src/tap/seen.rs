@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use as2hook_as2::SignatureStatus;
 use as2hook_delivery::{Outbox, OutboxError};
+use as2hook_event::Event;
 use as2hook_store::{Before, Note, NoteChange};
-use as2hook_webhooks::Event;
 use jiff::Timestamp;
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 
 use as2hook_as2::{Headers, MessageMic, MicForm};
 use as2hook_delivery::{Outbox, OutboxError};
+use as2hook_event::{Event, EventKind, bounds};
 use as2hook_store::{Before, Filter, Note, NoteChange};
-use as2hook_webhooks::{Event, EventKind, bounds};
 use jiff::Timestamp;
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,8 @@ use super::{
     routes::Routes,
     seen,
 };
-use crate::{config::hex, timers};
+use crate::timers;
+use as2hook_as2::hex;
 
 /// What the keys of these records begin with.
 pub(crate) const PREFIX: &str = "sent:";
@@ -366,7 +367,7 @@ pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
         sum.update(&(part.len() as u64).to_be_bytes());
         sum.update(part.as_bytes());
     }
-    hex(&sum.finish())
+    hex::encode(&sum.finish())
 }
 
 /// The Message-ID of a message's event.

@@ -1,7 +1,7 @@
 //! What a response makes of a recorded exchange.
 
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
-use as2hook_webhooks::{Direction, Event, EventKind, SendError, Stage, Verdict};
+use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
 
 use super::{
     ResponseHead,

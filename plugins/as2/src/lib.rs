@@ -40,7 +40,7 @@ pub mod digest;
 pub mod fault;
 mod gather;
 pub mod headers;
-mod hex;
+pub mod hex;
 mod inflate;
 pub mod keys;
 mod layer;

@@ -16,8 +16,8 @@ mod load;
 use std::time::{Duration, Instant};
 
 use as2hook_delivery::Target;
+use as2hook_event::Verdict;
 use as2hook_store::Payload;
-use as2hook_webhooks::Verdict;
 use load::{Failure, Gateway, Sink, cpu_seconds, event, note, percentile, row};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 

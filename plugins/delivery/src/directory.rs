@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use as2hook_webhooks::{Event, Rule};
+use as2hook_event::{Event, Rule};
 use async_trait::async_trait;
 
-use crate::guard::Guard;
+use as2hook_sink::Guard;
 
 /// The rules in force. Looked up for every attempt, so that a corrected URL applies to the backlog
 /// too.

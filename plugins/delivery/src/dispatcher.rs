@@ -44,6 +44,7 @@ use std::{
     time::Duration,
 };
 
+use as2hook_sink::Client;
 use as2hook_store::{DeliveryState, Store, StoreError};
 use dashmap::DashMap;
 use tokio::{
@@ -56,10 +57,7 @@ pub use bells::Bells;
 pub use health::{Health, Standing};
 pub use options::{DISABLE_AFTER, DispatcherOptions};
 
-use crate::{
-    client::Client,
-    directory::{Directory, Notices},
-};
+use crate::directory::{Directory, Notices};
 use concurrency::ConcurrencyPool;
 use health::EndpointHealth;
 use state::{DispatcherPhase, DispatcherState, WorkerWakeup};

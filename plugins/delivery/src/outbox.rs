@@ -34,10 +34,10 @@ use std::{
     time::Duration,
 };
 
+use as2hook_event::{Event, Verdict};
 use as2hook_store::{
     NewDelivery, NoteChange, OrderPlace, Payload, Settlement, Store, StoreError, Write,
 };
-use as2hook_webhooks::{Event, Verdict};
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,

@@ -11,7 +11,8 @@ use super::{
     Proxy, ProxyContext, Side, headers,
     onward::not_stored,
 };
-use crate::{config::Pace, tap::ResponseHead};
+use crate::tap::ResponseHead;
+use as2hook_config::Pace;
 
 /// More of a response than an MDN has is read for a partner alone, so only while it is there.
 const UNHEARD: u64 = 1024 * 1024;

@@ -1,7 +1,7 @@
 //! How an exchange ends: the partner gets a response of our own where it is owed one, the tap, the log
 //! and the metrics learn what it came to.
 
-use as2hook_webhooks::{
+use as2hook_event::{
     Direction,
     bounds::{AS2_NAME, MESSAGE_ID},
 };

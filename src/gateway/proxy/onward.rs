@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use as2hook_webhooks::Direction;
+use as2hook_event::Direction;
 use bytes::{Buf as _, Bytes};
 use http::header;
 use pingora::{

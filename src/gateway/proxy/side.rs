@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use as2hook_webhooks::{Direction, SendError};
+use as2hook_event::{Direction, SendError};
 use async_trait::async_trait;
 use pingora::{
     Error, Result, http::RequestHeader, protocols::Digest, proxy::Session,

@@ -4,8 +4,8 @@ use std::sync::{Arc, atomic::Ordering};
 
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
 use as2hook_delivery::{Further, OutboxError, Recorded, StoreWait, Target};
+use as2hook_event::{Direction, Event, EventKind, SendError};
 use as2hook_store::{Note, NoteChange, Payload};
-use as2hook_webhooks::{Direction, Event, EventKind, SendError};
 use bytes::Bytes;
 use uuid::Uuid;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use as2hook_as2::{ContentKind, Decoded, ErrorCode, ProcessingError};
 use as2hook_delivery::{OutboxError, Recorded};
+use as2hook_event::{Direction, Event, EventKind, Verdict};
 use as2hook_store::{Before, Note, NoteChange, Payload, StoreError};
-use as2hook_webhooks::{Direction, Event, EventKind, Verdict};
 use bytes::Bytes;
 use tokio::{task::JoinSet, time::timeout};
 

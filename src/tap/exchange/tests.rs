@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use as2hook_as2::Headers;
 use as2hook_delivery::{Bells, Outbox, OutboxOptions};
+use as2hook_event::EventKind;
 use as2hook_store::{AttemptRecord, Claimed, Fate, PayloadDir, SqliteOptions, SqliteStore, Store};
 use as2hook_testing::{Digest, Mdn, Message, Part, Receipt, pki};
-use as2hook_webhooks::EventKind;
 use tempfile::TempDir;
 use tokio::{runtime::Handle, time::sleep};
 

@@ -20,10 +20,11 @@ use std::{
 };
 
 use as2hook_delivery::{
-    Bells, Client, Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target,
+    Bells, Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target,
 };
+use as2hook_event::{Endpoint, Event, PayloadMode, Rule};
+use as2hook_sink::Client;
 use as2hook_store::{Payload, SqliteOptions, SqliteStore, Store};
-use as2hook_webhooks::{Endpoint, Event, PayloadMode, Rule};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};

@@ -2,10 +2,10 @@
 
 use std::{io, pin::pin, sync::Arc};
 
+use as2hook_event::{Event, PayloadMode, Rule, Verdict};
+use as2hook_format::{Rendered, Rendering, Unsigned, render, sign::WrongLength};
+use as2hook_sink::{Client, DeliveryError, KeptPayload, Request, RequestBody};
 use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate, StoreError};
-use as2hook_webhooks::{
-    Event, PayloadMode, Rendered, Rendering, Rule, Unsigned, Verdict, render, sign::WrongLength,
-};
 use bytes::Bytes;
 use http::Uri;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,11 +17,7 @@ use super::{
     judgement::{failure, judge},
     order_patience,
 };
-use crate::{
-    client::{Client, DeliveryError, KeptPayload, Request, RequestBody},
-    directory::Attempted,
-    time::now,
-};
+use crate::{directory::Attempted, time::now};
 
 /// A claimed delivery with a slot for its attempt.
 pub(super) struct ClaimedJob {
@@ -138,7 +134,7 @@ pub(super) async fn make(
     };
     let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
     // The next delivery of the same order can be claimed once this one is stored as done.
-    let ordered = endpoint.order != as2hook_webhooks::Order::None;
+    let ordered = endpoint.order != as2hook_event::Order::None;
     let ring = ordered.then(|| claimed.webhook.clone());
     if fate == Fate::Held {
         // Stored before the webhook is seen as disabled, so that enabling it finds this delivery
@@ -165,13 +161,13 @@ async fn prepare(
     let event = event(claimed)?;
     let mode = mode(&claimed.mode)?;
     let payload = match &claimed.event.payload {
-        as2hook_store::Payload::None => as2hook_webhooks::RawPayload::None,
-        as2hook_store::Payload::Inline(bytes) => as2hook_webhooks::RawPayload::Bytes(bytes.clone()),
+        as2hook_store::Payload::None => as2hook_format::RawPayload::None,
+        as2hook_store::Payload::Inline(bytes) => as2hook_format::RawPayload::Bytes(bytes.clone()),
         as2hook_store::Payload::Spent if mode == PayloadMode::Raw && event.kind.sends_payload() => {
             return Err(InvalidDelivery::Payload(StoreError::Spent).into());
         }
-        as2hook_store::Payload::Spent => as2hook_webhooks::RawPayload::None,
-        kept => as2hook_webhooks::RawPayload::Stream { size: kept.size() },
+        as2hook_store::Payload::Spent => as2hook_format::RawPayload::None,
+        kept => as2hook_format::RawPayload::Stream { size: kept.size() },
     };
     let rendering = Rendering {
         webhook_id: &claimed.webhook_id,
@@ -191,9 +187,9 @@ async fn prepare(
         tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
     }
     let body = match request.body {
-        as2hook_webhooks::Body::Bytes(bytes) => RequestBody::Bytes(bytes),
-        as2hook_webhooks::Body::Payload { .. } => RequestBody::Payload(kept(shared, claimed)),
-        as2hook_webhooks::Body::Empty => RequestBody::Bytes(Bytes::new()),
+        as2hook_format::Body::Bytes(bytes) => RequestBody::Bytes(bytes),
+        as2hook_format::Body::Payload { .. } => RequestBody::Payload(kept(shared, claimed)),
+        as2hook_format::Body::Empty => RequestBody::Bytes(Bytes::new()),
     };
     let (headers, names) = request.headers.into_parts();
     Ok(Request { headers, names, body })
@@ -228,7 +224,7 @@ async fn sign(
     mut unsigned: Unsigned,
     rule: &Rule,
     kept: &KeptPayload,
-) -> Result<as2hook_webhooks::WebhookRequest, PrepareError> {
+) -> Result<as2hook_format::WebhookRequest, PrepareError> {
     let body = RequestBody::Payload(kept.clone());
     let deadline = Instant::now() + Client::time_allowed(&rule.endpoint, &body);
     let failed = |error: io::Error| PrepareError::ForNow(DeliveryError::Payload(error));

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use as2hook_event::Rule;
 use as2hook_store::WebhookState;
-use as2hook_webhooks::Rule;
 use tokio::time::Instant;
 
 use crate::time::{after, now};

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use as2hook_event::Endpoint;
+use as2hook_sink::{DeliveryError, EndpointResponse};
 use as2hook_store::Fate;
-use as2hook_webhooks::Endpoint;
 
-use crate::{
-    client::{DeliveryError, EndpointResponse},
-    time::after,
-};
+use crate::time::after;
 
 /// What an attempt means for its delivery and webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

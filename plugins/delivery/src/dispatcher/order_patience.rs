@@ -5,7 +5,9 @@ use std::time::Duration;
 use as2hook_store::{Attempt, Claimed, DeliveryState, Fate, Filter, StoreError, clock};
 
 use super::DispatcherState;
-use crate::{client::EndpointResponse, time::now};
+use as2hook_sink::EndpointResponse;
+
+use crate::time::now;
 
 /// Whether the response says that the delivery itself is at fault.
 pub(super) fn is_refusal(response: &EndpointResponse) -> bool {

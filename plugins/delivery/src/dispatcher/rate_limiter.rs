@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use as2hook_webhooks::Rate;
+use as2hook_event::Rate;
 use tokio::time::Instant;
 
 /// The rate limit of one webhook. It outlives the webhook's worker, which ends when it is idle.

@@ -8,8 +8,9 @@ use std::{
     },
 };
 
+use as2hook_event::Rule;
+use as2hook_sink::Client;
 use as2hook_store::{Store, StoreError, WebhookState};
-use as2hook_webhooks::Rule;
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -17,10 +18,7 @@ use super::{
     Bells, DispatcherOptions, EndpointHealth, completion::CompletionBatcher,
     concurrency::ConcurrencyPool, rate_limiter::RateLimiter, worker,
 };
-use crate::{
-    client::Client,
-    directory::{Directory, Notices},
-};
+use crate::directory::{Directory, Notices};
 
 /// State that the workers share.
 pub(super) struct DispatcherState {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_webhooks::{Rate, Rule};
+use as2hook_event::{Rate, Rule};
 use tokio::{
     sync::watch,
     task::{Id, JoinSet},

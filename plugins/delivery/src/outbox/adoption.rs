@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use as2hook_webhooks::{Event, Verdict};
+use as2hook_event::{Event, Verdict};
 use async_trait::async_trait;
 
 use super::{Further, Outbox, OutboxError};

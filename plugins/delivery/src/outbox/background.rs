@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
+use as2hook_event::{Event, Verdict};
 use as2hook_store::{Before, Note, NoteChange, StoreError, Write};
-use as2hook_webhooks::{Event, Verdict};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 

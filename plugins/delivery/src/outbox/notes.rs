@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use as2hook_event::Event;
 use as2hook_store::{Before, EventRow, Filter, Note, NoteChange, StoreError, Write};
-use as2hook_webhooks::Event;
 use tokio::time::timeout;
 use uuid::Uuid;
 

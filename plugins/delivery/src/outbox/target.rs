@@ -1,7 +1,7 @@
 //! Plans the deliveries of an event, and the rows for the store.
 
+use as2hook_event::{Event, Order, PayloadMode, Rule, event::webhook_id};
 use as2hook_store::{NewDelivery, NewEvent, NoteChange, Payload, Write};
-use as2hook_webhooks::{Event, Order, PayloadMode, Rule, event::webhook_id};
 use uuid::Uuid;
 
 use crate::time::now;

@@ -6,8 +6,8 @@
 //! large), then whole further events and notes, and the ends of long texts, which may come from a
 //! partner.
 
+use as2hook_event::Verdict;
 use as2hook_store::{Payload, Settlement, Write};
-use as2hook_webhooks::Verdict;
 
 use super::operation::{Operation, row, settlement as bytes_of, write as bytes_of_write};
 

@@ -6,8 +6,8 @@ use std::{
 };
 
 use as2hook_delivery::{Adoption, Bells, Further, Outbox, OutboxError, OutboxOptions};
+use as2hook_event::{Event, EventKind, Verdict};
 use as2hook_store::{Payload, StoreError};
-use as2hook_webhooks::{Event, EventKind, Verdict};
 use async_trait::async_trait;
 use uuid::Uuid;
 

@@ -7,11 +7,11 @@ mod payloads;
 
 use std::time::Duration;
 
-use as2hook_delivery::{
+use as2hook_event::Endpoint;
+use as2hook_sink::{
     Client, DeliveryError, EndpointResponse, Guard, Request, RequestBody,
     client::{ConnectError, Step},
 };
-use as2hook_webhooks::Endpoint;
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;

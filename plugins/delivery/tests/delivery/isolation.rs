@@ -132,7 +132,7 @@ async fn request_follows_the_commit_without_waiting_for_a_timer() {
         let event = event();
         let targets = [Target::of(&gateway.rules.get("a"), &event)];
         gateway.outbox.open(&event, Payload::None, &targets).await.unwrap();
-        let verdict = as2hook_webhooks::Verdict::of(event.kind);
+        let verdict = as2hook_event::Verdict::of(event.kind);
         gateway.outbox.settle(event.id, &verdict, &targets).await.unwrap();
         let settled = Instant::now();
         until("the request", || sink.count() == delivered + 1).await;

@@ -14,8 +14,8 @@ use as2hook_as2::{ErrorCode, ProcessingError};
 use as2hook_delivery::{
     Bells, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, Target,
 };
+use as2hook_event::{Direction, Event, EventKind, Order, PayloadMode, Verdict};
 use as2hook_store::{DeliveryState, Payload, StoreError};
-use as2hook_webhooks::{Direction, Event, EventKind, Order, PayloadMode, Verdict};
 use bytes::Bytes;
 use tokio::time::Instant;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use as2hook_delivery::DispatcherOptions;
+use as2hook_event::Rule;
 use as2hook_store::DeliveryState;
-use as2hook_webhooks::Rule;
 
 use crate::support::{event, gateway::Gateway, rule, sink::Sink, store::MemoryStore, until};
 

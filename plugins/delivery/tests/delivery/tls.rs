@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use as2hook_delivery::{
+use as2hook_event::{Endpoint, Tls};
+use as2hook_sink::{
     Client, DeliveryError, EndpointResponse, Guard, Request, RequestBody, client::ConnectError,
 };
-use as2hook_webhooks::{Endpoint, Tls};
 use bytes::Bytes;
 use http::HeaderMap;
 use openssl::{

@@ -1,7 +1,7 @@
 //! MDNs that take a message back whose own exchange is not over.
 
 use as2hook_delivery::{Adoption, Further};
-use as2hook_webhooks::Verdict;
+use as2hook_event::Verdict;
 use serde_json::Value;
 
 use super::*;

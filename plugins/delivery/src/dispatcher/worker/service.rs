@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use as2hook_event::Rule;
 use as2hook_store::{DeliveryState, StoreError};
-use as2hook_webhooks::Rule;
 use tokio::time::Instant;
 
 use super::{super::EndpointHealth, STORE_WAIT, WebhookWorker};

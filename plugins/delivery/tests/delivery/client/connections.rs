@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use as2hook_delivery::{Client, DeliveryError, Guard, client::ConnectError};
-use as2hook_webhooks::Endpoint;
+use as2hook_event::Endpoint;
+use as2hook_sink::{Client, DeliveryError, Guard, client::ConnectError};
 use tokio::time::Instant;
 
 use super::{SECOND, empty, post, post_by};

@@ -1,6 +1,6 @@
 //! Request heads: their header names and the spelling of these.
 
-use as2hook_delivery::{Client, Request, RequestBody};
+use as2hook_sink::{Client, Request, RequestBody};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use as2hook_delivery::{Client, DeliveryError, client::Step};
+use as2hook_sink::{Client, DeliveryError, client::Step};
 
 use super::{SECOND, empty, post, post_by, timed_out, with_time_enough};
 use crate::support::{

@@ -2,9 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use as2hook_delivery::{Client, DeliveryError, KeptPayload, RequestBody};
+use as2hook_event::Endpoint;
+use as2hook_sink::{Client, DeliveryError, KeptPayload, RequestBody};
 use as2hook_store::{Payload, Payloads, Pieces, StoreError};
-use as2hook_webhooks::Endpoint;
 use bytes::Bytes;
 use uuid::Uuid;
 

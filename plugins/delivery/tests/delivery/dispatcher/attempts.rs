@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use as2hook_delivery::{Guard, Standing};
+use as2hook_delivery::Standing;
+use as2hook_event::{Order, PayloadMode, Secret};
+use as2hook_format::sign::verify_webhook;
+use as2hook_sink::Guard;
 use as2hook_store::{DeliveryState, Payload};
-use as2hook_webhooks::{Order, PayloadMode, Secret, sign::verify_webhook};
 use bytes::Bytes;
 
 use crate::support::{

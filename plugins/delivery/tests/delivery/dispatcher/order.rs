@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_webhooks::Order;
+use as2hook_event::Order;
 
 use crate::support::{
     delivered, event,
@@ -59,9 +59,8 @@ async fn order_is_kept_for_each_pair_and_other_pairs_do_not_wait() {
     let gateway = Gateway::start([ordered]).await;
     let mut acme = vec![first];
     acme.extend((0..4).map(|_| event()));
-    let others: Vec<_> = (0..5)
-        .map(|_| as2hook_webhooks::Event { partner: Some("OTHER".into()), ..event() })
-        .collect();
+    let others: Vec<_> =
+        (0..5).map(|_| as2hook_event::Event { partner: Some("OTHER".into()), ..event() }).collect();
     for (ours, theirs) in acme.iter().zip(&others) {
         gateway.exchange(ours, &["a"]).await;
         gateway.exchange(theirs, &["a"]).await;
@@ -69,7 +68,7 @@ async fn order_is_kept_for_each_pair_and_other_pairs_do_not_wait() {
     delivered(&gateway, 10).await;
     let delivered: Vec<String> =
         sink.requests().iter().map(|r| r.header("webhook-id").unwrap().to_owned()).collect();
-    let place = |event: &as2hook_webhooks::Event| {
+    let place = |event: &as2hook_event::Event| {
         delivered.iter().rposition(|id| *id == event.webhook_id("a")).unwrap()
     };
     assert!(acme.is_sorted_by_key(place) && others.is_sorted_by_key(place), "{delivered:?}");

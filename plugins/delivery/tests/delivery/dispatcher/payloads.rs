@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use as2hook_delivery::{DispatcherOptions, Standing};
+use as2hook_event::{PayloadMode, Secret};
+use as2hook_format::sign::verify_webhook;
 use as2hook_store::{DeliveryState, Fate, Payload, PayloadDir, PayloadKey, Payloads};
-use as2hook_webhooks::{PayloadMode, Secret, sign::verify_webhook};
 
 use crate::support::{
     delivered, event, gateway::Gateway, rule, sink::Sink, store::MemoryStore, until,
@@ -26,7 +27,7 @@ async fn sealed(payloads: &Payloads, event: uuid::Uuid, bytes: &[u8]) -> Payload
     writer.finish().await.unwrap()
 }
 
-fn raw_rule(sink: &Sink) -> as2hook_webhooks::Rule {
+fn raw_rule(sink: &Sink) -> as2hook_event::Rule {
     let mut raw = rule("a", &sink.url());
     raw.endpoint.payload = PayloadMode::Raw;
     raw

@@ -9,11 +9,12 @@ use std::{
 };
 
 use as2hook_delivery::{
-    Bells, Client, Directory, Disabled, Dispatcher, DispatcherOptions, Guard, Notices, Outbox,
-    OutboxOptions, Target,
+    Bells, Directory, Disabled, Dispatcher, DispatcherOptions, Notices, Outbox, OutboxOptions,
+    Target,
 };
+use as2hook_event::{Event, Rule, Verdict};
+use as2hook_sink::{Client, Guard};
 use as2hook_store::Payload;
-use as2hook_webhooks::{Event, Rule, Verdict};
 use async_trait::async_trait;
 
 use super::{AMPLE, store::MemoryStore};

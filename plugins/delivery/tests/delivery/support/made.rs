@@ -1,7 +1,7 @@
 //! Default events and rules of the tests and the measuring examples.
 
 use as2hook_as2::Headers;
-use as2hook_webhooks::{Direction, Endpoint, Event, EventKind, Filters, PartnerType, Route, Rule};
+use as2hook_event::{Direction, Endpoint, Event, EventKind, Filters, PartnerType, Route, Rule};
 use uuid::Uuid;
 
 /// A received message, with its headers only.

@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use as2hook_event::{Endpoint, Event, PayloadMode, Rule};
 use as2hook_store::DeliveryState;
-use as2hook_webhooks::{Endpoint, Event, PayloadMode, Rule};
 use uuid::Uuid;
 
 use gateway::Gateway;

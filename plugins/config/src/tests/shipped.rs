@@ -1,0 +1,154 @@
+//! The shipped config works as it stands, and so do the examples in its comments.
+
+use super::*;
+use crate::{gateway, webhooks};
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../conf").join(name)
+}
+
+#[test]
+fn loads_without_a_mistake_or_a_warning() {
+    let attempt = attempt_with(&shipped("as2hook.yaml"), &|_| Err(VarError::NotPresent));
+    let loaded = attempt.outcome.unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert!(loaded.rules.is_empty());
+    assert_eq!(loaded.watched, [shipped("as2hook.yaml"), shipped("webhooks.yaml")]);
+}
+
+/// What is not commented out says the defaults, as the file promises.
+#[test]
+fn shows_the_defaults() {
+    let attempt = attempt_with(&shipped("as2hook.yaml"), &|_| Err(VarError::NotPresent));
+    let shipped = attempt.outcome.unwrap().config;
+    let (plain, files) = right("", NO_RULES);
+    let as_shipped = format!("{:?}", plain.config).replace(
+        &files.folder.path().display().to_string(),
+        &self::shipped("").display().to_string(),
+    );
+    let place = |text: &str| text.split("fixed:").next().unwrap().replace("conf//", "conf/");
+    assert_eq!(place(&format!("{shipped:?}")), place(&as_shipped));
+}
+
+/// The keys of every table within the file's own.
+const KEYS: &[&str] = &[
+    "address",
+    "tls",
+    "certificate",
+    "private_key",
+    "passphrase",
+    "passphrase_file",
+    "client_ca",
+    "inbound",
+    "outbound",
+    "admin",
+    "url",
+    "routes",
+    "path",
+    "keepalive",
+    "forwarded",
+    "trusted_proxies",
+    "ca",
+    "verify",
+    "as2_id",
+    "keys",
+    "pkcs12",
+    "id",
+    "type",
+    "certificates",
+    "mdn_urls",
+    "async_mdn",
+    "mdn",
+    "site",
+    "tokens",
+    "name",
+    "sha256",
+    "scopes",
+    "allow_networks",
+    "language",
+    "body",
+    "decoded",
+    "expansion",
+    "header",
+    "attachments",
+    "cpu",
+    "in_flight",
+    "memory",
+    "connections",
+    "connections_per_address",
+    "idle",
+    "head_time",
+    "body_time",
+    "body_rate",
+    "piece_time",
+];
+
+#[test]
+fn every_key_stands_in_it() {
+    let of_rules = ["webhooks", "ca", "client_certificate", "client_key"];
+    for (file, keys) in [
+        ("as2hook.yaml", [gateway::KEYS, KEYS].concat()),
+        ("webhooks.yaml", [webhooks::KEYS, &of_rules].concat()),
+    ] {
+        let text = fs::read_to_string(shipped(file)).unwrap();
+        // Behind `#`, `-` and `{` too, but as a key: `name:`.
+        let keys_there: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.trim_start_matches(['#', ' ', '-']).split_once(':'))
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            assert!(keys_there.contains(&key), "{key} is not explained in conf/{file}");
+        }
+    }
+}
+
+/// Each example in the comments, put in, has no mistake but the files that it names.
+#[test]
+fn the_examples_are_right() {
+    for file in ["as2hook.yaml", "webhooks.yaml"] {
+        let text = fs::read_to_string(shipped(file)).unwrap();
+        for (number, example) in examples(&text).into_iter().enumerate() {
+            let gateway = if file == "as2hook.yaml" { example.as_str() } else { RECEIVER };
+            let rules = if file == "as2hook.yaml" { NO_RULES } else { example.as_str() };
+            let files = Files::new(&[("as2hook.yaml", gateway), ("webhooks.yaml", rules)]);
+            let expected = ["does not exist", "is given too", "is not set", "is missing beside it"];
+            let mistakes = files.attempt().outcome.err().unwrap_or_default();
+            let shown = files.shown(&mistakes);
+            let wrong: Vec<_> = shown
+                .iter()
+                .filter(|shown| !expected.iter().any(|word| shown.contains(word)))
+                .collect();
+            assert!(wrong.is_empty(), "example {number} of conf/{file}: {wrong:#?}\n{example}");
+        }
+    }
+}
+
+/// The document with one example put in place of what it is an example for, for each.
+fn examples(text: &str) -> Vec<String> {
+    let lines: Vec<_> = text.lines().collect();
+    let starts = lines.iter().enumerate().filter(|(_, line)| line.contains("# Example"));
+    let made = starts.map(|(start, line)| {
+        let indent = line.find('#').unwrap();
+        let prose = |line: &&str| {
+            !line.trim_start_matches([' ', '#']).ends_with(':') && !line.contains(": ")
+        };
+        let commented = |line: &&str| line.trim_start().starts_with('#');
+        let block: Vec<_> = lines[start + 1..]
+            .iter()
+            .take_while(|line| commented(line) && !line.contains("# Example"))
+            .skip_while(|line| prose(line))
+            .map(|line| {
+                let line = line.trim_start().trim_start_matches('#');
+                format!("{}{}", " ".repeat(indent), line.strip_prefix(' ').unwrap_or(line))
+            })
+            .collect();
+        let key = block.first().and_then(|line| line.split(':').next()).unwrap_or("").to_owned();
+        let replaced = |line: &&&str| !line.starts_with(&format!("{key}:"));
+        let before = lines[..start].iter().filter(replaced);
+        let after = lines[start + 1..].iter().filter(replaced);
+        let text = |line: &&str| (*line).to_owned();
+        before.map(text).chain(block).chain(after.map(text)).collect::<Vec<_>>().join("\n")
+    });
+    made.collect()
+}

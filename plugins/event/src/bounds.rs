@@ -1,0 +1,344 @@
+//! Bounds what is kept of an event, so that partners' bytes fill no disk. `docs/webhooks.md` states it.
+//!
+//! What is longer is cut, and ends in `...` and 32 hexadecimal digits of the SHA-256 of the whole: two
+//! that differ stay different, as keys too. Traffic and decoding are not touched by it.
+
+use std::{borrow::Cow, io};
+
+pub use as2hook_as2::cut::{AS2_NAME, LINE as MESSAGE_ID, cut_as2_name as as2_name};
+use as2hook_as2::{
+    Attachment, Decoded, ErrorCode, Header, Headers, Mdn, ProcessingError,
+    cut::{cut_bytes, cut_text},
+};
+use serde_json::{Map, Value};
+
+use crate::event::{Event, SendError, Verdict};
+
+/// Bytes of an event's JSON form in the store, without its payload and its verdict.
+pub const METADATA: usize = 256 * 1024;
+
+/// Bytes of a header's name.
+const HEADER_NAME: usize = 256;
+
+/// What a header takes beside its name and value.
+const HEADER_ROW: usize = 32;
+
+/// Bytes of an error's text.
+const ERROR: usize = 512;
+
+/// Errors; beyond them the first of each code.
+const ERRORS: usize = 32;
+
+/// Bytes of a short text: an algorithm, a disposition.
+const SHORT: usize = 1024;
+/// MICs that an MDN may have: the decoder gives five at the most.
+const MICS: usize = 8;
+
+/// An event whose JSON form is no longer than this needs no look but at its names.
+const SMALL: usize = 8 * 1024;
+
+/// The headers that everything else depends on: they are kept before others.
+const ESSENTIAL: [&str; 8] = [
+    "AS2-From",
+    "AS2-To",
+    "Message-ID",
+    "Subject",
+    "Content-Type",
+    "Disposition-Notification-To",
+    "Disposition-Notification-Options",
+    "Receipt-Delivery-Option",
+];
+
+/// One set of bounds, in bytes.
+struct Bounds {
+    header: usize,
+    headers: usize,
+    text: usize,
+    human_message: usize,
+    attachment: usize,
+    /// Of all attachments' JSON forms.
+    attachments: usize,
+}
+
+/// The next is taken where an event is too large in all under the one before.
+const STAGES: [Bounds; 4] = [
+    Bounds {
+        header: 8 << 10,
+        headers: 64 << 10,
+        text: 2 << 10,
+        human_message: 16 << 10,
+        attachment: 1 << 10,
+        attachments: METADATA,
+    },
+    Bounds {
+        header: 8 << 10,
+        headers: 64 << 10,
+        text: 2 << 10,
+        human_message: 4 << 10,
+        attachment: 255,
+        attachments: METADATA,
+    },
+    Bounds {
+        header: 8 << 10,
+        headers: 32 << 10,
+        text: 1 << 10,
+        human_message: 2 << 10,
+        attachment: 64,
+        attachments: METADATA,
+    },
+    Bounds {
+        header: 2 << 10,
+        headers: 16 << 10,
+        text: 1 << 10,
+        human_message: 1 << 10,
+        attachment: 64,
+        attachments: 64 << 10,
+    },
+];
+
+impl Event {
+    /// Cuts what is too long. Within its bounds it stays as it is.
+    pub fn bound(&mut self) {
+        for bounds in &STAGES {
+            self.cut(bounds);
+            if json_length(self) <= METADATA {
+                return;
+            }
+        }
+    }
+
+    /// The event within its bounds, and its JSON form.
+    ///
+    /// # Errors
+    /// When it has no JSON form.
+    pub fn bounded(&self) -> Result<(Cow<'_, Self>, Vec<u8>), serde_json::Error> {
+        let body = serde_json::to_vec(self)?;
+        if body.len() <= SMALL && self.has_short_names() {
+            return Ok((Cow::Borrowed(self), body));
+        }
+        let mut event = self.clone();
+        event.bound();
+        if event == *self {
+            return Ok((Cow::Borrowed(self), body));
+        }
+        let body = serde_json::to_vec(&event)?;
+        Ok((Cow::Owned(event), body))
+    }
+
+    fn has_short_names(&self) -> bool {
+        let names = [&self.partner, &self.station].into_iter().flatten();
+        let decoded = self.decoded.as_ref();
+        let ids = [
+            decoded.and_then(|decoded| decoded.as2_message_id.as_deref()),
+            decoded.and_then(|decoded| decoded.mdn.as_ref()?.original_message_id.as_deref()),
+        ];
+        let header = self.headers.get("Message-ID").map_or(0, <[u8]>::len);
+        names.map(String::len).max().unwrap_or(0) <= AS2_NAME
+            && ids.into_iter().flatten().map(str::len).fold(header, usize::max) <= MESSAGE_ID
+    }
+
+    fn cut(&mut self, bounds: &Bounds) {
+        for name in [&mut self.partner, &mut self.station].into_iter().flatten() {
+            cut_name(name);
+        }
+        if let Some(headers) = bounded_headers(&self.headers, bounds) {
+            self.headers = headers;
+        }
+        if let Some(decoded) = &mut self.decoded {
+            let left_out = cut_decoded(decoded, bounds);
+            if left_out > 0 {
+                let text = format!(
+                    "{left_out} attachments are left out: what is kept of an event is limited"
+                );
+                self.errors.push(ProcessingError::new(ErrorCode::Limit, text));
+            }
+        }
+        cut_errors(&mut self.errors);
+        self.send_error.iter_mut().for_each(cut_send_error);
+        cut_extra(&mut self.extra);
+    }
+}
+
+impl Verdict {
+    /// Cuts what is too long: what comes with an answer adds at most 32 KiB to its event.
+    pub fn bound(&mut self) {
+        cut_errors(&mut self.errors);
+        self.send_error.iter_mut().for_each(cut_send_error);
+        cut_extra(&mut self.extra);
+    }
+}
+
+/// A Message-ID as it is kept.
+pub fn message_id(id: &str) -> Cow<'_, str> {
+    cut_text(id, MESSAGE_ID)
+}
+
+fn cut_name(name: &mut String) {
+    if let Cow::Owned(cut) = as2_name(name) {
+        *name = cut;
+    }
+}
+
+fn cut_string(value: &mut String, most: usize) {
+    if let Cow::Owned(cut) = cut_text(value, most) {
+        *value = cut;
+    }
+}
+
+fn cut_option(value: &mut Option<String>, most: usize) {
+    if let Some(value) = value {
+        cut_string(value, most);
+    }
+}
+
+/// `None`: they are within their bounds.
+fn bounded_headers(headers: &Headers, bounds: &Bounds) -> Option<Headers> {
+    let cut_value = |field: &Header| {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        if is("AS2-From") || is("AS2-To") {
+            let name = headers.as2_name(&field.name)?;
+            if let Cow::Owned(cut) = as2_name(&name) {
+                return Some(cut.into_bytes());
+            }
+        }
+        cut_bytes(&field.value, if is("Message-ID") { MESSAGE_ID } else { bounds.header })
+    };
+    let mut essential = [false; ESSENTIAL.len()];
+    let mut fields = Vec::with_capacity(headers.len());
+    let (mut total, mut first, mut is_cut) = (0, 0, false);
+    for field in headers {
+        let (name, value) = (cut_text(&field.name, HEADER_NAME), cut_value(field));
+        is_cut |= matches!(name, Cow::Owned(_)) || value.is_some();
+        let size = name.len() + value.as_ref().unwrap_or(&field.value).len() + HEADER_ROW;
+        let place = ESSENTIAL.iter().position(|known| known.eq_ignore_ascii_case(&name));
+        let is_first = place.is_some_and(|place| !std::mem::replace(&mut essential[place], true));
+        total += size;
+        first += if is_first { size } else { 0 };
+        fields.push((name, value, field, size, is_first));
+    }
+    if total <= bounds.headers && !is_cut {
+        return None;
+    }
+    let mut room = bounds.headers.saturating_sub(first);
+    let mut kept = Headers::new();
+    for (name, value, field, size, is_first) in fields {
+        if !is_first {
+            match room.checked_sub(size) {
+                Some(left) => room = left,
+                None => continue,
+            }
+        }
+        kept.push(name, value.unwrap_or_else(|| field.value.clone()));
+    }
+    Some(kept)
+}
+
+/// Returns how many attachments are left out.
+fn cut_decoded(decoded: &mut Decoded, bounds: &Bounds) -> usize {
+    [&mut decoded.sender_id, &mut decoded.receiver_id].into_iter().flatten().for_each(cut_name);
+    cut_option(&mut decoded.as2_message_id, MESSAGE_ID);
+    cut_option(&mut decoded.subject, bounds.text);
+    for short in [
+        &mut decoded.encryption_algorithm,
+        &mut decoded.decrypted_with,
+        &mut decoded.signer,
+        &mut decoded.digest_algorithm,
+        &mut decoded.mic,
+    ] {
+        cut_option(short, SHORT);
+    }
+    decoded.mics.truncate(MICS);
+    decoded.mics.iter_mut().for_each(|own| cut_string(&mut own.mic, SHORT));
+    cut_errors(&mut decoded.errors);
+    decoded.warnings.truncate(ERRORS);
+    decoded.warnings.iter_mut().for_each(|warning| cut_string(&mut warning.message, ERROR));
+    decoded.mdn.iter_mut().for_each(|mdn| cut_mdn(mdn, bounds));
+    let mut room = bounds.attachments;
+    let mut kept = 0;
+    for attachment in &mut decoded.attachments {
+        let Attachment { name, content_type, sha256, .. } = attachment;
+        cut_option(name, bounds.attachment);
+        cut_option(content_type, bounds.attachment);
+        cut_string(sha256, 64);
+        match room.checked_sub(json_length(attachment)) {
+            Some(left) => room = left,
+            None => break,
+        }
+        kept += 1;
+    }
+    let left_out = decoded.attachments.len() - kept;
+    decoded.attachments.truncate(kept);
+    left_out
+}
+
+fn cut_mdn(mdn: &mut Mdn, bounds: &Bounds) {
+    cut_option(&mut mdn.original_message_id, MESSAGE_ID);
+    cut_option(&mut mdn.human_message, bounds.human_message);
+    for short in [
+        &mut mdn.disposition,
+        &mut mdn.action,
+        &mut mdn.disposition_type,
+        &mut mdn.modifier,
+        &mut mdn.modifier_text,
+        &mut mdn.mic,
+        &mut mdn.reporting_ua,
+        &mut mdn.final_recipient,
+    ] {
+        cut_option(short, SHORT);
+    }
+}
+
+fn cut_errors(errors: &mut Vec<ProcessingError>) {
+    let mut kept: Vec<ProcessingError> = Vec::with_capacity(errors.len().min(ERRORS));
+    for mut error in std::mem::take(errors) {
+        if kept.len() < ERRORS || kept.iter().all(|other| other.code != error.code) {
+            cut_string(&mut error.message, ERROR);
+            kept.push(error);
+        }
+    }
+    *errors = kept;
+}
+
+fn cut_send_error(error: &mut SendError) {
+    cut_string(&mut error.message, SHORT);
+}
+
+/// Its keys are as2hook's own; texts in it may be others'.
+fn cut_extra(extra: &mut Map<String, Value>) {
+    for value in extra.values_mut() {
+        if let Value::String(value) = value {
+            cut_string(value, SHORT);
+        }
+    }
+}
+
+/// The length of a JSON form, which nothing is stored for.
+fn json_length(value: &impl serde::Serialize) -> usize {
+    struct Counter(usize);
+    impl io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // What has no JSON form is an error where it is stored.
+    serde_json::to_writer(&mut counter, value).map_or(0, |()| counter.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_errors_each_code_stays() {
+        let mut errors = vec![ProcessingError::new(ErrorCode::Parse, "a"); 1_000];
+        errors.push(ProcessingError::new(ErrorCode::Signature, "b"));
+        cut_errors(&mut errors);
+        assert_eq!(errors.len(), ERRORS + 1);
+        assert_eq!(errors.last().unwrap().code, ErrorCode::Signature);
+    }
+}
