@@ -21,7 +21,7 @@ use as2hook_api::{
     admin::{DeliveryView, EventView, ListPage, Search, Slice, WebhookView},
     partner::{Change, Log, PartnerWebhookView, Tested},
 };
-use as2hook_delivery::{Dispatcher, Outbox, Standing};
+use as2hook_delivery::{Dispatcher, HealthState, Outbox};
 use as2hook_sink::Client;
 use as2hook_store::{Counts, DeliveryState, GatewayReport, Payloads, Store, StoreError, clock};
 use async_trait::async_trait;
@@ -263,10 +263,10 @@ impl RunningGateway {
             // Nothing says whose it was.
             (Some(site), None) => site == snapshot.config.site,
         };
-        let reason = |standing| match standing {
-            Standing::Disabled { reason } => Some(reason),
-            Standing::Orphaned => Some("no rule has this name any more".to_owned()),
-            Standing::Healthy | Standing::Retrying => None,
+        let reason = |health_state| match health_state {
+            HealthState::Disabled { reason } => Some(reason),
+            HealthState::Orphaned => Some("no rule has this name any more".to_owned()),
+            HealthState::Healthy | HealthState::Retrying => None,
         };
         let mut all: Vec<_> = self
             .dispatcher
@@ -274,7 +274,7 @@ impl RunningGateway {
             .into_iter()
             .filter(|health| is_of_site(&health.webhook))
             .filter_map(|it| {
-                Some(OutOfService { reason: reason(it.standing)?, webhook: it.webhook })
+                Some(OutOfService { reason: reason(it.health_state)?, webhook: it.webhook })
             })
             .collect();
         all.sort_by(|a, b| a.webhook.cmp(&b.webhook));

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use as2hook_as2::{Headers, hex};
 use as2hook_delivery::{Outbox, OutboxError, Target};
 use as2hook_event::{Event, EventKind, Findings, PartnerType, Query};
-use as2hook_store::{Before, Note, NoteChange, Store, StoreError, clock};
+use as2hook_store::{Before, Record, RecordChange, Store, StoreError, clock};
 use jiff::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -85,13 +85,13 @@ pub(crate) async fn run(live: Arc<Live>, outbox: Outbox, store: Arc<dyn Store>) 
 /// Forgets what is over, unless the clock is in doubt, and what is too much: all of it, however fast it
 /// comes.
 async fn forget(outbox: &Outbox, in_doubt: bool) -> Result<(), StoreError> {
-    while !in_doubt && outbox.forget_notes(FORGOTTEN).await? == FORGOTTEN as u64 {}
-    while outbox.trim_notes(MOST, FORGOTTEN).await? == FORGOTTEN as u64 {}
+    while !in_doubt && outbox.remove_expired_records(FORGOTTEN).await? == FORGOTTEN as u64 {}
+    while outbox.trim_records(MOST, FORGOTTEN).await? == FORGOTTEN as u64 {}
     Ok(())
 }
 
 async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
-    let due = match outbox.due_notes(AT_ONCE).await {
+    let due = match outbox.due_records(AT_ONCE).await {
         Ok(due) => due,
         Err(error) => {
             tracing::debug!(%error, "Overdue MDNs cannot be looked for now.");
@@ -133,7 +133,7 @@ async fn report_overdue(
     live: &Live,
     snapshot: &Snapshot,
     outbox: &Outbox,
-    note: &Note,
+    note: &Record,
 ) -> Result<(), OutboxError> {
     let sent = note.key.starts_with(PREFIX).then(|| Sent::read(note)).flatten();
     let Some(sent) = sent else {
@@ -207,7 +207,7 @@ struct NamedCertificate<'a> {
 }
 
 struct Notice {
-    change: NoteChange,
+    change: RecordChange,
     event: Event,
 }
 
@@ -219,7 +219,7 @@ impl NamedCertificate<'_> {
         let serial = self.certificate.serial_number().to_bn().ok()?.to_vec();
         let of = self.partner.or(self.station).unwrap_or_default();
         let key = json!([fingerprint, self.usage, of, threshold]);
-        let note = Note {
+        let note = Record {
             key: format!("certificate:{key}"),
             body: Vec::new(),
             due: None,
@@ -242,7 +242,7 @@ impl NamedCertificate<'_> {
             partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
             ..crate::system_events::own_event(EventKind::CertificateExpiring, extra)
         };
-        Some(Notice { change: NoteChange { note, before: Before::Absent }, event })
+        Some(Notice { change: RecordChange { note, before: Before::Absent }, event })
     }
 }
 

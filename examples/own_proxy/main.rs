@@ -12,7 +12,7 @@ use as2hook::{
     tap::{Exchange, RequestHead, ResponseHead, Tap},
 };
 use as2hook_as2::Headers;
-use as2hook_delivery::{Bells, Dispatcher, DispatcherOptions, Outbox, OutboxOptions};
+use as2hook_delivery::{Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Wakeups};
 use as2hook_event::Direction;
 use as2hook_sink::Client;
 use as2hook_store::{PayloadDir, Payloads, SqliteOptions, SqliteStore, Store};
@@ -155,11 +155,11 @@ async fn start_tap(
     let key = SecretKey::open_or_make(&live.load().config.secret_key_file)?;
     let payloads = Payloads::in_folder(files).with_key(key.of_payloads()?);
     payloads.claim(&*store).await?;
-    let bells = Bells::new();
-    let outbox = Outbox::new(store.clone(), bells.clone(), OutboxOptions::default());
+    let wakeups = Wakeups::new();
+    let outbox = Outbox::new(store.clone(), wakeups.clone(), OutboxOptions::default());
     outbox.recover().await?;
     let client = Arc::new(Client::new().await?);
     let options = DispatcherOptions { payloads: payloads.clone(), ..Default::default() };
-    let dispatcher = Dispatcher::start(store, client, live.clone(), None, bells, options).await?;
+    let dispatcher = Dispatcher::start(store, client, live.clone(), None, wakeups, options).await?;
     Ok((Tap::new(live, outbox, payloads, runtime)?, dispatcher))
 }

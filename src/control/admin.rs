@@ -4,7 +4,7 @@ use as2hook_api::{
     Refusal, Wrong,
     admin::{DeliveryView, EventView, HealthView, ListPage, Search, Slice, WebhookView},
 };
-use as2hook_delivery::{DISABLE_AFTER, Health, Standing, Target};
+use as2hook_delivery::{DISABLE_AFTER, Health, HealthState, Target};
 use as2hook_event::{EventKind, PartnerType, Route, Rule, bounds};
 use as2hook_store::{DeliveryRow, DeliveryState, EventRow, Filter};
 use http::Uri;
@@ -104,7 +104,7 @@ impl RunningGateway {
                     target.order_key.clone_from(&row.order_key);
                 }
                 let delivery = target.delivery(row.event.id);
-                let tell = self.store.tell(row.event.id, vec![delivery]).await;
+                let tell = self.store.enqueue(row.event.id, vec![delivery]).await;
                 enqueued += tell.map_err(|error| failed(&error))?;
             }
             cursor = page.next;
@@ -198,11 +198,11 @@ fn unused() -> HealthView {
 }
 
 fn state(health: Health) -> HealthView {
-    let (standing, reason) = match health.standing {
-        Standing::Healthy => ("healthy", None),
-        Standing::Retrying => ("retrying", None),
-        Standing::Disabled { reason } => ("disabled", Some(reason)),
-        Standing::Orphaned => ("orphaned", None),
+    let (standing, reason) = match health.health_state {
+        HealthState::Healthy => ("healthy", None),
+        HealthState::Retrying => ("retrying", None),
+        HealthState::Disabled { reason } => ("disabled", Some(reason)),
+        HealthState::Orphaned => ("orphaned", None),
     };
     HealthView {
         standing,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_delivery::Standing;
+use as2hook_delivery::HealthState;
 use as2hook_store::clock;
 use openssl::{asn1::Asn1Time, x509::X509Ref};
 
@@ -21,8 +21,8 @@ impl RunningGateway {
         let counts = counts.unwrap_or_default();
         let now = clock::now();
         let oldest = counts.oldest_undelivered.map_or(0, |then| now.saturating_sub(then));
-        let in_service = |standing: &Standing| {
-            !matches!(standing, Standing::Disabled { .. } | Standing::Orphaned)
+        let in_service = |health_state: &HealthState| {
+            !matches!(health_state, HealthState::Disabled { .. } | HealthState::Orphaned)
         };
         let healths = self.dispatcher.healths();
         Look {
@@ -39,7 +39,10 @@ impl RunningGateway {
             generation: snapshot.generation,
             certificates: certificates(&snapshot.config),
             gateways: self.live.peers().count(),
-            webhooks: healths.into_iter().map(|h| (h.webhook, in_service(&h.standing))).collect(),
+            webhooks: healths
+                .into_iter()
+                .map(|h| (h.webhook, in_service(&h.health_state)))
+                .collect(),
         }
     }
 }

@@ -84,7 +84,7 @@ impl Follower {
 mod tests {
     use std::fs;
 
-    use as2hook_delivery::{Bells, DispatcherOptions, Standing};
+    use as2hook_delivery::{DispatcherOptions, HealthState, Wakeups};
     use as2hook_sink::Client;
     use as2hook_store::{
         NewDelivery, NewEvent, PartnerWebhookChange, Payload, SqliteOptions, SqliteStore, Store,
@@ -130,13 +130,13 @@ mod tests {
         let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone(), key));
         let client = Arc::new(Client::new().await.unwrap());
         let options = DispatcherOptions { poll: HOUR, ..DispatcherOptions::default() };
-        let bells = Bells::new();
+        let wakeups = Wakeups::new();
         let dispatcher =
-            Dispatcher::start(store, client, live.clone(), None, bells, options).await.unwrap();
+            Dispatcher::start(store, client, live.clone(), None, wakeups, options).await.unwrap();
         let dispatcher = Arc::new(dispatcher);
         let (say, changes) = broadcast::channel(2);
         tokio::spawn(run(changes, keeper, dispatcher.clone(), HOUR));
-        let standing = || dispatcher.health("orders").map(|health| health.standing);
+        let health_state = || dispatcher.health("orders").map(|health| health.health_state);
 
         let fingerprint = live.load().webhook("orders").unwrap().fingerprint();
         let mut state = WebhookState {
@@ -148,7 +148,7 @@ mod tests {
         other.set_webhook_state(state.clone()).await.unwrap();
         say.send(GatewayChange::WebhookState("orders".to_owned())).unwrap();
         until("the webhook to be disabled", || {
-            matches!(standing(), Some(Standing::Disabled { .. }))
+            matches!(health_state(), Some(HealthState::Disabled { .. }))
         })
         .await;
 
@@ -167,7 +167,7 @@ mod tests {
         state.disabled = None;
         other.set_webhook_state(state).await.unwrap();
         say.send(GatewayChange::All).unwrap();
-        until("the webhook to be back", || standing() == Some(Standing::Healthy)).await;
+        until("the webhook to be back", || health_state() == Some(HealthState::Healthy)).await;
 
         let event = NewEvent {
             id: uuid::Uuid::now_v7(),

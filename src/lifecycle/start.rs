@@ -5,7 +5,7 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 
 use as2hook_api::Control;
 use as2hook_delivery::{
-    Adoption, Bells, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions,
+    Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
 use as2hook_store::{StoreError, clock};
@@ -118,11 +118,11 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
     let meeting = UpgradeSocket::of(&snapshot.config);
     let (sockets, predecessor) = open_sockets(listen, beginning, &meeting).await?;
 
-    let bells = Bells::new();
+    let wakeups = Wakeups::new();
     let adoption: Arc<dyn Adoption> = Arc::new(AdoptedExchanges::new(live.clone()));
     let adoption = Some(adoption);
     let options = OutboxOptions { on_store_failure, adoption, ..OutboxOptions::default() };
-    let outbox = Outbox::new(store.clone(), bells.clone(), options);
+    let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
     outbox.recover().await.map(drop).or_else(bear)?;
     // What terminated processes left is ours now: only then is it known which files no event names.
     upkeep::sweep(&payloads, &*store).await;
@@ -136,7 +136,7 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
         client.clone(),
         live.clone(),
         Some(announcer),
-        bells,
+        wakeups,
         DispatcherOptions { payloads: payloads.clone(), ..DispatcherOptions::default() },
     )
     .await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use as2hook_delivery::OnStoreFailure;
 use as2hook_store::{
-    PayloadDir, Payloads, Pieces, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
+    BlobStore, PayloadDir, Payloads, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
     Store, StoreError,
 };
 use tokio::runtime::Handle;
@@ -27,7 +27,7 @@ pub(super) async fn open(
         _ => None,
     };
     let payload_root = folder.as_ref().map(|folder| folder.root().to_owned());
-    let (store, beside): (Arc<dyn Store>, Option<Arc<dyn Pieces>>) = match &config.store {
+    let (store, beside): (Arc<dyn Store>, Option<Arc<dyn BlobStore>>) = match &config.store {
         config::StoreLocation::Sqlite(database) => {
             let options = SqliteOptions { payload_root, ..SqliteOptions::default() };
             let (store, away) = SqliteStore::open_or_wait(database, &options)?;
@@ -60,7 +60,7 @@ pub(super) async fn open(
 }
 
 /// `beside`: where `payloads: store` keeps them.
-fn in_pieces(config: &Config, beside: Option<Arc<dyn Pieces>>) -> Result<Payloads, LifeError> {
+fn in_pieces(config: &Config, beside: Option<Arc<dyn BlobStore>>) -> Result<Payloads, LifeError> {
     match (&config.payloads, beside) {
         (config::PayloadLocation::Store, Some(pieces)) => {
             Ok(Payloads::in_pieces(pieces, Handle::current()))

@@ -84,7 +84,7 @@ async fn forget(
                 by_number,
                 store.prune(before(retention.events), AT_ONCE).await,
                 store.prune_attempts(before(retention.attempts), AT_ONCE).await,
-                payloads.spend(store, before(retention.payloads), AT_ONCE).await,
+                payloads.purge_payloads(store, before(retention.payloads), AT_ONCE).await,
             ],
         };
         let mut more = false;

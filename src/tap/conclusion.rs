@@ -6,7 +6,7 @@ use std::time::Duration;
 use as2hook_as2::{Decoded, ErrorCode, Mdn, MicComparison, ProcessingError};
 use as2hook_delivery::{Further, Outbox, OutboxError, StoreWait};
 use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
-use as2hook_store::{Filter, Note, Payload};
+use as2hook_store::{Filter, Payload, Record};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -266,7 +266,7 @@ impl Conclusion {
                 // Its content is not known before it is decoded.
                 Some(taken.becomes(SentState::Refused, &note))
             };
-            self.further.extend(refused.map(Further::Note));
+            self.further.extend(refused.map(Further::Record));
         }
         if let Some(refusal) = refusal.filter(|refusal| refusal.stage == Stage::Mic) {
             let error = ProcessingError::new(ErrorCode::Receiver, refusal.message);
@@ -279,7 +279,7 @@ impl Conclusion {
     async fn take_note(
         &mut self,
         sent: Sent,
-        note: &Note,
+        note: &Record,
         refusal: Option<SendError>,
         event: &Event,
         (routes, outbox): (&Routes, &Outbox),
@@ -293,7 +293,7 @@ impl Conclusion {
         let message = sent.clone();
         let change = sent.becomes(state, note);
         let Some(refusal) = refusal else {
-            self.further.push(Further::Note(change));
+            self.further.push(Further::Record(change));
             return Ok(());
         };
         let failure = Event {
@@ -312,7 +312,7 @@ impl Conclusion {
         };
         let targets = routes.targets(&failure);
         self.further.push(match targets.is_empty() {
-            true => Further::Note(change),
+            true => Further::Record(change),
             false => Further::Once(change, failure, targets),
         });
         Ok(())
@@ -339,7 +339,7 @@ impl Conclusion {
         {
             let window = routes.snapshot().config.duplicate_window;
             let remembered = seen::remember(key, event, window, found);
-            self.further.extend(remembered.map(Further::Note));
+            self.further.extend(remembered.map(Further::Record));
         }
     }
 
@@ -364,7 +364,7 @@ impl Conclusion {
             return Ok(());
         }
         let change = Sent::after_attempt(event, outcome, routes, outbox).await?;
-        self.further.extend(change.map(Further::Note));
+        self.further.extend(change.map(Further::Record));
         Ok(())
     }
 }

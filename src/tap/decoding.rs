@@ -27,7 +27,7 @@ use super::keeping::PayloadKeeper;
 use crate::memory::{Memory, Share};
 use as2hook_config::Config;
 
-/// Pieces of up to 64 KiB that wait for the decoder, for each message.
+/// BlobStore of up to 64 KiB that wait for the decoder, for each message.
 const QUEUE: usize = 8;
 
 /// A piece is part of a block of this size, however small it is itself.

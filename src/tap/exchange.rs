@@ -14,7 +14,7 @@ use std::{net::IpAddr, sync::Arc};
 use as2hook_as2::{ErrorCode, ProcessingError};
 use as2hook_delivery::OutboxError;
 use as2hook_event::{Direction, Event, SendError};
-use as2hook_store::{Note, Payload, Payloads, StoreError};
+use as2hook_store::{Payload, Payloads, Record, StoreError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -71,7 +71,7 @@ enum RequestProgress {
     /// Its body is on the way.
     Passing(DecodeHandle),
     /// Its body is on the way, and it is written down: the response has come before the end of the request.
-    Ahead(DecodeHandle, Option<Note>),
+    Ahead(DecodeHandle, Option<Record>),
     /// It is complete, and written down.
     Recorded(Box<Event>),
     /// It is complete and written down, and its decode goes on.

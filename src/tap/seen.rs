@@ -5,7 +5,7 @@ use std::time::Duration;
 use as2hook_as2::SignatureStatus;
 use as2hook_delivery::{Outbox, OutboxError};
 use as2hook_event::Event;
-use as2hook_store::{Before, Note, NoteChange};
+use as2hook_store::{Before, Record, RecordChange};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ pub(super) fn key(event: &Event, group: &Group) -> Option<String> {
 }
 
 /// The event that is remembered. `None`: its message was refused later.
-pub(super) fn first(note: &Note) -> Option<Uuid> {
+pub(super) fn first(note: &Record) -> Option<Uuid> {
     Uuid::try_parse_ascii(&note.body).ok()
 }
 
@@ -71,8 +71,8 @@ pub(super) fn remember(
     key: String,
     event: &Event,
     window: Duration,
-    found: Option<Note>,
-) -> Option<NoteChange> {
+    found: Option<Record>,
+) -> Option<RecordChange> {
     if found.as_ref().is_some_and(|found| found.body == refused(event.id)) {
         return None;
     }
@@ -87,8 +87,8 @@ pub(super) fn refuse(
     key: String,
     event: Uuid,
     window: Duration,
-    found: Option<&Note>,
-) -> Option<NoteChange> {
+    found: Option<&Record>,
+) -> Option<RecordChange> {
     let is_other = found.and_then(first).is_some_and(|first| first != event);
     (!is_other).then(|| change(key, refused(event), window, Before::Any))
 }
@@ -97,7 +97,10 @@ fn refused(event: Uuid) -> Vec<u8> {
     format!("{REFUSED}{event}").into_bytes()
 }
 
-fn change(key: String, body: Vec<u8>, window: Duration, before: Before) -> NoteChange {
+fn change(key: String, body: Vec<u8>, window: Duration, before: Before) -> RecordChange {
     let expires = timers::now().checked_add(window).unwrap_or(Timestamp::MAX);
-    NoteChange { note: Note { key, body, due: None, expires: expires.as_millisecond() }, before }
+    RecordChange {
+        note: Record { key, body, due: None, expires: expires.as_millisecond() },
+        before,
+    }
 }

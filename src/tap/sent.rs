@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 use as2hook_as2::{Headers, MessageMic, MicForm};
 use as2hook_delivery::{Outbox, OutboxError};
 use as2hook_event::{Event, EventKind, bounds};
-use as2hook_store::{Before, Filter, Note, NoteChange};
+use as2hook_store::{Before, Filter, Record, RecordChange};
 use jiff::Timestamp;
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ const TAKEN: &str = "took:";
 pub(crate) const MOST: u64 = 100_000;
 
 /// Digits of a [`Group`]: with the prefix of a key they are what the store counts by.
-const GROUP_DIGITS: usize = Note::GROUP as usize - PREFIX.len();
+const GROUP_DIGITS: usize = Record::GROUP as usize - PREFIX.len();
 
 // Keys of all kinds begin alike, or the store would count parts of groups, or of several together.
 const _: () = assert!(TAKEN.len() == PREFIX.len() && seen::SEEN.len() == PREFIX.len());
@@ -157,7 +157,7 @@ impl Sent {
     }
 
     /// Out of the store.
-    pub(crate) fn read(note: &Note) -> Option<Self> {
+    pub(crate) fn read(note: &Record) -> Option<Self> {
         let mut sent: Self = serde_json::from_slice(&note.body).ok()?;
         if sent.mics.is_empty() {
             // Versions that know one MIC did not keep its form: signed messages have this one.
@@ -170,7 +170,7 @@ impl Sent {
 
     /// What is to be remembered of a message on its way in. `None`: our receiver's MDN comes in the
     /// response, or not at all.
-    pub(super) fn taken(event: &Event, routes: &Routes) -> Option<NoteChange> {
+    pub(super) fn taken(event: &Event, routes: &Routes) -> Option<RecordChange> {
         if MdnRequest::of(&event.headers).when != MdnMode::Later {
             return None;
         }
@@ -185,7 +185,7 @@ impl Sent {
         routes: &Routes,
         message_id: &str,
         outbox: &Outbox,
-    ) -> Result<Option<(Self, Note)>, OutboxError> {
+    ) -> Result<Option<(Self, Record)>, OutboxError> {
         Self::find(TAKEN, routes, message_id, outbox).await
     }
 
@@ -216,7 +216,7 @@ impl Sent {
         routes: &Routes,
         message_id: &str,
         outbox: &Outbox,
-    ) -> Result<Option<(Self, Note)>, OutboxError> {
+    ) -> Result<Option<(Self, Record)>, OutboxError> {
         Self::find(PREFIX, routes, message_id, outbox).await
     }
 
@@ -228,7 +228,7 @@ impl Sent {
         outcome: AttemptOutcome,
         routes: &Routes,
         outbox: &Outbox,
-    ) -> Result<Option<NoteChange>, OutboxError> {
+    ) -> Result<Option<RecordChange>, OutboxError> {
         let deadline = routes.mdn_deadline();
         let Some(attempt) = Self::of(event, deadline) else { return Ok(None) };
         let found = Self::find_sent(routes, &attempt.message_id, outbox).await?;
@@ -254,7 +254,7 @@ impl Sent {
             }
             _ => return Ok(None),
         };
-        Ok(Some(NoteChange { before, ..becomes.change(routes, event) }))
+        Ok(Some(RecordChange { before, ..becomes.change(routes, event) }))
     }
 
     /// The newest other attempt of this message that was sent, or is still under way.
@@ -290,15 +290,15 @@ impl Sent {
     }
 
     /// To be written whatever there is.
-    pub(super) fn change(&self, routes: &Routes, event: &Event) -> NoteChange {
+    pub(super) fn change(&self, routes: &Routes, event: &Event) -> RecordChange {
         self.written(PREFIX, &Group::of(routes, event), routes)
     }
 
     /// As it stands now, written only over what `found` was.
-    pub(crate) fn becomes(mut self, state: SentState, found: &Note) -> NoteChange {
+    pub(crate) fn becomes(mut self, state: SentState, found: &Record) -> RecordChange {
         self.state = state;
-        let note = Note { body: self.body(), due: None, ..found.clone() };
-        NoteChange { note, before: Before::Body(found.body.clone()) }
+        let note = Record { body: self.body(), due: None, ..found.clone() };
+        RecordChange { note, before: Before::Body(found.body.clone()) }
     }
 
     /// The headers that an event about it has. Its Subject stands in the event of its exchange alone.
@@ -322,7 +322,7 @@ impl Sent {
         routes: &Routes,
         message_id: &str,
         outbox: &Outbox,
-    ) -> Result<Option<(Self, Note)>, OutboxError> {
+    ) -> Result<Option<(Self, Record)>, OutboxError> {
         let (partner, station) = routes.parties();
         for group in Group::all(routes) {
             let key = key(kind, &group, station, partner, message_id);
@@ -333,20 +333,20 @@ impl Sent {
         Ok(None)
     }
 
-    fn written(&self, kind: &str, group: &Group, routes: &Routes) -> NoteChange {
+    fn written(&self, kind: &str, group: &Group, routes: &Routes) -> RecordChange {
         let due = self.deadline.filter(|_| self.state == SentState::Sent);
         let due = due.map(Timestamp::as_millisecond);
         // MDNs that come later are of an unknown message.
         let kept = timers::now().checked_add(routes.snapshot().config.retention.events);
         let kept = kept.unwrap_or(Timestamp::MAX).as_millisecond();
-        let note = Note {
+        let note = Record {
             key: key(kind, group, &self.station, &self.partner, &self.message_id),
             body: self.body(),
             due,
             // Not before it is overdue.
             expires: due.map_or(kept, |due| kept.max(due.saturating_add(1))),
         };
-        NoteChange { note, before: Before::Any }
+        RecordChange { note, before: Before::Any }
     }
 
     fn body(&self) -> Vec<u8> {
@@ -387,7 +387,7 @@ mod tests {
             "at":"2020-06-15T08:18:56Z","site":"","partner":"ACME","station":"US",
             "messageId":"<1@us>","mic":"AAAA, sha-256","signed":true,"deadline":null,
             "state":"sent"}"#;
-        let note = Note { key: String::new(), body: body.to_vec(), due: None, expires: 0 };
+        let note = Record { key: String::new(), body: body.to_vec(), due: None, expires: 0 };
         let sent = Sent::read(&note).unwrap();
         let mic = "AAAA, sha-256".to_owned();
         let own = MessageMic { form: MicForm::Entity, mic: mic.clone(), unoffered: true };

@@ -34,7 +34,7 @@ impl ClockWatch {
         let doubt = clock::doubt().filter(|doubt| *doubt != ClockDoubt::Unchecked);
         self.say(doubt);
         if self.is_back
-            && let Ok(pulled_in) = self.store.pull_in(clock::now()).await
+            && let Ok(pulled_in) = self.store.advance_due_times(clock::now()).await
         {
             self.is_back = false;
             if pulled_in > 0 {

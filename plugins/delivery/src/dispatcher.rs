@@ -24,7 +24,6 @@
 //! store whatever its length.
 
 mod attempt;
-mod bells;
 mod completion;
 mod concurrency;
 mod health;
@@ -34,6 +33,7 @@ mod order_patience;
 mod rate_limiter;
 mod serve;
 mod state;
+mod wakeups;
 mod worker;
 
 use std::{
@@ -53,9 +53,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-pub use bells::Bells;
-pub use health::{Health, Standing};
+pub use health::{Health, HealthState};
 pub use options::{DISABLE_AFTER, DispatcherOptions};
+pub use wakeups::Wakeups;
 
 use crate::directory::{Directory, Notices};
 use concurrency::ConcurrencyPool;
@@ -76,7 +76,7 @@ const ENABLE_TIMEOUT: Duration = Duration::from_secs(10);
 // === impl Dispatcher ===
 
 impl Dispatcher {
-    /// Starts making deliveries. `bells` are those that the outbox rings; `notices` receives
+    /// Starts making deliveries. `wakeups` are those that the outbox rings; `notices` receives
     /// disabled webhooks. Spawns its tasks; call within a tokio runtime.
     ///
     /// While the store cannot return the former states of the webhooks, it is asked again, and
@@ -89,18 +89,19 @@ impl Dispatcher {
         client: Arc<Client>,
         directory: Arc<dyn Directory>,
         notices: Option<Arc<dyn Notices>>,
-        bells: Bells,
+        wakeups: Wakeups,
         options: DispatcherOptions,
     ) -> Result<Self, StoreError> {
         let (phase, phases) = watch::channel(DispatcherPhase::Running);
-        let (completions, writer) = completion::start(store.clone(), bells.clone(), options.ledger);
+        let (completions, writer) =
+            completion::start(store.clone(), wakeups.clone(), options.ledger);
         let shared = Arc::new(DispatcherState {
             slots: ConcurrencyPool::new(options.slots, options.slow, options.probes),
             store,
             client,
             directory,
             notices,
-            bells,
+            wakeups,
             options,
             health: DashMap::new(),
             workers: DashMap::new(),
@@ -133,7 +134,7 @@ impl Dispatcher {
         self.shared.check_all.store(true, Ordering::Relaxed);
         for health in &self.shared.health {
             if health.needs_check() {
-                self.shared.bells.ring(health.key());
+                self.shared.wakeups.ring(health.key());
             }
         }
         for worker in &self.shared.workers {
@@ -144,7 +145,7 @@ impl Dispatcher {
 
     /// Wakes a webhook's worker. To be called when another process may have made a delivery due.
     pub fn ring(&self, webhook: &str) {
-        self.shared.bells.ring(webhook);
+        self.shared.wakeups.ring(webhook);
     }
 
     /// Takes over the states of webhooks that another process changed, and finds deliveries that
@@ -169,7 +170,7 @@ impl Dispatcher {
                 // The state may be outdated by now. The worker reads it again: it is the only one
                 // in this process that changes it.
                 self.shared.changed_elsewhere.insert(state.webhook.clone(), ());
-                self.shared.bells.ring(&state.webhook);
+                self.shared.wakeups.ring(&state.webhook);
             }
         }
         // After the states, because a worker checks those first.

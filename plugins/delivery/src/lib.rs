@@ -17,7 +17,7 @@ pub mod outbox;
 mod time;
 
 pub use directory::{Attempted, Directory, Disabled, Notices};
-pub use dispatcher::{Bells, DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, Standing};
+pub use dispatcher::{DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, HealthState, Wakeups};
 pub use outbox::{
     Adoption, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth,
     StoreWait, Target,

@@ -36,7 +36,7 @@ use std::{
 
 use as2hook_event::{Event, Verdict};
 use as2hook_store::{
-    NewDelivery, NoteChange, OrderPlace, Payload, Settlement, Store, StoreError, Write,
+    NewDelivery, OrderPlace, Payload, RecordChange, Settlement, Store, StoreError, Write,
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -51,7 +51,7 @@ pub use options::{OnStoreFailure, OutboxOptions};
 pub use target::{Further, Target};
 pub use waiting::StoreWait;
 
-use crate::dispatcher::Bells;
+use crate::dispatcher::Wakeups;
 use backlog::Backlog;
 use health::StoreMonitor;
 use notes::withdrawn;
@@ -99,7 +99,7 @@ pub enum OutboxError {
 
 struct OutboxState {
     store: Arc<dyn Store>,
-    bells: Bells,
+    wakeups: Wakeups,
     options: OutboxOptions,
     backlog: Mutex<Backlog>,
     /// The backlog changed.
@@ -115,14 +115,14 @@ struct OutboxState {
 // === impl Outbox ===
 
 impl Outbox {
-    /// Creates an outbox that wakes a dispatcher through `bells`. Spawns the task that writes what
+    /// Creates an outbox that wakes a dispatcher through `wakeups`. Spawns the task that writes what
     /// is held; call within a tokio runtime.
-    pub fn new(store: Arc<dyn Store>, bells: Bells, options: OutboxOptions) -> Self {
+    pub fn new(store: Arc<dyn Store>, wakeups: Wakeups, options: OutboxOptions) -> Self {
         let backlog = Mutex::new(Backlog::new(options.held_events, options.held_bytes));
         let monitor = StoreMonitor::new(options.on_store_failure == OnStoreFailure::Refuse);
         let shared = Arc::new(OutboxState {
             store,
-            bells,
+            wakeups,
             options,
             backlog,
             changed: Notify::new(),
@@ -163,14 +163,14 @@ impl Outbox {
         payload: Payload,
         targets: &[Target],
         places: Vec<OrderPlace>,
-        notes: Vec<NoteChange>,
+        notes: Vec<RecordChange>,
     ) -> Result<Recorded, OutboxError> {
         let row = row(event, payload)?;
         let refuses = self.refuses();
         let withdrawn = notes.iter().filter(|_| refuses).map(withdrawn).collect();
         let discard = Operation::Discard(event.id, withdrawn);
         let places = (!places.is_empty()).then(|| Write::Reserve(event.id, places));
-        let with = places.into_iter().chain(notes.into_iter().map(Write::Note)).collect();
+        let with = places.into_iter().chain(notes.into_iter().map(Write::Record)).collect();
         let open = Operation::Open(row, deliveries(event.id, targets), with);
         if !refuses {
             return Ok(self.submit(open).await);

@@ -45,14 +45,14 @@ async fn main() {
         let batch = first..(first + BATCH).min(count);
         store.apply(batch.map(|_| published()).collect()).await.unwrap();
     }
-    store.shift("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
+    store.change_state("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
     for (what, filter) in
         [("dead ones of a webhook", dead_of_a_webhook()), ("all delivered ones", Filter::default())]
     {
         let began = Instant::now();
         let replayed = store.replay(&filter).await.unwrap();
         println!("{what}: {replayed} in {:.2} s", began.elapsed().as_secs_f64());
-        store.shift("erp", DeliveryState::Pending, DeliveryState::Delivered).await.unwrap();
+        store.change_state("erp", DeliveryState::Pending, DeliveryState::Delivered).await.unwrap();
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use as2hook_store::{
-    Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, NewEvent, Payload,
+    Attempt, AttemptOutcome, AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload,
     PostgresOptions, PostgresStore, Settlement, SqliteOptions, SqliteStore, Store,
 };
 use as2hook_testing::Postgres;
@@ -175,7 +175,7 @@ async fn long_backlog(place: &Place, backlog: usize) {
     let (_, wait) = timed(store.counts()).await;
     println!("counts(): {wait:.2?}");
     let (moved, wait) =
-        timed(store.shift("webhook-8", DeliveryState::Pending, DeliveryState::Held)).await;
+        timed(store.change_state("webhook-8", DeliveryState::Pending, DeliveryState::Held)).await;
     println!("shift() of {}: {wait:.2?}", moved.unwrap());
     store.close().await;
 }
@@ -252,5 +252,5 @@ fn delivered(claimed: &Claimed) -> AttemptRecord {
         error: None,
         duration_ms: 3,
     };
-    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate: Fate::Delivered }
+    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate: AttemptOutcome::Delivered }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     model::{Attempt, DeliveryState, NewDelivery, NewEvent, WebhookState},
-    note::Note,
+    note::Record,
     partner_webhook::PartnerWebhook,
     store::StoreError,
 };
@@ -96,7 +96,7 @@ pub trait Export: Send + Sync {
     ) -> Result<Vec<ArchivedDelivery>, StoreError>;
 
     /// Returns up to `limit` notes after the key `after`, in the order of their keys.
-    async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Note>, StoreError>;
+    async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError>;
 
     /// Returns all the rest.
     async fn export_rest(&self) -> Result<ArchivedRest, StoreError>;
@@ -118,7 +118,7 @@ pub trait Import: Send + Sync {
     async fn import_done(&self) -> Result<(), StoreError>;
 
     /// Writes notes.
-    async fn import_notes(&self, notes: Vec<Note>) -> Result<(), StoreError>;
+    async fn import_notes(&self, notes: Vec<Record>) -> Result<(), StoreError>;
 
     /// Writes the rest.
     async fn import_rest(&self, rest: ArchivedRest) -> Result<(), StoreError>;

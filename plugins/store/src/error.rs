@@ -80,7 +80,7 @@ pub enum StoreError {
     },
     /// A payload in pieces could not be written, read or removed.
     #[error("payload {payload}: {reason}")]
-    Pieces {
+    Blobs {
         /// The payload's id.
         payload: uuid::Uuid,
         /// The reason.
@@ -95,9 +95,9 @@ pub enum StoreError {
         source: crate::SealError,
     },
     /// The payload was removed, since all deliveries that needed it were made:
-    /// [`crate::Store::spend`].
+    /// [`crate::Store::purge_payloads`].
     #[error("the payload is no longer kept (retention.payloads)")]
-    Spent,
+    Purged,
     /// There is no place for payloads that are too large for their event's row.
     #[error("there is no place for large payloads")]
     NoPlace,
@@ -149,9 +149,9 @@ impl StoreError {
             | Self::Address(_)
             | Self::UnknownEvent(_)
             | Self::OtherStore { .. }
-            | Self::Pieces { .. }
+            | Self::Blobs { .. }
             | Self::Seal { .. }
-            | Self::Spent
+            | Self::Purged
             | Self::NoPlace
             | Self::GivenUp
             | Self::TooNew { .. }

@@ -43,19 +43,19 @@ pub use archive::{
 };
 pub use gateways::{GatewayChange, GatewayReport};
 pub use model::{
-    Attempt, AttemptRecord, Claimed, DeliveryState, DueWebhook, Fate, NewDelivery, NewEvent,
-    Payload, SetAside, Settlement, StoredEvent, WebhookState,
+    Attempt, AttemptOutcome, AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery,
+    NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
-pub use note::{Before, Note, NoteChange, OrderPlace, Write};
+pub use note::{Before, OrderPlace, Record, RecordChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{
     PayloadDir, PayloadHealth, PayloadKey, PayloadMark, PayloadReader, PayloadWriter, Payloads,
     SealError, StoreIdentity,
 };
-pub use pieces::Pieces;
+pub use pieces::BlobStore;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 #[cfg(feature = "s3")]
 pub use s3::S3Pieces;
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use store::{Counts, RAW, Spent, Store, StoreError};
+pub use store::{Counts, PurgedPayloads, RAW, Store, StoreError};

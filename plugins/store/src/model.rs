@@ -44,7 +44,7 @@ pub enum Payload {
         /// Its length in bytes.
         size: u64,
     },
-    /// Large ones, in [`crate::Pieces`] that are already durable.
+    /// Large ones, in a [`crate::BlobStore`] that are already durable.
     Stored {
         /// Their id.
         id: Uuid,
@@ -59,8 +59,8 @@ pub enum Payload {
         kept: Box<Payload>,
     },
     /// The payload was removed after all deliveries that needed it had been made. See
-    /// [`crate::Store::spend`].
-    Spent,
+    /// [`crate::Store::purge_payloads`].
+    Purged,
 }
 
 /// The outcome of an open exchange: closes it and makes its deliveries due, in one commit.
@@ -152,7 +152,7 @@ pub struct AttemptRecord {
     /// The attempt to log. `None`: no attempt was made.
     pub attempt: Option<Attempt>,
     /// The outcome for the delivery.
-    pub fate: Fate,
+    pub fate: AttemptOutcome,
 }
 
 /// An attempt in the log.
@@ -174,7 +174,7 @@ pub struct Attempt {
 
 /// The outcome of an attempt for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum AttemptOutcome {
     /// Delivered.
     Delivered,
     /// To be retried at this time.
@@ -198,11 +198,11 @@ pub enum DeliveryState {
     Claimed,
     /// Delivered.
     Delivered,
-    /// See [`Fate::Dead`].
+    /// See [`AttemptOutcome::Dead`].
     Dead,
-    /// See [`Fate::Held`].
+    /// See [`AttemptOutcome::Held`].
     Held,
-    /// See [`Fate::Orphaned`].
+    /// See [`AttemptOutcome::Orphaned`].
     Orphaned,
 }
 
@@ -236,7 +236,7 @@ impl Payload {
     /// Returns the length in bytes of what a delivery sends.
     pub const fn size(&self) -> u64 {
         match self {
-            Self::None | Self::Spent => 0,
+            Self::None | Self::Purged => 0,
             Self::Inline(bytes) => bytes.len() as u64,
             Self::File { size, .. } | Self::Stored { size, .. } | Self::Sealed { size, .. } => {
                 *size
@@ -249,14 +249,14 @@ impl Payload {
         match self {
             Self::Inline(bytes) => bytes.len(),
             Self::Sealed { kept, .. } => kept.in_memory(),
-            Self::None | Self::File { .. } | Self::Stored { .. } | Self::Spent => 0,
+            Self::None | Self::File { .. } | Self::Stored { .. } | Self::Purged => 0,
         }
     }
 }
 
-// === impl Fate ===
+// === impl AttemptOutcome ===
 
-impl Fate {
+impl AttemptOutcome {
     /// Returns the new state of the delivery, and its new due time if that changes.
     pub(crate) const fn leads_to(self) -> (DeliveryState, Option<i64>) {
         match self {

@@ -7,7 +7,7 @@ use crate::model::{NewDelivery, NewEvent, Settlement};
 
 /// A record under a key. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct Record {
     /// Its key.
     pub key: String,
     /// Its content.
@@ -18,7 +18,7 @@ pub struct Note {
     pub expires: i64,
 }
 
-impl Note {
+impl Record {
     /// The number of notes is limited for each group; a group is all notes with this many equal
     /// first characters. The indexes and statements of both stores contain this number.
     pub const GROUP: u32 = 21;
@@ -26,14 +26,14 @@ impl Note {
 
 /// A note to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoteChange {
+pub struct RecordChange {
     /// The new note.
-    pub note: Note,
+    pub note: Record,
     /// The condition on the existing note.
     pub before: Before,
 }
 
-/// The condition of a [`NoteChange`] on the existing note.
+/// The condition of a [`RecordChange`] on the existing note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
     /// None.
@@ -61,10 +61,10 @@ pub enum Write {
     Replace(NewEvent),
     /// See [`crate::Store::publish`].
     Publish(NewEvent, Vec<NewDelivery>),
-    /// A note. When [`NoteChange::before`] does not hold, nothing is written.
-    Note(NoteChange),
+    /// A note. When [`RecordChange::before`] does not hold, nothing is written.
+    Record(RecordChange),
     /// A note, and an event only if the note was written: of several callers one publishes it.
-    Once(NoteChange, NewEvent, Vec<NewDelivery>),
+    Once(RecordChange, NewEvent, Vec<NewDelivery>),
 }
 
 /// A place in an order of deliveries.
@@ -98,7 +98,7 @@ mod tests {
         ] {
             let all = text.matches(cut).count();
             assert!(all > 0);
-            assert_eq!(text.matches(&format!("{cut}{})", Note::GROUP)).count(), all, "{text}");
+            assert_eq!(text.matches(&format!("{cut}{})", Record::GROUP)).count(), all, "{text}");
         }
     }
 }

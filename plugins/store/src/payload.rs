@@ -1,5 +1,5 @@
 //! Payloads: what `raw` deliveries send. Small ones are in the event's row, larger ones in a file
-//! of a [`PayloadDir`] or in [`Pieces`], sealed or not.
+//! of a [`PayloadDir`] or in a [`BlobStore`], sealed or not.
 //!
 //! [`Payloads`] writes and reads them. Where a payload is stored is in its [`Payload`], not in the
 //! settings, so the backlog stays readable when a setting changes.
@@ -51,7 +51,7 @@ use self::{health::PayloadHealthMonitor, seal::Sealer};
 use crate::{
     clock,
     model::Payload,
-    pieces::Pieces,
+    pieces::BlobStore,
     store::{Store, StoreError},
 };
 
@@ -81,7 +81,7 @@ enum PayloadPlace {
     #[default]
     Nowhere,
     Folder(PayloadDir),
-    Pieces(Arc<dyn Pieces>, Handle),
+    Blobs(Arc<dyn BlobStore>, Handle),
 }
 
 /// How long a piece that no event names is kept: its exchange may still be in progress, or wait in
@@ -97,7 +97,7 @@ const NAMED: usize = 10;
 /// The limit for the removal of files.
 const REMOVED_WITHIN: Duration = Duration::from_secs(1);
 
-/// The limit of one call to [`Pieces`].
+/// The limit of one call to [`BlobStore`].
 const CALL_WITHIN: Duration = Duration::from_secs(10);
 
 // === impl Payloads ===
@@ -109,8 +109,8 @@ impl Payloads {
     }
 
     /// Stores large payloads in pieces, written by tasks on `runtime`.
-    pub fn in_pieces(pieces: Arc<dyn Pieces>, runtime: Handle) -> Self {
-        Self { place: PayloadPlace::Pieces(pieces, runtime), ..Self::default() }
+    pub fn in_pieces(pieces: Arc<dyn BlobStore>, runtime: Handle) -> Self {
+        Self { place: PayloadPlace::Blobs(pieces, runtime), ..Self::default() }
     }
 
     /// Sets the key for opening, and for sealing if that is on.
@@ -151,8 +151,8 @@ impl Payloads {
     /// Opens an event's payload for reading; [`Payload::None`] reads as empty.
     ///
     /// # Errors
-    /// [`StoreError::Spent`] when it was removed as spent; [`StoreError::Payload`] or
-    /// [`StoreError::Pieces`] when it is missing or has another length; [`StoreError::Seal`] when
+    /// [`StoreError::Purged`] when it was removed as spent; [`StoreError::Payload`] or
+    /// [`StoreError::Blobs`] when it is missing or has another length; [`StoreError::Seal`] when
     /// it cannot be opened.
     pub async fn reader(
         &self,
@@ -171,13 +171,13 @@ impl Payloads {
     pub async fn claim(&self, store: &dyn Store) -> Result<(), StoreError> {
         let root = match &self.place {
             PayloadPlace::Folder(folder) => folder.root().to_str(),
-            PayloadPlace::Nowhere | PayloadPlace::Pieces(..) => None,
+            PayloadPlace::Nowhere | PayloadPlace::Blobs(..) => None,
         };
         let identity = store.identity(root.map(str::to_owned)).await?;
         let held = match &self.place {
             PayloadPlace::Nowhere => Ok(true),
             PayloadPlace::Folder(folder) => folder.claim(store, &identity).await,
-            PayloadPlace::Pieces(pieces, _) => claim_pieces(&**pieces, store, &identity).await,
+            PayloadPlace::Blobs(pieces, _) => claim_pieces(&**pieces, store, &identity).await,
         };
         let holds = matches!(held, Ok(true));
         let claim = Some(PlaceClaim { store: identity, holds });
@@ -207,30 +207,30 @@ impl Payloads {
                 }
             }
             Payload::Stored { id, .. } => {
-                if let PayloadPlace::Pieces(pieces, runtime) = &self.place {
+                if let PayloadPlace::Blobs(pieces, runtime) = &self.place {
                     let (pieces, id) = (pieces.clone(), *id);
                     runtime.spawn(async move { sink::remove(&*pieces, id).await });
                 }
             }
             Payload::Sealed { kept, .. } => self.remove(kept),
-            Payload::None | Payload::Inline(_) | Payload::Spent => {}
+            Payload::None | Payload::Inline(_) | Payload::Purged => {}
         }
     }
 
     /// Removes payloads, with their pieces, for which all deliveries that need them were made
-    /// before `before` (milliseconds since 1970): [`Store::spend`]. Returns the number of their
+    /// before `before` (milliseconds since 1970): [`Store::purge_payloads`]. Returns the number of their
     /// events, up to `limit`.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn spend(
+    pub async fn purge_payloads(
         &self,
         store: &dyn Store,
         before: i64,
         limit: usize,
     ) -> Result<u64, StoreError> {
-        let spent = store.spend(before, limit).await?;
-        if let PayloadPlace::Pieces(pieces, _) = &self.place {
+        let spent = store.purge_payloads(before, limit).await?;
+        if let PayloadPlace::Blobs(pieces, _) = &self.place {
             for id in spent.pieces {
                 sink::remove(&**pieces, id).await;
             }
@@ -258,8 +258,8 @@ impl Payloads {
                 files.iter().map(|file| within_root(file).display().to_string()).collect()
             }
             // While the clock is doubted they may be younger than they seem.
-            PayloadPlace::Pieces(..) if clock::is_doubted() => Vec::new(),
-            PayloadPlace::Pieces(pieces, _) => {
+            PayloadPlace::Blobs(..) if clock::is_doubted() => Vec::new(),
+            PayloadPlace::Blobs(pieces, _) => {
                 let age = i64::try_from(UNNAMED_FOR.as_millis()).unwrap_or(i64::MAX);
                 let before = clock::now().saturating_sub(age);
                 let removed = sweep_pieces(&**pieces, store, mark, before).await?;
@@ -317,7 +317,7 @@ impl Payloads {
         let former = self.claimed().as_ref().map(|claim| claim.store.former_roots.clone());
         let own = match &self.place {
             PayloadPlace::Folder(folder) => Some(folder.root()),
-            PayloadPlace::Nowhere | PayloadPlace::Pieces(..) => None,
+            PayloadPlace::Nowhere | PayloadPlace::Blobs(..) => None,
         };
         let former = former.unwrap_or_default();
         places(file, own.into_iter().chain(former.iter().map(PathBuf::as_path)))
@@ -345,7 +345,7 @@ impl std::fmt::Debug for PayloadPlace {
         match self {
             Self::Nowhere => f.write_str("nowhere"),
             Self::Folder(folder) => write!(f, "{}", folder.root().display()),
-            Self::Pieces(pieces, _) => f.write_str(&pieces.place()),
+            Self::Blobs(pieces, _) => f.write_str(&pieces.place()),
         }
     }
 }
@@ -353,7 +353,7 @@ impl std::fmt::Debug for PayloadPlace {
 /// Assigns a place of pieces to a store, unless it belongs to one. Returns false when it has no
 /// owner but payloads that this store does not know; then it stays without one.
 async fn claim_pieces(
-    pieces: &dyn Pieces,
+    pieces: &dyn BlobStore,
     store: &dyn Store,
     identity: &StoreIdentity,
 ) -> Result<bool, StoreError> {
@@ -373,7 +373,7 @@ async fn claim_pieces(
 
 /// Whether the store knows one of the payloads there, or there are none.
 async fn knows_pieces(
-    pieces: &dyn Pieces,
+    pieces: &dyn BlobStore,
     store: &dyn Store,
     identity: &StoreIdentity,
 ) -> Result<bool, StoreError> {
@@ -394,7 +394,7 @@ async fn knows_pieces(
 /// Removes the store's pieces that were written before a time, in Unix milliseconds, and that no
 /// event names.
 async fn sweep_pieces(
-    pieces: &dyn Pieces,
+    pieces: &dyn BlobStore,
     store: &dyn Store,
     mark: PayloadMark,
     before: i64,
@@ -404,7 +404,7 @@ async fn sweep_pieces(
         let mut found = pieces.older(before, after, BATCH).await?;
         let Some(last) = found.last().copied() else { return Ok(removed) };
         after = Some(last);
-        // Pieces in the store's own tables belong to it, whatever their names.
+        // BlobStore in the store's own tables belong to it, whatever their names.
         found.retain(|id| !pieces.is_outside() || mark.is_in(*id));
         for orphan in store.unnamed_pieces(found).await? {
             if sink::remove(pieces, orphan).await {

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 /// Stores payloads in pieces. When a call returns `Ok`, what it wrote survives a power cut. Each
 /// call may be repeated with the same arguments.
 #[async_trait]
-pub trait Pieces: Send + Sync + 'static {
+pub trait BlobStore: Send + Sync + 'static {
     /// Returns the size of a piece in bytes; the last one of a payload is smaller.
     fn size(&self) -> usize;
 

@@ -18,7 +18,7 @@ use object_store::{
 };
 use uuid::Uuid;
 
-use crate::{payload::pieces_failed, pieces::Pieces, store::StoreError};
+use crate::{payload::pieces_failed, pieces::BlobStore, store::StoreError};
 
 /// Payloads in a bucket. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl S3Pieces {
 }
 
 #[async_trait]
-impl Pieces for S3Pieces {
+impl BlobStore for S3Pieces {
     fn size(&self) -> usize {
         SIZE
     }

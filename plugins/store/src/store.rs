@@ -8,7 +8,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
         Settlement, StoredEvent, WebhookState,
     },
-    note::{Note, Write},
+    note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
 };
@@ -53,18 +53,18 @@ pub trait Store: Send + Sync + 'static {
     async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError>;
 
     /// Returns the note of a key.
-    async fn note(&self, key: &str) -> Result<Option<Note>, StoreError>;
+    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError>;
 
     /// Returns up to `limit` notes that are due at `at`, longest due first.
-    async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError>;
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError>;
 
     /// Removes up to `limit` notes that are expired at `at`. Returns how many.
-    async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError>;
+    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError>;
 
     /// Removes notes from each group that has more than `keep`, those that expire first; about
-    /// `limit` at most in one call. Notes whose keys begin with the same [`Note::GROUP`] characters
+    /// `limit` at most in one call. Notes whose keys begin with the same [`Record::GROUP`] characters
     /// are one group. Returns how many.
-    async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
+    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
 
     /// Releases the claims of terminated processes and returns their open exchanges, each with its
     /// planned deliveries; this process owns them from now on. Called at start and periodically.
@@ -77,7 +77,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes deliveries due earlier that were planned by a clock ahead of `now`: a retry after its
     /// original wait, the others at once. Returns how many. A second call finds none of them.
-    async fn pull_in(&self, now: i64) -> Result<u64, StoreError>;
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError>;
 
     /// Returns the webhooks with pending deliveries, with the time of the first, soonest first.
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError>;
@@ -106,7 +106,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::OlderConfiguration`] while a running gateway reports a newer configuration
     /// than this process did; not from orphaned to pending, which any gateway with the webhook's
     /// rule may do.
-    async fn shift(
+    async fn change_state(
         &self,
         webhook: &str,
         from: DeliveryState,
@@ -153,17 +153,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes the payloads of events whose `raw` deliveries ([`RAW`]) were all delivered before
     /// `before`, or that have none; at most `limit` in one call, longest first. The event stays,
-    /// and its payload reads as [`crate::Payload::Spent`]. A delivery that is dead, held or
+    /// and its payload reads as [`crate::Payload::Purged`]. A delivery that is dead, held or
     /// orphaned still needs it, and so does an event whose outcome is not known. Files are removed
     /// here, pieces by the caller.
-    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError>;
+    async fn purge_payloads(&self, before: i64, limit: usize)
+    -> Result<PurgedPayloads, StoreError>;
 
     /// Adds deliveries to an event whose outcome is known: a replay to other webhooks. Returns how
     /// many are new; existing ones stay as they are.
     ///
     /// # Errors
     /// [`StoreError::UnknownEvent`] when it does not exist, or is still open.
-    async fn tell(
+    async fn enqueue(
         &self,
         event: uuid::Uuid,
         deliveries: Vec<NewDelivery>,
@@ -237,7 +238,7 @@ pub trait Store: Send + Sync + 'static {
         files: Vec<std::path::PathBuf>,
     ) -> Result<Vec<std::path::PathBuf>, StoreError>;
 
-    /// Returns those of `payloads` that no event names: their [`crate::Pieces`] may be removed.
+    /// Returns those of `payloads` that no event names: their [`crate::BlobStore`] may be removed.
     async fn unnamed_pieces(
         &self,
         payloads: Vec<uuid::Uuid>,
@@ -275,12 +276,12 @@ pub(crate) fn replay_share(limit: usize) -> usize {
     limit.saturating_add(fastrand::usize(..4)) / 4
 }
 
-/// The result of [`Store::spend`].
+/// The result of [`Store::purge_payloads`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
+pub struct PurgedPayloads {
     /// Events whose payload was removed.
     pub events: u64,
-    /// Those of their payloads that are in [`crate::Pieces`], to be removed there.
+    /// Those of their payloads that are in a [`crate::BlobStore`], to be removed there.
     /// [`Store::unnamed_pieces`] finds those that are left over.
     pub pieces: Vec<uuid::Uuid>,
 }

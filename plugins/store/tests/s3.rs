@@ -6,7 +6,7 @@
 
 use std::{process::Command, sync::Arc};
 
-use as2hook_store::{Payload, PayloadKey, Payloads, Pieces, S3Pieces};
+use as2hook_store::{BlobStore, Payload, PayloadKey, Payloads, S3Pieces};
 use as2hook_testing::S3;
 use bytes::Bytes;
 use object_store::{memory::InMemory, path::Path};

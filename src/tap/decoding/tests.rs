@@ -1,7 +1,7 @@
 use std::{fs, time::Duration};
 
 use as2hook_as2::{DecoderLimits, ErrorCode, MAX_MEMORY, StationKey};
-use as2hook_store::{Payloads, Pieces};
+use as2hook_store::{BlobStore, Payloads};
 use as2hook_testing::{corpus, hostile};
 use openssl::{pkey::PKey, x509::X509};
 use uuid::Uuid;
@@ -214,7 +214,7 @@ async fn body_that_waits_for_a_slot_for_minutes_is_decoded_whole() {
 struct NoPieces;
 
 #[async_trait::async_trait]
-impl Pieces for NoPieces {
+impl BlobStore for NoPieces {
     fn size(&self) -> usize {
         64 * 1024
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
 use as2hook_delivery::{Further, OutboxError, Recorded, StoreWait, Target};
 use as2hook_event::{Direction, Event, EventKind, SendError};
-use as2hook_store::{Note, NoteChange, Payload};
+use as2hook_store::{Payload, Record, RecordChange};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -104,7 +104,7 @@ impl Active {
     async fn settle(
         &mut self,
         event: Event,
-        late: Option<(Payload, Option<Note>)>,
+        late: Option<(Payload, Option<Record>)>,
         error: Option<SendError>,
     ) {
         let file = late.as_ref().map(|(payload, _)| payload.clone());
@@ -127,11 +127,11 @@ impl Active {
         if let Some((payload, note)) = late {
             let record = self.late_record(&event, note);
             // A verdict that says more of the message stands for the record.
-            let is_said = |record: &NoteChange| {
-                let same = |other: &Further| matches!(other, Further::Note(change) if change.note.key == record.note.key);
+            let is_said = |record: &RecordChange| {
+                let same = |other: &Further| matches!(other, Further::Record(change) if change.note.key == record.note.key);
                 further.iter().any(same)
             };
-            let record = record.filter(|record| !is_said(record)).map(Further::Note);
+            let record = record.filter(|record| !is_said(record)).map(Further::Record);
             further.splice(0..0, record);
             further.insert(0, Further::Content(event.clone(), payload));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use as2hook_as2::{ContentKind, Decoded, ErrorCode, ProcessingError};
 use as2hook_delivery::{OutboxError, Recorded};
 use as2hook_event::{Direction, Event, EventKind, Verdict};
-use as2hook_store::{Before, Note, NoteChange, Payload, StoreError};
+use as2hook_store::{Before, Payload, Record, RecordChange, StoreError};
 use bytes::Bytes;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -21,7 +21,7 @@ use super::{
 /// A decode that goes on beside the traffic. Dropped, it is given up.
 pub(super) struct LateDecode {
     task: JoinSet<Result<DecodeOutcome, Lost>>,
-    note: Option<Note>,
+    note: Option<Record>,
 }
 
 /// How long the last bytes of a body wait for the decode, before they go on and it goes on beside them.
@@ -105,7 +105,7 @@ impl Active {
     }
 
     /// The decode of a request that was recorded, and is cut off here.
-    pub(super) fn cut_off(&self, feed: DecodeHandle, note: Option<Note>) -> LateDecode {
+    pub(super) fn cut_off(&self, feed: DecodeHandle, note: Option<Record>) -> LateDecode {
         LateDecode { task: self.spawn(feed.finish(Bytes::new(), false)), note }
     }
 
@@ -116,7 +116,7 @@ impl Active {
     }
 
     /// Records the exchange before its content is known. Returns what is remembered of it.
-    async fn open_pending(&self) -> Result<Option<Note>, Refused> {
+    async fn open_pending(&self) -> Result<Option<Record>, Refused> {
         let error = ProcessingError::new(ErrorCode::NotDecoded, PENDING);
         let event = self.event(None, vec![error]);
         let record = self.record_of(&event);
@@ -126,7 +126,7 @@ impl Active {
     }
 
     /// What is to be remembered of the exchange before its response: an asynchronous MDN may be faster.
-    fn record_of(&self, event: &Event) -> Option<NoteChange> {
+    fn record_of(&self, event: &Event) -> Option<RecordChange> {
         match event.kind {
             EventKind::MessageSent => {
                 let sent = Sent::of(event, self.routes.mdn_deadline());
@@ -138,7 +138,7 @@ impl Active {
     }
 
     /// What is to be remembered once a late decode is done, in the place of what was before it.
-    pub(super) fn late_record(&self, event: &Event, found: Option<Note>) -> Option<NoteChange> {
+    pub(super) fn late_record(&self, event: &Event, found: Option<Record>) -> Option<RecordChange> {
         let mut record = self.record_of(event)?;
         if let Some(found) = found
             && found.key == record.note.key
@@ -153,7 +153,7 @@ impl Active {
         &self,
         event: &Event,
         payload: Payload,
-        record: Option<NoteChange>,
+        record: Option<RecordChange>,
     ) -> Result<(), Refused> {
         let unknown = Verdict::unknown(event.direction, event.kind);
         let if_unknown = self.routes.targets_when(event, &unknown);
@@ -230,7 +230,7 @@ impl Active {
 
 impl LateDecode {
     /// Waits for the end of the decode. With it comes what was remembered of the exchange before.
-    pub(super) async fn finish(mut self) -> (Result<DecodeOutcome, Lost>, Option<Note>) {
+    pub(super) async fn finish(mut self) -> (Result<DecodeOutcome, Lost>, Option<Record>) {
         let outcome = self.task.join_next().await;
         (outcome.and_then(Result::ok).unwrap_or(Err(Lost::Failed)), self.note)
     }

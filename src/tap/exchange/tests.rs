@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use as2hook_as2::Headers;
-use as2hook_delivery::{Bells, Outbox, OutboxOptions};
+use as2hook_delivery::{Outbox, OutboxOptions, Wakeups};
 use as2hook_event::EventKind;
-use as2hook_store::{AttemptRecord, Claimed, Fate, PayloadDir, SqliteOptions, SqliteStore, Store};
+use as2hook_store::{
+    AttemptOutcome, AttemptRecord, Claimed, PayloadDir, SqliteOptions, SqliteStore, Store,
+};
 use as2hook_testing::{Digest, Mdn, Message, Part, Receipt, pki};
 use tempfile::TempDir;
 use tokio::{runtime::Handle, time::sleep};
@@ -64,7 +66,7 @@ impl Scene {
         let store = Arc::new(SqliteStore::open(&database, &SqliteOptions::default()).unwrap());
         let payloads =
             Payloads::in_folder(PayloadDir::open(&folder.path().join("payloads")).unwrap());
-        let outbox = Outbox::new(store.clone(), Bells::new(), OutboxOptions::default());
+        let outbox = Outbox::new(store.clone(), Wakeups::new(), OutboxOptions::default());
         let tap = Tap::new(live, outbox, payloads.clone(), Handle::current()).unwrap();
         Self { tap, store, payloads, _folder: folder }
     }
@@ -115,7 +117,7 @@ impl Scene {
             let done = claimed.iter().map(|claimed| AttemptRecord {
                 delivery: claimed.id,
                 attempt: None,
-                fate: Fate::Delivered,
+                fate: AttemptOutcome::Delivered,
             });
             self.store.finish(done.collect()).await.unwrap();
             delivered.extend(claimed);
@@ -228,7 +230,7 @@ async fn sent_message_that_is_decoded_late_is_remembered_with_its_mic() {
     exchange.request(Bytes::from_static(b"an order"), true).await.unwrap();
     let remembered = || async {
         // It has a deadline for its receipt.
-        let notes = scene.store.due_notes(i64::MAX, 10).await.unwrap();
+        let notes = scene.store.due_records(i64::MAX, 10).await.unwrap();
         assert_eq!(notes.len(), 1);
         sent::Sent::read(&notes[0]).unwrap()
     };

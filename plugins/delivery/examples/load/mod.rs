@@ -20,7 +20,7 @@ use std::{
 };
 
 use as2hook_delivery::{
-    Bells, Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target,
+    Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target, Wakeups,
 };
 use as2hook_event::{Endpoint, Event, PayloadMode, Rule};
 use as2hook_sink::Client;
@@ -41,7 +41,7 @@ pub struct Gateway {
     pub store: Arc<dyn Store>,
     pub outbox: Outbox,
     rules: Arc<Rules>,
-    bells: Bells,
+    wakeups: Wakeups,
     dispatcher: Option<Dispatcher>,
 }
 
@@ -74,9 +74,9 @@ impl Gateway {
     pub fn new(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("as2hook.db");
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, &SqliteOptions::default())?);
-        let bells = Bells::new();
-        let outbox = Outbox::new(store.clone(), bells.clone(), OutboxOptions::default());
-        Ok(Self { store, outbox, rules: Arc::default(), bells, dispatcher: None })
+        let wakeups = Wakeups::new();
+        let outbox = Outbox::new(store.clone(), wakeups.clone(), OutboxOptions::default());
+        Ok(Self { store, outbox, rules: Arc::default(), wakeups, dispatcher: None })
     }
 
     /// Adds a webhook that points at a sink; its name is the path there.
@@ -92,9 +92,9 @@ impl Gateway {
     pub async fn start(&mut self) -> Result<(), Failure> {
         let client = Arc::new(Client::new().await?);
         let options = DispatcherOptions::default();
-        let (store, bells) = (self.store.clone(), self.bells.clone());
+        let (store, wakeups) = (self.store.clone(), self.wakeups.clone());
         let dispatcher =
-            Dispatcher::start(store, client, self.rules.clone(), None, bells, options).await?;
+            Dispatcher::start(store, client, self.rules.clone(), None, wakeups, options).await?;
         self.dispatcher = Some(dispatcher);
         Ok(())
     }

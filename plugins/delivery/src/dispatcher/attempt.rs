@@ -5,7 +5,7 @@ use std::{io, pin::pin, sync::Arc};
 use as2hook_event::{Event, PayloadMode, Rule, Verdict};
 use as2hook_format::{Rendered, Rendering, Unsigned, render, sign::WrongLength};
 use as2hook_sink::{Client, DeliveryError, KeptPayload, Request, RequestBody};
-use as2hook_store::{Attempt, AttemptRecord, Claimed, Fate, StoreError};
+use as2hook_store::{Attempt, AttemptOutcome, AttemptRecord, Claimed, StoreError};
 use bytes::Bytes;
 use http::Uri;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -93,14 +93,14 @@ pub(super) async fn make(
             {
                 judged.fate = order_patience::judge(shared, &claimed, limit, judged.fate).await;
             }
-            if judged.fate != Fate::Delivered {
+            if judged.fate != AttemptOutcome::Delivered {
                 judged =
                     judged.in_force(shared.is_target_of(rule), shared.directory.is_newest(), now());
             }
             let status = outcome.as_ref().map_or_else(DeliveryError::status, |a| Some(a.status));
             (judged.fate, judged.gone, judged.pause, status, failure(outcome))
         }
-        Err(error) => (Fate::Dead, false, None, None, Some(error.to_string())),
+        Err(error) => (AttemptOutcome::Dead, false, None, None, Some(error.to_string())),
     };
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let number = claimed.attempts.saturating_add(1);
@@ -136,7 +136,7 @@ pub(super) async fn make(
     // The next delivery of the same order can be claimed once this one is stored as done.
     let ordered = endpoint.order != as2hook_event::Order::None;
     let ring = ordered.then(|| claimed.webhook.clone());
-    if fate == Fate::Held {
+    if fate == AttemptOutcome::Held {
         // Stored before the webhook is seen as disabled, so that enabling it finds this delivery
         // held.
         shared.completions.add_and_wait(record, ring).await;
@@ -145,11 +145,12 @@ pub(super) async fn make(
     }
     slot.free();
     let retry = match fate {
-        Fate::Retry(at) => Some(at),
+        AttemptOutcome::Retry(at) => Some(at),
         _ => None,
     };
     let is_ignored = matches!(outcome, Err(_) | Ok(Err(DeliveryError::Payload(_))));
-    let result = AttemptResult { http_code, error, is_ignored, dead: fate == Fate::Dead, pause };
+    let result =
+        AttemptResult { http_code, error, is_ignored, dead: fate == AttemptOutcome::Dead, pause };
     AttemptEnd { result, gone, retry, rule: rule.clone() }
 }
 
@@ -163,10 +164,12 @@ async fn prepare(
     let payload = match &claimed.event.payload {
         as2hook_store::Payload::None => as2hook_format::RawPayload::None,
         as2hook_store::Payload::Inline(bytes) => as2hook_format::RawPayload::Bytes(bytes.clone()),
-        as2hook_store::Payload::Spent if mode == PayloadMode::Raw && event.kind.sends_payload() => {
-            return Err(InvalidDelivery::Payload(StoreError::Spent).into());
+        as2hook_store::Payload::Purged
+            if mode == PayloadMode::Raw && event.kind.sends_payload() =>
+        {
+            return Err(InvalidDelivery::Payload(StoreError::Purged).into());
         }
-        as2hook_store::Payload::Spent => as2hook_format::RawPayload::None,
+        as2hook_store::Payload::Purged => as2hook_format::RawPayload::None,
         kept => as2hook_format::RawPayload::Stream { size: kept.size() },
     };
     let rendering = Rendering {

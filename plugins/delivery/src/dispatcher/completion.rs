@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Bells;
+use super::Wakeups;
 use rejected::RejectedRecords;
 
 /// Takes records. Blocks when the store cannot keep up, which slows the workers down.
@@ -54,11 +54,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// written.
 pub(super) fn start(
     store: Arc<dyn Store>,
-    bells: Bells,
+    wakeups: Wakeups,
     room: usize,
 ) -> (CompletionBatcher, JoinHandle<()>) {
     let (records, received) = mpsc::channel(room.max(1));
-    let writer = tokio::spawn(write(store, bells, received));
+    let writer = tokio::spawn(write(store, wakeups, received));
     (CompletionBatcher { records: Mutex::new(Some(records)) }, writer)
 }
 
@@ -102,7 +102,11 @@ impl PendingRecord {
     }
 }
 
-async fn write(store: Arc<dyn Store>, bells: Bells, mut received: mpsc::Receiver<PendingRecord>) {
+async fn write(
+    store: Arc<dyn Store>,
+    wakeups: Wakeups,
+    mut received: mpsc::Receiver<PendingRecord>,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut rejected = RejectedRecords::default();
     loop {
@@ -111,18 +115,18 @@ async fn write(store: Arc<dyn Store>, bells: Bells, mut received: mpsc::Receiver
                 if count == 0 {
                     break;
                 }
-                write_batch(&store, &bells, &mut received, &mut batch, &mut rejected).await;
+                write_batch(&store, &wakeups, &mut received, &mut batch, &mut rejected).await;
             }
-            () = rejected.due() => rejected.try_again(&store, &bells).await,
+            () = rejected.due() => rejected.try_again(&store, &wakeups).await,
         }
     }
-    rejected.try_again(&store, &bells).await;
+    rejected.try_again(&store, &wakeups).await;
 }
 
 /// Writes a batch, together with records that arrive while it is retried.
 async fn write_batch(
     store: &Arc<dyn Store>,
-    bells: &Bells,
+    wakeups: &Wakeups,
     received: &mut mpsc::Receiver<PendingRecord>,
     batch: &mut Vec<PendingRecord>,
     rejected: &mut RejectedRecords,
@@ -135,7 +139,7 @@ async fn write_batch(
     }
     // Records that arrive meanwhile wait in the channel and form the next batch.
     while !batch.is_empty() {
-        let error = match finish(store, bells, batch).await {
+        let error = match finish(store, wakeups, batch).await {
             Ok(()) => break,
             Err(error) => error,
         };
@@ -148,7 +152,7 @@ async fn write_batch(
         // More records show whether the store fails or one record.
         gather(received, batch);
         if wait == LONGEST_WAIT {
-            rejected.extend(one_by_one(store, bells, batch).await);
+            rejected.extend(one_by_one(store, wakeups, batch).await);
         }
     }
     if failed_before {
@@ -167,13 +171,13 @@ fn gather(received: &mut mpsc::Receiver<PendingRecord>, batch: &mut Vec<PendingR
 
 async fn finish(
     store: &Arc<dyn Store>,
-    bells: &Bells,
+    wakeups: &Wakeups,
     batch: &mut Vec<PendingRecord>,
 ) -> Result<(), as2hook_store::StoreError> {
     store.finish(batch.iter().map(|entry| entry.record.clone()).collect()).await?;
     for entry in batch.drain(..) {
         if let Some(webhook) = entry.ring {
-            bells.ring(&webhook);
+            wakeups.ring(&webhook);
         }
         if let Some(written) = entry.written {
             // The caller may be gone.
@@ -187,14 +191,14 @@ async fn finish(
 /// that failed [`FAILURES`] times while the store accepted others.
 async fn one_by_one(
     store: &Arc<dyn Store>,
-    bells: &Bells,
+    wakeups: &Wakeups,
     batch: &mut Vec<PendingRecord>,
 ) -> Vec<PendingRecord> {
     let mut written = false;
     let mut left = Vec::new();
     for entry in batch.drain(..) {
         let mut single = vec![entry];
-        match finish(store, bells, &mut single).await {
+        match finish(store, wakeups, &mut single).await {
             Ok(()) => written = true,
             Err(_) => left.append(&mut single),
         }

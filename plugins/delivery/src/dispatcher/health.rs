@@ -14,7 +14,7 @@ pub struct Health {
     /// Its name.
     pub webhook: String,
     /// Its state in a word.
-    pub standing: Standing,
+    pub health_state: HealthState,
     /// The time of the first failure since the last success, in milliseconds since 1970.
     pub failing_since: Option<i64>,
     /// Attempts that failed since the last success.
@@ -40,7 +40,7 @@ pub struct Health {
 
 /// A webhook's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum HealthState {
     /// The last attempt succeeded, or there was none.
     Healthy,
     /// The last attempt failed.
@@ -363,15 +363,15 @@ impl EndpointHealth {
     }
 
     pub(super) fn report(&self, webhook: &str) -> Health {
-        let standing = match &self.disabled {
-            Some(reason) => Standing::Disabled { reason: reason.clone() },
-            None if self.orphaned => Standing::Orphaned,
-            None if self.failing_since.is_some() => Standing::Retrying,
-            None => Standing::Healthy,
+        let health_state = match &self.disabled {
+            Some(reason) => HealthState::Disabled { reason: reason.clone() },
+            None if self.orphaned => HealthState::Orphaned,
+            None if self.failing_since.is_some() => HealthState::Retrying,
+            None => HealthState::Healthy,
         };
         Health {
             webhook: webhook.to_owned(),
-            standing,
+            health_state,
             failing_since: self.failing_since,
             consecutive_failures: self.consecutive_failures,
             delivered: self.delivered,

@@ -27,7 +27,7 @@ pub(super) async fn run(shared: Arc<DispatcherState>, known: bool) {
 /// The fast path: the outbox rings, and the worker runs.
 async fn receive_wakeups(shared: Arc<DispatcherState>) {
     loop {
-        for webhook in shared.bells.woken().await {
+        for webhook in shared.wakeups.woken().await {
             shared.ring(&webhook);
         }
     }

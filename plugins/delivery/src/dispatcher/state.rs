@@ -15,7 +15,7 @@ use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
-    Bells, DispatcherOptions, EndpointHealth, completion::CompletionBatcher,
+    DispatcherOptions, EndpointHealth, Wakeups, completion::CompletionBatcher,
     concurrency::ConcurrencyPool, rate_limiter::RateLimiter, worker,
 };
 use crate::directory::{Directory, Notices};
@@ -26,7 +26,7 @@ pub(super) struct DispatcherState {
     pub(super) client: Arc<Client>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) notices: Option<Arc<dyn Notices>>,
-    pub(super) bells: Bells,
+    pub(super) wakeups: Wakeups,
     pub(super) options: DispatcherOptions,
     pub(super) slots: ConcurrencyPool,
     pub(super) health: DashMap<String, EndpointHealth>,
@@ -78,7 +78,7 @@ impl DispatcherState {
     pub(super) fn remember(&self, states: Vec<WebhookState>) {
         for state in states {
             let name = state.webhook.clone();
-            self.bells.ring(&name);
+            self.wakeups.ring(&name);
             self.health.insert(name, EndpointHealth::remembered(state));
         }
     }
@@ -118,7 +118,7 @@ impl DispatcherState {
         let mut seen = self.set_aside_before.lock().unwrap_or_else(PoisonError::into_inner);
         for webhook in aside.intersection(&seen) {
             self.wrongly_set_aside.insert(webhook.clone(), ());
-            self.bells.ring(webhook);
+            self.wakeups.ring(webhook);
         }
         *seen = aside;
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use as2hook_event::{Event, Verdict};
-use as2hook_store::{Before, Note, NoteChange, StoreError, Write};
+use as2hook_store::{Before, Record, RecordChange, StoreError, Write};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
@@ -188,9 +188,9 @@ async fn probe(outbox: &Outbox) -> Result<(), StoreError> {
 /// Tests whether the store accepts a write.
 async fn try_store(outbox: &Outbox) -> Result<(), StoreError> {
     let shared = &outbox.shared;
-    let note = Note { key: PROBE.to_owned(), body: Vec::new(), due: None, expires: now() };
-    let change = NoteChange { note, before: Before::Any };
-    shared.store.apply(vec![Write::Note(change)]).await?;
+    let note = Record { key: PROBE.to_owned(), body: Vec::new(), due: None, expires: now() };
+    let change = RecordChange { note, before: Before::Any };
+    shared.store.apply(vec![Write::Record(change)]).await?;
     shared.monitor.took();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use as2hook_event::Event;
-use as2hook_store::{Before, EventRow, Filter, Note, NoteChange, StoreError, Write};
+use as2hook_store::{Before, EventRow, Filter, Record, RecordChange, StoreError, Write};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the store does not respond in time.
-    pub async fn note(&self, key: &str) -> Result<Option<Note>, OutboxError> {
+    pub async fn note(&self, key: &str) -> Result<Option<Record>, OutboxError> {
         self.within_timeout(self.shared.store.note(key)).await
     }
 
@@ -26,7 +26,7 @@ impl Outbox {
     ///
     /// # Errors
     /// Like [`Self::note`], and while recorded events may wait in memory.
-    pub async fn recorded_note(&self, key: &str) -> Result<Option<Note>, OutboxError> {
+    pub async fn recorded_note(&self, key: &str) -> Result<Option<Record>, OutboxError> {
         if self.is_behind() {
             let trouble = self.shared.monitor.trouble();
             return Err(OutboxError::Failing(trouble.unwrap_or_else(|| BEHIND.to_owned())));
@@ -68,8 +68,8 @@ impl Outbox {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn due_notes(&self, limit: usize) -> Result<Vec<Note>, StoreError> {
-        let due = self.shared.store.due_notes(now(), limit).await;
+    pub async fn due_records(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let due = self.shared.store.due_records(now(), limit).await;
         if let Err(error) = &due {
             self.shared.monitor.failed(&error.to_string());
         }
@@ -81,27 +81,27 @@ impl Outbox {
     ///
     /// # Errors
     /// When the store does not accept it.
-    pub async fn put_off(&self, note: Note, wait: Duration) -> Result<(), StoreError> {
+    pub async fn put_off(&self, note: Record, wait: Duration) -> Result<(), StoreError> {
         let before = Before::Body(note.body.clone());
-        let note = Note { due: Some(after(now(), wait)), ..note };
-        self.shared.store.apply(vec![Write::Note(NoteChange { note, before })]).await
+        let note = Record { due: Some(after(now(), wait)), ..note };
+        self.shared.store.apply(vec![Write::Record(RecordChange { note, before })]).await
     }
 
     /// Removes up to `limit` expired notes. Returns how many.
     ///
     /// # Errors
     /// When the store does not accept it.
-    pub async fn forget_notes(&self, limit: usize) -> Result<u64, StoreError> {
-        self.shared.store.forget_notes(now(), limit).await
+    pub async fn remove_expired_records(&self, limit: usize) -> Result<u64, StoreError> {
+        self.shared.store.remove_expired_records(now(), limit).await
     }
 
     /// Removes up to `limit` notes of groups that have more than `keep`; see
-    /// [`as2hook_store::Store::trim_notes`].
+    /// [`as2hook_store::Store::trim_records`].
     ///
     /// # Errors
     /// When the store does not accept it.
-    pub async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        self.shared.store.trim_notes(keep, limit).await
+    pub async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        self.shared.store.trim_records(keep, limit).await
     }
 
     /// Writes the note, and publishes the event unless another call has written the note before.
@@ -111,13 +111,13 @@ impl Outbox {
     /// When the store does not accept it, or the event has no JSON form.
     pub async fn tell_once(
         &self,
-        change: NoteChange,
+        change: RecordChange,
         event: &Event,
         targets: Vec<Target>,
     ) -> Result<(), OutboxError> {
         let webhooks: Vec<_> = targets.iter().map(|target| target.webhook.clone()).collect();
         let write = if targets.is_empty() {
-            Write::Note(change)
+            Write::Record(change)
         } else {
             Further::Once(change, event.clone(), targets).into_write()?
         };
@@ -128,7 +128,10 @@ impl Outbox {
 }
 
 /// Returns the write that removes a note again, unless it was changed since.
-pub(super) fn withdrawn(change: &NoteChange) -> Write {
+pub(super) fn withdrawn(change: &RecordChange) -> Write {
     let before = Before::Body(change.note.body.clone());
-    Write::Note(NoteChange { note: Note { due: None, expires: 0, ..change.note.clone() }, before })
+    Write::Record(RecordChange {
+        note: Record { due: None, expires: 0, ..change.note.clone() },
+        before,
+    })
 }

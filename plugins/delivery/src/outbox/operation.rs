@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_store::{NewDelivery, NewEvent, NoteChange, Settlement, Store, StoreError, Write};
+use as2hook_store::{NewDelivery, NewEvent, RecordChange, Settlement, Store, StoreError, Write};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -61,7 +61,7 @@ impl Operation {
             | Write::Reserve(..)
             | Write::Replace(_)
             | Write::Settle(_)
-            | Write::Note(_) => &[],
+            | Write::Record(_) => &[],
         });
         deliveries.iter().chain(further).map(|delivery| delivery.webhook.clone()).collect()
     }
@@ -167,12 +167,12 @@ pub(super) fn write(write: &Write) -> usize {
         Write::Replace(event) => row(event, &[]),
         Write::Settle(verdict) => settlement(verdict),
         Write::Once(change, event, deliveries) => changed(change) + row(event, deliveries),
-        Write::Note(change) => changed(change),
+        Write::Record(change) => changed(change),
         Write::Reserve(_, places) => ROW * places.len(),
     }
 }
 
-fn changed(change: &NoteChange) -> usize {
+fn changed(change: &RecordChange) -> usize {
     ROW + change.note.key.len() + change.note.body.len()
 }
 

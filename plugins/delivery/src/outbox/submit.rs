@@ -74,7 +74,7 @@ impl Outbox {
 
     pub(super) fn ring(&self, webhooks: &[String]) {
         for webhook in webhooks {
-            self.shared.bells.ring(webhook);
+            self.shared.wakeups.ring(webhook);
         }
     }
 }

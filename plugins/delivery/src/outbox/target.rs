@@ -1,7 +1,7 @@
 //! Plans the deliveries of an event, and the rows for the store.
 
 use as2hook_event::{Event, Order, PayloadMode, Rule, event::webhook_id};
-use as2hook_store::{NewDelivery, NewEvent, NoteChange, Payload, Write};
+use as2hook_store::{NewDelivery, NewEvent, Payload, RecordChange, Write};
 use uuid::Uuid;
 
 use crate::time::now;
@@ -21,13 +21,13 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub enum Further {
     /// A note to store.
-    Note(NoteChange),
+    Record(RecordChange),
     /// The exchange's own event as a late decode found it, before the verdict. Stands first.
     Content(Event, Payload),
     /// One more event, with its targets.
     Event(Event, Payload, Vec<Target>),
     /// One more event, unless the note says that it was published already.
-    Once(NoteChange, Event, Vec<Target>),
+    Once(RecordChange, Event, Vec<Target>),
 }
 
 // === impl Target ===
@@ -76,7 +76,7 @@ impl Target {
 impl Further {
     pub(super) fn into_write(self) -> Result<Write, serde_json::Error> {
         Ok(match self {
-            Self::Note(change) => Write::Note(change),
+            Self::Record(change) => Write::Record(change),
             Self::Content(event, payload) => Write::Replace(row(&event, payload)?),
             Self::Event(event, payload, targets) => {
                 Write::Publish(row(&event, payload)?, deliveries(event.id, &targets))

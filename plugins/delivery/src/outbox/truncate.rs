@@ -54,7 +54,7 @@ pub(super) fn fit(operation: &mut Operation, room: usize) -> Truncation {
         }
         let rest = left.checked_sub(bytes_of_write(write));
         left = rest.unwrap_or(left);
-        truncation.events += u64::from(rest.is_none() && !matches!(write, Write::Note(_)));
+        truncation.events += u64::from(rest.is_none() && !matches!(write, Write::Record(_)));
         rest.is_some()
     });
     if lost_payload {

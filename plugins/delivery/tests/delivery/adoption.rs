@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use as2hook_delivery::{Adoption, Bells, Further, Outbox, OutboxError, OutboxOptions};
+use as2hook_delivery::{Adoption, Further, Outbox, OutboxError, OutboxOptions, Wakeups};
 use as2hook_event::{Event, EventKind, Verdict};
 use as2hook_store::{Payload, StoreError};
 use async_trait::async_trait;
@@ -47,7 +47,7 @@ fn beside(event: Uuid) -> Uuid {
 /// Three exchanges that a terminated process left open, with an outbox that judges them.
 async fn left_open() -> (Arc<MemoryStore>, Outbox, Arc<Judge>, [Uuid; 3]) {
     let store = MemoryStore::new();
-    let before = Outbox::new(store.clone(), Bells::new(), OutboxOptions::default());
+    let before = Outbox::new(store.clone(), Wakeups::new(), OutboxOptions::default());
     let events = [event(), event(), event()];
     for event in &events {
         before.open(event, Payload::None, &[]).await.unwrap();
@@ -56,7 +56,7 @@ async fn left_open() -> (Arc<MemoryStore>, Outbox, Arc<Judge>, [Uuid; 3]) {
     let judge = Arc::new(Judge::default());
     let adoption: Arc<dyn Adoption> = judge.clone();
     let options = OutboxOptions { adoption: Some(adoption), ..OutboxOptions::default() };
-    let outbox = Outbox::new(store.clone(), Bells::new(), options);
+    let outbox = Outbox::new(store.clone(), Wakeups::new(), options);
     (store, outbox, judge, events.map(|event| event.id))
 }
 

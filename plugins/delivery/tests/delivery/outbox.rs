@@ -12,7 +12,7 @@ use std::{
 
 use as2hook_as2::{ErrorCode, ProcessingError};
 use as2hook_delivery::{
-    Bells, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, Target,
+    Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, Target, Wakeups,
 };
 use as2hook_event::{Direction, Event, EventKind, Order, PayloadMode, Verdict};
 use as2hook_store::{DeliveryState, Payload, StoreError};
@@ -24,7 +24,7 @@ use crate::support::{event, rule, store::MemoryStore, until};
 const STORE_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn outbox(store: &Arc<MemoryStore>, options: OutboxOptions) -> Outbox {
-    Outbox::new(store.clone(), Bells::new(), options)
+    Outbox::new(store.clone(), Wakeups::new(), options)
 }
 
 fn options(on_store_failure: OnStoreFailure) -> OutboxOptions {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_delivery::{DispatcherOptions, Standing};
+use as2hook_delivery::{DispatcherOptions, HealthState};
 use as2hook_store::{DeliveryState, Payload, Store, WebhookState};
 
 use crate::support::{
@@ -28,12 +28,12 @@ async fn two(sink: &Sink) -> (Gateway, Gateway) {
     (one.await, other.await)
 }
 
-fn standing(gateway: &Gateway) -> Option<Standing> {
-    gateway.dispatcher.health("a").map(|health| health.standing)
+fn health_state(gateway: &Gateway) -> Option<HealthState> {
+    gateway.dispatcher.health("a").map(|health| health.health_state)
 }
 
 fn is_disabled(gateway: &Gateway) -> bool {
-    matches!(standing(gateway), Some(Standing::Disabled { .. }))
+    matches!(health_state(gateway), Some(HealthState::Disabled { .. }))
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn webhook_disabled_or_enabled_by_one_process_is_so_in_the_other() {
     .await;
     second.dispatcher.take_over().await.unwrap();
     until("the other to follow", || is_disabled(second)).await;
-    assert_eq!(standing(first), standing(second));
+    assert_eq!(health_state(first), health_state(second));
     let reported = |gateway: &Gateway| gateway.rules.disabled.lock().unwrap().len();
     until("the notice", || reported(first) == 1).await;
     assert_eq!(reported(second), 0, "only one reports it");
@@ -63,7 +63,7 @@ async fn webhook_disabled_or_enabled_by_one_process_is_so_in_the_other() {
     status.store(200, Ordering::SeqCst);
     first.dispatcher.enable("a").await.unwrap();
     second.dispatcher.take_over().await.unwrap();
-    until("the other to follow", || standing(second) == Some(Standing::Healthy)).await;
+    until("the other to follow", || health_state(second) == Some(HealthState::Healthy)).await;
     until("both", || second.store.count(DeliveryState::Delivered) == 2).await;
 }
 

@@ -13,7 +13,7 @@ use super::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, Export, Import};
 use crate::{
     model::{DeliveryState, Payload},
     payload::places,
-    pieces::Pieces,
+    pieces::BlobStore,
     store::{Store, StoreError},
 };
 
@@ -70,7 +70,7 @@ pub async fn migrate<F, T>(
 ) -> Result<Moved, MigrateError>
 where
     F: Export + Store,
-    T: Import + Store + Pieces,
+    T: Import + Store + BlobStore,
 {
     if from.in_use().await.map_err(MigrateError::From)? {
         return Err(MigrateError::InUse);
@@ -101,7 +101,7 @@ struct Moving<'a, F, T, P> {
 impl<F, T, P> Moving<'_, F, T, P>
 where
     F: Export,
-    T: Import + Store + Pieces,
+    T: Import + Store + BlobStore,
     P: FnMut(&Moved) + Send,
 {
     async fn events(&mut self) -> Result<(), MigrateError> {
@@ -237,7 +237,7 @@ fn delivery_bytes(delivery: &ArchivedDelivery) -> usize {
 }
 
 /// Returns `false` when the file differs from what was written.
-async fn put_file<T: Pieces>(
+async fn put_file<T: BlobStore>(
     path: &Path,
     size: u64,
     id: Uuid,

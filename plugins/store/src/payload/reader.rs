@@ -16,7 +16,7 @@ use super::{
     seal::{Opener, PayloadKey, SealError},
     sink, volume,
 };
-use crate::{model::Payload, pieces::Pieces, store::StoreError};
+use crate::{model::Payload, pieces::BlobStore, store::StoreError};
 
 /// Reads a payload's bytes, wherever they are stored: completely, or with an error.
 pub struct PayloadReader {
@@ -39,7 +39,7 @@ struct StoredBytes {
 enum StoredSource {
     Memory(Bytes),
     File { path: PathBuf, file: OpenFile },
-    Pieces { pieces: Arc<dyn Pieces>, id: Uuid, next: u32 },
+    Blobs { pieces: Arc<dyn BlobStore>, id: Uuid, next: u32 },
 }
 
 /// Closed on a thread that may block on the disk.
@@ -173,13 +173,13 @@ impl StoredBytes {
                 StoredSource::File { path, file: OpenFile(Some(Arc::new(file))) }
             }
             Payload::Stored { id, .. } => {
-                let PayloadPlace::Pieces(pieces, _) = &payloads.place else {
+                let PayloadPlace::Blobs(pieces, _) = &payloads.place else {
                     let reason = "it is kept in pieces, and the config names no place of such";
                     return Err(sink::failed(*id, reason));
                 };
-                StoredSource::Pieces { pieces: pieces.clone(), id: *id, next: 0 }
+                StoredSource::Blobs { pieces: pieces.clone(), id: *id, next: 0 }
             }
-            Payload::Spent => return Err(StoreError::Spent),
+            Payload::Purged => return Err(StoreError::Purged),
             Payload::Sealed { .. } => return Err(StoreError::NoPlace),
         };
         Ok(Self { source, left: payload.size() })
@@ -199,7 +199,7 @@ impl StoredBytes {
                 });
                 read.done().await?
             }
-            StoredSource::Pieces { pieces, id, next } => {
+            StoredSource::Blobs { pieces, id, next } => {
                 let piece = get(&**pieces, *id, *next, self.left).await?;
                 *next += 1;
                 piece
@@ -255,7 +255,7 @@ fn read_file(mut file: &File, left: u64) -> io::Result<Bytes> {
     }
 }
 
-async fn get(pieces: &dyn Pieces, id: Uuid, index: u32, left: u64) -> Result<Bytes, StoreError> {
+async fn get(pieces: &dyn BlobStore, id: Uuid, index: u32, left: u64) -> Result<Bytes, StoreError> {
     let got = timeout(CALL_WITHIN, pieces.get(id, index)).await;
     match got.unwrap_or(Err(StoreError::Slow(CALL_WITHIN)))? {
         Some(piece) if piece.is_empty() || piece.len() as u64 > left => Err(sink::failed(

@@ -15,7 +15,7 @@ use super::{
     volume::{self, VolumeCall},
     within_root,
 };
-use crate::{model::Payload, pieces::Pieces, store::StoreError};
+use crate::{model::Payload, pieces::BlobStore, store::StoreError};
 
 /// The most pieces of one payload that are written at once while the next one fills.
 const AT_ONCE: usize = 2;
@@ -30,7 +30,7 @@ const MOST: usize = Payload::INLINE_MAX + 2 * BUFFER;
 /// Writes bytes and makes them durable. When dropped unfinished, it removes what it wrote.
 pub(super) enum PayloadSink {
     File(FileSink),
-    Pieces(PieceSink),
+    Blobs(PieceSink),
 }
 
 pub(super) struct FileSink {
@@ -55,7 +55,7 @@ struct PayloadFile {
 }
 
 pub(super) struct PieceSink {
-    pieces: Arc<dyn Pieces>,
+    pieces: Arc<dyn BlobStore>,
     runtime: Handle,
     id: Uuid,
     next: u32,
@@ -75,8 +75,8 @@ impl PayloadSink {
         match place {
             PayloadPlace::Nowhere => Err(StoreError::NoPlace),
             PayloadPlace::Folder(folder) => FileSink::open(folder, mark).map(Self::File),
-            PayloadPlace::Pieces(pieces, runtime) => {
-                Ok(Self::Pieces(PieceSink::new(pieces.clone(), runtime.clone(), mark)))
+            PayloadPlace::Blobs(pieces, runtime) => {
+                Ok(Self::Blobs(PieceSink::new(pieces.clone(), runtime.clone(), mark)))
             }
         }
     }
@@ -86,7 +86,7 @@ impl PayloadSink {
         match place {
             PayloadPlace::Nowhere => false,
             PayloadPlace::Folder(_) => bytes > MOST,
-            PayloadPlace::Pieces(pieces, _) => bytes / pieces.size().max(1) > AT_ONCE,
+            PayloadPlace::Blobs(pieces, _) => bytes / pieces.size().max(1) > AT_ONCE,
         }
     }
 
@@ -94,7 +94,7 @@ impl PayloadSink {
     pub(super) fn may_block(&self, bytes: usize) -> bool {
         match self {
             Self::File(sink) => sink.may_block(bytes),
-            Self::Pieces(sink) => sink.may_block(bytes),
+            Self::Blobs(sink) => sink.may_block(bytes),
         }
     }
 
@@ -102,7 +102,7 @@ impl PayloadSink {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::File(sink) => sink.write(bytes),
-            Self::Pieces(sink) => sink.write(bytes),
+            Self::Blobs(sink) => sink.write(bytes),
         }
     }
 
@@ -110,7 +110,7 @@ impl PayloadSink {
     pub(super) async fn ready(&mut self) -> Result<(), StoreError> {
         match self {
             Self::File(sink) => sink.ready().await,
-            Self::Pieces(sink) => sink.ready().await,
+            Self::Blobs(sink) => sink.ready().await,
         }
     }
 
@@ -118,7 +118,7 @@ impl PayloadSink {
     pub(super) async fn finish(self) -> Result<Payload, StoreError> {
         match self {
             Self::File(sink) => sink.finish().await,
-            Self::Pieces(sink) => sink.finish().await,
+            Self::Blobs(sink) => sink.finish().await,
         }
     }
 }
@@ -252,7 +252,7 @@ impl Drop for PayloadFile {
 // === impl PieceSink ===
 
 impl PieceSink {
-    fn new(pieces: Arc<dyn Pieces>, runtime: Handle, mark: Option<PayloadMark>) -> Self {
+    fn new(pieces: Arc<dyn BlobStore>, runtime: Handle, mark: Option<PayloadMark>) -> Self {
         Self {
             pieces,
             runtime,
@@ -360,7 +360,7 @@ impl Drop for PieceSink {
 }
 
 /// Removes a payload's pieces; the sweep removes what remains. Returns whether they are gone.
-pub(super) async fn remove(pieces: &dyn Pieces, id: Uuid) -> bool {
+pub(super) async fn remove(pieces: &dyn BlobStore, id: Uuid) -> bool {
     let removed = timeout(CALL_WITHIN, pieces.remove(id)).await;
     match removed.unwrap_or(Err(StoreError::Slow(CALL_WITHIN))) {
         Ok(()) => true,
@@ -372,7 +372,7 @@ pub(super) async fn remove(pieces: &dyn Pieces, id: Uuid) -> bool {
 }
 
 pub(crate) fn failed(payload: Uuid, reason: impl Into<String>) -> StoreError {
-    StoreError::Pieces { payload, reason: reason.into() }
+    StoreError::Blobs { payload, reason: reason.into() }
 }
 
 fn flatten(

@@ -73,7 +73,7 @@ fn event(payload: Payload) -> NewEvent {
 
 #[tokio::test]
 async fn spent_payload_is_a_readable_error() {
-    let error = read(&Payloads::default(), &Payload::Spent).await.unwrap_err();
+    let error = read(&Payloads::default(), &Payload::Purged).await.unwrap_err();
     assert_eq!(error.to_string(), "the payload is no longer kept (retention.payloads)");
 }
 

@@ -14,7 +14,7 @@ use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Import},
     columns::number,
     model::Payload,
-    note::Note,
+    note::Record,
     store::StoreError,
 };
 
@@ -33,7 +33,7 @@ impl Import for PostgresStore {
                 None => Value::Null,
             };
             event["idle_since"] = archived.idle_since.into();
-            event["spent"] = matches!(archived.event.payload, Payload::Spent).into();
+            event["spent"] = matches!(archived.event.payload, Payload::Purged).into();
             all.push(event);
         }
         let sql = "SELECT import_events($1, $2)";
@@ -60,9 +60,9 @@ impl Import for PostgresStore {
         Ok(())
     }
 
-    async fn import_notes(&self, notes: Vec<Note>) -> Result<(), StoreError> {
+    async fn import_notes(&self, notes: Vec<Record>) -> Result<(), StoreError> {
         let mut sent = CallGroup::default();
-        let note = |note: &'_ Note, body: Value| json!({"key": key(&note.key), "body": body, "due": note.due, "expires": note.expires});
+        let note = |note: &'_ Record, body: Value| json!({"key": key(&note.key), "body": body, "due": note.due, "expires": note.expires});
         let mut all = Vec::with_capacity(notes.len());
         for kept in &notes {
             let body = sent.blob(Cow::Borrowed(&kept.body));

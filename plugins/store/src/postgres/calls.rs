@@ -22,11 +22,11 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
         Settlement, StoredEvent, WebhookState,
     },
-    note::{Note, Write},
+    note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    store::{Counts, Spent, Store, StoreError},
+    store::{Counts, PurgedPayloads, Store, StoreError},
 };
 
 #[async_trait]
@@ -60,19 +60,19 @@ impl Store for PostgresStore {
         self.writer.write(writes).await
     }
 
-    async fn note(&self, key: &str) -> Result<Option<Note>, StoreError> {
+    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
         notes::read(&self.reading, key).await
     }
 
-    async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError> {
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
         notes::due(&self.reading, at, limit).await
     }
 
-    async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
+    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
         notes::forget(&self.writing, at, limit).await
     }
 
-    async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
         notes::trim(&self.writing, keep, limit).await
     }
 
@@ -91,8 +91,8 @@ impl Store for PostgresStore {
         queries::newest(&self.reading).await
     }
 
-    async fn pull_in(&self, now: i64) -> Result<u64, StoreError> {
-        deliveries::pull_in(&self.writing, now).await
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
+        deliveries::advance_due_times(&self.writing, now).await
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
@@ -124,14 +124,14 @@ impl Store for PostgresStore {
         self.writer.run(StoreCall::Finish(finished)).await.map(|_| ())
     }
 
-    async fn shift(
+    async fn change_state(
         &self,
         webhook: &str,
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
         let generation = GatewayReport::moving(self.generation(), from, to);
-        deliveries::shift(&self.writing, generation, webhook, from, to).await
+        deliveries::change_state(&self.writing, generation, webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
@@ -166,15 +166,19 @@ impl Store for PostgresStore {
         queries::bytes(&self.reading).await
     }
 
-    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {
-        deliveries::spend(self.removal(), before, limit).await
+    async fn purge_payloads(
+        &self,
+        before: i64,
+        limit: usize,
+    ) -> Result<PurgedPayloads, StoreError> {
+        deliveries::purge_payloads(self.removal(), before, limit).await
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
         deliveries::prune_attempts(&self.writing, before, limit).await
     }
 
-    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
+    async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
         events::add_deliveries(&self.writing, event, &deliveries).await
     }
 

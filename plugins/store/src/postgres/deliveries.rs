@@ -16,7 +16,7 @@ use crate::{
     model::DeliveryState,
     payload::remove_files,
     query::Filter,
-    store::{Spent, StoreError},
+    store::{PurgedPayloads, StoreError},
 };
 
 /// The most rows in one step of a long change, so that no exchange waits long for it.
@@ -41,7 +41,7 @@ pub(super) struct Removal<'a> {
 
 /// Moves a webhook's deliveries from one state to another, in steps, while the configuration of
 /// this generation is the newest. Returns how many.
-pub(super) async fn shift(
+pub(super) async fn change_state(
     writing: &Database,
     generation: i64,
     webhook: &str,
@@ -68,7 +68,7 @@ pub(super) async fn shift(
 
 /// Makes deliveries due earlier that were planned by a clock ahead of `now`, in steps. Returns how
 /// many.
-pub(super) async fn pull_in(writing: &Database, now: i64) -> Result<u64, StoreError> {
+pub(super) async fn advance_due_times(writing: &Database, now: i64) -> Result<u64, StoreError> {
     let far = now.saturating_add(clock::milliseconds(clock::TOLERANCE));
     let mut pulled = 0;
     // Exactly the conditions of the indexes.
@@ -125,12 +125,12 @@ pub(super) async fn prune_beyond(
 }
 
 /// Removes payloads that no delivery has needed since before `before`, with their files.
-pub(super) async fn spend(
+pub(super) async fn purge_payloads(
     removal: Removal<'_>,
     before: i64,
     limit: usize,
-) -> Result<Spent, StoreError> {
-    let mut spent = Spent::default();
+) -> Result<PurgedPayloads, StoreError> {
+    let mut spent = PurgedPayloads::default();
     let mut left = limit;
     while left > 0 {
         let step = STEP.min(left);
@@ -160,7 +160,7 @@ pub(super) async fn prune_attempts(
     Ok(first::<i64>(&rows)?.unsigned_abs())
 }
 
-/// Removes events in steps, by a statement whose last parameter is their number. Pieces are removed
+/// Removes events in steps, by a statement whose last parameter is their number. BlobStore are removed
 /// outside of its transaction: there may be thousands.
 async fn remove(
     removal: Removal<'_>,

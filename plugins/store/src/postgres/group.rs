@@ -12,7 +12,7 @@ use crate::{
     clock,
     columns::{PayloadColumns, length, number},
     model::{Attempt, AttemptRecord, Claimed, NewDelivery, NewEvent, Payload, StoredEvent},
-    note::{Before, NoteChange, OrderPlace, Write},
+    note::{Before, OrderPlace, RecordChange, Write},
     store::{StoreError, replay_share},
 };
 
@@ -87,7 +87,7 @@ impl<'a> CallGroup<'a> {
                     "event": self.event(event)?,
                     "deliveries": self.deliveries(planned),
                 }),
-                Write::Note(change) => json!({"do": "note", "note": self.note(change)}),
+                Write::Record(change) => json!({"do": "note", "note": self.note(change)}),
                 Write::Once(change, event, planned) => json!({
                     "do": "once",
                     "note": self.note(change),
@@ -178,7 +178,7 @@ impl<'a> CallGroup<'a> {
         Value::Array(all.collect())
     }
 
-    fn note(&mut self, change: &'a NoteChange) -> Value {
+    fn note(&mut self, change: &'a RecordChange) -> Value {
         let note = &change.note;
         self.lanes.insert(ORDER_LANES + hashed(&key(&note.key), "", NOTE_LANES));
         let (before, expected) = match &change.before {
@@ -236,7 +236,7 @@ pub(super) fn claimed(
             body: row.try_get(3)?,
             verdict: row.try_get(4)?,
             payload: if record.spent {
-                Payload::Spent
+                Payload::Purged
             } else {
                 let ClaimedRecord { path, size, pieces, sealed, .. } = record;
                 PayloadColumns { inline: row.try_get(5)?, path, pieces, size, sealed }.payload()
@@ -280,14 +280,14 @@ fn hashed(first: &str, second: &str, lanes: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::note::Note;
+    use crate::note::Record;
 
     #[test]
     fn group_uses_a_bounded_number_of_locks() {
         let note = |n: i32| {
             let key = format!("key {n}");
-            let note = Note { key, body: Vec::new(), due: None, expires: 0 };
-            Write::Note(NoteChange { note, before: Before::Any })
+            let note = Record { key, body: Vec::new(), due: None, expires: 0 };
+            Write::Record(RecordChange { note, before: Before::Any })
         };
         let writes: Vec<_> = (0..2_000).map(note).collect();
         let deliveries: Vec<_> = (0..2_000)

@@ -4,16 +4,16 @@ use super::{database::Database, first, group::key, rows};
 use crate::{
     clock::now,
     columns::{length, number},
-    note::Note,
+    note::Record,
     store::StoreError,
 };
 
 /// Returns the note of a key, unless it is expired.
-pub(super) async fn read(reading: &Database, wanted: &str) -> Result<Option<Note>, StoreError> {
+pub(super) async fn read(reading: &Database, wanted: &str) -> Result<Option<Record>, StoreError> {
     let sql = "SELECT key, body, due, expires FROM note WHERE key = $1 AND expires > $2";
     let rows = reading.query(sql, &[&key(wanted), &now()]).await?;
     // With the key in full, as the caller passed it.
-    let note = |row| rows::note(row).map(|note| Note { key: wanted.to_owned(), ..note });
+    let note = |row| rows::note(row).map(|note| Record { key: wanted.to_owned(), ..note });
     Ok(rows.first().map(note).transpose()?)
 }
 
@@ -22,7 +22,7 @@ pub(super) async fn due(
     reading: &Database,
     at: i64,
     limit: usize,
-) -> Result<Vec<Note>, StoreError> {
+) -> Result<Vec<Record>, StoreError> {
     let sql = "SELECT key, body, due, expires FROM note WHERE due <= $1 ORDER BY due LIMIT $2";
     let rows = reading.query(sql, &[&at, &length(limit)]).await?;
     Ok(rows.iter().map(rows::note).collect::<Result<_, _>>()?)
@@ -39,7 +39,7 @@ pub(super) async fn forget(writing: &Database, at: i64, limit: usize) -> Result<
 
 /// Removes up to `limit` notes of groups that have more than `keep`.
 pub(super) async fn trim(writing: &Database, keep: u64, limit: usize) -> Result<u64, StoreError> {
-    let sql = "SELECT trim_notes($1, $2)";
+    let sql = "SELECT trim_records($1, $2)";
     let rows = writing.query(sql, &[&number(keep), &length(limit)]).await?;
     Ok(first::<i64>(&rows)?.unsigned_abs())
 }

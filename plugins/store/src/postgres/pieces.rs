@@ -5,7 +5,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{PostgresStore, database::Database, error::DatabaseFailure, rows};
-use crate::{columns::length, pieces::Pieces, store::StoreError};
+use crate::{columns::length, pieces::BlobStore, store::StoreError};
 
 /// The bytes of a piece. Large enough that a round trip matters little, small enough that many
 /// payloads can be in progress at once.
@@ -15,7 +15,7 @@ const SIZE: usize = 512 * 1024;
 const STEP: usize = 64;
 
 #[async_trait]
-impl Pieces for PostgresStore {
+impl BlobStore for PostgresStore {
     fn size(&self) -> usize {
         SIZE
     }
@@ -77,7 +77,7 @@ async fn remove(moving: &Database, payload: Uuid) -> Result<(), DatabaseFailure>
 }
 
 fn number(payload: Uuid, index: u32) -> Result<i32, StoreError> {
-    i32::try_from(index).map_err(|_| StoreError::Pieces {
+    i32::try_from(index).map_err(|_| StoreError::Blobs {
         payload,
         reason: format!("there is no piece of number {index}"),
     })

@@ -8,7 +8,7 @@ use crate::{
     columns::PayloadColumns,
     gateways::GatewayReport,
     model::{Attempt, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
-    note::Note,
+    note::Record,
     partner_webhook::PartnerWebhook,
     query::{AttemptRow, DeliveryRow, EventRow},
     store::StoreError,
@@ -87,7 +87,7 @@ pub(super) fn stored_event(row: &Row) -> Result<StoredEvent, DatabaseFailure> {
         body: row.try_get(1)?,
         verdict: row.try_get(2)?,
         payload: if row.try_get(8)? {
-            Payload::Spent
+            Payload::Purged
         } else {
             PayloadColumns {
                 inline: row.try_get(3)?,
@@ -119,8 +119,8 @@ pub(super) fn open_event(row: &Row) -> Result<(StoredEvent, Vec<NewDelivery>), S
 }
 
 /// Columns: key, body, due, expires.
-pub(super) fn note(row: &Row) -> Result<Note, Error> {
-    Ok(Note {
+pub(super) fn note(row: &Row) -> Result<Record, Error> {
+    Ok(Record {
         key: row.try_get(0)?,
         body: row.try_get(1)?,
         due: row.try_get(2)?,

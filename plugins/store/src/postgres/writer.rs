@@ -152,7 +152,7 @@ impl StoreCall {
                         500 + settlement.verdict.len() + 500 * settlement.deliveries.len()
                     }
                     Write::Reserve(_, places) => 200 * places.len(),
-                    Write::Note(change) => 200 + change.note.body.len(),
+                    Write::Record(change) => 200 + change.note.body.len(),
                 })
                 .sum(),
             Self::Discard(_) | Self::Claim { .. } => 100,
@@ -170,7 +170,7 @@ impl StoreCall {
                 | Write::Once(_, event, _) => Some(event.id),
                 Write::Settle(settlement) => Some(settlement.event),
                 Write::Reserve(event, _) => Some(*event),
-                Write::Note(_) => None,
+                Write::Record(_) => None,
             }),
             Self::Discard(event) => Some(*event),
             Self::Finish(_) | Self::Claim { .. } => None,

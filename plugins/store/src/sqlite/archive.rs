@@ -14,7 +14,7 @@ use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export},
     columns::length,
     model::{Attempt, DeliveryState, NewDelivery, NewEvent},
-    note::Note,
+    note::Record,
     private_files::folder_of,
     store::StoreError,
 };
@@ -84,7 +84,7 @@ impl Export for SqliteStore {
             .await
     }
 
-    async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Note>, StoreError> {
+    async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
         let after = after.to_owned();
         self.readers
             .run(move |connection| {

@@ -18,11 +18,11 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
         Settlement, StoredEvent, WebhookState,
     },
-    note::{Note, Write},
+    note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    store::{Counts, Spent, Store, StoreError, replay_share},
+    store::{Counts, PurgedPayloads, Store, StoreError, replay_share},
 };
 
 #[async_trait]
@@ -64,21 +64,21 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn note(&self, key: &str) -> Result<Option<Note>, StoreError> {
+    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
         let key = key.to_owned();
         self.readers.run(move |connection| notes::read(connection, &key)).await
     }
 
-    async fn due_notes(&self, at: i64, limit: usize) -> Result<Vec<Note>, StoreError> {
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
         self.readers.run(move |connection| notes::due(connection, at, limit)).await
     }
 
-    async fn forget_notes(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::forget_notes(&self.writer, at, limit).await
+    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
+        steps::remove_expired_records(&self.writer, at, limit).await
     }
 
-    async fn trim_notes(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        steps::trim_notes(&self.readers, &self.writer, keep, limit).await
+    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
+        steps::trim_records(&self.readers, &self.writer, keep, limit).await
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -102,8 +102,8 @@ impl Store for SqliteStore {
         self.readers.run(queries::newest).await
     }
 
-    async fn pull_in(&self, now: i64) -> Result<u64, StoreError> {
-        steps::pull_in(&self.writer, now).await
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
+        steps::advance_due_times(&self.writer, now).await
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
@@ -135,7 +135,7 @@ impl Store for SqliteStore {
         self.writer.run(move |connection| deliveries::finish(connection, owner, &attempts)).await
     }
 
-    async fn shift(
+    async fn change_state(
         &self,
         webhook: &str,
         from: DeliveryState,
@@ -143,7 +143,7 @@ impl Store for SqliteStore {
     ) -> Result<u64, StoreError> {
         let generation = self.generation.load(Ordering::Relaxed);
         let generation = GatewayReport::moving(generation, from, to);
-        steps::shift(&self.readers, &self.writer, generation, webhook, from, to).await
+        steps::change_state(&self.readers, &self.writer, generation, webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
@@ -189,11 +189,15 @@ impl Store for SqliteStore {
         self.readers.run(prune::bytes).await
     }
 
-    async fn spend(&self, before: i64, limit: usize) -> Result<Spent, StoreError> {
-        steps::spend(&self.writer, before, limit).await
+    async fn purge_payloads(
+        &self,
+        before: i64,
+        limit: usize,
+    ) -> Result<PurgedPayloads, StoreError> {
+        steps::purge_payloads(&self.writer, before, limit).await
     }
 
-    async fn tell(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
+    async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
         self.writer
             .run(move |connection| events::add_deliveries(connection, event, &deliveries))
             .await

@@ -9,7 +9,9 @@ use super::{events, tally::Moves};
 use crate::{
     clock::now,
     columns::{length, number},
-    model::{Attempt, AttemptRecord, Claimed, DeliveryState, Fate, NewDelivery, StoredEvent},
+    model::{
+        Attempt, AttemptOutcome, AttemptRecord, Claimed, DeliveryState, NewDelivery, StoredEvent,
+    },
     note::OrderPlace,
     store::StoreError,
 };
@@ -290,7 +292,7 @@ pub(super) fn give_back(
             .query_row([delivery], |row| row.get(0))
             .optional()?;
         if let Some(due) = due {
-            let fate = Fate::Released(due);
+            let fate = AttemptOutcome::Released(due);
             released.push(AttemptRecord { delivery, attempt: None, fate });
         }
     }

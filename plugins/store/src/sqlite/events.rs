@@ -295,7 +295,7 @@ pub(super) const PAYLOAD: &str = "c.payload, e.payload_path, e.payload_size, e.p
 /// Reads a payload from the columns of [`PAYLOAD`].
 pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
     if row.get::<_, Option<i64>>(first + 5)?.is_some() {
-        return Ok(Payload::Spent);
+        return Ok(Payload::Purged);
     }
     let columns = PayloadColumns {
         inline: row.get(first)?,

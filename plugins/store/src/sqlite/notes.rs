@@ -6,11 +6,11 @@ use super::{deliveries, events};
 use crate::{
     clock::now,
     columns::{length, number},
-    note::{Before, Note, NoteChange, Write},
+    note::{Before, Record, RecordChange, Write},
     store::StoreError,
 };
 
-/// Exactly the expression of the index of groups, whose length is [`Note::GROUP`].
+/// Exactly the expression of the index of groups, whose length is [`Record::GROUP`].
 pub(super) const LARGE: &str = "SELECT substr(key, 1, 21), count(*) - ?1 FROM note
     GROUP BY substr(key, 1, 21) HAVING count(*) > ?1";
 
@@ -27,7 +27,7 @@ pub(super) fn apply(connection: &Connection, owner: i64, write: &Write) -> Resul
         Write::Settle(settlement) => events::settle(connection, settlement),
         Write::Replace(event) => events::replace(connection, event),
         Write::Publish(event, planned) => events::publish(connection, event, planned),
-        Write::Note(change) => write_note(connection, change).map(|_| ()),
+        Write::Record(change) => write_note(connection, change).map(|_| ()),
         Write::Once(change, event, planned) => {
             if write_note(connection, change)? {
                 events::publish(connection, event, planned)?;
@@ -38,7 +38,7 @@ pub(super) fn apply(connection: &Connection, owner: i64, write: &Write) -> Resul
 }
 
 /// Returns the note of a key, unless it is expired.
-pub(super) fn read(connection: &Connection, key: &str) -> Result<Option<Note>, StoreError> {
+pub(super) fn read(connection: &Connection, key: &str) -> Result<Option<Record>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT key, body, due, expires FROM note WHERE key = ?1 AND expires > ?2",
     )?;
@@ -46,7 +46,11 @@ pub(super) fn read(connection: &Connection, key: &str) -> Result<Option<Note>, S
 }
 
 /// Returns the notes that are due at `at`, longest due first.
-pub(super) fn due(connection: &Connection, at: i64, limit: usize) -> Result<Vec<Note>, StoreError> {
+pub(super) fn due(
+    connection: &Connection,
+    at: i64,
+    limit: usize,
+) -> Result<Vec<Record>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT key, body, due, expires FROM note WHERE due <= ?1 ORDER BY due LIMIT ?2",
     )?;
@@ -81,8 +85,8 @@ pub(super) fn trim(connection: &Connection, group: &str, n: usize) -> Result<usi
 }
 
 /// Returns whether it was written.
-fn write_note(connection: &Connection, change: &NoteChange) -> Result<bool, StoreError> {
-    let Note { key, body, due, expires } = &change.note;
+fn write_note(connection: &Connection, change: &RecordChange) -> Result<bool, StoreError> {
+    let Record { key, body, due, expires } = &change.note;
     let put = "INSERT INTO note (key, body, due, expires) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (key) DO UPDATE SET body = ?2, due = ?3, expires = ?4";
     let written = match &change.before {
@@ -100,6 +104,6 @@ fn write_note(connection: &Connection, change: &NoteChange) -> Result<bool, Stor
 }
 
 /// Reads a note from its four columns.
-pub(super) fn note(row: &Row<'_>) -> rusqlite::Result<Note> {
-    Ok(Note { key: row.get(0)?, body: row.get(1)?, due: row.get(2)?, expires: row.get(3)? })
+pub(super) fn note(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record { key: row.get(0)?, body: row.get(1)?, due: row.get(2)?, expires: row.get(3)? })
 }

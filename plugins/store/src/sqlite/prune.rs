@@ -154,7 +154,7 @@ pub(super) fn is_loose(connection: &Connection) -> Result<bool, StoreError> {
 
 /// Removes the payloads that no delivery has needed since before `before`, longest first. Returns
 /// how many events had one, the files to remove after the commit, and the pieces.
-pub(super) fn spend(
+pub(super) fn purge_payloads(
     connection: &Connection,
     before: i64,
     limit: usize,

@@ -36,7 +36,7 @@ pub(super) fn count(
 }
 
 /// Moves up to `limit` of a webhook's deliveries from one state to another. Returns how many.
-pub(super) fn shift(
+pub(super) fn change_state(
     connection: &Connection,
     webhook: &str,
     from: DeliveryState,
@@ -84,7 +84,7 @@ pub(super) fn shift(
 
 /// Makes up to `limit` deliveries due earlier that were planned by a clock ahead of `now`. Returns
 /// how many.
-pub(super) fn pull_in(
+pub(super) fn advance_due_times(
     connection: &Connection,
     now: i64,
     limit: usize,

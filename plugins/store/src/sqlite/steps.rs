@@ -13,7 +13,7 @@ use crate::{
     model::DeliveryState,
     payload::remove_files,
     query::Filter,
-    store::{Spent, StoreError},
+    store::{PurgedPayloads, StoreError},
 };
 
 /// The most rows in one step.
@@ -31,7 +31,7 @@ const SHRINK_STEPS: usize = 64;
 
 /// Moves a webhook's deliveries from one state to another, while the configuration of this generation is the
 /// newest. Returns how many.
-pub(super) async fn shift(
+pub(super) async fn change_state(
     readers: &Readers,
     writer: &ThreadWriter,
     generation: i64,
@@ -48,7 +48,7 @@ pub(super) async fn shift(
         let step = writer
             .run(move |connection| {
                 gateways::check_newest(connection, generation)?;
-                shifts::shift(connection, &name, from, to, STEP)
+                shifts::change_state(connection, &name, from, to, STEP)
             })
             .await?;
         moved += step;
@@ -82,10 +82,11 @@ pub(super) async fn replay(
 }
 
 /// Makes deliveries due earlier that were planned by a clock ahead of `now`. Returns how many.
-pub(super) async fn pull_in(writer: &ThreadWriter, now: i64) -> Result<u64, StoreError> {
+pub(super) async fn advance_due_times(writer: &ThreadWriter, now: i64) -> Result<u64, StoreError> {
     let mut pulled = 0;
     loop {
-        let step = writer.run(move |connection| shifts::pull_in(connection, now, STEP)).await?;
+        let step =
+            writer.run(move |connection| shifts::advance_due_times(connection, now, STEP)).await?;
         pulled += step;
         if step < STEP {
             return Ok(pulled as u64);
@@ -139,17 +140,17 @@ pub(super) async fn prune_attempts(
 }
 
 /// Removes payloads that no delivery has needed since before `before`, with their files.
-pub(super) async fn spend(
+pub(super) async fn purge_payloads(
     writer: &ThreadWriter,
     before: i64,
     limit: usize,
-) -> Result<Spent, StoreError> {
-    let mut spent = Spent::default();
+) -> Result<PurgedPayloads, StoreError> {
+    let mut spent = PurgedPayloads::default();
     let mut left = limit;
     while left > 0 {
         let step = STEP.min(left);
         let (events, files, pieces) =
-            writer.run(move |connection| prune::spend(connection, before, step)).await?;
+            writer.run(move |connection| prune::purge_payloads(connection, before, step)).await?;
         remove_files(writer.payload_root(), files).await;
         spent.events += events as u64;
         spent.pieces.extend(pieces);
@@ -165,7 +166,7 @@ pub(super) async fn spend(
 }
 
 /// Removes expired notes. Returns how many.
-pub(super) async fn forget_notes(
+pub(super) async fn remove_expired_records(
     writer: &ThreadWriter,
     at: i64,
     limit: usize,
@@ -183,7 +184,7 @@ pub(super) async fn forget_notes(
 }
 
 /// Removes notes of groups that have more than `keep`. Returns how many.
-pub(super) async fn trim_notes(
+pub(super) async fn trim_records(
     readers: &Readers,
     writer: &ThreadWriter,
     keep: u64,

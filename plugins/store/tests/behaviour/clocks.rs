@@ -1,6 +1,8 @@
 //! Times stamped by a clock that was set later.
 
-use as2hook_store::{Attempt, AttemptRecord, Before, Fate, Filter, Note, NoteChange, Write};
+use as2hook_store::{
+    Attempt, AttemptOutcome, AttemptRecord, Before, Filter, Record, RecordChange, Write,
+};
 
 use super::{Factory, claim, delivery, event, finish, ordered, publish};
 
@@ -27,13 +29,13 @@ pub(crate) async fn deliveries_planned_by_a_clock_ahead_become_due_earlier_once(
         let url = "https://erp.example/".to_owned();
         let attempt =
             Attempt { number: 1, at, url, http_code: Some(500), error: None, duration_ms: 1 };
-        let fate = Fate::Retry(next);
+        let fate = AttemptOutcome::Retry(next);
         let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
         store.finish(vec![record]).await.unwrap();
     }
     publish(&*store, vec![fresh, ordered("first", "crm", "ACME"), blocked]).await;
-    assert_eq!(store.pull_in(NOW).await.unwrap(), 3);
-    assert_eq!(store.pull_in(NOW).await.unwrap(), 0);
+    assert_eq!(store.advance_due_times(NOW).await.unwrap(), 3);
+    assert_eq!(store.advance_due_times(NOW).await.unwrap(), 0);
     let all = store.deliveries(&Filter::default(), None, 10).await.unwrap().rows;
     let mut due: Vec<_> = all.iter().map(|row| (row.webhook_id.as_str(), row.due)).collect();
     due.sort_unstable();
@@ -57,7 +59,7 @@ pub(crate) async fn newest_time_is_that_of_the_last_record(factory: &dyn Factory
     last.occurred_at = NOW;
     store.publish(last, vec![delivery("w1", "erp")]).await.unwrap();
     assert_eq!(store.newest().await.unwrap(), Some(NOW));
-    finish(&*store, &claim(&*store, "erp", 0).await[0], Fate::Delivered).await;
+    finish(&*store, &claim(&*store, "erp", 0).await[0], AttemptOutcome::Delivered).await;
     // Stamped by the store's own clock.
     assert!(store.newest().await.unwrap() > Some(NOW));
 }
@@ -66,13 +68,13 @@ pub(crate) async fn many_expired_notes_are_forgotten_in_one_call(factory: &dyn F
     let store = factory.owner().await;
     let note = |n: i64| {
         let (key, body) = (format!("sent:{n}"), Vec::new());
-        let note = Note { key, body, due: None, expires: n };
-        Write::Note(NoteChange { note, before: Before::Any })
+        let note = Record { key, body, due: None, expires: n };
+        Write::Record(RecordChange { note, before: Before::Any })
     };
     for batch in 0..24 {
         store.apply((1..=500).map(|n| note(batch * 500 + n)).collect()).await.unwrap();
     }
-    assert_eq!(store.forget_notes(11_500, 10_000).await.unwrap(), 10_000);
-    assert_eq!(store.forget_notes(11_500, 10_000).await.unwrap(), 1_500);
-    assert_eq!(store.forget_notes(11_500, 10_000).await.unwrap(), 0);
+    assert_eq!(store.remove_expired_records(11_500, 10_000).await.unwrap(), 10_000);
+    assert_eq!(store.remove_expired_records(11_500, 10_000).await.unwrap(), 1_500);
+    assert_eq!(store.remove_expired_records(11_500, 10_000).await.unwrap(), 0);
 }

@@ -1,7 +1,7 @@
 //! Exchanges and their outcomes.
 
 use as2hook_store::{
-    DeliveryState, Fate, Filter, NewEvent, Payload, StoreError, WebhookState, Write,
+    AttemptOutcome, DeliveryState, Filter, NewEvent, Payload, StoreError, WebhookState, Write,
 };
 
 use super::{Factory, claim, delivery, event, file, finish, id, of, settlement, webhook_ids};
@@ -203,11 +203,11 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
     let store = factory.owner().await;
     let mut paths = Vec::new();
     for (name, fate) in [
-        ("delivered", Some(Fate::Delivered)),
-        ("dead", Some(Fate::Dead)),
-        ("held", Some(Fate::Held)),
-        ("orphaned", Some(Fate::Orphaned)),
-        ("retried", Some(Fate::Retry(9))),
+        ("delivered", Some(AttemptOutcome::Delivered)),
+        ("dead", Some(AttemptOutcome::Dead)),
+        ("held", Some(AttemptOutcome::Held)),
+        ("orphaned", Some(AttemptOutcome::Orphaned)),
+        ("retried", Some(AttemptOutcome::Retry(9))),
         ("pending", None),
     ] {
         let (path, payload) = file(factory, name);
@@ -223,7 +223,7 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
     store.open(event("open"), vec![]).await.unwrap();
     assert_eq!(store.prune(FAR, 100).await.unwrap(), 1);
     for claimed in claim(&*store, "other", 0).await {
-        finish(&*store, &claimed, Fate::Delivered).await;
+        finish(&*store, &claimed, AttemptOutcome::Delivered).await;
     }
     assert_eq!(store.prune(0, 100).await.unwrap(), 0);
     assert_eq!(store.prune(FAR, 1).await.unwrap(), 1);
@@ -235,8 +235,14 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
     assert_eq!(counts.open, 1);
 
     // An event with pending deliveries again is not pruned.
-    assert_eq!(store.shift("held", DeliveryState::Held, DeliveryState::Dead).await.unwrap(), 1);
-    assert_eq!(store.shift("held", DeliveryState::Dead, DeliveryState::Pending).await.unwrap(), 1);
+    assert_eq!(
+        store.change_state("held", DeliveryState::Held, DeliveryState::Dead).await.unwrap(),
+        1
+    );
+    assert_eq!(
+        store.change_state("held", DeliveryState::Dead, DeliveryState::Pending).await.unwrap(),
+        1
+    );
     assert_eq!(store.prune(FAR, 100).await.unwrap(), 0);
     assert_eq!(webhook_ids(&claim(&*store, "held", 0).await), ["held"]);
 }

@@ -82,26 +82,30 @@ pub(crate) async fn older_configuration_moves_no_deliveries_while_a_newer_one_is
         fingerprint: fingerprint.to_owned(),
     };
     let (pending, held) = (DeliveryState::Pending, DeliveryState::Held);
-    let refused = old.shift("erp", pending, held).await;
+    let refused = old.change_state("erp", pending, held).await;
     assert!(matches!(refused, Err(StoreError::OlderConfiguration)), "{refused:?}");
     let refused = old.set_webhook_state(state("old")).await;
     assert!(matches!(refused, Err(StoreError::OlderConfiguration)), "{refused:?}");
-    assert_eq!(new.shift("erp", pending, held).await.unwrap(), 1);
+    assert_eq!(new.change_state("erp", pending, held).await.unwrap(), 1);
     new.set_webhook_state(state("new")).await.unwrap();
-    assert!(old.shift("erp", held, pending).await.is_err());
-    new.shift("erp", held, DeliveryState::Orphaned).await.unwrap();
-    let back = old.shift("erp", DeliveryState::Orphaned, pending).await;
+    assert!(old.change_state("erp", held, pending).await.is_err());
+    new.change_state("erp", held, DeliveryState::Orphaned).await.unwrap();
+    let back = old.change_state("erp", DeliveryState::Orphaned, pending).await;
     assert_eq!(back.unwrap(), 1, "orphaned by the newer one, which has no rule for it");
-    new.shift("erp", pending, held).await.unwrap();
+    new.change_state("erp", pending, held).await.unwrap();
     assert_eq!(old.webhook_states().await.unwrap(), [state("new")]);
 
     new.report(GatewayReport { seen_at: 0, ..content("new", "second", newer) }).await.unwrap();
-    assert_eq!(old.shift("erp", held, pending).await.unwrap(), 1, "the newer one has terminated");
+    assert_eq!(
+        old.change_state("erp", held, pending).await.unwrap(),
+        1,
+        "the newer one has terminated"
+    );
     new.report(content("new", "second", newer)).await.unwrap();
-    assert!(old.shift("erp", pending, held).await.is_err());
+    assert!(old.change_state("erp", pending, held).await.is_err());
     assert!(old.report(content("old", "first", 0)).await.unwrap() > newer);
-    assert_eq!(old.shift("erp", pending, held).await.unwrap(), 1, "it was reloaded since");
-    assert!(new.shift("erp", held, pending).await.is_err());
+    assert_eq!(old.change_state("erp", pending, held).await.unwrap(), 1, "it was reloaded since");
+    assert!(new.change_state("erp", held, pending).await.is_err());
     assert!(generation < newer);
 }
 
@@ -111,8 +115,8 @@ pub(crate) async fn webhooks_with_deliveries_set_aside_are_named(stores: &dyn Fa
         .await;
     assert_eq!(store.set_aside().await.unwrap(), []);
     let pending = DeliveryState::Pending;
-    store.shift("erp", pending, DeliveryState::Orphaned).await.unwrap();
-    store.shift("crm", pending, DeliveryState::Held).await.unwrap();
+    store.change_state("erp", pending, DeliveryState::Orphaned).await.unwrap();
+    store.change_state("crm", pending, DeliveryState::Held).await.unwrap();
     let aside = |webhook: &str, state| SetAside { webhook: webhook.to_owned(), state };
     let expected = [aside("crm", DeliveryState::Held), aside("erp", DeliveryState::Orphaned)];
     assert_eq!(store.set_aside().await.unwrap(), expected);

@@ -15,8 +15,8 @@ pub(crate) mod retention;
 use std::{path::PathBuf, sync::Arc};
 
 use as2hook_store::{
-    Attempt, AttemptRecord, Claimed, Counts, DeliveryState, Fate, NewDelivery, NewEvent, Payload,
-    Settlement, Store,
+    Attempt, AttemptOutcome, AttemptRecord, Claimed, Counts, DeliveryState, NewDelivery, NewEvent,
+    Payload, Settlement, Store,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -204,7 +204,7 @@ pub(crate) async fn publish(store: &dyn Store, deliveries: Vec<NewDelivery>) {
     }
 }
 
-pub(crate) fn record(claimed: &Claimed, fate: Fate) -> AttemptRecord {
+pub(crate) fn record(claimed: &Claimed, fate: AttemptOutcome) -> AttemptRecord {
     let attempt = Attempt {
         number: claimed.attempts + 1,
         at: 5,
@@ -217,10 +217,10 @@ pub(crate) fn record(claimed: &Claimed, fate: Fate) -> AttemptRecord {
 }
 
 pub(crate) fn release(claimed: &Claimed, due: i64) -> AttemptRecord {
-    AttemptRecord { delivery: claimed.id, attempt: None, fate: Fate::Released(due) }
+    AttemptRecord { delivery: claimed.id, attempt: None, fate: AttemptOutcome::Released(due) }
 }
 
-pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, fate: Fate) {
+pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, fate: AttemptOutcome) {
     store.finish(vec![record(claimed, fate)]).await.unwrap();
 }
 

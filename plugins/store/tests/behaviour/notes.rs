@@ -1,36 +1,37 @@
 //! Notes, and several writes in one commit.
 
-use as2hook_store::{Before, DeliveryState, Note, NoteChange, StoreError, Write};
+use as2hook_store::{Before, DeliveryState, Record, RecordChange, StoreError, Write};
 
 use super::{Factory, delivery, event, id, settlement};
 
 /// Far in the future by any clock.
 const FAR: i64 = i64::MAX;
 
-fn note(key: &str, body: &str) -> Note {
-    Note { key: key.to_owned(), body: body.as_bytes().to_vec(), due: None, expires: FAR }
+fn note(key: &str, body: &str) -> Record {
+    Record { key: key.to_owned(), body: body.as_bytes().to_vec(), due: None, expires: FAR }
 }
 
-fn over(before: Before, note: Note) -> NoteChange {
-    NoteChange { note, before }
+fn over(before: Before, note: Record) -> RecordChange {
+    RecordChange { note, before }
 }
 
 pub(crate) async fn a_note_is_found_by_its_key_until_it_expires(stores: &dyn Factory) {
     let store = stores.owner().await;
     assert_eq!(store.note("a").await.unwrap(), None);
     let change = over(Before::Any, note("a", "one"));
-    store.apply(vec![Write::Note(change)]).await.unwrap();
+    store.apply(vec![Write::Record(change)]).await.unwrap();
     assert_eq!(store.note("a").await.unwrap(), Some(note("a", "one")));
-    let over_already = Note { expires: 1, ..note("a", "two") };
-    store.apply(vec![Write::Note(over(Before::Any, over_already))]).await.unwrap();
+    let over_already = Record { expires: 1, ..note("a", "two") };
+    store.apply(vec![Write::Record(over(Before::Any, over_already))]).await.unwrap();
     assert_eq!(store.note("a").await.unwrap(), None);
-    assert_eq!(store.forget_notes(1, 10).await.unwrap(), 1);
-    assert_eq!(store.forget_notes(1, 10).await.unwrap(), 0);
+    assert_eq!(store.remove_expired_records(1, 10).await.unwrap(), 1);
+    assert_eq!(store.remove_expired_records(1, 10).await.unwrap(), 0);
 }
 
 pub(crate) async fn note_is_written_only_over_the_expected_one(stores: &dyn Factory) {
     let store = stores.owner().await;
-    let write = |before, body: &str| store.apply(vec![Write::Note(over(before, note("a", body)))]);
+    let write =
+        |before, body: &str| store.apply(vec![Write::Record(over(before, note("a", body)))]);
     write(Before::Body(b"none".to_vec()), "never").await.unwrap();
     assert_eq!(store.note("a").await.unwrap(), None);
     write(Before::Absent, "first").await.unwrap();
@@ -41,22 +42,22 @@ pub(crate) async fn note_is_written_only_over_the_expected_one(stores: &dyn Fact
     write(Before::Body(b"first".to_vec()), "second").await.unwrap();
     assert_eq!(store.note("a").await.unwrap(), Some(note("a", "second")));
     // An expired note counts as absent.
-    let gone = Note { expires: 1, ..note("a", "gone") };
-    store.apply(vec![Write::Note(over(Before::Any, gone))]).await.unwrap();
+    let gone = Record { expires: 1, ..note("a", "gone") };
+    store.apply(vec![Write::Record(over(Before::Any, gone))]).await.unwrap();
     write(Before::Absent, "new").await.unwrap();
     assert_eq!(store.note("a").await.unwrap(), Some(note("a", "new")));
 }
 
 pub(crate) async fn due_notes_are_returned_longest_due_first(stores: &dyn Factory) {
     let store = stores.owner().await;
-    let due = |key: &str, due| Write::Note(over(Before::Any, Note { due, ..note(key, "x") }));
+    let due = |key: &str, due| Write::Record(over(Before::Any, Record { due, ..note(key, "x") }));
     let all = vec![due("c", Some(30)), due("a", Some(10)), due("b", Some(20)), due("d", None)];
     store.apply(all).await.unwrap();
-    let keys = |notes: Vec<Note>| notes.into_iter().map(|note| note.key).collect::<Vec<_>>();
-    assert_eq!(keys(store.due_notes(20, 10).await.unwrap()), ["a", "b"]);
-    assert_eq!(keys(store.due_notes(FAR, 1).await.unwrap()), ["a"]);
+    let keys = |notes: Vec<Record>| notes.into_iter().map(|note| note.key).collect::<Vec<_>>();
+    assert_eq!(keys(store.due_records(20, 10).await.unwrap()), ["a", "b"]);
+    assert_eq!(keys(store.due_records(FAR, 1).await.unwrap()), ["a"]);
     store.apply(vec![due("a", None)]).await.unwrap();
-    assert_eq!(keys(store.due_notes(FAR, 10).await.unwrap()), ["b", "c"]);
+    assert_eq!(keys(store.due_records(FAR, 10).await.unwrap()), ["b", "c"]);
 }
 
 pub(crate) async fn one_of_several_callers_publishes(stores: &dyn Factory) {
@@ -75,13 +76,13 @@ pub(crate) async fn one_of_several_callers_publishes(stores: &dyn Factory) {
 pub(crate) async fn several_writes_are_one_commit(stores: &dyn Factory) {
     let store = stores.owner().await;
     let open = Write::Open(event("a"), vec![delivery("unknown", "erp")]);
-    store.apply(vec![open, Write::Note(over(Before::Any, note("k", "open")))]).await.unwrap();
+    store.apply(vec![open, Write::Record(over(Before::Any, note("k", "open")))]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 1);
     let settle = || {
         vec![
             Write::Settle(settlement("a", vec![delivery("w1", "erp")])),
             Write::Publish(event("b"), vec![delivery("w2", "erp")]),
-            Write::Note(over(Before::Any, note("k", "settled"))),
+            Write::Record(over(Before::Any, note("k", "settled"))),
         ]
     };
     // Repeated, it changes nothing.
@@ -93,7 +94,7 @@ pub(crate) async fn several_writes_are_one_commit(stores: &dyn Factory) {
     assert_eq!(store.note("k").await.unwrap(), Some(note("k", "settled")));
     // All or none.
     let lost = vec![
-        Write::Note(over(Before::Any, note("k", "lost"))),
+        Write::Record(over(Before::Any, note("k", "lost"))),
         Write::Publish(event("c"), vec![]),
         Write::Settle(settlement("never opened", vec![])),
     ];
@@ -105,22 +106,22 @@ pub(crate) async fn several_writes_are_one_commit(stores: &dyn Factory) {
 
 pub(crate) async fn notes_that_expire_first_are_trimmed_from_a_large_group(stores: &dyn Factory) {
     let store = stores.owner().await;
-    let group = |group: char| group.to_string().repeat(Note::GROUP as usize);
+    let group = |group: char| group.to_string().repeat(Record::GROUP as usize);
     let key = |name: char, n: i64| format!("{}:{n}", group(name));
     let mut writes = Vec::new();
     for n in 0..10 {
         for (name, kept) in [('a', 10), ('b', 3), ('c', 2)] {
             if n < kept {
-                let note = Note { expires: FAR - 10 + n, ..note(&key(name, n), "x") };
-                writes.push(Write::Note(over(Before::Any, note)));
+                let note = Record { expires: FAR - 10 + n, ..note(&key(name, n), "x") };
+                writes.push(Write::Record(over(Before::Any, note)));
             }
         }
     }
     store.apply(writes).await.unwrap();
-    assert_eq!(store.trim_notes(10, 100).await.unwrap(), 0);
-    assert_eq!(store.trim_notes(2, 5).await.unwrap(), 5);
-    assert_eq!(store.trim_notes(2, 100).await.unwrap(), 4);
-    assert_eq!(store.trim_notes(2, 100).await.unwrap(), 0);
+    assert_eq!(store.trim_records(10, 100).await.unwrap(), 0);
+    assert_eq!(store.trim_records(2, 5).await.unwrap(), 5);
+    assert_eq!(store.trim_records(2, 100).await.unwrap(), 4);
+    assert_eq!(store.trim_records(2, 100).await.unwrap(), 0);
     for (name, n, kept) in
         [('a', 7, false), ('a', 8, true), ('a', 9, true), ('b', 0, false), ('c', 0, true)]
     {

@@ -1,6 +1,6 @@
 //! `order: partner`: one at a time for each webhook and key.
 
-use as2hook_store::{DeliveryState, DueWebhook, Fate, OrderPlace, Store, Write};
+use as2hook_store::{AttemptOutcome, DeliveryState, DueWebhook, OrderPlace, Store, Write};
 
 use super::{
     Factory, claim, delivery, event, finish, id, ordered, publish, release, settlement, webhook_ids,
@@ -25,12 +25,12 @@ pub(crate) async fn ordered_deliveries_are_claimed_one_at_a_time_in_order(factor
     assert!(claim(&*two, "erp", 0).await.is_empty());
     assert_eq!(webhook_ids(&claim(&*two, "crm", 0).await), ["c1"]);
     for claimed in &first {
-        finish(&*one, claimed, Fate::Delivered).await;
+        finish(&*one, claimed, AttemptOutcome::Delivered).await;
     }
     let second = claim(&*two, "erp", 0).await;
     assert_eq!(webhook_ids(&second), ["a2"]);
     assert!(claim(&*one, "erp", 0).await.is_empty());
-    finish(&*two, &second[0], Fate::Delivered).await;
+    finish(&*two, &second[0], AttemptOutcome::Delivered).await;
     assert_eq!(webhook_ids(&claim(&*one, "erp", 0).await), ["a3"]);
 }
 
@@ -47,8 +47,8 @@ pub(crate) async fn a_retry_blocks_its_key_and_no_other(factory: &dyn Factory) {
     )
     .await;
     let first = claim(&*store, "erp", 0).await;
-    finish(&*store, &first[0], Fate::Retry(100)).await;
-    finish(&*store, &first[1], Fate::Delivered).await;
+    finish(&*store, &first[0], AttemptOutcome::Retry(100)).await;
+    finish(&*store, &first[1], AttemptOutcome::Delivered).await;
     assert_eq!(webhook_ids(&claim(&*store, "erp", 99).await), ["b2"]);
     let retried = claim(&*store, "erp", 100).await;
     assert_eq!(webhook_ids(&retried), ["a1"]);
@@ -57,7 +57,7 @@ pub(crate) async fn a_retry_blocks_its_key_and_no_other(factory: &dyn Factory) {
 }
 
 pub(crate) async fn dead_delivery_does_not_block_its_order(factory: &dyn Factory) {
-    for fate in [Fate::Dead, Fate::Orphaned] {
+    for fate in [AttemptOutcome::Dead, AttemptOutcome::Orphaned] {
         let store = factory.owner().await;
         let webhook = format!("{fate:?}");
         let names = [format!("{fate:?}1"), format!("{fate:?}2")];
@@ -72,16 +72,22 @@ pub(crate) async fn held_delivery_keeps_its_place(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
     let first = claim(&*store, "erp", 0).await;
-    finish(&*store, &first[0], Fate::Held).await;
+    finish(&*store, &first[0], AttemptOutcome::Held).await;
     publish(&*store, vec![ordered("a3", "erp", "ACME")]).await;
     assert!(claim(&*store, "erp", 0).await.is_empty());
-    assert_eq!(store.shift("erp", DeliveryState::Pending, DeliveryState::Held).await.unwrap(), 2);
+    assert_eq!(
+        store.change_state("erp", DeliveryState::Pending, DeliveryState::Held).await.unwrap(),
+        2
+    );
     publish(&*store, vec![ordered("a4", "erp", "ACME")]).await;
-    assert_eq!(store.shift("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap(), 3);
+    assert_eq!(
+        store.change_state("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap(),
+        3
+    );
     for expected in ["a1", "a2", "a3", "a4"] {
         let claimed = claim(&*store, "erp", 0).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
-        finish(&*store, &claimed[0], Fate::Delivered).await;
+        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
     }
 }
 
@@ -90,7 +96,7 @@ pub(crate) async fn a_blocked_webhook_is_not_due(factory: &dyn Factory) {
     publish(&*store, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
     let first = claim(&*store, "erp", 0).await;
     assert!(store.due().await.unwrap().is_empty());
-    finish(&*store, &first[0], Fate::Retry(500)).await;
+    finish(&*store, &first[0], AttemptOutcome::Retry(500)).await;
     let erp = DueWebhook { webhook: "erp".to_owned(), due: 500 };
     assert_eq!(store.due().await.unwrap(), [erp]);
 }
@@ -107,19 +113,20 @@ pub(crate) async fn claims_of_terminated_owners_keep_their_order(factory: &dyn F
 pub(crate) async fn orphaned_deliveries_become_pending_in_their_place(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
-    let moved = store.shift("erp", DeliveryState::Pending, DeliveryState::Orphaned).await.unwrap();
+    let moved =
+        store.change_state("erp", DeliveryState::Pending, DeliveryState::Orphaned).await.unwrap();
     assert_eq!(moved, 2);
     publish(&*store, vec![ordered("a3", "erp", "ACME")]).await;
     let third = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&third), ["a3"]);
-    store.shift("erp", DeliveryState::Orphaned, DeliveryState::Pending).await.unwrap();
+    store.change_state("erp", DeliveryState::Orphaned, DeliveryState::Pending).await.unwrap();
     // While one delivery of the key is claimed, no other is; then the first remaining one.
     assert!(claim(&*store, "erp", 0).await.is_empty());
-    finish(&*store, &third[0], Fate::Retry(0)).await;
+    finish(&*store, &third[0], AttemptOutcome::Retry(0)).await;
     for expected in ["a1", "a2", "a3"] {
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
-        finish(&*store, &claimed[0], Fate::Delivered).await;
+        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
     }
 }
 
@@ -151,7 +158,7 @@ pub(crate) async fn later_event_waits_for_the_outcome_of_an_earlier_one(factory:
     settle(&*one, "first", &["erp"]).await;
     let claimed = claim(&*two, "erp", i64::MAX).await;
     assert_eq!(webhook_ids(&claimed), ["first-erp"]);
-    finish(&*two, &claimed[0], Fate::Delivered).await;
+    finish(&*two, &claimed[0], AttemptOutcome::Delivered).await;
     assert_eq!(webhook_ids(&claim(&*one, "erp", i64::MAX).await), ["second-erp"]);
 }
 
@@ -169,7 +176,7 @@ pub(crate) async fn discarded_event_loses_its_place(factory: &dyn Factory) {
         }
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [format!("{second}-erp")]);
-        finish(&*store, &claimed[0], Fate::Delivered).await;
+        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
     }
 }
 
@@ -182,7 +189,7 @@ pub(crate) async fn event_settled_late_goes_before_later_ones(factory: &dyn Fact
     for expected in ["first-erp", "second", "third"] {
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
-        finish(&*store, &claimed[0], Fate::Delivered).await;
+        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
     }
 }
 

@@ -1,6 +1,8 @@
 //! How long payloads are kept.
 
-use as2hook_store::{DeliveryState, Fate, Filter, NewDelivery, NewEvent, Payload, RAW, Store};
+use as2hook_store::{
+    AttemptOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload, RAW, Store,
+};
 
 use super::{Factory, claim, delivery, event, file, finish, id, settlement};
 
@@ -41,21 +43,21 @@ pub(crate) async fn payload_of_delivered_event_is_spent_and_its_event_stays(fact
             .await
             .unwrap();
     }
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     for claimed in claim(&*store, "erp", 0).await {
-        finish(&*store, &claimed, Fate::Delivered).await;
+        finish(&*store, &claimed, AttemptOutcome::Delivered).await;
     }
     // The other deliveries are still to be made, but do not need it.
-    assert_eq!(store.spend(0, 10).await.unwrap().events, 0);
-    assert_eq!(store.spend(i64::MAX, 3).await.unwrap().events, 3);
-    let spent = store.spend(i64::MAX, 10).await.unwrap();
+    assert_eq!(store.purge_payloads(0, 10).await.unwrap().events, 0);
+    assert_eq!(store.purge_payloads(i64::MAX, 3).await.unwrap().events, 3);
+    let spent = store.purge_payloads(i64::MAX, 10).await.unwrap();
     assert_eq!(spent.events, 1);
     for name in ["a", "b", "c", "d"] {
-        assert_eq!(payload(&*store, name).await, Payload::Spent, "{name}");
+        assert_eq!(payload(&*store, name).await, Payload::Purged, "{name}");
     }
     assert!(!path.exists());
     assert_eq!(store.unnamed_pieces(vec![id("pieces")]).await.unwrap(), [id("pieces")]);
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     assert_eq!(claim(&*store, "other", 0).await.len(), 4);
 }
 
@@ -64,63 +66,63 @@ pub(crate) async fn spend_returns_the_pieces_to_remove(factory: &dyn Factory) {
     let pieces = Payload::Stored { id: id("pieces"), size: 300_000 };
     let sealed = Payload::Sealed { size: 299_000, kept: Box::new(pieces) };
     store.publish(NewEvent { payload: sealed, ..event("a") }, vec![]).await.unwrap();
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().pieces, [id("pieces")]);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().pieces, [id("pieces")]);
 }
 
 pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Factory) {
     let store = factory.owner().await;
     for (webhook, fate) in [
-        ("dead", Fate::Dead),
-        ("held", Fate::Held),
-        ("orphaned", Fate::Orphaned),
-        ("retried", Fate::Retry(5)),
+        ("dead", AttemptOutcome::Dead),
+        ("held", AttemptOutcome::Held),
+        ("orphaned", AttemptOutcome::Orphaned),
+        ("retried", AttemptOutcome::Retry(5)),
     ] {
         let event = NewEvent { payload: small(), ..event(webhook) };
         let planned = vec![raw(webhook, webhook), raw(&format!("{webhook}-2"), "erp")];
         store.publish(event, planned).await.unwrap();
         finish(&*store, &claim(&*store, webhook, 0).await[0], fate).await;
-        finish(&*store, &claim(&*store, "erp", 0).await[0], Fate::Delivered).await;
-        assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0, "{webhook}");
+        finish(&*store, &claim(&*store, "erp", 0).await[0], AttemptOutcome::Delivered).await;
+        assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0, "{webhook}");
     }
     // An event with an unknown outcome may still be delivered.
     store.open(NewEvent { payload: small(), ..event("open") }, vec![]).await.unwrap();
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     store.settle(settlement("open", vec![delivery("json", "other")])).await.unwrap();
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 1);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     // A delivery that is back in service will be made.
-    store.shift("held", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
-    finish(&*store, &claim(&*store, "held", i64::MAX).await[0], Fate::Delivered).await;
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 1);
+    store.change_state("held", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
+    finish(&*store, &claim(&*store, "held", i64::MAX).await[0], AttemptOutcome::Delivered).await;
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
 }
 
 pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
     let store = factory.owner().await;
     let event = NewEvent { payload: small(), ..event("a") };
     store.publish(event, vec![raw("w1", "erp")]).await.unwrap();
-    finish(&*store, &claim(&*store, "erp", 0).await[0], Fate::Delivered).await;
+    finish(&*store, &claim(&*store, "erp", 0).await[0], AttemptOutcome::Delivered).await;
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), 1);
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     let again = claim(&*store, "erp", i64::MAX).await;
     assert_eq!(again[0].event.payload, small());
-    finish(&*store, &again[0], Fate::Delivered).await;
+    finish(&*store, &again[0], AttemptOutcome::Delivered).await;
     // A delivery to another webhook needs it as well.
-    store.tell(id("a"), vec![raw("w2", "other")]).await.unwrap();
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
-    finish(&*store, &claim(&*store, "other", 0).await[0], Fate::Delivered).await;
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 1);
+    store.enqueue(id("a"), vec![raw("w2", "other")]).await.unwrap();
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
+    finish(&*store, &claim(&*store, "other", 0).await[0], AttemptOutcome::Delivered).await;
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     // Once it is spent, a replay gets an error, and nothing is spent twice.
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), 2);
     let late = claim(&*store, "erp", i64::MAX).await;
-    assert_eq!(late[0].event.payload, Payload::Spent);
-    finish(&*store, &late[0], Fate::Dead).await;
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 0);
+    assert_eq!(late[0].event.payload, Payload::Purged);
+    finish(&*store, &late[0], AttemptOutcome::Dead).await;
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
 }
 
 pub(crate) async fn event_with_a_spent_payload_is_pruned(factory: &dyn Factory) {
     let store = factory.owner().await;
     store.publish(NewEvent { payload: small(), ..event("a") }, vec![]).await.unwrap();
-    assert_eq!(store.spend(i64::MAX, 10).await.unwrap().events, 1);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
     assert_eq!(store.event(id("a")).await.unwrap(), None);
 }

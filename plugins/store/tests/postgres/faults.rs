@@ -11,8 +11,8 @@ use std::{
 };
 
 use as2hook_store::{
-    Before, DeliveryState, Fate, Filter, NewDelivery, NewEvent, Note, NoteChange, PostgresOptions,
-    PostgresStore, Store, StoreError, Write,
+    AttemptOutcome, Before, DeliveryState, Filter, NewDelivery, NewEvent, PostgresOptions,
+    PostgresStore, Record, RecordChange, Store, StoreError, Write,
 };
 use as2hook_testing::Postgres;
 use tokio::task::JoinSet;
@@ -168,7 +168,7 @@ async fn call_to_a_hanging_server_times_out() {
         (!claimed.is_empty()).then_some(claimed)
     })
     .await;
-    let finished = vec![record(&claimed[0], Fate::Delivered)];
+    let finished = vec![record(&claimed[0], AttemptOutcome::Delivered)];
     until(async || store.finish(finished.clone()).await.ok()).await;
     let counts = until(async || store.counts().await.ok()).await;
     assert_eq!(of(&counts, DeliveryState::Delivered), 1);
@@ -190,7 +190,7 @@ async fn promoted_standby_is_used() {
     second.promote();
     until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
     let claimed = claim(&store, "erp", 0).await;
-    finish(&store, &claimed[0], Fate::Delivered).await;
+    finish(&store, &claimed[0], AttemptOutcome::Delivered).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,9 +275,9 @@ async fn long_and_unusual_texts_are_stored() {
         let webhook_id = format!("{name}{text}");
         let first = NewDelivery { order_key: Some(text.clone()), ..delivery(&webhook_id, "erp") };
         let second = NewDelivery { webhook_id: format!("{text}{name}"), ..first.clone() };
-        let note = Note { key: text.clone(), body: vec![0], due: None, expires: i64::MAX };
-        let change = NoteChange { note: note.clone(), before: Before::Absent };
-        let writes = vec![Write::Publish(planned, vec![first, second]), Write::Note(change)];
+        let note = Record { key: text.clone(), body: vec![0], due: None, expires: i64::MAX };
+        let change = RecordChange { note: note.clone(), before: Before::Absent };
+        let writes = vec![Write::Publish(planned, vec![first, second]), Write::Record(change)];
         store.apply(writes).await.unwrap();
         assert_eq!(store.note(&text).await.unwrap(), Some(note));
         let filter =
@@ -285,8 +285,8 @@ async fn long_and_unusual_texts_are_stored() {
         assert_eq!(store.events(&filter, None, 10).await.unwrap().rows.len(), 1);
         let claimed = claim(&*store, "erp", 0).await;
         assert_eq!(claimed.len(), 1);
-        finish(&*store, &claimed[0], Fate::Delivered).await;
+        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
         let claimed = claim(&*store, "erp", 0).await;
-        finish(&*store, &claimed[0], Fate::Delivered).await;
+        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
     }
 }

@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use as2hook_store::{
-    Before, DeliveryState, Export, Fate, Filter, MigrateError, Moved, NewDelivery, NewEvent, Note,
-    NoteChange, PartnerWebhookChange, Payload, Pieces, PostgresStore, RAW, SqliteOptions,
-    SqliteStore, Store, WebhookState, Write, migrate,
+    AttemptOutcome, Before, BlobStore, DeliveryState, Export, Filter, MigrateError, Moved,
+    NewDelivery, NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW, Record, RecordChange,
+    SqliteOptions, SqliteStore, Store, WebhookState, Write, migrate,
 };
 use as2hook_testing::Postgres;
 
@@ -28,13 +28,13 @@ async fn settle_in(store: &SqliteStore, payload: &Path) {
         store.publish(event(name), vec![ordered(name, "erp", "ACME")]).await.unwrap();
     }
     let first = &claim(store, "erp", 0).await[0];
-    finish(store, first, Fate::Retry(9_000)).await;
+    finish(store, first, AttemptOutcome::Retry(9_000)).await;
     store.publish(event("done"), vec![delivery("done", "log")]).await.unwrap();
-    finish(store, &claim(store, "log", 0).await[0], Fate::Delivered).await;
+    finish(store, &claim(store, "log", 0).await[0], AttemptOutcome::Delivered).await;
     store.publish(event("dead"), vec![delivery("dead", "log")]).await.unwrap();
-    finish(store, &claim(store, "log", 0).await[0], Fate::Dead).await;
+    finish(store, &claim(store, "log", 0).await[0], AttemptOutcome::Dead).await;
     store.publish(event("held"), vec![delivery("held", "off")]).await.unwrap();
-    store.shift("off", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
+    store.change_state("off", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
     store.open(event("settled"), vec![]).await.unwrap();
     store.settle(settlement("settled", vec![delivery("settled", "late")])).await.unwrap();
     store.open(event("open"), vec![delivery("open", "erp")]).await.unwrap();
@@ -55,8 +55,8 @@ async fn settle_in(store: &SqliteStore, payload: &Path) {
     };
     store.configure_partner_webhook(change).await.unwrap();
     let note =
-        Note { key: "sent:1".to_owned(), body: b"n".to_vec(), due: Some(3), expires: i64::MAX };
-    store.apply(vec![Write::Note(NoteChange { note, before: Before::Any })]).await.unwrap();
+        Record { key: "sent:1".to_owned(), body: b"n".to_vec(), due: Some(3), expires: i64::MAX };
+    store.apply(vec![Write::Record(RecordChange { note, before: Before::Any })]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +116,7 @@ async fn goes_on(new: &Arc<PostgresStore>) {
         let claimed = claim(&**new, "erp", 9_000).await;
         assert_eq!(webhook_ids(&claimed), [name]);
         assert_eq!(claimed[0].attempts, u32::from(name == "first"));
-        finish(&**new, &claimed[0], Fate::Delivered).await;
+        finish(&**new, &claimed[0], AttemptOutcome::Delivered).await;
     }
     let claimed = &claim(&**new, "late", 0).await[0];
     assert_eq!(claimed.event.verdict.as_deref(), Some(&b"answered"[..]));
@@ -169,10 +169,10 @@ async fn migrated_payloads_are_spent_as_before() {
         NewEvent { payload, ..event(name) }
     };
     old.publish(of("spent"), vec![raw("spent")]).await.unwrap();
-    finish(&old, &claim(&old, "files", 0).await[0], Fate::Delivered).await;
-    assert_eq!(old.spend(i64::MAX, 10).await.unwrap().events, 1);
+    finish(&old, &claim(&old, "files", 0).await[0], AttemptOutcome::Delivered).await;
+    assert_eq!(old.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     old.publish(of("made"), vec![raw("made")]).await.unwrap();
-    finish(&old, &claim(&old, "files", 0).await[0], Fate::Delivered).await;
+    finish(&old, &claim(&old, "files", 0).await[0], AttemptOutcome::Delivered).await;
     old.publish(of("without deliveries"), vec![]).await.unwrap();
     old.publish(of("waits"), vec![raw("waits")]).await.unwrap();
     old.close().await;
@@ -183,11 +183,11 @@ async fn migrated_payloads_are_spent_as_before() {
         let (new, event) = (Arc::clone(&new), id(name));
         async move { new.event(event).await.unwrap().unwrap().payload }
     };
-    assert_eq!(payload("spent").await, Payload::Spent);
-    assert_ne!(payload("made").await, Payload::Spent);
-    assert_eq!(new.spend(i64::MAX, 10).await.unwrap().events, 2);
+    assert_eq!(payload("spent").await, Payload::Purged);
+    assert_ne!(payload("made").await, Payload::Purged);
+    assert_eq!(new.purge_payloads(i64::MAX, 10).await.unwrap().events, 2);
     for name in ["spent", "made", "without deliveries"] {
-        assert_eq!(payload(name).await, Payload::Spent, "{name}");
+        assert_eq!(payload(name).await, Payload::Purged, "{name}");
     }
     let claimed = claim(&*new, "files", i64::MAX).await;
     assert_eq!(claimed[0].event.payload, Payload::Inline(b"UNB+".to_vec().into()));

@@ -6,7 +6,7 @@ use as2hook_store::Store;
 use tokio::time::{Instant, sleep_until};
 
 use super::{PendingRecord, finish};
-use crate::dispatcher::Bells;
+use crate::dispatcher::Wakeups;
 
 /// Rejected records. They are retried without end, so that no delivery stays claimed. They are few
 /// and small.
@@ -50,10 +50,10 @@ impl RejectedRecords {
 
     /// Retries them up to the first failure, which becomes the last in the queue: an unavailable
     /// store does not block the caller for long.
-    pub(super) async fn try_again(&mut self, store: &Arc<dyn Store>, bells: &Bells) {
+    pub(super) async fn try_again(&mut self, store: &Arc<dyn Store>, wakeups: &Wakeups) {
         while let Some(entry) = self.entries.pop_front() {
             let mut single = vec![entry];
-            if let Err(error) = finish(store, bells, &mut single).await {
+            if let Err(error) = finish(store, wakeups, &mut single).await {
                 tracing::debug!(%error, "The store still rejects an outcome.");
                 self.entries.extend(single);
                 self.next = Some(Instant::now() + WAIT);

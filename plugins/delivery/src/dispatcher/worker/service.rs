@@ -137,8 +137,8 @@ impl WebhookWorker {
         let result: Result<u64, StoreError> = async {
             // After a crash in between they become pending again, like all that is held without a
             // reason.
-            store.shift(&webhook, DeliveryState::Pending, DeliveryState::Held).await?;
-            store.shift(&webhook, DeliveryState::Held, DeliveryState::Pending).await
+            store.change_state(&webhook, DeliveryState::Pending, DeliveryState::Held).await?;
+            store.change_state(&webhook, DeliveryState::Held, DeliveryState::Pending).await
         }
         .await;
         let done = match result {
@@ -168,7 +168,7 @@ impl WebhookWorker {
             if !written {
                 store.set_webhook_state(remembered).await?;
             }
-            store.shift(&self.webhook, DeliveryState::Pending, state).await
+            store.change_state(&self.webhook, DeliveryState::Pending, state).await
         }
         .await;
         if matches!(result, Err(StoreError::OlderConfiguration)) {
@@ -193,7 +193,7 @@ impl WebhookWorker {
         let result: Result<u64, StoreError> = async {
             let mut moved = 0;
             for aside in [DeliveryState::Held, DeliveryState::Orphaned] {
-                moved += store.shift(&self.webhook, aside, DeliveryState::Pending).await?;
+                moved += store.change_state(&self.webhook, aside, DeliveryState::Pending).await?;
             }
             // Stored last, so that after a crash in between it is done again.
             store.set_webhook_state(state).await?;
@@ -219,7 +219,7 @@ impl WebhookWorker {
     /// has the newest rules. Returns whether the store accepted it.
     async fn bring_back_orphaned(&mut self) -> bool {
         let (orphaned, pending) = (DeliveryState::Orphaned, DeliveryState::Pending);
-        let moved = self.shared.store.shift(&self.webhook, orphaned, pending).await;
+        let moved = self.shared.store.change_state(&self.webhook, orphaned, pending).await;
         let Some(moved) = self.shared.note(moved) else {
             self.not_before = Instant::now() + STORE_WAIT;
             return false;

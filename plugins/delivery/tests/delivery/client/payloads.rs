@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use as2hook_event::Endpoint;
 use as2hook_sink::{Client, DeliveryError, KeptPayload, RequestBody};
-use as2hook_store::{Payload, Payloads, Pieces, StoreError};
+use as2hook_store::{BlobStore, Payload, Payloads, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -65,11 +65,11 @@ async fn large_bodies_have_more_time() {
     assert_eq!(Client::time_allowed(&endpoint, &body(1 << 19)), SECOND * 31 / 2);
 }
 
-/// Pieces of which the third is missing.
+/// Blobs of which the third is missing.
 struct Cut;
 
 #[async_trait::async_trait]
-impl Pieces for Cut {
+impl BlobStore for Cut {
     fn size(&self) -> usize {
         100_000
     }

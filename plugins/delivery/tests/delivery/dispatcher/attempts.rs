@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_delivery::Standing;
+use as2hook_delivery::HealthState;
 use as2hook_event::{Order, PayloadMode, Secret};
 use as2hook_format::sign::verify_webhook;
 use as2hook_sink::Guard;
@@ -47,7 +47,7 @@ async fn settled_exchange_is_delivered() {
     assert_eq!(attempt.url, sink.url());
     let health = || gateway.dispatcher.health("a").unwrap();
     until("its end to be noted", || health().in_flight == 0).await;
-    assert_eq!((health().standing, health().delivered), (Standing::Healthy, 1));
+    assert_eq!((health().health_state, health().delivered), (HealthState::Healthy, 1));
 }
 
 #[tokio::test]

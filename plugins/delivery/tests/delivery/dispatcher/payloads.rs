@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use as2hook_delivery::{DispatcherOptions, Standing};
+use as2hook_delivery::{DispatcherOptions, HealthState};
 use as2hook_event::{PayloadMode, Secret};
 use as2hook_format::sign::verify_webhook;
-use as2hook_store::{DeliveryState, Fate, Payload, PayloadDir, PayloadKey, Payloads};
+use as2hook_store::{AttemptOutcome, DeliveryState, Payload, PayloadDir, PayloadKey, Payloads};
 
 use crate::support::{
     delivered, event, gateway::Gateway, rule, sink::Sink, store::MemoryStore, until,
@@ -70,12 +70,12 @@ async fn payload_sealed_with_another_key_is_retried_and_does_not_count_as_endpoi
     gateway.exchange_with(&event, payload, &["a"]).await;
     until("an attempt", || gateway.store.attempts().len() == 1).await;
     let attempt = gateway.store.attempts().remove(0);
-    assert!(matches!(attempt.fate, Fate::Retry(_)));
+    assert!(matches!(attempt.fate, AttemptOutcome::Retry(_)));
     let error = attempt.attempt.unwrap().error.unwrap();
     assert!(error.contains("another key than the one in secret_key_file"), "{error}");
     let health = || gateway.dispatcher.health("a").unwrap();
     until("the health", || health().failed == 1).await;
-    assert_eq!((health().standing, health().consecutive_failures), (Standing::Healthy, 0));
+    assert_eq!((health().health_state, health().consecutive_failures), (HealthState::Healthy, 0));
     assert!(sink.requests().is_empty());
 }
 
@@ -84,7 +84,7 @@ async fn delivery_of_a_spent_payload_is_dead_with_the_reason() {
     let sink = Sink::answering(200).await;
     let json = rule("b", &sink.url());
     let gateway = Gateway::start([raw_rule(&sink), json]).await;
-    gateway.exchange_with(&event(), Payload::Spent, &["a", "b"]).await;
+    gateway.exchange_with(&event(), Payload::Purged, &["a", "b"]).await;
     // A delivery that does not need it is made.
     delivered(&gateway, 1).await;
     until("the other", || gateway.store.count(DeliveryState::Dead) == 1).await;
@@ -92,5 +92,5 @@ async fn delivery_of_a_spent_payload_is_dead_with_the_reason() {
     let error = attempts.iter().find_map(|one| one.attempt.as_ref()?.error.clone());
     assert_eq!(error.unwrap(), "the payload is no longer kept (retention.payloads)");
     assert_eq!(sink.requests().len(), 1);
-    assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Healthy);
+    assert_eq!(gateway.dispatcher.health("a").unwrap().health_state, HealthState::Healthy);
 }

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use as2hook_delivery::Standing;
-use as2hook_store::{Attempt, DeliveryState, Fate};
+use as2hook_delivery::HealthState;
+use as2hook_store::{Attempt, AttemptOutcome, DeliveryState};
 
 use crate::support::{
     AMPLE, delivered, event, failing,
@@ -41,7 +41,7 @@ async fn every_kind_of_failure_is_retried() {
         let log = gateway.store.attempts();
         assert_eq!(log.len(), 3);
         assert!(log[0].attempt.as_ref().unwrap().error.is_some(), "{reply:?}");
-        assert!(matches!(log[0].fate, Fate::Retry(_)));
+        assert!(matches!(log[0].fate, AttemptOutcome::Retry(_)));
     }
 }
 
@@ -54,14 +54,14 @@ async fn webhook_that_is_down_is_retried_until_it_is_up() {
     let gateway = Gateway::start([down]).await;
     gateway.exchange(&event(), &["a"]).await;
     until("failures", || gateway.store.attempts().len() > 2).await;
-    let standing = || gateway.dispatcher.health("a").unwrap().standing;
-    until("that to be noted", || standing() == Standing::Retrying).await;
+    let health_state = || gateway.dispatcher.health("a").unwrap().health_state;
+    until("that to be noted", || health_state() == HealthState::Retrying).await;
     let error = gateway.store.attempts()[0].attempt.clone().unwrap().error.unwrap();
     assert!(error.starts_with("could not connect to 127.0.0.1 port "), "{error}");
 
     Sink::on(reserved.listen(16).unwrap(), Arc::new(|_: &_| Reply::Status(204)), None);
     delivered(&gateway, 1).await;
-    until("that to be noted", || standing() == Standing::Healthy).await;
+    until("that to be noted", || health_state() == HealthState::Healthy).await;
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn retries_are_spread_over_a_tenth_of_the_schedule() {
         .attempts()
         .iter()
         .map(|record| {
-            let Fate::Retry(due) = record.fate else { panic!("{:?}", record.fate) };
+            let AttemptOutcome::Retry(due) = record.fate else { panic!("{:?}", record.fate) };
             due - record.attempt.as_ref().unwrap().at
         })
         .collect();

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_delivery::{DispatcherOptions, Standing, Target};
+use as2hook_delivery::{DispatcherOptions, HealthState, Target};
 use as2hook_store::{DeliveryState, Payload, Store as _, WebhookState};
 
 use crate::support::{
@@ -22,7 +22,7 @@ use crate::support::{
 
 fn is_disabled(gateway: &Gateway) -> bool {
     let health = gateway.dispatcher.health("a");
-    health.is_some_and(|health| matches!(health.standing, Standing::Disabled { .. }))
+    health.is_some_and(|health| matches!(health.health_state, HealthState::Disabled { .. }))
 }
 
 #[tokio::test]
@@ -41,7 +41,10 @@ async fn status_410_disables_the_webhook_and_holds_its_deliveries() {
     assert_eq!((notice.webhook.as_str(), notice.site.as_str()), ("a", "main"));
     assert_eq!(notice.reason, "the endpoint answered 410 Gone");
     let reason = notice.reason;
-    assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Disabled { reason });
+    assert_eq!(
+        gateway.dispatcher.health("a").unwrap().health_state,
+        HealthState::Disabled { reason }
+    );
     let remembered = gateway.store.state("a").unwrap();
     assert_eq!(remembered.disabled.as_deref(), Some("the endpoint answered 410 Gone"));
 
@@ -141,8 +144,8 @@ async fn disable_after_of_a_rule_replaces_the_default() {
     assert_eq!(notices.len(), 1);
     assert_eq!(notices[0].webhook, "soon");
     assert_eq!(notices[0].reason, "nothing but failures for 0.1 seconds");
-    let late = || gateway.dispatcher.health("late").map(|health| health.standing);
-    until("the other to have failed too", || late() == Some(Standing::Retrying)).await;
+    let late = || gateway.dispatcher.health("late").map(|health| health.health_state);
+    until("the other to have failed too", || late() == Some(HealthState::Retrying)).await;
 }
 
 #[tokio::test]
@@ -154,14 +157,14 @@ async fn deliveries_of_a_removed_rule_are_orphaned_until_it_returns() {
     let event = event();
     gateway.outbox.publish(&event, Payload::None, &targets).await.unwrap();
     until("it to be orphaned", || gateway.store.count(DeliveryState::Orphaned) == 1).await;
-    assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Orphaned);
+    assert_eq!(gateway.dispatcher.health("a").unwrap().health_state, HealthState::Orphaned);
 
     // Another process starts from the stored state.
     let store = gateway.store.clone();
     gateway.stop().await;
     let rules = Arc::new(Rules::default());
     let gateway = Gateway::with(store, rules, DispatcherOptions::default()).await;
-    assert_eq!(gateway.dispatcher.health("a").unwrap().standing, Standing::Orphaned);
+    assert_eq!(gateway.dispatcher.health("a").unwrap().health_state, HealthState::Orphaned);
     gateway.rules.set(rule("a", &sink.url()));
     gateway.dispatcher.rules_changed();
     delivered(&gateway, 1).await;
@@ -330,7 +333,11 @@ async fn process_with_older_rules_brings_back_what_another_orphaned() {
     gateway.rules.outdated.store(true, Ordering::SeqCst);
     gateway.exchange(&event(), &["a"]).await;
     delivered(&gateway, 1).await;
-    gateway.store.shift("a", DeliveryState::Delivered, DeliveryState::Orphaned).await.unwrap();
+    gateway
+        .store
+        .change_state("a", DeliveryState::Delivered, DeliveryState::Orphaned)
+        .await
+        .unwrap();
     for _ in 0..2 {
         gateway.dispatcher.take_over().await.unwrap();
     }
@@ -351,7 +358,7 @@ async fn deliveries_held_without_a_reason_are_brought_back() {
     gateway.exchange(&event(), &["a"]).await;
     delivered(&gateway, 1).await;
     // As another process may have left it.
-    gateway.store.shift("a", DeliveryState::Delivered, DeliveryState::Held).await.unwrap();
+    gateway.store.change_state("a", DeliveryState::Delivered, DeliveryState::Held).await.unwrap();
     for _ in 0..2 {
         gateway.dispatcher.take_over().await.unwrap();
     }

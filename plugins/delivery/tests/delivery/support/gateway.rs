@@ -9,8 +9,8 @@ use std::{
 };
 
 use as2hook_delivery::{
-    Bells, Directory, Disabled, Dispatcher, DispatcherOptions, Notices, Outbox, OutboxOptions,
-    Target,
+    Directory, Disabled, Dispatcher, DispatcherOptions, Notices, Outbox, OutboxOptions, Target,
+    Wakeups,
 };
 use as2hook_event::{Event, Rule, Verdict};
 use as2hook_sink::{Client, Guard};
@@ -104,14 +104,20 @@ impl Gateway {
         rules: Arc<Rules>,
         options: DispatcherOptions,
     ) -> Self {
-        let bells = Bells::new();
-        let outbox = Outbox::new(store.clone(), bells.clone(), OutboxOptions::default());
+        let wakeups = Wakeups::new();
+        let outbox = Outbox::new(store.clone(), wakeups.clone(), OutboxOptions::default());
         let client = Arc::new(Client::new().await.unwrap());
         let notices: Arc<dyn Notices> = rules.clone();
-        let dispatcher =
-            Dispatcher::start(store.clone(), client, rules.clone(), Some(notices), bells, options)
-                .await
-                .unwrap();
+        let dispatcher = Dispatcher::start(
+            store.clone(),
+            client,
+            rules.clone(),
+            Some(notices),
+            wakeups,
+            options,
+        )
+        .await
+        .unwrap();
         Self { store, outbox, dispatcher, rules }
     }
 

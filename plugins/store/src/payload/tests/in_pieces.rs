@@ -63,7 +63,7 @@ async fn thread_outside_any_runtime_can_write() {
 #[tokio::test]
 async fn single_threaded_runtime_gets_an_error_and_does_not_hang() {
     let (_, payloads) = open();
-    assert!(matches!(write(&payloads, 5 * SIZE).await, Err(StoreError::Pieces { .. })));
+    assert!(matches!(write(&payloads, 5 * SIZE).await, Err(StoreError::Blobs { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +79,7 @@ async fn writer_dropped_unfinished_or_failed_leaves_no_pieces() {
     within(|| pieces.count() == 4).await;
     pieces.failing.store(true, Ordering::SeqCst);
     let failed = (0..9).find_map(|_| writer.write(&bytes(SIZE)).err()).expect("it fails in time");
-    assert!(matches!(failed, StoreError::Pieces { .. }), "{failed}");
+    assert!(matches!(failed, StoreError::Blobs { .. }), "{failed}");
     assert!(matches!(writer.write(b"more"), Err(StoreError::GivenUp)));
     assert!(writer.finish().await.is_err());
     within(|| pieces.count() == 0).await;
@@ -92,7 +92,7 @@ async fn failure_of_the_last_piece_fails_the_payload() {
     writer.write(&bytes(3 * SIZE + 1)).unwrap();
     within(|| pieces.count() == 3).await;
     pieces.failing.store(true, Ordering::SeqCst);
-    assert!(matches!(writer.finish().await, Err(StoreError::Pieces { .. })));
+    assert!(matches!(writer.finish().await, Err(StoreError::Blobs { .. })));
     assert!(payloads.health().last_error.unwrap().contains("the disk is full"));
     within(|| pieces.count() == 0).await;
 }
@@ -119,7 +119,7 @@ async fn missing_or_truncated_piece_is_an_error() {
                 }
                 let error = read(&payloads, &payload).await.unwrap_err();
                 assert!(
-                    matches!(error, StoreError::Pieces { .. } | StoreError::Seal { .. }),
+                    matches!(error, StoreError::Blobs { .. } | StoreError::Seal { .. }),
                     "{error}"
                 );
                 pieces.kept.lock().unwrap().clear();
@@ -143,8 +143,8 @@ async fn sweep_removes_old_unnamed_pieces() {
     assert_eq!(sweep_pieces(&*pieces, &store, mark, i64::MAX).await.unwrap().len(), 1);
     assert_eq!(read(&payloads, &named).await.unwrap().len(), LARGE);
     // A spent payload is removed at once.
-    assert_eq!(payloads.spend(&store, i64::MAX, 10).await.unwrap(), 1);
+    assert_eq!(payloads.purge_payloads(&store, i64::MAX, 10).await.unwrap(), 1);
     assert_eq!(pieces.count(), 0);
     let kept = store.event(EVENT).await.unwrap().unwrap().payload;
-    assert_eq!(kept, Payload::Spent);
+    assert_eq!(kept, Payload::Purged);
 }

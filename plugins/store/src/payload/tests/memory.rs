@@ -1,4 +1,4 @@
-//! Pieces in memory that fail, delay and lose data on demand.
+//! BlobStore in memory that fail, delay and lose data on demand.
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +38,7 @@ impl MemoryPieces {
 }
 
 #[async_trait::async_trait]
-impl Pieces for MemoryPieces {
+impl BlobStore for MemoryPieces {
     fn size(&self) -> usize {
         SIZE
     }

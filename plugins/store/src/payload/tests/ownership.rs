@@ -100,7 +100,7 @@ async fn moved_root_keeps_its_payloads() {
     // Retention finds it there, too.
     assert_eq!(files(&after.join("payloads")).len(), 1);
     for claimed in process.store.claim("erp", 0, 10).await.unwrap() {
-        let fate = crate::Fate::Delivered;
+        let fate = crate::AttemptOutcome::Delivered;
         let attempt = crate::AttemptRecord { delivery: claimed.id, attempt: None, fate };
         process.store.finish(vec![attempt]).await.unwrap();
     }
@@ -245,7 +245,7 @@ async fn pieces_of_another_store_are_never_removed() {
     let pieces = Arc::new(MemoryPieces::default());
     pieces.outside.store(true, Ordering::SeqCst);
     let place = || Payloads::in_pieces(pieces.clone(), Handle::current());
-    // Pieces without an owner, from an older version: events show which store they belong to.
+    // BlobStore without an owner, from an older version: events show which store they belong to.
     let before = written(&place(), LARGE).await;
     let theirs_before = place();
     theirs_before.claim(&theirs).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{Attempt, Fate},
+    model::{Attempt, AttemptOutcome},
     partner_webhook::Made,
 };
 
@@ -41,7 +41,13 @@ async fn agrees(store: &SqliteStore) {
 async fn counts_equal_the_table_after_every_operation() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let fates = [Fate::Delivered, Fate::Retry(5), Fate::Dead, Fate::Held, Fate::Orphaned];
+    let fates = [
+        AttemptOutcome::Delivered,
+        AttemptOutcome::Retry(5),
+        AttemptOutcome::Dead,
+        AttemptOutcome::Held,
+        AttemptOutcome::Orphaned,
+    ];
     for n in 0..60 {
         let id = format!("w{n}");
         store.publish(event(), vec![planned(&id, "erp", 0), planned(&id, "erp", 0)]).await.unwrap();
@@ -55,7 +61,7 @@ async fn counts_equal_the_table_after_every_operation() {
         store.finish(vec![record.clone(), record]).await.unwrap();
         agrees(&store).await;
         if n % 7 == 0 {
-            store.shift("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
+            store.change_state("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
             agrees(&store).await;
         }
     }
@@ -66,7 +72,7 @@ async fn counts_equal_the_table_after_every_operation() {
     let made = Made { event: event(), delivery: planned("test", "crm", 0), attempt, state };
     store.record(made).await.unwrap();
     agrees(&store).await;
-    store.shift("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
+    store.change_state("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
     agrees(&store).await;
     assert!(store.prune(i64::MAX, 1_000).await.unwrap() > 0);
     agrees(&store).await;

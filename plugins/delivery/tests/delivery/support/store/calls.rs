@@ -4,10 +4,10 @@
 use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use as2hook_store::{
-    AttemptLog, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow, DeliveryState, DueWebhook,
-    EventRow, Fate, Filter, GatewayChange, GatewayReport, Made, NewDelivery, NewEvent, Note, Page,
-    PartnerWebhook, PartnerWebhookChange, SetAside, Settlement, Spent, Store, StoreError,
-    StoreIdentity, StoredEvent, WebhookState, Write,
+    AttemptLog, AttemptOutcome, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow,
+    DeliveryState, DueWebhook, EventRow, Filter, GatewayChange, GatewayReport, Made, NewDelivery,
+    NewEvent, Page, PartnerWebhook, PartnerWebhookChange, PurgedPayloads, Record, SetAside,
+    Settlement, Store, StoreError, StoreIdentity, StoredEvent, WebhookState, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -77,25 +77,25 @@ impl Store for MemoryStore {
                         there.row = event;
                     }
                 }
-                Write::Note(_) | Write::Reserve(..) => {}
+                Write::Record(_) | Write::Reserve(..) => {}
             }
         }
         Ok(())
     }
 
-    async fn note(&self, _key: &str) -> Result<Option<Note>, StoreError> {
+    async fn note(&self, _key: &str) -> Result<Option<Record>, StoreError> {
         Ok(None)
     }
 
-    async fn due_notes(&self, _at: i64, _limit: usize) -> Result<Vec<Note>, StoreError> {
+    async fn due_records(&self, _at: i64, _limit: usize) -> Result<Vec<Record>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn forget_notes(&self, _at: i64, _limit: usize) -> Result<u64, StoreError> {
+    async fn remove_expired_records(&self, _at: i64, _limit: usize) -> Result<u64, StoreError> {
         Ok(0)
     }
 
-    async fn trim_notes(&self, _keep: u64, _limit: usize) -> Result<u64, StoreError> {
+    async fn trim_records(&self, _keep: u64, _limit: usize) -> Result<u64, StoreError> {
         Ok(0)
     }
 
@@ -114,7 +114,7 @@ impl Store for MemoryStore {
         Ok(None)
     }
 
-    async fn pull_in(&self, _now: i64) -> Result<u64, StoreError> {
+    async fn advance_due_times(&self, _now: i64) -> Result<u64, StoreError> {
         Ok(0)
     }
 
@@ -182,11 +182,13 @@ impl Store for MemoryStore {
             let index = usize::try_from(record.delivery).unwrap();
             let due = rows.deliveries[index].new.due;
             let (state, due) = match record.fate {
-                Fate::Delivered => (DeliveryState::Delivered, due),
-                Fate::Retry(at) | Fate::Released(at) => (DeliveryState::Pending, at),
-                Fate::Dead => (DeliveryState::Dead, due),
-                Fate::Held => (DeliveryState::Held, due),
-                Fate::Orphaned => (DeliveryState::Orphaned, due),
+                AttemptOutcome::Delivered => (DeliveryState::Delivered, due),
+                AttemptOutcome::Retry(at) | AttemptOutcome::Released(at) => {
+                    (DeliveryState::Pending, at)
+                }
+                AttemptOutcome::Dead => (DeliveryState::Dead, due),
+                AttemptOutcome::Held => (DeliveryState::Held, due),
+                AttemptOutcome::Orphaned => (DeliveryState::Orphaned, due),
             };
             rows.set(index, state, due);
             if record.attempt.is_some() {
@@ -198,7 +200,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn shift(
+    async fn change_state(
         &self,
         webhook: &str,
         from: DeliveryState,
@@ -242,8 +244,12 @@ impl Store for MemoryStore {
         Ok(Counts::default())
     }
 
-    async fn spend(&self, _before: i64, _limit: usize) -> Result<Spent, StoreError> {
-        Ok(Spent::default())
+    async fn purge_payloads(
+        &self,
+        _before: i64,
+        _limit: usize,
+    ) -> Result<PurgedPayloads, StoreError> {
+        Ok(PurgedPayloads::default())
     }
 
     async fn prune(&self, _before: i64, _limit: usize) -> Result<u64, StoreError> {
@@ -258,7 +264,7 @@ impl Store for MemoryStore {
         Ok(0)
     }
 
-    async fn tell(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<u64, StoreError> {
+    async fn enqueue(&self, _event: Uuid, _new: Vec<NewDelivery>) -> Result<u64, StoreError> {
         Err(StoreError::Closed)
     }
 

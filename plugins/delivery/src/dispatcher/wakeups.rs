@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 ///
 /// Ringing never blocks. It is allowed before the dispatcher runs and after it stopped.
 #[derive(Clone, Debug, Default)]
-pub struct Bells {
+pub struct Wakeups {
     shared: Arc<WakeupQueue>,
 }
 
@@ -22,10 +22,10 @@ struct WakeupQueue {
     anyone: Notify,
 }
 
-// === impl Bells ===
+// === impl Wakeups ===
 
-impl Bells {
-    /// Creates bells that have not been rung.
+impl Wakeups {
+    /// Creates wakeups that have not been rung.
     pub fn new() -> Self {
         Self::default()
     }
