@@ -18,7 +18,7 @@ use std::{
 
 use as2hook_delivery::Attempted;
 use as2hook_event::{Event, EventKind};
-use as2hook_store::AttemptOutcome;
+use as2hook_store::DeliveryOutcome;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -200,11 +200,11 @@ impl Observer {
     /// A delivery was attempted.
     pub fn attempted(&self, attempt: &Attempted<'_>) {
         let result = match attempt.fate {
-            AttemptOutcome::Delivered => "delivered",
-            AttemptOutcome::Retry(_) => "retried",
-            AttemptOutcome::Dead => "dead",
-            AttemptOutcome::Held => "held",
-            AttemptOutcome::Orphaned | AttemptOutcome::Released(_) => "given_back",
+            DeliveryOutcome::Delivered => "delivered",
+            DeliveryOutcome::Retry(_) => "retried",
+            DeliveryOutcome::Dead => "dead",
+            DeliveryOutcome::Held => "held",
+            DeliveryOutcome::Orphaned | DeliveryOutcome::Released(_) => "given_back",
         };
         let labels = vec![("webhook", attempt.webhook.to_owned()), ("result", result.to_owned())];
         self.attempts.get_or_create(&labels).inc();
@@ -299,7 +299,7 @@ mod tests {
             number: 1,
             replay: false,
             began: Instant::now(),
-            fate: AttemptOutcome::Delivered,
+            fate: DeliveryOutcome::Delivered,
         };
         observer.attempted(&attempt);
         observer.reloaded(false);

@@ -21,7 +21,7 @@ pub(super) struct Libraries(RejectionLog);
 
 /// What a record of the `log` crate says.
 #[derive(Default)]
-struct Record {
+struct LibraryRecord {
     target: String,
     line: u32,
     message: String,
@@ -44,12 +44,12 @@ impl<S: Subscriber> Layer<S> for Libraries {
         if event.metadata().target() != "log" {
             return true;
         }
-        let mut record = Record::default();
+        let mut record = LibraryRecord::default();
         event.record(&mut record);
         if !record.target.starts_with("pingora") {
             return true;
         }
-        let Record { line, message, .. } = record;
+        let LibraryRecord { line, message, .. } = record;
         if let Some(suppressed) = self.0.due_at(("pingora", line)) {
             // A probe, a scanner, or a client that does not trust us: nothing is lost by it.
             if message.contains("handshake") {
@@ -62,7 +62,7 @@ impl<S: Subscriber> Layer<S> for Libraries {
     }
 }
 
-impl Visit for Record {
+impl Visit for LibraryRecord {
     fn record_u64(&mut self, field: &Field, value: u64) {
         if field.name() == "log.line" {
             self.line = u32::try_from(value).unwrap_or_default();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use as2hook_store::{
-    Attempt, AttemptOutcome, AttemptRecord, Filter, NewDelivery, NewEvent, Payload, Settlement,
+    Attempt, AttemptRecord, DeliveryOutcome, Filter, NewDelivery, NewEvent, Payload, Settlement,
     SqliteOptions, SqliteStore, Store, sqlite::backup::backup,
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -100,7 +100,7 @@ async fn stream(store: &Arc<SqliteStore>, rate: u64) -> (Vec<Duration>, Duration
                 error: None,
                 duration_ms: 3,
             }),
-            fate: AttemptOutcome::Delivered,
+            fate: DeliveryOutcome::Delivered,
         });
         store.finish(deliveries.collect()).await.unwrap();
     }

@@ -15,8 +15,8 @@ use std::{
 };
 
 use as2hook_store::{
-    Attempt, AttemptOutcome, AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload,
-    PostgresOptions, PostgresStore, Settlement, SqliteOptions, SqliteStore, Store,
+    Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, NewDelivery, NewEvent,
+    Payload, PostgresOptions, PostgresStore, Settlement, SqliteOptions, SqliteStore, Store,
 };
 use as2hook_testing::Postgres;
 use uuid::Uuid;
@@ -252,5 +252,5 @@ fn delivered(claimed: &Claimed) -> AttemptRecord {
         error: None,
         duration_ms: 3,
     };
-    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate: AttemptOutcome::Delivered }
+    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate: DeliveryOutcome::Delivered }
 }

@@ -43,7 +43,7 @@ pub use archive::{
 };
 pub use gateways::{GatewayChange, GatewayReport};
 pub use model::{
-    Attempt, AttemptOutcome, AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery,
+    Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery,
     NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
 pub use note::{Before, OrderPlace, Record, RecordChange, Write};

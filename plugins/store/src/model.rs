@@ -152,7 +152,7 @@ pub struct AttemptRecord {
     /// The attempt to log. `None`: no attempt was made.
     pub attempt: Option<Attempt>,
     /// The outcome for the delivery.
-    pub fate: AttemptOutcome,
+    pub fate: DeliveryOutcome,
 }
 
 /// An attempt in the log.
@@ -174,7 +174,7 @@ pub struct Attempt {
 
 /// The outcome of an attempt for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptOutcome {
+pub enum DeliveryOutcome {
     /// Delivered.
     Delivered,
     /// To be retried at this time.
@@ -198,11 +198,11 @@ pub enum DeliveryState {
     Claimed,
     /// Delivered.
     Delivered,
-    /// See [`AttemptOutcome::Dead`].
+    /// See [`DeliveryOutcome::Dead`].
     Dead,
-    /// See [`AttemptOutcome::Held`].
+    /// See [`DeliveryOutcome::Held`].
     Held,
-    /// See [`AttemptOutcome::Orphaned`].
+    /// See [`DeliveryOutcome::Orphaned`].
     Orphaned,
 }
 
@@ -254,9 +254,9 @@ impl Payload {
     }
 }
 
-// === impl AttemptOutcome ===
+// === impl DeliveryOutcome ===
 
-impl AttemptOutcome {
+impl DeliveryOutcome {
     /// Returns the new state of the delivery, and its new due time if that changes.
     pub(crate) const fn leads_to(self) -> (DeliveryState, Option<i64>) {
         match self {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use as2hook_store::{
-    Attempt, AttemptOutcome, AttemptRecord, DeliveryState, Filter, NewDelivery, NewEvent, Payload,
+    Attempt, AttemptRecord, DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload,
     Settlement, SqliteOptions, SqliteStore, Store,
 };
 use uuid::Uuid;
@@ -179,7 +179,7 @@ async fn deliver(store: &SqliteStore) {
                 error: None,
                 duration_ms: 1,
             };
-            let fate = AttemptOutcome::Delivered;
+            let fate = DeliveryOutcome::Delivered;
             let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
             store.finish(vec![record]).await.unwrap();
             say("delivered", &claimed.webhook_id);

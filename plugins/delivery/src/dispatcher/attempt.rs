@@ -5,7 +5,7 @@ use std::{io, pin::pin, sync::Arc};
 use as2hook_event::{Event, PayloadMode, Rule, Verdict};
 use as2hook_format::{Rendered, Rendering, Unsigned, render, sign::WrongLength};
 use as2hook_sink::{Client, DeliveryError, KeptPayload, Request, RequestBody};
-use as2hook_store::{Attempt, AttemptOutcome, AttemptRecord, Claimed, StoreError};
+use as2hook_store::{Attempt, AttemptRecord, Claimed, DeliveryOutcome, StoreError};
 use bytes::Bytes;
 use http::Uri;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -93,14 +93,14 @@ pub(super) async fn make(
             {
                 judged.fate = order_patience::judge(shared, &claimed, limit, judged.fate).await;
             }
-            if judged.fate != AttemptOutcome::Delivered {
+            if judged.fate != DeliveryOutcome::Delivered {
                 judged =
                     judged.in_force(shared.is_target_of(rule), shared.directory.is_newest(), now());
             }
             let status = outcome.as_ref().map_or_else(DeliveryError::status, |a| Some(a.status));
             (judged.fate, judged.gone, judged.pause, status, failure(outcome))
         }
-        Err(error) => (AttemptOutcome::Dead, false, None, None, Some(error.to_string())),
+        Err(error) => (DeliveryOutcome::Dead, false, None, None, Some(error.to_string())),
     };
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let number = claimed.attempts.saturating_add(1);
@@ -136,7 +136,7 @@ pub(super) async fn make(
     // The next delivery of the same order can be claimed once this one is stored as done.
     let ordered = endpoint.order != as2hook_event::Order::None;
     let ring = ordered.then(|| claimed.webhook.clone());
-    if fate == AttemptOutcome::Held {
+    if fate == DeliveryOutcome::Held {
         // Stored before the webhook is seen as disabled, so that enabling it finds this delivery
         // held.
         shared.completions.add_and_wait(record, ring).await;
@@ -145,12 +145,12 @@ pub(super) async fn make(
     }
     slot.free();
     let retry = match fate {
-        AttemptOutcome::Retry(at) => Some(at),
+        DeliveryOutcome::Retry(at) => Some(at),
         _ => None,
     };
     let is_ignored = matches!(outcome, Err(_) | Ok(Err(DeliveryError::Payload(_))));
     let result =
-        AttemptResult { http_code, error, is_ignored, dead: fate == AttemptOutcome::Dead, pause };
+        AttemptResult { http_code, error, is_ignored, dead: fate == DeliveryOutcome::Dead, pause };
     AttemptEnd { result, gone, retry, rule: rule.clone() }
 }
 

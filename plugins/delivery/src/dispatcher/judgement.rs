@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use as2hook_event::Endpoint;
 use as2hook_sink::{DeliveryError, EndpointResponse};
-use as2hook_store::AttemptOutcome;
+use as2hook_store::DeliveryOutcome;
 
 use crate::time::after;
 
@@ -12,7 +12,7 @@ use crate::time::after;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AttemptJudgement {
     /// The outcome for the delivery.
-    pub(super) fate: AttemptOutcome,
+    pub(super) fate: DeliveryOutcome,
     /// 410: the webhook is gone permanently (Standard Webhooks).
     pub(super) gone: bool,
     /// How long the endpoint asked for a pause.
@@ -30,10 +30,10 @@ pub(super) fn judge(
 ) -> AttemptJudgement {
     let pause = match outcome {
         Ok(response) if response.is_success() => {
-            return AttemptJudgement { fate: AttemptOutcome::Delivered, gone: false, pause: None };
+            return AttemptJudgement { fate: DeliveryOutcome::Delivered, gone: false, pause: None };
         }
         Ok(response) if response.status == 410 => {
-            return AttemptJudgement { fate: AttemptOutcome::Held, gone: true, pause: None };
+            return AttemptJudgement { fate: DeliveryOutcome::Held, gone: true, pause: None };
         }
         Ok(response) if matches!(response.status, 429 | 503) => response.retry_after,
         _ => None,
@@ -44,9 +44,9 @@ pub(super) fn judge(
         // that always asks for one second would use up its retries in as many seconds.
         Some(wait) => {
             let wait = wait.mul_f64(0.9 + 0.2 * jitter).max(pause.unwrap_or_default());
-            AttemptOutcome::Retry(after(now, wait))
+            DeliveryOutcome::Retry(after(now, wait))
         }
-        None => AttemptOutcome::Dead,
+        None => DeliveryOutcome::Dead,
     };
     AttemptJudgement { fate, gone: false, pause: pause.filter(|pause| !pause.is_zero()) }
 }
@@ -59,8 +59,8 @@ impl AttemptJudgement {
     /// newest rules hold a delivery back.
     pub(super) fn in_force(self, same_target: bool, is_newest: bool, now: i64) -> Self {
         let fate = match self.fate {
-            _ if !same_target => AttemptOutcome::Retry(now),
-            AttemptOutcome::Held if !is_newest => AttemptOutcome::Retry(now),
+            _ if !same_target => DeliveryOutcome::Retry(now),
+            DeliveryOutcome::Held if !is_newest => DeliveryOutcome::Retry(now),
             fate => fate,
         };
         Self { fate, pause: self.pause.filter(|_| same_target), ..self }
@@ -120,7 +120,7 @@ mod tests {
         outcome: &Result<EndpointResponse, DeliveryError>,
         tries: u32,
         jitter: f64,
-    ) -> AttemptOutcome {
+    ) -> DeliveryOutcome {
         judge(outcome, &endpoint(&[5, 100]), tries, 1_000_000, jitter).fate
     }
 
@@ -129,57 +129,57 @@ mod tests {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(
                 fate(&response(status, None), 0, 0.5),
-                AttemptOutcome::Delivered,
+                DeliveryOutcome::Delivered,
                 "{status}"
             );
         }
         for status in [301, 302, 304, 307, 400, 404, 429, 500, 503, 600] {
             assert_eq!(
                 fate(&response(status, None), 0, 0.5),
-                AttemptOutcome::Retry(1_005_000),
+                DeliveryOutcome::Retry(1_005_000),
                 "{status}"
             );
         }
-        assert_eq!(fate(&Err(DeliveryError::NoAnswer), 0, 0.5), AttemptOutcome::Retry(1_005_000));
+        assert_eq!(fate(&Err(DeliveryError::NoAnswer), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
     }
 
     #[test]
     fn retries_follow_the_schedule_with_a_tenth_of_jitter() {
         let failed = response(500, None);
-        assert_eq!(fate(&failed, 0, 0.0), AttemptOutcome::Retry(1_004_500));
-        assert_eq!(fate(&failed, 0, 1.0), AttemptOutcome::Retry(1_005_500));
-        assert_eq!(fate(&failed, 1, 0.0), AttemptOutcome::Retry(1_090_000));
-        assert_eq!(fate(&failed, 1, 1.0), AttemptOutcome::Retry(1_110_000));
-        assert_eq!(fate(&failed, 2, 0.5), AttemptOutcome::Dead);
-        assert_eq!(fate(&failed, u32::MAX, 0.5), AttemptOutcome::Dead);
+        assert_eq!(fate(&failed, 0, 0.0), DeliveryOutcome::Retry(1_004_500));
+        assert_eq!(fate(&failed, 0, 1.0), DeliveryOutcome::Retry(1_005_500));
+        assert_eq!(fate(&failed, 1, 0.0), DeliveryOutcome::Retry(1_090_000));
+        assert_eq!(fate(&failed, 1, 1.0), DeliveryOutcome::Retry(1_110_000));
+        assert_eq!(fate(&failed, 2, 0.5), DeliveryOutcome::Dead);
+        assert_eq!(fate(&failed, u32::MAX, 0.5), DeliveryOutcome::Dead);
     }
 
     #[test]
     fn retry_after_puts_a_retry_off_but_never_brings_it_forward() {
-        assert_eq!(fate(&response(429, Some(60)), 0, 0.5), AttemptOutcome::Retry(1_060_000));
-        assert_eq!(fate(&response(503, Some(60)), 0, 0.5), AttemptOutcome::Retry(1_060_000));
-        assert_eq!(fate(&response(503, Some(1)), 0, 0.5), AttemptOutcome::Retry(1_005_000));
+        assert_eq!(fate(&response(429, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
+        assert_eq!(fate(&response(503, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
+        assert_eq!(fate(&response(503, Some(1)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
         // With other statuses, Retry-After is ignored and does not lengthen the schedule.
-        assert_eq!(fate(&response(500, Some(60)), 0, 0.5), AttemptOutcome::Retry(1_005_000));
-        assert_eq!(fate(&response(429, Some(60)), 2, 0.5), AttemptOutcome::Dead);
+        assert_eq!(fate(&response(500, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
+        assert_eq!(fate(&response(429, Some(60)), 2, 0.5), DeliveryOutcome::Dead);
     }
 
     #[test]
     fn status_410_holds_the_delivery() {
         let judged = judge(&response(410, None), &endpoint(&[]), 7, 0, 0.5);
-        assert_eq!((judged.fate, judged.gone), (AttemptOutcome::Held, true));
+        assert_eq!((judged.fate, judged.gone), (DeliveryOutcome::Held, true));
     }
 
     #[test]
     fn failure_of_another_target_costs_its_delivery_no_time() {
         let gone = judge(&response(410, None), &endpoint(&[]), 0, 5, 0.5);
-        assert_eq!(gone.in_force(true, true, 5).fate, AttemptOutcome::Held);
-        assert_eq!(gone.in_force(true, false, 5).fate, AttemptOutcome::Retry(5));
-        assert_eq!(gone.in_force(false, true, 5).fate, AttemptOutcome::Retry(5));
+        assert_eq!(gone.in_force(true, true, 5).fate, DeliveryOutcome::Held);
+        assert_eq!(gone.in_force(true, false, 5).fate, DeliveryOutcome::Retry(5));
+        assert_eq!(gone.in_force(false, true, 5).fate, DeliveryOutcome::Retry(5));
         let busy = judge(&response(429, Some(3600)), &endpoint(&[5]), 0, 5, 0.5);
         assert_eq!(busy.in_force(true, true, 5), busy);
         let elsewhere = busy.in_force(false, true, 5);
-        assert_eq!((elsewhere.fate, elsewhere.pause), (AttemptOutcome::Retry(5), None));
+        assert_eq!((elsewhere.fate, elsewhere.pause), (DeliveryOutcome::Retry(5), None));
     }
 
     #[test]

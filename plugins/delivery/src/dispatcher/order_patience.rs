@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_store::{Attempt, AttemptOutcome, Claimed, DeliveryState, Filter, StoreError, clock};
+use as2hook_store::{Attempt, Claimed, DeliveryOutcome, DeliveryState, Filter, StoreError, clock};
 
 use super::DispatcherState;
 use as2hook_sink::EndpointResponse;
@@ -25,9 +25,9 @@ pub(super) async fn judge(
     shared: &DispatcherState,
     claimed: &Claimed,
     limit: Duration,
-    fate: AttemptOutcome,
-) -> AttemptOutcome {
-    let AttemptOutcome::Retry(at) = fate else { return fate };
+    fate: DeliveryOutcome,
+) -> DeliveryOutcome {
+    let DeliveryOutcome::Retry(at) = fate else { return fate };
     if clock::doubt().is_some() {
         // The limit cannot have passed yet.
         return fate;
@@ -40,10 +40,10 @@ pub(super) async fn judge(
     let over = first.saturating_add(limit);
     if now() < over {
         // Retried when the limit passes, so that it is judged then.
-        return AttemptOutcome::Retry(at.min(over));
+        return DeliveryOutcome::Retry(at.min(over));
     }
     match took_another_since(shared, claimed, first).await {
-        Ok(true) => AttemptOutcome::Dead,
+        Ok(true) => DeliveryOutcome::Dead,
         Ok(false) | Err(_) => fate,
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     clock::now,
     columns::{length, number},
     model::{
-        Attempt, AttemptOutcome, AttemptRecord, Claimed, DeliveryState, NewDelivery, StoredEvent,
+        Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, NewDelivery, StoredEvent,
     },
     note::OrderPlace,
     store::StoreError,
@@ -292,7 +292,7 @@ pub(super) fn give_back(
             .query_row([delivery], |row| row.get(0))
             .optional()?;
         if let Some(due) = due {
-            let fate = AttemptOutcome::Released(due);
+            let fate = DeliveryOutcome::Released(due);
             released.push(AttemptRecord { delivery, attempt: None, fate });
         }
     }

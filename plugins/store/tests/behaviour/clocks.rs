@@ -1,7 +1,7 @@
 //! Times stamped by a clock that was set later.
 
 use as2hook_store::{
-    Attempt, AttemptOutcome, AttemptRecord, Before, Filter, Record, RecordChange, Write,
+    Attempt, AttemptRecord, Before, DeliveryOutcome, Filter, Record, RecordChange, Write,
 };
 
 use super::{Factory, claim, delivery, event, finish, ordered, publish};
@@ -29,7 +29,7 @@ pub(crate) async fn deliveries_planned_by_a_clock_ahead_become_due_earlier_once(
         let url = "https://erp.example/".to_owned();
         let attempt =
             Attempt { number: 1, at, url, http_code: Some(500), error: None, duration_ms: 1 };
-        let fate = AttemptOutcome::Retry(next);
+        let fate = DeliveryOutcome::Retry(next);
         let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
         store.finish(vec![record]).await.unwrap();
     }
@@ -59,7 +59,7 @@ pub(crate) async fn newest_time_is_that_of_the_last_record(factory: &dyn Factory
     last.occurred_at = NOW;
     store.publish(last, vec![delivery("w1", "erp")]).await.unwrap();
     assert_eq!(store.newest().await.unwrap(), Some(NOW));
-    finish(&*store, &claim(&*store, "erp", 0).await[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
     // Stamped by the store's own clock.
     assert!(store.newest().await.unwrap() > Some(NOW));
 }

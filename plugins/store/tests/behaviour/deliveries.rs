@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_store::{AttemptOutcome, DeliveryState, DueWebhook, NewDelivery, NewEvent, Payload};
+use as2hook_store::{DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery, NewEvent, Payload};
 
 use super::{Factory, claim, delivery, event, finish, of, publish, record, release, webhook_ids};
 
@@ -55,11 +55,11 @@ pub(crate) async fn attempts_are_counted_and_releases_are_not(factory: &dyn Fact
     assert!(claim(&*store, "erp", 9).await.is_empty());
     let second = claim(&*store, "erp", 10).await;
     assert_eq!((second[0].attempts, second[0].tries), (0, 0));
-    finish(&*store, &second[0], AttemptOutcome::Retry(20)).await;
+    finish(&*store, &second[0], DeliveryOutcome::Retry(20)).await;
     assert!(claim(&*store, "erp", 19).await.is_empty());
     let third = claim(&*store, "erp", 20).await;
     assert_eq!((third[0].attempts, third[0].tries), (1, 1));
-    finish(&*store, &third[0], AttemptOutcome::Dead).await;
+    finish(&*store, &third[0], DeliveryOutcome::Dead).await;
     assert!(claim(&*store, "erp", i64::MAX).await.is_empty());
 }
 
@@ -67,14 +67,14 @@ pub(crate) async fn finishing_twice_changes_nothing(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![delivery("w1", "erp")]).await;
     let first = claim(&*store, "erp", 0).await;
-    finish(&*store, &first[0], AttemptOutcome::Retry(10)).await;
-    finish(&*store, &first[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &first[0], DeliveryOutcome::Retry(10)).await;
+    finish(&*store, &first[0], DeliveryOutcome::Delivered).await;
     let second = claim(&*store, "erp", 10).await;
     assert_eq!(second[0].attempts, 1);
     // Not even while the next attempt is in progress.
-    finish(&*store, &first[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &first[0], DeliveryOutcome::Delivered).await;
     assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Claimed), 1);
-    finish(&*store, &second[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &second[0], DeliveryOutcome::Delivered).await;
     assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Delivered), 1);
 }
 
@@ -82,12 +82,14 @@ pub(crate) async fn delivery_claimed_by_another_owner_is_not_finished(factory: &
     let (one, two) = (factory.owner().await, factory.owner().await);
     publish(&*one, vec![delivery("w1", "erp"), delivery("w2", "erp")]).await;
     let claimed = one.claim("erp", 0, 1).await.unwrap();
-    finish(&*two, &claimed[0], AttemptOutcome::Delivered).await;
+    finish(&*two, &claimed[0], DeliveryOutcome::Delivered).await;
     assert_eq!(of(&one.counts().await.unwrap(), DeliveryState::Claimed), 1);
     // A skipped record does not affect the others.
     let own = two.claim("erp", 0, 1).await.unwrap();
-    let mut records =
-        vec![record(&claimed[0], AttemptOutcome::Dead), record(&own[0], AttemptOutcome::Delivered)];
+    let mut records = vec![
+        record(&claimed[0], DeliveryOutcome::Dead),
+        record(&own[0], DeliveryOutcome::Delivered),
+    ];
     records[0].delivery = 999_999;
     two.finish(records).await.unwrap();
     assert_eq!(of(&one.counts().await.unwrap(), DeliveryState::Delivered), 1);
@@ -125,7 +127,7 @@ pub(crate) async fn shifted_deliveries_keep_their_place_in_the_schedule(factory:
     publish(&*store, vec![delivery("w1", "erp")]).await;
     let claimed = claim(&*store, "erp", 0).await;
     // Far in the future by any clock.
-    finish(&*store, &claimed[0], AttemptOutcome::Retry(i64::MAX - 1)).await;
+    finish(&*store, &claimed[0], DeliveryOutcome::Retry(i64::MAX - 1)).await;
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
     store.change_state("erp", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
     let now = i64::MAX - 2;
@@ -136,12 +138,12 @@ pub(crate) async fn shifted_deliveries_keep_their_place_in_the_schedule(factory:
 pub(crate) async fn counts_follow_every_move(factory: &dyn Factory) {
     let store = factory.owner().await;
     let fates = [
-        AttemptOutcome::Delivered,
-        AttemptOutcome::Dead,
-        AttemptOutcome::Held,
-        AttemptOutcome::Orphaned,
-        AttemptOutcome::Retry(1),
-        AttemptOutcome::Released(1),
+        DeliveryOutcome::Delivered,
+        DeliveryOutcome::Dead,
+        DeliveryOutcome::Held,
+        DeliveryOutcome::Orphaned,
+        DeliveryOutcome::Retry(1),
+        DeliveryOutcome::Released(1),
     ];
     for (n, fate) in (0_i64..).zip(fates) {
         let name = format!("w{n}");
@@ -167,7 +169,7 @@ pub(crate) async fn counts_of_a_site_are_those_of_its_webhooks(factory: &dyn Fac
         store.publish(event, deliveries).await.unwrap();
     }
     let claimed = store.claim("own", 0, 2).await.unwrap();
-    finish(&*store, &claimed[0], AttemptOutcome::Dead).await;
+    finish(&*store, &claimed[0], DeliveryOutcome::Dead).await;
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let counts = store.counts_of("main", names(&["own", "unknown"])).await.unwrap();
     assert_eq!((of(&counts, DeliveryState::Pending), of(&counts, DeliveryState::Dead)), (3, 1));
@@ -196,7 +198,7 @@ pub(crate) async fn claims_of_terminated_owners_are_released(factory: &dyn Facto
 pub(crate) async fn a_retry_keeps_its_time_and_its_place_over_a_restart(factory: &dyn Factory) {
     let before = factory.owner().await;
     publish(&*before, vec![delivery("w1", "erp")]).await;
-    finish(&*before, &claim(&*before, "erp", 0).await[0], AttemptOutcome::Retry(500)).await;
+    finish(&*before, &claim(&*before, "erp", 0).await[0], DeliveryOutcome::Retry(500)).await;
     before.close().await;
     let after = factory.owner().await;
     after.adopt().await.unwrap();

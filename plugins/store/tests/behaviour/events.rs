@@ -1,7 +1,7 @@
 //! Exchanges and their outcomes.
 
 use as2hook_store::{
-    AttemptOutcome, DeliveryState, Filter, NewEvent, Payload, StoreError, WebhookState, Write,
+    DeliveryOutcome, DeliveryState, Filter, NewEvent, Payload, StoreError, WebhookState, Write,
 };
 
 use super::{Factory, claim, delivery, event, file, finish, id, of, settlement, webhook_ids};
@@ -203,11 +203,11 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
     let store = factory.owner().await;
     let mut paths = Vec::new();
     for (name, fate) in [
-        ("delivered", Some(AttemptOutcome::Delivered)),
-        ("dead", Some(AttemptOutcome::Dead)),
-        ("held", Some(AttemptOutcome::Held)),
-        ("orphaned", Some(AttemptOutcome::Orphaned)),
-        ("retried", Some(AttemptOutcome::Retry(9))),
+        ("delivered", Some(DeliveryOutcome::Delivered)),
+        ("dead", Some(DeliveryOutcome::Dead)),
+        ("held", Some(DeliveryOutcome::Held)),
+        ("orphaned", Some(DeliveryOutcome::Orphaned)),
+        ("retried", Some(DeliveryOutcome::Retry(9))),
         ("pending", None),
     ] {
         let (path, payload) = file(factory, name);
@@ -223,7 +223,7 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
     store.open(event("open"), vec![]).await.unwrap();
     assert_eq!(store.prune(FAR, 100).await.unwrap(), 1);
     for claimed in claim(&*store, "other", 0).await {
-        finish(&*store, &claimed, AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed, DeliveryOutcome::Delivered).await;
     }
     assert_eq!(store.prune(0, 100).await.unwrap(), 0);
     assert_eq!(store.prune(FAR, 1).await.unwrap(), 1);

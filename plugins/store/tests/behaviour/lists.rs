@@ -1,7 +1,7 @@
 //! Lists of the admin API.
 
 use as2hook_store::{
-    AttemptOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Store, StoreError,
+    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Store, StoreError,
 };
 
 use super::{Factory, claim, delivery, event, finish, id, ordered, publish, webhook_ids};
@@ -41,7 +41,7 @@ pub(crate) async fn filters_find_rows_that_match_all_fields(factory: &dyn Factor
     store.publish(event("a"), vec![delivery("a1", "erp"), delivery("a2", "crm")]).await.unwrap();
     store.publish(beta, vec![delivery("b1", "erp")]).await.unwrap();
     store.open(event("c"), vec![]).await.unwrap();
-    finish(&*store, &claim(&*store, "crm", 0).await[0], AttemptOutcome::Dead).await;
+    finish(&*store, &claim(&*store, "crm", 0).await[0], DeliveryOutcome::Dead).await;
 
     let text = |text: &str| Some(text.to_owned());
     let none = Filter::default;
@@ -78,10 +78,10 @@ pub(crate) async fn filters_find_rows_that_match_all_fields(factory: &dyn Factor
 pub(crate) async fn attempts_are_logged_with_their_outcome(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![delivery("w1", "erp"), delivery("w2", "crm")]).await;
-    for fate in [AttemptOutcome::Retry(9), AttemptOutcome::Dead] {
+    for fate in [DeliveryOutcome::Retry(9), DeliveryOutcome::Dead] {
         finish(&*store, &claim(&*store, "erp", i64::MAX).await[0], fate).await;
     }
-    finish(&*store, &claim(&*store, "crm", 0).await[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &claim(&*store, "crm", 0).await[0], DeliveryOutcome::Delivered).await;
     let erp = Filter { webhook: Some("erp".to_owned()), ..Filter::default() };
     let rows = store.attempts(&erp, None, 10).await.unwrap().rows;
     let seen: Vec<_> =
@@ -97,11 +97,11 @@ pub(crate) async fn attempts_are_logged_with_their_outcome(factory: &dyn Factory
 pub(crate) async fn replayed_deliveries_restart_their_schedule(factory: &dyn Factory) {
     let store = factory.owner().await;
     let fates = [
-        AttemptOutcome::Delivered,
-        AttemptOutcome::Dead,
-        AttemptOutcome::Orphaned,
-        AttemptOutcome::Held,
-        AttemptOutcome::Retry(1),
+        DeliveryOutcome::Delivered,
+        DeliveryOutcome::Dead,
+        DeliveryOutcome::Orphaned,
+        DeliveryOutcome::Held,
+        DeliveryOutcome::Retry(1),
     ];
     for (n, fate) in fates.into_iter().enumerate() {
         let name = format!("w{n}");
@@ -121,7 +121,7 @@ pub(crate) async fn replayed_deliveries_restart_their_schedule(factory: &dyn Fac
         .collect();
     assert_eq!(seen, [("w0", 1, 0), ("w1", 1, 0), ("w2", 1, 0)]);
     // The numbers of the attempts continue in the replay.
-    finish(&*store, &claimed[1], AttemptOutcome::Delivered).await;
+    finish(&*store, &claimed[1], DeliveryOutcome::Delivered).await;
     let log = store.attempts(&erp, None, 1).await.unwrap().rows;
     assert_eq!(log[0].attempt.number, 2);
 }
@@ -130,13 +130,13 @@ pub(crate) async fn a_replayed_delivery_goes_before_later_ones(factory: &dyn Fac
     let store = factory.owner().await;
     let all = ["a1", "a2", "a3"].map(|name| ordered(name, "erp", "ACME"));
     publish(&*store, all.to_vec()).await;
-    finish(&*store, &claim(&*store, "erp", 0).await[0], AttemptOutcome::Dead).await;
+    finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Dead).await;
     let dead = Filter { state: Some(DeliveryState::Dead), ..Filter::default() };
     assert_eq!(store.replay(&dead).await.unwrap(), 1);
     for expected in ["a1", "a2", "a3"] {
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
-        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn event_can_be_delivered_to_another_webhook(factory: &dyn Fact
         assert!(matches!(result, Err(StoreError::UnknownEvent(_))));
     }
     store.publish(event("a"), vec![delivery("w1", "gone")]).await.unwrap();
-    finish(&*store, &claim(&*store, "gone", 0).await[0], AttemptOutcome::Dead).await;
+    finish(&*store, &claim(&*store, "gone", 0).await[0], DeliveryOutcome::Dead).await;
     assert_eq!(store.enqueue(id("a"), vec![delivery("w2", "new")]).await.unwrap(), 1);
     assert_eq!(store.enqueue(id("a"), vec![delivery("w2", "new")]).await.unwrap(), 0);
     let both = vec![delivery("w2", "new"), delivery("w3", "newer")];

@@ -15,7 +15,7 @@ pub(crate) mod retention;
 use std::{path::PathBuf, sync::Arc};
 
 use as2hook_store::{
-    Attempt, AttemptOutcome, AttemptRecord, Claimed, Counts, DeliveryState, NewDelivery, NewEvent,
+    Attempt, AttemptRecord, Claimed, Counts, DeliveryOutcome, DeliveryState, NewDelivery, NewEvent,
     Payload, Settlement, Store,
 };
 use async_trait::async_trait;
@@ -204,7 +204,7 @@ pub(crate) async fn publish(store: &dyn Store, deliveries: Vec<NewDelivery>) {
     }
 }
 
-pub(crate) fn record(claimed: &Claimed, fate: AttemptOutcome) -> AttemptRecord {
+pub(crate) fn record(claimed: &Claimed, fate: DeliveryOutcome) -> AttemptRecord {
     let attempt = Attempt {
         number: claimed.attempts + 1,
         at: 5,
@@ -217,10 +217,10 @@ pub(crate) fn record(claimed: &Claimed, fate: AttemptOutcome) -> AttemptRecord {
 }
 
 pub(crate) fn release(claimed: &Claimed, due: i64) -> AttemptRecord {
-    AttemptRecord { delivery: claimed.id, attempt: None, fate: AttemptOutcome::Released(due) }
+    AttemptRecord { delivery: claimed.id, attempt: None, fate: DeliveryOutcome::Released(due) }
 }
 
-pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, fate: AttemptOutcome) {
+pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, fate: DeliveryOutcome) {
     store.finish(vec![record(claimed, fate)]).await.unwrap();
 }
 

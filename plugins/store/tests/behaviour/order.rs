@@ -1,6 +1,6 @@
 //! `order: partner`: one at a time for each webhook and key.
 
-use as2hook_store::{AttemptOutcome, DeliveryState, DueWebhook, OrderPlace, Store, Write};
+use as2hook_store::{DeliveryOutcome, DeliveryState, DueWebhook, OrderPlace, Store, Write};
 
 use super::{
     Factory, claim, delivery, event, finish, id, ordered, publish, release, settlement, webhook_ids,
@@ -25,12 +25,12 @@ pub(crate) async fn ordered_deliveries_are_claimed_one_at_a_time_in_order(factor
     assert!(claim(&*two, "erp", 0).await.is_empty());
     assert_eq!(webhook_ids(&claim(&*two, "crm", 0).await), ["c1"]);
     for claimed in &first {
-        finish(&*one, claimed, AttemptOutcome::Delivered).await;
+        finish(&*one, claimed, DeliveryOutcome::Delivered).await;
     }
     let second = claim(&*two, "erp", 0).await;
     assert_eq!(webhook_ids(&second), ["a2"]);
     assert!(claim(&*one, "erp", 0).await.is_empty());
-    finish(&*two, &second[0], AttemptOutcome::Delivered).await;
+    finish(&*two, &second[0], DeliveryOutcome::Delivered).await;
     assert_eq!(webhook_ids(&claim(&*one, "erp", 0).await), ["a3"]);
 }
 
@@ -47,8 +47,8 @@ pub(crate) async fn a_retry_blocks_its_key_and_no_other(factory: &dyn Factory) {
     )
     .await;
     let first = claim(&*store, "erp", 0).await;
-    finish(&*store, &first[0], AttemptOutcome::Retry(100)).await;
-    finish(&*store, &first[1], AttemptOutcome::Delivered).await;
+    finish(&*store, &first[0], DeliveryOutcome::Retry(100)).await;
+    finish(&*store, &first[1], DeliveryOutcome::Delivered).await;
     assert_eq!(webhook_ids(&claim(&*store, "erp", 99).await), ["b2"]);
     let retried = claim(&*store, "erp", 100).await;
     assert_eq!(webhook_ids(&retried), ["a1"]);
@@ -57,7 +57,7 @@ pub(crate) async fn a_retry_blocks_its_key_and_no_other(factory: &dyn Factory) {
 }
 
 pub(crate) async fn dead_delivery_does_not_block_its_order(factory: &dyn Factory) {
-    for fate in [AttemptOutcome::Dead, AttemptOutcome::Orphaned] {
+    for fate in [DeliveryOutcome::Dead, DeliveryOutcome::Orphaned] {
         let store = factory.owner().await;
         let webhook = format!("{fate:?}");
         let names = [format!("{fate:?}1"), format!("{fate:?}2")];
@@ -72,7 +72,7 @@ pub(crate) async fn held_delivery_keeps_its_place(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
     let first = claim(&*store, "erp", 0).await;
-    finish(&*store, &first[0], AttemptOutcome::Held).await;
+    finish(&*store, &first[0], DeliveryOutcome::Held).await;
     publish(&*store, vec![ordered("a3", "erp", "ACME")]).await;
     assert!(claim(&*store, "erp", 0).await.is_empty());
     assert_eq!(
@@ -87,7 +87,7 @@ pub(crate) async fn held_delivery_keeps_its_place(factory: &dyn Factory) {
     for expected in ["a1", "a2", "a3", "a4"] {
         let claimed = claim(&*store, "erp", 0).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
-        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) async fn a_blocked_webhook_is_not_due(factory: &dyn Factory) {
     publish(&*store, vec![ordered("a1", "erp", "ACME"), ordered("a2", "erp", "ACME")]).await;
     let first = claim(&*store, "erp", 0).await;
     assert!(store.due().await.unwrap().is_empty());
-    finish(&*store, &first[0], AttemptOutcome::Retry(500)).await;
+    finish(&*store, &first[0], DeliveryOutcome::Retry(500)).await;
     let erp = DueWebhook { webhook: "erp".to_owned(), due: 500 };
     assert_eq!(store.due().await.unwrap(), [erp]);
 }
@@ -122,11 +122,11 @@ pub(crate) async fn orphaned_deliveries_become_pending_in_their_place(factory: &
     store.change_state("erp", DeliveryState::Orphaned, DeliveryState::Pending).await.unwrap();
     // While one delivery of the key is claimed, no other is; then the first remaining one.
     assert!(claim(&*store, "erp", 0).await.is_empty());
-    finish(&*store, &third[0], AttemptOutcome::Retry(0)).await;
+    finish(&*store, &third[0], DeliveryOutcome::Retry(0)).await;
     for expected in ["a1", "a2", "a3"] {
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
-        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
     }
 }
 
@@ -158,7 +158,7 @@ pub(crate) async fn later_event_waits_for_the_outcome_of_an_earlier_one(factory:
     settle(&*one, "first", &["erp"]).await;
     let claimed = claim(&*two, "erp", i64::MAX).await;
     assert_eq!(webhook_ids(&claimed), ["first-erp"]);
-    finish(&*two, &claimed[0], AttemptOutcome::Delivered).await;
+    finish(&*two, &claimed[0], DeliveryOutcome::Delivered).await;
     assert_eq!(webhook_ids(&claim(&*one, "erp", i64::MAX).await), ["second-erp"]);
 }
 
@@ -176,7 +176,7 @@ pub(crate) async fn discarded_event_loses_its_place(factory: &dyn Factory) {
         }
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [format!("{second}-erp")]);
-        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
     }
 }
 
@@ -189,7 +189,7 @@ pub(crate) async fn event_settled_late_goes_before_later_ones(factory: &dyn Fact
     for expected in ["first-erp", "second", "third"] {
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
-        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
     }
 }
 

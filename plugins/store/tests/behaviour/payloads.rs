@@ -1,7 +1,7 @@
 //! How long payloads are kept.
 
 use as2hook_store::{
-    AttemptOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload, RAW, Store,
+    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload, RAW, Store,
 };
 
 use super::{Factory, claim, delivery, event, file, finish, id, settlement};
@@ -45,7 +45,7 @@ pub(crate) async fn payload_of_delivered_event_is_spent_and_its_event_stays(fact
     }
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     for claimed in claim(&*store, "erp", 0).await {
-        finish(&*store, &claimed, AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed, DeliveryOutcome::Delivered).await;
     }
     // The other deliveries are still to be made, but do not need it.
     assert_eq!(store.purge_payloads(0, 10).await.unwrap().events, 0);
@@ -72,16 +72,16 @@ pub(crate) async fn spend_returns_the_pieces_to_remove(factory: &dyn Factory) {
 pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Factory) {
     let store = factory.owner().await;
     for (webhook, fate) in [
-        ("dead", AttemptOutcome::Dead),
-        ("held", AttemptOutcome::Held),
-        ("orphaned", AttemptOutcome::Orphaned),
-        ("retried", AttemptOutcome::Retry(5)),
+        ("dead", DeliveryOutcome::Dead),
+        ("held", DeliveryOutcome::Held),
+        ("orphaned", DeliveryOutcome::Orphaned),
+        ("retried", DeliveryOutcome::Retry(5)),
     ] {
         let event = NewEvent { payload: small(), ..event(webhook) };
         let planned = vec![raw(webhook, webhook), raw(&format!("{webhook}-2"), "erp")];
         store.publish(event, planned).await.unwrap();
         finish(&*store, &claim(&*store, webhook, 0).await[0], fate).await;
-        finish(&*store, &claim(&*store, "erp", 0).await[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
         assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0, "{webhook}");
     }
     // An event with an unknown outcome may still be delivered.
@@ -92,7 +92,7 @@ pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Fac
     // A delivery that is back in service will be made.
     store.change_state("held", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
-    finish(&*store, &claim(&*store, "held", i64::MAX).await[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &claim(&*store, "held", i64::MAX).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
 }
 
@@ -100,22 +100,22 @@ pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
     let store = factory.owner().await;
     let event = NewEvent { payload: small(), ..event("a") };
     store.publish(event, vec![raw("w1", "erp")]).await.unwrap();
-    finish(&*store, &claim(&*store, "erp", 0).await[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), 1);
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     let again = claim(&*store, "erp", i64::MAX).await;
     assert_eq!(again[0].event.payload, small());
-    finish(&*store, &again[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &again[0], DeliveryOutcome::Delivered).await;
     // A delivery to another webhook needs it as well.
     store.enqueue(id("a"), vec![raw("w2", "other")]).await.unwrap();
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
-    finish(&*store, &claim(&*store, "other", 0).await[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &claim(&*store, "other", 0).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     // Once it is spent, a replay gets an error, and nothing is spent twice.
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), 2);
     let late = claim(&*store, "erp", i64::MAX).await;
     assert_eq!(late[0].event.payload, Payload::Purged);
-    finish(&*store, &late[0], AttemptOutcome::Dead).await;
+    finish(&*store, &late[0], DeliveryOutcome::Dead).await;
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
 }
 

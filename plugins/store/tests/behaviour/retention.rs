@@ -1,7 +1,7 @@
 //! What is kept, and how much of it.
 
 use as2hook_store::{
-    Attempt, AttemptOutcome, AttemptRecord, DeliveryState, Filter, NewEvent, Payload, Store,
+    Attempt, AttemptRecord, DeliveryOutcome, DeliveryState, Filter, NewEvent, Payload, Store,
 };
 
 use super::{Factory, claim, delivery, event, finish, id, publish, record};
@@ -18,10 +18,10 @@ pub(crate) async fn events_beyond_the_limit_are_pruned_longest_done_first_and_de
 ) {
     let store = stores.owner().await;
     for (name, fate) in [
-        ("dead", AttemptOutcome::Dead),
-        ("a", AttemptOutcome::Delivered),
-        ("b", AttemptOutcome::Delivered),
-        ("c", AttemptOutcome::Delivered),
+        ("dead", DeliveryOutcome::Dead),
+        ("a", DeliveryOutcome::Delivered),
+        ("b", DeliveryOutcome::Delivered),
+        ("c", DeliveryOutcome::Delivered),
     ] {
         publish(&*store, vec![delivery(name, name)]).await;
         finish(&*store, &claim(&*store, name, 0).await[0], fate).await;
@@ -38,7 +38,7 @@ pub(crate) async fn events_beyond_the_limit_are_pruned_longest_done_first_and_de
     let filter = Filter { event: Some(id("dead")), ..Filter::default() };
     assert_eq!(store.replay(&filter).await.unwrap(), 1);
     assert_eq!(store.prune_beyond(0, 100).await.unwrap(), 0);
-    finish(&*store, &claim(&*store, "dead", FAR).await[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &claim(&*store, "dead", FAR).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.prune_beyond(0, 100).await.unwrap(), 1);
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn replayed_event_is_not_pruned_by_age(stores: &dyn Factory) {
     let store = stores.owner().await;
     publish(&*store, vec![delivery("a", "erp"), delivery("b", "erp")]).await;
     for claimed in claim(&*store, "erp", 0).await {
-        finish(&*store, &claimed, AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed, DeliveryOutcome::Delivered).await;
     }
     let filter = Filter { event: Some(id("a")), ..Filter::default() };
     assert_eq!(store.replay(&filter).await.unwrap(), 1);
@@ -59,7 +59,7 @@ pub(crate) async fn old_attempts_leave_the_log_and_their_delivery_stays(stores: 
     publish(&*store, vec![delivery("a", "erp")]).await;
     for at in [10, 20, 30] {
         let claimed = &claim(&*store, "erp", 0).await[0];
-        let mut made = record(claimed, AttemptOutcome::Retry(0));
+        let mut made = record(claimed, DeliveryOutcome::Retry(0));
         made.attempt = made.attempt.map(|attempt| Attempt { at, ..attempt });
         store.finish(vec![made]).await.unwrap();
     }
@@ -70,7 +70,7 @@ pub(crate) async fn old_attempts_leave_the_log_and_their_delivery_stays(stores: 
     assert_eq!((log.total, log.rows[0].attempt.number), (1, 3));
     let claimed = &claim(&*store, "erp", 0).await[0];
     assert_eq!((claimed.attempts, claimed.tries), (3, 3));
-    finish(&*store, claimed, AttemptOutcome::Delivered).await;
+    finish(&*store, claimed, DeliveryOutcome::Delivered).await;
     assert_eq!(store.attempt_log("erp", 0, 10).await.unwrap().total, 2);
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn attempt_with_a_wrong_time_does_not_keep_others_in_the_log(
     publish(&*store, vec![delivery("a", "erp")]).await;
     for at in [10, 1_000, 20, 30] {
         let claimed = &claim(&*store, "erp", 0).await[0];
-        let mut made = record(claimed, AttemptOutcome::Retry(0));
+        let mut made = record(claimed, DeliveryOutcome::Retry(0));
         made.attempt = made.attempt.map(|attempt| Attempt { at, ..attempt });
         store.finish(vec![made]).await.unwrap();
     }
@@ -96,7 +96,7 @@ pub(crate) async fn newest_attempts_of_a_delivery_are_kept(stores: &dyn Factory)
     store.publish(event("a"), vec![delivery("a", "erp")]).await.unwrap();
     for _ in 0..Attempt::KEPT + 2 {
         let claimed = &claim(&*store, "erp", 0).await[0];
-        let made: AttemptRecord = record(claimed, AttemptOutcome::Retry(0));
+        let made: AttemptRecord = record(claimed, DeliveryOutcome::Retry(0));
         store.finish(vec![made]).await.unwrap();
     }
     let log = store.attempt_log("erp", 0, 500).await.unwrap();

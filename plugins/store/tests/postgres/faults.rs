@@ -11,7 +11,7 @@ use std::{
 };
 
 use as2hook_store::{
-    AttemptOutcome, Before, DeliveryState, Filter, NewDelivery, NewEvent, PostgresOptions,
+    Before, DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, PostgresOptions,
     PostgresStore, Record, RecordChange, Store, StoreError, Write,
 };
 use as2hook_testing::Postgres;
@@ -168,7 +168,7 @@ async fn call_to_a_hanging_server_times_out() {
         (!claimed.is_empty()).then_some(claimed)
     })
     .await;
-    let finished = vec![record(&claimed[0], AttemptOutcome::Delivered)];
+    let finished = vec![record(&claimed[0], DeliveryOutcome::Delivered)];
     until(async || store.finish(finished.clone()).await.ok()).await;
     let counts = until(async || store.counts().await.ok()).await;
     assert_eq!(of(&counts, DeliveryState::Delivered), 1);
@@ -190,7 +190,7 @@ async fn promoted_standby_is_used() {
     second.promote();
     until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
     let claimed = claim(&store, "erp", 0).await;
-    finish(&store, &claimed[0], AttemptOutcome::Delivered).await;
+    finish(&store, &claimed[0], DeliveryOutcome::Delivered).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -285,8 +285,8 @@ async fn long_and_unusual_texts_are_stored() {
         assert_eq!(store.events(&filter, None, 10).await.unwrap().rows.len(), 1);
         let claimed = claim(&*store, "erp", 0).await;
         assert_eq!(claimed.len(), 1);
-        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
         let claimed = claim(&*store, "erp", 0).await;
-        finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
     }
 }

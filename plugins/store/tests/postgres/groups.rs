@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use as2hook_store::{AttemptOutcome, Store};
+use as2hook_store::{DeliveryOutcome, Store};
 use as2hook_testing::Postgres;
 use tokio::task::JoinSet;
 
@@ -29,7 +29,7 @@ async fn a_message_costs_less_than_two_round_trips_under_load() {
                 store.settle(settlement(&name, vec![planned.clone()])).await.unwrap();
                 let claimed = store.claim(&planned.webhook, i64::MAX, 16).await.unwrap();
                 let records =
-                    claimed.iter().map(|one| record(one, AttemptOutcome::Delivered)).collect();
+                    claimed.iter().map(|one| record(one, DeliveryOutcome::Delivered)).collect();
                 assert_eq!(claimed.len(), 1);
                 store.finish(records).await.unwrap();
             }
@@ -58,7 +58,7 @@ async fn one_caller_alone_waits_for_one_round_trip_a_call() {
     store.open(event("a"), vec![planned.clone()]).await.unwrap();
     store.settle(settlement("a", vec![planned])).await.unwrap();
     let claimed = store.claim("erp", 0, 16).await.unwrap();
-    store.finish(vec![record(&claimed[0], AttemptOutcome::Delivered)]).await.unwrap();
+    store.finish(vec![record(&claimed[0], DeliveryOutcome::Delivered)]).await.unwrap();
     // A heartbeat may run in between.
     assert!(store.round_trips() - before <= 5, "{}", store.round_trips() - before);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_store::{AttemptOutcome, DeliveryState, PostgresOptions, Store};
+use as2hook_store::{DeliveryOutcome, DeliveryState, PostgresOptions, Store};
 use as2hook_testing::Postgres;
 
 use super::{
@@ -48,7 +48,7 @@ async fn running_gateway_keeps_its_claims_beyond_the_first_lease() {
         WHERE clock_timestamp() > started_at + interval '9 seconds'";
     until(|| async { (postgres.sql(beyond) == "2").then_some(()) }).await;
     assert!(other.adopt().await.unwrap().is_empty());
-    finish(&*living, &claimed[0], AttemptOutcome::Delivered).await;
+    finish(&*living, &claimed[0], DeliveryOutcome::Delivered).await;
     assert_eq!(of(&other.counts().await.unwrap(), DeliveryState::Delivered), 1);
 }
 
@@ -78,14 +78,14 @@ async fn gateway_whose_lease_ended_continues_as_a_new_owner() {
     // Another owner may have its claims by now, and that owner's outcome counts.
     let now = claim(&*successor, "erp", 0).await;
     assert_eq!(webhook_ids(&now), ["w1"]);
-    finish(&*stalled, &before[0], AttemptOutcome::Dead).await;
+    finish(&*stalled, &before[0], DeliveryOutcome::Dead).await;
     let counts = successor.counts().await.unwrap();
     assert_eq!(of(&counts, DeliveryState::Dead), 0);
-    finish(&*successor, &now[0], AttemptOutcome::Delivered).await;
+    finish(&*successor, &now[0], DeliveryOutcome::Delivered).await;
     // It is registered as an owner again.
     publish(&*stalled, vec![delivery("w2", "erp")]).await;
     let again = claim(&*stalled, "erp", 0).await;
-    finish(&*stalled, &again[0], AttemptOutcome::Delivered).await;
+    finish(&*stalled, &again[0], DeliveryOutcome::Delivered).await;
     assert_eq!(of(&successor.counts().await.unwrap(), DeliveryState::Delivered), 2);
 }
 
@@ -102,11 +102,11 @@ async fn earlier_claim_does_not_finish_a_later_one() {
     let between = claim(&*successor, "erp", 0).await;
     assert_eq!(webhook_ids(&between), ["w1"]);
     // Skipped, and forgotten: this delivery belongs to another owner.
-    finish(&*stalled, &before[0], AttemptOutcome::Delivered).await;
-    finish(&*successor, &between[0], AttemptOutcome::Retry(0)).await;
+    finish(&*stalled, &before[0], DeliveryOutcome::Delivered).await;
+    finish(&*successor, &between[0], DeliveryOutcome::Retry(0)).await;
     let now = claim(&*stalled, "erp", 0).await;
     assert_eq!((webhook_ids(&now), now[0].attempts), (vec!["w1"], 1));
-    finish(&*stalled, &now[0], AttemptOutcome::Delivered).await;
+    finish(&*stalled, &now[0], DeliveryOutcome::Delivered).await;
     assert_eq!(of(&successor.counts().await.unwrap(), DeliveryState::Delivered), 1);
 }
 

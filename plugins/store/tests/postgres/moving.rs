@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use as2hook_store::{
-    AttemptOutcome, Before, BlobStore, DeliveryState, Export, Filter, MigrateError, Moved,
+    Before, BlobStore, DeliveryOutcome, DeliveryState, Export, Filter, MigrateError, Moved,
     NewDelivery, NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW, Record, RecordChange,
     SqliteOptions, SqliteStore, Store, WebhookState, Write, migrate,
 };
@@ -28,11 +28,11 @@ async fn settle_in(store: &SqliteStore, payload: &Path) {
         store.publish(event(name), vec![ordered(name, "erp", "ACME")]).await.unwrap();
     }
     let first = &claim(store, "erp", 0).await[0];
-    finish(store, first, AttemptOutcome::Retry(9_000)).await;
+    finish(store, first, DeliveryOutcome::Retry(9_000)).await;
     store.publish(event("done"), vec![delivery("done", "log")]).await.unwrap();
-    finish(store, &claim(store, "log", 0).await[0], AttemptOutcome::Delivered).await;
+    finish(store, &claim(store, "log", 0).await[0], DeliveryOutcome::Delivered).await;
     store.publish(event("dead"), vec![delivery("dead", "log")]).await.unwrap();
-    finish(store, &claim(store, "log", 0).await[0], AttemptOutcome::Dead).await;
+    finish(store, &claim(store, "log", 0).await[0], DeliveryOutcome::Dead).await;
     store.publish(event("held"), vec![delivery("held", "off")]).await.unwrap();
     store.change_state("off", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
     store.open(event("settled"), vec![]).await.unwrap();
@@ -116,7 +116,7 @@ async fn goes_on(new: &Arc<PostgresStore>) {
         let claimed = claim(&**new, "erp", 9_000).await;
         assert_eq!(webhook_ids(&claimed), [name]);
         assert_eq!(claimed[0].attempts, u32::from(name == "first"));
-        finish(&**new, &claimed[0], AttemptOutcome::Delivered).await;
+        finish(&**new, &claimed[0], DeliveryOutcome::Delivered).await;
     }
     let claimed = &claim(&**new, "late", 0).await[0];
     assert_eq!(claimed.event.verdict.as_deref(), Some(&b"answered"[..]));
@@ -169,10 +169,10 @@ async fn migrated_payloads_are_spent_as_before() {
         NewEvent { payload, ..event(name) }
     };
     old.publish(of("spent"), vec![raw("spent")]).await.unwrap();
-    finish(&old, &claim(&old, "files", 0).await[0], AttemptOutcome::Delivered).await;
+    finish(&old, &claim(&old, "files", 0).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(old.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     old.publish(of("made"), vec![raw("made")]).await.unwrap();
-    finish(&old, &claim(&old, "files", 0).await[0], AttemptOutcome::Delivered).await;
+    finish(&old, &claim(&old, "files", 0).await[0], DeliveryOutcome::Delivered).await;
     old.publish(of("without deliveries"), vec![]).await.unwrap();
     old.publish(of("waits"), vec![raw("waits")]).await.unwrap();
     old.close().await;

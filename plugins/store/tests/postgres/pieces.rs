@@ -1,6 +1,6 @@
 //! Large payloads in pieces.
 
-use as2hook_store::{AttemptOutcome, BlobStore, NewEvent, Payload, PostgresStore, Store};
+use as2hook_store::{BlobStore, DeliveryOutcome, NewEvent, Payload, PostgresStore, Store};
 use as2hook_testing::Postgres;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ async fn pieces_are_removed_with_their_event() {
     store.open(of("open"), vec![]).await.unwrap();
     store.discard(id("discarded")).await.unwrap();
     let claimed = claim(&*store, "erp", 0).await;
-    finish(&*store, &claimed[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
     assert_eq!(store.older(i64::MAX, None, 10).await.unwrap(), [id("open")]);
     assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.piece"), "2");

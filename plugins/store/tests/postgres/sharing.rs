@@ -10,7 +10,7 @@ use std::{
 };
 
 use as2hook_store::{
-    AttemptOutcome, DeliveryState, Filter, GatewayChange, GatewayReport, PartnerWebhookChange,
+    DeliveryOutcome, DeliveryState, Filter, GatewayChange, GatewayReport, PartnerWebhookChange,
     PostgresOptions, PostgresStore, Store, StoreError, WebhookState,
 };
 use as2hook_testing::Postgres;
@@ -75,7 +75,7 @@ async fn nothing_is_claimed_twice() {
         workers.spawn(async move {
             while left.load(Ordering::SeqCst) > 0 {
                 for claimed in store.claim("erp", 0, 9).await.unwrap() {
-                    finish(&*store, &claimed, AttemptOutcome::Delivered).await;
+                    finish(&*store, &claimed, DeliveryOutcome::Delivered).await;
                     got.lock().unwrap().push(claimed.webhook_id);
                     left.fetch_sub(1, Ordering::SeqCst);
                 }
@@ -133,10 +133,10 @@ async fn an_order_holds(postgres: &Postgres) {
                         tokio::task::yield_now().await;
                         lines.lock().unwrap().insert(key, (claimed.id, false));
                         let fate = if claimed.attempts == 0 && claimed.id % 5 == 0 {
-                            AttemptOutcome::Retry(0)
+                            DeliveryOutcome::Retry(0)
                         } else {
                             done.fetch_add(1, Ordering::SeqCst);
-                            AttemptOutcome::Delivered
+                            DeliveryOutcome::Delivered
                         };
                         finish(&*store, &claimed, fate).await;
                     }
@@ -182,7 +182,7 @@ async fn changes_are_notified_to_other_gateways() {
     hears(&mut changes, &GatewayChange::WebhookState("erp: the first".to_owned())).await;
     publish(&*store, vec![delivery("w1", "erp")]).await;
     let claimed = store.claim("erp", 0, 1).await.unwrap();
-    finish(&*store, &claimed[0], AttemptOutcome::Dead).await;
+    finish(&*store, &claimed[0], DeliveryOutcome::Dead).await;
     store.replay(&Filter::default()).await.unwrap();
     hears(&mut changes, &GatewayChange::Due("erp".to_owned())).await;
     // After a lost connection, changes may have been missed.
@@ -273,7 +273,7 @@ async fn repeated_delivery_does_not_change_idle_since() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     publish(&*store, vec![delivery("w1", "erp")]).await;
-    finish(&*store, &store.claim("erp", 0, 1).await.unwrap()[0], AttemptOutcome::Delivered).await;
+    finish(&*store, &store.claim("erp", 0, 1).await.unwrap()[0], DeliveryOutcome::Delivered).await;
     postgres.sql("UPDATE as2hook.event SET idle_since = 7");
     store.enqueue(id("w1"), vec![delivery("w1", "erp")]).await.unwrap();
     assert_eq!(postgres.sql("SELECT idle_since FROM as2hook.event"), "7");

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use as2hook_store::{AttemptOutcome, AttemptRecord, Claimed};
+use as2hook_store::{AttemptRecord, Claimed, DeliveryOutcome};
 use tokio::time::Instant;
 
 use super::{
@@ -89,7 +89,8 @@ impl WebhookWorker {
     }
 
     pub(super) async fn release(&mut self, delivery: i64, due: i64) {
-        let record = AttemptRecord { delivery, attempt: None, fate: AttemptOutcome::Released(due) };
+        let record =
+            AttemptRecord { delivery, attempt: None, fate: DeliveryOutcome::Released(due) };
         self.shared.completions.add(record, Some(self.webhook.clone())).await;
     }
 }

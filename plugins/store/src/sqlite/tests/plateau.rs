@@ -1,7 +1,7 @@
 //! However long the store runs, its files stay bounded by what is kept.
 
 use super::*;
-use crate::{clock::now, model::AttemptOutcome};
+use crate::{clock::now, model::DeliveryOutcome};
 
 /// Returns the sizes of the file and of its log, in bytes.
 fn sizes(folder: &TempDir) -> (u64, u64) {
@@ -44,7 +44,7 @@ async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
                 error: None,
                 duration_ms: 5,
             }),
-            fate: AttemptOutcome::Delivered,
+            fate: DeliveryOutcome::Delivered,
         };
         store.finish(claimed.iter().map(delivered).collect()).await.unwrap();
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{Attempt, AttemptOutcome},
+    model::{Attempt, DeliveryOutcome},
     partner_webhook::Made,
 };
 
@@ -42,11 +42,11 @@ async fn counts_equal_the_table_after_every_operation() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let fates = [
-        AttemptOutcome::Delivered,
-        AttemptOutcome::Retry(5),
-        AttemptOutcome::Dead,
-        AttemptOutcome::Held,
-        AttemptOutcome::Orphaned,
+        DeliveryOutcome::Delivered,
+        DeliveryOutcome::Retry(5),
+        DeliveryOutcome::Dead,
+        DeliveryOutcome::Held,
+        DeliveryOutcome::Orphaned,
     ];
     for n in 0..60 {
         let id = format!("w{n}");

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
 
 use as2hook_store::{
-    AttemptLog, AttemptOutcome, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryRow,
+    AttemptLog, AttemptRecord, AttemptRow, Claimed, Counts, DeliveryOutcome, DeliveryRow,
     DeliveryState, DueWebhook, EventRow, Filter, GatewayChange, GatewayReport, Made, NewDelivery,
     NewEvent, Page, PartnerWebhook, PartnerWebhookChange, PurgedPayloads, Record, SetAside,
     Settlement, Store, StoreError, StoreIdentity, StoredEvent, WebhookState, Write,
@@ -182,13 +182,13 @@ impl Store for MemoryStore {
             let index = usize::try_from(record.delivery).unwrap();
             let due = rows.deliveries[index].new.due;
             let (state, due) = match record.fate {
-                AttemptOutcome::Delivered => (DeliveryState::Delivered, due),
-                AttemptOutcome::Retry(at) | AttemptOutcome::Released(at) => {
+                DeliveryOutcome::Delivered => (DeliveryState::Delivered, due),
+                DeliveryOutcome::Retry(at) | DeliveryOutcome::Released(at) => {
                     (DeliveryState::Pending, at)
                 }
-                AttemptOutcome::Dead => (DeliveryState::Dead, due),
-                AttemptOutcome::Held => (DeliveryState::Held, due),
-                AttemptOutcome::Orphaned => (DeliveryState::Orphaned, due),
+                DeliveryOutcome::Dead => (DeliveryState::Dead, due),
+                DeliveryOutcome::Held => (DeliveryState::Held, due),
+                DeliveryOutcome::Orphaned => (DeliveryState::Orphaned, due),
             };
             rows.set(index, state, due);
             if record.attempt.is_some() {
