@@ -6,7 +6,7 @@ use as2hook_as2::Headers;
 use as2hook_delivery::{Outbox, OutboxOptions, Wakeups};
 use as2hook_event::EventKind;
 use as2hook_store::{
-    AttemptOutcome, AttemptRecord, Claimed, PayloadDir, SqliteOptions, SqliteStore, Store,
+    AttemptRecord, Claimed, DeliveryOutcome, PayloadDir, SqliteOptions, SqliteStore, Store,
 };
 use as2hook_testing::{Digest, Mdn, Message, Part, Receipt, pki};
 use tempfile::TempDir;
@@ -117,7 +117,7 @@ impl Scene {
             let done = claimed.iter().map(|claimed| AttemptRecord {
                 delivery: claimed.id,
                 attempt: None,
-                fate: AttemptOutcome::Delivered,
+                fate: DeliveryOutcome::Delivered,
             });
             self.store.finish(done.collect()).await.unwrap();
             delivered.extend(claimed);
