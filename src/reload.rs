@@ -15,6 +15,7 @@ use crate::{
     gateway::receivers::Receivers,
     partner_webhooks::PartnerWebhooks,
     snapshot::{Live, Snapshot},
+    tap::TapRules,
 };
 use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};
 
@@ -100,7 +101,7 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let after = self.live.swap(snapshot(loaded, Some(&before)).await);
+        let after = self.live.swap(&snapshot(loaded, Some(&before)).await);
         self.generation.send_replace(after.generation);
         Ok(differences(&before, &after))
     }
@@ -122,11 +123,16 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     let receivers =
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);
-    Snapshot {
+    let partner_webhooks = PartnerWebhooks::default().under(&loaded.config);
+    let tap = TapRules {
         config: Arc::new(loaded.config),
-        receivers: Arc::new(receivers),
         rules: Arc::new(loaded.rules),
-        partner_webhooks: PartnerWebhooks::default(),
+        partner_rules: partner_webhooks.rules().clone(),
+    };
+    Snapshot {
+        tap: Arc::new(tap),
+        receivers: Arc::new(receivers),
+        partner_webhooks,
         generation,
         hash: loaded.hash,
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use as2hook_as2::Headers;
-use as2hook_delivery::{Attempted, Disabled, Notices, Outbox, Target};
-use as2hook_event::{Direction, Event, EventKind, Findings, PartnerType, Query};
+use as2hook_delivery::{Attempted, Disabled, Notices, Outbox};
+use as2hook_event::{Direction, Event, EventKind, PartnerType};
 use as2hook_store::Payload;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -37,9 +37,8 @@ impl Notices for Announcer {
         );
         let snapshot = self.live.load();
         let event = event(&notice);
-        let webhooks = snapshot.webhooks(&Query::from(&event), &Findings::of(&event));
-        let others = webhooks.iter().filter(|rule| rule.name != notice.webhook);
-        let targets: Vec<_> = others.map(|rule| Target::of(rule, &event)).collect();
+        let mut targets = snapshot.targets(&event);
+        targets.retain(|target| target.webhook != notice.webhook);
         if targets.is_empty() {
             return;
         }

@@ -99,7 +99,7 @@ impl RunningGateway {
         let snapshot = self.live.load();
         let partner = partner(&snapshot, site, id)?;
         let name = partner_webhooks::name(site, id);
-        let rule = snapshot.partner_webhooks.get(&name).filter(|rule| rule.enabled);
+        let rule = snapshot.partner_rules.get(&name).filter(|rule| rule.enabled);
         let rule = rule.ok_or(Refusal::Inactive)?;
         let _turn = self.tests.try_acquire().map_err(|_| Refusal::Busy)?;
 

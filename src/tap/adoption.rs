@@ -8,24 +8,25 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
+    TapHost,
     conclusion::{Conclusion, IfUnderWay, Lookup, NotYet, UNDER_WAY},
     head::Parties,
     routes::Routes,
 };
-use crate::{snapshot::Live, timers};
+use crate::timers;
 
 /// Matches the MDNs among adopted exchanges with their messages.
 #[derive(Debug)]
 pub struct AdoptedExchanges {
-    live: Arc<Live>,
+    host: Arc<dyn TapHost>,
 }
 
 // === impl AdoptedExchanges ===
 
 impl AdoptedExchanges {
-    /// Judges by the snapshot that is in force then.
-    pub fn new(live: Arc<Live>) -> Self {
-        Self { live }
+    /// Judges by the rules that are in force then.
+    pub fn new(host: Arc<dyn TapHost>) -> Self {
+        Self { host }
     }
 }
 
@@ -41,7 +42,7 @@ impl Adoption for AdoptedExchanges {
             return Ok(Some((unknown, Vec::new())));
         };
         let parties = Parties { partner, station };
-        let routes = Routes::new(self.live.load(), &parties, event.direction);
+        let routes = Routes::new(self.host.rules(), &parties, event.direction);
         let waits_until = event.occurred_at.checked_add(UNDER_WAY).unwrap_or(Timestamp::MAX);
         let if_under_way = match timers::now() < waits_until {
             true => IfUnderWay::Wait,

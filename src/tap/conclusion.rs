@@ -260,7 +260,7 @@ impl Conclusion {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
                 let found = outbox.recorded_note(&key).await?;
-                let window = routes.snapshot().config.duplicate_window;
+                let window = routes.config().duplicate_window;
                 seen::refuse(key, taken.event, window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
@@ -337,7 +337,7 @@ impl Conclusion {
             && self.verdict.errors.is_empty()
             && !Sent::is_refused(routes, event, outbox).await.unwrap_or_default()
         {
-            let window = routes.snapshot().config.duplicate_window;
+            let window = routes.config().duplicate_window;
             let remembered = seen::remember(key, event, window, found);
             self.further.extend(remembered.map(Further::Record));
         }

@@ -8,6 +8,7 @@
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
 //! - [`head`]: what an exchange begins with
+//! - [`host`]: what the tap takes from the process that it runs in
 //! - `decoding`: the decoder's own threads, and the bounded queue of each message
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
 //! - `routes`: which webhooks get what, decided at the head
@@ -22,6 +23,7 @@
 
 pub mod exchange;
 pub mod head;
+pub mod host;
 
 mod adoption;
 mod conclusion;
@@ -50,8 +52,9 @@ pub use self::{
     adoption::AdoptedExchanges,
     exchange::{Exchange, Refused},
     head::{RequestHead, ResponseHead},
+    host::{TapHost, TapRules},
 };
-use crate::{memory::Memory, snapshot::Live};
+use crate::memory::Memory;
 
 /// Makes an [`Exchange`] of every request; shared by all listeners.
 #[derive(Clone)]
@@ -61,7 +64,7 @@ pub struct Tap {
 
 /// What every exchange needs.
 struct TapState {
-    live: Arc<Live>,
+    host: Arc<dyn TapHost>,
     outbox: Outbox,
     payloads: Payloads,
     decoding: decoding::Decoding,
@@ -75,13 +78,13 @@ struct TapState {
 // === impl Tap ===
 
 impl Tap {
-    /// A tap that matches by the snapshot in force and writes to this outbox. Its follow-up work (the
+    /// A tap that matches by the rules in force and writes to this outbox. Its follow-up work (the
     /// verdict after a response has passed) runs on `runtime`.
     ///
     /// # Errors
     /// When the decoder's threads cannot be started.
     pub fn new(
-        live: Arc<Live>,
+        host: Arc<dyn TapHost>,
         outbox: Outbox,
         payloads: Payloads,
         runtime: tokio::runtime::Handle,
@@ -92,7 +95,7 @@ impl Tap {
         let memory = Memory::default();
         let turns = partner_order::PartnerOrder::default();
         let shared = TapState {
-            live,
+            host,
             outbox,
             payloads,
             decoding,

@@ -337,7 +337,7 @@ impl Sent {
         let due = self.deadline.filter(|_| self.state == SentState::Sent);
         let due = due.map(Timestamp::as_millisecond);
         // MDNs that come later are of an unknown message.
-        let kept = timers::now().checked_add(routes.snapshot().config.retention.events);
+        let kept = timers::now().checked_add(routes.config().retention.events);
         let kept = kept.unwrap_or(Timestamp::MAX).as_millisecond();
         let note = Record {
             key: key(kind, group, &self.station, &self.partner, &self.message_id),

@@ -192,11 +192,11 @@ impl Active {
 
     /// Counts what the exchange came to, for metrics.
     fn observe(&self, event: Uuid, kind: EventKind, further: &[Further]) {
-        let observer = self.shared.live.observer();
-        observer.event(event, kind);
+        let host = &self.shared.host;
+        host.event(event, kind);
         for further in further {
             if let Further::Event(event, ..) = further {
-                observer.event(event.id, event.kind);
+                host.event(event.id, event.kind);
             }
         }
     }
@@ -224,7 +224,7 @@ impl Active {
             Direction::Inbound => receipt::headers_of(head, station, partner),
             Direction::Outbound => receipt::headers_of(head, partner, station),
         };
-        let config = &self.routes.snapshot().config;
+        let config = self.routes.config();
         let limits = DecodeLimits::of(config, &self.shared.memory);
         // It is sealed for the event that goes on with it.
         let keeper = PayloadKeeper::nothing(self.payloads.sealing(false), event.id);

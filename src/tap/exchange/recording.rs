@@ -72,7 +72,7 @@ impl Active {
     /// Records an exchange whose decode is late: the traffic goes on, and the content follows. It is delivered
     /// as not decoded only if this process ends before that.
     async fn record_pending(&mut self, decode: Finishing) -> Result<(), Refused> {
-        self.shared.live.observer().late_decode();
+        self.shared.host.late_decode();
         tracing::info!(exchange = %self.id, "A message is still being decoded; its webhooks wait for it.");
         let task = self.spawn(decode);
         let note = self.open_pending().await?;
@@ -187,7 +187,7 @@ impl Active {
             }
         };
         let event = self.event(decoded, errors);
-        self.shared.live.observer().decoded(&event);
+        self.shared.host.decoded(&event);
         (event, payload)
     }
 
