@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use as2hook_as2::Headers;
 use as2hook_delivery::{Attempted, Disabled, Notices, Outbox};
-use as2hook_event::{Direction, Event, EventKind, PartnerType};
+use as2hook_event::{Event, EventKind};
 use as2hook_store::Payload;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use serde_json::{Map, json};
 
 use crate::snapshot::Live;
 
@@ -62,28 +60,7 @@ fn event(notice: &Disabled) -> Event {
     Event {
         occurred_at: Timestamp::from_millisecond(notice.at).unwrap_or_else(|_| Timestamp::now()),
         site: notice.site.clone(),
-        ..own_event(EventKind::WebhookDisabled, extra)
-    }
-}
-
-/// An event that no exchange brought about.
-pub(crate) fn own_event(kind: EventKind, extra: Map<String, Value>) -> Event {
-    Event {
-        id: Uuid::now_v7(),
-        kind,
-        occurred_at: Timestamp::now(),
-        direction: Direction::Outbound,
-        site: String::new(),
-        partner: None,
-        station: None,
-        partner_type: PartnerType::Production,
-        peer: None,
-        headers: Headers::new(),
-        decoded: None,
-        errors: Vec::new(),
-        send_error: None,
-        mic_matches: None,
-        supersedes: None,
         extra,
+        ..Event::new(EventKind::WebhookDisabled)
     }
 }

@@ -169,7 +169,8 @@ fn overdue(rules: &TapRules, sent: &Sent, headers: Headers) -> Event {
         station: Some(sent.station.clone()),
         partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
         headers,
-        ..crate::system_events::own_event(EventKind::MdnOverdue, extra)
+        extra,
+        ..Event::new(EventKind::MdnOverdue)
     }
 }
 
@@ -240,7 +241,8 @@ impl NamedCertificate<'_> {
             partner: self.partner.map(str::to_owned),
             station: self.station.map(str::to_owned),
             partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
-            ..crate::system_events::own_event(EventKind::CertificateExpiring, extra)
+            extra,
+            ..Event::new(EventKind::CertificateExpiring)
         };
         Some(Notice { change: RecordChange { note, before: Before::Absent }, event })
     }

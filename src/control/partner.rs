@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RunningGateway, failed, rfc3339};
-use crate::{partner_webhooks, snapshot::Snapshot, system_events::own_event};
+use crate::{partner_webhooks, snapshot::Snapshot};
 use as2hook_config::Partner;
 
 /// For a test delivery, all of it, as `docs/api.md` promises.
@@ -194,7 +194,8 @@ fn test_event(snapshot: &Snapshot, partner: &Partner, kind: EventKind) -> Event 
         station,
         partner_type: partner.partner_type,
         headers,
-        ..own_event(kind, extra)
+        extra,
+        ..Event::new(kind)
     }
 }
 

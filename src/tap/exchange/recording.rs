@@ -205,7 +205,6 @@ impl Active {
         }
         let mut event = Event {
             id: self.id,
-            kind,
             occurred_at: self.began,
             direction: self.head.direction,
             site: self.routes.site.clone(),
@@ -216,10 +215,7 @@ impl Active {
             headers: self.head.headers.clone(),
             decoded,
             errors,
-            send_error: None,
-            mic_matches: None,
-            supersedes: None,
-            extra: serde_json::Map::new(),
+            ..Event::new(kind)
         };
         event.bound();
         event
