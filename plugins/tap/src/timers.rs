@@ -22,8 +22,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::watch::ClockWatch;
-pub(crate) use self::watch::in_words;
-use crate::tap::{
+pub use self::watch::in_words;
+use crate::{
     TapHost, TapRules,
     sent::{MOST, PREFIX, Sent, SentState},
 };
@@ -54,7 +54,7 @@ const THRESHOLDS: [i64; 4] = [0, 1, 7, 30];
 const REMEMBERED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Runs until the process ends.
-pub(crate) async fn run(host: Arc<dyn TapHost>, outbox: Outbox, store: Arc<dyn Store>) {
+pub async fn run(host: Arc<dyn TapHost>, outbox: Outbox, store: Arc<dyn Store>) {
     let mut turns = interval(EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut turn, mut known) = (0u64, None::<Arc<Config>>);

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::{runtime::Handle, time::sleep};
 
 use super::*;
-use crate::tap::{Tap, TapRules, sent};
+use crate::{Tap, TapRules, sent};
 
 mod under_way;
 

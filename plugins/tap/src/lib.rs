@@ -19,11 +19,15 @@
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - `seen`: what came already, to tell that it came again
 //! - `partner_order`: the order in which a partner's exchanges are written down
+//! - [`memory`]: what exchanges under way take together
+//! - [`timers`]: what happens by itself when time passes
 //! - `under_way`: waits for the end of the exchange that an MDN is about
 
 pub mod exchange;
 pub mod head;
 pub mod host;
+pub mod memory;
+pub mod timers;
 
 mod adoption;
 mod conclusion;
@@ -33,7 +37,7 @@ mod partner_order;
 mod receipt;
 mod routes;
 mod seen;
-pub(crate) mod sent;
+mod sent;
 mod under_way;
 mod verdict;
 

@@ -88,7 +88,7 @@ impl ClockWatch {
 }
 
 /// A doubt as operators read it. `None`: it is over in no time.
-pub(crate) fn in_words(doubt: ClockDoubt) -> Option<String> {
+pub fn in_words(doubt: ClockDoubt) -> Option<String> {
     let minutes = clock::STANDS.as_secs() / 60;
     let waits = "nothing is removed for its age, and no MDN is reported overdue";
     match doubt {

@@ -5,7 +5,7 @@ use as2hook_event::Verdict;
 use serde_json::Value;
 
 use super::*;
-use crate::tap::AdoptedExchanges;
+use crate::AdoptedExchanges;
 
 const ASKS: [(&str, &str); 2] = [
     ("Disposition-Notification-To", "us@example"),
