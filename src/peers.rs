@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use as2hook_store::{GatewayReport, Store, StoreError, clock::now};
+use as2hook_event::clock::now;
+use as2hook_store::{GatewayReport, Store, StoreError};
 use openssl::{
     hash::{MessageDigest, hash},
     pkcs5::pbkdf2_hmac,

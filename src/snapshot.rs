@@ -7,9 +7,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use as2hook_delivery::Directory;
-use as2hook_event::{Event, EventKind, Rule};
+use as2hook_event::{Event, EventKind, Rule, clock};
 use as2hook_sink::Guard;
-use as2hook_store::clock;
 use uuid::Uuid;
 
 use crate::{

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use as2hook_delivery::{Attempted, Disabled, Notices, Outbox};
-use as2hook_event::{Event, EventKind};
+use as2hook_event::{Event, EventKind, clock};
 use as2hook_store::Payload;
 use async_trait::async_trait;
-use jiff::Timestamp;
 use serde_json::{Map, json};
 
 use crate::snapshot::Live;
@@ -55,10 +54,10 @@ fn event(notice: &Disabled) -> Event {
     let mut extra = Map::new();
     extra.insert("webhook".to_owned(), json!(notice.webhook));
     extra.insert("reason".to_owned(), json!(notice.reason));
-    let since = notice.failing_since.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let since = notice.failing_since.map(clock::timestamp);
     extra.insert("failingSince".to_owned(), json!(since));
     Event {
-        occurred_at: Timestamp::from_millisecond(notice.at).unwrap_or_else(|_| Timestamp::now()),
+        occurred_at: clock::timestamp(notice.at),
         site: notice.site.clone(),
         extra,
         ..Event::new(EventKind::WebhookDisabled)

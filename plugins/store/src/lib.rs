@@ -6,7 +6,6 @@
 //! # Layout
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the trait, and the promise of each call
-//! - [`clock`]: the clock for due times, expiries and ages
 //! - [`note`]: small records beside events, and several writes in one commit
 //! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
@@ -20,7 +19,6 @@
 //! - [`gateways`]: the reports of gateways that share a store
 
 pub mod archive;
-pub mod clock;
 mod columns;
 mod error;
 pub mod gateways;
@@ -36,6 +34,8 @@ pub mod query;
 pub mod s3;
 pub mod sqlite;
 pub mod store;
+
+pub use as2hook_event::clock;
 
 pub use archive::{
     ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export, Import, MigrateError,

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use as2hook_delivery::{Adoption, Further, Outbox, OutboxError};
-use as2hook_event::{Event, Verdict};
+use as2hook_event::{Event, Verdict, clock};
 use async_trait::async_trait;
-use jiff::Timestamp;
 
 use super::{
     TapHost,
@@ -13,7 +12,6 @@ use super::{
     head::Parties,
     routes::Routes,
 };
-use crate::timers;
 
 /// Matches the MDNs among adopted exchanges with their messages.
 #[derive(Debug)]
@@ -43,8 +41,8 @@ impl Adoption for AdoptedExchanges {
         };
         let parties = Parties { partner, station };
         let routes = Routes::new(self.host.rules(), &parties, event.direction);
-        let waits_until = event.occurred_at.checked_add(UNDER_WAY).unwrap_or(Timestamp::MAX);
-        let if_under_way = match timers::now() < waits_until {
+        let waits_until = clock::after(event.occurred_at.as_millisecond(), UNDER_WAY);
+        let if_under_way = match clock::now() < waits_until {
             true => IfUnderWay::Wait,
             false => IfUnderWay::TakeBack,
         };

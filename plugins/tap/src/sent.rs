@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 
 use as2hook_as2::{Headers, MessageMic, MicForm};
 use as2hook_delivery::{Outbox, OutboxError};
-use as2hook_event::{Event, EventKind, bounds};
+use as2hook_event::{Event, EventKind, bounds, clock};
 use as2hook_store::{Before, Filter, Record, RecordChange};
 use jiff::Timestamp;
 use openssl::sha::Sha256;
@@ -17,7 +17,6 @@ use super::{
     routes::Routes,
     seen,
 };
-use crate::timers;
 use as2hook_as2::hex;
 
 /// What the keys of these records begin with.
@@ -138,8 +137,7 @@ impl Sent {
     pub(super) fn of(event: &Event, mdn_deadline: Option<Duration>) -> Option<Self> {
         let wish = MdnRequest::of(&event.headers);
         let deadline = mdn_deadline.filter(|_| wish.when == MdnMode::Later);
-        let deadline =
-            deadline.map(|wait| timers::now().checked_add(wait).unwrap_or(Timestamp::MAX));
+        let deadline = deadline.map(|wait| clock::timestamp(clock::after(clock::now(), wait)));
         Some(Self {
             event: event.id,
             at: event.occurred_at,
@@ -273,9 +271,10 @@ impl Sent {
         let others = outbox.events(&filter, 2).await?;
         let other = others.into_iter().find(|other| other.id != self.event);
         Ok(other.map(|other| {
-            let at = Timestamp::from_millisecond(other.occurred_at).unwrap_or(self.at);
+            let at = clock::timestamp(other.occurred_at);
             let deadline = mdn_deadline.filter(|_| self.deadline.is_some());
-            let deadline = deadline.map(|wait| at.checked_add(wait).unwrap_or(at));
+            let deadline =
+                deadline.map(|wait| clock::timestamp(clock::after(other.occurred_at, wait)));
             Self { event: other.id, at, deadline, ..self.clone() }
         }))
     }
@@ -337,8 +336,7 @@ impl Sent {
         let due = self.deadline.filter(|_| self.state == SentState::Sent);
         let due = due.map(Timestamp::as_millisecond);
         // MDNs that come later are of an unknown message.
-        let kept = timers::now().checked_add(routes.config().retention.events);
-        let kept = kept.unwrap_or(Timestamp::MAX).as_millisecond();
+        let kept = clock::after(clock::now(), routes.config().retention.events);
         let note = Record {
             key: key(kind, group, &self.station, &self.partner, &self.message_id),
             body: self.body(),

@@ -10,8 +10,8 @@ use std::{sync::Arc, time::Duration};
 
 use as2hook_as2::{Headers, hex};
 use as2hook_delivery::{Outbox, OutboxError};
-use as2hook_event::{Event, EventKind, PartnerType};
-use as2hook_store::{Before, Record, RecordChange, Store, StoreError, clock};
+use as2hook_event::{Event, EventKind, PartnerType, clock};
+use as2hook_store::{Before, Record, RecordChange, Store, StoreError};
 use jiff::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -174,11 +174,6 @@ fn overdue(rules: &TapRules, sent: &Sent, headers: Headers) -> Event {
     }
 }
 
-/// The time by the store's clock.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_millisecond(clock::now()).unwrap_or(Timestamp::MAX)
-}
-
 async fn tell_certificates(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
     for found in certificates(&rules.config) {
         let Some(days) = days_left(found.certificate) else { continue };
@@ -224,7 +219,7 @@ impl NamedCertificate<'_> {
             key: format!("certificate:{key}"),
             body: Vec::new(),
             due: None,
-            expires: now().checked_add(REMEMBERED).unwrap_or(Timestamp::MAX).as_millisecond(),
+            expires: clock::after(clock::now(), REMEMBERED),
         };
         let mut extra = Map::new();
         extra.insert("usage".to_owned(), json!(self.usage));
@@ -285,7 +280,7 @@ fn certificates(config: &Config) -> Vec<NamedCertificate<'_>> {
 
 /// Whole days until its end; negative behind it.
 fn days_left(certificate: &X509Ref) -> Option<i64> {
-    let now = Asn1Time::from_unix(now().as_second()).ok()?;
+    let now = Asn1Time::from_unix(clock::now().div_euclid(1000)).ok()?;
     let left = now.diff(certificate.not_after()).ok()?;
     let seconds = i64::from(left.days) * 86_400 + i64::from(left.secs);
     Some(seconds.div_euclid(86_400))

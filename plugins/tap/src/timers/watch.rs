@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use as2hook_store::{
-    Store,
-    clock::{self, ClockDoubt},
-};
-use jiff::{SignedDuration, Timestamp};
+use as2hook_event::clock::{self, ClockDoubt};
+use as2hook_store::Store;
+use jiff::SignedDuration;
 
 /// Compares the clock with the store at the start, and says in the log when it is in doubt.
 pub(super) struct ClockWatch {
@@ -114,5 +112,5 @@ pub fn in_words(doubt: ClockDoubt) -> Option<String> {
 }
 
 fn shown(ms: i64) -> String {
-    Timestamp::from_millisecond(ms - ms.rem_euclid(1000)).unwrap_or_default().to_string()
+    clock::timestamp(ms - ms.rem_euclid(1000)).to_string()
 }
