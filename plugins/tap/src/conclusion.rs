@@ -14,10 +14,12 @@ use uuid::Uuid;
 
 use super::{
     ResponseHead,
-    receipt::{MdnDecode, MdnExpectation, MdnMode, MdnRequest},
+    receipt::{MdnExpectation, MdnMode, MdnRequest},
+    records::{Group, message_id},
+    response::MdnDecode,
     routes::Routes,
     seen,
-    sent::{self, AttemptOutcome, Group, Sent, SentState},
+    sent::{AttemptOutcome, Sent, SentState},
     verdict::{self, ResponseFacts},
 };
 
@@ -79,7 +81,7 @@ impl Conclusion {
         routes: &Routes,
         lookup: Option<Lookup<'_>>,
     ) -> Result<Option<Self>, NotYet> {
-        let message_id = sent::message_id(event);
+        let message_id = message_id(event);
         let expected = MdnExpectation {
             signed: MdnRequest::of(&event.headers).signed,
             has_certificates: routes.has_certificates(),

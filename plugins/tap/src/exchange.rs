@@ -26,7 +26,7 @@ use super::{
     head::Parties,
     keeping::PayloadKeeper,
     partner_order::OrderSlot,
-    receipt::ResponseBody,
+    response::ResponseBody,
     routes::Routes,
 };
 use crate::memory::Share;

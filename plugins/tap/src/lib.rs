@@ -16,6 +16,8 @@
 //! - `conclusion`: all that comes of an exchange when it is over, in one commit
 //! - `adoption`: exchanges that a terminated process left open
 //! - `receipt`: what receipt a message asks for, and what an MDN makes of it
+//! - `response`: the MDN in a response
+//! - `records`: the keys and groups of what is remembered of messages
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - `seen`: what came already, to tell that it came again
 //! - `partner_order`: the order in which a partner's exchanges are written down
@@ -35,6 +37,8 @@ mod decoding;
 mod keeping;
 mod partner_order;
 mod receipt;
+mod records;
+mod response;
 mod routes;
 mod seen;
 mod sent;

@@ -9,12 +9,9 @@ use as2hook_store::{Before, Record, RecordChange};
 use uuid::Uuid;
 
 use super::{
+    records::{Group, SEEN, digest, message_id},
     routes::Routes,
-    sent::{Group, digest, message_id},
 };
-
-/// What the keys of these records begin with.
-pub(super) const SEEN: &str = "seen:";
 
 /// Stands before an event's id: its message was refused by an asynchronous MDN.
 const REFUSED: &str = "refused ";

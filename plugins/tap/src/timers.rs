@@ -25,7 +25,8 @@ use self::watch::ClockWatch;
 pub use self::watch::in_words;
 use crate::{
     TapHost, TapRules,
-    sent::{MOST, PREFIX, Sent, SentState},
+    records::{MOST, SENT},
+    sent::{Sent, SentState},
 };
 use as2hook_config::Config;
 
@@ -135,7 +136,7 @@ async fn report_overdue(
     outbox: &Outbox,
     note: &Record,
 ) -> Result<(), OutboxError> {
-    let sent = note.key.starts_with(PREFIX).then(|| Sent::read(note)).flatten();
+    let sent = note.key.starts_with(SENT).then(|| Sent::read(note)).flatten();
     let Some(sent) = sent else {
         return Err(StoreError::Database("the record cannot be read".to_owned()).into());
     };
