@@ -12,7 +12,6 @@
 //! - [`lifecycle`]: from start to drain
 //! - [`peers`]: the gateways of the same store
 //! - [`partner_webhooks`]: the webhooks of the config API, compiled
-//! - [`secret_key`]: secrets at rest
 //! - [`observe`]: what happens is counted and logged in one place
 //! - [`control`]: what the admin API asks of the gateway
 //! - [`log`]: where log lines go
@@ -26,9 +25,9 @@ pub mod observe;
 pub mod partner_webhooks;
 pub mod peers;
 pub mod reload;
-pub mod secret_key;
 pub mod snapshot;
 
+pub use as2hook_store::secret_key;
 pub use as2hook_tap::{self as tap, memory, timers};
 
 mod handles;

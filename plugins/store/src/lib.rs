@@ -13,6 +13,7 @@
 //! - [`postgres`]: the store that several gateways share
 //! - [`payload`]: what `raw` deliveries send: in rows, files or pieces, sealed or not
 //! - [`private_files`]: files and folders that only the service user can read
+//! - [`secret_key`]: secrets in the rows of a store
 //! - [`pieces`]: large payloads for gateways that share no disk
 //! - `s3`: pieces in S3, with the feature of that name
 //! - [`archive`]: a whole store as plain rows, to move a site
@@ -32,6 +33,7 @@ pub mod private_files;
 pub mod query;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod secret_key;
 pub mod sqlite;
 pub mod store;
 
@@ -57,5 +59,6 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 #[cfg(feature = "s3")]
 pub use s3::S3Pieces;
+pub use secret_key::{SecretKey, SecretKeyError};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, PurgedPayloads, RAW, Store, StoreError};
