@@ -123,14 +123,10 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     let receivers =
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);
+    // None of them is read yet; they may point where this config says.
     let partner_webhooks = PartnerWebhooks::default().under(&loaded.config);
-    let tap = TapRules {
-        config: Arc::new(loaded.config),
-        rules: Arc::new(loaded.rules),
-        partner_rules: partner_webhooks.rules().clone(),
-    };
     Snapshot {
-        tap: Arc::new(tap),
+        tap: Arc::new(TapRules::new(loaded.config, loaded.rules)),
         receivers: Arc::new(receivers),
         partner_webhooks,
         generation,

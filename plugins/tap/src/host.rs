@@ -2,9 +2,8 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use arc_swap::ArcSwap;
 use as2hook_config::Config;
-use as2hook_delivery::Target;
+use as2hook_delivery::{Directory, Target};
 use as2hook_event::{Event, EventKind, Findings, Query, Rule, RuleSet};
 use uuid::Uuid;
 
@@ -34,15 +33,27 @@ pub trait TapHost: Debug + Send + Sync + 'static {
     fn late_decode(&self) {}
 }
 
-impl TapHost for ArcSwap<TapRules> {
+/// A host that never changes its rules.
+impl TapHost for TapRules {
     fn rules(&self) -> Arc<TapRules> {
-        self.load_full()
+        Arc::new(self.clone())
+    }
+}
+
+impl Directory for TapRules {
+    fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
+        self.webhook(webhook).cloned()
     }
 }
 
 // === impl TapRules ===
 
 impl TapRules {
+    /// Those of a config alone.
+    pub fn new(config: Config, rules: RuleSet) -> Self {
+        Self { config: Arc::new(config), rules: Arc::new(rules), partner_rules: Arc::default() }
+    }
+
     /// The webhooks that get such an event, the most specific first; the partner's own last.
     pub fn webhooks(&self, query: &Query<'_>, findings: &Findings) -> Vec<Arc<Rule>> {
         let own = self.partner_rules.matches(query, findings);

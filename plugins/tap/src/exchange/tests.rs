@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use as2hook_as2::Headers;
 use as2hook_delivery::{Outbox, OutboxOptions, Wakeups};
 use as2hook_event::EventKind;
@@ -58,12 +57,7 @@ impl Scene {
         write("as2hook.yaml", config).unwrap();
         write("webhooks.yaml", RULES).unwrap();
         let loaded = as2hook_config::load(&folder.path().join("as2hook.yaml")).unwrap();
-        let rules = TapRules {
-            config: Arc::new(loaded.config),
-            rules: Arc::new(loaded.rules),
-            partner_rules: Arc::default(),
-        };
-        let host = Arc::new(ArcSwap::from_pointee(rules));
+        let host = Arc::new(TapRules::new(loaded.config, loaded.rules));
         let database = folder.path().join("as2hook.db");
         let store = Arc::new(SqliteStore::open(&database, &SqliteOptions::default()).unwrap());
         let payloads =
