@@ -3,12 +3,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use as2hook_api::{LastReload, Reloaded};
 use as2hook_event::{Rule, RuleSet};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
@@ -54,7 +55,7 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         let result = self.load_and_swap().await;
         let error = result.as_ref().err().and_then(|mistakes| mistakes.first());
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload {
+        *self.last.lock() = LastReload {
             at: Timestamp::now().to_string(),
             ok: error.is_none(),
             error: error.map(ToString::to_string),
@@ -79,7 +80,7 @@ impl Reloader {
 
     /// How the last one went.
     pub fn last(&self) -> LastReload {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     /// The files to watch: those that the last load looked at, whether it went well or not.

@@ -2,13 +2,14 @@
 
 use std::{
     ops::Deref,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwap;
 use as2hook_delivery::Directory;
 use as2hook_event::{Event, EventKind, Rule, clock};
 use as2hook_sink::Guard;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
@@ -88,7 +89,7 @@ impl Live {
     /// Puts another in force, with the partners' webhooks as they are now; exchanges in flight finish
     /// on theirs.
     pub fn swap(&self, snapshot: &Snapshot) -> Arc<Snapshot> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let partner_webhooks = self.load().partner_webhooks.under(&snapshot.config);
         let snapshot = Arc::new(snapshot.with(partner_webhooks));
         self.snapshot.store(snapshot.clone());
@@ -97,7 +98,7 @@ impl Live {
 
     /// Puts other partners' webhooks in force, made for the config in force.
     pub fn set_partner_webhooks(&self, make: impl FnOnce(&Config) -> PartnerWebhooks) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let snapshot = self.load();
         let partner_webhooks = make(&snapshot.config);
         self.snapshot.store(Arc::new(snapshot.with(partner_webhooks)));

@@ -8,12 +8,10 @@
 //!
 //! A process has one store, and so one clock. Its times are milliseconds since 1970.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 /// The largest change of a clock that is accepted at once.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -76,7 +74,7 @@ static CLOCK: Mutex<Clock> = Mutex::new(Clock::new());
 
 /// Returns the time.
 pub fn now() -> i64 {
-    let mut clock = lock();
+    let mut clock = CLOCK.lock();
     if clock.source == TimeSource::Machine {
         clock.read(machine(), Instant::now());
     }
@@ -87,7 +85,7 @@ pub fn now() -> i64 {
 pub fn doubt() -> Option<ClockDoubt> {
     // Reads the clock too.
     now();
-    lock().doubt(Instant::now())
+    CLOCK.lock().doubt(Instant::now())
 }
 
 /// Whether the clock was compared and may be wrong.
@@ -98,20 +96,16 @@ pub fn is_doubted() -> bool {
 /// Compares the clock with the newest time in the store, at the start.
 pub fn compare(newest: Option<i64>) {
     let now = now();
-    lock().compare(newest, now, Instant::now());
+    CLOCK.lock().compare(newest, now, Instant::now());
 }
 
 /// Records a reading of the database's clock. After the first one, this clock is used.
 pub fn database_says(time: i64) {
-    let mut clock = lock();
+    let mut clock = CLOCK.lock();
     if clock.source == TimeSource::Machine {
         (clock.source, clock.read, clock.jump) = (TimeSource::Database, None, None);
     }
     clock.read(time, Instant::now());
-}
-
-fn lock() -> MutexGuard<'static, Clock> {
-    CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn machine() -> i64 {
