@@ -14,10 +14,12 @@ use uuid::Uuid;
 
 use super::{
     ResponseHead,
-    receipt::{MdnDecode, MdnExpectation, MdnMode, MdnRequest},
+    receipt::{MdnExpectation, MdnMode, MdnRequest},
+    records::{Group, message_id},
+    response::MdnDecode,
     routes::Routes,
     seen,
-    sent::{self, AttemptOutcome, Group, Sent, SentState},
+    sent::{AttemptOutcome, Sent, SentState},
     verdict::{self, ResponseFacts},
 };
 
@@ -79,7 +81,7 @@ impl Conclusion {
         routes: &Routes,
         lookup: Option<Lookup<'_>>,
     ) -> Result<Option<Self>, NotYet> {
-        let message_id = sent::message_id(event);
+        let message_id = message_id(event);
         let expected = MdnExpectation {
             signed: MdnRequest::of(&event.headers).signed,
             has_certificates: routes.has_certificates(),
@@ -260,7 +262,7 @@ impl Conclusion {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
                 let found = outbox.recorded_note(&key).await?;
-                let window = routes.snapshot().config.duplicate_window;
+                let window = routes.config().duplicate_window;
                 seen::refuse(key, taken.event, window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
@@ -337,7 +339,7 @@ impl Conclusion {
             && self.verdict.errors.is_empty()
             && !Sent::is_refused(routes, event, outbox).await.unwrap_or_default()
         {
-            let window = routes.snapshot().config.duplicate_window;
+            let window = routes.config().duplicate_window;
             let remembered = seen::remember(key, event, window, found);
             self.further.extend(remembered.map(Further::Record));
         }

@@ -4,12 +4,9 @@
 //! A decode that has computed for little waits in a queue that goes first, and has slots that no other
 //! gets, so a message that has just come does not wait behind expensive ones, however many there are.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{sync::oneshot, task::block_in_place};
 
 /// Threads that wait within a piece, each with its stack. For one more the decode ends that has computed
@@ -76,7 +73,7 @@ impl DecodeSlots {
 
     /// A free slot, or a place behind the short decodes that wait.
     fn try_take(&self) -> Result<DecodeSlot, oneshot::Receiver<DecodeSlot>> {
-        let mut queues = self.queues();
+        let mut queues = self.0.lock();
         let for_short = queues.free == 0;
         if for_short && queues.free_for_short == 0 {
             return Err(queues.wait(DecodeLength::Short));
@@ -92,22 +89,18 @@ impl DecodeSlots {
     /// How many decodes wait for a slot.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        let queues = self.queues();
+        let queues = self.0.lock();
         queues.short.len() + queues.long.len()
     }
 
     fn release(&self, for_short: bool) {
-        let mut queues = self.queues();
+        let mut queues = self.0.lock();
         while let Some(next) = queues.next(for_short) {
             let Err(mut slot) = next.send(self.slot(for_short)) else { return };
             // It does not wait any more; the slot is the next one's.
             slot.slots = None;
         }
         *queues.free(for_short) += 1;
-    }
-
-    fn queues(&self) -> MutexGuard<'_, Queues> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,7 +110,7 @@ impl DecodeSlot {
     /// Whether a decode of this length has to give it up: others wait, or it is for short ones alone.
     pub(super) fn is_wanted(&self, length: DecodeLength) -> bool {
         let is_for_others = self.for_short && length != DecodeLength::Short;
-        is_for_others || self.slots.as_ref().is_some_and(|slots| !slots.queues().is_empty())
+        is_for_others || self.slots.as_ref().is_some_and(|slots| !slots.0.lock().is_empty())
     }
 
     /// Lets those go first that wait, and blocks the thread until it is this decode's turn again. For
@@ -126,7 +119,7 @@ impl DecodeSlot {
     pub(super) fn give_way(self, length: DecodeLength) -> Option<Self> {
         let Some(slots) = self.slots.clone() else { return Some(self) };
         let mut turn = {
-            let mut queues = slots.queues();
+            let mut queues = slots.0.lock();
             let is_for_others = self.for_short && length != DecodeLength::Short;
             if is_for_others && queues.free > 0 {
                 queues.free -= 1;
@@ -153,13 +146,13 @@ impl DecodeSlot {
             Ok(slot) => slot,
             Err(_) => block_in_place(|| turn.blocking_recv()).ok()?,
         };
-        slots.queues().parked -= 1;
+        slots.0.lock().parked -= 1;
         Some(slot)
     }
 
     /// Whether fewer than 64 are lent.
     pub(super) fn may_be_lent(&self) -> bool {
-        self.slots.as_ref().is_none_or(|slots| slots.queues().writing < WRITING)
+        self.slots.as_ref().is_none_or(|slots| slots.0.lock().writing < WRITING)
     }
 
     /// Lets others compute while `work` waits for a disk or a database, and blocks the thread until it is
@@ -169,7 +162,7 @@ impl DecodeSlot {
             work();
             return self;
         };
-        slots.queues().writing += 1;
+        slots.0.lock().writing += 1;
         drop(self);
         let slot = block_in_place(|| {
             work();
@@ -180,7 +173,7 @@ impl DecodeSlot {
                 }
             }
         });
-        slots.queues().writing -= 1;
+        slots.0.lock().writing -= 1;
         slot
     }
 }
@@ -276,7 +269,7 @@ mod tests {
         drop(granted);
         drop(slots.take().await);
         assert_eq!(slots.waiting(), 0);
-        assert_eq!(slots.queues().free, 1);
+        assert_eq!(slots.0.lock().free, 1);
     }
 
     #[tokio::test]
@@ -308,7 +301,7 @@ mod tests {
         for mut slot in held {
             let (given, ways) = (given.clone(), ways.clone());
             busy.push(tokio::task::spawn_blocking(move || {
-                while given.lock().unwrap().recv().is_ok() {
+                while given.lock().recv().is_ok() {
                     ways.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                     slot = slot.give_way(LONG).unwrap();
                 }
@@ -323,8 +316,8 @@ mod tests {
         for busy in busy {
             busy.await.unwrap();
         }
-        assert_eq!(slots.queues().free, 2);
-        assert_eq!(slots.queues().parked, 0);
+        assert_eq!(slots.0.lock().free, 2);
+        assert_eq!(slots.0.lock().parked, 0);
     }
 
     #[tokio::test]
@@ -340,7 +333,7 @@ mod tests {
         drop(next);
         let long = short.give_way(LONG).unwrap();
         assert!(!long.for_short && !long.is_wanted(LONG));
-        let queues = slots.queues();
+        let queues = slots.0.lock();
         assert_eq!((queues.free, queues.free_for_short), (0, 1));
     }
 
@@ -350,7 +343,7 @@ mod tests {
         let slot = slots.take().await.give_way(LONG).unwrap();
         let mut other = pin!(slots.take());
         assert!(poll(&mut other).await.is_pending());
-        slots.queues().parked = PARKED / 2;
+        slots.0.lock().parked = PARKED / 2;
         let slot = slot.give_way(Short).unwrap();
         assert!(poll(&mut other).await.is_pending());
         drop(slot);
@@ -363,8 +356,8 @@ mod tests {
         let slot = slots.take().await;
         let mut other = pin!(slots.take());
         assert!(poll(&mut other).await.is_pending());
-        slots.queues().parked = PARKED;
-        let mut parked = slots.queues().wait(LONG);
+        slots.0.lock().parked = PARKED;
+        let mut parked = slots.0.lock().wait(LONG);
         // The one at work has computed for longer: it ends, and the slot is free for the other.
         assert!(slot.give_way(Long(Duration::from_millis(21))).is_none());
         let Poll::Ready(slot) = poll(&mut other).await else { panic!("it is the other's turn") };
@@ -376,6 +369,6 @@ mod tests {
         assert_eq!(parked.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
         drop(slot);
         assert!(way.await.unwrap().is_some());
-        assert_eq!(slots.queues().parked, PARKED - 1);
+        assert_eq!(slots.0.lock().parked, PARKED - 1);
     }
 }

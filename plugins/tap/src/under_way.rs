@@ -1,11 +1,8 @@
 //! Waits for the end of a message's exchange, which an MDN that takes the message back may be faster than.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -53,22 +50,18 @@ impl MessageWaits {
     /// Begins to wait for the end of this message's exchange. `None`: another MDN waits for it.
     pub(super) fn begin(self: &Arc<Self>, message: Uuid) -> Option<MessageWait> {
         let deadline = Instant::now() + UNDER_WAY;
-        let is_first = self.messages().insert(message);
+        let is_first = self.messages.lock().insert(message);
         is_first.then(|| MessageWait { waits: self.clone(), message, deadline })
     }
 
     /// How many MDNs wait.
     pub(super) fn count(&self) -> usize {
-        self.messages().len()
+        self.messages.lock().len()
     }
 
     /// Ends all waits, and those that begin from now on.
     pub(super) fn end(&self) {
         self.is_over.send_replace(true);
-    }
-
-    fn messages(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,7 +81,7 @@ impl MessageWait {
 
 impl Drop for MessageWait {
     fn drop(&mut self) {
-        self.waits.messages().remove(&self.message);
+        self.waits.messages.lock().remove(&self.message);
     }
 }
 

@@ -3,29 +3,28 @@
 use std::sync::Arc;
 
 use as2hook_delivery::{Adoption, Further, Outbox, OutboxError};
-use as2hook_event::{Event, Verdict};
+use as2hook_event::{Event, Verdict, clock};
 use async_trait::async_trait;
-use jiff::Timestamp;
 
 use super::{
+    TapHost,
     conclusion::{Conclusion, IfUnderWay, Lookup, NotYet, UNDER_WAY},
     head::Parties,
     routes::Routes,
 };
-use crate::{snapshot::Live, timers};
 
 /// Matches the MDNs among adopted exchanges with their messages.
 #[derive(Debug)]
 pub struct AdoptedExchanges {
-    live: Arc<Live>,
+    host: Arc<dyn TapHost>,
 }
 
 // === impl AdoptedExchanges ===
 
 impl AdoptedExchanges {
-    /// Judges by the snapshot that is in force then.
-    pub fn new(live: Arc<Live>) -> Self {
-        Self { live }
+    /// Judges by the rules that are in force then.
+    pub fn new(host: Arc<dyn TapHost>) -> Self {
+        Self { host }
     }
 }
 
@@ -41,9 +40,9 @@ impl Adoption for AdoptedExchanges {
             return Ok(Some((unknown, Vec::new())));
         };
         let parties = Parties { partner, station };
-        let routes = Routes::new(self.live.load(), &parties, event.direction);
-        let waits_until = event.occurred_at.checked_add(UNDER_WAY).unwrap_or(Timestamp::MAX);
-        let if_under_way = match timers::now() < waits_until {
+        let routes = Routes::new(self.host.rules(), &parties, event.direction);
+        let waits_until = clock::after(event.occurred_at.as_millisecond(), UNDER_WAY);
+        let if_under_way = match clock::now() < waits_until {
             true => IfUnderWay::Wait,
             false => IfUnderWay::TakeBack,
         };

@@ -9,9 +9,9 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use as2hook_as2::{Headers, hex};
-use as2hook_delivery::{Outbox, OutboxError, Target};
-use as2hook_event::{Event, EventKind, Findings, PartnerType, Query};
-use as2hook_store::{Before, Record, RecordChange, Store, StoreError, clock};
+use as2hook_delivery::{Outbox, OutboxError};
+use as2hook_event::{Event, EventKind, PartnerType, clock};
+use as2hook_store::{Before, Record, RecordChange, Store, StoreError};
 use jiff::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -22,10 +22,11 @@ use serde_json::{Map, Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::watch::ClockWatch;
-pub(crate) use self::watch::in_words;
+pub use self::watch::in_words;
 use crate::{
-    snapshot::{Live, Snapshot},
-    tap::sent::{MOST, PREFIX, Sent, SentState},
+    TapHost, TapRules,
+    records::{MOST, SENT},
+    sent::{Sent, SentState},
 };
 use as2hook_config::Config;
 
@@ -54,24 +55,24 @@ const THRESHOLDS: [i64; 4] = [0, 1, 7, 30];
 const REMEMBERED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Runs until the process ends.
-pub(crate) async fn run(live: Arc<Live>, outbox: Outbox, store: Arc<dyn Store>) {
+pub async fn run(host: Arc<dyn TapHost>, outbox: Outbox, store: Arc<dyn Store>) {
     let mut turns = interval(EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut turn, mut generation) = (0u64, 0);
+    let (mut turn, mut known) = (0u64, None::<Arc<Config>>);
     let mut watch = ClockWatch::new(store);
     loop {
         turns.tick().await;
-        let snapshot = live.load();
+        let rules = host.rules();
         // What goes by the time and cannot be undone waits for a clock that is believed.
         let in_doubt = watch.is_in_doubt().await;
         // An MDN that came may still wait in memory.
         if !in_doubt && outbox.is_settled() {
-            tell_overdue(&live, &snapshot, &outbox).await;
+            tell_overdue(&*host, &rules, &outbox).await;
         }
-        let is_other = snapshot.generation != generation;
+        let is_other = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &rules.config));
         if !in_doubt && (turn.is_multiple_of(CERTIFICATES) || is_other) {
-            generation = snapshot.generation;
-            tell_certificates(&live, &snapshot, &outbox).await;
+            known = Some(rules.config.clone());
+            tell_certificates(&*host, &rules, &outbox).await;
         }
         if turn.is_multiple_of(FORGETTING)
             && let Err(error) = forget(&outbox, in_doubt).await
@@ -90,7 +91,7 @@ async fn forget(outbox: &Outbox, in_doubt: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
+async fn tell_overdue(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
     let due = match outbox.due_records(AT_ONCE).await {
         Ok(due) => due,
         Err(error) => {
@@ -100,7 +101,7 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
     };
     let (mut left, mut last) = (0, None);
     for note in due {
-        match report_overdue(live, snapshot, outbox, &note).await {
+        match report_overdue(host, rules, outbox, &note).await {
             Ok(()) => continue,
             // The store takes no other either.
             Err(OutboxError::Store(error)) if error.may_pass() => {
@@ -130,16 +131,16 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
 /// Reports one that is due. A record that this version cannot read is an error: it is put off like one that
 /// cannot be written.
 async fn report_overdue(
-    live: &Live,
-    snapshot: &Snapshot,
+    host: &dyn TapHost,
+    rules: &TapRules,
     outbox: &Outbox,
     note: &Record,
 ) -> Result<(), OutboxError> {
-    let sent = note.key.starts_with(PREFIX).then(|| Sent::read(note)).flatten();
+    let sent = note.key.starts_with(SENT).then(|| Sent::read(note)).flatten();
     let Some(sent) = sent else {
         return Err(StoreError::Database("the record cannot be read".to_owned()).into());
     };
-    let partner = snapshot.config.partner(&sent.partner);
+    let partner = rules.config.partner(&sent.partner);
     if partner.is_some_and(|partner| !partner.has_async_mdns_here) {
         // The config was another when the message was sent. The record stays, and is due no more.
         tracing::info!(
@@ -147,50 +148,46 @@ async fn report_overdue(
             message_id = sent.message_id,
             "No asynchronous MDN came in time, which is not reported: the partner's `async_mdn` is `elsewhere`."
         );
-        let event = overdue(snapshot, &sent, Headers::new());
+        let event = overdue(rules, &sent, Headers::new());
         return outbox.tell_once(sent.becomes(SentState::Sent, note), &event, Vec::new()).await;
     }
-    let event = overdue(snapshot, &sent, sent.headers(outbox).await?);
-    let targets = targets(snapshot, &event);
+    let event = overdue(rules, &sent, sent.headers(outbox).await?);
+    let targets = rules.targets(&event);
     outbox.tell_once(sent.becomes(SentState::Overdue, note), &event, targets).await?;
-    live.observer().event(event.id, event.kind);
+    host.event(event.id, event.kind);
     Ok(())
 }
 
-fn overdue(snapshot: &Snapshot, sent: &Sent, headers: Headers) -> Event {
+fn overdue(rules: &TapRules, sent: &Sent, headers: Headers) -> Event {
     let mut extra = Map::new();
     extra.insert("messageEventId".to_owned(), json!(sent.event));
     extra.insert("sentAt".to_owned(), json!(sent.at));
     extra.insert("deadline".to_owned(), json!(sent.deadline));
-    let partner = snapshot.config.partner(&sent.partner);
+    let partner = rules.config.partner(&sent.partner);
     Event {
         site: sent.site.clone(),
         partner: Some(sent.partner.clone()),
         station: Some(sent.station.clone()),
         partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
         headers,
-        ..crate::system_events::own_event(EventKind::MdnOverdue, extra)
+        extra,
+        ..Event::new(EventKind::MdnOverdue)
     }
 }
 
-/// The time by the store's clock.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_millisecond(clock::now()).unwrap_or(Timestamp::MAX)
-}
-
-async fn tell_certificates(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
-    for found in certificates(&snapshot.config) {
+async fn tell_certificates(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
+    for found in certificates(&rules.config) {
         let Some(days) = days_left(found.certificate) else { continue };
         let Some(&threshold) = THRESHOLDS.iter().find(|&&threshold| days < threshold) else {
             continue;
         };
-        let Some(notice) = found.notice(snapshot, days, threshold) else { continue };
-        let targets = targets(snapshot, &notice.event);
+        let Some(notice) = found.notice(rules, days, threshold) else { continue };
+        let targets = rules.targets(&notice.event);
         // To be reported when a rule asks for it, and once.
         if targets.is_empty() || !matches!(outbox.note(&notice.change.note.key).await, Ok(None)) {
             continue;
         }
-        live.observer().event(notice.event.id, notice.event.kind);
+        host.event(notice.event.id, notice.event.kind);
         if let Err(error) = outbox.tell_once(notice.change, &notice.event, targets).await {
             tracing::warn!(%error, "An expiring certificate could not be reported now.");
         }
@@ -214,7 +211,7 @@ struct Notice {
 // === impl NamedCertificate ===
 
 impl NamedCertificate<'_> {
-    fn notice(&self, snapshot: &Snapshot, days: i64, threshold: i64) -> Option<Notice> {
+    fn notice(&self, rules: &TapRules, days: i64, threshold: i64) -> Option<Notice> {
         let fingerprint = hex::encode(&self.certificate.digest(MessageDigest::sha256()).ok()?);
         let serial = self.certificate.serial_number().to_bn().ok()?.to_vec();
         let of = self.partner.or(self.station).unwrap_or_default();
@@ -223,7 +220,7 @@ impl NamedCertificate<'_> {
             key: format!("certificate:{key}"),
             body: Vec::new(),
             due: None,
-            expires: now().checked_add(REMEMBERED).unwrap_or(Timestamp::MAX).as_millisecond(),
+            expires: clock::after(clock::now(), REMEMBERED),
         };
         let mut extra = Map::new();
         extra.insert("usage".to_owned(), json!(self.usage));
@@ -233,14 +230,15 @@ impl NamedCertificate<'_> {
         extra.insert("notAfter".to_owned(), json!(rfc3339(self.certificate.not_after())));
         extra.insert("daysLeft".to_owned(), json!(days.max(0)));
         extra.insert("expired".to_owned(), Value::Bool(threshold == 0));
-        let partner = self.partner.and_then(|partner| snapshot.config.partner(partner));
-        let site = partner.map_or(&snapshot.config.site, |partner| &partner.site);
+        let partner = self.partner.and_then(|partner| rules.config.partner(partner));
+        let site = partner.map_or(&rules.config.site, |partner| &partner.site);
         let event = Event {
             site: site.clone(),
             partner: self.partner.map(str::to_owned),
             station: self.station.map(str::to_owned),
             partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
-            ..crate::system_events::own_event(EventKind::CertificateExpiring, extra)
+            extra,
+            ..Event::new(EventKind::CertificateExpiring)
         };
         Some(Notice { change: RecordChange { note, before: Before::Absent }, event })
     }
@@ -283,7 +281,7 @@ fn certificates(config: &Config) -> Vec<NamedCertificate<'_>> {
 
 /// Whole days until its end; negative behind it.
 fn days_left(certificate: &X509Ref) -> Option<i64> {
-    let now = Asn1Time::from_unix(now().as_second()).ok()?;
+    let now = Asn1Time::from_unix(clock::now().div_euclid(1000)).ok()?;
     let left = now.diff(certificate.not_after()).ok()?;
     let seconds = i64::from(left.days) * 86_400 + i64::from(left.secs);
     Some(seconds.div_euclid(86_400))
@@ -301,11 +299,6 @@ fn name(certificate: &X509Ref) -> String {
         Some(format!("{key}={}", entry.data().to_string().ok()?))
     });
     entries.collect::<Vec<_>>().join(", ")
-}
-
-fn targets(snapshot: &Snapshot, event: &Event) -> Vec<Target> {
-    let webhooks = snapshot.webhooks(&Query::from(event), &Findings::of(event));
-    webhooks.iter().map(|rule| Target::of(rule, event)).collect()
 }
 
 #[cfg(test)]

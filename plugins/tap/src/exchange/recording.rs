@@ -72,7 +72,7 @@ impl Active {
     /// Records an exchange whose decode is late: the traffic goes on, and the content follows. It is delivered
     /// as not decoded only if this process ends before that.
     async fn record_pending(&mut self, decode: Finishing) -> Result<(), Refused> {
-        self.shared.live.observer().late_decode();
+        self.shared.host.late_decode();
         tracing::info!(exchange = %self.id, "A message is still being decoded; its webhooks wait for it.");
         let task = self.spawn(decode);
         let note = self.open_pending().await?;
@@ -187,7 +187,7 @@ impl Active {
             }
         };
         let event = self.event(decoded, errors);
-        self.shared.live.observer().decoded(&event);
+        self.shared.host.decoded(&event);
         (event, payload)
     }
 
@@ -205,7 +205,6 @@ impl Active {
         }
         let mut event = Event {
             id: self.id,
-            kind,
             occurred_at: self.began,
             direction: self.head.direction,
             site: self.routes.site.clone(),
@@ -216,10 +215,7 @@ impl Active {
             headers: self.head.headers.clone(),
             decoded,
             errors,
-            send_error: None,
-            mic_matches: None,
-            supersedes: None,
-            extra: serde_json::Map::new(),
+            ..Event::new(kind)
         };
         event.bound();
         event

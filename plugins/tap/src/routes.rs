@@ -10,13 +10,13 @@ use as2hook_event::{
 };
 use as2hook_store::OrderPlace;
 
-use super::head::Parties;
-use crate::snapshot::Snapshot;
-use as2hook_config::Partner;
+use as2hook_config::{Config, Partner};
+
+use super::{TapRules, head::Parties};
 
 /// The rules of one exchange.
 pub(super) struct Routes {
-    snapshot: Arc<Snapshot>,
+    rules: Arc<TapRules>,
     parties: Parties,
     pub(super) site: String,
     pub(super) partner_type: PartnerType,
@@ -34,15 +34,15 @@ pub(super) struct Routes {
 
 impl Routes {
     /// Looks up what this exchange can become, and whether any webhook wants it.
-    pub(super) fn new(snapshot: Arc<Snapshot>, parties: &Parties, direction: Direction) -> Self {
-        let partner = snapshot.config.partner(&parties.partner);
-        let site = partner.map_or_else(|| snapshot.config.site.clone(), |p| p.site.clone());
+    pub(super) fn new(rules: Arc<TapRules>, parties: &Parties, direction: Direction) -> Self {
+        let partner = rules.config.partner(&parties.partner);
+        let site = partner.map_or_else(|| rules.config.site.clone(), |p| p.site.clone());
         let partner_type = partner.map_or(PartnerType::Production, |p| p.partner_type);
-        let is_known = (partner.is_some(), snapshot.config.is_station(&parties.station));
+        let is_known = (partner.is_some(), rules.config.is_station(&parties.station));
         let has_certificates = partner.is_some_and(|p| !p.certificates.is_empty());
         let parties = parties.clone();
         let mut routes = Self {
-            snapshot,
+            rules,
             parties,
             site,
             partner_type,
@@ -54,7 +54,7 @@ impl Routes {
         };
         for &kind in outcomes(direction) {
             let (mut any, mut raw, mut in_order) = (false, false, Vec::new());
-            for rule in routes.snapshot.candidates(&routes.query(kind)) {
+            for rule in routes.rules.candidates(&routes.query(kind)) {
                 any = true;
                 raw |= kind.sends_payload() && rule.endpoint.payload == PayloadMode::Raw;
                 if rule.endpoint.order == Order::Partner {
@@ -70,9 +70,9 @@ impl Routes {
         routes
     }
 
-    /// The config and rules that the exchange began with.
-    pub(super) fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+    /// The config that the exchange began with.
+    pub(super) fn config(&self) -> &Config {
+        &self.rules.config
     }
 
     /// Whether any outcome of the exchange goes to a webhook.
@@ -138,7 +138,7 @@ impl Routes {
     /// How long an asynchronous MDN of the partner is waited for. `None`: they never pass here.
     pub(super) fn mdn_deadline(&self) -> Option<Duration> {
         let is_here = self.partner().is_none_or(|partner| partner.has_async_mdns_here);
-        is_here.then_some(self.snapshot.config.mdn_deadline)
+        is_here.then_some(self.rules.config.mdn_deadline)
     }
 
     /// As [`Self::is_unverified`], of an exchange whose request is not decoded yet.
@@ -164,7 +164,7 @@ impl Routes {
 
     /// Whether any rule may fire when the exchange turns out to be this.
     pub(super) fn wants(&self, kind: EventKind) -> bool {
-        self.snapshot.candidates(&self.query(kind)).next().is_some()
+        self.rules.candidates(&self.query(kind)).next().is_some()
     }
 
     fn targets_of(
@@ -180,11 +180,11 @@ impl Routes {
     }
 
     fn webhooks(&self, kind: EventKind, findings: &Findings) -> Vec<Arc<Rule>> {
-        self.snapshot.webhooks(&self.query(kind), findings)
+        self.rules.webhooks(&self.query(kind), findings)
     }
 
     fn partner(&self) -> Option<&Partner> {
-        self.snapshot.config.partner(&self.parties.partner)
+        self.rules.config.partner(&self.parties.partner)
     }
 
     fn query(&self, kind: EventKind) -> Query<'_> {

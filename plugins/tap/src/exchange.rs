@@ -26,7 +26,7 @@ use super::{
     head::Parties,
     keeping::PayloadKeeper,
     partner_order::OrderSlot,
-    receipt::ResponseBody,
+    response::ResponseBody,
     routes::Routes,
 };
 use crate::memory::Share;
@@ -159,7 +159,7 @@ impl Exchange {
         if let Some(active) = &mut self.active
             && let Some(head) = &active.response
         {
-            let limit = active.routes.snapshot().config.limits.memory;
+            let limit = active.routes.config().limits.memory;
             active.response_body.push(head, bytes, (&active.shared.memory, limit));
         }
     }
@@ -205,21 +205,21 @@ impl Drop for Exchange {
 impl Active {
     fn begin(shared: &Arc<TapState>, head: RequestHead) -> Option<Self> {
         let parties = head.parties()?;
-        let snapshot = shared.live.load();
-        let routes = Routes::new(snapshot.clone(), &parties, head.direction);
+        let rules = shared.host.rules();
+        let routes = Routes::new(rules.clone(), &parties, head.direction);
         if !routes.wants_any() {
             return None;
         }
         let id = Uuid::now_v7();
-        let payloads = shared.payloads.sealing(snapshot.config.encrypt_payloads);
+        let payloads = shared.payloads.sealing(rules.config.encrypt_payloads);
         let keeper = PayloadKeeper::nothing(payloads.clone(), id);
         let keeper = match (routes.wants_raw(), keeps_attachment(&routes, head.direction)) {
             (false, _) => keeper,
             (true, true) => keeper.mdn().message(),
             (true, false) => keeper.mdn(),
         };
-        let limits = DecodeLimits::of(&snapshot.config, &shared.memory);
-        let keyring = snapshot.config.keyring.clone();
+        let limits = DecodeLimits::of(&rules.config, &shared.memory);
+        let keyring = rules.config.keyring.clone();
         let feed = shared.decoding.feed(&head.headers, keyring, keeper, limits);
         Some(Self {
             shared: shared.clone(),

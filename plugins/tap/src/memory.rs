@@ -45,7 +45,7 @@ impl Share {
     }
 
     /// Counts another share with this one.
-    pub(crate) fn merge(&mut self, mut other: Self) {
+    pub fn merge(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
 }

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use as2hook_store::{
-    Store,
-    clock::{self, ClockDoubt},
-};
-use jiff::{SignedDuration, Timestamp};
+use as2hook_event::clock::{self, ClockDoubt};
+use as2hook_store::Store;
+use jiff::SignedDuration;
 
 /// Compares the clock with the store at the start, and says in the log when it is in doubt.
 pub(super) struct ClockWatch {
@@ -88,7 +86,7 @@ impl ClockWatch {
 }
 
 /// A doubt as operators read it. `None`: it is over in no time.
-pub(crate) fn in_words(doubt: ClockDoubt) -> Option<String> {
+pub fn in_words(doubt: ClockDoubt) -> Option<String> {
     let minutes = clock::STANDS.as_secs() / 60;
     let waits = "nothing is removed for its age, and no MDN is reported overdue";
     match doubt {
@@ -114,5 +112,5 @@ pub(crate) fn in_words(doubt: ClockDoubt) -> Option<String> {
 }
 
 fn shown(ms: i64) -> String {
-    Timestamp::from_millisecond(ms - ms.rem_euclid(1000)).unwrap_or_default().to_string()
+    clock::timestamp(ms - ms.rem_euclid(1000)).to_string()
 }

@@ -16,8 +16,9 @@ use super::{
         decoding::{DecodeHandle, DecodeLimits, DecodeOutcome},
         head::Parties,
         keeping::PayloadKeeper,
-        receipt::{self, MdnDecode, MdnMode, MdnRequest, ResponseBody},
-        sent,
+        receipt::{MdnMode, MdnRequest},
+        records::message_id,
+        response::{self, MdnDecode, ResponseBody},
         under_way::Next,
     },
     Active, RequestProgress,
@@ -192,11 +193,11 @@ impl Active {
 
     /// Counts what the exchange came to, for metrics.
     fn observe(&self, event: Uuid, kind: EventKind, further: &[Further]) {
-        let observer = self.shared.live.observer();
-        observer.event(event, kind);
+        let host = &self.shared.host;
+        host.event(event, kind);
         for further in further {
             if let Further::Event(event, ..) = further {
-                observer.event(event.id, event.kind);
+                host.event(event.id, event.kind);
             }
         }
     }
@@ -221,10 +222,10 @@ impl Active {
         }
         let Parties { partner, station, .. } = &self.parties;
         let headers = match event.direction {
-            Direction::Inbound => receipt::headers_of(head, station, partner),
-            Direction::Outbound => receipt::headers_of(head, partner, station),
+            Direction::Inbound => response::headers_of(head, station, partner),
+            Direction::Outbound => response::headers_of(head, partner, station),
         };
-        let config = &self.routes.snapshot().config;
+        let config = self.routes.config();
         let limits = DecodeLimits::of(config, &self.shared.memory);
         // It is sealed for the event that goes on with it.
         let keeper = PayloadKeeper::nothing(self.payloads.sealing(false), event.id);
@@ -335,7 +336,7 @@ impl Active {
     fn give_up_look_up(&self, event: &Event, error: &dyn std::fmt::Display) {
         let mdn = event.decoded.as_ref().and_then(|decoded| decoded.mdn.as_ref());
         let original = mdn.and_then(|mdn| mdn.original_message_id.clone());
-        let message_id = original.or_else(|| sent::message_id(event)).unwrap_or_default();
+        let message_id = original.or_else(|| message_id(event)).unwrap_or_default();
         tracing::error!(
             exchange = %self.id,
             event = %event.id,

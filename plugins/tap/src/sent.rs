@@ -1,81 +1,59 @@
 //! What was sent, remembered until its receipt has come: an asynchronous MDN finds its message by our
 //! id, the partner's id and the Message-ID, whichever gateway of the store it reaches.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use as2hook_as2::{Headers, MessageMic, MicForm};
 use as2hook_delivery::{Outbox, OutboxError};
-use as2hook_event::{Event, EventKind, bounds};
+use as2hook_event::{Event, EventKind, clock};
 use as2hook_store::{Before, Filter, Record, RecordChange};
 use jiff::Timestamp;
-use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    receipt::{MdnExpectation, MdnMode, MdnRequest, comparable_id},
+    receipt::{MdnExpectation, MdnMode, MdnRequest},
+    records::{Group, SENT, TAKEN, key, message_id},
     routes::Routes,
     seen,
 };
-use crate::timers;
-use as2hook_as2::hex;
-
-/// What the keys of these records begin with.
-pub(crate) const PREFIX: &str = "sent:";
-
-/// What the keys of records about messages to us begin with: for our own receiver's asynchronous MDN.
-const TAKEN: &str = "took:";
-
-/// So many records of one [`Group`] are kept, those that expire last.
-pub(crate) const MOST: u64 = 100_000;
-
-/// Digits of a [`Group`]: with the prefix of a key they are what the store counts by.
-const GROUP_DIGITS: usize = Record::GROUP as usize - PREFIX.len();
-
-// Keys of all kinds begin alike, or the store would count parts of groups, or of several together.
-const _: () = assert!(TAKEN.len() == PREFIX.len() && seen::SEEN.len() == PREFIX.len());
-
-/// Records whose number is limited together: those of one partner and station. What is not proven to be
-/// a partner's pushes nothing out that is, and names that the config does not know share one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Group(String);
 
 /// A message that was sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Sent {
+pub(super) struct Sent {
     /// The event of its exchange.
-    pub(crate) event: Uuid,
+    pub event: Uuid,
     /// When it was sent.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
     /// The tenant.
-    pub(crate) site: String,
+    pub site: String,
     /// AS2 id of the remote side.
-    pub(crate) partner: String,
+    pub partner: String,
     /// AS2 id of our side.
-    pub(crate) station: String,
+    pub station: String,
     /// As it is kept.
-    pub(crate) message_id: String,
+    pub message_id: String,
     /// The usual one of `mics`. Versions that know no others compare it.
     mic: Option<String>,
     /// Where they could be seen: not in what is encrypted for the partner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) mics: Vec<MessageMic>,
+    pub mics: Vec<MessageMic>,
     /// Whether a signed receipt was asked for.
-    pub(crate) signed: bool,
+    pub signed: bool,
     /// When an asynchronous receipt is overdue.
-    pub(crate) deadline: Option<Timestamp>,
+    pub deadline: Option<Timestamp>,
     /// How it stands.
-    pub(crate) state: SentState,
+    pub state: SentState,
     /// Of a message to us: the key of its record for the detection of duplicates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) seen: Option<String>,
+    pub seen: Option<String>,
 }
 
 /// How a sent message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum SentState {
+pub(super) enum SentState {
     /// No receipt that counts has come on a connection of its own.
     Sent,
     /// Its exchange failed.
@@ -97,39 +75,6 @@ pub(super) enum AttemptOutcome {
     Accepted,
 }
 
-// === impl Group ===
-
-impl Group {
-    /// Where the record of an exchange is counted.
-    pub(super) fn of(routes: &Routes, event: &Event) -> Self {
-        let [verified, unverified, unknown] = Self::all(routes);
-        match (routes.is_known().0, routes.is_unverified(event)) {
-            (false, _) => unknown,
-            (true, true) => unverified,
-            (true, false) => verified,
-        }
-    }
-
-    /// Where a record of these parties may be, the likeliest first: the config may have been another.
-    pub(super) fn all(routes: &Routes) -> [Self; 3] {
-        let (partner, station) = routes.parties();
-        // A name of no station is the sender's choice: it must not make groups of its own.
-        let station = if routes.is_known().1 { station } else { "" };
-        let group = |parts: [&str; 3]| Self(digest(parts.into_iter())[..GROUP_DIGITS].to_owned());
-        [
-            group(["verified", partner, station]),
-            group(["unverified", partner, station]),
-            group(["", "", ""]),
-        ]
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 // === impl Sent ===
 
 impl Sent {
@@ -138,8 +83,7 @@ impl Sent {
     pub(super) fn of(event: &Event, mdn_deadline: Option<Duration>) -> Option<Self> {
         let wish = MdnRequest::of(&event.headers);
         let deadline = mdn_deadline.filter(|_| wish.when == MdnMode::Later);
-        let deadline =
-            deadline.map(|wait| timers::now().checked_add(wait).unwrap_or(Timestamp::MAX));
+        let deadline = deadline.map(|wait| clock::timestamp(clock::after(clock::now(), wait)));
         Some(Self {
             event: event.id,
             at: event.occurred_at,
@@ -157,7 +101,7 @@ impl Sent {
     }
 
     /// Out of the store.
-    pub(crate) fn read(note: &Record) -> Option<Self> {
+    pub(super) fn read(note: &Record) -> Option<Self> {
         let mut sent: Self = serde_json::from_slice(&note.body).ok()?;
         if sent.mics.is_empty() {
             // Versions that know one MIC did not keep its form: signed messages have this one.
@@ -217,7 +161,7 @@ impl Sent {
         message_id: &str,
         outbox: &Outbox,
     ) -> Result<Option<(Self, Record)>, OutboxError> {
-        Self::find(PREFIX, routes, message_id, outbox).await
+        Self::find(SENT, routes, message_id, outbox).await
     }
 
     /// What the record becomes by the outcome of one attempt, that of `event`. Outcomes are merged by rank,
@@ -273,9 +217,10 @@ impl Sent {
         let others = outbox.events(&filter, 2).await?;
         let other = others.into_iter().find(|other| other.id != self.event);
         Ok(other.map(|other| {
-            let at = Timestamp::from_millisecond(other.occurred_at).unwrap_or(self.at);
+            let at = clock::timestamp(other.occurred_at);
             let deadline = mdn_deadline.filter(|_| self.deadline.is_some());
-            let deadline = deadline.map(|wait| at.checked_add(wait).unwrap_or(at));
+            let deadline =
+                deadline.map(|wait| clock::timestamp(clock::after(other.occurred_at, wait)));
             Self { event: other.id, at, deadline, ..self.clone() }
         }))
     }
@@ -291,11 +236,11 @@ impl Sent {
 
     /// To be written whatever there is.
     pub(super) fn change(&self, routes: &Routes, event: &Event) -> RecordChange {
-        self.written(PREFIX, &Group::of(routes, event), routes)
+        self.written(SENT, &Group::of(routes, event), routes)
     }
 
     /// As it stands now, written only over what `found` was.
-    pub(crate) fn becomes(mut self, state: SentState, found: &Record) -> RecordChange {
+    pub(super) fn becomes(mut self, state: SentState, found: &Record) -> RecordChange {
         self.state = state;
         let note = Record { body: self.body(), due: None, ..found.clone() };
         RecordChange { note, before: Before::Body(found.body.clone()) }
@@ -305,7 +250,7 @@ impl Sent {
     ///
     /// # Errors
     /// When the store cannot say in time.
-    pub(crate) async fn headers(&self, outbox: &Outbox) -> Result<Headers, OutboxError> {
+    pub(super) async fn headers(&self, outbox: &Outbox) -> Result<Headers, OutboxError> {
         let mut headers = Headers::new();
         headers.push("AS2-From", self.station.as_str());
         headers.push("AS2-To", self.partner.as_str());
@@ -337,8 +282,7 @@ impl Sent {
         let due = self.deadline.filter(|_| self.state == SentState::Sent);
         let due = due.map(Timestamp::as_millisecond);
         // MDNs that come later are of an unknown message.
-        let kept = timers::now().checked_add(routes.snapshot().config.retention.events);
-        let kept = kept.unwrap_or(Timestamp::MAX).as_millisecond();
+        let kept = clock::after(clock::now(), routes.config().retention.events);
         let note = Record {
             key: key(kind, group, &self.station, &self.partner, &self.message_id),
             body: self.body(),
@@ -352,29 +296,6 @@ impl Sent {
     fn body(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain data with string keys has a JSON form")
     }
-}
-
-/// Where a message of these parties is found.
-fn key(kind: &str, group: &Group, station: &str, partner: &str, message_id: &str) -> String {
-    let id = bounds::message_id(message_id.trim());
-    format!("{kind}{group}:{}", digest([station, partner, &comparable_id(&id)].into_iter()))
-}
-
-/// SHA-256 over these texts, which keeps them apart whatever they hold; in hexadecimal.
-pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
-    let mut sum = Sha256::new();
-    for part in parts {
-        sum.update(&(part.len() as u64).to_be_bytes());
-        sum.update(part.as_bytes());
-    }
-    hex::encode(&sum.finish())
-}
-
-/// The Message-ID of a message's event.
-pub(super) fn message_id(event: &Event) -> Option<String> {
-    let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
-    let header = || event.headers.text("Message-ID").map(|id| id.trim().to_owned());
-    decoded.or_else(header).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -395,16 +316,5 @@ mod tests {
         // Such a version reads its own field in what is written now.
         let written: serde_json::Value = serde_json::from_slice(&sent.body()).unwrap();
         assert_eq!(written["mic"], mic);
-    }
-
-    #[test]
-    fn key_of_a_message_id_does_not_depend_on_blanks() {
-        let group = Group(String::new());
-        let key = |id: &str| key(PREFIX, &group, "US", "ACME", id);
-        assert_eq!(key("<a b@c>"), key("<a\r\n b@c>"));
-        assert_eq!(key("<a b@c>"), key("ab@c"));
-        // As it was written before.
-        assert_eq!(key("<a@c>"), format!("sent::{}", digest(["US", "ACME", "a@c"].into_iter())));
-        assert_ne!(key("<a@c>"), key("<b@c>"));
     }
 }

@@ -1,4 +1,4 @@
-//! The store's clock, which decides due times, expiries and ages.
+//! The clock that decides due times, expiries and ages.
 //!
 //! Several gateways of one database compare times, so they use the database's clock. SQLite has
 //! none: there it is the system clock. Either may be set, and then jumps. Between two readings time
@@ -6,12 +6,12 @@
 //! [`TOLERANCE`] is only accepted after [`STANDS`]: until then due times do not move, and what
 //! cannot be undone waits ([`doubt`]).
 //!
-//! A process has one store, and so one clock.
+//! A process has one store, and so one clock. Its times are milliseconds since 1970.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
 
 /// The largest change of a clock that is accepted at once.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -72,9 +72,9 @@ enum ClockStart {
 
 static CLOCK: Mutex<Clock> = Mutex::new(Clock::new());
 
-/// Returns the time, in milliseconds since 1970.
+/// Returns the time.
 pub fn now() -> i64 {
-    let mut clock = lock();
+    let mut clock = CLOCK.lock();
     if clock.source == TimeSource::Machine {
         clock.read(machine(), Instant::now());
     }
@@ -85,39 +85,52 @@ pub fn now() -> i64 {
 pub fn doubt() -> Option<ClockDoubt> {
     // Reads the clock too.
     now();
-    lock().doubt(Instant::now())
+    CLOCK.lock().doubt(Instant::now())
 }
 
 /// Whether the clock was compared and may be wrong.
-pub(crate) fn is_doubted() -> bool {
+pub fn is_doubted() -> bool {
     matches!(doubt(), Some(ClockDoubt::Start { .. } | ClockDoubt::Jump { .. }))
 }
 
 /// Compares the clock with the newest time in the store, at the start.
 pub fn compare(newest: Option<i64>) {
     let now = now();
-    lock().compare(newest, now, Instant::now());
+    CLOCK.lock().compare(newest, now, Instant::now());
 }
 
 /// Records a reading of the database's clock. After the first one, this clock is used.
-pub(crate) fn database_says(time: i64) {
-    let mut clock = lock();
+pub fn database_says(time: i64) {
+    let mut clock = CLOCK.lock();
     if clock.source == TimeSource::Machine {
         (clock.source, clock.read, clock.jump) = (TimeSource::Database, None, None);
     }
     clock.read(time, Instant::now());
 }
 
-fn lock() -> MutexGuard<'static, Clock> {
-    CLOCK.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn machine() -> i64 {
     milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-pub(crate) fn milliseconds(time: Duration) -> i64 {
+/// Returns this time in milliseconds, as far as it fits.
+pub fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Returns the time `wait` after `from`; the end of time where it does not fit.
+pub fn after(from: i64, wait: Duration) -> i64 {
+    from.saturating_add(milliseconds(wait))
+}
+
+/// Returns how long it is until `due`; zero when it is past.
+pub fn until(due: i64) -> Duration {
+    Duration::from_millis(u64::try_from(due.saturating_sub(now())).unwrap_or(0))
+}
+
+/// Returns a time in the form that is shown; the first or the last one where it does not fit.
+pub fn timestamp(ms: i64) -> Timestamp {
+    let end = if ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(ms).unwrap_or(end)
 }
 
 /// Whether two times that differ by this many milliseconds are more than [`TOLERANCE`] apart.

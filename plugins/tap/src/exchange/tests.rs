@@ -13,11 +13,7 @@ use tempfile::TempDir;
 use tokio::{runtime::Handle, time::sleep};
 
 use super::*;
-use crate::{
-    reload,
-    snapshot::Live,
-    tap::{Tap, sent},
-};
+use crate::{Tap, TapRules, sent};
 
 mod under_way;
 
@@ -60,14 +56,14 @@ impl Scene {
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
         write("as2hook.yaml", config).unwrap();
         write("webhooks.yaml", RULES).unwrap();
-        let loaded = reload::attempt(&folder.path().join("as2hook.yaml")).await.outcome.unwrap();
-        let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
+        let loaded = as2hook_config::load(&folder.path().join("as2hook.yaml")).unwrap();
+        let host = Arc::new(TapRules::new(loaded.config, loaded.rules));
         let database = folder.path().join("as2hook.db");
         let store = Arc::new(SqliteStore::open(&database, &SqliteOptions::default()).unwrap());
         let payloads =
             Payloads::in_folder(PayloadDir::open(&folder.path().join("payloads")).unwrap());
         let outbox = Outbox::new(store.clone(), Wakeups::new(), OutboxOptions::default());
-        let tap = Tap::new(live, outbox, payloads.clone(), Handle::current()).unwrap();
+        let tap = Tap::new(host, outbox, payloads.clone(), Handle::current()).unwrap();
         Self { tap, store, payloads, _folder: folder }
     }
 

@@ -5,7 +5,7 @@ use as2hook_event::Verdict;
 use serde_json::Value;
 
 use super::*;
-use crate::tap::AdoptedExchanges;
+use crate::AdoptedExchanges;
 
 const ASKS: [(&str, &str); 2] = [
     ("Disposition-Notification-To", "us@example"),
@@ -65,7 +65,7 @@ async fn mdn_that_waits_for_its_message_stays_open_when_the_process_terminates()
 
     // The process that adopts it waits for the message as well, and then takes it back.
     let adopted: Event = serde_json::from_slice(&stored.body).unwrap();
-    let adoption = AdoptedExchanges::new(scene.tap.shared.live.clone());
+    let adoption = AdoptedExchanges::new(scene.tap.shared.host.clone());
     let outbox = &scene.tap.shared.outbox;
     assert!(adoption.judge(&adopted, outbox).await.unwrap().is_none());
     message.response_head(ok_head()).await.unwrap();

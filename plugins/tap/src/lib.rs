@@ -8,6 +8,7 @@
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
 //! - [`head`]: what an exchange begins with
+//! - [`host`]: what the tap takes from the process that it runs in
 //! - `decoding`: the decoder's own threads, and the bounded queue of each message
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
 //! - `routes`: which webhooks get what, decided at the head
@@ -15,13 +16,20 @@
 //! - `conclusion`: all that comes of an exchange when it is over, in one commit
 //! - `adoption`: exchanges that a terminated process left open
 //! - `receipt`: what receipt a message asks for, and what an MDN makes of it
+//! - `response`: the MDN in a response
+//! - `records`: the keys and groups of what is remembered of messages
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - `seen`: what came already, to tell that it came again
 //! - `partner_order`: the order in which a partner's exchanges are written down
+//! - [`memory`]: what exchanges under way take together
+//! - [`timers`]: what happens by itself when time passes
 //! - `under_way`: waits for the end of the exchange that an MDN is about
 
 pub mod exchange;
 pub mod head;
+pub mod host;
+pub mod memory;
+pub mod timers;
 
 mod adoption;
 mod conclusion;
@@ -29,9 +37,11 @@ mod decoding;
 mod keeping;
 mod partner_order;
 mod receipt;
+mod records;
+mod response;
 mod routes;
 mod seen;
-pub(crate) mod sent;
+mod sent;
 mod under_way;
 mod verdict;
 
@@ -50,8 +60,9 @@ pub use self::{
     adoption::AdoptedExchanges,
     exchange::{Exchange, Refused},
     head::{RequestHead, ResponseHead},
+    host::{TapHost, TapRules},
 };
-use crate::{memory::Memory, snapshot::Live};
+use crate::memory::Memory;
 
 /// Makes an [`Exchange`] of every request; shared by all listeners.
 #[derive(Clone)]
@@ -61,7 +72,7 @@ pub struct Tap {
 
 /// What every exchange needs.
 struct TapState {
-    live: Arc<Live>,
+    host: Arc<dyn TapHost>,
     outbox: Outbox,
     payloads: Payloads,
     decoding: decoding::Decoding,
@@ -75,13 +86,13 @@ struct TapState {
 // === impl Tap ===
 
 impl Tap {
-    /// A tap that matches by the snapshot in force and writes to this outbox. Its follow-up work (the
+    /// A tap that matches by the rules in force and writes to this outbox. Its follow-up work (the
     /// verdict after a response has passed) runs on `runtime`.
     ///
     /// # Errors
     /// When the decoder's threads cannot be started.
     pub fn new(
-        live: Arc<Live>,
+        host: Arc<dyn TapHost>,
         outbox: Outbox,
         payloads: Payloads,
         runtime: tokio::runtime::Handle,
@@ -92,7 +103,7 @@ impl Tap {
         let memory = Memory::default();
         let turns = partner_order::PartnerOrder::default();
         let shared = TapState {
-            live,
+            host,
             outbox,
             payloads,
             decoding,

@@ -4,20 +4,14 @@ use std::time::Duration;
 
 use as2hook_as2::SignatureStatus;
 use as2hook_delivery::{Outbox, OutboxError};
-use as2hook_event::Event;
+use as2hook_event::{Event, clock};
 use as2hook_store::{Before, Record, RecordChange};
-use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::timers;
-
 use super::{
+    records::{Group, SEEN, digest, message_id},
     routes::Routes,
-    sent::{Group, digest, message_id},
 };
-
-/// What the keys of these records begin with.
-pub(super) const SEEN: &str = "seen:";
 
 /// Stands before an event's id: its message was refused by an asynchronous MDN.
 const REFUSED: &str = "refused ";
@@ -98,9 +92,8 @@ fn refused(event: Uuid) -> Vec<u8> {
 }
 
 fn change(key: String, body: Vec<u8>, window: Duration, before: Before) -> RecordChange {
-    let expires = timers::now().checked_add(window).unwrap_or(Timestamp::MAX);
     RecordChange {
-        note: Record { key, body, due: None, expires: expires.as_millisecond() },
+        note: Record { key, body, due: None, expires: clock::after(clock::now(), window) },
         before,
     }
 }

@@ -9,17 +9,17 @@ use std::{
     process,
 };
 
-use as2hook_store::{
-    PayloadKey,
-    private_files::{create_file, create_folder},
-};
+use as2hook_as2::hex;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use openssl::{
     rand::rand_bytes,
     symm::{Cipher, decrypt_aead, encrypt_aead},
 };
 
-use as2hook_as2::hex;
+use crate::{
+    payload::PayloadKey,
+    private_files::{create_file, create_folder},
+};
 
 /// The key of `secret_key_file`.
 pub struct SecretKey([u8; 32]);
