@@ -39,7 +39,7 @@ use self::{
     takeover::Takeover,
 };
 use crate::{
-    gateway::SetupError, handles, partner_webhooks::PartnerWebhookLoader, reload::Reloader,
+    handles, partner_webhooks::PartnerWebhookLoader, proxy::SetupError, reload::Reloader,
     secret_key::SecretKeyError,
 };
 use as2hook_config::{ConfigDiagnostic, watch::Watch};

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
-    gateway::receivers::Receivers,
     partner_webhooks::PartnerWebhooks,
+    proxy::receivers::Receivers,
     snapshot::{Live, Snapshot},
 };
 use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};

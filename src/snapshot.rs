@@ -9,10 +9,10 @@ use as2hook_sink::Guard;
 use as2hook_store::clock;
 
 use crate::{
-    gateway::receivers::Receivers,
     observe::Observer,
     partner_webhooks::{self, PartnerWebhooks},
     peers::PeerGateways,
+    proxy::receivers::Receivers,
     secret_key::SecretKey,
 };
 use as2hook_config::Config;

@@ -20,7 +20,7 @@ use super::{
     supervisor,
 };
 use crate::{
-    gateway::{GracefulShutdown, InFlight, shutdown::GRACE},
+    front::{GracefulShutdown, InFlight, shutdown::GRACE},
     log,
     snapshot::Live,
     tap::Tap,

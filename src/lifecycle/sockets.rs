@@ -14,7 +14,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::LifeError;
-use crate::gateway;
+use crate::proxy::BoundListeners;
 use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
@@ -94,9 +94,9 @@ impl ListeningSockets {
     }
 
     /// For the gateway's listeners.
-    pub(super) fn for_gateway(&self) -> Result<gateway::BoundListeners, LifeError> {
+    pub(super) fn for_gateway(&self) -> Result<BoundListeners, LifeError> {
         let inbound = self.of(INBOUND)?.expect("every config has an inbound listener");
-        Ok(gateway::BoundListeners { inbound, outbound: self.of(OUTBOUND)? })
+        Ok(BoundListeners { inbound, outbound: self.of(OUTBOUND)? })
     }
 
     /// For the admin listener. Call within a tokio runtime.

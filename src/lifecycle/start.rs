@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     control,
-    gateway::Gateway,
     partner_webhooks::PartnerWebhookLoader,
+    proxy::Gateway,
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,

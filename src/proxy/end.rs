@@ -10,14 +10,11 @@ use pingora::{
     proxy::{FailToProxy, Session},
 };
 
-use super::{
-    super::{
-        admission::expects_continue, connection::Connection, in_flight::Permit,
-        rejection::Rejection,
-    },
-    Proxy, ProxyContext, Side, listener,
+use super::{Proxy, ProxyContext, Side, admission::expects_continue, listener};
+use crate::{
+    front::{connection::Connection, in_flight::Permit, rejection::Rejection},
+    tap::Exchange,
 };
-use crate::tap::Exchange;
 
 impl<S: Side> Proxy<S> {
     /// Responds to an error, unless another response has begun or the partner is gone.

@@ -12,12 +12,13 @@ use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Sessio
 
 use super::{
     chunks::ChunkFlaw, connection::NoResponse, connection_limiter::LimitReached, head::HeadError,
-    in_flight::GaveWay, upstream,
+    in_flight::GaveWay,
 };
+use crate::proxy::upstream;
 
 /// Why a request was not passed on, or its response not passed back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Rejection {
+pub(crate) enum Rejection {
     #[error(transparent)]
     Head(#[from] HeadError),
     #[error("The request's head is larger than {limit} bytes (limits.header).")]
@@ -94,7 +95,7 @@ pub(super) enum Rejection {
 
 /// The other side of the gateway, as its responses call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OtherSide {
+pub(crate) enum OtherSide {
     Receiver,
     Partner,
 }
@@ -102,7 +103,7 @@ pub(super) enum OtherSide {
 // === impl OtherSide ===
 
 impl OtherSide {
-    pub(super) fn of(direction: Direction) -> Self {
+    pub(crate) fn of(direction: Direction) -> Self {
         match direction {
             Direction::Inbound => Self::Receiver,
             Direction::Outbound => Self::Partner,
@@ -138,7 +139,7 @@ impl From<GaveWay> for Rejection {
 
 impl Rejection {
     /// The HTTP status.
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Head(flaw) => flaw.status(),
             Self::HeadTooLarge { .. } => 431,
@@ -161,7 +162,7 @@ impl Rejection {
     }
 
     /// The word for it in metrics.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Head(_) | Self::Target | Self::Chunk(_) | Self::BadRequest => "malformed",
             Self::HeadTooLarge { .. } => "header",
@@ -187,12 +188,12 @@ impl Rejection {
     }
 
     /// Ends the exchange from within a Pingora hook; [`Rejection::of`] finds it again.
-    pub(super) fn into_error(self) -> Box<Error> {
+    pub(crate) fn into_error(self) -> Box<Error> {
         Error::because(ErrorType::HTTPStatus(self.status()), "rejected", self)
     }
 
     /// The response to an error that ended an exchange. `None`: the partner is gone.
-    pub(super) fn of(error: &Error, direction: Direction) -> Option<Self> {
+    pub(crate) fn of(error: &Error, direction: Direction) -> Option<Self> {
         let far = OtherSide::of(direction);
         if let Some(rejection) = error.root_cause().downcast_ref::<Self>() {
             return Some(rejection.clone());
@@ -241,7 +242,7 @@ impl Rejection {
     }
 
     /// The whole response, for a connection that Pingora has not got.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let status = http::StatusCode::from_u16(self.status()).unwrap_or_default();
         let reason = status.canonical_reason().unwrap_or_default();
         let text = format!("as2hook: {self}\n");
@@ -256,7 +257,7 @@ impl Rejection {
     }
 
     /// Sends it, and closes the connection behind it.
-    pub(super) async fn send(&self, session: &mut Session) -> pingora::Result<()> {
+    pub(crate) async fn send(&self, session: &mut Session) -> pingora::Result<()> {
         let text = Bytes::from(format!("as2hook: {self}\n"));
         let mut head = ResponseHeader::build(self.status(), Some(4))?;
         head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
@@ -282,7 +283,7 @@ fn within<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
 const RETRY_AFTER: &str = "Retry-After: 30\r\n";
 
 /// Which stage of an exchange an error belongs to, for `X-Send-Error`.
-pub(super) fn stage_of(error: &Error) -> Stage {
+pub(crate) fn stage_of(error: &Error) -> Stage {
     if within::<NoResponse>(error).is_some() {
         return Stage::Timeout;
     }

@@ -36,13 +36,13 @@ use super::{
         ConnectionLimiter, ConnectionPermit, IdleConnection, LimitReached, counted_peer,
     },
     deadline::Deadline,
-    proxy::listener,
     serve::turned_away,
 };
 use crate::{
     log::RejectionLog,
     memory::{Memory, Share},
     observe::CountedConnection,
+    proxy::listener,
     snapshot::Live,
 };
 use as2hook_config::{Config, Limits};
@@ -62,7 +62,7 @@ const HELLO: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(15);
 
 /// The handshakes of one listener.
-pub(super) struct Handshakes {
+pub(crate) struct Handshakes {
     live: Arc<Live>,
     direction: Direction,
     seats: ConnectionLimiter,
@@ -113,7 +113,7 @@ enum HandshakeError {
 // === impl Handshakes ===
 
 impl Handshakes {
-    pub(super) fn new(
+    pub(crate) fn new(
         live: Arc<Live>,
         direction: Direction,
         memory: Memory,
@@ -200,7 +200,7 @@ impl PreTlsProcess for Handshakes {
 }
 
 /// The connection's handshake is over, if it had one.
-pub(super) fn done(stream: &Stream) {
+pub(crate) fn done(stream: &Stream) {
     let digest = stream.get_proxy_digest();
     let begun = digest
         .as_ref()

@@ -6,12 +6,11 @@ use bytes::Bytes;
 use http::{Version, header};
 use pingora::{Error, ErrorType, Result as Passed, http::ResponseHeader, proxy::Session};
 
-use super::{
-    super::{admission::judge_response, connection::Connection, rejection::Rejection},
-    Proxy, ProxyContext, Side, headers,
-    onward::not_stored,
+use super::{Proxy, ProxyContext, Side, admission::judge_response, headers, onward::not_stored};
+use crate::{
+    front::{connection::Connection, rejection::Rejection},
+    tap::ResponseHead,
 };
-use crate::tap::ResponseHead;
 use as2hook_config::Pace;
 
 /// More of a response than an MDN has is read for a partner alone, so only while it is there.

@@ -13,16 +13,14 @@ use pingora::{
 };
 use tokio::time::Instant;
 
-use super::{
-    super::{
+use super::{Proxy, ProxyContext, Side, failover::Candidates, upstream};
+use crate::{
+    front::{
         connection::Connection,
-        failover::Candidates,
         rejection::{OtherSide, Rejection},
-        upstream,
     },
-    Proxy, ProxyContext, Side,
+    tap::Refused,
 };
-use crate::tap::Refused;
 
 impl<S: Side> Proxy<S> {
     /// Where this attempt goes.

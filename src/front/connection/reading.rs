@@ -30,7 +30,7 @@ const BEHIND: usize = 4096;
 
 /// What became of waiting for more of a head.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum More {
+pub(crate) enum More {
     Came,
     /// The partner's end, or an error.
     Over,
@@ -40,13 +40,13 @@ pub(in crate::gateway) enum More {
 
 impl Connection {
     /// What was read and not yet handed on.
-    pub(in crate::gateway) fn ahead(&self) -> &[u8] {
+    pub(crate) fn ahead(&self) -> &[u8] {
         &self.ahead[self.at..]
     }
 
     /// Where in [`Connection::ahead`] the next request's head is; what stands before it is forgotten.
     /// Its body is read along when it is `chunked`.
-    pub(in crate::gateway) fn expect(&mut self, head: Range<usize>, chunked: bool) {
+    pub(crate) fn expect(&mut self, head: Range<usize>, chunked: bool) {
         self.at = self.ahead.len().min(self.at + head.start);
         self.of_head = head.len();
         self.chunks = chunked.then(Chunks::new);
@@ -56,29 +56,25 @@ impl Connection {
     }
 
     /// Replaces these bytes of [`Connection::ahead`]. Where the new ones are.
-    pub(in crate::gateway) fn replace_ahead(
-        &mut self,
-        range: Range<usize>,
-        bytes: &[u8],
-    ) -> Range<usize> {
+    pub(crate) fn replace_ahead(&mut self, range: Range<usize>, bytes: &[u8]) -> Range<usize> {
         let place = self.at + range.start..self.at + range.end;
         self.ahead.splice(place, bytes.iter().copied());
         range.start..range.start + bytes.len()
     }
 
     /// Keeps nothing but what was read and not yet handed on: a connection that rests costs no buffer.
-    pub(in crate::gateway) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         self.ahead.drain(..std::mem::take(&mut self.at));
         self.ahead.shrink_to_fit();
     }
 
     /// How long a head may be waited for from now on.
-    pub(in crate::gateway) fn patience(&mut self, time: Duration) {
+    pub(crate) fn patience(&mut self, time: Duration) {
         self.limit.set(time);
     }
 
     /// Reads more of a head.
-    pub(in crate::gateway) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<More> {
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<More> {
         match self.poll_ahead::<PIECE>(cx) {
             Poll::Ready(Ok(1..)) => Poll::Ready(More::Came),
             Poll::Ready(_) => Poll::Ready(More::Over),

@@ -17,7 +17,7 @@ use super::{
 use as2hook_config::Limits;
 
 /// What came.
-pub(super) enum HeadOutcome {
+pub(crate) enum HeadOutcome {
     /// A head that is let in.
     Head,
     /// The partner went away, or nothing came in time, or the place is needed.
@@ -30,7 +30,7 @@ pub(super) enum HeadOutcome {
 const FREE: usize = 4096;
 
 /// Waits for the next head on a connection.
-pub(super) async fn read_head(
+pub(crate) async fn read_head(
     connection: &mut Connection,
     limits: &Limits,
     in_flight: &InFlight,

@@ -10,14 +10,11 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
-use super::{
-    forwarded,
-    lookups::Lookups,
-    proxy::Side,
-    receivers::RouteIndex,
-    rejection::{Rejection, stage_of},
+use super::{Side, forwarded, lookups::Lookups, receivers::RouteIndex};
+use crate::{
+    front::rejection::{Rejection, stage_of},
+    snapshot::Snapshot,
 };
-use crate::snapshot::Snapshot;
 use as2hook_config::Forwarded;
 
 /// From partners to the receiver of the config.

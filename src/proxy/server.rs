@@ -1,55 +1,4 @@
-//! The only room that knows Pingora: listeners, what passes through them, and the server's life.
-//!
-//! # Layout
-//! - `proxy`: Pingora's hooks, the same for both listeners
-//! - `inbound`, `outbound`: where each of the two sends requests, and what it rewrites
-//! - `upstream`: connections to the other side, their time-outs and trust
-//! - `serve`: one connection from its first byte to its last
-//! - `connection_limiter`: how many connections there are, and from where
-//! - `handshakes`: how many TLS handshakes there are, from where, and for how long
-//! - `read_head`: waits for a request's head
-//! - `head`: which heads every reader reads alike
-//! - `rewrite`: what is rewritten of a head before Pingora reads it
-//! - `chunks`: which chunked bodies every reader reads alike
-//! - `admission`: which requests are let in
-//! - `rejection`: the responses that the gateway gives itself
-//! - `connection`: a partner's connection, with some of Pingora's habits mended
-//! - `deadline`: a time limit that costs nothing where it is kept
-//! - `failover`: in which order an exchange tries addresses
-//! - `lookups`: names to addresses
-//! - [`receivers`]: where inbound exchanges go
-//! - `in_flight`: how many exchanges are under way, and which gives way to others
-//! - `fair_share`: which address holds most of what is scarce
-//! - `forwarded`: `X-Forwarded-For`
-//! - `tls`: the certificates of a listener
-//! - [`shutdown`]: how connections come to an end
-//! - `listening`: a listening socket that another process opened
-
-pub mod receivers;
-pub mod shutdown;
-
-mod admission;
-mod chunks;
-mod connection;
-mod connection_limiter;
-mod deadline;
-mod failover;
-mod fair_share;
-mod forwarded;
-mod handshakes;
-mod head;
-mod in_flight;
-mod inbound;
-mod listening;
-mod lookups;
-mod outbound;
-mod proxy;
-mod read_head;
-mod rejection;
-mod rewrite;
-mod serve;
-mod tls;
-mod upstream;
+//! Sets the two listeners up: what passes through them, and the server that they belong to.
 
 use std::{net::TcpListener, sync::Arc, thread::available_parallelism};
 
@@ -61,17 +10,17 @@ use pingora::{
     services::listening::Service,
 };
 
-use self::{
-    connection_limiter::ConnectionLimiter,
-    handshakes::Handshakes,
-    inbound::Inbound,
-    listening::Listening,
-    outbound::Outbound,
-    proxy::{Proxy, Side},
-    serve::Connections,
+use super::{Proxy, Side, inbound::Inbound, outbound::Outbound};
+use crate::{
+    front::{
+        GracefulShutdown, InFlight, connection_limiter::ConnectionLimiter, handshakes::Handshakes,
+        listening::Listening, serve::Connections, tls,
+    },
+    handles::TrafficHandles,
+    memory::Memory,
+    snapshot::Live,
+    tap::Tap,
 };
-pub use self::{in_flight::InFlight, shutdown::GracefulShutdown};
-use crate::{handles::TrafficHandles, memory::Memory, snapshot::Live, tap::Tap};
 use as2hook_config::{Listen, Listener};
 
 /// A server that is set up, and not serving yet.

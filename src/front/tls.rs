@@ -17,7 +17,7 @@ use crate::{log::RejectionLog, snapshot::Live};
 use as2hook_config::{Listen, ServerTls};
 
 /// Which listener's.
-pub(super) type Of = fn(&Listen) -> Option<&ServerTls>;
+pub(crate) type Of = fn(&Listen) -> Option<&ServerTls>;
 
 struct Certificates {
     live: Arc<Live>,
@@ -26,7 +26,7 @@ struct Certificates {
 }
 
 /// TLS 1.2 or later, HTTP/1.1 only: AS2 partners speak nothing else.
-pub(super) fn settings(live: Arc<Live>, of: Of) -> pingora::Result<TlsSettings> {
+pub(crate) fn settings(live: Arc<Live>, of: Of) -> pingora::Result<TlsSettings> {
     let mut settings = TlsSettings::with_callbacks(Box::new(Certificates {
         live,
         of,

@@ -25,7 +25,7 @@ const REFUSE_READS: u64 = 1024 * 1024;
 
 impl Connection {
     /// Responds to what Pingora is not to see, and closes.
-    pub(in crate::gateway) async fn refuse(mut self, rejection: &Rejection) {
+    pub(crate) async fn refuse(mut self, rejection: &Rejection) {
         let response = rejection.to_bytes();
         let goodbye = async {
             self.stream.write_all(&response).await?;
@@ -148,11 +148,11 @@ impl Shutdown for Connection {
 
 /// Whether these bytes are the whole head of a response that is not an interim one. Pingora hands a
 /// head over in one write.
-pub(super) fn is_final_head(bytes: &[u8]) -> bool {
+pub(crate) fn is_final_head(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP/1.") && bytes.get(9) != Some(&b'1') && bytes.ends_with(b"\r\n\r\n")
 }
 
-pub(super) fn with_dates(head: &[u8], dates: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn with_dates(head: &[u8], dates: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut rewritten = Vec::with_capacity(head.len() + 64);
     let fields = &head[..head.len() - 2];
     for line in fields.split_inclusive(|&b| b == b'\n') {

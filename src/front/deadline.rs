@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A limit that is set, moved and cleared with every request, over one timer. A new timer for each would
 /// wake the runtime's thread that waits for events, which costs more than the rest of a small request.
 #[derive(Debug, Default)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     at: Option<Instant>,
     /// Never later than `at` while that is polled; when it is earlier it is set anew as it fires.
     timer: Option<Pin<Box<Sleep>>>,
@@ -21,37 +21,37 @@ pub(super) struct Deadline {
 
 impl Deadline {
     /// So long from now.
-    pub(super) fn set(&mut self, after: Duration) {
+    pub(crate) fn set(&mut self, after: Duration) {
         self.at = Some(Instant::now() + after);
     }
 
     /// At this moment.
-    pub(super) fn set_at(&mut self, at: Instant) {
+    pub(crate) fn set_at(&mut self, at: Instant) {
         self.at = Some(at);
     }
 
     /// So much later, where it is set.
-    pub(super) fn extend(&mut self, by: Duration) {
+    pub(crate) fn extend(&mut self, by: Duration) {
         self.at = self.at.map(|at| at + by);
     }
 
     /// None from now on.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.at = None;
     }
 
     /// When it is.
-    pub(super) fn at(&self) -> Option<Instant> {
+    pub(crate) fn at(&self) -> Option<Instant> {
         self.at
     }
 
     /// Whether there is one.
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.at.is_some()
     }
 
     /// Ready when the time is over.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if timer.deadline() > at {

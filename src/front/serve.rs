@@ -19,19 +19,22 @@ use super::{
     connection_limiter::{ConnectionLimiter, ConnectionPermit, LimitReached, counted_peer},
     handshakes,
     in_flight::InFlight,
-    proxy::{Proxy, Side, listener},
     read_head::{HeadOutcome, read_head},
     rejection::Rejection,
     shutdown::GracefulShutdown,
 };
-use crate::{log::RejectionLog, snapshot::Live};
+use crate::{
+    log::RejectionLog,
+    proxy::{Proxy, Side, listener},
+    snapshot::Live,
+};
 use as2hook_config::Limits;
 
 /// Connections that are turned away in words at once. Beyond it they are closed without.
 const GOODBYES: usize = 64;
 
 /// What serves the connections of one listener.
-pub(super) struct Connections<S: Side> {
+pub(crate) struct Connections<S: Side> {
     proxy: Arc<HttpProxy<Proxy<S>>>,
     live: Arc<Live>,
     in_flight: InFlight,
@@ -44,7 +47,7 @@ pub(super) struct Connections<S: Side> {
 // === impl Connections ===
 
 impl<S: Side> Connections<S> {
-    pub(super) fn new(
+    pub(crate) fn new(
         proxy: HttpProxy<Proxy<S>>,
         live: Arc<Live>,
         in_flight: InFlight,
@@ -168,7 +171,7 @@ impl<S: Side> ServerApp for Connections<S> {
 }
 
 /// Counts and logs a connection for which there is no seat. Returns the response to it.
-pub(super) fn turned_away(
+pub(crate) fn turned_away(
     live: &Live,
     log: &RejectionLog,
     direction: Direction,

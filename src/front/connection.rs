@@ -27,7 +27,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pingora::{protocols::Stream, proxy::Session};
 use tokio::time::Instant;
 
-pub(super) use self::reading::More;
+pub(crate) use self::reading::More;
 use super::{
     chunks::{ChunkFlaw, Chunks},
     deadline::Deadline,
@@ -37,7 +37,7 @@ use as2hook_config::Pace;
 
 /// Wraps the stream that Pingora reads requests from and writes responses to.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     /// What was read before Pingora asked for it, from `at` on.
     ahead: Vec<u8>,
@@ -71,7 +71,7 @@ enum Phase {
 /// The other side did not give its response's head in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there was no response in time")]
-pub(super) struct NoResponse;
+pub(crate) struct NoResponse;
 
 /// What the hooks of an exchange ask of its connection.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ struct Wishes {
 // === impl Connection ===
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         let (wishes, phase) = (Mutex::default(), Phase::default());
         let (ahead, head) = (Vec::new(), Vec::new());
         Self {
@@ -110,22 +110,22 @@ impl Connection {
     }
 
     /// The connection behind a session, when it is one of ours (HTTP/1).
-    pub(super) fn of(session: &Session) -> Option<&Self> {
+    pub(crate) fn of(session: &Session) -> Option<&Self> {
         session.as_downstream().as_http1()?.stream().as_any().downcast_ref()
     }
 
     /// A new request's head is complete.
-    pub(super) fn begin(&self, pace: Pace) {
+    pub(crate) fn begin(&self, pace: Pace) {
         *self.wishes() = Wishes { phase: Phase::Body, pace, ..Wishes::default() };
     }
 
     /// While its body is waited for, it gives way to others.
-    pub(super) fn gives_way(&self, gives_way: Option<GiveWay>) {
+    pub(crate) fn gives_way(&self, gives_way: Option<GiveWay>) {
         self.wishes().gives_way = gives_way;
     }
 
     /// The request is complete: from now on the exchange goes on without the partner.
-    pub(super) fn follow(&self) {
+    pub(crate) fn follow(&self) {
         let mut wishes = self.wishes();
         wishes.following = true;
         wishes.phase = Phase::Response;
@@ -133,12 +133,12 @@ impl Connection {
 
     /// The response's head has to be there by then, however many interim ones come before it. `None`: it
     /// is, or Pingora's own limit is enough.
-    pub(super) fn response_by(&self, at: Option<Instant>) {
+    pub(crate) fn response_by(&self, at: Option<Instant>) {
         self.wishes().response = at;
     }
 
     /// The exchange is over: whether the partner is still there matters again.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         let mut wishes = self.wishes();
         wishes.following = false;
         wishes.phase = Phase::Rest;
@@ -147,7 +147,7 @@ impl Connection {
     }
 
     /// The next final response has these `Date` fields (names in their case) and no other.
-    pub(super) fn keep_dates(&self, dates: Vec<(Vec<u8>, Vec<u8>)>) {
+    pub(crate) fn keep_dates(&self, dates: Vec<(Vec<u8>, Vec<u8>)>) {
         self.wishes().dates = Some(dates);
     }
 
@@ -163,7 +163,7 @@ impl Connection {
     }
 
     /// The partner hung up while its exchange was followed.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         let wishes = self.wishes();
         wishes.gone && wishes.following
     }

@@ -11,7 +11,7 @@ use pingora::{
 };
 
 /// Pingora's listening service on a socket of ours.
-pub(super) struct Listening<A> {
+pub(crate) struct Listening<A> {
     service: Service<A>,
     /// What the service calls its address.
     name: String,
@@ -21,7 +21,7 @@ pub(super) struct Listening<A> {
 // === impl Listening ===
 
 impl<A> Listening<A> {
-    pub(super) fn new(service: Service<A>, name: String, socket: TcpListener) -> Self {
+    pub(crate) fn new(service: Service<A>, name: String, socket: TcpListener) -> Self {
         Self { service, name, socket: Some(socket) }
     }
 }

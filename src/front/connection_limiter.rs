@@ -24,11 +24,11 @@ use as2hook_config::Config;
 
 /// The seats of one listener. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ConnectionLimiter(Arc<ConnectionTally>);
+pub(crate) struct ConnectionLimiter(Arc<ConnectionTally>);
 
 /// One of them; it is free when it is dropped.
 #[derive(Debug)]
-pub(super) struct ConnectionPermit {
+pub(crate) struct ConnectionPermit {
     shared: Arc<ConnectionTally>,
     address: Option<IpAddr>,
     _handle: HandleShare,
@@ -36,7 +36,7 @@ pub(super) struct ConnectionPermit {
 
 /// Why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LimitReached {
+pub(crate) enum LimitReached {
     /// `limits.connections`
     All,
     /// `limits.connections_per_address`
@@ -45,7 +45,7 @@ pub(super) enum LimitReached {
 
 /// A connection that can be asked to leave.
 #[derive(Debug)]
-pub(super) struct IdleConnection {
+pub(crate) struct IdleConnection {
     shared: Arc<ConnectionTally>,
     address: Option<IpAddr>,
     number: u64,
@@ -65,14 +65,14 @@ struct ConnectionTally {
 
 impl ConnectionLimiter {
     /// None is taken. `handles`: what connections take, together with others.
-    pub(super) fn new(handles: TrafficHandles) -> Self {
+    pub(crate) fn new(handles: TrafficHandles) -> Self {
         Self(Arc::new(ConnectionTally { handles, ..ConnectionTally::default() }))
     }
 
     /// A seat among `limit`, for a connection of this address if it has fewer than
     /// `limit_of_address`. `None` for an address that is not counted. Where all are taken and none
     /// waits, `make_room` may still have one end.
-    pub(super) fn enter(
+    pub(crate) fn enter(
         &self,
         limit: usize,
         address: Option<IpAddr>,
@@ -101,13 +101,13 @@ impl ConnectionLimiter {
     }
 
     /// Whether this address has as many as it may.
-    pub(super) fn is_full(&self, address: Option<IpAddr>, limit_of_address: usize) -> bool {
+    pub(crate) fn is_full(&self, address: Option<IpAddr>, limit_of_address: usize) -> bool {
         let count = |address| self.0.by_address.get(&counted(address)).map_or(0, |count| *count);
         address.map_or(0, count) >= limit_of_address
     }
 
     /// How many are taken.
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.0.taken.load(Ordering::Relaxed)
     }
 }
@@ -116,12 +116,12 @@ impl ConnectionLimiter {
 
 impl ConnectionPermit {
     /// By which it is counted.
-    pub(super) fn address(&self) -> Option<IpAddr> {
+    pub(crate) fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
     /// Stands in line: as long as this is held, the connection can be asked to leave.
-    pub(super) fn wait(&self) -> IdleConnection {
+    pub(crate) fn wait(&self) -> IdleConnection {
         let mut line = self.shared.line();
         let number = line.number();
         line.add(self.address, 1, 0);
@@ -148,12 +148,12 @@ impl Drop for ConnectionPermit {
 
 impl IdleConnection {
     /// Waits until another connection needs the seat.
-    pub(super) async fn asked(&mut self) {
+    pub(crate) async fn asked(&mut self) {
         poll_fn(|cx| self.poll_asked(cx)).await;
     }
 
     /// As [`Self::asked`].
-    pub(super) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // The code that takes the sender out sends; it is never dropped unsent.
         Pin::new(&mut self.asked).poll(cx).map(drop)
     }
@@ -178,7 +178,7 @@ impl ConnectionTally {
 }
 
 /// The address by which a connection is counted, if it is.
-pub(super) fn counted_peer(
+pub(crate) fn counted_peer(
     config: &Config,
     direction: Direction,
     peer: Option<IpAddr>,

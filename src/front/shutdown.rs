@@ -51,13 +51,13 @@ struct Steps {
 }
 
 /// One open connection; it is counted until it is dropped.
-pub(super) struct OpenConnection(GracefulShutdown);
+pub(crate) struct OpenConnection(GracefulShutdown);
 
 /// Pingora's question when to stop listening.
-pub(super) struct ShutdownWatch(watch::Receiver<Steps>);
+pub(crate) struct ShutdownWatch(watch::Receiver<Steps>);
 
 /// Is done when an idle connection is to be closed.
-pub(super) struct CloseSignal {
+pub(crate) struct CloseSignal {
     wait: Option<Wait>,
     /// When the connection was accepted, until it has sent a request.
     accepted: Option<Instant>,
@@ -71,7 +71,7 @@ enum Wait {
 // === impl GracefulShutdown ===
 
 impl GracefulShutdown {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { steps: Arc::default(), open: Arc::default() }
     }
 
@@ -96,32 +96,32 @@ impl GracefulShutdown {
         self.open.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_last_response(&self) -> bool {
+    pub(crate) fn is_last_response(&self) -> bool {
         self.steps.borrow().last_responses
     }
 
     /// For a connection that was accepted just now.
-    pub(super) fn enter(&self) -> OpenConnection {
+    pub(crate) fn enter(&self) -> OpenConnection {
         self.open.fetch_add(1, Ordering::AcqRel);
         OpenConnection(self.clone())
     }
 
     /// A listener is there.
-    pub(super) fn listens(&self) {
+    pub(crate) fn listens(&self) {
         self.steps.send_modify(|steps| steps.listeners += 1);
     }
 
     /// A listener has stopped.
-    pub(super) fn has_stopped(&self) {
+    pub(crate) fn has_stopped(&self) {
         self.steps.send_modify(|steps| steps.listeners = steps.listeners.saturating_sub(1));
     }
 
-    pub(super) fn shutdown_watch(&self) -> ShutdownWatch {
+    pub(crate) fn shutdown_watch(&self) -> ShutdownWatch {
         ShutdownWatch(self.steps.subscribe())
     }
 
     /// For a connection that was accepted just now.
-    pub(super) fn close(&self) -> CloseSignal {
+    pub(crate) fn close(&self) -> CloseSignal {
         let mut steps = self.steps.subscribe();
         let closing = Box::pin(async move { reached(&mut steps, |steps| steps.close_idle).await });
         CloseSignal { wait: Some(Wait::ForClosing(closing)), accepted: Some(Instant::now()) }
@@ -146,12 +146,12 @@ impl ShutdownSignalWatch for ShutdownWatch {
 
 impl CloseSignal {
     /// The connection has sent a request.
-    pub(super) fn used(&mut self) {
+    pub(crate) fn used(&mut self) {
         self.accepted = None;
     }
 
     /// Whether the connection, which is idle, is to be closed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(Wait::ForClosing(closing)) = &mut self.wait {
             ready!(closing.as_mut().poll(cx));
             let now = Instant::now();

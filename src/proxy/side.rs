@@ -9,12 +9,12 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
-use super::super::{lookups::Lookups, rejection::Rejection};
-use crate::snapshot::Snapshot;
+use super::lookups::Lookups;
+use crate::{front::rejection::Rejection, snapshot::Snapshot};
 
 /// One of the two: where its requests go, and what it rewrites of them.
 #[async_trait]
-pub(in crate::gateway) trait Side: Send + Sync + 'static {
+pub(crate) trait Side: Send + Sync + 'static {
     /// Where one exchange goes, decided at its head.
     type Way: Send + Sync + 'static;
 
@@ -60,7 +60,7 @@ pub(in crate::gateway) trait Side: Send + Sync + 'static {
 }
 
 /// What metrics call the listener of this direction.
-pub(in crate::gateway) fn listener(direction: Direction) -> &'static str {
+pub(crate) fn listener(direction: Direction) -> &'static str {
     match direction {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",

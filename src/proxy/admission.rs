@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use super::rejection::{OtherSide, Rejection};
+use crate::front::rejection::{OtherSide, Rejection};
 
 /// Judges a request by its head. `raw` is the head as it came off the wire.
 ///

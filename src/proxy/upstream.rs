@@ -55,7 +55,7 @@ pub(super) fn is_unsent(error: &Error) -> bool {
 }
 
 /// Whether the connection was closed or broken before a byte of a response came on it.
-pub(super) fn has_no_response(error: &Error) -> bool {
+pub(crate) fn has_no_response(error: &Error) -> bool {
     match error.etype() {
         ErrorType::WriteError => true,
         ErrorType::ConnectionClosed | ErrorType::ReadError => {

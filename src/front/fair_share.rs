@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 
 /// What an address holds, and what of it can give way.
 #[derive(Debug, Default)]
-pub(super) struct FairShare {
+pub(crate) struct FairShare {
     next: u64,
     holders: HashMap<Holder, HolderShare>,
     offers: HashMap<u64, GiveWayOffer>,
@@ -29,17 +29,17 @@ pub(super) struct FairShare {
 }
 
 /// An address as it is counted; `None` is not counted by address.
-pub(super) type Holder = Option<IpAddr>;
+pub(crate) type Holder = Option<IpAddr>;
 
 /// What a share is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
+pub(crate) enum Weight {
     Places,
     Bytes,
 }
 
 /// The signal to give way.
-pub(super) type Asked = oneshot::Receiver<()>;
+pub(crate) type Asked = oneshot::Receiver<()>;
 
 /// Whether it is counted by address, the weight, the slowest offer's filed time, and the holder.
 type Rank = (bool, u64, Reverse<u64>, Holder);
@@ -65,13 +65,13 @@ struct GiveWayOffer {
 
 impl FairShare {
     /// A number that nothing else has.
-    pub(super) fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
     /// The holder has so much more.
-    pub(super) fn add(&mut self, holder: Holder, places: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, holder: Holder, places: u64, bytes: u64) {
         self.change(holder, |holding| {
             let [all_places, all_bytes] = &mut holding.weights;
             *all_places += places;
@@ -80,7 +80,7 @@ impl FairShare {
     }
 
     /// The holder has so much less.
-    pub(super) fn remove(&mut self, holder: Holder, places: u64, bytes: u64) {
+    pub(crate) fn remove(&mut self, holder: Holder, places: u64, bytes: u64) {
         self.change(holder, |holding| {
             let [all_places, all_bytes] = &mut holding.weights;
             *all_places = all_places.saturating_sub(places);
@@ -89,12 +89,12 @@ impl FairShare {
     }
 
     /// How much the holder has.
-    pub(super) fn weight(&self, holder: Holder, by: Weight) -> u64 {
+    pub(crate) fn weight(&self, holder: Holder, by: Weight) -> u64 {
         self.holders.get(&holder).map_or(0, |holding| holding.weights[by as usize])
     }
 
     /// What has this number can be asked to give way; for places only if it has one.
-    pub(super) fn offer(
+    pub(crate) fn offer(
         &mut self,
         number: u64,
         holder: Holder,
@@ -109,14 +109,14 @@ impl FairShare {
     }
 
     /// What has this number cannot be asked any more.
-    pub(super) fn withdraw(&mut self, number: u64) {
+    pub(crate) fn withdraw(&mut self, number: u64) {
         if let Some(GiveWayOffer { holder, filed, .. }) = self.offers.remove(&number) {
             self.change(holder, |holding| holding.unfile(filed, number));
         }
     }
 
     /// Asks the slowest of the holder that has most, if that has at least `floor`. Its number.
-    pub(super) fn ask(&mut self, by: Weight, floor: u64) -> Option<u64> {
+    pub(crate) fn ask(&mut self, by: Weight, floor: u64) -> Option<u64> {
         loop {
             let &(_, weight, _, holder) = self.ranks[by as usize].last()?;
             if weight < floor {
@@ -190,7 +190,7 @@ impl HolderShare {
 }
 
 /// The address that a client is counted by: one customer has one IPv6 /64 at the least.
-pub(super) fn counted(address: IpAddr) -> IpAddr {
+pub(crate) fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))

@@ -27,7 +27,7 @@ pub struct InFlight(Arc<Limiter>);
 
 /// A place among them, or memory without a place. It is given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(crate) struct Permit {
     limiter: Arc<Limiter>,
     number: u64,
     holder: Holder,
@@ -36,7 +36,7 @@ pub(super) struct Permit {
 
 /// A permit's way to say that what it is for is waited for, and to learn that it is to give way.
 #[derive(Debug)]
-pub(super) struct GiveWay {
+pub(crate) struct GiveWay {
     limiter: Arc<Limiter>,
     number: u64,
     holder: Holder,
@@ -47,7 +47,7 @@ pub(super) struct GiveWay {
 /// What is waited for has to give way to another address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it gave way to another address")]
-pub(super) struct GaveWay;
+pub(crate) struct GaveWay;
 
 #[derive(Debug)]
 struct Limiter {
@@ -89,7 +89,7 @@ const FOR_ONE: usize = 16;
 // === impl InFlight ===
 
 impl InFlight {
-    pub(super) fn new(memory: Memory, handles: TrafficHandles) -> Self {
+    pub(crate) fn new(memory: Memory, handles: TrafficHandles) -> Self {
         let state = Mutex::default();
         Self(Arc::new(Limiter { began: Instant::now(), memory, handles, state }))
     }
@@ -102,7 +102,7 @@ impl InFlight {
 
     /// A place among `limit` for an exchange of this address, `None` for one that is not counted by
     /// address. Where all are taken, another address may have to give way.
-    pub(super) fn enter(&self, limit: usize, address: Option<IpAddr>) -> Option<Permit> {
+    pub(crate) fn enter(&self, limit: usize, address: Option<IpAddr>) -> Option<Permit> {
         let holder = address.map(counted);
         let mut state = self.0.state();
         let handles = self.0.handles.take(HANDLES);
@@ -115,13 +115,13 @@ impl InFlight {
     }
 
     /// For memory without a place among the exchanges: a head that is large.
-    pub(super) fn beside(&self, address: Option<IpAddr>) -> Permit {
+    pub(crate) fn beside(&self, address: Option<IpAddr>) -> Permit {
         let mut state = self.0.state();
         self.0.permit(&mut state, address.map(counted), None)
     }
 
     /// Lets the slowest body of the address that holds most give way to a connection of this one.
-    pub(super) fn make_room(&self, address: Option<IpAddr>) -> bool {
+    pub(crate) fn make_room(&self, address: Option<IpAddr>) -> bool {
         self.0.state().make_room_for(address.map(counted))
     }
 }
@@ -132,7 +132,7 @@ impl Permit {
     /// Takes memory, unless more than `limit` bytes would be in use then and no other address has to give
     /// way.
     #[must_use]
-    pub(super) fn take_memory(&self, bytes: u64, limit: u64) -> bool {
+    pub(crate) fn take_memory(&self, bytes: u64, limit: u64) -> bool {
         let memory = &self.limiter.memory;
         let mut state = self.limiter.state();
         for _ in 0..FOR_ONE {
@@ -153,13 +153,13 @@ impl Permit {
     }
 
     /// Takes the memory out, to be counted elsewhere for longer.
-    pub(super) fn take_share(&self) -> Option<Share> {
+    pub(crate) fn take_share(&self) -> Option<Share> {
         self.limiter.state().permits.get_mut(&self.number)?.share.take()
     }
 
     /// Lets what this permit is for give way while it is waited for. `None` where it is not counted by
     /// address.
-    pub(super) fn gives_way(&self) -> Option<GiveWay> {
+    pub(crate) fn gives_way(&self) -> Option<GiveWay> {
         self.holder?;
         let limiter = self.limiter.clone();
         let due = Arc::default();
@@ -170,7 +170,7 @@ impl Permit {
     ///
     /// # Errors
     /// When it has given way already.
-    pub(super) fn complete(&self) -> Result<(), GaveWay> {
+    pub(crate) fn complete(&self) -> Result<(), GaveWay> {
         let mut state = self.limiter.state();
         if state.leaving.contains_key(&self.number) {
             return Err(GaveWay);
@@ -194,13 +194,13 @@ impl Drop for Permit {
 
 impl GiveWay {
     /// It is waited for until then, if it is not asked before.
-    pub(super) fn due(&self, at: Instant) {
+    pub(crate) fn due(&self, at: Instant) {
         let due = at.saturating_duration_since(self.limiter.began).as_millis();
         self.due.store(u64::try_from(due).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The signal to give way; it is waited for from now on.
-    pub(super) fn asked(&mut self) -> &mut Asked {
+    pub(crate) fn asked(&mut self) -> &mut Asked {
         self.asked.get_or_insert_with(|| {
             let (mut state, due) = (self.limiter.state(), self.due.clone());
             let has_place = state.permits.get(&self.number).is_some_and(|held| held.places > 0);

@@ -2,19 +2,37 @@
 //! responses back, unchanged. What differs stands behind [`Side`].
 //!
 //! # Layout
+//! - `server`: sets the two listeners up
 //! - `side`: what the two listeners do not have in common
+//! - `inbound`, `outbound`: where each of the two sends requests, and what it rewrites
 //! - `entry`: what is let in
+//! - `admission`: which requests and responses are let in
 //! - `onward`: a request on its way to the other side
 //! - `back`: its response on its way back
 //! - `end`: how an exchange ends
 //! - `headers`: header fields as they came
+//! - `forwarded`: `X-Forwarded-For`
+//! - `failover`: in which order an exchange tries addresses
+//! - `lookups`: names to addresses
+//! - [`receivers`]: where inbound exchanges go
+//! - `upstream`: connections to the other side, their time-outs and trust
 
+pub mod receivers;
+
+mod admission;
 mod back;
 mod end;
 mod entry;
+mod failover;
+mod forwarded;
 mod headers;
+mod inbound;
+mod lookups;
 mod onward;
+mod outbound;
+mod server;
 mod side;
+pub(crate) mod upstream;
 
 use std::{
     marker::PhantomData,
@@ -34,24 +52,26 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 
-use self::back::ResponseFlow;
-pub(super) use self::side::{Side, listener};
-use super::{
+pub use self::server::{BoundListeners, Gateway, SetupError};
+pub(crate) use self::side::{Side, listener};
+use self::{
+    back::ResponseFlow,
     failover::{Candidates, FailedAddresses},
-    in_flight::{InFlight, Permit},
     lookups::Lookups,
-    rejection::{OtherSide, Rejection},
-    shutdown::GracefulShutdown,
-    upstream,
 };
 use crate::{
+    front::{
+        in_flight::{InFlight, Permit},
+        rejection::{OtherSide, Rejection},
+        shutdown::GracefulShutdown,
+    },
     log::RejectionLog,
     snapshot::{Live, Snapshot},
     tap::{Exchange, Tap},
 };
 
 /// Pingora's hooks for one listener.
-pub(super) struct Proxy<S> {
+pub(crate) struct Proxy<S> {
     live: Arc<Live>,
     tap: Tap,
     in_flight: InFlight,
@@ -63,7 +83,7 @@ pub(super) struct Proxy<S> {
 }
 
 /// One exchange.
-pub(super) struct ProxyContext<W> {
+pub(crate) struct ProxyContext<W> {
     snapshot: Arc<Snapshot>,
     way: Option<W>,
     far: OtherSide,
@@ -91,7 +111,7 @@ pub(super) struct ProxyContext<W> {
 // === impl Proxy ===
 
 impl<S: Side> Proxy<S> {
-    pub(super) fn new(
+    pub(crate) fn new(
         live: Arc<Live>,
         tap: Tap,
         in_flight: InFlight,

@@ -12,7 +12,7 @@ use tokio::{net::lookup_host, sync::watch};
 
 /// The names that are looked up: those of the config, so there are not many.
 #[derive(Debug, Default)]
-pub(super) struct Lookups(DashMap<String, watch::Receiver<Option<Found>>>);
+pub(crate) struct Lookups(DashMap<String, watch::Receiver<Option<Found>>>);
 
 /// What a lookup found. The ports are not set.
 type Found = Result<Vec<SocketAddr>, Arc<io::Error>>;

@@ -7,15 +7,14 @@ use http::Version;
 use pingora::proxy::Session;
 
 use super::{
-    super::{
-        admission::{admit, expects_continue},
-        connection::Connection,
-        connection_limiter::counted_peer,
-        rejection::Rejection,
-    },
-    Proxy, ProxyContext, Side, headers,
+    Proxy, ProxyContext, Side,
+    admission::{admit, expects_continue},
+    headers,
 };
-use crate::tap::{Exchange, RequestHead};
+use crate::{
+    front::{connection::Connection, connection_limiter::counted_peer, rejection::Rejection},
+    tap::{Exchange, RequestHead},
+};
 
 /// Memory of an exchange that is not decoded: Pingora's buffers on both sides. Where both are slow these
 /// are 64 KiB of body, 64 KiB for a second try, and four pieces of 64 KiB each way, with their heads.

@@ -18,12 +18,14 @@ use pingora::{
 use tokio::time::timeout;
 
 use super::{
+    Side,
     lookups::Lookups,
-    proxy::Side,
-    rejection::{Rejection, stage_of},
     upstream::{self, LOOKUP},
 };
-use crate::snapshot::Snapshot;
+use crate::{
+    front::rejection::{Rejection, stage_of},
+    snapshot::Snapshot,
+};
 use as2hook_config::{Config, Partner};
 
 /// From our AS2 server to the partners of the config.
