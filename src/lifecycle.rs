@@ -99,6 +99,9 @@ pub enum LifeError {
 /// # Errors
 /// When it cannot start.
 pub fn live(path: &Path, beginning: StartMode) -> Result<(), LifeError> {
+    // Before anything else asks OpenSSL for something: it then does not tear itself down at the exit, which
+    // other threads, in the middle of closing their connections, would die of.
+    openssl::init();
     handles::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("core")

@@ -100,13 +100,8 @@ impl ConnectionLimiter {
         Ok(seat)
     }
 
-    /// Whether this address has as many as it may.
-    pub(crate) fn is_full(&self, address: Option<IpAddr>, limit_of_address: usize) -> bool {
-        let count = |address| self.0.by_address.get(&counted(address)).map_or(0, |count| *count);
-        address.map_or(0, count) >= limit_of_address
-    }
-
     /// How many are taken.
+    #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.0.taken.load(Ordering::Relaxed)
     }

@@ -20,14 +20,14 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::{
     sync::watch,
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 /// An idle connection is closed when nothing has come on it for so long since it was asked to close: a
 /// request that the kernel has already gets its response.
 pub const GRACE: Duration = Duration::from_millis(50);
 
-/// A new connection has so long to begin its first request.
+/// A new connection has so long to begin its first request, and one in its TLS handshake to end that.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The way out, and how many connections are still open. Clones share everything.
@@ -118,6 +118,12 @@ impl GracefulShutdown {
 
     pub(crate) fn shutdown_watch(&self) -> ShutdownWatch {
         ShutdownWatch(self.steps.subscribe())
+    }
+
+    /// Waits until a connection in its TLS handshake is to be closed.
+    pub(crate) async fn handshakes_end(&self) {
+        reached(&mut self.steps.subscribe(), |steps| steps.close_idle).await;
+        sleep(FRESH).await;
     }
 
     /// For a connection that was accepted just now.

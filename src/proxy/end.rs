@@ -10,9 +10,11 @@ use pingora::{
     proxy::{FailToProxy, Session},
 };
 
-use super::{Proxy, ProxyContext, Side, admission::expects_continue, listener};
+use super::{Proxy, ProxyContext, Side, admission::expects_continue};
 use crate::{
-    front::{connection::Connection, in_flight::Permit, rejection::Rejection},
+    front::{
+        connection::Connection, in_flight::Permit, listener::listener_name, rejection::Rejection,
+    },
     tap::Exchange,
 };
 
@@ -28,7 +30,7 @@ impl<S: Side> Proxy<S> {
         let unanswered =
             session.response_written().is_none_or(|head| head.status.is_informational());
         if let Some(rejection) = &rejection {
-            self.live.observer().refused(listener(S::DIRECTION), rejection.reason());
+            self.live.observer().refused(listener_name(S::DIRECTION), rejection.reason());
         }
         if let Some(rejection) = &rejection
             && unanswered
@@ -71,7 +73,7 @@ impl<S: Side> Proxy<S> {
             report::<S>(session, error, passage, id, suppressed);
         }
         let status = session.response_written().map(|head| head.status.as_u16());
-        self.live.observer().exchange(listener(S::DIRECTION), status, error.is_some());
+        self.live.observer().exchange(listener_name(S::DIRECTION), status, error.is_some());
         if let Some(mut exchange) = passage.exchange.take() {
             if let Some(share) = passage.permit.as_ref().and_then(Permit::take_share) {
                 exchange.hold(share);

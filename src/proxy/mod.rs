@@ -53,7 +53,7 @@ use pingora::{
 };
 
 pub use self::server::{BoundListeners, Gateway, SetupError};
-pub(crate) use self::side::{Side, listener};
+use self::side::Side;
 use self::{
     back::ResponseFlow,
     failover::{Candidates, FailedAddresses},
@@ -71,7 +71,7 @@ use crate::{
 };
 
 /// Pingora's hooks for one listener.
-pub(crate) struct Proxy<S> {
+struct Proxy<S> {
     live: Arc<Live>,
     tap: Tap,
     in_flight: InFlight,
@@ -83,7 +83,7 @@ pub(crate) struct Proxy<S> {
 }
 
 /// One exchange.
-pub(crate) struct ProxyContext<W> {
+struct ProxyContext<W> {
     snapshot: Arc<Snapshot>,
     way: Option<W>,
     far: OtherSide,
@@ -111,12 +111,7 @@ pub(crate) struct ProxyContext<W> {
 // === impl Proxy ===
 
 impl<S: Side> Proxy<S> {
-    pub(crate) fn new(
-        live: Arc<Live>,
-        tap: Tap,
-        in_flight: InFlight,
-        ending: GracefulShutdown,
-    ) -> Self {
+    fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight, ending: GracefulShutdown) -> Self {
         Self {
             live,
             tap,

@@ -2,22 +2,24 @@
 
 use std::{net::TcpListener, sync::Arc, thread::available_parallelism};
 
+use openssl::error::ErrorStack;
 use pingora::{
     apps::HttpServerOptions,
-    listeners::{L4BufferSettings, ListenerConfig},
+    listeners::L4BufferSettings,
     proxy::http_proxy,
     server::{RunArgs, Server, configuration::ServerConf},
-    services::listening::Service,
 };
 
 use super::{Proxy, Side, inbound::Inbound, outbound::Outbound};
 use crate::{
     front::{
-        GracefulShutdown, InFlight, connection_limiter::ConnectionLimiter, handshakes::Handshakes,
-        listening::Listening, serve::Connections, tls,
+        GracefulShutdown, InFlight,
+        connection_limiter::ConnectionLimiter,
+        listener::{Connections, ListeningService, listener_name},
+        tls::TlsHandshakes,
     },
     handles::TrafficHandles,
-    memory::Memory,
+    log::RejectionLog,
     snapshot::Live,
     tap::Tap,
 };
@@ -44,7 +46,7 @@ pub struct BoundListeners {
 #[error("the TLS settings of the {listener} listener cannot be used: {source}")]
 pub struct SetupError {
     listener: &'static str,
-    source: Box<pingora::Error>,
+    source: ErrorStack,
 }
 
 // === impl Gateway ===
@@ -70,59 +72,17 @@ impl Gateway {
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let handles = TrafficHandles::of_process();
-        let (in_flight, ending) =
-            (InFlight::new(tap.memory(), handles.clone()), GracefulShutdown::new());
-        let conf = server.configuration.clone();
-        let side = Proxy::new(live.clone(), tap.clone(), in_flight.clone(), ending.clone());
-        let connections = Connections::<Inbound>::new(
-            http_proxy(&conf, side),
-            live.clone(),
-            in_flight.clone(),
-            ConnectionLimiter::new(handles.clone()),
-            ending.clone(),
-        );
-        let inbound = service(
-            "inbound",
-            connections,
-            &listen.inbound,
-            sockets.inbound,
-            (live.clone(), tap.memory(), handles.clone()),
-            |listen| listen.inbound.tls.as_ref(),
-        )?;
-        let outbound = match listen.outbound.as_ref().zip(sockets.outbound) {
-            None => None,
-            Some((listener, socket)) => {
-                let memory = tap.memory();
-                let side = Proxy::new(live.clone(), tap, in_flight.clone(), ending.clone());
-                let mut proxy = http_proxy(&conf, side);
-                // Not to serve it: to refuse it with a text that helps.
-                let mut options = HttpServerOptions::default();
-                options.allow_connect_method_proxying = true;
-                proxy.server_options = Some(options);
-                let connections = Connections::<Outbound>::new(
-                    proxy,
-                    live.clone(),
-                    in_flight.clone(),
-                    // Our own server is not held up by how many handles partners have.
-                    ConnectionLimiter::default(),
-                    ending.clone(),
-                );
-                Some(service(
-                    "outbound",
-                    connections,
-                    listener,
-                    socket,
-                    (live, memory, handles),
-                    |listen| listen.outbound.as_ref()?.tls.as_ref(),
-                )?)
-            }
-        };
+        let in_flight = InFlight::new(tap.memory(), handles.clone());
+        let parts = Parts { live, tap, in_flight, ending: GracefulShutdown::new(), handles };
         server.bootstrap();
-        server.add_service(inbound);
-        if let Some(outbound) = outbound {
-            server.add_service(outbound);
+        let inbound =
+            parts.clone().inbound(&server.configuration, &listen.inbound, sockets.inbound);
+        server.add_service(inbound?);
+        if let Some((listener, socket)) = listen.outbound.as_ref().zip(sockets.outbound) {
+            let outbound = parts.clone().outbound(&server.configuration, listener, socket);
+            server.add_service(outbound?);
         }
-        Ok(Self { server, in_flight, ending })
+        Ok(Self { server, in_flight: parts.in_flight, ending: parts.ending })
     }
 
     /// How many exchanges are under way.
@@ -142,34 +102,71 @@ impl Gateway {
     }
 }
 
-fn service<S: Side>(
-    name: &'static str,
-    connections: Connections<S>,
-    listener: &Listener,
-    socket: TcpListener,
-    (live, memory, handles): (Arc<Live>, Memory, TrafficHandles),
-    of: tls::Of,
-) -> Result<Listening<Connections<S>>, SetupError> {
-    let mut service = Service::new(name.to_owned(), connections);
-    let address = format!("{name} {}", listener.address);
-    match &listener.tls {
-        // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more.
-        None => service.add_listener(
-            ListenerConfig::tcp(&address).l4_buffer(L4BufferSettings::default().read(0)),
-        ),
-        Some(_) => {
-            let settings = tls::settings(live.clone(), of)
-                .map_err(|source| SetupError { listener: name, source })?;
-            service.add_tls_with_settings(&address, None, settings);
-            let handshakes = Arc::new(Handshakes::new(
-                live,
-                S::DIRECTION,
-                memory,
-                ConnectionLimiter::new(handles),
-            ));
-            service.set_connection_filter(handshakes.clone());
-            service.endpoints().set_pre_tls_callback(handshakes);
-        }
+/// What the two listeners share.
+#[derive(Clone)]
+struct Parts {
+    live: Arc<Live>,
+    tap: Tap,
+    in_flight: InFlight,
+    ending: GracefulShutdown,
+    handles: TrafficHandles,
+}
+
+// === impl Parts ===
+
+impl Parts {
+    fn inbound(
+        self,
+        conf: &Arc<ServerConf>,
+        listener: &Listener,
+        socket: TcpListener,
+    ) -> Result<ListeningService<Connections<Proxy<Inbound>>>, SetupError> {
+        let limiter = ConnectionLimiter::new(self.handles.clone());
+        self.service(conf, HttpServerOptions::default(), limiter, listener, socket)
     }
-    Ok(Listening::new(service, address, socket))
+
+    fn outbound(
+        self,
+        conf: &Arc<ServerConf>,
+        listener: &Listener,
+        socket: TcpListener,
+    ) -> Result<ListeningService<Connections<Proxy<Outbound>>>, SetupError> {
+        // Not to serve it: to refuse it with a text that helps.
+        let mut options = HttpServerOptions::default();
+        options.allow_connect_method_proxying = true;
+        // Our own server is not held up by how many handles partners have.
+        self.service(conf, options, ConnectionLimiter::default(), listener, socket)
+    }
+
+    fn service<S: Side>(
+        self,
+        conf: &Arc<ServerConf>,
+        options: HttpServerOptions,
+        limiter: ConnectionLimiter,
+        listener: &Listener,
+        socket: TcpListener,
+    ) -> Result<ListeningService<Connections<Proxy<S>>>, SetupError> {
+        let Self { live, tap, in_flight, ending, handles } = self;
+        let (name, memory) = (listener_name(S::DIRECTION), tap.memory());
+        let side = Proxy::new(live.clone(), tap, in_flight.clone(), ending.clone());
+        let mut proxy = http_proxy(conf, side);
+        proxy.server_options = Some(options);
+        let handshakes = ConnectionLimiter::new(handles);
+        let tls = listener.tls.as_ref().map(|_| {
+            TlsHandshakes::new(live.clone(), S::DIRECTION, memory, handshakes)
+                .map_err(|source| SetupError { listener: name, source })
+        });
+        let tls = tls.transpose()?;
+        // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more. OpenSSL's
+        // reads are small, and need it.
+        let buffer = L4BufferSettings::default();
+        let buffer = if tls.is_some() { buffer } else { buffer.read(0) };
+        ending.listens();
+        let (proxy, log) = (Arc::new(proxy), RejectionLog::default());
+        let direction = S::DIRECTION;
+        let connections =
+            Connections { proxy, direction, live, in_flight, limiter, tls, ending, log };
+        let address = format!("{name} {}", listener.address);
+        Ok(ListeningService::new(&address, connections, socket, buffer))
+    }
 }

@@ -14,7 +14,7 @@ use crate::{front::rejection::Rejection, snapshot::Snapshot};
 
 /// One of the two: where its requests go, and what it rewrites of them.
 #[async_trait]
-pub(crate) trait Side: Send + Sync + 'static {
+pub(super) trait Side: Send + Sync + 'static {
     /// Where one exchange goes, decided at its head.
     type Way: Send + Sync + 'static;
 
@@ -57,12 +57,4 @@ pub(crate) trait Side: Send + Sync + 'static {
         rejection: Option<&Rejection>,
         status: Option<u16>,
     ) -> Option<SendError>;
-}
-
-/// What metrics call the listener of this direction.
-pub(crate) fn listener(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Inbound => "inbound",
-        Direction::Outbound => "outbound",
-    }
 }
