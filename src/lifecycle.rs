@@ -4,15 +4,11 @@
 //! - `start`: all that is needed to serve, made ready and taken over
 //! - `storage`: the store and the place of payloads, opened
 //! - `sockets`: the listening sockets, bound or taken over
-//! - `stop_accepting`: stops new connections in the kernel
 //! - `handover`: how a new process takes them over from the one that runs
-//! - `takeover`: what is done when that one is gone
-//! - `background`: what goes on beside the traffic
+//! - `background`: what goes on beside the traffic: looks, upkeep, what a gone process left
 //! - `peer_changes`: what other gateways of the store do, done here too
-//! - `upkeep`: removes old events and deliveries
-//! - `signals`: what ends a process, and what does not
+//! - `signals`: what ends a process, and what systemd hears of it
 //! - `drain`: the end
-//! - `supervisor`: reports the state to systemd
 
 mod background;
 mod drain;
@@ -21,12 +17,7 @@ mod peer_changes;
 mod signals;
 mod sockets;
 mod start;
-#[cfg(target_os = "linux")]
-mod stop_accepting;
 mod storage;
-mod supervisor;
-mod takeover;
-mod upkeep;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Instant};
 
@@ -35,8 +26,10 @@ use tokio::signal::unix;
 
 pub use self::handover::HandoverError;
 use self::{
-    drain::Drain, handover::UpgradeSocket, signals::Signals, sockets::ListeningSockets,
-    takeover::Takeover,
+    drain::Drain,
+    handover::{OtherProcess, UpgradeSocket},
+    signals::Signals,
+    sockets::ListeningSockets,
 };
 use crate::{
     handles, partner_webhooks::PartnerWebhookLoader, proxy::SetupError, reload::Reloader,
@@ -121,7 +114,7 @@ pub fn live(path: &Path, beginning: StartMode) -> Result<(), LifeError> {
     };
     life.spawn(&runtime, hangup, signals);
     tracing::info!(ms = started.elapsed().as_millis(), "Started.");
-    supervisor::ready();
+    signals::serving();
     gateway.run();
     Ok(())
 }
@@ -133,7 +126,7 @@ struct Life {
     watch: Watch,
     meeting: UpgradeSocket,
     sockets: ListeningSockets,
-    takeover: Option<Takeover>,
+    predecessor: Option<OtherProcess>,
     payloads: Payloads,
     drain: Drain,
 }

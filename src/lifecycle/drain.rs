@@ -14,9 +14,8 @@ use tokio::{
 };
 
 use super::{
-    signals::{Signals, Stop},
+    signals::{self, Signals, Stop},
     sockets::ListeningSockets,
-    supervisor,
 };
 use crate::{
     front::{GracefulShutdown, InFlight, shutdown::GRACE},
@@ -88,7 +87,7 @@ impl Drain {
         self.ending.last_responses();
         match stop {
             Stop::Signal => {
-                supervisor::stopping();
+                signals::stopping();
                 tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
                 self.ending.close_idle();
                 // Who has connected already is not refused, nor who is about to be through.
@@ -102,7 +101,7 @@ impl Drain {
             }
             Stop::HandedOver(successor) => {
                 tracing::info!(
-                    process = successor.process(),
+                    process = successor.number,
                     in_flight = self.in_flight.count(),
                     "Handed the listeners over; finishing what is under way."
                 );

@@ -1,6 +1,21 @@
-//! What ends a process: SIGTERM and SIGINT do; SIGQUIT does when a new process has taken over.
+//! What ends a process: SIGTERM and SIGINT do; SIGQUIT does when a new process has taken over. And what is
+//! reported to systemd (`sd_notify`, units of `Type=notify`): that the gateway serves, which process is the main
+//! one since the last hand-over, and that it stops. Without `NOTIFY_SOCKET`: nothing.
 
-use std::{future::ready, io, time::Duration};
+use std::{
+    env,
+    future::ready,
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    process,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -8,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    handover::{Successor, UpgradeSocket},
+    handover::{OtherProcess, UpgradeSocket},
     sockets::ListeningSockets,
 };
 
@@ -24,7 +39,7 @@ pub(super) enum Stop {
     /// A signal asked for it.
     Signal,
     /// Another one serves.
-    HandedOver(Successor),
+    HandedOver(OtherProcess),
 }
 
 // === impl Signals ===
@@ -82,4 +97,31 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// This process serves, and is the main one.
+pub(super) fn serving() {
+    notify(&format!("READY=1\nMAINPID={}", process::id()));
+}
+
+/// The gateway is on its way out, with no successor.
+pub(super) fn stopping() {
+    notify("STOPPING=1");
+}
+
+fn notify(state: &str) {
+    if let Err(error) = send(state) {
+        tracing::warn!(%error, "The state could not be reported to the supervisor.");
+    }
+}
+
+fn send(state: &str) -> io::Result<()> {
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(state.as_bytes(), &address).map(drop)
 }

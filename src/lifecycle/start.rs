@@ -16,14 +16,12 @@ use tokio::{
 };
 
 use super::{
-    Life, LifeError, StartMode,
+    Life, LifeError, StartMode, background,
     drain::Drain,
-    handover::{Predecessor, UpgradeSocket},
+    handover::{OtherProcess, UpgradeSocket},
     signals::Signals,
     sockets::ListeningSockets,
     storage,
-    takeover::Takeover,
-    upkeep,
 };
 use crate::{
     control,
@@ -73,9 +71,9 @@ pub(super) async fn begin(
     if signals.has_come().await {
         return Ok(None);
     }
-    let Ready { gateway, mut life, admin } = ready;
-    if let Some(takeover) = &mut life.takeover {
-        takeover.predecessor.taken().await?;
+    let Ready { gateway, life, admin } = ready;
+    if let Some(predecessor) = &life.predecessor {
+        predecessor.taken().await?;
     }
     admin.serve();
     Ok(Some((gateway, life)))
@@ -125,7 +123,7 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
     let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
     outbox.recover().await.map(drop).or_else(bear)?;
     // What terminated processes left is ours now: only then is it known which files no event names.
-    upkeep::sweep(&payloads, &*store).await;
+    background::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
     if let Err(error) = live.peers().look(&live, &*store).await {
         tracing::warn!(%error, "The other gateways of the store could not be heard of.");
@@ -164,15 +162,9 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
     });
     let socket = sockets.for_admin()?;
     let ending = gateway.ending();
-    let takeover = predecessor.map(|predecessor| Takeover {
-        predecessor,
-        outbox: outbox.clone(),
-        payloads: payloads.clone(),
-        store: store.clone(),
-    });
     let (admin, handed_on) = watch::channel(false);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
-    let life = Life { reloader, keeper, watch, meeting, sockets, takeover, payloads, drain };
+    let life = Life { reloader, keeper, watch, meeting, sockets, predecessor, payloads, drain };
     Ok(Ready { gateway, life, admin: AdminSocket { socket, control, handed_on } })
 }
 
@@ -181,7 +173,7 @@ async fn open_sockets(
     listen: &Listen,
     beginning: StartMode,
     meeting: &UpgradeSocket,
-) -> Result<(ListeningSockets, Option<Predecessor>), LifeError> {
+) -> Result<(ListeningSockets, Option<OtherProcess>), LifeError> {
     let (mut sockets, mut taken) = ListeningSockets::bind(listen)?;
     let Some(first) = taken.first() else { return Ok((sockets, None)) };
     if beginning == StartMode::Fresh {
