@@ -25,9 +25,9 @@ impl Deadline {
         self.at = Some(Instant::now() + after);
     }
 
-    /// At this moment.
-    pub(crate) fn set_at(&mut self, at: Instant) {
-        self.at = Some(at);
+    /// At this moment, or none.
+    pub(crate) fn set_at(&mut self, at: Option<Instant>) {
+        self.at = at;
     }
 
     /// So much later, where it is set.

@@ -24,7 +24,6 @@ use super::{
     connection::Connection,
     connection_limiter::{ConnectionLimiter, ConnectionPermit, LimitReached, counted_peer},
     in_flight::InFlight,
-    read_head::{HeadOutcome, read_head},
     rejection::Rejection,
     shutdown::GracefulShutdown,
     tls::TlsHandshakes,
@@ -143,10 +142,11 @@ where
         let mut kept = None;
         loop {
             let limits = self.live.load().config.limits;
-            match read_head(&mut connection, &limits, &self.in_flight, permit, &mut close).await {
-                HeadOutcome::Head => {}
-                HeadOutcome::Nothing => return None,
-                HeadOutcome::Refused(rejection) => {
+            let head = connection.read_head(&limits, &self.in_flight, permit, &mut close).await;
+            match head {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(rejection) => {
                     self.refuse(connection, peer, &rejection).await;
                     return None;
                 }

@@ -4,7 +4,6 @@
 //! - `listener`: a listener and its connections, each from its first byte to its last
 //! - `tls`: the TLS sessions of a listener
 //! - `connection_limiter`: how many connections there are, and from where
-//! - `read_head`: waits for a request's head
 //! - `head`: which heads every reader reads alike
 //! - `rewrite`: what is rewritten of a head before Pingora reads it
 //! - `chunks`: which chunked bodies every reader reads alike
@@ -25,7 +24,6 @@ mod fair_share;
 mod head;
 pub(crate) mod in_flight;
 pub(crate) mod listener;
-mod read_head;
 pub(crate) mod rejection;
 mod rewrite;
 pub(crate) mod tls;

@@ -1,130 +1,156 @@
-//! Waiting for a request's head, so that what is slow, too large or malformed gets a response in words
+//! Waits for a request's head, so that what is slow, too large or malformed gets a response in words
 //! before Pingora sees a byte of it.
 
-use std::{future::poll_fn, ops::Range, task::Poll};
+use std::{
+    future::{pending, poll_fn, ready},
+    ops::Range,
+    task::{Context, Poll},
+};
 
+use bytes::{Buf as _, BytesMut};
 use tokio::time::Instant;
 
 use super::{
-    connection::{Connection, More},
-    connection_limiter::ConnectionPermit,
-    head::{self, Accepted, HeadError},
-    in_flight::{GaveWay, GiveWay, InFlight, Permit},
-    rejection::Rejection,
-    rewrite,
-    shutdown::CloseSignal,
+    super::{
+        chunks::Chunks,
+        connection_limiter::ConnectionPermit,
+        head::{self, Accepted, HeadError},
+        in_flight::{GaveWay, GiveWay, InFlight, Permit},
+        rejection::Rejection,
+        rewrite,
+        shutdown::CloseSignal,
+    },
+    Connection,
 };
 use as2hook_config::Limits;
-
-/// What came.
-pub(crate) enum HeadOutcome {
-    /// A head that is let in.
-    Head,
-    /// The partner went away, or nothing came in time, or the place is needed.
-    Nothing,
-    /// What is not passed on.
-    Refused(Rejection),
-}
 
 /// Bytes of a head that every connection has room for; what is beyond is counted.
 const FREE: usize = 4096;
 
-/// Waits for the next head on a connection.
-pub(crate) async fn read_head(
-    connection: &mut Connection,
-    limits: &Limits,
-    in_flight: &InFlight,
-    seat: &ConnectionPermit,
-    close: &mut CloseSignal,
-) -> HeadOutcome {
-    let mut scan = head::Scan::default();
-    connection.rest();
-    connection.patience(limits.pace.idle);
-    let (mut begun, mut waiting) = (false, None);
-    // Of a large head: its memory, and how it gives that up.
-    let mut counted: Option<Permit> = None;
-    let mut gives_way = None;
-    let too_large = Rejection::HeadTooLarge { limit: limits.decode.header };
-    loop {
-        let ahead = connection.ahead();
-        match scan.more(ahead) {
-            Err(flaw) => return HeadOutcome::Refused(flaw.into()),
-            Ok(Some(range)) if range.len() > limits.decode.header => {
-                return HeadOutcome::Refused(too_large);
-            }
-            Ok(Some(range)) => {
-                return match accept(connection, range, scan.is_folded()) {
-                    Err(flaw) => HeadOutcome::Refused(flaw.into()),
-                    Ok(()) => {
-                        close.used();
-                        HeadOutcome::Head
-                    }
-                };
-            }
-            Ok(None) if ahead.len() > limits.decode.header => {
-                return HeadOutcome::Refused(too_large);
-            }
-            Ok(None) => {}
-        }
-        let large = ahead.len() > FREE;
-        // Empty lines before a head are no beginning: old clients end their body with one.
-        if !begun && scan.has_begun(ahead) {
-            begun = true;
-            close.used();
-            connection.patience(limits.pace.head);
-        }
-        if large && counted.is_none() {
-            let permit = counted.insert(in_flight.beside(seat.address()));
-            if !permit.take_memory(limits.decode.header as u64, limits.memory) {
-                return HeadOutcome::Refused(Rejection::Memory);
-            }
-            gives_way = permit.gives_way();
-            if let Some(gives_way) = &gives_way {
-                gives_way.due(Instant::now() + limits.pace.head);
-            }
-        }
-        // Most heads are there at once: those do not wait in line.
-        let mut more = poll_fn(|cx| match connection.poll_more(cx) {
-            Poll::Ready(more) => Poll::Ready(Some(more)),
-            Poll::Pending => Poll::Ready(None),
-        })
-        .await;
-        if more.is_none() {
-            let waiting = waiting.get_or_insert_with(|| seat.wait());
-            tokio::select! {
-                biased;
-                came = poll_fn(|cx| connection.poll_more(cx)) => more = Some(came),
-                // Without a word: that would take time, and this is a flood.
-                () = waiting.asked() => return HeadOutcome::Nothing,
-                () = asked(gives_way.as_mut()) => return HeadOutcome::Refused(GaveWay.into()),
-                () = poll_fn(|cx| close.poll(cx)), if !begun => return HeadOutcome::Nothing,
-            }
-        }
-        match more {
-            Some(More::Came) => {}
-            Some(More::Late) if begun => return HeadOutcome::Refused(Rejection::Slow),
-            Some(More::Late | More::Over) | None => return HeadOutcome::Nothing,
-        }
-    }
+/// How much is read at once: a small message comes with its head, in one call of the system.
+const PIECE: usize = 16 * 1024;
+
+/// What became of waiting for more of a head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum More {
+    Came,
+    /// The partner's end, or an error.
+    Over,
+    /// The time for it is over.
+    Late,
 }
 
-/// Lets a whole head in, rewritten where Pingora would refuse what others pass.
-fn accept(
-    connection: &mut Connection,
-    range: Range<usize>,
-    is_folded: bool,
-) -> Result<(), HeadError> {
-    let head = &connection.ahead()[range.clone()];
-    let unfolded = is_folded.then(|| rewrite::unfold(head));
-    let head = unfolded.as_deref().unwrap_or(head);
-    let Accepted { is_chunked, host } = head::judge(head)?;
-    let rewritten = host.map(|host| rewrite::replace_host(head, host)).or(unfolded);
-    let range = match rewritten {
-        Some(head) => connection.replace_ahead(range, &head),
-        None => range,
-    };
-    connection.expect(range, is_chunked);
-    Ok(())
+impl Connection {
+    /// Waits for the next request's head. `false`: the partner went away, or nothing came in time, or the
+    /// place is needed.
+    ///
+    /// # Errors
+    /// What is not passed on.
+    pub(crate) async fn read_head(
+        &mut self,
+        limits: &Limits,
+        in_flight: &InFlight,
+        permit: &ConnectionPermit,
+        close: &mut CloseSignal,
+    ) -> Result<bool, Rejection> {
+        let mut scan = head::Scan::default();
+        // A connection that rests costs no buffer.
+        self.ahead = BytesMut::from(&self.ahead[..]);
+        self.own_exchange().limit.set(limits.pace.idle);
+        let (mut begun, mut waiting) = (false, None);
+        // Of a large head: its memory, and how it gives that up.
+        let mut counted: Option<Permit> = None;
+        let mut gives_way = None;
+        loop {
+            let found = scan.more(&self.ahead)?;
+            let size = found.as_ref().map_or(self.ahead.len(), Range::len);
+            if size > limits.decode.header {
+                return Err(Rejection::HeadTooLarge { limit: limits.decode.header });
+            }
+            if let Some(range) = found {
+                self.accept(range, scan.is_folded())?;
+                close.used();
+                return Ok(true);
+            }
+            // Empty lines before a head are no beginning: old clients end their body with one.
+            if !begun && scan.has_begun(&self.ahead) {
+                begun = true;
+                close.used();
+                self.own_exchange().limit.set(limits.pace.head);
+            }
+            if size > FREE && counted.is_none() {
+                let permit = counted.insert(in_flight.beside(permit.address()));
+                if !permit.take_memory(limits.decode.header as u64, limits.memory) {
+                    return Err(Rejection::Memory);
+                }
+                gives_way = permit.gives_way();
+                if let Some(gives_way) = &gives_way {
+                    gives_way.due(Instant::now() + limits.pace.head);
+                }
+            }
+            // Most heads are there at once: those do not wait in line.
+            let mut more = tokio::select! {
+                biased;
+                more = self.more() => Some(more),
+                () = ready(()) => None,
+            };
+            if more.is_none() {
+                let waiting = waiting.get_or_insert_with(|| permit.wait());
+                more = tokio::select! {
+                    biased;
+                    more = self.more() => Some(more),
+                    // Without a word: that would take time, and this is a flood.
+                    () = waiting.asked() => None,
+                    () = asked(gives_way.as_mut()) => return Err(GaveWay.into()),
+                    () = poll_fn(|cx| close.poll(cx)), if !begun => None,
+                };
+            }
+            match more {
+                Some(More::Came) => {}
+                Some(More::Late) if begun => return Err(Rejection::Slow),
+                Some(More::Late | More::Over) | None => return Ok(false),
+            }
+        }
+    }
+
+    async fn more(&mut self) -> More {
+        poll_fn(|cx| self.poll_more(cx)).await
+    }
+
+    /// Reads more of a head.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<More> {
+        match self.poll_ahead::<PIECE>(cx) {
+            Poll::Ready(Ok(1..)) => Poll::Ready(More::Came),
+            Poll::Ready(_) => Poll::Ready(More::Over),
+            Poll::Pending => self.own_exchange().limit.poll(cx).map(|()| More::Late),
+        }
+    }
+
+    /// Lets a whole head in, rewritten where Pingora would refuse what others pass.
+    fn accept(&mut self, range: Range<usize>, is_folded: bool) -> Result<(), HeadError> {
+        let head = &self.ahead[range.clone()];
+        let unfolded = is_folded.then(|| rewrite::unfold(head));
+        let head = unfolded.as_deref().unwrap_or(head);
+        let Accepted { is_chunked, host } = head::judge(head)?;
+        let rewritten = host.map(|host| rewrite::replace_host(head, host)).or(unfolded);
+        match rewritten {
+            Some(head) => {
+                self.ahead = BytesMut::from(&[&head, &self.ahead[range.end..]].concat()[..]);
+                self.expect(0..head.len(), is_chunked);
+            }
+            None => self.expect(range, is_chunked),
+        }
+        Ok(())
+    }
+
+    /// Where in what was read ahead the next request's head is; what stands before it is forgotten. Its body
+    /// is read along when it is `chunked`.
+    pub(super) fn expect(&mut self, head: Range<usize>, chunked: bool) {
+        self.ahead.advance(head.start.min(self.ahead.len()));
+        self.of_head = head.len();
+        self.chunks = chunked.then(Chunks::new);
+        self.own_exchange().limit.clear();
+    }
 }
 
 /// Until what is waited for has to give way.
@@ -134,7 +160,7 @@ async fn asked(gives_way: Option<&mut GiveWay>) {
             // Its sender sends before it goes.
             let _ = asked.await;
         }
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
@@ -147,11 +173,12 @@ mod tests {
         time::timeout,
     };
 
-    use super::{
-        super::{connection_limiter::ConnectionLimiter, shutdown::GracefulShutdown},
-        *,
+    use super::*;
+    use crate::{
+        front::{GracefulShutdown, connection_limiter::ConnectionLimiter},
+        handles::TrafficHandles,
+        memory::Memory,
     };
-    use crate::{handles::TrafficHandles, memory::Memory};
 
     struct Scene {
         ending: GracefulShutdown,
@@ -171,21 +198,20 @@ mod tests {
     }
 
     impl Scene {
-        async fn read_head(&mut self) -> HeadOutcome {
+        async fn read_head(&mut self) -> Result<bool, Rejection> {
             let in_flight = InFlight::new(Memory::default(), TrafficHandles::default());
-            read_head(&mut self.connection, &self.limits, &in_flight, &self.seat, &mut self.close)
-                .await
+            self.connection.read_head(&self.limits, &in_flight, &self.seat, &mut self.close).await
         }
 
         /// A head that came whole, and its exchange is over.
         async fn hear_and_forget(&mut self) {
-            assert!(matches!(self.read_head().await, HeadOutcome::Head));
-            let head = self.connection.ahead().len();
+            assert!(matches!(self.read_head().await, Ok(true)));
+            let head = self.connection.ahead.len();
             self.connection.expect(head..head, false);
         }
 
         /// What comes of it within this time.
-        async fn within(&mut self, time: Duration) -> Option<HeadOutcome> {
+        async fn within(&mut self, time: Duration) -> Option<Result<bool, Rejection>> {
             timeout(time, self.read_head()).await.ok()
         }
     }
@@ -204,7 +230,7 @@ mod tests {
             }
         });
         let began = Instant::now();
-        assert!(matches!(scene.read_head().await, HeadOutcome::Refused(Rejection::Slow)));
+        assert!(matches!(scene.read_head().await, Err(Rejection::Slow)));
         assert_eq!(began.elapsed(), scene.limits.pace.head);
     }
 
@@ -212,7 +238,7 @@ mod tests {
     async fn silent_connection_is_closed_without_a_response() {
         let mut scene = scene();
         let began = Instant::now();
-        assert!(matches!(scene.read_head().await, HeadOutcome::Nothing));
+        assert!(matches!(scene.read_head().await, Ok(false)));
         assert_eq!(began.elapsed(), scene.limits.pace.idle);
     }
 
@@ -224,7 +250,7 @@ mod tests {
         scene.partner.write_all(b"\r\n").await.unwrap();
         scene.hear_and_forget().await;
         let began = Instant::now();
-        assert!(matches!(scene.read_head().await, HeadOutcome::Nothing));
+        assert!(matches!(scene.read_head().await, Ok(false)));
         assert_eq!(began.elapsed(), scene.limits.pace.idle);
     }
 
@@ -233,7 +259,7 @@ mod tests {
         let mut scene = scene();
         scene.partner.write_all(b"\r\n").await.unwrap();
         let began = Instant::now();
-        assert!(matches!(scene.read_head().await, HeadOutcome::Nothing));
+        assert!(matches!(scene.read_head().await, Ok(false)));
         assert_eq!(began.elapsed(), scene.limits.pace.idle);
     }
 
@@ -242,7 +268,7 @@ mod tests {
         let mut scene = scene();
         scene.partner.write_all(b"GET /\n").await.unwrap();
         let heard = scene.within(HOUR).await;
-        assert!(matches!(heard, Some(HeadOutcome::Refused(Rejection::Head(HeadError::LineEnd)))));
+        assert!(matches!(heard, Some(Err(Rejection::Head(HeadError::LineEnd)))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -254,10 +280,7 @@ mod tests {
         let soon = Duration::from_secs(10);
         assert!(scene.within(soon).await.is_none(), "draining keeps it");
         scene.ending.close_idle();
-        assert!(matches!(
-            scene.within(Duration::from_millis(60)).await,
-            Some(HeadOutcome::Nothing)
-        ));
+        assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Ok(false))));
     }
 
     /// Its head had come in one piece, and it still passed for one that has never asked.
@@ -267,10 +290,7 @@ mod tests {
         scene.partner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         scene.hear_and_forget().await;
         scene.ending.close_idle();
-        assert!(matches!(
-            scene.within(Duration::from_millis(60)).await,
-            Some(HeadOutcome::Nothing)
-        ));
+        assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Ok(false))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,7 +302,7 @@ mod tests {
         // A head that has begun is read to its end.
         assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
-        assert!(matches!(scene.within(HOUR).await, Some(HeadOutcome::Head)));
+        assert!(matches!(scene.within(HOUR).await, Some(Ok(true))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -290,7 +310,7 @@ mod tests {
         let mut scene = scene();
         scene.ending.close_idle();
         let began = Instant::now();
-        assert!(matches!(scene.read_head().await, HeadOutcome::Nothing));
+        assert!(matches!(scene.read_head().await, Ok(false)));
         assert_eq!(began.elapsed().as_secs(), 1);
     }
 
@@ -319,7 +339,7 @@ mod tests {
         };
         let before = cpu();
         let (heard, ()) = tokio::join!(scene.read_head(), feed);
-        assert!(matches!(heard, HeadOutcome::Refused(_)));
+        assert!(matches!(heard, Err(_)));
         cpu() - before
     }
 

@@ -7,11 +7,11 @@ use tokio::{
 };
 
 use super::{
-    super::in_flight::InFlight,
+    read_head::More,
     writing::{is_final_head, with_dates},
     *,
 };
-use crate::{handles::TrafficHandles, memory::Memory};
+use crate::{front::InFlight, handles::TrafficHandles, memory::Memory};
 
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX-Dated: yes\r\n\r\n";
 
@@ -47,7 +47,7 @@ async fn what_was_read_ahead_comes_first() {
     let (mut connection, mut partner) = pair();
     partner.write_all(b"\r\nfirst, ").await.unwrap();
     assert_eq!(more(&mut connection).await, More::Came);
-    assert_eq!(connection.ahead(), b"\r\nfirst, ");
+    assert_eq!(&connection.ahead[..], b"\r\nfirst, ");
     connection.expect(2..3, false);
     partner.write_all(b"second").await.unwrap();
     let mut all = [0; 13];
@@ -85,10 +85,10 @@ async fn what_comes_behind_a_request_is_kept_for_the_next() {
         assert!(timeout(hour, connection.read_u8()).await.is_err());
     }
     connection.release();
-    while connection.ahead().len() < 6 {
+    while connection.ahead.len() < 6 {
         assert_eq!(more(&mut connection).await, More::Came);
     }
-    assert_eq!(connection.ahead(), b"\r\nnext");
+    assert_eq!(&connection.ahead[..], b"\r\nnext");
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,14 +114,14 @@ async fn what_comes_behind_chunks_waits_for_its_turn() {
     assert_eq!(connection.read(&mut came).await.unwrap(), body.len());
     let hour = Duration::from_secs(3600);
     assert!(timeout(hour, connection.read_u8()).await.is_err());
-    assert_eq!(connection.ahead(), b"GET /");
+    assert_eq!(&connection.ahead[..], b"GET /");
     partner.write_all(b"next").await.unwrap();
     assert!(timeout(hour, connection.read_u8()).await.is_err());
     assert_eq!(more(&mut connection).await, More::Came);
-    assert_eq!(connection.ahead(), b"GET /next");
+    assert_eq!(&connection.ahead[..], b"GET /next");
     connection.expect(5..9, false);
-    connection.rest();
-    assert_eq!((connection.ahead(), connection.ahead.capacity()), (&b"next"[..], 4));
+    connection.ahead = BytesMut::from(&connection.ahead[..]);
+    assert_eq!((&connection.ahead[..], connection.ahead.capacity()), (&b"next"[..], 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +196,7 @@ async fn who_is_given_up_is_followed_and_not_heard_again() {
     assert!(timeout(Duration::from_secs(1), connection.read_u8()).await.is_err());
     connection.write_all(&long_head()).await.unwrap();
     connection.release();
-    assert!(connection.ahead().is_empty());
+    assert!(connection.ahead.is_empty());
     assert_eq!(more(&mut connection).await, More::Over, "its response is torn");
     assert!(connection.write_all(b"HTTP/1.1 200 OK").await.is_err());
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora::protocols::Shutdown;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt},
@@ -44,7 +45,7 @@ impl Connection {
         if !is_final_head(bytes) {
             return false;
         }
-        let Some(dates) = self.wishes().dates.take() else { return false };
+        let Some(dates) = self.own_exchange().dates.take() else { return false };
         self.head = with_dates(bytes, &dates);
         true
     }
@@ -60,13 +61,13 @@ impl Connection {
             return taken;
         }
         if !self.taking.is_set() {
-            let pace = self.wishes().pace;
-            self.taking.set(pace.piece);
+            let piece = self.own_exchange().pace.piece;
+            self.taking.set(piece);
         }
         ready!(self.taking.poll(cx));
         self.torn = true;
         // A request behind a torn response could not get one.
-        (self.ahead, self.at, self.of_head) = (Vec::new(), 0, 0);
+        (self.ahead, self.of_head) = (BytesMut::new(), 0);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
