@@ -35,11 +35,13 @@ pub(crate) struct ConnectionPermit {
 }
 
 /// Why there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LimitReached {
-    /// `limits.connections`
+    #[error("Too many connections are open (limits.connections). Send it again later.")]
     All,
-    /// `limits.connections_per_address`
+    #[error(
+        "Too many connections of this address are open (limits.connections_per_address). Send it again later."
+    )]
     Address,
 }
 

@@ -1,20 +1,12 @@
 //! The responses that the gateway gives itself, each with a sentence that says what to do.
 
-use std::{
-    fmt,
-    io::{self, ErrorKind},
-};
+use std::fmt;
 
-use as2hook_event::{Direction, Stage};
-use bytes::Bytes;
-use http::header;
-use pingora::{Error, ErrorSource, ErrorType, http::ResponseHeader, proxy::Session};
+use as2hook_event::Direction;
 
 use super::{
-    chunks::ChunkFlaw, connection::NoResponse, connection_limiter::LimitReached, head::HeadError,
-    in_flight::GaveWay,
+    chunks::ChunkFlaw, connection_limiter::LimitReached, head::HeadError, in_flight::GaveWay,
 };
-use crate::proxy::upstream;
 
 /// Why a request was not passed on, or its response not passed back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,19 +29,15 @@ pub(crate) enum Rejection {
         "The request came slowly, and its place was needed for another address, since all are taken \
          (limits.in_flight, limits.memory). Send it again later."
     )]
-    GaveWay,
+    GaveWay(#[from] GaveWay),
     #[error("Too many exchanges are under way (limits.in_flight). Send it again later.")]
     Busy,
     #[error(
         "The exchanges under way take all the memory that they may (limits.memory). Send it again later."
     )]
     Memory,
-    #[error("Too many connections are open (limits.connections). Send it again later.")]
-    Crowded,
-    #[error(
-        "Too many connections of this address are open (limits.connections_per_address). Send it again later."
-    )]
-    CrowdedAddress,
+    #[error(transparent)]
+    Crowded(#[from] LimitReached),
     #[error("The notification of this message cannot be stored now. Send it again later.")]
     NotStored,
     #[error("{0} cannot be reached. Send it again later.")]
@@ -120,124 +108,40 @@ impl fmt::Display for OtherSide {
     }
 }
 
-impl From<LimitReached> for Rejection {
-    fn from(full: LimitReached) -> Self {
-        match full {
-            LimitReached::All => Self::Crowded,
-            LimitReached::Address => Self::CrowdedAddress,
-        }
-    }
-}
-
-impl From<GaveWay> for Rejection {
-    fn from(_: GaveWay) -> Self {
-        Self::GaveWay
-    }
-}
-
 // === impl Rejection ===
 
 impl Rejection {
     /// The HTTP status.
     pub(crate) fn status(&self) -> u16 {
-        match self {
-            Self::Head(flaw) => flaw.status(),
-            Self::HeadTooLarge { .. } => 431,
-            Self::BodyTooLarge { .. } => 413,
-            Self::Target | Self::Chunk(_) | Self::BadRequest => 400,
-            Self::Slow | Self::GaveWay => 408,
-            Self::Busy | Self::Memory | Self::Crowded | Self::CrowdedAddress | Self::NotStored => {
-                503
-            }
-            Self::Unreachable(_)
-            | Self::Closed(_)
-            | Self::BadResponse(_)
-            | Self::Unresolved { .. } => 502,
-            Self::NoResponse(_) | Self::Unresolving { .. } => 504,
-            Self::Foreign | Self::Browser | Self::Host => 403,
-            Self::NoPartner(_) | Self::NoUrl(_) | Self::NoRecipient => 404,
-            Self::Connect => 405,
-            Self::Internal => 500,
-        }
+        self.status_and_reason().0
     }
 
     /// The word for it in metrics.
     pub(crate) fn reason(&self) -> &'static str {
+        self.status_and_reason().1
+    }
+
+    fn status_and_reason(&self) -> (u16, &'static str) {
         match self {
-            Self::Head(_) | Self::Target | Self::Chunk(_) | Self::BadRequest => "malformed",
-            Self::HeadTooLarge { .. } => "header",
-            Self::BodyTooLarge { .. } => "body",
-            Self::Slow => "slow",
-            Self::GaveWay => "gave_way",
-            Self::Busy => "in_flight",
-            Self::Memory => "memory",
-            Self::Crowded => "connections",
-            Self::CrowdedAddress => "connections_per_address",
-            Self::NotStored => "not_stored",
-            Self::Unreachable(_) | Self::Unresolved { .. } => "unreachable",
-            Self::NoResponse(_) | Self::Unresolving { .. } => "no_answer",
-            Self::Closed(_) | Self::BadResponse(_) => "bad_answer",
-            Self::Connect
-            | Self::Foreign
-            | Self::NoPartner(_)
-            | Self::NoUrl(_)
-            | Self::NoRecipient => "no_partner",
-            Self::Browser | Self::Host => "forbidden",
-            Self::Internal => "internal",
-        }
-    }
-
-    /// Ends the exchange from within a Pingora hook; [`Rejection::of`] finds it again.
-    pub(crate) fn into_error(self) -> Box<Error> {
-        Error::because(ErrorType::HTTPStatus(self.status()), "rejected", self)
-    }
-
-    /// The response to an error that ended an exchange. `None`: the partner is gone.
-    pub(crate) fn of(error: &Error, direction: Direction) -> Option<Self> {
-        let far = OtherSide::of(direction);
-        if let Some(rejection) = error.root_cause().downcast_ref::<Self>() {
-            return Some(rejection.clone());
-        }
-        let cause = error.root_cause().downcast_ref::<io::Error>();
-        let kind = cause.map(io::Error::kind);
-        let chunk = within::<ChunkFlaw>(error);
-        if within::<GaveWay>(error).is_some() {
-            return Some(Self::GaveWay);
-        }
-        if within::<NoResponse>(error).is_some() {
-            return Some(Self::NoResponse(far));
-        }
-        match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Self::Slow),
-            (ErrorSource::Downstream, _) if kind == Some(ErrorKind::TimedOut) => Some(Self::Slow),
-            (ErrorSource::Downstream, _) if chunk.is_some() => chunk.copied().map(Self::Chunk),
-            (
-                ErrorSource::Downstream,
-                ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk"),
-            ) => Some(Self::BadRequest),
-            (ErrorSource::Downstream, _) => None,
-            (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
-                Some(Self::NoResponse(far))
-            }
-            (
-                ErrorSource::Upstream,
-                ErrorType::ConnectTimedout
-                | ErrorType::ConnectRefused
-                | ErrorType::ConnectNoRoute
-                | ErrorType::ConnectError
-                | ErrorType::BindError
-                | ErrorType::AcceptError
-                | ErrorType::SocketError
-                | ErrorType::TLSHandshakeFailure
-                | ErrorType::TLSHandshakeTimedout
-                | ErrorType::InvalidCert
-                | ErrorType::HandshakeError,
-            ) => Some(Self::Unreachable(far)),
-            (ErrorSource::Upstream, _) if upstream::has_no_response(error) => {
-                Some(Self::Closed(far))
-            }
-            (ErrorSource::Upstream, _) => Some(Self::BadResponse(far)),
-            _ => Some(Self::Internal),
+            Self::Head(flaw) => (flaw.status(), "malformed"),
+            Self::Target | Self::Chunk(_) | Self::BadRequest => (400, "malformed"),
+            Self::HeadTooLarge { .. } => (431, "header"),
+            Self::BodyTooLarge { .. } => (413, "body"),
+            Self::Slow => (408, "slow"),
+            Self::GaveWay(_) => (408, "gave_way"),
+            Self::Busy => (503, "in_flight"),
+            Self::Memory => (503, "memory"),
+            Self::Crowded(LimitReached::All) => (503, "connections"),
+            Self::Crowded(LimitReached::Address) => (503, "connections_per_address"),
+            Self::NotStored => (503, "not_stored"),
+            Self::Unreachable(_) | Self::Unresolved { .. } => (502, "unreachable"),
+            Self::NoResponse(_) | Self::Unresolving { .. } => (504, "no_answer"),
+            Self::Closed(_) | Self::BadResponse(_) => (502, "bad_answer"),
+            Self::Connect => (405, "no_partner"),
+            Self::Foreign => (403, "no_partner"),
+            Self::NoPartner(_) | Self::NoUrl(_) | Self::NoRecipient => (404, "no_partner"),
+            Self::Browser | Self::Host => (403, "forbidden"),
+            Self::Internal => (500, "internal"),
         }
     }
 
@@ -246,7 +150,7 @@ impl Rejection {
         let status = http::StatusCode::from_u16(self.status()).unwrap_or_default();
         let reason = status.canonical_reason().unwrap_or_default();
         let text = format!("as2hook: {self}\n");
-        let later = if self.status() == 503 { RETRY_AFTER } else { "" };
+        let later = if self.status() == 503 { "Retry-After: 30\r\n" } else { "" };
         format!(
             "HTTP/1.1 {} {reason}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
              {later}Connection: close\r\n\r\n{text}",
@@ -254,67 +158,5 @@ impl Rejection {
             text.len(),
         )
         .into_bytes()
-    }
-
-    /// Sends it, and closes the connection behind it.
-    pub(crate) async fn send(&self, session: &mut Session) -> pingora::Result<()> {
-        let text = Bytes::from(format!("as2hook: {self}\n"));
-        let mut head = ResponseHeader::build(self.status(), Some(4))?;
-        head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
-        head.insert_header(header::CONTENT_LENGTH, text.len().to_string())?;
-        if *self == Self::Connect {
-            head.insert_header(header::ALLOW, "POST")?;
-        }
-        if self.status() == 503 {
-            head.insert_header(header::RETRY_AFTER, "30")?;
-        }
-        session.set_keepalive(None);
-        session.write_response_header(Box::new(head), false).await?;
-        session.write_response_body(Some(text), true).await
-    }
-}
-
-/// What a connection of ours ended with.
-fn within<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
-    error.root_cause().downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
-}
-
-/// When to try again.
-const RETRY_AFTER: &str = "Retry-After: 30\r\n";
-
-/// Which stage of an exchange an error belongs to, for `X-Send-Error`.
-pub(crate) fn stage_of(error: &Error) -> Stage {
-    if within::<NoResponse>(error).is_some() {
-        return Stage::Timeout;
-    }
-    match error.root_cause().downcast_ref() {
-        Some(Rejection::Unresolving { .. }) => return Stage::Timeout,
-        Some(
-            Rejection::Unreachable(_)
-            | Rejection::Unresolved { .. }
-            | Rejection::Connect
-            | Rejection::Foreign
-            | Rejection::Browser
-            | Rejection::Host
-            | Rejection::NoPartner(_)
-            | Rejection::NoUrl(_)
-            | Rejection::NoRecipient,
-        ) => return Stage::Connect,
-        _ => {}
-    }
-    match error.etype() {
-        ErrorType::ConnectTimedout
-        | ErrorType::ReadTimedout
-        | ErrorType::WriteTimedout
-        | ErrorType::TLSHandshakeTimedout => Stage::Timeout,
-        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
-            Stage::Tls
-        }
-        ErrorType::ConnectRefused
-        | ErrorType::ConnectNoRoute
-        | ErrorType::ConnectError
-        | ErrorType::BindError
-        | ErrorType::SocketError => Stage::Connect,
-        _ => Stage::Http,
     }
 }

@@ -1,47 +1,36 @@
-//! Pingora's hooks, the same for both listeners: requests on their way to the other side and its
-//! responses back, unchanged. What differs stands behind [`Side`].
+//! Pingora's hooks: requests on their way to the other side and its responses back, unchanged.
 //!
 //! # Layout
 //! - `server`: sets the two listeners up
-//! - `side`: what the two listeners do not have in common
-//! - `inbound`, `outbound`: where each of the two sends requests, and what it rewrites
-//! - `entry`: what is let in
-//! - `admission`: which requests and responses are let in
-//! - `onward`: a request on its way to the other side
-//! - `back`: its response on its way back
+//! - `request`: whether a request is let in, and its way to the other side
+//! - `response`: its response on its way back
 //! - `end`: how an exchange ends
-//! - `headers`: header fields as they came
-//! - `forwarded`: `X-Forwarded-For`
+//! - `inbound`, `outbound`: where each listener's requests go, and what is rewritten of them
+//! - [`receivers`]: the AS2 server's addresses
 //! - `failover`: in which order an exchange tries addresses
 //! - `lookups`: names to addresses
-//! - [`receivers`]: where inbound exchanges go
 //! - `upstream`: connections to the other side, their time-outs and trust
 
 pub mod receivers;
 
-mod admission;
-mod back;
 mod end;
-mod entry;
 mod failover;
-mod forwarded;
-mod headers;
 mod inbound;
 mod lookups;
-mod onward;
 mod outbound;
+mod request;
+mod response;
 mod server;
-mod side;
-pub(crate) mod upstream;
+mod upstream;
 
 use std::{
-    marker::PhantomData,
     net::IpAddr,
     os::fd::RawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use as2hook_event::Direction;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::{
@@ -53,11 +42,11 @@ use pingora::{
 };
 
 pub use self::server::{BoundListeners, Gateway, SetupError};
-use self::side::Side;
 use self::{
-    back::ResponseFlow,
     failover::{Candidates, FailedAddresses},
     lookups::Lookups,
+    request::Route,
+    response::ResponseFlow,
 };
 use crate::{
     front::{
@@ -71,7 +60,8 @@ use crate::{
 };
 
 /// Pingora's hooks for one listener.
-struct Proxy<S> {
+struct Proxy {
+    direction: Direction,
     live: Arc<Live>,
     tap: Tap,
     in_flight: InFlight,
@@ -79,13 +69,12 @@ struct Proxy<S> {
     log: RejectionLog,
     lookups: Lookups,
     failed_addresses: Arc<FailedAddresses>,
-    side: PhantomData<S>,
 }
 
 /// One exchange.
-struct ProxyContext<W> {
+struct ProxyContext {
     snapshot: Arc<Snapshot>,
-    way: Option<W>,
+    route: Option<Route>,
     far: OtherSide,
     began: Instant,
     peer: Option<IpAddr>,
@@ -110,9 +99,16 @@ struct ProxyContext<W> {
 
 // === impl Proxy ===
 
-impl<S: Side> Proxy<S> {
-    fn new(live: Arc<Live>, tap: Tap, in_flight: InFlight, ending: GracefulShutdown) -> Self {
+impl Proxy {
+    fn new(
+        direction: Direction,
+        live: Arc<Live>,
+        tap: Tap,
+        in_flight: InFlight,
+        ending: GracefulShutdown,
+    ) -> Self {
         Self {
+            direction,
             live,
             tap,
             in_flight,
@@ -120,20 +116,19 @@ impl<S: Side> Proxy<S> {
             log: RejectionLog::default(),
             lookups: Lookups::default(),
             failed_addresses: Arc::default(),
-            side: PhantomData,
         }
     }
 }
 
 #[async_trait]
-impl<S: Side> ProxyHttp for Proxy<S> {
-    type CTX = ProxyContext<S::Way>;
+impl ProxyHttp for Proxy {
+    type CTX = ProxyContext;
 
-    fn new_ctx(&self) -> ProxyContext<S::Way> {
+    fn new_ctx(&self) -> ProxyContext {
         ProxyContext {
             snapshot: self.live.load(),
-            way: None,
-            far: OtherSide::of(S::DIRECTION),
+            route: None,
+            far: OtherSide::of(self.direction),
             began: Instant::now(),
             peer: None,
             permit: None,
@@ -154,27 +149,27 @@ impl<S: Side> ProxyHttp for Proxy<S> {
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<()> {
-        Self::prepare(session, passage);
+        Self::prepare(session, context);
         Ok(())
     }
 
     async fn request_filter(
         &self,
         session: &mut Session,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<bool> {
-        self.let_in(session, passage).map_err(Rejection::into_error)?;
+        self.let_in(session, context).map_err(Rejection::into_error)?;
         Ok(false)
     }
 
     async fn upstream_peer(
         &self,
         _: &mut Session,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<Box<HttpPeer>> {
-        let place = self.place(passage).await;
+        let place = self.place(context).await;
         place.map_err(|rejection| rejection.into_error().into_up())
     }
 
@@ -182,14 +177,14 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let Some(candidates) = &mut passage.candidates {
+        if let Some(candidates) = &mut context.candidates {
             if let Some(place) = candidates.fail()
-                && let Some(way) = &passage.way
+                && let Some(route) = &context.route
             {
-                S::look_up_again(way, &passage.snapshot, place);
+                route.look_up_again(place);
             }
             error.set_retry(!candidates.is_empty());
         }
@@ -201,10 +196,10 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
         reused: bool,
     ) -> Box<Error> {
-        error.set_retry(passage.goes_again(session, &error, reused));
+        error.set_retry(context.goes_again(session, &error, reused));
         error
     }
 
@@ -215,23 +210,23 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         peer: &HttpPeer,
         _: RawFd,
         digest: Option<&Digest>,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<()> {
         upstream::check_address(peer, digest)?;
-        if let Some(address) = passage.candidates.as_ref().and_then(Candidates::reached) {
+        if let Some(address) = context.candidates.as_ref().and_then(Candidates::reached) {
             self.failed_addresses.remove(address);
-            passage.reaches(S::DIRECTION, address);
+            context.reaches(address);
         }
-        passage.way.as_ref().map_or(Ok(()), |way| S::connected(way, digest))
+        context.route.as_ref().map_or(Ok(()), |route| route.check_pin(digest))
     }
 
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<()> {
-        Self::rewrite(session, request, passage)
+        context.rewrite(session, request)
     }
 
     async fn request_body_filter(
@@ -239,18 +234,18 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<()> {
-        passage.pass(session, body, end).await.map_err(Rejection::into_error)
+        context.pass(session, body, end).await.map_err(Rejection::into_error)
     }
 
     async fn upstream_response_filter(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<()> {
-        let taken = Self::take_response(session, response, passage).await;
+        let taken = context.take_response(session, response).await;
         taken.map_err(|rejection| rejection.into_error().into_up())
     }
 
@@ -258,7 +253,7 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        _: &mut ProxyContext<S::Way>,
+        _: &mut ProxyContext,
     ) -> Result<()> {
         self.give_response(session, response);
         Ok(())
@@ -269,9 +264,9 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> Result<Option<Duration>> {
-        passage.pass_back(session, body.as_ref())?;
+        context.pass_back(session, body.as_ref())?;
         Ok(None)
     }
 
@@ -279,12 +274,12 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         session: &mut Session,
         error: &Error,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) -> FailToProxy {
-        self.respond_to_error(session, error, passage).await
+        self.respond_to_error(session, error, context).await
     }
 
-    fn suppress_error_log(&self, _: &Session, _: &ProxyContext<S::Way>, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &ProxyContext, _: &Error) -> bool {
         // `logging` writes one line for each exchange.
         true
     }
@@ -293,8 +288,8 @@ impl<S: Side> ProxyHttp for Proxy<S> {
         &self,
         session: &mut Session,
         error: Option<&Error>,
-        passage: &mut ProxyContext<S::Way>,
+        context: &mut ProxyContext,
     ) {
-        self.conclude(session, error, passage);
+        self.conclude(session, error, context);
     }
 }

@@ -5,117 +5,105 @@
 //! target, as an HTTP proxy setting sends it, that is the `url` or one of the `mdn_urls` of a partner;
 //! or by `AS2-To`. Only the request's target and `Host` are rewritten.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use as2hook_as2::Headers;
-use as2hook_event::{Direction, SendError, Stage};
-use async_trait::async_trait;
+use as2hook_event::{SendError, Stage};
 use http::{Method, Uri, header, uri::Authority};
 use pingora::{
-    Error, ErrorType, Result, http::RequestHeader, protocols::Digest, proxy::Session,
-    upstreams::peer::HttpPeer,
+    Error, ErrorType, Result, http::RequestHeader, protocols::Digest, upstreams::peer::HttpPeer,
 };
 use tokio::time::timeout;
 
 use super::{
-    Side,
+    end::stage_of,
     lookups::Lookups,
     upstream::{self, LOOKUP},
 };
-use crate::{
-    front::rejection::{Rejection, stage_of},
-    snapshot::Snapshot,
-};
+use crate::front::rejection::Rejection;
 use as2hook_config::{Config, Partner};
 
-/// From our AS2 server to the partners of the config.
-pub(super) struct Outbound;
-
 /// Where one exchange goes.
-pub(super) struct Way {
+pub(super) struct PartnerRoute {
     partner: Partner,
     url: Uri,
 }
 
-#[async_trait]
-impl Side for Outbound {
-    type Way = Way;
+/// Where this request goes.
+pub(super) fn route(request: &RequestHeader, config: &Config) -> Result<PartnerRoute, Rejection> {
+    let listener = config.listen.outbound.as_ref();
+    judge_client(request, listener.map_or(&[], |listener| &listener.hosts))?;
+    let (partner, url) = destination(request, config)?;
+    Ok(PartnerRoute { partner: partner.clone(), url: url.clone() })
+}
 
-    const DIRECTION: Direction = Direction::Outbound;
+// === impl PartnerRoute ===
 
-    /// Known when it is connected to.
-    fn partner(_: &Session, _: &Snapshot) -> Option<IpAddr> {
-        None
+impl PartnerRoute {
+    /// The addresses of the partner's name.
+    pub(super) async fn resolve(&self, lookups: &Lookups) -> Result<Vec<SocketAddr>, Rejection> {
+        let host = upstream::host(&self.url).to_owned();
+        match timeout(LOOKUP, lookups.look_up(&host, upstream::port(&self.url))).await {
+            Ok(Ok(found)) if found.is_empty() => {
+                let reason = "it has no address".to_owned();
+                Err(Rejection::Unresolved { host, reason })
+            }
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(Rejection::Unresolved { host, reason: error.to_string() }),
+            Err(_) => Err(Rejection::Unresolving { host }),
+        }
     }
 
-    fn way(request: &RequestHeader, snapshot: &Snapshot) -> Result<Way, Rejection> {
-        let listener = snapshot.config.listen.outbound.as_ref();
-        judge_client(request, listener.map_or(&[], |listener| &listener.hosts))?;
-        let (partner, url) = destination(request, &snapshot.config)?;
-        Ok(Way { partner: partner.clone(), url: url.clone() })
+    pub(super) fn peer(&self, address: SocketAddr) -> HttpPeer {
+        upstream::partner(address, &self.url, &self.partner)
     }
 
-    async fn addresses(
-        way: &Way,
-        _: &Snapshot,
-        lookups: &Lookups,
-    ) -> Result<Vec<Vec<SocketAddr>>, Rejection> {
-        Ok(vec![resolve(&way.url, lookups).await?])
-    }
-
-    fn peer(way: &Way, _: &Snapshot, _: usize, address: SocketAddr) -> HttpPeer {
-        upstream::partner(address, &way.url, &way.partner)
-    }
-
-    /// Each exchange looks its partner's name up.
-    fn look_up_again(_: &Way, _: &Snapshot, _: usize) {}
-
-    fn connected(way: &Way, digest: Option<&Digest>) -> Result<()> {
-        let Some(tls) = way.partner.tls.as_ref().filter(|tls| !tls.pinned.is_empty()) else {
+    /// Holds the certificate that was shown against the pinned ones, if there are any.
+    pub(super) fn check_pin(&self, digest: Option<&Digest>) -> Result<()> {
+        let Some(tls) = self.partner.tls.as_ref().filter(|tls| !tls.pinned.is_empty()) else {
             return Ok(());
         };
         let shown = upstream::certificate(digest).and_then(|shown| shown.to_der().ok());
         let pinned = tls.pinned.iter().filter_map(|pinned| pinned.to_der().ok());
-        if upstream::is_tls(&way.url) && !pinned.map(Some).any(|pinned| pinned == shown) {
+        if upstream::is_tls(&self.url) && !pinned.map(Some).any(|pinned| pinned == shown) {
             let text = "the partner shows another certificate than the one pinned for it";
             return Err(Error::explain(ErrorType::InvalidCert, text).into_up());
         }
         Ok(())
     }
 
-    fn rewrite(way: &Way, _: &Snapshot, _: &Session, request: &mut RequestHeader) -> Result<()> {
-        let target = way.url.path_and_query().map_or("/", |target| target.as_str());
+    pub(super) fn rewrite(&self, request: &mut RequestHeader) -> Result<()> {
+        let target = self.url.path_and_query().map_or("/", |target| target.as_str());
         request.set_raw_path(target.as_bytes())?;
-        let authority = way.url.authority().map_or("", |authority| authority.as_str());
+        let authority = self.url.authority().map_or("", |authority| authority.as_str());
         request.insert_header(header::HOST, authority)?;
         // Meant for the proxy that we are.
         request.remove_header(&header::PROXY_AUTHORIZATION);
         // A kept connection that turned stale would cost an exchange.
-        request.insert_header(header::CONNECTION, "close")?;
-        Ok(())
+        request.insert_header(header::CONNECTION, "close")
     }
+}
 
-    /// Every exchange that ended by an error failed: its sender learns it from the response, the webhooks
-    /// from the event.
-    fn failure(error: &Error, rejection: Option<&Rejection>, _: Option<u16>) -> Option<SendError> {
-        let text = |rejection: &Rejection| {
-            let text = rejection.to_string();
-            match error.root_cause().downcast_ref::<Rejection>() {
-                Some(_) => text,
-                None => {
-                    format!("{} ({})", text.replace(" Send it again later.", ""), described(error))
-                }
-            }
-        };
-        let (stage, message) = match rejection {
+/// Every exchange that ended by an error failed: its sender learns it from the response, the webhooks
+/// from the event.
+pub(super) fn failure(error: &Error, rejection: Option<&Rejection>) -> SendError {
+    let text = |rejection: &Rejection| {
+        let text = rejection.to_string();
+        match error.root_cause().downcast_ref::<Rejection>() {
+            Some(_) => text,
             None => {
-                let text = "Our AS2 server broke off before the whole message had passed";
-                (Stage::Http, text.to_owned())
+                format!("{} ({})", text.replace(" Send it again later.", ""), described(error))
             }
-            Some(rejection) => (stage_of(error), text(rejection)),
-        };
-        Some(SendError { stage, http_status: None, message })
-    }
+        }
+    };
+    let (stage, message) = match rejection {
+        None => {
+            let text = "Our AS2 server broke off before the whole message had passed";
+            (Stage::Http, text.to_owned())
+        }
+        Some(rejection) => (stage_of(error), text(rejection)),
+    };
+    SendError { stage, http_status: None, message }
 }
 
 /// The error's class, and what the system or the TLS stack said.
@@ -226,19 +214,6 @@ fn is_same(one: &Uri, other: &Uri) -> bool {
         && upstream::port(one) == upstream::port(other)
         && one.path() == other.path()
         && one.query() == other.query()
-}
-
-async fn resolve(url: &Uri, lookups: &Lookups) -> Result<Vec<SocketAddr>, Rejection> {
-    let host = upstream::host(url).to_owned();
-    match timeout(LOOKUP, lookups.look_up(&host, upstream::port(url))).await {
-        Ok(Ok(found)) if found.is_empty() => {
-            let reason = "it has no address".to_owned();
-            Err(Rejection::Unresolved { host, reason })
-        }
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(Rejection::Unresolved { host, reason: error.to_string() }),
-        Err(_) => Err(Rejection::Unresolving { host }),
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use pingora::{
 use tokio::time::{Instant, timeout};
 
 use super::upstream::{self, LOOKUP};
-use as2hook_config::{Origin, Receiver as ReceiverConfig, ReceiverRoute};
+use as2hook_config::{self as config, Origin};
 
 /// Between two pieces of a response. A receiver may take its time to make a synchronous MDN.
 const RESPONSE: Duration = Duration::from_secs(300);
@@ -29,18 +29,14 @@ const IDLE: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub struct Receivers {
     /// The longest path first, and at the end that of all other paths.
-    routes: Vec<PathRoute>,
-    keepalive: bool,
+    routes: Vec<Arc<PathRoute>>,
 }
 
-/// Names one of [`Receivers`]' routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RouteIndex(usize);
-
+/// The receivers of one path.
 #[derive(Debug)]
-struct PathRoute {
+pub(super) struct PathRoute {
     /// `None`: every path.
-    path: Option<ReceiverRoute>,
+    path: Option<config::ReceiverRoute>,
     /// In the order they are tried. Never empty.
     receivers: Vec<ReceiverTarget>,
 }
@@ -49,6 +45,7 @@ struct PathRoute {
 struct ReceiverTarget {
     origin: Origin,
     verify: bool,
+    keepalive: bool,
     ca: Option<Arc<CaType>>,
     addresses: ArcSwap<Vec<SocketAddr>>,
     /// Not before, since a lookup costs a thread.
@@ -60,23 +57,25 @@ struct ReceiverTarget {
 impl Receivers {
     /// Those of the config; their names are looked up before this returns, each for at most 5 s. One
     /// that cannot be looked up now keeps the addresses it had in `before`.
-    pub async fn resolve(config: &ReceiverConfig, before: Option<&Self>) -> Self {
+    pub async fn resolve(config: &config::Receiver, before: Option<&Self>) -> Self {
         let ca = (!config.ca.is_empty()).then(|| Arc::new(config.ca.clone().into_boxed_slice()));
-        let route = |path: Option<&ReceiverRoute>, origins: &[Origin]| {
+        let route = |path: Option<&config::ReceiverRoute>, origins: &[Origin]| {
             let receiver = |origin: &Origin| ReceiverTarget {
                 origin: origin.clone(),
                 verify: config.verify,
+                keepalive: config.keepalive,
                 ca: ca.clone(),
                 addresses: ArcSwap::new(Self::known(before, origin)),
                 next_lookup: Mutex::new(Instant::now()),
             };
-            PathRoute { path: path.cloned(), receivers: origins.iter().map(receiver).collect() }
+            let receivers = origins.iter().map(receiver).collect();
+            Arc::new(PathRoute { path: path.cloned(), receivers })
         };
         let mut routes: Vec<_> =
             config.routes.iter().map(|one| route(Some(one), &one.origins)).collect();
         routes.sort_by_key(|route| Reverse(route.path.as_ref().map(|one| one.path.len())));
         routes.push(route(None, &config.origins));
-        let receivers = Self { routes, keepalive: config.keepalive };
+        let receivers = Self { routes };
         receivers.refresh().await;
         receivers
     }
@@ -95,56 +94,51 @@ impl Receivers {
     }
 
     /// Where requests of this path go.
-    pub(super) fn route(&self, path: &str) -> RouteIndex {
-        let is_it = |route: &PathRoute| route.path.as_ref().is_none_or(|one| one.matches(path));
-        let last = self.routes.len().saturating_sub(1);
-        RouteIndex(self.routes.iter().position(is_it).unwrap_or(last))
-    }
-
-    /// The addresses of each receiver of a route. One without any is looked up again.
-    pub(super) fn addresses(self: &Arc<Self>, route: RouteIndex) -> Vec<Vec<SocketAddr>> {
-        let addresses = |(nth, receiver): (usize, &ReceiverTarget)| {
-            let addresses = receiver.addresses.load();
-            if addresses.is_empty() {
-                self.look_up_again(route, nth);
-            }
-            addresses.to_vec()
-        };
-        self.of(route).iter().enumerate().map(addresses).collect()
-    }
-
-    /// A connection to one of them.
-    pub(super) fn peer(&self, route: RouteIndex, nth: usize, address: SocketAddr) -> HttpPeer {
-        self.of(route)[nth].peer(address, self.keepalive)
-    }
-
-    /// What a `Host` header calls the first receiver of a route.
-    pub(super) fn authority(&self, route: RouteIndex) -> Option<String> {
-        self.of(route).first().map(|receiver| receiver.origin.authority())
-    }
-
-    /// Looks a name up beside the traffic: no address of it took a connection.
-    pub(super) fn look_up_again(self: &Arc<Self>, route: RouteIndex, nth: usize) {
-        let receivers = self.clone();
-        let next = &self.of(route)[nth].next_lookup;
-        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
-        if Instant::now() >= *next {
-            *next = Instant::now() + LOOKUP;
-            tokio::spawn(async move { receivers.of(route)[nth].refresh().await });
-        }
-    }
-
-    /// Whether connections are used for more than one exchange.
-    pub(super) fn keeps_alive(&self) -> bool {
-        self.keepalive
+    pub(super) fn route(&self, path: &str) -> Arc<PathRoute> {
+        let is_it =
+            |route: &&Arc<PathRoute>| route.path.as_ref().is_none_or(|one| one.matches(path));
+        self.routes.iter().find(is_it).expect("the last route has every path").clone()
     }
 
     fn all(&self) -> impl Iterator<Item = &ReceiverTarget> {
         self.routes.iter().flat_map(|route| &route.receivers)
     }
+}
 
-    fn of(&self, route: RouteIndex) -> &[ReceiverTarget] {
-        &self.routes[route.0].receivers
+// === impl PathRoute ===
+
+impl PathRoute {
+    /// The addresses of each receiver. One without any is looked up again.
+    pub(super) fn addresses(self: &Arc<Self>) -> Vec<Vec<SocketAddr>> {
+        let addresses = |(nth, receiver): (usize, &ReceiverTarget)| {
+            let addresses = receiver.addresses.load();
+            if addresses.is_empty() {
+                self.look_up_again(nth);
+            }
+            addresses.to_vec()
+        };
+        self.receivers.iter().enumerate().map(addresses).collect()
+    }
+
+    /// A connection to one of them.
+    pub(super) fn peer(&self, nth: usize, address: SocketAddr) -> HttpPeer {
+        self.receivers[nth].peer(address)
+    }
+
+    /// What a `Host` header calls the first receiver.
+    pub(super) fn authority(&self) -> Option<String> {
+        self.receivers.first().map(|receiver| receiver.origin.authority())
+    }
+
+    /// Looks a name up beside the traffic: no address of it took a connection.
+    pub(super) fn look_up_again(self: &Arc<Self>, nth: usize) {
+        let next = &self.receivers[nth].next_lookup;
+        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+        if Instant::now() >= *next {
+            *next = Instant::now() + LOOKUP;
+            let route = self.clone();
+            tokio::spawn(async move { route.receivers[nth].refresh().await });
+        }
     }
 }
 
@@ -170,10 +164,10 @@ impl ReceiverTarget {
         }
     }
 
-    fn peer(&self, address: SocketAddr, keepalive: bool) -> HttpPeer {
+    fn peer(&self, address: SocketAddr) -> HttpPeer {
         let mut peer = upstream::peer(address, self.origin.tls, &self.origin.host, RESPONSE);
         if let Some(options) = peer.get_mut_peer_options() {
-            if keepalive {
+            if self.keepalive {
                 options.idle_timeout = Some(IDLE);
             }
             if !self.verify {

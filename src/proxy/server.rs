@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, sync::Arc, thread::available_parallelism};
 
+use as2hook_event::Direction;
 use openssl::error::ErrorStack;
 use pingora::{
     apps::HttpServerOptions,
@@ -10,7 +11,7 @@ use pingora::{
     server::{RunArgs, Server, configuration::ServerConf},
 };
 
-use super::{Proxy, Side, inbound::Inbound, outbound::Outbound};
+use super::Proxy;
 use crate::{
     front::{
         GracefulShutdown, InFlight,
@@ -75,12 +76,15 @@ impl Gateway {
         let in_flight = InFlight::new(tap.memory(), handles.clone());
         let parts = Parts { live, tap, in_flight, ending: GracefulShutdown::new(), handles };
         server.bootstrap();
-        let inbound =
-            parts.clone().inbound(&server.configuration, &listen.inbound, sockets.inbound);
-        server.add_service(inbound?);
+        let conf = server.configuration.clone();
+        let mut add = |direction, listener, socket| {
+            let service = parts.clone().service(direction, &conf, listener, socket)?;
+            server.add_service(service);
+            Ok::<_, SetupError>(())
+        };
+        add(Direction::Inbound, &listen.inbound, sockets.inbound)?;
         if let Some((listener, socket)) = listen.outbound.as_ref().zip(sockets.outbound) {
-            let outbound = parts.clone().outbound(&server.configuration, listener, socket);
-            server.add_service(outbound?);
+            add(Direction::Outbound, listener, socket)?;
         }
         Ok(Self { server, in_flight: parts.in_flight, ending: parts.ending })
     }
@@ -115,45 +119,31 @@ struct Parts {
 // === impl Parts ===
 
 impl Parts {
-    fn inbound(
+    fn service(
         self,
+        direction: Direction,
         conf: &Arc<ServerConf>,
         listener: &Listener,
         socket: TcpListener,
-    ) -> Result<ListeningService<Connections<Proxy<Inbound>>>, SetupError> {
-        let limiter = ConnectionLimiter::new(self.handles.clone());
-        self.service(conf, HttpServerOptions::default(), limiter, listener, socket)
-    }
-
-    fn outbound(
-        self,
-        conf: &Arc<ServerConf>,
-        listener: &Listener,
-        socket: TcpListener,
-    ) -> Result<ListeningService<Connections<Proxy<Outbound>>>, SetupError> {
-        // Not to serve it: to refuse it with a text that helps.
-        let mut options = HttpServerOptions::default();
-        options.allow_connect_method_proxying = true;
-        // Our own server is not held up by how many handles partners have.
-        self.service(conf, options, ConnectionLimiter::default(), listener, socket)
-    }
-
-    fn service<S: Side>(
-        self,
-        conf: &Arc<ServerConf>,
-        options: HttpServerOptions,
-        limiter: ConnectionLimiter,
-        listener: &Listener,
-        socket: TcpListener,
-    ) -> Result<ListeningService<Connections<Proxy<S>>>, SetupError> {
+    ) -> Result<ListeningService<Connections<Proxy>>, SetupError> {
         let Self { live, tap, in_flight, ending, handles } = self;
-        let (name, memory) = (listener_name(S::DIRECTION), tap.memory());
-        let side = Proxy::new(live.clone(), tap, in_flight.clone(), ending.clone());
-        let mut proxy = http_proxy(conf, side);
-        proxy.server_options = Some(options);
-        let handshakes = ConnectionLimiter::new(handles);
+        let (name, memory) = (listener_name(direction), tap.memory());
+        let hooks = Proxy::new(direction, live.clone(), tap, in_flight.clone(), ending.clone());
+        let mut proxy = http_proxy(conf, hooks);
+        let handshakes = ConnectionLimiter::new(handles.clone());
+        let limiter = match direction {
+            Direction::Inbound => ConnectionLimiter::new(handles),
+            Direction::Outbound => {
+                // Not to serve it: to refuse it with a text that helps.
+                let mut options = HttpServerOptions::default();
+                options.allow_connect_method_proxying = true;
+                proxy.server_options = Some(options);
+                // Our own server is not held up by how many handles partners have.
+                ConnectionLimiter::default()
+            }
+        };
         let tls = listener.tls.as_ref().map(|_| {
-            TlsHandshakes::new(live.clone(), S::DIRECTION, memory, handshakes)
+            TlsHandshakes::new(live.clone(), direction, memory, handshakes)
                 .map_err(|source| SetupError { listener: name, source })
         });
         let tls = tls.transpose()?;
@@ -163,7 +153,6 @@ impl Parts {
         let buffer = if tls.is_some() { buffer } else { buffer.read(0) };
         ending.listens();
         let (proxy, log) = (Arc::new(proxy), RejectionLog::default());
-        let direction = S::DIRECTION;
         let connections =
             Connections { proxy, direction, live, in_flight, limiter, tls, ending, log };
         let address = format!("{name} {}", listener.address);
