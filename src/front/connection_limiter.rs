@@ -5,25 +5,26 @@
 //! as they keep their places (see `in_flight`).
 
 use std::{
-    future::poll_fn,
     net::IpAddr,
-    pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
 };
 
 use as2hook_event::Direction;
 use dashmap::DashMap;
+use tokio::time::Instant;
 
-use super::fair_share::{Asked, FairShare, Weight, counted};
+use super::{
+    fair_share::counted,
+    in_flight::{GiveWay, InFlight, Permit},
+};
 use crate::handles::{HandleShare, TrafficHandles};
 use as2hook_config::Config;
 
 /// The seats of one listener. Clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ConnectionLimiter(Arc<ConnectionTally>);
 
 /// One of them; it is free when it is dropped.
@@ -48,18 +49,16 @@ pub(crate) enum LimitReached {
 /// A connection that can be asked to leave.
 #[derive(Debug)]
 pub(crate) struct IdleConnection {
-    shared: Arc<ConnectionTally>,
-    address: Option<IpAddr>,
-    number: u64,
-    asked: Asked,
+    gives_way: GiveWay,
+    _permit: Permit,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ConnectionTally {
     taken: AtomicUsize,
     by_address: DashMap<IpAddr, usize>,
     /// Connections that wait for a request.
-    line: Mutex<FairShare>,
+    idle: InFlight,
     handles: TrafficHandles,
 }
 
@@ -68,7 +67,8 @@ struct ConnectionTally {
 impl ConnectionLimiter {
     /// None is taken. `handles`: what connections take, together with others.
     pub(crate) fn new(handles: TrafficHandles) -> Self {
-        Self(Arc::new(ConnectionTally { handles, ..ConnectionTally::default() }))
+        let (taken, by_address) = (AtomicUsize::default(), DashMap::default());
+        Self(Arc::new(ConnectionTally { taken, by_address, idle: InFlight::of_idle(), handles }))
     }
 
     /// A seat among `limit`, for a connection of this address if it has fewer than
@@ -96,7 +96,7 @@ impl ConnectionLimiter {
             drop(count);
             seat.address = Some(address);
         }
-        if is_full && seat.shared.line().ask(Weight::Places, 1).is_none() && !make_room() {
+        if is_full && !seat.shared.idle.make_room(None) && !make_room() {
             return Err(LimitReached::All);
         }
         Ok(seat)
@@ -119,13 +119,11 @@ impl ConnectionPermit {
 
     /// Stands in line: as long as this is held, the connection can be asked to leave.
     pub(crate) fn wait(&self) -> IdleConnection {
-        let mut line = self.shared.line();
-        let number = line.number();
-        line.add(self.address, 1, 0);
-        // Numbers are given in the order of arrival.
-        let asked = line.offer(number, self.address, true, Arc::new(AtomicU64::new(number)));
-        drop(line);
-        IdleConnection { shared: self.shared.clone(), address: self.address, number, asked }
+        let permit = self.shared.idle.join(self.address);
+        let mut gives_way = permit.gives_way_last();
+        gives_way.due(Instant::now());
+        gives_way.asked();
+        IdleConnection { gives_way, _permit: permit }
     }
 }
 
@@ -146,31 +144,15 @@ impl Drop for ConnectionPermit {
 impl IdleConnection {
     /// Waits until another connection needs the seat.
     pub(crate) async fn asked(&mut self) {
-        poll_fn(|cx| self.poll_asked(cx)).await;
-    }
-
-    /// As [`Self::asked`].
-    pub(crate) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // The code that takes the sender out sends; it is never dropped unsent.
-        Pin::new(&mut self.asked).poll(cx).map(drop)
+        // It is sent to before its sender goes.
+        let _ = self.gives_way.asked().await;
     }
 }
 
-impl Drop for IdleConnection {
-    fn drop(&mut self) {
-        // Or the end of the sender would wake the connection's task, which is running.
-        self.asked.close();
-        let mut line = self.shared.line();
-        line.withdraw(self.number);
-        line.remove(self.address, 1, 0);
-    }
-}
-
-// === impl ConnectionTally ===
-
-impl ConnectionTally {
-    fn line(&self) -> MutexGuard<'_, FairShare> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for ConnectionLimiter {
+    /// None is taken, and there is any number of handles.
+    fn default() -> Self {
+        Self::new(TrafficHandles::default())
     }
 }
 

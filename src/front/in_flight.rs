@@ -1,4 +1,5 @@
-//! Limits the exchanges under way, and the memory that they take together.
+//! Limits the exchanges under way, and the memory that they take together; and has idle connections give way to
+//! others (see `connection_limiter`), by the same shares.
 //!
 //! The shares of addresses bind only when a limit is reached. Then the slowest of the bodies that are
 //! waited for gives way, among those of the address that holds most: the one whose time for its body
@@ -64,6 +65,8 @@ struct LimiterState {
     permits: HashMap<u64, PermitShare>,
     /// Permits that have been asked to give way and are not dropped yet, and their places.
     leaving: HashMap<u64, usize>,
+    /// How many of them there may be, at least.
+    most_leaving: usize,
 }
 
 /// What a permit holds.
@@ -90,7 +93,16 @@ const FOR_ONE: usize = 16;
 
 impl InFlight {
     pub(crate) fn new(memory: Memory, handles: TrafficHandles) -> Self {
-        let state = Mutex::default();
+        Self::leaving(LEAVING, memory, handles)
+    }
+
+    /// For what costs next to nothing and is gone at once when it gives way, as any number may.
+    pub(crate) fn of_idle() -> Self {
+        Self::leaving(usize::MAX, Memory::default(), TrafficHandles::default())
+    }
+
+    fn leaving(most_leaving: usize, memory: Memory, handles: TrafficHandles) -> Self {
+        let state = Mutex::new(LimiterState { most_leaving, ..LimiterState::default() });
         Self(Arc::new(Limiter { began: Instant::now(), memory, handles, state }))
     }
 
@@ -111,13 +123,17 @@ impl InFlight {
         if is_full && !state.make_room_for(holder) {
             return None;
         }
-        Some(self.0.permit(&mut state, holder, Some(handles)))
+        Some(self.0.permit(&mut state, holder, 1, Some(handles)))
+    }
+
+    /// A place beyond any limit.
+    pub(crate) fn join(&self, address: Option<IpAddr>) -> Permit {
+        self.0.permit(&mut self.0.state(), address.map(counted), 1, None)
     }
 
     /// For memory without a place among the exchanges: a head that is large.
     pub(crate) fn beside(&self, address: Option<IpAddr>) -> Permit {
-        let mut state = self.0.state();
-        self.0.permit(&mut state, address.map(counted), None)
+        self.0.permit(&mut self.0.state(), address.map(counted), 0, None)
     }
 
     /// Lets the slowest body of the address that holds most give way to a connection of this one.
@@ -160,10 +176,13 @@ impl Permit {
     /// Lets what this permit is for give way while it is waited for. `None` where it is not counted by
     /// address.
     pub(crate) fn gives_way(&self) -> Option<GiveWay> {
-        self.holder?;
-        let limiter = self.limiter.clone();
-        let due = Arc::default();
-        Some(GiveWay { limiter, number: self.number, holder: self.holder, due, asked: None })
+        self.holder.is_some().then(|| self.gives_way_last())
+    }
+
+    /// As [`Self::gives_way`]; what is not counted by address gives way when no address can.
+    pub(crate) fn gives_way_last(&self) -> GiveWay {
+        let (limiter, due) = (self.limiter.clone(), Arc::default());
+        GiveWay { limiter, number: self.number, holder: self.holder, due, asked: None }
     }
 
     /// What was waited for is there: from now on it does not give way.
@@ -226,14 +245,13 @@ impl Limiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `handles`: of one that has a place.
     fn permit(
         self: &Arc<Self>,
         state: &mut LimiterState,
         holder: Holder,
+        places: usize,
         handles: Option<HandleShare>,
     ) -> Permit {
-        let places = usize::from(handles.is_some());
         let number = state.fair.number();
         state.places += places;
         state.fair.add(holder, places as u64, 0);
@@ -259,7 +277,7 @@ impl LimiterState {
     /// out any; another one only an address that has as much as its own afterwards.
     fn make_room(&mut self, by: Weight, has: u64, need: u64) -> bool {
         let floor = if has == 0 { 1 } else { has.saturating_add(need.saturating_mul(2)) };
-        if self.leaving.len() >= LEAVING.max(self.places / LEAVING_PART) {
+        if self.leaving.len() >= self.most_leaving.max(self.places / LEAVING_PART) {
             return false;
         }
         let Some(number) = self.fair.ask(by, floor) else { return false };

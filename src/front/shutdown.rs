@@ -5,14 +5,10 @@
 //! its own end is never used: connections end here, one step after the other.
 
 use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -20,7 +16,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::{
     sync::watch,
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 /// An idle connection is closed when nothing has come on it for so long since it was asked to close: a
@@ -56,16 +52,14 @@ pub(crate) struct OpenConnection(GracefulShutdown);
 /// Pingora's question when to stop listening.
 pub(crate) struct ShutdownWatch(watch::Receiver<Steps>);
 
-/// Is done when an idle connection is to be closed.
+/// Says when an idle connection is to be closed.
+#[derive(Debug)]
 pub(crate) struct CloseSignal {
-    wait: Option<Wait>,
+    steps: watch::Receiver<Steps>,
     /// When the connection was accepted, until it has sent a request.
     accepted: Option<Instant>,
-}
-
-enum Wait {
-    ForClosing(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
-    Until(Pin<Box<Sleep>>),
+    /// When it is to be closed, once that is known.
+    at: Option<Instant>,
 }
 
 // === impl GracefulShutdown ===
@@ -128,9 +122,7 @@ impl GracefulShutdown {
 
     /// For a connection that was accepted just now.
     pub(crate) fn close(&self) -> CloseSignal {
-        let mut steps = self.steps.subscribe();
-        let closing = Box::pin(async move { reached(&mut steps, |steps| steps.close_idle).await });
-        CloseSignal { wait: Some(Wait::ForClosing(closing)), accepted: Some(Instant::now()) }
+        CloseSignal { steps: self.steps.subscribe(), accepted: Some(Instant::now()), at: None }
     }
 }
 
@@ -156,25 +148,17 @@ impl CloseSignal {
         self.accepted = None;
     }
 
-    /// Whether the connection, which is idle, is to be closed.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(Wait::ForClosing(closing)) = &mut self.wait {
-            ready!(closing.as_mut().poll(cx));
+    /// Waits until the connection, which is idle, is to be closed.
+    pub(crate) async fn closed(&mut self) {
+        if self.at.is_none() {
+            reached(&mut self.steps, |steps| steps.close_idle).await;
             let now = Instant::now();
             let fresh = self.accepted.map_or(now, |accepted| accepted + FRESH);
-            self.wait = Some(Wait::Until(Box::pin(sleep_until(fresh.max(now + GRACE)))));
+            self.at = Some(fresh.max(now + GRACE));
         }
-        if let Some(Wait::Until(sleep)) = &mut self.wait {
-            ready!(sleep.as_mut().poll(cx));
-            self.wait = None;
+        if let Some(at) = self.at {
+            sleep_until(at).await;
         }
-        Poll::Ready(())
-    }
-}
-
-impl fmt::Debug for CloseSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CloseSignal").field("accepted", &self.accepted).finish_non_exhaustive()
     }
 }
 

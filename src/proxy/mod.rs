@@ -45,7 +45,7 @@ pub use self::server::{BoundListeners, Gateway, SetupError};
 use self::{
     failover::{Candidates, FailedAddresses},
     lookups::Lookups,
-    request::Route,
+    request::ExchangeRoute,
     response::ResponseFlow,
 };
 use crate::{
@@ -74,7 +74,7 @@ struct Proxy {
 /// One exchange.
 struct ProxyContext {
     snapshot: Arc<Snapshot>,
-    route: Option<Route>,
+    route: Option<ExchangeRoute>,
     far: OtherSide,
     began: Instant,
     peer: Option<IpAddr>,

@@ -43,7 +43,7 @@ const PASSING: u64 = 1024 * 1024;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Where one exchange goes, decided at its head.
-pub(super) enum Route {
+pub(super) enum ExchangeRoute {
     /// To the AS2 server.
     Receiver(Arc<PathRoute>),
     /// To a partner of the config.
@@ -115,7 +115,7 @@ impl Proxy {
         if let Some(connection) = Connection::of(session) {
             connection.gives_way(permit.gives_way());
         }
-        context.route = Some(Route::of(self.direction, request, &context.snapshot)?);
+        context.route = Some(ExchangeRoute::of(self.direction, request, &context.snapshot)?);
         context.permit = Some(permit);
         Ok(())
     }
@@ -136,8 +136,8 @@ impl Proxy {
         };
         let (nth, address) = candidates.next().ok_or(Rejection::Unreachable(context.far))?;
         let mut peer = match route {
-            Route::Receiver(route) => route.peer(nth, address),
-            Route::Partner(route) => route.peer(address),
+            ExchangeRoute::Receiver(route) => route.peer(nth, address),
+            ExchangeRoute::Partner(route) => route.peer(address),
         };
         candidates.race(&mut peer, &self.failed_addresses);
         if let Some(options) = peer.get_mut_peer_options() {
@@ -149,9 +149,9 @@ impl Proxy {
     }
 }
 
-// === impl Route ===
+// === impl ExchangeRoute ===
 
-impl Route {
+impl ExchangeRoute {
     fn of(
         direction: Direction,
         request: &RequestHeader,
@@ -203,10 +203,10 @@ impl ProxyContext {
         }
         match &self.route {
             None => Err(Rejection::Internal.into_error()),
-            Some(Route::Receiver(route)) => {
+            Some(ExchangeRoute::Receiver(route)) => {
                 inbound::rewrite(route, &self.snapshot.config.receiver, session, request)
             }
-            Some(Route::Partner(route)) => route.rewrite(request),
+            Some(ExchangeRoute::Partner(route)) => route.rewrite(request),
         }
     }
 

@@ -102,7 +102,7 @@ impl Connection {
                     // Without a word: that would take time, and this is a flood.
                     () = waiting.asked() => None,
                     () = asked(gives_way.as_mut()) => return Err(GaveWay.into()),
-                    () = poll_fn(|cx| close.poll(cx)), if !begun => None,
+                    () = close.closed(), if !begun => None,
                 };
             }
             match more {
