@@ -24,6 +24,7 @@ use super::{
     connection::Connection,
     connection_limiter::{ConnectionLimiter, ConnectionPermit, LimitReached, counted_peer},
     in_flight::InFlight,
+    listener_name,
     rejection::Rejection,
     shutdown::GracefulShutdown,
     tls::TlsHandshakes,
@@ -241,13 +242,5 @@ impl<A: ServerApp + Send + Sync + 'static> services::Service for ListeningServic
 
     fn threads(&self) -> Option<usize> {
         services::Service::threads(&self.service)
-    }
-}
-
-/// What metrics and the log call the listener of this direction.
-pub(crate) fn listener_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Inbound => "inbound",
-        Direction::Outbound => "outbound",
     }
 }

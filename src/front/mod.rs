@@ -29,3 +29,13 @@ mod rewrite;
 pub(crate) mod tls;
 
 pub use self::{in_flight::InFlight, shutdown::GracefulShutdown};
+
+use as2hook_event::Direction;
+
+/// What metrics and the log call the listener of this direction.
+pub(crate) fn listener_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+    }
+}

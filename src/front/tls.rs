@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     connection_limiter::{ConnectionLimiter, ConnectionPermit, LimitReached, counted_peer},
-    listener::listener_name,
+    listener_name,
 };
 use crate::{
     log::RejectionLog,

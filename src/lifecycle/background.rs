@@ -11,14 +11,22 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Life, drain::Drain, handover::OtherProcess, peer_changes, signals::Signals};
-use crate::{peers, reload::Reloader, snapshot::Live, timers};
+use super::{
+    drain::Drain,
+    handover::{OtherProcess, UpgradeSocket},
+    peer_changes,
+    signals::Signals,
+    sockets::ListeningSockets,
+};
+use crate::{
+    partner_webhooks::PartnerWebhookLoader, peers, reload::Reloader, snapshot::Live, timers,
+};
 use as2hook_config::{Retention, watch::Watch};
 
 /// How often the receivers' names are looked up again.
 const LOOKUP_EVERY: Duration = Duration::from_secs(30);
 
-//// How often there is something looked for: so often that it is never much.
+/// How often there is something looked for: so often that it is never much.
 const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// What one call to the store removes at most. It makes steps of its own of it.
@@ -30,10 +38,24 @@ const STEP: usize = 16;
 /// How often payloads are looked for that no event names.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-// How often a place of payloads that failed is tried.
+/// How often a place of payloads that failed is tried.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
-impl Life {
+/// What goes on beside the traffic.
+pub(super) struct Background {
+    pub(super) reloader: Arc<Reloader>,
+    pub(super) keeper: Arc<PartnerWebhookLoader>,
+    pub(super) watch: Watch,
+    pub(super) meeting: UpgradeSocket,
+    pub(super) sockets: ListeningSockets,
+    pub(super) predecessor: Option<OtherProcess>,
+    pub(super) payloads: Payloads,
+    pub(super) drain: Drain,
+}
+
+// === impl Background ===
+
+impl Background {
     /// Begins all of it; the drain at its end ends the process.
     pub(super) fn spawn(self, runtime: &Runtime, hangup: unix::Signal, mut signals: Signals) {
         runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));

@@ -24,7 +24,7 @@ use std::{
     mem::MaybeUninit,
     net::SocketAddr,
     os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+        fd::{AsRawFd as _, BorrowedFd, OwnedFd},
         unix::fs::PermissionsExt as _,
     },
     path::{Path, PathBuf},
@@ -41,7 +41,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::sockets::ListeningSockets;
 use as2hook_config::{Config, Listen, StoreLocation};
 
 /// So long the old process looks for a successor after its SIGQUIT, and between two looks.
@@ -174,13 +173,12 @@ impl UpgradeSocket {
     /// one serves.
     pub(super) async fn offer(
         &self,
-        sockets: &ListeningSockets,
+        sockets: &[BorrowedFd<'_>],
     ) -> Result<OtherProcess, HandoverError> {
         let found = timeout(FOR_SUCCESSOR, self.find()).await;
         let found = found.unwrap_or(Err(HandoverError::NoSuccessor(FOR_SUCCESSOR)));
         let other = OtherProcess::new(found?)?;
-        let sockets: Vec<_> = sockets.all().map(|socket| socket.as_fd()).collect();
-        other.say(OFFER, &sockets).await?;
+        other.say(OFFER, sockets).await?;
         match other.hear(FOR_TAKEN).await {
             Ok((TAKEN, _)) => {}
             Ok(_) => return Err(HandoverError::Foreign { process: other.number }),

@@ -27,7 +27,7 @@ use super::{
     sockets::ListeningSockets,
 };
 
-/// The signals that have to do with the end, asked for since the start. SIGHUP reloads, elsewhere.
+/// The signals that have to do with the end, asked for since the start.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -45,13 +45,14 @@ pub(super) enum Stop {
 // === impl Signals ===
 
 impl Signals {
-    /// Asks for them. Call within a tokio runtime.
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
+    /// Asks for them, and for SIGHUP. Call within a tokio runtime.
+    pub(super) fn new() -> io::Result<(Self, Signal)> {
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
-        })
+        };
+        Ok((signals, signal(SignalKind::hangup())?))
     }
 
     /// Waits until the process is to end. A hand-over that fails is no reason to.
@@ -66,10 +67,11 @@ impl Signals {
                 _ = self.interrupt.recv() => return Stop::Signal,
                 _ = self.quit.recv() => {}
             }
+            let offered = sockets.offer();
             tokio::select! {
                 _ = self.terminate.recv() => return Stop::Signal,
                 _ = self.interrupt.recv() => return Stop::Signal,
-                handed = meeting.offer(sockets) => match handed {
+                handed = meeting.offer(&offered) => match handed {
                     Ok(successor) => return Stop::HandedOver(successor),
                     Err(error) => {
                         tracing::error!(%error, "SIGQUIT: not handed over; serving on.");

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -13,8 +13,8 @@ use rustix::{
 };
 use socket2::{SockFilter, SockRef};
 
-use super::LifeError;
-use crate::proxy::BoundListeners;
+use super::error::LifeError;
+use crate::proxy::server::BoundListeners;
 use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
@@ -92,9 +92,9 @@ impl ListeningSockets {
     }
 
     /// What a new process is offered.
-    pub(super) fn all(&self) -> impl Iterator<Item = &TcpListener> {
+    pub(super) fn offer(&self) -> Vec<BorrowedFd<'_>> {
         self.offered.store(true, Ordering::Relaxed);
-        self.listeners.iter().map(|(_, socket)| socket)
+        self.listeners.iter().map(|(_, socket)| socket.as_fd()).collect()
     }
 
     /// For the gateway's listeners.
@@ -204,7 +204,7 @@ mod tests {
         let place = ListenerAddress { listener: INBOUND, address };
         let listeners = vec![(place, socket)];
         let sockets = ListeningSockets { listeners, offered: AtomicBool::new(false) };
-        assert_eq!(sockets.all().count(), 1);
+        assert_eq!(sockets.offer().len(), 1);
         sockets.stop_accepting();
         TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
     }

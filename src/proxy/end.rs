@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 
 use as2hook_event::{
-    Direction, Stage,
+    Direction, SendError, Stage,
     bounds::{AS2_NAME, MESSAGE_ID},
 };
 use bytes::Bytes;
@@ -15,13 +15,13 @@ use pingora::{
     proxy::{FailToProxy, Session},
 };
 
-use super::{Proxy, ProxyContext, inbound, outbound, request::expects_continue, upstream};
+use super::{Proxy, ProxyContext, request::expects_continue, upstream};
 use crate::{
     front::{
         chunks::ChunkFlaw,
         connection::{Connection, NoResponse},
         in_flight::{GaveWay, Permit},
-        listener::listener_name,
+        listener_name,
         rejection::{OtherSide, Rejection},
     },
     tap::Exchange,
@@ -73,8 +73,8 @@ impl Proxy {
         let failure = error.and_then(|error| match self.direction {
             // A status means that the receiver got the message.
             Direction::Inbound if context.status.is_some() => None,
-            Direction::Inbound => inbound::failure(error, rejection),
-            Direction::Outbound => Some(outbound::failure(error, rejection)),
+            Direction::Inbound => inbound_failure(error, rejection),
+            Direction::Outbound => Some(outbound_failure(error, rejection)),
         });
         let is_recorded =
             context.exchange.as_ref().is_some_and(|one| one.is_recorded(failure.is_some()));
@@ -153,6 +153,59 @@ fn report(
     }
 }
 
+/// Why the receiver did not get the message, in case it was not the partner who went away.
+fn inbound_failure(error: &Error, rejection: Option<&Rejection>) -> Option<SendError> {
+    match rejection {
+        // Not recorded, and the partner sends it again.
+        None
+        | Some(
+            Rejection::NotStored
+            | Rejection::Busy
+            | Rejection::Memory
+            | Rejection::Slow
+            | Rejection::GaveWay(_)
+            | Rejection::Chunk(_)
+            | Rejection::BadRequest,
+        ) => None,
+        Some(rejection) => Some(SendError {
+            stage: stage_of(error),
+            http_status: None,
+            message: rejection.to_string(),
+        }),
+    }
+}
+
+/// Every exchange that ended by an error failed: its sender learns it from the response, the webhooks
+/// from the event.
+fn outbound_failure(error: &Error, rejection: Option<&Rejection>) -> SendError {
+    let text = |rejection: &Rejection| {
+        let text = rejection.to_string();
+        match error.root_cause().downcast_ref::<Rejection>() {
+            Some(_) => text,
+            None => {
+                format!("{} ({})", text.replace(" Send it again later.", ""), described(error))
+            }
+        }
+    };
+    let (stage, message) = match rejection {
+        None => {
+            let text = "Our AS2 server broke off before the whole message had passed";
+            (Stage::Http, text.to_owned())
+        }
+        Some(rejection) => (stage_of(error), text(rejection)),
+    };
+    SendError { stage, http_status: None, message }
+}
+
+/// The error's class, and what the system or the TLS stack said.
+fn described(error: &Error) -> String {
+    let class = error.etype().as_str();
+    match &error.context {
+        Some(context) => format!("{class}: {}", context.as_str()),
+        None => class.to_owned(),
+    }
+}
+
 // === impl Rejection ===
 
 impl Rejection {
@@ -224,7 +277,7 @@ fn within<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
 }
 
 /// Which stage of an exchange an error belongs to, for `X-Send-Error`.
-pub(super) fn stage_of(error: &Error) -> Stage {
+fn stage_of(error: &Error) -> Stage {
     if within::<NoResponse>(error).is_some() {
         return Stage::Timeout;
     }

@@ -3,12 +3,10 @@
 
 use std::net::IpAddr;
 
-use as2hook_event::SendError;
 use http::{HeaderMap, header};
-use pingora::{Error, Result, http::RequestHeader, proxy::Session};
+use pingora::{Result, http::RequestHeader, proxy::Session};
 
-use super::{end::stage_of, receivers::PathRoute};
-use crate::front::rejection::Rejection;
+use super::receivers::PathRoute;
 use as2hook_config::{Forwarded, Network, Receiver};
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
@@ -40,28 +38,6 @@ pub(super) fn rewrite(
         request.insert_header(header::CONNECTION, "close")?;
     }
     Ok(())
-}
-
-/// Why the receiver did not get the message, in case it was not the partner who went away.
-pub(super) fn failure(error: &Error, rejection: Option<&Rejection>) -> Option<SendError> {
-    match rejection {
-        // Not recorded, and the partner sends it again.
-        None
-        | Some(
-            Rejection::NotStored
-            | Rejection::Busy
-            | Rejection::Memory
-            | Rejection::Slow
-            | Rejection::GaveWay(_)
-            | Rejection::Chunk(_)
-            | Rejection::BadRequest,
-        ) => None,
-        Some(rejection) => Some(SendError {
-            stage: stage_of(error),
-            http_status: None,
-            message: rejection.to_string(),
-        }),
-    }
 }
 
 fn direct(session: &Session) -> Option<IpAddr> {

@@ -1,7 +1,9 @@
-//! Pingora's hooks: requests on their way to the other side and its responses back, unchanged.
+//! Requests on their way to the other side and its responses back, unchanged: the only room with Pingora's
+//! hooks.
 //!
 //! # Layout
-//! - `server`: sets the two listeners up
+//! - [`server`]: sets the two listeners up
+//! - `hooks`: Pingora's hooks, and what each calls
 //! - `request`: whether a request is let in, and its way to the other side
 //! - `response`: its response on its way back
 //! - `end`: how an exchange ends
@@ -12,47 +14,37 @@
 //! - `upstream`: connections to the other side, their time-outs and trust
 
 pub mod receivers;
+pub mod server;
 
 mod end;
 mod failover;
+mod hooks;
 mod inbound;
 mod lookups;
 mod outbound;
 mod request;
 mod response;
-mod server;
 mod upstream;
 
 use std::{
     net::IpAddr,
-    os::fd::RawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use as2hook_event::Direction;
-use async_trait::async_trait;
-use bytes::Bytes;
-use pingora::{
-    Error, Result,
-    http::{RequestHeader, ResponseHeader},
-    protocols::Digest,
-    proxy::{FailToProxy, ProxyHttp, Session},
-    upstreams::peer::HttpPeer,
-};
 
-pub use self::server::{BoundListeners, Gateway, SetupError};
 use self::{
     failover::{Candidates, FailedAddresses},
     lookups::Lookups,
-    request::ExchangeRoute,
-    response::ResponseFlow,
+    outbound::PartnerRoute,
+    receivers::PathRoute,
 };
 use crate::{
     front::{
-        in_flight::{InFlight, Permit},
+        GracefulShutdown, InFlight,
+        in_flight::Permit,
         rejection::{OtherSide, Rejection},
-        shutdown::GracefulShutdown,
     },
     log::RejectionLog,
     snapshot::{Live, Snapshot},
@@ -97,6 +89,21 @@ struct ProxyContext {
     interim: (usize, usize),
 }
 
+/// Where one exchange goes, decided at its head.
+enum ExchangeRoute {
+    /// To the AS2 server.
+    Receiver(Arc<PathRoute>),
+    /// To a partner of the config.
+    Partner(PartnerRoute),
+}
+
+/// How a response's body comes.
+#[derive(Debug)]
+struct ResponseFlow {
+    began: Instant,
+    bytes: u64,
+}
+
 // === impl Proxy ===
 
 impl Proxy {
@@ -120,15 +127,14 @@ impl Proxy {
     }
 }
 
-#[async_trait]
-impl ProxyHttp for Proxy {
-    type CTX = ProxyContext;
+// === impl ProxyContext ===
 
-    fn new_ctx(&self) -> ProxyContext {
-        ProxyContext {
-            snapshot: self.live.load(),
+impl ProxyContext {
+    fn new(direction: Direction, snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            snapshot,
             route: None,
-            far: OtherSide::of(self.direction),
+            far: OtherSide::of(direction),
             began: Instant::now(),
             peer: None,
             permit: None,
@@ -144,152 +150,5 @@ impl ProxyHttp for Proxy {
             complete: None,
             interim: (0, 0),
         }
-    }
-
-    async fn early_request_filter(
-        &self,
-        session: &mut Session,
-        context: &mut ProxyContext,
-    ) -> Result<()> {
-        Self::prepare(session, context);
-        Ok(())
-    }
-
-    async fn request_filter(
-        &self,
-        session: &mut Session,
-        context: &mut ProxyContext,
-    ) -> Result<bool> {
-        self.let_in(session, context).map_err(Rejection::into_error)?;
-        Ok(false)
-    }
-
-    async fn upstream_peer(
-        &self,
-        _: &mut Session,
-        context: &mut ProxyContext,
-    ) -> Result<Box<HttpPeer>> {
-        let place = self.place(context).await;
-        place.map_err(|rejection| rejection.into_error().into_up())
-    }
-
-    fn fail_to_connect(
-        &self,
-        _: &mut Session,
-        _: &HttpPeer,
-        context: &mut ProxyContext,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
-        if let Some(candidates) = &mut context.candidates {
-            if let Some(place) = candidates.fail()
-                && let Some(route) = &context.route
-            {
-                route.look_up_again(place);
-            }
-            error.set_retry(!candidates.is_empty());
-        }
-        error
-    }
-
-    fn error_while_proxy(
-        &self,
-        _: &HttpPeer,
-        session: &mut Session,
-        mut error: Box<Error>,
-        context: &mut ProxyContext,
-        reused: bool,
-    ) -> Box<Error> {
-        error.set_retry(context.goes_again(session, &error, reused));
-        error
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _: &mut Session,
-        _: bool,
-        peer: &HttpPeer,
-        _: RawFd,
-        digest: Option<&Digest>,
-        context: &mut ProxyContext,
-    ) -> Result<()> {
-        upstream::check_address(peer, digest)?;
-        if let Some(address) = context.candidates.as_ref().and_then(Candidates::reached) {
-            self.failed_addresses.remove(address);
-            context.reaches(address);
-        }
-        context.route.as_ref().map_or(Ok(()), |route| route.check_pin(digest))
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        context: &mut ProxyContext,
-    ) -> Result<()> {
-        context.rewrite(session, request)
-    }
-
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        context: &mut ProxyContext,
-    ) -> Result<()> {
-        context.pass(session, body, end).await.map_err(Rejection::into_error)
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        context: &mut ProxyContext,
-    ) -> Result<()> {
-        let taken = context.take_response(session, response).await;
-        taken.map_err(|rejection| rejection.into_error().into_up())
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        response: &mut ResponseHeader,
-        _: &mut ProxyContext,
-    ) -> Result<()> {
-        self.give_response(session, response);
-        Ok(())
-    }
-
-    fn upstream_response_body_filter(
-        &self,
-        session: &mut Session,
-        body: &mut Option<Bytes>,
-        _: bool,
-        context: &mut ProxyContext,
-    ) -> Result<Option<Duration>> {
-        context.pass_back(session, body.as_ref())?;
-        Ok(None)
-    }
-
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        error: &Error,
-        context: &mut ProxyContext,
-    ) -> FailToProxy {
-        self.respond_to_error(session, error, context).await
-    }
-
-    fn suppress_error_log(&self, _: &Session, _: &ProxyContext, _: &Error) -> bool {
-        // `logging` writes one line for each exchange.
-        true
-    }
-
-    async fn logging(
-        &self,
-        session: &mut Session,
-        error: Option<&Error>,
-        context: &mut ProxyContext,
-    ) {
-        self.conclude(session, error, context);
     }
 }

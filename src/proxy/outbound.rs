@@ -8,7 +8,6 @@
 use std::net::SocketAddr;
 
 use as2hook_as2::Headers;
-use as2hook_event::{SendError, Stage};
 use http::{Method, Uri, header, uri::Authority};
 use pingora::{
     Error, ErrorType, Result, http::RequestHeader, protocols::Digest, upstreams::peer::HttpPeer,
@@ -16,7 +15,6 @@ use pingora::{
 use tokio::time::timeout;
 
 use super::{
-    end::stage_of,
     lookups::Lookups,
     upstream::{self, LOOKUP},
 };
@@ -81,37 +79,6 @@ impl PartnerRoute {
         request.remove_header(&header::PROXY_AUTHORIZATION);
         // A kept connection that turned stale would cost an exchange.
         request.insert_header(header::CONNECTION, "close")
-    }
-}
-
-/// Every exchange that ended by an error failed: its sender learns it from the response, the webhooks
-/// from the event.
-pub(super) fn failure(error: &Error, rejection: Option<&Rejection>) -> SendError {
-    let text = |rejection: &Rejection| {
-        let text = rejection.to_string();
-        match error.root_cause().downcast_ref::<Rejection>() {
-            Some(_) => text,
-            None => {
-                format!("{} ({})", text.replace(" Send it again later.", ""), described(error))
-            }
-        }
-    };
-    let (stage, message) = match rejection {
-        None => {
-            let text = "Our AS2 server broke off before the whole message had passed";
-            (Stage::Http, text.to_owned())
-        }
-        Some(rejection) => (stage_of(error), text(rejection)),
-    };
-    SendError { stage, http_status: None, message }
-}
-
-/// The error's class, and what the system or the TLS stack said.
-fn described(error: &Error) -> String {
-    let class = error.etype().as_str();
-    match &error.context {
-        Some(context) => format!("{class}: {}", context.as_str()),
-        None => class.to_owned(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A request: whether it is let in, and its way to the other side.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use as2hook_as2::Headers;
 use as2hook_event::Direction;
@@ -16,12 +16,7 @@ use pingora::{
 use tokio::time::Instant;
 
 use super::{
-    Proxy, ProxyContext,
-    failover::Candidates,
-    inbound,
-    lookups::Lookups,
-    outbound::{self, PartnerRoute},
-    receivers::PathRoute,
+    ExchangeRoute, Proxy, ProxyContext, failover::Candidates, inbound, lookups::Lookups, outbound,
     upstream,
 };
 use crate::{
@@ -41,14 +36,6 @@ const PASSING: u64 = 1024 * 1024;
 /// How long the rest of a request is read away behind a response of our own, so that the partner gets
 /// to read it.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// Where one exchange goes, decided at its head.
-pub(super) enum ExchangeRoute {
-    /// To the AS2 server.
-    Receiver(Arc<PathRoute>),
-    /// To a partner of the config.
-    Partner(PartnerRoute),
-}
 
 // === impl Proxy ===
 

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, Version, header};
 use pingora::{Error, ErrorType, Result as Passed, http::ResponseHeader, proxy::Session};
 
 use super::{
-    Proxy, ProxyContext,
+    Proxy, ProxyContext, ResponseFlow,
     request::{not_stored, recorded},
 };
 use crate::{
@@ -24,13 +24,6 @@ const UNHEARD: u64 = 1024 * 1024;
 
 /// Interim responses before one response: one each five seconds while a server works for five minutes.
 const INTERIM: usize = 64;
-
-/// How a response's body comes.
-#[derive(Debug)]
-pub(super) struct ResponseFlow {
-    began: Instant,
-    bytes: u64,
-}
 
 impl Proxy {
     /// A response's head as the partner is to get it.

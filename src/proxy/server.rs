@@ -16,7 +16,8 @@ use crate::{
     front::{
         GracefulShutdown, InFlight,
         connection_limiter::ConnectionLimiter,
-        listener::{Connections, ListeningService, listener_name},
+        listener::{Connections, ListeningService},
+        listener_name,
         tls::TlsHandshakes,
     },
     handles::TrafficHandles,
