@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 
 use crate::{
-    gateway::InFlight,
+    front::InFlight,
     partner_webhooks::PartnerWebhookLoader,
     reload::Reloader,
     snapshot::{Live, Snapshot},

@@ -8,7 +8,8 @@
 //! - [`cli`]: the command line, a file for each command
 //! - [`snapshot`]: what can be reloaded, behind one pointer
 //! - [`reload`]: putting changed files in force
-//! - [`gateway`]: the only room that knows Pingora
+//! - [`front`]: listeners, request heads and limits, in front of Pingora
+//! - [`proxy`]: Pingora's hooks, and where requests go
 //! - [`lifecycle`]: from start to drain
 //! - [`peers`]: the gateways of the same store
 //! - [`partner_webhooks`]: the webhooks of the config API, compiled
@@ -18,12 +19,13 @@
 
 pub mod cli;
 pub mod control;
-pub mod gateway;
+pub mod front;
 pub mod lifecycle;
 pub mod log;
 pub mod observe;
 pub mod partner_webhooks;
 pub mod peers;
+pub mod proxy;
 pub mod reload;
 pub mod snapshot;
 

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    gateway::receivers::Receivers,
     partner_webhooks::PartnerWebhooks,
+    proxy::receivers::Receivers,
     snapshot::{Live, Snapshot},
     tap::TapRules,
 };

@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    gateway::receivers::Receivers,
     observe::Observer,
     partner_webhooks::{self, PartnerWebhooks},
     peers::PeerGateways,
+    proxy::receivers::Receivers,
     secret_key::SecretKey,
     tap::{TapHost, TapRules},
 };
