@@ -82,7 +82,7 @@ const UNFINISHED: &str = "SELECT count(*), min(occurred_at) FROM delivery
     WHERE webhook = (SELECT id FROM webhook WHERE name = ?1) AND state = 'pending' AND blocked = 0
     UNION ALL SELECT count(*), min(occurred_at) FROM delivery
     WHERE webhook = (SELECT id FROM webhook WHERE name = ?1) AND state = 'pending' AND blocked = 1";
-/// Exactly the condition of the index in `007.sql`.
+/// Exactly the condition of the index `delivery_parked`.
 const DEAD: &str = "SELECT count(*) FROM delivery
     WHERE webhook = (SELECT id FROM webhook WHERE name = ?1)
         AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'";
