@@ -13,7 +13,7 @@ use super::{
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export},
     columns::length,
-    model::{Attempt, DeliveryState, NewDelivery, NewEvent},
+    model::{Attempt, NewDelivery, NewEvent},
     note::Record,
     private_files::folder_of,
     store::StoreError,
@@ -146,10 +146,6 @@ fn event(row: &Row<'_>) -> rusqlite::Result<ArchivedEvent> {
 }
 
 fn delivery(row: &Row<'_>) -> rusqlite::Result<ArchivedDelivery> {
-    let state = match lists::state(row, 7)? {
-        DeliveryState::Claimed => DeliveryState::Pending,
-        state => state,
-    };
     Ok(ArchivedDelivery {
         number: row.get(0)?,
         event: events::uuid(row, 1)?,
@@ -160,7 +156,7 @@ fn delivery(row: &Row<'_>) -> rusqlite::Result<ArchivedDelivery> {
             order_key: row.get(5)?,
             due: row.get(6)?,
         },
-        state,
+        state: lists::state(row, 7)?,
         attempts: row.get(8)?,
         tries: row.get(9)?,
         replay: row.get(10)?,

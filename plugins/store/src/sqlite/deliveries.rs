@@ -36,17 +36,17 @@ const READ_ALONG: i64 = 32 * 1024;
 
 pub(super) const UNBLOCK: &str = "UPDATE delivery SET blocked = 0 WHERE id =
         (SELECT id FROM delivery WHERE webhook = ?1 AND order_key = ?2
-            AND blocked = 1 AND state IN ('pending', 'claimed', 'held') ORDER BY event, id LIMIT 1)
+            AND blocked = 1 AND state IN ('pending', 'held') ORDER BY event, id LIMIT 1)
     AND NOT EXISTS
         (SELECT 1 FROM order_place p WHERE p.webhook = ?1 AND p.order_key = ?2
             AND p.event < delivery.event)
     AND NOT EXISTS
         (SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
-            AND blocked = 0 AND state IN ('pending', 'claimed', 'held'))";
+            AND blocked = 0 AND state IN ('pending', 'held'))";
 
 /// Whether a delivery of a later event is the first of its order.
 pub(super) const LATER: &str = "SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
-    AND blocked = 0 AND state IN ('pending', 'claimed', 'held') AND event > ?3";
+    AND blocked = 0 AND state IN ('pending', 'held') AND event > ?3";
 
 /// A delivery that is being claimed.
 pub(super) struct ClaimingRow {
@@ -71,7 +71,7 @@ pub(super) fn insert(
                     (webhook_id, event, webhook, mode, order_key, state, due, occurred_at, blocked)
                 VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?5 IS NOT NULL AND (EXISTS
                     (SELECT 1 FROM delivery WHERE webhook = ?3 AND order_key = ?5
-                        AND state IN ('pending', 'claimed', 'held'))
+                        AND state IN ('pending', 'held'))
                     OR EXISTS (SELECT 1 FROM order_place WHERE webhook = ?3 AND order_key = ?5
                         AND event < ?2)))
                 ON CONFLICT (webhook_id) DO NOTHING",
@@ -208,16 +208,16 @@ fn finish_one(
 ) -> Result<Option<i64>, StoreError> {
     let found = connection
         .prepare_cached(
-            "SELECT event, webhook, order_key, attempts, state = 'claimed', mode = 'raw'
+            "SELECT event, webhook, order_key, attempts, mode = 'raw'
             FROM delivery WHERE id = ?1 AND owner = ?2",
         )?
         .query_row([record.delivery, owner], |row| {
             let key: Option<String> = row.get(2)?;
-            let (attempts, raw): (u32, bool) = (row.get(3)?, row.get(5)?);
-            Ok((row.get(0)?, row.get::<_, i64>(1)?, key, attempts, row.get(4)?, raw))
+            let (attempts, raw): (u32, bool) = (row.get(3)?, row.get(4)?);
+            Ok((row.get(0)?, row.get::<_, i64>(1)?, key, attempts, raw))
         })
         .optional()?;
-    let Some((event, webhook, key, attempts, by_older, raw)) = found else { return Ok(None) };
+    let Some((event, webhook, key, attempts, raw)) = found else { return Ok(None) };
     let (state, due) = record.fate.leads_to();
     if let Some(attempt) = &record.attempt {
         if attempt.number <= attempts {
@@ -238,8 +238,7 @@ fn finish_one(
             WHERE id = ?1",
         )?
         .execute(params![record.delivery, state.as_str(), due, number])?;
-    let from = if by_older { DeliveryState::Claimed } else { DeliveryState::Pending };
-    moves.moved(from, state, 1);
+    moves.moved(DeliveryState::Pending, state, 1);
     if let Some(key) = key {
         reorder(connection, webhook, &key)?;
     }
@@ -365,7 +364,7 @@ pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Resul
     connection
         .prepare_cached(
             "UPDATE delivery SET blocked = 1 WHERE webhook = ?1 AND order_key = ?2 AND blocked = 0
-                AND state IN ('pending', 'claimed', 'held') AND owner IS NULL",
+                AND state IN ('pending', 'held') AND owner IS NULL",
         )?
         .execute(params![webhook, key])?;
     connection.prepare_cached(UNBLOCK)?.execute(params![webhook, key])?;

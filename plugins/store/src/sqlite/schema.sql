@@ -101,8 +101,8 @@ CREATE INDEX delivery_claimed ON delivery (owner) WHERE owner IS NOT NULL;
 CREATE INDEX delivery_parked ON delivery (webhook, state) WHERE state IN ('held', 'orphaned', 'dead');
 -- Deliveries of one order are made in the order in which their events were stored.
 CREATE INDEX delivery_order ON delivery (webhook, order_key, blocked, event, id)
-    WHERE order_key IS NOT NULL AND state IN ('pending', 'claimed', 'held');
-CREATE INDEX delivery_undelivered ON delivery (occurred_at) WHERE state IN ('pending', 'claimed');
+    WHERE order_key IS NOT NULL AND state IN ('pending', 'held');
+CREATE INDEX delivery_undelivered ON delivery (occurred_at) WHERE state = 'pending';
 
 -- The places of open exchanges in the orders of their deliveries. A delivery of a later event waits
 -- for them.
@@ -123,7 +123,7 @@ CREATE TABLE tally (
     n INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 INSERT INTO tally (state, n) VALUES
-    ('pending', 0), ('claimed', 0), ('delivered', 0), ('dead', 0), ('held', 0), ('orphaned', 0);
+    ('pending', 0), ('delivered', 0), ('dead', 0), ('held', 0), ('orphaned', 0);
 CREATE TRIGGER delivery_removed AFTER DELETE ON delivery BEGIN
     UPDATE tally SET n = n - 1 WHERE state = OLD.state;
 END;

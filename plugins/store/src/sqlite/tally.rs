@@ -11,8 +11,7 @@ use crate::{
     store::{Counts, StoreError},
 };
 
-pub(super) const OLDEST: &str =
-    "SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed')";
+pub(super) const OLDEST: &str = "SELECT min(occurred_at) FROM delivery WHERE state = 'pending'";
 
 /// The changes of the counts by one call, in the order of [`DeliveryState::ALL`].
 #[derive(Default)]
@@ -58,14 +57,12 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
         let n: i64 = tally.query_row([state.as_str()], |row| row.get(0))?;
         Ok(n.unsigned_abs())
     };
-    // Claimed deliveries count as pending in the table. An older as2hook had a state of its own for
-    // them.
+    // Claimed deliveries count as pending in the table.
     let claimed = number("SELECT count(*) FROM delivery WHERE owner IS NOT NULL")?;
-    let unfinished = counted(DeliveryState::Pending)? + counted(DeliveryState::Claimed)?;
     let mut deliveries = Vec::new();
     for state in DeliveryState::ALL {
         let n = match state {
-            DeliveryState::Pending => unfinished.saturating_sub(claimed),
+            DeliveryState::Pending => counted(state)?.saturating_sub(claimed),
             DeliveryState::Claimed => claimed,
             _ => counted(state)?,
         };

@@ -41,7 +41,7 @@ async fn frequent_statements_use_their_indexes() {
         ),
         (queries::SET_ASIDE, "USING COVERING INDEX delivery_parked (webhook=? AND state=?)"),
         (queries::DUE, "SEARCH delivery USING INDEX delivery_due (webhook=? AND replay=?)"),
-        (tally::OLDEST, "SEARCH delivery USING INDEX delivery_undelivered"),
+        (tally::OLDEST, "SEARCH delivery USING COVERING INDEX delivery_undelivered"),
         (events::NAMED, "INDEX event_payload_file (<expr>=?)"),
         (prune::IDLE, "INDEX event_idle (idle_since<?)"),
         (prune::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
