@@ -51,7 +51,7 @@ pub(super) async fn change_state(
     // Excludes deliveries that are added meanwhile, so that the loop ends.
     let rows = writing.query("SELECT coalesce(max(id), 0) FROM delivery", &[]).await?;
     let upto: i64 = first(&rows)?;
-    let sql = "SELECT shift_newest($1, $2, $3, $4, $5, $6, $7)::bigint";
+    let sql = "SELECT change_state($1, $2, $3, $4, $5, $6, $7)::bigint";
     let (name, from, to, most) = (text(webhook), from.as_str(), to.as_str(), length(STEP));
     let mut moved = 0;
     loop {
@@ -134,7 +134,7 @@ pub(super) async fn purge_payloads(
     let mut left = limit;
     while left > 0 {
         let step = STEP.min(left);
-        let sql = "SELECT spent, files, pieces FROM spend($1, $2)";
+        let sql = "SELECT purged, files, pieces FROM purge_payloads($1, $2)";
         let rows = removal.writing.query(sql, &[&before, &length(step)]).await?;
         let Some(row) = rows.first() else { break };
         let files: Vec<String> = row.try_get(1)?;

@@ -19,7 +19,7 @@ pub(super) async fn add_deliveries(
     deliveries: &[NewDelivery],
 ) -> Result<u64, StoreError> {
     let planned = CallGroup::default().deliveries(deliveries);
-    let sql = "SELECT tell_counted($1, $2)::bigint";
+    let sql = "SELECT enqueue($1, $2)::bigint";
     let rows = writing.query(sql, &[&event, &Json(&planned)]).await?;
     let added: Option<i64> = first(&rows)?;
     added.map(i64::unsigned_abs).ok_or(StoreError::UnknownEvent(event))

@@ -6,7 +6,7 @@ use crate::{clock::now, gateways::GatewayReport, store::StoreError};
 /// Replaces the gateway's report, and removes gateways that have not reported for a day. Returns
 /// the generation of its configuration.
 pub(super) async fn report(writing: &Database, report: &GatewayReport) -> Result<i64, StoreError> {
-    let sql = "SELECT report_generation($1, $2, $3, $4, $5, $6, $7, $8)";
+    let sql = "SELECT report($1, $2, $3, $4, $5, $6, $7, $8)";
     let (host, version, rules) = (text(&report.host), text(&report.version), text(&report.rules));
     let process = i64::from(report.process);
     let (id, started, seen) = (report.id, report.started_at, report.seen_at);

@@ -118,7 +118,7 @@ pub(super) async fn set_webhook_state(
     generation: i64,
     state: &WebhookState,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT set_state_newest($1, $2, $3, $4, $5)";
+    let sql = "SELECT set_webhook_state($1, $2, $3, $4, $5)";
     let (name, why) = (text(&state.webhook), state.disabled.as_deref().map(text));
     let fingerprint = text(&state.fingerprint);
     let values: Values<'_> = &[&generation, &name, &why, &state.failing_since, &fingerprint];

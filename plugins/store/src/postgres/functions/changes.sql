@@ -1,19 +1,10 @@
 -- Changes of deliveries, webhooks and gateways outside of a group; and what they share with it.
 
--- Like `shift`; returns -1 and moves nothing when the configuration is not the newest.
-CREATE FUNCTION shift_newest(mine bigint, name_of text, from_state text, to_state text, at bigint,
-    most bigint, upto bigint)
-RETURNS int LANGUAGE plpgsql AS $$
-BEGIN
-    IF is_outdated(mine) THEN
-        RETURN -1;
-    END IF;
-    RETURN shift(name_of, from_state, to_state, at, most, upto);
-END $$;
-
 -- Moves up to `most` of a webhook's deliveries, of those up to number `upto`, from one state to
--- another. Returns how many; NULL when none of them is left.
-CREATE FUNCTION shift(name_of text, from_state text, to_state text, at bigint, most bigint, upto bigint)
+-- another. Returns how many; NULL when none of them is left; -1, and moves nothing, when the
+-- configuration `mine` is not the newest.
+CREATE FUNCTION change_state(mine bigint, name_of text, from_state text, to_state text, at bigint,
+    most bigint, upto bigint)
 RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     hook int;
@@ -24,6 +15,9 @@ DECLARE
     events bigint[];
     lines jsonb;
 BEGIN
+    IF is_outdated(mine) THEN
+        RETURN -1;
+    END IF;
     SELECT id INTO hook FROM webhook WHERE name = name_of;
     IF hook IS NULL OR from_state = to_state THEN
         RETURN NULL;
@@ -37,14 +31,14 @@ BEGIN
         PERFORM 1 FROM event WHERE id IN (SELECT event FROM delivery WHERE id = ANY (ids))
             ORDER BY id FOR NO KEY UPDATE;
     END IF;
-    WITH shifted AS (
+    WITH changed AS (
         UPDATE delivery SET state = to_state, owner = NULL, ticket = NULL,
             due = CASE WHEN to_state = 'pending' THEN least(due, at) ELSE due END
         WHERE id = ANY (ids) AND state = from_state RETURNING event, order_key
     )
     SELECT count(*), array_agg(event), jsonb_agg(DISTINCT jsonb_build_array(hook, order_key))
         FILTER (WHERE order_key IS NOT NULL)
-    INTO moved, events, lines FROM shifted;
+    INTO moved, events, lines FROM changed;
     IF moved = 0 THEN
         RETURN 0;
     END IF;
@@ -58,7 +52,7 @@ BEGIN
         PERFORM reorder_all(coalesce(lines, '[]'));
     END IF;
     IF to_state = 'pending' THEN
-        PERFORM tell_gateways('due', name_of);
+        PERFORM notify_gateways('due', name_of);
     END IF;
     RETURN moved;
 END $$;
@@ -128,28 +122,28 @@ BEGIN
     IF replayed > 0 THEN
         PERFORM mark_payloads(events);
         PERFORM reorder_all(coalesce(lines, '[]'));
-        PERFORM tell_gateways('due', name) FROM webhook WHERE id = ANY (hooks);
+        PERFORM notify_gateways('due', name) FROM webhook WHERE id = ANY (hooks);
     END IF;
     RETURN replayed;
 END $$;
 
 -- Adds deliveries to an event whose outcome is known. Returns how many are new; NULL when there is no such
 -- event.
-CREATE FUNCTION tell_counted(wanted uuid, told jsonb) RETURNS int LANGUAGE plpgsql AS $$
+CREATE FUNCTION enqueue(wanted uuid, deliveries jsonb) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     found_event record;
     added int;
 BEGIN
-    PERFORM lock_lanes(ARRAY(SELECT (d->>'lane')::int FROM jsonb_array_elements(told) AS d));
+    PERFORM lock_lanes(ARRAY(SELECT (d->>'lane')::int FROM jsonb_array_elements(deliveries) AS d));
     SELECT id, occurred_at INTO found_event FROM event WHERE uuid = wanted AND owner IS NULL
         FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    added := add_deliveries(found_event.id, found_event.occurred_at, told);
+    added := add_deliveries(found_event.id, found_event.occurred_at, deliveries);
     IF added > 0 THEN
         INSERT INTO tally (state, n) VALUES ('pending', added);
-        PERFORM tell_gateways('due', d->>'webhook') FROM jsonb_array_elements(told) AS d;
+        PERFORM notify_gateways('due', d->>'webhook') FROM jsonb_array_elements(deliveries) AS d;
         PERFORM mark_busy(ARRAY[found_event.id]);
     ELSE
         -- It has delivered events before: its idle time stays.
@@ -159,15 +153,15 @@ BEGIN
 END $$;
 
 -- Stores a delivery that was made outside the queue.
-CREATE FUNCTION record_made(e jsonb, told jsonb, a jsonb, ended text, blobs bytea[]) RETURNS void
+CREATE FUNCTION record_made(e jsonb, deliveries jsonb, a jsonb, ended text, blobs bytea[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     number bigint;
     made record;
 BEGIN
-    PERFORM lock_lanes(ARRAY(SELECT (d->>'lane')::int FROM jsonb_array_elements(told) AS d));
+    PERFORM lock_lanes(ARRAY(SELECT (d->>'lane')::int FROM jsonb_array_elements(deliveries) AS d));
     number := add_event(NULL, e, blobs, false);
-    IF number IS NULL OR add_deliveries(number, (e->>'occurred_at')::bigint, told) = 0 THEN
+    IF number IS NULL OR add_deliveries(number, (e->>'occurred_at')::bigint, deliveries) = 0 THEN
         RETURN;
     END IF;
     UPDATE delivery SET state = ended, attempts = 1, tries = 1, blocked = false
@@ -179,27 +173,22 @@ BEGIN
     PERFORM mark_idle(ARRAY[number]);
 END $$;
 
--- Like `set_state`; returns false and stores nothing when the configuration is not the newest.
-CREATE FUNCTION set_state_newest(mine bigint, name_of text, why text, since bigint,
+-- Stores a webhook's health. Returns false, and stores nothing, when the configuration `mine` is not
+-- the newest.
+CREATE FUNCTION set_webhook_state(mine bigint, name_of text, why text, since bigint,
     its_fingerprint text)
 RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    number int;
 BEGIN
     IF is_outdated(mine) THEN
         RETURN false;
     END IF;
-    PERFORM set_state(name_of, why, since, its_fingerprint);
-    RETURN true;
-END $$;
-
--- Stores a webhook's health.
-CREATE FUNCTION set_state(name_of text, why text, since bigint, its_fingerprint text) RETURNS void
-LANGUAGE plpgsql AS $$
-DECLARE
-    number int := webhook_number(name_of);
-BEGIN
+    number := webhook_number(name_of);
     UPDATE webhook SET disabled = why, failing_since = since, fingerprint = its_fingerprint
         WHERE id = number;
-    PERFORM tell_gateways('state', name_of);
+    PERFORM notify_gateways('state', name_of);
+    RETURN true;
 END $$;
 
 -- Whether a running gateway (`GatewayReport::ALIVE_MS`) has a newer configuration than this one.
@@ -216,11 +205,12 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Like `report`, and returns the generation of the gateway's configuration: that of the newest one
--- with the same hash; the next one if `had` is 0, which means that the configuration is new there;
--- otherwise `had`. A gateway's generation does not change during a step of `shift_newest` or
--- `set_state_newest`.
-CREATE FUNCTION report_generation(id uuid, its_host text, its_process bigint, its_version text,
+-- Replaces a gateway's report, and removes gateways that have not reported for a day. `seen` is
+-- replaced by the database's clock, which is the same for all; 0 means that it has terminated.
+-- Returns the generation of the gateway's configuration: that of the newest one with the same hash;
+-- the next one if `had` is 0, which means that the configuration is new there; otherwise `had`. A
+-- gateway's generation does not change during a step of `change_state` or `set_webhook_state`.
+CREATE FUNCTION report(id uuid, its_host text, its_process bigint, its_version text,
     started bigint, seen bigint, its_rules text, had bigint)
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -246,22 +236,13 @@ BEGIN
             END IF;
         END IF;
     END IF;
-    PERFORM report(id, its_host, its_process, its_version, started, seen, its_rules);
-    UPDATE gateway g SET generation = given WHERE g.uuid = id AND g.generation <> given;
-    RETURN given;
-END $$;
-
--- Replaces a gateway's report, and removes gateways that have not reported for a day. `seen_at` is
--- by the database's clock, which is the same for all; 0 means that it has terminated.
-CREATE FUNCTION report(id uuid, its_host text, its_process bigint, its_version text, started bigint,
-    seen bigint, its_rules text)
-RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO gateway (uuid, host, process, version, started_at, seen_at, rules)
+    INSERT INTO gateway AS g (uuid, host, process, version, started_at, seen_at, rules, generation)
     VALUES (id, its_host, its_process, its_version, started,
-        CASE seen WHEN 0 THEN 0 ELSE clock_ms() END, its_rules)
-    ON CONFLICT (uuid) DO UPDATE SET seen_at = EXCLUDED.seen_at, rules = EXCLUDED.rules;
-    DELETE FROM gateway WHERE seen_at < clock_ms() - 24 * 3600 * 1000;
+        CASE seen WHEN 0 THEN 0 ELSE clock_ms() END, its_rules, given)
+    ON CONFLICT (uuid) DO UPDATE SET seen_at = EXCLUDED.seen_at, rules = EXCLUDED.rules,
+        generation = EXCLUDED.generation;
+    DELETE FROM gateway g WHERE g.seen_at < clock_ms() - 24 * 3600 * 1000;
+    RETURN given;
 END $$;
 
 -- Creates or changes a partner's webhook, and returns it: no row when it does not exist and there
@@ -275,7 +256,7 @@ BEGIN
         VALUES (its_site, its_partner, new_url, '', true, '[]', clock_ms())
         ON CONFLICT (site, partner) DO NOTHING;
     END IF;
-    PERFORM tell_gateways('partner', '');
+    PERFORM notify_gateways('partner', '');
     RETURN QUERY UPDATE partner_webhook SET url = coalesce(new_url, url),
         secret = coalesce(new_secret, secret), enabled = coalesce(new_enabled, enabled),
         events = coalesce(new_events, events), changed_at = clock_ms()
@@ -326,7 +307,7 @@ END $$;
 
 -- Notifies the other gateways when the transaction is committed. Each such commit waits for every
 -- other one in the whole cluster, so no call in a message's path uses it.
-CREATE FUNCTION tell_gateways(what text, name text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION notify_gateways(what text, name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF octet_length(name) > 7000 THEN
         PERFORM pg_notify(current_schema(), 'all:');

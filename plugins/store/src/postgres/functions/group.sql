@@ -128,17 +128,17 @@ BEGIN
 END $$;
 
 -- Stores an event without an outcome, and its deliveries. Returns how many are new.
-CREATE FUNCTION publish(e jsonb, told jsonb, blobs bytea[]) RETURNS int LANGUAGE plpgsql AS $$
+CREATE FUNCTION publish(e jsonb, deliveries jsonb, blobs bytea[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     number bigint;
     added int;
 BEGIN
-    number := add_event(NULL, e, blobs, told = '[]');
+    number := add_event(NULL, e, blobs, deliveries = '[]');
     IF number IS NULL THEN
         RETURN 0;
     END IF;
-    added := add_deliveries(number, (e->>'occurred_at')::bigint, told);
-    IF added = 0 AND told <> '[]' THEN
+    added := add_deliveries(number, (e->>'occurred_at')::bigint, deliveries);
+    IF added = 0 AND deliveries <> '[]' THEN
         PERFORM mark_idle(ARRAY[number]);
     ELSIF e->>'payload_size' IS NOT NULL THEN
         PERFORM mark_payloads(ARRAY[number]);
@@ -150,22 +150,22 @@ END $$;
 -- no such event.
 CREATE FUNCTION settle(s jsonb, blobs bytea[]) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
-    told jsonb := s->'deliveries';
+    deliveries jsonb := s->'deliveries';
     settled record;
     added int;
 BEGIN
     -- Written so that no plan uses `event_open`, which contains everything that was recently open.
     UPDATE event SET kind = s->>'kind', verdict = blobs[(s->>'verdict')::int], owner = NULL,
-        adopted = false, planned = NULL, idle_since = CASE WHEN told = '[]' THEN clock_ms() END
+        adopted = false, planned = NULL, idle_since = CASE WHEN deliveries = '[]' THEN clock_ms() END
     WHERE uuid = (s->>'event')::uuid AND coalesce(owner, 0) <> 0
         RETURNING id, occurred_at, payload_size INTO settled;
     IF NOT FOUND THEN
         PERFORM 1 FROM event WHERE uuid = (s->>'event')::uuid;
         RETURN CASE WHEN FOUND THEN 0 END;
     END IF;
-    added := add_deliveries(settled.id, settled.occurred_at, told);
+    added := add_deliveries(settled.id, settled.occurred_at, deliveries);
     PERFORM leave_places(settled.id, NULL);
-    IF added = 0 AND told <> '[]' THEN
+    IF added = 0 AND deliveries <> '[]' THEN
         PERFORM mark_idle(ARRAY[settled.id]);
     ELSIF settled.payload_size IS NOT NULL THEN
         PERFORM mark_payloads(ARRAY[settled.id]);
@@ -224,7 +224,7 @@ END $$;
 
 -- Adds an event's deliveries; existing webhook ids are skipped. Returns how many are new; the
 -- caller counts them. Their lanes are locked.
-CREATE FUNCTION add_deliveries(of_event bigint, happened bigint, told jsonb) RETURNS int
+CREATE FUNCTION add_deliveries(of_event bigint, happened bigint, deliveries jsonb) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE
     d record;
@@ -232,7 +232,7 @@ DECLARE
     one int;
     added int := 0;
 BEGIN
-    FOR d IN SELECT * FROM jsonb_to_recordset(told) AS r
+    FOR d IN SELECT * FROM jsonb_to_recordset(deliveries) AS r
         (webhook_id text, webhook text, mode text, order_key text, lane int, due bigint)
     LOOP
         hook := webhook_number(d.webhook);

@@ -24,7 +24,7 @@ END $$;
 -- Releases the claims of one owner whose lease has ended or that has no row any more, and gives its
 -- open events to `me`. Only one: the lock of a second one would come after the lanes of the first.
 -- Returns how many there were; NULL when `me` itself is not known any more.
-CREATE FUNCTION bury(me int, lease interval) RETURNS int LANGUAGE plpgsql AS $$
+CREATE FUNCTION reclaim(me int, lease interval) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     dead int;
     at timestamptz := clock_timestamp();
@@ -56,7 +56,7 @@ END $$;
 
 -- Ends an owner: its claims are released, and its open exchanges are taken over at once. Its calls
 -- in progress are waited for; later ones find the owner gone.
-CREATE FUNCTION resign(me int) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION release(me int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(1634882403, me);
     PERFORM free_claims(me, NULL, NULL, NULL);
@@ -167,7 +167,7 @@ $$;
 
 -- Removes the payloads that no delivery has needed since before then, longest first. Returns how
 -- many events had one, and their files and pieces, which the caller removes.
-CREATE FUNCTION spend(before bigint, most bigint, OUT spent int, OUT files text[], OUT pieces uuid[])
+CREATE FUNCTION purge_payloads(before bigint, most bigint, OUT purged int, OUT files text[], OUT pieces uuid[])
 LANGUAGE plpgsql AS $$
 DECLARE
     ids bigint[];
@@ -181,7 +181,7 @@ BEGIN
     UPDATE content SET payload = NULL WHERE event = ANY (ids) AND payload IS NOT NULL;
     UPDATE event SET payload_path = NULL, payload_pieces = NULL, payload_idle_since = NULL,
         payload_spent_at = clock_ms() WHERE id = ANY (ids);
-    spent := cardinality(ids);
+    purged := cardinality(ids);
 END $$;
 
 -- Removes notes from each group that has more than `keep`, those that expire first.
