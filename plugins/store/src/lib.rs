@@ -37,10 +37,7 @@ pub mod s3;
 pub mod sqlite;
 pub mod store;
 
-pub use archive::{
-    ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export, Import, MigrateError,
-    Moved, migrate,
-};
+pub use archive::{MigrateError, Moved, migrate};
 pub use gateways::{GatewayChange, GatewayReport};
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery,

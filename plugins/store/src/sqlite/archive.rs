@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use async_trait::async_trait;
 use rusqlite::{Connection, Row, params, types::Type};
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     queries,
 };
 use crate::{
-    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export},
+    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest},
     columns::length,
     model::{Attempt, NewDelivery, NewEvent},
     note::Record,
@@ -36,21 +35,24 @@ const ATTEMPTS: &str = "SELECT number, at, url, http_code, error, duration_ms, s
 
 const NOTES: &str = "SELECT key, body, due, expires FROM note WHERE key > ?1 ORDER BY key LIMIT ?2";
 
-#[async_trait]
-impl Export for SqliteStore {
-    async fn in_use(&self) -> Result<bool, StoreError> {
+/// What `archive::migrate` reads. Nothing else may use the store meanwhile.
+impl SqliteStore {
+    /// Whether another running process has the store open.
+    pub async fn in_use(&self) -> Result<bool, StoreError> {
         let (owners, own) = (self.owners.clone(), self.owner);
         self.readers.run(move |connection| in_use(&owners, connection, own)).await
     }
 
-    async fn payload_roots(&self) -> Result<Vec<PathBuf>, StoreError> {
+    /// Returns where its payload files may be, the likeliest root first.
+    pub async fn payload_roots(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut roots = self.readers.run(identity::roots).await?;
         // The store may have been moved, with its payloads, since it was last used.
         roots.push(folder_of(&self.path).join("payloads"));
         Ok(roots)
     }
 
-    async fn export_events(
+    /// Returns up to `limit` events after number `after`.
+    pub async fn export_events(
         &self,
         after: i64,
         limit: usize,
@@ -64,7 +66,8 @@ impl Export for SqliteStore {
             .await
     }
 
-    async fn export_deliveries(
+    /// Returns up to `limit` deliveries after number `after`.
+    pub async fn export_deliveries(
         &self,
         after: i64,
         limit: usize,
@@ -84,7 +87,8 @@ impl Export for SqliteStore {
             .await
     }
 
-    async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
+    /// Returns up to `limit` notes after the key `after`, in the order of their keys.
+    pub async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
         let after = after.to_owned();
         self.readers
             .run(move |connection| {
@@ -95,7 +99,8 @@ impl Export for SqliteStore {
             .await
     }
 
-    async fn export_rest(&self) -> Result<ArchivedRest, StoreError> {
+    /// Returns all the rest.
+    pub async fn export_rest(&self) -> Result<ArchivedRest, StoreError> {
         self.readers
             .run(|connection| {
                 Ok(ArchivedRest {

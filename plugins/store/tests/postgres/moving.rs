@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use as2hook_store::{
-    Before, BlobStore, DeliveryOutcome, DeliveryState, Export, Filter, MigrateError, Moved,
-    NewDelivery, NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW, Record, RecordChange,
+    Before, BlobStore, DeliveryOutcome, DeliveryState, Filter, MigrateError, Moved, NewDelivery,
+    NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW, Record, RecordChange,
     SqliteOptions, SqliteStore, Store, WebhookState, Write, migrate,
 };
 use as2hook_testing::Postgres;
