@@ -32,8 +32,10 @@ pub mod pieces;
 pub mod postgres;
 pub mod private_files;
 pub mod query;
+mod rows;
 #[cfg(feature = "s3")]
 pub mod s3;
+mod select;
 pub mod sqlite;
 pub mod store;
 

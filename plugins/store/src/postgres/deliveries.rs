@@ -8,7 +8,7 @@ use super::{
     database::{Database, Values},
     first,
     group::text,
-    lists, pieces, rows,
+    pieces,
 };
 use crate::{
     clock::{self, now},
@@ -16,6 +16,7 @@ use crate::{
     model::DeliveryState,
     payload::remove_files,
     query::Filter,
+    select,
     store::{PurgedPayloads, StoreError},
 };
 
@@ -139,7 +140,7 @@ pub(super) async fn purge_payloads(
         let Some(row) = rows.first() else { break };
         let files: Vec<String> = row.try_get(1)?;
         remove_files(removal.payload_root, files.into_iter().map(PathBuf::from).collect()).await;
-        let events = rows::count(row, 0)? as usize;
+        let events = row.try_get::<_, i32>(0)?.unsigned_abs() as usize;
         spent.events += events as u64;
         spent.pieces.extend(row.try_get::<_, Vec<Uuid>>(2)?);
         left -= events.min(left);
@@ -180,7 +181,7 @@ async fn remove(
         let files = files.into_iter().map(PathBuf::from).collect();
         remove_files(removal.payload_root, files).await;
         pieces::remove_all(removal.moving, row.try_get::<_, Vec<Uuid>>(2)?).await;
-        let events = rows::count(row, 0)? as usize;
+        let events = row.try_get::<_, i32>(0)?.unsigned_abs() as usize;
         removed += events;
         if events < step {
             break;
@@ -205,7 +206,8 @@ pub(super) async fn replay(
 ) -> Result<u64, StoreError> {
     let (mut replayed, mut after) = (0, 0);
     loop {
-        let ids = lists::replayable(reading, filter, after, FOUND).await?;
+        let found: Vec<(i64,)> = reading.select(select::replayable(filter, after, FOUND)).await?;
+        let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
         let Some(&last) = ids.last() else { return Ok(replayed) };
         after = last;
         // Two at once: most of the time goes into indexes, and the server has more than one

@@ -62,8 +62,8 @@ CREATE INDEX event_open ON event (owner) WHERE owner IS NOT NULL;
 CREATE INDEX event_idle ON event (idle_since) WHERE idle_since IS NOT NULL;
 CREATE INDEX event_delivered ON event (idle_since, id) WHERE idle_since IS NOT NULL AND NOT has_dead;
 -- Partners may send longer values than an index takes.
-CREATE INDEX event_message ON event (left(message_id, 200)) WHERE message_id IS NOT NULL;
-CREATE INDEX event_partner ON event (left(partner, 200), id) WHERE partner IS NOT NULL;
+CREATE INDEX event_message ON event (substr(message_id, 1, 200)) WHERE message_id IS NOT NULL;
+CREATE INDEX event_partner ON event (substr(partner, 1, 200), id) WHERE partner IS NOT NULL;
 CREATE INDEX event_payload ON event (payload_path) WHERE payload_path IS NOT NULL;
 CREATE INDEX event_pieces ON event (payload_pieces) WHERE payload_pieces IS NOT NULL;
 -- A payload file is identified by its own name, 36 characters, wherever its root is.

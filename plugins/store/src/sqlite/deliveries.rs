@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{events, tally::Moves};
+use super::{events, readers::rows, tally::Moves};
 use crate::{
     clock::now,
     columns::{length, number},
@@ -13,6 +13,8 @@ use crate::{
         Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, NewDelivery, StoredEvent,
     },
     note::OrderPlace,
+    rows::{FromSqlRow as _, SqlRow},
+    select,
     store::StoreError,
 };
 
@@ -20,11 +22,11 @@ use crate::{
 /// [`fill`].
 ///
 /// `CROSS JOIN` makes SQLite keep this order of the tables.
-pub(super) const CLAIM: &str = "SELECT d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.replay,
-        e.uuid, e.verdict, iif(length(c.body) <= ?4, c.body, NULL),
+pub(super) const CLAIM: &str = "SELECT length(c.body) > ?4 OR coalesce(length(c.payload) > ?4, 0),
+        d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.replay,
+        e.uuid, iif(length(c.body) <= ?4, c.body, x''), e.verdict, e.payload_spent_at IS NOT NULL,
         iif(length(c.payload) <= ?4, c.payload, NULL), e.payload_path, e.payload_size,
-        e.payload_pieces, e.payload_sealed, e.payload_spent_at,
-        length(c.body) > ?4 OR length(c.payload) > ?4
+        e.payload_pieces, e.payload_sealed
     FROM delivery d CROSS JOIN event e ON e.id = d.event CROSS JOIN content c ON c.event = d.event
     WHERE d.webhook = ?1 AND d.replay = ?5 AND d.state = 'pending' AND d.blocked = 0
         AND d.owner IS NULL AND d.due <= ?2
@@ -132,9 +134,10 @@ pub(super) fn claim(
     let mut due = connection.prepare_cached(CLAIM)?;
     let mut first = |replay: bool, limit: usize| {
         due.query_map(params![id, now, length(limit), READ_ALONG, replay], |row| {
-            taking(row, webhook)
+            Ok(SqlRow::try_from(row).and_then(|mut row| claiming(&mut row, webhook)))
         })?
-        .collect::<Result<Vec<_>, _>>()
+        .map(|row| row?)
+        .collect::<Result<Vec<_>, StoreError>>()
     };
     let mut taken = first(false, limit)?;
     // All of them may be needed; the others are not touched.
@@ -150,37 +153,27 @@ pub(super) fn claim(
 
 /// Reads what [`claim`] left out.
 pub(super) fn fill(connection: &Connection, taken: &mut [ClaimingRow]) -> Result<(), StoreError> {
-    let mut content = connection.prepare_cached(&format!(
-        "SELECT c.body, {}
-        FROM delivery d JOIN event e ON e.id = d.event JOIN content c ON c.event = d.event
-        WHERE d.id = ?1",
-        events::PAYLOAD
-    ))?;
     for ClaimingRow { claimed, is_large } in taken.iter_mut().filter(|taking| taking.is_large) {
-        let (body, payload) =
-            content.query_row([claimed.id], |row| Ok((row.get(0)?, events::payload(row, 1)?)))?;
-        (claimed.event.body, claimed.event.payload, *is_large) = (body, payload, false);
+        if let Some(event) = rows(connection, &select::event(claimed.event.id))?.pop() {
+            (claimed.event, *is_large) = (event, false);
+        }
     }
     Ok(())
 }
 
-fn taking(row: &Row<'_>, webhook: &str) -> rusqlite::Result<ClaimingRow> {
+fn claiming(row: &mut SqlRow, webhook: &str) -> Result<ClaimingRow, StoreError> {
+    let is_large = row.get()?;
     let claimed = Claimed {
-        id: row.get(0)?,
-        webhook_id: row.get(1)?,
         webhook: webhook.to_owned(),
-        mode: row.get(2)?,
-        attempts: row.get(3)?,
-        tries: row.get(4)?,
-        replay: row.get(5)?,
-        event: StoredEvent {
-            id: events::uuid(row, 6)?,
-            verdict: row.get(7)?,
-            body: row.get::<_, Option<Vec<u8>>>(8)?.unwrap_or_default(),
-            payload: events::payload(row, 9)?,
-        },
+        id: row.get()?,
+        webhook_id: row.get()?,
+        mode: row.get()?,
+        attempts: row.get()?,
+        tries: row.get()?,
+        replay: row.get()?,
+        event: StoredEvent::read(row)?,
     };
-    Ok(ClaimingRow { claimed, is_large: row.get::<_, Option<bool>>(15)?.unwrap_or(false) })
+    Ok(ClaimingRow { claimed, is_large })
 }
 
 /// Stores the outcomes of claimed deliveries.

@@ -14,7 +14,6 @@ mod error;
 mod events;
 mod gateways;
 mod identity;
-mod lists;
 mod notes;
 mod options;
 mod partner_webhooks;

@@ -54,9 +54,9 @@ CREATE TABLE event (
 CREATE INDEX event_open ON event (owner) WHERE owner IS NOT NULL;
 CREATE INDEX event_idle ON event (idle_since) WHERE idle_since IS NOT NULL;
 CREATE INDEX event_delivered ON event (idle_since) WHERE idle_since IS NOT NULL AND dead = 0;
--- A long id would take a page of its own in the index.
+-- Partners may send long values, which would take pages of their own in an index.
 CREATE INDEX event_message ON event (substr(message_id, 1, 200)) WHERE message_id IS NOT NULL;
-CREATE INDEX event_partner ON event (partner) WHERE partner IS NOT NULL;
+CREATE INDEX event_partner ON event (substr(partner, 1, 200)) WHERE partner IS NOT NULL;
 -- The sum of payloads outside of the database is read from indexes only.
 CREATE INDEX event_payload ON event (payload_path, payload_size) WHERE payload_path IS NOT NULL;
 CREATE INDEX event_pieces ON event (payload_pieces, payload_size) WHERE payload_pieces IS NOT NULL;
@@ -147,7 +147,7 @@ CREATE INDEX attempt_webhook ON attempt (webhook, id);
 
 -- The webhooks that partners have over the config API. `secret` is sealed by the gateway, and empty
 -- when there is none; `events` is a JSON list, empty when none was chosen.
-CREATE TABLE partner_webhooks (
+CREATE TABLE partner_webhook (
     site TEXT NOT NULL,
     partner INTEGER NOT NULL,
     url TEXT NOT NULL,

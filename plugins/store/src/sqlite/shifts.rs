@@ -7,13 +7,14 @@ use rusqlite::{Connection, params};
 
 use super::{
     deliveries::{is_done, known_webhook, reorder},
-    events, lists,
+    events,
     tally::Moves,
 };
 use crate::{
     clock::{self, now},
     columns::length,
     model::DeliveryState,
+    rows::SqlRow,
     store::StoreError,
 };
 
@@ -128,11 +129,12 @@ pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, Stor
     )?;
     let mut rows = found.query([list(ids)])?;
     while let Some(row) = rows.next()? {
-        over.push(row.get::<_, i64>(0)?);
-        events.insert(row.get::<_, i64>(1)?);
-        let (webhook, key): (i64, Option<String>) = (row.get(2)?, row.get(3)?);
+        let mut row = SqlRow::try_from(row)?;
+        over.push(row.get::<i64>()?);
+        events.insert(row.get::<i64>()?);
+        let (webhook, key): (i64, Option<String>) = (row.get()?, row.get()?);
         keys.extend(key.map(|key| (webhook, key)));
-        moves.moved(lists::state(row, 4)?, DeliveryState::Pending, 1);
+        moves.moved(row.get()?, DeliveryState::Pending, 1);
     }
     connection
         .prepare_cached(

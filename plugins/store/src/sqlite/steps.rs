@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::{
-    gateways, lists, notes,
+    gateways, notes,
     prune::{self, PrunableEvents},
     readers::Readers,
     shifts,
@@ -13,6 +13,7 @@ use crate::{
     model::DeliveryState,
     payload::remove_files,
     query::Filter,
+    select,
     store::{PurgedPayloads, StoreError},
 };
 
@@ -67,10 +68,8 @@ pub(super) async fn replay(
 ) -> Result<u64, StoreError> {
     let (mut replayed, mut after) = (0, 0);
     loop {
-        let filter = filter.clone();
-        let ids = readers
-            .run(move |connection| lists::replayable(connection, &filter, after, FOUND))
-            .await?;
+        let found: Vec<(i64,)> = readers.select(select::replayable(filter, after, FOUND)).await?;
+        let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
         let Some(&last) = ids.last() else { return Ok(replayed) };
         after = last;
         for step in ids.chunks(REPLAY_STEP) {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::select;
 
 #[tokio::test]
 async fn calls_are_fast_with_a_long_backlog() {
@@ -32,6 +33,7 @@ async fn calls_are_fast_with_a_long_backlog() {
 async fn frequent_statements_use_their_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
+    let set_aside = select::set_aside().sql;
     for (sql, index) in [
         (deliveries::CLAIM, "SEARCH d USING INDEX delivery_due (webhook=? AND replay=? AND due<?)"),
         (deliveries::UNBLOCK, "INDEX delivery_order (webhook=? AND order_key=? AND blocked=?)"),
@@ -39,7 +41,7 @@ async fn frequent_statements_use_their_indexes() {
             deliveries::LATER,
             "INDEX delivery_order (webhook=? AND order_key=? AND blocked=? AND event>?)",
         ),
-        (queries::SET_ASIDE, "USING COVERING INDEX delivery_parked (webhook=? AND state=?)"),
+        (&set_aside, "USING COVERING INDEX delivery_parked (webhook=? AND state=?)"),
         (queries::DUE, "SEARCH delivery USING INDEX delivery_due (webhook=? AND replay=?)"),
         (tally::OLDEST, "SEARCH delivery USING COVERING INDEX delivery_undelivered"),
         (events::NAMED, "INDEX event_payload_file (<expr>=?)"),
@@ -55,7 +57,9 @@ async fn frequent_statements_use_their_indexes() {
         (notes::TRIM, "INDEX note_group (<expr>=?)"),
         (prune::SPENDABLE, "USING INDEX event_payload_idle (payload_idle_since<?)"),
     ] {
-        let plan = store.readers.run(move |connection| Ok(plan(connection, sql)?)).await.unwrap();
+        let statement = sql.to_owned();
+        let plan =
+            store.readers.run(move |connection| Ok(plan(connection, &statement)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
         assert!(
             !plan.contains("SCAN delivery\n") && !plan.contains("TEMP B-TREE FOR ORDER"),
