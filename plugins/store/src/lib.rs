@@ -32,12 +32,14 @@ pub mod pieces;
 pub mod postgres;
 pub mod private_files;
 pub mod query;
+mod retention;
 mod rows;
 #[cfg(feature = "s3")]
 pub mod s3;
 mod select;
 pub mod sqlite;
 pub mod store;
+mod transaction;
 
 pub use archive::{MigrateError, Moved, migrate};
 pub use gateways::{GatewayChange, GatewayReport};

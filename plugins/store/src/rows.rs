@@ -23,6 +23,8 @@ pub(crate) enum SqlValue {
     Text(String),
     Bytes(Vec<u8>),
     Id(Uuid),
+    /// A list, as a parameter only.
+    Numbers(Vec<i64>),
 }
 
 /// The values of a row, which are read from left to right.

@@ -25,6 +25,7 @@ use crate::{
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    retention::{self, DoneEvents},
     select,
     store::{Counts, PurgedPayloads, Store, StoreError},
 };
@@ -154,11 +155,14 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune(self.removal(), before, limit).await
+        retention::prune(self, DoneEvents::Before(before), limit, deliveries::STEP).await
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune_beyond(self.removal(), keep, limit).await
+        match deliveries::beyond(&self.writing, keep).await? {
+            Some(done) => retention::prune(self, done, limit, deliveries::STEP).await,
+            None => Ok(0),
+        }
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -170,7 +174,7 @@ impl Store for PostgresStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        deliveries::purge_payloads(self.removal(), before, limit).await
+        retention::purge_payloads(self, before, limit, deliveries::STEP).await
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {

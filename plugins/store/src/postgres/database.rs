@@ -24,11 +24,13 @@ use super::{
     error::{DatabaseFailure, FailureKind},
     group::text,
     schema_gate::SchemaGate,
+    transaction::PgTransaction,
 };
 use crate::{
     rows::{FromSqlRow, SqlRow, SqlValue},
     select::Select,
     store::StoreError,
+    transaction::Change,
 };
 
 /// The values of a statement's parameters.
@@ -125,10 +127,7 @@ impl Database {
                 match self.query_once(sql, values).await {
                     // The server was restarted or cut idle connections, or another transaction
                     // conflicted. The statement may be repeated.
-                    Err(DatabaseFailure {
-                        kind: FailureKind::Broken | FailureKind::Conflict,
-                        ..
-                    }) => {}
+                    Err(failure) if failure.is_passing() => {}
                     done => return done,
                 }
             }
@@ -137,6 +136,42 @@ impl Database {
         tokio::time::timeout_at(deadline, work)
             .await
             .unwrap_or_else(|_| Err(DatabaseFailure::slow(self.wait)))
+    }
+
+    /// Makes a change, with the retries and the deadline of [`Self::query`].
+    pub(super) async fn change<C: Change>(&self, change: &C) -> Result<C::Outcome, StoreError> {
+        let work = async {
+            for _ in 1..TRIES {
+                match self.change_once(change).await {
+                    Err(failure) if failure.is_passing() => {}
+                    done => return done,
+                }
+            }
+            self.change_once(change).await
+        };
+        let slow = |_| Err(DatabaseFailure::slow(self.wait));
+        tokio::time::timeout(self.wait, work).await.unwrap_or_else(slow)?
+    }
+
+    async fn change_once<C: Change>(
+        &self,
+        change: &C,
+    ) -> Result<Result<C::Outcome, StoreError>, DatabaseFailure> {
+        self.gate.pass()?;
+        let mut leased = LeasedConnection(Some(self.pool.get().await?));
+        let Some(client) = &leased.0 else {
+            return Err(DatabaseFailure::new(FailureKind::Closed, ""));
+        };
+        let outcome = PgTransaction::run(client, &self.trips, change).await;
+        match &outcome {
+            Ok(_) => drop(leased.0.take()),
+            // Idle connections are most likely broken too.
+            Err(failure) if failure.spoils_connection() => {
+                self.pool.retain(|_, _| false);
+            }
+            Err(_) => {}
+        }
+        outcome
     }
 
     pub(super) fn close(&self) {
@@ -291,6 +326,7 @@ impl ToSql for SqlValue {
             Self::Text(whole) => text(whole).to_sql(type_, out),
             Self::Bytes(bytes) => bytes.to_sql(type_, out),
             Self::Id(id) => id.to_sql(type_, out),
+            Self::Numbers(numbers) => numbers.to_sql(type_, out),
         }
     }
 

@@ -27,6 +27,7 @@ mod pieces;
 mod queries;
 mod schema;
 mod schema_gate;
+mod transaction;
 mod writer;
 
 use std::{
@@ -183,14 +184,6 @@ impl PostgresStore {
             attendants: std::sync::Mutex::new(attendants),
         };
         Ok((store, away))
-    }
-
-    fn removal(&self) -> deliveries::Removal<'_> {
-        deliveries::Removal {
-            writing: &self.writing,
-            moving: &self.moving,
-            payload_root: self.payload_root.as_deref(),
-        }
     }
 
     /// Returns the number of groups committed by this process. It is less than the number of calls,

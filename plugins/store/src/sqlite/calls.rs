@@ -22,6 +22,7 @@ use crate::{
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    retention::{self, DoneEvents},
     select,
     store::{Counts, PurgedPayloads, Store, StoreError, replay_share},
 };
@@ -174,11 +175,18 @@ impl Store for SqliteStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune(&self.readers, &self.writer, before, limit).await
+        let done = DoneEvents::Before(before);
+        let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
+        steps::shrink(&self.readers, &self.writer).await?;
+        Ok(removed)
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune_beyond(&self.readers, &self.writer, keep, limit).await
+        let found = self.readers.run(move |connection| prune::beyond(connection, keep)).await?;
+        let Some(done) = found else { return Ok(0) };
+        let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
+        steps::shrink(&self.readers, &self.writer).await?;
+        Ok(removed)
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
@@ -194,7 +202,11 @@ impl Store for SqliteStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        steps::purge_payloads(&self.writer, before, limit).await
+        let purged = retention::purge_payloads(self, before, limit, steps::STEP).await?;
+        if purged.events > 0 {
+            self.writer.run(prune::shrink).await?;
+        }
+        Ok(purged)
     }
 
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {

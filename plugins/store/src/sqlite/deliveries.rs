@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{events, readers::rows, tally::Moves};
+use super::{events, readers::rows, transaction::write_counts};
 use crate::{
     clock::now,
     columns::{length, number},
@@ -16,6 +16,7 @@ use crate::{
     rows::{FromSqlRow as _, SqlRow},
     select,
     store::StoreError,
+    transaction::Moves,
 };
 
 /// Selects due deliveries with the events that they deliver; a large body or payload is left for
@@ -95,7 +96,7 @@ pub(super) fn insert(
     }
     let mut moves = Moves::default();
     moves.added(DeliveryState::Pending, added);
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     Ok(added)
 }
 
@@ -187,7 +188,7 @@ pub(super) fn finish(
     for record in records {
         done.extend(finish_one(connection, owner, record, &mut moves)?);
     }
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     // Several deliveries of one event often end together.
     done.into_iter().try_for_each(|event| events::mark_idle(connection, event))
 }

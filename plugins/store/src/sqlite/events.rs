@@ -208,7 +208,7 @@ pub(super) fn mark_idle(connection: &Connection, id: i64) -> Result<(), StoreErr
     connection
         .prepare_cached(
             "UPDATE event SET idle_since = ?2,
-                dead = EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state = 'dead')
+                has_dead = EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state = 'dead')
             WHERE id = ?1 AND owner IS NULL AND NOT EXISTS
                 (SELECT 1 FROM delivery WHERE event = ?1 AND state NOT IN ('delivered', 'dead'))",
         )?

@@ -25,6 +25,7 @@ mod schema;
 mod shifts;
 mod steps;
 mod tally;
+mod transaction;
 mod writer;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::{deliveries, events, tally::Moves};
+use super::{deliveries, events, transaction::write_counts};
 use crate::{
     clock::now,
     columns::number,
@@ -10,6 +10,7 @@ use crate::{
     partner_webhook::{Made, PartnerWebhook, PartnerWebhookChange},
     rows::{FromSqlRow as _, SqlRow},
     store::StoreError,
+    transaction::Moves,
 };
 
 /// Creates or changes one. `None`: it does not exist, and the change has no URL.
@@ -66,7 +67,7 @@ pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreEr
         })?;
     let mut moves = Moves::default();
     moves.moved(DeliveryState::Pending, *state, 1);
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     deliveries::log(connection, delivery, webhook, attempt, *state, None)?;
     events::mark_idle(connection, id)?;
     events::mark_payload(connection, id)

@@ -109,9 +109,18 @@ pub(super) fn rows<T: FromSqlRow>(
     connection: &Connection,
     select: &Select,
 ) -> Result<Vec<T>, StoreError> {
+    read(connection, &select.sql, &select.values)
+}
+
+/// Like [`rows`], of a statement and its values.
+pub(super) fn read<T: FromSqlRow>(
+    connection: &Connection,
+    sql: &str,
+    values: &[SqlValue],
+) -> Result<Vec<T>, StoreError> {
     // SQLite numbers parameters with a dollar sign by their first appearance.
-    let mut statement = connection.prepare_cached(&select.sql.replace('$', "?"))?;
-    let mut found = statement.query(params_from_iter(&select.values))?;
+    let mut statement = connection.prepare_cached(&sql.replace('$', "?"))?;
+    let mut found = statement.query(params_from_iter(values))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
         rows.push(T::read(&mut SqlRow::try_from(row)?)?);
@@ -139,7 +148,12 @@ impl TryFrom<&Row<'_>> for SqlRow {
 
 impl ToSql for SqlValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        if let Self::Numbers(numbers) = self {
+            let numbers: Vec<_> = numbers.iter().map(i64::to_string).collect();
+            return Ok(format!("[{}]", numbers.join(",")).into());
+        }
         Ok(ToSqlOutput::Borrowed(match self {
+            Self::Numbers(_) => ValueRef::Null,
             Self::Null => ValueRef::Null,
             Self::Number(number) => ValueRef::Integer(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),

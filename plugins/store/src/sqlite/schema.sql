@@ -36,7 +36,7 @@ CREATE TABLE event (
     idle_since INTEGER,
     -- Whether one of its deliveries is dead: it was not delivered, so it is kept for its whole time
     -- however many events there are.
-    dead INTEGER NOT NULL DEFAULT 0,
+    has_dead INTEGER NOT NULL DEFAULT 0,
     -- The file of a large payload, relative to a payload root.
     payload_path TEXT,
     -- The stored length of the payload: of the sealed bytes if it is sealed.
@@ -53,7 +53,7 @@ CREATE TABLE event (
 ) STRICT;
 CREATE INDEX event_open ON event (owner) WHERE owner IS NOT NULL;
 CREATE INDEX event_idle ON event (idle_since) WHERE idle_since IS NOT NULL;
-CREATE INDEX event_delivered ON event (idle_since) WHERE idle_since IS NOT NULL AND dead = 0;
+CREATE INDEX event_delivered ON event (idle_since) WHERE idle_since IS NOT NULL AND NOT has_dead;
 -- Partners may send long values, which would take pages of their own in an index.
 CREATE INDEX event_message ON event (substr(message_id, 1, 200)) WHERE message_id IS NOT NULL;
 CREATE INDEX event_partner ON event (substr(partner, 1, 200)) WHERE partner IS NOT NULL;
@@ -124,9 +124,6 @@ CREATE TABLE tally (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO tally (state, n) VALUES
     ('pending', 0), ('delivered', 0), ('dead', 0), ('held', 0), ('orphaned', 0);
-CREATE TRIGGER delivery_removed AFTER DELETE ON delivery BEGIN
-    UPDATE tally SET n = n - 1 WHERE state = OLD.state;
-END;
 
 -- One row for each attempt; `state` and `next_at` are its outcome for the delivery.
 CREATE TABLE attempt (

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::{
     deliveries::{is_done, known_webhook, reorder},
     events,
-    tally::Moves,
+    transaction::write_counts,
 };
 use crate::{
     clock::{self, now},
@@ -16,6 +16,7 @@ use crate::{
     model::DeliveryState,
     rows::SqlRow,
     store::StoreError,
+    transaction::Moves,
 };
 
 /// The states of deliveries of an order key that are still to be made.
@@ -74,7 +75,7 @@ pub(super) fn change_state(
     let mut moves = Moves::default();
     let from_word = if from == DeliveryState::Claimed { DeliveryState::Pending } else { from };
     moves.moved(from_word, to, ids.len());
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     if !(UNFINISHED.contains(&from) && UNFINISHED.contains(&to)) {
         for key in &keys {
             reorder(connection, webhook, key)?;
@@ -157,7 +158,7 @@ pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, Stor
     for (webhook, key) in &keys {
         reorder(connection, *webhook, key)?;
     }
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     Ok(over.len())
 }
 

@@ -1,10 +1,9 @@
 //! Counts the deliveries in each state: counting millions of rows takes too long for a status page.
 //!
-//! Code that moves deliveries reports it here, once for all moves of a call. Triggers would do it
-//! for each row, and make SQLite keep a journal for each statement, which costs more than the move
-//! itself. Only deletions are counted by a trigger.
+//! Code that moves deliveries reports it, once for all moves of a call. Triggers would do it for each row,
+//! and make SQLite keep a journal for each statement, which costs more than the move itself.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use crate::{
     model::DeliveryState,
@@ -12,37 +11,6 @@ use crate::{
 };
 
 pub(super) const OLDEST: &str = "SELECT min(occurred_at) FROM delivery WHERE state = 'pending'";
-
-/// The changes of the counts by one call, in the order of [`DeliveryState::ALL`].
-#[derive(Default)]
-pub(super) struct Moves([i64; DeliveryState::ALL.len()]);
-
-// === impl Moves ===
-
-impl Moves {
-    /// Counts `n` added deliveries in this state.
-    pub(super) fn added(&mut self, state: DeliveryState, n: usize) {
-        self.0[state as usize] += i64::try_from(n).unwrap_or(i64::MAX);
-    }
-
-    /// Counts `n` deliveries that moved from one state to another.
-    pub(super) fn moved(&mut self, from: DeliveryState, to: DeliveryState, n: usize) {
-        let n = i64::try_from(n).unwrap_or(i64::MAX);
-        self.0[from as usize] -= n;
-        self.0[to as usize] += n;
-    }
-
-    /// Writes the counts, in the transaction of the moves.
-    pub(super) fn write(self, connection: &Connection) -> Result<(), StoreError> {
-        let changes = DeliveryState::ALL.into_iter().zip(self.0).filter(|(_, n)| *n != 0);
-        for (state, n) in changes {
-            connection
-                .prepare_cached("UPDATE tally SET n = n + ?2 WHERE state = ?1")?
-                .execute(params![state.as_str(), n])?;
-        }
-        Ok(())
-    }
-}
 
 /// Returns the figures of the status page.
 pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {

@@ -123,40 +123,6 @@ BEGIN
     END IF;
 END $$;
 
--- Removes the events that are idle since before then, longest idle first.
-CREATE FUNCTION prune(before bigint, most bigint, OUT removed int, OUT files text[], OUT pieces uuid[])
-LANGUAGE sql AS $$
-    SELECT removed, files, pieces FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
-        (SELECT id FROM event WHERE idle_since < before
-        ORDER BY idle_since LIMIT most FOR UPDATE SKIP LOCKED) AS idle))
-$$;
-
--- Removes the longest idle of those up to this one; those with a dead delivery stay.
-CREATE FUNCTION prune_upto(since bigint, last bigint, most bigint, OUT removed int, OUT files text[],
-    OUT pieces uuid[])
-LANGUAGE sql AS $$
-    SELECT removed, files, pieces FROM remove_events((SELECT coalesce(array_agg(id), '{}') FROM
-        (SELECT id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
-            AND (idle_since, id) <= (since, last)
-        ORDER BY idle_since, id LIMIT most FOR UPDATE SKIP LOCKED) AS beyond))
-$$;
-
--- Removes these events with everything that belongs to them; the caller removes the files and
--- pieces. The caller has locked their rows.
-CREATE FUNCTION remove_events(ids bigint[], OUT removed int, OUT files text[], OUT pieces uuid[])
-LANGUAGE plpgsql AS $$
-BEGIN
-    SELECT coalesce(array_agg(payload_path) FILTER (WHERE payload_path IS NOT NULL), '{}'),
-        coalesce(array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL), '{}')
-    INTO files, pieces FROM event WHERE id = ANY (ids);
-    DELETE FROM attempt WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY (ids));
-    WITH gone AS (DELETE FROM delivery WHERE event = ANY (ids) RETURNING state)
-        INSERT INTO tally (state, n) SELECT state, -count(*) FROM gone GROUP BY state;
-    DELETE FROM content WHERE event = ANY (ids);
-    DELETE FROM event WHERE id = ANY (ids);
-    removed := cardinality(ids);
-END $$;
-
 -- Removes attempts from the beginning of the log, in the order they were logged.
 CREATE FUNCTION prune_attempts(before bigint, most bigint) RETURNS bigint LANGUAGE sql AS $$
     WITH oldest AS (SELECT id, at FROM attempt ORDER BY id LIMIT most),
@@ -164,25 +130,6 @@ CREATE FUNCTION prune_attempts(before bigint, most bigint) RETURNS bigint LANGUA
             RETURNING 1)
     SELECT count(*) FROM gone
 $$;
-
--- Removes the payloads that no delivery has needed since before then, longest first. Returns how
--- many events had one, and their files and pieces, which the caller removes.
-CREATE FUNCTION purge_payloads(before bigint, most bigint, OUT purged int, OUT files text[], OUT pieces uuid[])
-LANGUAGE plpgsql AS $$
-DECLARE
-    ids bigint[];
-BEGIN
-    SELECT coalesce(array_agg(id), '{}'),
-        coalesce(array_agg(payload_path) FILTER (WHERE payload_path IS NOT NULL), '{}'),
-        coalesce(array_agg(payload_pieces) FILTER (WHERE payload_pieces IS NOT NULL), '{}')
-    INTO ids, files, pieces FROM (SELECT id, payload_path, payload_pieces FROM event
-        WHERE payload_idle_since < before ORDER BY payload_idle_since LIMIT most
-        FOR UPDATE SKIP LOCKED) AS idle;
-    UPDATE content SET payload = NULL WHERE event = ANY (ids) AND payload IS NOT NULL;
-    UPDATE event SET payload_path = NULL, payload_pieces = NULL, payload_idle_since = NULL,
-        payload_spent_at = clock_ms() WHERE id = ANY (ids);
-    purged := cardinality(ids);
-END $$;
 
 -- Removes notes from each group that has more than `keep`, those that expire first.
 CREATE FUNCTION trim_records(keep bigint, most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
