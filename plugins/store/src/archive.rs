@@ -3,14 +3,11 @@
 
 mod migrate;
 
-use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{
     model::{Attempt, DeliveryState, NewDelivery, NewEvent, WebhookState},
-    note::Record,
     partner_webhook::PartnerWebhook,
-    store::StoreError,
 };
 
 pub use self::migrate::{MigrateError, Moved, migrate};
@@ -70,56 +67,4 @@ pub struct ArchivedRest {
     pub webhook_states: Vec<WebhookState>,
     /// The webhooks of the config API.
     pub partner_webhooks: Vec<PartnerWebhook>,
-}
-
-/// The store that a site moves from. Nothing else may use the store meanwhile.
-#[async_trait]
-pub trait Export: Send + Sync {
-    /// Whether another running process has the store open.
-    async fn in_use(&self) -> Result<bool, StoreError>;
-
-    /// Returns where its payload files may be, the likeliest root first.
-    async fn payload_roots(&self) -> Result<Vec<std::path::PathBuf>, StoreError>;
-
-    /// Returns up to `limit` events after number `after`.
-    async fn export_events(
-        &self,
-        after: i64,
-        limit: usize,
-    ) -> Result<Vec<ArchivedEvent>, StoreError>;
-
-    /// Returns up to `limit` deliveries after number `after`.
-    async fn export_deliveries(
-        &self,
-        after: i64,
-        limit: usize,
-    ) -> Result<Vec<ArchivedDelivery>, StoreError>;
-
-    /// Returns up to `limit` notes after the key `after`, in the order of their keys.
-    async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError>;
-
-    /// Returns all the rest.
-    async fn export_rest(&self) -> Result<ArchivedRest, StoreError>;
-}
-
-/// The store that a site moves to. Existing rows stay as they are, so that an interrupted move can
-/// be repeated; each call is one commit.
-#[async_trait]
-pub trait Import: Send + Sync {
-    /// Writes events whose outcome is known, in their order. Returns how many were new.
-    async fn import_events(&self, events: Vec<ArchivedEvent>) -> Result<u64, StoreError>;
-
-    /// Writes deliveries, in their order. Returns how many were new.
-    async fn import_deliveries(&self, deliveries: Vec<ArchivedDelivery>)
-    -> Result<u64, StoreError>;
-
-    /// Records that all events and deliveries are written: from now on payloads that none of them
-    /// needs may be removed.
-    async fn import_done(&self) -> Result<(), StoreError>;
-
-    /// Writes notes.
-    async fn import_notes(&self, notes: Vec<Record>) -> Result<(), StoreError>;
-
-    /// Writes the rest.
-    async fn import_rest(&self, rest: ArchivedRest) -> Result<(), StoreError>;
 }

@@ -31,18 +31,19 @@ pub mod pieces;
 pub mod postgres;
 pub mod private_files;
 pub mod query;
+mod retention;
+mod rows;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod secret_key;
+mod select;
 pub mod sqlite;
 pub mod store;
+mod transaction;
 
 pub use as2hook_event::clock;
 
-pub use archive::{
-    ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export, Import, MigrateError,
-    Moved, migrate,
-};
+pub use archive::{MigrateError, Moved, migrate};
 pub use gateways::{GatewayChange, GatewayReport};
 pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery,

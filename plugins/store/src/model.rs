@@ -39,7 +39,7 @@ pub enum Payload {
     Inline(Bytes),
     /// Large ones, in a file that is already durable.
     File {
-        /// Its name within the payload root. In rows of an older as2hook it is a whole path.
+        /// Its name within the payload root.
         path: PathBuf,
         /// Its length in bytes.
         size: u64,

@@ -93,8 +93,9 @@ mod tests {
         let sqlite = "substr(key, 1, ";
         for (text, cut) in [
             (include_str!("sqlite/notes.rs"), sqlite),
-            (include_str!("sqlite/schema/009.sql"), sqlite),
-            (include_str!("postgres/schema/010.sql"), "left(key, "),
+            (include_str!("sqlite/schema.sql"), sqlite),
+            (include_str!("postgres/schema.sql"), "left(key, "),
+            (include_str!("postgres/functions/upkeep.sql"), "left(key, "),
         ] {
             let all = text.matches(cut).count();
             assert!(all > 0);

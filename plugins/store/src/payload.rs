@@ -25,7 +25,7 @@ mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -33,6 +33,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, time::timeout};
 use uuid::Uuid;
 
+pub(crate) use self::ownership::{places, read_id, within_root, write_id};
 #[cfg(feature = "s3")]
 pub(crate) use self::sink::failed as pieces_failed;
 pub use self::{
@@ -42,10 +43,6 @@ pub use self::{
     reader::PayloadReader,
     seal::{PayloadKey, SealError},
     writer::PayloadWriter,
-};
-pub(crate) use self::{
-    folder::{read_id, write_id},
-    ownership::{places, within_root},
 };
 use self::{health::PayloadHealthMonitor, seal::Sealer};
 use crate::{
@@ -64,15 +61,8 @@ pub struct Payloads {
     key: Option<Arc<PayloadKey>>,
     seals: bool,
     monitor: Arc<PayloadHealthMonitor>,
-    /// `None`: the store's identity is not known yet.
-    claim: Arc<Mutex<Option<PlaceClaim>>>,
-}
-
-/// The store's identity, as last read.
-struct PlaceClaim {
-    store: StoreIdentity,
-    /// Whether the place is this store's: only then it is swept.
-    holds: bool,
+    /// The store's identity, as last read. `None`: it is not known yet.
+    store: Arc<Mutex<Option<StoreIdentity>>>,
 }
 
 /// Where large payloads are stored.
@@ -174,25 +164,26 @@ impl Payloads {
             PayloadPlace::Nowhere | PayloadPlace::Blobs(..) => None,
         };
         let identity = store.identity(root.map(str::to_owned)).await?;
-        let held = match &self.place {
-            PayloadPlace::Nowhere => Ok(true),
-            PayloadPlace::Folder(folder) => folder.claim(store, &identity).await,
-            PayloadPlace::Blobs(pieces, _) => claim_pieces(&**pieces, store, &identity).await,
+        let id = identity.id;
+        *self.identity() = Some(identity);
+        let (owner, place) = match &self.place {
+            PayloadPlace::Nowhere => return Ok(()),
+            PayloadPlace::Folder(folder) => {
+                (folder.claim(id).await?, format!("the payload folder {:?}", self.place))
+            }
+            PayloadPlace::Blobs(pieces, _) => {
+                if pieces.owner(id).await?.is_none() {
+                    pieces.take(id).await?;
+                }
+                (pieces.owner(id).await?.unwrap_or_default(), pieces.place())
+            }
         };
-        let holds = matches!(held, Ok(true));
-        let claim = Some(PlaceClaim { store: identity, holds });
-        let before = std::mem::replace(&mut *self.claimed(), claim);
-        if matches!(held, Ok(false)) && before.is_none_or(|before| before.holds) {
-            tracing::warn!(place = ?self.place, "The place of payloads holds payloads that no event \
-                of this store names, and no store's id: none of them is removed. Move them away if no \
-                other store needs them.");
-        }
-        held.map(drop)
+        if owner == id { Ok(()) } else { Err(StoreError::OtherStore { place, owner, store: id }) }
     }
 
     /// Whether [`Self::claim`] must be called again, because the store could not be read.
     pub fn is_unclaimed(&self) -> bool {
-        self.claimed().is_none()
+        self.identity().is_none()
     }
 
     /// Removes a payload for which no event was stored. The sweep removes what remains.
@@ -247,10 +238,7 @@ impl Payloads {
     /// store.
     pub async fn sweep(&self, store: &dyn Store) -> Result<u64, StoreError> {
         self.claim(store).await?;
-        let Some(mark) = self.claimed().as_ref().filter(|claim| claim.holds).map(|c| c.store.mark)
-        else {
-            return Ok(0);
-        };
+        let Some(mark) = self.mark() else { return Ok(0) };
         let removed: Vec<String> = match &self.place {
             PayloadPlace::Nowhere => Vec::new(),
             PayloadPlace::Folder(folder) => {
@@ -302,19 +290,19 @@ impl Payloads {
         }
     }
 
-    fn claimed(&self) -> std::sync::MutexGuard<'_, Option<PlaceClaim>> {
-        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
+    fn identity(&self) -> MutexGuard<'_, Option<StoreIdentity>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the ending of new names. `None`: the store could not be read yet; payloads written
     /// until then are never swept.
     fn mark(&self) -> Option<PayloadMark> {
-        self.claimed().as_ref().map(|claim| claim.store.mark)
+        self.identity().as_ref().map(|store| store.mark)
     }
 
     /// Returns where a payload file may be, the likeliest place first.
     fn places(&self, file: &Path) -> Vec<PathBuf> {
-        let former = self.claimed().as_ref().map(|claim| claim.store.former_roots.clone());
+        let former = self.identity().as_ref().map(|store| store.former_roots.clone());
         let own = match &self.place {
             PayloadPlace::Folder(folder) => Some(folder.root()),
             PayloadPlace::Nowhere | PayloadPlace::Blobs(..) => None,
@@ -347,47 +335,6 @@ impl std::fmt::Debug for PayloadPlace {
             Self::Folder(folder) => write!(f, "{}", folder.root().display()),
             Self::Blobs(pieces, _) => f.write_str(&pieces.place()),
         }
-    }
-}
-
-/// Assigns a place of pieces to a store, unless it belongs to one. Returns false when it has no
-/// owner but payloads that this store does not know; then it stays without one.
-async fn claim_pieces(
-    pieces: &dyn BlobStore,
-    store: &dyn Store,
-    identity: &StoreIdentity,
-) -> Result<bool, StoreError> {
-    let owner = match pieces.owner(identity.id).await? {
-        Some(owner) => owner,
-        None if knows_pieces(pieces, store, identity).await? => {
-            pieces.take(identity.id).await?;
-            pieces.owner(identity.id).await?.unwrap_or_default()
-        }
-        None => return Ok(false),
-    };
-    if owner == identity.id {
-        return Ok(true);
-    }
-    Err(StoreError::OtherStore { place: pieces.place(), owner, store: identity.id })
-}
-
-/// Whether the store knows one of the payloads there, or there are none.
-async fn knows_pieces(
-    pieces: &dyn BlobStore,
-    store: &dyn Store,
-    identity: &StoreIdentity,
-) -> Result<bool, StoreError> {
-    let mut after = None;
-    loop {
-        let found = pieces.older(i64::MAX, after, BATCH).await?;
-        let Some(last) = found.last().copied() else { return Ok(after.is_none()) };
-        let all = found.len();
-        if found.iter().any(|id| identity.mark.is_in(*id))
-            || store.unnamed_pieces(found).await?.len() < all
-        {
-            return Ok(true);
-        }
-        after = Some(last);
     }
 }
 

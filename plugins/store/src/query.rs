@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::{
     columns::length,
     model::{Attempt, DeliveryState},
+    rows::Numbered,
 };
 
 /// Selects rows. Every field that is set must match; an empty filter selects all. On events, the
@@ -42,27 +43,6 @@ pub struct Page<T> {
     pub rows: Vec<T>,
     /// The cursor of the next page. `None`: this is the last one.
     pub next: Option<i64>,
-}
-
-/// A condition on events.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum EventCondition<'a> {
-    Id(Uuid),
-    Site(&'a str),
-    Kind(&'a str),
-    Partner(&'a str),
-    Station(&'a str),
-    MessageId(&'a str),
-    From(i64),
-    Until(i64),
-}
-
-/// A condition on deliveries.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum DeliveryCondition<'a> {
-    Number(i64),
-    Webhook(&'a str),
-    State(DeliveryState),
 }
 
 /// An event in a list.
@@ -136,38 +116,6 @@ pub struct AttemptRow {
     pub next_at: Option<i64>,
 }
 
-// === impl Filter ===
-
-impl Filter {
-    /// Returns its conditions on events. Each store translates every variant, so none can be
-    /// forgotten.
-    pub(crate) fn event_conditions(&self) -> impl Iterator<Item = EventCondition<'_>> {
-        [
-            self.event.map(EventCondition::Id),
-            self.site.as_deref().map(EventCondition::Site),
-            self.kind.as_deref().map(EventCondition::Kind),
-            self.partner.as_deref().map(EventCondition::Partner),
-            self.station.as_deref().map(EventCondition::Station),
-            self.message_id.as_deref().map(EventCondition::MessageId),
-            self.from.map(EventCondition::From),
-            self.until.map(EventCondition::Until),
-        ]
-        .into_iter()
-        .flatten()
-    }
-
-    /// Returns its conditions on deliveries.
-    pub(crate) fn delivery_conditions(&self) -> impl Iterator<Item = DeliveryCondition<'_>> {
-        [
-            self.delivery.map(DeliveryCondition::Number),
-            self.webhook.as_deref().map(DeliveryCondition::Webhook),
-            self.state.map(DeliveryCondition::State),
-        ]
-        .into_iter()
-        .flatten()
-    }
-}
-
 // === impl Page ===
 
 impl<T> Page<T> {
@@ -178,21 +126,11 @@ impl<T> Page<T> {
     }
 
     /// Builds a page from the first `limit` of these rows, each with its number for the cursor.
-    pub(crate) fn of<E>(
-        limit: usize,
-        numbered: impl Iterator<Item = Result<(i64, T), E>>,
-    ) -> Result<Self, E> {
+    pub(crate) fn of(limit: usize, mut numbered: Vec<Numbered<T>>) -> Self {
         let limit = limit.max(1);
-        let mut rows = Vec::new();
-        let mut last = None;
-        for row in numbered {
-            let (number, row) = row?;
-            if rows.len() == limit {
-                return Ok(Self { rows, next: last });
-            }
-            rows.push(row);
-            last = Some(number);
-        }
-        Ok(Self { rows, next: None })
+        let is_last = numbered.len() <= limit;
+        numbered.truncate(limit);
+        let next = numbered.last().map(|Numbered(number, _)| *number).filter(|_| !is_last);
+        Self { rows: numbered.into_iter().map(|Numbered(_, row)| row).collect(), next }
     }
 }

@@ -9,11 +9,13 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, Export, Import};
+use super::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent};
 use crate::{
     model::{DeliveryState, Payload},
     payload::places,
     pieces::BlobStore,
+    postgres::PostgresStore,
+    sqlite::SqliteStore,
     store::{Store, StoreError},
 };
 
@@ -63,15 +65,11 @@ pub enum MigrateError {
 ///
 /// # Errors
 /// At the first call that fails; a second run continues from there.
-pub async fn migrate<F, T>(
-    from: &F,
-    to: &T,
+pub async fn migrate(
+    from: &SqliteStore,
+    to: &PostgresStore,
     progress: impl FnMut(&Moved) + Send,
-) -> Result<Moved, MigrateError>
-where
-    F: Export + Store,
-    T: Import + Store + BlobStore,
-{
+) -> Result<Moved, MigrateError> {
     if from.in_use().await.map_err(MigrateError::From)? {
         return Err(MigrateError::InUse);
     }
@@ -88,9 +86,9 @@ where
 }
 
 /// A move in progress.
-struct Moving<'a, F, T, P> {
-    from: &'a F,
-    to: &'a T,
+struct Moving<'a, P> {
+    from: &'a SqliteStore,
+    to: &'a PostgresStore,
     roots: Vec<PathBuf>,
     moved: Moved,
     progress: P,
@@ -98,12 +96,7 @@ struct Moving<'a, F, T, P> {
 
 // === impl Moving ===
 
-impl<F, T, P> Moving<'_, F, T, P>
-where
-    F: Export,
-    T: Import + Store + BlobStore,
-    P: FnMut(&Moved) + Send,
-{
+impl<P: FnMut(&Moved) + Send> Moving<'_, P> {
     async fn events(&mut self) -> Result<(), MigrateError> {
         let mut after = 0;
         loop {
@@ -237,11 +230,11 @@ fn delivery_bytes(delivery: &ArchivedDelivery) -> usize {
 }
 
 /// Returns `false` when the file differs from what was written.
-async fn put_file<T: BlobStore>(
+async fn put_file(
     path: &Path,
     size: u64,
     id: Uuid,
-    to: &T,
+    to: &dyn BlobStore,
 ) -> Result<bool, MigrateError> {
     let unreadable =
         |source| MigrateError::From(StoreError::Payload { path: path.to_owned(), source });

@@ -6,7 +6,6 @@
 //! process: files that no event names are orphans, which
 //! [`Payloads::sweep`](super::Payloads::sweep) removes.
 
-mod root;
 mod sweep;
 
 use std::{
@@ -19,8 +18,7 @@ use std::{
 
 use uuid::Uuid;
 
-pub(crate) use self::root::{read_id, write_id};
-use super::ownership::PayloadMark;
+use super::ownership::{PayloadMark, read_id, write_id};
 use crate::{
     private_files::{create_file, create_folder},
     store::StoreError,
@@ -42,8 +40,7 @@ struct OwnFolder {
     lock: Mutex<Option<File>>,
 }
 
-/// The beginning of the name of a process's folder. Folders named by a UUID alone are from before
-/// folders themselves were locked; an older as2hook sweeps only those.
+/// The beginning of the name of a process's folder.
 const PROCESS: &str = "process-";
 
 /// The beginning of the name of a folder until it is locked. Sweeps ignore it.
@@ -94,6 +91,20 @@ impl PayloadDir {
     /// Returns the payload root: rows name payload files relative to it.
     pub fn root(&self) -> &Path {
         &self.own.root
+    }
+
+    /// Assigns the root to a store, unless it belongs to one. Returns its owner.
+    pub(super) async fn claim(&self, store: Uuid) -> Result<Uuid, StoreError> {
+        let folder = self.clone();
+        let root = move || {
+            let root = folder.root();
+            if let Some(owner) = read_id(root)? {
+                return Ok(owner);
+            }
+            write_id(root, store).map_err(|source| error(root, source))?;
+            Ok(read_id(root)?.unwrap_or_default())
+        };
+        sweep::blocking(root).await
     }
 
     /// Creates a file of this process, and returns its path. Creates the folder again if it was

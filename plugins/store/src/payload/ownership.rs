@@ -4,9 +4,16 @@
 //! there. A payload's own name ends with the mark of the store that wrote it, and nothing without
 //! this mark is swept: a copy of a database keeps the id, but gets a mark of its own.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use uuid::Uuid;
+
+use super::folder::error;
+use crate::{private_files::create_file, store::StoreError};
 
 /// The identity of a store towards its payload places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +25,9 @@ pub struct StoreIdentity {
     /// Its other payload roots so far, the last one first.
     pub former_roots: Vec<PathBuf>,
 }
+
+/// The file with the store's id in a payload root.
+const STORE_ID: &str = "store.id";
 
 /// The ending of the names of a store's payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,18 +50,13 @@ impl PayloadMark {
     }
 }
 
-/// Returns where a payload file may be: below each of `roots`, by its last two names. A row of an
-/// older version has the whole path, which comes last.
+/// Returns where a payload file may be: below each of `roots`.
 pub(crate) fn places<'a>(
     file: &'a Path,
     roots: impl IntoIterator<Item = &'a Path>,
 ) -> Vec<PathBuf> {
     let name = within_root(file);
-    let mut places: Vec<PathBuf> = roots.into_iter().map(|root| root.join(&name)).collect();
-    if file.is_absolute() {
-        places.push(file.to_owned());
-    }
-    places
+    roots.into_iter().map(|root| root.join(&name)).collect()
 }
 
 /// Returns a payload file's name within a payload root: the folder of its process, and its own
@@ -59,4 +64,33 @@ pub(crate) fn places<'a>(
 pub(crate) fn within_root(file: &Path) -> PathBuf {
     let process = file.parent().and_then(Path::file_name).unwrap_or_default();
     Path::new(process).join(file.file_name().unwrap_or_default())
+}
+
+/// Reads the store that a root belongs to. An unreadable id is of no existing store.
+pub(crate) fn read_id(root: &Path) -> Result<Option<Uuid>, StoreError> {
+    let path = root.join(STORE_ID);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().parse().unwrap_or_default())),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(error(&path, source)),
+    }
+}
+
+/// Writes the id atomically, unless there is one.
+pub(crate) fn write_id(root: &Path, id: Uuid) -> io::Result<()> {
+    let (path, beside) = (root.join(STORE_ID), root.join(format!("{STORE_ID}.{}", Uuid::now_v7())));
+    let written = (|| {
+        let mut file = create_file(&beside)?;
+        writeln!(file, "{id}")?;
+        file.sync_all()?;
+        match fs::hard_link(&beside, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // The file system has no links.
+            Err(_) => fs::rename(&beside, &path),
+            Ok(()) => Ok(()),
+        }
+    })();
+    let _ = fs::remove_file(&beside);
+    written?;
+    fs::File::open(root)?.sync_all()
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio_postgres::types::Json;
 
@@ -11,7 +10,7 @@ use super::{
     group::{self, CallGroup, key, text},
 };
 use crate::{
-    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Import},
+    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest},
     columns::number,
     model::Payload,
     note::Record,
@@ -21,9 +20,11 @@ use crate::{
 /// The most events of one statement.
 const STEP: i64 = 500;
 
-#[async_trait]
-impl Import for PostgresStore {
-    async fn import_events(&self, events: Vec<ArchivedEvent>) -> Result<u64, StoreError> {
+/// What `archive::migrate` writes. Existing rows stay as they are, so that an interrupted move can be
+/// repeated; each call is one commit.
+impl PostgresStore {
+    /// Writes events whose outcome is known, in their order. Returns how many were new.
+    pub async fn import_events(&self, events: Vec<ArchivedEvent>) -> Result<u64, StoreError> {
         let mut sent = CallGroup::default();
         let mut all = Vec::with_capacity(events.len());
         for archived in &events {
@@ -41,7 +42,8 @@ impl Import for PostgresStore {
         Ok(first::<i64>(&rows)?.unsigned_abs())
     }
 
-    async fn import_deliveries(
+    /// Writes deliveries, in their order. Returns how many were new.
+    pub async fn import_deliveries(
         &self,
         deliveries: Vec<ArchivedDelivery>,
     ) -> Result<u64, StoreError> {
@@ -51,7 +53,9 @@ impl Import for PostgresStore {
         Ok(first::<i64>(&rows)?.unsigned_abs())
     }
 
-    async fn import_done(&self) -> Result<(), StoreError> {
+    /// Records that all events and deliveries are written: from now on payloads that none of them
+    /// needs may be removed.
+    pub async fn import_done(&self) -> Result<(), StoreError> {
         let mut last = Some(0_i64);
         while let Some(after) = last {
             let sql = "SELECT import_done($1, $2)";
@@ -60,7 +64,8 @@ impl Import for PostgresStore {
         Ok(())
     }
 
-    async fn import_notes(&self, notes: Vec<Record>) -> Result<(), StoreError> {
+    /// Writes notes.
+    pub async fn import_notes(&self, notes: Vec<Record>) -> Result<(), StoreError> {
         let mut sent = CallGroup::default();
         let note = |note: &'_ Record, body: Value| json!({"key": key(&note.key), "body": body, "due": note.due, "expires": note.expires});
         let mut all = Vec::with_capacity(notes.len());
@@ -72,7 +77,8 @@ impl Import for PostgresStore {
         Ok(())
     }
 
-    async fn import_rest(&self, rest: ArchivedRest) -> Result<(), StoreError> {
+    /// Writes the rest.
+    pub async fn import_rest(&self, rest: ArchivedRest) -> Result<(), StoreError> {
         let states: Vec<_> = rest
             .webhook_states
             .iter()

@@ -11,8 +11,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    PostgresStore, deliveries, events, gateways, lists, notes, partner_webhooks, pieces, queries,
-    rows,
+    PostgresStore, deliveries, events, gateways, notes, partner_webhooks, pieces, queries,
     writer::{CallResult, StoreCall},
 };
 use crate::{
@@ -26,6 +25,8 @@ use crate::{
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    retention::{self, DoneEvents},
+    select,
     store::{Counts, PurgedPayloads, Store, StoreError},
 };
 
@@ -61,11 +62,13 @@ impl Store for PostgresStore {
     }
 
     async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        notes::read(&self.reading, key).await
+        let found = self.reading.select(select::record(&super::group::key(key))).await?.pop();
+        // With the key in full, as the caller passed it.
+        Ok(found.map(|record| Record { key: key.to_owned(), ..record }))
     }
 
     async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
-        notes::due(&self.reading, at, limit).await
+        self.reading.select(select::due_records(at, limit)).await
     }
 
     async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
@@ -81,14 +84,11 @@ impl Store for PostgresStore {
         if !clock::is_doubted() {
             self.writing.query("SELECT leave_late_places($1)", &[&clock::now()]).await?;
         }
-        let sql = "SELECT e.uuid, c.body, e.planned FROM event e JOIN content c ON c.event = e.id
-            WHERE e.owner = $1 AND e.adopted ORDER BY e.id";
-        let rows = self.reading.query(sql, &[&self.owner.id()]).await?;
-        rows.iter().map(rows::open_event).collect()
+        self.reading.select(select::adopted(self.owner.id().into())).await
     }
 
     async fn newest(&self) -> Result<Option<i64>, StoreError> {
-        queries::newest(&self.reading).await
+        Ok(self.reading.select(select::newest()).await?.pop().and_then(|(at,)| at))
     }
 
     async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
@@ -135,11 +135,11 @@ impl Store for PostgresStore {
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
-        queries::webhook_states(&self.reading).await
+        self.reading.select(select::webhook_states()).await
     }
 
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        queries::set_aside(&self.reading).await
+        self.reading.select(select::set_aside()).await
     }
 
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
@@ -155,11 +155,14 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune(self.removal(), before, limit).await
+        retention::prune(self, DoneEvents::Before(before), limit, deliveries::STEP).await
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune_beyond(self.removal(), keep, limit).await
+        match deliveries::beyond(&self.writing, keep).await? {
+            Some(done) => retention::prune(self, done, limit, deliveries::STEP).await,
+            None => Ok(0),
+        }
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -171,7 +174,7 @@ impl Store for PostgresStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        deliveries::purge_payloads(self.removal(), before, limit).await
+        retention::purge_payloads(self, before, limit, deliveries::STEP).await
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
@@ -187,7 +190,7 @@ impl Store for PostgresStore {
     }
 
     async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        events::read(&self.reading, id).await
+        Ok(self.reading.select(select::event(id)).await?.pop())
     }
 
     async fn events(
@@ -196,7 +199,8 @@ impl Store for PostgresStore {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<EventRow>, StoreError> {
-        Ok(lists::events(&self.reading, filter, cursor, limit).await?)
+        let rows = self.reading.select(select::events(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
     async fn deliveries(
@@ -205,7 +209,8 @@ impl Store for PostgresStore {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
-        Ok(lists::deliveries(&self.reading, filter, cursor, limit).await?)
+        let rows = self.reading.select(select::deliveries(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
     async fn attempts(
@@ -214,11 +219,14 @@ impl Store for PostgresStore {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<AttemptRow>, StoreError> {
-        Ok(lists::attempts(&self.reading, filter, cursor, limit).await?)
+        let rows = self.reading.select(select::attempts(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
     async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
-        partner_webhooks::all(&self.reading).await
+        let mut all: Vec<PartnerWebhook> = self.reading.select(select::partner_webhooks()).await?;
+        all.sort_by(|a, b| (&a.site, a.partner).cmp(&(&b.site, b.partner)));
+        Ok(all)
     }
 
     async fn configure_partner_webhook(
@@ -238,7 +246,9 @@ impl Store for PostgresStore {
         offset: u64,
         limit: usize,
     ) -> Result<AttemptLog, StoreError> {
-        partner_webhooks::log(&self.reading, webhook, offset, limit).await
+        let total = self.reading.select(select::attempt_count(webhook)).await?.pop();
+        let rows = self.reading.select(select::attempt_log(webhook, offset, limit)).await?;
+        Ok(AttemptLog { total: total.map_or(0, |(total,)| total), rows })
     }
 
     async fn identity(&self, root: Option<String>) -> Result<StoreIdentity, StoreError> {

@@ -10,14 +10,27 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use deadpool_postgres::{Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
-use tokio_postgres::{Client, Config, Row, types::ToSql};
+use tokio_postgres::{
+    Client, Config, Row,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
+use uuid::Uuid;
 
 use super::{
     address::{ConnectFailure, DatabaseAddress},
     error::{DatabaseFailure, FailureKind},
+    group::text,
     schema_gate::SchemaGate,
+    transaction::PgTransaction,
+};
+use crate::{
+    rows::{FromSqlRow, SqlRow, SqlValue},
+    select::Select,
+    store::StoreError,
+    transaction::Change,
 };
 
 /// The values of a statement's parameters.
@@ -86,6 +99,13 @@ impl Database {
         Ok(Self { pool, wait, trips, gate })
     }
 
+    /// Returns the rows of a statement.
+    pub(super) async fn select<T: FromSqlRow>(&self, select: Select) -> Result<Vec<T>, StoreError> {
+        let values: Vec<_> = select.values.iter().map(|v| v as &(dyn ToSql + Sync)).collect();
+        let rows = self.query(&select.sql, &values).await?;
+        rows.iter().map(|row| T::read(&mut SqlRow::try_from(row)?)).collect()
+    }
+
     /// Executes one statement and returns its rows: one round trip and one transaction.
     pub(super) async fn query(
         &self,
@@ -107,10 +127,7 @@ impl Database {
                 match self.query_once(sql, values).await {
                     // The server was restarted or cut idle connections, or another transaction
                     // conflicted. The statement may be repeated.
-                    Err(DatabaseFailure {
-                        kind: FailureKind::Broken | FailureKind::Conflict,
-                        ..
-                    }) => {}
+                    Err(failure) if failure.is_passing() => {}
                     done => return done,
                 }
             }
@@ -119,6 +136,42 @@ impl Database {
         tokio::time::timeout_at(deadline, work)
             .await
             .unwrap_or_else(|_| Err(DatabaseFailure::slow(self.wait)))
+    }
+
+    /// Makes a change, with the retries and the deadline of [`Self::query`].
+    pub(super) async fn change<C: Change>(&self, change: &C) -> Result<C::Outcome, StoreError> {
+        let work = async {
+            for _ in 1..TRIES {
+                match self.change_once(change).await {
+                    Err(failure) if failure.is_passing() => {}
+                    done => return done,
+                }
+            }
+            self.change_once(change).await
+        };
+        let slow = |_| Err(DatabaseFailure::slow(self.wait));
+        tokio::time::timeout(self.wait, work).await.unwrap_or_else(slow)?
+    }
+
+    async fn change_once<C: Change>(
+        &self,
+        change: &C,
+    ) -> Result<Result<C::Outcome, StoreError>, DatabaseFailure> {
+        self.gate.pass()?;
+        let mut leased = LeasedConnection(Some(self.pool.get().await?));
+        let Some(client) = &leased.0 else {
+            return Err(DatabaseFailure::new(FailureKind::Closed, ""));
+        };
+        let outcome = PgTransaction::run(client, &self.trips, change).await;
+        match &outcome {
+            Ok(_) => drop(leased.0.take()),
+            // Idle connections are most likely broken too.
+            Err(failure) if failure.spoils_connection() => {
+                self.pool.retain(|_, _| false);
+            }
+            Err(_) => {}
+        }
+        outcome
     }
 
     pub(super) fn close(&self) {
@@ -236,4 +289,50 @@ impl Drop for LeasedConnection {
 /// Quotes a name for SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl TryFrom<&Row> for SqlRow {
+    type Error = StoreError;
+
+    fn try_from(row: &Row) -> Result<Self, StoreError> {
+        let value = |(index, column): (usize, &tokio_postgres::Column)| {
+            let value = match *column.type_() {
+                Type::BOOL => row.try_get::<_, Option<bool>>(index)?.map(|b| i64::from(b).into()),
+                Type::INT4 => row.try_get::<_, Option<i32>>(index)?.map(|n| i64::from(n).into()),
+                Type::INT8 => row.try_get::<_, Option<i64>>(index)?.map(SqlValue::Number),
+                Type::UUID => row.try_get::<_, Option<Uuid>>(index)?.map(SqlValue::Id),
+                Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index)?.map(SqlValue::Bytes),
+                _ => row.try_get::<_, Option<String>>(index)?.map(SqlValue::Text),
+            };
+            Ok(value.unwrap_or(SqlValue::Null))
+        };
+        let values = row.columns().iter().enumerate().map(value);
+        Ok(values.collect::<Result<Vec<_>, StoreError>>()?.into())
+    }
+}
+
+impl ToSql for SqlValue {
+    fn to_sql(
+        &self,
+        type_: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Self::Null => Ok(IsNull::Yes),
+            Self::Number(number) if *type_ == Type::INT4 => {
+                i32::try_from(*number)?.to_sql(type_, out)
+            }
+            Self::Number(number) => number.to_sql(type_, out),
+            Self::Text(whole) => text(whole).to_sql(type_, out),
+            Self::Bytes(bytes) => bytes.to_sql(type_, out),
+            Self::Id(id) => id.to_sql(type_, out),
+            Self::Numbers(numbers) => numbers.to_sql(type_, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }

@@ -60,6 +60,11 @@ impl DatabaseFailure {
         Self::new(FailureKind::Slow(wait), String::new())
     }
 
+    /// Whether the same statement may succeed at once, over another connection.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self.kind, FailureKind::Broken | FailureKind::Conflict)
+    }
+
     /// Whether the connection cannot be used any more.
     pub(super) fn spoils_connection(&self) -> bool {
         matches!(

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, path::PathBuf};
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::{database::Database, first, group::CallGroup, rows};
+use super::{database::Database, first, group::CallGroup};
 use crate::{
-    model::{NewDelivery, StoredEvent},
+    model::NewDelivery,
     payload::{PayloadMark, StoreIdentity},
     store::StoreError,
 };
@@ -19,19 +19,10 @@ pub(super) async fn add_deliveries(
     deliveries: &[NewDelivery],
 ) -> Result<u64, StoreError> {
     let planned = CallGroup::default().deliveries(deliveries);
-    let sql = "SELECT tell_counted($1, $2)::bigint";
+    let sql = "SELECT enqueue($1, $2)::bigint";
     let rows = writing.query(sql, &[&event, &Json(&planned)]).await?;
     let added: Option<i64> = first(&rows)?;
     added.map(i64::unsigned_abs).ok_or(StoreError::UnknownEvent(event))
-}
-
-/// Returns one stored event.
-pub(super) async fn read(reading: &Database, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-    let sql = "SELECT e.uuid, c.body, e.verdict, c.payload, e.payload_path, e.payload_size,
-            e.payload_pieces, e.payload_sealed, e.payload_spent_at IS NOT NULL
-        FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = $1";
-    let rows = reading.query(sql, &[&id]).await?;
-    Ok(rows.first().map(rows::stored_event).transpose()?)
 }
 
 /// Returns those of `files` that no event names. Compares names only, wherever the files are.
@@ -83,5 +74,5 @@ pub(super) async fn unnamed_pieces(
     let sql = "SELECT p FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (p, place)
         WHERE NOT EXISTS (SELECT 1 FROM event WHERE payload_pieces = p) ORDER BY place";
     let rows = reading.query(sql, &[&payloads]).await?;
-    Ok(rows::ids(&rows)?)
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }

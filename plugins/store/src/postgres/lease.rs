@@ -102,7 +102,7 @@ impl ProcessLease {
         // The next call handles the rest.
         for _ in 0..RECLAIMED_AT_ONCE {
             let id = self.id();
-            let sql = "SELECT bury($1, $2 * interval '1 millisecond')";
+            let sql = "SELECT reclaim($1, $2 * interval '1 millisecond')";
             let rows = self.writing.query(sql, &[&id, &self.lease()]).await?;
             match rows.first().map_or(Ok(None), |row| row.try_get::<_, Option<i32>>(0))? {
                 Some(0) => break,
@@ -121,7 +121,7 @@ impl ProcessLease {
 
     /// Ends the registration.
     pub(super) async fn release(&self) -> Result<(), DatabaseFailure> {
-        self.writing.query("SELECT resign($1)", &[&self.id()]).await.map(|_| ())
+        self.writing.query("SELECT release($1)", &[&self.id()]).await.map(|_| ())
     }
 
     /// Renews the lease while the store is open, and releases claims without a holder.

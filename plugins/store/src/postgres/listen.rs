@@ -73,7 +73,7 @@ async fn ask(client: &Client, sql: &str, wait: Duration) -> Result<(), DatabaseF
     Ok(asked.map_err(|_| DatabaseFailure::slow(wait))??)
 }
 
-/// Decodes a notification: see `tell_gateways` in the schema.
+/// Decodes a notification: see `notify_gateways` in the schema.
 fn change(notification: &str) -> GatewayChange {
     match notification.split_once(':') {
         Some(("due", webhook)) => GatewayChange::Due(webhook.to_owned()),

@@ -20,15 +20,14 @@ mod gateways;
 mod group;
 mod lease;
 mod listen;
-mod lists;
 mod notes;
 mod options;
 mod partner_webhooks;
 mod pieces;
 mod queries;
-mod rows;
 mod schema;
 mod schema_gate;
+mod transaction;
 mod writer;
 
 use std::{
@@ -185,14 +184,6 @@ impl PostgresStore {
             attendants: std::sync::Mutex::new(attendants),
         };
         Ok((store, away))
-    }
-
-    fn removal(&self) -> deliveries::Removal<'_> {
-        deliveries::Removal {
-            writing: &self.writing,
-            moving: &self.moving,
-            payload_root: self.payload_root.as_deref(),
-        }
     }
 
     /// Returns the number of groups committed by this process. It is less than the number of calls,

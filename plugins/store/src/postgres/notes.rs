@@ -1,32 +1,10 @@
-//! Notes: read and removed. Groups write them.
+//! Notes: removed. Groups write them.
 
-use super::{database::Database, first, group::key, rows};
+use super::{database::Database, first};
 use crate::{
-    clock::now,
     columns::{length, number},
-    note::Record,
     store::StoreError,
 };
-
-/// Returns the note of a key, unless it is expired.
-pub(super) async fn read(reading: &Database, wanted: &str) -> Result<Option<Record>, StoreError> {
-    let sql = "SELECT key, body, due, expires FROM note WHERE key = $1 AND expires > $2";
-    let rows = reading.query(sql, &[&key(wanted), &now()]).await?;
-    // With the key in full, as the caller passed it.
-    let note = |row| rows::note(row).map(|note| Record { key: wanted.to_owned(), ..note });
-    Ok(rows.first().map(note).transpose()?)
-}
-
-/// Returns the notes that are due at `at`, longest due first.
-pub(super) async fn due(
-    reading: &Database,
-    at: i64,
-    limit: usize,
-) -> Result<Vec<Record>, StoreError> {
-    let sql = "SELECT key, body, due, expires FROM note WHERE due <= $1 ORDER BY due LIMIT $2";
-    let rows = reading.query(sql, &[&at, &length(limit)]).await?;
-    Ok(rows.iter().map(rows::note).collect::<Result<_, _>>()?)
-}
 
 /// Removes up to `limit` notes that are expired at `at`.
 pub(super) async fn forget(writing: &Database, at: i64, limit: usize) -> Result<u64, StoreError> {

@@ -1,26 +1,17 @@
-//! Webhooks of the config API, and their log.
+//! Webhooks of the config API, and deliveries made for them outside the queue.
 
 use tokio_postgres::types::Json;
 
 use super::{
     database::Database,
-    first, group,
-    group::{CallGroup, text},
-    lists, rows,
+    group::{self, CallGroup, text},
 };
 use crate::{
     columns::number,
-    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{Made, PartnerWebhook, PartnerWebhookChange},
+    rows::{FromSqlRow as _, SqlRow},
     store::StoreError,
 };
-
-/// Returns all webhooks of the config API.
-pub(super) async fn all(reading: &Database) -> Result<Vec<PartnerWebhook>, StoreError> {
-    let columns = rows::PARTNER_WEBHOOK;
-    let sql = format!("SELECT {columns} FROM partner_webhook ORDER BY site COLLATE \"C\", partner");
-    let rows = reading.query(&sql, &[]).await?;
-    rows.iter().map(rows::partner_webhook).collect()
-}
 
 /// Creates or changes one. `None`: it does not exist, and the change has no URL.
 pub(super) async fn configure(
@@ -29,14 +20,14 @@ pub(super) async fn configure(
 ) -> Result<Option<PartnerWebhook>, StoreError> {
     let events = change.events.as_ref().map(serde_json::to_string).transpose();
     let events = events.map_err(|error| StoreError::Database(error.to_string()))?;
-    let columns = rows::PARTNER_WEBHOOK;
+    let columns = PartnerWebhook::COLUMNS;
     let sql = format!("SELECT {columns} FROM configure($1, $2, $3, $4, $5, $6)");
     let (site, partner) = (text(&change.site), number(change.partner));
     let url = change.url.as_deref().map(text);
     let rows = writing
         .query(&sql, &[&site, &partner, &url, &change.sealed_secret, &change.enabled, &events])
         .await?;
-    rows.first().map(rows::partner_webhook).transpose()
+    rows.first().map(|row| PartnerWebhook::read(&mut SqlRow::try_from(row)?)).transpose()
 }
 
 /// Stores a delivery that was made outside the queue.
@@ -50,19 +41,4 @@ pub(super) async fn record(writing: &Database, made: &Made) -> Result<(), StoreE
     let state = made.state.as_str();
     writing.query(sql, &[&Json(&event), &Json(&planned), &Json(&attempt), &state, &blobs]).await?;
     Ok(())
-}
-
-/// Returns a webhook's attempts, newest first, after the first `offset`.
-pub(super) async fn log(
-    reading: &Database,
-    webhook: &str,
-    offset: u64,
-    limit: usize,
-) -> Result<AttemptLog, StoreError> {
-    let sql = "SELECT count(*) FROM attempt
-        WHERE webhook = (SELECT id FROM webhook WHERE name = $1)";
-    let rows = reading.query(sql, &[&text(webhook)]).await?;
-    let total = first::<i64>(&rows)?.unsigned_abs();
-    let rows = lists::attempts_from(reading, webhook, number(offset), limit).await?;
-    Ok(AttemptLog { total, rows })
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{PostgresStore, database::Database, error::DatabaseFailure, rows};
+use super::{PostgresStore, database::Database, error::DatabaseFailure};
 use crate::{columns::length, pieces::BlobStore, store::StoreError};
 
 /// The bytes of a piece. Large enough that a round trip matters little, small enough that many
@@ -48,7 +48,7 @@ impl BlobStore for PostgresStore {
             WHERE number = 0 AND written_at < $1 AND ($2::uuid IS NULL OR payload > $2)
             ORDER BY payload LIMIT $3";
         let rows = self.moving.query(sql, &[&before, &after, &length(limit)]).await?;
-        Ok(rows::ids(&rows)?)
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 }
 

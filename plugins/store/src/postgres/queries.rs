@@ -4,23 +4,12 @@ use super::{
     database::{Database, Values},
     first,
     group::text,
-    rows,
 };
 use crate::{
-    model::{DeliveryState, DueWebhook, SetAside, WebhookState},
+    model::{DeliveryState, DueWebhook, WebhookState},
+    select::Select,
     store::{Counts, StoreError},
 };
-
-/// Returns the newest stored time, by indexes and single values.
-pub(super) async fn newest(reading: &Database) -> Result<Option<i64>, StoreError> {
-    // 0 means that a gateway has terminated.
-    let sql = "SELECT max(at) FROM (
-        SELECT max(nullif(seen_at, 0)) AS at FROM gateway
-        UNION ALL SELECT max(idle_since) FROM event WHERE idle_since IS NOT NULL
-        UNION ALL SELECT occurred_at FROM event WHERE id = (SELECT max(id) FROM event)
-        UNION ALL SELECT at FROM attempt WHERE id = (SELECT max(id) FROM attempt)) times";
-    first(&reading.query(sql, &[]).await?)
-}
 
 /// Returns the webhooks with due deliveries. Two index look-ups for each, however many deliveries
 /// wait.
@@ -31,11 +20,7 @@ pub(super) async fn due(writing: &Database) -> Result<Vec<DueWebhook>, StoreErro
             (SELECT min(due) FROM delivery
                 WHERE webhook = w.id AND replay AND state = 'pending' AND NOT blocked)) AS first) d
         WHERE d.first IS NOT NULL ORDER BY d.first, w.id";
-    let rows = writing.query(sql, &[]).await?;
-    let due = |row: &tokio_postgres::Row| {
-        Ok(DueWebhook { webhook: row.try_get(0)?, due: row.try_get(1)? })
-    };
-    rows.iter().map(due).collect()
+    writing.select(Select::new(sql, [])).await
 }
 
 /// Returns the figures of the status page.
@@ -90,35 +75,13 @@ pub(super) async fn counts_of(
     Ok(counts)
 }
 
-/// Returns the stored health of webhooks.
-pub(super) async fn webhook_states(reading: &Database) -> Result<Vec<WebhookState>, StoreError> {
-    let sql = "SELECT name, disabled, failing_since, fingerprint FROM webhook
-        WHERE fingerprint IS NOT NULL ORDER BY name";
-    let rows = reading.query(sql, &[]).await?;
-    Ok(rows.iter().map(rows::webhook_state).collect::<Result<_, _>>()?)
-}
-
-/// Returns the webhooks with held or orphaned deliveries. One index look-up for each webhook and
-/// state.
-pub(super) async fn set_aside(reading: &Database) -> Result<Vec<SetAside>, StoreError> {
-    let sql = "SELECT w.name, aside.state FROM webhook w, (VALUES ('held'), ('orphaned')) AS aside (state)
-        WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state IN ('held', 'orphaned', 'dead')
-            AND d.webhook = w.id AND d.state = aside.state)
-        ORDER BY w.name, aside.state";
-    let rows = reading.query(sql, &[]).await?;
-    let aside = |row: &tokio_postgres::Row| {
-        Ok(SetAside { webhook: row.try_get(0)?, state: rows::state(row, 1)? })
-    };
-    Ok(rows.iter().map(aside).collect::<Result<_, super::error::DatabaseFailure>>()?)
-}
-
 /// Stores one webhook's health, while the configuration of this generation is the newest.
 pub(super) async fn set_webhook_state(
     writing: &Database,
     generation: i64,
     state: &WebhookState,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT set_state_newest($1, $2, $3, $4, $5)";
+    let sql = "SELECT set_webhook_state($1, $2, $3, $4, $5)";
     let (name, why) = (text(&state.webhook), state.disabled.as_deref().map(text));
     let fingerprint = text(&state.fingerprint);
     let values: Values<'_> = &[&generation, &name, &why, &state.failing_since, &fingerprint];

@@ -2,108 +2,95 @@
 
 use std::path::PathBuf;
 
-use async_trait::async_trait;
-use rusqlite::{Connection, Row, params, types::Type};
+use rusqlite::Connection;
 
 use super::{
-    SqliteStore, events, identity, lists, notes, partner_webhooks,
+    SqliteStore, identity,
     process_lock::{ProcessLocks, TerminatedOwner},
-    queries,
+    readers::rows,
 };
 use crate::{
-    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export},
+    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest},
     columns::length,
-    model::{Attempt, DeliveryState, NewDelivery, NewEvent},
+    model::{Attempt, NewDelivery, NewEvent, Payload},
     note::Record,
     private_files::folder_of,
+    rows::{FromSqlRow, SqlRow},
+    select::{self, Select},
     store::StoreError,
 };
 
-const EVENTS: &str = "SELECT e.id, e.uuid, e.kind, e.site, e.partner, e.station, e.message_id,
-        e.occurred_at, c.body, e.verdict, e.idle_since, e.owner IS NOT NULL, e.planned,
-        c.payload, e.payload_path, e.payload_size, e.payload_pieces, e.payload_sealed,
-        e.payload_spent_at
-    FROM event e JOIN content c ON c.event = e.id
-    WHERE e.id > ?1 ORDER BY e.id LIMIT ?2";
-
-const DELIVERIES: &str = "SELECT d.id, e.uuid, d.webhook_id, w.name, d.mode, d.order_key, d.due,
-        d.state, d.attempts, d.tries, d.replay
-    FROM delivery d JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook
-    WHERE d.id > ?1 ORDER BY d.id LIMIT ?2";
-
-const ATTEMPTS: &str = "SELECT number, at, url, http_code, error, duration_ms, state, next_at
-    FROM attempt WHERE delivery = ?1 ORDER BY number";
-
-const NOTES: &str = "SELECT key, body, due, expires FROM note WHERE key > ?1 ORDER BY key LIMIT ?2";
-
-#[async_trait]
-impl Export for SqliteStore {
-    async fn in_use(&self) -> Result<bool, StoreError> {
+/// What `archive::migrate` reads. Nothing else may use the store meanwhile.
+impl SqliteStore {
+    /// Whether another running process has the store open.
+    pub async fn in_use(&self) -> Result<bool, StoreError> {
         let (owners, own) = (self.owners.clone(), self.owner);
         self.readers.run(move |connection| in_use(&owners, connection, own)).await
     }
 
-    async fn payload_roots(&self) -> Result<Vec<PathBuf>, StoreError> {
+    /// Returns where its payload files may be, the likeliest root first.
+    pub async fn payload_roots(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut roots = self.readers.run(identity::roots).await?;
         // The store may have been moved, with its payloads, since it was last used.
         roots.push(folder_of(&self.path).join("payloads"));
         Ok(roots)
     }
 
-    async fn export_events(
+    /// Returns up to `limit` events after number `after`.
+    pub async fn export_events(
         &self,
         after: i64,
         limit: usize,
     ) -> Result<Vec<ArchivedEvent>, StoreError> {
-        self.readers
-            .run(move |connection| {
-                let mut statement = connection.prepare_cached(EVENTS)?;
-                let rows = statement.query_map(params![after, length(limit)], event)?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
-            .await
+        let sql = format!(
+            "SELECT {}, {} FROM event e JOIN content c ON c.event = e.id
+            WHERE e.id > $1 ORDER BY e.id LIMIT $2",
+            ArchivedEvent::COLUMNS,
+            Payload::COLUMNS
+        );
+        self.readers.select(Select::new(sql, [after.into(), length(limit).into()])).await
     }
 
-    async fn export_deliveries(
+    /// Returns up to `limit` deliveries after number `after`.
+    pub async fn export_deliveries(
         &self,
         after: i64,
         limit: usize,
     ) -> Result<Vec<ArchivedDelivery>, StoreError> {
-        self.readers
-            .run(move |connection| {
-                let mut statement = connection.prepare_cached(DELIVERIES)?;
-                let rows = statement.query_map(params![after, length(limit)], delivery)?;
-                let mut deliveries = rows.collect::<Result<Vec<_>, _>>()?;
-                let mut statement = connection.prepare_cached(ATTEMPTS)?;
-                for delivery in &mut deliveries {
-                    let rows = statement.query_map([delivery.number], attempt)?;
-                    delivery.log = rows.collect::<Result<_, _>>()?;
-                }
-                Ok(deliveries)
-            })
-            .await
+        let deliveries = format!(
+            "SELECT {} FROM delivery d JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook
+            WHERE d.id > $1 ORDER BY d.id LIMIT $2",
+            ArchivedDelivery::COLUMNS
+        );
+        let attempts = format!(
+            "SELECT {}, a.state, a.next_at FROM attempt a WHERE a.delivery = $1 ORDER BY a.number",
+            Attempt::COLUMNS
+        );
+        let deliveries = Select::new(deliveries, [after.into(), length(limit).into()]);
+        let read = move |connection: &Connection| {
+            let mut deliveries: Vec<ArchivedDelivery> = rows(connection, &deliveries)?;
+            for delivery in &mut deliveries {
+                let attempts = Select::new(attempts.as_str(), [delivery.number.into()]);
+                delivery.log = rows(connection, &attempts)?;
+            }
+            Ok(deliveries)
+        };
+        self.readers.run(read).await
     }
 
-    async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
-        let after = after.to_owned();
-        self.readers
-            .run(move |connection| {
-                let mut statement = connection.prepare_cached(NOTES)?;
-                let rows = statement.query_map(params![after, length(limit)], notes::note)?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
-            .await
+    /// Returns up to `limit` notes after the key `after`, in the order of their keys.
+    pub async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let columns = Record::COLUMNS;
+        let sql = format!("SELECT {columns} FROM note WHERE key > $1 ORDER BY key LIMIT $2");
+        self.readers.select(Select::new(sql, [after.into(), length(limit).into()])).await
     }
 
-    async fn export_rest(&self) -> Result<ArchivedRest, StoreError> {
-        self.readers
-            .run(|connection| {
-                Ok(ArchivedRest {
-                    webhook_states: queries::webhook_states(connection)?,
-                    partner_webhooks: partner_webhooks::all(connection)?,
-                })
-            })
-            .await
+    /// Returns all the rest.
+    pub async fn export_rest(&self) -> Result<ArchivedRest, StoreError> {
+        Ok(ArchivedRest {
+            webhook_states: self.readers.select(select::webhook_states()).await?,
+            partner_webhooks: self.readers.select(select::partner_webhooks()).await?,
+        })
     }
 }
 
@@ -118,67 +105,59 @@ fn in_use(owners: &ProcessLocks, connection: &Connection, own: i64) -> Result<bo
     Ok(!all_dead)
 }
 
-fn event(row: &Row<'_>) -> rusqlite::Result<ArchivedEvent> {
-    let open: bool = row.get(11)?;
-    let planned: Option<String> = row.get(12)?;
-    Ok(ArchivedEvent {
-        number: row.get(0)?,
-        event: NewEvent {
-            id: events::uuid(row, 1)?,
-            kind: row.get(2)?,
-            site: row.get(3)?,
-            partner: row.get(4)?,
-            station: row.get(5)?,
-            message_id: row.get(6)?,
-            occurred_at: row.get(7)?,
-            body: row.get(8)?,
-            payload: events::payload(row, 13)?,
-        },
-        verdict: row.get(9)?,
-        open: match planned.filter(|_| open) {
-            Some(planned) => Some(serde_json::from_str(&planned).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(12, Type::Text, error.into())
-            })?),
-            None => open.then(Vec::new),
-        },
-        idle_since: row.get(10)?,
-    })
+impl FromSqlRow for ArchivedEvent {
+    /// Those of [`Payload`] follow.
+    const COLUMNS: &'static str = "e.id, e.verdict, e.idle_since,
+        CASE WHEN e.owner IS NULL THEN 'null' ELSE coalesce(e.planned, '[]') END, e.uuid, e.kind,
+        e.site, e.partner, e.station, e.message_id, e.occurred_at, c.body";
+
+    fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            number: row.get()?,
+            verdict: row.get()?,
+            idle_since: row.get()?,
+            open: row.json()?,
+            event: NewEvent {
+                id: row.get()?,
+                kind: row.get()?,
+                site: row.get()?,
+                partner: row.get()?,
+                station: row.get()?,
+                message_id: row.get()?,
+                occurred_at: row.get()?,
+                body: row.get()?,
+                payload: Payload::read(row)?,
+            },
+        })
+    }
 }
 
-fn delivery(row: &Row<'_>) -> rusqlite::Result<ArchivedDelivery> {
-    let state = match lists::state(row, 7)? {
-        DeliveryState::Claimed => DeliveryState::Pending,
-        state => state,
-    };
-    Ok(ArchivedDelivery {
-        number: row.get(0)?,
-        event: events::uuid(row, 1)?,
-        delivery: NewDelivery {
-            webhook_id: row.get(2)?,
-            webhook: row.get(3)?,
-            mode: row.get(4)?,
-            order_key: row.get(5)?,
-            due: row.get(6)?,
-        },
-        state,
-        attempts: row.get(8)?,
-        tries: row.get(9)?,
-        replay: row.get(10)?,
-        log: Vec::new(),
-    })
+impl FromSqlRow for ArchivedDelivery {
+    const COLUMNS: &'static str = "d.id, e.uuid, d.webhook_id, w.name, d.mode, d.order_key, d.due,
+        d.state, d.attempts, d.tries, d.replay";
+
+    fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            number: row.get()?,
+            event: row.get()?,
+            delivery: NewDelivery {
+                webhook_id: row.get()?,
+                webhook: row.get()?,
+                mode: row.get()?,
+                order_key: row.get()?,
+                due: row.get()?,
+            },
+            state: row.get()?,
+            attempts: row.get()?,
+            tries: row.get()?,
+            replay: row.get()?,
+            log: Vec::new(),
+        })
+    }
 }
 
-fn attempt(row: &Row<'_>) -> rusqlite::Result<ArchivedAttempt> {
-    Ok(ArchivedAttempt {
-        attempt: Attempt {
-            number: row.get(0)?,
-            at: row.get(1)?,
-            url: row.get(2)?,
-            http_code: row.get(3)?,
-            error: row.get(4)?,
-            duration_ms: row.get::<_, i64>(5)?.unsigned_abs(),
-        },
-        state: lists::state(row, 6)?,
-        next_at: row.get(7)?,
-    })
+impl FromSqlRow for ArchivedAttempt {
+    fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
+        Ok(Self { attempt: Attempt::read(row)?, state: row.get()?, next_at: row.get()? })
+    }
 }

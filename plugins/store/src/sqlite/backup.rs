@@ -141,9 +141,7 @@ fn link_payloads(
     folder: &Path,
 ) -> Result<BackedUp, BackupError> {
     let mut done = BackedUp::default();
-    // The database of an older as2hook has no roots, but whole paths.
-    let known = source.table_exists(None, "payload_root").map_err(sql(database))?;
-    let former = if known { identity::roots(source).map_err(of(database))? } else { Vec::new() };
+    let former = identity::roots(source).map_err(of(database))?;
     let roots = || payloads.into_iter().chain(former.iter().map(PathBuf::as_path));
     let mut statement = source
         .prepare("SELECT payload_path FROM event WHERE payload_path IS NOT NULL")

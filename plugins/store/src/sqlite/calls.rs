@@ -8,8 +8,8 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    SqliteStore, deliveries, events, gateways, identity, lists, notes, partner_webhooks, prune,
-    queries, steps, tally,
+    SqliteStore, deliveries, events, gateways, identity, notes, partner_webhooks, prune, queries,
+    steps, tally,
 };
 use crate::{
     clock,
@@ -22,6 +22,8 @@ use crate::{
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    retention::{self, DoneEvents},
+    select,
     store::{Counts, PurgedPayloads, Store, StoreError, replay_share},
 };
 
@@ -65,12 +67,11 @@ impl Store for SqliteStore {
     }
 
     async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        let key = key.to_owned();
-        self.readers.run(move |connection| notes::read(connection, &key)).await
+        Ok(self.readers.select(select::record(key)).await?.pop())
     }
 
     async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.readers.run(move |connection| notes::due(connection, at, limit)).await
+        self.readers.select(select::due_records(at, limit)).await
     }
 
     async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
@@ -95,11 +96,11 @@ impl Store for SqliteStore {
         if !clock::is_doubted() && self.readers.run(deliveries::has_late_places).await? {
             self.writer.run(deliveries::leave_late_places).await?;
         }
-        self.readers.run(move |connection| events::adopted(connection, own)).await
+        self.readers.select(select::adopted(own)).await
     }
 
     async fn newest(&self) -> Result<Option<i64>, StoreError> {
-        self.readers.run(queries::newest).await
+        Ok(self.readers.select(select::newest()).await?.pop().and_then(|(at,)| at))
     }
 
     async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
@@ -147,11 +148,11 @@ impl Store for SqliteStore {
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
-        self.readers.run(queries::webhook_states).await
+        self.readers.select(select::webhook_states()).await
     }
 
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        self.readers.run(queries::set_aside).await
+        self.readers.select(select::set_aside()).await
     }
 
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
@@ -174,11 +175,18 @@ impl Store for SqliteStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune(&self.readers, &self.writer, before, limit).await
+        let done = DoneEvents::Before(before);
+        let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
+        steps::shrink(&self.readers, &self.writer).await?;
+        Ok(removed)
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune_beyond(&self.readers, &self.writer, keep, limit).await
+        let found = self.readers.run(move |connection| prune::beyond(connection, keep)).await?;
+        let Some(done) = found else { return Ok(0) };
+        let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
+        steps::shrink(&self.readers, &self.writer).await?;
+        Ok(removed)
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
@@ -194,7 +202,11 @@ impl Store for SqliteStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        steps::purge_payloads(&self.writer, before, limit).await
+        let purged = retention::purge_payloads(self, before, limit, steps::STEP).await?;
+        if purged.events > 0 {
+            self.writer.run(prune::shrink).await?;
+        }
+        Ok(purged)
     }
 
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
@@ -208,7 +220,7 @@ impl Store for SqliteStore {
     }
 
     async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        self.readers.run(move |connection| events::read(connection, id)).await
+        Ok(self.readers.select(select::event(id)).await?.pop())
     }
 
     async fn events(
@@ -217,8 +229,8 @@ impl Store for SqliteStore {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<EventRow>, StoreError> {
-        let filter = filter.clone();
-        self.readers.run(move |connection| lists::events(connection, &filter, cursor, limit)).await
+        let rows = self.readers.select(select::events(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
     async fn deliveries(
@@ -227,10 +239,8 @@ impl Store for SqliteStore {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
-        let filter = filter.clone();
-        self.readers
-            .run(move |connection| lists::deliveries(connection, &filter, cursor, limit))
-            .await
+        let rows = self.readers.select(select::deliveries(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
     async fn attempts(
@@ -239,14 +249,14 @@ impl Store for SqliteStore {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<AttemptRow>, StoreError> {
-        let filter = filter.clone();
-        self.readers
-            .run(move |connection| lists::attempts(connection, &filter, cursor, limit))
-            .await
+        let rows = self.readers.select(select::attempts(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
     async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
-        self.readers.run(partner_webhooks::all).await
+        let mut all: Vec<PartnerWebhook> = self.readers.select(select::partner_webhooks()).await?;
+        all.sort_by(|a, b| (&a.site, a.partner).cmp(&(&b.site, b.partner)));
+        Ok(all)
     }
 
     async fn configure_partner_webhook(
@@ -266,10 +276,9 @@ impl Store for SqliteStore {
         offset: u64,
         limit: usize,
     ) -> Result<AttemptLog, StoreError> {
-        let webhook = webhook.to_owned();
-        self.readers
-            .run(move |connection| partner_webhooks::log(connection, &webhook, offset, limit))
-            .await
+        let total = self.readers.select(select::attempt_count(webhook)).await?.pop();
+        let rows = self.readers.select(select::attempt_log(webhook, offset, limit)).await?;
+        Ok(AttemptLog { total: total.map_or(0, |(total,)| total), rows })
     }
 
     async fn identity(&self, root: Option<String>) -> Result<StoreIdentity, StoreError> {

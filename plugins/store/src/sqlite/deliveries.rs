@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{events, tally::Moves};
+use super::{events, readers::rows, transaction::write_counts};
 use crate::{
     clock::now,
     columns::{length, number},
@@ -13,18 +13,21 @@ use crate::{
         Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, NewDelivery, StoredEvent,
     },
     note::OrderPlace,
+    rows::{FromSqlRow as _, SqlRow},
+    select,
     store::StoreError,
+    transaction::Moves,
 };
 
 /// Selects due deliveries with the events that they deliver; a large body or payload is left for
 /// [`fill`].
 ///
 /// `CROSS JOIN` makes SQLite keep this order of the tables.
-pub(super) const CLAIM: &str = "SELECT d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.replay,
-        e.uuid, e.verdict, iif(length(c.body) <= ?4, c.body, NULL),
+pub(super) const CLAIM: &str = "SELECT length(c.body) > ?4 OR coalesce(length(c.payload) > ?4, 0),
+        d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.replay,
+        e.uuid, iif(length(c.body) <= ?4, c.body, x''), e.verdict, e.payload_spent_at IS NOT NULL,
         iif(length(c.payload) <= ?4, c.payload, NULL), e.payload_path, e.payload_size,
-        e.payload_pieces, e.payload_sealed, e.payload_spent_at,
-        length(c.body) > ?4 OR length(c.payload) > ?4
+        e.payload_pieces, e.payload_sealed
     FROM delivery d CROSS JOIN event e ON e.id = d.event CROSS JOIN content c ON c.event = d.event
     WHERE d.webhook = ?1 AND d.replay = ?5 AND d.state = 'pending' AND d.blocked = 0
         AND d.owner IS NULL AND d.due <= ?2
@@ -36,17 +39,17 @@ const READ_ALONG: i64 = 32 * 1024;
 
 pub(super) const UNBLOCK: &str = "UPDATE delivery SET blocked = 0 WHERE id =
         (SELECT id FROM delivery WHERE webhook = ?1 AND order_key = ?2
-            AND blocked = 1 AND state IN ('pending', 'claimed', 'held') ORDER BY event, id LIMIT 1)
+            AND blocked = 1 AND state IN ('pending', 'held') ORDER BY event, id LIMIT 1)
     AND NOT EXISTS
         (SELECT 1 FROM order_place p WHERE p.webhook = ?1 AND p.order_key = ?2
             AND p.event < delivery.event)
     AND NOT EXISTS
         (SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
-            AND blocked = 0 AND state IN ('pending', 'claimed', 'held'))";
+            AND blocked = 0 AND state IN ('pending', 'held'))";
 
 /// Whether a delivery of a later event is the first of its order.
 pub(super) const LATER: &str = "SELECT 1 FROM delivery WHERE webhook = ?1 AND order_key = ?2
-    AND blocked = 0 AND state IN ('pending', 'claimed', 'held') AND event > ?3";
+    AND blocked = 0 AND state IN ('pending', 'held') AND event > ?3";
 
 /// A delivery that is being claimed.
 pub(super) struct ClaimingRow {
@@ -71,7 +74,7 @@ pub(super) fn insert(
                     (webhook_id, event, webhook, mode, order_key, state, due, occurred_at, blocked)
                 VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?5 IS NOT NULL AND (EXISTS
                     (SELECT 1 FROM delivery WHERE webhook = ?3 AND order_key = ?5
-                        AND state IN ('pending', 'claimed', 'held'))
+                        AND state IN ('pending', 'held'))
                     OR EXISTS (SELECT 1 FROM order_place WHERE webhook = ?3 AND order_key = ?5
                         AND event < ?2)))
                 ON CONFLICT (webhook_id) DO NOTHING",
@@ -93,7 +96,7 @@ pub(super) fn insert(
     }
     let mut moves = Moves::default();
     moves.added(DeliveryState::Pending, added);
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     Ok(added)
 }
 
@@ -132,9 +135,10 @@ pub(super) fn claim(
     let mut due = connection.prepare_cached(CLAIM)?;
     let mut first = |replay: bool, limit: usize| {
         due.query_map(params![id, now, length(limit), READ_ALONG, replay], |row| {
-            taking(row, webhook)
+            Ok(SqlRow::try_from(row).and_then(|mut row| claiming(&mut row, webhook)))
         })?
-        .collect::<Result<Vec<_>, _>>()
+        .map(|row| row?)
+        .collect::<Result<Vec<_>, StoreError>>()
     };
     let mut taken = first(false, limit)?;
     // All of them may be needed; the others are not touched.
@@ -150,37 +154,27 @@ pub(super) fn claim(
 
 /// Reads what [`claim`] left out.
 pub(super) fn fill(connection: &Connection, taken: &mut [ClaimingRow]) -> Result<(), StoreError> {
-    let mut content = connection.prepare_cached(&format!(
-        "SELECT c.body, {}
-        FROM delivery d JOIN event e ON e.id = d.event JOIN content c ON c.event = d.event
-        WHERE d.id = ?1",
-        events::PAYLOAD
-    ))?;
     for ClaimingRow { claimed, is_large } in taken.iter_mut().filter(|taking| taking.is_large) {
-        let (body, payload) =
-            content.query_row([claimed.id], |row| Ok((row.get(0)?, events::payload(row, 1)?)))?;
-        (claimed.event.body, claimed.event.payload, *is_large) = (body, payload, false);
+        if let Some(event) = rows(connection, &select::event(claimed.event.id))?.pop() {
+            (claimed.event, *is_large) = (event, false);
+        }
     }
     Ok(())
 }
 
-fn taking(row: &Row<'_>, webhook: &str) -> rusqlite::Result<ClaimingRow> {
+fn claiming(row: &mut SqlRow, webhook: &str) -> Result<ClaimingRow, StoreError> {
+    let is_large = row.get()?;
     let claimed = Claimed {
-        id: row.get(0)?,
-        webhook_id: row.get(1)?,
         webhook: webhook.to_owned(),
-        mode: row.get(2)?,
-        attempts: row.get(3)?,
-        tries: row.get(4)?,
-        replay: row.get(5)?,
-        event: StoredEvent {
-            id: events::uuid(row, 6)?,
-            verdict: row.get(7)?,
-            body: row.get::<_, Option<Vec<u8>>>(8)?.unwrap_or_default(),
-            payload: events::payload(row, 9)?,
-        },
+        id: row.get()?,
+        webhook_id: row.get()?,
+        mode: row.get()?,
+        attempts: row.get()?,
+        tries: row.get()?,
+        replay: row.get()?,
+        event: StoredEvent::read(row)?,
     };
-    Ok(ClaimingRow { claimed, is_large: row.get::<_, Option<bool>>(15)?.unwrap_or(false) })
+    Ok(ClaimingRow { claimed, is_large })
 }
 
 /// Stores the outcomes of claimed deliveries.
@@ -194,7 +188,7 @@ pub(super) fn finish(
     for record in records {
         done.extend(finish_one(connection, owner, record, &mut moves)?);
     }
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     // Several deliveries of one event often end together.
     done.into_iter().try_for_each(|event| events::mark_idle(connection, event))
 }
@@ -208,16 +202,16 @@ fn finish_one(
 ) -> Result<Option<i64>, StoreError> {
     let found = connection
         .prepare_cached(
-            "SELECT event, webhook, order_key, attempts, state = 'claimed', mode = 'raw'
+            "SELECT event, webhook, order_key, attempts, mode = 'raw'
             FROM delivery WHERE id = ?1 AND owner = ?2",
         )?
         .query_row([record.delivery, owner], |row| {
             let key: Option<String> = row.get(2)?;
-            let (attempts, raw): (u32, bool) = (row.get(3)?, row.get(5)?);
-            Ok((row.get(0)?, row.get::<_, i64>(1)?, key, attempts, row.get(4)?, raw))
+            let (attempts, raw): (u32, bool) = (row.get(3)?, row.get(4)?);
+            Ok((row.get(0)?, row.get::<_, i64>(1)?, key, attempts, raw))
         })
         .optional()?;
-    let Some((event, webhook, key, attempts, by_older, raw)) = found else { return Ok(None) };
+    let Some((event, webhook, key, attempts, raw)) = found else { return Ok(None) };
     let (state, due) = record.fate.leads_to();
     if let Some(attempt) = &record.attempt {
         if attempt.number <= attempts {
@@ -238,8 +232,7 @@ fn finish_one(
             WHERE id = ?1",
         )?
         .execute(params![record.delivery, state.as_str(), due, number])?;
-    let from = if by_older { DeliveryState::Claimed } else { DeliveryState::Pending };
-    moves.moved(from, state, 1);
+    moves.moved(DeliveryState::Pending, state, 1);
     if let Some(key) = key {
         reorder(connection, webhook, &key)?;
     }
@@ -365,7 +358,7 @@ pub(super) fn reorder(connection: &Connection, webhook: i64, key: &str) -> Resul
     connection
         .prepare_cached(
             "UPDATE delivery SET blocked = 1 WHERE webhook = ?1 AND order_key = ?2 AND blocked = 0
-                AND state IN ('pending', 'claimed', 'held') AND owner IS NULL",
+                AND state IN ('pending', 'held') AND owner IS NULL",
         )?
         .execute(params![webhook, key])?;
     connection.prepare_cached(UNBLOCK)?.execute(params![webhook, key])?;

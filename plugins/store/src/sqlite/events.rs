@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension, params, types::Type};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::deliveries;
 use crate::{
     clock::now,
     columns::PayloadColumns,
-    model::{NewDelivery, NewEvent, Payload, Settlement, StoredEvent},
+    model::{NewDelivery, NewEvent, Settlement},
     store::StoreError,
 };
 
@@ -149,48 +149,6 @@ pub(super) fn remove(connection: &Connection, id: i64) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Returns the open ones that were taken over, with their planned deliveries.
-pub(super) fn adopted(
-    connection: &Connection,
-    owner: i64,
-) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT uuid, body, planned FROM event JOIN content ON event = id
-        WHERE owner = ?1 AND adopted = 1 ORDER BY id",
-    )?;
-    let rows = statement.query_map([owner], |row| {
-        let planned = row.get::<_, Option<String>>(2)?.unwrap_or_else(|| "[]".to_owned());
-        let planned = serde_json::from_str(&planned).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(2, Type::Text, error.into())
-        })?;
-        let event = StoredEvent {
-            id: uuid(row, 0)?,
-            body: row.get(1)?,
-            verdict: None,
-            payload: Payload::None,
-        };
-        Ok((event, planned))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Returns one stored event.
-pub(super) fn read(connection: &Connection, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT e.uuid, c.body, e.verdict, {PAYLOAD}
-        FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = ?1"
-    ))?;
-    let found = statement.query_row([id.as_bytes()], |row| {
-        Ok(StoredEvent {
-            id: uuid(row, 0)?,
-            body: row.get(1)?,
-            verdict: row.get(2)?,
-            payload: payload(row, 3)?,
-        })
-    });
-    Ok(found.optional()?)
-}
-
 /// Adds deliveries to an event whose outcome is known. Returns how many are new.
 pub(super) fn add_deliveries(
     connection: &Connection,
@@ -250,7 +208,7 @@ pub(super) fn mark_idle(connection: &Connection, id: i64) -> Result<(), StoreErr
     connection
         .prepare_cached(
             "UPDATE event SET idle_since = ?2,
-                dead = EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state = 'dead')
+                has_dead = EXISTS (SELECT 1 FROM delivery WHERE event = ?1 AND state = 'dead')
             WHERE id = ?1 AND owner IS NULL AND NOT EXISTS
                 (SELECT 1 FROM delivery WHERE event = ?1 AND state NOT IN ('delivered', 'dead'))",
         )?
@@ -279,30 +237,6 @@ pub(super) fn mark_payload(connection: &Connection, id: i64) -> Result<(), Store
     Ok(())
 }
 
-/// Reads a UUID column.
-pub(super) fn uuid(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Uuid> {
-    row.get(index).map(Uuid::from_bytes)
-}
-
 /// Finds whether an event names a payload file of this name.
 pub(super) const NAMED: &str =
     "SELECT 1 FROM event WHERE payload_path IS NOT NULL AND substr(payload_path, -36) = ?1 LIMIT 1";
-
-/// The columns that [`payload`] reads, of `event e` and `content c`.
-pub(super) const PAYLOAD: &str = "c.payload, e.payload_path, e.payload_size, e.payload_pieces,
-    e.payload_sealed, e.payload_spent_at";
-
-/// Reads a payload from the columns of [`PAYLOAD`].
-pub(super) fn payload(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Payload> {
-    if row.get::<_, Option<i64>>(first + 5)?.is_some() {
-        return Ok(Payload::Purged);
-    }
-    let columns = PayloadColumns {
-        inline: row.get(first)?,
-        path: row.get(first + 1)?,
-        size: row.get(first + 2)?,
-        pieces: row.get::<_, Option<[u8; 16]>>(first + 3)?.map(Uuid::from_bytes),
-        sealed: row.get(first + 4)?,
-    };
-    Ok(columns.payload())
-}

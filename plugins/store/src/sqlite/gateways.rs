@@ -2,10 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::events::uuid;
+use super::readers::rows;
 use crate::{
     clock::{is_doubted, now},
     gateways::GatewayReport,
+    rows::FromSqlRow as _,
+    select::Select,
     store::StoreError,
 };
 
@@ -84,21 +86,9 @@ fn latest() -> i64 {
 
 /// Returns the gateways that reported since then.
 pub(super) fn list(connection: &Connection, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT uuid, host, process, version, started_at, seen_at, rules, generation FROM gateway
-        WHERE seen_at BETWEEN ?1 AND ?2 ORDER BY started_at, uuid",
-    )?;
-    let rows = statement.query_map([since, latest()], |row| {
-        Ok(GatewayReport {
-            id: uuid(row, 0)?,
-            host: row.get(1)?,
-            process: row.get(2)?,
-            version: row.get(3)?,
-            started_at: row.get(4)?,
-            seen_at: row.get(5)?,
-            rules: row.get(6)?,
-            generation: row.get(7)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let sql = format!(
+        "SELECT {} FROM gateway WHERE seen_at BETWEEN $1 AND $2 ORDER BY started_at, uuid",
+        GatewayReport::COLUMNS
+    );
+    rows(connection, &Select::new(sql, [since.into(), latest().into()]))
 }

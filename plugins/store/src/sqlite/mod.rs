@@ -14,7 +14,6 @@ mod error;
 mod events;
 mod gateways;
 mod identity;
-mod lists;
 mod notes;
 mod options;
 mod partner_webhooks;
@@ -26,6 +25,7 @@ mod schema;
 mod shifts;
 mod steps;
 mod tally;
+mod transaction;
 mod writer;
 
 use std::{

@@ -1,6 +1,6 @@
 //! Notes, and several writes in one commit.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, params};
 
 use super::{deliveries, events};
 use crate::{
@@ -35,27 +35,6 @@ pub(super) fn apply(connection: &Connection, owner: i64, write: &Write) -> Resul
             Ok(())
         }
     }
-}
-
-/// Returns the note of a key, unless it is expired.
-pub(super) fn read(connection: &Connection, key: &str) -> Result<Option<Record>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key, body, due, expires FROM note WHERE key = ?1 AND expires > ?2",
-    )?;
-    Ok(statement.query_row(params![key, now()], note).optional()?)
-}
-
-/// Returns the notes that are due at `at`, longest due first.
-pub(super) fn due(
-    connection: &Connection,
-    at: i64,
-    limit: usize,
-) -> Result<Vec<Record>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT key, body, due, expires FROM note WHERE due <= ?1 ORDER BY due LIMIT ?2",
-    )?;
-    let rows = statement.query_map(params![at, length(limit)], note)?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Removes up to `limit` notes that are expired at `at`.
@@ -101,9 +80,4 @@ fn write_note(connection: &Connection, change: &RecordChange) -> Result<bool, St
             .execute(params![key, body, due, expires, before])?,
     };
     Ok(written > 0)
-}
-
-/// Reads a note from its four columns.
-pub(super) fn note(row: &Row<'_>) -> rusqlite::Result<Record> {
-    Ok(Record { key: row.get(0)?, body: row.get(1)?, due: row.get(2)?, expires: row.get(3)? })
 }

@@ -6,11 +6,18 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, InterruptHandle};
+use rusqlite::{
+    Connection, InterruptHandle, Row, ToSql, params_from_iter,
+    types::{ToSqlOutput, ValueRef},
+};
 use tokio::sync::Semaphore;
 
 use super::{schema, writer::WriterState};
-use crate::store::StoreError;
+use crate::{
+    rows::{FromSqlRow, SqlRow, SqlValue},
+    select::Select,
+    store::StoreError,
+};
 
 /// The pool. Connections are opened when they are first needed.
 pub(super) struct Readers {
@@ -82,10 +89,77 @@ impl Readers {
         })
     }
 
+    /// Returns the rows of a statement.
+    pub(super) async fn select<T>(&self, select: Select) -> Result<Vec<T>, StoreError>
+    where
+        T: FromSqlRow + Send + 'static,
+    {
+        self.run(move |connection| rows(connection, &select)).await
+    }
+
     /// Makes every later call fail with [`StoreError::Closed`].
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle.lock().clear();
+    }
+}
+
+/// Returns the rows of a statement.
+pub(super) fn rows<T: FromSqlRow>(
+    connection: &Connection,
+    select: &Select,
+) -> Result<Vec<T>, StoreError> {
+    read(connection, &select.sql, &select.values)
+}
+
+/// Like [`rows`], of a statement and its values.
+pub(super) fn read<T: FromSqlRow>(
+    connection: &Connection,
+    sql: &str,
+    values: &[SqlValue],
+) -> Result<Vec<T>, StoreError> {
+    // SQLite numbers parameters with a dollar sign by their first appearance.
+    let mut statement = connection.prepare_cached(&sql.replace('$', "?"))?;
+    let mut found = statement.query(params_from_iter(values))?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(T::read(&mut SqlRow::try_from(row)?)?);
+    }
+    Ok(rows)
+}
+
+impl TryFrom<&Row<'_>> for SqlRow {
+    type Error = StoreError;
+
+    fn try_from(row: &Row<'_>) -> Result<Self, StoreError> {
+        let value = |index| {
+            Ok(match row.get_ref(index)? {
+                ValueRef::Null => SqlValue::Null,
+                ValueRef::Integer(number) => SqlValue::Number(number),
+                ValueRef::Text(_) => SqlValue::Text(row.get(index)?),
+                ValueRef::Blob(bytes) => SqlValue::Bytes(bytes.to_owned()),
+                ValueRef::Real(_) => return Err(StoreError::Database("a real number".to_owned())),
+            })
+        };
+        let values = (0..row.as_ref().column_count()).map(value);
+        Ok(values.collect::<Result<Vec<_>, StoreError>>()?.into())
+    }
+}
+
+impl ToSql for SqlValue {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        if let Self::Numbers(numbers) = self {
+            let numbers: Vec<_> = numbers.iter().map(i64::to_string).collect();
+            return Ok(format!("[{}]", numbers.join(",")).into());
+        }
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Numbers(_) => ValueRef::Null,
+            Self::Null => ValueRef::Null,
+            Self::Number(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+            Self::Id(id) => ValueRef::Blob(id.as_bytes()),
+        }))
     }
 }
 

@@ -10,19 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use crate::store::StoreError;
 
 /// One step each; a released step is never changed.
-const MIGRATIONS: &[&str] = &[
-    include_str!("schema/001.sql"),
-    include_str!("schema/002.sql"),
-    include_str!("schema/003.sql"),
-    include_str!("schema/004.sql"),
-    include_str!("schema/006.sql"),
-    include_str!("schema/007.sql"),
-    include_str!("schema/008.sql"),
-    include_str!("schema/009.sql"),
-    include_str!("schema/010.sql"),
-    include_str!("schema/011.sql"),
-    include_str!("schema/012.sql"),
-];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
 /// The length of the log in pages from which a commit writes it back itself, should the checkpoint
 /// thread be gone: 256 MiB.

@@ -7,14 +7,16 @@ use rusqlite::{Connection, params};
 
 use super::{
     deliveries::{is_done, known_webhook, reorder},
-    events, lists,
-    tally::Moves,
+    events,
+    transaction::write_counts,
 };
 use crate::{
     clock::{self, now},
     columns::length,
     model::DeliveryState,
+    rows::SqlRow,
     store::StoreError,
+    transaction::Moves,
 };
 
 /// The states of deliveries of an order key that are still to be made.
@@ -73,7 +75,7 @@ pub(super) fn change_state(
     let mut moves = Moves::default();
     let from_word = if from == DeliveryState::Claimed { DeliveryState::Pending } else { from };
     moves.moved(from_word, to, ids.len());
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     if !(UNFINISHED.contains(&from) && UNFINISHED.contains(&to)) {
         for key in &keys {
             reorder(connection, webhook, key)?;
@@ -128,11 +130,12 @@ pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, Stor
     )?;
     let mut rows = found.query([list(ids)])?;
     while let Some(row) = rows.next()? {
-        over.push(row.get::<_, i64>(0)?);
-        events.insert(row.get::<_, i64>(1)?);
-        let (webhook, key): (i64, Option<String>) = (row.get(2)?, row.get(3)?);
+        let mut row = SqlRow::try_from(row)?;
+        over.push(row.get::<i64>()?);
+        events.insert(row.get::<i64>()?);
+        let (webhook, key): (i64, Option<String>) = (row.get()?, row.get()?);
         keys.extend(key.map(|key| (webhook, key)));
-        moves.moved(lists::state(row, 4)?, DeliveryState::Pending, 1);
+        moves.moved(row.get()?, DeliveryState::Pending, 1);
     }
     connection
         .prepare_cached(
@@ -155,7 +158,7 @@ pub(super) fn replay(connection: &Connection, ids: &[i64]) -> Result<usize, Stor
     for (webhook, key) in &keys {
         reorder(connection, *webhook, key)?;
     }
-    moves.write(connection)?;
+    write_counts(connection, &moves)?;
     Ok(over.len())
 }
 

@@ -2,22 +2,11 @@
 
 use rusqlite::Connection;
 
-use super::{
-    gateways, lists, notes,
-    prune::{self, PrunableEvents},
-    readers::Readers,
-    shifts,
-    writer::ThreadWriter,
-};
-use crate::{
-    model::DeliveryState,
-    payload::remove_files,
-    query::Filter,
-    store::{PurgedPayloads, StoreError},
-};
+use super::{gateways, notes, prune, readers::Readers, shifts, writer::ThreadWriter};
+use crate::{model::DeliveryState, query::Filter, select, store::StoreError};
 
 /// The most rows in one step.
-const STEP: usize = 200;
+pub(super) const STEP: usize = 200;
 
 /// The most rows in one step of a replay, which has a few statements for all of them.
 const REPLAY_STEP: usize = 1_000;
@@ -67,10 +56,8 @@ pub(super) async fn replay(
 ) -> Result<u64, StoreError> {
     let (mut replayed, mut after) = (0, 0);
     loop {
-        let filter = filter.clone();
-        let ids = readers
-            .run(move |connection| lists::replayable(connection, &filter, after, FOUND))
-            .await?;
+        let found: Vec<(i64,)> = readers.select(select::replayable(filter, after, FOUND)).await?;
+        let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
         let Some(&last) = ids.last() else { return Ok(replayed) };
         after = last;
         for step in ids.chunks(REPLAY_STEP) {
@@ -94,30 +81,6 @@ pub(super) async fn advance_due_times(writer: &ThreadWriter, now: i64) -> Result
     }
 }
 
-/// Removes events that were done before `before`. Returns how many.
-pub(super) async fn prune(
-    readers: &Readers,
-    writer: &ThreadWriter,
-    before: i64,
-    limit: usize,
-) -> Result<u64, StoreError> {
-    let find = move |connection: &Connection| prune::idle(connection, before, limit);
-    let found = readers.run(find).await?;
-    remove(readers, writer, found).await
-}
-
-/// Removes done events beyond the newest `keep`. Returns how many.
-pub(super) async fn prune_beyond(
-    readers: &Readers,
-    writer: &ThreadWriter,
-    keep: u64,
-    limit: usize,
-) -> Result<u64, StoreError> {
-    let find = move |connection: &Connection| prune::beyond(connection, keep, limit);
-    let found = readers.run(find).await?;
-    remove(readers, writer, found).await
-}
-
 /// Removes those of the oldest `limit` attempts of the log that are too old. Returns how many.
 pub(super) async fn prune_attempts(
     writer: &ThreadWriter,
@@ -137,32 +100,6 @@ pub(super) async fn prune_attempts(
         }
     }
     Ok(removed as u64)
-}
-
-/// Removes payloads that no delivery has needed since before `before`, with their files.
-pub(super) async fn purge_payloads(
-    writer: &ThreadWriter,
-    before: i64,
-    limit: usize,
-) -> Result<PurgedPayloads, StoreError> {
-    let mut spent = PurgedPayloads::default();
-    let mut left = limit;
-    while left > 0 {
-        let step = STEP.min(left);
-        let (events, files, pieces) =
-            writer.run(move |connection| prune::purge_payloads(connection, before, step)).await?;
-        remove_files(writer.payload_root(), files).await;
-        spent.events += events as u64;
-        spent.pieces.extend(pieces);
-        left -= events;
-        if events < step {
-            break;
-        }
-    }
-    if spent.events > 0 {
-        writer.run(prune::shrink).await?;
-    }
-    Ok(spent)
 }
 
 /// Removes expired notes. Returns how many.
@@ -203,23 +140,13 @@ pub(super) async fn trim_records(
     Ok(removed as u64)
 }
 
-/// Removes the found events, and returns free space.
-async fn remove(
-    readers: &Readers,
-    writer: &ThreadWriter,
-    found: PrunableEvents,
-) -> Result<u64, StoreError> {
-    let mut removed = 0;
-    for step in found.steps() {
-        let work = move |connection: &Connection| prune::remove(connection, &step);
-        let (events, files) = writer.run(work).await?;
-        remove_files(writer.payload_root(), files).await;
-        removed += events;
-    }
-    let mut steps = 0;
-    while steps < SHRINK_STEPS && readers.run(prune::is_loose).await? {
+/// Returns free space, after events were removed.
+pub(super) async fn shrink(readers: &Readers, writer: &ThreadWriter) -> Result<(), StoreError> {
+    for _ in 0..SHRINK_STEPS {
+        if !readers.run(prune::is_loose).await? {
+            break;
+        }
         writer.run(prune::shrink).await?;
-        steps += 1;
     }
-    Ok(removed as u64)
+    Ok(())
 }

@@ -1,49 +1,16 @@
 //! Counts the deliveries in each state: counting millions of rows takes too long for a status page.
 //!
-//! Code that moves deliveries reports it here, once for all moves of a call. Triggers would do it
-//! for each row, and make SQLite keep a journal for each statement, which costs more than the move
-//! itself. Only deletions are counted by a trigger.
+//! Code that moves deliveries reports it, once for all moves of a call. Triggers would do it for each row,
+//! and make SQLite keep a journal for each statement, which costs more than the move itself.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use crate::{
     model::DeliveryState,
     store::{Counts, StoreError},
 };
 
-pub(super) const OLDEST: &str =
-    "SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed')";
-
-/// The changes of the counts by one call, in the order of [`DeliveryState::ALL`].
-#[derive(Default)]
-pub(super) struct Moves([i64; DeliveryState::ALL.len()]);
-
-// === impl Moves ===
-
-impl Moves {
-    /// Counts `n` added deliveries in this state.
-    pub(super) fn added(&mut self, state: DeliveryState, n: usize) {
-        self.0[state as usize] += i64::try_from(n).unwrap_or(i64::MAX);
-    }
-
-    /// Counts `n` deliveries that moved from one state to another.
-    pub(super) fn moved(&mut self, from: DeliveryState, to: DeliveryState, n: usize) {
-        let n = i64::try_from(n).unwrap_or(i64::MAX);
-        self.0[from as usize] -= n;
-        self.0[to as usize] += n;
-    }
-
-    /// Writes the counts, in the transaction of the moves.
-    pub(super) fn write(self, connection: &Connection) -> Result<(), StoreError> {
-        let changes = DeliveryState::ALL.into_iter().zip(self.0).filter(|(_, n)| *n != 0);
-        for (state, n) in changes {
-            connection
-                .prepare_cached("UPDATE tally SET n = n + ?2 WHERE state = ?1")?
-                .execute(params![state.as_str(), n])?;
-        }
-        Ok(())
-    }
-}
+pub(super) const OLDEST: &str = "SELECT min(occurred_at) FROM delivery WHERE state = 'pending'";
 
 /// Returns the figures of the status page.
 pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
@@ -58,14 +25,12 @@ pub(super) fn counts(connection: &Connection) -> Result<Counts, StoreError> {
         let n: i64 = tally.query_row([state.as_str()], |row| row.get(0))?;
         Ok(n.unsigned_abs())
     };
-    // Claimed deliveries count as pending in the table. An older as2hook had a state of its own for
-    // them.
+    // Claimed deliveries count as pending in the table.
     let claimed = number("SELECT count(*) FROM delivery WHERE owner IS NOT NULL")?;
-    let unfinished = counted(DeliveryState::Pending)? + counted(DeliveryState::Claimed)?;
     let mut deliveries = Vec::new();
     for state in DeliveryState::ALL {
         let n = match state {
-            DeliveryState::Pending => unfinished.saturating_sub(claimed),
+            DeliveryState::Pending => counted(state)?.saturating_sub(claimed),
             DeliveryState::Claimed => claimed,
             _ => counted(state)?,
         };
@@ -82,7 +47,7 @@ const UNFINISHED: &str = "SELECT count(*), min(occurred_at) FROM delivery
     WHERE webhook = (SELECT id FROM webhook WHERE name = ?1) AND state = 'pending' AND blocked = 0
     UNION ALL SELECT count(*), min(occurred_at) FROM delivery
     WHERE webhook = (SELECT id FROM webhook WHERE name = ?1) AND state = 'pending' AND blocked = 1";
-/// Exactly the condition of the index in `007.sql`.
+/// Exactly the condition of the index `delivery_parked`.
 const DEAD: &str = "SELECT count(*) FROM delivery
     WHERE webhook = (SELECT id FROM webhook WHERE name = ?1)
         AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'";

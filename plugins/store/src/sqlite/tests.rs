@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    archive::Export,
     model::{AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload, Settlement},
     query::Filter,
     store::Store,

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use as2hook_store::{
-    Before, BlobStore, DeliveryOutcome, DeliveryState, Export, Filter, MigrateError, Moved,
-    NewDelivery, NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW, Record, RecordChange,
+    Before, BlobStore, DeliveryOutcome, DeliveryState, Filter, MigrateError, Moved, NewDelivery,
+    NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW, Record, RecordChange,
     SqliteOptions, SqliteStore, Store, WebhookState, Write, migrate,
 };
 use as2hook_testing::Postgres;
@@ -19,9 +19,11 @@ fn open(folder: &tempfile::TempDir) -> SqliteStore {
 }
 
 /// Everything that a stopped site may have.
-async fn settle_in(store: &SqliteStore, payload: &Path) {
-    std::fs::write(payload, vec![7; 600_000]).unwrap();
-    let kept = Payload::File { path: payload.to_owned(), size: 600_000 };
+async fn settle_in(store: &SqliteStore, folder: &Path) {
+    let process = folder.join("payloads/process");
+    std::fs::create_dir_all(&process).unwrap();
+    std::fs::write(process.join("payload"), vec![7; 600_000]).unwrap();
+    let kept = Payload::File { path: "process/payload".into(), size: 600_000 };
     let raw = NewEvent { payload: kept, ..event("raw") };
     store.publish(raw, vec![delivery("raw", "files")]).await.unwrap();
     for name in ["first", "second", "third"] {
@@ -63,7 +65,7 @@ async fn settle_in(store: &SqliteStore, payload: &Path) {
 async fn migrated_site_continues_where_it_stopped() {
     let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let old = open(&folder);
-    settle_in(&old, &folder.path().join("payload")).await;
+    settle_in(&old, folder.path()).await;
     old.close().await;
     let old = open(&folder);
     let new = connect(&postgres).await;
@@ -138,7 +140,7 @@ async fn goes_on(new: &Arc<PostgresStore>) {
 async fn repeated_migration_moves_nothing_twice() {
     let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let old = open(&folder);
-    settle_in(&old, &folder.path().join("payload")).await;
+    settle_in(&old, folder.path()).await;
     let new = connect(&postgres).await;
     migrate(&old, &*new, |_| ()).await.unwrap();
     let before = new.counts().await.unwrap();

@@ -1,14 +1,14 @@
 //! Removes files of terminated processes that no event names.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
 
-use super::{PROCESS, PayloadDir, error, remove, root};
+use super::{PROCESS, PayloadDir, error, remove};
 use crate::{
     payload::ownership::PayloadMark,
     store::{Store, StoreError},
@@ -20,15 +20,12 @@ const BATCH: usize = 500;
 /// The folder of a terminated process, locked so that no other sweep handles it meanwhile.
 struct Abandoned {
     folder: PathBuf,
-    /// Of a folder of an older version: its lock was a file beside it, and its files have no mark.
-    old_lock: Option<PathBuf>,
     _held: File,
 }
 
 impl PayloadDir {
     /// Removes files of terminated processes that no event in `store` names and that this store
-    /// wrote: their names have its mark, or, in a folder without marks, an event names another file
-    /// of the same process. Returns the removed files.
+    /// wrote: their names have its mark. Returns the removed files.
     pub(in crate::payload) async fn sweep(
         &self,
         store: &dyn Store,
@@ -45,22 +42,17 @@ impl PayloadDir {
                     continue;
                 }
             };
-            let is_old = abandoned.old_lock.is_some();
-            let is_ours =
-                |file: &PathBuf| root::name(file).is_some_and(|id| is_old || mark.is_in(id));
+            let is_ours = |file: &PathBuf| marked_by(mark, file);
             let files: Vec<PathBuf> = files.into_iter().filter(is_ours).collect();
             let mut orphans = Vec::new();
             for batch in files.chunks(BATCH) {
                 orphans.extend(store.unnamed_payloads(batch.to_vec()).await?);
             }
-            if is_old && orphans.len() == files.len() {
-                // Another store may have written all of them.
-                orphans.clear();
-            }
             removed.extend(
                 blocking(move || {
                     orphans.retain(|path| remove(path));
-                    abandoned.clear();
+                    // Succeeds if it is empty.
+                    let _ = fs::remove_dir(&abandoned.folder);
                     Ok(orphans)
                 })
                 .await?,
@@ -76,20 +68,11 @@ impl PayloadDir {
             if name == self.own.name || !folder.is_dir() {
                 continue;
             }
-            let is_process = |name: &str| Uuid::parse_str(name).is_ok();
-            let lock = match name.strip_prefix(PROCESS) {
-                Some(rest) if is_process(rest) => None,
-                None if is_process(name) => Some(self.root().join(format!("{name}.lock"))),
-                _ => continue,
-            };
-            let opened = match &lock {
-                Some(lock) => OpenOptions::new().write(true).open(lock),
-                None => File::open(&folder),
-            };
-            match opened.map(|file| (file.try_lock(), file)) {
-                Ok((Ok(()), held)) => {
-                    abandoned.push(Abandoned { folder, old_lock: lock, _held: held });
-                }
+            if name.strip_prefix(PROCESS).is_none_or(|id| Uuid::parse_str(id).is_err()) {
+                continue;
+            }
+            match File::open(&folder).map(|file| (file.try_lock(), file)) {
+                Ok((Ok(()), held)) => abandoned.push(Abandoned { folder, _held: held }),
                 Ok((Err(TryLockError::WouldBlock), _)) => {}
                 // It may belong to a running process of another user.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -107,17 +90,10 @@ impl PayloadDir {
     }
 }
 
-// === impl Abandoned ===
-
-impl Abandoned {
-    /// Removes the folder if it is empty.
-    fn clear(self) {
-        if fs::remove_dir(&self.folder).is_ok()
-            && let Some(lock) = &self.old_lock
-        {
-            remove(lock);
-        }
-    }
+/// Whether the name of a payload file ends with the mark.
+fn marked_by(mark: PayloadMark, file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| Uuid::parse_str(name).ok()).is_some_and(|id| mark.is_in(id))
 }
 
 pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {

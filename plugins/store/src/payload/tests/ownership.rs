@@ -67,22 +67,6 @@ fn files(root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Creates files like an older as2hook: in a folder with a lock file beside it, named in rows by
-/// their whole path.
-async fn record_as_before(store: &SqliteStore, root: &Path, id: u128) -> (Payload, PathBuf) {
-    let process = root.join(Uuid::now_v7().to_string());
-    fs::create_dir_all(&process).unwrap();
-    fs::write(process.with_extension("lock"), "").unwrap();
-    let (named, orphan) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
-    for name in [&named, &orphan] {
-        fs::write(process.join(name), bytes(LARGE)).unwrap();
-    }
-    let payload = Payload::File { path: process.join(named), size: LARGE as u64 };
-    let event = NewEvent { id: Uuid::from_u128(id), ..event(payload.clone()) };
-    store.publish(event, vec![]).await.unwrap();
-    (payload, process.join(orphan))
-}
-
 #[tokio::test]
 async fn moved_root_keeps_its_payloads() {
     let parent = tempfile::tempdir().unwrap();
@@ -151,60 +135,6 @@ async fn copied_database_on_the_same_root_removes_nothing_of_the_original() {
 }
 
 #[tokio::test]
-async fn root_of_an_older_version_belongs_to_the_store_whose_events_name_its_files() {
-    let parent = tempfile::tempdir().unwrap();
-    let root = parent.path().join("payloads");
-    let (ours, theirs) = (parent.path().join("ours.db"), parent.path().join("theirs.db"));
-    let ours_before = SqliteStore::open(&ours, &SqliteOptions::default()).unwrap();
-    let (payload, orphan) = record_as_before(&ours_before, &root, 1).await;
-    ours_before.close().await;
-    let theirs_before = SqliteStore::open(&theirs, &SqliteOptions::default()).unwrap();
-    let (their_payload, their_orphan) = record_as_before(&theirs_before, &root, 2).await;
-    theirs_before.close().await;
-
-    // One start with a typo in `store:`.
-    let fresh = Process::start(&parent.path().join("typo.db"), &root);
-    fresh.claim().await.unwrap();
-    assert_eq!(fresh.sweep().await, 0);
-    assert!(!root.join("store.id").exists());
-    fresh.end().await;
-    assert_eq!(files(&root).len(), 4);
-
-    let process = Process::start(&ours, &root);
-    process.claim().await.unwrap();
-    assert!(root.join("store.id").exists());
-    assert_eq!(process.sweep().await, 1);
-    assert!(process.reads(&payload).await && !orphan.exists());
-    // It is unknown here which store wrote these, and their store finds them at the old place.
-    let other = Process::start(&theirs, &parent.path().join("own root"));
-    other.claim().await.unwrap();
-    assert!(other.reads(&their_payload).await && their_orphan.exists());
-    // It removes nothing outside of its own root.
-    other.store.prune(i64::MAX, 10).await.unwrap();
-    assert!(process.reads(&their_payload).await);
-}
-
-/// A hand-over from an older as2hook, which locks a file beside its folder.
-#[tokio::test]
-async fn older_process_and_this_one_leave_each_others_folders_alone() {
-    let parent = tempfile::tempdir().unwrap();
-    let root = parent.path().join("payloads");
-    let process = Process::start(&parent.path().join("as2hook.db"), &root);
-    let (_, young) = record_as_before(&process.store, &root, 1).await;
-    let lock = young.parent().unwrap().with_extension("lock");
-    let held = fs::OpenOptions::new().write(true).open(&lock).unwrap();
-    held.lock().unwrap();
-    assert_eq!(process.sweep().await, 0);
-    // Its lock file may be removed while it runs.
-    fs::remove_file(&lock).unwrap();
-    assert_eq!(process.sweep().await, 0);
-    assert!(young.exists());
-    // It sweeps only folders whose names are UUIDs.
-    let name = process.folder.path().file_name().unwrap().to_str().unwrap();
-    assert!(Uuid::parse_str(name).is_err());
-}
-
-#[tokio::test]
 async fn payload_in_a_former_root_is_still_read() {
     let parent = tempfile::tempdir().unwrap();
     let database = parent.path().join("as2hook.db");
@@ -245,21 +175,14 @@ async fn pieces_of_another_store_are_never_removed() {
     let pieces = Arc::new(MemoryPieces::default());
     pieces.outside.store(true, Ordering::SeqCst);
     let place = || Payloads::in_pieces(pieces.clone(), Handle::current());
-    // BlobStore without an owner, from an older version: events show which store they belong to.
-    let before = written(&place(), LARGE).await;
-    let theirs_before = place();
-    theirs_before.claim(&theirs).await.unwrap();
-    assert_eq!(*pieces.owner.lock().unwrap(), None);
-    ours.publish(event(before.clone()), vec![]).await.unwrap();
     let payloads = place();
     payloads.claim(&ours).await.unwrap();
-    assert!(pieces.owner.lock().unwrap().is_some());
-    let refused = theirs_before.sweep(&theirs).await.unwrap_err();
+    let refused = place().claim(&theirs).await.unwrap_err();
     assert!(matches!(refused, StoreError::OtherStore { .. }), "{refused}");
-    // Neither has an event; the first has no mark.
-    written(&place(), LARGE).await;
+    // No event names any of these. The first has no mark.
+    let unmarked = written(&place(), LARGE).await;
     written(&payloads, LARGE).await;
     let mark = payloads.mark().unwrap();
     assert_eq!(sweep_pieces(&*pieces, &ours, mark, i64::MAX).await.unwrap().len(), 1);
-    assert!(read(&payloads, &before).await.is_ok());
+    assert!(read(&payloads, &unmarked).await.is_ok());
 }

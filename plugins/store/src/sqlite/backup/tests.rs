@@ -108,14 +108,15 @@ async fn backup_under_load_contains_everything_written_before() {
 async fn restored_store_finds_its_payloads_in_another_place() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("data/as2hook.db");
-    let path = folder.path().join("payloads/process/payload");
+    let root = folder.path().join("payloads");
+    let path = root.join("process/payload");
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, vec![b'E'; 300_000]).unwrap();
     let store = SqliteStore::open(&database, &SqliteOptions::default()).unwrap();
-    publish(&store, Payload::File { path: path.clone(), size: 300_000 }).await;
+    store.identity(Some(root.display().to_string())).await.unwrap();
+    publish(&store, Payload::File { path: "process/payload".into(), size: 300_000 }).await;
     // It does not exist any more, as if pruned at that moment.
-    let gone = folder.path().join("payloads/gone/file");
-    publish(&store, Payload::File { path: gone, size: 1 }).await;
+    publish(&store, Payload::File { path: "gone/file".into(), size: 1 }).await;
     let to = folder.path().join("copy.db");
     let done = back_up(&database, &to).await.unwrap();
     assert_eq!((done.payloads, done.missing), (1, 1));

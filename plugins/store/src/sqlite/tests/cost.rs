@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::{retention, select, transaction::Moves};
 
 #[tokio::test]
 async fn calls_are_fast_with_a_long_backlog() {
@@ -28,10 +29,14 @@ async fn calls_are_fast_with_a_long_backlog() {
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
+/// Not of SQLite.
+const LOCK: &str = " FOR UPDATE SKIP LOCKED";
+
 #[tokio::test]
 async fn frequent_statements_use_their_indexes() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
+    let set_aside = select::set_aside().sql;
     for (sql, index) in [
         (deliveries::CLAIM, "SEARCH d USING INDEX delivery_due (webhook=? AND replay=? AND due<?)"),
         (deliveries::UNBLOCK, "INDEX delivery_order (webhook=? AND order_key=? AND blocked=?)"),
@@ -39,13 +44,13 @@ async fn frequent_statements_use_their_indexes() {
             deliveries::LATER,
             "INDEX delivery_order (webhook=? AND order_key=? AND blocked=? AND event>?)",
         ),
-        (queries::SET_ASIDE, "USING COVERING INDEX delivery_parked (webhook=? AND state=?)"),
+        (&set_aside, "USING COVERING INDEX delivery_parked (webhook=? AND state=?)"),
         (queries::DUE, "SEARCH delivery USING INDEX delivery_due (webhook=? AND replay=?)"),
-        (tally::OLDEST, "SEARCH delivery USING INDEX delivery_undelivered"),
+        (tally::OLDEST, "SEARCH delivery USING COVERING INDEX delivery_undelivered"),
         (events::NAMED, "INDEX event_payload_file (<expr>=?)"),
-        (prune::IDLE, "INDEX event_idle (idle_since<?)"),
-        (prune::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
-        (prune::UP_TO, "INDEX event_delivered (idle_since"),
+        (retention::BEFORE.trim_end_matches(LOCK), "INDEX event_idle (idle_since<?)"),
+        (retention::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
+        (retention::UP_TO.trim_end_matches(LOCK), "INDEX event_delivered (idle_since"),
         (prune::PAYLOAD_BYTES, "USING COVERING INDEX event_payload"),
         (
             "SELECT 1 FROM event e WHERE e.message_id = ? AND substr(e.message_id, 1, 200) = ?",
@@ -53,9 +58,14 @@ async fn frequent_statements_use_their_indexes() {
         ),
         (notes::LARGE, "USING COVERING INDEX note_group"),
         (notes::TRIM, "INDEX note_group (<expr>=?)"),
-        (prune::SPENDABLE, "USING INDEX event_payload_idle (payload_idle_since<?)"),
+        (
+            retention::PURGEABLE.trim_end_matches(LOCK),
+            "USING INDEX event_payload_idle (payload_idle_since<?)",
+        ),
     ] {
-        let plan = store.readers.run(move |connection| Ok(plan(connection, sql)?)).await.unwrap();
+        let statement = sql.to_owned();
+        let plan =
+            store.readers.run(move |connection| Ok(plan(connection, &statement)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
         assert!(
             !plan.contains("SCAN delivery\n") && !plan.contains("TEMP B-TREE FOR ORDER"),
@@ -79,9 +89,9 @@ fn lay_backlog(connection: &rusqlite::Connection) -> Result<(), StoreError> {
             0, 0, n % 3 = 0 AND n >= 150
         FROM numbers, event, webhook WHERE webhook.name = 'hook-' || (n % 50)",
     )?;
-    let mut moves = tally::Moves::default();
+    let mut moves = Moves::default();
     moves.added(DeliveryState::Pending, 100_000);
-    moves.write(connection)
+    transaction::write_counts(connection, &moves)
 }
 
 fn plan(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<String> {

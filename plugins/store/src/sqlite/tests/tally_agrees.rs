@@ -77,27 +77,3 @@ async fn counts_equal_the_table_after_every_operation() {
     assert!(store.prune(i64::MAX, 1_000).await.unwrap() > 0);
     agrees(&store).await;
 }
-
-/// An as2hook that marked claims by their state wrote this, and died.
-#[tokio::test]
-async fn claims_of_an_older_version_are_counted_and_released() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    store.publish(event(), vec![planned("w1", "erp", 0)]).await.unwrap();
-    let claim = |connection: &rusqlite::Connection| {
-        connection.execute_batch(
-            "INSERT INTO owner (id, uuid, started_at) VALUES (99, 'older', 0);
-            UPDATE delivery SET state = 'claimed', owner = 99;
-            UPDATE tally SET n = 0 WHERE state = 'pending';
-            UPDATE tally SET n = 1 WHERE state = 'claimed';",
-        )?;
-        Ok(())
-    };
-    store.writer.run(claim).await.unwrap();
-    agrees(&store).await;
-    assert!(store.claim("erp", 0, 1).await.unwrap().is_empty());
-    store.adopt().await.unwrap();
-    agrees(&store).await;
-    assert_eq!(store.claim("erp", 0, 1).await.unwrap().len(), 1);
-    agrees(&store).await;
-}

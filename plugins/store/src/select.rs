@@ -1,0 +1,291 @@
+//! Statements that both databases understand: lists for the admin API, and other reads.
+
+use uuid::Uuid;
+
+use crate::{
+    clock::now,
+    columns::{length, number},
+    model::{Attempt, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
+    note::Record,
+    partner_webhook::PartnerWebhook,
+    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    rows::{FromSqlRow, SqlValue},
+};
+
+/// A statement with the values of its parameters, `$1` and so on.
+#[derive(Default)]
+pub(crate) struct Select {
+    pub(crate) sql: String,
+    pub(crate) values: Vec<SqlValue>,
+}
+
+/// The conditions of a list.
+#[derive(Default)]
+struct Conditions {
+    all: Vec<String>,
+    values: Vec<SqlValue>,
+}
+
+/// Selects matching events, newest first, each after its number.
+pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Select {
+    let mut conditions = Conditions::default();
+    conditions.of_event(filter);
+    conditions.before("e.id", cursor);
+    let outer = conditions.all.len();
+    conditions.of_delivery(filter);
+    let inner = conditions.all.split_off(outer);
+    if !inner.is_empty() {
+        let inner = inner.join(" AND ");
+        let any = "EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND";
+        conditions.all.push(format!("{any} {inner})"));
+    }
+    let sql = format!("SELECT e.id, {} FROM event e", EventRow::COLUMNS);
+    conditions.page::<EventRow>(sql, "e.id", limit)
+}
+
+/// Selects matching deliveries, newest first, each after its number.
+pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> Select {
+    let mut conditions = Conditions::default();
+    conditions.of_event(filter);
+    conditions.of_delivery(filter);
+    conditions.before("d.id", cursor);
+    let sql = format!(
+        "SELECT d.id, {}, {} FROM delivery d JOIN event e ON e.id = d.event
+            JOIN webhook w ON w.id = d.webhook",
+        DeliveryRow::COLUMNS,
+        EventRow::COLUMNS
+    );
+    conditions.page::<DeliveryRow>(sql, "d.id", limit)
+}
+
+/// Selects attempts of matching deliveries, newest first, each after its number.
+pub(crate) fn attempts(filter: &Filter, cursor: Option<i64>, limit: usize) -> Select {
+    let mut conditions = Conditions::default();
+    conditions.of_event(filter);
+    conditions.of_delivery(filter);
+    if let Some(webhook) = &filter.webhook {
+        // Also by its own column: its index has them newest first.
+        conditions.webhook("a.webhook", webhook);
+    }
+    conditions.before("a.id", cursor);
+    let sql = format!(
+        "SELECT a.id, {}, {}, {} FROM attempt a JOIN delivery d ON d.id = a.delivery
+            JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook",
+        AttemptRow::COLUMNS,
+        Attempt::COLUMNS,
+        EventRow::COLUMNS
+    );
+    conditions.page::<AttemptRow>(sql, "a.id", limit)
+}
+
+/// Counts a webhook's attempts.
+pub(crate) fn attempt_count(webhook: &str) -> Select {
+    let sql = "SELECT count(*) FROM attempt
+        WHERE webhook = (SELECT id FROM webhook WHERE name = $1)";
+    Select::new(sql, [webhook.into()])
+}
+
+/// Selects a webhook's attempts after the first `offset`, newest first.
+pub(crate) fn attempt_log(webhook: &str, offset: u64, limit: usize) -> Select {
+    // Skipped rows are only read in the index.
+    let sql = format!(
+        "SELECT {}, {}, {} FROM
+            (SELECT id FROM attempt WHERE webhook = (SELECT id FROM webhook WHERE name = $1)
+                ORDER BY id DESC LIMIT $2 OFFSET $3) chosen
+            JOIN attempt a ON a.id = chosen.id JOIN delivery d ON d.id = a.delivery
+            JOIN event e ON e.id = d.event JOIN webhook w ON w.id = d.webhook
+        ORDER BY a.id DESC",
+        AttemptRow::COLUMNS,
+        Attempt::COLUMNS,
+        EventRow::COLUMNS
+    );
+    Select::new(sql, [webhook.into(), length(limit).into(), number(offset).into()])
+}
+
+/// Selects the numbers of the replayable deliveries that match, after `after`, up to `limit`, oldest
+/// first.
+pub(crate) fn replayable(filter: &Filter, after: i64, limit: usize) -> Select {
+    let mut conditions = Conditions::default();
+    conditions.of_event(filter);
+    conditions.of_delivery(filter);
+    conditions.all.push("d.state IN ('delivered', 'dead', 'orphaned')".to_owned());
+    conditions.and("d.id >", after);
+    let limit = conditions.value(length(limit));
+    let sql = format!(
+        "SELECT d.id FROM delivery d JOIN event e ON e.id = d.event WHERE {}
+        ORDER BY d.id LIMIT {limit}",
+        conditions.all.join(" AND ")
+    );
+    Select { sql, values: conditions.values }
+}
+
+/// Selects one event.
+pub(crate) fn event(id: Uuid) -> Select {
+    let sql = format!(
+        "SELECT {}, {} FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = $1",
+        StoredEvent::COLUMNS,
+        Payload::COLUMNS
+    );
+    Select::new(sql, [SqlValue::Id(id)])
+}
+
+/// Selects the open events that `owner` has taken over.
+pub(crate) fn adopted(owner: i64) -> Select {
+    let sql = format!(
+        "SELECT {} FROM event e JOIN content c ON c.event = e.id
+        WHERE e.owner = $1 AND e.adopted ORDER BY e.id",
+        <(StoredEvent, Vec<NewDelivery>)>::COLUMNS
+    );
+    Select::new(sql, [owner.into()])
+}
+
+/// Selects the record of a key, unless it is expired.
+pub(crate) fn record(key: &str) -> Select {
+    let columns = Record::COLUMNS;
+    let sql = format!("SELECT {columns} FROM note WHERE key = $1 AND expires > $2");
+    Select::new(sql, [key.into(), now().into()])
+}
+
+/// Selects the records that are due at `at`, longest due first.
+pub(crate) fn due_records(at: i64, limit: usize) -> Select {
+    let columns = Record::COLUMNS;
+    let sql = format!("SELECT {columns} FROM note WHERE due <= $1 ORDER BY due LIMIT $2");
+    Select::new(sql, [at.into(), length(limit).into()])
+}
+
+/// Selects the newest time that the clock of a running process stamped, by indexes and single values.
+pub(crate) fn newest() -> Select {
+    // 0 means that a gateway has terminated.
+    let sql = "SELECT max(at) FROM (
+        SELECT max(nullif(seen_at, 0)) AS at FROM gateway
+        UNION ALL SELECT max(idle_since) FROM event WHERE idle_since IS NOT NULL
+        UNION ALL SELECT occurred_at FROM event WHERE id = (SELECT max(id) FROM event)
+        UNION ALL SELECT at FROM attempt WHERE id = (SELECT max(id) FROM attempt)) times";
+    Select::new(sql, [])
+}
+
+/// Selects the stored health of webhooks.
+pub(crate) fn webhook_states() -> Select {
+    let columns = WebhookState::COLUMNS;
+    let sql = format!("SELECT {columns} FROM webhook WHERE fingerprint IS NOT NULL ORDER BY name");
+    Select::new(sql, [])
+}
+
+/// Selects the webhooks with held or orphaned deliveries: one index look-up for each webhook and
+/// state.
+pub(crate) fn set_aside() -> Select {
+    let sql = "SELECT w.name, s.state
+        FROM webhook w, (SELECT 'held' AS state UNION ALL SELECT 'orphaned') s
+        WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state IN ('held', 'orphaned', 'dead')
+            AND d.webhook = w.id AND d.state = s.state)
+        ORDER BY w.name, s.state";
+    Select::new(sql, [])
+}
+
+/// Selects all webhooks of the config API.
+pub(crate) fn partner_webhooks() -> Select {
+    let sql = format!("SELECT {} FROM partner_webhook", PartnerWebhook::COLUMNS);
+    Select::new(sql, [])
+}
+
+// === impl Select ===
+
+impl Select {
+    pub(crate) fn new(sql: impl Into<String>, values: impl IntoIterator<Item = SqlValue>) -> Self {
+        Self { sql: sql.into(), values: values.into_iter().collect() }
+    }
+}
+
+// === impl Conditions ===
+
+impl Conditions {
+    /// Adds a value, and returns its placeholder.
+    fn value(&mut self, value: impl Into<SqlValue>) -> String {
+        self.values.push(value.into());
+        format!("${}", self.values.len())
+    }
+
+    fn and(&mut self, condition: &str, value: impl Into<SqlValue>) {
+        let value = self.value(value);
+        self.all.push(format!("{condition} {value}"));
+    }
+
+    fn webhook(&mut self, column: &str, name: &str) {
+        let name = self.value(name);
+        self.all.push(format!("{column} = (SELECT id FROM webhook WHERE name = {name})"));
+    }
+
+    /// Adds a condition on a column whose index only has its beginning.
+    fn long(&mut self, column: &str, value: &str) {
+        // Exactly the expression of the index.
+        let value = self.value(value);
+        self.all.push(format!(
+            "substr({column}, 1, 200) = substr({value}, 1, 200) AND {column} = {value}"
+        ));
+    }
+
+    fn before(&mut self, column: &str, cursor: Option<i64>) {
+        if let Some(cursor) = cursor {
+            self.and(&format!("{column} <"), cursor);
+        }
+    }
+
+    fn of_event(&mut self, filter: &Filter) {
+        if let Some(event) = filter.event {
+            self.and("e.uuid =", SqlValue::Id(event));
+        }
+        let texts =
+            [("e.site", &filter.site), ("e.kind", &filter.kind), ("e.station", &filter.station)];
+        for (column, value) in texts {
+            if let Some(value) = value {
+                self.and(&format!("{column} ="), value.as_str());
+            }
+        }
+        let long = [("e.partner", &filter.partner), ("e.message_id", &filter.message_id)];
+        for (column, value) in long {
+            if let Some(value) = value {
+                self.long(column, value);
+            }
+        }
+        if let Some(from) = filter.from {
+            self.and("e.occurred_at >=", from);
+        }
+        if let Some(until) = filter.until {
+            self.and("e.occurred_at <", until);
+        }
+    }
+
+    fn of_delivery(&mut self, filter: &Filter) {
+        if let Some(number) = filter.delivery {
+            self.and("d.id =", number);
+        }
+        if let Some(name) = &filter.webhook {
+            self.webhook("d.webhook", name);
+        }
+        if let Some(state) = filter.state {
+            self.all.push(in_state(state));
+        }
+    }
+
+    /// Completes the statement of a page.
+    fn page<T>(mut self, sql: String, number: &str, limit: usize) -> Select {
+        let condition =
+            if self.all.is_empty() { "TRUE".to_owned() } else { self.all.join(" AND ") };
+        let more = self.value(Page::<T>::reads(limit));
+        let sql = format!("{sql} WHERE {condition} ORDER BY {number} DESC LIMIT {more}");
+        Select { sql, values: self.values }
+    }
+}
+
+/// Returns the condition for a state, in the expression of its index.
+fn in_state(state: DeliveryState) -> String {
+    let word = state.as_str();
+    match state {
+        DeliveryState::Pending => format!("d.state = '{word}' AND d.owner IS NULL"),
+        DeliveryState::Claimed => "d.owner IS NOT NULL".to_owned(),
+        DeliveryState::Delivered => format!("d.state = '{word}'"),
+        DeliveryState::Dead | DeliveryState::Held | DeliveryState::Orphaned => {
+            format!("d.state IN ('held', 'orphaned', 'dead') AND d.state = '{word}'")
+        }
+    }
+}
