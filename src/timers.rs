@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use as2hook_as2::{Headers, hex};
 use as2hook_delivery::{Outbox, OutboxError, Target};
 use as2hook_event::{Event, EventKind, Findings, PartnerType, Query};
-use as2hook_store::{Before, Record, RecordChange, Store, StoreError, clock};
+use as2hook_store::{Before, Prune, Record, RecordChange, Store, StoreError, Write, clock};
 use jiff::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -32,8 +32,8 @@ use as2hook_config::Config;
 /// How often is looked whether an MDN is overdue.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// When an MDN is looked at again whose overdue notice the store did not take.
-const PUT_OFF: Duration = Duration::from_secs(60);
+/// When an MDN is looked at again whose overdue notice the store did not take, in milliseconds.
+const PUT_OFF_MS: i64 = 60_000;
 
 /// How often the certificates are looked at: each so many turns, and whenever the config was reloaded.
 const CERTIFICATES: u64 = 3600;
@@ -58,7 +58,7 @@ pub(crate) async fn run(live: Arc<Live>, outbox: Outbox, store: Arc<dyn Store>) 
     let mut turns = interval(EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut turn, mut generation) = (0u64, 0);
-    let mut watch = ClockWatch::new(store);
+    let mut watch = ClockWatch::new(store.clone());
     loop {
         turns.tick().await;
         let snapshot = live.load();
@@ -74,7 +74,7 @@ pub(crate) async fn run(live: Arc<Live>, outbox: Outbox, store: Arc<dyn Store>) 
             tell_certificates(&live, &snapshot, &outbox).await;
         }
         if turn.is_multiple_of(FORGETTING)
-            && let Err(error) = forget(&outbox, in_doubt).await
+            && let Err(error) = forget(&*store, in_doubt).await
         {
             tracing::debug!(%error, "What is over could not be forgotten now.");
         }
@@ -84,9 +84,10 @@ pub(crate) async fn run(live: Arc<Live>, outbox: Outbox, store: Arc<dyn Store>) 
 
 /// Forgets what is over, unless the clock is in doubt, and what is too much: all of it, however fast it
 /// comes.
-async fn forget(outbox: &Outbox, in_doubt: bool) -> Result<(), StoreError> {
-    while !in_doubt && outbox.remove_expired_records(FORGOTTEN).await? == FORGOTTEN as u64 {}
-    while outbox.trim_records(MOST, FORGOTTEN).await? == FORGOTTEN as u64 {}
+async fn forget(store: &dyn Store, in_doubt: bool) -> Result<(), StoreError> {
+    let all = FORGOTTEN as u64;
+    while !in_doubt && store.prune(Prune::Records(clock::now()), FORGOTTEN).await? == all {}
+    while store.prune(Prune::RecordsBeyond(MOST), FORGOTTEN).await? == all {}
     Ok(())
 }
 
@@ -114,7 +115,7 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
             }
         }
         // Those behind it must not wait for it.
-        if let Err(error) = outbox.put_off(note, PUT_OFF).await {
+        if let Err(error) = outbox.commit(vec![put_off(note)]).await {
             tracing::warn!(%error, "An overdue MDN could not be put off; trying again.");
             return;
         }
@@ -125,6 +126,13 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
             "Overdue MDNs cannot be reported, since the store does not take them; trying again in a minute."
         );
     }
+}
+
+/// Postpones a record, unless it was changed meanwhile.
+fn put_off(note: Record) -> Write {
+    let before = Before::Body(note.body.clone());
+    let due = Some(clock::now().saturating_add(PUT_OFF_MS));
+    Write::Record(RecordChange { note: Record { due, ..note }, before })
 }
 
 /// Reports one that is due. A record that this version cannot read is an error: it is put off like one that

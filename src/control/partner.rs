@@ -123,7 +123,7 @@ impl RunningGateway {
             tracing::error!(%error, "A test delivery has no JSON form.");
             Refusal::Store
         })?;
-        if let Err(error) = self.store.record(made).await {
+        if let Err(error) = self.store.log_attempt(made).await {
             // The response is what was asked for; the log is not worth losing it.
             tracing::warn!(%error, "A test delivery was not written down.");
         }

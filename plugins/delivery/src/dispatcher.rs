@@ -45,7 +45,7 @@ use std::{
 };
 
 use as2hook_sink::Client;
-use as2hook_store::{DeliveryState, Store, StoreError};
+use as2hook_store::{DeliveryQueue, DeliveryState, StoreError};
 use dashmap::DashMap;
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -85,7 +85,7 @@ impl Dispatcher {
     /// # Errors
     /// None today; the signature leaves room for stores that fail at start.
     pub async fn start(
-        store: Arc<dyn Store>,
+        store: Arc<dyn DeliveryQueue>,
         client: Arc<Client>,
         directory: Arc<dyn Directory>,
         notices: Option<Arc<dyn Notices>>,

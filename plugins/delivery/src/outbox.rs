@@ -36,7 +36,7 @@ use std::{
 
 use as2hook_event::{Event, Verdict};
 use as2hook_store::{
-    NewDelivery, OrderPlace, Payload, RecordChange, Settlement, Store, StoreError, Write,
+    EventStore, NewDelivery, OrderPlace, Payload, RecordChange, Settlement, StoreError, Write,
 };
 use tokio::{
     sync::{Notify, Semaphore},
@@ -98,7 +98,7 @@ pub enum OutboxError {
 }
 
 struct OutboxState {
-    store: Arc<dyn Store>,
+    store: Arc<dyn EventStore>,
     wakeups: Wakeups,
     options: OutboxOptions,
     backlog: Mutex<Backlog>,
@@ -117,7 +117,7 @@ struct OutboxState {
 impl Outbox {
     /// Creates an outbox that wakes a dispatcher through `wakeups`. Spawns the task that writes what
     /// is held; call within a tokio runtime.
-    pub fn new(store: Arc<dyn Store>, wakeups: Wakeups, options: OutboxOptions) -> Self {
+    pub fn new(store: Arc<dyn EventStore>, wakeups: Wakeups, options: OutboxOptions) -> Self {
         let backlog = Mutex::new(Backlog::new(options.held_events, options.held_bytes));
         let monitor = StoreMonitor::new(options.on_store_failure == OnStoreFailure::Refuse);
         let shared = Arc::new(OutboxState {

@@ -1,11 +1,12 @@
-//! Keeps notifications until they are delivered: one trait, its stores, and the payload files.
+//! Keeps notifications until they are delivered: three traits, their stores, and the
+//! payload files.
 //!
 //! A store knows nothing of AS2: an event is an opaque `body` with a few columns to find it by, and
 //! a delivery is that event on its way to one webhook.
 //!
 //! # Layout
 //! - [`model`]: the rows, as plain types
-//! - [`store`]: the trait, and the promise of each call
+//! - [`store`]: the traits, and the promise of each call
 //! - [`clock`]: the clock for due times, expiries and ages
 //! - [`note`]: small records beside events, and several writes in one commit
 //! - [`query`]: the queries of the admin API
@@ -58,4 +59,4 @@ pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 #[cfg(feature = "s3")]
 pub use s3::S3Pieces;
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use store::{Counts, PurgedPayloads, RAW, Store, StoreError};
+pub use store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, RAW, Store, StoreError};

@@ -44,26 +44,30 @@ pub enum Before {
     Body(Vec<u8>),
 }
 
-/// One of several writes of a commit; see [`crate::Store::apply`].
+/// One of several writes of a commit; see [`crate::EventStore::commit`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// See [`crate::Store::open`].
+    /// Stores an event whose outcome is not known yet, with the deliveries to make if it never is.
     Open(NewEvent, Vec<NewDelivery>),
     /// Gives an open exchange places in the orders of its deliveries: deliveries of later events
     /// wait until it is settled or discarded, at most [`OrderPlace::KEPT_MS`]. A settled exchange
     /// is not changed.
     Reserve(Uuid, Vec<OrderPlace>),
-    /// See [`crate::Store::settle`].
+    /// Adds the outcome, and makes the deliveries due; those planned at [`Self::Open`] are dropped.
+    /// Settling twice changes nothing.
     Settle(Settlement),
+    /// Removes an open exchange that turned out to be no event, with its payload. A settled one is
+    /// not changed. Stands first in its commit: the others may fail after it.
+    Discard(Uuid),
     /// Replaces content and payload of an open exchange, after a late decode. An exchange that is
     /// settled or does not exist is not changed. The caller removes a payload that is already
     /// stored.
     Replace(NewEvent),
-    /// See [`crate::Store::publish`].
+    /// Stores an event without a pending outcome.
     Publish(NewEvent, Vec<NewDelivery>),
-    /// A note. When [`RecordChange::before`] does not hold, nothing is written.
+    /// A record. When [`RecordChange::before`] does not hold, nothing is written.
     Record(RecordChange),
-    /// A note, and an event only if the note was written: of several callers one publishes it.
+    /// A record, and an event only if the record was written: of several callers one publishes it.
     Once(RecordChange, NewEvent, Vec<NewDelivery>),
 }
 
@@ -74,6 +78,61 @@ pub struct OrderPlace {
     pub webhook: String,
     /// See [`NewDelivery::order_key`].
     pub order_key: String,
+}
+
+// === impl Write ===
+
+impl Write {
+    /// The approximate memory of a row beside its contents.
+    const ROW: usize = 512;
+
+    /// Returns its event. A record has none.
+    pub const fn event(&self) -> Option<Uuid> {
+        match self {
+            Self::Open(event, _)
+            | Self::Replace(event)
+            | Self::Publish(event, _)
+            | Self::Once(_, event, _) => Some(event.id),
+            Self::Settle(settlement) => Some(settlement.event),
+            Self::Reserve(event, _) | Self::Discard(event) => Some(*event),
+            Self::Record(_) => None,
+        }
+    }
+
+    /// Returns the deliveries that it makes due.
+    pub fn deliveries(&self) -> &[NewDelivery] {
+        match self {
+            Self::Publish(_, deliveries) | Self::Once(_, _, deliveries) => deliveries,
+            Self::Settle(settlement) => &settlement.deliveries,
+            Self::Open(..)
+            | Self::Reserve(..)
+            | Self::Discard(_)
+            | Self::Replace(_)
+            | Self::Record(_) => &[],
+        }
+    }
+
+    /// Returns its approximate size, in memory and on its way to the store.
+    pub fn bytes(&self) -> usize {
+        let row = |event: &NewEvent, deliveries: &[NewDelivery]| {
+            Self::ROW * (1 + deliveries.len()) + event.body.len() + event.payload.in_memory()
+        };
+        let record =
+            |change: &RecordChange| Self::ROW + change.note.key.len() + change.note.body.len();
+        match self {
+            Self::Open(event, deliveries) | Self::Publish(event, deliveries) => {
+                row(event, deliveries)
+            }
+            Self::Once(change, event, deliveries) => record(change) + row(event, deliveries),
+            Self::Replace(event) => row(event, &[]),
+            Self::Settle(settlement) => {
+                Self::ROW * (1 + settlement.deliveries.len()) + settlement.verdict.len()
+            }
+            Self::Reserve(_, places) => Self::ROW * places.len(),
+            Self::Discard(_) => Self::ROW,
+            Self::Record(change) => record(change),
+        }
+    }
 }
 
 // === impl OrderPlace ===

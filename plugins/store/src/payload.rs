@@ -240,7 +240,7 @@ impl Payloads {
 
     /// Removes payloads that this store wrote and none of its events names: files of terminated
     /// processes, and pieces older than a day. Returns how many. Called at start, after
-    /// [`Store::adopt`], and periodically.
+    /// [`crate::EventStore::adopt`], and periodically.
     ///
     /// # Errors
     /// Those of [`Self::claim`], which runs first: nothing is removed from a place of another

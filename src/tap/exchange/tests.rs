@@ -6,7 +6,8 @@ use as2hook_as2::Headers;
 use as2hook_delivery::{Outbox, OutboxOptions, Wakeups};
 use as2hook_event::EventKind;
 use as2hook_store::{
-    AttemptRecord, Claimed, DeliveryOutcome, PayloadDir, SqliteOptions, SqliteStore, Store,
+    AttemptRecord, Claimed, DeliveryOutcome, DeliveryQueue, EventStore, PayloadDir, SqliteOptions,
+    SqliteStore,
 };
 use as2hook_testing::{Digest, Mdn, Message, Part, Receipt, pki};
 use tempfile::TempDir;

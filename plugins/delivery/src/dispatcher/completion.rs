@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_store::{AttemptRecord, Store};
+use as2hook_store::{AttemptRecord, DeliveryQueue};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -53,7 +53,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Starts a batcher and its writer, which ends when the batcher is closed and everything is
 /// written.
 pub(super) fn start(
-    store: Arc<dyn Store>,
+    store: Arc<dyn DeliveryQueue>,
     wakeups: Wakeups,
     room: usize,
 ) -> (CompletionBatcher, JoinHandle<()>) {
@@ -103,7 +103,7 @@ impl PendingRecord {
 }
 
 async fn write(
-    store: Arc<dyn Store>,
+    store: Arc<dyn DeliveryQueue>,
     wakeups: Wakeups,
     mut received: mpsc::Receiver<PendingRecord>,
 ) {
@@ -125,7 +125,7 @@ async fn write(
 
 /// Writes a batch, together with records that arrive while it is retried.
 async fn write_batch(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn DeliveryQueue>,
     wakeups: &Wakeups,
     received: &mut mpsc::Receiver<PendingRecord>,
     batch: &mut Vec<PendingRecord>,
@@ -170,7 +170,7 @@ fn gather(received: &mut mpsc::Receiver<PendingRecord>, batch: &mut Vec<PendingR
 }
 
 async fn finish(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn DeliveryQueue>,
     wakeups: &Wakeups,
     batch: &mut Vec<PendingRecord>,
 ) -> Result<(), as2hook_store::StoreError> {
@@ -190,7 +190,7 @@ async fn finish(
 /// Writes the records one by one, to find one that makes the whole batch fail. Returns the records
 /// that failed [`FAILURES`] times while the store accepted others.
 async fn one_by_one(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn DeliveryQueue>,
     wakeups: &Wakeups,
     batch: &mut Vec<PendingRecord>,
 ) -> Vec<PendingRecord> {

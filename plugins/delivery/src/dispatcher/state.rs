@@ -10,7 +10,7 @@ use std::{
 
 use as2hook_event::Rule;
 use as2hook_sink::Client;
-use as2hook_store::{Store, StoreError, WebhookState};
+use as2hook_store::{DeliveryQueue, StoreError, WebhookState};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -22,7 +22,7 @@ use crate::directory::{Directory, Notices};
 
 /// State that the workers share.
 pub(super) struct DispatcherState {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn DeliveryQueue>,
     pub(super) client: Arc<Client>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) notices: Option<Arc<dyn Notices>>,

@@ -190,7 +190,7 @@ async fn try_store(outbox: &Outbox) -> Result<(), StoreError> {
     let shared = &outbox.shared;
     let note = Record { key: PROBE.to_owned(), body: Vec::new(), due: None, expires: now() };
     let change = RecordChange { note, before: Before::Any };
-    shared.store.apply(vec![Write::Record(change)]).await?;
+    shared.store.commit(vec![Write::Record(change)]).await?;
     shared.monitor.took();
     Ok(())
 }

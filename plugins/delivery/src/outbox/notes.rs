@@ -1,14 +1,12 @@
 //! Notes: small records beside events. They are not held in memory; callers retry.
 
-use std::time::Duration;
-
 use as2hook_event::Event;
 use as2hook_store::{Before, EventRow, Filter, Record, RecordChange, StoreError, Write};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Further, Outbox, OutboxError, Target};
-use crate::time::{after, now};
+use crate::time::now;
 
 /// The error for lookups while events wait in memory.
 const BEHIND: &str = "events wait in memory for the store";
@@ -19,7 +17,7 @@ impl Outbox {
     /// # Errors
     /// When the store does not respond in time.
     pub async fn note(&self, key: &str) -> Result<Option<Record>, OutboxError> {
-        self.within_timeout(self.shared.store.note(key)).await
+        self.within_timeout(self.shared.store.record(key)).await
     }
 
     /// Like [`Self::note`], for callers for which `None` must mean that nothing was recorded.
@@ -76,32 +74,16 @@ impl Outbox {
         due
     }
 
-    /// Postpones a note by `wait`, unless it was changed meanwhile: it cannot be handled now, and
-    /// others wait after it.
+    /// Commits these now: nothing is held, and the caller retries after an error.
     ///
     /// # Errors
-    /// When the store does not accept it.
-    pub async fn put_off(&self, note: Record, wait: Duration) -> Result<(), StoreError> {
-        let before = Before::Body(note.body.clone());
-        let note = Record { due: Some(after(now(), wait)), ..note };
-        self.shared.store.apply(vec![Write::Record(RecordChange { note, before })]).await
-    }
-
-    /// Removes up to `limit` expired notes. Returns how many.
-    ///
-    /// # Errors
-    /// When the store does not accept it.
-    pub async fn remove_expired_records(&self, limit: usize) -> Result<u64, StoreError> {
-        self.shared.store.remove_expired_records(now(), limit).await
-    }
-
-    /// Removes up to `limit` notes of groups that have more than `keep`; see
-    /// [`as2hook_store::Store::trim_records`].
-    ///
-    /// # Errors
-    /// When the store does not accept it.
-    pub async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        self.shared.store.trim_records(keep, limit).await
+    /// When the store does not accept them.
+    pub async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let due = writes.iter().flat_map(Write::deliveries);
+        let webhooks: Vec<_> = due.map(|delivery| delivery.webhook.clone()).collect();
+        self.shared.store.commit(writes).await?;
+        self.ring(&webhooks);
+        Ok(())
     }
 
     /// Writes the note, and publishes the event unless another call has written the note before.
@@ -115,15 +97,12 @@ impl Outbox {
         event: &Event,
         targets: Vec<Target>,
     ) -> Result<(), OutboxError> {
-        let webhooks: Vec<_> = targets.iter().map(|target| target.webhook.clone()).collect();
         let write = if targets.is_empty() {
             Write::Record(change)
         } else {
             Further::Once(change, event.clone(), targets).into_write()?
         };
-        self.shared.store.apply(vec![write]).await?;
-        self.ring(&webhooks);
-        Ok(())
+        Ok(self.commit(vec![write]).await?)
     }
 }
 

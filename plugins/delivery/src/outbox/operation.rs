@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_store::{NewDelivery, NewEvent, RecordChange, Settlement, Store, StoreError, Write};
+use as2hook_store::{
+    EventStore, NewDelivery, NewEvent, RecordChange, Settlement, StoreError, Write,
+};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -59,6 +61,7 @@ impl Operation {
             Write::Publish(_, deliveries) | Write::Once(_, _, deliveries) => deliveries.as_slice(),
             Write::Open(..)
             | Write::Reserve(..)
+            | Write::Discard(_)
             | Write::Replace(_)
             | Write::Settle(_)
             | Write::Record(_) => &[],
@@ -116,7 +119,11 @@ impl Operation {
 
     /// Performs it. A write in progress is never cancelled: it may be on its way to the disk, and
     /// with a second one beside it the result would be ambiguous.
-    pub(super) async fn perform(self, store: &Arc<dyn Store>, limit: Duration) -> OperationOutcome {
+    pub(super) async fn perform(
+        self,
+        store: &Arc<dyn EventStore>,
+        limit: Duration,
+    ) -> OperationOutcome {
         let mut call = Box::pin(self.clone().call(store.clone()));
         match timeout(limit, &mut call).await {
             Ok(Ok(())) => OperationOutcome::Done,
@@ -125,29 +132,27 @@ impl Operation {
         }
     }
 
-    pub(super) async fn call(self, store: Arc<dyn Store>) -> Result<(), StoreError> {
+    pub(super) async fn call(self, store: Arc<dyn EventStore>) -> Result<(), StoreError> {
+        store.commit(self.into_writes()).await
+    }
+
+    fn into_writes(self) -> Vec<Write> {
         match self {
-            Self::Open(event, deliveries, with) if with.is_empty() => {
-                store.open(event, deliveries).await
-            }
             Self::Open(event, deliveries, mut with) => {
                 with.insert(0, Write::Open(event, deliveries));
-                store.apply(with).await
+                with
             }
-            Self::Publish(event, deliveries) => store.publish(event, deliveries).await,
-            Self::Settle(settlement, further) if further.is_empty() => {
-                store.settle(settlement).await
-            }
+            Self::Publish(event, deliveries) => vec![Write::Publish(event, deliveries)],
             Self::Settle(settlement, mut further) => {
                 // A late content first: a settled event cannot be changed any more.
                 let late =
                     further.iter().take_while(|write| matches!(write, Write::Replace(_))).count();
                 further.insert(late, Write::Settle(settlement));
-                store.apply(further).await
+                further
             }
-            Self::Discard(event, notes) => {
-                store.discard(event).await?;
-                if notes.is_empty() { Ok(()) } else { store.apply(notes).await }
+            Self::Discard(event, mut notes) => {
+                notes.insert(0, Write::Discard(event));
+                notes
             }
         }
     }
@@ -169,6 +174,7 @@ pub(super) fn write(write: &Write) -> usize {
         Write::Once(change, event, deliveries) => changed(change) + row(event, deliveries),
         Write::Record(change) => changed(change),
         Write::Reserve(_, places) => ROW * places.len(),
+        Write::Discard(_) => ROW,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use as2hook_delivery::{DispatcherOptions, HealthState};
-use as2hook_store::{DeliveryState, Payload, Store, WebhookState};
+use as2hook_store::{DeliveryQueue as _, DeliveryState, Payload, WebhookState};
 
 use crate::support::{
     event,

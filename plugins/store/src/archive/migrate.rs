@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, Export, Import};
 use crate::{
     model::{DeliveryState, Payload},
+    note::Write,
     payload::places,
     pieces::BlobStore,
     store::{Store, StoreError},
@@ -117,7 +118,8 @@ where
                 match event.open.take() {
                     Some(planned) => {
                         self.moved.open += 1;
-                        self.to.open(event.event, planned).await.map_err(MigrateError::To)?;
+                        let open = vec![Write::Open(event.event, planned)];
+                        self.to.commit(open).await.map_err(MigrateError::To)?;
                     }
                     None => known.push(event),
                 }

@@ -19,61 +19,29 @@ use crate::{
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
-        Settlement, StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
+        WebhookState,
     },
     note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    store::{Counts, PurgedPayloads, Store, StoreError},
+    store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError},
 };
 
 #[async_trait]
-impl Store for PostgresStore {
-    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
-        self.writer.write(vec![Write::Open(event, if_unknown)]).await
-    }
-
-    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.writer.write(vec![Write::Settle(settlement)]).await
-    }
-
-    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
-        if let CallResult::Discarded(left) = self.writer.run(StoreCall::Discard(event)).await? {
-            let file = left.file.into_iter().collect();
-            crate::payload::remove_files(self.payload_root.as_deref(), file).await;
-            pieces::remove_all(&self.moving, left.pieces).await;
+impl EventStore for PostgresStore {
+    async fn commit(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
+        // Each is a call of its own, since it returns what is to be removed after its commit.
+        let discarded: Vec<_> =
+            writes.extract_if(.., |write| matches!(write, Write::Discard(_))).collect();
+        for event in discarded.iter().filter_map(Write::event) {
+            self.discard(event).await?;
         }
-        Ok(())
-    }
-
-    async fn publish(
-        &self,
-        event: NewEvent,
-        deliveries: Vec<NewDelivery>,
-    ) -> Result<(), StoreError> {
-        self.writer.write(vec![Write::Publish(event, deliveries)]).await
-    }
-
-    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.writer.write(writes).await
-    }
-
-    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        notes::read(&self.reading, key).await
-    }
-
-    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
-        notes::due(&self.reading, at, limit).await
-    }
-
-    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        notes::forget(&self.writing, at, limit).await
-    }
-
-    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        notes::trim(&self.writing, keep, limit).await
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.writer.run(StoreCall::Writes(writes)).await.map(drop)
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -87,14 +55,30 @@ impl Store for PostgresStore {
         rows.iter().map(rows::open_event).collect()
     }
 
-    async fn newest(&self) -> Result<Option<i64>, StoreError> {
-        queries::newest(&self.reading).await
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        events::read(&self.reading, id).await
     }
 
-    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        deliveries::advance_due_times(&self.writing, now).await
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        Ok(lists::events(&self.reading, filter, cursor, limit).await?)
     }
 
+    async fn record(&self, key: &str) -> Result<Option<Record>, StoreError> {
+        notes::read(&self.reading, key).await
+    }
+
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        notes::due(&self.reading, at, limit).await
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for PostgresStore {
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
         queries::due(&self.writing).await
     }
@@ -138,12 +122,32 @@ impl Store for PostgresStore {
         queries::webhook_states(&self.reading).await
     }
 
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
+        queries::set_webhook_state(&self.writing, self.generation(), &state).await
+    }
+
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         queries::set_aside(&self.reading).await
     }
 
-    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        queries::set_webhook_state(&self.writing, self.generation(), &state).await
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        Ok(lists::attempts(&self.reading, filter, cursor, limit).await?)
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        queries::newest(&self.reading).await
+    }
+
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
+        deliveries::advance_due_times(&self.writing, now).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -154,12 +158,18 @@ impl Store for PostgresStore {
         queries::counts_of(&self.reading, site, &webhooks).await
     }
 
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune(self.removal(), before, limit).await
-    }
-
-    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune_beyond(self.removal(), keep, limit).await
+    async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {
+        match what {
+            Prune::Events(before) => deliveries::prune(self.removal(), before, limit).await,
+            Prune::EventsBeyond(keep) => {
+                deliveries::prune_beyond(self.removal(), keep, limit).await
+            }
+            Prune::Attempts(before) => {
+                deliveries::prune_attempts(&self.writing, before, limit).await
+            }
+            Prune::Records(at) => notes::forget(&self.writing, at, limit).await,
+            Prune::RecordsBeyond(keep) => notes::trim(&self.writing, keep, limit).await,
+        }
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -174,29 +184,12 @@ impl Store for PostgresStore {
         deliveries::purge_payloads(self.removal(), before, limit).await
     }
 
-    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune_attempts(&self.writing, before, limit).await
-    }
-
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
         events::add_deliveries(&self.writing, event, &deliveries).await
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
         deliveries::replay(&self.reading, &self.writing, filter).await
-    }
-
-    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        events::read(&self.reading, id).await
-    }
-
-    async fn events(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<EventRow>, StoreError> {
-        Ok(lists::events(&self.reading, filter, cursor, limit).await?)
     }
 
     async fn deliveries(
@@ -206,15 +199,6 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
         Ok(lists::deliveries(&self.reading, filter, cursor, limit).await?)
-    }
-
-    async fn attempts(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<AttemptRow>, StoreError> {
-        Ok(lists::attempts(&self.reading, filter, cursor, limit).await?)
     }
 
     async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError> {
@@ -228,7 +212,7 @@ impl Store for PostgresStore {
         partner_webhooks::configure(&self.writing, &change).await
     }
 
-    async fn record(&self, made: Made) -> Result<(), StoreError> {
+    async fn log_attempt(&self, made: Made) -> Result<(), StoreError> {
         partner_webhooks::record(&self.writing, &made).await
     }
 
@@ -295,5 +279,16 @@ impl Store for PostgresStore {
         self.writing.close();
         self.reading.close();
         self.moving.close();
+    }
+}
+
+impl PostgresStore {
+    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
+        if let CallResult::Discarded(left) = self.writer.run(StoreCall::Discard(event)).await? {
+            let file = left.file.into_iter().collect();
+            crate::payload::remove_files(self.payload_root.as_deref(), file).await;
+            pieces::remove_all(&self.moving, left.pieces).await;
+        }
+        Ok(())
     }
 }

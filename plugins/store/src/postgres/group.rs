@@ -68,6 +68,8 @@ impl<'a> CallGroup<'a> {
                     event["planned"] = self.blob(Cow::Owned(planned));
                     json!({"do": "open", "event": event})
                 }
+                // It is a call of its own: see [`Self::discard`].
+                Write::Discard(_) => continue,
                 Write::Settle(settlement) => json!({
                     "do": "settle",
                     "event": settlement.event,

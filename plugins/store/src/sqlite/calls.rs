@@ -15,70 +15,31 @@ use crate::{
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
-        Settlement, StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
+        WebhookState,
     },
     note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    store::{Counts, PurgedPayloads, Store, StoreError, replay_share},
+    store::{
+        Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError, replay_share,
+    },
 };
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
-        let owner = Some(self.owner);
-        self.writer
-            .run(move |connection| {
-                events::insert(connection, &event, owner, &if_unknown).map(|_| ())
-            })
-            .await
-    }
-
-    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.writer.run(move |connection| events::settle(connection, &settlement)).await
-    }
-
-    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
-        let file = self.writer.run(move |connection| events::discard(connection, event)).await?;
-        let file = file.into_iter().collect();
-        crate::payload::remove_files(self.writer.payload_root(), file).await;
-        Ok(())
-    }
-
-    async fn publish(
-        &self,
-        event: NewEvent,
-        deliveries: Vec<NewDelivery>,
-    ) -> Result<(), StoreError> {
-        self.writer.run(move |connection| events::publish(connection, &event, &deliveries)).await
-    }
-
-    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+impl EventStore for SqliteStore {
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let owner = self.owner;
-        self.writer
+        let files = self
+            .writer
             .run(move |connection| {
-                writes.iter().try_for_each(|write| notes::apply(connection, owner, write))
+                let files = writes.iter().map(|write| notes::apply(connection, owner, write));
+                files.filter_map(Result::transpose).collect()
             })
-            .await
-    }
-
-    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        let key = key.to_owned();
-        self.readers.run(move |connection| notes::read(connection, &key)).await
-    }
-
-    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.readers.run(move |connection| notes::due(connection, at, limit)).await
-    }
-
-    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::remove_expired_records(&self.writer, at, limit).await
-    }
-
-    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        steps::trim_records(&self.readers, &self.writer, keep, limit).await
+            .await?;
+        crate::payload::remove_files(self.writer.payload_root(), files).await;
+        Ok(())
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -98,14 +59,32 @@ impl Store for SqliteStore {
         self.readers.run(move |connection| events::adopted(connection, own)).await
     }
 
-    async fn newest(&self) -> Result<Option<i64>, StoreError> {
-        self.readers.run(queries::newest).await
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        self.readers.run(move |connection| events::read(connection, id)).await
     }
 
-    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        steps::advance_due_times(&self.writer, now).await
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers.run(move |connection| lists::events(connection, &filter, cursor, limit)).await
     }
 
+    async fn record(&self, key: &str) -> Result<Option<Record>, StoreError> {
+        let key = key.to_owned();
+        self.readers.run(move |connection| notes::read(connection, &key)).await
+    }
+
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.readers.run(move |connection| notes::due(connection, at, limit)).await
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for SqliteStore {
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
         self.readers.run(queries::due).await
     }
@@ -150,10 +129,6 @@ impl Store for SqliteStore {
         self.readers.run(queries::webhook_states).await
     }
 
-    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        self.readers.run(queries::set_aside).await
-    }
-
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
         let generation = self.generation.load(Ordering::Relaxed);
         self.writer
@@ -162,6 +137,33 @@ impl Store for SqliteStore {
                 queries::set_webhook_state(connection, &state)
             })
             .await
+    }
+
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
+        self.readers.run(queries::set_aside).await
+    }
+
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        let filter = filter.clone();
+        self.readers
+            .run(move |connection| lists::attempts(connection, &filter, cursor, limit))
+            .await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        self.readers.run(queries::newest).await
+    }
+
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
+        steps::advance_due_times(&self.writer, now).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -173,16 +175,15 @@ impl Store for SqliteStore {
         self.readers.run(move |connection| tally::counts_of(connection, &site, &webhooks)).await
     }
 
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune(&self.readers, &self.writer, before, limit).await
-    }
-
-    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune_beyond(&self.readers, &self.writer, keep, limit).await
-    }
-
-    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune_attempts(&self.writer, before, limit).await
+    async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {
+        let (readers, writer) = (&self.readers, &self.writer);
+        match what {
+            Prune::Events(before) => steps::prune(readers, writer, before, limit).await,
+            Prune::EventsBeyond(keep) => steps::prune_beyond(readers, writer, keep, limit).await,
+            Prune::Attempts(before) => steps::prune_attempts(writer, before, limit).await,
+            Prune::Records(at) => steps::remove_expired_records(writer, at, limit).await,
+            Prune::RecordsBeyond(keep) => steps::trim_records(readers, writer, keep, limit).await,
+        }
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -207,20 +208,6 @@ impl Store for SqliteStore {
         steps::replay(&self.readers, &self.writer, filter).await
     }
 
-    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        self.readers.run(move |connection| events::read(connection, id)).await
-    }
-
-    async fn events(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<EventRow>, StoreError> {
-        let filter = filter.clone();
-        self.readers.run(move |connection| lists::events(connection, &filter, cursor, limit)).await
-    }
-
     async fn deliveries(
         &self,
         filter: &Filter,
@@ -230,18 +217,6 @@ impl Store for SqliteStore {
         let filter = filter.clone();
         self.readers
             .run(move |connection| lists::deliveries(connection, &filter, cursor, limit))
-            .await
-    }
-
-    async fn attempts(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<AttemptRow>, StoreError> {
-        let filter = filter.clone();
-        self.readers
-            .run(move |connection| lists::attempts(connection, &filter, cursor, limit))
             .await
     }
 
@@ -256,7 +231,7 @@ impl Store for SqliteStore {
         self.writer.run(move |connection| partner_webhooks::configure(connection, &change)).await
     }
 
-    async fn record(&self, made: Made) -> Result<(), StoreError> {
+    async fn log_attempt(&self, made: Made) -> Result<(), StoreError> {
         self.writer.run(move |connection| partner_webhooks::record(connection, &made)).await
     }
 

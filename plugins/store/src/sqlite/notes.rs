@@ -1,5 +1,7 @@
 //! Notes, and several writes in one commit.
 
+use std::path::PathBuf;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{deliveries, events};
@@ -17,24 +19,32 @@ pub(super) const LARGE: &str = "SELECT substr(key, 1, 21), count(*) - ?1 FROM no
 pub(super) const TRIM: &str = "DELETE FROM note WHERE key IN
     (SELECT key FROM note WHERE substr(key, 1, 21) = ?1 ORDER BY expires LIMIT ?2)";
 
-/// Executes one of several writes.
-pub(super) fn apply(connection: &Connection, owner: i64, write: &Write) -> Result<(), StoreError> {
+/// Executes one of several writes. Returns the payload file of a discarded event, to be removed after
+/// the commit.
+pub(super) fn apply(
+    connection: &Connection,
+    owner: i64,
+    write: &Write,
+) -> Result<Option<PathBuf>, StoreError> {
     match write {
+        Write::Discard(event) => return events::discard(connection, *event),
         Write::Open(event, if_unknown) => {
-            events::insert(connection, event, Some(owner), if_unknown).map(|_| ())
+            events::insert(connection, event, Some(owner), if_unknown)?;
         }
-        Write::Reserve(event, places) => deliveries::reserve(connection, *event, places),
-        Write::Settle(settlement) => events::settle(connection, settlement),
-        Write::Replace(event) => events::replace(connection, event),
-        Write::Publish(event, planned) => events::publish(connection, event, planned),
-        Write::Record(change) => write_note(connection, change).map(|_| ()),
+        Write::Reserve(event, places) => deliveries::reserve(connection, *event, places)?,
+        Write::Settle(settlement) => events::settle(connection, settlement)?,
+        Write::Replace(event) => events::replace(connection, event)?,
+        Write::Publish(event, planned) => events::publish(connection, event, planned)?,
+        Write::Record(change) => {
+            write_note(connection, change)?;
+        }
         Write::Once(change, event, planned) => {
             if write_note(connection, change)? {
                 events::publish(connection, event, planned)?;
             }
-            Ok(())
         }
     }
+    Ok(None)
 }
 
 /// Returns the note of a key, unless it is expired.

@@ -16,7 +16,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use as2hook_store::{
     Attempt, AttemptRecord, Claimed, Counts, DeliveryOutcome, DeliveryState, NewDelivery, NewEvent,
-    Payload, Settlement, Store,
+    Payload, Settlement, Store, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -200,7 +200,10 @@ pub(crate) fn settlement(name: &str, deliveries: Vec<NewDelivery>) -> Settlement
 /// Publishes one event for each webhook id, each with that one delivery.
 pub(crate) async fn publish(store: &dyn Store, deliveries: Vec<NewDelivery>) {
     for delivery in deliveries {
-        store.publish(event(&delivery.webhook_id), vec![delivery]).await.unwrap();
+        store
+            .commit(vec![Write::Publish(event(&delivery.webhook_id), vec![delivery])])
+            .await
+            .unwrap();
     }
 }
 

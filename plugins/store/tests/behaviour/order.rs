@@ -138,12 +138,12 @@ async fn record(store: &dyn Store, name: &str, webhooks: &[&str]) {
     };
     let places = webhooks.iter().map(place).collect();
     let open = Write::Open(event(name), vec![]);
-    store.apply(vec![open, Write::Reserve(id(name), places)]).await.unwrap();
+    store.commit(vec![open, Write::Reserve(id(name), places)]).await.unwrap();
 }
 
 async fn settle(store: &dyn Store, name: &str, webhooks: &[&str]) {
     let deliveries = webhooks.iter().map(|hook| ordered(&format!("{name}-{hook}"), hook, "ACME"));
-    store.settle(settlement(name, deliveries.collect())).await.unwrap();
+    store.commit(vec![Write::Settle(settlement(name, deliveries.collect()))]).await.unwrap();
 }
 
 pub(crate) async fn later_event_waits_for_the_outcome_of_an_earlier_one(factory: &dyn Factory) {
@@ -171,7 +171,7 @@ pub(crate) async fn discarded_event_loses_its_place(factory: &dyn Factory) {
         settle(&*store, &second, &["erp"]).await;
         assert!(claim(&*store, "erp", i64::MAX).await.is_empty());
         match n {
-            0 => store.discard(id(name)).await.unwrap(),
+            0 => store.commit(vec![Write::Discard(id(name))]).await.unwrap(),
             _ => settle(&*store, name, &["crm"]).await,
         }
         let claimed = claim(&*store, "erp", i64::MAX).await;

@@ -66,7 +66,7 @@ pub(crate) async fn delivery_made_outside_the_queue_is_logged_and_never_claimed(
         };
         let made =
             Made { event: event(name), delivery: delivery(name, "partner/main/1"), attempt, state };
-        store.record(made).await.unwrap();
+        store.log_attempt(made).await.unwrap();
     }
     assert!(store.due().await.unwrap().is_empty());
     let log = store.attempt_log("partner/main/1", 0, 10).await.unwrap();

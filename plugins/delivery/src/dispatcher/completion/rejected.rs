@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use as2hook_store::Store;
+use as2hook_store::DeliveryQueue;
 use tokio::time::{Instant, sleep_until};
 
 use super::{PendingRecord, finish};
@@ -50,7 +50,7 @@ impl RejectedRecords {
 
     /// Retries them up to the first failure, which becomes the last in the queue: an unavailable
     /// store does not block the caller for long.
-    pub(super) async fn try_again(&mut self, store: &Arc<dyn Store>, wakeups: &Wakeups) {
+    pub(super) async fn try_again(&mut self, store: &Arc<dyn DeliveryQueue>, wakeups: &Wakeups) {
         while let Some(entry) = self.entries.pop_front() {
             let mut single = vec![entry];
             if let Err(error) = finish(store, wakeups, &mut single).await {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{memory::MemoryPieces, *};
-use crate::{SqliteOptions, SqliteStore, model::NewDelivery};
+use crate::{
+    DeliveryQueue, EventStore, Prune, SqliteOptions, SqliteStore, Write, model::NewDelivery,
+};
 
 /// A store with its payload root, as a process has both.
 struct Process {
@@ -45,7 +47,7 @@ impl Process {
             order_key: None,
             due: 0,
         };
-        self.store.publish(event, vec![delivery]).await.unwrap();
+        self.store.commit(vec![Write::Publish(event, vec![delivery])]).await.unwrap();
         payload
     }
 
@@ -79,7 +81,7 @@ async fn record_as_before(store: &SqliteStore, root: &Path, id: u128) -> (Payloa
     }
     let payload = Payload::File { path: process.join(named), size: LARGE as u64 };
     let event = NewEvent { id: Uuid::from_u128(id), ..event(payload.clone()) };
-    store.publish(event, vec![]).await.unwrap();
+    store.commit(vec![Write::Publish(event, vec![])]).await.unwrap();
     (payload, process.join(orphan))
 }
 
@@ -104,7 +106,7 @@ async fn moved_root_keeps_its_payloads() {
         let attempt = crate::AttemptRecord { delivery: claimed.id, attempt: None, fate };
         process.store.finish(vec![attempt]).await.unwrap();
     }
-    process.store.prune(i64::MAX, 10).await.unwrap();
+    process.store.prune(Prune::Events(i64::MAX), 10).await.unwrap();
     assert!(files(&after.join("payloads")).is_empty());
 }
 
@@ -180,7 +182,7 @@ async fn root_of_an_older_version_belongs_to_the_store_whose_events_name_its_fil
     other.claim().await.unwrap();
     assert!(other.reads(&their_payload).await && their_orphan.exists());
     // It removes nothing outside of its own root.
-    other.store.prune(i64::MAX, 10).await.unwrap();
+    other.store.prune(Prune::Events(i64::MAX), 10).await.unwrap();
     assert!(process.reads(&their_payload).await);
 }
 
@@ -250,7 +252,7 @@ async fn pieces_of_another_store_are_never_removed() {
     let theirs_before = place();
     theirs_before.claim(&theirs).await.unwrap();
     assert_eq!(*pieces.owner.lock().unwrap(), None);
-    ours.publish(event(before.clone()), vec![]).await.unwrap();
+    ours.commit(vec![Write::Publish(event(before.clone()), vec![])]).await.unwrap();
     let payloads = place();
     payloads.claim(&ours).await.unwrap();
     assert!(pieces.owner.lock().unwrap().is_some());

@@ -50,7 +50,13 @@ async fn counts_equal_the_table_after_every_operation() {
     ];
     for n in 0..60 {
         let id = format!("w{n}");
-        store.publish(event(), vec![planned(&id, "erp", 0), planned(&id, "erp", 0)]).await.unwrap();
+        store
+            .commit(vec![Write::Publish(
+                event(),
+                vec![planned(&id, "erp", 0), planned(&id, "erp", 0)],
+            )])
+            .await
+            .unwrap();
     }
     agrees(&store).await;
     for n in 0..40 {
@@ -70,11 +76,11 @@ async fn counts_equal_the_table_after_every_operation() {
     let attempt = attempt(1);
     let state = DeliveryState::Dead;
     let made = Made { event: event(), delivery: planned("test", "crm", 0), attempt, state };
-    store.record(made).await.unwrap();
+    store.log_attempt(made).await.unwrap();
     agrees(&store).await;
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
     agrees(&store).await;
-    assert!(store.prune(i64::MAX, 1_000).await.unwrap() > 0);
+    assert!(store.prune(Prune::Events(i64::MAX), 1_000).await.unwrap() > 0);
     agrees(&store).await;
 }
 
@@ -83,7 +89,7 @@ async fn counts_equal_the_table_after_every_operation() {
 async fn claims_of_an_older_version_are_counted_and_released() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.publish(event(), vec![planned("w1", "erp", 0)]).await.unwrap();
+    store.commit(vec![Write::Publish(event(), vec![planned("w1", "erp", 0)])]).await.unwrap();
     let claim = |connection: &rusqlite::Connection| {
         connection.execute_batch(
             "INSERT INTO owner (id, uuid, started_at) VALUES (99, 'older', 0);
