@@ -9,7 +9,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use as2hook_as2::{Headers, hex};
-use as2hook_delivery::{Outbox, OutboxError, Target};
+use as2hook_delivery::{Outbox, OutboxError, Target, writes};
 use as2hook_event::{Event, EventKind, Findings, PartnerType, Query};
 use as2hook_store::{Before, Prune, Record, RecordChange, Store, StoreError, Write, clock};
 use jiff::Timestamp;
@@ -156,11 +156,13 @@ async fn report_overdue(
             "No asynchronous MDN came in time, which is not reported: the partner's `async_mdn` is `elsewhere`."
         );
         let event = overdue(snapshot, &sent, Headers::new());
-        return outbox.tell_once(sent.becomes(SentState::Sent, note), &event, Vec::new()).await;
+        let once = writes::once(sent.becomes(SentState::Sent, note), &event, &[])?;
+        return Ok(outbox.commit(vec![once]).await?);
     }
     let event = overdue(snapshot, &sent, sent.headers(outbox).await?);
     let targets = targets(snapshot, &event);
-    outbox.tell_once(sent.becomes(SentState::Overdue, note), &event, targets).await?;
+    let once = writes::once(sent.becomes(SentState::Overdue, note), &event, &targets)?;
+    outbox.commit(vec![once]).await?;
     live.observer().event(event.id, event.kind);
     Ok(())
 }
@@ -195,11 +197,15 @@ async fn tell_certificates(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
         let Some(notice) = found.notice(snapshot, days, threshold) else { continue };
         let targets = targets(snapshot, &notice.event);
         // To be reported when a rule asks for it, and once.
-        if targets.is_empty() || !matches!(outbox.note(&notice.change.note.key).await, Ok(None)) {
+        if targets.is_empty() || !matches!(outbox.record(&notice.change.note.key).await, Ok(None)) {
             continue;
         }
         live.observer().event(notice.event.id, notice.event.kind);
-        if let Err(error) = outbox.tell_once(notice.change, &notice.event, targets).await {
+        let written = match writes::once(notice.change, &notice.event, &targets) {
+            Ok(once) => outbox.commit(vec![once]).await.map_err(OutboxError::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = written {
             tracing::warn!(%error, "An expiring certificate could not be reported now.");
         }
     }

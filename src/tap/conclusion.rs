@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use as2hook_as2::{Decoded, ErrorCode, Mdn, MicComparison, ProcessingError};
-use as2hook_delivery::{Further, Outbox, OutboxError, StoreWait};
+use as2hook_delivery::{Outbox, OutboxError, StoreWait, Target, writes};
 use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
-use as2hook_store::{Filter, Payload, Record};
+use as2hook_store::{Filter, Payload, Record, Write};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -25,8 +25,10 @@ use super::{
 pub(super) struct Conclusion {
     /// What becomes of the exchange's own event.
     pub(super) verdict: Verdict,
+    /// The MDN in its response.
+    pub(super) mdn: Option<(Event, Payload, Vec<Target>)>,
     /// What else there is.
-    pub(super) further: Vec<Further>,
+    pub(super) further: Vec<Write>,
     /// Where it had to wait for the store: held until it is written down.
     pub(super) wait: Option<StoreWait>,
 }
@@ -96,7 +98,7 @@ impl Conclusion {
         };
         verdict.errors.extend(errors);
         let early = mdn.as_ref().filter(|mdn| expected.came_early(mdn)).is_some();
-        let mut conclusion = Self { verdict, further: Vec::new(), wait: None };
+        let mut conclusion = Self { verdict, mdn: None, further: Vec::new(), wait: None };
         if let (Some(head), Some(mdn)) = (response, mdn.clone()) {
             conclusion.tell_mdn(event, head, entity, mdn, &expected, routes);
         }
@@ -118,7 +120,7 @@ impl Conclusion {
         lookup: Lookup<'_>,
     ) -> Result<Self, NotYet> {
         let verdict = Verdict::unknown(event.direction, event.kind);
-        let mut conclusion = Self { verdict, further: Vec::new(), wait: None };
+        let mut conclusion = Self { verdict, mdn: None, further: Vec::new(), wait: None };
         if matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent) {
             conclusion.look_up(event, None, false, routes, lookup).await?;
         }
@@ -197,7 +199,7 @@ impl Conclusion {
         }
         let raw = entity.filter(|_| routes.wants_raw_of(&mdn_event));
         let payload = raw.map_or(Payload::None, Payload::Inline);
-        self.further.push(Further::Event(mdn_event, payload, targets));
+        self.mdn = Some((mdn_event, payload, targets));
     }
 
     /// An MDN that came on its own is matched with the message that it is about.
@@ -259,14 +261,14 @@ impl Conclusion {
         if refusal.is_some() {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
-                let found = outbox.recorded_note(&key).await?;
+                let found = outbox.current_record(&key).await?;
                 let window = routes.snapshot().config.duplicate_window;
                 seen::refuse(key, taken.event, window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
                 Some(taken.becomes(SentState::Refused, &note))
             };
-            self.further.extend(refused.map(Further::Record));
+            self.further.extend(refused.map(Write::Record));
         }
         if let Some(refusal) = refusal.filter(|refusal| refusal.stage == Stage::Mic) {
             let error = ProcessingError::new(ErrorCode::Receiver, refusal.message);
@@ -293,7 +295,7 @@ impl Conclusion {
         let message = sent.clone();
         let change = sent.becomes(state, note);
         let Some(refusal) = refusal else {
-            self.further.push(Further::Record(change));
+            self.further.push(Write::Record(change));
             return Ok(());
         };
         let failure = Event {
@@ -311,10 +313,8 @@ impl Conclusion {
             ..event.clone()
         };
         let targets = routes.targets(&failure);
-        self.further.push(match targets.is_empty() {
-            true => Further::Record(change),
-            false => Further::Once(change, failure, targets),
-        });
+        let once = writes::once(change, &failure, &targets).map_err(OutboxError::from)?;
+        self.further.push(once);
         Ok(())
     }
 
@@ -325,7 +325,7 @@ impl Conclusion {
             return;
         }
         let Some(key) = seen::key(event, &Group::of(routes, event)) else { return };
-        let found = outbox.note(&key).await.unwrap_or_default();
+        let found = outbox.record(&key).await.unwrap_or_default();
         let first = match found.as_ref().and_then(seen::first) {
             None => seen::first_elsewhere(event, routes, outbox).await.unwrap_or_default(),
             first => first,
@@ -339,7 +339,7 @@ impl Conclusion {
         {
             let window = routes.snapshot().config.duplicate_window;
             let remembered = seen::remember(key, event, window, found);
-            self.further.extend(remembered.map(Further::Record));
+            self.further.extend(remembered.map(Write::Record));
         }
     }
 
@@ -364,7 +364,7 @@ impl Conclusion {
             return Ok(());
         }
         let change = Sent::after_attempt(event, outcome, routes, outbox).await?;
-        self.further.extend(change.map(Further::Record));
+        self.further.extend(change.map(Write::Record));
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn first_elsewhere(
     }
     for group in Group::all(routes).iter().filter(|&group| *group != here) {
         let Some(key) = key(event, group) else { return Ok(None) };
-        let note = outbox.note(&key).await?;
+        let note = outbox.record(&key).await?;
         if let Some(first) = note.as_ref().and_then(first) {
             return Ok(Some(first));
         }

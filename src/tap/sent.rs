@@ -202,7 +202,7 @@ impl Sent {
         let (partner, station) = routes.parties();
         // Before the decode its group was another one.
         for group in Group::all(routes) {
-            let note = outbox.note(&key(TAKEN, &group, station, partner, &id)).await?;
+            let note = outbox.record(&key(TAKEN, &group, station, partner, &id)).await?;
             let taken = note.as_ref().and_then(Self::read);
             if taken.is_some_and(|t| t.event == event.id && t.state == SentState::Refused) {
                 return Ok(true);
@@ -326,7 +326,7 @@ impl Sent {
         let (partner, station) = routes.parties();
         for group in Group::all(routes) {
             let key = key(kind, &group, station, partner, message_id);
-            if let Some(note) = outbox.recorded_note(&key).await? {
+            if let Some(note) = outbox.current_record(&key).await? {
                 return Ok(Self::read(&note).map(|sent| (sent, note)));
             }
         }

@@ -19,6 +19,6 @@ mod time;
 pub use directory::{Attempted, Directory, Disabled, Notices};
 pub use dispatcher::{DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, HealthState, Wakeups};
 pub use outbox::{
-    Adoption, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth,
-    StoreWait, Target,
+    Adoption, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth, StoreWait,
+    writes::{self, Target},
 };

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use as2hook_as2::{ContentKind, Decoded, ErrorCode, ProcessingError};
-use as2hook_delivery::{OutboxError, Recorded};
+use as2hook_delivery::{OutboxError, Recorded, writes};
 use as2hook_event::{Direction, Event, EventKind, Verdict};
-use as2hook_store::{Before, Payload, Record, RecordChange, StoreError};
+use as2hook_store::{Before, Payload, Record, RecordChange, StoreError, Write};
 use bytes::Bytes;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -157,10 +157,15 @@ impl Active {
     ) -> Result<(), Refused> {
         let unknown = Verdict::unknown(event.direction, event.kind);
         let if_unknown = self.routes.targets_when(event, &unknown);
-        let notes = record.into_iter().collect();
         let file = payload.clone();
-        let (outbox, places) = (&self.shared.outbox, self.routes.places(event));
-        match outbox.open_noted(event, payload, &if_unknown, places, notes).await {
+        let recorded = async {
+            let mut all = vec![writes::open(event, payload, &if_unknown)?];
+            let places = Some(self.routes.places(event)).filter(|places| !places.is_empty());
+            all.extend(places.map(|places| Write::Reserve(event.id, places)));
+            all.extend(record.map(Write::Record));
+            self.shared.outbox.open(all).await
+        };
+        match recorded.await {
             // Held in memory: the traffic goes on, as the configuration says.
             Ok(Recorded::Durable | Recorded::Held) => {}
             Ok(Recorded::Dropped) => self.payloads.remove(&file),
