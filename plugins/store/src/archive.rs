@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{
     model::{Attempt, DeliveryState, NewDelivery, NewEvent, WebhookState},
-    note::Record,
     partner_webhook::PartnerWebhook,
+    record::Record,
     store::StoreError,
 };
 

@@ -8,7 +8,8 @@
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the traits, and the promise of each call
 //! - [`clock`]: the clock for due times, expiries and ages
-//! - [`note`]: small records beside events, and several writes in one commit
+//! - [`write`]: what is written: each commit is a list of writes
+//! - [`record`]: small rows beside events
 //! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - [`sqlite`]: the embedded store
@@ -26,17 +27,18 @@ mod columns;
 mod error;
 pub mod gateways;
 pub mod model;
-pub mod note;
 pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;
 pub mod postgres;
 pub mod private_files;
 pub mod query;
+pub mod record;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod sqlite;
 pub mod store;
+pub mod write;
 
 pub use archive::{
     ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export, Import, MigrateError,
@@ -47,7 +49,6 @@ pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery,
     NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
-pub use note::{Before, OrderPlace, Record, RecordChange, Write};
 pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
 pub use payload::{
     PayloadDir, PayloadHealth, PayloadKey, PayloadMark, PayloadReader, PayloadWriter, Payloads,
@@ -56,7 +57,9 @@ pub use payload::{
 pub use pieces::BlobStore;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
+pub use record::{Before, Record, RecordChange};
 #[cfg(feature = "s3")]
 pub use s3::S3Pieces;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, RAW, Store, StoreError};
+pub use write::{OrderPlace, Write};

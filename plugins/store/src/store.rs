@@ -8,9 +8,10 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    record::Record,
+    write::Write,
 };
 
 pub use crate::error::StoreError;

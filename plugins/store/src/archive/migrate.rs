@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, Export, Import};
 use crate::{
     model::{DeliveryState, Payload},
-    note::Write,
     payload::places,
     pieces::BlobStore,
     store::{Store, StoreError},
+    write::Write,
 };
 
 /// The most rows of one commit.

@@ -14,7 +14,7 @@ use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Import},
     columns::number,
     model::Payload,
-    note::Record,
+    record::Record,
     store::StoreError,
 };
 

@@ -22,11 +22,12 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    record::Record,
     store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError},
+    write::Write,
 };
 
 #[async_trait]

@@ -12,8 +12,9 @@ use crate::{
     clock,
     columns::{PayloadColumns, length, number},
     model::{Attempt, AttemptRecord, Claimed, NewDelivery, NewEvent, Payload, StoredEvent},
-    note::{Before, OrderPlace, RecordChange, Write},
+    record::{Before, RecordChange},
     store::{StoreError, replay_share},
+    write::{OrderPlace, Write},
 };
 
 /// The number of locks shared by all order keys, so that all gateways together stay within the few
@@ -282,7 +283,7 @@ fn hashed(first: &str, second: &str, lanes: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::note::Record;
+    use crate::record::Record;
 
     #[test]
     fn group_uses_a_bounded_number_of_locks() {

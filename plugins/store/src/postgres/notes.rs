@@ -4,7 +4,7 @@ use super::{database::Database, first, group::key, rows};
 use crate::{
     clock::now,
     columns::{length, number},
-    note::Record,
+    record::Record,
     store::StoreError,
 };
 

@@ -8,9 +8,9 @@ use crate::{
     columns::PayloadColumns,
     gateways::GatewayReport,
     model::{Attempt, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
-    note::Record,
     partner_webhook::PartnerWebhook,
     query::{AttemptRow, DeliveryRow, EventRow},
+    record::Record,
     store::StoreError,
 };
 

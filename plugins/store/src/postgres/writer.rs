@@ -23,7 +23,7 @@ use super::{
     database::Database,
     lease::ProcessLease,
 };
-use crate::{model::AttemptRecord, note::Write, store::StoreError};
+use crate::{model::AttemptRecord, store::StoreError, write::Write};
 
 /// Queues the calls.
 pub(super) struct GroupWriter {

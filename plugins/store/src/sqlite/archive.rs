@@ -14,8 +14,8 @@ use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest, Export},
     columns::length,
     model::{Attempt, DeliveryState, NewDelivery, NewEvent},
-    note::Record,
     private_files::folder_of,
+    record::Record,
     store::StoreError,
 };
 

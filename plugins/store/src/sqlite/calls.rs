@@ -18,13 +18,14 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    record::Record,
     store::{
         Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError, replay_share,
     },
+    write::Write,
 };
 
 #[async_trait]

@@ -12,8 +12,8 @@ use crate::{
     model::{
         Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, NewDelivery, StoredEvent,
     },
-    note::OrderPlace,
     store::StoreError,
+    write::OrderPlace,
 };
 
 /// Selects due deliveries with the events that they deliver; a large body or payload is left for

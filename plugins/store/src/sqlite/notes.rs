@@ -8,8 +8,9 @@ use super::{deliveries, events};
 use crate::{
     clock::now,
     columns::{length, number},
-    note::{Before, Record, RecordChange, Write},
+    record::{Before, Record, RecordChange},
     store::StoreError,
+    write::Write,
 };
 
 /// Exactly the expression of the index of groups, whose length is [`Record::GROUP`].

@@ -16,9 +16,9 @@ use super::*;
 use crate::{
     archive::Export,
     model::{AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload, Settlement},
-    note::Write,
     query::Filter,
     store::{DeliveryQueue, EventStore, Prune, Store},
+    write::Write,
 };
 
 /// The upper bound of a wait, on the slowest of machines too.

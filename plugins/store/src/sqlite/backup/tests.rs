@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     model::{NewDelivery, NewEvent, Payload},
-    note::Write,
     query::Filter,
     sqlite::{SqliteOptions, SqliteStore},
     store::{DeliveryQueue, EventStore, Store},
+    write::Write,
 };
 
 fn event(id: Uuid, payload: Payload) -> NewEvent {
