@@ -1,7 +1,7 @@
 //! What happens by itself when time passes: MDNs are overdue, certificates expire, and what was
 //! remembered long enough is forgotten.
 //!
-//! Each is reported once, also after restarts and by several gateways of one store: the note that it was
+//! Each is reported once, also after restarts and by several gateways of one store: the record that it was
 //! reported and the event are one commit.
 
 mod watch;
@@ -100,8 +100,8 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
         }
     };
     let (mut left, mut last) = (0, None);
-    for note in due {
-        match report_overdue(live, snapshot, outbox, &note).await {
+    for record in due {
+        match report_overdue(live, snapshot, outbox, &record).await {
             Ok(()) => continue,
             // The store takes no other either.
             Err(OutboxError::Store(error)) if error.may_pass() => {
@@ -109,13 +109,13 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
                 return;
             }
             Err(error) => {
-                let id = Sent::read(&note).map(|sent| sent.message_id).unwrap_or_default();
+                let id = Sent::read(&record).map(|sent| sent.message_id).unwrap_or_default();
                 tracing::debug!(%error, id, "An overdue MDN was put off.");
                 (left, last) = (left + 1, Some(error));
             }
         }
         // Those behind it must not wait for it.
-        if let Err(error) = outbox.commit(vec![put_off(note)]).await {
+        if let Err(error) = outbox.commit(vec![put_off(record)]).await {
             tracing::warn!(%error, "An overdue MDN could not be put off; trying again.");
             return;
         }
@@ -129,10 +129,10 @@ async fn tell_overdue(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
 }
 
 /// Postpones a record, unless it was changed meanwhile.
-fn put_off(note: Record) -> Write {
-    let before = Before::Body(note.body.clone());
+fn put_off(record: Record) -> Write {
+    let before = Before::Body(record.body.clone());
     let due = Some(clock::now().saturating_add(PUT_OFF_MS));
-    Write::Record(RecordChange { note: Record { due, ..note }, before })
+    Write::Record(RecordChange { record: Record { due, ..record }, before })
 }
 
 /// Reports one that is due. A record that this version cannot read is an error: it is put off like one that
@@ -141,9 +141,9 @@ async fn report_overdue(
     live: &Live,
     snapshot: &Snapshot,
     outbox: &Outbox,
-    note: &Record,
+    record: &Record,
 ) -> Result<(), OutboxError> {
-    let sent = note.key.starts_with(PREFIX).then(|| Sent::read(note)).flatten();
+    let sent = record.key.starts_with(PREFIX).then(|| Sent::read(record)).flatten();
     let Some(sent) = sent else {
         return Err(StoreError::Database("the record cannot be read".to_owned()).into());
     };
@@ -156,12 +156,12 @@ async fn report_overdue(
             "No asynchronous MDN came in time, which is not reported: the partner's `async_mdn` is `elsewhere`."
         );
         let event = overdue(snapshot, &sent, Headers::new());
-        let once = writes::once(sent.becomes(SentState::Sent, note), &event, &[])?;
+        let once = writes::once(sent.becomes(SentState::Sent, record), &event, &[])?;
         return Ok(outbox.commit(vec![once]).await?);
     }
     let event = overdue(snapshot, &sent, sent.headers(outbox).await?);
     let targets = targets(snapshot, &event);
-    let once = writes::once(sent.becomes(SentState::Overdue, note), &event, &targets)?;
+    let once = writes::once(sent.becomes(SentState::Overdue, record), &event, &targets)?;
     outbox.commit(vec![once]).await?;
     live.observer().event(event.id, event.kind);
     Ok(())
@@ -197,7 +197,8 @@ async fn tell_certificates(live: &Live, snapshot: &Snapshot, outbox: &Outbox) {
         let Some(notice) = found.notice(snapshot, days, threshold) else { continue };
         let targets = targets(snapshot, &notice.event);
         // To be reported when a rule asks for it, and once.
-        if targets.is_empty() || !matches!(outbox.record(&notice.change.note.key).await, Ok(None)) {
+        if targets.is_empty() || !matches!(outbox.record(&notice.change.record.key).await, Ok(None))
+        {
             continue;
         }
         live.observer().event(notice.event.id, notice.event.kind);
@@ -233,7 +234,7 @@ impl NamedCertificate<'_> {
         let serial = self.certificate.serial_number().to_bn().ok()?.to_vec();
         let of = self.partner.or(self.station).unwrap_or_default();
         let key = json!([fingerprint, self.usage, of, threshold]);
-        let note = Record {
+        let record = Record {
             key: format!("certificate:{key}"),
             body: Vec::new(),
             due: None,
@@ -256,7 +257,7 @@ impl NamedCertificate<'_> {
             partner_type: partner.map_or(PartnerType::Production, |partner| partner.partner_type),
             ..crate::system_events::own_event(EventKind::CertificateExpiring, extra)
         };
-        Some(Notice { change: RecordChange { note, before: Before::Absent }, event })
+        Some(Notice { change: RecordChange { record, before: Before::Absent }, event })
     }
 }
 

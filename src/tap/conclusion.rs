@@ -148,7 +148,7 @@ impl Conclusion {
                 self.compare(event, negative, routes, outbox).await;
             }
             (Direction::Outbound, EventKind::MessageSent) => {
-                self.note_attempt(event, early, routes, outbox).await?;
+                self.record_attempt(event, early, routes, outbox).await?;
             }
             (Direction::Outbound, EventKind::MdnSent) => {
                 self.our_mdn(event, routes, outbox).await?;
@@ -217,7 +217,7 @@ impl Conclusion {
         };
         let known = Value::Bool(found.is_some());
         self.verdict.extra.insert("messageKnown".to_owned(), known);
-        let Some((sent, note)) = found else { return Ok(()) };
+        let Some((sent, record)) = found else { return Ok(()) };
         self.verdict.extra.extend(about(sent.event, false));
         let expected = sent.expected();
         let (mic_matches, form) = mic_outcome(&expected, decoded);
@@ -237,7 +237,7 @@ impl Conclusion {
                 _ => Err(NotYet::UnderWay(sent.event)),
             };
         }
-        self.take_note(sent, &note, refusal, event, (routes, outbox)).await
+        self.apply_receipt(sent, &record, refusal, event, (routes, outbox)).await
     }
 
     /// Our receiver's asynchronous MDN is held against the message that it is about.
@@ -251,7 +251,7 @@ impl Conclusion {
         let original = decoded.mdn.as_ref().and_then(|mdn| mdn.original_message_id.as_deref());
         let Some(original) = original else { return Ok(()) };
         let found = Sent::find_taken(routes, original, outbox).await?;
-        let Some((taken, note)) = found else { return Ok(()) };
+        let Some((taken, record)) = found else { return Ok(()) };
         self.verdict.extra.extend(about(taken.event, false));
         let expected = taken.expected();
         let (mic_matches, form) = mic_outcome(&expected, decoded);
@@ -266,7 +266,7 @@ impl Conclusion {
                 seen::refuse(key, taken.event, window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
-                Some(taken.becomes(SentState::Refused, &note))
+                Some(taken.becomes(SentState::Refused, &record))
             };
             self.further.extend(refused.map(Write::Record));
         }
@@ -278,10 +278,10 @@ impl Conclusion {
     }
 
     /// A receipt that counts changes how its message stands.
-    async fn take_note(
+    async fn apply_receipt(
         &mut self,
         sent: Sent,
-        note: &Record,
+        record: &Record,
         refusal: Option<SendError>,
         event: &Event,
         (routes, outbox): (&Routes, &Outbox),
@@ -293,7 +293,7 @@ impl Conclusion {
             (_, Some(refusal)) => (SentState::Refused, Some(refusal)),
         };
         let message = sent.clone();
-        let change = sent.becomes(state, note);
+        let change = sent.becomes(state, record);
         let Some(refusal) = refusal else {
             self.further.push(Write::Record(change));
             return Ok(());
@@ -345,7 +345,7 @@ impl Conclusion {
 
     /// Of a message that failed no receipt is waited for, unless another attempt was sent; and none of one whose
     /// receipt came early.
-    async fn note_attempt(
+    async fn record_attempt(
         &mut self,
         event: &Event,
         early: bool,

@@ -327,9 +327,9 @@ fn webhooks(writes: &[Write]) -> Vec<String> {
 fn discarded(opening: &[Write]) -> Vec<Write> {
     let withdrawn = opening.iter().filter_map(|write| {
         let Write::Record(change) = write else { return None };
-        let before = Before::Body(change.note.body.clone());
-        let note = Record { due: None, expires: 0, ..change.note.clone() };
-        Some(Write::Record(RecordChange { note, before }))
+        let before = Before::Body(change.record.body.clone());
+        let record = Record { due: None, expires: 0, ..change.record.clone() };
+        Some(Write::Record(RecordChange { record, before }))
     });
     std::iter::once(Write::Discard(event_of(opening))).chain(withdrawn).collect()
 }

@@ -103,7 +103,7 @@ async fn stream(store: &Arc<SqliteStore>, rate: u64) -> (Vec<Duration>, Duration
                 error: None,
                 duration_ms: 3,
             }),
-            fate: DeliveryOutcome::Delivered,
+            outcome: DeliveryOutcome::Delivered,
         });
         store.finish(deliveries.collect()).await.unwrap();
     }

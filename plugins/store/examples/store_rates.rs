@@ -252,5 +252,9 @@ fn delivered(claimed: &Claimed) -> AttemptRecord {
         error: None,
         duration_ms: 3,
     };
-    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate: DeliveryOutcome::Delivered }
+    AttemptRecord {
+        delivery: claimed.id,
+        attempt: Some(attempt),
+        outcome: DeliveryOutcome::Delivered,
+    }
 }

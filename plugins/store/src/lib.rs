@@ -49,7 +49,7 @@ pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery,
     NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
-pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
+pub use partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery};
 pub use payload::{
     PayloadDir, PayloadHealth, PayloadKey, PayloadMark, PayloadReader, PayloadWriter, Payloads,
     SealError, StoreIdentity,

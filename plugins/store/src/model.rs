@@ -152,7 +152,7 @@ pub struct AttemptRecord {
     /// The attempt to log. `None`: no attempt was made.
     pub attempt: Option<Attempt>,
     /// The outcome for the delivery.
-    pub fate: DeliveryOutcome,
+    pub outcome: DeliveryOutcome,
 }
 
 /// An attempt in the log.

@@ -231,7 +231,7 @@ impl Payloads {
     ) -> Result<u64, StoreError> {
         let spent = store.purge_payloads(before, limit).await?;
         if let PayloadPlace::Blobs(pieces, _) = &self.place {
-            for id in spent.pieces {
+            for id in spent.blobs {
                 sink::remove(&**pieces, id).await;
             }
         }
@@ -383,7 +383,7 @@ async fn knows_pieces(
         let Some(last) = found.last().copied() else { return Ok(after.is_none()) };
         let all = found.len();
         if found.iter().any(|id| identity.mark.is_in(*id))
-            || store.unnamed_pieces(found).await?.len() < all
+            || store.unnamed_blobs(found).await?.len() < all
         {
             return Ok(true);
         }
@@ -406,7 +406,7 @@ async fn sweep_pieces(
         after = Some(last);
         // BlobStore in the store's own tables belong to it, whatever their names.
         found.retain(|id| !pieces.is_outside() || mark.is_in(*id));
-        for orphan in store.unnamed_pieces(found).await? {
+        for orphan in store.unnamed_blobs(found).await? {
             if sink::remove(pieces, orphan).await {
                 removed.push(orphan);
             }

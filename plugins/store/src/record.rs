@@ -15,28 +15,28 @@ pub struct Record {
 }
 
 impl Record {
-    /// The number of notes is limited for each group; a group is all notes with this many equal
+    /// The number of records is limited for each group; a group is all records with this many equal
     /// first characters. The indexes and statements of both stores contain this number.
     pub const GROUP: u32 = 21;
 }
 
-/// A note to be written.
+/// A record to be written, on a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordChange {
-    /// The new note.
-    pub note: Record,
-    /// The condition on the existing note.
+    /// The new record.
+    pub record: Record,
+    /// The condition on the existing record.
     pub before: Before,
 }
 
-/// The condition of a [`RecordChange`] on the existing note.
+/// The condition of a [`RecordChange`] on the existing record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
     /// None.
     Any,
-    /// There is no note, or an expired one.
+    /// There is no record, or an expired one.
     Absent,
-    /// The note has this body, due or not.
+    /// The record has this body, due or not.
     Body(Vec<u8>),
 }
 

@@ -8,7 +8,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
     write::Write,
@@ -166,7 +166,7 @@ pub trait Store: EventStore + DeliveryQueue {
     /// `before`, or that have none; at most `limit` in one call, longest first. The event stays,
     /// and its payload reads as [`crate::Payload::Purged`]. A delivery that is dead, held or
     /// orphaned still needs it, and so does an event whose outcome is not known. Files are removed
-    /// here, pieces by the caller.
+    /// here, blobs by the caller.
     async fn purge_payloads(&self, before: i64, limit: usize)
     -> Result<PurgedPayloads, StoreError>;
 
@@ -186,7 +186,7 @@ pub trait Store: EventStore + DeliveryQueue {
 
     /// Stores a delivery that was made outside the queue, with its event and its attempt. It is
     /// never claimed.
-    async fn log_attempt(&self, made: Made) -> Result<(), StoreError>;
+    async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError>;
 
     /// Returns a webhook's attempts, newest first: up to `limit` after the first `offset`.
     async fn attempt_log(
@@ -211,10 +211,8 @@ pub trait Store: EventStore + DeliveryQueue {
     ) -> Result<Vec<std::path::PathBuf>, StoreError>;
 
     /// Returns those of `payloads` that no event names: their [`crate::BlobStore`] may be removed.
-    async fn unnamed_pieces(
-        &self,
-        payloads: Vec<uuid::Uuid>,
-    ) -> Result<Vec<uuid::Uuid>, StoreError>;
+    async fn unnamed_blobs(&self, payloads: Vec<uuid::Uuid>)
+    -> Result<Vec<uuid::Uuid>, StoreError>;
 
     /// Stores the periodic report of this gateway. Returns the generation of its configuration:
     /// that of the newest one with the same hash; the next one if [`GatewayReport::generation`] is
@@ -274,8 +272,8 @@ pub struct PurgedPayloads {
     /// Events whose payload was removed.
     pub events: u64,
     /// Those of their payloads that are in a [`crate::BlobStore`], to be removed there.
-    /// [`Store::unnamed_pieces`] finds those that are left over.
-    pub pieces: Vec<uuid::Uuid>,
+    /// [`Store::unnamed_blobs`] finds those that are left over.
+    pub blobs: Vec<uuid::Uuid>,
 }
 
 /// The figures of `/admin/status`.

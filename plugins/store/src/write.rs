@@ -81,7 +81,7 @@ impl Write {
             Self::ROW * (1 + deliveries.len()) + event.body.len() + event.payload.in_memory()
         };
         let record =
-            |change: &RecordChange| Self::ROW + change.note.key.len() + change.note.body.len();
+            |change: &RecordChange| Self::ROW + change.record.key.len() + change.record.body.len();
         match self {
             Self::Open(event, deliveries) | Self::Publish(event, deliveries) => {
                 row(event, deliveries)

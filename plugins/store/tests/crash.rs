@@ -179,8 +179,8 @@ async fn deliver(store: &SqliteStore) {
                 error: None,
                 duration_ms: 1,
             };
-            let fate = DeliveryOutcome::Delivered;
-            let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
+            let outcome = DeliveryOutcome::Delivered;
+            let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome };
             store.finish(vec![record]).await.unwrap();
             say("delivered", &claimed.webhook_id);
         }

@@ -78,8 +78,8 @@ impl Active {
                 self.settle(*event, None, error).await;
             }
             RequestProgress::Late(decode) => self.settle_late(decode, error).await,
-            RequestProgress::Ahead(feed, note) => {
-                let decode = self.cut_off(feed, note);
+            RequestProgress::Ahead(feed, record) => {
+                let decode = self.cut_off(feed, record);
                 self.settle_late(decode, error).await;
             }
             RequestProgress::Passing(feed) => self.conclude_early(feed, error).await,
@@ -93,11 +93,11 @@ impl Active {
 
     /// Waits for a late decode, and settles its exchange.
     async fn settle_late(&mut self, decode: LateDecode, error: Option<SendError>) {
-        let (outcome, note) = decode.finish().await;
+        let (outcome, record) = decode.finish().await;
         let (mut event, payload) = self.decoded(outcome);
         let payload = self.kept(&mut event, payload);
         self.come(&event).await;
-        self.settle(event, Some((payload, note)), error).await;
+        self.settle(event, Some((payload, record)), error).await;
     }
 
     /// Adds the response's verdict to what was written down. `late`: what came of the request since then.
@@ -146,14 +146,16 @@ impl Active {
         further: Vec<Write>,
     ) -> Result<Vec<Write>, serde_json::Error> {
         let mut all = vec![writes::settle(event.id, verdict, targets)?];
-        if let Some((payload, note)) = late {
+        if let Some((payload, record)) = late {
             all.insert(0, writes::replace(event, payload)?);
             // A verdict that says more of the message stands for the record.
-            let record = self.late_record(event, note).filter(|record| {
-                let same = |other: &Write| matches!(other, Write::Record(change) if change.note.key == record.note.key);
+            let change = self.late_record(event, record).filter(|change| {
+                let key = &change.record.key;
+                let same =
+                    |other: &Write| matches!(other, Write::Record(it) if it.record.key == *key);
                 !further.iter().any(same)
             });
-            all.extend(record.map(Write::Record));
+            all.extend(change.map(Write::Record));
         }
         all.extend(further);
         Ok(all)

@@ -118,7 +118,7 @@ impl Scene {
             let done = claimed.iter().map(|claimed| AttemptRecord {
                 delivery: claimed.id,
                 attempt: None,
-                fate: DeliveryOutcome::Delivered,
+                outcome: DeliveryOutcome::Delivered,
             });
             self.store.finish(done.collect()).await.unwrap();
             delivered.extend(claimed);
@@ -231,9 +231,9 @@ async fn sent_message_that_is_decoded_late_is_remembered_with_its_mic() {
     exchange.request(Bytes::from_static(b"an order"), true).await.unwrap();
     let remembered = || async {
         // It has a deadline for its receipt.
-        let notes = scene.store.due_records(i64::MAX, 10).await.unwrap();
-        assert_eq!(notes.len(), 1);
-        sent::Sent::read(&notes[0]).unwrap()
+        let records = scene.store.due_records(i64::MAX, 10).await.unwrap();
+        assert_eq!(records.len(), 1);
+        sent::Sent::read(&records[0]).unwrap()
     };
     // An asynchronous MDN may come before the response.
     let before = remembered().await;

@@ -185,8 +185,8 @@ async fn probe(outbox: &Outbox) -> Result<(), StoreError> {
 /// Tests whether the store accepts a write.
 async fn try_store(outbox: &Outbox) -> Result<(), StoreError> {
     let shared = &outbox.shared;
-    let note = Record { key: PROBE.to_owned(), body: Vec::new(), due: None, expires: now() };
-    let change = RecordChange { note, before: Before::Any };
+    let record = Record { key: PROBE.to_owned(), body: Vec::new(), due: None, expires: now() };
+    let change = RecordChange { record, before: Before::Any };
     shared.store.commit(vec![Write::Record(change)]).await?;
     shared.monitor.took();
     Ok(())

@@ -22,7 +22,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
@@ -213,7 +213,7 @@ impl Store for PostgresStore {
         partner_webhooks::configure(&self.writing, &change).await
     }
 
-    async fn log_attempt(&self, made: Made) -> Result<(), StoreError> {
+    async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
         partner_webhooks::record(&self.writing, &made).await
     }
 
@@ -234,7 +234,7 @@ impl Store for PostgresStore {
         events::unnamed_payloads(&self.reading, files).await
     }
 
-    async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+    async fn unnamed_blobs(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
         events::unnamed_pieces(&self.reading, &payloads).await
     }
 

@@ -141,7 +141,7 @@ pub(super) async fn purge_payloads(
         remove_files(removal.payload_root, files.into_iter().map(PathBuf::from).collect()).await;
         let events = rows::count(row, 0)? as usize;
         spent.events += events as u64;
-        spent.pieces.extend(row.try_get::<_, Vec<Uuid>>(2)?);
+        spent.blobs.extend(row.try_get::<_, Vec<Uuid>>(2)?);
         left -= events.min(left);
         if events < step {
             break;

@@ -108,7 +108,7 @@ impl<'a> CallGroup<'a> {
     }
 
     pub(super) fn record(&mut self, record: &AttemptRecord, holding: ClaimHolding) {
-        let (state, due) = record.fate.leads_to();
+        let (state, due) = record.outcome.leads_to();
         let mut value = record.attempt.as_ref().map_or_else(|| json!({}), attempt);
         value["delivery"] = record.delivery.into();
         value["owner"] = holding.owner.into();
@@ -182,7 +182,7 @@ impl<'a> CallGroup<'a> {
     }
 
     fn note(&mut self, change: &'a RecordChange) -> Value {
-        let note = &change.note;
+        let note = &change.record;
         self.lanes.insert(ORDER_LANES + hashed(&key(&note.key), "", NOTE_LANES));
         let (before, expected) = match &change.before {
             Before::Any => ("any", None),
@@ -290,7 +290,7 @@ mod tests {
         let note = |n: i32| {
             let key = format!("key {n}");
             let note = Record { key, body: Vec::new(), due: None, expires: 0 };
-            Write::Record(RecordChange { note, before: Before::Any })
+            Write::Record(RecordChange { record: note, before: Before::Any })
         };
         let writes: Vec<_> = (0..2_000).map(note).collect();
         let deliveries: Vec<_> = (0..2_000)

@@ -18,7 +18,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
@@ -232,7 +232,7 @@ impl Store for SqliteStore {
         self.writer.run(move |connection| partner_webhooks::configure(connection, &change)).await
     }
 
-    async fn log_attempt(&self, made: Made) -> Result<(), StoreError> {
+    async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
         self.writer.run(move |connection| partner_webhooks::record(connection, &made)).await
     }
 
@@ -259,7 +259,7 @@ impl Store for SqliteStore {
         self.readers.run(move |connection| events::unnamed_payloads(connection, files)).await
     }
 
-    async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+    async fn unnamed_blobs(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
         self.readers.run(move |connection| events::unnamed_pieces(connection, &payloads)).await
     }
 

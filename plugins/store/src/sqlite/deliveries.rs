@@ -218,7 +218,7 @@ fn finish_one(
         })
         .optional()?;
     let Some((event, webhook, key, attempts, by_older, raw)) = found else { return Ok(None) };
-    let (state, due) = record.fate.leads_to();
+    let (state, due) = record.outcome.leads_to();
     if let Some(attempt) = &record.attempt {
         if attempt.number <= attempts {
             return Ok(None);
@@ -292,8 +292,8 @@ pub(super) fn give_back(
             .query_row([delivery], |row| row.get(0))
             .optional()?;
         if let Some(due) = due {
-            let fate = DeliveryOutcome::Released(due);
-            released.push(AttemptRecord { delivery, attempt: None, fate });
+            let outcome = DeliveryOutcome::Released(due);
+            released.push(AttemptRecord { delivery, attempt: None, outcome });
         }
     }
     finish(connection, owner, &released)

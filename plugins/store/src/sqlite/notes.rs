@@ -97,7 +97,7 @@ pub(super) fn trim(connection: &Connection, group: &str, n: usize) -> Result<usi
 
 /// Returns whether it was written.
 fn write_note(connection: &Connection, change: &RecordChange) -> Result<bool, StoreError> {
-    let Record { key, body, due, expires } = &change.note;
+    let Record { key, body, due, expires } = &change.record;
     let put = "INSERT INTO note (key, body, due, expires) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (key) DO UPDATE SET body = ?2, due = ?3, expires = ?4";
     let written = match &change.before {

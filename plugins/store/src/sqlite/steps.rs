@@ -153,7 +153,7 @@ pub(super) async fn purge_payloads(
             writer.run(move |connection| prune::purge_payloads(connection, before, step)).await?;
         remove_files(writer.payload_root(), files).await;
         spent.events += events as u64;
-        spent.pieces.extend(pieces);
+        spent.blobs.extend(pieces);
         left -= events;
         if events < step {
             break;

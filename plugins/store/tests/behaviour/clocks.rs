@@ -29,8 +29,8 @@ pub(crate) async fn deliveries_planned_by_a_clock_ahead_become_due_earlier_once(
         let url = "https://erp.example/".to_owned();
         let attempt =
             Attempt { number: 1, at, url, http_code: Some(500), error: None, duration_ms: 1 };
-        let fate = DeliveryOutcome::Retry(next);
-        let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
+        let outcome = DeliveryOutcome::Retry(next);
+        let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome };
         store.finish(vec![record]).await.unwrap();
     }
     publish(&*store, vec![fresh, ordered("first", "crm", "ACME"), blocked]).await;
@@ -69,7 +69,7 @@ pub(crate) async fn many_expired_notes_are_forgotten_in_one_call(factory: &dyn F
     let note = |n: i64| {
         let (key, body) = (format!("sent:{n}"), Vec::new());
         let note = Record { key, body, due: None, expires: n };
-        Write::Record(RecordChange { note, before: Before::Any })
+        Write::Record(RecordChange { record: note, before: Before::Any })
     };
     for batch in 0..24 {
         store.commit((1..=500).map(|n| note(batch * 500 + n)).collect()).await.unwrap();

@@ -153,12 +153,12 @@ pub(crate) async fn counts_follow_every_move(factory: &dyn Factory) {
         DeliveryOutcome::Retry(1),
         DeliveryOutcome::Released(1),
     ];
-    for (n, fate) in (0_i64..).zip(fates) {
+    for (n, outcome) in (0_i64..).zip(fates) {
         let name = format!("w{n}");
         let event = NewEvent { occurred_at: 100 + n, ..event(&name) };
         store.commit(vec![Write::Publish(event, vec![delivery(&name, &name)])]).await.unwrap();
         let claimed = claim(&*store, &name, 0).await;
-        finish(&*store, &claimed[0], fate).await;
+        finish(&*store, &claimed[0], outcome).await;
     }
     publish(&*store, vec![delivery("claimed", "erp")]).await;
     claim(&*store, "erp", 0).await;

@@ -212,7 +212,7 @@ pub(crate) async fn closed_store_is_an_error_and_keeps_its_open_events(factory: 
 pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Factory) {
     let store = factory.owner().await;
     let mut paths = Vec::new();
-    for (name, fate) in [
+    for (name, outcome) in [
         ("delivered", Some(DeliveryOutcome::Delivered)),
         ("dead", Some(DeliveryOutcome::Dead)),
         ("held", Some(DeliveryOutcome::Held)),
@@ -227,8 +227,8 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
             .commit(vec![Write::Publish(NewEvent { payload, ..event(name) }, both)])
             .await
             .unwrap();
-        if let Some(fate) = fate {
-            finish(&*store, &claim(&*store, name, 0).await[0], fate).await;
+        if let Some(outcome) = outcome {
+            finish(&*store, &claim(&*store, name, 0).await[0], outcome).await;
         }
         paths.push(path);
     }

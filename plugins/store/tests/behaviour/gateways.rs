@@ -130,5 +130,5 @@ pub(crate) async fn a_payload_in_pieces_is_named_by_its_event(stores: &dyn Facto
     assert_eq!(store.event(id("one")).await.unwrap().unwrap().payload, kept);
     assert_eq!(store.claim("erp", i64::MAX, 1).await.unwrap()[0].event.payload, kept);
     let both = vec![id("kept"), id("orphan")];
-    assert_eq!(store.unnamed_pieces(both).await.unwrap(), vec![id("orphan")]);
+    assert_eq!(store.unnamed_blobs(both).await.unwrap(), vec![id("orphan")]);
 }

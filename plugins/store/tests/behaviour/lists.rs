@@ -84,8 +84,8 @@ pub(crate) async fn filters_find_rows_that_match_all_fields(factory: &dyn Factor
 pub(crate) async fn attempts_are_logged_with_their_outcome(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![delivery("w1", "erp"), delivery("w2", "crm")]).await;
-    for fate in [DeliveryOutcome::Retry(9), DeliveryOutcome::Dead] {
-        finish(&*store, &claim(&*store, "erp", i64::MAX).await[0], fate).await;
+    for outcome in [DeliveryOutcome::Retry(9), DeliveryOutcome::Dead] {
+        finish(&*store, &claim(&*store, "erp", i64::MAX).await[0], outcome).await;
     }
     finish(&*store, &claim(&*store, "crm", 0).await[0], DeliveryOutcome::Delivered).await;
     let erp = Filter { webhook: Some("erp".to_owned()), ..Filter::default() };
@@ -109,10 +109,10 @@ pub(crate) async fn replayed_deliveries_restart_their_schedule(factory: &dyn Fac
         DeliveryOutcome::Held,
         DeliveryOutcome::Retry(1),
     ];
-    for (n, fate) in fates.into_iter().enumerate() {
+    for (n, outcome) in fates.into_iter().enumerate() {
         let name = format!("w{n}");
         publish(&*store, vec![delivery(&name, "erp")]).await;
-        finish(&*store, &claim(&*store, "erp", 0).await[0], fate).await;
+        finish(&*store, &claim(&*store, "erp", 0).await[0], outcome).await;
     }
     publish(&*store, vec![delivery("other", "crm")]).await;
     let erp = Filter { webhook: Some("erp".to_owned()), ..Filter::default() };

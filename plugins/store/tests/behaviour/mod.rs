@@ -207,7 +207,7 @@ pub(crate) async fn publish(store: &dyn Store, deliveries: Vec<NewDelivery>) {
     }
 }
 
-pub(crate) fn record(claimed: &Claimed, fate: DeliveryOutcome) -> AttemptRecord {
+pub(crate) fn record(claimed: &Claimed, outcome: DeliveryOutcome) -> AttemptRecord {
     let attempt = Attempt {
         number: claimed.attempts + 1,
         at: 5,
@@ -216,15 +216,15 @@ pub(crate) fn record(claimed: &Claimed, fate: DeliveryOutcome) -> AttemptRecord 
         error: None,
         duration_ms: 7,
     };
-    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate }
+    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome }
 }
 
 pub(crate) fn release(claimed: &Claimed, due: i64) -> AttemptRecord {
-    AttemptRecord { delivery: claimed.id, attempt: None, fate: DeliveryOutcome::Released(due) }
+    AttemptRecord { delivery: claimed.id, attempt: None, outcome: DeliveryOutcome::Released(due) }
 }
 
-pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, fate: DeliveryOutcome) {
-    store.finish(vec![record(claimed, fate)]).await.unwrap();
+pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, outcome: DeliveryOutcome) {
+    store.finish(vec![record(claimed, outcome)]).await.unwrap();
 }
 
 /// Claims everything due at `now`.

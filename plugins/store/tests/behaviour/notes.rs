@@ -12,7 +12,7 @@ fn note(key: &str, body: &str) -> Record {
 }
 
 fn over(before: Before, note: Record) -> RecordChange {
-    RecordChange { note, before }
+    RecordChange { record: note, before }
 }
 
 pub(crate) async fn a_note_is_found_by_its_key_until_it_expires(stores: &dyn Factory) {

@@ -57,13 +57,13 @@ pub(crate) async fn a_retry_blocks_its_key_and_no_other(factory: &dyn Factory) {
 }
 
 pub(crate) async fn dead_delivery_does_not_block_its_order(factory: &dyn Factory) {
-    for fate in [DeliveryOutcome::Dead, DeliveryOutcome::Orphaned] {
+    for outcome in [DeliveryOutcome::Dead, DeliveryOutcome::Orphaned] {
         let store = factory.owner().await;
-        let webhook = format!("{fate:?}");
-        let names = [format!("{fate:?}1"), format!("{fate:?}2")];
+        let webhook = format!("{outcome:?}");
+        let names = [format!("{outcome:?}1"), format!("{outcome:?}2")];
         publish(&*store, names.iter().map(|name| ordered(name, &webhook, "ACME")).collect()).await;
         let first = claim(&*store, &webhook, 0).await;
-        finish(&*store, &first[0], fate).await;
+        finish(&*store, &first[0], outcome).await;
         assert_eq!(webhook_ids(&claim(&*store, &webhook, 0).await), [&names[1]]);
     }
 }

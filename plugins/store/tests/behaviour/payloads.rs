@@ -60,7 +60,7 @@ pub(crate) async fn payload_of_delivered_event_is_spent_and_its_event_stays(fact
         assert_eq!(payload(&*store, name).await, Payload::Purged, "{name}");
     }
     assert!(!path.exists());
-    assert_eq!(store.unnamed_pieces(vec![id("pieces")]).await.unwrap(), [id("pieces")]);
+    assert_eq!(store.unnamed_blobs(vec![id("pieces")]).await.unwrap(), [id("pieces")]);
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     assert_eq!(claim(&*store, "other", 0).await.len(), 4);
 }
@@ -73,12 +73,12 @@ pub(crate) async fn spend_returns_the_pieces_to_remove(factory: &dyn Factory) {
         .commit(vec![Write::Publish(NewEvent { payload: sealed, ..event("a") }, vec![])])
         .await
         .unwrap();
-    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().pieces, [id("pieces")]);
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().blobs, [id("pieces")]);
 }
 
 pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Factory) {
     let store = factory.owner().await;
-    for (webhook, fate) in [
+    for (webhook, outcome) in [
         ("dead", DeliveryOutcome::Dead),
         ("held", DeliveryOutcome::Held),
         ("orphaned", DeliveryOutcome::Orphaned),
@@ -87,7 +87,7 @@ pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Fac
         let event = NewEvent { payload: small(), ..event(webhook) };
         let planned = vec![raw(webhook, webhook), raw(&format!("{webhook}-2"), "erp")];
         store.commit(vec![Write::Publish(event, planned)]).await.unwrap();
-        finish(&*store, &claim(&*store, webhook, 0).await[0], fate).await;
+        finish(&*store, &claim(&*store, webhook, 0).await[0], outcome).await;
         finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
         assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0, "{webhook}");
     }

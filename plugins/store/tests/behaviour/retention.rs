@@ -18,14 +18,14 @@ pub(crate) async fn events_beyond_the_limit_are_pruned_longest_done_first_and_de
     stores: &dyn Factory,
 ) {
     let store = stores.owner().await;
-    for (name, fate) in [
+    for (name, outcome) in [
         ("dead", DeliveryOutcome::Dead),
         ("a", DeliveryOutcome::Delivered),
         ("b", DeliveryOutcome::Delivered),
         ("c", DeliveryOutcome::Delivered),
     ] {
         publish(&*store, vec![delivery(name, name)]).await;
-        finish(&*store, &claim(&*store, name, 0).await[0], fate).await;
+        finish(&*store, &claim(&*store, name, 0).await[0], outcome).await;
     }
     publish(&*store, vec![delivery("pending", "pending")]).await;
     assert_eq!(store.prune(Prune::EventsBeyond(3), 100).await.unwrap(), 0);

@@ -282,7 +282,7 @@ async fn long_and_unusual_texts_are_stored() {
         let first = NewDelivery { order_key: Some(text.clone()), ..delivery(&webhook_id, "erp") };
         let second = NewDelivery { webhook_id: format!("{text}{name}"), ..first.clone() };
         let note = Record { key: text.clone(), body: vec![0], due: None, expires: i64::MAX };
-        let change = RecordChange { note: note.clone(), before: Before::Absent };
+        let change = RecordChange { record: note.clone(), before: Before::Absent };
         let writes = vec![Write::Publish(planned, vec![first, second]), Write::Record(change)];
         store.commit(writes).await.unwrap();
         assert_eq!(store.record(&text).await.unwrap(), Some(note));

@@ -62,7 +62,10 @@ async fn settle_in(store: &SqliteStore, payload: &Path) {
     store.configure_partner_webhook(change).await.unwrap();
     let note =
         Record { key: "sent:1".to_owned(), body: b"n".to_vec(), due: Some(3), expires: i64::MAX };
-    store.commit(vec![Write::Record(RecordChange { note, before: Before::Any })]).await.unwrap();
+    store
+        .commit(vec![Write::Record(RecordChange { record: note, before: Before::Any })])
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

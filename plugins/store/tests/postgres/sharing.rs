@@ -133,13 +133,13 @@ async fn an_order_holds(postgres: &Postgres) {
                         assert!(in_order, "{key}: {before:?}, then {}", claimed.id);
                         tokio::task::yield_now().await;
                         lines.lock().unwrap().insert(key, (claimed.id, false));
-                        let fate = if claimed.attempts == 0 && claimed.id % 5 == 0 {
+                        let outcome = if claimed.attempts == 0 && claimed.id % 5 == 0 {
                             DeliveryOutcome::Retry(0)
                         } else {
                             done.fetch_add(1, Ordering::SeqCst);
                             DeliveryOutcome::Delivered
                         };
-                        finish(&*store, &claimed, fate).await;
+                        finish(&*store, &claimed, outcome).await;
                     }
                 }
             });

@@ -102,8 +102,8 @@ async fn moved_root_keeps_its_payloads() {
     // Retention finds it there, too.
     assert_eq!(files(&after.join("payloads")).len(), 1);
     for claimed in process.store.claim("erp", 0, 10).await.unwrap() {
-        let fate = crate::DeliveryOutcome::Delivered;
-        let attempt = crate::AttemptRecord { delivery: claimed.id, attempt: None, fate };
+        let outcome = crate::DeliveryOutcome::Delivered;
+        let attempt = crate::AttemptRecord { delivery: claimed.id, attempt: None, outcome };
         process.store.finish(vec![attempt]).await.unwrap();
     }
     process.store.prune(Prune::Events(i64::MAX), 10).await.unwrap();

@@ -44,7 +44,7 @@ async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
                 error: None,
                 duration_ms: 5,
             }),
-            fate: DeliveryOutcome::Delivered,
+            outcome: DeliveryOutcome::Delivered,
         };
         store.finish(claimed.iter().map(delivered).collect()).await.unwrap();
     }

@@ -120,7 +120,7 @@ impl DeliveryQueue for MemoryStore {
         for record in attempts {
             let index = usize::try_from(record.delivery).unwrap();
             let due = rows.deliveries[index].new.due;
-            let (state, due) = match record.fate {
+            let (state, due) = match record.outcome {
                 DeliveryOutcome::Delivered => (DeliveryState::Delivered, due),
                 DeliveryOutcome::Retry(at) | DeliveryOutcome::Released(at) => {
                     (DeliveryState::Pending, at)
