@@ -61,6 +61,13 @@ pub(super) struct WorkerWakeup {
     notify: Notify,
 }
 
+/// While it exists, no other worker of this webhook runs, and the shutdown waits for this one.
+pub(super) struct WorkerRegistration {
+    shared: Arc<DispatcherState>,
+    webhook: String,
+    wakeup: Arc<WorkerWakeup>,
+}
+
 /// The phases of the dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DispatcherPhase {
@@ -206,6 +213,28 @@ impl WorkerWakeup {
         let may_go =
             |wakeup: &Arc<Self>| Arc::ptr_eq(wakeup, self) && !wakeup.rung.load(Ordering::Relaxed);
         workers.remove_if(webhook, |_, wakeup| may_go(wakeup)).is_some()
+    }
+}
+
+// === impl WorkerRegistration ===
+
+impl WorkerRegistration {
+    pub(super) fn new(
+        shared: Arc<DispatcherState>,
+        webhook: String,
+        wakeup: Arc<WorkerWakeup>,
+    ) -> Self {
+        Self { shared, webhook, wakeup }
+    }
+}
+
+impl Drop for WorkerRegistration {
+    fn drop(&mut self) {
+        let Self { shared, webhook, wakeup } = self;
+        // A worker that ended by itself may have a successor by now.
+        shared.workers.remove_if(webhook, |_, known| Arc::ptr_eq(known, wakeup));
+        shared.running.fetch_sub(1, Ordering::Relaxed);
+        shared.worker_ended.notify_waiters();
     }
 }
 
