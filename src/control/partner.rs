@@ -12,7 +12,8 @@ use as2hook_event::{Direction, Event, EventKind, PayloadMode, Rule, Secret};
 use as2hook_format::{Body, Rendered, Rendering, render};
 use as2hook_sink::{DeliveryError, EndpointResponse, Request, RequestBody};
 use as2hook_store::{
-    Attempt, AttemptRow, DeliveryState, Made, NewEvent, PartnerWebhookChange, Payload, clock,
+    Attempt, AttemptRow, DeliveryState, NewEvent, PartnerWebhookChange, Payload, UnqueuedDelivery,
+    clock,
 };
 use bytes::Bytes;
 use http::HeaderValue;
@@ -123,7 +124,7 @@ impl RunningGateway {
             tracing::error!(%error, "A test delivery has no JSON form.");
             Refusal::Store
         })?;
-        if let Err(error) = self.store.record(made).await {
+        if let Err(error) = self.store.log_attempt(made).await {
             // The response is what was asked for; the log is not worth losing it.
             tracing::warn!(%error, "A test delivery was not written down.");
         }
@@ -236,7 +237,11 @@ fn tested(kind: EventKind, outcome: &Result<EndpointResponse, DeliveryError>) ->
     Tested { event, http_code, failure }
 }
 
-fn made(rule: &Rule, event: &Event, attempt: Attempt) -> Result<Made, serde_json::Error> {
+fn made(
+    rule: &Rule,
+    event: &Event,
+    attempt: Attempt,
+) -> Result<UnqueuedDelivery, serde_json::Error> {
     let state =
         if attempt.error.is_none() { DeliveryState::Delivered } else { DeliveryState::Dead };
     let row = NewEvent {
@@ -251,5 +256,5 @@ fn made(rule: &Rule, event: &Event, attempt: Attempt) -> Result<Made, serde_json
         payload: Payload::None,
     };
     let delivery = Target::of(rule, event).delivery(event.id);
-    Ok(Made { event: row, delivery, attempt, state })
+    Ok(UnqueuedDelivery { event: row, delivery, attempt, state })
 }

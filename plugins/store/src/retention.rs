@@ -91,7 +91,7 @@ pub(crate) async fn purge_payloads(
         let gone = store.change(PurgePayloads { before, most }).await?;
         store.remove_payloads(gone.files, Vec::new()).await;
         purged.events += gone.events as u64;
-        purged.pieces.extend(gone.pieces);
+        purged.blobs.extend(gone.pieces);
         left -= gone.events.min(left);
         if gone.events < most {
             break;

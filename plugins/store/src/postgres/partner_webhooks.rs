@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     columns::number,
-    partner_webhook::{Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     rows::{FromSqlRow as _, SqlRow},
     store::StoreError,
 };
@@ -31,7 +31,7 @@ pub(super) async fn configure(
 }
 
 /// Stores a delivery that was made outside the queue.
-pub(super) async fn record(writing: &Database, made: &Made) -> Result<(), StoreError> {
+pub(super) async fn record(writing: &Database, made: &UnqueuedDelivery) -> Result<(), StoreError> {
     let mut sent = CallGroup::default();
     let event = sent.event(&made.event)?;
     let planned = sent.deliveries(std::slice::from_ref(&made.delivery));

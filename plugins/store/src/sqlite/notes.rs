@@ -1,13 +1,16 @@
 //! Notes, and several writes in one commit.
 
+use std::path::PathBuf;
+
 use rusqlite::{Connection, params};
 
 use super::{deliveries, events};
 use crate::{
     clock::now,
     columns::{length, number},
-    note::{Before, Record, RecordChange, Write},
+    record::{Before, Record, RecordChange},
     store::StoreError,
+    write::Write,
 };
 
 /// Exactly the expression of the index of groups, whose length is [`Record::GROUP`].
@@ -17,24 +20,32 @@ pub(super) const LARGE: &str = "SELECT substr(key, 1, 21), count(*) - ?1 FROM no
 pub(super) const TRIM: &str = "DELETE FROM note WHERE key IN
     (SELECT key FROM note WHERE substr(key, 1, 21) = ?1 ORDER BY expires LIMIT ?2)";
 
-/// Executes one of several writes.
-pub(super) fn apply(connection: &Connection, owner: i64, write: &Write) -> Result<(), StoreError> {
+/// Executes one of several writes. Returns the payload file of a discarded event, to be removed after
+/// the commit.
+pub(super) fn apply(
+    connection: &Connection,
+    owner: i64,
+    write: &Write,
+) -> Result<Option<PathBuf>, StoreError> {
     match write {
+        Write::Discard(event) => return events::discard(connection, *event),
         Write::Open(event, if_unknown) => {
-            events::insert(connection, event, Some(owner), if_unknown).map(|_| ())
+            events::insert(connection, event, Some(owner), if_unknown)?;
         }
-        Write::Reserve(event, places) => deliveries::reserve(connection, *event, places),
-        Write::Settle(settlement) => events::settle(connection, settlement),
-        Write::Replace(event) => events::replace(connection, event),
-        Write::Publish(event, planned) => events::publish(connection, event, planned),
-        Write::Record(change) => write_note(connection, change).map(|_| ()),
+        Write::Reserve(event, places) => deliveries::reserve(connection, *event, places)?,
+        Write::Settle(settlement) => events::settle(connection, settlement)?,
+        Write::Replace(event) => events::replace(connection, event)?,
+        Write::Publish(event, planned) => events::publish(connection, event, planned)?,
+        Write::Record(change) => {
+            write_note(connection, change)?;
+        }
         Write::Once(change, event, planned) => {
             if write_note(connection, change)? {
                 events::publish(connection, event, planned)?;
             }
-            Ok(())
         }
     }
+    Ok(None)
 }
 
 /// Removes up to `limit` notes that are expired at `at`.
@@ -65,7 +76,7 @@ pub(super) fn trim(connection: &Connection, group: &str, n: usize) -> Result<usi
 
 /// Returns whether it was written.
 fn write_note(connection: &Connection, change: &RecordChange) -> Result<bool, StoreError> {
-    let Record { key, body, due, expires } = &change.note;
+    let Record { key, body, due, expires } = &change.record;
     let put = "INSERT INTO note (key, body, due, expires) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (key) DO UPDATE SET body = ?2, due = ?3, expires = ?4";
     let written = match &change.before {

@@ -7,7 +7,7 @@ use crate::{
     clock::now,
     columns::number,
     model::DeliveryState,
-    partner_webhook::{Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     rows::{FromSqlRow as _, SqlRow},
     store::StoreError,
     transaction::Moves,
@@ -53,8 +53,8 @@ pub(super) fn configure(
 }
 
 /// Stores a delivery that was made outside the queue.
-pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreError> {
-    let Made { event, delivery, attempt, state } = made;
+pub(super) fn record(connection: &Connection, made: &UnqueuedDelivery) -> Result<(), StoreError> {
+    let UnqueuedDelivery { event, delivery, attempt, state } = made;
     let Some(id) = events::insert(connection, event, None, &[])? else { return Ok(()) };
     deliveries::insert(connection, id, event.occurred_at, std::slice::from_ref(delivery))?;
     let (delivery, webhook): (i64, i64) = connection
