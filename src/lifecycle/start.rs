@@ -3,17 +3,13 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use as2hook_api::Control;
+use as2hook_api::Handles;
 use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
 use as2hook_store::{StoreError, clock};
-use tokio::{
-    net::TcpListener,
-    runtime::Runtime,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 use super::{
     Life, LifeError, StartMode,
@@ -53,7 +49,7 @@ struct Ready {
 /// Where the admin listener is to be served, and by whom.
 struct AdminSocket {
     socket: TcpListener,
-    control: Arc<dyn Control>,
+    handles: Handles,
     handed_on: watch::Receiver<bool>,
 }
 
@@ -149,7 +145,7 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
     let watch =
         Watch::start(sources.clone(), WatchTiming::default()).map_err(LifeError::Threads)?;
     let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
-    let control = Arc::new(control::RunningGateway {
+    let running = control::RunningGateway {
         live: live.clone(),
         reloader: reloader.clone(),
         store: store.clone(),
@@ -158,10 +154,16 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
         in_flight: in_flight.clone(),
         memory: tap.memory(),
         dispatcher: dispatcher.clone(),
-        client,
         keeper: keeper.clone(),
-        tests: Semaphore::new(control::TESTS),
-    });
+    };
+    let handles = Handles {
+        store: store.clone(),
+        outbox: outbox.clone(),
+        dispatcher: dispatcher.clone(),
+        client,
+        directory: live.clone(),
+        gateway: Arc::new(running),
+    };
     let socket = sockets.for_admin()?;
     let ending = gateway.ending();
     let takeover = predecessor.map(|predecessor| Takeover {
@@ -173,7 +175,7 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
     let (admin, handed_on) = watch::channel(false);
     let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
     let life = Life { reloader, keeper, watch, meeting, sockets, takeover, payloads, drain };
-    Ok(Ready { gateway, life, admin: AdminSocket { socket, control, handed_on } })
+    Ok(Ready { gateway, life, admin: AdminSocket { socket, handles, handed_on } })
 }
 
 /// The listening sockets of this life, and whose they were.
@@ -211,8 +213,8 @@ impl AdminSocket {
     /// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
     fn serve(self) {
         tokio::spawn(async move {
-            let Self { socket, control, handed_on } = self;
-            if let Err(error) = as2hook_api::serve_on(socket, control, handed_on).await {
+            let Self { socket, handles, handed_on } = self;
+            if let Err(error) = as2hook_api::serve_on(socket, handles, handed_on).await {
                 tracing::error!(%error, "The admin listener stopped.");
             }
         });

@@ -25,7 +25,7 @@ use tower_service::Service as _;
 
 use crate::{
     connections::{AdminConnection, AdminConnections},
-    control::Control,
+    gateway::Handles,
     routes::router,
 };
 
@@ -56,11 +56,11 @@ const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\
 /// accepted before still get their responses. Runs until it is dropped.
 pub async fn serve_on(
     socket: TcpListener,
-    gateway: Arc<dyn Control>,
+    handles: Handles,
     mut handed_on: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let is_handed_on = handed_on.clone();
-    let app = app(gateway).layer(from_fn(move |request: Request, next: Next| {
+    let app = app(handles).layer(from_fn(move |request: Request, next: Next| {
         let last = *is_handed_on.borrow();
         async move {
             let mut response = next.run(request).await;
@@ -139,8 +139,8 @@ async fn serve(stream: TcpStream, peer: SocketAddr, place: Arc<AdminConnection>,
     }
 }
 
-fn app(gateway: Arc<dyn Control>) -> Router {
-    router(gateway).layer(DefaultBodyLimit::max(BODY_MAX)).layer(from_fn(in_time))
+fn app(handles: Handles) -> Router {
+    router(handles).layer(DefaultBodyLimit::max(BODY_MAX)).layer(from_fn(in_time))
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
