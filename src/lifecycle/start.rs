@@ -212,11 +212,7 @@ async fn open_sockets(
 impl AdminSocket {
     /// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
     fn serve(self) {
-        tokio::spawn(async move {
-            let Self { socket, handles, handed_on } = self;
-            if let Err(error) = as2hook_api::serve_on(socket, handles, handed_on).await {
-                tracing::error!(%error, "The admin listener stopped.");
-            }
-        });
+        let Self { socket, handles, handed_on } = self;
+        tokio::spawn(as2hook_api::serve_on(socket, handles, handed_on));
     }
 }

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_partner_has_two_names_and_is_a_whole_number() {
+    fn partner_has_two_names_and_is_a_whole_number() {
         assert_eq!(fields(r#"{"partner_id": 123}"#).partner(), Ok(123));
         assert_eq!(fields(r#"{"socio_id": 123}"#).partner(), Ok(123));
         assert_eq!(fields(r#"{"socio_id": 1, "partner_id": 2}"#).partner(), Ok(2));

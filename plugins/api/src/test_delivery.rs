@@ -146,10 +146,9 @@ fn test_request(rule: &Rule, event: &Event, leading: &[(&'static str, Value)]) -
         Rendered::Ready(request) => request,
         Rendered::Unsigned(unsigned) => unsigned.finish().ok()?,
     };
-    let mut names: Vec<_> = request.headers.iter().map(|field| field.name.clone()).collect();
-    names.push("X-AS2-Test".into());
-    let mut headers = request.headers.to_map();
+    let (mut headers, mut names) = request.headers.into_parts();
     headers.insert("x-as2-test", HeaderValue::from_static("1"));
+    names.push("X-AS2-Test".into());
     let body = match request.body {
         Body::Bytes(bytes) => bytes,
         Body::Empty | Body::Payload { .. } => Bytes::new(),
