@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
+use ipnet::IpNet;
 use pingora::{Result, http::RequestHeader};
-
-use as2hook_config::Network;
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 
@@ -14,10 +13,11 @@ const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 pub(super) fn partner(
     direct: Option<IpAddr>,
     headers: &HeaderMap,
-    trusted: &[Network],
+    trusted: &[IpNet],
 ) -> Option<IpAddr> {
     let mut partner = direct?.to_canonical();
-    let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let trusts =
+        |address: IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
     let values: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
     let hops = values.iter().rev().filter_map(|value| value.to_str().ok());
     for hop in hops.flat_map(|value| value.rsplit(',')) {
@@ -51,7 +51,7 @@ mod tests {
         for value in forwarded {
             headers.append(X_FORWARDED_FOR, value.parse().unwrap());
         }
-        let trusted: Vec<Network> = trusted.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        let trusted: Vec<IpNet> = trusted.iter().map(|cidr| cidr.parse().unwrap()).collect();
         partner(Some(direct.parse().unwrap()), &headers, &trusted).unwrap().to_string()
     }
 

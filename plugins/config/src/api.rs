@@ -4,10 +4,9 @@ use std::fmt;
 
 use as2hook_as2::hex;
 
-use super::{
-    read::{Network, Value},
-    site,
-};
+use ipnet::IpNet;
+
+use super::{read::Value, site};
 
 /// The config API and the admin API.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +14,7 @@ pub struct Api {
     /// Default: none, so that no request is allowed.
     pub tokens: Vec<TokenConfig>,
     /// Private networks that webhooks made over the API may point at all the same. Default: none.
-    pub allow_networks: Vec<Network>,
+    pub allow_networks: Vec<IpNet>,
     /// Of the config API's messages. Default: Spanish, as `docs/api.md` has them.
     pub language: ApiLanguage,
 }

@@ -48,7 +48,7 @@ pub use limits::{Limits, Pace};
 pub use listen::{Listen, Listener, ServerTls};
 pub use mistake::ConfigDiagnostic;
 pub use partners::{Partner, PartnerTls};
-pub use read::{Network, SecretString};
+pub use read::SecretString;
 pub use receiver::{Forwarded, Origin, Receiver, ReceiverRoute};
 pub use retention::Retention;
 pub use source::Sources;

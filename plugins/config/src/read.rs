@@ -26,8 +26,8 @@ mod suggest;
 mod table;
 mod units;
 
+pub use self::hidden::SecretString;
 pub(crate) use self::table::Table;
-pub use self::{hidden::SecretString, network::Network};
 
 /// A file that is being judged.
 #[derive(Clone, Copy)]

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
 use openssl::x509::X509;
 
-use super::{
-    keys,
-    read::{Network, Value},
-};
+use super::{keys, read::Value};
 
 /// Where inbound traffic goes.
 #[derive(Clone)]
@@ -22,7 +20,7 @@ pub struct Receiver {
     /// What becomes of `X-Forwarded-For`. Default: append.
     pub forwarded: Forwarded,
     /// The peers whose `X-Forwarded-For` is trusted. Default: none.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<IpNet>,
     /// Trusted beside nothing else. Default (empty): the system's roots.
     pub ca: Vec<X509>,
     /// Whether its certificate is checked. Default: yes.

@@ -13,4 +13,4 @@ pub mod happy_eyeballs;
 pub use client::{
     Client, ConnectError, DeliveryError, EndpointResponse, KeptPayload, Request, RequestBody,
 };
-pub use guard::{Guard, IpNetwork};
+pub use guard::Guard;

@@ -113,7 +113,10 @@ secret_key_file: /etc/as2hook/key
     assert_eq!((route.path.as_str(), route.origins.len()), ("/mdn", 2));
     assert!(config.receiver.keepalive);
     assert_eq!(config.receiver.forwarded, Forwarded::Off);
-    assert!(config.receiver.trusted_proxies[0].contains("10.2.3.4".parse().unwrap()));
+    assert!(
+        config.receiver.trusted_proxies[0]
+            .contains(&"10.2.3.4".parse::<std::net::IpAddr>().unwrap())
+    );
     let StoreLocation::Postgres(url) = &config.store else { panic!("not PostgreSQL") };
     assert_eq!(url.expose(), "postgres://user:hunter2-hunter2@db.example/as2");
     assert_eq!(config.payloads, PayloadLocation::Store);
