@@ -39,17 +39,17 @@ pub(super) async fn read_head(
 ) -> HeadOutcome {
     let mut scan = head::Scan::default();
     connection.rest();
-    connection.patience(limits.pace.idle);
+    connection.patience(limits.pace().idle);
     let (mut begun, mut waiting) = (false, None);
     // Of a large head: its memory, and how it gives that up.
     let mut counted: Option<Permit> = None;
     let mut gives_way = None;
-    let too_large = Rejection::HeadTooLarge { limit: limits.decode.header };
+    let too_large = Rejection::HeadTooLarge { limit: limits.header };
     loop {
         let ahead = connection.ahead();
         match scan.more(ahead) {
             Err(flaw) => return HeadOutcome::Refused(flaw.into()),
-            Ok(Some(range)) if range.len() > limits.decode.header => {
+            Ok(Some(range)) if range.len() > limits.header => {
                 return HeadOutcome::Refused(too_large);
             }
             Ok(Some(range)) => {
@@ -61,7 +61,7 @@ pub(super) async fn read_head(
                     }
                 };
             }
-            Ok(None) if ahead.len() > limits.decode.header => {
+            Ok(None) if ahead.len() > limits.header => {
                 return HeadOutcome::Refused(too_large);
             }
             Ok(None) => {}
@@ -71,16 +71,16 @@ pub(super) async fn read_head(
         if !begun && scan.has_begun(ahead) {
             begun = true;
             close.used();
-            connection.patience(limits.pace.head);
+            connection.patience(limits.pace().head);
         }
         if large && counted.is_none() {
             let permit = counted.insert(in_flight.beside(seat.address()));
-            if !permit.take_memory(limits.decode.header as u64, limits.memory) {
+            if !permit.take_memory(limits.header as u64, limits.memory) {
                 return HeadOutcome::Refused(Rejection::Memory);
             }
             gives_way = permit.gives_way();
             if let Some(gives_way) = &gives_way {
-                gives_way.due(Instant::now() + limits.pace.head);
+                gives_way.due(Instant::now() + limits.pace().head);
             }
         }
         // Most heads are there at once: those do not wait in line.
@@ -205,7 +205,7 @@ mod tests {
         });
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, HeadOutcome::Refused(Rejection::Slow)));
-        assert_eq!(began.elapsed(), scene.limits.pace.head);
+        assert_eq!(began.elapsed(), scene.limits.pace().head);
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,19 +213,19 @@ mod tests {
         let mut scene = scene();
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, HeadOutcome::Nothing));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_whole_time() {
         let mut scene = scene();
         scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        assert!(scene.within(scene.limits.pace().head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
         scene.hear_and_forget().await;
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, HeadOutcome::Nothing));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,7 +234,7 @@ mod tests {
         scene.partner.write_all(b"\r\n").await.unwrap();
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, HeadOutcome::Nothing));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -280,7 +280,7 @@ mod tests {
         assert!(scene.within(Duration::from_millis(20)).await.is_none());
         scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         // A head that has begun is read to its end.
-        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        assert!(scene.within(scene.limits.pace().head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
         assert!(matches!(scene.within(HOUR).await, Some(HeadOutcome::Head)));
     }
@@ -305,7 +305,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     async fn cost(line: &[u8], size: usize) -> u64 {
         let mut scene = scene();
-        scene.limits.decode.header = 1 << 20;
+        scene.limits.header = 1 << 20;
         let (ours, mut partner) = tokio::io::duplex(1);
         scene.connection = Connection::new(Box::new(ours));
         let bytes = line.repeat(size / line.len());

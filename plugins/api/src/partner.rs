@@ -1,7 +1,6 @@
 //! The webhooks of partners, as in `docs/api.md`: plain types between the routes and the gateway.
 
-use std::fmt;
-
+use as2hook_event::SecretString;
 use axum::http::Uri;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,16 +40,12 @@ pub struct Change {
     /// Its URL: http or https, without user and password.
     pub url: Option<Uri>,
     /// Empty removes the secret.
-    pub secret: Option<SecretText>,
+    pub secret: Option<SecretString>,
     /// A new webhook is enabled.
     pub enabled: Option<bool>,
     /// A new webhook has none, which means `message.received`.
     pub events: Option<Vec<PartnerEvent>>,
 }
-
-/// A secret before it is encrypted. Never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(String);
 
 /// The result of a test delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,25 +124,5 @@ impl PartnerEvent {
     /// Returns the event of this name, in either language.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event| name == event.as_str() || name == event.spanish())
-    }
-}
-
-// === impl SecretText ===
-
-impl SecretText {
-    /// Wraps a secret.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// Returns the secret itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(***)")
     }
 }

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
+use as2hook_event::SecretString;
+
 use super::{
-    ConfigDiagnostic, Listen, PayloadLocation, StoreFailurePolicy, StoreLocation,
-    listen::Listener,
-    mistake::Position,
-    read::{SecretString, Table},
+    Config, ConfigDiagnostic, StoreLocation, listen::Listener, mistake::Position, value::Value,
 };
 
 /// Each such setting: its path, where it stands, and its value for comparison.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fixed(Vec<Setting>);
 
 #[derive(Debug)]
@@ -24,43 +23,37 @@ struct Setting {
 // === impl Fixed ===
 
 impl Fixed {
-    pub(super) fn of(
-        table: &Table<'_>,
-        listen: &Listen,
-        store: &StoreLocation,
-        (payloads, payloads_allow_http): (&PayloadLocation, bool),
-        secret_key_file: &Path,
-        on_store_failure: StoreFailurePolicy,
-    ) -> Self {
+    pub(super) fn of(table: &Value, config: &Config) -> Self {
         let place = |key| table.get(key).map(|value| value.at());
-        let listener = |path: &'static str, key, listener: Option<&Listener>| {
-            let within = table.get("listen").and_then(|value| value.child_at(key));
-            let at = within.or_else(|| place("listen")).unwrap_or(Position::START);
+        let setting = |path, at: Option<Position>, value| Setting {
+            path,
+            at: at.unwrap_or(Position::START),
+            value: SecretString::from(value),
+        };
+        let listener = |path: &'static str, listener: Option<&Listener>| {
+            let within =
+                table.get("listen").and_then(|listen| listen.get(&path["listen.".len()..]));
             let value = match listener {
                 None => "does not run".to_owned(),
                 Some(l) if l.tls.is_some() => format!("{} with TLS", l.address),
                 Some(l) => l.address.to_string(),
             };
-            Setting { path, at, value: SecretString::from(value) }
+            setting(path, within.map(|value| value.at()).or_else(|| place("listen")), value)
         };
-        let setting = |key: &'static str, value: String| Setting {
-            path: key,
-            at: place(key).unwrap_or(Position::START),
-            value: SecretString::from(value),
-        };
-        let store = match store {
+        let top = |key, value| setting(key, place(key), value);
+        let store = match &config.store {
             StoreLocation::Postgres(url) => url.expose().to_owned(),
-            StoreLocation::Sqlite(path) => format!("sqlite:{}", path.display()),
+            sqlite @ StoreLocation::Sqlite(_) => sqlite.to_string(),
         };
         Self(vec![
-            listener("listen.inbound", "inbound", Some(&listen.inbound)),
-            listener("listen.outbound", "outbound", listen.outbound.as_ref()),
-            listener("listen.admin", "admin", Some(&listen.admin)),
-            setting("store", store),
-            setting("payloads", format!("{payloads:?}")),
-            setting("payloads_allow_http", payloads_allow_http.to_string()),
-            setting("secret_key_file", secret_key_file.display().to_string()),
-            setting("on_store_failure", format!("{on_store_failure:?}")),
+            listener("listen.inbound", Some(&config.listen.inbound)),
+            listener("listen.outbound", config.listen.outbound.as_ref()),
+            listener("listen.admin", Some(&config.listen.admin)),
+            top("store", store),
+            top("payloads", format!("{:?}", config.payloads)),
+            top("payloads_allow_http", config.payloads_allow_http.to_string()),
+            top("secret_key_file", config.secret_key_file.display().to_string()),
+            top("on_store_failure", format!("{:?}", config.on_store_failure)),
         ])
     }
 

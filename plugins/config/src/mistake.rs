@@ -38,17 +38,17 @@ pub(crate) struct Position {
 
 /// The way from a document's root to a node. Cheap to extend and to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ConfigPath<'a>(Option<Rc<PathStep<'a>>>);
+pub(crate) struct ConfigPath(Option<Rc<PathStep>>);
 
 #[derive(Debug)]
-struct PathStep<'a> {
-    before: ConfigPath<'a>,
-    name: Name<'a>,
+struct PathStep {
+    before: ConfigPath,
+    name: Name,
 }
 
 #[derive(Debug)]
-enum Name<'a> {
-    Key(&'a str),
+enum Name {
+    Key(Rc<str>),
     Index(usize),
 }
 
@@ -99,9 +99,18 @@ impl fmt::Display for Position {
 
 // === impl ConfigPath ===
 
-impl<'a> ConfigPath<'a> {
-    pub(crate) fn key(&self, key: &'a str) -> Self {
-        Self(Some(Rc::new(PathStep { before: self.clone(), name: Name::Key(key) })))
+impl ConfigPath {
+    pub(crate) fn key(&self, key: impl Into<Rc<str>>) -> Self {
+        Self(Some(Rc::new(PathStep { before: self.clone(), name: Name::Key(key.into()) })))
+    }
+
+    /// Where it goes to the node that holds this one, and the key of this one there.
+    pub(crate) fn parent(&self) -> Option<(Self, &str)> {
+        let step = self.0.as_ref()?;
+        match &step.name {
+            Name::Key(key) => Some((step.before.clone(), key)),
+            Name::Index(_) => None,
+        }
     }
 
     pub(crate) fn index(&self, index: usize) -> Self {
@@ -109,7 +118,7 @@ impl<'a> ConfigPath<'a> {
     }
 }
 
-impl fmt::Display for ConfigPath<'_> {
+impl fmt::Display for ConfigPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(step) = &self.0 else { return f.write_str("document") };
         let first = step.before.0.is_none();

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
+    env::VarError,
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -33,8 +34,8 @@ pub struct Sources {
 }
 
 /// One load.
-pub(crate) struct Context<'a> {
-    pub(crate) variables: &'a Variables<'a>,
+pub(crate) struct Context {
+    pub(crate) variables: Box<Variables>,
     found: RefCell<Gathered>,
 }
 
@@ -62,9 +63,9 @@ pub(crate) struct LoadFindings {
 
 // === impl Context ===
 
-impl<'a> Context<'a> {
-    pub(crate) fn new(variables: &'a Variables<'a>) -> Self {
-        Self { variables, found: RefCell::default() }
+impl Context {
+    pub(crate) fn new(variables: impl Fn(&str) -> Result<String, VarError> + 'static) -> Rc<Self> {
+        Rc::new(Self { variables: Box::new(variables), found: RefCell::default() })
     }
 
     pub(crate) fn mistake(&self, mistake: ConfigDiagnostic) {
@@ -103,7 +104,7 @@ impl<'a> Context<'a> {
     }
 
     /// Parses a file and gathers what is wrong with it. `None`: there is nothing to judge.
-    pub(crate) fn tree(&self, file: &Path) -> Result<Option<Node>, String> {
+    pub(crate) fn tree(&self, file: &Path) -> Result<Option<Rc<Node>>, String> {
         let bytes = self.read(file)?;
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
@@ -120,8 +121,8 @@ impl<'a> Context<'a> {
         Ok(root)
     }
 
-    pub(crate) fn finish(self) -> LoadFindings {
-        let Gathered { mut mistakes, mut warnings, digests, .. } = self.found.into_inner();
+    pub(crate) fn finish(&self) -> LoadFindings {
+        let Gathered { mut mistakes, mut warnings, digests, .. } = self.found.take();
         mistakes.sort();
         mistakes.dedup();
         warnings.sort();

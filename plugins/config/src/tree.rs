@@ -6,6 +6,8 @@
 
 mod builder;
 
+use std::rc::Rc;
+
 use saphyr_parser::Parser;
 
 use self::builder::{Builder, position};
@@ -25,16 +27,16 @@ pub(crate) enum NodeKind {
         text: String,
         plain: bool,
     },
-    Sequence(Vec<Node>),
+    Sequence(Vec<Rc<Node>>),
     Mapping(Vec<Entry>),
 }
 
 /// A key with its value. No mapping holds a key twice.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub(crate) key: String,
+    pub(crate) key: Rc<str>,
     pub(crate) key_at: Position,
-    pub(crate) value: Node,
+    pub(crate) value: Rc<Node>,
 }
 
 /// A mistake whose file the caller knows.
@@ -48,7 +50,7 @@ pub(crate) struct SyntaxError {
 /// Parses one document. `None` when it could not be read to its end; the flaws say why.
 ///
 /// An empty file is an empty mapping.
-pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<SyntaxError>) {
+pub(crate) fn parse(text: &str) -> (Option<Rc<Node>>, Vec<SyntaxError>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
     let mut parser = Parser::new_from_str(text);
@@ -66,17 +68,21 @@ pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<SyntaxError>) {
             }
         }
     }
-    let empty = || Node { at: Position::START, kind: NodeKind::Mapping(Vec::new()) };
+    let empty = || Node::new(Position::START, NodeKind::Mapping(Vec::new()));
     (Some(builder.root.unwrap_or_else(empty)), builder.flaws)
 }
 
 // === impl Node ===
 
 impl Node {
+    pub(crate) fn new(at: Position, kind: NodeKind) -> Rc<Self> {
+        Rc::new(Self { at, kind })
+    }
+
     fn count(&self) -> usize {
         1 + match &self.kind {
             NodeKind::Scalar { .. } => 0,
-            NodeKind::Sequence(items) => items.iter().map(Self::count).sum(),
+            NodeKind::Sequence(items) => items.iter().map(|item| item.count()).sum(),
             NodeKind::Mapping(entries) => entries.iter().map(|e| e.value.count()).sum(),
         }
     }

@@ -28,7 +28,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 impl<S: Side> Proxy<S> {
     /// How the partner's connection is read and written from here on.
     pub(super) fn prepare(session: &mut Session, passage: &ProxyContext<S::Way>) {
-        let pace = passage.snapshot.config.limits.pace;
+        let pace = passage.snapshot.config.limits.pace();
         if let Some(connection) = Connection::of(session) {
             connection.begin(pace);
         }
@@ -56,7 +56,7 @@ impl<S: Side> Proxy<S> {
         let config = &passage.snapshot.config;
         let raw = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
         let raw = raw.unwrap_or_default();
-        admit(session.req_header(), &raw, config.limits.decode.body)?;
+        admit(session.req_header(), &raw, config.limits.body)?;
         passage.peer = S::partner(session, &passage.snapshot);
         // Behind a trusted proxy it is the partner's address that counts, not the proxy's.
         let counted = counted_peer(config, S::DIRECTION, passage.peer);

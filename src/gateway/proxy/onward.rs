@@ -44,7 +44,7 @@ impl<S: Side> Proxy<S> {
         candidates.race(&mut peer, &self.failed_addresses);
         if let Some(options) = peer.get_mut_peer_options() {
             passage.response_time = options.read_timeout;
-            options.write_timeout = Some(snapshot.config.limits.pace.piece);
+            options.write_timeout = Some(snapshot.config.limits.pace().piece);
         }
         passage.reaches(S::DIRECTION, next.1);
         Ok(Box::new(peer))
@@ -117,7 +117,7 @@ impl<W> ProxyContext<W> {
         bytes.advance(usize::try_from(again).unwrap_or(bytes.len()));
         self.received += again + bytes.len() as u64;
         self.tapped = self.tapped.max(self.received);
-        let limit = self.snapshot.config.limits.decode.body;
+        let limit = self.snapshot.config.limits.body;
         if self.received > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }

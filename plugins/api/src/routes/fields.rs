@@ -1,5 +1,6 @@
 //! The fields of a JSON body. Each that is wrong gets its own message, so they are read one by one.
 
+use as2hook_event::SecretString;
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{ApiState, responses::mistaken};
 use crate::{
     messages::{FieldType, Wrong},
-    partner::{PartnerEvent, SecretText},
+    partner::PartnerEvent,
 };
 
 /// A JSON object from a request's body.
@@ -47,13 +48,13 @@ impl JsonFields {
         url(text).map(Some)
     }
 
-    pub(super) fn secret(&self) -> Result<Option<SecretText>, Wrong> {
+    pub(super) fn secret(&self) -> Result<Option<SecretString>, Wrong> {
         const NAME: &str = "webhook_secret";
         let Some(text) = self.text(&[NAME])? else { return Ok(None) };
         if text.chars().count() > SECRET_MAX {
             return Err(Wrong::TooLong(NAME, SECRET_MAX));
         }
-        Ok(Some(SecretText::new(text.to_owned())))
+        Ok(Some(SecretString::from(text.to_owned())))
     }
 
     pub(super) fn enabled(&self) -> Result<Option<bool>, Wrong> {

@@ -1,6 +1,6 @@
 //! The parser's events become a tree, as far as they can.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 use saphyr_parser::{Event, Marker, ScalarStyle, Span};
 
@@ -18,10 +18,10 @@ const ALIASED: usize = 1_000_000;
 #[derive(Default)]
 pub(super) struct Builder {
     open: Vec<OpenNode>,
-    pub(super) root: Option<Node>,
+    pub(super) root: Option<Rc<Node>>,
     documents: usize,
     /// What aliases stand for, with the number of its nodes.
-    anchors: HashMap<usize, (Node, usize)>,
+    anchors: HashMap<usize, (Rc<Node>, usize)>,
     aliased: usize,
     pub(super) flaws: Vec<SyntaxError>,
 }
@@ -34,16 +34,16 @@ struct OpenNode {
 }
 
 enum Content {
-    Sequence(Vec<Node>),
+    Sequence(Vec<Rc<Node>>),
     Mapping { entries: Vec<Entry>, seen: Seen, key: Option<Key> },
 }
 
 /// Finds a key again. Most mappings are so small that a look at each entry is faster.
 #[derive(Default)]
-struct Seen(HashMap<String, Position>);
+struct Seen(HashMap<Rc<str>, Position>);
 
 struct Key {
-    text: String,
+    text: Rc<str>,
     at: Position,
     /// Reported already: its value is read over.
     dropped: bool,
@@ -56,7 +56,7 @@ impl Seen {
     fn find(&mut self, key: &str, entries: &[Entry]) -> Option<Position> {
         const SMALL: usize = 24;
         if entries.len() < SMALL {
-            return entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_at);
+            return entries.iter().find(|entry| *entry.key == *key).map(|entry| entry.key_at);
         }
         // No two entries have the same key, so its size says how far it has come.
         let new = &entries[self.0.len()..];
@@ -84,7 +84,7 @@ impl Builder {
                 let plain = style == ScalarStyle::Plain;
                 // Nothing was written: point at the key rather than at whatever comes next.
                 let at = if text.is_empty() && plain { self.key_at().unwrap_or(at) } else { at };
-                self.node(Node { at, kind: NodeKind::Scalar { text: text.into(), plain } }, anchor);
+                self.node(Node::new(at, NodeKind::Scalar { text: text.into(), plain }), anchor);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.tag(at, tag.is_some());
@@ -101,7 +101,7 @@ impl Builder {
                     Content::Sequence(items) => NodeKind::Sequence(items),
                     Content::Mapping { entries, .. } => NodeKind::Mapping(entries),
                 };
-                self.node(Node { at, kind }, anchor);
+                self.node(Node::new(at, kind), anchor);
             }
             Event::Alias(anchor) => self.alias(at, anchor)?,
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
@@ -142,7 +142,7 @@ impl Builder {
     }
 
     /// Puts a finished node to where it belongs.
-    fn node(&mut self, node: Node, anchor: usize) {
+    fn node(&mut self, node: Rc<Node>, anchor: usize) {
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), node.count()));
         }
@@ -154,19 +154,20 @@ impl Builder {
                     entries.push(Entry { key: text, key_at: at, value: node });
                 }
             }
-            Some(Content::Mapping { .. }) => self.key(node),
+            Some(Content::Mapping { .. }) => self.key(&node),
         }
     }
 
-    fn key(&mut self, node: Node) {
-        let NodeKind::Scalar { text, plain } = node.kind else { return };
+    fn key(&mut self, node: &Node) {
+        let NodeKind::Scalar { text, plain } = &node.kind else { return };
+        let (text, plain): (Rc<str>, _) = (text.as_str().into(), *plain);
         let at = node.at;
         let Some(Content::Mapping { entries, key, seen }) =
             self.open.last_mut().map(|o| &mut o.content)
         else {
             return;
         };
-        let merge = plain && text == "<<";
+        let merge = plain && &*text == "<<";
         let first = if merge { None } else { seen.find(&text, entries) };
         let dropped = merge || first.is_some();
         *key = Some(Key { text, at, dropped });
@@ -200,7 +201,7 @@ impl Builder {
         for open in &self.open {
             path = match &open.content {
                 Content::Sequence(items) => path.index(items.len()),
-                Content::Mapping { key: Some(key), .. } => path.key(&key.text),
+                Content::Mapping { key: Some(key), .. } => path.key(&*key.text),
                 Content::Mapping { key: None, .. } => path,
             };
         }

@@ -12,7 +12,7 @@ fn show(node: &Node) -> String {
         NodeKind::Scalar { text, plain: true } => text.clone(),
         NodeKind::Scalar { text, plain: false } => format!("{text:?}"),
         NodeKind::Sequence(items) => {
-            format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" "))
+            format!("[{}]", items.iter().map(|item| show(item)).collect::<Vec<_>>().join(" "))
         }
         NodeKind::Mapping(entries) => {
             let show = |e: &Entry| format!("{}={}:{}", e.key_at, e.key, show(&e.value));

@@ -1,7 +1,7 @@
 //! "Did you mean …?"
 
 /// A hint at the likeliest word, to be put behind a message; empty when none is near.
-pub(super) fn hint<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn hint<'a>(found: &str, words: impl Iterator<Item = &'a str>) -> String {
     // Text this long is no mistyped key.
     if found.len() > 64 {
         return String::new();

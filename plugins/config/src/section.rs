@@ -1,0 +1,224 @@
+//! Mappings of a config file into structs that derive [`serde::Deserialize`].
+//!
+//! A derived implementation stops at its first mistake. Here each mistake is reported at its value; the
+//! struct is then read again without that value, until all of them are found. Keys that a struct does not
+//! have are reported, and not shown to it.
+
+use std::cell::{Cell, RefCell};
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::{
+    Deserializer, Serialize,
+    de::{
+        DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer as _,
+        MapAccess, Visitor,
+        value::{MapDeserializer, StrDeserializer},
+    },
+    forward_to_deserialize_any,
+};
+
+use super::{tree::Entry, value::Value};
+
+/// A mapping of the config, described by its serde attributes.
+pub(crate) trait Section: DeserializeOwned + Serialize + JsonSchema {
+    /// Judges what no single value shows, and fills in what depends on other values. `None` leaves a
+    /// mistake behind.
+    fn judge(&mut self, _table: &Value) -> Option<()> {
+        Some(())
+    }
+}
+
+/// A section of which no key is given, where each has a default.
+pub(crate) fn defaults<T: Section>() -> T {
+    let none = MapDeserializer::<_, Failure>::new(std::iter::empty::<(&str, &str)>());
+    T::deserialize(none).expect("every key of this section has a default")
+}
+
+/// Why a value could not be deserialized.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("a mistake has been reported")]
+    Reported,
+    #[error("the key `{0}` is missing")]
+    Missing(&'static str),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// The mapping of a section, but for the entries in which a mistake was found.
+struct Fields<'a> {
+    table: &'a Value,
+    wrong: &'a RefCell<Vec<usize>>,
+}
+
+struct Entries<'a> {
+    fields: Fields<'a>,
+    entries: &'a [Entry],
+    keys: &'static [&'static str],
+    next: usize,
+}
+
+// === impl Value ===
+
+impl Value {
+    /// The section that this mapping is. A value with a mistake counts as not given.
+    pub(crate) fn section<T: Section>(&self) -> Option<T> {
+        let wrong = RefCell::new(Vec::new());
+        loop {
+            let found = wrong.borrow().len();
+            match T::deserialize(Fields { table: self, wrong: &wrong }) {
+                Ok(mut section) => return section.judge(self).map(|()| section),
+                Err(_) if wrong.borrow().len() > found => {}
+                Err(Failure::Reported) => return None,
+                Err(error) => {
+                    // Serde names the first missing key only.
+                    let keys = required::<T>();
+                    let missing = keys.iter().filter(|key| self.get(key).is_none());
+                    missing.for_each(|key| {
+                        self.wrong::<()>(format!("the key `{key}` is missing"));
+                    });
+                    return match error {
+                        Failure::Other(what) => self.wrong(what),
+                        Failure::Reported | Failure::Missing(_) => None,
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// The JSON Schema of a document, or of a part of one.
+pub(crate) fn schema<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft07().into_generator().into_root_schema_for::<T>()
+}
+
+/// A section as YAML. What is not given and has no default is left out.
+pub(crate) fn to_yaml<T: Section>(section: &T) -> String {
+    fn prune(value: &mut serde_yaml::Value) {
+        match value {
+            serde_yaml::Value::Mapping(entries) => {
+                entries.retain(|_, value| !value.is_null());
+                entries.values_mut().for_each(prune);
+            }
+            serde_yaml::Value::Sequence(items) => items.iter_mut().for_each(prune),
+            _ => {}
+        }
+    }
+    let mut tree = serde_yaml::to_value(section).expect("sections are mappings with text keys");
+    prune(&mut tree);
+    serde_yaml::to_string(&tree).expect("a tree of values can be written")
+}
+
+fn required<T: JsonSchema>() -> Vec<String> {
+    let schema = schema::<T>();
+    let keys = schema.get("required").and_then(|keys| keys.as_array()).into_iter().flatten();
+    keys.filter_map(|key| Some(key.as_str()?.to_owned())).collect()
+}
+
+// === impl Fields ===
+
+impl<'de> Deserializer<'de> for Fields<'_> {
+    type Error = Failure;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        keys: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Failure> {
+        let entries = self.table.entries().ok_or(Failure::Reported)?;
+        for entry in entries.iter().filter(|entry| !keys.contains(&&*entry.key)) {
+            self.table.unknown_key(entry, keys);
+        }
+        visitor.visit_map(Entries { fields: self, entries, keys, next: 0 })
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Failure> {
+        Err(Failure::custom("a section of the config is a struct"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = Failure;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Failure> {
+        while let Some(entry) = self.entries.get(self.next) {
+            if self.keys.contains(&&*entry.key) && !self.fields.wrong.borrow().contains(&self.next)
+            {
+                let key: StrDeserializer<'_, Failure> = entry.key.into_deserializer();
+                return seed.deserialize(key).map(Some);
+            }
+            self.next += 1;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
+        let at = self.next;
+        self.next += 1;
+        let value = self.fields.table.child(&self.entries[at]);
+        seed.deserialize(AsValue(value.clone())).map_err(|error| {
+            if !matches!(error, Failure::Reported) {
+                value.wrong::<()>(error.to_string());
+            }
+            self.fields.wrong.borrow_mut().push(at);
+            Failure::Reported
+        })
+    }
+}
+
+impl serde::de::Error for Failure {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        match message.to_string() {
+            message if message.is_empty() => Self::Reported,
+            message => Self::Other(message),
+        }
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Missing(field)
+    }
+}
+
+// === values ===
+
+thread_local! {
+    /// A value on its way through serde to [`take`].
+    static PASSED: Cell<Option<Value>> = const { Cell::new(None) };
+}
+
+/// The value that a deserializer of this module is for, so that a `deserialize` function reads it by its
+/// place instead of through serde's types.
+pub(crate) fn take<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+    from.deserialize_ignored_any(IgnoredAny)?;
+    PASSED.take().ok_or_else(|| D::Error::custom("this is read from a config file alone"))
+}
+
+/// The error of a `deserialize` function that has reported its mistake.
+pub(crate) fn reported<E: serde::de::Error>() -> E {
+    E::custom("")
+}
+
+struct AsValue(Value);
+
+impl<'de> Deserializer<'de> for AsValue {
+    type Error = Failure;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        PASSED.set(Some(self.0));
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
