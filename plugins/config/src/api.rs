@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    section::Section,
-    setting::{Identifier, Line, List, Network, Setting, Sha256, Table, Word, distinct, schema},
+    section::{Section, words},
+    setting::{Identifier, Line, List, Network, Setting, Sha256, Table, Word, distinct, setting},
     value::Value,
 };
 
@@ -69,23 +69,16 @@ pub enum ApiLanguage {
     English,
 }
 
-/// Some of [`TokenScope`], never none.
-struct Scopes;
-
-schema!([] Scopes, |generator| List::<Word<TokenScope>>::json_schema(generator));
-
-impl Setting for Scopes {
-    type Value = Vec<TokenScope>;
-
-    fn read(value: &Value) -> Option<Vec<TokenScope>> {
+setting!(
+    /// Some of [`TokenScope`], never none.
+    Scopes: Vec<TokenScope>,
+    |value| {
         let least = "needs one scope at least: read, write or admin";
         distinct::<Word<TokenScope>>(value, least, "this scope is given twice")
-    }
-
-    fn serialize<S: serde::Serializer>(scopes: &Vec<TokenScope>, to: S) -> Result<S::Ok, S::Error> {
-        scopes.serialize(to)
-    }
-}
+    },
+    Vec::clone,
+    { "type": "array", "minItems": 1, "items": { "enum": words::<TokenScope>() } }
+);
 
 // === impl Api ===
 

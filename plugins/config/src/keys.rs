@@ -1,11 +1,6 @@
 //! Certificates and private keys from files: PEM, DER and PKCS#12.
 
-use std::{
-    fmt,
-    ops::Deref,
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::{path::Path, sync::OnceLock};
 
 use as2hook_event::SecretString;
 use openssl::{
@@ -19,46 +14,31 @@ use openssl::{
 };
 
 use super::{
-    setting::{Secret, Setting as _, setting},
-    value::Value,
+    setting::{SecretText, Setting as _, setting},
+    value::{FromFile, Value},
 };
 
 /// The certificates of one file; the first one is meant where one is. Empty where none is given.
-#[derive(Clone, Default)]
-pub struct Certificates {
-    path: PathBuf,
-    chain: Vec<X509>,
-}
+pub type CertificateFile = FromFile<Vec<X509>>;
 
-/// A private key, RSA or EC, and the file that it was in.
-#[derive(Clone)]
-pub struct PrivateKey {
-    path: PathBuf,
-    key: PKey<Private>,
-}
+/// A private key, RSA or EC.
+pub type PrivateKeyFile = FromFile<PKey<Private>>;
 
-/// A PKCS#12 file with one private key, its certificate, and those that issued it.
+/// A private key, its certificate, and those that issued it.
 #[derive(Clone)]
-pub(crate) struct Archive {
-    path: PathBuf,
+pub(crate) struct Identity {
     pub(crate) chain: Vec<X509>,
     pub(crate) private_key: PKey<Private>,
 }
 
+setting!(Certificates: CertificateFile, certificates, CertificateFile::path);
 setting!(
-    CertificateFile: Certificates,
-    certificates,
-    |found: &Certificates| found.path.clone(),
-    { "type": "string", "minLength": 1 }
-);
-setting!(
-    PrivateKeyFile: PrivateKey,
+    Key: PrivateKeyFile,
     |value| private_key(value, passphrase(value)?.as_ref()),
-    |key: &PrivateKey| key.path.clone(),
-    { "type": "string", "minLength": 1 }
+    PrivateKeyFile::path
 );
 setting!(
-    ArchiveFile: Archive,
+    Archive: FromFile<Identity>,
     |value| {
         let mut others = ["certificate", "private_key"].into_iter();
         match others.find_map(|other| value.sibling(other)) {
@@ -66,8 +46,7 @@ setting!(
             None => pkcs12(value, passphrase(value)?.as_ref()),
         }
     },
-    |archive: &Archive| archive.path.clone(),
-    { "type": "string", "minLength": 1 }
+    FromFile::path
 );
 
 /// `passphrase` or `passphrase_file` beside a key. `Some(None)`: there is none. With one that could not be
@@ -75,8 +54,8 @@ setting!(
 #[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
 fn passphrase(key: &Value) -> Option<Option<SecretString>> {
     match (key.sibling("passphrase"), key.sibling("passphrase_file")) {
-        (_, Some(file)) => file.secret_file().map(|(_, text)| Some(text)),
-        (Some(text), None) => Secret::read(&text).map(Some),
+        (_, Some(file)) => file.secret_file("passphrase").map(|file| Some(file.content)),
+        (Some(text), None) => SecretText::read(&text).map(Some),
         (None, None) => Some(None),
     }
 }
@@ -84,8 +63,8 @@ fn passphrase(key: &Value) -> Option<Option<SecretString>> {
 /// Judges whether `client_certificate` and `client_key` are both there, and belong together.
 pub(crate) fn judge_client(
     table: &Value,
-    chain: &Certificates,
-    key: Option<&PrivateKey>,
+    chain: &[X509],
+    key: Option<&PrivateKeyFile>,
 ) -> Option<()> {
     match (table.get("client_certificate"), table.get("client_key")) {
         (Some(place), None) => place.wrong("`client_key` is missing beside it"),
@@ -116,7 +95,7 @@ pub(crate) fn belongs(certificate: &X509Ref, private_key: &PKey<Private>) -> boo
 
 /// A file with one certificate or more: PEM, or DER for one alone. Never an empty list. One that
 /// is out of its time is warned of: the messages of that time can still be read by it.
-pub(crate) fn certificates(value: &Value) -> Option<Certificates> {
+pub(crate) fn certificates(value: &Value) -> Option<CertificateFile> {
     let (path, bytes) = value.file()?;
     let found = if is_pem(&bytes) {
         X509::stack_from_pem(&bytes)
@@ -126,14 +105,17 @@ pub(crate) fn certificates(value: &Value) -> Option<Certificates> {
     match found {
         Ok(found) if !found.is_empty() => {
             judge_time(value, &path, &found[0]);
-            Some(Certificates { path, chain: found })
+            Some(FromFile { path, content: found })
         }
         _ => value.wrong(format!("{} holds no certificate (PEM or DER)", path.display())),
     }
 }
 
 /// A private key, RSA or EC: PEM or DER, PKCS#8 or traditional.
-pub(crate) fn private_key(value: &Value, passphrase: Option<&SecretString>) -> Option<PrivateKey> {
+pub(crate) fn private_key(
+    value: &Value,
+    passphrase: Option<&SecretString>,
+) -> Option<PrivateKeyFile> {
     let (path, bytes) = value.file()?;
     let mut asked = false;
     // Always with a callback: without one OpenSSL asks on the terminal.
@@ -151,7 +133,7 @@ pub(crate) fn private_key(value: &Value, passphrase: Option<&SecretString>) -> O
             .or_else(|_| PKey::private_key_from_pkcs8_callback(&bytes, password))
     };
     match found {
-        Ok(key) => judge_kind(value, &path, key).map(|key| PrivateKey { path, key }),
+        Ok(key) => judge_kind(value, &path, key).map(|content| FromFile { path, content }),
         Err(_) if asked && passphrase.is_none_or(|text| text.expose().is_empty()) => {
             value.wrong(format!("{} is encrypted; its passphrase is missing", path.display()))
         }
@@ -163,7 +145,10 @@ pub(crate) fn private_key(value: &Value, passphrase: Option<&SecretString>) -> O
 }
 
 /// A PKCS#12 file with one private key and its certificate.
-pub(crate) fn pkcs12(value: &Value, passphrase: Option<&SecretString>) -> Option<Archive> {
+pub(crate) fn pkcs12(
+    value: &Value,
+    passphrase: Option<&SecretString>,
+) -> Option<FromFile<Identity>> {
     let (path, bytes) = value.file()?;
     let shown = path.display();
     let Ok(archive) = Pkcs12::from_der(&bytes) else {
@@ -200,7 +185,7 @@ pub(crate) fn pkcs12(value: &Value, passphrase: Option<&SecretString>) -> Option
             named(other)
         ));
     }
-    Some(Archive { path, chain, private_key })
+    Some(FromFile { path, content: Identity { chain, private_key } })
 }
 
 /// Certificates of an archive that are not there for the first one's sake: most likely they have keys
@@ -277,58 +262,6 @@ fn judge_time(value: &Value, path: &Path, certificate: &X509Ref) {
 fn is_pem(bytes: &[u8]) -> bool {
     const BEGIN: &[u8] = b"-----BEGIN ";
     bytes.windows(BEGIN.len()).any(|window| window == BEGIN)
-}
-
-// === impl Certificates ===
-
-impl Certificates {
-    /// The file; empty when none is given.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Deref for Certificates {
-    type Target = [X509];
-
-    fn deref(&self) -> &[X509] {
-        &self.chain
-    }
-}
-
-impl fmt::Debug for Certificates {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.fmt(f)
-    }
-}
-
-// === impl PrivateKey ===
-
-impl PrivateKey {
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Deref for PrivateKey {
-    type Target = PKey<Private>;
-
-    fn deref(&self) -> &PKey<Private> {
-        &self.key
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.fmt(f)
-    }
-}
-
-impl fmt::Debug for Archive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.path.fmt(f)
-    }
 }
 
 #[cfg(test)]

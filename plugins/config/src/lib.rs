@@ -38,7 +38,6 @@ mod section;
 mod setting;
 mod source;
 mod storage;
-mod suggest;
 mod tree;
 mod value;
 pub mod watch;
@@ -49,7 +48,7 @@ use schemars::Schema;
 
 pub use api::{Api, ApiLanguage, TokenConfig, TokenScope};
 pub use gateway::{Config, StoreFailurePolicy};
-pub use keys::{Certificates, PrivateKey};
+pub use keys::{CertificateFile, PrivateKeyFile};
 pub use limits::{Limits, Pace, Retention};
 pub use listen::{Listen, Listener, ServerTls};
 pub use mistake::ConfigDiagnostic;
@@ -57,9 +56,11 @@ pub use partners::{Partner, PartnerTls, Station};
 pub use receiver::{Forwarded, Origin, Receiver, ReceiverRoute};
 pub use source::Sources;
 pub use storage::{PayloadLocation, PostgresUrl, StoreLocation};
+pub use value::FromFile;
 
 use setting::{Identifier, Setting as _};
 use source::Context;
+
 use value::Value;
 use webhooks::{Placed, RulesFile};
 
@@ -107,10 +108,7 @@ pub fn attempt_with(
 ) -> LoadAttempt {
     let context = Context::new(variables);
     let read = read_all(&context, path);
-    let read = read.and_then(|(config, rules)| {
-        let rules = rules.into_iter().map(|placed| (placed.rule, placed.place));
-        Some((config, webhooks::compile(&context, rules)?))
-    });
+    let read = read.and_then(|(config, rules)| Some((config, webhooks::compile(&context, rules)?)));
     let source::LoadFindings { mistakes, warnings, sources } = context.finish();
     let outcome = match read {
         Some((config, rules)) if mistakes.is_empty() => Ok(Loaded {
@@ -134,8 +132,8 @@ pub fn render(path: &Path) -> Result<String, Vec<ConfigDiagnostic>> {
     load(path)?;
     let context = Context::new(|name| std::env::var(name));
     let read = read_all(&context, path);
-    let text = read.map(|(config, rules)| {
-        format!("{}---\n{}", section::to_yaml(&config), section::to_yaml(&RulesFile::new(&rules)))
+    let text = read.map(|(config, webhooks)| {
+        format!("{}---\n{}", section::to_yaml(&config), section::to_yaml(&RulesFile { webhooks }))
     });
     text.ok_or_else(|| context.finish().mistakes)
 }

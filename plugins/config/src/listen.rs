@@ -1,31 +1,30 @@
 //! `listen`: where the gateway is called.
 
-use std::{net::SocketAddr, path::PathBuf};
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 use as2hook_event::SecretString;
+use schemars::{JsonSchema, json_schema};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::{self, CertificateFile, Certificates, PrivateKey, PrivateKeyFile},
-    section::Section,
-    setting::{Address, List, Maybe, PassphraseFile, Secret, Setting, Table, setting},
-    value::Value,
+    keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
+    section::{Section, defaults},
+    setting::{Address, List, Maybe, PassphraseFile, SecretText, Setting, Table, schema, setting},
+    value::{FromFile, Value},
 };
 
 /// The listeners. Their addresses, and whether they speak TLS, are fixed while the gateway runs.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Listen {
     /// Partners call it to reach the AS2 server. Default `0.0.0.0:8080`.
-    #[serde(with = "Inbound")]
+    #[serde(with = "OwnListener::<8080>", default = "own_listener::<8080>")]
     pub inbound: Listener,
     /// The AS2 server calls it to reach partners. Default: it does not run.
-    #[serde(with = "Maybe::<Table<Listener>>")]
+    #[serde(with = "Maybe::<Table<Listener>>", default)]
     pub outbound: Option<Listener>,
     /// Config API, admin API and metrics. Default `127.0.0.1:8081`.
-    #[serde(with = "Admin")]
+    #[serde(with = "OwnListener::<8081>", default = "own_listener::<8081>")]
     pub admin: Listener,
 }
 
@@ -49,39 +48,55 @@ pub struct Listener {
 #[serde(deny_unknown_fields)]
 pub struct ServerTls {
     /// Our certificate, and those between it and the root: PEM. Never empty.
-    #[serde(rename = "certificate", with = "CertificateFile")]
-    pub chain: Certificates,
+    #[serde(rename = "certificate", with = "Certificates")]
+    pub chain: CertificateFile,
     /// Its key: PEM.
-    #[serde(with = "PrivateKeyFile")]
-    pub private_key: PrivateKey,
+    #[serde(with = "Key")]
+    pub private_key: PrivateKeyFile,
     /// Of a key that is encrypted.
-    #[serde(with = "Maybe::<Secret>", default)]
+    #[serde(with = "Maybe::<SecretText>", default)]
     passphrase: Option<SecretString>,
     /// The file of the passphrase.
     #[serde(with = "Maybe::<PassphraseFile>", default)]
-    passphrase_file: Option<PathBuf>,
+    passphrase_file: Option<FromFile<SecretString>>,
     /// With any, a client must show a certificate that one of these issued.
-    #[serde(with = "CertificateFile", default, skip_serializing_if = "<[_]>::is_empty")]
-    pub client_ca: Certificates,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub client_ca: CertificateFile,
 }
 
-const INBOUND: &str = "0.0.0.0:8080";
-const ADMIN: &str = "127.0.0.1:8081";
+/// A listener whose address has a default, with this port.
+struct OwnListener<const PORT: u16>;
 
-setting!(
-    /// A listener with a default address.
-    Inbound: Listener,
-    |value| own_listener(value, INBOUND),
-    Listener::clone,
-    { "type": "object", "properties": { "address": { "type": "string", "default": INBOUND }, "tls": { "$ref": "#/definitions/ServerTls" } }, "additionalProperties": false }
-);
-setting!(
-    /// As [`Inbound`].
-    Admin: Listener,
-    |value| own_listener(value, ADMIN),
-    Listener::clone,
-    { "type": "object", "properties": { "address": { "type": "string", "default": ADMIN }, "tls": { "$ref": "#/definitions/ServerTls" } }, "additionalProperties": false }
-);
+impl<const PORT: u16> Setting for OwnListener<PORT> {
+    type Value = Listener;
+
+    fn read(value: &Value) -> Option<Listener> {
+        for entry in value.entries()?.iter().filter(|entry| &*entry.key == "hosts") {
+            value.unknown_key(entry, &["address", "tls"]);
+        }
+        let address = own_listener::<PORT>().address.to_string();
+        value.with_default("address", &address)?.section()
+    }
+
+    fn shown(listener: &Listener) -> impl Serialize {
+        listener
+    }
+}
+
+schema!([const PORT: u16] OwnListener<PORT>, |generator| {
+    let (address, tls) = (own_listener::<PORT>().address, generator.subschema_for::<ServerTls>());
+    json_schema!({
+        "type": "object",
+        "properties": { "address": { "type": "string", "default": address }, "tls": tls },
+        "additionalProperties": false
+    })
+});
+
+fn own_listener<const PORT: u16>() -> Listener {
+    // Partners come from anywhere; the admin listener is for this machine.
+    let host = if PORT == 8080 { [0, 0, 0, 0] } else { [127, 0, 0, 1] };
+    Listener { address: SocketAddr::from((host, PORT)), tls: None, hosts: Vec::new() }
+}
 
 setting!(
     /// A name or an address, as `Host` has it before its port.
@@ -93,16 +108,8 @@ setting!(
             _ => value.wrong("must be a host's name or address, without a port"),
         }
     },
-    String::as_str,
-    { "type": "string", "minLength": 1 }
+    String::as_str
 );
-
-fn own_listener(value: &Value, address: &str) -> Option<Listener> {
-    for entry in value.entries()?.iter().filter(|entry| &*entry.key == "hosts") {
-        value.unknown_key(entry, &["address", "tls"]);
-    }
-    value.with_default("address", address)?.section()
-}
 
 // === impl Listen ===
 
@@ -134,16 +141,7 @@ impl Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        let listener = |host: [u8; 4], port| Listener {
-            address: SocketAddr::from((host, port)),
-            tls: None,
-            hosts: Vec::new(),
-        };
-        Self {
-            inbound: listener([0, 0, 0, 0], 8080),
-            outbound: None,
-            admin: listener([127, 0, 0, 1], 8081),
-        }
+        defaults()
     }
 }
 

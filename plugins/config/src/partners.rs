@@ -1,23 +1,25 @@
 //! `stations` and `partners`: our own AS2 identities and the remote ones.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
 use as2hook_as2::StationKey;
 use as2hook_event::{PartnerType, SecretString};
 use http::Uri;
-use openssl::pkey::{PKey, Private};
-use openssl::x509::X509;
+use openssl::{
+    pkey::{PKey, Private},
+    x509::X509,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::{self, Archive, ArchiveFile, CertificateFile, Certificates, PrivateKey, PrivateKeyFile},
+    keys::{self, Archive, CertificateFile, Certificates, Identity, Key, PrivateKeyFile},
     section::Section,
     setting::{
-        Identifier, List, Maybe, PassphraseFile, Secret, Setting, Table, Time, Url, Whole, Word,
-        seconds, setting,
+        Identifier, List, Maybe, PassphraseFile, SecretText, Setting, Table, Time, Url, Whole,
+        Word, seconds, setting,
     },
-    value::Value,
+    value::{FromFile, Value},
 };
 
 /// One of our AS2 identities.
@@ -40,20 +42,20 @@ pub struct Station {
 #[serde(deny_unknown_fields)]
 struct KeyFiles {
     /// PEM or DER.
-    #[serde(with = "CertificateFile", default, skip_serializing_if = "<[_]>::is_empty")]
-    certificate: Certificates,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    certificate: CertificateFile,
     /// PEM or DER, RSA or EC.
-    #[serde(with = "Maybe::<PrivateKeyFile>", default)]
-    private_key: Option<PrivateKey>,
+    #[serde(with = "Maybe::<Key>", default)]
+    private_key: Option<PrivateKeyFile>,
     /// Both in one file.
-    #[serde(with = "Maybe::<ArchiveFile>", default)]
-    pkcs12: Option<Archive>,
+    #[serde(with = "Maybe::<Archive>", default)]
+    pkcs12: Option<FromFile<Identity>>,
     /// Of a key that is encrypted.
-    #[serde(with = "Maybe::<Secret>", default)]
+    #[serde(with = "Maybe::<SecretText>", default)]
     passphrase: Option<SecretString>,
     /// The file of the passphrase.
     #[serde(with = "Maybe::<PassphraseFile>", default)]
-    passphrase_file: Option<PathBuf>,
+    passphrase_file: Option<FromFile<SecretString>>,
 }
 
 /// A remote AS2 identity.
@@ -73,7 +75,7 @@ pub struct Partner {
     /// What it signs with; several during a rollover, one file each. With none, no signature of it is
     /// verified.
     #[serde(rename = "certificates", with = "List::<SignerFile>", default)]
-    files: Vec<Certificates>,
+    files: Vec<CertificateFile>,
     /// What stands in the files.
     #[serde(skip)]
     pub certificates: Vec<X509>,
@@ -122,36 +124,35 @@ enum AcceptedMdn {
 #[serde(deny_unknown_fields)]
 pub struct PartnerTls {
     /// Trusted beside nothing else. Empty: the system's roots, unless a certificate is pinned.
-    #[serde(with = "CertificateFile", default, skip_serializing_if = "<[_]>::is_empty")]
-    pub ca: Certificates,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub ca: CertificateFile,
     /// With any, it must show one of these. Without `ca` nothing else is asked.
     #[serde(
         rename = "certificate",
-        with = "CertificateFile",
+        with = "Certificates",
         default,
         skip_serializing_if = "<[_]>::is_empty"
     )]
-    pub pinned: Certificates,
+    pub pinned: CertificateFile,
     /// Our certificate, and those between it and the root.
-    #[serde(with = "CertificateFile", default, skip_serializing_if = "<[_]>::is_empty")]
-    client_certificate: Certificates,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    client_certificate: CertificateFile,
     /// Its key.
-    #[serde(with = "Maybe::<PrivateKeyFile>", default)]
-    client_key: Option<PrivateKey>,
+    #[serde(with = "Maybe::<Key>", default)]
+    client_key: Option<PrivateKeyFile>,
 }
 
 setting!(
     /// One file is one certificate: what stands behind it issued it, and does not sign messages.
-    SignerFile: Certificates,
+    SignerFile: CertificateFile,
     |value| {
-        let found = CertificateFile::read(value)?;
+        let found = Certificates::read(value)?;
         if found.len() > 1 {
             value.warn("holds several certificates; the first is used, list one file for each");
         }
         Some(found)
     },
-    |found: &Certificates| found.path().to_owned(),
-    { "type": "string", "minLength": 1 }
+    CertificateFile::path
 );
 
 // === impl Station ===

@@ -4,13 +4,13 @@ use std::fmt;
 
 use http::Uri;
 use ipnet::IpNet;
-use schemars::{JsonSchema, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     keys::{CertificateFile, Certificates},
     section::Section,
-    setting::{List, Network, Setting, Switch, Table, Url, Word, schema, setting, yes},
+    setting::{List, Network, Setting, Switch, Table, Url, Word, setting, yes},
     value::Value,
 };
 
@@ -36,8 +36,8 @@ pub struct Receiver {
     #[serde(with = "List::<Network>", default)]
     pub trusted_proxies: Vec<IpNet>,
     /// A PEM file, trusted beside nothing else. Default: the system's roots.
-    #[serde(with = "CertificateFile", default, skip_serializing_if = "<[_]>::is_empty")]
-    pub ca: Certificates,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub ca: CertificateFile,
     /// Whether its certificate is checked.
     #[serde(with = "Switch", default = "yes")]
     pub verify: bool,
@@ -77,13 +77,28 @@ pub enum Forwarded {
     Off,
 }
 
-/// One [`Origin`], or several.
-struct Origins;
-
-schema!([] Origins, |generator| {
-    let url = generator.subschema_for::<Url>();
-    json_schema!({ "anyOf": [url, { "type": "array", "minItems": 1, "items": url }] })
-});
+setting!(
+    /// One [`Origin`], or several.
+    Origins: Vec<Origin>,
+    |value| {
+        let values = value.one_or_more()?;
+        if values.is_empty() {
+            return value.wrong("needs one URL at least");
+        }
+        let mut origins = Vec::new();
+        for value in values {
+            match Origin::read(&value) {
+                Some(origin) if origins.contains(&origin) => {
+                    value.wrong::<()>("this URL is given twice");
+                }
+                origin => origins.extend(origin),
+            }
+        }
+        (!origins.is_empty()).then_some(origins)
+    },
+    |origins: &Vec<Origin>| origins.iter().map(Origin::to_string).collect::<Vec<_>>(),
+    { "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] }
+);
 
 // === impl Receiver ===
 
@@ -149,31 +164,6 @@ impl Origin {
         let tls = url.scheme_str() == Some("https");
         let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Some(Self { tls, host, port: url.port_u16().unwrap_or(if tls { 443 } else { 80 }) })
-    }
-}
-
-impl Setting for Origins {
-    type Value = Vec<Origin>;
-
-    fn read(value: &Value) -> Option<Vec<Origin>> {
-        let values = value.one_or_more()?;
-        if values.is_empty() {
-            return value.wrong("needs one URL at least");
-        }
-        let mut origins = Vec::new();
-        for value in values {
-            match Origin::read(&value) {
-                Some(origin) if origins.contains(&origin) => {
-                    value.wrong::<()>("this URL is given twice");
-                }
-                origin => origins.extend(origin),
-            }
-        }
-        (!origins.is_empty()).then_some(origins)
-    }
-
-    fn serialize<S: serde::Serializer>(origins: &Vec<Origin>, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(origins.iter().map(Origin::to_string))
     }
 }
 

@@ -30,29 +30,33 @@ pub(crate) trait Section: DeserializeOwned + Serialize + JsonSchema {
 
 /// A section of which no key is given, where each has a default.
 pub(crate) fn defaults<T: Section>() -> T {
-    let none = MapDeserializer::<_, Failure>::new(std::iter::empty::<(&str, &str)>());
+    let none = MapDeserializer::<_, SectionError>::new(std::iter::empty::<(&str, &str)>());
     T::deserialize(none).expect("every key of this section has a default")
 }
 
 /// Why a value could not be deserialized.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("a mistake has been reported")]
+pub(crate) enum SectionError {
+    #[error("a mistake was reported at its place")]
     Reported,
     #[error("the key `{0}` is missing")]
     Missing(&'static str),
+    #[error("the words are {0:?}")]
+    Words(&'static [&'static str]),
     #[error("{0}")]
     Other(String),
 }
 
-/// The mapping of a section, but for the entries in which a mistake was found.
-struct Fields<'a> {
-    table: &'a Value,
+/// A value on its way through serde.
+struct Source<'a> {
+    value: &'a Value,
+    /// The entries of it, by number, in which a mistake was found.
     wrong: &'a RefCell<Vec<usize>>,
 }
 
+/// The entries of a section that are shown to its struct.
 struct Entries<'a> {
-    fields: Fields<'a>,
+    source: Source<'a>,
     entries: &'a [Entry],
     keys: &'static [&'static str],
     next: usize,
@@ -66,10 +70,10 @@ impl Value {
         let wrong = RefCell::new(Vec::new());
         loop {
             let found = wrong.borrow().len();
-            match T::deserialize(Fields { table: self, wrong: &wrong }) {
+            match T::deserialize(Source { value: self, wrong: &wrong }) {
                 Ok(mut section) => return section.judge(self).map(|()| section),
                 Err(_) if wrong.borrow().len() > found => {}
-                Err(Failure::Reported) => return None,
+                Err(SectionError::Reported) => return None,
                 Err(error) => {
                     // Serde names the first missing key only.
                     let keys = required::<T>();
@@ -78,8 +82,8 @@ impl Value {
                         self.wrong::<()>(format!("the key `{key}` is missing"));
                     });
                     return match error {
-                        Failure::Other(what) => self.wrong(what),
-                        Failure::Reported | Failure::Missing(_) => None,
+                        SectionError::Other(what) => self.wrong(what),
+                        _ => None,
                     };
                 }
             }
@@ -115,26 +119,27 @@ fn required<T: JsonSchema>() -> Vec<String> {
     keys.filter_map(|key| Some(key.as_str()?.to_owned())).collect()
 }
 
-// === impl Fields ===
+// === impl Source ===
 
-impl<'de> Deserializer<'de> for Fields<'_> {
-    type Error = Failure;
+impl<'de> Deserializer<'de> for Source<'_> {
+    type Error = SectionError;
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
         keys: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Failure> {
-        let entries = self.table.entries().ok_or(Failure::Reported)?;
+    ) -> Result<V::Value, SectionError> {
+        let entries = self.value.entries().ok_or(SectionError::Reported)?;
         for entry in entries.iter().filter(|entry| !keys.contains(&&*entry.key)) {
-            self.table.unknown_key(entry, keys);
+            self.value.unknown_key(entry, keys);
         }
-        visitor.visit_map(Entries { fields: self, entries, keys, next: 0 })
+        visitor.visit_map(Entries { source: self, entries, keys, next: 0 })
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Failure> {
-        Err(Failure::custom("a section of the config is a struct"))
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+        PASSED.set(Some(self.value.clone()));
+        visitor.visit_unit()
     }
 
     forward_to_deserialize_any! {
@@ -144,16 +149,16 @@ impl<'de> Deserializer<'de> for Fields<'_> {
 }
 
 impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Failure;
+    type Error = SectionError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> Result<Option<K::Value>, Failure> {
+    ) -> Result<Option<K::Value>, SectionError> {
         while let Some(entry) = self.entries.get(self.next) {
-            if self.keys.contains(&&*entry.key) && !self.fields.wrong.borrow().contains(&self.next)
+            if self.keys.contains(&&*entry.key) && !self.source.wrong.borrow().contains(&self.next)
             {
-                let key: StrDeserializer<'_, Failure> = entry.key.into_deserializer();
+                let key: StrDeserializer<'_, SectionError> = entry.key.into_deserializer();
                 return seed.deserialize(key).map(Some);
             }
             self.next += 1;
@@ -161,21 +166,25 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         Ok(None)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, SectionError> {
         let at = self.next;
         self.next += 1;
-        let value = self.fields.table.child(&self.entries[at]);
-        seed.deserialize(AsValue(value.clone())).map_err(|error| {
-            if !matches!(error, Failure::Reported) {
+        let value = self.source.value.child(&self.entries[at]);
+        let wrong = RefCell::default();
+        seed.deserialize(Source { value: &value, wrong: &wrong }).map_err(|error| {
+            if !matches!(error, SectionError::Reported) {
                 value.wrong::<()>(error.to_string());
             }
-            self.fields.wrong.borrow_mut().push(at);
-            Failure::Reported
+            self.source.wrong.borrow_mut().push(at);
+            SectionError::Reported
         })
     }
 }
 
-impl serde::de::Error for Failure {
+impl serde::de::Error for SectionError {
     fn custom<T: std::fmt::Display>(message: T) -> Self {
         match message.to_string() {
             message if message.is_empty() => Self::Reported,
@@ -185,6 +194,10 @@ impl serde::de::Error for Failure {
 
     fn missing_field(field: &'static str) -> Self {
         Self::Missing(field)
+    }
+
+    fn unknown_variant(_variant: &str, words: &'static [&'static str]) -> Self {
+        Self::Words(words)
     }
 }
 
@@ -207,18 +220,16 @@ pub(crate) fn reported<E: serde::de::Error>() -> E {
     E::custom("")
 }
 
-struct AsValue(Value);
-
-impl<'de> Deserializer<'de> for AsValue {
-    type Error = Failure;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        PASSED.set(Some(self.0));
-        visitor.visit_unit()
+/// The words of an enum.
+pub(crate) fn words<T: DeserializeOwned>() -> &'static [&'static str] {
+    match word::<T>("") {
+        Err(SectionError::Words(words)) => words,
+        _ => &[],
     }
+}
 
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
+/// The value that an enum's word stands for.
+pub(crate) fn word<T: DeserializeOwned>(word: &str) -> Result<T, SectionError> {
+    let word: StrDeserializer<'_, SectionError> = word.into_deserializer();
+    T::deserialize(word)
 }

@@ -7,15 +7,11 @@ use as2hook_event::{Rate, SecretString};
 use http::Uri;
 use ipnet::IpNet;
 use schemars::{JsonSchema, json_schema};
-use serde::{
-    Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, Error as _, IntoDeserializer as _, Visitor, value::StrDeserializer},
-    forward_to_deserialize_any,
-};
+use serde::{Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
 use super::{
-    section::{Section, reported, take},
-    value::Value,
+    section::{Section, reported, take, word, words},
+    value::{FromFile, Value},
 };
 
 /// A way to write a value.
@@ -25,16 +21,27 @@ pub(crate) trait Setting: JsonSchema {
     /// Reports a mistake, or gives the value.
     fn read(value: &Value) -> Option<Self::Value>;
 
-    fn serialize<S: Serializer>(value: &Self::Value, to: S) -> Result<S::Ok, S::Error>;
+    /// What it is written as; of a secret nothing.
+    fn shown(value: &Self::Value) -> impl Serialize;
 
     fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Self::Value, D::Error> {
         Self::read(&take(from)?).ok_or_else(reported)
     }
+
+    fn serialize<S: Serializer>(value: &Self::Value, to: S) -> Result<S::Ok, S::Error> {
+        Self::shown(value).serialize(to)
+    }
 }
 
-/// Defines a [`Setting`]: its value's type, how it is read and written, and its JSON Schema.
+/// Defines a [`Setting`]: its value's type, how it is read and shown, and its JSON Schema, which is that of
+/// text unless it is given.
 macro_rules! setting {
-    ($(#[$doc:meta])* $name:ident: $value:ty, $read:expr, $write:expr, $schema:tt) => {
+    ($(#[$doc:meta])* $name:ident: $value:ty, $read:expr, $shown:expr $(,)?) => {
+        $crate::setting::setting!(
+            $(#[$doc])* $name: $value, $read, $shown, { "type": "string", "minLength": 1 }
+        );
+    };
+    ($(#[$doc:meta])* $name:ident: $value:ty, $read:expr, $shown:expr, $schema:tt $(,)?) => {
         $(#[$doc])*
         pub(crate) struct $name;
 
@@ -46,9 +53,9 @@ macro_rules! setting {
                 read(value)
             }
 
-            fn serialize<S: serde::Serializer>(value: &$value, to: S) -> Result<S::Ok, S::Error> {
-                #[expect(clippy::redundant_closure_call, reason = "it may be a function's name")]
-                serde::Serialize::serialize(&($write)(value), to)
+            #[expect(clippy::redundant_closure_call, reason = "it may be a function's name")]
+            fn shown(value: &$value) -> impl serde::Serialize {
+                ($shown)(value)
             }
         }
 
@@ -81,7 +88,7 @@ pub(crate) use {schema, setting};
 
 setting!(
     /// One line.
-    Line: String, Value::line, String::as_str, { "type": "string", "minLength": 1 }
+    Line: String, Value::line, String::as_str
 );
 
 setting!(
@@ -102,20 +109,16 @@ setting!(
     /// A path, which is relative to the folder of the file it stands in.
     FilePath: PathBuf,
     |value| Some(value.resolve(value.line()?)),
-    PathBuf::clone,
-    { "type": "string", "minLength": 1 }
+    PathBuf::clone
 );
 
-setting!(
-    Secret: SecretString, |value| value.text().map(SecretString::from), |_| "***", { "type": "string" }
-);
+setting!(SecretText: SecretString, |value| value.text().map(SecretString::from), |_| "***");
 
 setting!(
     /// A file with the passphrase of the key beside it.
-    PassphraseFile: PathBuf,
-    |value| value.secret_file().map(|(path, _)| path),
-    PathBuf::clone,
-    { "type": "string", "minLength": 1 }
+    PassphraseFile: FromFile<SecretString>,
+    |value| value.secret_file("passphrase"),
+    FromFile::path
 );
 
 // === numbers ===
@@ -139,8 +142,8 @@ impl<T: TryFrom<u64> + Serialize, const LEAST: u64, const MOST: u64> Setting
         T::try_from(value.whole(LEAST, MOST)?).ok()
     }
 
-    fn serialize<S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        value.serialize(to)
+    fn shown(value: &T) -> impl Serialize {
+        value
     }
 }
 
@@ -176,8 +179,8 @@ impl<T: TryFrom<u64> + TryInto<u64> + Copy, const LEAST: u64, const MOST: u64> S
         }
     }
 
-    fn serialize<S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        show_size((*value).try_into().unwrap_or(u64::MAX)).serialize(to)
+    fn shown(value: &T) -> impl Serialize {
+        show_size((*value).try_into().unwrap_or(u64::MAX))
     }
 }
 
@@ -391,55 +394,17 @@ impl<T: DeserializeOwned + Serialize> Setting for Word<T> {
     type Value = T;
 
     fn read(value: &Value) -> Option<T> {
-        let word: StrDeserializer<'_, Words> = value.word(words::<T>())?.into_deserializer();
-        T::deserialize(word).ok()
+        word(value.word(words::<T>())?).ok()
     }
 
-    fn serialize<S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        value.serialize(to)
+    fn shown(value: &T) -> impl Serialize {
+        value
     }
 }
 
 schema!([T: DeserializeOwned] Word<T>, |_| {
-        json_schema!({ "anyOf": [{ "enum": words::<T>() }, { "type": "string", "pattern": r"\$\{" }] })
+    json_schema!({ "anyOf": [{ "enum": words::<T>() }, { "type": "string", "pattern": r"\$\{" }] })
 });
-
-/// Fails with the words that an enum asks for.
-#[derive(Debug, thiserror::Error)]
-#[error("the words are {0:?}")]
-struct Words(&'static [&'static str]);
-
-fn words<T: DeserializeOwned>() -> &'static [&'static str] {
-    T::deserialize(Words(&[])).map_or_else(|words| words.0, |_| &[])
-}
-
-impl serde::de::Error for Words {
-    fn custom<T: std::fmt::Display>(_: T) -> Self {
-        Self(&[])
-    }
-}
-
-impl<'de> Deserializer<'de> for Words {
-    type Error = Self;
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _name: &'static str,
-        words: &'static [&'static str],
-        _visitor: V,
-    ) -> Result<V::Value, Self> {
-        Err(Self(words))
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self> {
-        Err(Self::custom("not an enum"))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
-    }
-}
 
 // === several ===
 
@@ -459,11 +424,8 @@ impl<A: Setting> Setting for Maybe<A> {
         A::read(value).map(Some)
     }
 
-    fn serialize<S: Serializer>(value: &Self::Value, to: S) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => A::serialize(value, to),
-            None => to.serialize_none(),
-        }
+    fn shown(value: &Self::Value) -> impl Serialize {
+        value.as_ref().map(A::shown)
     }
 }
 
@@ -474,14 +436,8 @@ impl<A: Setting> Setting for List<A> {
         Some(value.list()?.iter().filter_map(A::read).collect())
     }
 
-    fn serialize<S: Serializer>(value: &Self::Value, to: S) -> Result<S::Ok, S::Error> {
-        struct Item<'a, A: Setting>(&'a A::Value);
-        impl<A: Setting> Serialize for Item<'_, A> {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                A::serialize(self.0, to)
-            }
-        }
-        to.collect_seq(value.iter().map(Item::<A>))
+    fn shown(value: &Self::Value) -> impl Serialize {
+        value.iter().map(A::shown).collect::<Vec<_>>()
     }
 }
 
@@ -492,8 +448,8 @@ impl<T: Section> Setting for Table<T> {
         value.section()
     }
 
-    fn serialize<S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        value.serialize(to)
+    fn shown(value: &T) -> impl Serialize {
+        value
     }
 }
 

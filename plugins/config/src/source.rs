@@ -116,7 +116,7 @@ impl Context {
         };
         let (root, flaws) = tree::parse(text);
         for flaw in flaws {
-            self.mistake(ConfigDiagnostic::new(file, flaw.at, flaw.path, flaw.message));
+            self.mistake(ConfigDiagnostic::new(file, flaw.at, &flaw.path, flaw.message));
         }
         Ok(root)
     }

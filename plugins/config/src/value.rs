@@ -6,17 +6,18 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     hash::Hash,
+    ops::Deref,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use as2hook_event::SecretString;
+use strsim::osa_distance;
 
 use super::{
     env,
-    mistake::{ConfigDiagnostic, ConfigPath, Position},
+    mistake::{ConfigDiagnostic, Position, index_path, key_path},
     source::Context,
-    suggest,
     tree::{self, Entry, Node, NodeKind},
 };
 
@@ -25,9 +26,16 @@ use super::{
 pub(crate) struct Value {
     source: Rc<SourceFile>,
     node: Rc<Node>,
-    path: ConfigPath,
+    path: Rc<str>,
     /// The mapping or list that holds it.
-    parent: Option<Rc<Node>>,
+    parent: Option<Rc<Self>>,
+}
+
+/// What stands in a file that the config names.
+#[derive(Clone, Debug, Default)]
+pub struct FromFile<T> {
+    pub(crate) path: PathBuf,
+    pub(crate) content: T,
 }
 
 struct SourceFile {
@@ -40,7 +48,7 @@ struct SourceFile {
 impl Value {
     pub(crate) fn root(context: &Rc<Context>, file: &Path, node: Rc<Node>) -> Self {
         let source = SourceFile { context: context.clone(), file: file.to_owned() };
-        Self { source: Rc::new(source), node, path: ConfigPath::default(), parent: None }
+        Self { source: Rc::new(source), node, path: "".into(), parent: None }
     }
 
     /// Reports a mistake here. Always `None`, so that a reader can end with it.
@@ -54,7 +62,7 @@ impl Value {
     }
 
     pub(crate) fn here(&self, message: impl Into<String>) -> ConfigDiagnostic {
-        ConfigDiagnostic::new(&self.source.file, self.node.at, self.path.to_string(), message)
+        ConfigDiagnostic::new(&self.source.file, self.node.at, &self.path, message)
     }
 
     pub(crate) fn at(&self) -> Position {
@@ -83,7 +91,7 @@ impl Value {
     }
 
     pub(crate) fn child(&self, entry: &Entry) -> Self {
-        self.within(entry.value.clone(), self.path.key(entry.key.clone()))
+        self.within(&entry.value, key_path(&self.path, &entry.key))
     }
 
     /// The value at this key of a mapping.
@@ -94,14 +102,7 @@ impl Value {
 
     /// The value at another key of the mapping that holds this one.
     pub(crate) fn sibling(&self, key: &str) -> Option<Self> {
-        let (path, _) = self.path.parent()?;
-        let node = self.parent.clone()?;
-        Self { source: self.source.clone(), node, path, parent: None }.get(key)
-    }
-
-    /// The key that this value stands at.
-    pub(crate) fn key(&self) -> &str {
-        self.path.parent().map_or("", |(_, key)| key)
+        self.parent.as_ref()?.get(key)
     }
 
     /// The same mapping, with this text at a key that is not given.
@@ -117,22 +118,19 @@ impl Value {
     }
 
     pub(crate) fn unknown_key(&self, entry: &Entry, keys: &[&str]) {
-        let hint = suggest::hint(&entry.key, keys.iter().copied());
-        let message = match hint.as_str() {
+        let message = match hint(&entry.key, keys).as_str() {
             "" => format!("unknown key; the keys here are {}", keys.join(", ")),
             hint => format!("unknown key{hint}"),
         };
-        let path = self.path.key(entry.key.clone()).to_string();
-        let file = &self.source.file;
-        self.source.context.mistake(ConfigDiagnostic::new(file, entry.key_at, path, message));
+        let (file, path) = (&self.source.file, key_path(&self.path, &entry.key));
+        self.source.context.mistake(ConfigDiagnostic::new(file, entry.key_at, &path, message));
     }
 
     /// A list. Nothing is an empty one.
     pub(crate) fn list(&self) -> Option<Vec<Self>> {
         match &self.node.kind {
             NodeKind::Sequence(items) => {
-                let item =
-                    |(at, node): (_, &Rc<Node>)| self.within(node.clone(), self.path.index(at));
+                let item = |(at, node)| self.within(node, index_path(&self.path, at));
                 Some(items.iter().enumerate().map(item).collect())
             }
             NodeKind::Scalar { .. } if self.is_null() => Some(Vec::new()),
@@ -165,8 +163,9 @@ impl Value {
         matches!(&self.node.kind, NodeKind::Sequence(_))
     }
 
-    fn within(&self, node: Rc<Node>, path: ConfigPath) -> Self {
-        Self { source: self.source.clone(), node, path, parent: Some(self.node.clone()) }
+    fn within(&self, node: &Rc<Node>, path: String) -> Self {
+        let (source, parent) = (self.source.clone(), Some(Rc::new(self.clone())));
+        Self { source, node: node.clone(), path: path.into(), parent }
     }
 
     // --- scalars ---
@@ -228,9 +227,8 @@ impl Value {
             return self.wrong(format!("must be {list}"));
         };
         let found = self.expanded()?;
-        let hint = || suggest::hint(&found, words.iter().copied());
         let word = words.iter().find(|word| **word == found).copied();
-        word.or_else(|| self.wrong(format!("must be {list}{}", hint())))
+        word.or_else(|| self.wrong(format!("must be {list}{}", hint(&found, words))))
     }
 
     /// Whether it is this text and nothing else.
@@ -282,10 +280,9 @@ impl Value {
         }
     }
 
-    /// A secret in a file of its own; the line break at its end does not belong to it. `key_file` stands in
-    /// for `key`.
-    pub(crate) fn secret_file(&self) -> Option<(PathBuf, SecretString)> {
-        let instead = self.key().trim_end_matches("_file");
+    /// A secret in a file of its own, which stands in for the one at the key `instead`. The line break at its
+    /// end does not belong to it.
+    pub(crate) fn secret_file(&self, instead: &str) -> Option<FromFile<SecretString>> {
         if self.sibling(instead).is_some() {
             return self.wrong(format!("`{instead}` is given too; only one of them may be"));
         }
@@ -298,6 +295,57 @@ impl Value {
         if text.is_empty() {
             return self.wrong(format!("{} is empty", path.display()));
         }
-        Some((path, SecretString::from(text.to_owned())))
+        Some(FromFile { path, content: SecretString::from(text.to_owned()) })
+    }
+}
+
+/// A hint at the likeliest word, to be put behind a message; empty when none is near.
+fn hint(found: &str, words: &[&str]) -> String {
+    // Text this long is no mistyped key.
+    if found.len() > 64 {
+        return String::new();
+    }
+    let folded = |text: &str| text.to_lowercase().replace('-', "_");
+    let near =
+        words.iter().map(|word| (osa_distance(&folded(found), &word.replace('-', "_")), word));
+    match near.min() {
+        Some((distance, word)) if distance <= (word.len() / 3).clamp(1, 3) => {
+            format!("; did you mean `{word}`?")
+        }
+        _ => String::new(),
+    }
+}
+
+// === impl FromFile ===
+
+impl<T> FromFile<T> {
+    /// The file; empty when none is given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl<T> Deref for FromFile<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.content
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_at_what_is_near() {
+        let keys = ["address", "certificate", "private_key", "tls"];
+        let hint = |found: &str| hint(found, &keys);
+        assert_eq!(hint("adress"), "; did you mean `address`?");
+        assert_eq!(hint("privatekey"), "; did you mean `private_key`?");
+        assert_eq!(hint("private-key"), "; did you mean `private_key`?");
+        assert_eq!(hint("tsl"), "; did you mean `tls`?");
+        assert_eq!(hint("port"), "");
+        assert_eq!(hint(&"x".repeat(100)), "");
     }
 }

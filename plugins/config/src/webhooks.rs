@@ -13,17 +13,16 @@ use as2hook_event::{
     Route, Rule, RuleSet, Secret, Tls,
 };
 use http::{HeaderName, HeaderValue, Uri};
-use openssl::{error::ErrorStack, x509::X509};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::values::{
-    Errors, Events, Headers, PassedHeaders, RetryWaits, RuleName, SecretOfFile, Secrets,
-    Signatures, SigningFile, Timeout,
+    Errors, Events, HeaderFields, PassedHeaders, RetryWaits, RuleName, SecretOfFile, Secrets,
+    Signatures, Timeout,
 };
 use super::{
     Config,
-    keys::{self, CertificateFile, Certificates, PrivateKey, PrivateKeyFile},
+    keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
     mistake::{ConfigDiagnostic, Position},
     section::Section,
     setting::{
@@ -31,7 +30,7 @@ use super::{
         number, schema, seconds, yes,
     },
     source::Context,
-    value::Value,
+    value::{FromFile, Value},
 };
 
 mod values;
@@ -44,22 +43,20 @@ pub(crate) struct RulesFile {
     /// What is delivered, where to, and how.
     // An empty file is more likely half written than meant: `webhooks: []` is how to say none.
     #[serde(with = "List::<Placed>")]
-    webhooks: Vec<Placed>,
+    pub(crate) webhooks: Vec<Placed>,
 }
 
 /// A rule, and the place that a mistake about the whole of it is reported at.
-#[derive(Clone)]
 pub(crate) struct Placed {
     webhook: Webhook,
-    pub(crate) rule: Rule,
     /// Its message is still empty.
-    pub(crate) place: ConfigDiagnostic,
+    place: ConfigDiagnostic,
     /// One that was read by half would seem to conflict with others.
     is_sound: bool,
 }
 
 /// A webhook as it is written.
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Webhook {
     /// Unique. It stands in the paths of the admin API, in logs and in metrics.
@@ -98,9 +95,9 @@ struct Webhook {
     secret: Vec<Secret>,
     /// The file of the secret.
     #[serde(with = "Maybe::<SecretOfFile>", default)]
-    secret_file: Option<SigningFile>,
+    secret_file: Option<FromFile<Secret>>,
     /// Your own headers, such as credentials.
-    #[serde(with = "Headers", default)]
+    #[serde(with = "HeaderFields", default)]
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether it fires besides whichever rule is the most specific.
     #[serde(with = "Word::<Route>", default)]
@@ -139,21 +136,18 @@ struct Webhook {
 }
 
 /// PEM files for https.
-#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WebhookTls {
     /// Trusted instead of the system's roots.
-    #[serde(with = "CertificateFile", default, skip_serializing_if = "<[_]>::is_empty")]
-    ca: Certificates,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    ca: CertificateFile,
     /// Our certificate chain.
-    #[serde(with = "CertificateFile", default, skip_serializing_if = "<[_]>::is_empty")]
-    client_certificate: Certificates,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    client_certificate: CertificateFile,
     /// Its key.
-    #[serde(with = "Maybe::<PrivateKeyFile>", default)]
-    client_key: Option<PrivateKey>,
-    /// What is in the files, for the one that delivers.
-    #[serde(skip)]
-    pem: Tls,
+    #[serde(with = "Maybe::<Key>", default)]
+    client_key: Option<PrivateKeyFile>,
 }
 
 /// Reads all rules of a file, or of a folder's `*.yaml` in the order of their names. `Err` says in
@@ -178,11 +172,9 @@ pub(super) fn read(
 }
 
 /// Compiles them. Rules that cannot stand beside each other are reported at both places.
-pub(super) fn compile(
-    context: &Context,
-    placed: impl Iterator<Item = (Rule, ConfigDiagnostic)>,
-) -> Option<RuleSet> {
-    let (rules, places): (Vec<_>, Vec<_>) = placed.unzip();
+pub(super) fn compile(context: &Context, placed: Vec<Placed>) -> Option<RuleSet> {
+    let rules = placed.into_iter().map(|placed| (placed.webhook.rule(), placed.place));
+    let (rules, places): (Vec<_>, Vec<_>) = rules.unzip();
     let conflicts = match RuleSet::compile(rules) {
         Ok(rules) => return Some(rules),
         Err(conflicts) => conflicts,
@@ -210,10 +202,10 @@ pub(super) fn judge_case(context: &Context, placed: &[Placed], config: &Config) 
     let stations = folded(&mut config.stations.iter().map(|station| &station.as2_id));
     let is_partner = |id: &str| config.partner(id).is_some();
     let is_station = |id: &str| config.is_station(id);
-    for Placed { rule, place, .. } in placed {
+    for Placed { webhook, place, .. } in placed {
         for (what, id, known, is_known) in [
-            ("partner", &rule.partner, &partners, &is_partner as &dyn Fn(&str) -> bool),
-            ("station", &rule.station, &stations, &is_station),
+            ("partner", &webhook.partner, &partners, &is_partner as &dyn Fn(&str) -> bool),
+            ("station", &webhook.station, &stations, &is_station),
         ] {
             let Some(id) = id.as_deref().filter(|id| !is_known(id)) else { continue };
             if let Some(meant) = known.get(&id.to_ascii_lowercase()) {
@@ -229,9 +221,9 @@ pub(super) fn judge_filters(context: &Context, placed: &[Placed]) {
     /// They are about no message and no MDN.
     const BARE: [EventKind; 3] =
         [EventKind::MdnOverdue, EventKind::CertificateExpiring, EventKind::WebhookDisabled];
-    for Placed { rule, place, .. } in placed {
-        let events = rule.events.as_deref().unwrap_or_default();
-        if rule.filters.signature.is_some()
+    for Placed { webhook, place, .. } in placed {
+        let events = webhook.events.as_deref().unwrap_or_default();
+        if webhook.signature.is_some()
             && !events.is_empty()
             && events.iter().all(|event| BARE.contains(event))
         {
@@ -261,11 +253,10 @@ impl Rules {
         let root = Value::root(context, file, root);
         let webhooks = root.section::<RulesFile>().map(|rules| rules.webhooks);
         for mut placed in webhooks.unwrap_or_default() {
-            if placed.rule.site.is_empty() {
-                default_site.clone_into(&mut placed.rule.site);
+            if placed.webhook.site.is_empty() {
                 default_site.clone_into(&mut placed.webhook.site);
             }
-            let (name, line) = (&placed.rule.name, placed.place.line);
+            let (name, line) = (&placed.webhook.name, placed.place.line);
             if let Some((file, line)) = self.names.get(name) {
                 let first = format!("{}:{line}", file.display());
                 let message = format!("the name {name:?} is taken already, at {first}");
@@ -285,12 +276,6 @@ impl Rules {
 
 impl Section for RulesFile {}
 
-impl RulesFile {
-    pub(super) fn new(webhooks: &[Placed]) -> Self {
-        Self { webhooks: webhooks.to_vec() }
-    }
-}
-
 // === impl Placed ===
 
 impl Setting for Placed {
@@ -300,12 +285,11 @@ impl Setting for Placed {
         let before = value.mistakes();
         let webhook = value.section::<Webhook>()?;
         let is_sound = value.mistakes() == before;
-        let (rule, place) = (webhook.rule(), value.here(""));
-        Some(Self { webhook, rule, place, is_sound })
+        Some(Self { webhook, place: value.here(""), is_sound })
     }
 
-    fn serialize<S: serde::Serializer>(placed: &Self, to: S) -> Result<S::Ok, S::Error> {
-        placed.webhook.serialize(to)
+    fn shown(placed: &Self) -> impl Serialize {
+        &placed.webhook
     }
 }
 
@@ -326,17 +310,17 @@ impl Section for Webhook {
 }
 
 impl Webhook {
-    fn rule(&self) -> Rule {
-        let secret = self.secret_file.iter().map(|file| &file.secret);
+    fn rule(mut self) -> Rule {
+        self.secret.extend(self.secret_file.map(|file| file.content));
         let endpoint = Endpoint {
-            url: self.url.clone(),
+            url: self.url,
             payload: self.payload,
-            secrets: self.secret.iter().chain(secret).cloned().collect(),
-            headers: self.headers.clone(),
-            tls: self.tls.as_ref().map(|tls| tls.pem.clone()).unwrap_or_default(),
-            pass_headers: self.pass_headers.clone(),
+            secrets: self.secret,
+            headers: self.headers,
+            tls: self.tls.map(WebhookTls::read).unwrap_or_default(),
+            pass_headers: self.pass_headers,
             timeout: self.timeout,
-            retry: self.retry.clone(),
+            retry: self.retry,
             concurrency: self.concurrency,
             order: self.order,
             order_patience: self.order_patience,
@@ -344,13 +328,13 @@ impl Webhook {
             disable_after: self.disable_after,
         };
         Rule {
-            name: self.name.clone(),
-            events: self.events.clone(),
-            partner: self.partner.clone(),
-            station: self.station.clone(),
+            name: self.name,
+            events: self.events,
+            partner: self.partner,
+            station: self.station,
             partner_type: self.partner_type,
-            filters: Filters { signature: self.signature.clone(), errors: self.errors.clone() },
-            site: self.site.clone(),
+            filters: Filters { signature: self.signature, errors: self.errors },
+            site: self.site,
             route: self.route,
             enabled: self.enabled,
             endpoint,
@@ -362,30 +346,28 @@ impl Webhook {
 
 impl Section for WebhookTls {
     fn judge(&mut self, table: &Value) -> Option<()> {
-        keys::judge_client(table, &self.client_certificate, self.client_key.as_ref())?;
-        let pem = |certificates: &[X509]| {
-            let each = certificates.iter().map(|certificate| certificate.to_pem());
-            let pem = each.collect::<Result<Vec<_>, _>>()?.concat();
-            Ok((!pem.is_empty()).then_some(pem))
+        keys::judge_client(table, &self.client_certificate, self.client_key.as_ref())
+    }
+}
+
+impl WebhookTls {
+    fn read(self) -> Tls {
+        const READ: &str = "OpenSSL writes what it has read";
+        let pem = |file: &CertificateFile| {
+            let pem = file.iter().flat_map(|certificate| certificate.to_pem().expect(READ));
+            (!file.is_empty()).then(|| pem.collect())
         };
         let key = self.client_key.as_ref();
-        let files = [self.ca.path(), self.client_certificate.path()];
-        let files = files.into_iter().chain(key.map(PrivateKey::path));
-        let sources =
-            files.filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned).collect();
-        let written: Result<Tls, ErrorStack> = (|| {
-            Ok(Tls {
-                ca: pem(&self.ca)?,
-                client_certificate: pem(&self.client_certificate)?,
-                client_key: key.map(|key| key.private_key_to_pem_pkcs8()).transpose()?,
-                sources,
-            })
-        })();
-        // Going on without one would trust, or show, something else than was asked for.
-        match written {
-            Ok(tls) => self.pem = tls,
-            Err(_) => return table.wrong("OpenSSL cannot write these as PEM"),
+        let certificates = [&self.ca, &self.client_certificate].map(FromFile::path);
+        let paths = certificates.into_iter().chain(key.map(FromFile::path));
+        Tls {
+            ca: pem(&self.ca),
+            client_certificate: pem(&self.client_certificate),
+            client_key: key.map(|key| key.private_key_to_pem_pkcs8().expect(READ)),
+            sources: paths
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(Path::to_owned)
+                .collect(),
         }
-        Some(())
     }
 }

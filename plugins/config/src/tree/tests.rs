@@ -3,7 +3,8 @@ use super::*;
 /// What is wrong with a document, as `line:column: path: message`.
 fn flaws(text: &str) -> Vec<String> {
     let (_, flaws) = parse(text);
-    flaws.iter().map(|f| format!("{}: {}: {}", f.at, f.path, f.message)).collect()
+    let path = |f: &SyntaxError| if f.path.is_empty() { "document" } else { &f.path }.to_owned();
+    flaws.iter().map(|f| format!("{}: {}: {}", f.at, path(f), f.message)).collect()
 }
 
 /// A tree in one line, each node behind its place.

@@ -1,6 +1,6 @@
 //! What only webhooks have: how each value is written.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
 use as2hook_event::{Endpoint, ErrorFilter, EventKind, PassHeaders, Secret};
@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     setting::{List, Time, Word, distinct, setting, show_duration},
-    value::Value,
+    value::{FromFile, Value},
 };
 
 setting!(
@@ -135,21 +135,13 @@ setting!(
     { "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] }
 );
 
-/// A signing key, and the file that it stands in.
-#[derive(Clone)]
-pub(crate) struct SigningFile {
-    path: PathBuf,
-    pub(super) secret: Secret,
-}
-
 setting!(
-    SecretOfFile: SigningFile,
+    SecretOfFile: FromFile<Secret>,
     |value| {
-        let (path, text) = value.secret_file()?;
-        secret(value, text.expose()).map(|secret| SigningFile { path, secret })
+        let FromFile { path, content } = value.secret_file("secret")?;
+        secret(value, content.expose()).map(|content| FromFile { path, content })
     },
-    |file: &SigningFile| file.path.clone(),
-    { "type": "string", "minLength": 1 }
+    FromFile::path
 );
 
 fn secret(value: &Value, text: &str) -> Option<Secret> {
@@ -185,7 +177,7 @@ pub(super) fn default_retry() -> Vec<Duration> {
 
 setting!(
     /// Names and values that go into every delivery. Every value is marked sensitive: most are tokens.
-    Headers: Vec<(HeaderName, HeaderValue)>,
+    HeaderFields: Vec<(HeaderName, HeaderValue)>,
     |table| {
         let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
         for entry in table.entries()? {
