@@ -109,7 +109,7 @@ pub fn attempt_with(
     let context = Context::new(variables);
     let read = read_all(&context, path);
     let read = read.and_then(|(config, rules)| Some((config, webhooks::compile(&context, rules)?)));
-    let source::LoadFindings { mistakes, warnings, sources } = context.finish();
+    let (mistakes, warnings, sources) = context.finish();
     let outcome = match read {
         Some((config, rules)) if mistakes.is_empty() => Ok(Loaded {
             config,
@@ -135,7 +135,7 @@ pub fn render(path: &Path) -> Result<String, Vec<ConfigDiagnostic>> {
     let text = read.map(|(config, webhooks)| {
         format!("{}---\n{}", section::to_yaml(&config), section::to_yaml(&RulesFile { webhooks }))
     });
-    text.ok_or_else(|| context.finish().mistakes)
+    text.ok_or_else(|| context.finish().0)
 }
 
 /// The JSON Schema of `as2hook.yaml`.

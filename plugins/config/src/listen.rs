@@ -39,7 +39,7 @@ pub struct Listener {
     #[serde(with = "Maybe::<Table<ServerTls>>", default)]
     pub tls: Option<ServerTls>,
     /// What `Host` may name, without a port; of the outbound listener alone. Default: anything.
-    #[serde(with = "List::<HostName>", default)]
+    #[serde(with = "List::<HostName>", default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
 }
 

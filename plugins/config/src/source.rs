@@ -52,15 +52,6 @@ type Digest = [u8; 32];
 /// Stands in for the digest of what is not there.
 const MISSING: Digest = [0; 32];
 
-/// Everything that a load found beside its result.
-pub(crate) struct LoadFindings {
-    /// Sorted by file and place.
-    pub(crate) mistakes: Vec<ConfigDiagnostic>,
-    /// Sorted by file and place.
-    pub(crate) warnings: Vec<ConfigDiagnostic>,
-    pub(crate) sources: Sources,
-}
-
 // === impl Context ===
 
 impl Context {
@@ -121,13 +112,14 @@ impl Context {
         Ok(root)
     }
 
-    pub(crate) fn finish(&self) -> LoadFindings {
+    /// The mistakes and the warnings, sorted by file and place, and what was read.
+    pub(crate) fn finish(&self) -> (Vec<ConfigDiagnostic>, Vec<ConfigDiagnostic>, Sources) {
         let Gathered { mut mistakes, mut warnings, digests, .. } = self.found.take();
         mistakes.sort();
         mistakes.dedup();
         warnings.sort();
         warnings.dedup();
-        LoadFindings { mistakes, warnings, sources: Sources::from_digests(digests) }
+        (mistakes, warnings, Sources::from_digests(digests))
     }
 }
 

@@ -12,6 +12,7 @@ mod gateway_mistakes;
 mod hostile;
 mod reload;
 mod rule_mistakes;
+mod schema;
 mod secrets;
 mod shipped;
 

@@ -1,6 +1,6 @@
 //! YAML into a tree in which every node knows its line and column.
 //!
-//! What a tree is judged by comes later ([`super::read`]); here stands what makes it no tree at
+//! What a tree is judged by comes later ([`super::value`]); here stands what makes it no tree at
 //! all: broken syntax, keys given twice, several documents, and bounds against hostile nesting and
 //! alias bombs. Values stay text: what a plain `off` or `0012` means depends on the key it stands at.
 

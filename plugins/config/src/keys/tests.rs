@@ -18,12 +18,12 @@ fn with<T>(
     let (root, _) = crate::tree::parse(&text);
     let source = folder.join("some.yaml");
     let result = read(&Value::root(&context, &source, root.unwrap()));
-    let found = context.finish();
+    let (mistakes, warnings, _) = context.finish();
     let say = |mistakes: Vec<crate::ConfigDiagnostic>| {
         let shown = format!("{}/", folder.display());
         mistakes.iter().map(|m| m.message.replace(&shown, "")).collect()
     };
-    (result, say(found.mistakes), say(found.warnings))
+    (result, say(mistakes), say(warnings))
 }
 
 fn hidden(text: &str) -> Option<SecretString> {

@@ -84,7 +84,7 @@ fn the_examples_are_right() {
 }
 
 /// The document with one example put in place of what it is an example for, for each.
-fn examples(text: &str) -> Vec<String> {
+pub(super) fn examples(text: &str) -> Vec<String> {
     let lines: Vec<_> = text.lines().collect();
     let starts = lines.iter().enumerate().filter(|(_, line)| line.contains("# Example"));
     let made = starts.map(|(start, line)| {
