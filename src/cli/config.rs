@@ -68,3 +68,49 @@ impl Schema {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn show(gateway: &str) -> (ExitCode, String, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("as2hook.yaml");
+        fs::write(&config, gateway).unwrap();
+        fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = ShowConfig { config }.run(&mut out, &mut err).unwrap();
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn config_is_printed_with_its_defaults() {
+        let (code, out, err) = show("receiver: { url: \"http://127.0.0.1:10080\" }\ndrain: 90s\n");
+        assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
+        for line in ["site: main\n", "drain: 90s\n", "  cpu: 1s\n", "---\nwebhooks: []\n"] {
+            assert!(out.contains(line), "{line} is not in\n{out}");
+        }
+    }
+
+    #[test]
+    fn config_with_a_mistake_is_not_printed() {
+        let (code, out, err) = show("receiver: {}\n");
+        assert_eq!(code, ExitCode::FAILURE);
+        assert!(out.ends_with("receiver: the key `url` is missing\n"), "{out}");
+        assert!(err.contains("one mistake"), "{err}");
+    }
+
+    #[test]
+    fn schema_is_of_the_document_that_is_asked_for() {
+        for (document, title) in
+            [(Document::Config, "as2hook.yaml"), (Document::Webhooks, "webhooks.yaml")]
+        {
+            let mut out = Vec::new();
+            Schema { document }.run(&mut out).unwrap();
+            let schema: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(schema["title"], title);
+        }
+    }
+}

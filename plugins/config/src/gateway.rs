@@ -148,26 +148,22 @@ impl Config {
 
     /// What is right, but not built into this gateway yet. With any, it cannot run.
     pub fn unsupported(&self) -> Vec<ConfigDiagnostic> {
-        let mut mistakes = Vec::new();
-        let mut tell = |wrong: bool, path: &str, what: &str| {
-            if wrong {
-                mistakes.extend(self.fixed.mistake(path, what, &self.file));
-            }
-        };
-        let in_s3 = matches!(self.payloads, PayloadLocation::S3(_));
-        tell(
-            in_s3 && !cfg!(feature = "s3"),
-            "payloads",
-            "S3 is not built in: build as2hook with `cargo build --release --features s3`, or name a \
-             folder",
-        );
-        let admin_tls = self.listen.admin.tls.is_some();
-        tell(
-            admin_tls,
-            "listen.admin",
-            "TLS is not built in here yet; leave tls out, and the address on loopback",
-        );
-        mistakes
+        let no_s3 = matches!(self.payloads, PayloadLocation::S3(_)) && !cfg!(feature = "s3");
+        let unsupported = [
+            (
+                no_s3,
+                "payloads",
+                "S3 is not built in: build as2hook with `cargo build --release --features s3`, or name a \
+                 folder",
+            ),
+            (
+                self.listen.admin.tls.is_some(),
+                "listen.admin",
+                "TLS is not built in here yet; leave tls out, and the address on loopback",
+            ),
+        ];
+        let wanted = unsupported.iter().filter(|(is_wanted, ..)| *is_wanted);
+        wanted.filter_map(|(_, path, what)| self.fixed.mistake(path, what, &self.file)).collect()
     }
 
     /// What `new` changes although it cannot change while the gateway runs, at its places in the
@@ -180,20 +176,17 @@ impl Config {
 impl Section for Config {
     fn judge(&mut self, table: &Value) -> Option<()> {
         table.here("").file.clone_into(&mut self.file);
-        if table.get("store").is_none() {
-            self.store = StoreLocation::Sqlite(table.resolve("data/as2hook.db"));
+        if let Some(place) = table.get("payloads") {
+            self.payloads.judge(&place, &self.store, self.payloads_allow_http);
         }
-        match table.get("payloads") {
-            Some(place) => self.payloads.judge(&place, &self.store, self.payloads_allow_http),
-            None => self.payloads = PayloadLocation::Folder(table.resolve("data/payloads")),
+        if let StoreLocation::Sqlite(path) = &mut self.store {
+            *path = table.resolve(&*path);
         }
-        for (key, path) in
-            [("webhooks", &mut self.webhooks), ("secret_key_file", &mut self.secret_key_file)]
-        {
-            if table.get(key).is_none() {
-                *path = table.resolve(&*path);
-            }
+        if let PayloadLocation::Folder(path) = &mut self.payloads {
+            *path = table.resolve(&*path);
         }
+        self.webhooks = table.resolve(&self.webhooks);
+        self.secret_key_file = table.resolve(&self.secret_key_file);
         let partners = self.partners.iter_mut().map(|partner| &mut partner.site);
         let tokens = self.api.tokens.iter_mut().map(|token| &mut token.site);
         for site in partners.chain(tokens).filter(|site| site.is_empty()) {

@@ -3,7 +3,7 @@
 
 use std::{marker::PhantomData, net::SocketAddr, path::PathBuf, time::Duration};
 
-use as2hook_event::{Rate, SecretString};
+use as2hook_event::{BadRate, Rate, SecretString};
 use http::Uri;
 use ipnet::IpNet;
 use schemars::{JsonSchema, json_schema};
@@ -53,7 +53,6 @@ macro_rules! setting {
                 read(value)
             }
 
-            #[expect(clippy::redundant_closure_call, reason = "it may be a function's name")]
             fn shown(value: &$value) -> impl serde::Serialize {
                 ($shown)(value)
             }
@@ -106,9 +105,9 @@ setting!(
 );
 
 setting!(
-    /// A path, which is relative to the folder of the file it stands in.
+    /// A path as it stands: it is relative to the folder of its file.
     FilePath: PathBuf,
-    |value| Some(value.resolve(value.line()?)),
+    |value| value.line().map(PathBuf::from),
     PathBuf::clone
 );
 
@@ -275,7 +274,7 @@ setting!(
     RateLimit: Rate,
     |value| {
         let text = value.quantity("must be a rate such as 50/s, 600/min or 1000/h")?;
-        text.parse().or_else(|error: as2hook_event::BadRate| Err(value.wrong::<()>(error.to_string()))).ok()
+        text.parse().map_err(|error: BadRate| value.wrong::<()>(error.to_string())).ok()
     },
     Rate::to_string,
     { "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": r"^\d+ */ *(s|min|m|h)$|^\d+$|\$\{" }] }

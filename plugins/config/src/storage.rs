@@ -51,7 +51,7 @@ impl StoreLocation {
                 return value
                     .wrong("must name a file behind sqlite:, as in sqlite:data/as2hook.db");
             }
-            return Some(Self::Sqlite(value.resolve(path)));
+            return Some(Self::Sqlite(path.into()));
         }
         let address =
             text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
@@ -136,7 +136,7 @@ setting!(
             None if text.contains("://") => {
                 value.wrong("must be a folder, `store`, or s3://bucket/prefix")
             }
-            None => Some(PayloadLocation::Folder(value.resolve(text))),
+            None => Some(PayloadLocation::Folder(text.into())),
         },
     },
     PayloadLocation::to_string,

@@ -58,13 +58,13 @@ pub(crate) struct SyntaxError {
 pub(crate) fn parse(text: &str) -> (Option<Rc<Node>>, Vec<SyntaxError>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let parser = Parser::new_from_str(text);
-    let mut reader = Reader { parser, anchors: HashMap::new(), aliased: 0, flaws: Vec::new() };
+    let mut reader = TreeReader { parser, anchors: HashMap::new(), aliased: 0, flaws: Vec::new() };
     let root = reader.document();
     (root, reader.flaws)
 }
 
 /// Builds a tree of the parser's events.
-struct Reader<'a> {
+struct TreeReader<'a> {
     parser: Parser<'a, StrInput<'a>>,
     /// What aliases stand for, with the number of its nodes.
     anchors: HashMap<usize, (Rc<Node>, usize)>,
@@ -80,10 +80,10 @@ struct Site {
     key_at: Option<Position>,
 }
 
-// === impl Reader ===
+// === impl TreeReader ===
 
 // `None` everywhere: there is no sense in reading on.
-impl<'a> Reader<'a> {
+impl<'a> TreeReader<'a> {
     fn document(&mut self) -> Option<Rc<Node>> {
         let mut root = None;
         let site = Site { path: String::new(), depth: 0, key_at: None };
