@@ -4,7 +4,12 @@
 //! struct is then read again without that value, until all of them are found. Keys that a struct does not
 //! have are reported, and not shown to it.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    any::TypeId,
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+};
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{
@@ -20,7 +25,7 @@ use serde::{
 use super::{tree::Entry, value::Value};
 
 /// A mapping of the config, described by its serde attributes.
-pub(crate) trait Section: DeserializeOwned + Serialize + JsonSchema {
+pub(crate) trait Section: DeserializeOwned + Serialize + JsonSchema + 'static {
     /// Judges what no single value shows, and fills in what depends on other values. `None` leaves a
     /// mistake behind.
     fn judge(&mut self, _table: &Value) -> Option<()> {
@@ -113,10 +118,17 @@ pub(crate) fn to_yaml<T: Section>(section: &T) -> String {
     serde_yaml::to_string(&tree).expect("a tree of values can be written")
 }
 
-fn required<T: JsonSchema>() -> Vec<String> {
-    let schema = schema::<T>();
-    let keys = schema.get("required").and_then(|keys| keys.as_array()).into_iter().flatten();
-    keys.filter_map(|key| Some(key.as_str()?.to_owned())).collect()
+/// The keys that a section must have. Looked up once for each: a file may have many mistakes.
+fn required<T: Section>() -> Rc<[String]> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<TypeId, Rc<[String]>>> = RefCell::default();
+    }
+    let look_up = || {
+        let schema = schema::<T>();
+        let keys = schema.get("required").and_then(|keys| keys.as_array()).into_iter().flatten();
+        keys.filter_map(|key| Some(key.as_str()?.to_owned())).collect()
+    };
+    KNOWN.with_borrow_mut(|known| known.entry(TypeId::of::<T>()).or_insert_with(look_up).clone())
 }
 
 // === impl Source ===
