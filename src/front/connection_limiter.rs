@@ -166,7 +166,7 @@ pub(crate) fn counted_peer(
     peer.filter(|peer| {
         // Our own server has one address, and calls for everybody.
         direction == Direction::Inbound
-            && !trusted.iter().any(|network| network.contains(peer.to_canonical()))
+            && !trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     })
 }
 

@@ -178,7 +178,7 @@ fn set_certificate(ssl: &mut SslRef, tls: &ServerTls) -> Result<(), ErrorStack> 
     // First: without a certificate of ours no client gets in that was not asked for one.
     if !tls.client_ca.is_empty() {
         let mut trusted = X509StoreBuilder::new()?;
-        for authority in &tls.client_ca {
+        for authority in tls.client_ca.iter() {
             trusted.add_cert(authority.clone())?;
         }
         ssl.set_verify_cert_store(trusted.build())?;

@@ -42,7 +42,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 impl Proxy {
     /// How the partner's connection is read and written from here on.
     pub(super) fn prepare(session: &mut Session, context: &ProxyContext) {
-        let pace = context.snapshot.config.limits.pace;
+        let pace = context.snapshot.config.limits.pace();
         if let Some(connection) = Connection::of(session) {
             connection.begin(pace);
         }
@@ -70,7 +70,7 @@ impl Proxy {
         let config = &context.snapshot.config;
         let raw = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
         let request = session.req_header();
-        admit(request, &raw.unwrap_or_default(), config.limits.decode.body)?;
+        admit(request, &raw.unwrap_or_default(), config.limits.body)?;
         context.peer = match self.direction {
             Direction::Inbound => inbound::partner(session, &config.receiver.trusted_proxies),
             // Known when it is connected to.
@@ -129,7 +129,7 @@ impl Proxy {
         candidates.race(&mut peer, &self.failed_addresses);
         if let Some(options) = peer.get_mut_peer_options() {
             context.response_time = options.read_timeout;
-            options.write_timeout = Some(snapshot.config.limits.pace.piece);
+            options.write_timeout = Some(snapshot.config.limits.pace().piece);
         }
         context.reaches(address);
         Ok(Box::new(peer))
@@ -245,7 +245,7 @@ impl ProxyContext {
         bytes.advance(usize::try_from(again).unwrap_or(bytes.len()));
         self.received += again + bytes.len() as u64;
         self.tapped = self.tapped.max(self.received);
-        let limit = self.snapshot.config.limits.decode.body;
+        let limit = self.snapshot.config.limits.body;
         if self.received > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }

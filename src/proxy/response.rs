@@ -73,7 +73,7 @@ impl ProxyContext {
         let (count, bytes) = &mut self.interim;
         *count += 1;
         *bytes = bytes.saturating_add(fields.sum::<usize>());
-        if *count > INTERIM || *bytes > self.snapshot.config.limits.decode.header {
+        if *count > INTERIM || *bytes > self.snapshot.config.limits.header {
             return Err(Rejection::BadResponse(self.far));
         }
         if let Some(connection) = Connection::of(session) {
@@ -95,7 +95,7 @@ impl ProxyContext {
         if flow.bytes > UNHEARD && unheard() {
             return Err(too_long("the response goes on, and the partner is gone"));
         }
-        if flow.is_too_slow(&self.snapshot.config.limits.pace) {
+        if flow.is_too_slow(&self.snapshot.config.limits.pace()) {
             return Err(too_long(
                 "the response takes too long; limits.body_time and body_rate say how long it may take",
             ));

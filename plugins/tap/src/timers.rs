@@ -149,7 +149,7 @@ async fn report_overdue(
         return Err(StoreError::Database("the record cannot be read".to_owned()).into());
     };
     let partner = rules.config.partner(&sent.partner);
-    if partner.is_some_and(|partner| !partner.has_async_mdns_here) {
+    if partner.is_some_and(|partner| !partner.has_async_mdns_here()) {
         // The config was another when the message was sent. The record stays, and is due no more.
         tracing::info!(
             partner = sent.partner,
@@ -272,7 +272,7 @@ fn certificates(config: &Config) -> Vec<NamedCertificate<'_>> {
         };
         found.extend(partner.certificates.iter().map(|one| &**one).map(of("partner")));
         let tls = partner.tls.iter();
-        let client = tls.filter_map(|tls| tls.client.as_ref()?.0.first());
+        let client = tls.filter_map(|tls| tls.client()?.0.first());
         found.extend(client.map(|one| &**one).map(of("partnerTls")));
     }
     for station in &config.stations {

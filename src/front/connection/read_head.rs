@@ -56,7 +56,7 @@ impl Connection {
         let mut scan = head::Scan::default();
         // A connection that rests costs no buffer.
         self.ahead = BytesMut::from(&self.ahead[..]);
-        self.own_exchange().limit.set(limits.pace.idle);
+        self.own_exchange().limit.set(limits.pace().idle);
         let (mut begun, mut waiting) = (false, None);
         // Of a large head: its memory, and how it gives that up.
         let mut counted: Option<Permit> = None;
@@ -64,8 +64,8 @@ impl Connection {
         loop {
             let found = scan.more(&self.ahead)?;
             let size = found.as_ref().map_or(self.ahead.len(), Range::len);
-            if size > limits.decode.header {
-                return Err(Rejection::HeadTooLarge { limit: limits.decode.header });
+            if size > limits.header {
+                return Err(Rejection::HeadTooLarge { limit: limits.header });
             }
             if let Some(range) = found {
                 self.accept(range, scan.is_folded())?;
@@ -76,16 +76,16 @@ impl Connection {
             if !begun && scan.has_begun(&self.ahead) {
                 begun = true;
                 close.used();
-                self.own_exchange().limit.set(limits.pace.head);
+                self.own_exchange().limit.set(limits.pace().head);
             }
             if size > FREE && counted.is_none() {
                 let permit = counted.insert(in_flight.beside(permit.address()));
-                if !permit.take_memory(limits.decode.header as u64, limits.memory) {
+                if !permit.take_memory(limits.header as u64, limits.memory) {
                     return Err(Rejection::Memory);
                 }
                 gives_way = permit.gives_way();
                 if let Some(gives_way) = &gives_way {
-                    gives_way.due(Instant::now() + limits.pace.head);
+                    gives_way.due(Instant::now() + limits.pace().head);
                 }
             }
             // Most heads are there at once: those do not wait in line.
@@ -231,7 +231,7 @@ mod tests {
         });
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Err(Rejection::Slow)));
-        assert_eq!(began.elapsed(), scene.limits.pace.head);
+        assert_eq!(began.elapsed(), scene.limits.pace().head);
     }
 
     #[tokio::test(start_paused = true)]
@@ -239,19 +239,19 @@ mod tests {
         let mut scene = scene();
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Ok(false)));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_whole_time() {
         let mut scene = scene();
         scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        assert!(scene.within(scene.limits.pace().head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
         scene.hear_and_forget().await;
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Ok(false)));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ mod tests {
         scene.partner.write_all(b"\r\n").await.unwrap();
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Ok(false)));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -300,7 +300,7 @@ mod tests {
         assert!(scene.within(Duration::from_millis(20)).await.is_none());
         scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         // A head that has begun is read to its end.
-        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        assert!(scene.within(scene.limits.pace().head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
         assert!(matches!(scene.within(HOUR).await, Some(Ok(true))));
     }
@@ -325,7 +325,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     async fn cost(line: &[u8], size: usize) -> u64 {
         let mut scene = scene();
-        scene.limits.decode.header = 1 << 20;
+        scene.limits.header = 1 << 20;
         let (ours, mut partner) = tokio::io::duplex(1);
         scene.connection = Connection::new(Box::new(ours));
         let bytes = line.repeat(size / line.len());
