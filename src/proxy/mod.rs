@@ -90,7 +90,7 @@ enum ExchangeRoute {
     /// To the AS2 server.
     Receiver(Arc<PathRoute>),
     /// To a partner of the config.
-    Partner(PartnerRoute),
+    Partner(Box<PartnerRoute>),
 }
 
 /// How a response's body comes.

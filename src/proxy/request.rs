@@ -142,7 +142,9 @@ impl ExchangeRoute {
     ) -> Result<Self, Rejection> {
         Ok(match direction {
             Direction::Inbound => Self::Receiver(snapshot.receivers.route(request.uri.path())),
-            Direction::Outbound => Self::Partner(outbound::route(request, &snapshot.config)?),
+            Direction::Outbound => {
+                Self::Partner(Box::new(outbound::route(request, &snapshot.config)?))
+            }
         })
     }
 
