@@ -144,8 +144,9 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
     let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
         .map_err(LifeError::Threads)?;
 
-    let gateway = Gateway::new(listen, sockets.for_gateway()?, live.clone(), tap.clone())?;
-    let in_flight = gateway.in_flight();
+    let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
+    let gateway = Gateway::new(listen, inbound, outbound, live.clone(), tap.clone())?;
+    let in_flight = gateway.in_flight.clone();
     let watch =
         Watch::start(sources.clone(), WatchTiming::default()).map_err(LifeError::Threads)?;
     let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
@@ -168,8 +169,8 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
         directory: live.clone(),
         gateway: Arc::new(running),
     };
-    let admin = sockets.for_admin()?;
-    let ending = gateway.ending();
+    let admin = sockets.admin()?;
+    let ending = gateway.ending.clone();
     let (handed_over, handed_on) = watch::channel(false);
     let drain =
         Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin: handed_over };

@@ -20,11 +20,7 @@ use super::{
     upstream,
 };
 use crate::{
-    front::{
-        connection::Connection,
-        connection_limiter::counted_peer,
-        rejection::{OtherSide, Rejection},
-    },
+    front::{connection::Connection, connection_limiter::counted_peer, rejection::Rejection},
     snapshot::Snapshot,
     tap::{Exchange, Refused, RequestHead},
 };
@@ -121,7 +117,7 @@ impl Proxy {
                 candidates.insert(Candidates::new(addresses, &self.failed_addresses))
             }
         };
-        let (nth, address) = candidates.next().ok_or(Rejection::Unreachable(context.far))?;
+        let (nth, address) = candidates.next().ok_or(Rejection::Unreachable(context.direction))?;
         let mut peer = match route {
             ExchangeRoute::Receiver(route) => route.peer(nth, address),
             ExchangeRoute::Partner(route) => route.peer(address),
@@ -146,7 +142,9 @@ impl ExchangeRoute {
     ) -> Result<Self, Rejection> {
         Ok(match direction {
             Direction::Inbound => Self::Receiver(snapshot.receivers.route(request.uri.path())),
-            Direction::Outbound => Self::Partner(outbound::route(request, &snapshot.config)?),
+            Direction::Outbound => {
+                Self::Partner(Box::new(outbound::route(request, &snapshot.config)?))
+            }
         })
     }
 
@@ -199,7 +197,7 @@ impl ProxyContext {
 
     /// An outbound exchange is on its way to this address of its partner.
     pub(super) fn reaches(&mut self, address: SocketAddr) {
-        if self.far == OtherSide::Partner {
+        if self.direction == Direction::Outbound {
             self.peer = Some(address.ip());
             if let Some(exchange) = &mut self.exchange {
                 exchange.reaches(address.ip());
@@ -259,7 +257,7 @@ impl ProxyContext {
             connection.follow();
             self.complete = Some(Instant::now());
             // A timer for each request is not worth its cost where our own server is at the other end.
-            if self.far == OtherSide::Partner {
+            if self.direction == Direction::Outbound {
                 connection.response_by(self.response_by());
             }
         }

@@ -1,6 +1,6 @@
 //! The fields of a JSON body. Each that is wrong gets its own message, so they are read one by one.
 
-use as2hook_event::EventKind;
+use as2hook_event::{EventKind, SecretString};
 use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
@@ -47,8 +47,9 @@ impl JsonFields {
         self.bounded_text("webhook_url", URL_MAX)?.map(url).transpose()
     }
 
-    pub(crate) fn secret(&self) -> Result<Option<String>, ApiError> {
-        Ok(self.bounded_text("webhook_secret", SECRET_MAX)?.map(str::to_owned))
+    pub(crate) fn secret(&self) -> Result<Option<SecretString>, ApiError> {
+        let text = self.bounded_text("webhook_secret", SECRET_MAX)?;
+        Ok(text.map(|text| SecretString::from(text.to_owned())))
     }
 
     pub(crate) fn enabled(&self) -> Result<Option<bool>, ApiError> {

@@ -35,7 +35,7 @@ pub struct PartnerWebhookSettings {
     /// Its URL: http or https, without user and password.
     pub url: Option<Uri>,
     /// Empty removes the secret.
-    pub secret: Option<String>,
+    pub secret: Option<SecretString>,
     /// A new webhook is enabled.
     pub enabled: Option<bool>,
     /// A new webhook has none, which means `message.received`.
