@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use as2hook_delivery::HealthState;
 use as2hook_store::clock;
-use openssl::{asn1::Asn1Time, x509::X509Ref};
+use openssl::x509::X509Ref;
 
 use super::RunningGateway;
-use crate::observe::Look;
+use crate::{observe::Look, timers};
 use as2hook_config::Config;
 
 // === impl RunningGateway ===
@@ -58,12 +58,8 @@ fn certificates(config: &Config) -> Vec<(String, String, i64)> {
     });
     let expiry = |(owner, certificate): (&String, &X509Ref)| {
         let serial = certificate.serial_number().to_bn().ok()?.to_hex_str().ok()?.to_string();
-        Some((owner.clone(), serial, seconds_left(certificate)?))
+        let left = timers::expiry(certificate)? - clock::now().div_euclid(1000);
+        Some((owner.clone(), serial, left))
     };
     stations.chain(partners).filter_map(expiry).collect()
-}
-
-fn seconds_left(certificate: &X509Ref) -> Option<i64> {
-    let left = Asn1Time::days_from_now(0).ok()?.diff(certificate.not_after()).ok()?;
-    Some(i64::from(left.days) * 24 * 3600 + i64::from(left.secs))
 }
