@@ -17,12 +17,12 @@ use as2hook_event::{Direction, Event, SendError};
 use as2hook_store::{Payload, Payloads, Record, StoreError};
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use self::{concluding::Concluding, recording::LateDecode};
 use super::{
     RequestHead, ResponseHead, TapState,
-    decoding::{DECODING, DecodeHandle, DecodeLimits},
+    decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
     head::Parties,
     keeping::PayloadKeeper,
     partner_order::OrderSlot,
@@ -78,6 +78,12 @@ enum RequestProgress {
     Late(LateDecode),
     /// It is complete, and no webhook wants it.
     Unwanted,
+}
+
+/// A decode that goes on beside the traffic. Dropped, it is given up.
+struct LateDecode {
+    task: JoinSet<Result<DecodeOutcome, Lost>>,
+    note: Option<Record>,
 }
 
 // === impl Exchange ===
@@ -185,7 +191,7 @@ impl Exchange {
         if let Some(mut active) = self.active.take() {
             active.take_turn();
             let shared = active.shared.clone();
-            let concluding = Concluding::begin(&shared);
+            let concluding = shared.concluding.clone();
             shared.runtime.spawn(async move {
                 active.conclude(error).await;
                 drop(concluding);
@@ -249,6 +255,16 @@ impl Active {
             event.errors.push(ProcessingError::new(ErrorCode::Limit, text));
             Payload::None
         })
+    }
+}
+
+// === impl LateDecode ===
+
+impl LateDecode {
+    /// Waits for the end of the decode. With it comes what was remembered of the exchange before.
+    async fn finish(mut self) -> (Result<DecodeOutcome, Lost>, Option<Record>) {
+        let outcome = self.task.join_next().await;
+        (outcome.and_then(Result::ok).unwrap_or(Err(Lost::Failed)), self.note)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The exchange is over: what it came to is worked out beside the traffic, and written down.
 
-use std::sync::{Arc, atomic::Ordering};
-
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
 use as2hook_delivery::{Further, OutboxError, Recorded, StoreWait, Target};
 use as2hook_event::{Direction, Event, EventKind, SendError};
@@ -11,7 +9,6 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        TapState,
         conclusion::{Conclusion, IfUnderWay, Lookup, NotYet},
         decoding::{DecodeHandle, DecodeLimits, DecodeOutcome},
         head::Parties,
@@ -21,15 +18,11 @@ use super::{
         response::{self, MdnDecode, ResponseBody},
         under_way::Next,
     },
-    Active, RequestProgress,
-    recording::LateDecode,
+    Active, LateDecode, RequestProgress,
 };
 
 /// An exchange that stays open in the store: the process that adopts it judges it.
 struct LeftOpen;
-
-/// Counts an exchange until its verdict is written down.
-pub(super) struct Concluding(Arc<TapState>);
 
 /// A response is decoded in pieces of so many bytes.
 const PIECE: usize = 64 * 1024;
@@ -360,21 +353,6 @@ impl Active {
         let bytes = WAITING + body + payload + entity;
         self.share = None;
         self.shared.outbox.wait_for_store(event.id, bytes)
-    }
-}
-
-// === impl Concluding ===
-
-impl Concluding {
-    pub(super) fn begin(shared: &Arc<TapState>) -> Self {
-        shared.concluding.fetch_add(1, Ordering::AcqRel);
-        Self(shared.clone())
-    }
-}
-
-impl Drop for Concluding {
-    fn drop(&mut self) {
-        self.0.concluding.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
