@@ -23,7 +23,6 @@ use uuid::Uuid;
 use super::{
     RequestHead, ResponseHead, TapState,
     decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
-    head::Parties,
     keeping::PayloadKeeper,
     partner_order::OrderSlot,
     response::ResponseBody,
@@ -54,7 +53,6 @@ struct Active {
     id: Uuid,
     began: Timestamp,
     head: RequestHead,
-    parties: Parties,
     routes: Routes,
     request: RequestProgress,
     response: Option<ResponseHead>,
@@ -111,7 +109,7 @@ impl Exchange {
 
     /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
     pub fn memory(&self) -> u64 {
-        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw() {
+        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw {
             false => DECODING,
             true => DECODING + PAYLOADS,
         })
@@ -165,7 +163,7 @@ impl Exchange {
         if let Some(active) = &mut self.active
             && let Some(head) = &active.response
         {
-            let limit = active.routes.config().limits.memory;
+            let limit = active.routes.rules.config.limits.memory;
             active.response_body.push(head, bytes, (&active.shared.memory, limit));
         }
     }
@@ -211,21 +209,20 @@ impl Drop for Exchange {
 impl Active {
     fn begin(shared: &Arc<TapState>, head: RequestHead) -> Option<Self> {
         let parties = head.parties()?;
-        let rules = shared.host.rules();
-        let routes = Routes::new(rules.clone(), &parties, head.direction);
-        if !routes.wants_any() {
+        let routes = Routes::new(shared.host.rules(), parties, head.direction);
+        if !routes.wants_any {
             return None;
         }
-        let id = Uuid::now_v7();
-        let payloads = shared.payloads.sealing(rules.config.encrypt_payloads);
+        let (id, config) = (Uuid::now_v7(), &routes.rules.config);
+        let payloads = shared.payloads.sealing(config.encrypt_payloads);
         let keeper = PayloadKeeper::nothing(payloads.clone(), id);
-        let keeper = match (routes.wants_raw(), keeps_attachment(&routes, head.direction)) {
+        let keeper = match (routes.wants_raw, keeps_attachment(&routes, head.direction)) {
             (false, _) => keeper,
             (true, true) => keeper.mdn().message(),
             (true, false) => keeper.mdn(),
         };
-        let limits = DecodeLimits::of(&rules.config, &shared.memory);
-        let keyring = rules.config.keyring.clone();
+        let limits = DecodeLimits::of(config, &shared.memory);
+        let keyring = config.keyring.clone();
         let feed = shared.decoding.feed(&head.headers, keyring, keeper, limits);
         Some(Self {
             shared: shared.clone(),
@@ -233,7 +230,6 @@ impl Active {
             id,
             began: Timestamp::now(),
             head,
-            parties,
             routes,
             request: RequestProgress::Passing(feed),
             response: None,
@@ -270,5 +266,5 @@ impl LateDecode {
 
 /// Whether a message's first attachment is kept: those of what we sent ourselves are delivered to no webhook.
 fn keeps_attachment(routes: &Routes, direction: Direction) -> bool {
-    routes.wants_raw() && direction == Direction::Inbound
+    routes.wants_raw && direction == Direction::Inbound
 }

@@ -60,7 +60,7 @@ pub async fn run(host: Arc<dyn TapHost>, outbox: Outbox, store: Arc<dyn Store>) 
         let in_doubt = watch.is_in_doubt().await;
         // An MDN that came may still wait in memory.
         if !in_doubt && outbox.is_settled() {
-            tell_overdue(&*host, &rules, &outbox).await;
+            report_all_overdue(&*host, &rules, &outbox).await;
         }
         let is_other = known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &rules.config));
         if !in_doubt && (turn.is_multiple_of(CERTIFICATES) || is_other) {
@@ -84,7 +84,7 @@ async fn forget(outbox: &Outbox, in_doubt: bool) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn tell_overdue(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
+async fn report_all_overdue(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
     let due = match outbox.due_records(AT_ONCE).await {
         Ok(due) => due,
         Err(error) => {

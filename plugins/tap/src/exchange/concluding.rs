@@ -34,7 +34,7 @@ impl Active {
     /// Where a webhook has an order, the exchange is written down in the order of the responses.
     pub(super) fn take_turn(&mut self) {
         if self.turn.is_none() && self.routes.wants_order() {
-            let Parties { partner, station, .. } = &self.parties;
+            let Parties { partner, station } = &self.routes.parties;
             let is_late = matches!(self.request, RequestProgress::Late(_));
             let is_unverified = match &self.request {
                 RequestProgress::Recorded(event) => self.routes.is_unverified(event),
@@ -213,16 +213,16 @@ impl Active {
             let unread = self.response_body.unread().filter(|_| !is_mdn);
             return MdnDecode { unread, ..MdnDecode::default() };
         }
-        let Parties { partner, station, .. } = &self.parties;
+        let Parties { partner, station } = &self.routes.parties;
         let headers = match event.direction {
             Direction::Inbound => response::headers_of(head, station, partner),
             Direction::Outbound => response::headers_of(head, partner, station),
         };
-        let config = self.routes.config();
+        let config = &self.routes.rules.config;
         let limits = DecodeLimits::of(config, &self.shared.memory);
         // It is sealed for the event that goes on with it.
         let keeper = PayloadKeeper::nothing(self.payloads.sealing(false), event.id);
-        let keeper = if self.routes.wants_raw() { keeper.mdn() } else { keeper };
+        let keeper = if self.routes.wants_raw { keeper.mdn() } else { keeper };
         let mut feed = self.shared.decoding.feed(&headers, config.keyring.clone(), keeper, limits);
         for piece in body.chunks(PIECE) {
             feed.push(Bytes::copy_from_slice(piece)).await;
