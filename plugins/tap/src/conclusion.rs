@@ -215,8 +215,7 @@ impl Conclusion {
             Some(original) => Sent::find(SENT, routes, original, outbox).await?,
             None => None,
         };
-        let known = Value::Bool(found.is_some());
-        self.verdict.extra.insert("messageKnown".to_owned(), known);
+        self.verdict.extra.insert("messageKnown".to_owned(), json!(found.is_some()));
         let Some((sent, note)) = found else { return Ok(()) };
         let expected = self.compare_with(&sent, decoded);
         if !expected.trusts(decoded) {
@@ -254,8 +253,7 @@ impl Conclusion {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
                 let found = outbox.recorded_note(&key).await?;
-                let window = routes.rules.config.duplicate_window;
-                seen::refuse(key, taken.event, window, found.as_ref())
+                seen::refuse(key, taken.event, routes.rules.config.duplicate_window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
                 Some(taken.becomes(SentState::Refused, &note))
@@ -345,8 +343,7 @@ impl Conclusion {
             && !Sent::is_refused(routes, event, outbox).await.unwrap_or_default()
         {
             let window = routes.rules.config.duplicate_window;
-            let remembered = seen::remember(key, event, window, found);
-            self.further.extend(remembered.map(Further::Record));
+            self.further.extend(seen::remember(key, event, window, found).map(Further::Record));
         }
     }
 
