@@ -15,7 +15,7 @@ use as2hook_event::Rule;
 use as2hook_store::{DeliveryState, Payloads, Store, StoreError, clock};
 use async_trait::async_trait;
 use jiff::Timestamp;
-use openssl::{asn1::Asn1Time, x509::X509Ref};
+use openssl::x509::X509Ref;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -210,12 +210,8 @@ fn certificates(config: &Config) -> Vec<(String, String, i64)> {
     });
     let expiry = |(owner, certificate): (&String, &X509Ref)| {
         let serial = certificate.serial_number().to_bn().ok()?.to_hex_str().ok()?.to_string();
-        Some((owner.clone(), serial, seconds_left(certificate)?))
+        let left = timers::expiry(certificate)? - clock::now().div_euclid(1000);
+        Some((owner.clone(), serial, left))
     };
     stations.chain(partners).filter_map(expiry).collect()
-}
-
-fn seconds_left(certificate: &X509Ref) -> Option<i64> {
-    let left = Asn1Time::days_from_now(0).ok()?.diff(certificate.not_after()).ok()?;
-    Some(i64::from(left.days) * 24 * 3600 + i64::from(left.secs))
 }

@@ -4,10 +4,8 @@
 //! Names follow OpenMetrics; `docs/operating.md` says what each figure means and what to do about it.
 //!
 //! # Layout
-//! - `names`: what each figure is called
 //! - `response_times`: when exchanges ended whose deliveries are timed
 
-mod names;
 mod response_times;
 
 use std::{
@@ -22,7 +20,7 @@ use as2hook_store::DeliveryOutcome;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Registry,
+    registry::{Metric, Registry, Unit},
 };
 use uuid::Uuid;
 
@@ -110,39 +108,88 @@ const LATENCIES: [f64; 14] =
 impl Observer {
     /// All figures at nought.
     pub fn new() -> Self {
-        let mut observer = Self {
-            registry: Registry::with_prefix("as2hook"),
-            exchanges: Family::default(),
-            refusals: Family::default(),
-            decode_errors: Family::default(),
-            late_decodes: Counter::default(),
-            events: Family::default(),
-            attempts: Family::default(),
-            latency: Histogram::new(LATENCIES),
-            reloads: Family::default(),
-            queue: Family::default(),
-            oldest: Gauge::default(),
-            held_events: Gauge::default(),
-            held_bytes: Gauge::default(),
-            dropped: Gauge::default(),
-            store_up: Gauge::default(),
-            in_flight: Gauge::default(),
-            connections: Family::default(),
-            handshakes: Family::default(),
-            memory: Gauge::default(),
-            generation: Gauge::default(),
-            resident: Gauge::default(),
-            certificates: Family::default(),
-            webhooks: Family::default(),
-            payloads_up: Gauge::default(),
-            round_trips: Gauge::default(),
-            gateways: Gauge::default(),
-            drift: Gauge::default(),
-            log_lines_dropped: Counter::default(),
+        let mut registry = Registry::with_prefix("as2hook");
+        let to = &mut registry;
+        // Figures are shown in this order.
+        Self {
+            exchanges: add(to, "exchanges", "Exchanges by listener and result"),
+            refusals: add(to, "refusals", "Responses of the gateway's own by listener and reason"),
+            connections: add(to, "connections", "Open connections by listener"),
+            handshakes: add(to, "handshakes", "TLS handshakes under way by listener"),
+            decode_errors: add(to, "decode_errors", "Processing errors by code"),
+            late_decodes: add(
+                to,
+                "late_decodes",
+                "Messages still being decoded when their traffic went on",
+            ),
+            events: add(to, "events", "Events by type"),
+            attempts: add(to, "deliveries", "Attempts by webhook and result"),
+            reloads: add(to, "reloads", "Reloads by result"),
+            queue: add(to, "queue", "Deliveries by state"),
+            held_events: add(to, "held_events", "Events in memory until the store is back"),
+            dropped: add(to, "dropped_events", "Events lost since the start"),
+            store_up: add(to, "store_up", "Whether the store takes events"),
+            payloads_up: add(to, "payloads_up", "Whether large payloads can be kept"),
+            round_trips: add(
+                to,
+                "store_round_trips",
+                "Round trips to the store's database since the start",
+            ),
+            in_flight: add(to, "in_flight", "Exchanges under way"),
+            log_lines_dropped: add(
+                to,
+                "log_lines_dropped",
+                "Log lines that were not written, since stderr was not read",
+            ),
+            generation: add(to, "generation", "Of the config in force"),
+            gateways: add(to, "gateways", "Gateways of this store that live"),
+            drift: add(to, "gateway_drift", "Those of them with other rules"),
+            webhooks: add(to, "webhook_up", "Whether a webhook is in service"),
+            latency: add_in(
+                to,
+                Unit::Seconds,
+                "delivery_latency",
+                "From the response's end to the first attempt",
+                Histogram::new(LATENCIES),
+            ),
+            oldest: add_in(
+                to,
+                Unit::Seconds,
+                "oldest_undelivered",
+                "Age of the oldest event with an unmade delivery",
+                Gauge::default(),
+            ),
+            certificates: add_in(
+                to,
+                Unit::Seconds,
+                "certificate_expiry",
+                "Until a configured certificate expires",
+                Family::default(),
+            ),
+            held_bytes: add_in(
+                to,
+                Unit::Bytes,
+                "held",
+                "Memory of events until the store is back",
+                Gauge::default(),
+            ),
+            memory: add_in(
+                to,
+                Unit::Bytes,
+                "exchange_memory",
+                "Memory that exchanges under way may take, as it is counted",
+                Gauge::default(),
+            ),
+            resident: add_in(
+                to,
+                Unit::Bytes,
+                "memory_resident",
+                "Memory of the process",
+                Gauge::default(),
+            ),
             response_times: ResponseTimes::default(),
-        };
-        observer.register();
-        observer
+            registry,
+        }
     }
 
     /// An exchange is over; `status` is what the other side got.
@@ -152,37 +199,30 @@ impl Observer {
             Some(status) => format!("failed_{}xx", status / 100),
             None => "aborted".to_owned(),
         };
-        let labels = vec![("listener", listener.to_owned()), ("result", result)];
-        self.exchanges.get_or_create(&labels).inc();
+        count(&self.exchanges, [("listener", listener), ("result", &result)]);
     }
 
     /// The gateway gave a response of its own, for this reason.
     pub fn refused(&self, listener: &'static str, reason: &'static str) {
-        let labels = vec![("listener", listener.to_owned()), ("reason", reason.to_owned())];
-        self.refusals.get_or_create(&labels).inc();
+        count(&self.refusals, [("listener", listener), ("reason", reason)]);
     }
 
     /// A connection is open on this listener, until what this returns is dropped.
     #[must_use]
     pub fn connection(&self, listener: &'static str) -> CountedConnection {
-        let open = self.connections.get_or_create_owned(&vec![("listener", listener.to_owned())]);
-        open.inc();
-        CountedConnection(open)
+        CountedConnection::new(&self.connections, listener)
     }
 
     /// A TLS handshake is under way on this listener, until what this returns is dropped.
     #[must_use]
     pub fn handshake(&self, listener: &'static str) -> CountedConnection {
-        let open = self.handshakes.get_or_create_owned(&vec![("listener", listener.to_owned())]);
-        open.inc();
-        CountedConnection(open)
+        CountedConnection::new(&self.handshakes, listener)
     }
 
     /// What the decoder found wrong with a message.
     pub fn decoded(&self, event: &Event) {
         for error in event.processing_errors() {
-            let labels = vec![("code", error.code.number().to_string())];
-            self.decode_errors.get_or_create(&labels).inc();
+            count(&self.decode_errors, [("code", &error.code.number().to_string())]);
         }
     }
 
@@ -193,7 +233,7 @@ impl Observer {
 
     /// An event came of an exchange, and its response is over.
     pub fn event(&self, id: Uuid, kind: EventKind) {
-        self.events.get_or_create(&vec![("event", kind.as_str().to_owned())]).inc();
+        count(&self.events, [("event", kind.as_str())]);
         self.response_times.note(id, Instant::now());
     }
 
@@ -206,8 +246,7 @@ impl Observer {
             DeliveryOutcome::Held => "held",
             DeliveryOutcome::Orphaned | DeliveryOutcome::Released(_) => "given_back",
         };
-        let labels = vec![("webhook", attempt.webhook.to_owned()), ("result", result.to_owned())];
-        self.attempts.get_or_create(&labels).inc();
+        count(&self.attempts, [("webhook", attempt.webhook), ("result", result)]);
         if attempt.number == 1
             && !attempt.replay
             && let Some(responded) = self.response_times.of(attempt.event)
@@ -219,29 +258,26 @@ impl Observer {
 
     /// Files were loaded again.
     pub fn reloaded(&self, ok: bool) {
-        let result = if ok { "ok" } else { "refused" };
-        self.reloads.get_or_create(&vec![("result", result.to_owned())]).inc();
+        count(&self.reloads, [("result", if ok { "ok" } else { "refused" })]);
     }
 
     /// Everything, in the text form of OpenMetrics.
     pub fn render(&self, look: &Look) -> String {
-        let whole = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         for (state, n) in &look.queue {
-            self.queue.get_or_create(&vec![("state", (*state).to_owned())]).set(signed(*n));
+            self.queue.get_or_create(&labels([("state", state)])).set(whole(*n));
         }
         self.oldest.set(look.oldest.as_secs_f64());
         self.held_events.set(whole(look.held_events));
         self.held_bytes.set(whole(look.held_bytes));
-        self.dropped.set(signed(look.dropped));
+        self.dropped.set(whole(look.dropped));
         self.store_up.set(i64::from(look.store_up));
         self.payloads_up.set(i64::from(look.payloads_up));
         if let Some(round_trips) = look.round_trips {
-            self.round_trips.set(signed(round_trips));
+            self.round_trips.set(whole(round_trips));
         }
         self.in_flight.set(whole(look.in_flight));
-        self.memory.set(i64::try_from(look.memory).unwrap_or(i64::MAX));
-        self.generation.set(signed(look.generation));
+        self.memory.set(whole(look.memory));
+        self.generation.set(whole(look.generation));
         self.gateways.set(whole(look.gateways.0));
         self.drift.set(whole(look.gateways.1));
         self.resident.set(resident().unwrap_or(0));
@@ -249,17 +285,27 @@ impl Observer {
         // What is gone from the config is gone from the figures.
         self.certificates.clear();
         for (owner, serial, seconds) in &look.certificates {
-            let labels = vec![("owner", owner.clone()), ("serial", serial.clone())];
+            let labels = labels([("owner", owner), ("serial", serial)]);
             self.certificates.get_or_create(&labels).set(*seconds);
         }
         self.webhooks.clear();
         for (webhook, up) in &look.webhooks {
-            self.webhooks.get_or_create(&vec![("webhook", webhook.clone())]).set(i64::from(*up));
+            self.webhooks.get_or_create(&labels([("webhook", webhook)])).set(i64::from(*up));
         }
         let mut text = String::new();
         // Writing into a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+// === impl CountedConnection ===
+
+impl CountedConnection {
+    fn new(open: &Family<Labels, Gauge>, listener: &'static str) -> Self {
+        let open = open.get_or_create_owned(&labels([("listener", listener)]));
+        open.inc();
+        Self(open)
     }
 }
 
@@ -273,6 +319,35 @@ impl Default for Observer {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn add_in<M: Metric + Clone>(
+    registry: &mut Registry,
+    unit: Unit,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
+    registry.register_with_unit(name, help, unit, metric.clone());
+    metric
+}
+
+fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+    pairs.map(|(name, value)| (name, value.to_owned())).to_vec()
+}
+
+fn count<const N: usize>(family: &Family<Labels, Counter>, pairs: [(&'static str, &str); N]) {
+    family.get_or_create(&labels(pairs)).inc();
+}
+
+fn whole(n: impl TryInto<i64>) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
 }
 
 /// Resident memory in bytes, where the system tells.

@@ -7,7 +7,7 @@ use as2hook_api::{
     spanish_name,
 };
 use as2hook_event::{
-    Endpoint, Event, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret,
+    Endpoint, Event, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret, SecretString,
 };
 use as2hook_sink::Guard;
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
@@ -230,7 +230,13 @@ impl PartnerWebhookLoader {
             site: site.to_owned(),
             partner,
             url: settings.url.map(seal_url).transpose().map_err(unsealed)?,
-            sealed_secret: settings.secret.as_deref().map(seal).transpose().map_err(unsealed)?,
+            sealed_secret: settings
+                .secret
+                .as_ref()
+                .map(SecretString::expose)
+                .map(seal)
+                .transpose()
+                .map_err(unsealed)?,
             enabled: settings.enabled,
             events: settings.events.map(names),
         };

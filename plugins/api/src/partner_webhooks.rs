@@ -1,7 +1,7 @@
 //! `/api/v1/webhooks`: the webhook of a partner, exactly as in `docs/api.md`.
 
 use as2hook_config::{Config, TokenScope};
-use as2hook_event::{EventKind, Rule, Secret};
+use as2hook_event::{EventKind, Rule, Secret, SecretString};
 use as2hook_sink::Guard;
 use as2hook_store::AttemptRow;
 use axum::{Json, extract::State, http::Uri};
@@ -120,7 +120,9 @@ pub(crate) async fn configure(
     if settings.url.as_ref().is_some_and(|url| !guard.admits_url(url)) {
         return Err(ApiError::PrivateUrl);
     }
-    if let Some(secret) = settings.secret.as_deref().filter(|secret| !secret.is_empty()) {
+    if let Some(secret) =
+        settings.secret.as_ref().map(SecretString::expose).filter(|secret| !secret.is_empty())
+    {
         Secret::parse(secret).map_err(|_| ApiError::BadSecret)?;
     }
     if !api.gateway.configure(caller.site(), id, settings).await? {

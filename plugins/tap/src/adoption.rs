@@ -41,7 +41,7 @@ impl Adoption for AdoptedExchanges {
             return Ok(Some((unknown, Vec::new())));
         };
         let parties = Parties { partner, station };
-        let routes = Routes::new(self.host.rules(), &parties, event.direction);
+        let routes = Routes::new(self.host.rules(), parties, event.direction);
         let waits_until = clock::after(event.occurred_at.as_millisecond(), UNDER_WAY);
         let if_under_way = match clock::now() < waits_until {
             true => IfUnderWay::Wait,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     ResponseHead,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
-    records::{Group, message_id},
+    records::{Group, SENT, TAKEN, message_id},
     response::MdnDecode,
     routes::Routes,
     seen,
@@ -86,7 +86,7 @@ impl Conclusion {
         let message_id = message_id(event);
         let expected = MdnExpectation {
             signed: MdnRequest::of(&event.headers).signed,
-            has_certificates: routes.has_certificates(),
+            has_certificates: routes.has_certificates,
             accepts_unsigned: routes.accepts_unsigned_mdns(),
             message_id: message_id.as_deref(),
             mics: event.decoded.as_ref().map_or(&[], |decoded| &decoded.mics),
@@ -102,7 +102,7 @@ impl Conclusion {
         let early = mdn.as_ref().filter(|mdn| expected.came_early(mdn)).is_some();
         let mut conclusion = Self { verdict, mdn: None, further: Vec::new(), wait: None };
         if let (Some(head), Some(mdn)) = (response, mdn.clone()) {
-            conclusion.tell_mdn(event, head, entity, mdn, &expected, routes);
+            conclusion.add_mdn_event(event, head, entity, mdn, &expected, routes);
         }
         if let Some(lookup) = lookup {
             conclusion.look_up(event, mdn, early, routes, lookup).await?;
@@ -143,17 +143,17 @@ impl Conclusion {
         let outbox = lookup.outbox;
         match (event.direction, event.kind) {
             (Direction::Inbound, EventKind::MdnReceived) => {
-                self.correlate(event, routes, lookup).await?;
+                self.match_mdn(event, routes, lookup).await?;
             }
             (Direction::Inbound, EventKind::MessageReceived) => {
                 let negative = mdn.and_then(|mdn| mdn.mdn).is_some_and(|mdn: Mdn| mdn.error);
-                self.compare(event, negative, routes, outbox).await;
+                self.find_duplicate(event, negative, routes, outbox).await;
             }
             (Direction::Outbound, EventKind::MessageSent) => {
                 self.record_attempt(event, early, routes, outbox).await?;
             }
             (Direction::Outbound, EventKind::MdnSent) => {
-                self.our_mdn(event, routes, outbox).await?;
+                self.match_own_mdn(event, routes, outbox).await?;
             }
             _ => {}
         }
@@ -161,7 +161,7 @@ impl Conclusion {
     }
 
     /// The MDN in a response is an event of its own.
-    fn tell_mdn(
+    fn add_mdn_event(
         &mut self,
         event: &Event,
         head: &ResponseHead,
@@ -205,7 +205,7 @@ impl Conclusion {
     }
 
     /// An MDN that came on its own is matched with the message that it is about.
-    async fn correlate(
+    async fn match_mdn(
         &mut self,
         event: &Event,
         routes: &Routes,
@@ -214,17 +214,12 @@ impl Conclusion {
         let Some(decoded) = &event.decoded else { return Ok(()) };
         let original = decoded.mdn.as_ref().and_then(|mdn| mdn.original_message_id.as_deref());
         let found = match original {
-            Some(original) => Sent::find_sent(routes, original, outbox).await?,
+            Some(original) => Sent::find(SENT, routes, original, outbox).await?,
             None => None,
         };
-        let known = Value::Bool(found.is_some());
-        self.verdict.extra.insert("messageKnown".to_owned(), known);
+        self.verdict.extra.insert("messageKnown".to_owned(), json!(found.is_some()));
         let Some((sent, record)) = found else { return Ok(()) };
-        self.verdict.extra.extend(about(sent.event, false));
-        let expected = sent.expected();
-        let (mic_matches, form) = mic_outcome(&expected, decoded);
-        self.verdict.mic_matches = mic_matches;
-        self.verdict.extra.extend(form);
+        let expected = self.compare_with(&sent, decoded);
         if !expected.trusts(decoded) {
             self.verdict.errors.extend(expected.distrust(decoded));
             return Ok(());
@@ -239,11 +234,11 @@ impl Conclusion {
                 _ => Err(NotYet::UnderWay(sent.event)),
             };
         }
-        self.apply_receipt(sent, &record, refusal, event, (routes, outbox)).await
+        self.settle_message(sent, &record, refusal, event, (routes, outbox)).await
     }
 
     /// Our receiver's asynchronous MDN is held against the message that it is about.
-    async fn our_mdn(
+    async fn match_own_mdn(
         &mut self,
         event: &Event,
         routes: &Routes,
@@ -252,20 +247,15 @@ impl Conclusion {
         let Some(decoded) = &event.decoded else { return Ok(()) };
         let original = decoded.mdn.as_ref().and_then(|mdn| mdn.original_message_id.as_deref());
         let Some(original) = original else { return Ok(()) };
-        let found = Sent::find_taken(routes, original, outbox).await?;
+        let found = Sent::find(TAKEN, routes, original, outbox).await?;
         let Some((taken, record)) = found else { return Ok(()) };
-        self.verdict.extra.extend(about(taken.event, false));
-        let expected = taken.expected();
-        let (mic_matches, form) = mic_outcome(&expected, decoded);
-        self.verdict.mic_matches = mic_matches;
-        self.verdict.extra.extend(form);
+        let expected = self.compare_with(&taken, decoded);
         let refusal = expected.refusal(decoded);
         if refusal.is_some() {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
                 let found = outbox.current_record(&key).await?;
-                let window = routes.config().duplicate_window;
-                seen::refuse(key, taken.event, window, found.as_ref())
+                seen::refuse(key, taken.event, routes.rules.config.duplicate_window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
                 Some(taken.becomes(SentState::Refused, &record))
@@ -279,8 +269,18 @@ impl Conclusion {
         Ok(())
     }
 
+    /// Says which message an MDN is about, and how its MIC stands.
+    fn compare_with<'a>(&mut self, message: &'a Sent, mdn: &Decoded) -> MdnExpectation<'a> {
+        self.verdict.extra.extend(about(message.event, false));
+        let expected = message.expected();
+        let (mic_matches, form) = mic_outcome(&expected, mdn);
+        self.verdict.mic_matches = mic_matches;
+        self.verdict.extra.extend(form);
+        expected
+    }
+
     /// A receipt that counts changes how its message stands.
-    async fn apply_receipt(
+    async fn settle_message(
         &mut self,
         sent: Sent,
         record: &Record,
@@ -301,18 +301,15 @@ impl Conclusion {
             return Ok(());
         };
         let failure = Event {
-            id: Uuid::now_v7(),
-            kind: EventKind::SendError,
-            occurred_at: Timestamp::now(),
-            direction: Direction::Outbound,
+            site: event.site.clone(),
+            partner: event.partner.clone(),
+            station: event.station.clone(),
+            partner_type: event.partner_type,
+            peer: event.peer,
             headers: message.headers(outbox).await?,
-            decoded: None,
-            errors: Vec::new(),
             send_error: Some(refusal),
-            mic_matches: None,
             supersedes: Some(message.event),
-            extra: Map::new(),
-            ..event.clone()
+            ..Event::new(EventKind::SendError)
         };
         let targets = routes.targets(&failure);
         let once = writes::once(change, &failure, &targets).map_err(OutboxError::from)?;
@@ -322,7 +319,13 @@ impl Conclusion {
 
     /// A message that the receiver took is held against those that it took before. In any doubt it is
     /// reported as received, so that waits for no store.
-    async fn compare(&mut self, event: &Event, negative: bool, routes: &Routes, outbox: &Outbox) {
+    async fn find_duplicate(
+        &mut self,
+        event: &Event,
+        negative: bool,
+        routes: &Routes,
+        outbox: &Outbox,
+    ) {
         if self.verdict.kind != EventKind::MessageReceived {
             return;
         }
@@ -339,9 +342,8 @@ impl Conclusion {
             && self.verdict.errors.is_empty()
             && !Sent::is_refused(routes, event, outbox).await.unwrap_or_default()
         {
-            let window = routes.config().duplicate_window;
-            let remembered = seen::remember(key, event, window, found);
-            self.further.extend(remembered.map(Write::Record));
+            let window = routes.rules.config.duplicate_window;
+            self.further.extend(seen::remember(key, event, window, found).map(Write::Record));
         }
     }
 

@@ -17,13 +17,12 @@ use as2hook_event::{Direction, Event, SendError};
 use as2hook_store::{Payload, Payloads, Record, StoreError};
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use self::{concluding::Concluding, recording::LateDecode};
 use super::{
     RequestHead, ResponseHead, TapState,
-    decoding::{DECODING, DecodeHandle, DecodeLimits},
-    head::Parties,
+    decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
     keeping::PayloadKeeper,
     partner_order::OrderSlot,
     response::ResponseBody,
@@ -54,7 +53,6 @@ struct Active {
     id: Uuid,
     began: Timestamp,
     head: RequestHead,
-    parties: Parties,
     routes: Routes,
     request: RequestProgress,
     response: Option<ResponseHead>,
@@ -78,6 +76,12 @@ enum RequestProgress {
     Late(LateDecode),
     /// It is complete, and no webhook wants it.
     Unwanted,
+}
+
+/// A decode that goes on beside the traffic. Dropped, it is given up.
+struct LateDecode {
+    task: JoinSet<Result<DecodeOutcome, Lost>>,
+    record: Option<Record>,
 }
 
 // === impl Exchange ===
@@ -105,7 +109,7 @@ impl Exchange {
 
     /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
     pub fn memory(&self) -> u64 {
-        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw() {
+        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw {
             false => DECODING,
             true => DECODING + PAYLOADS,
         })
@@ -159,7 +163,7 @@ impl Exchange {
         if let Some(active) = &mut self.active
             && let Some(head) = &active.response
         {
-            let limit = active.routes.config().limits.memory;
+            let limit = active.routes.rules.config.limits.memory;
             active.response_body.push(head, bytes, (&active.shared.memory, limit));
         }
     }
@@ -185,7 +189,7 @@ impl Exchange {
         if let Some(mut active) = self.active.take() {
             active.take_turn();
             let shared = active.shared.clone();
-            let concluding = Concluding::begin(&shared);
+            let concluding = shared.concluding.clone();
             shared.runtime.spawn(async move {
                 active.conclude(error).await;
                 drop(concluding);
@@ -205,21 +209,20 @@ impl Drop for Exchange {
 impl Active {
     fn begin(shared: &Arc<TapState>, head: RequestHead) -> Option<Self> {
         let parties = head.parties()?;
-        let rules = shared.host.rules();
-        let routes = Routes::new(rules.clone(), &parties, head.direction);
-        if !routes.wants_any() {
+        let routes = Routes::new(shared.host.rules(), parties, head.direction);
+        if !routes.wants_any {
             return None;
         }
-        let id = Uuid::now_v7();
-        let payloads = shared.payloads.sealing(rules.config.encrypt_payloads);
+        let (id, config) = (Uuid::now_v7(), &routes.rules.config);
+        let payloads = shared.payloads.sealing(config.encrypt_payloads);
         let keeper = PayloadKeeper::nothing(payloads.clone(), id);
-        let keeper = match (routes.wants_raw(), keeps_attachment(&routes, head.direction)) {
+        let keeper = match (routes.wants_raw, keeps_attachment(&routes, head.direction)) {
             (false, _) => keeper,
             (true, true) => keeper.mdn().message(),
             (true, false) => keeper.mdn(),
         };
-        let limits = DecodeLimits::of(&rules.config, &shared.memory);
-        let keyring = rules.config.keyring.clone();
+        let limits = DecodeLimits::of(config, &shared.memory);
+        let keyring = config.keyring.clone();
         let feed = shared.decoding.feed(&head.headers, keyring, keeper, limits);
         Some(Self {
             shared: shared.clone(),
@@ -227,7 +230,6 @@ impl Active {
             id,
             began: Timestamp::now(),
             head,
-            parties,
             routes,
             request: RequestProgress::Passing(feed),
             response: None,
@@ -252,7 +254,17 @@ impl Active {
     }
 }
 
+// === impl LateDecode ===
+
+impl LateDecode {
+    /// Waits for the end of the decode. With it comes what was remembered of the exchange before.
+    async fn finish(mut self) -> (Result<DecodeOutcome, Lost>, Option<Record>) {
+        let outcome = self.task.join_next().await;
+        (outcome.and_then(Result::ok).unwrap_or(Err(Lost::Failed)), self.record)
+    }
+}
+
 /// Whether a message's first attachment is kept: those of what we sent ourselves are delivered to no webhook.
 fn keeps_attachment(routes: &Routes, direction: Direction) -> bool {
-    routes.wants_raw() && direction == Direction::Inbound
+    routes.wants_raw && direction == Direction::Inbound
 }

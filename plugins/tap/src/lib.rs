@@ -45,13 +45,7 @@ mod sent;
 mod under_way;
 mod verdict;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread::available_parallelism,
-};
+use std::{sync::Arc, thread::available_parallelism};
 
 use as2hook_delivery::Outbox;
 use as2hook_store::Payloads;
@@ -78,7 +72,8 @@ struct TapState {
     decoding: decoding::Decoding,
     turns: partner_order::PartnerOrder,
     runtime: tokio::runtime::Handle,
-    concluding: AtomicUsize,
+    /// Held by each exchange that is over until its verdict is written down.
+    concluding: Arc<()>,
     message_waits: Arc<under_way::MessageWaits>,
     memory: Memory,
 }
@@ -99,7 +94,6 @@ impl Tap {
     ) -> std::io::Result<Self> {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
-        let concluding = AtomicUsize::new(0);
         let memory = Memory::default();
         let turns = partner_order::PartnerOrder::default();
         let shared = TapState {
@@ -109,7 +103,7 @@ impl Tap {
             decoding,
             turns,
             runtime,
-            concluding,
+            concluding: Arc::default(),
             message_waits: Arc::default(),
             memory,
         };
@@ -129,7 +123,7 @@ impl Tap {
 
     /// How many exchanges are over whose verdict is not written down yet.
     pub fn concluding(&self) -> usize {
-        self.shared.concluding.load(Ordering::Acquire)
+        Arc::strong_count(&self.shared.concluding) - 1
     }
 
     /// Whether nothing is left to conclude but MDNs that wait for the end of their message's exchange.

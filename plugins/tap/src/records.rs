@@ -7,7 +7,7 @@ use as2hook_event::{Event, bounds};
 use as2hook_store::Record;
 use openssl::sha::Sha256;
 
-use super::{receipt::comparable_id, routes::Routes};
+use super::{head::Parties, receipt::comparable_id, routes::Routes};
 
 /// What the keys of records about sent messages begin with.
 pub(super) const SENT: &str = "sent:";
@@ -38,7 +38,7 @@ impl Group {
     /// Where the record of an exchange is counted.
     pub(super) fn of(routes: &Routes, event: &Event) -> Self {
         let [verified, unverified, unknown] = Self::all(routes);
-        match (routes.is_known().0, routes.is_unverified(event)) {
+        match (routes.is_known.0, routes.is_unverified(event)) {
             (false, _) => unknown,
             (true, true) => unverified,
             (true, false) => verified,
@@ -47,9 +47,9 @@ impl Group {
 
     /// Where a record of these parties may be, the likeliest first: the config may have been another.
     pub(super) fn all(routes: &Routes) -> [Self; 3] {
-        let (partner, station) = routes.parties();
+        let Parties { partner, station } = &routes.parties;
         // A name of no station is the sender's choice: it must not make groups of its own.
-        let station = if routes.is_known().1 { station } else { "" };
+        let station = if routes.is_known.1 { station.as_str() } else { "" };
         let group = |parts: [&str; 3]| Self(digest(parts.into_iter())[..GROUP_DIGITS].to_owned());
         [
             group(["verified", partner, station]),

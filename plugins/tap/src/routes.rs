@@ -4,43 +4,44 @@
 use std::{sync::Arc, time::Duration};
 
 use as2hook_as2::SignatureStatus;
+use as2hook_config::Partner;
 use as2hook_delivery::Target;
 use as2hook_event::{
     Direction, Event, EventKind, Findings, Order, PartnerType, PayloadMode, Query, Rule, Verdict,
 };
 use as2hook_store::OrderPlace;
 
-use as2hook_config::{Config, Partner};
-
 use super::{TapRules, head::Parties};
 
 /// The rules of one exchange.
 pub(super) struct Routes {
-    rules: Arc<TapRules>,
-    parties: Parties,
-    pub(super) site: String,
-    pub(super) partner_type: PartnerType,
-    wants_any: bool,
-    wants_raw: bool,
+    /// What the exchange began with.
+    pub rules: Arc<TapRules>,
+    pub parties: Parties,
+    pub site: String,
+    pub partner_type: PartnerType,
+    /// Whether any outcome of the exchange goes to a webhook.
+    pub wants_any: bool,
+    /// Whether any outcome goes with its payload.
+    pub wants_raw: bool,
     /// The webhooks that any outcome is reported to in order.
     in_order: Vec<Arc<Rule>>,
     /// Whether the config knows the partner, and our station.
-    is_known: (bool, bool),
+    pub is_known: (bool, bool),
     /// Whether the partner's signature can be judged.
-    has_certificates: bool,
+    pub has_certificates: bool,
 }
 
 // === impl Routes ===
 
 impl Routes {
     /// Looks up what this exchange can become, and whether any webhook wants it.
-    pub(super) fn new(rules: Arc<TapRules>, parties: &Parties, direction: Direction) -> Self {
+    pub(super) fn new(rules: Arc<TapRules>, parties: Parties, direction: Direction) -> Self {
         let partner = rules.config.partner(&parties.partner);
         let site = partner.map_or_else(|| rules.config.site.clone(), |p| p.site.clone());
         let partner_type = partner.map_or(PartnerType::Production, |p| p.partner_type);
         let is_known = (partner.is_some(), rules.config.is_station(&parties.station));
         let has_certificates = partner.is_some_and(|p| !p.certificates.is_empty());
-        let parties = parties.clone();
         let mut routes = Self {
             rules,
             parties,
@@ -70,21 +71,6 @@ impl Routes {
         routes
     }
 
-    /// The config that the exchange began with.
-    pub(super) fn config(&self) -> &Config {
-        &self.rules.config
-    }
-
-    /// Whether any outcome of the exchange goes to a webhook.
-    pub(super) fn wants_any(&self) -> bool {
-        self.wants_any
-    }
-
-    /// Whether any outcome goes with its payload.
-    pub(super) fn wants_raw(&self) -> bool {
-        self.wants_raw
-    }
-
     /// Whether any outcome goes in order.
     pub(super) fn wants_order(&self) -> bool {
         !self.in_order.is_empty()
@@ -107,27 +93,12 @@ impl Routes {
         event.kind.sends_payload() && webhooks.any(|rule| rule.endpoint.payload == PayloadMode::Raw)
     }
 
-    /// The AS2 ids of the remote side and of ours.
-    pub(super) fn parties(&self) -> (&str, &str) {
-        (&self.parties.partner, &self.parties.station)
-    }
-
-    /// Whether the config knows the partner, and our station.
-    pub(super) fn is_known(&self) -> (bool, bool) {
-        self.is_known
-    }
-
     /// Whether a message in the name of a partner with certificates is not verified. Only inbound ones can be.
     pub(super) fn is_unverified(&self, event: &Event) -> bool {
         let status = event.decoded.as_ref().and_then(|decoded| decoded.signature_status);
         event.direction == Direction::Inbound
             && self.has_certificates
             && status != Some(SignatureStatus::Valid)
-    }
-
-    /// Whether the partner has certificates in the config.
-    pub(super) fn has_certificates(&self) -> bool {
-        self.has_certificates
     }
 
     /// Whether an MDN of the partner in a response counts although it is not signed as it was asked for.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
+    head::Parties,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
     records::{Group, SENT, TAKEN, key, message_id},
     routes::Routes,
@@ -124,15 +125,6 @@ impl Sent {
         Some(taken.written(TAKEN, &group, routes))
     }
 
-    /// The message of these parties that one of our receiver's MDNs is about.
-    pub(super) async fn find_taken(
-        routes: &Routes,
-        message_id: &str,
-        outbox: &Outbox,
-    ) -> Result<Option<(Self, Record)>, OutboxError> {
-        Self::find(TAKEN, routes, message_id, outbox).await
-    }
-
     /// Whether our receiver's MDN refused this message before it was decoded.
     pub(super) async fn is_refused(
         routes: &Routes,
@@ -143,7 +135,7 @@ impl Sent {
         if MdnRequest::of(&event.headers).when != MdnMode::Later {
             return Ok(false);
         }
-        let (partner, station) = routes.parties();
+        let Parties { partner, station } = &routes.parties;
         // Before the decode its group was another one.
         for group in Group::all(routes) {
             let record = outbox.record(&key(TAKEN, &group, station, partner, &id)).await?;
@@ -153,15 +145,6 @@ impl Sent {
             }
         }
         Ok(false)
-    }
-
-    /// The message of these parties that a partner's MDN is about.
-    pub(super) async fn find_sent(
-        routes: &Routes,
-        message_id: &str,
-        outbox: &Outbox,
-    ) -> Result<Option<(Self, Record)>, OutboxError> {
-        Self::find(SENT, routes, message_id, outbox).await
     }
 
     /// What the record becomes by the outcome of one attempt, that of `event`. Outcomes are merged by rank,
@@ -175,7 +158,7 @@ impl Sent {
     ) -> Result<Option<RecordChange>, OutboxError> {
         let deadline = routes.mdn_deadline();
         let Some(attempt) = Self::of(event, deadline) else { return Ok(None) };
-        let found = Self::find_sent(routes, &attempt.message_id, outbox).await?;
+        let found = Self::find(SENT, routes, &attempt.message_id, outbox).await?;
         let (found, before) = match found {
             Some((found, record)) => (Some(found), Before::Body(record.body)),
             None => (None, Before::Absent),
@@ -262,13 +245,14 @@ impl Sent {
         Ok(headers)
     }
 
-    async fn find(
+    /// The message of these parties that an MDN is about. `kind`: what the key of its record begins with.
+    pub(super) async fn find(
         kind: &str,
         routes: &Routes,
         message_id: &str,
         outbox: &Outbox,
     ) -> Result<Option<(Self, Record)>, OutboxError> {
-        let (partner, station) = routes.parties();
+        let Parties { partner, station } = &routes.parties;
         for group in Group::all(routes) {
             let key = key(kind, &group, station, partner, message_id);
             if let Some(record) = outbox.current_record(&key).await? {
@@ -282,7 +266,7 @@ impl Sent {
         let due = self.deadline.filter(|_| self.state == SentState::Sent);
         let due = due.map(Timestamp::as_millisecond);
         // MDNs that come later are of an unknown message.
-        let kept = clock::after(clock::now(), routes.config().retention.events);
+        let kept = clock::after(clock::now(), routes.rules.config.retention.events);
         let record = Record {
             key: key(kind, group, &self.station, &self.partner, &self.message_id),
             body: self.body(),

@@ -1,7 +1,5 @@
 //! The exchange is over: what it came to is worked out beside the traffic, and written down.
 
-use std::sync::{Arc, atomic::Ordering};
-
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
 use as2hook_delivery::{OutboxError, Recorded, StoreWait, Target, writes};
 use as2hook_event::{Direction, Event, EventKind, SendError, Verdict};
@@ -11,7 +9,6 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        TapState,
         conclusion::{Conclusion, IfUnderWay, Lookup, NotYet},
         decoding::{DecodeHandle, DecodeLimits, DecodeOutcome},
         head::Parties,
@@ -21,15 +18,11 @@ use super::{
         response::{self, MdnDecode, ResponseBody},
         under_way::Next,
     },
-    Active, RequestProgress,
-    recording::LateDecode,
+    Active, LateDecode, RequestProgress,
 };
 
 /// An exchange that stays open in the store: the process that adopts it judges it.
 struct LeftOpen;
-
-/// Counts an exchange until its verdict is written down.
-pub(super) struct Concluding(Arc<TapState>);
 
 /// A response is decoded in pieces of so many bytes.
 const PIECE: usize = 64 * 1024;
@@ -41,7 +34,7 @@ impl Active {
     /// Where a webhook has an order, the exchange is written down in the order of the responses.
     pub(super) fn take_turn(&mut self) {
         if self.turn.is_none() && self.routes.wants_order() {
-            let Parties { partner, station, .. } = &self.parties;
+            let Parties { partner, station } = &self.routes.parties;
             let is_late = matches!(self.request, RequestProgress::Late(_));
             let is_unverified = match &self.request {
                 RequestProgress::Recorded(event) => self.routes.is_unverified(event),
@@ -237,16 +230,16 @@ impl Active {
             let unread = self.response_body.unread().filter(|_| !is_mdn);
             return MdnDecode { unread, ..MdnDecode::default() };
         }
-        let Parties { partner, station, .. } = &self.parties;
+        let Parties { partner, station } = &self.routes.parties;
         let headers = match event.direction {
             Direction::Inbound => response::headers_of(head, station, partner),
             Direction::Outbound => response::headers_of(head, partner, station),
         };
-        let config = self.routes.config();
+        let config = &self.routes.rules.config;
         let limits = DecodeLimits::of(config, &self.shared.memory);
         // It is sealed for the event that goes on with it.
         let keeper = PayloadKeeper::nothing(self.payloads.sealing(false), event.id);
-        let keeper = if self.routes.wants_raw() { keeper.mdn() } else { keeper };
+        let keeper = if self.routes.wants_raw { keeper.mdn() } else { keeper };
         let mut feed = self.shared.decoding.feed(&headers, config.keyring.clone(), keeper, limits);
         for piece in body.chunks(PIECE) {
             feed.push(Bytes::copy_from_slice(piece)).await;
@@ -386,21 +379,6 @@ fn published(event: &Event, payload: Payload, targets: &[Target]) -> Option<Writ
             |error| tracing::error!(%error, event = %event.id, "An event was not written down."),
         )
         .ok()
-}
-
-// === impl Concluding ===
-
-impl Concluding {
-    pub(super) fn begin(shared: &Arc<TapState>) -> Self {
-        shared.concluding.fetch_add(1, Ordering::AcqRel);
-        Self(shared.clone())
-    }
-}
-
-impl Drop for Concluding {
-    fn drop(&mut self) {
-        self.0.concluding.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// Nothing of the body has passed: what the decoder says of it is not known.

@@ -15,14 +15,8 @@ use super::{
         sent::Sent,
         verdict,
     },
-    Active, Refused, RequestProgress,
+    Active, LateDecode, Refused, RequestProgress,
 };
-
-/// A decode that goes on beside the traffic. Dropped, it is given up.
-pub(super) struct LateDecode {
-    task: JoinSet<Result<DecodeOutcome, Lost>>,
-    record: Option<Record>,
-}
 
 /// How long the last bytes of a body wait for the decode, before they go on and it goes on beside them.
 const IN_TIME: Duration = Duration::from_secs(5);
@@ -213,8 +207,8 @@ impl Active {
             occurred_at: self.began,
             direction: self.head.direction,
             site: self.routes.site.clone(),
-            partner: Some(self.parties.partner.clone()),
-            station: Some(self.parties.station.clone()),
+            partner: Some(self.routes.parties.partner.clone()),
+            station: Some(self.routes.parties.station.clone()),
             partner_type: self.routes.partner_type,
             peer: self.head.peer,
             headers: self.head.headers.clone(),
@@ -224,16 +218,6 @@ impl Active {
         };
         event.bound();
         event
-    }
-}
-
-// === impl LateDecode ===
-
-impl LateDecode {
-    /// Waits for the end of the decode. With it comes what was remembered of the exchange before.
-    pub(super) async fn finish(mut self) -> (Result<DecodeOutcome, Lost>, Option<Record>) {
-        let outcome = self.task.join_next().await;
-        (outcome.and_then(Result::ok).unwrap_or(Err(Lost::Failed)), self.record)
     }
 }
 
