@@ -12,7 +12,7 @@ use as2hook_store::{Before, Record, RecordChange, StoreError, Write};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
-use super::{Outbox, OutboxError, backlog::NextWrites, report_unknown, webhooks, writes};
+use super::{Outbox, OutboxError, backlog::NextWrites, event_of, report_unknown, webhooks, writes};
 use crate::time::now;
 
 /// The wait after a failure, doubled up to [`LONGEST_WAIT`].
@@ -102,9 +102,9 @@ async fn write(outbox: &Outbox, next: Vec<NextWrites>) -> BatchResult {
     let shared = &outbox.shared;
     let begun = Instant::now();
     // A caller waited for it until the timeout.
-    let is_late = next.iter().any(|held| held.running.is_some());
-    let calls = next.into_iter().map(|NextWrites { number, event, writes, running }| async move {
-        let webhooks = webhooks(&writes);
+    let is_late = next.iter().any(|(_, _, running)| running.is_some());
+    let calls = next.into_iter().map(|(number, writes, running)| async move {
+        let (event, webhooks) = (event_of(&writes), webhooks(&writes));
         // Discarding an unknown event writes nothing, so it proves nothing.
         let proves = !matches!(writes.first(), Some(Write::Discard(_)));
         let is_old = running.is_some();

@@ -13,6 +13,7 @@ use super::{Running, event_of};
 
 /// Waiting writes, first come, first served. Those of one event are written one after the other, and
 /// so are those that give places in the same order of deliveries.
+#[derive(Default)]
 pub(super) struct Backlog {
     queue: VecDeque<HeldWrites>,
     /// The number of entries of each event.
@@ -30,6 +31,7 @@ pub(super) struct Backlog {
 }
 
 /// The writes of one commit.
+#[derive(Default)]
 struct HeldWrites {
     number: u64,
     /// Those with the lowest are written first: the number, or that of a later turn.
@@ -46,14 +48,8 @@ struct HeldWrites {
     successes_then: u64,
 }
 
-/// A commit whose turn it is.
-pub(super) struct NextWrites {
-    pub(super) number: u64,
-    pub(super) event: Uuid,
-    pub(super) writes: Vec<Write>,
-    /// The call to wait for, if it is in progress.
-    pub(super) running: Option<Running>,
-}
+/// A commit whose turn it is: its number, its writes, and the call to wait for, if it is in progress.
+pub(super) type NextWrites = (u64, Vec<Write>, Option<Running>);
 
 /// What was left out of a verdict's writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,17 +75,7 @@ impl Backlog {
     const TURN: u32 = 3;
 
     pub(super) fn new(most_events: usize, most_bytes: usize) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            events: HashMap::new(),
-            next_number: 0,
-            lost: HashSet::new(),
-            waiting: HashSet::new(),
-            bytes: 0,
-            dropped: 0,
-            most_events,
-            most_bytes,
-        }
+        Self { most_events, most_bytes, ..Self::default() }
     }
 
     /// Returns the number of events that are held or whose verdict waits.
@@ -181,24 +167,20 @@ impl Backlog {
             // call fails, there is nothing to retry.
             writes = vec![Write::Discard(event)];
         }
-        let (orders, bytes) = (orders(&writes), bytes_of(&writes));
-        let number = self.next_number;
-        self.next_number += 1;
-        self.bytes += bytes;
-        *self.events.entry(event).or_default() += 1;
-        let (tries, failures, successes_then) = (0, 0, 0);
-        self.queue.push_back(HeldWrites {
-            number,
-            place: number,
+        let held = HeldWrites {
+            number: self.next_number,
+            place: self.next_number,
             event,
+            orders: orders(&writes),
+            bytes: bytes_of(&writes),
             writes,
-            orders,
-            bytes,
             running,
-            tries,
-            failures,
-            successes_then,
-        });
+            ..HeldWrites::default()
+        };
+        self.next_number += 1;
+        self.bytes += held.bytes;
+        *self.events.entry(event).or_default() += 1;
+        self.queue.push_back(held);
         Some(truncation)
     }
 
@@ -215,12 +197,11 @@ impl Backlog {
         }
         first.sort_unstable();
         first.truncate(most);
-        let mut take = |at: usize| {
+        let next = first.into_iter().map(|(_, at)| {
             let held = &mut self.queue[at];
-            let (number, event, writes) = (held.number, held.event, held.writes.clone());
-            NextWrites { number, event, writes, running: held.running.take() }
-        };
-        first.into_iter().map(|(_, at)| take(at)).collect()
+            (held.number, held.writes.clone(), held.running.take())
+        });
+        next.collect()
     }
 
     /// Records that these are written.

@@ -1,11 +1,14 @@
 //! Payloads that are read while they are sent.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use as2hook_delivery::KeptPayload;
 use as2hook_event::Endpoint;
 use as2hook_sink::{Client, DeliveryError, RequestBody};
-use as2hook_store::{BlobStore, Payload, Payloads, StoreError};
+use as2hook_store::{BlobStore, Payload, PayloadDir, Payloads, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -15,10 +18,11 @@ use crate::support::{AMPLE, sink::Sink};
 #[tokio::test]
 async fn a_payload_file_is_streamed_with_its_length() {
     let sink = Sink::answering(200).await;
-    let file = tempfile::NamedTempFile::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = process_file(folder.path(), "whole");
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-    std::fs::write(file.path(), &bytes).unwrap();
-    let body = file_body(file.path(), bytes.len() as u64);
+    std::fs::write(&file, &bytes).unwrap();
+    let body = file_body(&file, bytes.len() as u64);
     post(&sink.url(), request(body), AMPLE).await.unwrap();
     let received = sink.requests().remove(0);
     assert_eq!(received.header("content-length"), Some("3000000"));
@@ -29,11 +33,11 @@ async fn a_payload_file_is_streamed_with_its_length() {
 async fn missing_or_short_payload_file_is_a_local_error() {
     let sink = Sink::answering(200).await;
     let folder = tempfile::tempdir().unwrap();
-    let gone = file_body(&folder.path().join("gone"), 10);
+    let gone = file_body(&process_file(folder.path(), "gone"), 10);
     let error = post(&sink.url(), request(gone), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error}");
 
-    let short = folder.path().join("short");
+    let short = process_file(folder.path(), "short");
     std::fs::write(&short, [0; 100]).unwrap();
     let error = post(&sink.url(), request(file_body(&short, 200_000)), AMPLE).await;
     let error = error.unwrap_err();
@@ -93,11 +97,16 @@ impl BlobStore for Cut {
     }
 }
 
+/// The path of a payload in a payload root: in the folder of its process.
+fn process_file(root: &Path, name: &str) -> PathBuf {
+    std::fs::create_dir_all(root.join("process")).unwrap();
+    root.join("process").join(name)
+}
+
 fn file_body(path: &Path, size: u64) -> RequestBody {
+    let root = path.parent().and_then(Path::parent);
+    let in_root = |root| Payloads::in_folder(PayloadDir::open(root).unwrap());
+    let payloads = root.map_or_else(Payloads::default, in_root);
     let payload = Payload::File { path: path.into(), size };
-    RequestBody::Streamed(Arc::new(KeptPayload {
-        payloads: Payloads::default(),
-        event: Uuid::nil(),
-        payload,
-    }))
+    RequestBody::Streamed(Arc::new(KeptPayload { payloads, event: Uuid::nil(), payload }))
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use as2hook_delivery::HealthState;
+use as2hook_delivery::{DispatcherOptions, HealthState};
 use as2hook_event::{Order, PayloadMode, Secret};
 use as2hook_format::sign::verify_webhook;
 use as2hook_sink::Guard;
-use as2hook_store::{DeliveryState, Payload};
+use as2hook_store::{DeliveryState, Payload, PayloadDir, Payloads};
 use bytes::Bytes;
 
 use crate::support::{
@@ -57,10 +57,13 @@ async fn a_raw_payload_file_is_sent_and_signed() {
     raw.endpoint.payload = PayloadMode::Raw;
     let secret = Secret::parse("a shared secret").unwrap();
     raw.endpoint.secrets = vec![secret.clone()];
-    let gateway = Gateway::start([raw]).await;
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), vec![b'E'; 300_000]).unwrap();
-    let payload = Payload::File { path: file.path().into(), size: 300_000 };
+    let root = tempfile::tempdir().unwrap();
+    let payloads = Payloads::in_folder(PayloadDir::open(root.path()).unwrap());
+    let options = DispatcherOptions { payloads, ..DispatcherOptions::default() };
+    let gateway = Gateway::over(MemoryStore::new(), [raw], options).await;
+    std::fs::create_dir(root.path().join("process")).unwrap();
+    std::fs::write(root.path().join("process/file"), vec![b'E'; 300_000]).unwrap();
+    let payload = Payload::File { path: "process/file".into(), size: 300_000 };
     let event = event();
     gateway.exchange_with(&event, payload, &["a"]).await;
     delivered(&gateway, 1).await;
