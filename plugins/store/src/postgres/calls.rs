@@ -11,16 +11,18 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    PostgresStore, deliveries, events, gateways, notes, partner_webhooks, pieces, queries,
+    PostgresStore, pieces, queries,
     writer::{CallResult, StoreCall},
 };
 use crate::{
+    changes::SetWebhookState,
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
         Settlement, StoredEvent, WebhookState,
     },
+    moves,
     note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
@@ -28,7 +30,11 @@ use crate::{
     retention::{self, DoneEvents},
     select,
     store::{Counts, PurgedPayloads, Store, StoreError},
+    transaction::ChangeExecutor as _,
 };
+
+/// The most events that one transaction removes.
+const PRUNED: usize = 200;
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -72,11 +78,11 @@ impl Store for PostgresStore {
     }
 
     async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        notes::forget(&self.writing, at, limit).await
+        retention::remove_expired_records(self, at, limit).await
     }
 
     async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        notes::trim(&self.writing, keep, limit).await
+        retention::trim_records(self, keep, limit).await
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -92,11 +98,11 @@ impl Store for PostgresStore {
     }
 
     async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        deliveries::advance_due_times(&self.writing, now).await
+        moves::advance_due_times(self, now).await
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
-        queries::due(&self.writing).await
+        moves::due(self).await
     }
 
     async fn claim(
@@ -130,8 +136,7 @@ impl Store for PostgresStore {
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
-        let generation = GatewayReport::moving(self.generation(), from, to);
-        deliveries::change_state(&self.writing, generation, webhook, from, to).await
+        moves::change_state(self, self.generation(), webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
@@ -143,11 +148,11 @@ impl Store for PostgresStore {
     }
 
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        queries::set_webhook_state(&self.writing, self.generation(), &state).await
+        self.change(SetWebhookState(self.generation(), state)).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        queries::counts(&self.reading).await
+        moves::counts(self).await
     }
 
     async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError> {
@@ -155,14 +160,11 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        retention::prune(self, DoneEvents::Before(before), limit, deliveries::STEP).await
+        retention::prune(self, DoneEvents::Before(before), limit, PRUNED).await
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        match deliveries::beyond(&self.writing, keep).await? {
-            Some(done) => retention::prune(self, done, limit, deliveries::STEP).await,
-            None => Ok(0),
-        }
+        retention::prune_beyond(self, keep, limit, PRUNED).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -174,19 +176,19 @@ impl Store for PostgresStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        retention::purge_payloads(self, before, limit, deliveries::STEP).await
+        retention::purge_payloads(self, before, limit).await
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        deliveries::prune_attempts(&self.writing, before, limit).await
+        retention::prune_attempts(self, before, limit).await
     }
 
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
-        events::add_deliveries(&self.writing, event, &deliveries).await
+        queries::enqueue(&self.writing, event, &deliveries).await
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
-        deliveries::replay(&self.reading, &self.writing, filter).await
+        moves::replay(self, filter).await
     }
 
     async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
@@ -233,11 +235,11 @@ impl Store for PostgresStore {
         &self,
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError> {
-        partner_webhooks::configure(&self.writing, &change).await
+        self.change(change).await
     }
 
     async fn record(&self, made: Made) -> Result<(), StoreError> {
-        partner_webhooks::record(&self.writing, &made).await
+        queries::record(&self.writing, &made).await
     }
 
     async fn attempt_log(
@@ -252,25 +254,25 @@ impl Store for PostgresStore {
     }
 
     async fn identity(&self, root: Option<String>) -> Result<StoreIdentity, StoreError> {
-        events::identity(&self.writing, root).await
+        queries::identity(&self.writing, root).await
     }
 
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
-        events::unnamed_payloads(&self.reading, files).await
+        queries::unnamed_payloads(&self.reading, files).await
     }
 
     async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
-        events::unnamed_pieces(&self.reading, &payloads).await
+        queries::unnamed_pieces(&self.reading, &payloads).await
     }
 
     async fn report(&self, report: GatewayReport) -> Result<i64, StoreError> {
-        let generation = gateways::report(&self.writing, &report).await?;
+        let generation = self.change(report).await?;
         self.generation.store(generation, Ordering::Relaxed);
         Ok(generation)
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-        gateways::list(&self.reading, since).await
+        queries::gateways(&self.reading, since).await
     }
 
     fn changes(&self) -> broadcast::Receiver<GatewayChange> {

@@ -3,21 +3,19 @@
 use std::{path::PathBuf, sync::atomic::Ordering};
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{
-    SqliteStore, deliveries, events, gateways, identity, notes, partner_webhooks, prune, queries,
-    steps, tally,
-};
+use super::{SqliteStore, deliveries, events, identity, notes, prune, queries};
 use crate::{
+    changes::SetWebhookState,
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
         Settlement, StoredEvent, WebhookState,
     },
+    moves,
     note::{Record, Write},
     partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
     payload::StoreIdentity,
@@ -25,6 +23,7 @@ use crate::{
     retention::{self, DoneEvents},
     select,
     store::{Counts, PurgedPayloads, Store, StoreError, replay_share},
+    transaction::ChangeExecutor as _,
 };
 
 #[async_trait]
@@ -75,11 +74,11 @@ impl Store for SqliteStore {
     }
 
     async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::remove_expired_records(&self.writer, at, limit).await
+        retention::remove_expired_records(self, at, limit).await
     }
 
     async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        steps::trim_records(&self.readers, &self.writer, keep, limit).await
+        retention::trim_records(self, keep, limit).await
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -104,11 +103,11 @@ impl Store for SqliteStore {
     }
 
     async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        steps::advance_due_times(&self.writer, now).await
+        moves::advance_due_times(self, now).await
     }
 
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
-        self.readers.run(queries::due).await
+        moves::due(self).await
     }
 
     async fn claim(
@@ -143,8 +142,7 @@ impl Store for SqliteStore {
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
         let generation = self.generation.load(Ordering::Relaxed);
-        let generation = GatewayReport::moving(generation, from, to);
-        steps::change_state(&self.readers, &self.writer, generation, webhook, from, to).await
+        moves::change_state(self, generation, webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
@@ -157,44 +155,37 @@ impl Store for SqliteStore {
 
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
         let generation = self.generation.load(Ordering::Relaxed);
-        self.writer
-            .run(move |connection| {
-                gateways::check_newest(connection, generation)?;
-                queries::set_webhook_state(connection, &state)
-            })
-            .await
+        self.change(SetWebhookState(generation, state)).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        self.readers.run(tally::counts).await
+        moves::counts(self).await
     }
 
     async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError> {
         let site = site.to_owned();
-        self.readers.run(move |connection| tally::counts_of(connection, &site, &webhooks)).await
+        self.readers.run(move |connection| queries::counts_of(connection, &site, &webhooks)).await
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
         let done = DoneEvents::Before(before);
         let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
-        steps::shrink(&self.readers, &self.writer).await?;
+        prune::shrink_file(&self.readers, &self.writer).await?;
         Ok(removed)
     }
 
     async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        let found = self.readers.run(move |connection| prune::beyond(connection, keep)).await?;
-        let Some(done) = found else { return Ok(0) };
-        let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
-        steps::shrink(&self.readers, &self.writer).await?;
+        let removed = retention::prune_beyond(self, keep, limit, prune::EVENTS).await?;
+        prune::shrink_file(&self.readers, &self.writer).await?;
         Ok(removed)
     }
 
     async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        steps::prune_attempts(&self.writer, before, limit).await
+        retention::prune_attempts(self, before, limit).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
-        self.readers.run(prune::bytes).await
+        self.readers.run(queries::bytes).await
     }
 
     async fn purge_payloads(
@@ -202,7 +193,7 @@ impl Store for SqliteStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        let purged = retention::purge_payloads(self, before, limit, steps::STEP).await?;
+        let purged = retention::purge_payloads(self, before, limit).await?;
         if purged.events > 0 {
             self.writer.run(prune::shrink).await?;
         }
@@ -216,7 +207,7 @@ impl Store for SqliteStore {
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
-        steps::replay(&self.readers, &self.writer, filter).await
+        moves::replay(self, filter).await
     }
 
     async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
@@ -263,11 +254,11 @@ impl Store for SqliteStore {
         &self,
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError> {
-        self.writer.run(move |connection| partner_webhooks::configure(connection, &change)).await
+        self.change(change).await
     }
 
     async fn record(&self, made: Made) -> Result<(), StoreError> {
-        self.writer.run(move |connection| partner_webhooks::record(connection, &made)).await
+        self.writer.run(move |connection| events::record(connection, &made)).await
     }
 
     async fn attempt_log(
@@ -297,14 +288,13 @@ impl Store for SqliteStore {
     }
 
     async fn report(&self, report: GatewayReport) -> Result<i64, StoreError> {
-        let report = move |connection: &Connection| gateways::report(connection, &report);
-        let generation = self.writer.run(report).await?;
+        let generation = self.change(report).await?;
         self.generation.store(generation, Ordering::Relaxed);
         Ok(generation)
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-        self.readers.run(move |connection| gateways::list(connection, since)).await
+        self.readers.run(move |connection| queries::gateways(connection, since)).await
     }
 
     fn changes(&self) -> broadcast::Receiver<GatewayChange> {
