@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 
 use crate::{
-    gateway::InFlight,
+    front::InFlight,
     partner_webhooks::PartnerWebhookLoader,
     reload::Reloader,
     snapshot::{Live, Snapshot},
@@ -308,7 +308,7 @@ impl RunningGateway {
         let counts = if everything {
             self.store.counts().await
         } else {
-            let all = snapshot.rules.iter().chain(snapshot.partner_webhooks.iter());
+            let all = snapshot.rules.iter().chain(snapshot.partner_rules.iter());
             let own = all.filter(|rule| rule.site == site).map(|rule| rule.name.clone());
             self.store.counts_of(site, own.collect()).await
         };

@@ -8,34 +8,32 @@
 //! - [`cli`]: the command line, a file for each command
 //! - [`snapshot`]: what can be reloaded, behind one pointer
 //! - [`reload`]: putting changed files in force
-//! - [`gateway`]: the only room that knows Pingora
-//! - [`tap`]: follows an exchange; knows no Pingora, and can be called from your own proxy
+//! - [`front`]: listeners, request heads and limits, in front of Pingora
+//! - [`proxy`]: Pingora's hooks, and where requests go
 //! - [`lifecycle`]: from start to drain
 //! - [`peers`]: the gateways of the same store
 //! - [`partner_webhooks`]: the webhooks of the config API, compiled
-//! - [`secret_key`]: secrets at rest
 //! - [`observe`]: what happens is counted and logged in one place
 //! - [`control`]: what the admin API asks of the gateway
-//! - [`memory`]: what exchanges under way take together
 //! - [`log`]: where log lines go
 
 pub mod cli;
 pub mod control;
-pub mod gateway;
+pub mod front;
 pub mod lifecycle;
 pub mod log;
-pub mod memory;
 pub mod observe;
 pub mod partner_webhooks;
 pub mod peers;
+pub mod proxy;
 pub mod reload;
-pub mod secret_key;
 pub mod snapshot;
-pub mod tap;
+
+pub use as2hook_store::secret_key;
+pub use as2hook_tap::{self as tap, memory, timers};
 
 mod handles;
 mod system_events;
-mod timers;
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]

@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use as2hook_api::PartnerEvent;
-use as2hook_event::{Endpoint, Event, EventKind, Filters, PayloadMode, Query, Route, Rule, Secret};
+use as2hook_event::{
+    Endpoint, Event, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret,
+};
 use as2hook_sink::Guard;
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
 use serde_json::{Value, json};
@@ -15,9 +17,7 @@ use as2hook_config::Config;
 #[derive(Clone, Debug, Default)]
 pub struct PartnerWebhooks {
     kept: Arc<[Kept]>,
-    /// By its AS2 id: a partner has one webhook.
-    by_partner: HashMap<String, Arc<Rule>>,
-    by_name: HashMap<String, PartnerRule>,
+    rules: Arc<RuleSet>,
     guard: Option<Guard>,
 }
 
@@ -36,12 +36,6 @@ enum Opened {
     Secret(Secret),
     /// It was sealed with another key: nothing may go out unsigned.
     Broken,
-}
-
-#[derive(Clone, Debug)]
-struct PartnerRule {
-    partner: u64,
-    rule: Arc<Rule>,
 }
 
 /// Brings them from the store into force.
@@ -63,20 +57,9 @@ impl PartnerWebhooks {
         Self::compile(&self.kept, config)
     }
 
-    /// The one that fires for such an event.
-    pub fn matching(&self, query: &Query<'_>) -> Option<&Arc<Rule>> {
-        let rule = self.by_partner.get(query.partner?)?;
-        (rule.enabled && rule.site == query.site && rule.wants(query.event)).then_some(rule)
-    }
-
-    /// The one of this name, see [`name`].
-    pub fn get(&self, name: &str) -> Option<&Arc<Rule>> {
-        self.by_name.get(name).map(|place| &place.rule)
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.by_name.values().map(|place| &place.rule)
+    /// The rules that they are, each under its [`name`].
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.rules
     }
 
     /// What is kept of a partner's, and its URL.
@@ -92,12 +75,15 @@ impl PartnerWebhooks {
 
     /// The keys that their JSON begins with, as `docs/api.md` has them.
     pub fn leading(&self, name: &str, event: EventKind) -> Vec<(&'static str, Value)> {
-        let Some(place) = self.by_name.get(name) else { return Vec::new() };
+        let partner = self.rules.get(name).and_then(|rule| rule.name.rsplit_once('/'));
+        let Some(partner) = partner.and_then(|(_, id)| id.parse::<u64>().ok()) else {
+            return Vec::new();
+        };
         let spanish = PartnerEvent::named(event.as_str()).map(PartnerEvent::spanish);
         vec![
             ("event", json!(event.as_str())),
             ("event_name", json!(spanish.unwrap_or(event.as_str()))),
-            ("partner_id", json!(place.partner)),
+            ("partner_id", json!(partner)),
         ]
     }
 
@@ -120,20 +106,17 @@ impl PartnerWebhooks {
     fn compile(kept: &Arc<[Kept]>, config: &Config) -> Self {
         let networks = config.api.allow_networks.iter();
         let networks = networks.filter_map(|network| network.to_string().parse().ok());
-        let mut all =
-            Self { kept: kept.clone(), guard: Some(Guard::public(networks)), ..Self::default() };
         let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
         let partners: HashMap<_, _> = numbered.collect();
-        for Kept { row, url, secret } in kept.iter() {
+        let rules = kept.iter().filter_map(|Kept { row, url, secret }| {
             // Where the partner has gone to another site, the webhook stays behind.
-            let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site);
-            let Some(partner) = partner else { continue };
-            let Some(rule) = rule(row, url.as_deref(), secret, &partner.as2_id) else { continue };
-            let rule = Arc::new(rule);
-            all.by_partner.insert(partner.as2_id.clone(), rule.clone());
-            all.by_name.insert(rule.name.clone(), PartnerRule { partner: row.partner, rule });
-        }
-        all
+            let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site)?;
+            rule(row, url.as_deref(), secret, &partner.as2_id)
+        });
+        let rules = RuleSet::compile(rules.collect());
+        let rules = rules.expect("a partner has one webhook, which competes with no other");
+        let guard = Some(Guard::public(networks));
+        Self { kept: kept.clone(), rules: Arc::new(rules), guard }
     }
 }
 

@@ -7,17 +7,16 @@
 //! The store gives each content that comes into force at a start or a reload a generation. Of the gateways
 //! that live, only those with the newest one move deliveries (`Directory::is_newest`).
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use as2hook_store::{GatewayReport, Store, StoreError, clock::now};
+use as2hook_event::clock::now;
+use as2hook_store::{GatewayReport, Store, StoreError};
 use openssl::{
     hash::{MessageDigest, hash},
     pkcs5::pbkdf2_hmac,
     x509::X509,
 };
+use parking_lot::Mutex;
 use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
 
@@ -88,18 +87,18 @@ impl PeerGateways {
 
     /// The hash of the rules in force here; empty until the first report.
     pub fn rules(&self) -> String {
-        self.heard().rules.1.clone()
+        self.heard.lock().rules.1.clone()
     }
 
     /// How many gateways live, and how many of them have other rules. Until something was heard of them
     /// none is known to live, and one is taken to have other rules: nothing is agreed yet.
     pub fn count(&self) -> (usize, usize) {
-        self.heard().others.map_or((0, 1), |others| (others.alive, others.at_odds))
+        self.heard.lock().others.map_or((0, 1), |others| (others.alive, others.at_odds))
     }
 
     /// Whether no gateway that lives has newer rules; not before anything was heard of them.
     pub fn is_newest(&self) -> bool {
-        self.heard().others.is_some_and(|others| others.newer == 0)
+        self.heard.lock().others.is_some_and(|others| others.newer == 0)
     }
 
     /// Changes with [`Self::is_newest`].
@@ -109,7 +108,7 @@ impl PeerGateways {
 
     /// The generation of the rules in force here; 0 until the store gave one.
     pub fn generation(&self) -> i64 {
-        self.heard().generation
+        self.heard.lock().generation
     }
 
     /// Those that live, this one included.
@@ -139,12 +138,12 @@ impl PeerGateways {
     /// When the store does not take it or does not say; what was heard last stays.
     pub async fn look(&self, live: &Live, store: &dyn Store) -> Result<(), StoreError> {
         let snapshot = live.load();
-        if self.heard().rules.0 != snapshot.generation {
+        if self.heard.lock().rules.0 != snapshot.generation {
             let generation = snapshot.generation;
             // A hundred thousand rules take a while.
             let hashed = tokio::task::spawn_blocking(move || hash_of(&snapshot)).await;
             let hashed = hashed.map_err(|error| StoreError::Database(error.to_string()))?;
-            let mut heard = self.heard();
+            let mut heard = self.heard.lock();
             if heard.rules.1 != hashed {
                 heard.generation = 0;
             }
@@ -156,7 +155,7 @@ impl PeerGateways {
                 return Ok(());
             }
             let generation = store.report(self.report()).await?;
-            self.heard().generation = generation;
+            self.heard.lock().generation = generation;
         }
         let alive = self.alive(store).await?;
         let ours = self.rules();
@@ -167,7 +166,7 @@ impl PeerGateways {
         let newer: Vec<_> = alive.iter().filter(|gateway| gateway.generation > own).collect();
         let before = {
             let others = Others { alive: alive.len(), at_odds: names.len(), newer: newer.len() };
-            let mut heard = self.heard();
+            let mut heard = self.heard.lock();
             let others = heard.hears_all(Instant::now()).then_some(others);
             std::mem::replace(&mut heard.others, others)
         };
@@ -205,10 +204,6 @@ impl PeerGateways {
             rules: self.rules(),
             generation: self.generation(),
         }
-    }
-
-    fn heard(&self) -> std::sync::MutexGuard<'_, PeerReports> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

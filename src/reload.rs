@@ -3,18 +3,20 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use as2hook_api::{LastReload, Reloaded};
 use as2hook_event::{Rule, RuleSet};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    gateway::receivers::Receivers,
     partner_webhooks::PartnerWebhooks,
+    proxy::receivers::Receivers,
     snapshot::{Live, Snapshot},
+    tap::TapRules,
 };
 use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};
 
@@ -53,7 +55,7 @@ impl Reloader {
         let _turn = self.turn.lock().await;
         let result = self.load_and_swap().await;
         let error = result.as_ref().err().and_then(|mistakes| mistakes.first());
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastReload {
+        *self.last.lock() = LastReload {
             at: Timestamp::now().to_string(),
             ok: error.is_none(),
             error: error.map(ToString::to_string),
@@ -78,7 +80,7 @@ impl Reloader {
 
     /// How the last one went.
     pub fn last(&self) -> LastReload {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.lock().clone()
     }
 
     /// The files to watch: those that the last load looked at, whether it went well or not.
@@ -100,7 +102,7 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let after = self.live.swap(snapshot(loaded, Some(&before)).await);
+        let after = self.live.swap(&snapshot(loaded, Some(&before)).await);
         self.generation.send_replace(after.generation);
         Ok(differences(&before, &after))
     }
@@ -122,11 +124,12 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     let receivers =
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);
+    // None of them is read yet; they may point where this config says.
+    let partner_webhooks = PartnerWebhooks::default().under(&loaded.config);
     Snapshot {
-        config: Arc::new(loaded.config),
+        tap: Arc::new(TapRules::new(loaded.config, loaded.rules)),
         receivers: Arc::new(receivers),
-        rules: Arc::new(loaded.rules),
-        partner_webhooks: PartnerWebhooks::default(),
+        partner_webhooks,
         generation,
         hash: loaded.hash,
     }

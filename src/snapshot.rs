@@ -1,31 +1,34 @@
 //! One immutable snapshot of everything that can be reloaded, behind one pointer.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
 use as2hook_delivery::Directory;
-use as2hook_event::{Event, Findings, Query, Rule, RuleSet};
+use as2hook_event::{Event, EventKind, Rule, clock};
 use as2hook_sink::Guard;
-use as2hook_store::clock;
+use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::{
-    gateway::receivers::Receivers,
     observe::Observer,
     partner_webhooks::{self, PartnerWebhooks},
     peers::PeerGateways,
+    proxy::receivers::Receivers,
     secret_key::SecretKey,
+    tap::{TapHost, TapRules},
 };
 use as2hook_config::Config;
 
 /// Config, keys and rules that belong together. An exchange keeps the one it began with.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// `as2hook.yaml`, with the keys and certificates it names.
-    pub config: Arc<Config>,
+    /// `as2hook.yaml`, with the keys and certificates it names, and the rules.
+    pub tap: Arc<TapRules>,
     /// The AS2 server's addresses.
     pub receivers: Arc<Receivers>,
-    /// `webhooks.yaml`.
-    pub rules: Arc<RuleSet>,
     /// What was configured over the API.
     pub partner_webhooks: PartnerWebhooks,
     /// Counts reloads from 1.
@@ -49,20 +52,18 @@ pub struct Live {
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The webhooks that get such an event, the most specific first; the partner's own last.
-    pub fn webhooks(&self, query: &Query<'_>, findings: &Findings) -> Vec<Arc<Rule>> {
-        let rules = self.rules.matches(query, findings);
-        rules.iter().chain(self.partner_webhooks.matching(query)).cloned().collect()
+    fn with(&self, partner_webhooks: PartnerWebhooks) -> Self {
+        let partner_rules = partner_webhooks.rules().clone();
+        let tap = Arc::new(TapRules { partner_rules, ..(*self.tap).clone() });
+        Self { tap, partner_webhooks, ..self.clone() }
     }
+}
 
-    /// The webhooks that such an event can be reported to, whatever its signature and errors turn out to be.
-    pub fn candidates(&self, query: &Query<'_>) -> impl Iterator<Item = &Arc<Rule>> {
-        self.rules.candidates(query).into_iter().chain(self.partner_webhooks.matching(query))
-    }
+impl Deref for Snapshot {
+    type Target = TapRules;
 
-    /// The webhook of this name, of the rules or of the API.
-    pub fn webhook(&self, name: &str) -> Option<&Arc<Rule>> {
-        self.rules.get(name).or_else(|| self.partner_webhooks.get(name))
+    fn deref(&self) -> &TapRules {
+        &self.tap
     }
 }
 
@@ -71,8 +72,6 @@ impl Snapshot {
 impl Live {
     /// Puts the first snapshot in force.
     pub fn new(snapshot: Snapshot) -> Self {
-        let partner_webhooks = snapshot.partner_webhooks.under(&snapshot.config);
-        let snapshot = Snapshot { partner_webhooks, ..snapshot };
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
@@ -89,20 +88,20 @@ impl Live {
 
     /// Puts another in force, with the partners' webhooks as they are now; exchanges in flight finish
     /// on theirs.
-    pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn swap(&self, snapshot: &Snapshot) -> Arc<Snapshot> {
+        let _changing = self.changing.lock();
         let partner_webhooks = self.load().partner_webhooks.under(&snapshot.config);
-        let snapshot = Arc::new(Snapshot { partner_webhooks, ..snapshot });
+        let snapshot = Arc::new(snapshot.with(partner_webhooks));
         self.snapshot.store(snapshot.clone());
         snapshot
     }
 
     /// Puts other partners' webhooks in force, made for the config in force.
     pub fn set_partner_webhooks(&self, make: impl FnOnce(&Config) -> PartnerWebhooks) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.changing.lock();
         let snapshot = self.load();
         let partner_webhooks = make(&snapshot.config);
-        self.snapshot.store(Arc::new(Snapshot { partner_webhooks, ..(*snapshot).clone() }));
+        self.snapshot.store(Arc::new(snapshot.with(partner_webhooks)));
     }
 
     /// Seals URLs at rest with this key from now on.
@@ -119,6 +118,24 @@ impl Live {
     /// Where what happens is counted and logged.
     pub fn observer(&self) -> &Observer {
         &self.observer
+    }
+}
+
+impl TapHost for Live {
+    fn rules(&self) -> Arc<TapRules> {
+        self.snapshot.load().tap.clone()
+    }
+
+    fn event(&self, id: Uuid, kind: EventKind) {
+        self.observer.event(id, kind);
+    }
+
+    fn decoded(&self, event: &Event) {
+        self.observer.decoded(event);
+    }
+
+    fn late_decode(&self) {
+        self.observer.late_decode();
     }
 }
 

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use as2hook_as2::Headers;
-use as2hook_delivery::{Attempted, Disabled, Notices, Outbox, Target};
-use as2hook_event::{Direction, Event, EventKind, Findings, PartnerType, Query};
+use as2hook_delivery::{Attempted, Disabled, Notices, Outbox};
+use as2hook_event::{Event, EventKind, clock};
 use as2hook_store::Payload;
 use async_trait::async_trait;
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
+use serde_json::{Map, json};
 
 use crate::snapshot::Live;
 
@@ -37,9 +34,8 @@ impl Notices for Announcer {
         );
         let snapshot = self.live.load();
         let event = event(&notice);
-        let webhooks = snapshot.webhooks(&Query::from(&event), &Findings::of(&event));
-        let others = webhooks.iter().filter(|rule| rule.name != notice.webhook);
-        let targets: Vec<_> = others.map(|rule| Target::of(rule, &event)).collect();
+        let mut targets = snapshot.targets(&event);
+        targets.retain(|target| target.webhook != notice.webhook);
         if targets.is_empty() {
             return;
         }
@@ -58,33 +54,12 @@ fn event(notice: &Disabled) -> Event {
     let mut extra = Map::new();
     extra.insert("webhook".to_owned(), json!(notice.webhook));
     extra.insert("reason".to_owned(), json!(notice.reason));
-    let since = notice.failing_since.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    let since = notice.failing_since.map(clock::timestamp);
     extra.insert("failingSince".to_owned(), json!(since));
     Event {
-        occurred_at: Timestamp::from_millisecond(notice.at).unwrap_or_else(|_| Timestamp::now()),
+        occurred_at: clock::timestamp(notice.at),
         site: notice.site.clone(),
-        ..own_event(EventKind::WebhookDisabled, extra)
-    }
-}
-
-/// An event that no exchange brought about.
-pub(crate) fn own_event(kind: EventKind, extra: Map<String, Value>) -> Event {
-    Event {
-        id: Uuid::now_v7(),
-        kind,
-        occurred_at: Timestamp::now(),
-        direction: Direction::Outbound,
-        site: String::new(),
-        partner: None,
-        station: None,
-        partner_type: PartnerType::Production,
-        peer: None,
-        headers: Headers::new(),
-        decoded: None,
-        errors: Vec::new(),
-        send_error: None,
-        mic_matches: None,
-        supersedes: None,
         extra,
+        ..Event::new(EventKind::WebhookDisabled)
     }
 }

@@ -5,17 +5,13 @@
 
 use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use as2hook::{
-    reload,
-    secret_key::SecretKey,
-    snapshot::Live,
-    tap::{Exchange, RequestHead, ResponseHead, Tap},
-};
 use as2hook_as2::Headers;
+use as2hook_config as config;
 use as2hook_delivery::{Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Wakeups};
 use as2hook_event::Direction;
 use as2hook_sink::Client;
-use as2hook_store::{PayloadDir, Payloads, SqliteOptions, SqliteStore, Store};
+use as2hook_store::{PayloadDir, Payloads, SecretKey, SqliteOptions, SqliteStore, Store};
+use as2hook_tap::{Exchange, RequestHead, ResponseHead, Tap, TapRules};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::{
@@ -142,17 +138,17 @@ async fn start_tap(
     config: PathBuf,
     runtime: tokio::runtime::Handle,
 ) -> Result<(Tap, Dispatcher), Box<dyn Error>> {
-    let loaded = reload::attempt(&config).await.outcome.map_err(|mistakes| {
+    let loaded = config::load(&config).map_err(|mistakes| {
         let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         mistakes.join("\n")
     })?;
-    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
+    let rules = Arc::new(TapRules::new(loaded.config, loaded.rules));
     let folder = config.with_file_name("own-proxy-data");
     let files = PayloadDir::open(&folder.join("payloads"))?;
     let payload_root = Some(files.root().to_owned());
     let options = SqliteOptions { payload_root, ..SqliteOptions::default() };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.join("as2hook.db"), &options)?);
-    let key = SecretKey::open_or_make(&live.load().config.secret_key_file)?;
+    let key = SecretKey::open_or_make(&rules.config.secret_key_file)?;
     let payloads = Payloads::in_folder(files).with_key(key.of_payloads()?);
     payloads.claim(&*store).await?;
     let wakeups = Wakeups::new();
@@ -160,6 +156,7 @@ async fn start_tap(
     outbox.recover().await?;
     let client = Arc::new(Client::new().await?);
     let options = DispatcherOptions { payloads: payloads.clone(), ..Default::default() };
-    let dispatcher = Dispatcher::start(store, client, live.clone(), None, wakeups, options).await?;
-    Ok((Tap::new(live, outbox, payloads, runtime)?, dispatcher))
+    let dispatcher =
+        Dispatcher::start(store, client, rules.clone(), None, wakeups, options).await?;
+    Ok((Tap::new(rules, outbox, payloads, runtime)?, dispatcher))
 }

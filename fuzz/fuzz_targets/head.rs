@@ -7,13 +7,13 @@
 #[path = "../weigh.rs"]
 mod weigh;
 
-#[path = "../../src/gateway/chunks.rs"]
+#[path = "../../src/front/chunks.rs"]
 #[allow(dead_code, reason = "the gateway's own file")]
 mod chunks;
-#[path = "../../src/gateway/head.rs"]
+#[path = "../../src/front/head.rs"]
 #[allow(dead_code, reason = "the gateway's own file")]
 mod head;
-#[path = "../../src/gateway/rewrite.rs"]
+#[path = "../../src/front/rewrite.rs"]
 mod rewrite;
 
 use chunks::{ChunkFlaw, Chunks};

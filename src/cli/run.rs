@@ -27,8 +27,8 @@ impl Args {
         if let Err(error) = log::start() {
             return super::fail(error);
         }
-        let beginning = if self.upgrade { StartMode::Upgrade } else { StartMode::Fresh };
-        let lived = lifecycle::live(&self.config, beginning);
+        let mode = if self.upgrade { StartMode::Upgrade } else { StartMode::Fresh };
+        let lived = lifecycle::run(&self.config, mode);
         if let Err(error) = &lived {
             explain(error);
         }

@@ -22,7 +22,7 @@ const MASK: &str = "***";
 impl RunningGateway {
     pub(super) fn views(&self, site: &str) -> Vec<WebhookView> {
         let snapshot = self.live.load();
-        let all = snapshot.rules.iter().chain(snapshot.partner_webhooks.iter());
+        let all = snapshot.rules.iter().chain(snapshot.partner_rules.iter());
         let mut views: Vec<_> = all
             .filter(|rule| rule.site == site)
             .map(|rule| view(rule, self.dispatcher.health(&rule.name)))

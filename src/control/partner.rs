@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RunningGateway, failed, rfc3339};
-use crate::{partner_webhooks, snapshot::Snapshot, system_events::own_event};
+use crate::{partner_webhooks, snapshot::Snapshot};
 use as2hook_config::Partner;
 
 /// For a test delivery, all of it, as `docs/api.md` promises.
@@ -99,7 +99,7 @@ impl RunningGateway {
         let snapshot = self.live.load();
         let partner = partner(&snapshot, site, id)?;
         let name = partner_webhooks::name(site, id);
-        let rule = snapshot.partner_webhooks.get(&name).filter(|rule| rule.enabled);
+        let rule = snapshot.partner_rules.get(&name).filter(|rule| rule.enabled);
         let rule = rule.ok_or(Refusal::Inactive)?;
         let _turn = self.tests.try_acquire().map_err(|_| Refusal::Busy)?;
 
@@ -194,7 +194,8 @@ fn test_event(snapshot: &Snapshot, partner: &Partner, kind: EventKind) -> Event 
         station,
         partner_type: partner.partner_type,
         headers,
-        ..own_event(kind, extra)
+        extra,
+        ..Event::new(kind)
     }
 }
 

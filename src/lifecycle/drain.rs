@@ -1,7 +1,6 @@
 //! The end of a process: what is under way is finished, in the order in which it depends on each other.
 
 use std::{
-    os::unix::process::CommandExt as _,
     process,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,12 +14,11 @@ use tokio::{
 };
 
 use super::{
-    signals::{Signals, Stop},
+    signals::{self, Signals, Stop},
     sockets::ListeningSockets,
-    supervisor,
 };
 use crate::{
-    gateway::{GracefulShutdown, InFlight, shutdown::GRACE},
+    front::{GracefulShutdown, InFlight, shutdown::GRACE},
     log,
     snapshot::Live,
     tap::Tap,
@@ -31,10 +29,6 @@ const GLANCE: Duration = Duration::from_millis(5);
 
 /// Connections that the kernel has are accepted for so long after SIGTERM.
 const CALLERS: Duration = Duration::from_secs(1);
-
-/// A process stays for so long at least after a hand-over, and where it speaks TLS: a connection that it
-/// has accepted may still be in its handshake, and nothing waits for its end.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// After a hand-over, messages that are still decoded are waited for, and events that the store does not
 /// take are tried, for so long each, unless the process is stopped: the new process cannot know of them.
@@ -93,7 +87,7 @@ impl Drain {
         self.ending.last_responses();
         match stop {
             Stop::Signal => {
-                supervisor::stopping();
+                signals::stopping();
                 tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
                 self.ending.close_idle();
                 // Who has connected already is not refused, nor who is about to be through.
@@ -107,7 +101,7 @@ impl Drain {
             }
             Stop::HandedOver(successor) => {
                 tracing::info!(
-                    process = successor.process(),
+                    process = successor.number,
                     in_flight = self.in_flight.count(),
                     "Handed the listeners over; finishing what is under way."
                 );
@@ -121,19 +115,16 @@ impl Drain {
         if stopped.is_err() {
             tracing::warn!("The listeners have not stopped in time.");
         }
-        match stop {
-            // What was accepted last is counted by then.
-            Stop::Signal => turns(self.handshakes().min(limit), deadline).await,
-            Stop::HandedOver(_) => {
-                turns(LINGER.min(limit / 2), deadline).await;
-                // A request on a kept connection within this time gets its response, with
-                // `Connection: close`.
-                tokio::select! {
-                    () = self.traffic(Instant::now() + limit / 2) => {}
-                    () = stop_signal(&hurried) => {}
-                }
-                self.ending.close_idle();
+        // What was accepted last is counted by then.
+        turns(GRACE.min(limit), deadline).await;
+        if let Stop::HandedOver(_) = stop {
+            // A request on a kept connection within this time gets its response, with
+            // `Connection: close`.
+            tokio::select! {
+                () = self.traffic(Instant::now() + limit / 2) => {}
+                () = stop_signal(&hurried) => {}
             }
+            self.ending.close_idle();
         }
         self.traffic(deadline).await;
         self.tap.end_message_waits();
@@ -169,14 +160,6 @@ impl Drain {
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("The store could not be closed in time.");
         }
-    }
-
-    /// How long a connection may take that is accepted, and not yet among those that are open.
-    fn handshakes(&self) -> Duration {
-        let snapshot = self.live.load();
-        let listen = &snapshot.config.listen;
-        let outbound = listen.outbound.as_ref().is_some_and(|listener| listener.tls.is_some());
-        if outbound || listen.inbound.tls.is_some() { LINGER } else { GRACE }
     }
 
     /// Waits until no verdict is outstanding.
@@ -220,14 +203,8 @@ async fn stop_signal(hurried: &watch::Receiver<bool>) {
     }
 }
 
-/// Ends the process without `exit`'s farewells: OpenSSL's tears down what other threads, which close
-/// connections of their own, may be using at that very moment, and the process then dies of a signal
-/// with all its work done. Another program in its place ends with the status and nothing else.
-fn leave(status: u8) -> ! {
+/// Ends the process.
+fn leave(status: i32) -> ! {
     log::flush();
-    let program = if status == 0 { "/bin/true" } else { "/bin/false" };
-    // It only returns where there is no such program.
-    let error = process::Command::new(program).exec();
-    tracing::debug!(%error, program, "Leaving by exit.");
-    process::exit(i32::from(status))
+    process::exit(status)
 }

@@ -3,52 +3,84 @@
 //! The new one, once it has checked all that it can, waits at a socket file in the data folder. Its name has
 //! an address that the new one wants and another process listens on, so that gateways that share a store or a
 //! key do not meet each other there. The old one, on SIGQUIT, looks for the files of its own addresses,
-//! connects, and passes its listening sockets (`SCM_RIGHTS`). Three words then make sure that there is always
-//! one that serves:
+//! connects, and passes its listening sockets (`SCM_RIGHTS`). Three words of a byte each then make sure that
+//! there is always one that serves:
 //!
-//! 1. old: which sockets these are, with the sockets;
-//! 2. new: `taken`, when it could begin at once. If it ends before, the old one goes on as if nothing
+//! 1. old: `OFFER`, with the sockets;
+//! 2. new: `TAKEN`, when it could begin at once. If it ends before, the old one goes on as if nothing
 //!    had been;
-//! 3. old: `yours`, and it stops accepting. The new one begins. Had the old one lost its patience
-//!    meanwhile, it says `kept`, and the new one ends. Were it gone, the new one begins.
+//! 3. old: `YOURS`, and it stops accepting. The new one begins. Had the old one lost its patience
+//!    meanwhile, it says `KEPT`, and the new one ends. Were it gone, the new one begins.
 //!
 //! Both have the sockets' one queue of connections all the while, so none is refused. The connection
 //! stays open as long as the old process lives: its end tells the new one that what is left is its own.
 //!
 //! Pingora's own way (`Opt::upgrade`) is not used: there the old process stops whether a new one took its
 //! sockets or not, and the file is open to every user.
-//!
-//! # Layout
-//! - `taking`: the new process's side
-//! - `offering`: the old one's
-//! - `wire`: lines, and sockets beside them, between the two
-
-mod offering;
-mod taking;
-mod wire;
 
 use std::{
-    io,
+    fs::{self, File},
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
     net::SocketAddr,
+    os::{
+        fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+        unix::fs::PermissionsExt as _,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-use tokio::{net::UnixStream, time::timeout};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use tokio::{
+    io::Interest,
+    net::{UnixListener, UnixStream},
+    time::{sleep, timeout},
+};
 
-pub(super) use self::{offering::Successor, taking::Predecessor};
-use super::sockets::ListenerAddress;
-use as2hook_config as config;
+use as2hook_config::{Config, Listen, StoreLocation};
+
+/// So long the old process looks for a successor after its SIGQUIT, and between two looks.
+const FOR_SUCCESSOR: Duration = Duration::from_secs(60);
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// So long a new process waits for its predecessor's SIGQUIT.
+const FOR_SIGQUIT: Duration = Duration::from_secs(300);
+
+/// So long the old process waits until its successor could begin.
+const FOR_TAKEN: Duration = Duration::from_secs(60);
 
 /// The time for a word of a process that has nothing else to do.
 const FOR_WORD: Duration = Duration::from_secs(10);
+
+/// Another number where these words or their meaning change.
+const OFFER: u8 = b'2';
+const TAKEN: u8 = b't';
+const YOURS: u8 = b'y';
+const KEPT: u8 = b'k';
+
+/// More sockets than any gateway has.
+const SOCKETS_MAX: usize = 16;
+
+/// The longest path that the system takes in a socket's address, its end included.
+const PATH_MAX: usize = 108;
 
 /// Where the two meet: a file for each listen address.
 #[derive(Clone, Debug)]
 pub(super) struct UpgradeSocket {
     beside: PathBuf,
     addresses: Vec<SocketAddr>,
+}
+
+/// The process at the other end of a hand-over. The end of this connection tells it that we are gone.
+#[derive(Debug)]
+pub(super) struct OtherProcess {
+    stream: UnixStream,
+    /// 0 where it means nothing here.
+    pub(super) number: i32,
 }
 
 /// Why the sockets were not handed over. The old process goes on serving.
@@ -122,32 +154,104 @@ pub enum HandoverError {
     },
 }
 
-/// What the old process says first.
-#[derive(Debug, Serialize, Deserialize)]
-struct Offer {
-    /// Of this exchange of words, not of as2hook.
-    protocol: u32,
-    version: String,
-    sockets: Vec<ListenerAddress>,
-}
-
-const PROTOCOL: u32 = 1;
-const TAKEN: &str = "taken";
-const YOURS: &str = "yours";
-const KEPT: &str = "kept";
-
 // === impl UpgradeSocket ===
 
 impl UpgradeSocket {
     /// Beside the store's file; beside the key of secrets, where the store is a database elsewhere.
-    pub(super) fn of(config: &config::Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         let beside = match &config.store {
-            config::StoreLocation::Sqlite(database) => database,
-            config::StoreLocation::Postgres(_) => &config.secret_key_file,
+            StoreLocation::Sqlite(database) => database,
+            StoreLocation::Postgres(_) => &config.secret_key_file,
         };
-        let places = ListenerAddress::all(&config.listen);
-        let addresses = places.into_iter().map(|place| place.address).collect();
-        Self { beside: beside.clone(), addresses }
+        let Listen { inbound, outbound, admin, .. } = &config.listen;
+        let outbound = outbound.as_ref().map(|listener| listener.address);
+        let addresses = [Some(inbound.address), outbound, Some(admin.address)];
+        Self { beside: beside.clone(), addresses: addresses.into_iter().flatten().collect() }
+    }
+
+    /// The old process looks for a successor and hands the sockets over to it. When this returns `Ok`, that
+    /// one serves.
+    pub(super) async fn offer(
+        &self,
+        sockets: &[BorrowedFd<'_>],
+    ) -> Result<OtherProcess, HandoverError> {
+        let found = timeout(FOR_SUCCESSOR, self.find()).await;
+        let found = found.unwrap_or(Err(HandoverError::NoSuccessor(FOR_SUCCESSOR)));
+        let other = OtherProcess::new(found?)?;
+        other.say(OFFER, sockets).await?;
+        match other.hear(FOR_TAKEN).await {
+            Ok((TAKEN, _)) => {}
+            Ok(_) => return Err(HandoverError::Foreign { process: other.number }),
+            Err(error) => {
+                // It may be about to begin. If it does not hear this, it is gone.
+                let _ = other.say(KEPT, &[]).await;
+                return Err(error);
+            }
+        }
+        other.say(YOURS, &[]).await?;
+        Ok(other)
+    }
+
+    async fn find(&self) -> Result<UnixStream, HandoverError> {
+        let mut logged = false;
+        loop {
+            for address in &self.addresses {
+                let file = self.file(*address);
+                match connect(&file).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) if is_absent(&error) => {}
+                    Err(source) => return Err(unusable(&file, source)),
+                }
+            }
+            if !logged {
+                tracing::info!(
+                    beside = %self.beside.display(),
+                    addresses = ?self.addresses,
+                    seconds = FOR_SUCCESSOR.as_secs(),
+                    "SIGQUIT: serving on until `as2hook run --upgrade` asks for the listeners."
+                );
+                logged = true;
+            }
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// The new process waits until the one that listens on `taken` gets SIGQUIT, and takes what that hands
+    /// over.
+    pub(super) async fn wait(
+        &self,
+        taken: SocketAddr,
+    ) -> Result<(OtherProcess, Vec<OwnedFd>), HandoverError> {
+        let file = self.file(taken);
+        if connect(&file).await.is_ok() {
+            return Err(HandoverError::Occupied(file));
+        }
+        // Of a process that was killed while it waited.
+        let _ = fs::remove_file(&file);
+        let listener = listen(&file).map_err(|source| unusable(&file, source))?;
+        tracing::info!(
+            file = %file.display(),
+            seconds = FOR_SIGQUIT.as_secs(),
+            "Ready to take over: waiting for SIGQUIT to the process that runs."
+        );
+        let met = timeout(FOR_SIGQUIT, async {
+            loop {
+                let accepted = listener.accept().await;
+                let (stream, _) = accepted.map_err(|source| unusable(&file, source))?;
+                // A process that only looks whether one waits here is not the one we wait for.
+                match OtherProcess::offers(stream).await {
+                    Ok(offered) => return Ok(offered),
+                    Err(error) => {
+                        tracing::debug!(%error, "A process connected that hands nothing over.");
+                    }
+                }
+            }
+        })
+        .await;
+        // A file that stays is stale, and replaced by the next.
+        let _ = fs::remove_file(&file);
+        let none = HandoverError::NoPredecessor { within: FOR_SIGQUIT, address: taken };
+        met.unwrap_or(Err(none))
     }
 
     /// The file of the gateway that listens on this address.
@@ -158,36 +262,140 @@ impl UpgradeSocket {
     }
 }
 
+// === impl OtherProcess ===
+
+impl OtherProcess {
+    /// Of our user, or of root's.
+    fn new(stream: UnixStream) -> Result<Self, HandoverError> {
+        let peer = stream.peer_cred()?;
+        let (process, user) = (peer.pid().unwrap_or(0), peer.uid());
+        if user != 0 && user != rustix::process::geteuid().as_raw() {
+            return Err(HandoverError::Stranger { process, user });
+        }
+        Ok(Self { stream, number: process })
+    }
+
+    async fn offers(stream: UnixStream) -> Result<(Self, Vec<OwnedFd>), HandoverError> {
+        let other = Self::new(stream)?;
+        let process = other.number;
+        let (OFFER, sockets) = other.hear(FOR_WORD).await? else {
+            return Err(HandoverError::Foreign { process });
+        };
+        tracing::info!(process, "Taking over.");
+        Ok((other, sockets))
+    }
+
+    /// Tells the old process that we could begin, and waits for its last word: when this returns `Ok`, we
+    /// are to.
+    pub(super) async fn taken(&self) -> Result<(), HandoverError> {
+        let process = self.number;
+        match self.say(TAKEN, &[]).await {
+            // It may have said something before it went.
+            Ok(()) | Err(HandoverError::Failed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match self.hear(FOR_WORD).await {
+            Ok((YOURS, _)) => Ok(()),
+            Ok((KEPT, _)) => Err(HandoverError::Kept { process }),
+            Ok(_) => Err(HandoverError::Foreign { process }),
+            // It died at this very moment: one process has to serve.
+            Err(HandoverError::Failed { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the old process is gone.
+    pub(super) async fn gone(&self) {
+        // It says nothing more, so whatever comes is its end.
+        let _ = self.receive().await;
+    }
+
+    /// Says a word, and passes these sockets with it.
+    async fn say(&self, word: u8, sockets: &[BorrowedFd<'_>]) -> Result<(), HandoverError> {
+        let send = || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !sockets.is_empty() && !control.push(SendAncillaryMessage::ScmRights(sockets)) {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many sockets"));
+            }
+            let word = [IoSlice::new(std::slice::from_ref(&word))];
+            Ok(sendmsg(&self.stream, &word, &mut control, SendFlags::NOSIGNAL)?)
+        };
+        self.within(FOR_WORD, self.stream.async_io(Interest::WRITABLE, send)).await.map(drop)
+    }
+
+    async fn hear(&self, within: Duration) -> Result<(u8, Vec<OwnedFd>), HandoverError> {
+        self.within(within, self.receive()).await
+    }
+
+    /// The next word, and the sockets that came with it.
+    async fn receive(&self) -> io::Result<(u8, Vec<OwnedFd>)> {
+        let receive = || {
+            let mut word = [0];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut slices = [IoSliceMut::new(&mut word)];
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            if recvmsg(&self.stream, &mut slices, &mut control, flags)?.bytes == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut sockets = Vec::new();
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(passed) = message {
+                    sockets.extend(passed);
+                }
+            }
+            Ok((word[0], sockets))
+        };
+        self.stream.async_io(Interest::READABLE, receive).await
+    }
+
+    /// One step of the exchange, in time; a connection that ends is the other process's end.
+    async fn within<T>(
+        &self,
+        within: Duration,
+        step: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, HandoverError> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+        let process = self.number;
+        match timeout(within, step).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(match error.kind() {
+                BrokenPipe | ConnectionReset | UnexpectedEof => HandoverError::Failed { process },
+                _ => error.into(),
+            }),
+            Err(_) => Err(HandoverError::Slow { process, within }),
+        }
+    }
+}
+
+async fn connect(file: &Path) -> io::Result<UnixStream> {
+    let (path, _folder) = short(file)?;
+    UnixStream::connect(path).await
+}
+
+fn listen(file: &Path) -> io::Result<UnixListener> {
+    let (path, _folder) = short(file)?;
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// A socket file's path as the system takes it, however deep its folder; good while the second is held.
+fn short(file: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    if file.as_os_str().len() < PATH_MAX {
+        return Ok((file.to_owned(), None));
+    }
+    // The system's own short way to an open folder.
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let folder = File::open(file.parent().unwrap_or(Path::new("/")))?;
+    Ok((PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name), Some(folder)))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
 fn unusable(path: &Path, source: io::Error) -> HandoverError {
     HandoverError::Socket { path: path.to_owned(), source }
-}
-
-/// One step of the exchange, in time; a connection that ends is the other process's end.
-async fn word<T>(
-    within: Duration,
-    process: i32,
-    step: impl Future<Output = io::Result<T>>,
-) -> Result<T, HandoverError> {
-    match timeout(within, step).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) if is_end(&error) => Err(HandoverError::Failed { process }),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(HandoverError::Slow { process, within }),
-    }
-}
-
-/// The other side's process, if it is of our user (or of root's); 0 where its number means nothing here.
-fn acquaint(stream: &UnixStream) -> Result<i32, HandoverError> {
-    let peer = stream.peer_cred()?;
-    let process = peer.pid().unwrap_or(0);
-    match peer.uid() {
-        0 => Ok(process),
-        own if own == rustix::process::geteuid().as_raw() => Ok(process),
-        user => Err(HandoverError::Stranger { process, user }),
-    }
-}
-
-fn is_end(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }

@@ -1,6 +1,21 @@
-//! What ends a process: SIGTERM and SIGINT do; SIGQUIT does when a new process has taken over.
+//! What ends a process: SIGTERM and SIGINT do; SIGQUIT does when a new process has taken over. And what is
+//! reported to systemd (`sd_notify`, units of `Type=notify`): that the gateway serves, which process is the main
+//! one since the last hand-over, and that it stops. Without `NOTIFY_SOCKET`: nothing.
 
-use std::{future::ready, io, time::Duration};
+use std::{
+    env,
+    future::ready,
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    process,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -8,11 +23,11 @@ use tokio::{
 };
 
 use super::{
-    handover::{Successor, UpgradeSocket},
+    handover::{OtherProcess, UpgradeSocket},
     sockets::ListeningSockets,
 };
 
-/// The signals that have to do with the end, asked for since the start. SIGHUP reloads, elsewhere.
+/// The signals that have to do with the end, asked for since the start.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -24,19 +39,20 @@ pub(super) enum Stop {
     /// A signal asked for it.
     Signal,
     /// Another one serves.
-    HandedOver(Successor),
+    HandedOver(OtherProcess),
 }
 
 // === impl Signals ===
 
 impl Signals {
-    /// Asks for them. Call within a tokio runtime.
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
+    /// Asks for them, and for SIGHUP. Call within a tokio runtime.
+    pub(super) fn new() -> io::Result<(Self, Signal)> {
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
-        })
+        };
+        Ok((signals, signal(SignalKind::hangup())?))
     }
 
     /// Waits until the process is to end. A hand-over that fails is no reason to.
@@ -51,10 +67,11 @@ impl Signals {
                 _ = self.interrupt.recv() => return Stop::Signal,
                 _ = self.quit.recv() => {}
             }
+            let offered = sockets.offer();
             tokio::select! {
                 _ = self.terminate.recv() => return Stop::Signal,
                 _ = self.interrupt.recv() => return Stop::Signal,
-                handed = meeting.offer(sockets) => match handed {
+                handed = meeting.offer(&offered) => match handed {
                     Ok(successor) => return Stop::HandedOver(successor),
                     Err(error) => {
                         tracing::error!(%error, "SIGQUIT: not handed over; serving on.");
@@ -82,4 +99,31 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// This process serves, and is the main one.
+pub(super) fn serving() {
+    notify(&format!("READY=1\nMAINPID={}", process::id()));
+}
+
+/// The gateway is on its way out, with no successor.
+pub(super) fn stopping() {
+    notify("STOPPING=1");
+}
+
+fn notify(state: &str) {
+    if let Err(error) = send(state) {
+        tracing::warn!(%error, "The state could not be reported to the supervisor.");
+    }
+}
+
+fn send(state: &str) -> io::Result<()> {
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(state.as_bytes(), &address).map(drop)
 }

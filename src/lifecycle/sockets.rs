@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -11,10 +11,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt,
 };
-use serde::{Deserialize, Serialize};
+use socket2::{SockFilter, SockRef};
 
-use super::LifeError;
-use crate::gateway;
+use super::error::LifeError;
+use crate::proxy::server::BoundListeners;
 use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
@@ -26,10 +26,10 @@ pub(super) struct ListeningSockets {
 }
 
 /// Where a listener is, as the config says it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ListenerAddress {
     /// `inbound`, `outbound`, `admin`.
-    pub(super) listener: String,
+    listener: &'static str,
     pub(super) address: SocketAddr,
 }
 
@@ -71,32 +71,36 @@ impl ListeningSockets {
     pub(super) fn adopt(
         &mut self,
         wanted: Vec<ListenerAddress>,
-        mut offered: Vec<(ListenerAddress, OwnedFd)>,
+        offered: Vec<OwnedFd>,
     ) -> Result<(), LifeError> {
+        let mut offered: Vec<_> = offered.into_iter().map(TcpListener::from).collect();
         for place in wanted {
-            let Some(nth) = offered.iter().position(|(offer, _)| *offer == place) else {
+            let is_it = |socket: &TcpListener| {
+                socket.local_addr().is_ok_and(|address| address == place.address)
+            };
+            let Some(nth) = offered.iter().position(is_it) else {
                 return Err(place.cannot(io::ErrorKind::AddrInUse.into()));
             };
-            let (place, socket) = offered.swap_remove(nth);
+            let socket = offered.swap_remove(nth);
             let listens = sockopt::socket_acceptconn(&socket);
             if !listens.map_err(|error| place.cannot(error.into()))? {
                 return Err(place.cannot(io::ErrorKind::InvalidInput.into()));
             }
-            self.listeners.push((place, TcpListener::from(socket)));
+            self.listeners.push((place, socket));
         }
         self.ready()
     }
 
     /// What a new process is offered.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&ListenerAddress, &TcpListener)> {
+    pub(super) fn offer(&self) -> Vec<BorrowedFd<'_>> {
         self.offered.store(true, Ordering::Relaxed);
-        self.listeners.iter().map(|(place, socket)| (place, socket))
+        self.listeners.iter().map(|(_, socket)| socket.as_fd()).collect()
     }
 
     /// For the gateway's listeners.
-    pub(super) fn for_gateway(&self) -> Result<gateway::BoundListeners, LifeError> {
+    pub(super) fn for_gateway(&self) -> Result<BoundListeners, LifeError> {
         let inbound = self.of(INBOUND)?.expect("every config has an inbound listener");
-        Ok(gateway::BoundListeners { inbound, outbound: self.of(OUTBOUND)? })
+        Ok(BoundListeners { inbound, outbound: self.of(OUTBOUND)? })
     }
 
     /// For the admin listener. Call within a tokio runtime.
@@ -105,16 +109,15 @@ impl ListeningSockets {
         tokio::net::TcpListener::from_std(admin).map_err(LifeError::Threads)
     }
 
-    /// Stops new connections to the gateway's listeners. Where the system cannot do that, a connection
-    /// in the moment of the close is reset; so where another process may have got these sockets, which would
-    /// be deaf then.
+    /// Stops new connections to the gateway's listeners; those that the kernel has completed stay. Where the
+    /// system cannot do that, a connection in the moment of the close is reset; so where another process may
+    /// have got these sockets, which would be deaf then.
     pub(super) fn stop_accepting(&self) {
         if self.offered.load(Ordering::Relaxed) {
             return;
         }
-        #[cfg(target_os = "linux")]
-        for (place, socket) in self.listeners.iter().filter(|(place, _)| place.listener != ADMIN) {
-            if let Err(error) = super::stop_accepting::refuse_new(socket) {
+        for (place, socket) in self.for_traffic() {
+            if let Err(error) = refuse_new(socket) {
                 tracing::debug!(%error, listener = place.listener, "Newcomers cannot be turned away.");
             }
         }
@@ -122,11 +125,15 @@ impl ListeningSockets {
 
     /// Whether the gateway's listeners have connections that are not accepted yet.
     pub(super) fn has_callers(&self) -> bool {
-        let listeners = self.listeners.iter().filter(|(place, _)| place.listener != ADMIN);
+        let listeners = self.for_traffic();
         let mut fds: Vec<_> =
             listeners.map(|(_, socket)| PollFd::new(socket, PollFlags::IN)).collect();
         // Where the system does not say, nothing is waited for.
         poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    fn for_traffic(&self) -> impl Iterator<Item = &(ListenerAddress, TcpListener)> {
+        self.listeners.iter().filter(|(place, _)| place.listener != ADMIN)
     }
 
     fn of(&self, listener: &str) -> Result<Option<TcpListener>, LifeError> {
@@ -146,8 +153,8 @@ impl ListeningSockets {
 // === impl ListenerAddress ===
 
 impl ListenerAddress {
-    pub(super) fn all(listen: &Listen) -> Vec<Self> {
-        let place = |listener: &str, address| Self { listener: listener.to_owned(), address };
+    fn all(listen: &Listen) -> Vec<Self> {
+        let place = |listener, address| Self { listener, address };
         let mut all = vec![place(INBOUND, listen.inbound.address)];
         all.extend(listen.outbound.as_ref().map(|listener| place(OUTBOUND, listener.address)));
         all.push(place(ADMIN, listen.admin.address));
@@ -159,7 +166,31 @@ impl ListenerAddress {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+/// A listening socket that is closed resets every connection that the kernel has completed on it and the
+/// process has not accepted, and there is no moment without such ones as long as new ones come. So first
+/// requests to connect are dropped in the kernel: their senders ask again a second later, and by
+/// then are refused, or reach the next process. Handshakes that have begun go on.
+fn refuse_new(listener: &TcpListener) -> io::Result<()> {
+    // Where the flags are in a TCP header (RFC 9293 section 3.1).
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    // Instructions of the classic packet filter.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let program = [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ];
+    SockRef::from(listener).attach_filter(&program)
+}
+
+#[cfg(test)]
 mod tests {
     use std::{net::TcpStream, time::Duration};
 
@@ -170,11 +201,25 @@ mod tests {
     fn a_socket_that_was_offered_lets_newcomers_in() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let place = ListenerAddress { listener: INBOUND.to_owned(), address };
+        let place = ListenerAddress { listener: INBOUND, address };
         let listeners = vec![(place, socket)];
         let sockets = ListeningSockets { listeners, offered: AtomicBool::new(false) };
-        assert_eq!(sockets.all().count(), 1);
+        assert_eq!(sockets.offer().len(), 1);
         sockets.stop_accepting();
         TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+    }
+
+    #[test]
+    fn completed_connection_stays_and_later_one_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _through = TcpStream::connect(address).unwrap();
+        refuse_new(&listener).unwrap();
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(200));
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        listener.accept().unwrap();
+        drop(listener);
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -16,19 +16,18 @@ use tokio::{
 };
 
 use super::{
-    Life, LifeError, StartMode,
+    background::{self, Background},
     drain::Drain,
-    handover::{Predecessor, UpgradeSocket},
+    error::LifeError,
+    handover::{OtherProcess, UpgradeSocket},
     signals::Signals,
     sockets::ListeningSockets,
     storage,
-    takeover::Takeover,
-    upkeep,
 };
 use crate::{
     control,
-    gateway::Gateway,
     partner_webhooks::PartnerWebhookLoader,
+    proxy::server::Gateway,
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,
@@ -43,16 +42,20 @@ use as2hook_config::{
 /// How often a process that waits to take over looks whether the one that runs is gone.
 const GONE_EVERY: Duration = Duration::from_millis(500);
 
+/// How a gateway starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartMode {
+    /// With listening sockets of its own.
+    Fresh,
+    /// With those of the process that runs; with its own where none does.
+    Upgrade,
+}
+
 /// All that is needed to serve. Where another process serves still, it goes on when this is dropped.
 struct Ready {
     gateway: Gateway,
-    life: Life,
-    admin: AdminSocket,
-}
-
-/// Where the admin listener is to be served, and by whom.
-struct AdminSocket {
-    socket: TcpListener,
+    background: Background,
+    admin: TcpListener,
     control: Arc<dyn Control>,
     handed_on: watch::Receiver<bool>,
 }
@@ -60,28 +63,33 @@ struct AdminSocket {
 /// Starts, and takes over where that is asked for. `None`: a stop signal came before that.
 pub(super) async fn begin(
     path: &Path,
-    beginning: StartMode,
+    mode: StartMode,
     runtime: &Runtime,
     signals: &mut Signals,
-) -> Result<Option<(Gateway, Life)>, LifeError> {
+) -> Result<Option<(Gateway, Background)>, LifeError> {
     let ready = tokio::select! {
         biased;
         () = signals.stop_signal() => return Ok(None),
-        ready = start(path, beginning, runtime) => ready?,
+        ready = start(path, mode, runtime) => ready?,
     };
     // From the first word to the process that runs there is no way back: it may stop at any moment.
     if signals.has_come().await {
         return Ok(None);
     }
-    let Ready { gateway, mut life, admin } = ready;
-    if let Some(takeover) = &mut life.takeover {
-        takeover.predecessor.taken().await?;
+    let Ready { gateway, background, admin, control, handed_on } = ready;
+    if let Some(predecessor) = &background.predecessor {
+        predecessor.taken().await?;
     }
-    admin.serve();
-    Ok(Some((gateway, life)))
+    // Until the process ends or another one has the listener: a drain can be watched.
+    tokio::spawn(async move {
+        if let Err(error) = as2hook_api::serve_on(admin, control, handed_on).await {
+            tracing::error!(%error, "The admin listener stopped.");
+        }
+    });
+    Ok(Some((gateway, background)))
 }
 
-async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<Ready, LifeError> {
+async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready, LifeError> {
     let LoadAttempt { outcome, sources } = reload::attempt(path).await;
     let loaded = outcome.map_err(LifeError::Config)?;
     let unsupported = loaded.config.unsupported();
@@ -116,7 +124,7 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
     // All that can be wrong by itself is checked: only now is the process that runs disturbed.
     let listen = &snapshot.config.listen;
     let meeting = UpgradeSocket::of(&snapshot.config);
-    let (sockets, predecessor) = open_sockets(listen, beginning, &meeting).await?;
+    let (sockets, predecessor) = open_sockets(listen, mode, &meeting).await?;
 
     let wakeups = Wakeups::new();
     let adoption: Arc<dyn Adoption> = Arc::new(AdoptedExchanges::new(live.clone()));
@@ -125,7 +133,7 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
     let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
     outbox.recover().await.map(drop).or_else(bear)?;
     // What terminated processes left is ours now: only then is it known which files no event names.
-    upkeep::sweep(&payloads, &*store).await;
+    background::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
     if let Err(error) = live.peers().look(&live, &*store).await {
         tracing::warn!(%error, "The other gateways of the store could not be heard of.");
@@ -162,29 +170,25 @@ async fn start(path: &Path, beginning: StartMode, runtime: &Runtime) -> Result<R
         keeper: keeper.clone(),
         tests: Semaphore::new(control::TESTS),
     });
-    let socket = sockets.for_admin()?;
+    let admin = sockets.for_admin()?;
     let ending = gateway.ending();
-    let takeover = predecessor.map(|predecessor| Takeover {
-        predecessor,
-        outbox: outbox.clone(),
-        payloads: payloads.clone(),
-        store: store.clone(),
-    });
-    let (admin, handed_on) = watch::channel(false);
-    let drain = Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin };
-    let life = Life { reloader, keeper, watch, meeting, sockets, takeover, payloads, drain };
-    Ok(Ready { gateway, life, admin: AdminSocket { socket, control, handed_on } })
+    let (handed_over, handed_on) = watch::channel(false);
+    let drain =
+        Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin: handed_over };
+    let background =
+        Background { reloader, keeper, watch, meeting, sockets, predecessor, payloads, drain };
+    Ok(Ready { gateway, background, admin, control, handed_on })
 }
 
-/// The listening sockets of this life, and whose they were.
+/// The listening sockets, and whose they were.
 async fn open_sockets(
     listen: &Listen,
-    beginning: StartMode,
+    mode: StartMode,
     meeting: &UpgradeSocket,
-) -> Result<(ListeningSockets, Option<Predecessor>), LifeError> {
+) -> Result<(ListeningSockets, Option<OtherProcess>), LifeError> {
     let (mut sockets, mut taken) = ListeningSockets::bind(listen)?;
     let Some(first) = taken.first() else { return Ok((sockets, None)) };
-    if beginning == StartMode::Fresh {
+    if mode == StartMode::Fresh {
         return Err(first.cannot(io::ErrorKind::AddrInUse.into()));
     }
     let mut wait = std::pin::pin!(meeting.wait(first.address));
@@ -202,19 +206,5 @@ async fn open_sockets(
             tracing::info!("The process that ran is gone without a hand-over.");
             return Ok((sockets, None));
         }
-    }
-}
-
-// === impl AdminSocket ===
-
-impl AdminSocket {
-    /// Serves the admin listener, until the process ends or another one has it: a drain can be watched.
-    fn serve(self) {
-        tokio::spawn(async move {
-            let Self { socket, control, handed_on } = self;
-            if let Err(error) = as2hook_api::serve_on(socket, control, handed_on).await {
-                tracing::error!(%error, "The admin listener stopped.");
-            }
-        });
     }
 }

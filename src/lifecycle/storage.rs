@@ -9,7 +9,7 @@ use as2hook_store::{
 };
 use tokio::runtime::Handle;
 
-use super::LifeError;
+use super::error::LifeError;
 use as2hook_config::{self as config, Config};
 
 /// Opens both. The payloads have no key yet. Either may be away for now, where traffic passes without

@@ -51,12 +51,7 @@ impl<S: Subscriber> Layer<S> for Libraries {
         }
         let LibraryRecord { line, message, .. } = record;
         if let Some(suppressed) = self.0.due_at(("pingora", line)) {
-            // A probe, a scanner, or a client that does not trust us: nothing is lost by it.
-            if message.contains("handshake") {
-                tracing::info!(suppressed, "{message}");
-            } else {
-                tracing::warn!(suppressed, "{message}");
-            }
+            tracing::warn!(suppressed, "{message}");
         }
         false
     }

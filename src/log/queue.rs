@@ -9,15 +9,13 @@ use std::{
     fs::File,
     io::{self, Write as _},
     os::fd::AsFd as _,
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
 use jiff::Timestamp;
+use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Bytes of lines that wait to be written.
@@ -68,7 +66,7 @@ impl LogQueue {
 
     /// Starts the thread that writes. `json`: the format of what it says itself.
     pub(super) fn start(&'static self, json: bool) -> io::Result<()> {
-        self.lock().json = json;
+        self.waiting.lock().json = json;
         // A handle without the lock of the standard library's: a write that blocks holds up no other thread.
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         let writer = thread::Builder::new().name("log".to_owned());
@@ -77,7 +75,7 @@ impl LogQueue {
 
     /// Adds a line, if there is room for it. Never blocks.
     pub(super) fn push(&self, line: &[u8]) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         if !waiting.has_room(line.len()) {
             waiting.dropped += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -97,9 +95,9 @@ impl LogQueue {
 
     /// Waits until every line is written, and no longer than this.
     pub(super) fn flush(&self, within: Duration) {
-        let waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         let left = |waiting: &mut QueuedLines| waiting.is_writing || !waiting.is_empty();
-        drop(self.emptied.wait_timeout_while(waiting, within, left));
+        self.emptied.wait_while_for(&mut waiting, left, within);
     }
 
     fn write_to(&self, stderr: &File) {
@@ -114,7 +112,7 @@ impl LogQueue {
 
     /// The next line to write; waits for it.
     fn next(&self) -> Box<[u8]> {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         waiting.is_writing = false;
         loop {
             if let Some(line) = waiting.take().or_else(|| waiting.report()) {
@@ -122,12 +120,8 @@ impl LogQueue {
                 return line;
             }
             self.emptied.notify_all();
-            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.filled.wait(&mut waiting);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueuedLines> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,7 +191,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(60);
 
     fn drain(queue: &LogQueue) -> Vec<String> {
-        let mut waiting = queue.lock();
+        let mut waiting = queue.waiting.lock();
         let lines = std::iter::from_fn(|| waiting.take().or_else(|| waiting.report()));
         lines.map(|line| String::from_utf8(line.into()).unwrap()).collect()
     }
@@ -211,11 +205,11 @@ mod tests {
         }
         assert_eq!(queue.dropped(), 5);
         // There is room for one, but not for half.
-        queue.lock().take();
+        queue.waiting.lock().take();
         queue.push(b"late\n");
         assert_eq!(queue.dropped(), 6);
         for _ in 0..512 {
-            queue.lock().take();
+            queue.waiting.lock().take();
         }
         queue.push(b"later\n");
         let lines = drain(&queue);
@@ -226,7 +220,7 @@ mod tests {
     #[test]
     fn dropped_lines_are_reported_in_json_where_lines_are_json() {
         let queue = LogQueue::new();
-        (queue.lock().json, queue.lock().dropped) = (true, 3);
+        (queue.waiting.lock().json, queue.waiting.lock().dropped) = (true, 3);
         let lines = drain(&queue);
         let read: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!((lines.len(), &read["dropped"], &read["level"]), (1, &3.into(), &"WARN".into()));
@@ -244,12 +238,12 @@ mod tests {
             STALLED.push(&line);
         }
         STALLED.flush(Duration::from_millis(10));
-        assert!(!STALLED.lock().is_empty(), "the pipe has 64 KiB");
+        assert!(!STALLED.waiting.lock().is_empty(), "the pipe has 64 KiB");
         let read = thread::spawn(move || {
             let mut all = vec![0; 64 * 4096];
             io::Read::read_exact(&mut reader, &mut all).map(|()| reader)
         });
         STALLED.flush(SOON);
-        assert!(STALLED.lock().is_empty() && read.join().unwrap().is_ok());
+        assert!(STALLED.waiting.lock().is_empty() && read.join().unwrap().is_ok());
     }
 }

@@ -1,11 +1,8 @@
 //! Throttles log lines that any client can cause, each kind by itself.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Lines of one kind in each [`WINDOW`].
@@ -38,7 +35,7 @@ impl RejectionLog {
 
     /// As [`Self::due`], of a place in the code.
     pub(crate) fn due_at(&self, kind: LineKind) -> Option<u64> {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.0.lock();
         let now = Instant::now();
         let new = || Window { began: now, lines: 0, suppressed: 0 };
         let window = kinds.entry(kind).or_insert_with(new);

@@ -2,10 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// So many at most; beyond it the oldest are not timed.
@@ -28,16 +28,12 @@ struct EventTimes {
 impl ResponseTimes {
     /// The response of this event's exchange has ended now.
     pub(super) fn note(&self, event: Uuid, now: Instant) {
-        self.line().add(event, now);
+        self.0.lock().add(event, now);
     }
 
     /// When it was, where that is known.
     pub(super) fn of(&self, event: Uuid) -> Option<Instant> {
-        self.line().at.get(&event).copied()
-    }
-
-    fn line(&self) -> MutexGuard<'_, EventTimes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().at.get(&event).copied()
     }
 }
 
@@ -66,7 +62,7 @@ mod tests {
     use super::*;
 
     fn lengths(times: &ResponseTimes) -> (usize, usize) {
-        let line = times.line();
+        let line = times.0.lock();
         (line.at.len(), line.order.len())
     }
 

@@ -84,43 +84,6 @@ const ELEMENT_WORK: usize = 64;
 
 const NO_CMS: Fault = Fault::Malformed("the content declared as S/MIME is none");
 
-/// Whether these first bytes are a CMS layer although no header says so. `any`: of any kind, not
-/// only an envelope, which is never a document.
-pub(crate) fn sniff(first: &[u8], any: bool) -> bool {
-    let first = first.trim_ascii_start();
-    if first.first() == Some(&0x30) {
-        return sniff_binary(first, any);
-    }
-    if !first.starts_with(b"M") {
-        return false;
-    }
-    let mut transfer = Transfer::base64();
-    let mut decoded = Vec::new();
-    let mut keep = |bytes: &[u8]| {
-        decoded.extend_from_slice(bytes);
-        Ok(())
-    };
-    let text = first
-        .iter()
-        .all(|&b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(&b));
-    text && transfer.push(first, &mut keep).is_ok()
-        && transfer.finish(&mut keep).is_ok()
-        && sniff_binary(&decoded, any)
-}
-
-fn sniff_binary(first: &[u8], any: bool) -> bool {
-    let header = match first {
-        [0x30, length, ..] if *length <= 0x80 => 2,
-        [0x30, length, ..] => 2 + usize::from(length & 0x7f),
-        _ => return false,
-    };
-    let Some([0x06, length, id @ ..]) = first.get(header..) else { return false };
-    let Some(id) = id.get(..usize::from(*length)) else { return false };
-    id == oid::ENVELOPED_DATA
-        || id == oid::AUTH_ENVELOPED_DATA
-        || (any && (id == oid::SIGNED_DATA || id == oid::COMPRESSED_DATA))
-}
-
 // === impl Cms ===
 
 impl Cms {

@@ -9,7 +9,7 @@ use crate::{
     fault::Fault,
     layer::Entity,
     mic,
-    mime::header,
+    mime::words,
     state::{DecodeFlow, DecodeState, End, Facts, LayerStart},
 };
 
@@ -251,7 +251,7 @@ impl Root {
 
 /// Unfolded and cut.
 fn message_id(headers: &Headers) -> Option<String> {
-    let value = header::unfold(headers.get("message-id")?);
+    let value = words::unfold(headers.get("message-id")?);
     let value = cut(String::from_utf8_lossy(&value).trim().to_owned(), cut::LINE);
     (!value.is_empty()).then_some(value)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cut::{self, cut},
-    mime::{file_name, header, words},
+    mime::words,
 };
 
 /// One field. The value is what stood after the colon, without the white space around it.
@@ -77,8 +77,8 @@ impl Headers {
 
     /// `Subject` for a person: decoded as file names are, and without what would show it other than it is.
     pub fn subject(&self) -> Option<String> {
-        let text = words::text(&header::unfold(self.get("subject")?));
-        let shown = text.chars().filter(|&c| !file_name::is_direction(c));
+        let text = words::text(&words::unfold(self.get("subject")?));
+        let shown = text.chars().filter(|&c| !words::is_direction(c));
         let text: String = shown.map(|c| if c.is_control() { ' ' } else { c }).collect();
         let text = cut(text.trim().to_owned(), cut::LINE);
         (!text.is_empty()).then_some(text)

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use openssl::{
     hash::{MessageDigest, hash},
-    pkey::{PKey, Private},
+    pkey::{Id, PKey, Private},
     x509::{X509, X509Name, X509Ref},
 };
 
@@ -15,7 +15,6 @@ use crate::{
     },
     fault::Fault,
     serial,
-    signature::check,
 };
 
 /// The keys of one configuration, shared by every message that is decoded under it.
@@ -70,7 +69,7 @@ impl Keyring {
     /// Adds a certificate that this AS2 id signs with. Several stand side by side during a rollover.
     pub fn add_certificate(&mut self, as2_id: impl Into<String>, certificate: X509) {
         let as2_id = as2_id.into();
-        if let Err(fault) = check::weigh(&certificate) {
+        if let Err(fault) = weigh(&certificate) {
             self.slow.push((certificate.clone(), fault));
         }
         for name in names(&certificate) {
@@ -218,4 +217,38 @@ fn is_issuer(certificate: &X509Ref, issuer: &[u8]) -> bool {
         || issuer.len() <= MAX_NAME
             && X509Name::from_der(issuer)
                 .is_ok_and(|name| own.try_cmp(&name).is_ok_and(std::cmp::Ordering::is_eq))
+}
+
+/// Bits of an RSA modulus.
+const MAX_MODULUS: i32 = 16_384;
+/// Bits of a DSA modulus.
+const MAX_DSA_MODULUS: i32 = 4096;
+/// Bits of an RSA key's public exponent: with a longer one a verification takes seconds.
+const MAX_EXPONENT: i32 = 64;
+const UNREADABLE: Fault = Fault::Malformed("a signer's key cannot be read");
+
+/// Whether computing with the key of this certificate is bounded. It costs as much as a verification,
+/// so it is asked once for each certificate.
+pub(crate) fn weigh(certificate: &X509) -> Result<(), Fault> {
+    let key = certificate.public_key().map_err(|_| UNREADABLE)?;
+    let (what, limit, bits) = match key.id() {
+        Id::RSA | Id::RSA_PSS => {
+            let rsa = key.rsa().map_err(|_| UNREADABLE)?;
+            if rsa.e().num_bits() > MAX_EXPONENT {
+                let limit = MAX_EXPONENT.unsigned_abs().into();
+                return Err(Fault::Limit { what: "bits of an RSA public exponent", limit });
+            }
+            ("bits of an RSA modulus", MAX_MODULUS, rsa.n().num_bits())
+        }
+        Id::DSA => {
+            let dsa = key.dsa().map_err(|_| UNREADABLE)?;
+            ("bits of a DSA modulus", MAX_DSA_MODULUS, dsa.p().num_bits())
+        }
+        _ => return Ok(()),
+    };
+    if bits > limit {
+        Err(Fault::Limit { what, limit: limit.unsigned_abs().into() })
+    } else {
+        Ok(())
+    }
 }

@@ -6,6 +6,7 @@ pub(crate) mod leaf;
 mod mic_digests;
 pub(crate) mod multipart;
 mod place;
+mod recognise;
 pub(crate) mod report;
 pub(crate) mod signed;
 

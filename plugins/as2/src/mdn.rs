@@ -20,7 +20,7 @@ pub(crate) fn looks_like(body: &[u8]) -> bool {
 pub fn read(body: &[u8], mdn: &mut Mdn) {
     let headers = fields(body);
     let text = |name: &str| {
-        let value = words::text(&header::unfold(headers.get(name)?));
+        let value = words::text(&words::unfold(headers.get(name)?));
         (!value.is_empty()).then(|| cut(value, cut::LINE))
     };
     let field = |name: &str| text(name).map(|value| cut(value, cut::FIELD));

@@ -53,6 +53,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+pub use attempt::KeptPayload;
 pub use health::{Health, HealthState};
 pub use options::{DISABLE_AFTER, DispatcherOptions};
 pub use wakeups::Wakeups;

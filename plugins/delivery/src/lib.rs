@@ -14,10 +14,13 @@
 pub mod directory;
 pub mod dispatcher;
 pub mod outbox;
-mod time;
+
+use as2hook_event::clock as time;
 
 pub use directory::{Attempted, Directory, Disabled, Notices};
-pub use dispatcher::{DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, HealthState, Wakeups};
+pub use dispatcher::{
+    DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, HealthState, KeptPayload, Wakeups,
+};
 pub use outbox::{
     Adoption, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth,
     StoreWait, Target,

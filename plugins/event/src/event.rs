@@ -167,6 +167,28 @@ pub struct UnknownEvent(pub String);
 // === impl Event ===
 
 impl Event {
+    /// Creates an event of as2hook itself: of now, and of no exchange.
+    pub fn new(kind: EventKind) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            kind,
+            occurred_at: Timestamp::now(),
+            direction: Direction::Outbound,
+            site: String::new(),
+            partner: None,
+            station: None,
+            partner_type: PartnerType::Production,
+            peer: None,
+            headers: Headers::new(),
+            decoded: None,
+            errors: Vec::new(),
+            send_error: None,
+            mic_matches: None,
+            supersedes: None,
+            extra: serde_json::Map::new(),
+        }
+    }
+
     /// Adds the outcome of the exchange.
     pub fn settle(&mut self, verdict: Verdict) {
         self.kind = verdict.kind;

@@ -1,10 +1,11 @@
 //! Events, and the rules that select webhooks for them.
 //!
-//! Plain data and pure functions, without waits and without network access.
+//! Plain data and pure functions, without waits and without network access, but for the clock.
 //!
 //! # Layout
 //! - [`event`]: what happened
 //! - [`bounds`]: how much of it is stored
+//! - [`clock`]: the clock for due times, expiries and ages
 //! - [`rule`]: one webhook: its events and its endpoint
 //! - [`rules`]: all rules together, and which of them an event fires
 //!
@@ -38,6 +39,7 @@
 //! ```
 
 pub mod bounds;
+pub mod clock;
 pub mod event;
 pub mod rule;
 pub mod rules;

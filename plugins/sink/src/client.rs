@@ -34,7 +34,7 @@ use http::{HeaderMap, Method, Uri};
 use hyper_util::client::legacy::connect::capture_connection;
 use tokio::time::{Instant, timeout_at};
 
-pub use body::{KeptPayload, RequestBody};
+pub use body::{BodySource, BodyStream, RequestBody};
 pub use connector::ConnectError;
 pub use error::{DeliveryError, Step};
 pub use response::EndpointResponse;

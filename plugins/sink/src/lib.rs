@@ -11,6 +11,7 @@ pub mod guard;
 pub mod happy_eyeballs;
 
 pub use client::{
-    Client, ConnectError, DeliveryError, EndpointResponse, KeptPayload, Request, RequestBody,
+    BodySource, BodyStream, Client, ConnectError, DeliveryError, EndpointResponse, Request,
+    RequestBody,
 };
 pub use guard::{Guard, IpNetwork};

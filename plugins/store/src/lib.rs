@@ -6,7 +6,6 @@
 //! # Layout
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the trait, and the promise of each call
-//! - [`clock`]: the clock for due times, expiries and ages
 //! - [`note`]: small records beside events, and several writes in one commit
 //! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
@@ -17,6 +16,7 @@
 //! - [`postgres`]: the store that several gateways share
 //! - [`payload`]: what `raw` deliveries send: in rows, files or pieces, sealed or not
 //! - [`private_files`]: files and folders that only the service user can read
+//! - [`secret_key`]: secrets in the rows of a store
 //! - [`pieces`]: large payloads for gateways that share no disk
 //! - `s3`: pieces in S3, with the feature of that name
 //! - [`archive`]: a whole store as plain rows, to move a site
@@ -24,7 +24,6 @@
 
 pub mod archive;
 mod changes;
-pub mod clock;
 mod columns;
 mod error;
 pub mod gateways;
@@ -41,10 +40,13 @@ mod retention;
 mod rows;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod secret_key;
 mod select;
 pub mod sqlite;
 pub mod store;
 mod transaction;
+
+pub use as2hook_event::clock;
 
 pub use archive::{MigrateError, Moved, migrate};
 pub use gateways::{GatewayChange, GatewayReport};
@@ -63,5 +65,6 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
 #[cfg(feature = "s3")]
 pub use s3::S3Pieces;
+pub use secret_key::{SecretKey, SecretKeyError};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{Counts, PurgedPayloads, RAW, Store, StoreError};

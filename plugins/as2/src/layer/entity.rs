@@ -1,12 +1,22 @@
 //! A MIME entity: its header first, then the body that the header announces or the bytes reveal.
 
 use super::{
-    EntityBody, MAX_LAYERS, USUAL_LAYERS, doubtful::Doubtful, leaf::Leaf, mic_digests::MicDigests,
-    multipart::Multipart, place::EntityPosition, report::Report, signed::Signed,
+    EntityBody, MAX_LAYERS, USUAL_LAYERS,
+    doubtful::Doubtful,
+    leaf::Leaf,
+    mic_digests::MicDigests,
+    multipart::Multipart,
+    place::EntityPosition,
+    recognise::{
+        has_document_name, has_two_types, is_beside_notification, is_cms, is_multipart_header,
+        is_plausible, is_remark, is_textual,
+    },
+    report::Report,
+    signed::Signed,
 };
 use crate::{
     Headers, Warning,
-    cms::{self, Cms},
+    cms::Cms,
     fault::Fault,
     gather::Gather,
     mime::{ContentType, HeaderBlock, header, splitter::Splitter},
@@ -273,7 +283,7 @@ impl Entity {
         };
         let declared = headers.get("content-type").is_some_and(|v| !v.trim_ascii().is_empty());
         let is_named = has_document_name(&headers);
-        if cms::sniff(&first, !declared) {
+        if is_cms(&first, !declared) {
             self.stage = EntityStage::Body(cms_body(self.place, &headers, false, flow));
         } else if self.place.depth == 0 && !is_named && is_multipart_header(&first) {
             // An MDN served under another type, its own header in the body.
@@ -324,13 +334,6 @@ impl Entity {
     }
 }
 
-/// Whether there are two `Content-Type` fields. Within a message copies of one are harmless.
-fn has_two_types(headers: &Headers, depth: u8) -> bool {
-    let mut kinds = headers.all("content-type").map(<[u8]>::trim_ascii);
-    let first = kinds.next();
-    kinds.any(|kind| depth == 0 || Some(kind) != first)
-}
-
 /// A CMS structure: under the name of a document it may be that (`invoice.xml.p7m`). `declared`: by its
 /// type, not by its first bytes.
 fn cms_body(
@@ -345,59 +348,4 @@ fn cms_body(
     } else {
         EntityBody::Cms(Box::new(Cms::new(place)))
     }
-}
-
-/// Whether it has a file name, and none of those that S/MIME gives its own layers (RFC 8551 section
-/// 3.2.1): `Content-Type` may have one of these beside the document's in `Content-Disposition`.
-fn has_document_name(headers: &Headers) -> bool {
-    let mut names = crate::mime::file_name::all(headers).peekable();
-    names.peek().is_some() && !names.any(|name| name.to_ascii_lowercase().starts_with("smime."))
-}
-
-fn is_textual(headers: &Headers, kind: &ContentType) -> bool {
-    match headers.text("content-transfer-encoding") {
-        Some(encoding) => !encoding.trim().eq_ignore_ascii_case("binary"),
-        None => kind.is_textual(),
-    }
-}
-
-fn is_remark(headers: &Headers, kind: &ContentType) -> bool {
-    let is_text = kind.essence == "multipart/alternative" || is_prose(&kind.essence);
-    is_text && crate::mime::file_name::of(headers).is_none()
-}
-
-/// Whether it is text for a person by its type, and no document such as `text/xml` or `text/csv`.
-fn is_prose(essence: &str) -> bool {
-    matches!(essence, "" | "text/plain" | "text/html" | "text/enriched" | "text/rfc822-headers")
-}
-
-/// Whether it may stand behind the notification of an MDN: text for a person, returned content, or a
-/// signature. The parts of a multipart are judged one by one.
-fn is_beside_notification(headers: &Headers, kind: &ContentType) -> bool {
-    let is_signature = kind.essence.ends_with("-signature");
-    let is_returned = kind.essence.starts_with("message/") || kind.essence == "text/rfc822-headers";
-    kind.is_multipart() || is_signature || is_returned || is_remark(headers, kind)
-}
-
-fn is_multipart_header(first: &[u8]) -> bool {
-    let start = String::from_utf8_lossy(first).to_ascii_lowercase();
-    let kind = start.trim_start().strip_prefix("content-type:").map(str::trim_start);
-    kind.is_some_and(|k| k.starts_with("multipart/signed") || k.starts_with("multipart/report"))
-}
-
-/// Whether decrypted bytes begin like an entity: a known field, plain text, or another CMS.
-fn is_plausible(first: &[u8]) -> bool {
-    header::is_known_field(first) || cms::sniff(first, true) || is_text(first)
-}
-
-/// UTF-8 without control characters; the last character may be cut.
-fn is_text(first: &[u8]) -> bool {
-    let text = match std::str::from_utf8(first) {
-        Ok(text) => text,
-        Err(error) if error.error_len().is_none() => {
-            std::str::from_utf8(&first[..error.valid_up_to()]).unwrap_or_default()
-        }
-        Err(_) => return false,
-    };
-    text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\r' | '\n'))
 }

@@ -6,7 +6,7 @@ use crate::{
     Attachment, Headers,
     cut::{self, cut},
     fault::Fault,
-    mime::{Transfer, file_name, header},
+    mime::{Transfer, file_name, words},
     state::{DecodeFlow, End},
 };
 
@@ -41,7 +41,7 @@ impl Leaf {
         let name = file_name::of(headers);
         let content_type = headers
             .get("content-type")
-            .map(|value| crate::mime::words::text(&header::unfold(value)))
+            .map(|value| words::text(&words::unfold(value)))
             .filter(|value| !value.is_empty())
             .map(|value| cut(value.replace(char::is_control, " "), cut::FIELD));
         let index = flow.begin(name.as_deref(), headers)?;

@@ -1,6 +1,6 @@
 //! The sender's file name: decoded, and made harmless.
 
-use super::parameters::Parameters;
+use super::{parameters::Parameters, words::is_direction};
 use crate::{cut, headers::Headers};
 
 /// From `Content-Disposition`, else from `Content-Type`'s `name`.
@@ -36,9 +36,4 @@ pub(crate) fn clean(name: &str) -> Option<String> {
     };
     let nothing = out.is_empty() || out.chars().all(|c| c == '.');
     (!nothing).then(|| out.to_owned())
-}
-
-/// Whether a character makes a text read other than it is.
-pub(crate) fn is_direction(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -190,19 +190,6 @@ pub(crate) fn parse(block: &[u8]) -> Headers {
     headers
 }
 
-/// A value with its folds made blanks, as RFC 822 reads it.
-pub(crate) fn unfold(value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len());
-    for line in value.split(|&b| b == b'\n') {
-        let line = line.trim_ascii();
-        if !out.is_empty() && !line.is_empty() {
-            out.push(b' ');
-        }
-        out.extend_from_slice(line);
-    }
-    out
-}
-
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -199,7 +199,7 @@ fn decode_segments(segments: &[Segment]) -> String {
 fn percent_decode(bytes: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let digits = bytes.get(at + 1..at + 3).and_then(super::transfer::hex_pair);
+        let digits = bytes.get(at + 1..at + 3).and_then(crate::hex::decode_pair);
         match (byte, digits) {
             (b'%', Some(value)) => {
                 out.push(value);

@@ -6,7 +6,7 @@ use base64::{
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
 
-use crate::{fault::Fault, headers::Headers};
+use crate::{fault::Fault, headers::Headers, hex};
 
 /// Decodes one body.
 pub(crate) enum Transfer {
@@ -230,8 +230,8 @@ impl Quoted {
             [_, .., b'\n'] => self.pending.clear(),
             [_, b'\r' | b' ' | b'\t', ..] if self.pending.len() < MAX_BLANKS && byte <= b' ' => {}
             [_, b] if b.is_ascii_hexdigit() => {}
-            [_, high, low] if hex_pair(&[high, low]).is_some() => {
-                self.out.extend(hex_pair(&[high, low]));
+            [_, high, low] if hex::decode_pair(&[high, low]).is_some() => {
+                self.out.extend(hex::decode_pair(&[high, low]));
                 self.pending.clear();
             }
             // No escape at all: content as it stands, the byte at hand read anew.
@@ -249,11 +249,4 @@ impl Quoted {
         }
         if self.out.is_empty() { Ok(()) } else { out(&self.out) }
     }
-}
-
-/// Two hexadecimal digits.
-pub(crate) fn hex_pair(digits: &[u8]) -> Option<u8> {
-    let &[high, low] = digits else { return None };
-    let digit = |d: u8| char::from(d).to_digit(16).and_then(|v| u8::try_from(v).ok());
-    Some(digit(high)? << 4 | digit(low)?)
 }

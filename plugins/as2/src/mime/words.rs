@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
-use super::transfer::hex_pair;
+use crate::hex;
 
 /// One or several encoded words, their text not yet decoded by the character set.
 struct EncodedWord<'a> {
@@ -22,6 +22,24 @@ impl EncodedWord<'_> {
 pub(crate) fn text(bytes: &[u8]) -> String {
     let plain = raw(bytes);
     if plain.contains("=?") { decode_words(&plain) } else { plain }
+}
+
+/// A value with its folds made blanks, as RFC 822 reads it.
+pub(crate) fn unfold(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    for line in value.split(|&b| b == b'\n') {
+        let line = line.trim_ascii();
+        if !out.is_empty() && !line.is_empty() {
+            out.push(b' ');
+        }
+        out.extend_from_slice(line);
+    }
+    out
+}
+
+/// Whether a character makes a text read other than it is.
+pub(crate) fn is_direction(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Bytes in a named character set; an unknown one is guessed.
@@ -105,7 +123,7 @@ fn q_decode(encoded: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(encoded.len());
     let mut at = 0;
     while let Some(&byte) = encoded.get(at) {
-        match (byte, encoded.get(at + 1..at + 3).and_then(hex_pair)) {
+        match (byte, encoded.get(at + 1..at + 3).and_then(hex::decode_pair)) {
             (b'=', Some(value)) => {
                 out.push(value);
                 at += 3;

@@ -31,12 +31,6 @@ pub(crate) enum SignatureAlgorithm {
 
 /// Bytes of a certificate that came with a message.
 const MAX_CERTIFICATE: usize = 16 * 1024;
-/// Bits of an RSA modulus.
-const MAX_MODULUS: i32 = 16_384;
-/// Bits of a DSA modulus.
-const MAX_DSA_MODULUS: i32 = 4096;
-/// Bits of an RSA key's public exponent: with a longer one a verification takes seconds.
-const MAX_EXPONENT: i32 = 64;
 
 /// A certificate from its DER, if it is one, and if its key is on a named curve or on none: OpenSSL
 /// computes with the curve that a certificate brings along as soon as it parses it.
@@ -57,34 +51,6 @@ fn has_plain_key(der: &[u8]) -> Result<bool, Fault> {
     let (id, parameters) =
         fields.expect(Tag::SEQUENCE)?.inside().expect(Tag::SEQUENCE)?.algorithm()?;
     Ok(id != oid::EC_PUBLIC_KEY || parameters.is_some_and(|p| p.tag == Tag::OID))
-}
-
-const UNREADABLE: Fault = Fault::Malformed("a signer's key cannot be read");
-
-/// Whether computing with the key of this certificate is bounded. It costs as much as a verification,
-/// so it is asked once for each certificate.
-pub(crate) fn weigh(certificate: &X509) -> Result<(), Fault> {
-    let key = certificate.public_key().map_err(|_| UNREADABLE)?;
-    let (what, limit, bits) = match key.id() {
-        Id::RSA | Id::RSA_PSS => {
-            let rsa = key.rsa().map_err(|_| UNREADABLE)?;
-            if rsa.e().num_bits() > MAX_EXPONENT {
-                let limit = MAX_EXPONENT.unsigned_abs().into();
-                return Err(Fault::Limit { what: "bits of an RSA public exponent", limit });
-            }
-            ("bits of an RSA modulus", MAX_MODULUS, rsa.n().num_bits())
-        }
-        Id::DSA => {
-            let dsa = key.dsa().map_err(|_| UNREADABLE)?;
-            ("bits of a DSA modulus", MAX_DSA_MODULUS, dsa.p().num_bits())
-        }
-        _ => return Ok(()),
-    };
-    if bits > limit {
-        Err(Fault::Limit { what, limit: limit.unsigned_abs().into() })
-    } else {
-        Ok(())
-    }
 }
 
 /// The signed attributes as a SET, in the order they came in and in that of DER if it is another.

@@ -11,7 +11,7 @@ use crate::{
     },
     digest::{Digest, Sums},
     fault::Fault,
-    keys::Identifier,
+    keys::{self, Identifier},
     state::DecodeFlow,
 };
 
@@ -196,7 +196,7 @@ impl SignerInfo {
             if !self.identifier.names(certificate) {
                 continue;
             }
-            let weight = check::weigh(certificate);
+            let weight = keys::weigh(certificate);
             is_known |= weight.is_ok();
             if verifies(certificate, weight, &mut other_over, flow)? {
                 // For a sender without any configured certificate an embedded one proves nothing.

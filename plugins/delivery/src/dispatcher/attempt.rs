@@ -4,11 +4,16 @@ use std::{io, pin::pin, sync::Arc};
 
 use as2hook_event::{Event, PayloadMode, Rule, Verdict};
 use as2hook_format::{Rendered, Rendering, Unsigned, render, sign::WrongLength};
-use as2hook_sink::{Client, DeliveryError, KeptPayload, Request, RequestBody};
-use as2hook_store::{Attempt, AttemptRecord, Claimed, DeliveryOutcome, StoreError};
+use as2hook_sink::{BodySource, BodyStream, Client, DeliveryError, Request, RequestBody};
+use as2hook_store::{
+    Attempt, AttemptRecord, Claimed, DeliveryOutcome, Payload, Payloads, StoreError,
+};
+use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{TryStreamExt as _, stream};
 use http::Uri;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use super::{
     DispatcherState,
@@ -18,6 +23,17 @@ use super::{
     order_patience,
 };
 use crate::{directory::Attempted, time::now};
+
+/// An event's payload and where it is stored.
+#[derive(Clone, Debug)]
+pub struct KeptPayload {
+    /// Where payloads are stored.
+    pub payloads: Payloads,
+    /// The event of the payload.
+    pub event: Uuid,
+    /// The payload.
+    pub payload: Payload,
+}
 
 /// A claimed delivery with a slot for its attempt.
 pub(super) struct ClaimedJob {
@@ -191,7 +207,9 @@ async fn prepare(
     }
     let body = match request.body {
         as2hook_format::Body::Bytes(bytes) => RequestBody::Bytes(bytes),
-        as2hook_format::Body::Payload { .. } => RequestBody::Payload(kept(shared, claimed)),
+        as2hook_format::Body::Payload { .. } => {
+            RequestBody::Streamed(Arc::new(kept(shared, claimed)))
+        }
         as2hook_format::Body::Empty => RequestBody::Bytes(Bytes::new()),
     };
     let (headers, names) = request.headers.into_parts();
@@ -222,24 +240,39 @@ fn kept(shared: &DispatcherState, claimed: &Claimed) -> KeptPayload {
     }
 }
 
+#[async_trait]
+impl BodySource for KeptPayload {
+    fn size(&self) -> u64 {
+        self.payload.size()
+    }
+
+    async fn open(&self) -> io::Result<BodyStream> {
+        let reader = self.payloads.reader(self.event, &self.payload).await;
+        let pieces = stream::try_unfold(reader.map_err(io::Error::other)?, |mut reader| async {
+            let read = reader.next().await.map_err(io::Error::other)?;
+            Ok(read.map(|bytes| (bytes, reader)))
+        });
+        Ok(Box::pin(pieces))
+    }
+}
+
 /// Reads the payload once for its signature; it is read again when it is sent.
 async fn sign(
     mut unsigned: Unsigned,
     rule: &Rule,
     kept: &KeptPayload,
 ) -> Result<as2hook_format::WebhookRequest, PrepareError> {
-    let body = RequestBody::Payload(kept.clone());
-    let deadline = Instant::now() + Client::time_allowed(&rule.endpoint, &body);
-    let failed = |error: io::Error| PrepareError::ForNow(DeliveryError::Payload(error));
-    let mut reader = kept.open(deadline).await.map_err(PrepareError::ForNow)?;
-    loop {
-        let read = timeout_at(deadline, reader.next()).await;
-        let read = read.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
-        match read.map_err(|error| failed(io::Error::other(error)))? {
-            Some(bytes) => unsigned.update(&bytes),
-            None => break,
+    let body = RequestBody::Streamed(Arc::new(kept.clone()));
+    let read = async {
+        let mut pieces = kept.open().await?;
+        while let Some(bytes) = pieces.try_next().await? {
+            unsigned.update(&bytes);
         }
-    }
+        Ok(())
+    };
+    let read = timeout(Client::time_allowed(&rule.endpoint, &body), read).await;
+    let read = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    read.map_err(|error| PrepareError::ForNow(DeliveryError::Payload(error)))?;
     Ok(unsigned.finish().map_err(InvalidDelivery::Length)?)
 }
 

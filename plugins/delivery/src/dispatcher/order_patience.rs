@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use as2hook_store::{Attempt, Claimed, DeliveryOutcome, DeliveryState, Filter, StoreError, clock};
+use as2hook_event::clock;
+use as2hook_store::{Attempt, Claimed, DeliveryOutcome, DeliveryState, Filter, StoreError};
 
 use super::DispatcherState;
 use as2hook_sink::EndpointResponse;

@@ -1,4 +1,4 @@
-//! Request bodies: small ones from memory, payloads in bounded pieces.
+//! Request bodies: small ones from memory, others in pieces that are read while they are sent.
 
 use std::{
     fmt, io,
@@ -10,73 +10,44 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use as2hook_store::{Payload, PayloadReader, Payloads, StoreError};
+use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::Stream;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
-use super::error::DeliveryError;
+use super::error::{BodyFailed, DeliveryError};
 
 /// What a request carries.
 #[derive(Clone)]
 pub enum RequestBody {
     /// In memory; empty for `headers` deliveries.
     Bytes(Bytes),
-    /// An event's payload, which is read while it is sent.
-    Payload(KeptPayload),
+    /// Read while it is sent.
+    Streamed(Arc<dyn BodySource>),
 }
 
-/// An event's payload and its source. It is read anew for each attempt.
-#[derive(Clone, Debug)]
-pub struct KeptPayload {
-    /// Where payloads are stored.
-    pub payloads: Payloads,
-    /// The event of the payload.
-    pub event: Uuid,
-    /// The payload.
-    pub payload: Payload,
+/// A body of a known length that is read anew for each attempt.
+#[async_trait]
+pub trait BodySource: Send + Sync {
+    /// Its length in bytes.
+    fn size(&self) -> u64;
+
+    /// Opens it for reading.
+    async fn open(&self) -> io::Result<BodyStream>;
 }
+
+/// The pieces of a [`BodySource`].
+pub type BodyStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// A [`RequestBody`] that is being sent.
 pub(super) struct OutgoingBody {
-    source: BodySource,
+    /// `None`: all of it is in `ready`.
+    source: Option<BodyStream>,
     /// Read, and not yet passed to hyper.
     ready: Bytes,
     left: u64,
     sent: Arc<AtomicBool>,
-}
-
-enum BodySource {
-    Memory,
-    /// No read is in progress.
-    Payload(Box<PayloadReader>),
-    Reading(Reading),
-    Over,
-}
-
-type Reading =
-    Pin<Box<dyn Future<Output = (Box<PayloadReader>, Result<Option<Bytes>, StoreError>)> + Send>>;
-
-/// The payload could not be read. [`DeliveryError::of_request`] finds it as the cause of hyper's
-/// error.
-#[derive(Debug)]
-pub(super) struct PayloadFailed(String);
-
-// === impl KeptPayload ===
-
-impl KeptPayload {
-    /// Opens the payload for reading.
-    ///
-    /// # Errors
-    /// [`DeliveryError::Payload`], also when the deadline passes.
-    pub async fn open(&self, deadline: Instant) -> Result<PayloadReader, DeliveryError> {
-        let opened = timeout_at(deadline, self.payloads.reader(self.event, &self.payload)).await;
-        match opened {
-            Ok(opened) => opened.map_err(|e| DeliveryError::Payload(io::Error::other(e))),
-            Err(_) => Err(DeliveryError::Payload(io::ErrorKind::TimedOut.into())),
-        }
-    }
 }
 
 // === impl RequestBody ===
@@ -86,7 +57,7 @@ impl RequestBody {
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Payload(kept) => kept.payload.size(),
+            Self::Streamed(source) => source.size(),
         }
     }
 }
@@ -95,7 +66,7 @@ impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(f, "{} bytes in memory", bytes.len()),
-            Self::Payload(kept) => write!(f, "{} bytes of a payload", kept.payload.size()),
+            Self::Streamed(source) => write!(f, "{} bytes of a payload", source.size()),
         }
     }
 }
@@ -114,59 +85,41 @@ impl OutgoingBody {
     ) -> Result<Self, DeliveryError> {
         let left = body.size();
         let (source, ready) = match body {
-            RequestBody::Bytes(bytes) => (BodySource::Memory, bytes.clone()),
-            RequestBody::Payload(kept) => {
-                let reader = kept.open(deadline).await?;
-                (BodySource::Payload(Box::new(reader)), Bytes::new())
+            RequestBody::Bytes(bytes) => (None, bytes.clone()),
+            RequestBody::Streamed(source) => {
+                let opened = timeout_at(deadline, source.open()).await;
+                let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                (Some(opened.map_err(DeliveryError::Payload)?), Bytes::new())
             }
         };
         sent.store(left == 0, Ordering::Relaxed);
         Ok(Self { source, ready, left, sent })
     }
-
-    /// Reads the next piece. Fails unless the payload is read completely.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, PayloadFailed>> {
-        let mut reading = match std::mem::replace(&mut self.source, BodySource::Over) {
-            BodySource::Payload(mut reader) => Box::pin(async move {
-                let read = reader.next().await;
-                (reader, read)
-            }),
-            BodySource::Reading(reading) => reading,
-            BodySource::Memory | BodySource::Over => {
-                return Poll::Ready(Err(PayloadFailed::ended()));
-            }
-        };
-        let Poll::Ready((reader, read)) = reading.as_mut().poll(context) else {
-            self.source = BodySource::Reading(reading);
-            return Poll::Pending;
-        };
-        self.source = BodySource::Payload(reader);
-        Poll::Ready(match read {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(PayloadFailed::ended()),
-            Err(error) => Err(PayloadFailed(error.to_string())),
-        })
-    }
 }
 
 impl hyper::body::Body for OutgoingBody {
     type Data = Bytes;
-    type Error = PayloadFailed;
+    type Error = BodyFailed;
 
+    /// Fails unless the source is read completely.
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, PayloadFailed>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         let body = self.get_mut();
         if body.left == 0 {
             return Poll::Ready(None);
         }
         if body.ready.is_empty() {
-            match ready!(body.poll_read(context)) {
+            let next = match &mut body.source {
+                Some(source) => ready!(source.as_mut().poll_next(context)),
+                None => None,
+            };
+            match next.unwrap_or_else(|| Err(io::Error::other("it is shorter than it was"))) {
                 Ok(bytes) => body.ready = bytes,
                 Err(error) => {
                     body.left = 0;
-                    return Poll::Ready(Some(Err(error)));
+                    return Poll::Ready(Some(Err(BodyFailed(error))));
                 }
             }
         }
@@ -184,23 +137,3 @@ impl hyper::body::Body for OutgoingBody {
         SizeHint::with_exact(self.left)
     }
 }
-
-// === impl PayloadFailed ===
-
-impl PayloadFailed {
-    fn ended() -> Self {
-        Self("it is shorter than it was".to_owned())
-    }
-
-    pub(super) fn to_io(&self) -> io::Error {
-        io::Error::other(self.0.clone())
-    }
-}
-
-impl fmt::Display for PayloadFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PayloadFailed {}

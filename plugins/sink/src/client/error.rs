@@ -64,6 +64,11 @@ pub enum Step {
     Answer,
 }
 
+/// A streamed body could not be read. [`of_request`] finds it as the cause of hyper's error.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct BodyFailed(pub(super) io::Error);
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -91,8 +96,8 @@ pub(super) fn of_request(error: &hyper_util::client::legacy::Error, reused: bool
         if let Some(connect) = cause.downcast_ref::<ConnectError>() {
             return connect.clone().into();
         }
-        if let Some(payload) = cause.downcast_ref::<super::body::PayloadFailed>() {
-            return DeliveryError::Payload(payload.to_io());
+        if let Some(payload) = cause.downcast_ref::<BodyFailed>() {
+            return DeliveryError::Payload(io::Error::other(payload.0.to_string()));
         }
         next = cause.source();
     }

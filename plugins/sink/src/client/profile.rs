@@ -22,7 +22,7 @@ use super::{
     resolve::NameResolver,
     tls::{self, TlsFilesError},
 };
-use as2hook_store::clock::now;
+use as2hook_event::clock::now;
 
 use crate::guard::Guard;
 

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::DeliveryError;
-use as2hook_store::clock::now;
+use as2hook_event::clock::now;
 
 /// The response of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,15 +5,12 @@
 //! writes. The extension's type is private to hyper, but extensions can be cloned: a head with the
 //! wanted names is parsed once, and its extension goes with every request.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use http::Extensions;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 
 /// Usual names whose spelling in AS2 and Standard Webhooks is not title case.
@@ -78,20 +75,16 @@ impl HeaderSpelling {
             return;
         }
         let key = unusual.join("\n");
-        let known = self.cache().get(&key);
+        let known = self.unusual.lock().get(&key);
         let spelt = match known {
             Some(known) => known,
             None => {
                 let spelt = Arc::new(read(&unusual).await);
-                self.cache().put(key, spelt.clone());
+                self.unusual.lock().put(key, spelt.clone());
                 spelt
             }
         };
         extensions.extend((*spelt).clone());
-    }
-
-    fn cache(&self) -> MutexGuard<'_, SpellingCache> {
-        self.unusual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,7 +180,7 @@ mod tests {
             spelling.apply(&names(0), &mut Extensions::new()).await;
             spelling.apply(&names(n), &mut Extensions::new()).await;
         }
-        let mut cache = spelling.cache();
+        let mut cache = spelling.unusual.lock();
         assert!(cache.get(&key(0)).is_some());
         assert!(cache.get(&key(1)).is_none());
         assert!(cache.young.len() + cache.old.len() <= 2 * SpellingCache::SETS);

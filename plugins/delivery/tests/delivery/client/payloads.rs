@@ -2,8 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
+use as2hook_delivery::KeptPayload;
 use as2hook_event::Endpoint;
-use as2hook_sink::{Client, DeliveryError, KeptPayload, RequestBody};
+use as2hook_sink::{Client, DeliveryError, RequestBody};
 use as2hook_store::{BlobStore, Payload, Payloads, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
@@ -49,7 +50,8 @@ async fn payload_that_fails_while_sent_does_not_end_as_a_complete_request() {
     let pieces = Arc::new(Cut);
     let payloads = Payloads::in_pieces(pieces, tokio::runtime::Handle::current());
     let payload = Payload::Stored { id: Uuid::nil(), size: 300_000 };
-    let body = RequestBody::Payload(KeptPayload { payloads, event: Uuid::nil(), payload });
+    let body =
+        RequestBody::Streamed(Arc::new(KeptPayload { payloads, event: Uuid::nil(), payload }));
     let error = post(&sink.url(), request(body), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
     assert!(error.to_string().ends_with("piece 2 is missing"), "{error}");
@@ -93,5 +95,9 @@ impl BlobStore for Cut {
 
 fn file_body(path: &Path, size: u64) -> RequestBody {
     let payload = Payload::File { path: path.into(), size };
-    RequestBody::Payload(KeptPayload { payloads: Payloads::default(), event: Uuid::nil(), payload })
+    RequestBody::Streamed(Arc::new(KeptPayload {
+        payloads: Payloads::default(),
+        event: Uuid::nil(),
+        payload,
+    }))
 }

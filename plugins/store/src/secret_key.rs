@@ -1,0 +1,246 @@
+//! Secrets at rest: AES-256-GCM with a key that lies beside the store, readable by its owner alone.
+
+use std::{
+    fmt, fs,
+    fs::File,
+    io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process,
+};
+
+use as2hook_as2::hex;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use openssl::{
+    rand::rand_bytes,
+    symm::{Cipher, decrypt_aead, encrypt_aead},
+};
+
+use crate::{
+    payload::PayloadKey,
+    private_files::{create_file, create_folder},
+};
+
+/// The key of `secret_key_file`.
+pub struct SecretKey([u8; 32]);
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretKeyError {
+    /// It could not be read or made.
+    #[error("secret_key_file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is there, but is no key.
+    #[error("secret_key_file {0} does not hold a key: 64 hexadecimal digits; put back your backup")]
+    Form(PathBuf),
+    /// OpenSSL has no randomness.
+    #[error("no key can be made: {0}")]
+    Random(#[from] openssl::error::ErrorStack),
+}
+
+/// What was sealed cannot be opened: by another key, for another partner, or it is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the secret was not sealed with the key in secret_key_file")]
+pub struct Unopened;
+
+/// The first byte of what is sealed: how it was.
+const VERSION: u8 = 1;
+/// What a sealed text begins with; no URL does.
+const SEALED: &str = "sealed:";
+const NONCE: usize = 12;
+const TAG: usize = 16;
+
+// === impl SecretKey ===
+
+impl SecretKey {
+    /// Reads the key; makes one first, readable by its owner alone, where there is no file. Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made, or holds no key.
+    pub fn open_or_make(path: &Path) -> Result<Self, SecretKeyError> {
+        let failed = |source| SecretKeyError::File { path: path.to_owned(), source };
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut key = [0; 32];
+                rand_bytes(&mut key)?;
+                make(path, &hex::encode(&key)).map_err(failed)?;
+                // Another process may have been quicker: what is in the file counts.
+                fs::read_to_string(path).map_err(failed)?
+            }
+            read => read.map_err(failed)?,
+        };
+        let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let path = path.display();
+            tracing::warn!(%path, "Others can read secret_key_file; chmod 600 it.");
+        }
+        parse(text.trim()).map(Self).ok_or_else(|| SecretKeyError::Form(path.to_owned()))
+    }
+
+    /// Encrypts a secret of a site's partner; it opens for no other.
+    ///
+    /// # Errors
+    /// When OpenSSL cannot.
+    pub fn seal(
+        &self,
+        site: &str,
+        partner: u64,
+        secret: &str,
+    ) -> Result<Vec<u8>, openssl::error::ErrorStack> {
+        self.seal_for(&owner(site, partner), secret)
+    }
+
+    /// Decrypts what [`Self::seal`] made.
+    ///
+    /// # Errors
+    /// [`Unopened`].
+    pub fn unseal(&self, site: &str, partner: u64, sealed: &[u8]) -> Result<String, Unopened> {
+        self.unseal_for(&owner(site, partner), sealed)
+    }
+
+    /// Encrypts a URL of a webhook, which may hold a token, as text that stands in its place.
+    ///
+    /// # Errors
+    /// When OpenSSL cannot.
+    pub fn seal_url(&self, webhook: &str, url: &str) -> Result<String, openssl::error::ErrorStack> {
+        let sealed = self.seal_for(&url_owner(webhook), url)?;
+        Ok(format!("{SEALED}{}", STANDARD.encode(sealed)))
+    }
+
+    /// The URL that [`Self::seal_url`] made this of; one that was kept before that was done is as it is.
+    ///
+    /// # Errors
+    /// [`Unopened`].
+    pub fn unseal_url(&self, webhook: &str, kept: &str) -> Result<String, Unopened> {
+        let Some(sealed) = kept.strip_prefix(SEALED) else { return Ok(kept.to_owned()) };
+        let sealed = STANDARD.decode(sealed).map_err(|_| Unopened)?;
+        self.unseal_for(&url_owner(webhook), &sealed)
+    }
+
+    fn seal_for(&self, owner: &[u8], text: &str) -> Result<Vec<u8>, openssl::error::ErrorStack> {
+        let (mut nonce, mut tag) = ([0; NONCE], [0; TAG]);
+        rand_bytes(&mut nonce)?;
+        let (cipher, text) = (Cipher::aes_256_gcm(), text.as_bytes());
+        let text = encrypt_aead(cipher, &self.0, Some(&nonce), owner, text, &mut tag)?;
+        Ok([&[VERSION][..], &nonce, &tag, &text].concat())
+    }
+
+    fn unseal_for(&self, owner: &[u8], sealed: &[u8]) -> Result<String, Unopened> {
+        let rest = sealed.strip_prefix(&[VERSION]).ok_or(Unopened)?;
+        let (nonce, rest) = rest.split_at_checked(NONCE).ok_or(Unopened)?;
+        let (tag, text) = rest.split_at_checked(TAG).ok_or(Unopened)?;
+        let text = decrypt_aead(Cipher::aes_256_gcm(), &self.0, Some(nonce), owner, text, tag);
+        String::from_utf8(text.map_err(|_| Unopened)?).map_err(|_| Unopened)
+    }
+
+    /// The key that payloads are sealed with: made from this one, and of no use for anything else.
+    ///
+    /// # Errors
+    /// When OpenSSL cannot.
+    pub fn of_payloads(&self) -> Result<PayloadKey, SecretKeyError> {
+        Ok(PayloadKey::derive(&self.0)?)
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(***)")
+    }
+}
+
+/// Bound to the ciphertext, so that a row moved in the store does not open.
+fn owner(site: &str, partner: u64) -> Vec<u8> {
+    format!("as2hook webhook secret\n{partner}\n{site}").into_bytes()
+}
+
+fn url_owner(webhook: &str) -> Vec<u8> {
+    format!("as2hook webhook url\n{webhook}").into_bytes()
+}
+
+/// Whole or not at all: written beside, then linked under its name unless that is taken by now.
+fn make(path: &Path, key: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let beside = path.with_extension(format!("new-{}", process::id()));
+    let written = (|| {
+        // Of a process that was killed, and had the same number.
+        let _ = fs::remove_file(&beside);
+        let mut file = create_file(&beside)?;
+        writeln!(file, "{key}")?;
+        file.sync_all()?;
+        match fs::hard_link(&beside, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => File::open(folder)?.sync_all(),
+        }
+    })();
+    // A leftover does no harm.
+    let _ = fs::remove_file(&beside);
+    written
+}
+
+fn parse(text: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_for_us_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data/secret.key");
+        let first = SecretKey::open_or_make(&path).unwrap();
+        let second = SecretKey::open_or_make(&path).unwrap();
+        assert_eq!(first.0, second.0);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        fs::write(&path, "not a key").unwrap();
+        assert!(matches!(SecretKey::open_or_make(&path), Err(SecretKeyError::Form(_))));
+    }
+
+    #[test]
+    fn a_url_opens_for_its_webhook_and_by_its_key_alone() {
+        let (key, other) = (SecretKey([7; 32]), SecretKey([8; 32]));
+        let url = "https://erp.example/hooks?token=hunter2";
+        let kept = key.seal_url("erp", url).unwrap();
+        assert!(!kept.contains("erp.example") && !kept.contains("hunter2"), "{kept}");
+        assert_eq!(key.unseal_url("erp", &kept).as_deref(), Ok(url));
+        assert_eq!(key.unseal_url("other", &kept), Err(Unopened));
+        assert_eq!(other.unseal_url("erp", &kept), Err(Unopened));
+        assert_eq!(key.unseal_url("erp", "sealed:!"), Err(Unopened));
+        assert_eq!(key.unseal_url("erp", url).as_deref(), Ok(url), "kept before it was sealed");
+    }
+
+    #[test]
+    fn a_secret_opens_for_its_partner_and_by_its_key_alone() {
+        let (key, other) = (SecretKey([7; 32]), SecretKey([8; 32]));
+        let sealed = key.seal("main", 123, "my_secret").unwrap();
+        assert!(!sealed.windows(9).any(|bytes| bytes == b"my_secret"));
+        assert_ne!(sealed, key.seal("main", 123, "my_secret").unwrap());
+        assert_eq!(key.unseal("main", 123, &sealed).as_deref(), Ok("my_secret"));
+        assert_eq!(key.unseal("main", 124, &sealed), Err(Unopened));
+        assert_eq!(key.unseal("other", 123, &sealed), Err(Unopened));
+        assert_eq!(other.unseal("main", 123, &sealed), Err(Unopened));
+        for cut in 0..sealed.len() {
+            assert_eq!(key.unseal("main", 123, &sealed[..cut]), Err(Unopened));
+        }
+        let mut bent = sealed;
+        *bent.last_mut().unwrap() ^= 1;
+        assert_eq!(key.unseal("main", 123, &bent), Err(Unopened));
+    }
+}

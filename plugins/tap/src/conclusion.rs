@@ -1,0 +1,397 @@
+//! All that comes of an exchange when it is over: its own event, the MDN in its response, what an MDN
+//! says of an earlier message, and what is to be remembered. It is written down in one commit.
+
+use std::time::Duration;
+
+use as2hook_as2::{Decoded, ErrorCode, Mdn, MicComparison, ProcessingError};
+use as2hook_delivery::{Further, Outbox, OutboxError, StoreWait};
+use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
+use as2hook_store::{Filter, Payload, Record};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    ResponseHead,
+    receipt::{MdnExpectation, MdnMode, MdnRequest},
+    records::{Group, message_id},
+    response::MdnDecode,
+    routes::Routes,
+    seen,
+    sent::{AttemptOutcome, Sent, SentState},
+    verdict::{self, ResponseFacts},
+};
+
+/// See the module.
+pub(super) struct Conclusion {
+    /// What becomes of the exchange's own event.
+    pub(super) verdict: Verdict,
+    /// What else there is.
+    pub(super) further: Vec<Further>,
+    /// Where it had to wait for the store: held until it is written down.
+    pub(super) wait: Option<StoreWait>,
+}
+
+/// Where earlier messages are looked up.
+#[derive(Clone, Copy)]
+pub(super) struct Lookup<'a> {
+    pub(super) outbox: &'a Outbox,
+    pub(super) if_under_way: IfUnderWay,
+}
+
+/// What an MDN does that takes a message back whose exchange is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IfUnderWay {
+    /// It waits: [`NotYet::UnderWay`].
+    Wait,
+    /// It leaves the message to another MDN that waits.
+    LeaveMessage,
+    /// It waits no longer: what supersedes the message may come before it.
+    TakeBack,
+}
+
+/// How long an MDN that takes a message back waits for the end of that message's exchange.
+pub(super) const UNDER_WAY: Duration = Duration::from_secs(600);
+
+/// Why an exchange cannot be judged yet.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotYet {
+    /// What it has to look up is not known.
+    #[error(transparent)]
+    Store(#[from] OutboxError),
+    /// The message that its MDN takes back is still under way: what supersedes it comes behind it.
+    #[error("the exchange of the message {0} is not over")]
+    UnderWay(Uuid),
+}
+
+// === impl Conclusion ===
+
+impl Conclusion {
+    /// Judges an exchange; the MDN is that in its response. `None`: it is no event. Without a
+    /// `lookup` nothing is looked up.
+    ///
+    /// # Errors
+    /// [`NotYet`], when it is to be tried again later.
+    pub(super) async fn reach(
+        event: &Event,
+        response: Option<&ResponseHead>,
+        decode: MdnDecode,
+        error: Option<SendError>,
+        routes: &Routes,
+        lookup: Option<Lookup<'_>>,
+    ) -> Result<Option<Self>, NotYet> {
+        let message_id = message_id(event);
+        let expected = MdnExpectation {
+            signed: MdnRequest::of(&event.headers).signed,
+            has_certificates: routes.has_certificates(),
+            accepts_unsigned: routes.accepts_unsigned_mdns(),
+            message_id: message_id.as_deref(),
+            mics: event.decoded.as_ref().map_or(&[], |decoded| &decoded.mics),
+        };
+        let doubt = decode.doubt();
+        let MdnDecode { mdn, entity, errors, .. } = decode;
+        let head =
+            response.map(|head| ResponseFacts { head, mdn: mdn.as_ref(), doubt: doubt.as_deref() });
+        let Some(mut verdict) = verdict::judge(event, head, error, &expected) else {
+            return Ok(None);
+        };
+        verdict.errors.extend(errors);
+        let early = mdn.as_ref().filter(|mdn| expected.came_early(mdn)).is_some();
+        let mut conclusion = Self { verdict, further: Vec::new(), wait: None };
+        if let (Some(head), Some(mdn)) = (response, mdn.clone()) {
+            conclusion.tell_mdn(event, head, entity, mdn, &expected, routes);
+        }
+        if let Some(lookup) = lookup {
+            conclusion.look_up(event, mdn, early, routes, lookup).await?;
+        }
+        conclusion.verdict.bound();
+        Ok(Some(conclusion))
+    }
+
+    /// Judges an exchange that a terminated process left open. Its outcome is unknown; what its MDN says of a
+    /// message holds all the same. The record of a message stays as it is: a receipt may still come.
+    ///
+    /// # Errors
+    /// As [`Self::reach`].
+    pub(super) async fn of_adopted(
+        event: &Event,
+        routes: &Routes,
+        lookup: Lookup<'_>,
+    ) -> Result<Self, NotYet> {
+        let verdict = Verdict::unknown(event.direction, event.kind);
+        let mut conclusion = Self { verdict, further: Vec::new(), wait: None };
+        if matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent) {
+            conclusion.look_up(event, None, false, routes, lookup).await?;
+        }
+        conclusion.verdict.bound();
+        Ok(conclusion)
+    }
+
+    /// What earlier messages make of it, and it of them. `early`: the MDN that was to come later is in the
+    /// response.
+    async fn look_up(
+        &mut self,
+        event: &Event,
+        mdn: Option<Decoded>,
+        early: bool,
+        routes: &Routes,
+        lookup: Lookup<'_>,
+    ) -> Result<(), NotYet> {
+        let outbox = lookup.outbox;
+        match (event.direction, event.kind) {
+            (Direction::Inbound, EventKind::MdnReceived) => {
+                self.correlate(event, routes, lookup).await?;
+            }
+            (Direction::Inbound, EventKind::MessageReceived) => {
+                let negative = mdn.and_then(|mdn| mdn.mdn).is_some_and(|mdn: Mdn| mdn.error);
+                self.compare(event, negative, routes, outbox).await;
+            }
+            (Direction::Outbound, EventKind::MessageSent) => {
+                self.note_attempt(event, early, routes, outbox).await?;
+            }
+            (Direction::Outbound, EventKind::MdnSent) => {
+                self.our_mdn(event, routes, outbox).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The MDN in a response is an event of its own.
+    fn tell_mdn(
+        &mut self,
+        event: &Event,
+        head: &ResponseHead,
+        entity: Option<Bytes>,
+        mdn: Decoded,
+        expected: &MdnExpectation<'_>,
+        routes: &Routes,
+    ) {
+        let kind = match event.direction {
+            Direction::Inbound => EventKind::MdnSent,
+            Direction::Outbound => EventKind::MdnReceived,
+        };
+        let distrust = match event.direction {
+            // Our own receiver needs no trust.
+            Direction::Inbound => None,
+            Direction::Outbound => expected.distrust(&mdn),
+        };
+        let (mic_matches, form) = mic_outcome(expected, &mdn);
+        let mut extra = about(event.id, true);
+        extra.extend(form);
+        let mdn_event = Event {
+            id: Uuid::now_v7(),
+            kind,
+            occurred_at: Timestamp::now(),
+            headers: head.headers.clone(),
+            errors: distrust.into_iter().collect(),
+            mic_matches,
+            decoded: Some(mdn),
+            send_error: None,
+            supersedes: None,
+            extra,
+            ..event.clone()
+        };
+        let targets = routes.targets_beside(&mdn_event, event);
+        if targets.is_empty() {
+            return;
+        }
+        let raw = entity.filter(|_| routes.wants_raw_of(&mdn_event));
+        let payload = raw.map_or(Payload::None, Payload::Inline);
+        self.further.push(Further::Event(mdn_event, payload, targets));
+    }
+
+    /// An MDN that came on its own is matched with the message that it is about.
+    async fn correlate(
+        &mut self,
+        event: &Event,
+        routes: &Routes,
+        Lookup { outbox, if_under_way }: Lookup<'_>,
+    ) -> Result<(), NotYet> {
+        let Some(decoded) = &event.decoded else { return Ok(()) };
+        let original = decoded.mdn.as_ref().and_then(|mdn| mdn.original_message_id.as_deref());
+        let found = match original {
+            Some(original) => Sent::find_sent(routes, original, outbox).await?,
+            None => None,
+        };
+        let known = Value::Bool(found.is_some());
+        self.verdict.extra.insert("messageKnown".to_owned(), known);
+        let Some((sent, note)) = found else { return Ok(()) };
+        self.verdict.extra.extend(about(sent.event, false));
+        let expected = sent.expected();
+        let (mic_matches, form) = mic_outcome(&expected, decoded);
+        self.verdict.mic_matches = mic_matches;
+        self.verdict.extra.extend(form);
+        if !expected.trusts(decoded) {
+            self.verdict.errors.extend(expected.distrust(decoded));
+            return Ok(());
+        }
+        let refusal = expected.refusal(decoded);
+        if refusal.is_some()
+            && if_under_way != IfUnderWay::TakeBack
+            && is_under_way(sent.event, outbox).await?
+        {
+            return match if_under_way {
+                IfUnderWay::LeaveMessage => Ok(()),
+                _ => Err(NotYet::UnderWay(sent.event)),
+            };
+        }
+        self.take_note(sent, &note, refusal, event, (routes, outbox)).await
+    }
+
+    /// Our receiver's asynchronous MDN is held against the message that it is about.
+    async fn our_mdn(
+        &mut self,
+        event: &Event,
+        routes: &Routes,
+        outbox: &Outbox,
+    ) -> Result<(), NotYet> {
+        let Some(decoded) = &event.decoded else { return Ok(()) };
+        let original = decoded.mdn.as_ref().and_then(|mdn| mdn.original_message_id.as_deref());
+        let Some(original) = original else { return Ok(()) };
+        let found = Sent::find_taken(routes, original, outbox).await?;
+        let Some((taken, note)) = found else { return Ok(()) };
+        self.verdict.extra.extend(about(taken.event, false));
+        let expected = taken.expected();
+        let (mic_matches, form) = mic_outcome(&expected, decoded);
+        self.verdict.mic_matches = mic_matches;
+        self.verdict.extra.extend(form);
+        let refusal = expected.refusal(decoded);
+        if refusal.is_some() {
+            // It was not taken after all: when it comes again it is no duplicate.
+            let refused = if let Some(key) = taken.seen.clone() {
+                let found = outbox.recorded_note(&key).await?;
+                let window = routes.config().duplicate_window;
+                seen::refuse(key, taken.event, window, found.as_ref())
+            } else {
+                // Its content is not known before it is decoded.
+                Some(taken.becomes(SentState::Refused, &note))
+            };
+            self.further.extend(refused.map(Further::Record));
+        }
+        if let Some(refusal) = refusal.filter(|refusal| refusal.stage == Stage::Mic) {
+            let error = ProcessingError::new(ErrorCode::Receiver, refusal.message);
+            self.verdict.errors.push(error);
+        }
+        Ok(())
+    }
+
+    /// A receipt that counts changes how its message stands.
+    async fn take_note(
+        &mut self,
+        sent: Sent,
+        note: &Record,
+        refusal: Option<SendError>,
+        event: &Event,
+        (routes, outbox): (&Routes, &Outbox),
+    ) -> Result<(), NotYet> {
+        let (state, refusal) = match (sent.state, refusal) {
+            // It was reported that the message failed.
+            (SentState::Failed | SentState::Refused, _) => return Ok(()),
+            (_, None) => (SentState::Accepted, None),
+            (_, Some(refusal)) => (SentState::Refused, Some(refusal)),
+        };
+        let message = sent.clone();
+        let change = sent.becomes(state, note);
+        let Some(refusal) = refusal else {
+            self.further.push(Further::Record(change));
+            return Ok(());
+        };
+        let failure = Event {
+            id: Uuid::now_v7(),
+            kind: EventKind::SendError,
+            occurred_at: Timestamp::now(),
+            direction: Direction::Outbound,
+            headers: message.headers(outbox).await?,
+            decoded: None,
+            errors: Vec::new(),
+            send_error: Some(refusal),
+            mic_matches: None,
+            supersedes: Some(message.event),
+            extra: Map::new(),
+            ..event.clone()
+        };
+        let targets = routes.targets(&failure);
+        self.further.push(match targets.is_empty() {
+            true => Further::Record(change),
+            false => Further::Once(change, failure, targets),
+        });
+        Ok(())
+    }
+
+    /// A message that the receiver took is held against those that it took before. In any doubt it is
+    /// reported as received, so that waits for no store.
+    async fn compare(&mut self, event: &Event, negative: bool, routes: &Routes, outbox: &Outbox) {
+        if self.verdict.kind != EventKind::MessageReceived {
+            return;
+        }
+        let Some(key) = seen::key(event, &Group::of(routes, event)) else { return };
+        let found = outbox.note(&key).await.unwrap_or_default();
+        let first = match found.as_ref().and_then(seen::first) {
+            None => seen::first_elsewhere(event, routes, outbox).await.unwrap_or_default(),
+            first => first,
+        };
+        if let Some(first) = first {
+            self.verdict.kind = EventKind::MessageDuplicate;
+            self.verdict.extra.insert("duplicateOf".to_owned(), json!(first));
+        } else if !negative
+            && self.verdict.errors.is_empty()
+            && !Sent::is_refused(routes, event, outbox).await.unwrap_or_default()
+        {
+            let window = routes.config().duplicate_window;
+            let remembered = seen::remember(key, event, window, found);
+            self.further.extend(remembered.map(Further::Record));
+        }
+    }
+
+    /// Of a message that failed no receipt is waited for, unless another attempt was sent; and none of one whose
+    /// receipt came early.
+    async fn note_attempt(
+        &mut self,
+        event: &Event,
+        early: bool,
+        routes: &Routes,
+        outbox: &Outbox,
+    ) -> Result<(), OutboxError> {
+        let outcome = match (self.verdict.kind == EventKind::MessageSent, early) {
+            (true, true) => AttemptOutcome::Accepted,
+            (true, false) => AttemptOutcome::Sent,
+            (false, _) => AttemptOutcome::Failed,
+        };
+        // A message that was sent, and waits for no receipt, costs no look.
+        if outcome != AttemptOutcome::Failed
+            && MdnRequest::of(&event.headers).when != MdnMode::Later
+        {
+            return Ok(());
+        }
+        let change = Sent::after_attempt(event, outcome, routes, outbox).await?;
+        self.further.extend(change.map(Further::Record));
+        Ok(())
+    }
+}
+
+/// Whether the outcome of this exchange is not known yet.
+async fn is_under_way(event: Uuid, outbox: &Outbox) -> Result<bool, OutboxError> {
+    let filter = Filter { event: Some(event), ..Filter::default() };
+    Ok(outbox.events(&filter, 1).await?.first().is_some_and(|row| row.open))
+}
+
+/// What an MDN's JSON says of the exchange of its message.
+fn about(message: Uuid, synchronous: bool) -> Map<String, Value> {
+    let mode = if synchronous { "sync" } else { "async" };
+    let pairs = [("messageEventId", json!(message)), ("mdnMode", json!(mode))];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// `micMatches` of an MDN, and `micForm` where it matches.
+fn mic_outcome(
+    expected: &MdnExpectation<'_>,
+    mdn: &Decoded,
+) -> (Option<bool>, Option<(String, Value)>) {
+    match expected.compare_mic(mdn) {
+        MicComparison::Same(form) => (Some(true), Some(("micForm".to_owned(), json!(form)))),
+        MicComparison::Different => (Some(false), None),
+        MicComparison::Unknown => (None, None),
+    }
+}

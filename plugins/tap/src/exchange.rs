@@ -1,0 +1,258 @@
+//! One exchange from its head to its end.
+//!
+//! # Layout
+//! - `recording`: the request is complete: what it is, written down before its last byte goes on
+//! - `concluding`: the exchange is over: what it came to, worked out beside the traffic
+
+mod concluding;
+mod recording;
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, sync::Arc};
+
+use as2hook_as2::{ErrorCode, ProcessingError};
+use as2hook_delivery::OutboxError;
+use as2hook_event::{Direction, Event, SendError};
+use as2hook_store::{Payload, Payloads, Record, StoreError};
+use bytes::Bytes;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use self::{concluding::Concluding, recording::LateDecode};
+use super::{
+    RequestHead, ResponseHead, TapState,
+    decoding::{DECODING, DecodeHandle, DecodeLimits},
+    head::Parties,
+    keeping::PayloadKeeper,
+    partner_order::OrderSlot,
+    response::ResponseBody,
+    routes::Routes,
+};
+use crate::memory::Share;
+
+/// Of its payload and of the MDN that it may be, while they are not in a file.
+const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
+
+/// One exchange that passes. Made by [`super::Tap::begin`].
+///
+/// Dropped before [`Exchange::end`], a recorded exchange is reported as "outcome unknown".
+pub struct Exchange {
+    active: Option<Box<Active>>,
+}
+
+/// The event could not be written down, and the configuration says to refuse traffic then
+/// (`on_store_failure: refuse`). The receiver has not got the whole message.
+#[derive(Debug, thiserror::Error)]
+#[error("the notification cannot be written down")]
+pub struct Refused(#[source] pub OutboxError);
+
+struct Active {
+    shared: Arc<TapState>,
+    /// As the config of its beginning says: sealed or not.
+    payloads: Payloads,
+    id: Uuid,
+    began: Timestamp,
+    head: RequestHead,
+    parties: Parties,
+    routes: Routes,
+    request: RequestProgress,
+    response: Option<ResponseHead>,
+    response_body: ResponseBody,
+    turn: Option<OrderSlot>,
+    /// Among those that are proven to be the partner's, until it is known whether it belongs there.
+    undecided: Option<OrderSlot>,
+    /// The memory that it is counted for.
+    share: Option<Share>,
+}
+
+/// How far the request has come.
+enum RequestProgress {
+    /// Its body is on the way.
+    Passing(DecodeHandle),
+    /// Its body is on the way, and it is written down: the response has come before the end of the request.
+    Ahead(DecodeHandle, Option<Record>),
+    /// It is complete, and written down.
+    Recorded(Box<Event>),
+    /// It is complete and written down, and its decode goes on.
+    Late(LateDecode),
+    /// It is complete, and no webhook wants it.
+    Unwanted,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    pub(super) fn begin(shared: &Arc<TapState>, head: RequestHead) -> Self {
+        Self { active: Active::begin(shared, head).map(Box::new) }
+    }
+
+    /// The id of the event that comes of it, for logs. `None`: no event does.
+    pub fn id(&self) -> Option<Uuid> {
+        self.active.as_ref().map(|active| active.id)
+    }
+
+    /// Whether an event comes of it if it is over now. `failed`: as [`Self::fail`] says it.
+    pub fn is_recorded(&self, failed: bool) -> bool {
+        self.active.as_ref().is_some_and(|active| match active.request {
+            RequestProgress::Recorded(_)
+            | RequestProgress::Ahead(..)
+            | RequestProgress::Late(_) => true,
+            RequestProgress::Passing(_) => failed || active.response.is_some(),
+            RequestProgress::Unwanted => false,
+        })
+    }
+
+    /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
+    pub fn memory(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw() {
+            false => DECODING,
+            true => DECODING + PAYLOADS,
+        })
+    }
+
+    /// Where the request goes, once that is known: the partner's address of an outbound exchange.
+    pub fn reaches(&mut self, partner: IpAddr) {
+        if let Some(active) = &mut self.active {
+            active.head.peer = Some(partner);
+        }
+    }
+
+    /// The next piece of the request's body. With `end` it returns when the exchange is durably
+    /// written down: only then may the receiver get the last bytes.
+    ///
+    /// # Errors
+    /// [`Refused`] when it cannot be written down and traffic is to be refused then.
+    pub async fn request(&mut self, bytes: Bytes, end: bool) -> Result<(), Refused> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        match &mut active.request {
+            RequestProgress::Passing(_) if end => active.record(bytes).await?,
+            RequestProgress::Ahead(..) if end => active.complete(bytes),
+            RequestProgress::Passing(feed) | RequestProgress::Ahead(feed, _)
+                if !bytes.is_empty() =>
+            {
+                feed.push(bytes).await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The response's head; interim ones (1xx) are passed over. Returns when the exchange is durably written
+    /// down, also where the request is not complete: only then may the other side get the head.
+    ///
+    /// # Errors
+    /// [`Refused`] when it cannot be written down and traffic is to be refused then.
+    pub async fn response_head(&mut self, head: ResponseHead) -> Result<(), Refused> {
+        if let Some(active) = &mut self.active
+            && head.status >= 200
+        {
+            active.response = Some(head);
+            active.take_turn();
+            active.record_ahead().await?;
+        }
+        Ok(())
+    }
+
+    /// The next piece of the response's body.
+    pub fn response(&mut self, bytes: &[u8]) {
+        if let Some(active) = &mut self.active
+            && let Some(head) = &active.response
+        {
+            let limit = active.routes.config().limits.memory;
+            active.response_body.push(head, bytes, (&active.shared.memory, limit));
+        }
+    }
+
+    /// Keeps the memory that it is counted for until its verdict is written down.
+    pub fn hold(&mut self, share: Share) {
+        if let Some(active) = &mut self.active {
+            active.share = Some(share);
+        }
+    }
+
+    /// The exchange is over: the verdict is worked out and written down beside the traffic.
+    pub fn end(mut self) {
+        self.conclude(None);
+    }
+
+    /// The exchange failed: before a response came, or before all of it had come.
+    pub fn fail(mut self, error: SendError) {
+        self.conclude(Some(error));
+    }
+
+    fn conclude(&mut self, error: Option<SendError>) {
+        if let Some(mut active) = self.active.take() {
+            active.take_turn();
+            let shared = active.shared.clone();
+            let concluding = Concluding::begin(&shared);
+            shared.runtime.spawn(async move {
+                active.conclude(error).await;
+                drop(concluding);
+            });
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.conclude(None);
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    fn begin(shared: &Arc<TapState>, head: RequestHead) -> Option<Self> {
+        let parties = head.parties()?;
+        let rules = shared.host.rules();
+        let routes = Routes::new(rules.clone(), &parties, head.direction);
+        if !routes.wants_any() {
+            return None;
+        }
+        let id = Uuid::now_v7();
+        let payloads = shared.payloads.sealing(rules.config.encrypt_payloads);
+        let keeper = PayloadKeeper::nothing(payloads.clone(), id);
+        let keeper = match (routes.wants_raw(), keeps_attachment(&routes, head.direction)) {
+            (false, _) => keeper,
+            (true, true) => keeper.mdn().message(),
+            (true, false) => keeper.mdn(),
+        };
+        let limits = DecodeLimits::of(&rules.config, &shared.memory);
+        let keyring = rules.config.keyring.clone();
+        let feed = shared.decoding.feed(&head.headers, keyring, keeper, limits);
+        Some(Self {
+            shared: shared.clone(),
+            payloads,
+            id,
+            began: Timestamp::now(),
+            head,
+            parties,
+            routes,
+            request: RequestProgress::Passing(feed),
+            response: None,
+            response_body: ResponseBody::default(),
+            turn: None,
+            undecided: None,
+            share: None,
+        })
+    }
+
+    fn keeps_attachment(&self) -> bool {
+        keeps_attachment(&self.routes, self.head.direction)
+    }
+
+    /// The payload that the event goes on with; the event says when it could not be kept.
+    fn kept(&self, event: &mut Event, payload: Result<Payload, StoreError>) -> Payload {
+        payload.unwrap_or_else(|_| {
+            let text = "The payload could not be kept; see the gateway's log";
+            event.errors.push(ProcessingError::new(ErrorCode::Limit, text));
+            Payload::None
+        })
+    }
+}
+
+/// Whether a message's first attachment is kept: those of what we sent ourselves are delivered to no webhook.
+fn keeps_attachment(routes: &Routes, direction: Direction) -> bool {
+    routes.wants_raw() && direction == Direction::Inbound
+}

@@ -1,0 +1,241 @@
+//! The request is complete: what it is, written down before its last byte goes on.
+
+use std::time::Duration;
+
+use as2hook_as2::{ContentKind, Decoded, ErrorCode, ProcessingError};
+use as2hook_delivery::{OutboxError, Recorded};
+use as2hook_event::{Direction, Event, EventKind, Verdict};
+use as2hook_store::{Before, Payload, Record, RecordChange, StoreError};
+use bytes::Bytes;
+use tokio::{task::JoinSet, time::timeout};
+
+use super::{
+    super::{
+        decoding::{DecodeHandle, DecodeOutcome, Finishing, Lost},
+        sent::Sent,
+        verdict,
+    },
+    Active, Refused, RequestProgress,
+};
+
+/// A decode that goes on beside the traffic. Dropped, it is given up.
+pub(super) struct LateDecode {
+    task: JoinSet<Result<DecodeOutcome, Lost>>,
+    note: Option<Record>,
+}
+
+/// How long the last bytes of a body wait for the decode, before they go on and it goes on beside them.
+const IN_TIME: Duration = Duration::from_secs(5);
+
+/// How long they wait where the message is refused when its payload is not kept by then.
+const KEPT_WITHIN: Duration = Duration::from_secs(30);
+
+/// Code 1400 of an exchange whose process ended before it was decoded.
+const PENDING: &str = "The gateway stopped before it had decoded the message";
+
+impl Active {
+    /// Writes the exchange down as far as it is known: everything but the response. `last`: the last bytes
+    /// of its body.
+    pub(super) async fn record(&mut self, last: Bytes) -> Result<(), Refused> {
+        let RequestProgress::Passing(feed) =
+            std::mem::replace(&mut self.request, RequestProgress::Unwanted)
+        else {
+            return Ok(());
+        };
+        let mut decode = feed.finish(last, true);
+        // Where nothing may be lost, the message does not go on before its payload is durable.
+        let must_keep = self.shared.outbox.refuses() && self.keeps_attachment();
+        let patience = if must_keep { KEPT_WITHIN } else { IN_TIME };
+        let outcome = match timeout(patience, &mut decode).await {
+            Err(_) | Ok(Err(Lost::Stuck)) if must_keep => {
+                return Err(Refused(OutboxError::PayloadSlow(KEPT_WITHIN)));
+            }
+            Err(_) => return self.record_pending(decode).await,
+            Ok(outcome) => outcome,
+        };
+        let (mut event, payload) = self.decoded(outcome);
+        let outbox = &self.shared.outbox;
+        let payload = match payload {
+            Err(error) if outbox.refuses() => return Err(Refused(error.into())),
+            payload => self.kept(&mut event, payload),
+        };
+        let wanted = verdict::outcomes(&event).iter().any(|&kind| self.routes.wants(kind));
+        if !wanted {
+            self.payloads.remove(&payload);
+            return Ok(());
+        }
+        self.open(&event, payload, self.record_of(&event)).await?;
+        self.request = RequestProgress::Recorded(Box::new(event));
+        Ok(())
+    }
+
+    /// Records an exchange whose decode is late: the traffic goes on, and the content follows. It is delivered
+    /// as not decoded only if this process ends before that.
+    async fn record_pending(&mut self, decode: Finishing) -> Result<(), Refused> {
+        self.shared.host.late_decode();
+        tracing::info!(exchange = %self.id, "A message is still being decoded; its webhooks wait for it.");
+        let task = self.spawn(decode);
+        let note = self.open_pending().await?;
+        self.request = RequestProgress::Late(LateDecode { task, note });
+        Ok(())
+    }
+
+    /// Records an exchange whose response comes before the end of its request: the other side may take it
+    /// for accepted from then on. The content follows.
+    pub(super) async fn record_ahead(&mut self) -> Result<(), Refused> {
+        match std::mem::replace(&mut self.request, RequestProgress::Unwanted) {
+            RequestProgress::Passing(feed) => {
+                let note = self.open_pending().await?;
+                self.request = RequestProgress::Ahead(feed, note);
+            }
+            other => self.request = other,
+        }
+        Ok(())
+    }
+
+    /// The request is complete, and recorded since its response came. `last`: the last bytes of its body.
+    pub(super) fn complete(&mut self, last: Bytes) {
+        match std::mem::replace(&mut self.request, RequestProgress::Unwanted) {
+            RequestProgress::Ahead(feed, note) => {
+                let task = self.spawn(feed.finish(last, true));
+                self.request = RequestProgress::Late(LateDecode { task, note });
+            }
+            other => self.request = other,
+        }
+    }
+
+    /// The decode of a request that was recorded, and is cut off here.
+    pub(super) fn cut_off(&self, feed: DecodeHandle, note: Option<Record>) -> LateDecode {
+        LateDecode { task: self.spawn(feed.finish(Bytes::new(), false)), note }
+    }
+
+    fn spawn(&self, decode: Finishing) -> JoinSet<Result<DecodeOutcome, Lost>> {
+        let mut task = JoinSet::new();
+        task.spawn_on(decode, &self.shared.runtime);
+        task
+    }
+
+    /// Records the exchange before its content is known. Returns what is remembered of it.
+    async fn open_pending(&self) -> Result<Option<Record>, Refused> {
+        let error = ProcessingError::new(ErrorCode::NotDecoded, PENDING);
+        let event = self.event(None, vec![error]);
+        let record = self.record_of(&event);
+        let note = record.as_ref().map(|change| change.note.clone());
+        self.open(&event, Payload::None, record).await?;
+        Ok(note)
+    }
+
+    /// What is to be remembered of the exchange before its response: an asynchronous MDN may be faster.
+    fn record_of(&self, event: &Event) -> Option<RecordChange> {
+        match event.kind {
+            EventKind::MessageSent => {
+                let sent = Sent::of(event, self.routes.mdn_deadline());
+                sent.map(|sent| sent.change(&self.routes, event))
+            }
+            EventKind::MessageReceived => Sent::taken(event, &self.routes),
+            _ => None,
+        }
+    }
+
+    /// What is to be remembered once a late decode is done, in the place of what was before it.
+    pub(super) fn late_record(&self, event: &Event, found: Option<Record>) -> Option<RecordChange> {
+        let mut record = self.record_of(event)?;
+        if let Some(found) = found
+            && found.key == record.note.key
+        {
+            // An MDN that was faster has changed the record: its change stays.
+            record.before = Before::Body(found.body);
+        }
+        Some(record)
+    }
+
+    async fn open(
+        &self,
+        event: &Event,
+        payload: Payload,
+        record: Option<RecordChange>,
+    ) -> Result<(), Refused> {
+        let unknown = Verdict::unknown(event.direction, event.kind);
+        let if_unknown = self.routes.targets_when(event, &unknown);
+        let notes = record.into_iter().collect();
+        let file = payload.clone();
+        let (outbox, places) = (&self.shared.outbox, self.routes.places(event));
+        match outbox.open_noted(event, payload, &if_unknown, places, notes).await {
+            // Held in memory: the traffic goes on, as the configuration says.
+            Ok(Recorded::Durable | Recorded::Held) => {}
+            Ok(Recorded::Dropped) => self.payloads.remove(&file),
+            Err(error) => {
+                self.payloads.remove(&file);
+                return Err(Refused(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The exchange's event as far as its request tells, and the payload that goes with it.
+    pub(super) fn decoded(
+        &self,
+        outcome: Result<DecodeOutcome, Lost>,
+    ) -> (Event, Result<Payload, StoreError>) {
+        let mut errors = Vec::new();
+        let (decoded, payload) = match outcome {
+            Ok(outcome) => (Some(outcome.decoded), outcome.payload),
+            Err(lost) => {
+                tracing::error!(exchange = %self.id, "{lost}.");
+                errors.push(ProcessingError::new(ErrorCode::NotDecoded, lost.to_string()));
+                (None, Ok(Payload::None))
+            }
+        };
+        let event = self.event(decoded, errors);
+        self.shared.host.decoded(&event);
+        (event, payload)
+    }
+
+    fn event(&self, mut decoded: Option<Decoded>, errors: Vec<ProcessingError>) -> Event {
+        let kind = match (self.head.direction, decoded.as_ref().map(|d| d.kind)) {
+            (Direction::Inbound, Some(ContentKind::Mdn)) => EventKind::MdnReceived,
+            (Direction::Inbound, _) => EventKind::MessageReceived,
+            (Direction::Outbound, Some(ContentKind::Mdn)) => EventKind::MdnSent,
+            (Direction::Outbound, _) => EventKind::MessageSent,
+        };
+        if self.head.direction == Direction::Outbound
+            && let Some(decoded) = &mut decoded
+        {
+            forgive_encryption(decoded);
+        }
+        let mut event = Event {
+            id: self.id,
+            occurred_at: self.began,
+            direction: self.head.direction,
+            site: self.routes.site.clone(),
+            partner: Some(self.parties.partner.clone()),
+            station: Some(self.parties.station.clone()),
+            partner_type: self.routes.partner_type,
+            peer: self.head.peer,
+            headers: self.head.headers.clone(),
+            decoded,
+            errors,
+            ..Event::new(kind)
+        };
+        event.bound();
+        event
+    }
+}
+
+// === impl LateDecode ===
+
+impl LateDecode {
+    /// Waits for the end of the decode. With it comes what was remembered of the exchange before.
+    pub(super) async fn finish(mut self) -> (Result<DecodeOutcome, Lost>, Option<Record>) {
+        let outcome = self.task.join_next().await;
+        (outcome.and_then(Result::ok).unwrap_or(Err(Lost::Failed)), self.note)
+    }
+}
+
+/// What we encrypt for a partner only the partner can open: that is no error.
+fn forgive_encryption(decoded: &mut Decoded) {
+    if decoded.encrypted == Some(true) {
+        let closed = [ErrorCode::Decryption, ErrorCode::NotDecoded];
+        decoded.errors.retain(|error| !closed.contains(&error.code));
+    }
+}

@@ -1,0 +1,144 @@
+//! The tap: follows one HTTP exchange, decodes it while it passes, and writes down what happened.
+//!
+//! It knows no Pingora and no socket, so it can be called from the hooks of any proxy:
+//! [`Tap::begin`] with the request's head, [`Exchange::request`] with each piece of its body,
+//! [`Exchange::response_head`] and [`Exchange::response`] with what comes back, and [`Exchange::end`].
+//! An exchange that is dropped before its end counts as "outcome unknown".
+//!
+//! # Layout
+//! - [`exchange`]: one exchange from its head to its end
+//! - [`head`]: what an exchange begins with
+//! - [`host`]: what the tap takes from the process that it runs in
+//! - `decoding`: the decoder's own threads, and the bounded queue of each message
+//! - `keeping`: which decoded bytes are kept for `raw` deliveries
+//! - `routes`: which webhooks get what, decided at the head
+//! - `verdict`: what a response makes of a recorded exchange
+//! - `conclusion`: all that comes of an exchange when it is over, in one commit
+//! - `adoption`: exchanges that a terminated process left open
+//! - `receipt`: what receipt a message asks for, and what an MDN makes of it
+//! - `response`: the MDN in a response
+//! - `records`: the keys and groups of what is remembered of messages
+//! - `sent`: what was sent, remembered until its receipt has come
+//! - `seen`: what came already, to tell that it came again
+//! - `partner_order`: the order in which a partner's exchanges are written down
+//! - [`memory`]: what exchanges under way take together
+//! - [`timers`]: what happens by itself when time passes
+//! - `under_way`: waits for the end of the exchange that an MDN is about
+
+pub mod exchange;
+pub mod head;
+pub mod host;
+pub mod memory;
+pub mod timers;
+
+mod adoption;
+mod conclusion;
+mod decoding;
+mod keeping;
+mod partner_order;
+mod receipt;
+mod records;
+mod response;
+mod routes;
+mod seen;
+mod sent;
+mod under_way;
+mod verdict;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::available_parallelism,
+};
+
+use as2hook_delivery::Outbox;
+use as2hook_store::Payloads;
+
+pub use self::{
+    adoption::AdoptedExchanges,
+    exchange::{Exchange, Refused},
+    head::{RequestHead, ResponseHead},
+    host::{TapHost, TapRules},
+};
+use crate::memory::Memory;
+
+/// Makes an [`Exchange`] of every request; shared by all listeners.
+#[derive(Clone)]
+pub struct Tap {
+    shared: Arc<TapState>,
+}
+
+/// What every exchange needs.
+struct TapState {
+    host: Arc<dyn TapHost>,
+    outbox: Outbox,
+    payloads: Payloads,
+    decoding: decoding::Decoding,
+    turns: partner_order::PartnerOrder,
+    runtime: tokio::runtime::Handle,
+    concluding: AtomicUsize,
+    message_waits: Arc<under_way::MessageWaits>,
+    memory: Memory,
+}
+
+// === impl Tap ===
+
+impl Tap {
+    /// A tap that matches by the rules in force and writes to this outbox. Its follow-up work (the
+    /// verdict after a response has passed) runs on `runtime`.
+    ///
+    /// # Errors
+    /// When the decoder's threads cannot be started.
+    pub fn new(
+        host: Arc<dyn TapHost>,
+        outbox: Outbox,
+        payloads: Payloads,
+        runtime: tokio::runtime::Handle,
+    ) -> std::io::Result<Self> {
+        let threads = available_parallelism().map_or(2, usize::from);
+        let decoding = decoding::Decoding::start(threads)?;
+        let concluding = AtomicUsize::new(0);
+        let memory = Memory::default();
+        let turns = partner_order::PartnerOrder::default();
+        let shared = TapState {
+            host,
+            outbox,
+            payloads,
+            decoding,
+            turns,
+            runtime,
+            concluding,
+            message_waits: Arc::default(),
+            memory,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Begins an exchange. What is not AS2, or what no rule asks for, is followed at no cost.
+    pub fn begin(&self, head: RequestHead) -> Exchange {
+        Exchange::begin(&self.shared, head)
+    }
+
+    /// The memory of what is under way. The tap counts the pieces that wait for a decoder; code that
+    /// lets exchanges in counts [`Exchange::memory`] too, and refuses what does not fit.
+    pub fn memory(&self) -> Memory {
+        self.shared.memory.clone()
+    }
+
+    /// How many exchanges are over whose verdict is not written down yet.
+    pub fn concluding(&self) -> usize {
+        self.shared.concluding.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is left to conclude but MDNs that wait for the end of their message's exchange.
+    pub fn only_mdns_wait(&self) -> bool {
+        self.concluding() <= self.shared.message_waits.count()
+    }
+
+    /// From now on no MDN waits for the end of its message's exchange: this process is to terminate.
+    pub fn end_message_waits(&self) {
+        self.shared.message_waits.end();
+    }
+}

@@ -1,0 +1,220 @@
+//! Which webhooks get what, decided at the head of an exchange: an exchange in flight finishes on the
+//! rules it began with.
+
+use std::{sync::Arc, time::Duration};
+
+use as2hook_as2::SignatureStatus;
+use as2hook_delivery::Target;
+use as2hook_event::{
+    Direction, Event, EventKind, Findings, Order, PartnerType, PayloadMode, Query, Rule, Verdict,
+};
+use as2hook_store::OrderPlace;
+
+use as2hook_config::{Config, Partner};
+
+use super::{TapRules, head::Parties};
+
+/// The rules of one exchange.
+pub(super) struct Routes {
+    rules: Arc<TapRules>,
+    parties: Parties,
+    pub(super) site: String,
+    pub(super) partner_type: PartnerType,
+    wants_any: bool,
+    wants_raw: bool,
+    /// The webhooks that any outcome is reported to in order.
+    in_order: Vec<Arc<Rule>>,
+    /// Whether the config knows the partner, and our station.
+    is_known: (bool, bool),
+    /// Whether the partner's signature can be judged.
+    has_certificates: bool,
+}
+
+// === impl Routes ===
+
+impl Routes {
+    /// Looks up what this exchange can become, and whether any webhook wants it.
+    pub(super) fn new(rules: Arc<TapRules>, parties: &Parties, direction: Direction) -> Self {
+        let partner = rules.config.partner(&parties.partner);
+        let site = partner.map_or_else(|| rules.config.site.clone(), |p| p.site.clone());
+        let partner_type = partner.map_or(PartnerType::Production, |p| p.partner_type);
+        let is_known = (partner.is_some(), rules.config.is_station(&parties.station));
+        let has_certificates = partner.is_some_and(|p| !p.certificates.is_empty());
+        let parties = parties.clone();
+        let mut routes = Self {
+            rules,
+            parties,
+            site,
+            partner_type,
+            wants_any: false,
+            wants_raw: false,
+            in_order: Vec::new(),
+            is_known,
+            has_certificates,
+        };
+        for &kind in outcomes(direction) {
+            let (mut any, mut raw, mut in_order) = (false, false, Vec::new());
+            for rule in routes.rules.candidates(&routes.query(kind)) {
+                any = true;
+                raw |= kind.sends_payload() && rule.endpoint.payload == PayloadMode::Raw;
+                if rule.endpoint.order == Order::Partner {
+                    in_order.push(rule.clone());
+                }
+            }
+            routes.wants_any |= any;
+            routes.wants_raw |= raw;
+            routes.in_order.append(&mut in_order);
+        }
+        routes.in_order.sort_by(|a, b| a.name.cmp(&b.name));
+        routes.in_order.dedup_by(|a, b| a.name == b.name);
+        routes
+    }
+
+    /// The config that the exchange began with.
+    pub(super) fn config(&self) -> &Config {
+        &self.rules.config
+    }
+
+    /// Whether any outcome of the exchange goes to a webhook.
+    pub(super) fn wants_any(&self) -> bool {
+        self.wants_any
+    }
+
+    /// Whether any outcome goes with its payload.
+    pub(super) fn wants_raw(&self) -> bool {
+        self.wants_raw
+    }
+
+    /// Whether any outcome goes in order.
+    pub(super) fn wants_order(&self) -> bool {
+        !self.in_order.is_empty()
+    }
+
+    /// The places that an exchange has in the orders of its deliveries from its record on, whatever comes of
+    /// it.
+    pub(super) fn places(&self, event: &Event) -> Vec<OrderPlace> {
+        let is_unverified = self.is_unverified(event);
+        let place = |rule: &Arc<Rule>| {
+            let order_key = Target::in_order(rule, event, is_unverified).order_key?;
+            Some(OrderPlace { webhook: rule.name.clone(), order_key })
+        };
+        self.in_order.iter().filter_map(place).collect()
+    }
+
+    /// Whether a settled event is delivered with its payload.
+    pub(super) fn wants_raw_of(&self, event: &Event) -> bool {
+        let mut webhooks = self.webhooks(event.kind, &Findings::of(event)).into_iter();
+        event.kind.sends_payload() && webhooks.any(|rule| rule.endpoint.payload == PayloadMode::Raw)
+    }
+
+    /// The AS2 ids of the remote side and of ours.
+    pub(super) fn parties(&self) -> (&str, &str) {
+        (&self.parties.partner, &self.parties.station)
+    }
+
+    /// Whether the config knows the partner, and our station.
+    pub(super) fn is_known(&self) -> (bool, bool) {
+        self.is_known
+    }
+
+    /// Whether a message in the name of a partner with certificates is not verified. Only inbound ones can be.
+    pub(super) fn is_unverified(&self, event: &Event) -> bool {
+        let status = event.decoded.as_ref().and_then(|decoded| decoded.signature_status);
+        event.direction == Direction::Inbound
+            && self.has_certificates
+            && status != Some(SignatureStatus::Valid)
+    }
+
+    /// Whether the partner has certificates in the config.
+    pub(super) fn has_certificates(&self) -> bool {
+        self.has_certificates
+    }
+
+    /// Whether an MDN of the partner in a response counts although it is not signed as it was asked for.
+    pub(super) fn accepts_unsigned_mdns(&self) -> bool {
+        self.partner().is_some_and(|partner| partner.accepts_unsigned_mdns)
+    }
+
+    /// How long an asynchronous MDN of the partner is waited for. `None`: they never pass here.
+    pub(super) fn mdn_deadline(&self) -> Option<Duration> {
+        let is_here = self.partner().is_none_or(|partner| partner.has_async_mdns_here);
+        is_here.then_some(self.rules.config.mdn_deadline)
+    }
+
+    /// As [`Self::is_unverified`], of an exchange whose request is not decoded yet.
+    pub(super) fn is_unverified_yet(&self, direction: Direction) -> bool {
+        direction == Direction::Inbound && self.has_certificates
+    }
+
+    /// The deliveries of a settled event.
+    pub(super) fn targets(&self, event: &Event) -> Vec<Target> {
+        self.targets_beside(event, event)
+    }
+
+    /// As [`Self::targets`], for a further event of an exchange whose own event is `exchange`: it keeps that
+    /// one's order.
+    pub(super) fn targets_beside(&self, event: &Event, exchange: &Event) -> Vec<Target> {
+        self.targets_of(event.kind, &Findings::of(event), event, exchange)
+    }
+
+    /// The deliveries of an event that is settled by this verdict.
+    pub(super) fn targets_when(&self, event: &Event, verdict: &Verdict) -> Vec<Target> {
+        self.targets_of(verdict.kind, &Findings::of(event).with(&verdict.errors), event, event)
+    }
+
+    /// Whether any rule may fire when the exchange turns out to be this.
+    pub(super) fn wants(&self, kind: EventKind) -> bool {
+        self.rules.candidates(&self.query(kind)).next().is_some()
+    }
+
+    fn targets_of(
+        &self,
+        kind: EventKind,
+        findings: &Findings,
+        event: &Event,
+        exchange: &Event,
+    ) -> Vec<Target> {
+        let is_unverified = self.is_unverified(exchange);
+        let target = |rule: &Arc<Rule>| Target::in_order(rule, event, is_unverified);
+        self.webhooks(kind, findings).iter().map(target).collect()
+    }
+
+    fn webhooks(&self, kind: EventKind, findings: &Findings) -> Vec<Arc<Rule>> {
+        self.rules.webhooks(&self.query(kind), findings)
+    }
+
+    fn partner(&self) -> Option<&Partner> {
+        self.rules.config.partner(&self.parties.partner)
+    }
+
+    fn query(&self, kind: EventKind) -> Query<'_> {
+        Query {
+            event: kind,
+            site: &self.site,
+            partner: Some(&self.parties.partner),
+            station: Some(&self.parties.station),
+            partner_type: self.partner_type,
+        }
+    }
+}
+
+/// What an exchange of this direction can become.
+fn outcomes(direction: Direction) -> &'static [EventKind] {
+    match direction {
+        Direction::Inbound => &[
+            EventKind::MessageReceived,
+            EventKind::MessageRejected,
+            EventKind::MessageDuplicate,
+            EventKind::MdnSent,
+            EventKind::MdnReceived,
+            EventKind::SendError,
+        ],
+        Direction::Outbound => &[
+            EventKind::MessageSent,
+            EventKind::SendError,
+            EventKind::MdnReceived,
+            EventKind::MdnOverdue,
+            EventKind::MdnSent,
+        ],
+    }
+}

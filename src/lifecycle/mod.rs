@@ -1,0 +1,60 @@
+//! From start to drain: serve, reload, hand over.
+//!
+//! # Layout
+//! - `start`: all that is needed to serve, made ready and taken over
+//! - `storage`: the store and the place of payloads, opened
+//! - `sockets`: the listening sockets, bound or taken over
+//! - `handover`: how a new process takes them over from the one that runs
+//! - `background`: what goes on beside the traffic: looks, upkeep, what a gone process left
+//! - `peer_changes`: what other gateways of the store do, done here too
+//! - `signals`: what ends a process, and what systemd hears of it
+//! - `drain`: the end
+//! - `error`: why it did not start
+
+mod background;
+mod drain;
+mod error;
+mod handover;
+mod peer_changes;
+mod signals;
+mod sockets;
+mod start;
+mod storage;
+
+use std::{path::Path, time::Instant};
+
+use self::signals::Signals;
+pub use self::{error::LifeError, handover::HandoverError, start::StartMode};
+use crate::handles;
+
+/// Runs the gateway of this config until a signal ends it. Ends the process itself when it has
+/// drained.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(path: &Path, mode: StartMode) -> Result<(), LifeError> {
+    // Before anything else asks OpenSSL for something: it then does not tear itself down at the exit, which
+    // other threads, in the middle of closing their connections, would die of.
+    openssl::init();
+    handles::raise_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("core")
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(LifeError::Threads)?;
+    let started = Instant::now();
+    // From here on, since they kill a process that has not asked for them.
+    let signals = runtime.block_on(async { Signals::new() });
+    let (mut signals, hangup) = signals.map_err(LifeError::Threads)?;
+    let begun = runtime.block_on(start::begin(path, mode, &runtime, &mut signals))?;
+    let Some((gateway, background)) = begun else {
+        tracing::info!("Stopped by a signal before it served.");
+        return Ok(());
+    };
+    background.spawn(&runtime, hangup, signals);
+    tracing::info!(ms = started.elapsed().as_millis(), "Started.");
+    signals::serving();
+    gateway.run();
+    Ok(())
+}

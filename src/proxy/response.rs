@@ -1,0 +1,161 @@
+//! The other side's response, on its way back.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, Version, header};
+use pingora::{Error, ErrorType, Result as Passed, http::ResponseHeader, proxy::Session};
+
+use super::{
+    Proxy, ProxyContext, ResponseFlow,
+    request::{not_stored, recorded},
+};
+use crate::{
+    front::{
+        connection::Connection,
+        rejection::{OtherSide, Rejection},
+    },
+    tap::ResponseHead,
+};
+use as2hook_config::Pace;
+
+/// More of a response than an MDN has is read for a partner alone, so only while it is there.
+const UNHEARD: u64 = 1024 * 1024;
+
+/// Interim responses before one response: one each five seconds while a server works for five minutes.
+const INTERIM: usize = 64;
+
+impl Proxy {
+    /// A response's head as the partner is to get it.
+    pub(super) fn give_response(&self, session: &mut Session, response: &mut ResponseHeader) {
+        // Pingora 0.9.1 gives HTTP/1.0 clients chunks, which those cannot read (RFC 9112 section 7.1). Without
+        // them, and without a length, the body ends with the connection.
+        let ends_by_close = session.req_header().version == Version::HTTP_10
+            && response.remove_header(&header::TRANSFER_ENCODING).is_some();
+        if ends_by_close || self.ending.is_last_response() {
+            session.set_keepalive(None);
+        }
+    }
+}
+
+impl ProxyContext {
+    /// A response's head, an interim one's too, as the other side gave it.
+    pub(super) async fn take_response(
+        &mut self,
+        session: &Session,
+        response: &mut ResponseHeader,
+    ) -> Result<(), Rejection> {
+        self.responded = true;
+        judge_response(response, self.far)?;
+        if response.status.is_informational() {
+            return self.interim(session, response);
+        }
+        let status = response.status.as_u16();
+        self.is_complete(session)?;
+        if let Some(exchange) = &mut self.exchange {
+            let fields = response.case_header_iter();
+            let fields = fields.map(|(name, value)| (name.as_slice(), value.as_bytes()));
+            let head = ResponseHead { status, headers: recorded(fields) };
+            exchange.response_head(head).await.map_err(not_stored)?;
+        }
+        self.status = Some(status);
+        self.flow = Some(ResponseFlow { began: Instant::now(), bytes: 0 });
+        if let Some(connection) = Connection::of(session) {
+            connection.response_by(None);
+            connection.keep_dates(dates(response));
+        }
+        Ok(())
+    }
+
+    /// An interim response. They are few and small, and give the other side no more time.
+    fn interim(&mut self, session: &Session, response: &ResponseHeader) -> Result<(), Rejection> {
+        let fields = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        let (count, bytes) = &mut self.interim;
+        *count += 1;
+        *bytes = bytes.saturating_add(fields.sum::<usize>());
+        if *count > INTERIM || *bytes > self.snapshot.config.limits.decode.header {
+            return Err(Rejection::BadResponse(self.far));
+        }
+        if let Some(connection) = Connection::of(session) {
+            connection.response_by(self.response_by());
+        }
+        Ok(())
+    }
+
+    /// The next piece of the response's body. Pingora limits the wait for each alone, so a response without
+    /// an end would hold its exchange for ever.
+    pub(super) fn pass_back(&mut self, session: &Session, body: Option<&Bytes>) -> Passed<()> {
+        let Some(bytes) = body else { return Ok(()) };
+        if let Some(exchange) = &mut self.exchange {
+            exchange.response(bytes);
+        }
+        let Some(flow) = &mut self.flow else { return Ok(()) };
+        flow.bytes = flow.bytes.saturating_add(bytes.len() as u64);
+        let unheard = || Connection::of(session).is_some_and(Connection::is_gone);
+        if flow.bytes > UNHEARD && unheard() {
+            return Err(too_long("the response goes on, and the partner is gone"));
+        }
+        if flow.is_too_slow(&self.snapshot.config.limits.pace) {
+            return Err(too_long(
+                "the response takes too long; limits.body_time and body_rate say how long it may take",
+            ));
+        }
+        Ok(())
+    }
+}
+
+// === impl ResponseFlow ===
+
+impl ResponseFlow {
+    fn is_too_slow(&self, pace: &Pace) -> bool {
+        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / pace.rate);
+        self.began.elapsed() > pace.body.saturating_add(earned)
+    }
+}
+
+fn too_long(text: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::ReadTimedout, text).into_up()
+}
+
+/// Judges a response by its head, and leaves it one framing. What Pingora 0.9.1 reads of it is right
+/// so far; what it would pass on has to read alike.
+///
+/// # Errors
+/// The response to give instead.
+pub(super) fn judge_response(
+    response: &mut ResponseHeader,
+    far: OtherSide,
+) -> Result<(), Rejection> {
+    // No upgrade was asked for: behind it would be a tunnel that the tap cannot see into.
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Rejection::BadResponse(far));
+    }
+    let codings: Vec<_> = response.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.len() > 1 || !codings.into_iter().all(plain) {
+        return Err(Rejection::BadResponse(far));
+    }
+    let lengths = response.headers.get_all(header::CONTENT_LENGTH);
+    // A list of equal numbers is one number for Pingora, and goes on as a list, which others may read in
+    // another way.
+    if !lengths.iter().all(|length| length.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return Err(Rejection::BadResponse(far));
+    }
+    // RFC 9110 section 8.6: of equal ones, one; Pingora has refused others.
+    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
+    if let (Some(length), true) = (lengths.next().cloned(), lengths.next().is_some()) {
+        let inserted = response.insert_header(header::CONTENT_LENGTH, length);
+        inserted.map_err(|_| Rejection::BadResponse(far))?;
+    }
+    Ok(())
+}
+
+/// The response's own `Date` fields.
+fn dates(response: &ResponseHeader) -> Vec<(Vec<u8>, Vec<u8>)> {
+    if !response.headers.contains_key(header::DATE) {
+        return Vec::new();
+    }
+    let fields = response.case_header_iter();
+    let dates = fields.filter(|(name, _)| name.as_slice().eq_ignore_ascii_case(b"date"));
+    dates.map(|(name, value)| (name.as_slice().to_vec(), value.as_bytes().to_vec())).collect()
+}

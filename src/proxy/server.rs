@@ -1,0 +1,162 @@
+//! Sets the two listeners up: what passes through them, and the server that they belong to.
+
+use std::{net::TcpListener, sync::Arc, thread::available_parallelism};
+
+use as2hook_event::Direction;
+use openssl::error::ErrorStack;
+use pingora::{
+    apps::HttpServerOptions,
+    listeners::L4BufferSettings,
+    proxy::http_proxy,
+    server::{RunArgs, Server, configuration::ServerConf},
+};
+
+use super::Proxy;
+use crate::{
+    front::{
+        GracefulShutdown, InFlight,
+        connection_limiter::ConnectionLimiter,
+        listener::{Connections, ListeningService},
+        listener_name,
+        tls::TlsHandshakes,
+    },
+    handles::TrafficHandles,
+    log::RejectionLog,
+    snapshot::Live,
+    tap::Tap,
+};
+use as2hook_config::{Listen, Listener};
+
+/// A server that is set up, and not serving yet.
+pub struct Gateway {
+    server: Server,
+    in_flight: InFlight,
+    ending: GracefulShutdown,
+}
+
+/// The listening sockets of the two listeners, bound.
+#[derive(Debug)]
+pub struct BoundListeners {
+    /// Of the inbound listener.
+    pub inbound: TcpListener,
+    /// Of the outbound listener, where the config has one.
+    pub outbound: Option<TcpListener>,
+}
+
+/// Why a server could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the TLS settings of the {listener} listener cannot be used: {source}")]
+pub struct SetupError {
+    listener: &'static str,
+    source: ErrorStack,
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// Sets the listeners up on sockets that are bound already.
+    ///
+    /// # Errors
+    /// When the TLS stack does not take the listener's settings.
+    pub fn new(
+        listen: &Listen,
+        sockets: BoundListeners,
+        live: Arc<Live>,
+        tap: Tap,
+    ) -> Result<Self, SetupError> {
+        let threads = available_parallelism().map_or(2, usize::from);
+        let conf = ServerConf {
+            threads,
+            // The drain decides when to leave; Pingora only stops listening.
+            grace_period_seconds: Some(u64::from(u32::MAX)),
+            graceful_shutdown_timeout_seconds: Some(1),
+            ..ServerConf::default()
+        };
+        let mut server = Server::new_with_opt_and_conf(None, conf);
+        let handles = TrafficHandles::of_process();
+        let in_flight = InFlight::new(tap.memory(), handles.clone());
+        let parts = Parts { live, tap, in_flight, ending: GracefulShutdown::new(), handles };
+        server.bootstrap();
+        let conf = server.configuration.clone();
+        let mut add = |direction, listener, socket| {
+            let service = parts.clone().service(direction, &conf, listener, socket)?;
+            server.add_service(service);
+            Ok::<_, SetupError>(())
+        };
+        add(Direction::Inbound, &listen.inbound, sockets.inbound)?;
+        if let Some((listener, socket)) = listen.outbound.as_ref().zip(sockets.outbound) {
+            add(Direction::Outbound, listener, socket)?;
+        }
+        Ok(Self { server, in_flight: parts.in_flight, ending: parts.ending })
+    }
+
+    /// How many exchanges are under way.
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.clone()
+    }
+
+    /// The way out.
+    pub fn ending(&self) -> GracefulShutdown {
+        self.ending.clone()
+    }
+
+    /// Serves. It does not return by itself: the owner of the [`GracefulShutdown`] ends the process
+    /// when what is under way is done.
+    pub fn run(self) {
+        self.server.run(RunArgs { shutdown_signal: Box::new(self.ending.shutdown_watch()) });
+    }
+}
+
+/// What the two listeners share.
+#[derive(Clone)]
+struct Parts {
+    live: Arc<Live>,
+    tap: Tap,
+    in_flight: InFlight,
+    ending: GracefulShutdown,
+    handles: TrafficHandles,
+}
+
+// === impl Parts ===
+
+impl Parts {
+    fn service(
+        self,
+        direction: Direction,
+        conf: &Arc<ServerConf>,
+        listener: &Listener,
+        socket: TcpListener,
+    ) -> Result<ListeningService<Connections<Proxy>>, SetupError> {
+        let Self { live, tap, in_flight, ending, handles } = self;
+        let (name, memory) = (listener_name(direction), tap.memory());
+        let hooks = Proxy::new(direction, live.clone(), tap, in_flight.clone(), ending.clone());
+        let mut proxy = http_proxy(conf, hooks);
+        let handshakes = ConnectionLimiter::new(handles.clone());
+        let limiter = match direction {
+            Direction::Inbound => ConnectionLimiter::new(handles),
+            Direction::Outbound => {
+                // Not to serve it: to refuse it with a text that helps.
+                let mut options = HttpServerOptions::default();
+                options.allow_connect_method_proxying = true;
+                proxy.server_options = Some(options);
+                // Our own server is not held up by how many handles partners have.
+                ConnectionLimiter::default()
+            }
+        };
+        let tls = listener.tls.as_ref().map(|_| {
+            TlsHandshakes::new(live.clone(), direction, memory, handshakes)
+                .map_err(|source| SetupError { listener: name, source })
+        });
+        let tls = tls.transpose()?;
+        // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more. OpenSSL's
+        // reads are small, and need it.
+        let buffer = L4BufferSettings::default();
+        let buffer = if tls.is_some() { buffer } else { buffer.read(0) };
+        ending.listens();
+        let (proxy, log) = (Arc::new(proxy), RejectionLog::default());
+        let connections =
+            Connections { proxy, direction, live, in_flight, limiter, tls, ending, log };
+        let address = format!("{name} {}", listener.address);
+        Ok(ListeningService::new(&address, connections, socket, buffer))
+    }
+}
