@@ -199,7 +199,7 @@ impl Observer {
 
     /// A delivery was attempted.
     pub fn attempted(&self, attempt: &Attempted<'_>) {
-        let result = match attempt.fate {
+        let result = match attempt.outcome {
             DeliveryOutcome::Delivered => "delivered",
             DeliveryOutcome::Retry(_) => "retried",
             DeliveryOutcome::Dead => "dead",
@@ -299,7 +299,7 @@ mod tests {
             number: 1,
             replay: false,
             began: Instant::now(),
-            fate: DeliveryOutcome::Delivered,
+            outcome: DeliveryOutcome::Delivered,
         };
         observer.attempted(&attempt);
         observer.reloaded(false);

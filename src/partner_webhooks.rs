@@ -2,16 +2,26 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use as2hook_api::PartnerEvent;
+use as2hook_api::{
+    PartnerWebhookSettings, PartnerWebhookView, partner_webhook_guard, partner_webhook_name,
+    spanish_name,
+};
 use as2hook_event::{
     Endpoint, Event, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret,
 };
 use as2hook_sink::Guard;
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
+use http::Uri;
+use openssl::error::ErrorStack;
 use serde_json::{Value, json};
 
-use crate::{secret_key::SecretKey, snapshot::Live};
+use crate::{
+    secret_key::{SecretKey, Unopened},
+    snapshot::Live,
+};
 use as2hook_config::Config;
+
+pub use as2hook_api::is_partner_webhook as is_api;
 
 /// Every webhook of the config API under one config.
 #[derive(Clone, Debug, Default)]
@@ -27,15 +37,8 @@ struct Kept {
     row: PartnerWebhook,
     /// `None`: it was sealed with another key.
     url: Option<String>,
-    secret: Opened,
-}
-
-#[derive(Clone, Debug)]
-enum Opened {
-    None,
-    Secret(Secret),
-    /// It was sealed with another key: nothing may go out unsigned.
-    Broken,
+    /// An error: it was sealed with another key, and nothing may go out unsigned.
+    secret: Result<Option<Secret>, Unopened>,
 }
 
 /// Brings them from the store into force.
@@ -57,15 +60,22 @@ impl PartnerWebhooks {
         Self::compile(&self.kept, config)
     }
 
-    /// The rules that they are, each under its [`name`].
+    /// The rules that they are, each under its [`partner_webhook_name`].
     pub fn rules(&self) -> &Arc<RuleSet> {
         &self.rules
     }
 
-    /// What is kept of a partner's, and its URL.
-    pub fn row(&self, site: &str, partner: u64) -> Option<(&PartnerWebhook, Option<&str>)> {
+    /// A partner's, as the API shows it.
+    pub fn view(&self, site: &str, partner: u64) -> Option<PartnerWebhookView> {
         let of = |kept: &&Kept| kept.row.partner == partner && kept.row.site == site;
-        self.kept.iter().find(of).map(|kept| (&kept.row, kept.url.as_deref()))
+        let Kept { row, url, .. } = self.kept.iter().find(of)?;
+        Some(PartnerWebhookView {
+            partner_id: partner,
+            webhook_url: url.clone(),
+            webhook_enabled: row.enabled,
+            webhook_events: row.events.clone(),
+            webhook_secret_set: !row.sealed_secret.is_empty(),
+        })
     }
 
     /// Which addresses they may point at.
@@ -79,17 +89,16 @@ impl PartnerWebhooks {
         let Some(partner) = partner.and_then(|(_, id)| id.parse::<u64>().ok()) else {
             return Vec::new();
         };
-        let spanish = PartnerEvent::named(event.as_str()).map(PartnerEvent::spanish);
         vec![
             ("event", json!(event.as_str())),
-            ("event_name", json!(spanish.unwrap_or(event.as_str()))),
+            ("event_name", json!(spanish_name(event))),
             ("partner_id", json!(partner)),
         ]
     }
 
     fn open(rows: Vec<PartnerWebhook>, config: &Config, key: &SecretKey) -> Self {
         let kept = rows.into_iter().map(|row| {
-            let name = name(&row.site, row.partner);
+            let name = partner_webhook_name(&row.site, row.partner);
             let url = key.unseal_url(&name, &row.url).ok();
             if url.is_none() {
                 tracing::error!(
@@ -104,31 +113,19 @@ impl PartnerWebhooks {
     }
 
     fn compile(kept: &Arc<[Kept]>, config: &Config) -> Self {
-        let networks = config.api.allow_networks.iter();
-        let networks = networks.filter_map(|network| network.to_string().parse().ok());
         let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
         let partners: HashMap<_, _> = numbered.collect();
-        let rules = kept.iter().filter_map(|Kept { row, url, secret }| {
+        let rules = kept.iter().filter_map(|kept| {
+            let row = &kept.row;
             // Where the partner has gone to another site, the webhook stays behind.
             let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site)?;
-            rule(row, url.as_deref(), secret, &partner.as2_id)
+            rule(kept, &partner.as2_id)
         });
         let rules = RuleSet::compile(rules.collect());
         let rules = rules.expect("a partner has one webhook, which competes with no other");
-        let guard = Some(Guard::public(networks));
+        let guard = Some(partner_webhook_guard(config));
         Self { kept: kept.clone(), rules: Arc::new(rules), guard }
     }
-}
-
-/// What a partner's webhook is called in the store, in logs and in the admin API. No rule is called so:
-/// a rule's name has no slash.
-pub fn name(site: &str, partner: u64) -> String {
-    format!("partner/{site}/{partner}")
-}
-
-/// Whether a rule is a webhook of the config API.
-pub fn is_api(rule: &Rule) -> bool {
-    rule.name.starts_with("partner/")
 }
 
 /// The keys that a delivery of `rule` begins with.
@@ -140,17 +137,15 @@ pub fn leading(live: &Live, rule: &Rule, event: &Event) -> Vec<(&'static str, Va
     }
 }
 
-fn rule(row: &PartnerWebhook, url: Option<&str>, secret: &Opened, as2_id: &str) -> Option<Rule> {
-    let is_whole = url.is_some() && !matches!(secret, Opened::Broken);
-    let mut endpoint = Endpoint::new(url.unwrap_or(UNKNOWN_URL).parse().ok()?);
+fn rule(kept: &Kept, as2_id: &str) -> Option<Rule> {
+    let Kept { row, url, secret } = kept;
+    let mut endpoint = Endpoint::new(url.as_deref().unwrap_or(UNKNOWN_URL).parse().ok()?);
     endpoint.payload = PayloadMode::Json;
-    if let Opened::Secret(secret) = secret {
-        endpoint.secrets.push(secret.clone());
-    }
+    endpoint.secrets.extend(secret.clone().ok().flatten());
     let events: Vec<EventKind> = row.events.iter().filter_map(|name| name.parse().ok()).collect();
     let events = if events.is_empty() { vec![EventKind::MessageReceived] } else { events };
     Some(Rule {
-        name: name(&row.site, row.partner),
+        name: partner_webhook_name(&row.site, row.partner),
         events: Some(events),
         partner: Some(as2_id.to_owned()),
         station: None,
@@ -158,28 +153,26 @@ fn rule(row: &PartnerWebhook, url: Option<&str>, secret: &Opened, as2_id: &str) 
         filters: Filters::default(),
         site: row.site.clone(),
         route: Route::Always,
-        enabled: row.enabled && is_whole,
+        enabled: row.enabled && url.is_some() && secret.is_ok(),
         endpoint,
     })
 }
 
-fn open(row: &PartnerWebhook, key: &SecretKey) -> Opened {
+fn open(row: &PartnerWebhook, key: &SecretKey) -> Result<Option<Secret>, Unopened> {
     if row.sealed_secret.is_empty() {
-        return Opened::None;
+        return Ok(None);
     }
     let text = key.unseal(&row.site, row.partner, &row.sealed_secret);
-    match text.ok().and_then(|text| Secret::parse(&text).ok()) {
-        Some(secret) => Opened::Secret(secret),
-        None => {
-            tracing::error!(
-                site = row.site,
-                partner = row.partner,
-                "A webhook's secret does not open with the key in secret_key_file: its deliveries \
-                 are held until it is configured again."
-            );
-            Opened::Broken
-        }
+    let secret = text.and_then(|text| Secret::parse(&text).map_err(|_| Unopened));
+    if secret.is_err() {
+        tracing::error!(
+            site = row.site,
+            partner = row.partner,
+            "A webhook's secret does not open with the key in secret_key_file: its deliveries \
+             are held until it is configured again."
+        );
     }
+    secret.map(Some)
 }
 
 // === impl PartnerWebhookLoader ===
@@ -217,7 +210,30 @@ impl PartnerWebhookLoader {
     ///
     /// # Errors
     /// When the store does not take it; nothing has changed then.
-    pub async fn configure(&self, change: PartnerWebhookChange) -> Result<bool, StoreError> {
+    pub async fn configure(
+        &self,
+        site: &str,
+        partner: u64,
+        settings: PartnerWebhookSettings,
+    ) -> Result<bool, StoreError> {
+        let (key, name) = (&self.key, partner_webhook_name(site, partner));
+        let seal = |secret: &str| match secret {
+            "" => Ok(Vec::new()),
+            _ => key.seal(site, partner, secret),
+        };
+        let seal_url = |url: Uri| key.seal_url(&name, &url.to_string());
+        let unsealed = |error: ErrorStack| {
+            StoreError::Database(format!("a webhook's secret or URL cannot be encrypted: {error}"))
+        };
+        let names = |events: Vec<EventKind>| events.iter().map(ToString::to_string).collect();
+        let change = PartnerWebhookChange {
+            site: site.to_owned(),
+            partner,
+            url: settings.url.map(seal_url).transpose().map_err(unsealed)?,
+            sealed_secret: settings.secret.as_deref().map(seal).transpose().map_err(unsealed)?,
+            enabled: settings.enabled,
+            events: settings.events.map(names),
+        };
         let _turn = self.turn.lock().await;
         if self.store.configure_partner_webhook(change).await?.is_none() {
             return Ok(false);

@@ -144,6 +144,7 @@ fn differences(before: &Snapshot, after: &Snapshot) -> Reloaded {
         names
     };
     Reloaded {
+        status: "ok",
         generation: after.generation,
         added: named(new, &|rule| old.get(&rule.name).is_none()),
         changed: named(new, &|rule| old.get(&rule.name).is_some_and(|before| **before != *rule)),

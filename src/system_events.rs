@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use as2hook_delivery::{Attempted, Disabled, Notices, Outbox};
+use as2hook_delivery::{Attempted, Disabled, Notices, Outbox, writes};
 use as2hook_event::{Event, EventKind, clock};
 use as2hook_store::Payload;
 use async_trait::async_trait;
@@ -40,8 +40,11 @@ impl Notices for Announcer {
             return;
         }
         self.live.observer().event(event.id, event.kind);
-        if let Err(error) = self.outbox.publish(&event, Payload::None, &targets).await {
-            tracing::error!(%error, "A notice was not written down.");
+        match writes::publish(&event, Payload::None, &targets) {
+            Ok(published) => {
+                self.outbox.write(vec![published]).await;
+            }
+            Err(error) => tracing::error!(%error, "A notice was not written down."),
         }
     }
 

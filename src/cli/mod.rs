@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod config;
 pub mod decode;
 pub mod hash_token;
 pub mod matches;
@@ -34,6 +35,10 @@ enum Command {
     Run(run::Args),
     /// Loads config, keys and rules, and prints every mistake in them.
     Check(check::Check),
+    /// Prints the config and the rules that are in force, defaults included and secrets left out.
+    Config(config::ShowConfig),
+    /// Prints the JSON Schema of as2hook.yaml or webhooks.yaml.
+    Schema(config::Schema),
     /// Decodes one AS2 message or MDN and prints what it is as JSON.
     Decode(decode::Args),
     /// Prints which webhooks would get an event, and why.
@@ -58,6 +63,8 @@ impl Cli {
             Command::Run(args) => return args.run(),
             Command::Decode(args) => return args.run(),
             Command::Check(check) => check.run(&mut out, &mut err),
+            Command::Config(config) => config.run(&mut out, &mut err),
+            Command::Schema(schema) => schema.run(&mut out),
             Command::Match(matches) => matches.run(&mut out, &mut err),
             Command::Backup(backup) => backup.run(&mut out, &mut err),
             Command::Restore(restore) => restore.run(&mut out, &mut err),

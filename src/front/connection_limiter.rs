@@ -1,7 +1,7 @@
-//! Limits the connections of a listener, in all and by address. When all seats are taken, a connection that
+//! Limits the connections of a listener, in all and by address. When all permits are taken, a connection that
 //! waits for a whole request head makes room, since it has nothing to lose: the one that has waited
 //! longest, of the address with most that wait. What is not counted by address does so last: a load
-//! balancer's connections are those of many partners. Exchanges that are under way keep their seats, as long
+//! balancer's connections are those of many partners. Exchanges that are under way keep their permits, as long
 //! as they keep their places (see `in_flight`).
 
 use std::{
@@ -23,7 +23,7 @@ use super::{
 use crate::handles::{HandleShare, TrafficHandles};
 use as2hook_config::Config;
 
-/// The seats of one listener. Clones count together.
+/// The connections of one listener. Clones count together.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionLimiter(Arc<ConnectionTally>);
 
@@ -71,7 +71,7 @@ impl ConnectionLimiter {
         Self(Arc::new(ConnectionTally { taken, by_address, idle: InFlight::of_idle(), handles }))
     }
 
-    /// A seat among `limit`, for a connection of this address if it has fewer than
+    /// A permit among `limit`, for a connection of this address if it has fewer than
     /// `limit_of_address`. `None` for an address that is not counted. Where all are taken and none
     /// waits, `make_room` may still have one end.
     pub(crate) fn enter(
@@ -86,20 +86,20 @@ impl ConnectionLimiter {
         let before = shared.taken.fetch_add(1, Ordering::Relaxed);
         let handle = shared.handles.take(1);
         let is_full = before >= limit || handle.is_over;
-        let mut seat = ConnectionPermit { shared, address: None, _handle: handle };
+        let mut permit = ConnectionPermit { shared, address: None, _handle: handle };
         if let Some(address) = address {
-            let mut count = seat.shared.by_address.entry(address).or_default();
+            let mut count = permit.shared.by_address.entry(address).or_default();
             if *count >= limit_of_address {
                 return Err(LimitReached::Address);
             }
             *count += 1;
             drop(count);
-            seat.address = Some(address);
+            permit.address = Some(address);
         }
-        if is_full && !seat.shared.idle.make_room(None) && !make_room() {
+        if is_full && !permit.shared.idle.make_room(None) && !make_room() {
             return Err(LimitReached::All);
         }
-        Ok(seat)
+        Ok(permit)
     }
 
     /// How many are taken.
@@ -142,7 +142,7 @@ impl Drop for ConnectionPermit {
 // === impl IdleConnection ===
 
 impl IdleConnection {
-    /// Waits until another connection needs the seat.
+    /// Waits until another connection needs its place.
     pub(crate) async fn asked(&mut self) {
         // It is sent to before its sender goes.
         let _ = self.gives_way.asked().await;
@@ -166,7 +166,7 @@ pub(crate) fn counted_peer(
     peer.filter(|peer| {
         // Our own server has one address, and calls for everybody.
         direction == Direction::Inbound
-            && !trusted.iter().any(|network| network.contains(peer.to_canonical()))
+            && !trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     })
 }
 
@@ -184,40 +184,40 @@ mod tests {
 
     #[test]
     fn seats_are_counted_in_all_and_by_address() {
-        let seats = ConnectionLimiter::default();
-        let first = seats.enter(3, of("192.0.2.1"), 1, || false).unwrap();
+        let limiter = ConnectionLimiter::default();
+        let first = limiter.enter(3, of("192.0.2.1"), 1, || false).unwrap();
         assert_eq!(
-            seats.enter(3, of("::ffff:192.0.2.1"), 1, || false).unwrap_err(),
+            limiter.enter(3, of("::ffff:192.0.2.1"), 1, || false).unwrap_err(),
             LimitReached::Address
         );
-        let _second = seats.enter(3, of("2001:db8::1"), 1, || false).unwrap();
+        let _second = limiter.enter(3, of("2001:db8::1"), 1, || false).unwrap();
         assert_eq!(
-            seats.enter(3, of("2001:db8::2"), 1, || false).unwrap_err(),
+            limiter.enter(3, of("2001:db8::2"), 1, || false).unwrap_err(),
             LimitReached::Address
         );
-        let _third = seats.enter(3, None, 1, || false).unwrap();
-        assert_eq!(seats.enter(3, None, 1, || false).unwrap_err(), LimitReached::All);
-        assert_eq!(seats.taken(), 3, "those who are turned away take none");
+        let _third = limiter.enter(3, None, 1, || false).unwrap();
+        assert_eq!(limiter.enter(3, None, 1, || false).unwrap_err(), LimitReached::All);
+        assert_eq!(limiter.taken(), 3, "a connection that is turned away takes none");
         drop(first);
-        assert_eq!(seats.0.by_address.len(), 1, "no address is remembered without a connection");
-        let _fourth = seats.enter(3, of("192.0.2.1"), 1, || false).unwrap();
+        assert_eq!(limiter.0.by_address.len(), 1, "no address is remembered without a connection");
+        let _fourth = limiter.enter(3, of("192.0.2.1"), 1, || false).unwrap();
     }
 
     #[tokio::test]
-    async fn who_has_waited_longest_makes_room() {
-        let seats = ConnectionLimiter::default();
+    async fn connection_that_has_waited_longest_makes_room() {
+        let limiter = ConnectionLimiter::default();
         let (first, second) = (
-            seats.enter(2, None, 1, || false).unwrap(),
-            seats.enter(2, None, 1, || false).unwrap(),
+            limiter.enter(2, None, 1, || false).unwrap(),
+            limiter.enter(2, None, 1, || false).unwrap(),
         );
         let (mut first, mut second) = (first.wait(), second.wait());
-        let third = seats.enter(2, None, 1, || false).unwrap();
+        let third = limiter.enter(2, None, 1, || false).unwrap();
         let soon = Duration::from_secs(5);
         timeout(soon, first.asked()).await.unwrap();
         assert!(timeout(Duration::ZERO, second.asked()).await.is_err());
         drop(second);
         assert_eq!(
-            seats.enter(2, None, 1, || false).unwrap_err(),
+            limiter.enter(2, None, 1, || false).unwrap_err(),
             LimitReached::All,
             "no connection waits any more"
         );
@@ -226,8 +226,8 @@ mod tests {
 
     #[tokio::test]
     async fn connection_of_the_address_with_most_waiting_makes_room() {
-        let seats = ConnectionLimiter::default();
-        let enter = |address| seats.enter(3, of(address), 9, || false);
+        let limiter = ConnectionLimiter::default();
+        let enter = |address| limiter.enter(3, of(address), 9, || false);
         let one = enter("192.0.2.1").unwrap();
         let two = [enter("192.0.2.2").unwrap(), enter("192.0.2.2").unwrap()];
         let (mut one, mut two) = (one.wait(), [two[0].wait(), two[1].wait()]);
@@ -240,9 +240,9 @@ mod tests {
 
     #[test]
     fn newcomer_gets_a_seat_when_an_exchange_makes_room() {
-        let seats = ConnectionLimiter::default();
-        let _busy = seats.enter(1, of("192.0.2.1"), 1, || false).unwrap();
-        assert!(seats.enter(1, of("192.0.2.2"), 1, || true).is_ok());
+        let limiter = ConnectionLimiter::default();
+        let _busy = limiter.enter(1, of("192.0.2.1"), 1, || false).unwrap();
+        assert!(limiter.enter(1, of("192.0.2.2"), 1, || true).is_ok());
     }
 
     /// Its own task was woken while it ran, and with it another of the runtime's threads: two calls of
@@ -256,8 +256,8 @@ mod tests {
             }
         }
         let woken = Arc::new(Woken(AtomicUsize::default()));
-        let seat = ConnectionLimiter::default().enter(1, None, 1, || false).unwrap();
-        let mut waiting = seat.wait();
+        let permit = ConnectionLimiter::default().enter(1, None, 1, || false).unwrap();
+        let mut waiting = permit.wait();
         {
             let asked = std::pin::pin!(waiting.asked());
             let waker = woken.clone().into();

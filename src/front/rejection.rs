@@ -1,7 +1,5 @@
 //! The responses that the gateway gives itself, each with a sentence that says what to do.
 
-use std::fmt;
-
 use as2hook_event::Direction;
 
 use super::{
@@ -40,14 +38,14 @@ pub(crate) enum Rejection {
     Crowded(#[from] LimitReached),
     #[error("The notification of this message cannot be stored now. Send it again later.")]
     NotStored,
-    #[error("{0} cannot be reached. Send it again later.")]
-    Unreachable(OtherSide),
-    #[error("{0} sent no response in time. Send it again later.")]
-    NoResponse(OtherSide),
-    #[error("{0} closed the connection without a response. Send it again later.")]
-    Closed(OtherSide),
-    #[error("{0} sent a response that could not be read.")]
-    BadResponse(OtherSide),
+    #[error("{} cannot be reached. Send it again later.", other_side(.0))]
+    Unreachable(Direction),
+    #[error("{} sent no response in time. Send it again later.", other_side(.0))]
+    NoResponse(Direction),
+    #[error("{} closed the connection without a response. Send it again later.", other_side(.0))]
+    Closed(Direction),
+    #[error("{} sent a response that could not be read.", other_side(.0))]
+    BadResponse(Direction),
     #[error("The name {host} of the partner cannot be resolved: {reason}.")]
     Unresolved { host: String, reason: String },
     #[error("The name {host} of the partner was not resolved in time.")]
@@ -79,33 +77,6 @@ pub(crate) enum Rejection {
     BadRequest,
     #[error("The gateway failed on this request.")]
     Internal,
-}
-
-/// The other side of the gateway, as its responses call it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OtherSide {
-    Receiver,
-    Partner,
-}
-
-// === impl OtherSide ===
-
-impl OtherSide {
-    pub(crate) fn of(direction: Direction) -> Self {
-        match direction {
-            Direction::Inbound => Self::Receiver,
-            Direction::Outbound => Self::Partner,
-        }
-    }
-}
-
-impl fmt::Display for OtherSide {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Receiver => "The AS2 server",
-            Self::Partner => "The partner",
-        })
-    }
 }
 
 // === impl Rejection ===
@@ -158,5 +129,12 @@ impl Rejection {
             text.len(),
         )
         .into_bytes()
+    }
+}
+
+fn other_side(direction: &Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "The AS2 server",
+        Direction::Outbound => "The partner",
     }
 }

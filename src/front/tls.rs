@@ -1,7 +1,7 @@
 //! TLS of a listener: its certificates, read from the snapshot in force at every handshake so that a reload
 //! renews them, and limits on the handshakes under way: how many, from where, and for how long.
 //!
-//! A connection takes its seat once a response can say that there is none, so handshakes are counted
+//! A connection takes its permit once a response can say that there is none, so handshakes are counted
 //! apart. When there are too many, the oldest gives way, of the address with most of them. A handshake at a
 //! common pace is done long before its turn comes.
 
@@ -178,7 +178,7 @@ fn set_certificate(ssl: &mut SslRef, tls: &ServerTls) -> Result<(), ErrorStack> 
     // First: without a certificate of ours no client gets in that was not asked for one.
     if !tls.client_ca.is_empty() {
         let mut trusted = X509StoreBuilder::new()?;
-        for authority in &tls.client_ca {
+        for authority in tls.client_ca.iter() {
             trusted.add_cert(authority.clone())?;
         }
         ssl.set_verify_cert_store(trusted.build())?;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use as2hook_delivery::{Dispatcher, Outbox};
-use as2hook_store::{Payloads, Store, StoreError, clock};
+use as2hook_store::{Payloads, Prune, Store, StoreError, clock};
 use tokio::{
     runtime::Runtime,
     signal::unix,
@@ -209,14 +209,14 @@ async fn forget(
 ) -> Result<u64, StoreError> {
     let (mut all, mut failure) = (0, None);
     loop {
-        let by_number = store.prune_beyond(retention.count, AT_ONCE).await;
+        let by_number = store.prune(Prune::EventsBeyond(retention.count), AT_ONCE).await;
         let done = match clock::doubt() {
             // What goes by age waits for a clock that is believed.
             Some(_) => vec![by_number],
             None => vec![
                 by_number,
-                store.prune(before(retention.events), AT_ONCE).await,
-                store.prune_attempts(before(retention.attempts), AT_ONCE).await,
+                store.prune(Prune::Events(before(retention.events)), AT_ONCE).await,
+                store.prune(Prune::Attempts(before(retention.attempts)), AT_ONCE).await,
                 payloads.purge_payloads(store, before(retention.payloads), AT_ONCE).await,
             ],
         };
@@ -243,7 +243,7 @@ async fn forget(
 async fn forget_bytes(store: &dyn Store, most: u64) -> Result<u64, StoreError> {
     let (mut all, mut step) = (0, STEP);
     while store.bytes().await? > most {
-        let removed = store.prune_beyond(0, step).await?;
+        let removed = store.prune(Prune::EventsBeyond(0), step).await?;
         all += removed;
         if removed < step as u64 {
             break;

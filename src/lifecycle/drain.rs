@@ -90,7 +90,7 @@ impl Drain {
                 signals::stopping();
                 tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
                 self.ending.close_idle();
-                // Who has connected already is not refused, nor who is about to be through.
+                // A client that has connected already is not refused, nor one whose handshake is about to end.
                 sockets.stop_accepting();
                 let (mut left, mut quiet) = (glances(CALLERS.min(limit)), 0);
                 while quiet < glances(GRACE) && left > 0 && Instant::now() < deadline {
@@ -109,7 +109,7 @@ impl Drain {
                 self.admin.send_replace(true);
             }
         }
-        // As long as any copy is open, who connects is neither refused nor served.
+        // As long as any copy is open, a new connection is neither refused nor served.
         drop(sockets);
         let stopped = timeout(CALLERS, self.ending.stop_accepting()).await;
         if stopped.is_err() {

@@ -178,28 +178,30 @@ impl UpgradeSocket {
         let found = timeout(FOR_SUCCESSOR, self.find()).await;
         let found = found.unwrap_or(Err(HandoverError::NoSuccessor(FOR_SUCCESSOR)));
         let other = OtherProcess::new(found?)?;
-        other.say(OFFER, sockets).await?;
-        match other.hear(FOR_TAKEN).await {
+        other.send(OFFER, sockets).await?;
+        match other.receive_within(FOR_TAKEN).await {
             Ok((TAKEN, _)) => {}
             Ok(_) => return Err(HandoverError::Foreign { process: other.number }),
             Err(error) => {
-                // It may be about to begin. If it does not hear this, it is gone.
-                let _ = other.say(KEPT, &[]).await;
+                // It may be about to begin. If it does not get this, it is gone.
+                let _ = other.send(KEPT, &[]).await;
                 return Err(error);
             }
         }
-        other.say(YOURS, &[]).await?;
+        other.send(YOURS, &[]).await?;
         Ok(other)
     }
 
     async fn find(&self) -> Result<UnixStream, HandoverError> {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
         let mut logged = false;
         loop {
             for address in &self.addresses {
                 let file = self.file(*address);
                 match connect(&file).await {
                     Ok(stream) => return Ok(stream),
-                    Err(error) if is_absent(&error) => {}
+                    // None waits there, or one that is gone did.
+                    Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => {}
                     Err(source) => return Err(unusable(&file, source)),
                 }
             }
@@ -278,7 +280,7 @@ impl OtherProcess {
     async fn offers(stream: UnixStream) -> Result<(Self, Vec<OwnedFd>), HandoverError> {
         let other = Self::new(stream)?;
         let process = other.number;
-        let (OFFER, sockets) = other.hear(FOR_WORD).await? else {
+        let (OFFER, sockets) = other.receive_within(FOR_WORD).await? else {
             return Err(HandoverError::Foreign { process });
         };
         tracing::info!(process, "Taking over.");
@@ -289,12 +291,12 @@ impl OtherProcess {
     /// are to.
     pub(super) async fn taken(&self) -> Result<(), HandoverError> {
         let process = self.number;
-        match self.say(TAKEN, &[]).await {
+        match self.send(TAKEN, &[]).await {
             // It may have said something before it went.
             Ok(()) | Err(HandoverError::Failed { .. }) => {}
             Err(error) => return Err(error),
         }
-        match self.hear(FOR_WORD).await {
+        match self.receive_within(FOR_WORD).await {
             Ok((YOURS, _)) => Ok(()),
             Ok((KEPT, _)) => Err(HandoverError::Kept { process }),
             Ok(_) => Err(HandoverError::Foreign { process }),
@@ -310,8 +312,8 @@ impl OtherProcess {
         let _ = self.receive().await;
     }
 
-    /// Says a word, and passes these sockets with it.
-    async fn say(&self, word: u8, sockets: &[BorrowedFd<'_>]) -> Result<(), HandoverError> {
+    /// Sends a word, and passes these sockets with it.
+    async fn send(&self, word: u8, sockets: &[BorrowedFd<'_>]) -> Result<(), HandoverError> {
         let send = || {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
             let mut control = SendAncillaryBuffer::new(&mut space);
@@ -324,7 +326,7 @@ impl OtherProcess {
         self.within(FOR_WORD, self.stream.async_io(Interest::WRITABLE, send)).await.map(drop)
     }
 
-    async fn hear(&self, within: Duration) -> Result<(u8, Vec<OwnedFd>), HandoverError> {
+    async fn receive_within(&self, within: Duration) -> Result<(u8, Vec<OwnedFd>), HandoverError> {
         self.within(within, self.receive()).await
     }
 
@@ -390,10 +392,6 @@ fn short(file: &Path) -> io::Result<(PathBuf, Option<File>)> {
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let folder = File::open(file.parent().unwrap_or(Path::new("/")))?;
     Ok((PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name), Some(folder)))
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn unusable(path: &Path, source: io::Error) -> HandoverError {

@@ -87,8 +87,8 @@ mod tests {
     use as2hook_delivery::{DispatcherOptions, HealthState, Wakeups};
     use as2hook_sink::Client;
     use as2hook_store::{
-        NewDelivery, NewEvent, PartnerWebhookChange, Payload, SqliteOptions, SqliteStore, Store,
-        WebhookState,
+        DeliveryQueue as _, EventStore as _, NewDelivery, NewEvent, PartnerWebhookChange, Payload,
+        SqliteOptions, SqliteStore, Store, WebhookState, Write,
     };
     use tokio::sync::broadcast;
 
@@ -188,7 +188,7 @@ mod tests {
             order_key: None,
             due: 0,
         };
-        other.publish(event, vec![delivery]).await.unwrap();
+        other.commit(vec![Write::Publish(event, vec![delivery])]).await.unwrap();
         say.send(GatewayChange::Due("orders".to_owned())).unwrap();
         until("the attempt", || dispatcher.health("orders").is_some_and(|h| h.dead == 1)).await;
     }

@@ -14,7 +14,6 @@ use rustix::{
 use socket2::{SockFilter, SockRef};
 
 use super::error::LifeError;
-use crate::proxy::server::BoundListeners;
 use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
@@ -97,14 +96,18 @@ impl ListeningSockets {
         self.listeners.iter().map(|(_, socket)| socket.as_fd()).collect()
     }
 
-    /// For the gateway's listeners.
-    pub(super) fn for_gateway(&self) -> Result<BoundListeners, LifeError> {
-        let inbound = self.of(INBOUND)?.expect("every config has an inbound listener");
-        Ok(BoundListeners { inbound, outbound: self.of(OUTBOUND)? })
+    /// For the inbound listener.
+    pub(super) fn inbound(&self) -> Result<TcpListener, LifeError> {
+        Ok(self.of(INBOUND)?.expect("every config has an inbound listener"))
+    }
+
+    /// For the outbound listener, where the config has one.
+    pub(super) fn outbound(&self) -> Result<Option<TcpListener>, LifeError> {
+        self.of(OUTBOUND)
     }
 
     /// For the admin listener. Call within a tokio runtime.
-    pub(super) fn for_admin(&self) -> Result<tokio::net::TcpListener, LifeError> {
+    pub(super) fn admin(&self) -> Result<tokio::net::TcpListener, LifeError> {
         let admin = self.of(ADMIN)?.expect("every config has an admin listener");
         tokio::net::TcpListener::from_std(admin).map_err(LifeError::Threads)
     }

@@ -3,17 +3,13 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use as2hook_api::Control;
+use as2hook_api::Handles;
 use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
 use as2hook_store::{StoreError, clock};
-use tokio::{
-    net::TcpListener,
-    runtime::Runtime,
-    sync::{Semaphore, watch},
-};
+use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 use super::{
     background::{self, Background},
@@ -56,7 +52,7 @@ struct Ready {
     gateway: Gateway,
     background: Background,
     admin: TcpListener,
-    control: Arc<dyn Control>,
+    handles: Handles,
     handed_on: watch::Receiver<bool>,
 }
 
@@ -76,16 +72,12 @@ pub(super) async fn begin(
     if signals.has_come().await {
         return Ok(None);
     }
-    let Ready { gateway, background, admin, control, handed_on } = ready;
+    let Ready { gateway, background, admin, handles, handed_on } = ready;
     if let Some(predecessor) = &background.predecessor {
         predecessor.taken().await?;
     }
     // Until the process ends or another one has the listener: a drain can be watched.
-    tokio::spawn(async move {
-        if let Err(error) = as2hook_api::serve_on(admin, control, handed_on).await {
-            tracing::error!(%error, "The admin listener stopped.");
-        }
-    });
+    tokio::spawn(as2hook_api::serve_on(admin, handles, handed_on));
     Ok(Some((gateway, background)))
 }
 
@@ -152,12 +144,13 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
     let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
         .map_err(LifeError::Threads)?;
 
-    let gateway = Gateway::new(listen, sockets.for_gateway()?, live.clone(), tap.clone())?;
-    let in_flight = gateway.in_flight();
+    let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
+    let gateway = Gateway::new(listen, inbound, outbound, live.clone(), tap.clone())?;
+    let in_flight = gateway.in_flight.clone();
     let watch =
         Watch::start(sources.clone(), WatchTiming::default()).map_err(LifeError::Threads)?;
     let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
-    let control = Arc::new(control::RunningGateway {
+    let running = control::RunningGateway {
         live: live.clone(),
         reloader: reloader.clone(),
         store: store.clone(),
@@ -166,18 +159,24 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
         in_flight: in_flight.clone(),
         memory: tap.memory(),
         dispatcher: dispatcher.clone(),
-        client,
         keeper: keeper.clone(),
-        tests: Semaphore::new(control::TESTS),
-    });
-    let admin = sockets.for_admin()?;
-    let ending = gateway.ending();
+    };
+    let handles = Handles {
+        store: store.clone(),
+        outbox: outbox.clone(),
+        dispatcher: dispatcher.clone(),
+        client,
+        directory: live.clone(),
+        gateway: Arc::new(running),
+    };
+    let admin = sockets.admin()?;
+    let ending = gateway.ending.clone();
     let (handed_over, handed_on) = watch::channel(false);
     let drain =
         Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin: handed_over };
     let background =
         Background { reloader, keeper, watch, meeting, sockets, predecessor, payloads, drain };
-    Ok(Ready { gateway, background, admin, control, handed_on })
+    Ok(Ready { gateway, background, admin, handles, handed_on })
 }
 
 /// The listening sockets, and whose they were.

@@ -22,7 +22,7 @@ use crate::{
         connection::{Connection, NoResponse},
         in_flight::{GaveWay, Permit},
         listener_name,
-        rejection::{OtherSide, Rejection},
+        rejection::Rejection,
     },
     tap::Exchange,
 };
@@ -216,7 +216,6 @@ impl Rejection {
 
     /// The response to an error that ended an exchange. `None`: the partner is gone.
     fn of(error: &Error, direction: Direction) -> Option<Self> {
-        let far = OtherSide::of(direction);
         if let Some(rejection) = error.root_cause().downcast_ref::<Self>() {
             return Some(rejection.clone());
         }
@@ -227,7 +226,7 @@ impl Rejection {
             return Some(GaveWay.into());
         }
         if within::<NoResponse>(error).is_some() {
-            return Some(Self::NoResponse(far));
+            return Some(Self::NoResponse(direction));
         }
         match (error.esource(), error.etype()) {
             (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(Self::Slow),
@@ -239,16 +238,16 @@ impl Rejection {
             ) => Some(Self::BadRequest),
             (ErrorSource::Downstream, _) => None,
             (ErrorSource::Upstream, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => {
-                Some(Self::NoResponse(far))
+                Some(Self::NoResponse(direction))
             }
             // Without a connection, or a TLS session on it.
             (ErrorSource::Upstream, class) if stage_of_class(class) != Stage::Http => {
-                Some(Self::Unreachable(far))
+                Some(Self::Unreachable(direction))
             }
             (ErrorSource::Upstream, _) if upstream::has_no_response(error) => {
-                Some(Self::Closed(far))
+                Some(Self::Closed(direction))
             }
-            (ErrorSource::Upstream, _) => Some(Self::BadResponse(far)),
+            (ErrorSource::Upstream, _) => Some(Self::BadResponse(direction)),
             _ => Some(Self::Internal),
         }
     }

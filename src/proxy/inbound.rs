@@ -7,12 +7,13 @@ use http::{HeaderMap, header};
 use pingora::{Result, http::RequestHeader, proxy::Session};
 
 use super::receivers::PathRoute;
-use as2hook_config::{Forwarded, Network, Receiver};
+use as2hook_config::{Forwarded, Receiver};
+use ipnet::IpNet;
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 
 /// The partner's address, as far as the request tells.
-pub(super) fn partner(session: &Session, trusted: &[Network]) -> Option<IpAddr> {
+pub(super) fn partner(session: &Session, trusted: &[IpNet]) -> Option<IpAddr> {
     forwarded_for(direct(session), &session.req_header().headers, trusted)
 }
 
@@ -46,13 +47,10 @@ fn direct(session: &Session) -> Option<IpAddr> {
 
 /// The partner's address: the connection's, or, behind proxies that are trusted, the last address in
 /// `X-Forwarded-For` that is not one of theirs.
-fn forwarded_for(
-    direct: Option<IpAddr>,
-    headers: &HeaderMap,
-    trusted: &[Network],
-) -> Option<IpAddr> {
+fn forwarded_for(direct: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut partner = direct?.to_canonical();
-    let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let trusts =
+        |address: IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
     let values: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().collect();
     let hops = values.iter().rev().filter_map(|value| value.to_str().ok());
     for hop in hops.flat_map(|value| value.rsplit(',')) {
@@ -86,7 +84,7 @@ mod tests {
         for value in forwarded {
             headers.append(X_FORWARDED_FOR, value.parse().unwrap());
         }
-        let trusted: Vec<Network> = trusted.iter().map(|cidr| cidr.parse().unwrap()).collect();
+        let trusted: Vec<IpNet> = trusted.iter().map(|cidr| cidr.parse().unwrap()).collect();
         forwarded_for(Some(direct.parse().unwrap()), &headers, &trusted).unwrap().to_string()
     }
 

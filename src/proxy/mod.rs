@@ -41,11 +41,7 @@ use self::{
     receivers::PathRoute,
 };
 use crate::{
-    front::{
-        GracefulShutdown, InFlight,
-        in_flight::Permit,
-        rejection::{OtherSide, Rejection},
-    },
+    front::{GracefulShutdown, InFlight, in_flight::Permit, rejection::Rejection},
     log::RejectionLog,
     snapshot::{Live, Snapshot},
     tap::{Exchange, Tap},
@@ -67,7 +63,7 @@ struct Proxy {
 struct ProxyContext {
     snapshot: Arc<Snapshot>,
     route: Option<ExchangeRoute>,
-    far: OtherSide,
+    direction: Direction,
     began: Instant,
     peer: Option<IpAddr>,
     permit: Option<Permit>,
@@ -94,7 +90,7 @@ enum ExchangeRoute {
     /// To the AS2 server.
     Receiver(Arc<PathRoute>),
     /// To a partner of the config.
-    Partner(PartnerRoute),
+    Partner(Box<PartnerRoute>),
 }
 
 /// How a response's body comes.
@@ -134,7 +130,7 @@ impl ProxyContext {
         Self {
             snapshot,
             route: None,
-            far: OtherSide::of(direction),
+            direction,
             began: Instant::now(),
             peer: None,
             permit: None,

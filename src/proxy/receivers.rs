@@ -58,7 +58,7 @@ impl Receivers {
     /// Those of the config; their names are looked up before this returns, each for at most 5 s. One
     /// that cannot be looked up now keeps the addresses it had in `before`.
     pub async fn resolve(config: &config::Receiver, before: Option<&Self>) -> Self {
-        let ca = (!config.ca.is_empty()).then(|| Arc::new(config.ca.clone().into_boxed_slice()));
+        let ca = (!config.ca.is_empty()).then(|| Arc::new(config.ca.to_vec().into_boxed_slice()));
         let route = |path: Option<&config::ReceiverRoute>, origins: &[Origin]| {
             let receiver = |origin: &Origin| ReceiverTarget {
                 origin: origin.clone(),

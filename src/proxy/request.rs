@@ -20,11 +20,7 @@ use super::{
     upstream,
 };
 use crate::{
-    front::{
-        connection::Connection,
-        connection_limiter::counted_peer,
-        rejection::{OtherSide, Rejection},
-    },
+    front::{connection::Connection, connection_limiter::counted_peer, rejection::Rejection},
     snapshot::Snapshot,
     tap::{Exchange, Refused, RequestHead},
 };
@@ -42,7 +38,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 impl Proxy {
     /// How the partner's connection is read and written from here on.
     pub(super) fn prepare(session: &mut Session, context: &ProxyContext) {
-        let pace = context.snapshot.config.limits.pace;
+        let pace = context.snapshot.config.limits.pace();
         if let Some(connection) = Connection::of(session) {
             connection.begin(pace);
         }
@@ -70,7 +66,7 @@ impl Proxy {
         let config = &context.snapshot.config;
         let raw = session.as_downstream().as_http1().map(|http1| http1.get_headers_raw_bytes());
         let request = session.req_header();
-        admit(request, &raw.unwrap_or_default(), config.limits.decode.body)?;
+        admit(request, &raw.unwrap_or_default(), config.limits.body)?;
         context.peer = match self.direction {
             Direction::Inbound => inbound::partner(session, &config.receiver.trusted_proxies),
             // Known when it is connected to.
@@ -121,7 +117,7 @@ impl Proxy {
                 candidates.insert(Candidates::new(addresses, &self.failed_addresses))
             }
         };
-        let (nth, address) = candidates.next().ok_or(Rejection::Unreachable(context.far))?;
+        let (nth, address) = candidates.next().ok_or(Rejection::Unreachable(context.direction))?;
         let mut peer = match route {
             ExchangeRoute::Receiver(route) => route.peer(nth, address),
             ExchangeRoute::Partner(route) => route.peer(address),
@@ -129,7 +125,7 @@ impl Proxy {
         candidates.race(&mut peer, &self.failed_addresses);
         if let Some(options) = peer.get_mut_peer_options() {
             context.response_time = options.read_timeout;
-            options.write_timeout = Some(snapshot.config.limits.pace.piece);
+            options.write_timeout = Some(snapshot.config.limits.pace().piece);
         }
         context.reaches(address);
         Ok(Box::new(peer))
@@ -146,7 +142,9 @@ impl ExchangeRoute {
     ) -> Result<Self, Rejection> {
         Ok(match direction {
             Direction::Inbound => Self::Receiver(snapshot.receivers.route(request.uri.path())),
-            Direction::Outbound => Self::Partner(outbound::route(request, &snapshot.config)?),
+            Direction::Outbound => {
+                Self::Partner(Box::new(outbound::route(request, &snapshot.config)?))
+            }
         })
     }
 
@@ -199,7 +197,7 @@ impl ProxyContext {
 
     /// An outbound exchange is on its way to this address of its partner.
     pub(super) fn reaches(&mut self, address: SocketAddr) {
-        if self.far == OtherSide::Partner {
+        if self.direction == Direction::Outbound {
             self.peer = Some(address.ip());
             if let Some(exchange) = &mut self.exchange {
                 exchange.reaches(address.ip());
@@ -245,7 +243,7 @@ impl ProxyContext {
         bytes.advance(usize::try_from(again).unwrap_or(bytes.len()));
         self.received += again + bytes.len() as u64;
         self.tapped = self.tapped.max(self.received);
-        let limit = self.snapshot.config.limits.decode.body;
+        let limit = self.snapshot.config.limits.body;
         if self.received > limit {
             return Err(Rejection::BodyTooLarge { limit });
         }
@@ -259,7 +257,7 @@ impl ProxyContext {
             connection.follow();
             self.complete = Some(Instant::now());
             // A timer for each request is not worth its cost where our own server is at the other end.
-            if self.far == OtherSide::Partner {
+            if self.direction == Direction::Outbound {
                 connection.response_by(self.response_by());
             }
         }

@@ -11,16 +11,13 @@ use super::{
     request::{not_stored, recorded},
 };
 use crate::{
-    front::{
-        connection::Connection,
-        rejection::{OtherSide, Rejection},
-    },
+    front::{connection::Connection, rejection::Rejection},
     tap::ResponseHead,
 };
 use as2hook_config::Pace;
 
 /// More of a response than an MDN has is read for a partner alone, so only while it is there.
-const UNHEARD: u64 = 1024 * 1024;
+const UNREAD: u64 = 1024 * 1024;
 
 /// Interim responses before one response: one each five seconds while a server works for five minutes.
 const INTERIM: usize = 64;
@@ -46,7 +43,7 @@ impl ProxyContext {
         response: &mut ResponseHeader,
     ) -> Result<(), Rejection> {
         self.responded = true;
-        judge_response(response, self.far)?;
+        judge_response(response).ok_or(Rejection::BadResponse(self.direction))?;
         if response.status.is_informational() {
             return self.interim(session, response);
         }
@@ -73,8 +70,8 @@ impl ProxyContext {
         let (count, bytes) = &mut self.interim;
         *count += 1;
         *bytes = bytes.saturating_add(fields.sum::<usize>());
-        if *count > INTERIM || *bytes > self.snapshot.config.limits.decode.header {
-            return Err(Rejection::BadResponse(self.far));
+        if *count > INTERIM || *bytes > self.snapshot.config.limits.header {
+            return Err(Rejection::BadResponse(self.direction));
         }
         if let Some(connection) = Connection::of(session) {
             connection.response_by(self.response_by());
@@ -91,11 +88,11 @@ impl ProxyContext {
         }
         let Some(flow) = &mut self.flow else { return Ok(()) };
         flow.bytes = flow.bytes.saturating_add(bytes.len() as u64);
-        let unheard = || Connection::of(session).is_some_and(Connection::is_gone);
-        if flow.bytes > UNHEARD && unheard() {
+        let is_gone = || Connection::of(session).is_some_and(Connection::is_gone);
+        if flow.bytes > UNREAD && is_gone() {
             return Err(too_long("the response goes on, and the partner is gone"));
         }
-        if flow.is_too_slow(&self.snapshot.config.limits.pace) {
+        if flow.is_too_slow(&self.snapshot.config.limits.pace()) {
             return Err(too_long(
                 "the response takes too long; limits.body_time and body_rate say how long it may take",
             ));
@@ -117,37 +114,30 @@ fn too_long(text: &'static str) -> Box<Error> {
     Error::explain(ErrorType::ReadTimedout, text).into_up()
 }
 
-/// Judges a response by its head, and leaves it one framing. What Pingora 0.9.1 reads of it is right
-/// so far; what it would pass on has to read alike.
-///
-/// # Errors
-/// The response to give instead.
-pub(super) fn judge_response(
-    response: &mut ResponseHeader,
-    far: OtherSide,
-) -> Result<(), Rejection> {
+/// Leaves a response one framing. What Pingora 0.9.1 reads of it is right so far; what it would pass on has
+/// to read alike. `None`: it does not.
+fn judge_response(response: &mut ResponseHeader) -> Option<()> {
     // No upgrade was asked for: behind it would be a tunnel that the tap cannot see into.
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Rejection::BadResponse(far));
+        return None;
     }
-    let codings: Vec<_> = response.headers.get_all(header::TRANSFER_ENCODING).iter().collect();
-    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if codings.len() > 1 || !codings.into_iter().all(plain) {
-        return Err(Rejection::BadResponse(far));
+    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if !codings.next().is_none_or(is_plain) || codings.next().is_some() {
+        return None;
     }
     let lengths = response.headers.get_all(header::CONTENT_LENGTH);
     // A list of equal numbers is one number for Pingora, and goes on as a list, which others may read in
     // another way.
     if !lengths.iter().all(|length| length.as_bytes().iter().all(u8::is_ascii_digit)) {
-        return Err(Rejection::BadResponse(far));
+        return None;
     }
     // RFC 9110 section 8.6: of equal ones, one; Pingora has refused others.
-    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = lengths.iter();
     if let (Some(length), true) = (lengths.next().cloned(), lengths.next().is_some()) {
-        let inserted = response.insert_header(header::CONTENT_LENGTH, length);
-        inserted.map_err(|_| Rejection::BadResponse(far))?;
+        response.insert_header(header::CONTENT_LENGTH, length).ok()?;
     }
-    Ok(())
+    Some(())
 }
 
 /// The response's own `Date` fields.

@@ -30,17 +30,10 @@ use as2hook_config::{Listen, Listener};
 /// A server that is set up, and not serving yet.
 pub struct Gateway {
     server: Server,
-    in_flight: InFlight,
-    ending: GracefulShutdown,
-}
-
-/// The listening sockets of the two listeners, bound.
-#[derive(Debug)]
-pub struct BoundListeners {
-    /// Of the inbound listener.
-    pub inbound: TcpListener,
-    /// Of the outbound listener, where the config has one.
-    pub outbound: Option<TcpListener>,
+    /// The exchanges under way.
+    pub in_flight: InFlight,
+    /// The way out.
+    pub ending: GracefulShutdown,
 }
 
 /// Why a server could not be set up.
@@ -54,13 +47,14 @@ pub struct SetupError {
 // === impl Gateway ===
 
 impl Gateway {
-    /// Sets the listeners up on sockets that are bound already.
+    /// Sets the listeners up on sockets that are bound already; `outbound` where the config has that one.
     ///
     /// # Errors
     /// When the TLS stack does not take the listener's settings.
     pub fn new(
         listen: &Listen,
-        sockets: BoundListeners,
+        inbound: TcpListener,
+        outbound: Option<TcpListener>,
         live: Arc<Live>,
         tap: Tap,
     ) -> Result<Self, SetupError> {
@@ -83,21 +77,11 @@ impl Gateway {
             server.add_service(service);
             Ok::<_, SetupError>(())
         };
-        add(Direction::Inbound, &listen.inbound, sockets.inbound)?;
-        if let Some((listener, socket)) = listen.outbound.as_ref().zip(sockets.outbound) {
+        add(Direction::Inbound, &listen.inbound, inbound)?;
+        if let Some((listener, socket)) = listen.outbound.as_ref().zip(outbound) {
             add(Direction::Outbound, listener, socket)?;
         }
         Ok(Self { server, in_flight: parts.in_flight, ending: parts.ending })
-    }
-
-    /// How many exchanges are under way.
-    pub fn in_flight(&self) -> InFlight {
-        self.in_flight.clone()
-    }
-
-    /// The way out.
-    pub fn ending(&self) -> GracefulShutdown {
-        self.ending.clone()
     }
 
     /// Serves. It does not return by itself: the owner of the [`GracefulShutdown`] ends the process
@@ -143,15 +127,16 @@ impl Parts {
                 ConnectionLimiter::default()
             }
         };
-        let tls = listener.tls.as_ref().map(|_| {
-            TlsHandshakes::new(live.clone(), direction, memory, handshakes)
-                .map_err(|source| SetupError { listener: name, source })
-        });
-        let tls = tls.transpose()?;
-        // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more. OpenSSL's
-        // reads are small, and need it.
-        let buffer = L4BufferSettings::default();
-        let buffer = if tls.is_some() { buffer } else { buffer.read(0) };
+        let (tls, buffer) = match &listener.tls {
+            // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more.
+            None => (None, L4BufferSettings::default().read(0)),
+            Some(_) => {
+                let tls = TlsHandshakes::new(live.clone(), direction, memory, handshakes);
+                let tls = tls.map_err(|source| SetupError { listener: name, source })?;
+                // OpenSSL's reads are small.
+                (Some(tls), L4BufferSettings::default())
+            }
+        };
         ending.listens();
         let (proxy, log) = (Arc::new(proxy), RejectionLog::default());
         let connections =

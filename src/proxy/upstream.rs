@@ -70,12 +70,12 @@ pub(crate) fn has_no_response(error: &Error) -> bool {
 pub(super) fn partner(address: SocketAddr, url: &Uri, partner: &Partner) -> HttpPeer {
     let mut peer = peer(address, is_tls(url), host(url), partner.timeout);
     let Some(tls) = &partner.tls else { return peer };
-    if let Some((chain, key)) = &tls.client {
-        peer.client_cert_key = Some(Arc::new(CertKey::new(chain.clone(), key.clone())));
+    if let Some((chain, key)) = tls.client() {
+        peer.client_cert_key = Some(Arc::new(CertKey::new(chain.to_vec(), key.clone())));
     }
     if let Some(options) = peer.get_mut_peer_options() {
         if !tls.ca.is_empty() {
-            options.ca = Some(Arc::new(tls.ca.clone().into_boxed_slice()));
+            options.ca = Some(Arc::new(tls.ca.to_vec().into_boxed_slice()));
         } else if !tls.pinned.is_empty() {
             // The very certificate is known: who issued it does not matter.
             options.verify_cert = false;

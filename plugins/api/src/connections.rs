@@ -2,14 +2,16 @@
 //! waited longest for a request, or for its client to read a response, is closed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::Notify;
 
-use crate::throttle::owner;
+use crate::caller::owner;
 
 /// The most connections at once: a console, a scraper and probes need few.
 pub(crate) const CONNECTIONS: usize = 256;
@@ -17,33 +19,22 @@ pub(crate) const CONNECTIONS: usize = 256;
 /// The most of one address, as [`owner`] counts it. Behind a proxy all clients have one address.
 const OF_ADDRESS: usize = 64;
 
-/// The connections of one listener. Clones share the counts.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AdminConnections(Arc<Mutex<ConnectionCounts>>);
+/// The connections of one listener.
+#[derive(Debug, Default)]
+pub(crate) struct AdminConnections(Mutex<Vec<Weak<AdminConnection>>>);
 
 /// One connection; dropping it releases its place.
 #[derive(Debug)]
 pub(crate) struct AdminConnection {
-    connections: AdminConnections,
     address: IpAddr,
-    number: u64,
-    make_room: Arc<Notify>,
+    /// The place in the order in which connections began to wait for a request, or for their
+    /// response to be read. 0: it has a request, or was asked to make room.
+    waits_since: AtomicU64,
+    make_room: Notify,
 }
 
 /// A request of a connection, until its response's head is ready.
 pub(crate) struct Busy(Arc<AdminConnection>);
-
-#[derive(Debug, Default)]
-struct ConnectionCounts {
-    next: u64,
-    taken: usize,
-    by_address: HashMap<IpAddr, usize>,
-    /// Connections that wait for a request, or for their response to be read, in the order in which
-    /// they began; each under its current number.
-    idle: BTreeMap<u64, Arc<Notify>>,
-    /// The number under which a connection waits.
-    waits: HashMap<u64, u64>,
-}
 
 // === impl AdminConnections ===
 
@@ -51,24 +42,31 @@ impl AdminConnections {
     /// Takes a place for a connection of this address. `None`: it has too many, or all are busy.
     pub(crate) fn enter(&self, address: IpAddr) -> Option<Arc<AdminConnection>> {
         let address = owner(address);
-        let mut counts = self.counts();
-        if counts.by_address.get(&address).is_some_and(|count| *count >= OF_ADDRESS) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|connection| connection.strong_count() > 0);
+        let open: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
+        if open.iter().filter(|connection| connection.address == address).count() >= OF_ADDRESS {
             return None;
         }
-        if counts.taken >= CONNECTIONS {
-            counts.idle.pop_first()?.1.notify_one();
+        if open.len() >= CONNECTIONS {
+            let since = |it: &Arc<AdminConnection>| it.waits_since.load(Ordering::Relaxed);
+            let waiting = open.iter().filter(|connection| since(connection) > 0);
+            let longest = waiting.min_by_key(|connection| since(connection))?;
+            longest.waits_since.store(0, Ordering::Relaxed);
+            longest.make_room.notify_one();
         }
-        counts.taken += 1;
-        *counts.by_address.entry(address).or_default() += 1;
-        let (number, make_room) = (counts.number(), Arc::new(Notify::new()));
-        counts.wait(number, make_room.clone());
-        drop(counts);
-        Some(Arc::new(AdminConnection { connections: self.clone(), address, number, make_room }))
+        let waits_since = AtomicU64::new(next_wait());
+        let connection =
+            Arc::new(AdminConnection { address, waits_since, make_room: Notify::new() });
+        all.push(Arc::downgrade(&connection));
+        Some(connection)
     }
+}
 
-    fn counts(&self) -> MutexGuard<'_, ConnectionCounts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Counts the times that a connection began to wait.
+fn next_wait() -> u64 {
+    static WAITS: AtomicU64 = AtomicU64::new(1);
+    WAITS.fetch_add(1, Ordering::Relaxed)
 }
 
 // === impl AdminConnection ===
@@ -81,50 +79,14 @@ impl AdminConnection {
 
     /// Marks it as busy: it is not closed until the result is dropped.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        self.connections.counts().is_busy(self.number);
+        self.waits_since.store(0, Ordering::Relaxed);
         Busy(self.clone())
-    }
-}
-
-impl Drop for AdminConnection {
-    fn drop(&mut self) {
-        let mut counts = self.connections.counts();
-        counts.is_busy(self.number);
-        counts.taken -= 1;
-        if let Some(count) = counts.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.by_address.remove(&self.address);
-            }
-        }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let Self(connection) = self;
-        connection.connections.counts().wait(connection.number, connection.make_room.clone());
-    }
-}
-
-// === impl ConnectionCounts ===
-
-impl ConnectionCounts {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn wait(&mut self, connection: u64, make_room: Arc<Notify>) {
-        let since = self.number();
-        self.idle.insert(since, make_room);
-        self.waits.insert(connection, since);
-    }
-
-    fn is_busy(&mut self, connection: u64) {
-        if let Some(since) = self.waits.remove(&connection) {
-            self.idle.remove(&since);
-        }
+        self.0.waits_since.store(next_wait(), Ordering::Relaxed);
     }
 }
 
@@ -159,8 +121,7 @@ mod tests {
             makes_room(&all[2]).await && !makes_room(&all[0]).await && !makes_room(&all[1]).await
         );
         drop((busy, all));
-        assert_eq!(connections.counts().taken, 0);
-        assert!(connections.counts().idle.is_empty() && connections.counts().waits.is_empty());
+        assert!(connections.0.lock().unwrap().iter().all(|it| it.strong_count() == 0));
     }
 
     #[test]
@@ -182,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn newcomer_is_refused_when_all_are_busy() {
+    fn new_connection_is_refused_when_all_are_busy() {
         let connections = AdminConnections::default();
         let all = full(&connections);
         let _busy: Vec<_> = all.iter().map(AdminConnection::busy).collect();

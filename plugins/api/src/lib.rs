@@ -5,6 +5,7 @@
 //! | `GET /healthz` | no | 200 while the process serves |
 //! | `GET /readyz` | no | 200, or 503 and a line for each reason |
 //! | `GET /metrics` | no | every figure, for Prometheus |
+//! | `GET /openapi.json` | no | describes every route |
 //! | `POST /api/v1/webhooks/configure` | write | creates or changes a partner's webhook |
 //! | `POST /api/v1/webhooks/get` | read | shows it, never its secret |
 //! | `POST /api/v1/webhooks/test` | write | makes a test delivery and waits for it |
@@ -16,38 +17,48 @@
 //! | `GET /admin/events`, `GET /admin/deliveries` | read | newest first, filtered, paged |
 //! | `POST /admin/deliveries/{id}/replay`, `POST /admin/replay` | admin | replayed |
 //!
-//! A token sees only its own site. The trait [`Control`] is the interface to the gateway; this
-//! crate does not know Pingora, SQL or AS2.
+//! A token sees only its own site. Handlers work on the types of the store, of deliveries and of the
+//! config; what only the running gateway knows comes through the trait [`GatewayControl`]. This crate does
+//! not know Pingora or SQL.
 //!
 //! # Layout
-//! - [`control`]: the interface to the gateway
-//! - [`partner`]: the webhooks of partners
-//! - [`admin`]: webhooks, events and deliveries in responses
-//! - [`messages`]: the messages in two languages
-//! - [`token`]: bearer tokens and their scopes
-//! - `throttle`: slows down clients that present bad tokens
-//! - [`server`]: the listener and its limits
-//! - `connections`: limits the connections
-//! - `routes`: the routes in the table above
+//! - `gateway`: what the API works on
+//! - `partner_webhooks`, `test_delivery`: `/api/v1/webhooks`
+//! - `status`: `/admin/status`, `/admin/reload`
+//! - `webhooks`: `/admin/webhooks`
+//! - `events`: `/admin/events`, and searches
+//! - `deliveries`: `/admin/deliveries`, `/admin/replay`
+//! - `routes`: puts these together; health and metrics
+//! - `caller`: tokens, their scopes, and clients with bad tokens
+//! - `fields`: the fields of a JSON body
+//! - `error`: what a request is refused with, in two languages
+//! - `server`, `connections`: the listener and its limits
 
-pub mod admin;
-pub mod control;
-pub mod messages;
-pub mod partner;
-pub mod server;
-pub mod token;
-
+mod caller;
 mod connections;
+mod deliveries;
+mod error;
+mod events;
+mod fields;
+mod gateway;
+mod partner_webhooks;
 mod routes;
-mod throttle;
+mod server;
+mod status;
+mod test_delivery;
+mod webhooks;
 
 pub use self::{
-    control::{
-        Control, GatewayView, LastReload, Mistake, OutOfService, Refusal, Reloaded, Status,
-        StoreStatus,
+    gateway::{GatewayControl, GatewayFigures, Handles},
+    partner_webhooks::{
+        PartnerWebhookSettings, PartnerWebhookView, is_partner_webhook, partner_webhook_guard,
+        partner_webhook_name, spanish_name,
     },
-    messages::{Language, Wrong},
-    partner::PartnerEvent,
     server::serve_on,
-    token::{Scope, Token, Tokens},
+    status::{LastReload, Reloaded},
 };
+
+/// Returns a time of the store as the API shows it.
+fn rfc3339(ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
+}

@@ -1,65 +1,67 @@
 //! The routes.
 
-mod admin;
-mod bodies;
-mod caller;
-mod fields;
-mod partner;
-mod responses;
-mod search;
-
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{FromRef, State},
+    extract::State,
     http::{StatusCode, header},
+    middleware::map_response_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
+use tokio::sync::Semaphore;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{control::Control, throttle::Throttle};
-use responses::problem;
+use crate::{
+    caller::Throttle,
+    deliveries,
+    error::{ApiError, in_words},
+    events,
+    gateway::Handles,
+    partner_webhooks, status, test_delivery, webhooks,
+};
 
-type Gateway = Arc<dyn Control>;
-
-/// State of every route.
+/// The state of every route.
 #[derive(Clone)]
 pub(crate) struct ApiState {
-    gateway: Gateway,
-    throttle: Arc<Throttle>,
+    handles: Handles,
+    pub(crate) throttle: Arc<Throttle>,
+    /// Test deliveries under way at once.
+    pub(crate) tests: Arc<Semaphore>,
 }
 
-pub(crate) fn router(gateway: Gateway) -> Router {
+/// Returns the routes, each with its description in `/openapi.json`.
+pub(crate) fn router(handles: Handles) -> Router {
+    let tests = Arc::new(Semaphore::new(test_delivery::TESTS));
+    let state = ApiState { handles, throttle: Arc::default(), tests };
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .routes(routes!(metrics))
-        .routes(routes!(partner::configure))
-        .routes(routes!(partner::get))
-        .routes(routes!(partner::test))
-        .routes(routes!(partner::logs))
-        .routes(routes!(admin::reload))
-        .routes(routes!(admin::status))
-        .routes(routes!(admin::webhooks))
-        .routes(routes!(admin::enable))
-        .routes(routes!(admin::events))
-        .routes(routes!(admin::deliveries))
-        .routes(routes!(admin::replay_one))
-        .routes(routes!(admin::replay))
+        .routes(routes!(partner_webhooks::configure))
+        .routes(routes!(partner_webhooks::get))
+        .routes(routes!(test_delivery::test))
+        .routes(routes!(partner_webhooks::logs))
+        .routes(routes!(status::reload))
+        .routes(routes!(status::status))
+        .routes(routes!(webhooks::webhooks))
+        .routes(routes!(webhooks::enable))
+        .routes(routes!(events::events))
+        .routes(routes!(deliveries::deliveries))
+        .routes(routes!(deliveries::replay_one))
+        .routes(routes!(deliveries::replay))
         .split_for_parts();
     router
         .route("/openapi.json", get(|| async { Json(description) }))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "No such route") })
-        .method_not_allowed_fallback(|| async {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
-        })
-        .with_state(ApiState { gateway, throttle: Arc::default() })
+        .fallback(|| async { ApiError::NoRoute })
+        .method_not_allowed_fallback(|| async { ApiError::Method })
+        .layer(map_response_with_state(state.clone(), in_words))
+        .with_state(state)
 }
 
 /// The description in `/openapi.json` beside the routes.
@@ -84,9 +86,7 @@ impl Modify for Security {
 
 /// Whether the process serves.
 #[utoipa::path(
-    get,
-    path = "/healthz",
-    tag = "health",
+    get, path = "/healthz", tag = "health",
     responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
 )]
 async fn healthz() -> &'static str {
@@ -95,43 +95,44 @@ async fn healthz() -> &'static str {
 
 /// Whether the gateway should get traffic, and why not.
 #[utoipa::path(
-    get,
-    path = "/readyz",
-    tag = "health",
+    get, path = "/readyz", tag = "health",
     responses(
         (status = 200, description = "It should: `ready`, and a line for each remark", body = String, content_type = "text/plain"),
         (status = 503, description = "A reason on each line", body = String,
             content_type = "text/plain"),
     )
 )]
-async fn readyz(State(gateway): State<Gateway>) -> Response {
-    let reasons = gateway.unready().await;
-    if reasons.is_empty() {
-        let lines = std::iter::once("ready".to_owned()).chain(gateway.remarks().await);
-        return (lines.collect::<Vec<_>>().join("\n") + "\n").into_response();
+async fn readyz(State(api): State<ApiState>) -> Response {
+    match api.gateway.readiness().await {
+        Ok(remarks) => {
+            let lines = std::iter::once("ready".to_owned()).chain(remarks);
+            (lines.collect::<Vec<_>>().join("\n") + "\n").into_response()
+        }
+        Err(reasons) => {
+            (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+        }
     }
-    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
 }
 
 /// Every figure, in the text form of OpenMetrics.
 #[utoipa::path(
-    get,
-    path = "/metrics",
-    tag = "health",
+    get, path = "/metrics", tag = "health",
     responses(
         (status = 200, description = "For Prometheus", body = String,
             content_type = "application/openmetrics-text"),
     )
 )]
-async fn metrics(State(gateway): State<Gateway>) -> Response {
+async fn metrics(State(api): State<ApiState>) -> Response {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, TEXT)], gateway.metrics().await).into_response()
+    ([(header::CONTENT_TYPE, TEXT)], api.gateway.metrics().await).into_response()
 }
 
 // === impl ApiState ===
 
-impl FromRef<ApiState> for Gateway {
-    fn from_ref(shared: &ApiState) -> Self {
-        shared.gateway.clone()
+impl Deref for ApiState {
+    type Target = Handles;
+
+    fn deref(&self) -> &Handles {
+        &self.handles
     }
 }

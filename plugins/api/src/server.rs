@@ -1,17 +1,12 @@
 //! The listener and its limits.
 
-use std::{
-    io::{self, Write as _},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::ready, io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{ConnectInfo, DefaultBodyLimit, Request},
     http::{HeaderValue, StatusCode, header::CONNECTION},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -25,7 +20,7 @@ use tower_service::Service as _;
 
 use crate::{
     connections::{AdminConnection, AdminConnections},
-    control::Control,
+    gateway::Handles,
     routes::router,
 };
 
@@ -54,22 +49,16 @@ const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\
 /// Serves the API on a bound socket until another process takes over: when `handed_on` is true, no
 /// connection is accepted any more, and each response is the last on its connection. Connections
 /// accepted before still get their responses. Runs until it is dropped.
-pub async fn serve_on(
-    socket: TcpListener,
-    gateway: Arc<dyn Control>,
-    mut handed_on: watch::Receiver<bool>,
-) -> io::Result<()> {
+pub async fn serve_on(socket: TcpListener, handles: Handles, mut handed_on: watch::Receiver<bool>) {
     let is_handed_on = handed_on.clone();
-    let app = app(gateway).layer(from_fn(move |request: Request, next: Next| {
-        let last = *is_handed_on.borrow();
-        async move {
-            let mut response = next.run(request).await;
-            if last {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
+    let in_time = from_fn(in_time);
+    let close = map_response(move |mut response: Response| {
+        if *is_handed_on.borrow() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-    }));
+        ready(response)
+    });
+    let app = router(handles).layer((close, in_time, DefaultBodyLimit::max(BODY_MAX)));
     let connections = AdminConnections::default();
     let mut spare = Vec::new();
     loop {
@@ -105,7 +94,7 @@ pub async fn serve_on(
         }
     }
     drop(socket);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// EMFILE and ENFILE.
@@ -137,10 +126,6 @@ async fn serve(stream: TcpStream, peer: SocketAddr, place: Arc<AdminConnection>,
         },
         () = place.makes_room() => {}
     }
-}
-
-fn app(gateway: Arc<dyn Control>) -> Router {
-    router(gateway).layer(DefaultBodyLimit::max(BODY_MAX)).layer(from_fn(in_time))
 }
 
 async fn in_time(request: Request, next: Next) -> Response {

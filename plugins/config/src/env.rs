@@ -3,7 +3,7 @@
 use std::{borrow::Cow, env::VarError};
 
 /// Where variables come from; tests bring their own.
-pub(crate) type Variables<'a> = dyn Fn(&str) -> Result<String, VarError> + 'a;
+pub(crate) type Variables = dyn Fn(&str) -> Result<String, VarError>;
 
 /// Why a string could not be completed. Names the variable, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub(crate) enum BadReference {
 /// A `$` that neither `{` nor `$` follows stays as it is, so that most secrets need no care.
 pub(crate) fn expand<'a>(
     text: &'a str,
-    variables: &Variables<'_>,
+    variables: &Variables,
 ) -> Result<Cow<'a, str>, BadReference> {
     if !text.contains('$') {
         return Ok(Cow::Borrowed(text));
@@ -50,7 +50,7 @@ pub(crate) fn expand<'a>(
     Ok(Cow::Owned(out))
 }
 
-fn value(reference: &str, variables: &Variables<'_>) -> Result<String, BadReference> {
+fn value(reference: &str, variables: &Variables) -> Result<String, BadReference> {
     let (name, default) = match reference.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (reference, None),

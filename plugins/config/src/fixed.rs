@@ -2,81 +2,61 @@
 
 use std::path::Path;
 
+use as2hook_event::SecretString;
+
 use super::{
-    ConfigDiagnostic, Listen, PayloadLocation, StoreFailurePolicy, StoreLocation,
-    listen::Listener,
-    mistake::Position,
-    read::{SecretString, Table},
+    Config, ConfigDiagnostic, StoreLocation, listen::Listener, mistake::Position, value::Value,
 };
 
-/// Each such setting: its path, where it stands, and its value for comparison.
-#[derive(Debug)]
-pub(super) struct Fixed(Vec<Setting>);
-
-#[derive(Debug)]
-struct Setting {
-    path: &'static str,
-    at: Position,
-    /// The store's URL may hold a password.
-    value: SecretString,
-}
+/// Each such setting: its path, where it or what should hold it stands, and its value for comparison. The
+/// store's URL may hold a password.
+#[derive(Debug, Default)]
+pub(super) struct Fixed(Vec<(&'static str, Position, SecretString)>);
 
 // === impl Fixed ===
 
 impl Fixed {
-    pub(super) fn of(
-        table: &Table<'_>,
-        listen: &Listen,
-        store: &StoreLocation,
-        (payloads, payloads_allow_http): (&PayloadLocation, bool),
-        secret_key_file: &Path,
-        on_store_failure: StoreFailurePolicy,
-    ) -> Self {
-        let place = |key| table.get(key).map(|value| value.at());
-        let listener = |path: &'static str, key, listener: Option<&Listener>| {
-            let within = table.get("listen").and_then(|value| value.child_at(key));
-            let at = within.or_else(|| place("listen")).unwrap_or(Position::START);
-            let value = match listener {
-                None => "does not run".to_owned(),
-                Some(l) if l.tls.is_some() => format!("{} with TLS", l.address),
-                Some(l) => l.address.to_string(),
-            };
-            Setting { path, at, value: SecretString::from(value) }
+    pub(super) fn of(root: &Value, config: &Config) -> Self {
+        let listener = |listener: Option<&Listener>| match listener {
+            None => "does not run".to_owned(),
+            Some(l) if l.tls.is_some() => format!("{} with TLS", l.address),
+            Some(l) => l.address.to_string(),
         };
-        let setting = |key: &'static str, value: String| Setting {
-            path: key,
-            at: place(key).unwrap_or(Position::START),
-            value: SecretString::from(value),
-        };
-        let store = match store {
+        let store = match &config.store {
             StoreLocation::Postgres(url) => url.expose().to_owned(),
-            StoreLocation::Sqlite(path) => format!("sqlite:{}", path.display()),
+            sqlite @ StoreLocation::Sqlite(_) => sqlite.to_string(),
         };
-        Self(vec![
-            listener("listen.inbound", "inbound", Some(&listen.inbound)),
-            listener("listen.outbound", "outbound", listen.outbound.as_ref()),
-            listener("listen.admin", "admin", Some(&listen.admin)),
-            setting("store", store),
-            setting("payloads", format!("{payloads:?}")),
-            setting("payloads_allow_http", payloads_allow_http.to_string()),
-            setting("secret_key_file", secret_key_file.display().to_string()),
-            setting("on_store_failure", format!("{on_store_failure:?}")),
-        ])
+        let settings = [
+            ("listen.inbound", listener(Some(&config.listen.inbound))),
+            ("listen.outbound", listener(config.listen.outbound.as_ref())),
+            ("listen.admin", listener(Some(&config.listen.admin))),
+            ("store", store),
+            ("payloads", config.payloads.to_string()),
+            ("payloads_allow_http", config.payloads_allow_http.to_string()),
+            ("secret_key_file", config.secret_key_file.display().to_string()),
+            ("on_store_failure", format!("{:?}", config.on_store_failure)),
+        ];
+        // Of what is not there, the place of what should hold it.
+        let place = |path: &str| {
+            let found = path.split('.').scan(root.clone(), |value, key| {
+                *value = value.get(key)?;
+                Some(value.at())
+            });
+            found.last().unwrap_or(Position::START)
+        };
+        Self(settings.map(|(path, value)| (path, place(path), SecretString::from(value))).into())
     }
 
-    /// Tells something about one of these settings at its place.
+    /// Says something about one of these settings at its place.
     pub(super) fn mistake(&self, path: &str, what: &str, file: &Path) -> Option<ConfigDiagnostic> {
-        let setting = self.0.iter().find(|setting| setting.path == path)?;
-        Some(ConfigDiagnostic::new(file, setting.at, setting.path, what))
+        let (path, at, _) = self.0.iter().find(|(other, ..)| *other == path)?;
+        Some(ConfigDiagnostic::new(file, *at, path, what))
     }
 
     pub(super) fn differences(&self, new: &Self, file: &Path) -> Vec<ConfigDiagnostic> {
         const REFUSED: &str = "cannot change while the gateway runs; restart it, or put back what \
                                stood here";
-        let pairs = self.0.iter().zip(&new.0);
-        pairs
-            .filter(|(old, new)| old.value != new.value)
-            .map(|(_, new)| ConfigDiagnostic::new(file, new.at, new.path, REFUSED))
-            .collect()
+        let pairs = self.0.iter().zip(&new.0).filter(|((.., old), (.., new))| old != new);
+        pairs.map(|(_, (path, at, _))| ConfigDiagnostic::new(file, *at, path, REFUSED)).collect()
     }
 }

@@ -3,76 +3,107 @@
 use std::{
     cmp::Ordering,
     collections::{HashMap, HashSet},
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    net::IpAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use as2hook_as2::{Keyring, StationKey};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Api, ConfigDiagnostic, Limits, Listen, Partner, PayloadLocation, Receiver, Retention, Station,
     StoreLocation,
     fixed::Fixed,
     keys,
-    read::{Table, Value},
-    site,
+    section::Section,
+    setting::{FilePath, Identifier, List, Setting, Switch, Table, Time, Whole, Word, seconds},
+    storage::{PayloadsSetting, StoreSetting},
+    value::Value,
 };
 
 /// The gateway's config, complete and judged: what is in here holds.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "as2hook.yaml")]
 pub struct Config {
     /// The file it was read from.
+    #[serde(skip)]
     pub file: PathBuf,
-    /// The tenant that this gateway serves by default. Default `main`.
+    /// The tenant that this gateway serves. Partners, rules and tokens are of it unless they say otherwise.
+    #[serde(with = "Identifier", default = "main_site")]
     pub site: String,
     /// Where the gateway is called.
+    #[serde(with = "Table::<Listen>", default)]
     pub listen: Listen,
     /// The AS2 server behind it.
+    #[serde(with = "Table::<Receiver>")]
     pub receiver: Receiver,
-    /// Where events and deliveries are kept.
+    /// Where events and deliveries are kept: `sqlite:FILE`, or `postgres://…` for several gateways.
+    #[serde(with = "StoreSetting", default)]
     pub store: StoreLocation,
-    /// Where raw payloads wait for their deliveries.
+    /// Where raw payloads wait for their deliveries: a folder, `store` (in PostgreSQL), or
+    /// `s3://bucket/path`.
+    #[serde(with = "PayloadsSetting", default)]
     pub payloads: PayloadLocation,
-    /// Whether payloads may go to S3 over plain `http://`. Default: no.
+    /// Whether payloads may go to S3 over plain `http://`.
+    #[serde(with = "Switch", default)]
     pub payloads_allow_http: bool,
-    /// Whether payloads are sealed where they lie, with a key made of [`Self::secret_key_file`]'s.
-    /// Default: no.
+    /// Whether payloads are sealed where they lie, with a key made of `secret_key_file`'s.
+    #[serde(with = "Switch", default)]
     pub encrypt_payloads: bool,
-    /// The rules' file, or a folder of `*.yaml`. Default `webhooks.yaml`.
+    /// The rules' file, or a folder of `*.yaml`.
+    #[serde(with = "FilePath", default = "rules_file")]
     pub webhooks: PathBuf,
     /// Our own AS2 identities.
+    #[serde(with = "List::<Table<Station>>", default)]
     pub stations: Vec<Station>,
     /// Remote AS2 identities.
+    #[serde(with = "List::<Table<Partner>>", default)]
     pub partners: Vec<Partner>,
     /// All keys and certificates of stations and partners, as the decoder takes them.
+    #[serde(skip)]
     pub keyring: Arc<Keyring>,
     /// Who may ask.
+    #[serde(with = "Table::<Api>", default)]
     pub api: Api,
-    /// Bounds.
+    /// Bounds of what messages may use.
+    #[serde(with = "Table::<Limits>", default)]
     pub limits: Limits,
-    /// How long exchanges in flight may take to finish after SIGTERM. Default 20 s.
+    /// How long exchanges in flight may take to finish after SIGTERM.
+    #[serde(with = "Time", default = "seconds::<20>")]
     pub drain: Duration,
-    /// What becomes of traffic when an event cannot be stored. Default: pass.
+    /// What becomes of traffic when an event cannot be stored.
+    #[serde(with = "Word::<StoreFailurePolicy>", default)]
     pub on_store_failure: StoreFailurePolicy,
-    /// Whether DES, RC2-40 and RC2-128 are decoded too. Default: no.
+    /// Whether DES, RC2-40 and RC2-128 are decoded too.
+    #[serde(with = "Switch", default)]
     pub legacy_algorithms: bool,
-    /// When an asynchronous MDN that did not come is overdue. Default 24 h.
+    /// When an asynchronous MDN that did not come is overdue.
+    #[serde(with = "Time", default = "seconds::<86_400>")]
     pub mdn_deadline: Duration,
-    /// How long a message is remembered, to tell that it came again. Default 7 days.
+    /// How long a message is remembered, to notice that it came again.
+    #[serde(with = "Time", default = "seconds::<{ 7 * 86_400 }>")]
     pub duplicate_window: Duration,
-    /// How long reported events are kept.
+    /// How long reported events are kept, and how many.
+    #[serde(with = "Table::<Retention>", default)]
     pub retention: Retention,
-    /// Encrypts secrets at rest; made on first run. Default `data/secret.key`.
+    /// Encrypts secrets at rest; made on first run.
+    #[serde(with = "FilePath", default = "secret_key_file")]
     pub secret_key_file: PathBuf,
+    #[serde(skip)]
     pub(super) fixed: Fixed,
+    #[serde(skip)]
     by_as2_id: HashMap<String, usize>,
+    #[serde(skip)]
     station_ids: HashSet<String>,
 }
 
 /// What becomes of traffic when an event cannot be stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StoreFailurePolicy {
     /// It goes on; events are held in bounded memory.
     #[default]
@@ -81,30 +112,18 @@ pub enum StoreFailurePolicy {
     Refuse,
 }
 
-/// The keys of the document.
-pub(super) const KEYS: &[&str] = &[
-    "site",
-    "listen",
-    "receiver",
-    "store",
-    "payloads",
-    "payloads_allow_http",
-    "encrypt_payloads",
-    "webhooks",
-    "stations",
-    "partners",
-    "api",
-    "limits",
-    "drain",
-    "on_store_failure",
-    "legacy_algorithms",
-    "mdn_deadline",
-    "duplicate_window",
-    "retention",
-    "secret_key_file",
-];
+/// The site where none is named.
+pub(super) fn main_site() -> String {
+    "main".to_owned()
+}
 
-const HOUR: Duration = Duration::from_secs(3600);
+fn rules_file() -> PathBuf {
+    "webhooks.yaml".into()
+}
+
+fn secret_key_file() -> PathBuf {
+    "data/secret.key".into()
+}
 
 // === impl Config ===
 
@@ -112,7 +131,7 @@ impl Config {
     /// How a message is decoded under this config.
     pub fn decode_options(&self) -> as2hook_as2::Options {
         as2hook_as2::Options {
-            limits: self.limits.decode,
+            limits: self.limits.decode(),
             legacy_algorithms: self.legacy_algorithms,
         }
     }
@@ -129,26 +148,22 @@ impl Config {
 
     /// What is right, but not built into this gateway yet. With any, it cannot run.
     pub fn unsupported(&self) -> Vec<ConfigDiagnostic> {
-        let mut mistakes = Vec::new();
-        let mut tell = |wrong: bool, path: &str, what: &str| {
-            if wrong {
-                mistakes.extend(self.fixed.mistake(path, what, &self.file));
-            }
-        };
-        let in_s3 = matches!(self.payloads, PayloadLocation::S3(_));
-        tell(
-            in_s3 && !cfg!(feature = "s3"),
-            "payloads",
-            "S3 is not built in: build as2hook with `cargo build --release --features s3`, or name a \
-             folder",
-        );
-        let admin_tls = self.listen.admin.tls.is_some();
-        tell(
-            admin_tls,
-            "listen.admin",
-            "TLS is not built in here yet; leave tls out, and the address on loopback",
-        );
-        mistakes
+        let no_s3 = matches!(self.payloads, PayloadLocation::S3(_)) && !cfg!(feature = "s3");
+        let unsupported = [
+            (
+                no_s3,
+                "payloads",
+                "S3 is not built in: build as2hook with `cargo build --release --features s3`, or name a \
+                 folder",
+            ),
+            (
+                self.listen.admin.tls.is_some(),
+                "listen.admin",
+                "TLS is not built in here yet; leave tls out, and the address on loopback",
+            ),
+        ];
+        let wanted = unsupported.iter().filter(|(is_wanted, ..)| *is_wanted);
+        wanted.filter_map(|(_, path, what)| self.fixed.mistake(path, what, &self.file)).collect()
     }
 
     /// What `new` changes although it cannot change while the gateway runs, at its places in the
@@ -156,114 +171,102 @@ impl Config {
     pub fn fixed_differences(&self, new: &Self) -> Vec<ConfigDiagnostic> {
         self.fixed.differences(&new.fixed, &new.file)
     }
+}
 
-    /// Judges the whole document but the rules. `None` only when what has no default is missing or
-    /// wrong; every mistake has been noted either way.
-    pub(super) fn read(table: &Table<'_>, file: &Path) -> Option<Self> {
-        let site = read_site(table);
-        let listen = table.read("listen", Listen::read).unwrap_or_default();
-        let receiver = table.need("receiver", Receiver::read);
-        let relative = |path: &str| table.resolve(path);
-        let store = table.read("store", StoreLocation::read);
-        let store = store.unwrap_or_else(|| StoreLocation::Sqlite(relative("data/as2hook.db")));
-        let payloads_allow_http = table.read_or("payloads_allow_http", false, Value::switch);
-        let payloads = table
-            .read("payloads", |value| PayloadLocation::read(value, &store, payloads_allow_http));
-        let payloads =
-            payloads.unwrap_or_else(|| PayloadLocation::Folder(relative("data/payloads")));
-        let secret_key_file = table.read("secret_key_file", Value::path);
-        let secret_key_file = secret_key_file.unwrap_or_else(|| relative("data/secret.key"));
-        let stations = table.read("stations", read_stations).unwrap_or_default();
-        let partners = table.read("partners", |value| read_partners(value, &site));
-        let partners = partners.unwrap_or_default();
-        if let (Some(outbound), Some(_)) = (&listen.outbound, table.get("partners")) {
-            judge_outbound(table, outbound.address, &partners);
+impl Section for Config {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        table.here("").file.clone_into(&mut self.file);
+        if let Some(place) = table.get("payloads") {
+            self.payloads.judge(&place, &self.store, self.payloads_allow_http);
         }
-        let on_failure = |value: &Value<'_>| {
-            value.choice(&[
-                ("pass", StoreFailurePolicy::Pass),
-                ("refuse", StoreFailurePolicy::Refuse),
-            ])
+        if let StoreLocation::Sqlite(path) = &mut self.store {
+            *path = table.resolve(&*path);
+        }
+        if let PayloadLocation::Folder(path) = &mut self.payloads {
+            *path = table.resolve(&*path);
+        }
+        self.webhooks = table.resolve(&self.webhooks);
+        self.secret_key_file = table.resolve(&self.secret_key_file);
+        let partners = self.partners.iter_mut().map(|partner| &mut partner.site);
+        let tokens = self.api.tokens.iter_mut().map(|token| &mut token.site);
+        for site in partners.chain(tokens).filter(|site| site.is_empty()) {
+            site.clone_from(&self.site);
+        }
+        judge_names(table);
+        self.judge_outbound(table);
+        self.judge_loop(table);
+        self.judge_serial_numbers(table);
+        self.keyring = Arc::new(keyring(&self.stations, &self.partners));
+        let partners = self.partners.iter().enumerate();
+        self.by_as2_id = partners.map(|(at, partner)| (partner.as2_id.clone(), at)).collect();
+        self.station_ids = self.stations.iter().map(|station| station.as2_id.clone()).collect();
+        self.fixed = Fixed::of(table, self);
+        Some(())
+    }
+}
+
+impl Config {
+    fn judge_outbound(&self, table: &Value) {
+        let (Some(outbound), Some(place)) = (&self.listen.outbound, table.get("partners")) else {
+            return;
         };
-        let duration = |key, default| table.read_or(key, default, Value::duration);
-        let on_store_failure =
-            table.read_or("on_store_failure", StoreFailurePolicy::Pass, on_failure);
-        let config = Self {
-            file: file.to_owned(),
-            webhooks: table
-                .read("webhooks", Value::path)
-                .unwrap_or_else(|| relative("webhooks.yaml")),
-            api: table.read("api", |value| Api::read(value, &site)).unwrap_or_default(),
-            limits: table.read("limits", Limits::read).unwrap_or_default(),
-            drain: duration("drain", Duration::from_secs(20)),
-            on_store_failure,
-            payloads_allow_http,
-            encrypt_payloads: table.read_or("encrypt_payloads", false, Value::switch),
-            legacy_algorithms: table.read_or("legacy_algorithms", false, Value::switch),
-            mdn_deadline: duration("mdn_deadline", 24 * HOUR),
-            duplicate_window: duration("duplicate_window", 7 * 24 * HOUR),
-            retention: table.read("retention", Retention::read).unwrap_or_default(),
-            fixed: Fixed::of(
-                table,
-                &listen,
-                &store,
-                (&payloads, payloads_allow_http),
-                &secret_key_file,
-                on_store_failure,
-            ),
-            keyring: Arc::new(keyring(&stations, &partners)),
-            by_as2_id: partners.iter().enumerate().map(|(i, p)| (p.as2_id.clone(), i)).collect(),
-            station_ids: stations.iter().map(|station| station.as2_id.clone()).collect(),
-            receiver: receiver?,
-            site,
-            listen,
-            store,
-            payloads,
-            stations,
-            partners,
-            secret_key_file,
-        };
-        judge_loop(table, &config);
-        judge_serial_numbers(table, &config.stations);
-        Some(config)
+        for partner in self.partners.iter().filter(|partner| partner.url.is_none()) {
+            let (id, listener) = (&partner.as2_id, outbound.address);
+            place.warn(format!(
+                "{id:?} has no url: what the listener at {listener} gets for it fails"
+            ));
+        }
+    }
+
+    /// A message names a key by issuer and serial number, which a certificate authority gives once.
+    fn judge_serial_numbers(&self, table: &Value) {
+        let Some(place) = table.get("stations") else { return };
+        let keys: Vec<_> = self.stations.iter().flat_map(|station| &station.keys).collect();
+        for (at, key) in keys.iter().enumerate() {
+            let is_same = |other: &&StationKey| {
+                let (own, other) = (&key.certificate, &other.certificate);
+                let is_named_alike = own.serial_number() == other.serial_number()
+                    && own.issuer_name().try_cmp(other.issuer_name()).is_ok_and(Ordering::is_eq);
+                is_named_alike && own != other
+            };
+            if keys[..at].iter().copied().any(|other| is_same(&other)) {
+                place.warn(format!(
+                    "two keys have certificates of one issuer and serial number ({}): each is tried for \
+                     what is sent to either; have one of them issued anew",
+                    keys::named(&key.certificate)
+                ));
+            }
+        }
+    }
+
+    /// A receiver that is the gateway itself would send each request round until all is used up.
+    fn judge_loop(&self, table: &Value) {
+        let Some(place) = table.get("receiver") else { return };
+        for origin in self.receiver.all_origins() {
+            let host = if origin.host == "localhost" { "127.0.0.1" } else { &origin.host };
+            let Ok(host) = host.parse::<IpAddr>() else { continue };
+            for (name, listen) in self.listen.addresses() {
+                let local =
+                    listen.ip() == host || (listen.ip().is_unspecified() && host.is_loopback());
+                if local && listen.port() == origin.port {
+                    place.wrong::<()>(format!("{origin} is this gateway itself (listen.{name})"));
+                }
+            }
+        }
     }
 }
 
-/// The gateway's site, which rules, partners and tokens are of unless they say otherwise.
-pub(super) fn read_site(table: &Table<'_>) -> String {
-    table.read("site", site).unwrap_or_else(|| "main".to_owned())
-}
-
-fn read_stations(value: &Value<'_>) -> Option<Vec<Station>> {
-    let mut stations = Vec::new();
-    let mut seen = HashSet::new();
-    for item in value.list()? {
-        let Some(station) = Station::read(&item) else { continue };
-        if seen.insert(station.as2_id.clone()) {
-            stations.push(station);
-        } else {
-            item.wrong::<()>(format!("the station {:?} is given twice", station.as2_id));
-        }
+fn judge_names(table: &Value) {
+    let as2_id = |item: &Value| Identifier::read(&item.get("as2_id")?);
+    if let Some(stations) = table.get("stations") {
+        stations.judge_unique(as2_id, |id| format!("the station {id:?} is given twice"));
     }
-    Some(stations)
-}
-
-fn read_partners(value: &Value<'_>, site: &str) -> Option<Vec<Partner>> {
-    let mut partners = Vec::new();
-    let (mut names, mut ids) = (HashSet::new(), HashSet::new());
-    for item in value.list()? {
-        let Some(partner) = Partner::read(&item, site) else { continue };
-        if !names.insert(partner.as2_id.clone()) {
-            item.wrong::<()>(format!("the partner {:?} is given twice", partner.as2_id));
-            continue;
-        }
-        if let Some(id) = partner.id.filter(|id| !ids.insert(*id)) {
-            item.wrong::<()>(format!("another partner has the id {id} already"));
-            continue;
-        }
-        partners.push(partner);
+    if let Some(partners) = table.get("partners") {
+        partners.judge_unique(as2_id, |id| format!("the partner {id:?} is given twice"));
+        let id =
+            |item: &Value| Whole::<u64, 1, { i64::MAX.cast_unsigned() }>::read(&item.get("id")?);
+        partners.judge_unique(id, |id| format!("another partner has the id {id} already"));
     }
-    Some(partners)
 }
 
 /// What a station signs with is known too: its own messages are looked at on their way out.
@@ -281,48 +284,4 @@ fn keyring(stations: &[Station], partners: &[Partner]) -> Keyring {
         }
     }
     keyring
-}
-
-fn judge_outbound(table: &Table<'_>, outbound: SocketAddr, partners: &[Partner]) {
-    let Some(place) = table.get("partners") else { return };
-    for partner in partners.iter().filter(|partner| partner.url.is_none()) {
-        let id = &partner.as2_id;
-        place.warn(format!("{id:?} has no url: what the listener at {outbound} gets for it fails"));
-    }
-}
-
-/// A message names a key by issuer and serial number, which a certificate authority gives once.
-fn judge_serial_numbers(table: &Table<'_>, stations: &[Station]) {
-    let Some(place) = table.get("stations") else { return };
-    let keys: Vec<_> = stations.iter().flat_map(|station| &station.keys).collect();
-    for (at, key) in keys.iter().enumerate() {
-        let is_same = |other: &&StationKey| {
-            let (own, other) = (&key.certificate, &other.certificate);
-            let is_named_alike = own.serial_number() == other.serial_number()
-                && own.issuer_name().try_cmp(other.issuer_name()).is_ok_and(Ordering::is_eq);
-            is_named_alike && own != other
-        };
-        if keys[..at].iter().copied().any(|other| is_same(&other)) {
-            place.warn(format!(
-                "two keys have certificates of one issuer and serial number ({}): each is tried for what \
-                 is sent to either; have one of them issued anew",
-                keys::named(&key.certificate)
-            ));
-        }
-    }
-}
-
-/// A receiver that is the gateway itself would send each request round until all is used up.
-fn judge_loop(table: &Table<'_>, config: &Config) {
-    let Some(place) = table.get("receiver") else { return };
-    for origin in config.receiver.all_origins() {
-        let host = if origin.host == "localhost" { "127.0.0.1" } else { &origin.host };
-        let Ok(host) = host.parse::<IpAddr>() else { continue };
-        for (name, listen) in config.listen.addresses() {
-            let local = listen.ip() == host || (listen.ip().is_unspecified() && host.is_loopback());
-            if local && listen.port() == origin.port {
-                place.wrong::<()>(format!("{origin} is this gateway itself (listen.{name})"));
-            }
-        }
-    }
 }

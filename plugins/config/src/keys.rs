@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::OnceLock};
 
+use as2hook_event::SecretString;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
     error::ErrorStack,
@@ -12,42 +13,79 @@ use openssl::{
     x509::{X509, X509Ref, X509VerifyResult},
 };
 
-use super::read::{SecretString, Table, Value};
+use super::{
+    setting::{SecretText, Setting as _, setting},
+    value::{FromFile, Value},
+};
 
-/// A certificate (its chain behind it, when the file had one) with its private key.
+/// The certificates of one file; the first one is meant where one is. Empty where none is given.
+pub type CertificateFile = FromFile<Vec<X509>>;
+
+/// A private key, RSA or EC.
+pub type PrivateKeyFile = FromFile<PKey<Private>>;
+
+/// A private key, its certificate, and those that issued it.
+#[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) chain: Vec<X509>,
     pub(crate) private_key: PKey<Private>,
 }
 
-/// The keys by which [`identity`] is written in a config.
-pub(crate) const CERTIFICATE: &str = "certificate";
-pub(crate) const PRIVATE_KEY: &str = "private_key";
-pub(crate) const PASSPHRASE: &str = "passphrase";
-pub(crate) const PASSPHRASE_FILE: &str = "passphrase_file";
+setting!(Certificates: CertificateFile, certificates, CertificateFile::path);
+setting!(
+    Key: PrivateKeyFile,
+    |value| private_key(value, passphrase(value)?.as_ref()),
+    PrivateKeyFile::path
+);
+setting!(
+    Archive: FromFile<Identity>,
+    |value| {
+        let mut others = ["certificate", "private_key"].into_iter();
+        match others.find_map(|other| value.sibling(other)) {
+            Some(other) => other.wrong("`pkcs12` is given too, and holds both; only one may be"),
+            None => pkcs12(value, passphrase(value)?.as_ref()),
+        }
+    },
+    FromFile::path
+);
 
-/// Reads `certificate` and `private_key`, which must belong together.
-pub(crate) fn identity(table: &Table<'_>) -> Option<Identity> {
-    let passphrase = passphrase(table);
-    let chain = table.need(CERTIFICATE, certificates);
-    let private_key =
-        table.need(PRIVATE_KEY, |value| private_key(value, passphrase.as_ref()?.as_ref()));
-    let (chain, private_key) = (chain?, private_key?);
-    if !belongs(&chain[0], &private_key) {
-        return table
-            .get(PRIVATE_KEY)?
-            .wrong("this private key is not the certificate's; another key was made for it");
+/// `passphrase` or `passphrase_file` beside a key. `Some(None)`: there is none. With one that could not be
+/// read its own mistake says enough, and the key should not be tried without it.
+#[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
+fn passphrase(key: &Value) -> Option<Option<SecretString>> {
+    match (key.sibling("passphrase"), key.sibling("passphrase_file")) {
+        (_, Some(file)) => file.secret_file("passphrase").map(|file| Some(file.content)),
+        (Some(text), None) => SecretText::read(&text).map(Some),
+        (None, None) => Some(None),
     }
-    Some(Identity { chain, private_key })
 }
 
-/// `Some(None)`: there is none. With one that could not be read its own mistake says enough, and
-/// the key should not be tried without it.
-#[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
-pub(crate) fn passphrase(table: &Table<'_>) -> Option<Option<SecretString>> {
-    let given = table.get(PASSPHRASE).is_some() || table.get(PASSPHRASE_FILE).is_some();
-    let passphrase = table.secret(PASSPHRASE, PASSPHRASE_FILE);
-    (passphrase.is_some() || !given).then_some(passphrase)
+/// Judges whether `client_certificate` and `client_key` are both there, and belong together.
+pub(crate) fn judge_client(
+    table: &Value,
+    chain: &[X509],
+    key: Option<&PrivateKeyFile>,
+) -> Option<()> {
+    match (table.get("client_certificate"), table.get("client_key")) {
+        (Some(place), None) => place.wrong("`client_key` is missing beside it"),
+        (None, Some(place)) => place.wrong("`client_certificate` is missing beside it"),
+        (_, place) => match (chain.first(), key, place) {
+            (Some(certificate), Some(key), Some(place)) if !belongs(certificate, key) => {
+                place.wrong("this private key is not the certificate's")
+            }
+            _ => Some(()),
+        },
+    }
+}
+
+/// Judges whether `certificate` and `private_key` belong together.
+pub(crate) fn judge_identity(table: &Value, chain: &[X509], key: &PKey<Private>) -> Option<()> {
+    if chain.first().is_some_and(|certificate| belongs(certificate, key)) {
+        return Some(());
+    }
+    table
+        .get("private_key")?
+        .wrong("this private key is not the certificate's; another key was made for it")
 }
 
 /// Whether the private key is that of the certificate.
@@ -57,7 +95,7 @@ pub(crate) fn belongs(certificate: &X509Ref, private_key: &PKey<Private>) -> boo
 
 /// A file with one certificate or more: PEM, or DER for one alone. Never an empty list. One that
 /// is out of its time is warned of: the messages of that time can still be read by it.
-pub(crate) fn certificates(value: &Value<'_>) -> Option<Vec<X509>> {
+pub(crate) fn certificates(value: &Value) -> Option<CertificateFile> {
     let (path, bytes) = value.file()?;
     let found = if is_pem(&bytes) {
         X509::stack_from_pem(&bytes)
@@ -67,7 +105,7 @@ pub(crate) fn certificates(value: &Value<'_>) -> Option<Vec<X509>> {
     match found {
         Ok(found) if !found.is_empty() => {
             judge_time(value, &path, &found[0]);
-            Some(found)
+            Some(FromFile { path, content: found })
         }
         _ => value.wrong(format!("{} holds no certificate (PEM or DER)", path.display())),
     }
@@ -75,9 +113,9 @@ pub(crate) fn certificates(value: &Value<'_>) -> Option<Vec<X509>> {
 
 /// A private key, RSA or EC: PEM or DER, PKCS#8 or traditional.
 pub(crate) fn private_key(
-    value: &Value<'_>,
+    value: &Value,
     passphrase: Option<&SecretString>,
-) -> Option<PKey<Private>> {
+) -> Option<PrivateKeyFile> {
     let (path, bytes) = value.file()?;
     let mut asked = false;
     // Always with a callback: without one OpenSSL asks on the terminal.
@@ -95,7 +133,7 @@ pub(crate) fn private_key(
             .or_else(|_| PKey::private_key_from_pkcs8_callback(&bytes, password))
     };
     match found {
-        Ok(key) => judge_kind(value, &path, key),
+        Ok(key) => judge_kind(value, &path, key).map(|content| FromFile { path, content }),
         Err(_) if asked && passphrase.is_none_or(|text| text.expose().is_empty()) => {
             value.wrong(format!("{} is encrypted; its passphrase is missing", path.display()))
         }
@@ -107,7 +145,10 @@ pub(crate) fn private_key(
 }
 
 /// A PKCS#12 file with one private key and its certificate.
-pub(crate) fn pkcs12(value: &Value<'_>, passphrase: Option<&SecretString>) -> Option<Identity> {
+pub(crate) fn pkcs12(
+    value: &Value,
+    passphrase: Option<&SecretString>,
+) -> Option<FromFile<Identity>> {
     let (path, bytes) = value.file()?;
     let shown = path.display();
     let Ok(archive) = Pkcs12::from_der(&bytes) else {
@@ -144,7 +185,7 @@ pub(crate) fn pkcs12(value: &Value<'_>, passphrase: Option<&SecretString>) -> Op
             named(other)
         ));
     }
-    Some(Identity { chain, private_key })
+    Some(FromFile { path, content: Identity { chain, private_key } })
 }
 
 /// Certificates of an archive that are not there for the first one's sake: most likely they have keys
@@ -200,14 +241,14 @@ fn is_wrong_passphrase(error: &ErrorStack) -> bool {
     error.errors().iter().any(|error| error.reason() == Some("mac verify failure"))
 }
 
-fn judge_kind(value: &Value<'_>, path: &Path, key: PKey<Private>) -> Option<PKey<Private>> {
+fn judge_kind(value: &Value, path: &Path, key: PKey<Private>) -> Option<PKey<Private>> {
     match key.id() {
         Id::RSA | Id::EC => Some(key),
         _ => value.wrong(format!("{} holds a key that is neither RSA nor EC", path.display())),
     }
 }
 
-fn judge_time(value: &Value<'_>, path: &Path, certificate: &X509Ref) {
+fn judge_time(value: &Value, path: &Path, certificate: &X509Ref) {
     let Ok(now) = Asn1Time::days_from_now(0) else { return };
     let (from, to): (&Asn1TimeRef, &Asn1TimeRef) =
         (certificate.not_before(), certificate.not_after());

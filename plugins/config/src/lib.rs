@@ -5,13 +5,15 @@
 //! another call.
 //!
 //! # Layout
+//! - `gateway` and beside it `listen`, `receiver`, `storage`, `partners`, `api`, `limits`: the document
+//!   `as2hook.yaml`, as structs that serde reads and writes, and schemars describes
+//! - `webhooks`: the rules
+//! - `setting`: how single values are written
+//! - `section`: mappings, through serde, with all mistakes in them
+//! - `value`: a node and its place
 //! - `tree`: YAML into a tree in which every node knows its place
 //! - `env`: variables inside strings
-//! - `read`: typed readers that note mistakes and go on
 //! - `source`: the files of one load, and what was found
-//! - `gateway` and beside it `listen`, `receiver`, `storage`, `stations`, `partners`, `api`,
-//!   `limits`, `retention`: the document `as2hook.yaml`
-//! - `webhooks`: the rules
 //! - `keys`: certificates and private keys
 //! - `fixed`: what cannot change while the gateway runs
 //! - [`watch`]: notices that a file has changed
@@ -19,6 +21,7 @@
 use std::{
     env::VarError,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 mod api;
@@ -30,33 +33,36 @@ mod limits;
 mod listen;
 mod mistake;
 mod partners;
-mod read;
 mod receiver;
-mod retention;
+mod section;
+mod setting;
 mod source;
-mod stations;
 mod storage;
 mod tree;
+mod value;
 pub mod watch;
 mod webhooks;
 
 use as2hook_event::RuleSet;
+use schemars::Schema;
 
 pub use api::{Api, ApiLanguage, TokenConfig, TokenScope};
 pub use gateway::{Config, StoreFailurePolicy};
-pub use limits::{Limits, Pace};
+pub use keys::{CertificateFile, PrivateKeyFile};
+pub use limits::{Limits, Pace, Retention};
 pub use listen::{Listen, Listener, ServerTls};
 pub use mistake::ConfigDiagnostic;
-pub use partners::{Partner, PartnerTls};
-pub use read::{Network, SecretString};
+pub use partners::{Partner, PartnerTls, Station};
 pub use receiver::{Forwarded, Origin, Receiver, ReceiverRoute};
-pub use retention::Retention;
 pub use source::Sources;
-pub use stations::Station;
 pub use storage::{PayloadLocation, PostgresUrl, StoreLocation};
+pub use value::FromFile;
 
-use read::{SourceFile, Value};
+use setting::{Identifier, Setting as _};
 use source::Context;
+
+use value::Value;
+use webhooks::{Placed, RulesFile};
 
 /// Config and rules that were found right, whole.
 #[derive(Debug)]
@@ -90,19 +96,20 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigDiagnostic>> {
     attempt(path).outcome
 }
 
-/// As [`load`], and tells beside a failure which files to watch.
+/// As [`load`], and reports beside a failure which files to watch.
 pub fn attempt(path: &Path) -> LoadAttempt {
-    attempt_with(path, &|name| std::env::var(name))
+    attempt_with(path, |name| std::env::var(name))
 }
 
 /// As [`attempt`], with variables from elsewhere than the environment.
 pub fn attempt_with(
     path: &Path,
-    variables: &dyn Fn(&str) -> Result<String, VarError>,
+    variables: impl Fn(&str) -> Result<String, VarError> + 'static,
 ) -> LoadAttempt {
     let context = Context::new(variables);
     let read = read_all(&context, path);
-    let source::LoadFindings { mistakes, warnings, sources } = context.finish();
+    let read = read.and_then(|(config, rules)| Some((config, webhooks::compile(&context, rules)?)));
+    let (mistakes, warnings, sources) = context.finish();
     let outcome = match read {
         Some((config, rules)) if mistakes.is_empty() => Ok(Loaded {
             config,
@@ -116,59 +123,62 @@ pub fn attempt_with(
     LoadAttempt { outcome, sources }
 }
 
+/// What is in force with the config at `path`, defaults included, as two YAML documents: the config and the
+/// rules. Secrets are not shown.
+///
+/// # Errors
+/// As [`load`].
+pub fn render(path: &Path) -> Result<String, Vec<ConfigDiagnostic>> {
+    load(path)?;
+    let context = Context::new(|name| std::env::var(name));
+    let read = read_all(&context, path);
+    let text = read.map(|(config, webhooks)| {
+        format!("{}---\n{}", section::to_yaml(&config), section::to_yaml(&RulesFile { webhooks }))
+    });
+    text.ok_or_else(|| context.finish().0)
+}
+
+/// The JSON Schema of `as2hook.yaml`.
+pub fn schema() -> Schema {
+    section::schema::<Config>()
+}
+
+/// The JSON Schema of `webhooks.yaml`.
+pub fn webhooks_schema() -> Schema {
+    section::schema::<RulesFile>()
+}
+
 /// `None` leaves a mistake behind.
-fn read_all(context: &Context<'_>, file: &Path) -> Option<(Config, RuleSet)> {
+fn read_all(context: &Rc<Context>, file: &Path) -> Option<(Config, Vec<Placed>)> {
     let root = match context.tree(file) {
-        Ok(root) => root?,
+        Ok(root) => Value::root(context, file, root?),
         Err(what) => {
             let at = mistake::Position::START;
             context.mistake(ConfigDiagnostic::new(file, at, "document", what));
             return None;
         }
     };
-    let value = Value::root(SourceFile { context, file }, &root);
-    let table = value.table(gateway::KEYS)?;
-    let config = Config::read(&table, file);
+    root.entries()?;
+    let config = root.section::<Config>();
     // Judged even without a config, for the sake of the mistakes.
-    let path = match table.get("webhooks") {
-        Some(value) => value.path()?,
-        None => table.resolve("webhooks.yaml"),
+    let path = match root.get("webhooks") {
+        Some(value) => value.resolve(value.line()?),
+        None => root.resolve("webhooks.yaml"),
     };
-    let rules = match webhooks::read(context, &path, &gateway::read_site(&table)) {
+    let site = root.get("site").and_then(|site| Identifier::read(&site));
+    let site = site.unwrap_or_else(gateway::main_site);
+    let rules = match webhooks::read(context, &path, &site) {
         Ok(rules) => rules,
         Err(what) => {
-            let message = format!("{} {what}", path.display());
-            return match table.get("webhooks") {
-                Some(value) => value.wrong(message),
-                None => table.wrong(message),
-            };
+            let place = root.get("webhooks").unwrap_or(root);
+            return place.wrong(format!("{} {what}", path.display()));
         }
     };
     if let Some(config) = &config {
         webhooks::judge_case(context, &rules, config);
         webhooks::judge_filters(context, &rules);
     }
-    let rules = webhooks::compile(context, rules);
-    Some((config?, rules?))
-}
-
-/// A tenant's name.
-fn site(value: &Value<'_>) -> Option<String> {
-    identifier(value)
-}
-
-/// An AS2 name, without the quotes that it has on the wire (RFC 4130, section 6.2).
-fn as2_id(value: &Value<'_>) -> Option<String> {
-    identifier(value)
-}
-
-/// What is compared as it stands: a blank at an end would never be seen, and never match.
-fn identifier(value: &Value<'_>) -> Option<String> {
-    let name = value.line()?;
-    if name.chars().count() > 128 || name.trim() != name {
-        return value.wrong("must have 128 characters at most, and no blank at its ends");
-    }
-    Some(name)
+    Some((config?, rules))
 }
 
 #[cfg(test)]

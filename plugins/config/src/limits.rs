@@ -1,141 +1,159 @@
-//! `limits`: what one message, and all together, may use at the most.
+//! `limits` and `retention`: what messages may use, and how long and how much of them is kept.
 
 use std::time::Duration;
 
-use super::read::Value;
+use as2hook_as2::DecoderLimits;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    section::Section,
+    setting::{Bytes, Setting as _, Size, Time, Whole, number, seconds},
+};
 
 /// Bounds. Over one of the decoder's the message is not decoded further (code 1300); its traffic
 /// is not touched, but for `body` and `header`, which hold for the request too. What is over any
 /// other gets a response of the gateway's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// What one decode may use: `body` 4 GiB, `decoded` 8 GiB, `expansion` 200 (bytes of output for
-    /// each of the body, beyond 16 MiB), `header` 64 KiB, `attachments` 1000.
-    pub decode: as2hook_as2::DecoderLimits,
+    /// Bytes of a message as it comes. One that is larger gets a 413.
+    #[serde(with = "Bytes", default = "number::<{ 4 << 30 }, _>")]
+    pub body: u64,
+    /// Bytes of its attachments together.
+    #[serde(with = "Bytes", default = "number::<{ 8 << 30 }, _>")]
+    pub decoded: u64,
+    /// Bytes that decompression may give for each byte of the body, beyond 16 MiB.
+    #[serde(with = "Whole::<u32, 1, { u32::MAX as u64 }>", default = "number::<200, _>")]
+    pub expansion: u32,
+    /// Bytes of one MIME header block, and of a request's head. Below 1 KiB common ones do not fit; above
+    /// 1 MiB a few messages fill the memory.
+    #[serde(with = "Size::<usize, 1024, { 1 << 20 }>", default = "number::<{ 64 << 10 }, _>")]
+    pub header: usize,
+    /// Attachments of one message.
+    #[serde(with = "Whole::<usize, 1, 100_000>", default = "number::<1000, _>")]
+    pub attachments: usize,
     /// CPU time of one decode; 150 ms more for each MiB of the body or of what comes out of it, whichever
-    /// is more. Default 1 s.
+    /// is more.
+    #[serde(with = "Time", default = "seconds::<1>")]
     pub cpu: Duration,
-    /// Exchanges under way at once, over all listeners. Default 2000.
+    /// Exchanges under way at once, over all listeners.
+    #[serde(with = "Whole::<usize, 1, 1_000_000>", default = "number::<2000, _>")]
     pub in_flight: usize,
     /// Bytes of memory that exchanges may use together, as far as they are counted: see
-    /// `docs/operating.md`. Default 4 GiB.
+    /// `docs/operating.md`. Below 16 MiB not even a few exchanges fit.
+    #[serde(with = "Size::<u64, { 16 << 20 }, ANY>", default = "number::<{ 4 << 30 }, _>")]
     pub memory: u64,
-    /// Connections open at once, for each listener. Default 10,000.
+    /// Connections open at once, for each listener.
+    #[serde(with = "Whole::<usize, 1, 1_000_000>", default = "number::<10_000, _>")]
     pub connections: usize,
     /// Connections of one address (IPv6: of one /64) on the inbound listener; those of
-    /// `trusted_proxies` are not counted. Default 1000.
+    /// `trusted_proxies` are not counted.
+    #[serde(with = "Whole::<usize, 1, 1_000_000>", default = "number::<1000, _>")]
     pub connections_per_address: usize,
-    /// How long what is slow is waited for.
-    pub pace: Pace,
+    /// How long a connection may wait for a request's first byte.
+    #[serde(with = "Time", default = "seconds::<60>")]
+    pub idle: Duration,
+    /// How long the rest of a request's head may take.
+    #[serde(with = "Time", default = "seconds::<60>")]
+    pub head_time: Duration,
+    /// How long a request's or a response's body may take, however short it is.
+    #[serde(with = "Time", default = "seconds::<120>")]
+    pub body_time: Duration,
+    /// Bytes of a body that give it a second more.
+    #[serde(with = "Bytes", default = "number::<1024, _>")]
+    pub body_rate: u64,
+    /// How long a piece may take to come from, or to be taken by, either side.
+    #[serde(with = "Time", default = "seconds::<60>")]
+    pub piece_time: Duration,
 }
 
-/// How long what is slow is waited for.
+const ANY: u64 = i64::MAX.cast_unsigned();
+
+/// How long what is slow is waited for: the times of [`Limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// `idle`: for a request's first byte on an open connection. Default 60 s.
+    /// For a request's first byte on an open connection.
     pub idle: Duration,
-    /// `head_time`: for the rest of a request's head. Default 60 s.
+    /// For the rest of a request's head.
     pub head: Duration,
-    /// `body_time`: for a request's or a response's body, however short it is. Default 120 s.
+    /// For a request's or a response's body, however short it is.
     pub body: Duration,
-    /// `body_rate`: bytes of a body that give it a second more. Default 1 KiB.
+    /// Bytes of a body that give it a second more.
     pub rate: u64,
-    /// `piece_time`: for a piece to come from, or to be taken by, either side. Default 60 s.
+    /// For a piece to come from, or to be taken by, either side.
     pub piece: Duration,
 }
 
-// === impl Limits ===
-
-impl Limits {
-    pub(super) fn read(value: &Value<'_>) -> Option<Self> {
-        const KEYS: &[&str] = &[
-            "body",
-            "decoded",
-            "expansion",
-            "header",
-            "attachments",
-            "cpu",
-            "in_flight",
-            "memory",
-            "connections",
-            "connections_per_address",
-            "idle",
-            "head_time",
-            "body_time",
-            "body_rate",
-            "piece_time",
-        ];
-        let table = value.table(KEYS)?;
-        let default = Self::default();
-        let fit = |value: Option<usize>, default| value.unwrap_or(default);
-        let header = table.read("header", |value| match usize::try_from(value.size()?) {
-            Ok(size) if HEADER.contains(&size) => Some(size),
-            _ => value.wrong("must be from 1KiB to 1MiB"),
-        });
-        let expansion = table
-            .read("expansion", |value| u32::try_from(value.whole(1, u64::from(u32::MAX))?).ok());
-        let number = |most| move |value: &Value<'_>| usize::try_from(value.whole(1, most)?).ok();
-        Some(Self {
-            decode: as2hook_as2::DecoderLimits {
-                body: table.read_or("body", default.decode.body, Value::size),
-                decoded: table.read_or("decoded", default.decode.decoded, Value::size),
-                expansion: expansion.unwrap_or(default.decode.expansion),
-                header: fit(header, default.decode.header),
-                attachments: fit(
-                    table.read("attachments", number(100_000)),
-                    default.decode.attachments,
-                ),
-            },
-            cpu: table.read_or("cpu", default.cpu, Value::duration),
-            in_flight: fit(table.read("in_flight", number(1_000_000)), default.in_flight),
-            memory: table.read_or("memory", default.memory, |value| match value.size()? {
-                size if size < MEMORY => value.wrong("must be at least 16MiB"),
-                size => Some(size),
-            }),
-            connections: fit(table.read("connections", number(1_000_000)), default.connections),
-            connections_per_address: fit(
-                table.read("connections_per_address", number(1_000_000)),
-                default.connections_per_address,
-            ),
-            pace: Pace {
-                idle: table.read_or("idle", default.pace.idle, Value::duration),
-                head: table.read_or("head_time", default.pace.head, Value::duration),
-                body: table.read_or("body_time", default.pace.body, Value::duration),
-                rate: table.read_or("body_rate", default.pace.rate, Value::size),
-                piece: table.read_or("piece_time", default.pace.piece, Value::duration),
-            },
-        })
-    }
+/// Bounds of what is kept when there is nothing left to do about it. What waits for its delivery is
+/// kept however long that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Events with their deliveries, from the time when the last of these was delivered or dead.
+    #[serde(with = "Time", default = "seconds::<{ 30 * DAY }>")]
+    pub events: Duration,
+    /// Attempts in the log, from their beginning.
+    #[serde(with = "Time", default = "seconds::<{ 30 * DAY }>")]
+    pub attempts: Duration,
+    /// Reported events, all together: of more the oldest go, whatever their age. Those with a
+    /// dead delivery do not count.
+    #[serde(with = "Whole::<u64, 1, 1_000_000_000>", default = "number::<1_000_000, _>")]
+    pub count: u64,
+    /// Bytes that the store and its payloads take all together: of more the oldest events go that were
+    /// delivered, as for `count`.
+    #[serde(with = "Bytes", default = "number::<{ 10 << 30 }, _>")]
+    pub bytes: u64,
+    /// Raw payloads whose deliveries are all delivered.
+    #[serde(with = "Time", default = "seconds::<{ 7 * DAY }>")]
+    pub payloads: Duration,
 }
 
-/// Below it common MIME headers do not fit; above it a few messages fill the memory.
-const HEADER: std::ops::RangeInclusive<usize> = 1024..=1024 * 1024;
+const DAY: u64 = 24 * 3600;
 
-/// Below it not even a few exchanges fit.
-const MEMORY: u64 = 16 * 1024 * 1024;
+// === impl Limits ===
+
+impl Section for Limits {}
+
+impl Limits {
+    /// What one decode may use.
+    pub fn decode(&self) -> DecoderLimits {
+        let Self { body, decoded, expansion, header, attachments, .. } = *self;
+        DecoderLimits { body, decoded, expansion, header, attachments }
+    }
+
+    /// How long what is slow is waited for.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            idle: self.idle,
+            head: self.head_time,
+            body: self.body_time,
+            rate: self.body_rate,
+            piece: self.piece_time,
+        }
+    }
+}
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            decode: as2hook_as2::DecoderLimits::default(),
-            cpu: Duration::from_secs(1),
-            in_flight: 2000,
-            memory: 4 * 1024 * 1024 * 1024,
-            connections: 10_000,
-            connections_per_address: 1000,
-            pace: Pace::default(),
-        }
+        super::section::defaults()
     }
 }
 
+// === impl Pace ===
+
 impl Default for Pace {
     fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(60),
-            head: Duration::from_secs(60),
-            body: Duration::from_secs(120),
-            rate: 1024,
-            piece: Duration::from_secs(60),
-        }
+        Limits::default().pace()
+    }
+}
+
+// === impl Retention ===
+
+impl Section for Retention {}
+
+impl Default for Retention {
+    fn default() -> Self {
+        super::section::defaults()
     }
 }

@@ -1,83 +1,134 @@
 //! `listen`: where the gateway is called.
 
-use std::{fmt, net::SocketAddr};
+use std::net::SocketAddr;
 
-use openssl::{
-    pkey::{PKey, Private},
-    x509::X509,
-};
+use as2hook_event::SecretString;
+use schemars::{JsonSchema, json_schema};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::{self, CERTIFICATE, PASSPHRASE, PASSPHRASE_FILE, PRIVATE_KEY},
-    read::Value,
+    keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
+    section::{Section, defaults},
+    setting::{Address, List, Maybe, PassphraseFile, SecretText, Setting, Table, schema, setting},
+    value::{FromFile, Value},
 };
 
 /// The listeners. Their addresses, and whether they speak TLS, are fixed while the gateway runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Listen {
     /// Partners call it to reach the AS2 server. Default `0.0.0.0:8080`.
+    #[serde(with = "OwnListener::<8080>", default = "own_listener::<8080>")]
     pub inbound: Listener,
     /// The AS2 server calls it to reach partners. Default: it does not run.
+    #[serde(with = "Maybe::<Table<Listener>>", default)]
     pub outbound: Option<Listener>,
     /// Config API, admin API and metrics. Default `127.0.0.1:8081`.
+    #[serde(with = "OwnListener::<8081>", default = "own_listener::<8081>")]
     pub admin: Listener,
 }
 
 /// One of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Listener {
     /// IP address and port.
+    #[serde(with = "Address")]
     pub address: SocketAddr,
     /// Default: plain HTTP.
+    #[serde(with = "Maybe::<Table<ServerTls>>", default)]
     pub tls: Option<ServerTls>,
     /// What `Host` may name, without a port; of the outbound listener alone. Default: anything.
+    #[serde(with = "List::<HostName>", default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
 }
 
 /// What a TLS listener shows, and asks for. Reloads with the rest.
-#[derive(Clone)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ServerTls {
-    /// Our certificate, and those between it and the root. Never empty.
-    pub chain: Vec<X509>,
-    /// Its key.
-    pub private_key: PKey<Private>,
+    /// Our certificate, and those between it and the root: PEM. Never empty.
+    #[serde(rename = "certificate", with = "Certificates")]
+    pub chain: CertificateFile,
+    /// Its key: PEM.
+    #[serde(with = "Key")]
+    pub private_key: PrivateKeyFile,
+    /// Of a key that is encrypted.
+    #[serde(with = "Maybe::<SecretText>", default)]
+    passphrase: Option<SecretString>,
+    /// The file of the passphrase.
+    #[serde(with = "Maybe::<PassphraseFile>", default)]
+    passphrase_file: Option<FromFile<SecretString>>,
     /// With any, a client must show a certificate that one of these issued.
-    pub client_ca: Vec<X509>,
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub client_ca: CertificateFile,
 }
 
-/// The keys of a listener.
-const COMMON: &[&str] = &["address", "tls"];
-const OUTBOUND: &[&str] = &["address", "tls", "hosts"];
+/// A listener whose address has a default, with this port.
+struct OwnListener<const PORT: u16>;
 
-const INBOUND: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 8080);
-const ADMIN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8081);
+impl<const PORT: u16> Setting for OwnListener<PORT> {
+    type Value = Listener;
+
+    fn read(value: &Value) -> Option<Listener> {
+        for entry in value.entries()?.iter().filter(|entry| &*entry.key == "hosts") {
+            value.unknown_key(entry, &["address", "tls"]);
+        }
+        let address = own_listener::<PORT>().address.to_string();
+        value.with_default("address", &address)?.section()
+    }
+
+    fn shown(listener: &Listener) -> impl Serialize {
+        listener
+    }
+}
+
+schema!([const PORT: u16] OwnListener<PORT>, |generator| {
+    let (address, tls) = (own_listener::<PORT>().address, generator.subschema_for::<ServerTls>());
+    json_schema!({
+        "type": "object",
+        "properties": { "address": { "type": "string", "default": address }, "tls": tls },
+        "additionalProperties": false
+    })
+});
+
+fn own_listener<const PORT: u16>() -> Listener {
+    // Partners come from anywhere; the admin listener is for this machine.
+    let host = if PORT == 8080 { [0, 0, 0, 0] } else { [127, 0, 0, 1] };
+    Listener { address: SocketAddr::from((host, PORT)), tls: None, hosts: Vec::new() }
+}
+
+setting!(
+    /// A name or an address, as `Host` has it before its port.
+    HostName: String,
+    |value| {
+        let text = value.text()?;
+        match text.parse::<http::uri::Authority>() {
+            Ok(authority) if authority.host() == text => Some(text),
+            _ => value.wrong("must be a host's name or address, without a port"),
+        }
+    },
+    String::as_str
+);
 
 // === impl Listen ===
 
-impl Listen {
-    pub(super) fn read(value: &Value<'_>) -> Option<Self> {
-        let table = value.table(&["inbound", "outbound", "admin"])?;
-        let with_default =
-            |default| move |value: &Value<'_>| Listener::read(value, Some(default), COMMON);
-        let listen = Self {
-            inbound: table.read_or("inbound", Listener::plain(INBOUND), with_default(INBOUND)),
-            outbound: table.read("outbound", |value| Listener::read(value, None, OUTBOUND)),
-            admin: table.read_or("admin", Listener::plain(ADMIN), with_default(ADMIN)),
-        };
+impl Section for Listen {
+    fn judge(&mut self, table: &Value) -> Option<()> {
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-        for (name, address) in listen.addresses() {
+        for (name, address) in self.addresses() {
             let same = |(_, other): &&(&str, SocketAddr)| *other == address && address.port() != 0;
             if let Some((other, _)) = taken.iter().find(same) {
-                let place = table.get(name).unwrap_or_else(|| value.clone());
+                let place = table.get(name).unwrap_or_else(|| table.clone());
                 place.wrong::<()>(format!("`{other}` has this address already: {address}"));
             }
             taken.push((name, address));
         }
-        Some(listen)
+        Some(())
     }
+}
 
+impl Listen {
     /// Each listener that runs: its name in the config, and its address.
     pub fn addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         let outbound = self.outbound.as_ref().map(|outbound| ("outbound", outbound.address));
@@ -90,66 +141,14 @@ impl Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { inbound: Listener::plain(INBOUND), outbound: None, admin: Listener::plain(ADMIN) }
+        defaults()
     }
 }
 
-// === impl Listener ===
+impl Section for Listener {}
 
-impl Listener {
-    fn plain(address: SocketAddr) -> Self {
-        Self { address, tls: None, hosts: Vec::new() }
-    }
-
-    fn read(
-        value: &Value<'_>,
-        default: Option<SocketAddr>,
-        keys: &'static [&'static str],
-    ) -> Option<Self> {
-        let table = value.table(keys)?;
-        let address = match (table.get("address"), default) {
-            (None, Some(default)) => Some(default),
-            _ => table.need("address", Value::address),
-        };
-        let tls = match table.get("tls") {
-            None => None,
-            // With its mistakes noted, nothing goes on to run without TLS.
-            Some(tls) => Some(ServerTls::read(&tls)?),
-        };
-        let hosts = match keys.contains(&"hosts") {
-            true => table.read_or("hosts", Vec::new(), |value| value.each(host)),
-            false => Vec::new(),
-        };
-        Some(Self { address: address?, tls, hosts })
-    }
-}
-
-/// A name or an address, as `Host` has it before its port.
-fn host(value: &Value<'_>) -> Option<String> {
-    let text = value.text()?;
-    match text.parse::<http::uri::Authority>() {
-        Ok(authority) if authority.host() == text => Some(text),
-        _ => value.wrong("must be a host's name or address, without a port"),
-    }
-}
-
-// === impl ServerTls ===
-
-impl ServerTls {
-    fn read(value: &Value<'_>) -> Option<Self> {
-        let table =
-            value.table(&[CERTIFICATE, PRIVATE_KEY, PASSPHRASE, PASSPHRASE_FILE, "client_ca"])?;
-        let client_ca = table.read_or("client_ca", Vec::new(), keys::certificates);
-        let identity = keys::identity(&table)?;
-        Some(Self { chain: identity.chain, private_key: identity.private_key, client_ca })
-    }
-}
-
-impl fmt::Debug for ServerTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls")
-            .field("chain", &self.chain.len())
-            .field("client_ca", &self.client_ca.len())
-            .finish_non_exhaustive()
+impl Section for ServerTls {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        keys::judge_identity(table, &self.chain, &self.private_key)
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    rc::Rc,
 };
 
 use serde::{Serialize, Serializer};
@@ -36,36 +35,15 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
-/// The way from a document's root to a node. Cheap to extend and to clone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ConfigPath<'a>(Option<Rc<PathStep<'a>>>);
-
-#[derive(Debug)]
-struct PathStep<'a> {
-    before: ConfigPath<'a>,
-    name: Name<'a>,
-}
-
-#[derive(Debug)]
-enum Name<'a> {
-    Key(&'a str),
-    Index(usize),
-}
-
 // === impl ConfigDiagnostic ===
 
 impl ConfigDiagnostic {
-    pub(crate) fn new(
-        file: &Path,
-        at: Position,
-        path: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(file: &Path, at: Position, path: &str, message: impl Into<String>) -> Self {
         Self {
             file: file.to_owned(),
             line: at.line,
             column: at.column,
-            path: path.into(),
+            path: if path.is_empty() { "document" } else { path }.to_owned(),
             message: message.into(),
         }
     }
@@ -97,39 +75,23 @@ impl fmt::Display for Position {
     }
 }
 
-// === impl ConfigPath ===
+// === paths ===
 
-impl<'a> ConfigPath<'a> {
-    pub(crate) fn key(&self, key: &'a str) -> Self {
-        Self(Some(Rc::new(PathStep { before: self.clone(), name: Name::Key(key) })))
-    }
-
-    pub(crate) fn index(&self, index: usize) -> Self {
-        Self(Some(Rc::new(PathStep { before: self.clone(), name: Name::Index(index) })))
+/// The path of a mapping's key. The document's own is empty.
+pub(crate) fn key_path(within: &str, key: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-.*/<".contains(c);
+    let dot = if within.is_empty() { "" } else { "." };
+    // A quoted key may hold anything; a message stays one line.
+    if !key.is_empty() && key.chars().all(is_plain) {
+        format!("{within}{dot}{key}")
+    } else {
+        format!("{within}{dot}{key:?}")
     }
 }
 
-impl fmt::Display for ConfigPath<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(step) = &self.0 else { return f.write_str("document") };
-        let first = step.before.0.is_none();
-        if !first {
-            step.before.fmt(f)?;
-        }
-        match &step.name {
-            Name::Index(index) => write!(f, "[{index}]"),
-            Name::Key(key) => {
-                let plain = |c: char| c.is_alphanumeric() || "_-.*/<".contains(c);
-                f.write_str(if first { "" } else { "." })?;
-                // A quoted key may hold anything; a message stays one line.
-                if !key.is_empty() && key.chars().all(plain) {
-                    f.write_str(key)
-                } else {
-                    write!(f, "{key:?}")
-                }
-            }
-        }
-    }
+/// The path of a list's item.
+pub(crate) fn index_path(within: &str, index: usize) -> String {
+    format!("{within}[{index}]")
 }
 
 #[cfg(test)]
@@ -138,10 +100,9 @@ mod tests {
 
     #[test]
     fn is_shown_as_the_contract_has_it() {
-        let path = ConfigPath::default().key("stations").index(0).key("keys").index(1);
+        let path = index_path(&key_path(&index_path("stations", 0), "keys"), 1);
         let at = Position { line: 7, column: 3 };
-        let mistake =
-            ConfigDiagnostic::new(Path::new("conf/a.yaml"), at, path.to_string(), "is wrong");
+        let mistake = ConfigDiagnostic::new(Path::new("conf/a.yaml"), at, &path, "is wrong");
         assert_eq!(mistake.to_string(), "conf/a.yaml:7:3: stations[0].keys[1]: is wrong");
         let json = serde_json::to_string(&mistake).unwrap();
         assert_eq!(
@@ -152,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_hostile_key_stays_on_one_line() {
-        assert_eq!(ConfigPath::default().key("a\nb").to_string(), r#""a\nb""#);
-        assert_eq!(ConfigPath::default().to_string(), "document");
+        assert_eq!(key_path("", "a\nb"), r#""a\nb""#);
+        assert_eq!(key_path("a", "b c"), r#"a."b c""#);
     }
 }

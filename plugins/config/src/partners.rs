@@ -1,108 +1,236 @@
-//! `partners`: remote AS2 identities.
+//! `stations` and `partners`: our own AS2 identities and the remote ones.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use as2hook_event::PartnerType;
+use as2hook_as2::StationKey;
+use as2hook_event::{PartnerType, SecretString};
 use http::Uri;
 use openssl::{
     pkey::{PKey, Private},
     x509::X509,
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{as2_id, keys, read::Value, site};
+use super::{
+    keys::{self, Archive, CertificateFile, Certificates, Identity, Key, PrivateKeyFile},
+    section::Section,
+    setting::{
+        Identifier, List, Maybe, PassphraseFile, SecretText, Setting, Table, Time, Url, Whole,
+        Word, seconds, setting,
+    },
+    value::{FromFile, Value},
+};
+
+/// One of our AS2 identities.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Station {
+    /// Unique among the stations.
+    #[serde(with = "Identifier")]
+    pub as2_id: String,
+    /// Several during a rollover. With none, what is sent to it is not decoded.
+    #[serde(rename = "keys", with = "List::<Table<KeyFiles>>", default)]
+    files: Vec<KeyFiles>,
+    /// What stands in the files.
+    #[serde(skip)]
+    pub keys: Vec<StationKey>,
+}
+
+/// A certificate with its private key, or both in one PKCS#12 file.
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct KeyFiles {
+    /// PEM or DER.
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    certificate: CertificateFile,
+    /// PEM or DER, RSA or EC.
+    #[serde(with = "Maybe::<Key>", default)]
+    private_key: Option<PrivateKeyFile>,
+    /// Both in one file.
+    #[serde(with = "Maybe::<Archive>", default)]
+    pkcs12: Option<FromFile<Identity>>,
+    /// Of a key that is encrypted.
+    #[serde(with = "Maybe::<SecretText>", default)]
+    passphrase: Option<SecretString>,
+    /// The file of the passphrase.
+    #[serde(with = "Maybe::<PassphraseFile>", default)]
+    passphrase_file: Option<FromFile<SecretString>>,
+}
 
 /// A remote AS2 identity.
-#[derive(Clone)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Partner {
     /// The number that the config API uses. Unique. Without one the API does not know the partner.
+    // Signed in every store.
+    #[serde(with = "Maybe::<Whole<u64, 1, { i64::MAX.cast_unsigned() }>>", default)]
     pub id: Option<u64>,
     /// Unique among the partners.
+    #[serde(with = "Identifier")]
     pub as2_id: String,
-    /// `type`. Default: Production.
+    /// What `X-Partner-Type` says.
+    #[serde(rename = "type", with = "Word::<PartnerType>", default)]
     pub partner_type: PartnerType,
-    /// What it signs with; several during a rollover. With none, no signature of it is verified.
+    /// What it signs with; several during a rollover, one file each. With none, no signature of it is
+    /// verified.
+    #[serde(rename = "certificates", with = "List::<SignerFile>", default)]
+    files: Vec<CertificateFile>,
+    /// What stands in the files.
+    #[serde(skip)]
     pub certificates: Vec<X509>,
     /// Where the outbound listener sends messages for it.
+    #[serde(with = "Maybe::<Url>", default)]
     pub url: Option<Uri>,
     /// Where else our server's asynchronous MDNs for it may go.
+    #[serde(with = "List::<Url>", default)]
     pub mdn_urls: Vec<Uri>,
-    /// `async_mdn: here`: its asynchronous MDNs pass through this gateway, so that one that does not come is
-    /// overdue. `elsewhere`: never. Default: here.
-    pub has_async_mdns_here: bool,
-    /// `mdn: any`: a synchronous MDN counts although it is not signed as it was asked for. Default: signed.
-    pub accepts_unsigned_mdns: bool,
+    /// Whether its asynchronous MDNs pass this gateway (here), so that one that does not come is overdue, or
+    /// never do (elsewhere).
+    #[serde(with = "Word::<AsyncMdn>", default)]
+    async_mdn: AsyncMdn,
+    /// Which of its synchronous MDNs counts where a signed one was asked for.
+    #[serde(with = "Word::<AcceptedMdn>", default)]
+    mdn: AcceptedMdn,
     /// How its https is trusted, and what we show. Default: the system's roots, and nothing.
+    #[serde(with = "Maybe::<Table<PartnerTls>>", default)]
     pub tls: Option<PartnerTls>,
-    /// The longest wait between two pieces of its response. Default 5 minutes: a synchronous MDN takes
-    /// its time.
+    /// The longest wait between two pieces of its response: a synchronous MDN takes its time.
+    #[serde(with = "Time", default = "seconds::<300>")]
     pub timeout: Duration,
     /// The tenant it belongs to. Default: the gateway's.
+    #[serde(with = "Identifier", default, skip_serializing_if = "String::is_empty")]
     pub site: String,
 }
 
-/// What an https connection to a partner trusts and shows.
-#[derive(Clone)]
-pub struct PartnerTls {
-    /// Trusted beside nothing else. Empty: the system's roots, unless a certificate is pinned.
-    pub ca: Vec<X509>,
-    /// `certificate`: with any, it must show one of these. Without `ca` nothing else is asked.
-    pub pinned: Vec<X509>,
-    /// Our certificate, those between it and the root, and its key.
-    pub client: Option<(Vec<X509>, PKey<Private>)>,
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum AsyncMdn {
+    #[default]
+    Here,
+    Elsewhere,
 }
 
-/// See [`Partner::timeout`].
-const TIMEOUT: Duration = Duration::from_secs(300);
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum AcceptedMdn {
+    #[default]
+    Signed,
+    Any,
+}
 
-// === impl Partner ===
+/// What an https connection to a partner trusts and shows: files.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PartnerTls {
+    /// Trusted beside nothing else. Empty: the system's roots, unless a certificate is pinned.
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub ca: CertificateFile,
+    /// With any, it must show one of these. Without `ca` nothing else is asked.
+    #[serde(
+        rename = "certificate",
+        with = "Certificates",
+        default,
+        skip_serializing_if = "<[_]>::is_empty"
+    )]
+    pub pinned: CertificateFile,
+    /// Our certificate, and those between it and the root.
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    client_certificate: CertificateFile,
+    /// Its key.
+    #[serde(with = "Maybe::<Key>", default)]
+    client_key: Option<PrivateKeyFile>,
+}
 
-impl Partner {
-    pub(super) fn read(value: &Value<'_>, default_site: &str) -> Option<Self> {
-        const KEYS: &[&str] = &[
-            "id",
-            "as2_id",
-            "type",
-            "certificates",
-            "url",
-            "mdn_urls",
-            "async_mdn",
-            "mdn",
-            "tls",
-            "timeout",
-            "site",
-        ];
-        let table = value.table(KEYS)?;
-        let partner_type = table.read_or("type", PartnerType::default(), partner_type);
-        let certificates =
-            table.read_or("certificates", Vec::new(), |value| value.each(certificate));
-        let url = table.read("url", Value::url);
-        let mdn_urls = table.read_or("mdn_urls", Vec::new(), |value| value.each(Value::url));
-        let is_here = |value: &Value<'_>| value.choice(&[("here", true), ("elsewhere", false)]);
-        let is_any = |value: &Value<'_>| value.choice(&[("signed", false), ("any", true)]);
-        let tls = match table.get("tls") {
-            None => Some(None),
-            Some(tls) => PartnerTls::read(&tls, url.iter().chain(&mdn_urls)).map(Some),
-        };
-        Some(Self {
-            // Signed in every store.
-            id: table.read("id", |value| value.whole(1, i64::MAX.cast_unsigned())),
-            partner_type,
-            certificates,
-            url,
-            mdn_urls,
-            has_async_mdns_here: table.read_or("async_mdn", true, is_here),
-            accepts_unsigned_mdns: table.read_or("mdn", false, is_any),
-            timeout: table.read_or("timeout", TIMEOUT, Value::duration),
-            site: table.read("site", site).unwrap_or_else(|| default_site.to_owned()),
-            as2_id: table.need("as2_id", as2_id)?,
-            // With its mistakes noted, nothing goes on to trust another server.
-            tls: tls?,
-        })
+setting!(
+    /// One file is one certificate: what stands behind it issued it, and does not sign messages.
+    SignerFile: CertificateFile,
+    |value| {
+        let found = Certificates::read(value)?;
+        if found.len() > 1 {
+            value.warn("holds several certificates; the first is used, list one file for each");
+        }
+        Some(found)
+    },
+    CertificateFile::path
+);
+
+// === impl Station ===
+
+impl Section for Station {
+    fn judge(&mut self, _: &Value) -> Option<()> {
+        self.keys = self.files.iter().filter_map(KeyFiles::key).collect();
+        Some(())
     }
 }
 
-impl std::fmt::Debug for Partner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Station {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { as2_id, keys, .. } = self;
+        f.debug_struct("Station").field("as2_id", as2_id).field("keys", &keys.len()).finish()
+    }
+}
+
+// === impl KeyFiles ===
+
+impl Section for KeyFiles {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        if table.get("pkcs12").is_some() {
+            return Some(());
+        }
+        for key in ["certificate", "private_key"] {
+            if table.get(key).is_none() {
+                return table.wrong(format!("the key `{key}` is missing"));
+            }
+        }
+        match &self.private_key {
+            Some(key) if !self.certificate.is_empty() => {
+                keys::judge_identity(table, &self.certificate, key)
+            }
+            _ => Some(()),
+        }
+    }
+}
+
+impl KeyFiles {
+    fn key(&self) -> Option<StationKey> {
+        let (chain, key): (_, &PKey<Private>) = match &self.pkcs12 {
+            Some(archive) => (&archive.chain[..], &archive.private_key),
+            None => (&self.certificate[..], self.private_key.as_ref()?),
+        };
+        Some(StationKey { certificate: chain.first()?.clone(), private_key: key.clone() })
+    }
+}
+
+// === impl Partner ===
+
+impl Section for Partner {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        self.certificates = self.files.iter().filter_map(|file| file.first().cloned()).collect();
+        let mut urls = self.url.iter().chain(&self.mdn_urls);
+        match table.get("tls") {
+            Some(tls) if !urls.any(|url| url.scheme_str() == Some("https")) => {
+                tls.wrong("is of no use: no url of the partner is https")
+            }
+            _ => Some(()),
+        }
+    }
+}
+
+impl Partner {
+    /// Whether its asynchronous MDNs pass through this gateway.
+    pub fn has_async_mdns_here(&self) -> bool {
+        self.async_mdn == AsyncMdn::Here
+    }
+
+    /// Whether a synchronous MDN counts although it is not signed as it was asked for.
+    pub fn accepts_unsigned_mdns(&self) -> bool {
+        self.mdn == AcceptedMdn::Any
+    }
+}
+
+impl fmt::Debug for Partner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Partner")
             .field("id", &self.id)
             .field("as2_id", &self.as2_id)
@@ -115,60 +243,16 @@ impl std::fmt::Debug for Partner {
 
 // === impl PartnerTls ===
 
+impl Section for PartnerTls {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        keys::judge_client(table, &self.client_certificate, self.client_key.as_ref())
+    }
+}
+
 impl PartnerTls {
-    fn read<'a>(value: &Value<'_>, mut urls: impl Iterator<Item = &'a Uri>) -> Option<Self> {
-        let table = value.table(&["ca", "certificate", "client_certificate", "client_key"])?;
-        if !urls.any(|url| url.scheme_str() == Some("https")) {
-            return value.wrong("is of no use: no url of the partner is https");
-        }
-        let ca = table.read("ca", keys::certificates);
-        let pinned = table.read("certificate", keys::certificates);
-        let certificate = table.get("client_certificate");
-        let key = table.get("client_key");
-        let client = match (&certificate, &key) {
-            (None, None) => None,
-            (Some(place), None) => return place.wrong("`client_key` is missing beside it"),
-            (None, Some(place)) => return place.wrong("`client_certificate` is missing beside it"),
-            (Some(certificate), Some(key)) => {
-                let chain = keys::certificates(certificate);
-                let private_key = keys::private_key(key, None);
-                let (chain, private_key) = (chain?, private_key?);
-                if !keys::belongs(&chain[0], &private_key) {
-                    return key.wrong("this private key is not the certificate's");
-                }
-                Some((chain, private_key))
-            }
-        };
-        // One that could not be read must not turn into none.
-        if table.get("ca").is_some() && ca.is_none()
-            || table.get("certificate").is_some() && pinned.is_none()
-        {
-            return None;
-        }
-        let (ca, pinned) = (ca.unwrap_or_default(), pinned.unwrap_or_default());
-        Some(Self { ca, pinned, client })
+    /// Our certificate, those between it and the root, and its key.
+    pub fn client(&self) -> Option<(&[X509], &PKey<Private>)> {
+        let key = self.client_key.as_ref()?;
+        (!self.client_certificate.is_empty()).then_some((&self.client_certificate, key))
     }
-}
-
-impl std::fmt::Debug for PartnerTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartnerTls")
-            .field("ca", &self.ca.len())
-            .field("pinned", &self.pinned.len())
-            .field("client", &self.client.is_some())
-            .finish()
-    }
-}
-
-pub(super) fn partner_type(value: &Value<'_>) -> Option<PartnerType> {
-    value.choice(&[("Production", PartnerType::Production), ("Test", PartnerType::Test)])
-}
-
-/// One file is one certificate: what stands behind it issued it, and does not sign messages.
-fn certificate(value: &Value<'_>) -> Option<X509> {
-    let mut found = keys::certificates(value)?;
-    if found.len() > 1 {
-        value.warn("holds several certificates; the first is used, list one file for each");
-    }
-    Some(found.swap_remove(0))
 }

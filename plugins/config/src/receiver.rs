@@ -2,39 +2,56 @@
 
 use std::fmt;
 
-use openssl::x509::X509;
+use http::Uri;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    keys,
-    read::{Network, Value},
+    keys::{CertificateFile, Certificates},
+    section::Section,
+    setting::{List, Network, Setting, Switch, Table, Url, Word, setting, yes},
+    value::Value,
 };
 
-/// Where inbound traffic goes.
-#[derive(Clone)]
+/// The AS2 server that inbound traffic goes to.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Receiver {
-    /// `url`: one, or several for failover, tried in this order. Never empty.
+    /// Scheme, host and port: one, or several for failover, tried in this order. A request keeps its own
+    /// path.
+    #[serde(rename = "url", with = "Origins")]
     pub origins: Vec<Origin>,
-    /// Where requests of some paths go instead. Default: none.
+    /// Where requests of some paths go instead; the longest path wins. Default: none.
+    #[serde(with = "List::<Table<ReceiverRoute>>", default)]
     pub routes: Vec<ReceiverRoute>,
     /// Whether connections to it are used again. Default: off, so that a stale one never costs a
     /// partner a 502.
+    #[serde(with = "Switch", default)]
     pub keepalive: bool,
-    /// What becomes of `X-Forwarded-For`. Default: append.
+    /// What becomes of `X-Forwarded-For`. append: the caller's address is added; off: it goes on as it came.
+    #[serde(with = "Word::<Forwarded>", default)]
     pub forwarded: Forwarded,
     /// The peers whose `X-Forwarded-For` is trusted. Default: none.
-    pub trusted_proxies: Vec<Network>,
-    /// Trusted beside nothing else. Default (empty): the system's roots.
-    pub ca: Vec<X509>,
-    /// Whether its certificate is checked. Default: yes.
+    #[serde(with = "List::<Network>", default)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// A PEM file, trusted beside nothing else. Default: the system's roots.
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    pub ca: CertificateFile,
+    /// Whether its certificate is checked.
+    #[serde(with = "Switch", default = "yes")]
     pub verify: bool,
 }
 
 /// Where requests of one path, and of those below it, go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ReceiverRoute {
     /// Begins with `/` and does not end with one. Unique among the routes.
+    #[serde(with = "RoutePath")]
     pub path: String,
-    /// As [`Receiver::origins`].
+    /// As the receiver's.
+    #[serde(rename = "url", with = "Origins")]
     pub origins: Vec<Origin>,
 }
 
@@ -50,7 +67,8 @@ pub struct Origin {
 }
 
 /// What becomes of `X-Forwarded-For` towards the receiver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Forwarded {
     /// The caller's address is added.
     #[default]
@@ -59,57 +77,58 @@ pub enum Forwarded {
     Off,
 }
 
+setting!(
+    /// One [`Origin`], or several.
+    Origins: Vec<Origin>,
+    |value| {
+        let values = value.one_or_more()?;
+        if values.is_empty() {
+            return value.wrong("needs one URL at least");
+        }
+        let mut origins = Vec::new();
+        for value in values {
+            match Origin::read(&value) {
+                Some(origin) if origins.contains(&origin) => {
+                    value.wrong::<()>("this URL is given twice");
+                }
+                origin => origins.extend(origin),
+            }
+        }
+        (!origins.is_empty()).then_some(origins)
+    },
+    |origins: &Vec<Origin>| origins.iter().map(Origin::to_string).collect::<Vec<_>>(),
+    { "anyOf": [{ "type": "string" }, { "type": "array", "minItems": 1, "items": { "type": "string" } }] }
+);
+
 // === impl Receiver ===
 
-impl Receiver {
-    pub(super) fn read(value: &Value<'_>) -> Option<Self> {
-        const KEYS: &[&str] =
-            &["url", "routes", "keepalive", "forwarded", "trusted_proxies", "ca", "verify"];
-        let table = value.table(KEYS)?;
-        let forwarded = |value: &Value<'_>| {
-            value.choice(&[("append", Forwarded::Append), ("off", Forwarded::Off)])
-        };
-        let receiver = Self {
-            keepalive: table.read_or("keepalive", false, Value::switch),
-            forwarded: table.read_or("forwarded", Forwarded::default(), forwarded),
-            trusted_proxies: table
-                .read_or("trusted_proxies", Vec::new(), |value| value.each(Value::network)),
-            ca: table.read_or("ca", Vec::new(), keys::certificates),
-            verify: table.read_or("verify", true, Value::switch),
-            routes: table.read_or("routes", Vec::new(), ReceiverRoute::read_all),
-            origins: table.need("url", Origin::read_all)?,
-        };
-        let tls = receiver.all_origins().any(|origin| origin.tls);
+impl Section for Receiver {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        let tls = self.all_origins().any(|origin| origin.tls);
         if let (Some(ca), false) = (table.get("ca"), tls) {
             ca.warn("is of no use: no url of the receiver is https");
         }
-        if let (Some(verify), true, false) = (table.get("verify"), tls, receiver.verify) {
+        if let (Some(verify), true, false) = (table.get("verify"), tls, self.verify) {
             verify.warn("anyone on the way to the receiver can take its place");
         }
-        Some(receiver)
+        let same = |path: &str| format!("the path {path:?} is given twice");
+        if let Some(routes) = table.get("routes") {
+            routes.judge_unique(|route| RoutePath::read(&route.get("path")?), |path| same(path));
+        }
+        Some(())
     }
+}
 
+impl Receiver {
     /// Those of `url` and of all routes.
     pub fn all_origins(&self) -> impl Iterator<Item = &Origin> {
         self.origins.iter().chain(self.routes.iter().flat_map(|route| &route.origins))
     }
 }
 
-impl fmt::Debug for Receiver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver")
-            .field("origins", &self.origins)
-            .field("routes", &self.routes)
-            .field("keepalive", &self.keepalive)
-            .field("forwarded", &self.forwarded)
-            .field("trusted_proxies", &self.trusted_proxies)
-            .field("ca", &self.ca.len())
-            .field("verify", &self.verify)
-            .finish()
-    }
-}
-
 // === impl ReceiverRoute ===
+
+impl Section for ReceiverRoute {}
 
 impl ReceiverRoute {
     /// Whether requests of this path go here: it is the route's path, or one below it. `/mdn` is not above
@@ -118,26 +137,6 @@ impl ReceiverRoute {
         let below = path.strip_prefix(&self.path);
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
             && !path.split('/').any(is_dot_segment)
-    }
-
-    fn read_all(value: &Value<'_>) -> Option<Vec<Self>> {
-        let mut routes = Vec::<Self>::new();
-        for value in value.list()? {
-            let Some(route) = Self::read(&value) else { continue };
-            if routes.iter().any(|other| other.path == route.path) {
-                value.wrong::<()>(format!("the path {:?} is given twice", route.path));
-            } else {
-                routes.push(route);
-            }
-        }
-        Some(routes)
-    }
-
-    fn read(value: &Value<'_>) -> Option<Self> {
-        let table = value.table(&["path", "url"])?;
-        let path = table.need("path", path);
-        let origins = table.need("url", Origin::read_all);
-        Some(Self { path: path?, origins: origins? })
     }
 }
 
@@ -157,25 +156,8 @@ impl Origin {
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
-    fn read_all(value: &Value<'_>) -> Option<Vec<Self>> {
-        let values = value.one_or_more()?;
-        if values.is_empty() {
-            return value.wrong("needs one URL at least");
-        }
-        let mut origins = Vec::new();
-        for value in values {
-            let Some(origin) = Self::read(&value) else { continue };
-            if origins.contains(&origin) {
-                value.wrong::<()>("this URL is given twice");
-            } else {
-                origins.push(origin);
-            }
-        }
-        (!origins.is_empty()).then_some(origins)
-    }
-
-    fn read(value: &Value<'_>) -> Option<Self> {
-        let url = value.url()?;
+    fn read(value: &Value) -> Option<Self> {
+        let url: Uri = Url::read(value)?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() {
             return value.wrong("must end behind the host: a request keeps its own path");
         }
@@ -196,20 +178,25 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A path as it stands in a request line. A slash at its end makes no other path of it.
-fn path(value: &Value<'_>) -> Option<String> {
-    let text = value.text()?;
-    if !text.starts_with('/') {
-        return value.wrong("must begin with /, such as \"/mdn\"");
-    }
-    if text.contains(['?', '#']) {
-        return value.wrong("must be a path alone: a query or a fragment is not compared");
-    }
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return value.wrong("must be percent-encoded: it is compared as it stands in a request");
-    }
-    match text.trim_end_matches('/') {
-        "" => value.wrong("is every path: that is what `url` beside `routes` is for"),
-        path => Some(path.to_owned()),
-    }
-}
+setting!(
+    /// A path as it stands in a request line. A slash at its end makes no other path of it.
+    RoutePath: String,
+    |value| {
+        let text = value.text()?;
+        if !text.starts_with('/') {
+            return value.wrong("must begin with /, such as \"/mdn\"");
+        }
+        if text.contains(['?', '#']) {
+            return value.wrong("must be a path alone: a query or a fragment is not compared");
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return value.wrong("must be percent-encoded: it is compared as it stands in a request");
+        }
+        match text.trim_end_matches('/') {
+            "" => value.wrong("is every path: that is what `url` beside `routes` is for"),
+            path => Some(path.to_owned()),
+        }
+    },
+    String::as_str,
+    { "type": "string", "pattern": r"^/|\$\{" }
+);

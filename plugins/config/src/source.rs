@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
+    env::VarError,
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -33,8 +34,8 @@ pub struct Sources {
 }
 
 /// One load.
-pub(crate) struct Context<'a> {
-    pub(crate) variables: &'a Variables<'a>,
+pub(crate) struct Context {
+    pub(crate) variables: Box<Variables>,
     found: RefCell<Gathered>,
 }
 
@@ -51,20 +52,11 @@ type Digest = [u8; 32];
 /// Stands in for the digest of what is not there.
 const MISSING: Digest = [0; 32];
 
-/// Everything that a load found beside its result.
-pub(crate) struct LoadFindings {
-    /// Sorted by file and place.
-    pub(crate) mistakes: Vec<ConfigDiagnostic>,
-    /// Sorted by file and place.
-    pub(crate) warnings: Vec<ConfigDiagnostic>,
-    pub(crate) sources: Sources,
-}
-
 // === impl Context ===
 
-impl<'a> Context<'a> {
-    pub(crate) fn new(variables: &'a Variables<'a>) -> Self {
-        Self { variables, found: RefCell::default() }
+impl Context {
+    pub(crate) fn new(variables: impl Fn(&str) -> Result<String, VarError> + 'static) -> Rc<Self> {
+        Rc::new(Self { variables: Box::new(variables), found: RefCell::default() })
     }
 
     pub(crate) fn mistake(&self, mistake: ConfigDiagnostic) {
@@ -103,7 +95,7 @@ impl<'a> Context<'a> {
     }
 
     /// Parses a file and gathers what is wrong with it. `None`: there is nothing to judge.
-    pub(crate) fn tree(&self, file: &Path) -> Result<Option<Node>, String> {
+    pub(crate) fn tree(&self, file: &Path) -> Result<Option<Rc<Node>>, String> {
         let bytes = self.read(file)?;
         let text = match std::str::from_utf8(&bytes) {
             Ok(text) => text,
@@ -115,18 +107,19 @@ impl<'a> Context<'a> {
         };
         let (root, flaws) = tree::parse(text);
         for flaw in flaws {
-            self.mistake(ConfigDiagnostic::new(file, flaw.at, flaw.path, flaw.message));
+            self.mistake(ConfigDiagnostic::new(file, flaw.at, &flaw.path, flaw.message));
         }
         Ok(root)
     }
 
-    pub(crate) fn finish(self) -> LoadFindings {
-        let Gathered { mut mistakes, mut warnings, digests, .. } = self.found.into_inner();
+    /// The mistakes and the warnings, sorted by file and place, and what was read.
+    pub(crate) fn finish(&self) -> (Vec<ConfigDiagnostic>, Vec<ConfigDiagnostic>, Sources) {
+        let Gathered { mut mistakes, mut warnings, digests, .. } = self.found.take();
         mistakes.sort();
         mistakes.dedup();
         warnings.sort();
         warnings.dedup();
-        LoadFindings { mistakes, warnings, sources: Sources::from_digests(digests) }
+        (mistakes, warnings, Sources::from_digests(digests))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use as2hook_store::{PostgresStore, StoreError};
 
-use super::read::Value;
+use super::{setting::setting, value::Value};
 
 /// Where events and deliveries are kept. Fixed while the gateway runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,15 @@ const S3_ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOI
 
 // === impl StoreLocation ===
 
+setting!(
+    StoreSetting: StoreLocation,
+    StoreLocation::read,
+    StoreLocation::to_string,
+    { "type": "string", "pattern": r"^(sqlite:|postgres(ql)?://)|\$\{" }
+);
+
 impl StoreLocation {
-    pub(super) fn read(value: &Value<'_>) -> Option<Self> {
+    fn read(value: &Value) -> Option<Self> {
         let text = value.line()?;
         if let Some(path) = text.strip_prefix("sqlite:") {
             // `sqlite://data.db` is how others write it: there it names a host.
@@ -44,7 +51,7 @@ impl StoreLocation {
                 return value
                     .wrong("must name a file behind sqlite:, as in sqlite:data/as2hook.db");
             }
-            return Some(Self::Sqlite(value.resolve(path)));
+            return Some(Self::Sqlite(path.into()));
         }
         let address =
             text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
@@ -59,6 +66,12 @@ impl StoreLocation {
             },
             None => value.wrong("must begin with sqlite: or postgres://"),
         }
+    }
+}
+
+impl Default for StoreLocation {
+    fn default() -> Self {
+        Self::Sqlite("data/as2hook.db".into())
     }
 }
 
@@ -111,42 +124,67 @@ impl fmt::Display for StoreLocation {
 
 // === impl PayloadLocation ===
 
+setting!(
+    PayloadsSetting: PayloadLocation,
+    |value| match value.line()? {
+        text if text == "store" => Some(PayloadLocation::Store),
+        text => match text.strip_prefix("s3://") {
+            Some(bucket) if bucket.is_empty() || bucket.starts_with('/') => {
+                value.wrong("must name a bucket, as in s3://bucket/prefix")
+            }
+            Some(_) => Some(PayloadLocation::S3(text)),
+            None if text.contains("://") => {
+                value.wrong("must be a folder, `store`, or s3://bucket/prefix")
+            }
+            None => Some(PayloadLocation::Folder(text.into())),
+        },
+    },
+    PayloadLocation::to_string,
+    { "type": "string", "minLength": 1 }
+);
+
 impl PayloadLocation {
-    pub(super) fn read(value: &Value<'_>, store: &StoreLocation, allow_http: bool) -> Option<Self> {
-        let text = value.line()?;
-        if text == "store" {
-            return match store {
-                StoreLocation::Postgres(_) => Some(Self::Store),
-                StoreLocation::Sqlite(_) => value.wrong(
+    /// Judges it beside the store, and the endpoint of S3 in the environment.
+    pub(super) fn judge(&self, place: &Value, store: &StoreLocation, allow_http: bool) {
+        let plain = |name: &&&str| {
+            place.variable(name).is_some_and(|endpoint| {
+                endpoint.trim_start().to_ascii_lowercase().starts_with("http://")
+            })
+        };
+        match (self, store) {
+            (Self::Store, StoreLocation::Sqlite(_)) => {
+                place.wrong::<()>(
                     "`store` keeps payloads in PostgreSQL, but `store:` names SQLite; name a \
                      folder here",
-                ),
-            };
-        }
-        if let Some(bucket) = text.strip_prefix("s3://") {
-            if bucket.split('/').next().is_none_or(str::is_empty) {
-                return value.wrong("must name a bucket, as in s3://bucket/prefix");
+                );
             }
-            let plain = |name: &&&str| {
-                value.variable(name).is_some_and(|endpoint| {
-                    endpoint.trim_start().to_ascii_lowercase().starts_with("http://")
-                })
-            };
-            if let Some(name) = S3_ENDPOINTS.iter().find(plain)
-                && !allow_http
-            {
-                return value.wrong(format!(
-                    "the environment variable {name} names an http:// endpoint, to which payloads \
-                     and credentials would go unencrypted; use https://, or say \
-                     `payloads_allow_http: true`"
-                ));
+            (Self::S3(_), _) if !allow_http => {
+                if let Some(name) = S3_ENDPOINTS.iter().find(plain) {
+                    place.wrong::<()>(format!(
+                        "the environment variable {name} names an http:// endpoint, to which payloads \
+                         and credentials would go unencrypted; use https://, or say \
+                         `payloads_allow_http: true`"
+                    ));
+                }
             }
-            return Some(Self::S3(text));
+            _ => {}
         }
-        if text.contains("://") {
-            return value.wrong("must be a folder, `store`, or s3://bucket/prefix");
+    }
+}
+
+impl Default for PayloadLocation {
+    fn default() -> Self {
+        Self::Folder("data/payloads".into())
+    }
+}
+
+impl fmt::Display for PayloadLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::Store => f.write_str("store"),
+            Self::S3(url) => f.write_str(url),
         }
-        Some(Self::Folder(value.resolve(&text)))
     }
 }
 

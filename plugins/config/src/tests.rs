@@ -12,6 +12,7 @@ mod gateway_mistakes;
 mod hostile;
 mod reload;
 mod rule_mistakes;
+mod schema;
 mod secrets;
 mod shipped;
 
@@ -40,7 +41,7 @@ impl Files {
     }
 
     fn attempt(&self) -> LoadAttempt {
-        attempt_with(&self.folder.path().join("as2hook.yaml"), &|name| match name {
+        attempt_with(&self.folder.path().join("as2hook.yaml"), |name| match name {
             "SECRET" => Ok("hunter2-hunter2".to_owned()),
             "EMPTY" => Ok(String::new()),
             "NUMBER" => Ok("7".to_owned()),

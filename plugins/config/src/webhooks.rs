@@ -1,61 +1,160 @@
 //! `webhooks.yaml`: the rules. `conf/webhooks.yaml` explains each key.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
-
-use as2hook_event::{Endpoint, EventKind, Order, PayloadMode, Route, Rule, RuleSet, Secret};
-
-use super::{
-    Config, as2_id,
-    mistake::ConfigDiagnostic,
-    partners::partner_type,
-    read::{SourceFile, Table, Value},
-    site,
-    source::Context,
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
 };
 
-mod filters;
-mod headers;
-mod tls;
+use as2hook_as2::SignatureStatus;
+use as2hook_event::{
+    Endpoint, ErrorFilter, EventKind, Filters, Order, PartnerType, PassHeaders, PayloadMode, Rate,
+    Route, Rule, RuleSet, Secret, Tls,
+};
+use http::{HeaderName, HeaderValue, Uri};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// A rule, and the place that a mistake about the whole of it is reported at.
-pub(super) struct Placed {
-    pub(super) rule: Rule,
-    /// Its message is still empty.
-    pub(super) place: ConfigDiagnostic,
+use self::values::{
+    Errors, Events, HeaderFields, PassedHeaders, RetryWaits, RuleName, SecretOfFile, Secrets,
+    Signatures, Timeout,
+};
+use super::{
+    Config,
+    keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
+    mistake::{ConfigDiagnostic, Position},
+    section::Section,
+    setting::{
+        Identifier, List, Maybe, RateLimit, Setting, Switch, Table, Time, WebhookUrl, Whole, Word,
+        number, schema, seconds, yes,
+    },
+    source::Context,
+    value::{FromFile, Value},
+};
+
+mod values;
+
+/// A file of rules.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "webhooks.yaml")]
+pub(crate) struct RulesFile {
+    /// What is delivered, where to, and how.
+    // An empty file is more likely half written than meant: `webhooks: []` is how to say none.
+    #[serde(with = "List::<Placed>")]
+    pub(crate) webhooks: Vec<Placed>,
 }
 
-pub(super) const KEYS: &[&str] = &[
-    "name",
-    "events",
-    "partner",
-    "station",
-    "partner_type",
-    "signature",
-    "errors",
-    "site",
-    "url",
-    "payload",
-    "secret",
-    "secret_file",
-    "headers",
-    "route",
-    "tls",
-    "pass_headers",
-    "timeout",
-    "retry",
-    "concurrency",
-    "order",
-    "order_patience",
-    "rate",
-    "disable_after",
-    "enabled",
-];
+/// A rule, and the place that a mistake about the whole of it is reported at.
+pub(crate) struct Placed {
+    webhook: Webhook,
+    /// Its message is still empty.
+    place: ConfigDiagnostic,
+    /// One that was read by half would seem to conflict with others.
+    is_sound: bool,
+}
+
+/// A webhook as it is written.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Webhook {
+    /// Unique. It stands in the paths of the admin API, in logs and in metrics.
+    #[serde(with = "RuleName")]
+    name: String,
+    /// The events it gets; `"*"` is all.
+    #[serde(with = "Events", default = "values::default_events")]
+    events: Option<Vec<EventKind>>,
+    /// AS2 id of the remote side. Left out: any.
+    #[serde(with = "Maybe::<Identifier>", default)]
+    partner: Option<String>,
+    /// AS2 id of our side. Left out: any.
+    #[serde(with = "Maybe::<Identifier>", default)]
+    station: Option<String>,
+    /// Production or Test. Left out: any.
+    #[serde(with = "Maybe::<Word<PartnerType>>", default)]
+    partner_type: Option<PartnerType>,
+    /// The statuses of the signature that it is for. Left out: any.
+    #[serde(with = "Maybe::<Signatures>", default)]
+    signature: Option<Vec<SignatureStatus>>,
+    /// none, any, or the codes of processing errors of which there is one at least. Left out: with and
+    /// without errors.
+    #[serde(with = "Maybe::<Errors>", default)]
+    errors: Option<ErrorFilter>,
+    /// The tenant. Default: the gateway's.
+    #[serde(with = "Identifier", default, skip_serializing_if = "String::is_empty")]
+    site: String,
+    /// http or https.
+    #[serde(with = "WebhookUrl")]
+    url: Uri,
+    /// What the body contains. headers: nothing; json: what was decoded; raw: the first attachment.
+    #[serde(with = "Word::<PayloadMode>", default)]
+    payload: PayloadMode,
+    /// Signs deliveries; a list of several during a rotation. `whsec_…` is base64.
+    #[serde(with = "Secrets", default, skip_serializing_if = "Vec::is_empty")]
+    secret: Vec<Secret>,
+    /// The file of the secret.
+    #[serde(with = "Maybe::<SecretOfFile>", default)]
+    secret_file: Option<FromFile<Secret>>,
+    /// Your own headers, such as credentials.
+    #[serde(with = "HeaderFields", default)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether it fires besides whichever rule is the most specific.
+    #[serde(with = "Word::<Route>", default)]
+    route: Route,
+    /// Trust and identity for https.
+    #[serde(with = "Maybe::<Table<WebhookTls>>", default)]
+    tls: Option<WebhookTls>,
+    /// Which of the original headers go along: all, as2, or these names.
+    #[serde(with = "PassedHeaders", default)]
+    pass_headers: PassHeaders,
+    /// For connect, send and response together; one second more for each MiB of body. At most 1h.
+    #[serde(with = "Timeout", default = "seconds::<15>")]
+    timeout: Duration,
+    /// The waits between attempts; `[]` tries once.
+    #[serde(with = "RetryWaits", default = "values::default_retry")]
+    retry: Vec<Duration>,
+    /// The most attempts at once.
+    #[serde(with = "Whole::<usize, 1, 10_000>", default = "number::<16, _>")]
+    concurrency: usize,
+    /// partner: one at a time, in order, for each (partner, station).
+    #[serde(with = "Word::<Order>", default)]
+    order: Order,
+    /// In an order: what its endpoint refuses is dead so long after its first failure, if the endpoint has
+    /// taken another one since.
+    #[serde(with = "Maybe::<Time>", default)]
+    order_patience: Option<Duration>,
+    /// The most attempts in a time, such as 50/s. Left out: no limit.
+    #[serde(with = "Maybe::<RateLimit>", default)]
+    rate: Option<Rate>,
+    /// It is disabled when every attempt failed for this long.
+    #[serde(with = "Maybe::<Time>", default)]
+    disable_after: Option<Duration>,
+    /// false: it matches nothing.
+    #[serde(with = "Switch", default = "yes")]
+    enabled: bool,
+}
+
+/// PEM files for https.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WebhookTls {
+    /// Trusted instead of the system's roots.
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    ca: CertificateFile,
+    /// Our certificate chain.
+    #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
+    client_certificate: CertificateFile,
+    /// Its key.
+    #[serde(with = "Maybe::<Key>", default)]
+    client_key: Option<PrivateKeyFile>,
+}
 
 /// Reads all rules of a file, or of a folder's `*.yaml` in the order of their names. `Err` says in
 /// words why there is nothing to read.
 pub(super) fn read(
-    context: &Context<'_>,
-    path: &std::path::Path,
+    context: &Rc<Context>,
+    path: &Path,
     default_site: &str,
 ) -> Result<Vec<Placed>, String> {
     let mut rules = Rules::default();
@@ -63,8 +162,7 @@ pub(super) fn read(
         for file in context.list(path)? {
             // It was there a moment ago: what is wrong with it now is reported at the file itself.
             if let Err(what) = rules.read_file(context, &file, default_site) {
-                let at = super::mistake::Position::START;
-                context.mistake(ConfigDiagnostic::new(&file, at, "document", what));
+                context.mistake(ConfigDiagnostic::new(&file, Position::START, "document", what));
             }
         }
     } else {
@@ -74,9 +172,9 @@ pub(super) fn read(
 }
 
 /// Compiles them. Rules that cannot stand beside each other are reported at both places.
-pub(super) fn compile(context: &Context<'_>, placed: Vec<Placed>) -> Option<RuleSet> {
-    let (rules, places): (Vec<_>, Vec<_>) =
-        placed.into_iter().map(|placed| (placed.rule, placed.place)).unzip();
+pub(super) fn compile(context: &Context, placed: Vec<Placed>) -> Option<RuleSet> {
+    let rules = placed.into_iter().map(|placed| (placed.webhook.rule(), placed.place));
+    let (rules, places): (Vec<_>, Vec<_>) = rules.unzip();
     let conflicts = match RuleSet::compile(rules) {
         Ok(rules) => return Some(rules),
         Err(conflicts) => conflicts,
@@ -96,7 +194,7 @@ pub(super) fn compile(context: &Context<'_>, placed: Vec<Placed>) -> Option<Rule
 
 /// Warns of rules that name a partner or station in another case than the config does: AS2 ids
 /// that differ in case are two.
-pub(super) fn judge_case(context: &Context<'_>, placed: &[Placed], config: &Config) {
+pub(super) fn judge_case(context: &Context, placed: &[Placed], config: &Config) {
     let folded = |ids: &mut dyn Iterator<Item = &String>| -> HashMap<String, String> {
         ids.map(|id| (id.to_ascii_lowercase(), id.clone())).collect()
     };
@@ -104,10 +202,10 @@ pub(super) fn judge_case(context: &Context<'_>, placed: &[Placed], config: &Conf
     let stations = folded(&mut config.stations.iter().map(|station| &station.as2_id));
     let is_partner = |id: &str| config.partner(id).is_some();
     let is_station = |id: &str| config.is_station(id);
-    for Placed { rule, place } in placed {
+    for Placed { webhook, place, .. } in placed {
         for (what, id, known, is_known) in [
-            ("partner", &rule.partner, &partners, &is_partner as &dyn Fn(&str) -> bool),
-            ("station", &rule.station, &stations, &is_station),
+            ("partner", &webhook.partner, &partners, &is_partner as &dyn Fn(&str) -> bool),
+            ("station", &webhook.station, &stations, &is_station),
         ] {
             let Some(id) = id.as_deref().filter(|id| !is_known(id)) else { continue };
             if let Some(meant) = known.get(&id.to_ascii_lowercase()) {
@@ -119,13 +217,13 @@ pub(super) fn judge_case(context: &Context<'_>, placed: &[Placed], config: &Conf
 }
 
 /// Warns of filters that no event of their rule can satisfy.
-pub(super) fn judge_filters(context: &Context<'_>, placed: &[Placed]) {
+pub(super) fn judge_filters(context: &Context, placed: &[Placed]) {
     /// They are about no message and no MDN.
     const BARE: [EventKind; 3] =
         [EventKind::MdnOverdue, EventKind::CertificateExpiring, EventKind::WebhookDisabled];
-    for Placed { rule, place } in placed {
-        let events = rule.events.as_deref().unwrap_or_default();
-        if rule.filters.signature.is_some()
+    for Placed { webhook, place, .. } in placed {
+        let events = webhook.events.as_deref().unwrap_or_default();
+        if webhook.signature.is_some()
             && !events.is_empty()
             && events.iter().all(|event| BARE.contains(event))
         {
@@ -147,183 +245,129 @@ struct Rules {
 impl Rules {
     fn read_file(
         &mut self,
-        context: &Context<'_>,
-        file: &std::path::Path,
+        context: &Rc<Context>,
+        file: &Path,
         default_site: &str,
     ) -> Result<(), String> {
         let Some(root) = context.tree(file)? else { return Ok(()) };
-        let value = Value::root(SourceFile { context, file }, &root);
-        let Some(table) = value.table(&["webhooks"]) else { return Ok(()) };
-        // An empty file is more likely half written than meant: `webhooks: []` is how to say none.
-        let items = table.need("webhooks", Value::list).unwrap_or_default();
-        self.all.reserve(items.len());
-        self.names.reserve(items.len());
-        for item in items {
-            let before = context.mistakes();
-            let Some(rule) = read_rule(&item, default_site) else { continue };
-            let sound = context.mistakes() == before;
-            let place = item.here("");
-            match self.names.get(&rule.name) {
-                Some((file, line)) => {
-                    let first = format!("{}:{line}", file.display());
-                    let name = &rule.name;
-                    item.wrong::<()>(format!("the name {name:?} is taken already, at {first}"));
-                }
-                None => {
-                    self.names.insert(rule.name.clone(), (file.to_owned(), place.line));
-                    // One that was read by half would seem to conflict with others.
-                    if sound {
-                        self.all.push(Placed { rule, place });
-                    }
-                }
+        let root = Value::root(context, file, root);
+        let webhooks = root.section::<RulesFile>().map(|rules| rules.webhooks);
+        for mut placed in webhooks.unwrap_or_default() {
+            if placed.webhook.site.is_empty() {
+                default_site.clone_into(&mut placed.webhook.site);
+            }
+            let (name, line) = (&placed.webhook.name, placed.place.line);
+            if let Some((file, line)) = self.names.get(name) {
+                let first = format!("{}:{line}", file.display());
+                let message = format!("the name {name:?} is taken already, at {first}");
+                context.mistake(ConfigDiagnostic { message, ..placed.place });
+                continue;
+            }
+            self.names.insert(name.clone(), (file.to_owned(), line));
+            if placed.is_sound {
+                self.all.push(placed);
             }
         }
         Ok(())
     }
 }
 
-/// `None`: the rule has no name or no url. Any other mistake has been noted and leaves a default.
-fn read_rule(value: &Value<'_>, default_site: &str) -> Option<Rule> {
-    let table = value.table(KEYS)?;
-    let name = table.need("name", name);
-    let endpoint = read_endpoint(&table);
-    let events = table.read("events", events);
-    let rule = Rule {
-        events: events.unwrap_or_else(|| Some(vec![EventKind::MessageReceived])),
-        partner: table.read("partner", as2_id),
-        station: table.read("station", as2_id),
-        partner_type: table.read("partner_type", partner_type),
-        filters: filters::read(&table),
-        site: table.read("site", site).unwrap_or_else(|| default_site.to_owned()),
-        route: table.read_or("route", Route::default(), |value| {
-            value.choice(&[("most-specific", Route::MostSpecific), ("always", Route::Always)])
-        }),
-        enabled: table.read_or("enabled", true, Value::switch),
-        name: name?,
-        endpoint: endpoint?,
-    };
-    Some(rule)
+// === impl RulesFile ===
+
+impl Section for RulesFile {}
+
+// === impl Placed ===
+
+impl Setting for Placed {
+    type Value = Self;
+
+    fn read(value: &Value) -> Option<Self> {
+        let before = value.mistakes();
+        let webhook = value.section::<Webhook>()?;
+        let is_sound = value.mistakes() == before;
+        Some(Self { webhook, place: value.here(""), is_sound })
+    }
+
+    fn shown(placed: &Self) -> impl Serialize {
+        &placed.webhook
+    }
 }
 
-fn read_endpoint(table: &Table<'_>) -> Option<Endpoint> {
-    let url = table.need("url", Value::webhook_url);
-    // The rest is judged even so.
-    let mut endpoint = Endpoint::new(url.clone().unwrap_or_default());
-    endpoint.secrets = secrets(table);
-    endpoint.headers = table.read_or("headers", Vec::new(), headers::read);
-    endpoint.tls = table.read("tls", |value| tls::read(value, url.as_ref())).unwrap_or_default();
-    endpoint.payload = table.read_or("payload", endpoint.payload, |value| {
-        value.choice(&[
-            ("headers", PayloadMode::Headers),
-            ("json", PayloadMode::Json),
-            ("raw", PayloadMode::Raw),
-        ])
-    });
-    endpoint.pass_headers =
-        table.read("pass_headers", headers::passed).unwrap_or(endpoint.pass_headers);
-    endpoint.timeout = table.read_or("timeout", endpoint.timeout, timeout);
-    endpoint.concurrency = table.read_or("concurrency", endpoint.concurrency, |value| {
-        usize::try_from(value.whole(1, 10_000)?).ok()
-    });
-    endpoint.order = table.read_or("order", endpoint.order, |value| {
-        value.choice(&[("none", Order::None), ("partner", Order::Partner)])
-    });
-    endpoint.order_patience = table.read("order_patience", Value::duration);
-    if let (Some(place), Order::None) = (table.get("order_patience"), endpoint.order) {
-        place.wrong::<()>("is of use with `order: partner` alone");
-    }
-    endpoint.rate = table.read("rate", Value::rate);
-    endpoint.disable_after = table.read("disable_after", Value::duration);
-    if let Some(waits) = table.read("retry", retry) {
-        endpoint.retry = waits;
-    }
-    url.is_some().then_some(endpoint)
-}
+schema!([] Placed, |generator| generator.subschema_for::<Webhook>());
 
-/// It stands in the paths of the admin API, in logs and in metrics.
-fn name(value: &Value<'_>) -> Option<String> {
-    let name = value.line()?;
-    if name.chars().count() > 128 {
-        return value.wrong("must have 128 characters at most");
-    }
-    if name.contains('/') || name.trim() != name {
-        return value.wrong("must not hold a slash, or begin or end with a blank");
-    }
-    Some(name)
-}
+// === impl Webhook ===
 
-/// `Some(None)`: all.
-#[expect(clippy::option_option, reason = "the outer one says whether it could be read")]
-fn events(value: &Value<'_>) -> Option<Option<Vec<EventKind>>> {
-    if value.is_word("*") {
-        return Some(None);
-    }
-    let items = value.list()?;
-    if let Some(all) = items.iter().find(|item| item.is_word("*")) {
-        if items.len() > 1 {
-            return all.wrong("\"*\" means all events; nothing else may stand beside it");
+impl Section for Webhook {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        if let (Some(place), Order::None) = (table.get("order_patience"), self.order) {
+            place.wrong::<()>("is of use with `order: partner` alone");
         }
-        return Some(None);
-    }
-    if items.is_empty() {
-        return value.wrong("needs one event at least, or \"*\" for all");
-    }
-    let words = EventKind::ALL.map(|kind| (kind.as_str(), kind));
-    let mut events = Vec::new();
-    for item in items {
-        let Some(event) = item.choice(&words) else { continue };
-        if events.contains(&event) {
-            item.wrong::<()>("this event is given twice");
-        } else {
-            events.push(event);
+        if let (Some(place), Some("http")) = (table.get("tls"), self.url.scheme_str()) {
+            place.wrong::<()>("is of no use: the url is http, not https");
         }
+        Some(())
     }
-    Some(Some(events))
 }
 
-fn secrets(table: &Table<'_>) -> Vec<Secret> {
-    if table.get("secret_file").is_some() {
-        let read = table.secret("secret", "secret_file");
-        let parsed = read.map(|text| (Secret::parse(text.expose()), table.get("secret_file")));
-        return match parsed {
-            Some((Ok(secret), _)) => vec![secret],
-            Some((Err(error), Some(place))) => {
-                place.wrong::<()>(error.to_string());
-                Vec::new()
-            }
-            _ => Vec::new(),
+impl Webhook {
+    fn rule(mut self) -> Rule {
+        self.secret.extend(self.secret_file.map(|file| file.content));
+        let endpoint = Endpoint {
+            url: self.url,
+            payload: self.payload,
+            secrets: self.secret,
+            headers: self.headers,
+            tls: self.tls.map(WebhookTls::read).unwrap_or_default(),
+            pass_headers: self.pass_headers,
+            timeout: self.timeout,
+            retry: self.retry,
+            concurrency: self.concurrency,
+            order: self.order,
+            order_patience: self.order_patience,
+            rate: self.rate,
+            disable_after: self.disable_after,
         };
-    }
-    let Some(value) = table.get("secret") else { return Vec::new() };
-    let items = value.one_or_more().unwrap_or_default();
-    if items.is_empty() {
-        value.wrong::<()>("needs one secret at least; leave the key out to sign nothing");
-    }
-    let mut secrets = Vec::new();
-    for item in &items {
-        let Some(text) = item.hidden() else { continue };
-        match Secret::parse(text.expose()) {
-            Ok(secret) => secrets.push(secret),
-            Err(error) => {
-                item.wrong::<()>(error.to_string());
-            }
+        Rule {
+            name: self.name,
+            events: self.events,
+            partner: self.partner,
+            station: self.station,
+            partner_type: self.partner_type,
+            filters: Filters { signature: self.signature, errors: self.errors },
+            site: self.site,
+            route: self.route,
+            enabled: self.enabled,
+            endpoint,
         }
     }
-    secrets
 }
 
-fn timeout(value: &Value<'_>) -> Option<Duration> {
-    const MOST: Duration = Duration::from_secs(3600);
-    match value.duration()? {
-        timeout if timeout > MOST => value.wrong("must be at most 1h"),
-        timeout => Some(timeout),
+// === impl WebhookTls ===
+
+impl Section for WebhookTls {
+    fn judge(&mut self, table: &Value) -> Option<()> {
+        keys::judge_client(table, &self.client_certificate, self.client_key.as_ref())
     }
 }
 
-fn retry(value: &Value<'_>) -> Option<Vec<Duration>> {
-    let waits = value.each(Value::duration)?;
-    if waits.len() > 100 {
-        return value.wrong("must have 100 waits at most");
+impl WebhookTls {
+    fn read(self) -> Tls {
+        const READ: &str = "OpenSSL writes what it has read";
+        let pem = |file: &CertificateFile| {
+            let pem = file.iter().flat_map(|certificate| certificate.to_pem().expect(READ));
+            (!file.is_empty()).then(|| pem.collect())
+        };
+        let key = self.client_key.as_ref();
+        let certificates = [&self.ca, &self.client_certificate].map(FromFile::path);
+        let paths = certificates.into_iter().chain(key.map(FromFile::path));
+        Tls {
+            ca: pem(&self.ca),
+            client_certificate: pem(&self.client_certificate),
+            client_key: key.map(|key| key.private_key_to_pem_pkcs8().expect(READ)),
+            sources: paths
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(Path::to_owned)
+                .collect(),
+        }
     }
-    Some(waits)
 }

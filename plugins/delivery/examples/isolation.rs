@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use as2hook_delivery::Target;
+use as2hook_delivery::{Target, writes};
 use as2hook_store::Payload;
 use load::{Failure, Gateway, Sink, event, note, percentile, row};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
@@ -86,7 +86,8 @@ async fn waits(
         tasks.spawn(async move {
             let event = event();
             let begun = Instant::now();
-            outbox.publish(&event, Payload::None, std::slice::from_ref(&target)).await?;
+            let targets = std::slice::from_ref(&target);
+            outbox.write(vec![writes::publish(&event, Payload::None, targets)?]).await;
             let seen = sink.seen(&event.webhook_id(&target.webhook)).await;
             Ok::<_, Failure>(seen.saturating_duration_since(begun))
         });

@@ -15,7 +15,7 @@ mod load;
 
 use std::time::{Duration, Instant};
 
-use as2hook_delivery::Target;
+use as2hook_delivery::{Target, writes};
 use as2hook_event::Verdict;
 use as2hook_store::Payload;
 use load::{Failure, Gateway, Sink, cpu_seconds, event, note, percentile, row};
@@ -81,9 +81,10 @@ async fn latency(
         let (outbox, targets) = (gateway.outbox.clone(), targets.to_vec());
         tasks.spawn(async move {
             let event = event();
-            outbox.open(&event, Payload::None, &targets).await?;
+            outbox.open(vec![writes::open(&event, Payload::None, &targets)?]).await?;
             let answered = Instant::now();
-            outbox.settle(event.id, &Verdict::of(event.kind), &targets).await?;
+            let verdict = Verdict::of(event.kind);
+            outbox.write(vec![writes::settle(event.id, &verdict, &targets)?]).await;
             let webhook_id = event.webhook_id(&targets[0].webhook);
             Ok::<_, Failure>((webhook_id, answered))
         });

@@ -68,7 +68,7 @@ pub struct Attempted<'a> {
     /// When it began.
     pub began: std::time::Instant,
     /// The outcome for the delivery.
-    pub fate: as2hook_store::DeliveryOutcome,
+    pub outcome: as2hook_store::DeliveryOutcome,
 }
 
 /// A webhook that was disabled.

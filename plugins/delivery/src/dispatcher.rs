@@ -28,10 +28,8 @@ mod completion;
 mod concurrency;
 mod health;
 mod judgement;
-mod options;
 mod order_patience;
 mod rate_limiter;
-mod serve;
 mod state;
 mod wakeups;
 mod worker;
@@ -45,7 +43,7 @@ use std::{
 };
 
 use as2hook_sink::Client;
-use as2hook_store::{DeliveryState, Store, StoreError};
+use as2hook_store::{DeliveryQueue, DeliveryState, Payloads, StoreError};
 use dashmap::DashMap;
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -55,7 +53,6 @@ use tokio::{
 
 pub use attempt::KeptPayload;
 pub use health::{Health, HealthState};
-pub use options::{DISABLE_AFTER, DispatcherOptions};
 pub use wakeups::Wakeups;
 
 use crate::directory::{Directory, Notices};
@@ -70,6 +67,30 @@ pub struct Dispatcher {
     tasks: Mutex<Vec<JoinHandle<()>>>,
     completion_writer: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// The options of a [`Dispatcher`]. Every field has a default.
+#[derive(Clone, Debug)]
+pub struct DispatcherOptions {
+    /// The most attempts at once, of all webhooks. With `slow` and `probes` it also bounds the
+    /// deliveries in memory and the connections in use.
+    pub slots: usize,
+    /// The most attempts at once that have taken longer than a second; in addition to `slots`.
+    pub slow: usize,
+    /// The most attempts at once to webhooks that keep failing; in addition to `slots`.
+    pub probes: usize,
+    /// The longest time between two polls of the store for due deliveries.
+    pub poll: Duration,
+    /// How long a webhook may only fail before it is disabled, unless its rule says otherwise. This
+    /// process must have seen it fail for as long itself, or for an hour.
+    pub disable_after: Duration,
+    /// The most outcomes of attempts that wait for a commit.
+    pub ledger: usize,
+    /// Where payloads are stored. The default reads unsealed payloads from rows and files.
+    pub payloads: Payloads,
+}
+
+/// The default of [`DispatcherOptions::disable_after`]: five days.
+pub const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
 
 /// The limit for putting a webhook back into service.
 const ENABLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,7 +107,7 @@ impl Dispatcher {
     /// # Errors
     /// None today; the signature leaves room for stores that fail at start.
     pub async fn start(
-        store: Arc<dyn Store>,
+        store: Arc<dyn DeliveryQueue>,
         client: Arc<Client>,
         directory: Arc<dyn Directory>,
         notices: Option<Arc<dyn Notices>>,
@@ -121,7 +142,7 @@ impl Dispatcher {
         });
         let states = shared.store.webhook_states().await;
         let known = shared.note_read(states).map(|states| shared.remember(states)).is_some();
-        let tasks = vec![tokio::spawn(serve::run(shared.clone(), known))];
+        let tasks = vec![tokio::spawn(wakeups::serve(shared.clone(), known))];
         Ok(Self {
             shared,
             phase,
@@ -255,6 +276,22 @@ impl Drop for Dispatcher {
         self.phase.send_replace(DispatcherPhase::Stopped);
         for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
+        }
+    }
+}
+
+// === impl DispatcherOptions ===
+
+impl Default for DispatcherOptions {
+    fn default() -> Self {
+        Self {
+            slots: 512,
+            slow: 2048,
+            probes: 64,
+            poll: Duration::from_secs(1),
+            disable_after: DISABLE_AFTER,
+            ledger: 1024,
+            payloads: Payloads::default(),
         }
     }
 }

@@ -22,6 +22,6 @@ pub use dispatcher::{
     DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, HealthState, KeptPayload, Wakeups,
 };
 pub use outbox::{
-    Adoption, Further, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth,
-    StoreWait, Target,
+    Adoption, OnStoreFailure, Outbox, OutboxError, OutboxOptions, Recorded, StoreHealth, StoreWait,
+    writes::{self, Target},
 };

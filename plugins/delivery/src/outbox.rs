@@ -14,19 +14,14 @@
 //! accompanies a verdict is accepted. Verdicts still are, truncated to a few KiB each, and contents
 //! that were decoded late, of 256 KiB at most. Their number is bounded by the events held and the
 //! exchanges that were open in the store when it failed. A verdict that waits for a lookup in the
-//! store counts as well (see `waiting`).
+//! store counts as well (see `lookups`).
 
-mod adoption;
 mod background;
 mod backlog;
 mod health;
-mod notes;
-mod operation;
+mod lookups;
 mod options;
-mod submit;
-mod target;
-mod truncate;
-mod waiting;
+pub mod writes;
 
 use std::{
     collections::HashSet,
@@ -34,10 +29,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_event::{Event, Verdict};
-use as2hook_store::{
-    NewDelivery, OrderPlace, Payload, RecordChange, Settlement, Store, StoreError, Write,
-};
+use as2hook_store::{Before, EventStore, Record, RecordChange, StoreError, Write};
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,
@@ -45,20 +37,18 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub use adoption::Adoption;
 pub use health::StoreHealth;
-pub use options::{OnStoreFailure, OutboxOptions};
-pub use target::{Further, Target};
-pub use waiting::StoreWait;
+pub use lookups::StoreWait;
+pub use options::{Adoption, OnStoreFailure, OutboxOptions};
 
 use crate::dispatcher::Wakeups;
 use backlog::Backlog;
 use health::StoreMonitor;
-use notes::withdrawn;
-use operation::{Operation, OperationOutcome};
-use target::{deliveries, row};
 
 /// The entrance to the store. Clones share everything.
+///
+/// Its calls take the writes of one event, which are one commit. A content that was decoded late
+/// stands before the verdict, all else after it.
 #[derive(Clone)]
 pub struct Outbox {
     shared: Arc<OutboxState>,
@@ -76,7 +66,7 @@ pub enum Recorded {
     Dropped,
 }
 
-/// Why an exchange could not be opened.
+/// Why an exchange could not be opened, or a record not be looked up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {
@@ -97,8 +87,11 @@ pub enum OutboxError {
     Event(#[from] serde_json::Error),
 }
 
+/// A write in progress.
+type Running = JoinHandle<Result<(), StoreError>>;
+
 struct OutboxState {
-    store: Arc<dyn Store>,
+    store: Arc<dyn EventStore>,
     wakeups: Wakeups,
     options: OutboxOptions,
     backlog: Mutex<Backlog>,
@@ -117,7 +110,7 @@ struct OutboxState {
 impl Outbox {
     /// Creates an outbox that wakes a dispatcher through `wakeups`. Spawns the task that writes what
     /// is held; call within a tokio runtime.
-    pub fn new(store: Arc<dyn Store>, wakeups: Wakeups, options: OutboxOptions) -> Self {
+    pub fn new(store: Arc<dyn EventStore>, wakeups: Wakeups, options: OutboxOptions) -> Self {
         let backlog = Mutex::new(Backlog::new(options.held_events, options.held_bytes));
         let monitor = StoreMonitor::new(options.on_store_failure == OnStoreFailure::Refuse);
         let shared = Arc::new(OutboxState {
@@ -127,7 +120,7 @@ impl Outbox {
             backlog,
             changed: Notify::new(),
             monitor,
-            lookups: Arc::new(Semaphore::new(waiting::AT_ONCE)),
+            lookups: Arc::new(Semaphore::new(lookups::AT_ONCE)),
             background: Mutex::default(),
             unreadable: Mutex::default(),
         });
@@ -137,129 +130,74 @@ impl Outbox {
         outbox
     }
 
-    /// Records an exchange whose outcome is not known yet, with the webhooks to notify if it never
-    /// is.
+    /// Records an exchange whose outcome is not known yet: a [`Write::Open`], and what is recorded
+    /// with it.
     ///
     /// # Errors
     /// With [`OnStoreFailure::Refuse`], when the store does not accept it; the exchange must then
     /// not continue. With `Pass`, a failing store is no error.
-    pub async fn open(
-        &self,
-        event: &Event,
-        payload: Payload,
-        targets: &[Target],
-    ) -> Result<Recorded, OutboxError> {
-        self.open_noted(event, payload, targets, Vec::new(), Vec::new()).await
-    }
-
-    /// Like [`Self::open`]; the same commit also gives the exchange these places in the orders of
-    /// deliveries, and stores these notes.
-    ///
-    /// # Errors
-    /// Like [`Self::open`].
-    pub async fn open_noted(
-        &self,
-        event: &Event,
-        payload: Payload,
-        targets: &[Target],
-        places: Vec<OrderPlace>,
-        notes: Vec<RecordChange>,
-    ) -> Result<Recorded, OutboxError> {
-        let row = row(event, payload)?;
-        let refuses = self.refuses();
-        let withdrawn = notes.iter().filter(|_| refuses).map(withdrawn).collect();
-        let discard = Operation::Discard(event.id, withdrawn);
-        let places = (!places.is_empty()).then(|| Write::Reserve(event.id, places));
-        let with = places.into_iter().chain(notes.into_iter().map(Write::Record)).collect();
-        let open = Operation::Open(row, deliveries(event.id, targets), with);
-        if !refuses {
-            return Ok(self.submit(open).await);
+    pub async fn open(&self, writes: Vec<Write>) -> Result<Recorded, OutboxError> {
+        if !self.refuses() {
+            return Ok(self.write(writes).await);
         }
-        match self.shared.monitor.trouble() {
-            // Traffic does not wait for a failing store; the background task notices when it works again.
-            Some(trouble) => Err(OutboxError::Failing(trouble)),
-            None => match self.attempt(open).await {
-                OperationOutcome::Done => Ok(Recorded::Durable),
-                OperationOutcome::Failed(_, error) => {
-                    if error.may_be_committed() {
-                        self.hold(discard, None);
-                    }
-                    Err(error.into())
-                }
-                OperationOutcome::Slow(_, running) => {
-                    // The call may still succeed. The exchange is refused, so it must not stay: it
-                    // is discarded when the call is over, whatever its result.
-                    self.hold(discard.clone(), Some(running));
-                    self.hold(discard, None);
-                    Err(OutboxError::Slow(self.shared.options.patience))
-                }
-            },
+        // Traffic does not wait for a failing store; the background task notices when it works
+        // again.
+        if let Some(trouble) = self.shared.monitor.trouble() {
+            return Err(OutboxError::Failing(trouble));
         }
-    }
-
-    /// Records the outcome of an exchange, and plans deliveries to its targets. While the store
-    /// fails, the outcome is kept in memory and written later, so the caller has nothing to do.
-    ///
-    /// # Errors
-    /// When the verdict has no JSON form.
-    pub async fn settle(
-        &self,
-        event: Uuid,
-        verdict: &Verdict,
-        targets: &[Target],
-    ) -> Result<Recorded, OutboxError> {
-        self.settle_further(event, verdict, targets, Vec::new()).await
-    }
-
-    /// Like [`Self::settle`], with all further writes of the exchange in the same commit.
-    ///
-    /// # Errors
-    /// Like [`Self::settle`].
-    pub async fn settle_further(
-        &self,
-        event: Uuid,
-        verdict: &Verdict,
-        targets: &[Target],
-        further: Vec<Further>,
-    ) -> Result<Recorded, OutboxError> {
-        Ok(self.settle_planned(event, verdict, deliveries(event, targets), further).await?)
-    }
-
-    async fn settle_planned(
-        &self,
-        event: Uuid,
-        verdict: &Verdict,
-        deliveries: Vec<NewDelivery>,
-        further: Vec<Further>,
-    ) -> Result<Recorded, serde_json::Error> {
-        let settlement = Settlement {
-            event,
-            kind: verdict.kind.as_str().to_owned(),
-            verdict: serde_json::to_vec(verdict)?,
-            deliveries,
+        let Err((error, running)) = self.attempt(&writes).await else {
+            return Ok(Recorded::Durable);
         };
-        let further = further.into_iter().map(Further::into_write).collect::<Result<_, _>>()?;
-        Ok(self.submit(Operation::Settle(settlement, further)).await)
+        // The exchange is refused, so it must not stay: it is discarded when the call is over,
+        // whatever its result.
+        let may_be_committed = match &error {
+            OutboxError::Store(error) => error.may_be_committed(),
+            _ => true,
+        };
+        if running.is_some() {
+            self.hold(discarded(&writes), running);
+        }
+        if may_be_committed {
+            self.hold(discarded(&writes), None);
+        }
+        Err(error)
     }
 
-    /// Records an event without a pending outcome, and plans its deliveries. Held in memory while
-    /// the store fails, whatever [`OnStoreFailure`] is: there is no traffic to refuse.
+    /// Records a verdict, an event without a pending outcome, or that an open exchange turned out to
+    /// be no event. While the store fails it is kept in memory and written later, whatever
+    /// [`OnStoreFailure`] is, so the caller has nothing to do.
+    pub async fn write(&self, writes: Vec<Write>) -> Recorded {
+        let (is_behind, is_lost) = {
+            let mut backlog = self.backlog();
+            (backlog.has_before(&writes), backlog.forget_lost(&writes))
+        };
+        if is_lost {
+            return Recorded::Dropped;
+        }
+        // What is held goes first, and only the background task tries a failing store: traffic does
+        // not wait for it.
+        if is_behind || self.shared.monitor.is_failing() {
+            return self.hold(writes, None);
+        }
+        match self.attempt(&writes).await {
+            Ok(()) => Recorded::Durable,
+            Err((OutboxError::Store(StoreError::UnknownEvent(event)), _)) => {
+                report_unknown(event);
+                Recorded::Dropped
+            }
+            Err((_, running)) => self.hold(writes, running),
+        }
+    }
+
+    /// Commits these now: nothing is held, and the caller retries after an error.
     ///
     /// # Errors
-    /// When the event has no JSON form.
-    pub async fn publish(
-        &self,
-        event: &Event,
-        payload: Payload,
-        targets: &[Target],
-    ) -> Result<Recorded, OutboxError> {
-        let row = row(event, payload)?;
-        Ok(self.submit(Operation::Publish(row, deliveries(event.id, targets))).await)
-    }
-
-    /// Discards an open exchange that turned out to be no event.
-    pub async fn discard(&self, event: Uuid) -> Recorded {
-        self.submit(Operation::Discard(event, Vec::new())).await
+    /// When the store does not accept them.
+    pub async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let webhooks = webhooks(&writes);
+        self.shared.store.commit(writes).await?;
+        self.wake(&webhooks);
+        Ok(())
     }
 
     /// Takes over the exchanges that terminated processes left open, and reports their outcome as
@@ -296,7 +234,7 @@ impl Outbox {
         let emptied = async {
             loop {
                 let changed = self.shared.changed.notified();
-                if self.backlog().is_empty() {
+                if self.backlog().len() == 0 {
                     return;
                 }
                 changed.await;
@@ -320,7 +258,82 @@ impl Outbox {
         left
     }
 
+    /// Commits these now, and records the store's health. A call that takes too long is returned:
+    /// it is never cancelled, since it may be on its way to the disk, and with a second one beside
+    /// it the result would be ambiguous.
+    async fn attempt(&self, writes: &[Write]) -> Result<(), (OutboxError, Option<Running>)> {
+        let Self { shared } = self;
+        let (store, copy) = (shared.store.clone(), writes.to_vec());
+        let mut call = Box::pin(async move { store.commit(copy).await });
+        let limit = shared.options.patience;
+        let (error, running) = match timeout(limit, &mut call).await {
+            Ok(Ok(())) => {
+                shared.monitor.took();
+                self.wake(&webhooks(writes));
+                return Ok(());
+            }
+            // The store works; the event does not exist.
+            Ok(Err(error @ StoreError::UnknownEvent(_))) => {
+                shared.monitor.took();
+                return Err((error.into(), None));
+            }
+            Ok(Err(error)) => (OutboxError::Store(error), None),
+            Err(_) => (OutboxError::Slow(limit), Some(tokio::spawn(call))),
+        };
+        shared.monitor.failed(&error.to_string());
+        Err((error, running))
+    }
+
+    fn hold(&self, writes: Vec<Write>, running: Option<Running>) -> Recorded {
+        let event = event_of(&writes);
+        let taken = self.backlog().push(writes, running);
+        self.shared.changed.notify_waiters();
+        let Some(truncation) = taken else {
+            self.shared.monitor.lost(event, 1);
+            return Recorded::Dropped;
+        };
+        if truncation.any {
+            tracing::debug!(%event, "Truncated a verdict: the memory for events is full.");
+        }
+        if truncation.events > 0 {
+            self.shared.monitor.lost(event, truncation.events);
+        }
+        Recorded::Held
+    }
+
+    fn wake(&self, webhooks: &[String]) {
+        for webhook in webhooks {
+            self.shared.wakeups.ring(webhook);
+        }
+    }
+
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.shared.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the event that these writes are about.
+fn event_of(writes: &[Write]) -> Uuid {
+    writes.iter().find_map(Write::event).unwrap_or_default()
+}
+
+/// Returns the webhooks that have due deliveries once these are written.
+fn webhooks(writes: &[Write]) -> Vec<String> {
+    let due = writes.iter().flat_map(Write::deliveries);
+    due.map(|delivery| delivery.webhook.clone()).collect()
+}
+
+/// Returns the writes that take an opening back, with the records that were not changed since.
+fn discarded(opening: &[Write]) -> Vec<Write> {
+    let withdrawn = opening.iter().filter_map(|write| {
+        let Write::Record(change) = write else { return None };
+        let before = Before::Body(change.record.body.clone());
+        let record = Record { due: None, expires: 0, ..change.record.clone() };
+        Some(Write::Record(RecordChange { record, before }))
+    });
+    std::iter::once(Write::Discard(event_of(opening))).chain(withdrawn).collect()
+}
+
+fn report_unknown(event: Uuid) {
+    tracing::error!(%event, "Dropped the verdict of an event that is not in the store.");
 }

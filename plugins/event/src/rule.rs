@@ -89,6 +89,10 @@ pub struct Tls {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
+/// Text that may hold a secret. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretString(String);
+
 /// Whether a rule competes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -233,6 +237,27 @@ impl Secret {
     /// Returns the key's bytes.
     pub fn key(&self) -> &[u8] {
         &self.0
+    }
+}
+
+// === impl SecretString ===
+
+impl SecretString {
+    /// Returns the text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretString {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for SecretString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretString(***)")
     }
 }
 

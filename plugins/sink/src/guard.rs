@@ -6,7 +6,6 @@
 //! `api.allow_networks`. The check happens at connect time, on the address that is connected to, so
 //! that a name that resolves differently between check and use gains nothing.
 
-mod network;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +15,7 @@ use std::{
 };
 
 use http::Uri;
-
-pub use network::{IpNetwork, NetworkError};
+use ipnet::IpNet;
 
 /// Decides about addresses. Equal guards decide alike, so connections are shared between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,14 +23,14 @@ pub enum Guard {
     /// Every address.
     Open,
     /// Public addresses, and these networks.
-    Public(Arc<[IpNetwork]>),
+    Public(Arc<[IpNet]>),
 }
 
 // === impl Guard ===
 
 impl Guard {
     /// Creates the guard of webhooks set over the API.
-    pub fn public(allow: impl IntoIterator<Item = IpNetwork>) -> Self {
+    pub fn public(allow: impl IntoIterator<Item = IpNet>) -> Self {
         Self::Public(allow.into_iter().collect())
     }
 
@@ -40,7 +38,7 @@ impl Guard {
     pub fn admits(&self, address: IpAddr) -> bool {
         let Self::Public(allow) = self else { return true };
         let address = carried(address);
-        allow.iter().any(|network| network.contains(address)) || is_public(address)
+        allow.iter().any(|network| network.contains(&address)) || is_public(address)
     }
 
     /// Whether a URL may be configured. False when its host is `localhost` or an address that is

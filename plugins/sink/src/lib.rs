@@ -14,4 +14,4 @@ pub use client::{
     BodySource, BodyStream, Client, ConnectError, DeliveryError, EndpointResponse, Request,
     RequestBody,
 };
-pub use guard::{Guard, IpNetwork};
+pub use guard::Guard;

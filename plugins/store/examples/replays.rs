@@ -43,7 +43,7 @@ async fn main() {
     };
     for first in (0..count).step_by(BATCH) {
         let batch = first..(first + BATCH).min(count);
-        store.apply(batch.map(|_| published()).collect()).await.unwrap();
+        store.commit(batch.map(|_| published()).collect()).await.unwrap();
     }
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
     for (what, filter) in

@@ -12,8 +12,9 @@ use std::{
 };
 
 use as2hook_store::{
-    Attempt, AttemptRecord, DeliveryOutcome, Filter, NewDelivery, NewEvent, Payload, Settlement,
-    SqliteOptions, SqliteStore, Store, sqlite::backup::backup,
+    Attempt, AttemptRecord, DeliveryOutcome, DeliveryQueue, EventStore, Filter, NewDelivery,
+    NewEvent, Payload, Prune, Settlement, SqliteOptions, SqliteStore, Store, Write,
+    sqlite::backup::backup,
 };
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
@@ -33,7 +34,7 @@ async fn main() {
         // The first few fill it; from then on every event that arrives has to be pruned.
         let prune = async {
             let started = Instant::now();
-            let removed = store.prune_beyond(keep, 100_000).await.unwrap();
+            let removed = store.prune(Prune::EventsBeyond(keep), 100_000).await.unwrap();
             (removed, started.elapsed())
         };
         let ((waits, took), (pruned, pruning)) = tokio::join!(stream(&store, rate), prune);
@@ -66,7 +67,9 @@ async fn main() {
     // Enough for a resolution of 10 ms of CPU.
     stream(&store, 20_000).await;
     let (started, cpu) = (Instant::now(), cpu_time());
-    let removed = u32::try_from(store.prune(i64::MAX, 10_000_000).await.unwrap().max(1)).unwrap();
+    let removed =
+        u32::try_from(store.prune(Prune::Events(i64::MAX), 10_000_000).await.unwrap().max(1))
+            .unwrap();
     let (each, cpu) = (started.elapsed() / removed, (cpu_time() - cpu) / removed);
     println!("pruning {removed} alone: {each:.2?} an event, {cpu:.2?} CPU");
     store.close().await;
@@ -100,7 +103,7 @@ async fn stream(store: &Arc<SqliteStore>, rate: u64) -> (Vec<Duration>, Duration
                 error: None,
                 duration_ms: 3,
             }),
-            fate: DeliveryOutcome::Delivered,
+            outcome: DeliveryOutcome::Delivered,
         });
         store.finish(deliveries.collect()).await.unwrap();
     }
@@ -137,7 +140,7 @@ async fn exchange(store: &SqliteStore) -> Duration {
         payload: Payload::None,
     };
     let started = Instant::now();
-    store.open(event, vec![delivery.clone()]).await.unwrap();
+    store.commit(vec![Write::Open(event, vec![delivery.clone()])]).await.unwrap();
     let opened = started.elapsed();
     let settlement = Settlement {
         event: id,
@@ -145,7 +148,7 @@ async fn exchange(store: &SqliteStore) -> Duration {
         verdict: b"{}".to_vec(),
         deliveries: vec![delivery],
     };
-    store.settle(settlement).await.unwrap();
+    store.commit(vec![Write::Settle(settlement)]).await.unwrap();
     opened
 }
 

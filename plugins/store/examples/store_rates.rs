@@ -16,7 +16,7 @@ use std::{
 
 use as2hook_store::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, NewDelivery, NewEvent,
-    Payload, PostgresOptions, PostgresStore, Settlement, SqliteOptions, SqliteStore, Store,
+    Payload, PostgresOptions, PostgresStore, Settlement, SqliteOptions, SqliteStore, Store, Write,
 };
 use as2hook_testing::Postgres;
 use uuid::Uuid;
@@ -69,8 +69,8 @@ async fn rates(place: &Place, callers: usize) {
         let id = Uuid::now_v7();
         // As in production: few webhooks, whose deliveries are claimed in batches.
         let webhook = usize::from(id.as_bytes()[15]) % 8 + 100;
-        store.open(event(id), vec![delivery(id, webhook)]).await.unwrap();
-        store.settle(settlement(id, webhook)).await.unwrap();
+        store.commit(vec![Write::Open(event(id), vec![delivery(id, webhook)])]).await.unwrap();
+        store.commit(vec![Write::Settle(settlement(id, webhook))]).await.unwrap();
         let name = format!("webhook-{webhook}");
         let claimed = store.claim(&name, i64::MAX, 16).await.unwrap();
         if !claimed.is_empty() {
@@ -80,20 +80,20 @@ async fn rates(place: &Place, callers: usize) {
     .await;
     measure("open", callers, &store, |store| async move {
         let id = Uuid::now_v7();
-        store.open(event(id), vec![delivery(id, 0)]).await.unwrap();
+        store.commit(vec![Write::Open(event(id), vec![delivery(id, 0)])]).await.unwrap();
     })
     .await;
     measure("open + settle", callers, &store, |store| async move {
         let id = Uuid::now_v7();
-        store.open(event(id), vec![delivery(id, 0)]).await.unwrap();
-        store.settle(settlement(id, 0)).await.unwrap();
+        store.commit(vec![Write::Open(event(id), vec![delivery(id, 0)])]).await.unwrap();
+        store.commit(vec![Write::Settle(settlement(id, 0))]).await.unwrap();
     })
     .await;
     for _ in 0..150 {
         let id = Uuid::now_v7();
         let deliveries =
             (0..1_000).map(|n| NewDelivery { webhook: "webhook-0".to_owned(), ..delivery(id, n) });
-        store.store.publish(event(id), deliveries.collect()).await.unwrap();
+        store.store.commit(vec![Write::Publish(event(id), deliveries.collect())]).await.unwrap();
     }
     measure("claim 16 + finish 16", callers, &store, |store| async move {
         let claimed = store.claim("webhook-0", i64::MAX, 16).await.unwrap();
@@ -158,7 +158,7 @@ async fn long_backlog(place: &Place, backlog: usize) {
         let id = Uuid::now_v7();
         let deliveries =
             (first..(first + 1_000).min(backlog)).map(|n| delivery_of(id, n)).collect();
-        store.publish(event(id), deliveries).await.unwrap();
+        store.commit(vec![Write::Publish(event(id), deliveries)]).await.unwrap();
     }
     let wait = started.elapsed();
     println!(
@@ -252,5 +252,9 @@ fn delivered(claimed: &Claimed) -> AttemptRecord {
         error: None,
         duration_ms: 3,
     };
-    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate: DeliveryOutcome::Delivered }
+    AttemptRecord {
+        delivery: claimed.id,
+        attempt: Some(attempt),
+        outcome: DeliveryOutcome::Delivered,
+    }
 }

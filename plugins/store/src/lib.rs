@@ -1,12 +1,14 @@
-//! Keeps notifications until they are delivered: one trait, its stores, and the payload files.
+//! Keeps notifications until they are delivered: three traits, their stores, and the
+//! payload files.
 //!
 //! A store knows nothing of AS2: an event is an opaque `body` with a few columns to find it by, and
 //! a delivery is that event on its way to one webhook.
 //!
 //! # Layout
 //! - [`model`]: the rows, as plain types
-//! - [`store`]: the trait, and the promise of each call
-//! - [`note`]: small records beside events, and several writes in one commit
+//! - [`store`]: the traits, and the promise of each call
+//! - [`write`]: what is written: each commit is a list of writes
+//! - [`record`]: small rows beside events
 //! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - `transaction`: what the rules of both stores are written over
@@ -29,13 +31,13 @@ mod error;
 pub mod gateways;
 pub mod model;
 mod moves;
-pub mod note;
 pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;
 pub mod postgres;
 pub mod private_files;
 pub mod query;
+pub mod record;
 mod retention;
 mod rows;
 #[cfg(feature = "s3")]
@@ -45,6 +47,7 @@ mod select;
 pub mod sqlite;
 pub mod store;
 mod transaction;
+pub mod write;
 
 pub use as2hook_event::clock;
 
@@ -54,8 +57,7 @@ pub use model::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery,
     NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
-pub use note::{Before, OrderPlace, Record, RecordChange, Write};
-pub use partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange};
+pub use partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery};
 pub use payload::{
     PayloadDir, PayloadHealth, PayloadKey, PayloadMark, PayloadReader, PayloadWriter, Payloads,
     SealError, StoreIdentity,
@@ -63,8 +65,10 @@ pub use payload::{
 pub use pieces::BlobStore;
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
+pub use record::{Before, Record, RecordChange};
 #[cfg(feature = "s3")]
 pub use s3::S3Pieces;
 pub use secret_key::{SecretKey, SecretKeyError};
 pub use sqlite::{SqliteOptions, SqliteStore};
-pub use store::{Counts, PurgedPayloads, RAW, Store, StoreError};
+pub use store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, RAW, Store, StoreError};
+pub use write::{OrderPlace, Write};

@@ -66,7 +66,7 @@ pub enum Payload {
 /// The outcome of an open exchange: closes it and makes its deliveries due, in one commit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
-    /// The event that [`crate::Store::open`] stored.
+    /// The event that [`crate::Write::Open`] stored.
     pub event: Uuid,
     /// Its final kind.
     pub kind: String,
@@ -152,7 +152,7 @@ pub struct AttemptRecord {
     /// The attempt to log. `None`: no attempt was made.
     pub attempt: Option<Attempt>,
     /// The outcome for the delivery.
-    pub fate: DeliveryOutcome,
+    pub outcome: DeliveryOutcome,
 }
 
 /// An attempt in the log.

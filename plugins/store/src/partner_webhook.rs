@@ -46,7 +46,7 @@ pub struct PartnerWebhookChange {
 
 /// A delivery made outside the queue, such as a test. Stored when it has ended.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Made {
+pub struct UnqueuedDelivery {
     /// Its event.
     pub event: NewEvent,
     /// The delivery.

@@ -222,7 +222,7 @@ impl Payloads {
     ) -> Result<u64, StoreError> {
         let spent = store.purge_payloads(before, limit).await?;
         if let PayloadPlace::Blobs(pieces, _) = &self.place {
-            for id in spent.pieces {
+            for id in spent.blobs {
                 sink::remove(&**pieces, id).await;
             }
         }
@@ -231,7 +231,7 @@ impl Payloads {
 
     /// Removes payloads that this store wrote and none of its events names: files of terminated
     /// processes, and pieces older than a day. Returns how many. Called at start, after
-    /// [`Store::adopt`], and periodically.
+    /// [`crate::EventStore::adopt`], and periodically.
     ///
     /// # Errors
     /// Those of [`Self::claim`], which runs first: nothing is removed from a place of another
@@ -353,7 +353,7 @@ async fn sweep_pieces(
         after = Some(last);
         // BlobStore in the store's own tables belong to it, whatever their names.
         found.retain(|id| !pieces.is_outside() || mark.is_in(*id));
-        for orphan in store.unnamed_pieces(found).await? {
+        for orphan in store.unnamed_blobs(found).await? {
             if sink::remove(pieces, orphan).await {
                 removed.push(orphan);
             }

@@ -9,7 +9,7 @@ use crate::{
     model::DeliveryState,
     rows::SqlValue,
     select::Select,
-    store::{PurgedPayloads, StoreError},
+    store::{Prune, PurgedPayloads, StoreError},
     transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
 };
 
@@ -26,7 +26,7 @@ struct Removed {
 
 /// Selects done events.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum DoneEvents {
+enum DoneEvents {
     /// Those done before this time.
     Before(i64),
     /// Those without a dead delivery up to the one that was done at `since`, by its number.
@@ -88,8 +88,24 @@ pub(crate) const TRIM: &str = "DELETE FROM note WHERE key IN
     (SELECT key FROM note WHERE substr(key, 1, 21) = $1
         ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
+/// Removes up to `limit` of what is no longer kept, events in steps of `step`. Returns how many.
+pub(crate) async fn remove(
+    store: &impl ChangeExecutor,
+    what: Prune,
+    limit: usize,
+    step: usize,
+) -> Result<u64, StoreError> {
+    match what {
+        Prune::Events(before) => prune(store, DoneEvents::Before(before), limit, step).await,
+        Prune::EventsBeyond(keep) => prune_beyond(store, keep, limit, step).await,
+        Prune::Attempts(before) => prune_attempts(store, before, limit).await,
+        Prune::Records(at) => remove_expired_records(store, at, limit).await,
+        Prune::RecordsBeyond(keep) => trim_records(store, keep, limit).await,
+    }
+}
+
 /// Removes up to `limit` of the done events without a dead delivery beyond the newest `keep`.
-pub(crate) async fn prune_beyond(
+async fn prune_beyond(
     store: &impl ChangeExecutor,
     keep: u64,
     limit: usize,
@@ -101,7 +117,7 @@ pub(crate) async fn prune_beyond(
 }
 
 /// Removes up to `limit` done events in steps of `step`. Returns how many.
-pub(crate) async fn prune(
+async fn prune(
     store: &impl ChangeExecutor,
     done: DoneEvents,
     limit: usize,
@@ -134,7 +150,7 @@ pub(crate) async fn purge_payloads(
         let gone = store.change(PurgePayloads { before, most }).await?;
         store.remove_payloads(gone.files, Vec::new()).await;
         purged.events += gone.events as u64;
-        purged.pieces.extend(gone.pieces);
+        purged.blobs.extend(gone.pieces);
         left -= gone.events.min(left);
         if gone.events < most {
             break;
@@ -144,7 +160,7 @@ pub(crate) async fn purge_payloads(
 }
 
 /// Removes those of the oldest `limit` attempts of the log that began before `before`. Returns how many.
-pub(crate) async fn prune_attempts(
+async fn prune_attempts(
     store: &impl ChangeExecutor,
     before: i64,
     limit: usize,
@@ -163,7 +179,7 @@ pub(crate) async fn prune_attempts(
 }
 
 /// Removes up to `limit` records that are expired at `at`. Returns how many.
-pub(crate) async fn remove_expired_records(
+async fn remove_expired_records(
     store: &impl ChangeExecutor,
     at: i64,
     limit: usize,
@@ -182,7 +198,7 @@ pub(crate) async fn remove_expired_records(
 }
 
 /// Removes up to `limit` records of groups that have more than `keep`. Returns how many.
-pub(crate) async fn trim_records(
+async fn trim_records(
     store: &impl ChangeExecutor,
     keep: u64,
     limit: usize,

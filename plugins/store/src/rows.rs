@@ -9,9 +9,9 @@ use crate::{
         Attempt, DeliveryState, DueWebhook, NewDelivery, Payload, SetAside, StoredEvent,
         WebhookState,
     },
-    note::Record,
     partner_webhook::PartnerWebhook,
     query::{AttemptRow, DeliveryRow, EventRow},
+    record::Record,
     store::StoreError,
 };
 

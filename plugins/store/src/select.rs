@@ -6,9 +6,9 @@ use crate::{
     clock::now,
     columns::{length, number},
     model::{Attempt, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
-    note::Record,
     partner_webhook::PartnerWebhook,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    record::Record,
     rows::{FromSqlRow, SqlValue},
 };
 

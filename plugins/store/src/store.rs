@@ -1,70 +1,38 @@
-//! The trait, and the promise of each call.
+//! The traits of a store, and the promise of each call.
 
 use async_trait::async_trait;
 
 use crate::{
     gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
-        Settlement, StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
+        WebhookState,
     },
-    note::{Record, Write},
-    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    record::Record,
+    write::Write,
 };
 
 pub use crate::error::StoreError;
 
-/// Keeps events and deliveries. When a call returns `Ok`, what it wrote survives a power cut.
+/// Keeps events: what is written of them, and what has to be read for that.
 ///
-/// A call that fails, times out or is dropped half-way may or may not have been carried out, and
-/// leaves the store usable. Each call may be repeated with the same arguments: existing rows are
-/// not written twice, and a claim that did not reach its caller is released.
+/// When a call of a store returns `Ok`, what it wrote survives a power cut. A call that fails, times
+/// out or is dropped half-way may or may not have been carried out, and leaves the store usable. Each
+/// call may be repeated with the same arguments: existing rows are not written twice, and a claim
+/// that did not reach its caller is released.
 ///
 /// Every process that opens a store is an owner: open exchanges and claims carry its mark, and no
 /// other process touches them while it is alive.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
-    /// Stores an event whose outcome is not known yet, with the deliveries to make if it never is.
-    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError>;
-
-    /// Adds the outcome, and makes the deliveries due; those planned at [`Self::open`] are dropped.
-    /// Settling twice changes nothing.
+pub trait EventStore: Send + Sync + 'static {
+    /// Performs writes in one commit, in their order: all of them or none.
     ///
     /// # Errors
-    /// [`StoreError::UnknownEvent`] when it was never stored, or has been removed.
-    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError>;
-
-    /// Removes an open exchange that turned out to be no event, with its payload file. A settled
-    /// one is not changed.
-    async fn discard(&self, event: uuid::Uuid) -> Result<(), StoreError>;
-
-    /// Stores an event without a pending outcome.
-    async fn publish(
-        &self,
-        event: NewEvent,
-        deliveries: Vec<NewDelivery>,
-    ) -> Result<(), StoreError>;
-
-    /// Performs several writes in one commit, in their order: all of them or none.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownEvent`] like [`Self::settle`]; then nothing is written.
-    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError>;
-
-    /// Returns the note of a key.
-    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError>;
-
-    /// Returns up to `limit` notes that are due at `at`, longest due first.
-    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError>;
-
-    /// Removes up to `limit` notes that are expired at `at`. Returns how many.
-    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError>;
-
-    /// Removes notes from each group that has more than `keep`, those that expire first; about
-    /// `limit` at most in one call. Notes whose keys begin with the same [`Record::GROUP`] characters
-    /// are one group. Returns how many.
-    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
+    /// [`StoreError::UnknownEvent`] when a settlement's event was never stored, or has been
+    /// removed; then nothing is written.
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError>;
 
     /// Releases the claims of terminated processes and returns their open exchanges, each with its
     /// planned deliveries; this process owns them from now on. Called at start and periodically.
@@ -72,13 +40,28 @@ pub trait Store: Send + Sync + 'static {
     /// discarded. Payloads are not read here: [`StoredEvent::payload`] is always `None`.
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError>;
 
-    /// Returns the newest stored time, for [`crate::clock::compare`]. `None`: there is none.
-    async fn newest(&self) -> Result<Option<i64>, StoreError>;
+    /// Returns one event.
+    async fn event(&self, id: uuid::Uuid) -> Result<Option<StoredEvent>, StoreError>;
 
-    /// Makes deliveries due earlier that were planned by a clock ahead of `now`: a retry after its
-    /// original wait, the others at once. Returns how many. A second call finds none of them.
-    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError>;
+    /// Returns matching events in the order of their storage, newest first; up to `limit` after
+    /// `cursor` (see [`Page::next`]).
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError>;
 
+    /// Returns the record of a key.
+    async fn record(&self, key: &str) -> Result<Option<Record>, StoreError>;
+
+    /// Returns up to `limit` records that are due at `at`, longest due first.
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError>;
+}
+
+/// Keeps deliveries until they are made, and the health of their webhooks.
+#[async_trait]
+pub trait DeliveryQueue: Send + Sync + 'static {
     /// Returns the webhooks with pending deliveries, with the time of the first, soonest first.
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError>;
 
@@ -116,14 +99,42 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the stored health of webhooks.
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError>;
 
-    /// Returns the webhooks that have held or orphaned deliveries, by name.
-    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError>;
-
     /// Stores one webhook's health.
     ///
     /// # Errors
-    /// [`StoreError::OlderConfiguration`] like [`Self::shift`].
+    /// [`StoreError::OlderConfiguration`] like [`Self::change_state`].
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError>;
+
+    /// Returns the webhooks that have held or orphaned deliveries, by name.
+    async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError>;
+
+    /// Returns attempts of matching deliveries, newest first.
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError>;
+}
+
+/// A whole store: beside events and their queue what operators see, what ages, and what gateways
+/// share.
+#[async_trait]
+pub trait Store: EventStore + DeliveryQueue {
+    /// Returns the newest stored time, for [`crate::clock::compare`]. `None`: there is none.
+    async fn newest(&self) -> Result<Option<i64>, StoreError>;
+
+    /// Makes deliveries due earlier that were planned by a clock ahead of `now`: a retry after its
+    /// original wait, the others at once. Returns how many. A second call finds none of them.
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError>;
+
+    /// Returns matching deliveries, newest first.
+    async fn deliveries(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<DeliveryRow>, StoreError>;
 
     /// Returns how many deliveries are in each state, and the time of the oldest undelivered event.
     async fn counts(&self) -> Result<Counts, StoreError>;
@@ -132,32 +143,6 @@ pub trait Store: Send + Sync + 'static {
     /// dead deliveries of these webhooks, and the site's open exchanges. Its cost grows with these
     /// numbers.
     async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError>;
-
-    /// Removes events whose deliveries were all done (or dead) before `before`, with their attempts
-    /// and payload files; at most `limit` in one call. Returns how many.
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
-
-    /// Removes events like [`Self::prune`], longest done first, so that the newest `keep` of them
-    /// are left; at most `limit` in one call. Events with a dead delivery are neither counted nor
-    /// removed: they have not reached all their webhooks, so a limit of events must not remove
-    /// them. Returns how many.
-    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError>;
-
-    /// Removes attempts that began before `before` from the log, whatever their outcome; their
-    /// deliveries stay as they are. At most `limit` in one call. Returns how many.
-    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError>;
-
-    /// Returns the bytes in use: of the database without free space, and of payloads elsewhere.
-    /// Cheap: it reads no rows except those of large payloads.
-    async fn bytes(&self) -> Result<u64, StoreError>;
-
-    /// Removes the payloads of events whose `raw` deliveries ([`RAW`]) were all delivered before
-    /// `before`, or that have none; at most `limit` in one call, longest first. The event stays,
-    /// and its payload reads as [`crate::Payload::Purged`]. A delivery that is dead, held or
-    /// orphaned still needs it, and so does an event whose outcome is not known. Files are removed
-    /// here, pieces by the caller.
-    async fn purge_payloads(&self, before: i64, limit: usize)
-    -> Result<PurgedPayloads, StoreError>;
 
     /// Adds deliveries to an event whose outcome is known: a replay to other webhooks. Returns how
     /// many are new; existing ones stay as they are.
@@ -174,33 +159,20 @@ pub trait Store: Send + Sync + 'static {
     /// that are no replays, from the beginning of the retry schedule. Returns how many.
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError>;
 
-    /// Returns one event.
-    async fn event(&self, id: uuid::Uuid) -> Result<Option<StoredEvent>, StoreError>;
+    /// Removes up to `limit` rows, and about as many files, of one kind. Returns how many.
+    async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError>;
 
-    /// Returns matching events in the order of their storage, newest first; up to `limit` after
-    /// `cursor` (see [`Page::next`]).
-    async fn events(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<EventRow>, StoreError>;
+    /// Removes the payloads of events whose `raw` deliveries ([`RAW`]) were all delivered before
+    /// `before`, or that have none; at most `limit` in one call, longest first. The event stays,
+    /// and its payload reads as [`crate::Payload::Purged`]. A delivery that is dead, held or
+    /// orphaned still needs it, and so does an event whose outcome is not known. Files are removed
+    /// here, blobs by the caller.
+    async fn purge_payloads(&self, before: i64, limit: usize)
+    -> Result<PurgedPayloads, StoreError>;
 
-    /// Returns matching deliveries, newest first.
-    async fn deliveries(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<DeliveryRow>, StoreError>;
-
-    /// Returns attempts of matching deliveries, newest first.
-    async fn attempts(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<AttemptRow>, StoreError>;
+    /// Returns the bytes in use: of the database without free space, and of payloads elsewhere.
+    /// Cheap: it reads no rows except those of large payloads.
+    async fn bytes(&self) -> Result<u64, StoreError>;
 
     /// Returns all webhooks of the config API.
     async fn partner_webhooks(&self) -> Result<Vec<PartnerWebhook>, StoreError>;
@@ -214,7 +186,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stores a delivery that was made outside the queue, with its event and its attempt. It is
     /// never claimed.
-    async fn record(&self, made: Made) -> Result<(), StoreError>;
+    async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError>;
 
     /// Returns a webhook's attempts, newest first: up to `limit` after the first `offset`.
     async fn attempt_log(
@@ -239,10 +211,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<std::path::PathBuf>, StoreError>;
 
     /// Returns those of `payloads` that no event names: their [`crate::BlobStore`] may be removed.
-    async fn unnamed_pieces(
-        &self,
-        payloads: Vec<uuid::Uuid>,
-    ) -> Result<Vec<uuid::Uuid>, StoreError>;
+    async fn unnamed_blobs(&self, payloads: Vec<uuid::Uuid>)
+    -> Result<Vec<uuid::Uuid>, StoreError>;
 
     /// Stores the periodic report of this gateway. Returns the generation of its configuration:
     /// that of the newest one with the same hash; the next one if [`GatewayReport::generation`] is
@@ -267,6 +237,26 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self);
 }
 
+/// What [`Store::prune`] removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prune {
+    /// Events whose deliveries were all done (or dead) before this time, with their attempts and
+    /// payload files.
+    Events(i64),
+    /// Events like those, longest done first, so that the newest this many of them are left. Events
+    /// with a dead delivery are neither counted nor removed: they have not reached all their
+    /// webhooks, so a limit of events must not remove them.
+    EventsBeyond(u64),
+    /// Attempts that began before this time, from the log, whatever their outcome; their deliveries
+    /// stay as they are.
+    Attempts(i64),
+    /// Records that are expired at this time.
+    Records(i64),
+    /// Records from each group that has more than this many, those that expire first. Records whose
+    /// keys begin with the same [`Record::GROUP`] characters are one group.
+    RecordsBeyond(u64),
+}
+
 /// The [`NewDelivery::mode`] of deliveries that send their event's payload.
 pub const RAW: &str = "raw";
 
@@ -282,8 +272,8 @@ pub struct PurgedPayloads {
     /// Events whose payload was removed.
     pub events: u64,
     /// Those of their payloads that are in a [`crate::BlobStore`], to be removed there.
-    /// [`Store::unnamed_pieces`] finds those that are left over.
-    pub pieces: Vec<uuid::Uuid>,
+    /// [`Store::unnamed_blobs`] finds those that are left over.
+    pub blobs: Vec<uuid::Uuid>,
 }
 
 /// The figures of `/admin/status`.

@@ -4,15 +4,15 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Write as _},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
 };
 
 use as2hook_store::{
-    Attempt, AttemptRecord, DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload,
-    Settlement, SqliteOptions, SqliteStore, Store,
+    Attempt, AttemptRecord, DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, Filter,
+    NewDelivery, NewEvent, Payload, Settlement, SqliteOptions, SqliteStore, Store, Write,
 };
 use uuid::Uuid;
 
@@ -147,11 +147,11 @@ async fn exchange(store: &SqliteStore) {
             order_key: (number % 2 == 0).then(|| "ACME".to_owned()),
             due: 0,
         };
-        store.open(event, vec![deliveries.clone()]).await.unwrap();
+        store.commit(vec![Write::Open(event, vec![deliveries.clone()])]).await.unwrap();
         if number % 5 != 4 {
             say("opened", &id.to_string());
         } else {
-            store.discard(id).await.unwrap();
+            store.commit(vec![Write::Discard(id)]).await.unwrap();
             say("discarded", &id.to_string());
         }
         if number % 5 < 3 {
@@ -162,7 +162,7 @@ async fn exchange(store: &SqliteStore) {
                 verdict: b"ok".to_vec(),
                 deliveries: vec![deliveries],
             };
-            store.settle(settlement).await.unwrap();
+            store.commit(vec![Write::Settle(settlement)]).await.unwrap();
             say("settled", &id.to_string());
         }
     }
@@ -179,8 +179,8 @@ async fn deliver(store: &SqliteStore) {
                 error: None,
                 duration_ms: 1,
             };
-            let fate = DeliveryOutcome::Delivered;
-            let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
+            let outcome = DeliveryOutcome::Delivered;
+            let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome };
             store.finish(vec![record]).await.unwrap();
             say("delivered", &claimed.webhook_id);
         }

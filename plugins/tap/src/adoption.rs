@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use as2hook_delivery::{Adoption, Further, Outbox, OutboxError};
+use as2hook_delivery::{Adoption, Outbox, OutboxError};
 use as2hook_event::{Event, Verdict, clock};
+use as2hook_store::Write;
 use async_trait::async_trait;
 
 use super::{
@@ -34,7 +35,7 @@ impl Adoption for AdoptedExchanges {
         &self,
         event: &Event,
         outbox: &Outbox,
-    ) -> Result<Option<(Verdict, Vec<Further>)>, OutboxError> {
+    ) -> Result<Option<(Verdict, Vec<Write>)>, OutboxError> {
         let unknown = Verdict::unknown(event.direction, event.kind);
         let (Some(partner), Some(station)) = (event.partner.clone(), event.station.clone()) else {
             return Ok(Some((unknown, Vec::new())));

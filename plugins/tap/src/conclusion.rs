@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use as2hook_as2::{Decoded, ErrorCode, Mdn, MicComparison, ProcessingError};
-use as2hook_delivery::{Further, Outbox, OutboxError, StoreWait};
+use as2hook_delivery::{Outbox, OutboxError, StoreWait, Target, writes};
 use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
-use as2hook_store::{Filter, Payload, Record};
+use as2hook_store::{Filter, Payload, Record, Write};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -27,8 +27,10 @@ use super::{
 pub(super) struct Conclusion {
     /// What becomes of the exchange's own event.
     pub(super) verdict: Verdict,
+    /// The MDN in its response.
+    pub(super) mdn: Option<(Event, Payload, Vec<Target>)>,
     /// What else there is.
-    pub(super) further: Vec<Further>,
+    pub(super) further: Vec<Write>,
     /// Where it had to wait for the store: held until it is written down.
     pub(super) wait: Option<StoreWait>,
 }
@@ -98,7 +100,7 @@ impl Conclusion {
         };
         verdict.errors.extend(errors);
         let early = mdn.as_ref().filter(|mdn| expected.came_early(mdn)).is_some();
-        let mut conclusion = Self { verdict, further: Vec::new(), wait: None };
+        let mut conclusion = Self { verdict, mdn: None, further: Vec::new(), wait: None };
         if let (Some(head), Some(mdn)) = (response, mdn.clone()) {
             conclusion.tell_mdn(event, head, entity, mdn, &expected, routes);
         }
@@ -120,7 +122,7 @@ impl Conclusion {
         lookup: Lookup<'_>,
     ) -> Result<Self, NotYet> {
         let verdict = Verdict::unknown(event.direction, event.kind);
-        let mut conclusion = Self { verdict, further: Vec::new(), wait: None };
+        let mut conclusion = Self { verdict, mdn: None, further: Vec::new(), wait: None };
         if matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent) {
             conclusion.look_up(event, None, false, routes, lookup).await?;
         }
@@ -148,7 +150,7 @@ impl Conclusion {
                 self.compare(event, negative, routes, outbox).await;
             }
             (Direction::Outbound, EventKind::MessageSent) => {
-                self.note_attempt(event, early, routes, outbox).await?;
+                self.record_attempt(event, early, routes, outbox).await?;
             }
             (Direction::Outbound, EventKind::MdnSent) => {
                 self.our_mdn(event, routes, outbox).await?;
@@ -199,7 +201,7 @@ impl Conclusion {
         }
         let raw = entity.filter(|_| routes.wants_raw_of(&mdn_event));
         let payload = raw.map_or(Payload::None, Payload::Inline);
-        self.further.push(Further::Event(mdn_event, payload, targets));
+        self.mdn = Some((mdn_event, payload, targets));
     }
 
     /// An MDN that came on its own is matched with the message that it is about.
@@ -217,7 +219,7 @@ impl Conclusion {
         };
         let known = Value::Bool(found.is_some());
         self.verdict.extra.insert("messageKnown".to_owned(), known);
-        let Some((sent, note)) = found else { return Ok(()) };
+        let Some((sent, record)) = found else { return Ok(()) };
         self.verdict.extra.extend(about(sent.event, false));
         let expected = sent.expected();
         let (mic_matches, form) = mic_outcome(&expected, decoded);
@@ -237,7 +239,7 @@ impl Conclusion {
                 _ => Err(NotYet::UnderWay(sent.event)),
             };
         }
-        self.take_note(sent, &note, refusal, event, (routes, outbox)).await
+        self.apply_receipt(sent, &record, refusal, event, (routes, outbox)).await
     }
 
     /// Our receiver's asynchronous MDN is held against the message that it is about.
@@ -251,7 +253,7 @@ impl Conclusion {
         let original = decoded.mdn.as_ref().and_then(|mdn| mdn.original_message_id.as_deref());
         let Some(original) = original else { return Ok(()) };
         let found = Sent::find_taken(routes, original, outbox).await?;
-        let Some((taken, note)) = found else { return Ok(()) };
+        let Some((taken, record)) = found else { return Ok(()) };
         self.verdict.extra.extend(about(taken.event, false));
         let expected = taken.expected();
         let (mic_matches, form) = mic_outcome(&expected, decoded);
@@ -261,14 +263,14 @@ impl Conclusion {
         if refusal.is_some() {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
-                let found = outbox.recorded_note(&key).await?;
+                let found = outbox.current_record(&key).await?;
                 let window = routes.config().duplicate_window;
                 seen::refuse(key, taken.event, window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
-                Some(taken.becomes(SentState::Refused, &note))
+                Some(taken.becomes(SentState::Refused, &record))
             };
-            self.further.extend(refused.map(Further::Record));
+            self.further.extend(refused.map(Write::Record));
         }
         if let Some(refusal) = refusal.filter(|refusal| refusal.stage == Stage::Mic) {
             let error = ProcessingError::new(ErrorCode::Receiver, refusal.message);
@@ -278,10 +280,10 @@ impl Conclusion {
     }
 
     /// A receipt that counts changes how its message stands.
-    async fn take_note(
+    async fn apply_receipt(
         &mut self,
         sent: Sent,
-        note: &Record,
+        record: &Record,
         refusal: Option<SendError>,
         event: &Event,
         (routes, outbox): (&Routes, &Outbox),
@@ -293,9 +295,9 @@ impl Conclusion {
             (_, Some(refusal)) => (SentState::Refused, Some(refusal)),
         };
         let message = sent.clone();
-        let change = sent.becomes(state, note);
+        let change = sent.becomes(state, record);
         let Some(refusal) = refusal else {
-            self.further.push(Further::Record(change));
+            self.further.push(Write::Record(change));
             return Ok(());
         };
         let failure = Event {
@@ -313,10 +315,8 @@ impl Conclusion {
             ..event.clone()
         };
         let targets = routes.targets(&failure);
-        self.further.push(match targets.is_empty() {
-            true => Further::Record(change),
-            false => Further::Once(change, failure, targets),
-        });
+        let once = writes::once(change, &failure, &targets).map_err(OutboxError::from)?;
+        self.further.push(once);
         Ok(())
     }
 
@@ -327,7 +327,7 @@ impl Conclusion {
             return;
         }
         let Some(key) = seen::key(event, &Group::of(routes, event)) else { return };
-        let found = outbox.note(&key).await.unwrap_or_default();
+        let found = outbox.record(&key).await.unwrap_or_default();
         let first = match found.as_ref().and_then(seen::first) {
             None => seen::first_elsewhere(event, routes, outbox).await.unwrap_or_default(),
             first => first,
@@ -341,13 +341,13 @@ impl Conclusion {
         {
             let window = routes.config().duplicate_window;
             let remembered = seen::remember(key, event, window, found);
-            self.further.extend(remembered.map(Further::Record));
+            self.further.extend(remembered.map(Write::Record));
         }
     }
 
     /// Of a message that failed no receipt is waited for, unless another attempt was sent; and none of one whose
     /// receipt came early.
-    async fn note_attempt(
+    async fn record_attempt(
         &mut self,
         event: &Event,
         early: bool,
@@ -366,7 +366,7 @@ impl Conclusion {
             return Ok(());
         }
         let change = Sent::after_attempt(event, outcome, routes, outbox).await?;
-        self.further.extend(change.map(Further::Record));
+        self.further.extend(change.map(Write::Record));
         Ok(())
     }
 }

@@ -132,12 +132,12 @@ impl Routes {
 
     /// Whether an MDN of the partner in a response counts although it is not signed as it was asked for.
     pub(super) fn accepts_unsigned_mdns(&self) -> bool {
-        self.partner().is_some_and(|partner| partner.accepts_unsigned_mdns)
+        self.partner().is_some_and(|partner| partner.accepts_unsigned_mdns())
     }
 
     /// How long an asynchronous MDN of the partner is waited for. `None`: they never pass here.
     pub(super) fn mdn_deadline(&self) -> Option<Duration> {
-        let is_here = self.partner().is_none_or(|partner| partner.has_async_mdns_here);
+        let is_here = self.partner().is_none_or(|partner| partner.has_async_mdns_here());
         is_here.then_some(self.rules.config.mdn_deadline)
     }
 

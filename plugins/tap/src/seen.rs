@@ -32,8 +32,8 @@ pub(super) fn key(event: &Event, group: &Group) -> Option<String> {
 }
 
 /// The event that is remembered. `None`: its message was refused later.
-pub(super) fn first(note: &Record) -> Option<Uuid> {
-    Uuid::try_parse_ascii(&note.body).ok()
+pub(super) fn first(record: &Record) -> Option<Uuid> {
+    Uuid::try_parse_ascii(&record.body).ok()
 }
 
 /// The event that is remembered of the same message from when the config had its partner otherwise, or not
@@ -51,8 +51,8 @@ pub(super) async fn first_elsewhere(
     }
     for group in Group::all(routes).iter().filter(|&group| *group != here) {
         let Some(key) = key(event, group) else { return Ok(None) };
-        let note = outbox.note(&key).await?;
-        if let Some(first) = note.as_ref().and_then(first) {
+        let record = outbox.record(&key).await?;
+        if let Some(first) = record.as_ref().and_then(first) {
             return Ok(Some(first));
         }
     }
@@ -93,7 +93,7 @@ fn refused(event: Uuid) -> Vec<u8> {
 
 fn change(key: String, body: Vec<u8>, window: Duration, before: Before) -> RecordChange {
     RecordChange {
-        note: Record { key, body, due: None, expires: clock::after(clock::now(), window) },
+        record: Record { key, body, due: None, expires: clock::after(clock::now(), window) },
         before,
     }
 }

@@ -101,8 +101,8 @@ impl Sent {
     }
 
     /// Out of the store.
-    pub(super) fn read(note: &Record) -> Option<Self> {
-        let mut sent: Self = serde_json::from_slice(&note.body).ok()?;
+    pub(super) fn read(record: &Record) -> Option<Self> {
+        let mut sent: Self = serde_json::from_slice(&record.body).ok()?;
         if sent.mics.is_empty() {
             // Versions that know one MIC did not keep its form: signed messages have this one.
             let form = MicForm::Entity;
@@ -146,8 +146,8 @@ impl Sent {
         let (partner, station) = routes.parties();
         // Before the decode its group was another one.
         for group in Group::all(routes) {
-            let note = outbox.note(&key(TAKEN, &group, station, partner, &id)).await?;
-            let taken = note.as_ref().and_then(Self::read);
+            let record = outbox.record(&key(TAKEN, &group, station, partner, &id)).await?;
+            let taken = record.as_ref().and_then(Self::read);
             if taken.is_some_and(|t| t.event == event.id && t.state == SentState::Refused) {
                 return Ok(true);
             }
@@ -177,7 +177,7 @@ impl Sent {
         let Some(attempt) = Self::of(event, deadline) else { return Ok(None) };
         let found = Self::find_sent(routes, &attempt.message_id, outbox).await?;
         let (found, before) = match found {
-            Some((found, note)) => (Some(found), Before::Body(note.body)),
+            Some((found, record)) => (Some(found), Before::Body(record.body)),
             None => (None, Before::Absent),
         };
         let is_own = found.as_ref().is_none_or(|found| found.event == event.id);
@@ -242,8 +242,8 @@ impl Sent {
     /// As it stands now, written only over what `found` was.
     pub(super) fn becomes(mut self, state: SentState, found: &Record) -> RecordChange {
         self.state = state;
-        let note = Record { body: self.body(), due: None, ..found.clone() };
-        RecordChange { note, before: Before::Body(found.body.clone()) }
+        let record = Record { body: self.body(), due: None, ..found.clone() };
+        RecordChange { record, before: Before::Body(found.body.clone()) }
     }
 
     /// The headers that an event about it has. Its Subject stands in the event of its exchange alone.
@@ -271,8 +271,8 @@ impl Sent {
         let (partner, station) = routes.parties();
         for group in Group::all(routes) {
             let key = key(kind, &group, station, partner, message_id);
-            if let Some(note) = outbox.recorded_note(&key).await? {
-                return Ok(Self::read(&note).map(|sent| (sent, note)));
+            if let Some(record) = outbox.current_record(&key).await? {
+                return Ok(Self::read(&record).map(|sent| (sent, record)));
             }
         }
         Ok(None)
@@ -283,14 +283,14 @@ impl Sent {
         let due = due.map(Timestamp::as_millisecond);
         // MDNs that come later are of an unknown message.
         let kept = clock::after(clock::now(), routes.config().retention.events);
-        let note = Record {
+        let record = Record {
             key: key(kind, group, &self.station, &self.partner, &self.message_id),
             body: self.body(),
             due,
             // Not before it is overdue.
             expires: due.map_or(kept, |due| kept.max(due.saturating_add(1))),
         };
-        RecordChange { note, before: Before::Any }
+        RecordChange { record, before: Before::Any }
     }
 
     fn body(&self) -> Vec<u8> {
@@ -308,8 +308,8 @@ mod tests {
             "at":"2020-06-15T08:18:56Z","site":"","partner":"ACME","station":"US",
             "messageId":"<1@us>","mic":"AAAA, sha-256","signed":true,"deadline":null,
             "state":"sent"}"#;
-        let note = Record { key: String::new(), body: body.to_vec(), due: None, expires: 0 };
-        let sent = Sent::read(&note).unwrap();
+        let record = Record { key: String::new(), body: body.to_vec(), due: None, expires: 0 };
+        let sent = Sent::read(&record).unwrap();
         let mic = "AAAA, sha-256".to_owned();
         let own = MessageMic { form: MicForm::Entity, mic: mic.clone(), unoffered: true };
         assert_eq!(sent.mics, [own]);

@@ -1,7 +1,7 @@
 //! What happens by itself when time passes: MDNs are overdue, certificates expire, and what was
 //! remembered long enough is forgotten.
 //!
-//! Each is reported once, also after restarts and by several gateways of one store: the note that it was
+//! Each is reported once, also after restarts and by several gateways of one store: the record that it was
 //! reported and the event are one commit.
 
 mod watch;
@@ -9,9 +9,9 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use as2hook_as2::{Headers, hex};
-use as2hook_delivery::{Outbox, OutboxError};
+use as2hook_delivery::{Outbox, OutboxError, writes};
 use as2hook_event::{Event, EventKind, PartnerType, clock};
-use as2hook_store::{Before, Record, RecordChange, Store, StoreError};
+use as2hook_store::{Before, Prune, Record, RecordChange, Store, StoreError, Write};
 use jiff::Timestamp;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -33,8 +33,8 @@ use as2hook_config::Config;
 /// How often is looked whether an MDN is overdue.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// When an MDN is looked at again whose overdue notice the store did not take.
-const PUT_OFF: Duration = Duration::from_secs(60);
+/// When an MDN is looked at again whose overdue notice the store did not take, in milliseconds.
+const PUT_OFF_MS: i64 = 60_000;
 
 /// How often the certificates are looked at: each so many turns, and whenever the config was reloaded.
 const CERTIFICATES: u64 = 3600;
@@ -59,7 +59,7 @@ pub async fn run(host: Arc<dyn TapHost>, outbox: Outbox, store: Arc<dyn Store>) 
     let mut turns = interval(EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut turn, mut known) = (0u64, None::<Arc<Config>>);
-    let mut watch = ClockWatch::new(store);
+    let mut watch = ClockWatch::new(store.clone());
     loop {
         turns.tick().await;
         let rules = host.rules();
@@ -75,7 +75,7 @@ pub async fn run(host: Arc<dyn TapHost>, outbox: Outbox, store: Arc<dyn Store>) 
             tell_certificates(&*host, &rules, &outbox).await;
         }
         if turn.is_multiple_of(FORGETTING)
-            && let Err(error) = forget(&outbox, in_doubt).await
+            && let Err(error) = forget(&*store, in_doubt).await
         {
             tracing::debug!(%error, "What is over could not be forgotten now.");
         }
@@ -85,9 +85,10 @@ pub async fn run(host: Arc<dyn TapHost>, outbox: Outbox, store: Arc<dyn Store>) 
 
 /// Forgets what is over, unless the clock is in doubt, and what is too much: all of it, however fast it
 /// comes.
-async fn forget(outbox: &Outbox, in_doubt: bool) -> Result<(), StoreError> {
-    while !in_doubt && outbox.remove_expired_records(FORGOTTEN).await? == FORGOTTEN as u64 {}
-    while outbox.trim_records(MOST, FORGOTTEN).await? == FORGOTTEN as u64 {}
+async fn forget(store: &dyn Store, in_doubt: bool) -> Result<(), StoreError> {
+    let all = FORGOTTEN as u64;
+    while !in_doubt && store.prune(Prune::Records(clock::now()), FORGOTTEN).await? == all {}
+    while store.prune(Prune::RecordsBeyond(MOST), FORGOTTEN).await? == all {}
     Ok(())
 }
 
@@ -100,8 +101,8 @@ async fn tell_overdue(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
         }
     };
     let (mut left, mut last) = (0, None);
-    for note in due {
-        match report_overdue(host, rules, outbox, &note).await {
+    for record in due {
+        match report_overdue(host, rules, outbox, &record).await {
             Ok(()) => continue,
             // The store takes no other either.
             Err(OutboxError::Store(error)) if error.may_pass() => {
@@ -109,13 +110,13 @@ async fn tell_overdue(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
                 return;
             }
             Err(error) => {
-                let id = Sent::read(&note).map(|sent| sent.message_id).unwrap_or_default();
+                let id = Sent::read(&record).map(|sent| sent.message_id).unwrap_or_default();
                 tracing::debug!(%error, id, "An overdue MDN was put off.");
                 (left, last) = (left + 1, Some(error));
             }
         }
         // Those behind it must not wait for it.
-        if let Err(error) = outbox.put_off(note, PUT_OFF).await {
+        if let Err(error) = outbox.commit(vec![put_off(record)]).await {
             tracing::warn!(%error, "An overdue MDN could not be put off; trying again.");
             return;
         }
@@ -128,20 +129,27 @@ async fn tell_overdue(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox) {
     }
 }
 
+/// Postpones a record, unless it was changed meanwhile.
+fn put_off(record: Record) -> Write {
+    let before = Before::Body(record.body.clone());
+    let due = Some(clock::now().saturating_add(PUT_OFF_MS));
+    Write::Record(RecordChange { record: Record { due, ..record }, before })
+}
+
 /// Reports one that is due. A record that this version cannot read is an error: it is put off like one that
 /// cannot be written.
 async fn report_overdue(
     host: &dyn TapHost,
     rules: &TapRules,
     outbox: &Outbox,
-    note: &Record,
+    record: &Record,
 ) -> Result<(), OutboxError> {
-    let sent = note.key.starts_with(SENT).then(|| Sent::read(note)).flatten();
+    let sent = record.key.starts_with(SENT).then(|| Sent::read(record)).flatten();
     let Some(sent) = sent else {
         return Err(StoreError::Database("the record cannot be read".to_owned()).into());
     };
     let partner = rules.config.partner(&sent.partner);
-    if partner.is_some_and(|partner| !partner.has_async_mdns_here) {
+    if partner.is_some_and(|partner| !partner.has_async_mdns_here()) {
         // The config was another when the message was sent. The record stays, and is due no more.
         tracing::info!(
             partner = sent.partner,
@@ -149,11 +157,13 @@ async fn report_overdue(
             "No asynchronous MDN came in time, which is not reported: the partner's `async_mdn` is `elsewhere`."
         );
         let event = overdue(rules, &sent, Headers::new());
-        return outbox.tell_once(sent.becomes(SentState::Sent, note), &event, Vec::new()).await;
+        let once = writes::once(sent.becomes(SentState::Sent, record), &event, &[])?;
+        return Ok(outbox.commit(vec![once]).await?);
     }
     let event = overdue(rules, &sent, sent.headers(outbox).await?);
     let targets = rules.targets(&event);
-    outbox.tell_once(sent.becomes(SentState::Overdue, note), &event, targets).await?;
+    let once = writes::once(sent.becomes(SentState::Overdue, record), &event, &targets)?;
+    outbox.commit(vec![once]).await?;
     host.event(event.id, event.kind);
     Ok(())
 }
@@ -184,11 +194,16 @@ async fn tell_certificates(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox
         let Some(notice) = found.notice(rules, days, threshold) else { continue };
         let targets = rules.targets(&notice.event);
         // To be reported when a rule asks for it, and once.
-        if targets.is_empty() || !matches!(outbox.note(&notice.change.note.key).await, Ok(None)) {
+        if targets.is_empty() || !matches!(outbox.record(&notice.change.record.key).await, Ok(None))
+        {
             continue;
         }
         host.event(notice.event.id, notice.event.kind);
-        if let Err(error) = outbox.tell_once(notice.change, &notice.event, targets).await {
+        let written = match writes::once(notice.change, &notice.event, &targets) {
+            Ok(once) => outbox.commit(vec![once]).await.map_err(OutboxError::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = written {
             tracing::warn!(%error, "An expiring certificate could not be reported now.");
         }
     }
@@ -216,7 +231,7 @@ impl NamedCertificate<'_> {
         let serial = self.certificate.serial_number().to_bn().ok()?.to_vec();
         let of = self.partner.or(self.station).unwrap_or_default();
         let key = json!([fingerprint, self.usage, of, threshold]);
-        let note = Record {
+        let record = Record {
             key: format!("certificate:{key}"),
             body: Vec::new(),
             due: None,
@@ -240,7 +255,7 @@ impl NamedCertificate<'_> {
             extra,
             ..Event::new(EventKind::CertificateExpiring)
         };
-        Some(Notice { change: RecordChange { note, before: Before::Absent }, event })
+        Some(Notice { change: RecordChange { record, before: Before::Absent }, event })
     }
 }
 
@@ -257,7 +272,7 @@ fn certificates(config: &Config) -> Vec<NamedCertificate<'_>> {
         };
         found.extend(partner.certificates.iter().map(|one| &**one).map(of("partner")));
         let tls = partner.tls.iter();
-        let client = tls.filter_map(|tls| tls.client.as_ref()?.0.first());
+        let client = tls.filter_map(|tls| tls.client()?.0.first());
         found.extend(client.map(|one| &**one).map(of("partnerTls")));
     }
     for station in &config.stations {

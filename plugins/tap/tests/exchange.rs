@@ -7,7 +7,7 @@ use std::{fs, sync::Arc, time::Duration};
 use as2hook_as2::Headers;
 use as2hook_delivery::{Outbox, OutboxOptions, Wakeups};
 use as2hook_event::{Direction, Event, EventKind};
-use as2hook_store::{PayloadDir, Payloads, SqliteOptions, SqliteStore, Store};
+use as2hook_store::{DeliveryQueue as _, PayloadDir, Payloads, SqliteOptions, SqliteStore};
 use as2hook_tap::{Exchange, RequestHead, ResponseHead, Tap, TapRules};
 use as2hook_testing::{Message, Part, pki};
 use bytes::Bytes;

@@ -56,7 +56,7 @@ impl Connection {
         let mut scan = head::Scan::default();
         // A connection that rests costs no buffer.
         self.ahead = BytesMut::from(&self.ahead[..]);
-        self.own_exchange().limit.set(limits.pace.idle);
+        self.own_exchange().limit.set(limits.pace().idle);
         let (mut begun, mut waiting) = (false, None);
         // Of a large head: its memory, and how it gives that up.
         let mut counted: Option<Permit> = None;
@@ -64,8 +64,8 @@ impl Connection {
         loop {
             let found = scan.more(&self.ahead)?;
             let size = found.as_ref().map_or(self.ahead.len(), Range::len);
-            if size > limits.decode.header {
-                return Err(Rejection::HeadTooLarge { limit: limits.decode.header });
+            if size > limits.header {
+                return Err(Rejection::HeadTooLarge { limit: limits.header });
             }
             if let Some(range) = found {
                 self.accept(range, scan.is_folded())?;
@@ -76,16 +76,16 @@ impl Connection {
             if !begun && scan.has_begun(&self.ahead) {
                 begun = true;
                 close.used();
-                self.own_exchange().limit.set(limits.pace.head);
+                self.own_exchange().limit.set(limits.pace().head);
             }
             if size > FREE && counted.is_none() {
                 let permit = counted.insert(in_flight.beside(permit.address()));
-                if !permit.take_memory(limits.decode.header as u64, limits.memory) {
+                if !permit.take_memory(limits.header as u64, limits.memory) {
                     return Err(Rejection::Memory);
                 }
                 gives_way = permit.gives_way();
                 if let Some(gives_way) = &gives_way {
-                    gives_way.due(Instant::now() + limits.pace.head);
+                    gives_way.due(Instant::now() + limits.pace().head);
                 }
             }
             // Most heads are there at once: those do not wait in line.
@@ -186,25 +186,25 @@ mod tests {
         connection: Connection,
         partner: DuplexStream,
         limits: Limits,
-        seat: ConnectionPermit,
+        permit: ConnectionPermit,
     }
 
     fn scene() -> Scene {
         let (ours, partner) = tokio::io::duplex(1024);
         let (connection, ending) = (Connection::new(Box::new(ours)), GracefulShutdown::new());
-        let (close, seat) =
+        let (close, permit) =
             (ending.close(), ConnectionLimiter::default().enter(1, None, 1, || false).unwrap());
-        Scene { ending, close, connection, partner, limits: Limits::default(), seat }
+        Scene { ending, close, connection, partner, limits: Limits::default(), permit }
     }
 
     impl Scene {
         async fn read_head(&mut self) -> Result<bool, Rejection> {
             let in_flight = InFlight::new(Memory::default(), TrafficHandles::default());
-            self.connection.read_head(&self.limits, &in_flight, &self.seat, &mut self.close).await
+            self.connection.read_head(&self.limits, &in_flight, &self.permit, &mut self.close).await
         }
 
         /// A head that came whole, and its exchange is over.
-        async fn hear_and_forget(&mut self) {
+        async fn read_and_forget(&mut self) {
             assert!(matches!(self.read_head().await, Ok(true)));
             let head = self.connection.ahead.len();
             self.connection.expect(head..head, false);
@@ -231,7 +231,7 @@ mod tests {
         });
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Err(Rejection::Slow)));
-        assert_eq!(began.elapsed(), scene.limits.pace.head);
+        assert_eq!(began.elapsed(), scene.limits.pace().head);
     }
 
     #[tokio::test(start_paused = true)]
@@ -239,19 +239,19 @@ mod tests {
         let mut scene = scene();
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Ok(false)));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_whole_time() {
         let mut scene = scene();
         scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        assert!(scene.within(scene.limits.pace().head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
-        scene.hear_and_forget().await;
+        scene.read_and_forget().await;
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Ok(false)));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,22 +260,22 @@ mod tests {
         scene.partner.write_all(b"\r\n").await.unwrap();
         let began = Instant::now();
         assert!(matches!(scene.read_head().await, Ok(false)));
-        assert_eq!(began.elapsed(), scene.limits.pace.idle);
+        assert_eq!(began.elapsed(), scene.limits.pace().idle);
     }
 
     #[tokio::test(start_paused = true)]
     async fn head_error_is_reported_before_the_head_ends() {
         let mut scene = scene();
         scene.partner.write_all(b"GET /\n").await.unwrap();
-        let heard = scene.within(HOUR).await;
-        assert!(matches!(heard, Some(Err(Rejection::Head(HeadError::LineEnd)))));
+        let read = scene.within(HOUR).await;
+        assert!(matches!(read, Some(Err(Rejection::Head(HeadError::LineEnd)))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn idle_connection_is_closed_when_it_is_asked_and_not_before() {
         let mut scene = scene();
         scene.partner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        scene.hear_and_forget().await;
+        scene.read_and_forget().await;
         scene.ending.last_responses();
         let soon = Duration::from_secs(10);
         assert!(scene.within(soon).await.is_none(), "draining keeps it");
@@ -283,30 +283,30 @@ mod tests {
         assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Ok(false))));
     }
 
-    /// Its head had come in one piece, and it still passed for one that has never asked.
+    /// Its head had come in one piece, and it still passed for one that has sent no request.
     #[tokio::test(start_paused = true)]
-    async fn who_has_asked_once_is_not_fresh_any_more() {
+    async fn connection_that_sent_a_request_is_not_fresh_any_more() {
         let mut scene = scene();
         scene.partner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-        scene.hear_and_forget().await;
+        scene.read_and_forget().await;
         scene.ending.close_idle();
         assert!(matches!(scene.within(Duration::from_millis(60)).await, Some(Ok(false))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_within_the_grace_is_heard() {
+    async fn head_that_begins_within_the_grace_is_read() {
         let mut scene = scene();
         scene.ending.close_idle();
         assert!(scene.within(Duration::from_millis(20)).await.is_none());
         scene.partner.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         // A head that has begun is read to its end.
-        assert!(scene.within(scene.limits.pace.head / 2).await.is_none());
+        assert!(scene.within(scene.limits.pace().head / 2).await.is_none());
         scene.partner.write_all(b"\r\n").await.unwrap();
         assert!(matches!(scene.within(HOUR).await, Some(Ok(true))));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_only_just_connected_has_a_second() {
+    async fn new_connection_has_a_second_for_its_first_request() {
         let mut scene = scene();
         scene.ending.close_idle();
         let began = Instant::now();
@@ -325,7 +325,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     async fn cost(line: &[u8], size: usize) -> u64 {
         let mut scene = scene();
-        scene.limits.decode.header = 1 << 20;
+        scene.limits.header = 1 << 20;
         let (ours, mut partner) = tokio::io::duplex(1);
         scene.connection = Connection::new(Box::new(ours));
         let bytes = line.repeat(size / line.len());
@@ -338,8 +338,8 @@ mod tests {
             partner.write_all(b"\n").await.unwrap();
         };
         let before = cpu();
-        let (heard, ()) = tokio::join!(scene.read_head(), feed);
-        assert!(matches!(heard, Err(_)));
+        let (read, ()) = tokio::join!(scene.read_head(), feed);
+        assert!(matches!(read, Err(_)));
         cpu() - before
     }
 

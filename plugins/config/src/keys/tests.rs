@@ -3,28 +3,27 @@ use std::{env::VarError, path::Path};
 use as2hook_testing::pki;
 
 use super::*;
-use crate::{read::SourceFile, source::Context};
+use crate::source::Context;
 
 const SESAME: &str = "open sesame";
 
 /// Reads `- {…}` with a reader; gives its result, its mistakes and its warnings.
 fn with<T>(
     file: &str,
-    read: impl FnOnce(&Value<'_>) -> Option<T>,
+    read: impl FnOnce(&Value) -> Option<T>,
 ) -> (Option<T>, Vec<String>, Vec<String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
-    let context = Context::new(&|_| Err(VarError::NotPresent));
+    let context = Context::new(|_| Err(VarError::NotPresent));
     let text = format!("keys/{file}");
     let (root, _) = crate::tree::parse(&text);
     let source = folder.join("some.yaml");
-    let node = root.unwrap();
-    let result = read(&Value::root(SourceFile { context: &context, file: &source }, &node));
-    let found = context.finish();
+    let result = read(&Value::root(&context, &source, root.unwrap()));
+    let (mistakes, warnings, _) = context.finish();
     let say = |mistakes: Vec<crate::ConfigDiagnostic>| {
         let shown = format!("{}/", folder.display());
         mistakes.iter().map(|m| m.message.replace(&shown, "")).collect()
     };
-    (result, say(found.mistakes), say(found.warnings))
+    (result, say(mistakes), say(warnings))
 }
 
 fn hidden(text: &str) -> Option<SecretString> {
@@ -144,5 +143,5 @@ fn a_chain_has_no_strangers() {
     // One of before, for the same key.
     let [now, before] = ["rsa.crt", "expired.crt"].map(|file| with(file, certificates).0.unwrap());
     let (key, _, _) = with("rsa.key", |value| private_key(value, None));
-    assert_eq!(strangers(&[now, before].concat(), &key.unwrap()).count(), 0);
+    assert_eq!(strangers(&[now.content, before.content].concat(), &key.unwrap()).count(), 0);
 }

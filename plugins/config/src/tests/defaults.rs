@@ -113,7 +113,10 @@ secret_key_file: /etc/as2hook/key
     assert_eq!((route.path.as_str(), route.origins.len()), ("/mdn", 2));
     assert!(config.receiver.keepalive);
     assert_eq!(config.receiver.forwarded, Forwarded::Off);
-    assert!(config.receiver.trusted_proxies[0].contains("10.2.3.4".parse().unwrap()));
+    assert!(
+        config.receiver.trusted_proxies[0]
+            .contains(&"10.2.3.4".parse::<std::net::IpAddr>().unwrap())
+    );
     let StoreLocation::Postgres(url) = &config.store else { panic!("not PostgreSQL") };
     assert_eq!(url.expose(), "postgres://user:hunter2-hunter2@db.example/as2");
     assert_eq!(config.payloads, PayloadLocation::Store);
@@ -128,11 +131,11 @@ secret_key_file: /etc/as2hook/key
         (Some(123), PartnerType::Test, "there")
     );
     assert_eq!(acme.mdn_urls.len(), 1);
-    assert!(!acme.has_async_mdns_here && acme.accepts_unsigned_mdns);
+    assert!(!acme.has_async_mdns_here() && acme.accepts_unsigned_mdns());
     let other = config.partner("OTHER").unwrap();
-    assert!(other.has_async_mdns_here && !other.accepts_unsigned_mdns);
+    assert!(other.has_async_mdns_here() && !other.accepts_unsigned_mdns());
     let tls = acme.tls.as_ref().unwrap();
-    assert_eq!((tls.ca.len(), tls.pinned.len(), tls.client.is_some()), (2, 1, true));
+    assert_eq!((tls.ca.len(), tls.pinned.len(), tls.client().is_some()), (2, 1, true));
     assert_eq!(acme.timeout.as_secs(), 600);
     assert_eq!(config.partner("OTHER").unwrap().timeout.as_secs(), 300);
     assert_eq!(config.partner("OTHER").unwrap().site, "here");
@@ -140,14 +143,14 @@ secret_key_file: /etc/as2hook/key
     let token = &config.api.tokens[0];
     assert_eq!((token.sha256[1], token.sha256[31], token.site.as_str()), (0x11, 0xff, "here"));
     assert_eq!(token.scopes, [TokenScope::Read, TokenScope::Admin]);
-    assert_eq!(config.limits.decode.decoded, 4096);
-    assert_eq!(config.limits.decode.attachments, 7);
+    assert_eq!(config.limits.decoded, 4096);
+    assert_eq!(config.limits.attachments, 7);
     assert_eq!(config.limits.cpu, Duration::from_millis(250));
     assert_eq!((config.limits.memory, config.limits.connections), (64 << 20, 9));
     assert_eq!(config.limits.connections_per_address, 8);
     let seconds = Duration::from_secs;
     let (idle, head, body, piece) = (seconds(1), seconds(2), seconds(3), seconds(5));
-    assert_eq!(config.limits.pace, Pace { idle, head, body, rate: 4096, piece });
+    assert_eq!(config.limits.pace(), Pace { idle, head, body, rate: 4096, piece });
     assert_eq!((config.retention.count, config.retention.payloads.as_secs()), (5_000, 3_600));
     assert_eq!(config.retention.attempts, Duration::from_secs(14 * 86_400));
     assert_eq!(config.retention.bytes, 3 << 30);
@@ -175,7 +178,7 @@ fn s3_over_plain_http_is_refused_unless_the_config_allows_it() {
     let load = |variable: &'static str, endpoint: &'static str, more: &str| {
         let gateway = format!("{RECEIVER}\npayloads: s3://orders/pay\n{more}");
         let files = Files::new(&[("as2hook.yaml", &gateway), ("webhooks.yaml", NO_RULES)]);
-        let outcome = attempt_with(&files.folder.path().join("as2hook.yaml"), &|name| {
+        let outcome = attempt_with(&files.folder.path().join("as2hook.yaml"), move |name| {
             if name == variable { Ok(endpoint.to_owned()) } else { Err(VarError::NotPresent) }
         });
         outcome.outcome.map(drop).map_err(|mistakes| files.shown(&mistakes))
@@ -337,7 +340,7 @@ fn a_folder_is_read_in_the_order_of_names() {
 
 #[test]
 fn keys_of_one_issuer_and_serial_number_are_warned_of() {
-    const CASE: &str = "plugins/as2/tests/cases/recipient-two-keys-one-serial";
+    const CASE: &str = "../as2/tests/cases/recipient-two-keys-one-serial";
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join(CASE);
     let key = |name: &str| {
         let path = case.join(name).display().to_string();

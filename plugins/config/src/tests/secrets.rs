@@ -27,6 +27,33 @@ fn debug_shows_none() {
     drop(files);
 }
 
+#[test]
+fn rendered_config_shows_none() {
+    let files = Files::new(&[
+        (
+            "as2hook.yaml",
+            "receiver: { url: \"http://127.0.0.1:1\" }\n\
+             store: \"postgres://u:hunter2@h/d?password=hunter2\"\n\
+             stations:\n\
+             - as2_id: A\n  \
+               keys: [{ certificate: keys/rsa.crt, private_key: keys/rsa.key, passphrase: hunter2 }]\n\
+             partners: [{ as2_id: P, url: \"https://p/?token=hunter2\" }]\n\
+             api: { tokens: [{ name: t, sha256: \
+             \"2222222222222222222222222222222222222222222222222222222222222222\", scopes: [read] }] }",
+        ),
+        (
+            "webhooks.yaml",
+            "webhooks: [{ name: a, url: \"https://a/?key=hunter2\", secret: hunter2, \
+             headers: { Authorization: hunter2 } }, \
+             { name: b, partner: b, url: \"https://a/\", secret_file: the.secret }]",
+        ),
+        ("the.secret", SECRET),
+    ]);
+    let shown = render(&files.folder.path().join("as2hook.yaml")).unwrap();
+    assert!(!shown.contains(SECRET) && !shown.contains("2222"), "{shown}");
+    assert!(shown.contains("authorization: '***'") && shown.contains("the.secret"), "{shown}");
+}
+
 /// Each secret stands in a place where something is wrong with it.
 #[test]
 fn mistakes_show_none() {

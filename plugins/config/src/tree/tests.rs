@@ -3,7 +3,8 @@ use super::*;
 /// What is wrong with a document, as `line:column: path: message`.
 fn flaws(text: &str) -> Vec<String> {
     let (_, flaws) = parse(text);
-    flaws.iter().map(|f| format!("{}: {}: {}", f.at, f.path, f.message)).collect()
+    let path = |f: &SyntaxError| if f.path.is_empty() { "document" } else { &f.path }.to_owned();
+    flaws.iter().map(|f| format!("{}: {}: {}", f.at, path(f), f.message)).collect()
 }
 
 /// A tree in one line, each node behind its place.
@@ -12,7 +13,7 @@ fn show(node: &Node) -> String {
         NodeKind::Scalar { text, plain: true } => text.clone(),
         NodeKind::Scalar { text, plain: false } => format!("{text:?}"),
         NodeKind::Sequence(items) => {
-            format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" "))
+            format!("[{}]", items.iter().map(|item| show(item)).collect::<Vec<_>>().join(" "))
         }
         NodeKind::Mapping(entries) => {
             let show = |e: &Entry| format!("{}={}:{}", e.key_at, e.key, show(&e.value));

@@ -20,7 +20,7 @@ use std::{
 };
 
 use as2hook_delivery::{
-    Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target, Wakeups,
+    Directory, Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Target, Wakeups, writes,
 };
 use as2hook_event::{Endpoint, Event, PayloadMode, Rule};
 use as2hook_sink::Client;
@@ -106,8 +106,9 @@ impl Gateway {
             if tasks.len() >= 256 {
                 tasks.join_next().await.transpose()?;
             }
-            let (outbox, targets) = (self.outbox.clone(), targets.to_vec());
-            tasks.spawn(async move { outbox.publish(&event(), Payload::None, &targets).await });
+            let outbox = self.outbox.clone();
+            let published = writes::publish(&event(), Payload::None, targets)?;
+            tasks.spawn(async move { outbox.write(vec![published]).await });
         }
         tasks.join_all().await;
         Ok(())

@@ -85,13 +85,13 @@ pub(super) async fn make(
     let begun = Instant::now();
     let at = now();
     let endpoint = &rule.endpoint;
-    let outcome = match prepare(shared, rule, &claimed).await {
+    let response = match prepare(shared, rule, &claimed).await {
         Ok(request) => {
             let guard = shared.directory.guard(rule);
             let deadline = Instant::now() + Client::time_allowed(endpoint, &request.body);
             let mut delivery = pin!(shared.client.deliver(endpoint, &guard, request, deadline));
             Ok(match timeout(ConcurrencyPool::SLOW_AFTER, &mut delivery).await {
-                Ok(outcome) => outcome,
+                Ok(response) => response,
                 Err(_) => {
                     shared.slots.slow_down(&mut slot);
                     delivery.await
@@ -101,20 +101,21 @@ pub(super) async fn make(
         Err(PrepareError::ForNow(error)) => Ok(Err(error)),
         Err(PrepareError::ForGood(error)) => Err(error),
     };
-    let (fate, gone, pause, http_code, error) = match &outcome {
-        Ok(outcome) => {
-            let mut judged = judge(outcome, endpoint, claimed.tries, now(), fastrand::f64());
-            if let (Ok(response), Some(limit)) = (outcome, endpoint.order_patience)
-                && order_patience::is_refusal(response)
+    let (outcome, gone, pause, http_code, error) = match &response {
+        Ok(response) => {
+            let mut judged = judge(response, endpoint, claimed.tries, now(), fastrand::f64());
+            if let (Ok(refusal), Some(limit)) = (response, endpoint.order_patience)
+                && order_patience::is_refusal(refusal)
             {
-                judged.fate = order_patience::judge(shared, &claimed, limit, judged.fate).await;
+                judged.outcome =
+                    order_patience::judge(shared, &claimed, limit, judged.outcome).await;
             }
-            if judged.fate != DeliveryOutcome::Delivered {
+            if judged.outcome != DeliveryOutcome::Delivered {
                 judged =
                     judged.in_force(shared.is_target_of(rule), shared.directory.is_newest(), now());
             }
-            let status = outcome.as_ref().map_or_else(DeliveryError::status, |a| Some(a.status));
-            (judged.fate, judged.gone, judged.pause, status, failure(outcome))
+            let status = response.as_ref().map_or_else(DeliveryError::status, |a| Some(a.status));
+            (judged.outcome, judged.gone, judged.pause, status, failure(response))
         }
         Err(error) => (DeliveryOutcome::Dead, false, None, None, Some(error.to_string())),
     };
@@ -127,7 +128,7 @@ pub(super) async fn make(
         http_code,
         error,
         duration_ms,
-        ?fate,
+        ?outcome,
         "Delivery attempted."
     );
     if let Some(notices) = &shared.notices {
@@ -137,7 +138,7 @@ pub(super) async fn make(
             number,
             replay: claimed.replay,
             began: begun.into_std(),
-            fate,
+            outcome,
         });
     }
     let attempt = Attempt {
@@ -148,11 +149,11 @@ pub(super) async fn make(
         error: error.clone(),
         duration_ms,
     };
-    let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
+    let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome };
     // The next delivery of the same order can be claimed once this one is stored as done.
     let ordered = endpoint.order != as2hook_event::Order::None;
     let ring = ordered.then(|| claimed.webhook.clone());
-    if fate == DeliveryOutcome::Held {
+    if outcome == DeliveryOutcome::Held {
         // Stored before the webhook is seen as disabled, so that enabling it finds this delivery
         // held.
         shared.completions.add_and_wait(record, ring).await;
@@ -160,13 +161,18 @@ pub(super) async fn make(
         shared.completions.add(record, ring).await;
     }
     slot.free();
-    let retry = match fate {
+    let retry = match outcome {
         DeliveryOutcome::Retry(at) => Some(at),
         _ => None,
     };
-    let is_ignored = matches!(outcome, Err(_) | Ok(Err(DeliveryError::Payload(_))));
-    let result =
-        AttemptResult { http_code, error, is_ignored, dead: fate == DeliveryOutcome::Dead, pause };
+    let is_ignored = matches!(response, Err(_) | Ok(Err(DeliveryError::Payload(_))));
+    let result = AttemptResult {
+        http_code,
+        error,
+        is_ignored,
+        dead: outcome == DeliveryOutcome::Dead,
+        pause,
+    };
     AttemptEnd { result, gone, retry, rule: rule.clone() }
 }
 

@@ -4,22 +4,20 @@
 //! accepted. Otherwise its delivery would stay claimed by this process, and later deliveries of its
 //! order would wait forever.
 
-mod rejected;
-
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use as2hook_store::{AttemptRecord, Store};
+use as2hook_store::{AttemptRecord, DeliveryQueue};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::Wakeups;
-use rejected::RejectedRecords;
 
 /// Takes records. Blocks when the store cannot keep up, which slows the workers down.
 pub(super) struct CompletionBatcher {
@@ -36,6 +34,15 @@ struct PendingRecord {
     failures: u32,
 }
 
+/// Rejected records. They are retried without end, so that no delivery stays claimed. They are few
+/// and small.
+#[derive(Default)]
+struct RejectedRecords {
+    entries: VecDeque<PendingRecord>,
+    /// When they are retried next. `None`: at once.
+    next: Option<Instant>,
+}
+
 /// The limit for a caller that waits for its record.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most records in one commit.
@@ -49,11 +56,13 @@ const GATHERING: Duration = Duration::from_millis(3);
 const FAILURES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The wait after a rejected record failed again.
+const REJECTED_WAIT: Duration = Duration::from_secs(5);
 
 /// Starts a batcher and its writer, which ends when the batcher is closed and everything is
 /// written.
 pub(super) fn start(
-    store: Arc<dyn Store>,
+    store: Arc<dyn DeliveryQueue>,
     wakeups: Wakeups,
     room: usize,
 ) -> (CompletionBatcher, JoinHandle<()>) {
@@ -102,8 +111,51 @@ impl PendingRecord {
     }
 }
 
+// === impl RejectedRecords ===
+
+impl RejectedRecords {
+    fn extend(&mut self, entries: Vec<PendingRecord>) {
+        for mut entry in entries {
+            let delivery = entry.record.delivery;
+            tracing::error!(
+                delivery,
+                "The store rejects an attempt; it is left out of the delivery log, and its \
+                 outcome is retried."
+            );
+            // The outcome matters more than the entry in the delivery log, which has all the fields
+            // that a store may reject.
+            entry.record.attempt = None;
+            self.entries.push_back(entry);
+            self.next = None;
+        }
+    }
+
+    /// Waits until a retry is due; forever when there is no record.
+    async fn due(&self) {
+        match (self.entries.is_empty(), self.next) {
+            (true, _) => std::future::pending().await,
+            (false, Some(next)) => sleep_until(next).await,
+            (false, None) => {}
+        }
+    }
+
+    /// Retries them up to the first failure, which becomes the last in the queue: an unavailable
+    /// store does not block the caller for long.
+    async fn try_again(&mut self, store: &Arc<dyn DeliveryQueue>, wakeups: &Wakeups) {
+        while let Some(entry) = self.entries.pop_front() {
+            let mut single = vec![entry];
+            if let Err(error) = finish(store, wakeups, &mut single).await {
+                tracing::debug!(%error, "The store still rejects an outcome.");
+                self.entries.extend(single);
+                self.next = Some(Instant::now() + REJECTED_WAIT);
+                return;
+            }
+        }
+    }
+}
+
 async fn write(
-    store: Arc<dyn Store>,
+    store: Arc<dyn DeliveryQueue>,
     wakeups: Wakeups,
     mut received: mpsc::Receiver<PendingRecord>,
 ) {
@@ -125,7 +177,7 @@ async fn write(
 
 /// Writes a batch, together with records that arrive while it is retried.
 async fn write_batch(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn DeliveryQueue>,
     wakeups: &Wakeups,
     received: &mut mpsc::Receiver<PendingRecord>,
     batch: &mut Vec<PendingRecord>,
@@ -170,7 +222,7 @@ fn gather(received: &mut mpsc::Receiver<PendingRecord>, batch: &mut Vec<PendingR
 }
 
 async fn finish(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn DeliveryQueue>,
     wakeups: &Wakeups,
     batch: &mut Vec<PendingRecord>,
 ) -> Result<(), as2hook_store::StoreError> {
@@ -190,7 +242,7 @@ async fn finish(
 /// Writes the records one by one, to find one that makes the whole batch fail. Returns the records
 /// that failed [`FAILURES`] times while the store accepted others.
 async fn one_by_one(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn DeliveryQueue>,
     wakeups: &Wakeups,
     batch: &mut Vec<PendingRecord>,
 ) -> Vec<PendingRecord> {

@@ -12,7 +12,7 @@ use crate::time::after;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct AttemptJudgement {
     /// The outcome for the delivery.
-    pub(super) fate: DeliveryOutcome,
+    pub(super) outcome: DeliveryOutcome,
     /// 410: the webhook is gone permanently (Standard Webhooks).
     pub(super) gone: bool,
     /// How long the endpoint asked for a pause.
@@ -30,16 +30,20 @@ pub(super) fn judge(
 ) -> AttemptJudgement {
     let pause = match outcome {
         Ok(response) if response.is_success() => {
-            return AttemptJudgement { fate: DeliveryOutcome::Delivered, gone: false, pause: None };
+            return AttemptJudgement {
+                outcome: DeliveryOutcome::Delivered,
+                gone: false,
+                pause: None,
+            };
         }
         Ok(response) if response.status == 410 => {
-            return AttemptJudgement { fate: DeliveryOutcome::Held, gone: true, pause: None };
+            return AttemptJudgement { outcome: DeliveryOutcome::Held, gone: true, pause: None };
         }
         Ok(response) if matches!(response.status, 429 | 503) => response.retry_after,
         _ => None,
     };
     let step = usize::try_from(tries).unwrap_or(usize::MAX);
-    let fate = match endpoint.retry.get(step) {
+    let outcome = match endpoint.retry.get(step) {
         // Never earlier than the endpoint asked for, and never earlier than planned: an endpoint
         // that always asks for one second would use up its retries in as many seconds.
         Some(wait) => {
@@ -48,7 +52,7 @@ pub(super) fn judge(
         }
         None => DeliveryOutcome::Dead,
     };
-    AttemptJudgement { fate, gone: false, pause: pause.filter(|pause| !pause.is_zero()) }
+    AttemptJudgement { outcome, gone: false, pause: pause.filter(|pause| !pause.is_zero()) }
 }
 
 // === impl AttemptJudgement ===
@@ -58,12 +62,12 @@ impl AttemptJudgement {
     /// another target, the failure does not count, and the delivery goes there at once. Only the
     /// newest rules hold a delivery back.
     pub(super) fn in_force(self, same_target: bool, is_newest: bool, now: i64) -> Self {
-        let fate = match self.fate {
+        let outcome = match self.outcome {
             _ if !same_target => DeliveryOutcome::Retry(now),
             DeliveryOutcome::Held if !is_newest => DeliveryOutcome::Retry(now),
-            fate => fate,
+            outcome => outcome,
         };
-        Self { fate, pause: self.pause.filter(|_| same_target), ..self }
+        Self { outcome, pause: self.pause.filter(|_| same_target), ..self }
     }
 }
 
@@ -116,70 +120,73 @@ mod tests {
         })
     }
 
-    fn fate(
+    fn outcome(
         outcome: &Result<EndpointResponse, DeliveryError>,
         tries: u32,
         jitter: f64,
     ) -> DeliveryOutcome {
-        judge(outcome, &endpoint(&[5, 100]), tries, 1_000_000, jitter).fate
+        judge(outcome, &endpoint(&[5, 100]), tries, 1_000_000, jitter).outcome
     }
 
     #[test]
     fn any_2xx_is_success_and_nothing_else() {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(
-                fate(&response(status, None), 0, 0.5),
+                outcome(&response(status, None), 0, 0.5),
                 DeliveryOutcome::Delivered,
                 "{status}"
             );
         }
         for status in [301, 302, 304, 307, 400, 404, 429, 500, 503, 600] {
             assert_eq!(
-                fate(&response(status, None), 0, 0.5),
+                outcome(&response(status, None), 0, 0.5),
                 DeliveryOutcome::Retry(1_005_000),
                 "{status}"
             );
         }
-        assert_eq!(fate(&Err(DeliveryError::NoAnswer), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
+        assert_eq!(
+            outcome(&Err(DeliveryError::NoAnswer), 0, 0.5),
+            DeliveryOutcome::Retry(1_005_000)
+        );
     }
 
     #[test]
     fn retries_follow_the_schedule_with_a_tenth_of_jitter() {
         let failed = response(500, None);
-        assert_eq!(fate(&failed, 0, 0.0), DeliveryOutcome::Retry(1_004_500));
-        assert_eq!(fate(&failed, 0, 1.0), DeliveryOutcome::Retry(1_005_500));
-        assert_eq!(fate(&failed, 1, 0.0), DeliveryOutcome::Retry(1_090_000));
-        assert_eq!(fate(&failed, 1, 1.0), DeliveryOutcome::Retry(1_110_000));
-        assert_eq!(fate(&failed, 2, 0.5), DeliveryOutcome::Dead);
-        assert_eq!(fate(&failed, u32::MAX, 0.5), DeliveryOutcome::Dead);
+        assert_eq!(outcome(&failed, 0, 0.0), DeliveryOutcome::Retry(1_004_500));
+        assert_eq!(outcome(&failed, 0, 1.0), DeliveryOutcome::Retry(1_005_500));
+        assert_eq!(outcome(&failed, 1, 0.0), DeliveryOutcome::Retry(1_090_000));
+        assert_eq!(outcome(&failed, 1, 1.0), DeliveryOutcome::Retry(1_110_000));
+        assert_eq!(outcome(&failed, 2, 0.5), DeliveryOutcome::Dead);
+        assert_eq!(outcome(&failed, u32::MAX, 0.5), DeliveryOutcome::Dead);
     }
 
     #[test]
     fn retry_after_puts_a_retry_off_but_never_brings_it_forward() {
-        assert_eq!(fate(&response(429, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
-        assert_eq!(fate(&response(503, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
-        assert_eq!(fate(&response(503, Some(1)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
+        assert_eq!(outcome(&response(429, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
+        assert_eq!(outcome(&response(503, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
+        assert_eq!(outcome(&response(503, Some(1)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
         // With other statuses, Retry-After is ignored and does not lengthen the schedule.
-        assert_eq!(fate(&response(500, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
-        assert_eq!(fate(&response(429, Some(60)), 2, 0.5), DeliveryOutcome::Dead);
+        assert_eq!(outcome(&response(500, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
+        assert_eq!(outcome(&response(429, Some(60)), 2, 0.5), DeliveryOutcome::Dead);
     }
 
     #[test]
     fn status_410_holds_the_delivery() {
         let judged = judge(&response(410, None), &endpoint(&[]), 7, 0, 0.5);
-        assert_eq!((judged.fate, judged.gone), (DeliveryOutcome::Held, true));
+        assert_eq!((judged.outcome, judged.gone), (DeliveryOutcome::Held, true));
     }
 
     #[test]
     fn failure_of_another_target_costs_its_delivery_no_time() {
         let gone = judge(&response(410, None), &endpoint(&[]), 0, 5, 0.5);
-        assert_eq!(gone.in_force(true, true, 5).fate, DeliveryOutcome::Held);
-        assert_eq!(gone.in_force(true, false, 5).fate, DeliveryOutcome::Retry(5));
-        assert_eq!(gone.in_force(false, true, 5).fate, DeliveryOutcome::Retry(5));
+        assert_eq!(gone.in_force(true, true, 5).outcome, DeliveryOutcome::Held);
+        assert_eq!(gone.in_force(true, false, 5).outcome, DeliveryOutcome::Retry(5));
+        assert_eq!(gone.in_force(false, true, 5).outcome, DeliveryOutcome::Retry(5));
         let busy = judge(&response(429, Some(3600)), &endpoint(&[5]), 0, 5, 0.5);
         assert_eq!(busy.in_force(true, true, 5), busy);
         let elsewhere = busy.in_force(false, true, 5);
-        assert_eq!((elsewhere.fate, elsewhere.pause), (DeliveryOutcome::Retry(5), None));
+        assert_eq!((elsewhere.outcome, elsewhere.pause), (DeliveryOutcome::Retry(5), None));
     }
 
     #[test]

@@ -26,17 +26,17 @@ pub(super) async fn judge(
     shared: &DispatcherState,
     claimed: &Claimed,
     limit: Duration,
-    fate: DeliveryOutcome,
+    outcome: DeliveryOutcome,
 ) -> DeliveryOutcome {
-    let DeliveryOutcome::Retry(at) = fate else { return fate };
+    let DeliveryOutcome::Retry(at) = outcome else { return outcome };
     if clock::doubt().is_some() {
         // The limit cannot have passed yet.
-        return fate;
+        return outcome;
     }
     let limit = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
     let first = match first_refusal(shared, claimed).await {
         Ok(first) => first.unwrap_or_else(now),
-        Err(_) => return fate,
+        Err(_) => return outcome,
     };
     let over = first.saturating_add(limit);
     if now() < over {
@@ -45,7 +45,7 @@ pub(super) async fn judge(
     }
     match took_another_since(shared, claimed, first).await {
         Ok(true) => DeliveryOutcome::Dead,
-        Ok(false) | Err(_) => fate,
+        Ok(false) | Err(_) => outcome,
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use as2hook_event::Rule;
 use as2hook_sink::Client;
-use as2hook_store::{Store, StoreError, WebhookState};
+use as2hook_store::{DeliveryQueue, StoreError, WebhookState};
 use dashmap::{DashMap, mapref::entry::Entry};
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -22,7 +22,7 @@ use crate::directory::{Directory, Notices};
 
 /// State that the workers share.
 pub(super) struct DispatcherState {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn DeliveryQueue>,
     pub(super) client: Arc<Client>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) notices: Option<Arc<dyn Notices>>,
@@ -59,6 +59,13 @@ pub(super) struct DispatcherState {
 pub(super) struct WorkerWakeup {
     rung: AtomicBool,
     notify: Notify,
+}
+
+/// While it exists, no other worker of this webhook runs, and the shutdown waits for this one.
+pub(super) struct WorkerRegistration {
+    shared: Arc<DispatcherState>,
+    webhook: String,
+    wakeup: Arc<WorkerWakeup>,
 }
 
 /// The phases of the dispatcher.
@@ -206,6 +213,28 @@ impl WorkerWakeup {
         let may_go =
             |wakeup: &Arc<Self>| Arc::ptr_eq(wakeup, self) && !wakeup.rung.load(Ordering::Relaxed);
         workers.remove_if(webhook, |_, wakeup| may_go(wakeup)).is_some()
+    }
+}
+
+// === impl WorkerRegistration ===
+
+impl WorkerRegistration {
+    pub(super) fn new(
+        shared: Arc<DispatcherState>,
+        webhook: String,
+        wakeup: Arc<WorkerWakeup>,
+    ) -> Self {
+        Self { shared, webhook, wakeup }
+    }
+}
+
+impl Drop for WorkerRegistration {
+    fn drop(&mut self) {
+        let Self { shared, webhook, wakeup } = self;
+        // A worker that ended by itself may have a successor by now.
+        shared.workers.remove_if(webhook, |_, known| Arc::ptr_eq(known, wakeup));
+        shared.running.fetch_sub(1, Ordering::Relaxed);
+        shared.worker_ended.notify_waiters();
     }
 }
 

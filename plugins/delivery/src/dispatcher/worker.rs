@@ -5,13 +5,16 @@
 
 mod claim;
 mod ended;
-mod registration;
 mod service;
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -22,15 +25,13 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::{
-    claim::{ClaimRoom, Claiming, claimed},
-    registration::{WorkerRegistration, caught},
-};
+use self::claim::{ClaimRoom, Claiming, claimed};
 use super::{
     DispatcherPhase, DispatcherState, WorkerWakeup,
     attempt::{self, AttemptEnd, ClaimedJob},
     concurrency::ConcurrencyPool,
     rate_limiter::RateLimiter,
+    state::WorkerRegistration,
 };
 use crate::time::{after, now, until};
 
@@ -296,6 +297,16 @@ impl WebhookWorker {
         }
         note(&mut self.shared.health.entry(self.webhook.clone()).or_default())
     }
+}
+
+/// Runs a future to its end. `None`: it panicked; the panic hook has logged that.
+async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
 }
 
 async fn reached(phase: &mut watch::Receiver<DispatcherPhase>, wanted: DispatcherPhase) {

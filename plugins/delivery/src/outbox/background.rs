@@ -12,7 +12,7 @@ use as2hook_store::{Before, Record, RecordChange, StoreError, Write};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
-use super::{Further, Outbox, OutboxError, backlog::Running, operation::Operation};
+use super::{Outbox, OutboxError, backlog::NextWrites, report_unknown, webhooks, writes};
 use crate::time::now;
 
 /// The wait after a failure, doubled up to [`LONGEST_WAIT`].
@@ -98,43 +98,40 @@ enum BatchResult {
 }
 
 /// Writes these at once. No caller waits, so there is no timeout.
-async fn write(outbox: &Outbox, next: Vec<(Operation, Option<Running>)>) -> BatchResult {
+async fn write(outbox: &Outbox, next: Vec<NextWrites>) -> BatchResult {
     let shared = &outbox.shared;
     let begun = Instant::now();
     // A caller waited for it until the timeout.
-    let is_late = next.iter().any(|(_, running)| running.is_some());
-    let writes = next.into_iter().map(|(operation, running)| {
-        let (event, webhooks) = (operation.event(), operation.webhooks());
-        let store = shared.store.clone();
+    let is_late = next.iter().any(|held| held.running.is_some());
+    let calls = next.into_iter().map(|NextWrites { number, event, writes, running }| async move {
+        let webhooks = webhooks(&writes);
         // Discarding an unknown event writes nothing, so it proves nothing.
-        let proves = !matches!(operation, Operation::Discard(..));
-        async move {
-            let old = running.is_some();
-            let result = match running {
-                Some(running) => running.await.unwrap_or(Err(StoreError::Closed)),
-                None => operation.call(store).await,
-            };
-            (event, webhooks, result, old, proves)
-        }
+        let proves = !matches!(writes.first(), Some(Write::Discard(_)));
+        let is_old = running.is_some();
+        let result = match running {
+            Some(running) => running.await.unwrap_or(Err(StoreError::Closed)),
+            None => shared.store.commit(writes).await,
+        };
+        (number, event, webhooks, result, is_old, proves)
     });
-    let results = all(writes).await;
+    let results = all(calls).await;
     let (mut written, mut is_back, mut to_repeat, mut failed) = (0, false, false, Vec::new());
-    for (event, webhooks, result, old, proves) in results {
+    for (number, event, webhooks, result, is_old, proves) in results {
         match result {
             Ok(()) => {
-                outbox.backlog().done(event);
+                outbox.backlog().done(number);
                 shared.monitor.took();
-                outbox.ring(&webhooks);
+                outbox.wake(&webhooks);
                 written += 1;
                 is_back |= proves;
             }
-            Err(StoreError::UnknownEvent(_)) => {
-                outbox.backlog().done(event);
+            Err(StoreError::UnknownEvent(unknown)) => {
+                outbox.backlog().done(number);
                 shared.monitor.took();
-                tracing::error!(%event, "Dropped the verdict of an event that is not in the store.");
+                report_unknown(unknown);
                 written += 1;
             }
-            Err(error) if old => {
+            Err(error) if is_old => {
                 // The call may have failed long ago, so the failure does not start an outage; but
                 // it may explain one.
                 if shared.monitor.is_failing() {
@@ -142,7 +139,7 @@ async fn write(outbox: &Outbox, next: Vec<(Operation, Option<Running>)>) -> Batc
                 }
                 to_repeat = true;
             }
-            Err(error) => failed.push((event, error)),
+            Err(error) => failed.push((number, event, error)),
         }
     }
     // A store slower than the timeout of traffic does not count as working.
@@ -151,8 +148,8 @@ async fn write(outbox: &Outbox, next: Vec<(Operation, Option<Running>)>) -> Batc
     }
     let successes = shared.monitor.successes();
     let mut last = None;
-    for (event, error) in failed {
-        if outbox.backlog().failed(event, successes, !error.may_pass()) {
+    for (number, event, error) in failed {
+        if outbox.backlog().failed(number, successes, !error.may_pass()) {
             tracing::error!(%event, %error, "Dropped an event that the store rejects.");
         } else {
             last = Some(error);
@@ -188,9 +185,9 @@ async fn probe(outbox: &Outbox) -> Result<(), StoreError> {
 /// Tests whether the store accepts a write.
 async fn try_store(outbox: &Outbox) -> Result<(), StoreError> {
     let shared = &outbox.shared;
-    let note = Record { key: PROBE.to_owned(), body: Vec::new(), due: None, expires: now() };
-    let change = RecordChange { note, before: Before::Any };
-    shared.store.apply(vec![Write::Record(change)]).await?;
+    let record = Record { key: PROBE.to_owned(), body: Vec::new(), due: None, expires: now() };
+    let change = RecordChange { record, before: Before::Any };
+    shared.store.commit(vec![Write::Record(change)]).await?;
     shared.monitor.took();
     Ok(())
 }
@@ -251,8 +248,12 @@ pub(super) async fn recover(outbox: &Outbox) -> Result<usize, StoreError> {
                 }
             }
         };
-        match outbox.settle_planned(event, &verdict, planned, further).await {
-            Ok(_) => recovered += 1,
+        match writes::settle_planned(event, &verdict, planned) {
+            Ok(settle) => {
+                // Held or written: either way it is recovered.
+                let _ = outbox.write([vec![settle], further].concat()).await;
+                recovered += 1;
+            }
             Err(error) => report_unreadable(outbox, event, &error),
         }
     }
@@ -269,7 +270,7 @@ pub(super) async fn recover(outbox: &Outbox) -> Result<usize, StoreError> {
 async fn judge(
     outbox: &Outbox,
     event: &Event,
-) -> Result<Option<(Verdict, Vec<Further>)>, OutboxError> {
+) -> Result<Option<(Verdict, Vec<Write>)>, OutboxError> {
     match &outbox.shared.options.adoption {
         Some(adoption) => adoption.judge(event, outbox).await,
         None => Ok(Some((Verdict::unknown(event.direction, event.kind), Vec::new()))),

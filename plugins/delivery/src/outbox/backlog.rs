@@ -1,27 +1,23 @@
-//! Holds operations that the store did not accept, in order and within bounds.
+//! Holds writes that the store did not accept, in order and within bounds.
 //!
 //! Whole events are held while the limits of events and bytes allow. The end of an exchange is
-//! always held, as small as possible when there is no room (see [`truncate`]).
+//! always held, as small as possible when there is no room (see [`fit`]).
 
 use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
-use as2hook_store::StoreError;
-use tokio::task::JoinHandle;
+use as2hook_event::Verdict;
+use as2hook_store::{Payload, Settlement, Write};
 use uuid::Uuid;
 
-use super::{
-    operation::Operation,
-    truncate::{self, Truncation},
-};
+use super::{Running, event_of};
 
-/// Waiting operations, written first come, first served. Operations of one event stay together, and
-/// those that give places in the same order of deliveries are written one after the other.
+/// Waiting writes, first come, first served. Those of one event are written one after the other, and
+/// so are those that give places in the same order of deliveries.
 pub(super) struct Backlog {
-    order: VecDeque<Uuid>,
-    held: HashMap<Uuid, HeldEvent>,
-    /// The events that are to get a place in an order (a webhook and an order key), with one entry
-    /// for each such operation. When one fails, none overtakes it.
-    queues: HashMap<(String, String), VecDeque<Uuid>>,
+    queue: VecDeque<HeldWrites>,
+    /// The number of entries of each event.
+    events: HashMap<Uuid, usize>,
+    next_number: u64,
     /// Events whose opening found no room: their settlement is meaningless. Each is removed when
     /// its exchange ends, so there are no more than exchanges in progress.
     lost: HashSet<Uuid>,
@@ -33,21 +29,45 @@ pub(super) struct Backlog {
     most_bytes: usize,
 }
 
-/// A write in progress.
-pub(super) type Running = JoinHandle<Result<(), StoreError>>;
-
-/// The operations of one event.
-#[derive(Default)]
-struct HeldEvent {
-    operations: VecDeque<Operation>,
-    /// The first of them is in progress.
+/// The writes of one commit.
+struct HeldWrites {
+    number: u64,
+    /// Those with the lowest are written first: the number, or that of a later turn.
+    place: u64,
+    event: Uuid,
+    writes: Vec<Write>,
+    orders: Vec<(String, String)>,
+    bytes: usize,
+    /// Their call is in progress.
     running: Option<Running>,
-    /// Calls since the last turn.
     tries: u32,
     /// Failures while the store accepted others.
     failures: u32,
     successes_then: u64,
 }
+
+/// A commit whose turn it is.
+pub(super) struct NextWrites {
+    pub(super) number: u64,
+    pub(super) event: Uuid,
+    pub(super) writes: Vec<Write>,
+    /// The call to wait for, if it is in progress.
+    pub(super) running: Option<Running>,
+}
+
+/// What was left out of a verdict's writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Truncation {
+    /// Anything at all.
+    pub(super) any: bool,
+    /// Events that are not reported.
+    pub(super) events: u64,
+}
+
+/// The characters that remain of a text.
+const TEXT: usize = 512;
+/// The errors that remain in a verdict.
+const ERRORS: usize = 4;
 
 // === impl Backlog ===
 
@@ -60,9 +80,9 @@ impl Backlog {
 
     pub(super) fn new(most_events: usize, most_bytes: usize) -> Self {
         Self {
-            order: VecDeque::new(),
-            held: HashMap::new(),
-            queues: HashMap::new(),
+            queue: VecDeque::new(),
+            events: HashMap::new(),
+            next_number: 0,
             lost: HashSet::new(),
             waiting: HashSet::new(),
             bytes: 0,
@@ -74,22 +94,13 @@ impl Backlog {
 
     /// Returns the number of events that are held or whose verdict waits.
     pub(super) fn len(&self) -> usize {
-        let verdicts = self.waiting.iter().filter(|event| !self.held.contains_key(event));
-        self.held.len() + verdicts.count()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.waiting.is_empty()
+        let verdicts = self.waiting.iter().filter(|event| !self.events.contains_key(event));
+        self.events.len() + verdicts.count()
     }
 
     /// Returns the number of events with something to write.
     pub(super) fn events(&self) -> usize {
-        self.held.len()
-    }
-
-    /// Whether anything is to be written.
-    pub(super) fn has_operations(&self) -> bool {
-        !self.held.is_empty()
+        self.events.len()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -100,20 +111,19 @@ impl Backlog {
         self.dropped
     }
 
-    pub(super) fn holds(&self, event: Uuid) -> bool {
-        self.held.contains_key(&event)
-    }
-
-    /// Whether an operation has to wait for a held one of the same event or order.
-    pub(super) fn is_before(&self, operation: &Operation) -> bool {
-        self.holds(operation.event())
-            || !self.queues.is_empty()
-                && operation.orders().iter().any(|order| self.queues.contains_key(order))
+    /// Whether these writes have to wait for held ones of the same event or order.
+    pub(super) fn has_before(&self, writes: &[Write]) -> bool {
+        if self.queue.is_empty() {
+            return false;
+        }
+        let orders = orders(writes);
+        self.events.contains_key(&event_of(writes))
+            || self.queue.iter().any(|held| held.orders.iter().any(|it| orders.contains(it)))
     }
 
     /// Whether its verdict is still to come, held or waiting.
     pub(super) fn has_verdict_of(&self, event: Uuid) -> bool {
-        self.holds(event) || self.waiting.contains(&event)
+        self.events.contains_key(&event) || self.waiting.contains(&event)
     }
 
     /// Registers a waiting verdict. False: there is no room for it.
@@ -134,33 +144,32 @@ impl Backlog {
         }
     }
 
-    /// Whether the event's opening was dropped. Called at the end of the exchange, so the entry is
-    /// removed.
-    pub(super) fn forget_lost(&mut self, event: Uuid) -> bool {
-        self.lost.remove(&event)
+    /// Whether these end an exchange whose opening was dropped. The entry is removed.
+    pub(super) fn forget_lost(&mut self, writes: &[Write]) -> bool {
+        writes.iter().any(is_end) && self.lost.remove(&event_of(writes))
     }
 
     /// Whether there is no room for another event.
     pub(super) fn is_full(&self) -> bool {
-        self.held.len() + self.waiting.len() >= self.most_events || self.bytes >= self.most_bytes
+        self.events.len() + self.waiting.len() >= self.most_events || self.bytes >= self.most_bytes
     }
 
-    /// Adds an operation; `None` when there is no room. The end of an exchange is always accepted:
-    /// the exchange may be open in the store, and without its end the outcome would never be
-    /// reported.
+    /// Adds the writes of one commit; `None` when there is no room. The end of an exchange is always
+    /// accepted: the exchange may be open in the store, and without its end the outcome would never
+    /// be reported.
     pub(super) fn push(
         &mut self,
-        mut operation: Operation,
+        mut writes: Vec<Write>,
         running: Option<Running>,
     ) -> Option<Truncation> {
-        let event = operation.event();
+        let event = event_of(&writes);
         let room = self.most_bytes.saturating_sub(self.bytes);
         let mut truncation = Truncation::default();
-        if operation.is_last() {
-            truncation = truncate::fit(&mut operation, room);
+        if writes.iter().any(is_end) {
+            truncation = fit(&mut writes, room);
             self.dropped += truncation.events;
-        } else if self.is_full() || operation.bytes() > room {
-            let opens = matches!(operation, Operation::Open(..));
+        } else if self.is_full() || bytes_of(&writes) > room {
+            let opens = writes.iter().any(|write| matches!(write, Write::Open(..)));
             if !opens || running.is_none() {
                 self.dropped += 1;
                 if opens {
@@ -170,103 +179,190 @@ impl Backlog {
             }
             // The call in progress may still write it, and its verdict must follow that. When the
             // call fails, there is nothing to retry.
-            operation = Operation::Discard(event, Vec::new());
+            writes = vec![Write::Discard(event)];
         }
-        self.bytes += operation.bytes();
-        for order in operation.orders() {
-            self.queues.entry(order).or_default().push_back(event);
-        }
-        let held = self.held.entry(event).or_insert_with(|| {
-            self.order.push_back(event);
-            HeldEvent::default()
+        let (orders, bytes) = (orders(&writes), bytes_of(&writes));
+        let number = self.next_number;
+        self.next_number += 1;
+        self.bytes += bytes;
+        *self.events.entry(event).or_default() += 1;
+        let (tries, failures, successes_then) = (0, 0, 0);
+        self.queue.push_back(HeldWrites {
+            number,
+            place: number,
+            event,
+            writes,
+            orders,
+            bytes,
+            running,
+            tries,
+            failures,
+            successes_then,
         });
-        held.operations.push_back(operation);
-        held.running = running.or(held.running.take());
         Some(truncation)
     }
 
-    /// Takes the operations whose turn it is, one of each event, with the call to wait for if it is
-    /// in progress.
-    pub(super) fn next(&mut self, most: usize) -> Vec<(Operation, Option<Running>)> {
-        let Self { order, held, queues, .. } = self;
-        let is_first = |event: &Uuid, order: &(String, String)| {
-            queues.get(order).is_none_or(|queue| queue.front() == Some(event))
+    /// Takes the writes whose turn it is, one commit of each event.
+    pub(super) fn next(&mut self, most: usize) -> Vec<NextWrites> {
+        let (mut events, mut orders) = (HashSet::new(), HashSet::new());
+        let mut first = Vec::new();
+        for (at, held) in self.queue.iter().enumerate() {
+            let is_blocked = held.orders.iter().any(|order| orders.contains(order));
+            orders.extend(&held.orders);
+            if events.insert(held.event) && !is_blocked {
+                first.push((held.place, at));
+            }
+        }
+        first.sort_unstable();
+        first.truncate(most);
+        let mut take = |at: usize| {
+            let held = &mut self.queue[at];
+            let (number, event, writes) = (held.number, held.event, held.writes.clone());
+            NextWrites { number, event, writes, running: held.running.take() }
         };
-        let mut next = Vec::new();
-        for event in order.iter() {
-            if next.len() == most {
-                break;
-            }
-            if let Some(held) = held.get_mut(event)
-                && let Some(operation) = held.operations.front()
-                && operation.orders().iter().all(|order| is_first(event, order))
-            {
-                next.push((operation.clone(), held.running.take()));
-            }
-        }
-        next
+        first.into_iter().map(|(_, at)| take(at)).collect()
     }
 
-    /// Records that the first operation of this event is written.
-    pub(super) fn done(&mut self, event: Uuid) {
-        let Some(held) = self.held.get_mut(&event) else { return };
-        let written = held.operations.pop_front();
-        (held.tries, held.failures) = (0, 0);
-        let is_empty = held.operations.is_empty();
-        if let Some(operation) = written {
-            self.bytes = self.bytes.saturating_sub(operation.bytes());
-            self.leave_queues(&operation);
-        }
-        if is_empty {
-            self.remove(event);
+    /// Records that these are written.
+    pub(super) fn done(&mut self, number: u64) {
+        if let Ok(at) = self.position(number)
+            && let Some(held) = self.queue.remove(at)
+        {
+            self.forget(&held);
         }
     }
 
-    /// Records that the first operation of this event failed again. `successes` counts all writes
-    /// that the store accepted, and `own_fault` says whether the event may be the reason. Returns
-    /// whether the event is dropped.
-    pub(super) fn failed(&mut self, event: Uuid, successes: u64, own_fault: bool) -> bool {
-        let Some(held) = self.held.get_mut(&event) else { return false };
+    /// Records that these failed again. `successes` counts all writes that the store accepted, and
+    /// `own_fault` says whether the event may be the reason. Returns whether the event is dropped.
+    pub(super) fn failed(&mut self, number: u64, successes: u64, own_fault: bool) -> bool {
+        let Ok(at) = self.position(number) else { return false };
+        let held = &mut self.queue[at];
         // Failures while the store accepts nothing do not count against the event.
         if own_fault && (held.failures == 0 || held.successes_then != successes) {
             held.failures += 1;
             held.successes_then = successes;
         }
         held.tries += 1;
-        if held.failures >= Self::FAILURES {
-            self.remove(event);
-            self.dropped += 1;
-            return true;
-        }
         // If the event is at fault, the others must not wait for it.
-        if held.tries >= Self::TURN {
-            held.tries = 0;
-            self.order.retain(|other| *other != event);
-            self.order.push_back(event);
+        if held.tries.is_multiple_of(Self::TURN) {
+            held.place = self.next_number;
+            self.next_number += 1;
         }
-        false
+        if held.failures < Self::FAILURES {
+            return false;
+        }
+        let event = held.event;
+        let (dropped, kept): (VecDeque<_>, VecDeque<_>) =
+            self.queue.drain(..).partition(|held| held.event == event);
+        self.queue = kept;
+        dropped.iter().for_each(|held| self.forget(held));
+        self.dropped += 1;
+        true
     }
 
-    fn remove(&mut self, event: Uuid) {
-        if let Some(held) = self.held.remove(&event) {
-            let left: usize = held.operations.iter().map(Operation::bytes).sum();
-            self.bytes = self.bytes.saturating_sub(left);
-            self.order.retain(|other| *other != event);
-            held.operations.iter().for_each(|operation| self.leave_queues(operation));
-        }
+    fn position(&self, number: u64) -> Result<usize, usize> {
+        self.queue.binary_search_by_key(&number, |held| held.number)
     }
 
-    fn leave_queues(&mut self, operation: &Operation) {
-        for order in operation.orders() {
-            if let Entry::Occupied(mut queue) = self.queues.entry(order) {
-                let event = operation.event();
-                if let Some(at) = queue.get().iter().position(|other| *other == event) {
-                    queue.get_mut().remove(at);
-                }
-                if queue.get().is_empty() {
-                    queue.remove();
-                }
+    fn forget(&mut self, held: &HeldWrites) {
+        self.bytes = self.bytes.saturating_sub(held.bytes);
+        if let Entry::Occupied(mut count) = self.events.entry(held.event) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
+    }
+}
+
+fn is_end(write: &Write) -> bool {
+    matches!(write, Write::Settle(_) | Write::Discard(_))
+}
+
+fn bytes_of(writes: &[Write]) -> usize {
+    writes.iter().map(Write::bytes).sum()
+}
+
+/// Returns the orders in which these give an event a place: a webhook and an order key each. Later
+/// writes of the same order must follow them. A settled event has its place already.
+fn orders(writes: &[Write]) -> Vec<(String, String)> {
+    let mut orders = Vec::new();
+    for write in writes {
+        match write {
+            Write::Reserve(_, places) => {
+                orders.extend(places.iter().map(|it| (it.webhook.clone(), it.order_key.clone())));
+            }
+            Write::Settle(_) => {}
+            other => orders.extend(other.deliveries().iter().filter_map(|delivery| {
+                Some((delivery.webhook.clone(), delivery.order_key.clone()?))
+            })),
+        }
+    }
+    orders
+}
+
+/// Truncates the writes of a verdict to `room` bytes, or to their minimum.
+///
+/// The exchange is open in the store, and only this process knows the outcome: the verdict itself is
+/// always kept, and so is the content of an exchange that was decoded late, because it decided the
+/// deliveries. Left out, as far as necessary, are payloads in memory (a partner's MDN may be large),
+/// then whole further events and records, and the ends of long texts, which may come from a partner.
+fn fit(writes: &mut Vec<Write>, room: usize) -> Truncation {
+    let mut truncation = Truncation::default();
+    if bytes_of(writes) <= room {
+        return truncation;
+    }
+    let Some(at) = writes.iter().position(|write| matches!(write, Write::Settle(_))) else {
+        return truncation;
+    };
+    truncation.any = true;
+    let mut verdict = writes.remove(at);
+    if verdict.bytes() > room {
+        change(&mut verdict, shorten);
+    }
+    let mut left = room.saturating_sub(verdict.bytes());
+    let mut lost_payload = false;
+    let mut contents = 0;
+    writes.retain_mut(|write| {
+        let is_large = write.bytes() > left;
+        if let Write::Replace(event) = write {
+            if is_large && event.payload.in_memory() > 0 {
+                event.payload = Payload::None;
+                lost_payload = true;
+            }
+            contents += 1;
+            left = left.saturating_sub(write.bytes());
+            return true;
+        }
+        if let (true, Write::Publish(event, _)) = (is_large, &mut *write) {
+            event.payload = Payload::None;
+        }
+        let rest = left.checked_sub(write.bytes());
+        left = rest.unwrap_or(left);
+        truncation.events += u64::from(rest.is_none() && !matches!(write, Write::Record(_)));
+        rest.is_some()
+    });
+    if lost_payload {
+        change(&mut verdict, Verdict::lose_payload);
+    }
+    writes.insert(contents, verdict);
+    truncation
+}
+
+/// Truncates long texts of a verdict. Its meaning stays.
+fn shorten(verdict: &mut Verdict) {
+    verdict.errors.truncate(ERRORS);
+    let texts = verdict.errors.iter_mut().map(|error| &mut error.message);
+    for text in texts.chain(verdict.send_error.as_mut().map(|error| &mut error.message)) {
+        *text = text.chars().take(TEXT).collect();
+    }
+}
+
+fn change(write: &mut Write, edit: impl FnOnce(&mut Verdict)) {
+    let Write::Settle(Settlement { verdict, .. }) = write else { return };
+    let Ok(mut changed) = serde_json::from_slice::<Verdict>(verdict) else { return };
+    edit(&mut changed);
+    if let Ok(short) = serde_json::to_vec(&changed) {
+        *verdict = short;
     }
 }

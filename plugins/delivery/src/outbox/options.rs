@@ -1,8 +1,12 @@
-//! The options of an outbox.
+//! The options of an outbox, and the interface that judges adopted exchanges.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::Adoption;
+use as2hook_event::{Event, Verdict};
+use as2hook_store::Write;
+use async_trait::async_trait;
+
+use super::{Outbox, OutboxError};
 
 /// What happens to traffic while the store cannot take events (`on_store_failure`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub enum OnStoreFailure {
     Refuse,
 }
 
-/// The options of an [`Outbox`](super::Outbox). Every field has a default.
+/// The options of an [`Outbox`]. Every field has a default.
 #[derive(Clone, Debug)]
 pub struct OutboxOptions {
     /// The behaviour of opening when the store fails.
@@ -31,6 +35,22 @@ pub struct OutboxOptions {
     pub recover_every: Duration,
     /// Judges those exchanges. Without it their outcome is only reported as unknown.
     pub adoption: Option<Arc<dyn Adoption>>,
+}
+
+/// Judges adopted exchanges: their outcome is unknown, but what an MDN says about its message still
+/// holds.
+#[async_trait]
+pub trait Adoption: fmt::Debug + Send + Sync + 'static {
+    /// Returns the verdict and the further writes of the exchange, for one commit. `None`: the
+    /// exchange stays open and is judged again later.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the exchange stays open as well.
+    async fn judge(
+        &self,
+        event: &Event,
+        outbox: &Outbox,
+    ) -> Result<Option<(Verdict, Vec<Write>)>, OutboxError>;
 }
 
 // === impl OutboxOptions ===

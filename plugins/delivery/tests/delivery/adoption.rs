@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use as2hook_delivery::{Adoption, Further, Outbox, OutboxError, OutboxOptions, Wakeups};
+use as2hook_delivery::{Adoption, Outbox, OutboxError, OutboxOptions, Wakeups};
 use as2hook_event::{Event, EventKind, Verdict};
-use as2hook_store::{Payload, StoreError};
+use as2hook_store::{Payload, StoreError, Write};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::support::{event, store::MemoryStore};
+use crate::support::{event, opened, published, store::MemoryStore};
 
 /// The next result for each event; without one, one further event comes of it.
 #[derive(Debug, Default)]
@@ -27,14 +27,14 @@ impl Adoption for Judge {
         &self,
         event: &Event,
         _outbox: &Outbox,
-    ) -> Result<Option<(Verdict, Vec<Further>)>, OutboxError> {
+    ) -> Result<Option<(Verdict, Vec<Write>)>, OutboxError> {
         match self.next.lock().unwrap().remove(&event.id) {
             Some(Some(error)) => return Err(error),
             Some(None) => return Ok(None),
             None => {}
         }
         let beside = Event { id: beside(event.id), ..event.clone() };
-        let further = vec![Further::Event(beside, Payload::None, Vec::new())];
+        let further = published(&beside, Payload::None, &[]);
         Ok(Some((Verdict::of(EventKind::MessageReceived), further)))
     }
 }
@@ -50,7 +50,7 @@ async fn left_open() -> (Arc<MemoryStore>, Outbox, Arc<Judge>, [Uuid; 3]) {
     let before = Outbox::new(store.clone(), Wakeups::new(), OutboxOptions::default());
     let events = [event(), event(), event()];
     for event in &events {
-        before.open(event, Payload::None, &[]).await.unwrap();
+        before.open(opened(event, Payload::None, &[])).await.unwrap();
     }
     store.orphan_everything();
     let judge = Arc::new(Judge::default());

@@ -11,7 +11,7 @@ use as2hook_store::{DeliveryState, NewEvent, Payload};
 use crate::support::{
     event,
     gateway::Gateway,
-    rule,
+    opened, published, rule, settled,
     sink::{Reply, Sink},
     store::MemoryStore,
     until,
@@ -59,7 +59,7 @@ async fn ten_hanging_webhooks_among_a_thousand_delay_no_other() {
     let event = event();
     let targets: Vec<Target> =
         (0..1000).map(|n| Target::of(&gateway.rules.get(&name(n)), &event)).collect();
-    gateway.outbox.publish(&event, Payload::None, &targets).await.unwrap();
+    gateway.outbox.write(published(&event, Payload::None, &targets)).await;
     until("all others to be delivered", || fine.count() == 990).await;
     assert_eq!(hanging.count(), 160, "concurrency is the rule's");
     gateway.dispatcher.shutdown(Duration::ZERO).await;
@@ -131,9 +131,9 @@ async fn request_follows_the_commit_without_waiting_for_a_timer() {
     for delivered in 0..200 {
         let event = event();
         let targets = [Target::of(&gateway.rules.get("a"), &event)];
-        gateway.outbox.open(&event, Payload::None, &targets).await.unwrap();
+        gateway.outbox.open(opened(&event, Payload::None, &targets)).await.unwrap();
         let verdict = as2hook_event::Verdict::of(event.kind);
-        gateway.outbox.settle(event.id, &verdict, &targets).await.unwrap();
+        gateway.outbox.write(settled(event.id, &verdict, &targets)).await;
         let settled = Instant::now();
         until("the request", || sink.count() == delivered + 1).await;
         waits.push(sink.requests()[delivered].at.saturating_duration_since(settled));

@@ -9,12 +9,12 @@ use std::{
 };
 
 use as2hook_delivery::{DispatcherOptions, HealthState};
-use as2hook_store::{DeliveryState, Payload, Store, WebhookState};
+use as2hook_store::{DeliveryQueue as _, DeliveryState, Payload, WebhookState};
 
 use crate::support::{
     event,
     gateway::{Gateway, Rules},
-    rule,
+    published, rule,
     sink::{Reply, Sink},
     store::MemoryStore,
     until,
@@ -90,7 +90,7 @@ async fn gateways_with_different_rules_do_not_orphan_deliveries_of_unknown_webho
     rules.at_odds.store(true, Ordering::SeqCst);
     let old = Gateway::with(store.clone(), rules.clone(), DispatcherOptions::default()).await;
     let targets = [as2hook_delivery::Target::of(&Arc::new(rule("a", &sink.url())), &event())];
-    old.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
+    old.outbox.write(published(&event(), Payload::None, &targets)).await;
     old.dispatcher.rules_changed();
     // The gateway that has the rule delivers it.
     let new = Gateway::over(store, [rule("a", &sink.url())], DispatcherOptions::default()).await;
@@ -98,7 +98,7 @@ async fn gateways_with_different_rules_do_not_orphan_deliveries_of_unknown_webho
 
     rules.at_odds.store(false, Ordering::SeqCst);
     new.stop().await;
-    old.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
+    old.outbox.write(published(&event(), Payload::None, &targets)).await;
     until("it to be orphaned", || old.store.count(DeliveryState::Orphaned) == 1).await;
 }
 
@@ -113,7 +113,7 @@ async fn orphaned_deliveries_become_pending_on_a_gateway_with_the_rule() {
     until("its first look to be over", || store.count(DeliveryState::Delivered) == 1).await;
     let old = Gateway::over(store.clone(), [], DispatcherOptions::default()).await;
     let targets = [as2hook_delivery::Target::of(&Arc::new(rule("a", &sink.url())), &event())];
-    old.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
+    old.outbox.write(published(&event(), Payload::None, &targets)).await;
     until("it to be orphaned", || store.count(DeliveryState::Orphaned) == 1).await;
     until("that to be written down", || store.state("a").is_some()).await;
     old.rules.at_odds.store(true, Ordering::SeqCst);

@@ -1,11 +1,13 @@
-use super::{Guard, IpNetwork, NetworkError};
+use ipnet::IpNet;
+
+use super::Guard;
 
 fn public() -> Guard {
     Guard::public([])
 }
 
 fn allowing(networks: &[&str]) -> Guard {
-    Guard::public(networks.iter().map(|n| n.parse::<IpNetwork>().unwrap()))
+    Guard::public(networks.iter().map(|n| n.parse::<IpNet>().unwrap()))
 }
 
 fn admits(guard: &Guard, address: &str) -> bool {
@@ -120,7 +122,7 @@ fn a_wrapped_address_is_judged_by_what_it_carries() {
 
 #[test]
 fn named_networks_are_admitted_and_no_others() {
-    let guard = allowing(&["10.20.0.0/16", "127.0.0.1", "fd12:3456::/32"]);
+    let guard = allowing(&["10.20.0.0/16", "127.0.0.1/32", "fd12:3456::/32"]);
     for address in ["10.20.0.1", "10.20.255.255", "127.0.0.1", "fd12:3456::9", "::ffff:10.20.1.1"] {
         assert!(admits(&guard, address), "{address}");
     }
@@ -128,33 +130,6 @@ fn named_networks_are_admitted_and_no_others() {
         assert!(!admits(&guard, address), "{address}");
     }
     assert!(admits(&guard, "8.8.8.8"));
-}
-
-#[test]
-fn an_ipv4_network_holds_no_ipv6_address() {
-    let everything: IpNetwork = "0.0.0.0/0".parse().unwrap();
-    assert!(everything.contains("1.2.3.4".parse().unwrap()));
-    assert!(!everything.contains("::1".parse().unwrap()));
-    let everything: IpNetwork = "::/0".parse().unwrap();
-    assert!(everything.contains("fe80::1".parse().unwrap()));
-    assert!(!everything.contains("1.2.3.4".parse().unwrap()));
-}
-
-#[test]
-fn networks_are_parsed_strictly() {
-    assert_eq!("10.0.0.0/8".parse::<IpNetwork>().unwrap().to_string(), "10.0.0.0/8");
-    assert_eq!("10.1.2.3".parse::<IpNetwork>().unwrap().to_string(), "10.1.2.3/32");
-    assert_eq!("::1".parse::<IpNetwork>().unwrap().to_string(), "::1/128");
-    for text in ["", "ten", "10.0.0.0/", "10.0.0.0/x", "10.0.0/8", "10.0.0.0/-1"] {
-        assert!(matches!(text.parse::<IpNetwork>(), Err(NetworkError::Address(_))), "{text}");
-    }
-    let error = "10.0.0.0/33".parse::<IpNetwork>().unwrap_err();
-    assert_eq!(error.to_string(), "\"10.0.0.0/33\": the prefix length must be at most 32");
-    let error = "10.1.2.3/8".parse::<IpNetwork>().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "\"10.1.2.3/8\": the network of that length begins at 10.0.0.0/8"
-    );
 }
 
 #[test]

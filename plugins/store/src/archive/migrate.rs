@@ -16,7 +16,8 @@ use crate::{
     pieces::BlobStore,
     postgres::PostgresStore,
     sqlite::SqliteStore,
-    store::{Store, StoreError},
+    store::{EventStore as _, StoreError},
+    write::Write,
 };
 
 /// The most rows of one commit.
@@ -110,7 +111,8 @@ impl<P: FnMut(&Moved) + Send> Moving<'_, P> {
                 match event.open.take() {
                     Some(planned) => {
                         self.moved.open += 1;
-                        self.to.open(event.event, planned).await.map_err(MigrateError::To)?;
+                        let open = vec![Write::Open(event.event, planned)];
+                        self.to.commit(open).await.map_err(MigrateError::To)?;
                     }
                     None => known.push(event),
                 }

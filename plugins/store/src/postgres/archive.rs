@@ -13,7 +13,7 @@ use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest},
     columns::number,
     model::Payload,
-    note::Record,
+    record::Record,
     store::StoreError,
 };
 

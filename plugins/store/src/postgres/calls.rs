@@ -19,70 +19,36 @@ use crate::{
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
-        Settlement, StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
+        WebhookState,
     },
     moves,
-    note::{Record, Write},
-    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    retention::{self, DoneEvents},
-    select,
-    store::{Counts, PurgedPayloads, Store, StoreError},
+    record::Record,
+    retention, select,
+    store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError},
     transaction::ChangeExecutor as _,
+    write::Write,
 };
 
 /// The most events that one transaction removes.
 const PRUNED: usize = 200;
 
 #[async_trait]
-impl Store for PostgresStore {
-    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
-        self.writer.write(vec![Write::Open(event, if_unknown)]).await
-    }
-
-    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.writer.write(vec![Write::Settle(settlement)]).await
-    }
-
-    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
-        if let CallResult::Discarded(left) = self.writer.run(StoreCall::Discard(event)).await? {
-            let file = left.file.into_iter().collect();
-            crate::payload::remove_files(self.payload_root.as_deref(), file).await;
-            pieces::remove_all(&self.moving, left.pieces).await;
+impl EventStore for PostgresStore {
+    async fn commit(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
+        // Each is a call of its own, since it returns what is to be removed after its commit.
+        let discarded: Vec<_> =
+            writes.extract_if(.., |write| matches!(write, Write::Discard(_))).collect();
+        for event in discarded.iter().filter_map(Write::event) {
+            self.discard(event).await?;
         }
-        Ok(())
-    }
-
-    async fn publish(
-        &self,
-        event: NewEvent,
-        deliveries: Vec<NewDelivery>,
-    ) -> Result<(), StoreError> {
-        self.writer.write(vec![Write::Publish(event, deliveries)]).await
-    }
-
-    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.writer.write(writes).await
-    }
-
-    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        let found = self.reading.select(select::record(&super::group::key(key))).await?.pop();
-        // With the key in full, as the caller passed it.
-        Ok(found.map(|record| Record { key: key.to_owned(), ..record }))
-    }
-
-    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.reading.select(select::due_records(at, limit)).await
-    }
-
-    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        retention::remove_expired_records(self, at, limit).await
-    }
-
-    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        retention::trim_records(self, keep, limit).await
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.writer.run(StoreCall::Writes(writes)).await.map(drop)
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -93,14 +59,33 @@ impl Store for PostgresStore {
         self.reading.select(select::adopted(self.owner.id().into())).await
     }
 
-    async fn newest(&self) -> Result<Option<i64>, StoreError> {
-        Ok(self.reading.select(select::newest()).await?.pop().and_then(|(at,)| at))
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        Ok(self.reading.select(select::event(id)).await?.pop())
     }
 
-    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        moves::advance_due_times(self, now).await
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        let rows = self.reading.select(select::events(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
+    async fn record(&self, key: &str) -> Result<Option<Record>, StoreError> {
+        let found = self.reading.select(select::record(&super::group::key(key))).await?.pop();
+        // With the key in full, as the caller passed it.
+        Ok(found.map(|record| Record { key: key.to_owned(), ..record }))
+    }
+
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.reading.select(select::due_records(at, limit)).await
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for PostgresStore {
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
         moves::due(self).await
     }
@@ -143,12 +128,33 @@ impl Store for PostgresStore {
         self.reading.select(select::webhook_states()).await
     }
 
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
+        self.change(SetWebhookState(self.generation(), state)).await
+    }
+
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         self.reading.select(select::set_aside()).await
     }
 
-    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        self.change(SetWebhookState(self.generation(), state)).await
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        let rows = self.reading.select(select::attempts(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        Ok(self.reading.select(select::newest()).await?.pop().and_then(|(at,)| at))
+    }
+
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
+        moves::advance_due_times(self, now).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -159,12 +165,8 @@ impl Store for PostgresStore {
         queries::counts_of(&self.reading, site, &webhooks).await
     }
 
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        retention::prune(self, DoneEvents::Before(before), limit, PRUNED).await
-    }
-
-    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        retention::prune_beyond(self, keep, limit, PRUNED).await
+    async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {
+        retention::remove(self, what, limit, PRUNED).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -179,30 +181,12 @@ impl Store for PostgresStore {
         retention::purge_payloads(self, before, limit).await
     }
 
-    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        retention::prune_attempts(self, before, limit).await
-    }
-
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
         queries::enqueue(&self.writing, event, &deliveries).await
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
         moves::replay(self, filter).await
-    }
-
-    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        Ok(self.reading.select(select::event(id)).await?.pop())
-    }
-
-    async fn events(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<EventRow>, StoreError> {
-        let rows = self.reading.select(select::events(filter, cursor, limit)).await?;
-        Ok(Page::of(limit, rows))
     }
 
     async fn deliveries(
@@ -212,16 +196,6 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
         let rows = self.reading.select(select::deliveries(filter, cursor, limit)).await?;
-        Ok(Page::of(limit, rows))
-    }
-
-    async fn attempts(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<AttemptRow>, StoreError> {
-        let rows = self.reading.select(select::attempts(filter, cursor, limit)).await?;
         Ok(Page::of(limit, rows))
     }
 
@@ -238,7 +212,7 @@ impl Store for PostgresStore {
         self.change(change).await
     }
 
-    async fn record(&self, made: Made) -> Result<(), StoreError> {
+    async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
         queries::record(&self.writing, &made).await
     }
 
@@ -261,7 +235,7 @@ impl Store for PostgresStore {
         queries::unnamed_payloads(&self.reading, files).await
     }
 
-    async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+    async fn unnamed_blobs(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
         queries::unnamed_pieces(&self.reading, &payloads).await
     }
 
@@ -307,5 +281,16 @@ impl Store for PostgresStore {
         self.writing.close();
         self.reading.close();
         self.moving.close();
+    }
+}
+
+impl PostgresStore {
+    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
+        if let CallResult::Discarded(left) = self.writer.run(StoreCall::Discard(event)).await? {
+            let file = left.file.into_iter().collect();
+            crate::payload::remove_files(self.payload_root.as_deref(), file).await;
+            pieces::remove_all(&self.moving, left.pieces).await;
+        }
+        Ok(())
     }
 }

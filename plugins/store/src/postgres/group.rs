@@ -12,8 +12,9 @@ use crate::{
     clock,
     columns::{PayloadColumns, length, number},
     model::{Attempt, AttemptRecord, Claimed, NewDelivery, NewEvent, Payload, StoredEvent},
-    note::{Before, OrderPlace, RecordChange, Write},
+    record::{Before, RecordChange},
     store::{StoreError, replay_share},
+    write::{OrderPlace, Write},
 };
 
 /// The number of locks shared by all order keys, so that all gateways together stay within the few
@@ -68,6 +69,8 @@ impl<'a> CallGroup<'a> {
                     event["planned"] = self.blob(Cow::Owned(planned));
                     json!({"do": "open", "event": event})
                 }
+                // It is a call of its own: see [`Self::discard`].
+                Write::Discard(_) => continue,
                 Write::Settle(settlement) => json!({
                     "do": "settle",
                     "event": settlement.event,
@@ -105,7 +108,7 @@ impl<'a> CallGroup<'a> {
     }
 
     pub(super) fn record(&mut self, record: &AttemptRecord, holding: ClaimHolding) {
-        let (state, due) = record.fate.leads_to();
+        let (state, due) = record.outcome.leads_to();
         let mut value = record.attempt.as_ref().map_or_else(|| json!({}), attempt);
         value["delivery"] = record.delivery.into();
         value["owner"] = holding.owner.into();
@@ -179,7 +182,7 @@ impl<'a> CallGroup<'a> {
     }
 
     fn note(&mut self, change: &'a RecordChange) -> Value {
-        let note = &change.note;
+        let note = &change.record;
         self.lanes.insert(ORDER_LANES + hashed(&key(&note.key), "", NOTE_LANES));
         let (before, expected) = match &change.before {
             Before::Any => ("any", None),
@@ -280,14 +283,14 @@ fn hashed(first: &str, second: &str, lanes: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::note::Record;
+    use crate::record::Record;
 
     #[test]
     fn group_uses_a_bounded_number_of_locks() {
         let note = |n: i32| {
             let key = format!("key {n}");
             let note = Record { key, body: Vec::new(), due: None, expires: 0 };
-            Write::Record(RecordChange { note, before: Before::Any })
+            Write::Record(RecordChange { record: note, before: Before::Any })
         };
         let writes: Vec<_> = (0..2_000).map(note).collect();
         let deliveries: Vec<_> = (0..2_000)

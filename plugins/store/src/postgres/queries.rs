@@ -14,7 +14,7 @@ use crate::{
     clock::now,
     gateways::GatewayReport,
     model::{DeliveryState, NewDelivery},
-    partner_webhook::Made,
+    partner_webhook::UnqueuedDelivery,
     payload::{PayloadMark, StoreIdentity},
     rows::FromSqlRow as _,
     select::Select,
@@ -87,7 +87,7 @@ pub(super) async fn unnamed_pieces(
 }
 
 /// Stores a delivery that was made outside the queue.
-pub(super) async fn record(writing: &Database, made: &Made) -> Result<(), StoreError> {
+pub(super) async fn record(writing: &Database, made: &UnqueuedDelivery) -> Result<(), StoreError> {
     let mut sent = CallGroup::default();
     let event = sent.event(&made.event)?;
     let planned = sent.deliveries(std::slice::from_ref(&made.delivery));

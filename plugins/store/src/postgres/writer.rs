@@ -23,11 +23,7 @@ use super::{
     database::Database,
     lease::ProcessLease,
 };
-use crate::{
-    model::{AttemptRecord, NewDelivery, NewEvent},
-    note::Write,
-    store::StoreError,
-};
+use crate::{model::AttemptRecord, store::StoreError, write::Write};
 
 /// Queues the calls.
 pub(super) struct GroupWriter {
@@ -121,11 +117,6 @@ impl GroupWriter {
         outcome.map_err(|_| StoreError::Closed)?
     }
 
-    /// Like [`Self::run`], for calls without a result.
-    pub(super) async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        self.run(StoreCall::Writes(writes)).await.map(|_| ())
-    }
-
     /// Ends the queue after its current entries.
     pub(super) async fn close(&self) {
         let _ = tokio::time::timeout(self.wait, self.queue.send(WriterMessage::Close)).await;
@@ -137,24 +128,8 @@ impl GroupWriter {
 impl StoreCall {
     /// Returns the approximate number of bytes that it sends.
     fn size(&self) -> usize {
-        let of = |event: &NewEvent, planned: &[NewDelivery]| {
-            1_000 + event.body.len() + event.payload.in_memory() + 500 * planned.len()
-        };
         match self {
-            Self::Writes(writes) => writes
-                .iter()
-                .map(|write| match write {
-                    Write::Open(event, planned)
-                    | Write::Publish(event, planned)
-                    | Write::Once(_, event, planned) => of(event, planned),
-                    Write::Replace(event) => of(event, &[]),
-                    Write::Settle(settlement) => {
-                        500 + settlement.verdict.len() + 500 * settlement.deliveries.len()
-                    }
-                    Write::Reserve(_, places) => 200 * places.len(),
-                    Write::Record(change) => 200 + change.note.body.len(),
-                })
-                .sum(),
+            Self::Writes(writes) => writes.iter().map(Write::bytes).sum(),
             Self::Discard(_) | Self::Claim { .. } => 100,
             Self::Finish(records) => 500 * records.len(),
         }
@@ -163,15 +138,7 @@ impl StoreCall {
     /// Returns its first event.
     fn event(&self) -> Option<Uuid> {
         match self {
-            Self::Writes(writes) => writes.iter().find_map(|write| match write {
-                Write::Open(event, _)
-                | Write::Replace(event)
-                | Write::Publish(event, _)
-                | Write::Once(_, event, _) => Some(event.id),
-                Write::Settle(settlement) => Some(settlement.event),
-                Write::Reserve(event, _) => Some(*event),
-                Write::Record(_) => None,
-            }),
+            Self::Writes(writes) => writes.iter().find_map(Write::event),
             Self::Discard(event) => Some(*event),
             Self::Finish(_) | Self::Claim { .. } => None,
         }

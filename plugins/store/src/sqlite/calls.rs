@@ -12,73 +12,35 @@ use crate::{
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, NewEvent, SetAside,
-        Settlement, StoredEvent, WebhookState,
+        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
+        WebhookState,
     },
     moves,
-    note::{Record, Write},
-    partner_webhook::{AttemptLog, Made, PartnerWebhook, PartnerWebhookChange},
+    partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
-    retention::{self, DoneEvents},
-    select,
-    store::{Counts, PurgedPayloads, Store, StoreError, replay_share},
+    record::Record,
+    retention, select,
+    store::{
+        Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError, replay_share,
+    },
     transaction::ChangeExecutor as _,
+    write::Write,
 };
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn open(&self, event: NewEvent, if_unknown: Vec<NewDelivery>) -> Result<(), StoreError> {
-        let owner = Some(self.owner);
-        self.writer
-            .run(move |connection| {
-                events::insert(connection, &event, owner, &if_unknown).map(|_| ())
-            })
-            .await
-    }
-
-    async fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        self.writer.run(move |connection| events::settle(connection, &settlement)).await
-    }
-
-    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
-        let file = self.writer.run(move |connection| events::discard(connection, event)).await?;
-        let file = file.into_iter().collect();
-        crate::payload::remove_files(self.writer.payload_root(), file).await;
-        Ok(())
-    }
-
-    async fn publish(
-        &self,
-        event: NewEvent,
-        deliveries: Vec<NewDelivery>,
-    ) -> Result<(), StoreError> {
-        self.writer.run(move |connection| events::publish(connection, &event, &deliveries)).await
-    }
-
-    async fn apply(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+impl EventStore for SqliteStore {
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let owner = self.owner;
-        self.writer
+        let files = self
+            .writer
             .run(move |connection| {
-                writes.iter().try_for_each(|write| notes::apply(connection, owner, write))
+                let files = writes.iter().map(|write| notes::apply(connection, owner, write));
+                files.filter_map(Result::transpose).collect()
             })
-            .await
-    }
-
-    async fn note(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        Ok(self.readers.select(select::record(key)).await?.pop())
-    }
-
-    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.readers.select(select::due_records(at, limit)).await
-    }
-
-    async fn remove_expired_records(&self, at: i64, limit: usize) -> Result<u64, StoreError> {
-        retention::remove_expired_records(self, at, limit).await
-    }
-
-    async fn trim_records(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        retention::trim_records(self, keep, limit).await
+            .await?;
+        crate::payload::remove_files(self.writer.payload_root(), files).await;
+        Ok(())
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -98,14 +60,31 @@ impl Store for SqliteStore {
         self.readers.select(select::adopted(own)).await
     }
 
-    async fn newest(&self) -> Result<Option<i64>, StoreError> {
-        Ok(self.readers.select(select::newest()).await?.pop().and_then(|(at,)| at))
+    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        Ok(self.readers.select(select::event(id)).await?.pop())
     }
 
-    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        moves::advance_due_times(self, now).await
+    async fn events(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<EventRow>, StoreError> {
+        let rows = self.readers.select(select::events(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
     }
 
+    async fn record(&self, key: &str) -> Result<Option<Record>, StoreError> {
+        Ok(self.readers.select(select::record(key)).await?.pop())
+    }
+
+    async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {
+        self.readers.select(select::due_records(at, limit)).await
+    }
+}
+
+#[async_trait]
+impl DeliveryQueue for SqliteStore {
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
         moves::due(self).await
     }
@@ -141,21 +120,40 @@ impl Store for SqliteStore {
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        moves::change_state(self, generation, webhook, from, to).await
+        moves::change_state(self, self.generation.load(Ordering::Relaxed), webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
         self.readers.select(select::webhook_states()).await
     }
 
+    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
+        self.change(SetWebhookState(self.generation.load(Ordering::Relaxed), state)).await
+    }
+
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
         self.readers.select(select::set_aside()).await
     }
 
-    async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        self.change(SetWebhookState(generation, state)).await
+    async fn attempts(
+        &self,
+        filter: &Filter,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AttemptRow>, StoreError> {
+        let rows = self.readers.select(select::attempts(filter, cursor, limit)).await?;
+        Ok(Page::of(limit, rows))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        Ok(self.readers.select(select::newest()).await?.pop().and_then(|(at,)| at))
+    }
+
+    async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
+        moves::advance_due_times(self, now).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
@@ -167,21 +165,13 @@ impl Store for SqliteStore {
         self.readers.run(move |connection| queries::counts_of(connection, &site, &webhooks)).await
     }
 
-    async fn prune(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        let done = DoneEvents::Before(before);
-        let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
-        prune::shrink_file(&self.readers, &self.writer).await?;
+    async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {
+        let is_events = matches!(what, Prune::Events(_) | Prune::EventsBeyond(_));
+        let removed = retention::remove(self, what, limit, prune::EVENTS).await?;
+        if is_events {
+            prune::shrink_file(&self.readers, &self.writer).await?;
+        }
         Ok(removed)
-    }
-
-    async fn prune_beyond(&self, keep: u64, limit: usize) -> Result<u64, StoreError> {
-        let removed = retention::prune_beyond(self, keep, limit, prune::EVENTS).await?;
-        prune::shrink_file(&self.readers, &self.writer).await?;
-        Ok(removed)
-    }
-
-    async fn prune_attempts(&self, before: i64, limit: usize) -> Result<u64, StoreError> {
-        retention::prune_attempts(self, before, limit).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -210,20 +200,6 @@ impl Store for SqliteStore {
         moves::replay(self, filter).await
     }
 
-    async fn event(&self, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
-        Ok(self.readers.select(select::event(id)).await?.pop())
-    }
-
-    async fn events(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<EventRow>, StoreError> {
-        let rows = self.readers.select(select::events(filter, cursor, limit)).await?;
-        Ok(Page::of(limit, rows))
-    }
-
     async fn deliveries(
         &self,
         filter: &Filter,
@@ -231,16 +207,6 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
         let rows = self.readers.select(select::deliveries(filter, cursor, limit)).await?;
-        Ok(Page::of(limit, rows))
-    }
-
-    async fn attempts(
-        &self,
-        filter: &Filter,
-        cursor: Option<i64>,
-        limit: usize,
-    ) -> Result<Page<AttemptRow>, StoreError> {
-        let rows = self.readers.select(select::attempts(filter, cursor, limit)).await?;
         Ok(Page::of(limit, rows))
     }
 
@@ -257,7 +223,7 @@ impl Store for SqliteStore {
         self.change(change).await
     }
 
-    async fn record(&self, made: Made) -> Result<(), StoreError> {
+    async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
         self.writer.run(move |connection| events::record(connection, &made)).await
     }
 
@@ -283,7 +249,7 @@ impl Store for SqliteStore {
         self.readers.run(move |connection| events::unnamed_payloads(connection, files)).await
     }
 
-    async fn unnamed_pieces(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
+    async fn unnamed_blobs(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
         self.readers.run(move |connection| events::unnamed_pieces(connection, &payloads)).await
     }
 

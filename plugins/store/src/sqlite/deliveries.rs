@@ -12,11 +12,11 @@ use crate::{
     model::{
         Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, NewDelivery, StoredEvent,
     },
-    note::OrderPlace,
     rows::{FromSqlRow as _, SqlRow},
     select,
     store::StoreError,
     transaction::Moves,
+    write::OrderPlace,
 };
 
 /// Selects due deliveries with the events that they deliver; a large body or payload is left for
@@ -212,7 +212,7 @@ fn finish_one(
         })
         .optional()?;
     let Some((event, webhook, key, attempts, raw)) = found else { return Ok(None) };
-    let (state, due) = record.fate.leads_to();
+    let (state, due) = record.outcome.leads_to();
     if let Some(attempt) = &record.attempt {
         if attempt.number <= attempts {
             return Ok(None);
@@ -285,8 +285,8 @@ pub(super) fn give_back(
             .query_row([delivery], |row| row.get(0))
             .optional()?;
         if let Some(due) = due {
-            let fate = DeliveryOutcome::Released(due);
-            released.push(AttemptRecord { delivery, attempt: None, fate });
+            let outcome = DeliveryOutcome::Released(due);
+            released.push(AttemptRecord { delivery, attempt: None, outcome });
         }
     }
     finish(connection, owner, &released)

@@ -10,7 +10,7 @@ use crate::{
     clock::now,
     columns::PayloadColumns,
     model::{DeliveryState, NewDelivery, NewEvent, Settlement},
-    partner_webhook::Made,
+    partner_webhook::UnqueuedDelivery,
     store::StoreError,
     transaction::Moves,
 };
@@ -77,8 +77,8 @@ pub(super) fn publish(
 }
 
 /// Stores a delivery that was made outside the queue.
-pub(super) fn record(connection: &Connection, made: &Made) -> Result<(), StoreError> {
-    let Made { event, delivery, attempt, state } = made;
+pub(super) fn record(connection: &Connection, made: &UnqueuedDelivery) -> Result<(), StoreError> {
+    let UnqueuedDelivery { event, delivery, attempt, state } = made;
     let Some(id) = insert(connection, event, None, &[])? else { return Ok(()) };
     deliveries::insert(connection, id, event.occurred_at, std::slice::from_ref(delivery))?;
     let (delivery, webhook): (i64, i64) = connection

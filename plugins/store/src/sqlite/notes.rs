@@ -1,37 +1,48 @@
 //! Notes, and several writes in one commit.
 
+use std::path::PathBuf;
+
 use rusqlite::{Connection, params};
 
 use super::{deliveries, events};
 use crate::{
     clock::now,
-    note::{Before, Record, RecordChange, Write},
+    record::{Before, Record, RecordChange},
     store::StoreError,
+    write::Write,
 };
 
-/// Executes one of several writes.
-pub(super) fn apply(connection: &Connection, owner: i64, write: &Write) -> Result<(), StoreError> {
+/// Executes one of several writes. Returns the payload file of a discarded event, to be removed after
+/// the commit.
+pub(super) fn apply(
+    connection: &Connection,
+    owner: i64,
+    write: &Write,
+) -> Result<Option<PathBuf>, StoreError> {
     match write {
+        Write::Discard(event) => return events::discard(connection, *event),
         Write::Open(event, if_unknown) => {
-            events::insert(connection, event, Some(owner), if_unknown).map(|_| ())
+            events::insert(connection, event, Some(owner), if_unknown)?;
         }
-        Write::Reserve(event, places) => deliveries::reserve(connection, *event, places),
-        Write::Settle(settlement) => events::settle(connection, settlement),
-        Write::Replace(event) => events::replace(connection, event),
-        Write::Publish(event, planned) => events::publish(connection, event, planned),
-        Write::Record(change) => write_note(connection, change).map(|_| ()),
+        Write::Reserve(event, places) => deliveries::reserve(connection, *event, places)?,
+        Write::Settle(settlement) => events::settle(connection, settlement)?,
+        Write::Replace(event) => events::replace(connection, event)?,
+        Write::Publish(event, planned) => events::publish(connection, event, planned)?,
+        Write::Record(change) => {
+            write_note(connection, change)?;
+        }
         Write::Once(change, event, planned) => {
             if write_note(connection, change)? {
                 events::publish(connection, event, planned)?;
             }
-            Ok(())
         }
     }
+    Ok(None)
 }
 
 /// Returns whether it was written.
 fn write_note(connection: &Connection, change: &RecordChange) -> Result<bool, StoreError> {
-    let Record { key, body, due, expires } = &change.note;
+    let Record { key, body, due, expires } = &change.record;
     let put = "INSERT INTO note (key, body, due, expires) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (key) DO UPDATE SET body = ?2, due = ?3, expires = ?4";
     let written = match &change.before {

@@ -16,7 +16,8 @@ use super::*;
 use crate::{
     model::{AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload, Settlement},
     query::Filter,
-    store::Store,
+    store::{DeliveryQueue, EventStore, Prune, Store},
+    write::Write,
 };
 
 /// The upper bound of a wait, on the slowest of machines too.
@@ -58,7 +59,7 @@ fn event() -> NewEvent {
 async fn store_files_are_private_to_their_owner() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.publish(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Publish(event(), vec![])]).await.unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder.path().join("data")), 0o700);
     for entry in fs::read_dir(folder.path().join("data")).unwrap() {
@@ -77,7 +78,8 @@ async fn many_calls_share_a_commit() {
         gone.recv().unwrap();
         Ok(())
     });
-    let mut calls: Vec<_> = (0..1_000).map(|_| store.open(event(), vec![])).collect();
+    let mut calls: Vec<_> =
+        (0..1_000).map(|_| store.commit(vec![Write::Open(event(), vec![])])).collect();
     calls.insert(0, Box::pin(first));
     let mut calls: Vec<_> = calls.into_iter().map(tokio::task::unconstrained).collect();
     std::future::poll_fn(|cx| {
@@ -109,7 +111,7 @@ async fn processes_that_start_at_once_share_one_file() {
     let stores: Vec<_> = stores.into_iter().map(Arc::new).collect();
     for n in 0..160 {
         let store = Arc::clone(&stores[n % 8]);
-        calls.spawn(async move { store.publish(event(), vec![]).await });
+        calls.spawn(async move { store.commit(vec![Write::Publish(event(), vec![])]).await });
     }
     while let Some(call) = calls.join_next().await {
         call.unwrap().unwrap();
@@ -152,7 +154,7 @@ async fn process_whose_lock_file_was_removed_keeps_what_it_holds_until_it_ends()
     let folder = tempfile::tempdir().unwrap();
     let path = database(&folder);
     let living = open(&folder);
-    living.open(event(), vec![]).await.unwrap();
+    living.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
     for entry in fs::read_dir(folder.path().join("data")).unwrap() {
         let path = entry.unwrap().path();
         if path.to_string_lossy().contains(".owner-") {
@@ -205,13 +207,13 @@ async fn pruning_returns_space_to_the_system() {
     let store = open(&folder);
     for _ in 0..300 {
         let payload = Payload::Inline(vec![0; 40_000].into());
-        store.publish(NewEvent { payload, ..event() }, vec![]).await.unwrap();
+        store.commit(vec![Write::Publish(NewEvent { payload, ..event() }, vec![])]).await.unwrap();
     }
     let pages = |connection: &rusqlite::Connection| {
         Ok(connection.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))?)
     };
     let full = store.readers.run(pages).await.unwrap();
-    assert_eq!(store.prune(i64::MAX, 1_000).await.unwrap(), 300);
+    assert_eq!(store.prune(Prune::Events(i64::MAX), 1_000).await.unwrap(), 300);
     let left = store.readers.run(pages).await.unwrap();
     assert!(left * 2 < full, "{left} pages are left of {full}");
 }

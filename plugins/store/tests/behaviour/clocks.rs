@@ -1,7 +1,7 @@
 //! Times stamped by a clock that was set later.
 
 use as2hook_store::{
-    Attempt, AttemptRecord, Before, DeliveryOutcome, Filter, Record, RecordChange, Write,
+    Attempt, AttemptRecord, Before, DeliveryOutcome, Filter, Prune, Record, RecordChange, Write,
 };
 
 use super::{Factory, claim, delivery, event, finish, ordered, publish};
@@ -29,8 +29,8 @@ pub(crate) async fn deliveries_planned_by_a_clock_ahead_become_due_earlier_once(
         let url = "https://erp.example/".to_owned();
         let attempt =
             Attempt { number: 1, at, url, http_code: Some(500), error: None, duration_ms: 1 };
-        let fate = DeliveryOutcome::Retry(next);
-        let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate };
+        let outcome = DeliveryOutcome::Retry(next);
+        let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome };
         store.finish(vec![record]).await.unwrap();
     }
     publish(&*store, vec![fresh, ordered("first", "crm", "ACME"), blocked]).await;
@@ -57,7 +57,7 @@ pub(crate) async fn newest_time_is_that_of_the_last_record(factory: &dyn Factory
     assert_eq!(store.newest().await.unwrap(), None);
     let mut last = event("a");
     last.occurred_at = NOW;
-    store.publish(last, vec![delivery("w1", "erp")]).await.unwrap();
+    store.commit(vec![Write::Publish(last, vec![delivery("w1", "erp")])]).await.unwrap();
     assert_eq!(store.newest().await.unwrap(), Some(NOW));
     finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
     // Stamped by the store's own clock.
@@ -69,12 +69,12 @@ pub(crate) async fn many_expired_notes_are_forgotten_in_one_call(factory: &dyn F
     let note = |n: i64| {
         let (key, body) = (format!("sent:{n}"), Vec::new());
         let note = Record { key, body, due: None, expires: n };
-        Write::Record(RecordChange { note, before: Before::Any })
+        Write::Record(RecordChange { record: note, before: Before::Any })
     };
     for batch in 0..24 {
-        store.apply((1..=500).map(|n| note(batch * 500 + n)).collect()).await.unwrap();
+        store.commit((1..=500).map(|n| note(batch * 500 + n)).collect()).await.unwrap();
     }
-    assert_eq!(store.remove_expired_records(11_500, 10_000).await.unwrap(), 10_000);
-    assert_eq!(store.remove_expired_records(11_500, 10_000).await.unwrap(), 1_500);
-    assert_eq!(store.remove_expired_records(11_500, 10_000).await.unwrap(), 0);
+    assert_eq!(store.prune(Prune::Records(11_500), 10_000).await.unwrap(), 10_000);
+    assert_eq!(store.prune(Prune::Records(11_500), 10_000).await.unwrap(), 1_500);
+    assert_eq!(store.prune(Prune::Records(11_500), 10_000).await.unwrap(), 0);
 }

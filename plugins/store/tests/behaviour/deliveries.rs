@@ -2,14 +2,22 @@
 
 use std::time::Duration;
 
-use as2hook_store::{DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery, NewEvent, Payload};
+use as2hook_store::{
+    DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery, NewEvent, Payload, Write,
+};
 
 use super::{Factory, claim, delivery, event, finish, of, publish, record, release, webhook_ids};
 
 pub(crate) async fn a_duplicate_webhook_id_is_ignored(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![delivery("w1", "erp")]).await;
-    store.publish(event("b"), vec![delivery("w1", "crm"), delivery("w2", "crm")]).await.unwrap();
+    store
+        .commit(vec![Write::Publish(
+            event("b"),
+            vec![delivery("w1", "crm"), delivery("w2", "crm")],
+        )])
+        .await
+        .unwrap();
     assert_eq!(webhook_ids(&claim(&*store, "crm", 0).await), ["w2"]);
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!((webhook_ids(&claimed), &claimed[0].event.body[..]), (vec!["w1"], &b"w1"[..]));
@@ -110,7 +118,7 @@ pub(crate) async fn shift_moves_one_webhooks_deliveries(factory: &dyn Factory) {
     let store = factory.owner().await;
     let many: Vec<String> = (0..450).map(|n| format!("w{n}")).collect();
     let all = many.iter().map(|name| delivery(name, "erp")).collect();
-    store.publish(event("a"), all).await.unwrap();
+    store.commit(vec![Write::Publish(event("a"), all)]).await.unwrap();
     publish(&*store, vec![delivery("other", "crm")]).await;
     let (pending, held) = (DeliveryState::Pending, DeliveryState::Held);
     assert_eq!(store.change_state("erp", pending, held).await.unwrap(), 450);
@@ -145,12 +153,12 @@ pub(crate) async fn counts_follow_every_move(factory: &dyn Factory) {
         DeliveryOutcome::Retry(1),
         DeliveryOutcome::Released(1),
     ];
-    for (n, fate) in (0_i64..).zip(fates) {
+    for (n, outcome) in (0_i64..).zip(fates) {
         let name = format!("w{n}");
         let event = NewEvent { occurred_at: 100 + n, ..event(&name) };
-        store.publish(event, vec![delivery(&name, &name)]).await.unwrap();
+        store.commit(vec![Write::Publish(event, vec![delivery(&name, &name)])]).await.unwrap();
         let claimed = claim(&*store, &name, 0).await;
-        finish(&*store, &claimed[0], fate).await;
+        finish(&*store, &claimed[0], outcome).await;
     }
     publish(&*store, vec![delivery("claimed", "erp")]).await;
     claim(&*store, "erp", 0).await;
@@ -166,7 +174,7 @@ pub(crate) async fn counts_of_a_site_are_those_of_its_webhooks(factory: &dyn Fac
         let (own, other) = (format!("own-{n}"), format!("other-{n}"));
         let event = NewEvent { occurred_at: 100 - n, ..event(&own) };
         let deliveries = vec![delivery(&own, "own"), delivery(&other, "other")];
-        store.publish(event, deliveries).await.unwrap();
+        store.commit(vec![Write::Publish(event, deliveries)]).await.unwrap();
     }
     let claimed = store.claim("own", 0, 2).await.unwrap();
     finish(&*store, &claimed[0], DeliveryOutcome::Dead).await;
@@ -218,7 +226,10 @@ pub(crate) async fn large_event_is_claimed_completely(factory: &dyn Factory) {
         ("small", NewEvent { payload: small, ..event("small") }),
     ];
     for (name, event) in &large {
-        store.publish(event.clone(), vec![delivery(name, "erp")]).await.unwrap();
+        store
+            .commit(vec![Write::Publish(event.clone(), vec![delivery(name, "erp")])])
+            .await
+            .unwrap();
     }
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&claimed), ["body", "payload", "small"]);

@@ -1,7 +1,8 @@
 //! Exchanges and their outcomes.
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryState, Filter, NewEvent, Payload, StoreError, WebhookState, Write,
+    DeliveryOutcome, DeliveryState, Filter, NewEvent, Payload, Prune, StoreError, WebhookState,
+    Write,
 };
 
 use super::{Factory, claim, delivery, event, file, finish, id, of, settlement, webhook_ids};
@@ -11,11 +12,11 @@ const FAR: i64 = i64::MAX;
 
 pub(crate) async fn opened_event_has_no_delivery_until_it_is_settled(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.open(event("a"), vec![delivery("planned", "erp")]).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![delivery("planned", "erp")])]).await.unwrap();
     assert!(store.due().await.unwrap().is_empty());
     assert_eq!(store.counts().await.unwrap().open, 1);
 
-    store.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("a", vec![delivery("w1", "erp")]))]).await.unwrap();
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&claimed), ["w1"]);
     assert_eq!(claimed[0].event.id, id("a"));
@@ -27,8 +28,8 @@ pub(crate) async fn opened_event_has_no_delivery_until_it_is_settled(factory: &d
 
 pub(crate) async fn planned_deliveries_are_dropped_at_settle(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.open(event("a"), vec![delivery("planned", "erp")]).await.unwrap();
-    store.settle(settlement("a", vec![])).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![delivery("planned", "erp")])]).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("a", vec![]))]).await.unwrap();
     factory.kill(store).await;
     let next = factory.owner().await;
     assert!(next.adopt().await.unwrap().is_empty());
@@ -37,11 +38,11 @@ pub(crate) async fn planned_deliveries_are_dropped_at_settle(factory: &dyn Facto
 
 pub(crate) async fn settling_twice_changes_nothing(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.open(event("a"), vec![]).await.unwrap();
-    store.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("a", vec![delivery("w1", "erp")]))]).await.unwrap();
     let mut second = settlement("a", vec![delivery("w1", "erp"), delivery("w2", "erp")]);
     second.verdict = b"another".to_vec();
-    store.settle(second).await.unwrap();
+    store.commit(vec![Write::Settle(second)]).await.unwrap();
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&claimed), ["w1"]);
     assert_eq!(claimed[0].event.verdict.as_deref(), Some(&b"answered"[..]));
@@ -49,15 +50,18 @@ pub(crate) async fn settling_twice_changes_nothing(factory: &dyn Factory) {
 
 pub(crate) async fn settling_an_unknown_event_is_an_error(factory: &dyn Factory) {
     let store = factory.owner().await;
-    let error = store.settle(settlement("a", vec![])).await.unwrap_err();
+    let error = store.commit(vec![Write::Settle(settlement("a", vec![]))]).await.unwrap_err();
     assert!(matches!(error, StoreError::UnknownEvent(event) if event == id("a")), "{error}");
 }
 
 pub(crate) async fn opening_twice_changes_nothing(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.open(event("a"), vec![]).await.unwrap();
-    store.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
-    store.open(NewEvent { body: b"other".to_vec(), ..event("a") }, vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("a", vec![delivery("w1", "erp")]))]).await.unwrap();
+    store
+        .commit(vec![Write::Open(NewEvent { body: b"other".to_vec(), ..event("a") }, vec![])])
+        .await
+        .unwrap();
     assert_eq!(store.counts().await.unwrap().open, 0);
     assert_eq!(claim(&*store, "erp", 0).await[0].event.body, b"a");
 }
@@ -65,13 +69,16 @@ pub(crate) async fn opening_twice_changes_nothing(factory: &dyn Factory) {
 pub(crate) async fn discarded_event_is_removed(factory: &dyn Factory) {
     let store = factory.owner().await;
     let (path, payload) = file(factory, "payload");
-    store.open(NewEvent { payload, ..event("a") }, vec![delivery("w1", "erp")]).await.unwrap();
-    store.discard(id("a")).await.unwrap();
-    store.discard(id("a")).await.unwrap();
+    store
+        .commit(vec![Write::Open(NewEvent { payload, ..event("a") }, vec![delivery("w1", "erp")])])
+        .await
+        .unwrap();
+    store.commit(vec![Write::Discard(id("a"))]).await.unwrap();
+    store.commit(vec![Write::Discard(id("a"))]).await.unwrap();
     assert!(!path.exists());
     assert_eq!(store.counts().await.unwrap().open, 0);
     assert!(matches!(
-        store.settle(settlement("a", vec![])).await,
+        store.commit(vec![Write::Settle(settlement("a", vec![]))]).await,
         Err(StoreError::UnknownEvent(_))
     ));
 }
@@ -79,16 +86,16 @@ pub(crate) async fn discarded_event_is_removed(factory: &dyn Factory) {
 pub(crate) async fn discarding_does_not_remove_a_settled_event(factory: &dyn Factory) {
     let store = factory.owner().await;
     let (path, payload) = file(factory, "payload");
-    store.open(NewEvent { payload, ..event("a") }, vec![]).await.unwrap();
-    store.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
-    store.discard(id("a")).await.unwrap();
+    store.commit(vec![Write::Open(NewEvent { payload, ..event("a") }, vec![])]).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("a", vec![delivery("w1", "erp")]))]).await.unwrap();
+    store.commit(vec![Write::Discard(id("a"))]).await.unwrap();
     assert!(path.exists());
     assert_eq!(webhook_ids(&claim(&*store, "erp", 0).await), ["w1"]);
 }
 
 pub(crate) async fn open_event_has_its_replaced_content_once_it_is_settled(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.open(event("a"), vec![delivery("planned", "erp")]).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![delivery("planned", "erp")])]).await.unwrap();
     let (path, payload) = file(factory, "payload");
     let late = NewEvent {
         body: b"late".to_vec(),
@@ -98,9 +105,9 @@ pub(crate) async fn open_event_has_its_replaced_content_once_it_is_settled(facto
     };
     let settle = Write::Settle(settlement("a", vec![delivery("w1", "erp")]));
     let writes = vec![Write::Replace(late.clone()), settle];
-    store.apply(writes.clone()).await.unwrap();
+    store.commit(writes.clone()).await.unwrap();
     // Repeated, it changes nothing.
-    store.apply(writes).await.unwrap();
+    store.commit(writes).await.unwrap();
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&claimed), ["w1"]);
     assert_eq!((&claimed[0].event.body[..], &claimed[0].event.payload), (&b"late"[..], &payload));
@@ -108,21 +115,21 @@ pub(crate) async fn open_event_has_its_replaced_content_once_it_is_settled(facto
     assert_eq!(store.events(&filter, None, 10).await.unwrap().rows.len(), 1);
     assert!(path.exists());
 
-    store.open(event("b"), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("b"), vec![])]).await.unwrap();
     let payload = Payload::Inline("small".into());
     let late = NewEvent { body: b"late".to_vec(), payload, ..event("b") };
-    store.apply(vec![Write::Replace(late)]).await.unwrap();
-    store.settle(settlement("b", vec![delivery("w2", "erp")])).await.unwrap();
+    store.commit(vec![Write::Replace(late)]).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("b", vec![delivery("w2", "erp")]))]).await.unwrap();
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!(claimed[0].event.payload, Payload::Inline("small".into()));
 }
 
 pub(crate) async fn settled_event_is_not_replaced(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.open(event("a"), vec![]).await.unwrap();
-    store.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("a", vec![delivery("w1", "erp")]))]).await.unwrap();
     let late = |name| Write::Replace(NewEvent { body: b"late".to_vec(), ..event(name) });
-    store.apply(vec![late("a"), late("never opened")]).await.unwrap();
+    store.commit(vec![late("a"), late("never opened")]).await.unwrap();
     assert_eq!(claim(&*store, "erp", 0).await[0].event.body, b"a");
     assert!(store.event(id("never opened")).await.unwrap().is_none());
 }
@@ -130,7 +137,7 @@ pub(crate) async fn settled_event_is_not_replaced(factory: &dyn Factory) {
 pub(crate) async fn a_published_event_is_due_and_published_once(factory: &dyn Factory) {
     let store = factory.owner().await;
     for _ in 0..2 {
-        store.publish(event("a"), vec![delivery("w1", "erp")]).await.unwrap();
+        store.commit(vec![Write::Publish(event("a"), vec![delivery("w1", "erp")])]).await.unwrap();
     }
     let claimed = claim(&*store, "erp", 0).await;
     assert_eq!(webhook_ids(&claimed), ["w1"]);
@@ -143,7 +150,7 @@ pub(crate) async fn inline_payloads_are_read_as_written(factory: &dyn Factory) {
     let (_, spilt) = file(factory, "payload");
     for (name, payload) in [("a", &inline), ("b", &spilt), ("c", &Payload::None)] {
         let event = NewEvent { payload: payload.clone(), ..event(name) };
-        store.publish(event, vec![delivery(name, "erp")]).await.unwrap();
+        store.commit(vec![Write::Publish(event, vec![delivery(name, "erp")])]).await.unwrap();
     }
     let claimed = claim(&*store, "erp", 0).await;
     let payloads: Vec<_> = claimed.into_iter().map(|claimed| claimed.event.payload).collect();
@@ -153,9 +160,9 @@ pub(crate) async fn inline_payloads_are_read_as_written(factory: &dyn Factory) {
 pub(crate) async fn adopt_returns_open_exchanges_of_terminated_owners_only(factory: &dyn Factory) {
     let (dead, living, successor) =
         (factory.owner().await, factory.owner().await, factory.owner().await);
-    dead.open(event("dead"), vec![delivery("w1", "erp")]).await.unwrap();
-    living.open(event("living"), vec![delivery("w2", "erp")]).await.unwrap();
-    successor.open(event("own"), vec![delivery("w3", "erp")]).await.unwrap();
+    dead.commit(vec![Write::Open(event("dead"), vec![delivery("w1", "erp")])]).await.unwrap();
+    living.commit(vec![Write::Open(event("living"), vec![delivery("w2", "erp")])]).await.unwrap();
+    successor.commit(vec![Write::Open(event("own"), vec![delivery("w3", "erp")])]).await.unwrap();
     assert!(successor.adopt().await.unwrap().is_empty());
     factory.kill(dead).await;
 
@@ -165,18 +172,21 @@ pub(crate) async fn adopt_returns_open_exchanges_of_terminated_owners_only(facto
     assert_eq!((event.id, &event.body[..], &event.verdict), (id("dead"), &b"dead"[..], &None));
     assert_eq!(planned, &[delivery("w1", "erp")]);
     assert!(living.adopt().await.unwrap().is_empty());
-    living.settle(settlement("living", vec![])).await.unwrap();
+    living.commit(vec![Write::Settle(settlement("living", vec![]))]).await.unwrap();
 }
 
 pub(crate) async fn adopted_events_are_returned_until_they_are_settled(factory: &dyn Factory) {
     let (dead, successor) = (factory.owner().await, factory.owner().await);
     for name in ["a", "b", "c"] {
-        dead.open(event(name), vec![]).await.unwrap();
+        dead.commit(vec![Write::Open(event(name), vec![])]).await.unwrap();
     }
     factory.kill(dead).await;
     assert_eq!(successor.adopt().await.unwrap().len(), 3);
-    successor.settle(settlement("a", vec![delivery("w1", "erp")])).await.unwrap();
-    successor.discard(id("b")).await.unwrap();
+    successor
+        .commit(vec![Write::Settle(settlement("a", vec![delivery("w1", "erp")]))])
+        .await
+        .unwrap();
+    successor.commit(vec![Write::Discard(id("b"))]).await.unwrap();
     assert_eq!(successor.adopt().await.unwrap().len(), 1);
     assert_eq!(webhook_ids(&claim(&*successor, "erp", 0).await), ["w1"]);
     // It terminates as well: the next one gets what is left.
@@ -188,12 +198,12 @@ pub(crate) async fn adopted_events_are_returned_until_they_are_settled(factory: 
 
 pub(crate) async fn closed_store_is_an_error_and_keeps_its_open_events(factory: &dyn Factory) {
     let (store, next) = (factory.owner().await, factory.owner().await);
-    store.open(event("a"), vec![]).await.unwrap();
-    store.publish(event("b"), vec![delivery("w1", "erp")]).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Publish(event("b"), vec![delivery("w1", "erp")])]).await.unwrap();
     assert_eq!(claim(&*store, "erp", 0).await.len(), 1);
     store.close().await;
     store.close().await;
-    assert!(matches!(store.discard(id("a")).await, Err(StoreError::Closed)));
+    assert!(matches!(store.commit(vec![Write::Discard(id("a"))]).await, Err(StoreError::Closed)));
     assert!(matches!(store.counts().await, Err(StoreError::Closed)));
     assert_eq!(next.adopt().await.unwrap()[0].0.id, id("a"));
     assert_eq!(webhook_ids(&claim(&*next, "erp", 0).await), ["w1"]);
@@ -202,7 +212,7 @@ pub(crate) async fn closed_store_is_an_error_and_keeps_its_open_events(factory: 
 pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Factory) {
     let store = factory.owner().await;
     let mut paths = Vec::new();
-    for (name, fate) in [
+    for (name, outcome) in [
         ("delivered", Some(DeliveryOutcome::Delivered)),
         ("dead", Some(DeliveryOutcome::Dead)),
         ("held", Some(DeliveryOutcome::Held)),
@@ -213,21 +223,24 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
         let (path, payload) = file(factory, name);
         // Two deliveries each: an event with one of them done is not done.
         let both = vec![delivery(name, name), delivery(&format!("{name}-2"), "other")];
-        store.publish(NewEvent { payload, ..event(name) }, both).await.unwrap();
-        if let Some(fate) = fate {
-            finish(&*store, &claim(&*store, name, 0).await[0], fate).await;
+        store
+            .commit(vec![Write::Publish(NewEvent { payload, ..event(name) }, both)])
+            .await
+            .unwrap();
+        if let Some(outcome) = outcome {
+            finish(&*store, &claim(&*store, name, 0).await[0], outcome).await;
         }
         paths.push(path);
     }
-    store.publish(event("without-deliveries"), vec![]).await.unwrap();
-    store.open(event("open"), vec![]).await.unwrap();
-    assert_eq!(store.prune(FAR, 100).await.unwrap(), 1);
+    store.commit(vec![Write::Publish(event("without-deliveries"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Open(event("open"), vec![])]).await.unwrap();
+    assert_eq!(store.prune(Prune::Events(FAR), 100).await.unwrap(), 1);
     for claimed in claim(&*store, "other", 0).await {
         finish(&*store, &claimed, DeliveryOutcome::Delivered).await;
     }
-    assert_eq!(store.prune(0, 100).await.unwrap(), 0);
-    assert_eq!(store.prune(FAR, 1).await.unwrap(), 1);
-    assert_eq!(store.prune(FAR, 100).await.unwrap(), 1);
+    assert_eq!(store.prune(Prune::Events(0), 100).await.unwrap(), 0);
+    assert_eq!(store.prune(Prune::Events(FAR), 1).await.unwrap(), 1);
+    assert_eq!(store.prune(Prune::Events(FAR), 100).await.unwrap(), 1);
     let left: Vec<_> = paths.iter().map(|path| path.exists()).collect();
     assert_eq!(left, [false, false, true, true, true, true]);
     let counts = store.counts().await.unwrap();
@@ -243,13 +256,13 @@ pub(crate) async fn prune_removes_done_events_and_their_files(factory: &dyn Fact
         store.change_state("held", DeliveryState::Dead, DeliveryState::Pending).await.unwrap(),
         1
     );
-    assert_eq!(store.prune(FAR, 100).await.unwrap(), 0);
+    assert_eq!(store.prune(Prune::Events(FAR), 100).await.unwrap(), 0);
     assert_eq!(webhook_ids(&claim(&*store, "held", 0).await), ["held"]);
 }
 
 pub(crate) async fn webhook_health_is_stored(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.publish(event("a"), vec![delivery("w1", "healthy")]).await.unwrap();
+    store.commit(vec![Write::Publish(event("a"), vec![delivery("w1", "healthy")])]).await.unwrap();
     assert!(store.webhook_states().await.unwrap().is_empty());
     let mut state = WebhookState {
         webhook: "erp".to_owned(),

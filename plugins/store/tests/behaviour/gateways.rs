@@ -1,7 +1,7 @@
 //! Gateways that share the store, and payloads that they keep in pieces.
 
 use as2hook_store::{
-    DeliveryState, GatewayReport, NewEvent, Payload, SetAside, StoreError, WebhookState,
+    DeliveryState, GatewayReport, NewEvent, Payload, SetAside, StoreError, WebhookState, Write,
 };
 
 use super::{Factory, delivery, event, id, publish};
@@ -126,9 +126,9 @@ pub(crate) async fn a_payload_in_pieces_is_named_by_its_event(stores: &dyn Facto
     let store = stores.owner().await;
     let kept = Payload::Stored { id: id("kept"), size: 300_000 };
     let with_payload = NewEvent { payload: kept.clone(), ..event("one") };
-    store.publish(with_payload, vec![delivery("w1", "erp")]).await.unwrap();
+    store.commit(vec![Write::Publish(with_payload, vec![delivery("w1", "erp")])]).await.unwrap();
     assert_eq!(store.event(id("one")).await.unwrap().unwrap().payload, kept);
     assert_eq!(store.claim("erp", i64::MAX, 1).await.unwrap()[0].event.payload, kept);
     let both = vec![id("kept"), id("orphan")];
-    assert_eq!(store.unnamed_pieces(both).await.unwrap(), vec![id("orphan")]);
+    assert_eq!(store.unnamed_blobs(both).await.unwrap(), vec![id("orphan")]);
 }

@@ -1,7 +1,7 @@
 //! Lists of the admin API.
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Store, StoreError,
+    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Prune, Store, StoreError, Write,
 };
 
 use super::{Factory, claim, delivery, event, finish, id, ordered, publish, webhook_ids};
@@ -38,9 +38,15 @@ pub(crate) async fn filters_find_rows_that_match_all_fields(factory: &dyn Factor
         occurred_at: 2_000,
         ..event("b")
     };
-    store.publish(event("a"), vec![delivery("a1", "erp"), delivery("a2", "crm")]).await.unwrap();
-    store.publish(beta, vec![delivery("b1", "erp")]).await.unwrap();
-    store.open(event("c"), vec![]).await.unwrap();
+    store
+        .commit(vec![Write::Publish(
+            event("a"),
+            vec![delivery("a1", "erp"), delivery("a2", "crm")],
+        )])
+        .await
+        .unwrap();
+    store.commit(vec![Write::Publish(beta, vec![delivery("b1", "erp")])]).await.unwrap();
+    store.commit(vec![Write::Open(event("c"), vec![])]).await.unwrap();
     finish(&*store, &claim(&*store, "crm", 0).await[0], DeliveryOutcome::Dead).await;
 
     let text = |text: &str| Some(text.to_owned());
@@ -78,8 +84,8 @@ pub(crate) async fn filters_find_rows_that_match_all_fields(factory: &dyn Factor
 pub(crate) async fn attempts_are_logged_with_their_outcome(factory: &dyn Factory) {
     let store = factory.owner().await;
     publish(&*store, vec![delivery("w1", "erp"), delivery("w2", "crm")]).await;
-    for fate in [DeliveryOutcome::Retry(9), DeliveryOutcome::Dead] {
-        finish(&*store, &claim(&*store, "erp", i64::MAX).await[0], fate).await;
+    for outcome in [DeliveryOutcome::Retry(9), DeliveryOutcome::Dead] {
+        finish(&*store, &claim(&*store, "erp", i64::MAX).await[0], outcome).await;
     }
     finish(&*store, &claim(&*store, "crm", 0).await[0], DeliveryOutcome::Delivered).await;
     let erp = Filter { webhook: Some("erp".to_owned()), ..Filter::default() };
@@ -103,16 +109,16 @@ pub(crate) async fn replayed_deliveries_restart_their_schedule(factory: &dyn Fac
         DeliveryOutcome::Held,
         DeliveryOutcome::Retry(1),
     ];
-    for (n, fate) in fates.into_iter().enumerate() {
+    for (n, outcome) in fates.into_iter().enumerate() {
         let name = format!("w{n}");
         publish(&*store, vec![delivery(&name, "erp")]).await;
-        finish(&*store, &claim(&*store, "erp", 0).await[0], fate).await;
+        finish(&*store, &claim(&*store, "erp", 0).await[0], outcome).await;
     }
     publish(&*store, vec![delivery("other", "crm")]).await;
     let erp = Filter { webhook: Some("erp".to_owned()), ..Filter::default() };
     assert_eq!(store.replay(&erp).await.unwrap(), 3);
     assert_eq!(store.replay(&erp).await.unwrap(), 0);
-    assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 0);
+    assert_eq!(store.prune(Prune::Events(i64::MAX), 10).await.unwrap(), 0);
     let claimed = claim(&*store, "erp", i64::MAX).await;
     let seen: Vec<_> = claimed
         .iter()
@@ -143,7 +149,7 @@ pub(crate) async fn a_replayed_delivery_goes_before_later_ones(factory: &dyn Fac
 pub(crate) async fn many_deliveries_are_replayed_in_one_call(factory: &dyn Factory) {
     let store = factory.owner().await;
     let all: Vec<NewDelivery> = (0..900).map(|n| delivery(&format!("w{n}"), "erp")).collect();
-    store.publish(event("a"), all).await.unwrap();
+    store.commit(vec![Write::Publish(event("a"), all)]).await.unwrap();
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), 900);
     assert_eq!(store.claim("erp", i64::MAX, 1_000).await.unwrap().len(), 900);
@@ -151,18 +157,18 @@ pub(crate) async fn many_deliveries_are_replayed_in_one_call(factory: &dyn Facto
 
 pub(crate) async fn event_can_be_delivered_to_another_webhook(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.open(event("open"), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("open"), vec![])]).await.unwrap();
     for name in ["open", "unknown"] {
         let result = store.enqueue(id(name), vec![delivery("w9", "new")]).await;
         assert!(matches!(result, Err(StoreError::UnknownEvent(_))));
     }
-    store.publish(event("a"), vec![delivery("w1", "gone")]).await.unwrap();
+    store.commit(vec![Write::Publish(event("a"), vec![delivery("w1", "gone")])]).await.unwrap();
     finish(&*store, &claim(&*store, "gone", 0).await[0], DeliveryOutcome::Dead).await;
     assert_eq!(store.enqueue(id("a"), vec![delivery("w2", "new")]).await.unwrap(), 1);
     assert_eq!(store.enqueue(id("a"), vec![delivery("w2", "new")]).await.unwrap(), 0);
     let both = vec![delivery("w2", "new"), delivery("w3", "newer")];
     assert_eq!(store.enqueue(id("a"), both).await.unwrap(), 1);
-    assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 0);
+    assert_eq!(store.prune(Prune::Events(i64::MAX), 10).await.unwrap(), 0);
     let claimed = claim(&*store, "new", 0).await;
     assert_eq!((webhook_ids(&claimed), claimed[0].event.id), (vec!["w2"], id("a")));
     assert_eq!(store.event(id("a")).await.unwrap().unwrap().body, b"a");
@@ -172,7 +178,7 @@ pub(crate) async fn event_can_be_delivered_to_another_webhook(factory: &dyn Fact
 /// This many were delivered, and are to be replayed.
 async fn replayed(store: &dyn Store, count: usize) {
     let all: Vec<NewDelivery> = (0..count).map(|n| delivery(&format!("r{n}"), "erp")).collect();
-    store.publish(event("old"), all).await.unwrap();
+    store.commit(vec![Write::Publish(event("old"), all)]).await.unwrap();
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Delivered).await.unwrap();
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), count as u64);
 }
@@ -185,7 +191,7 @@ pub(crate) async fn replays_come_after_others_and_get_a_quarter_of_each_claim(
     // Due later than the replays.
     let mut fresh: Vec<_> = (0..10).map(|n| delivery(&format!("f{n}"), "erp")).collect();
     fresh.iter_mut().for_each(|delivery| delivery.due = i64::MAX - 1);
-    store.publish(event("new"), fresh).await.unwrap();
+    store.commit(vec![Write::Publish(event("new"), fresh)]).await.unwrap();
     let mut shares = Vec::new();
     for _ in 0..3 {
         let claimed = store.claim("erp", i64::MAX, 8).await.unwrap();
@@ -200,7 +206,7 @@ pub(crate) async fn replays_get_one_of_four_claims_of_one_delivery(factory: &dyn
     let store = factory.owner().await;
     replayed(&*store, 100).await;
     let fresh = (0..100).map(|n| delivery(&format!("f{n}"), "erp")).collect();
-    store.publish(event("new"), fresh).await.unwrap();
+    store.commit(vec![Write::Publish(event("new"), fresh)]).await.unwrap();
     let mut replays = 0;
     for _ in 0..100 {
         let claimed = store.claim("erp", i64::MAX, 1).await.unwrap();

@@ -16,7 +16,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use as2hook_store::{
     Attempt, AttemptRecord, Claimed, Counts, DeliveryOutcome, DeliveryState, NewDelivery, NewEvent,
-    Payload, Settlement, Store,
+    Payload, Settlement, Store, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -200,11 +200,14 @@ pub(crate) fn settlement(name: &str, deliveries: Vec<NewDelivery>) -> Settlement
 /// Publishes one event for each webhook id, each with that one delivery.
 pub(crate) async fn publish(store: &dyn Store, deliveries: Vec<NewDelivery>) {
     for delivery in deliveries {
-        store.publish(event(&delivery.webhook_id), vec![delivery]).await.unwrap();
+        store
+            .commit(vec![Write::Publish(event(&delivery.webhook_id), vec![delivery])])
+            .await
+            .unwrap();
     }
 }
 
-pub(crate) fn record(claimed: &Claimed, fate: DeliveryOutcome) -> AttemptRecord {
+pub(crate) fn record(claimed: &Claimed, outcome: DeliveryOutcome) -> AttemptRecord {
     let attempt = Attempt {
         number: claimed.attempts + 1,
         at: 5,
@@ -213,15 +216,15 @@ pub(crate) fn record(claimed: &Claimed, fate: DeliveryOutcome) -> AttemptRecord 
         error: None,
         duration_ms: 7,
     };
-    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), fate }
+    AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome }
 }
 
 pub(crate) fn release(claimed: &Claimed, due: i64) -> AttemptRecord {
-    AttemptRecord { delivery: claimed.id, attempt: None, fate: DeliveryOutcome::Released(due) }
+    AttemptRecord { delivery: claimed.id, attempt: None, outcome: DeliveryOutcome::Released(due) }
 }
 
-pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, fate: DeliveryOutcome) {
-    store.finish(vec![record(claimed, fate)]).await.unwrap();
+pub(crate) async fn finish(store: &dyn Store, claimed: &Claimed, outcome: DeliveryOutcome) {
+    store.finish(vec![record(claimed, outcome)]).await.unwrap();
 }
 
 /// Claims everything due at `now`.

@@ -1,6 +1,6 @@
 //! Notes, and several writes in one commit.
 
-use as2hook_store::{Before, DeliveryState, Record, RecordChange, StoreError, Write};
+use as2hook_store::{Before, DeliveryState, Prune, Record, RecordChange, StoreError, Write};
 
 use super::{Factory, delivery, event, id, settlement};
 
@@ -12,51 +12,51 @@ fn note(key: &str, body: &str) -> Record {
 }
 
 fn over(before: Before, note: Record) -> RecordChange {
-    RecordChange { note, before }
+    RecordChange { record: note, before }
 }
 
 pub(crate) async fn a_note_is_found_by_its_key_until_it_expires(stores: &dyn Factory) {
     let store = stores.owner().await;
-    assert_eq!(store.note("a").await.unwrap(), None);
+    assert_eq!(store.record("a").await.unwrap(), None);
     let change = over(Before::Any, note("a", "one"));
-    store.apply(vec![Write::Record(change)]).await.unwrap();
-    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "one")));
+    store.commit(vec![Write::Record(change)]).await.unwrap();
+    assert_eq!(store.record("a").await.unwrap(), Some(note("a", "one")));
     let over_already = Record { expires: 1, ..note("a", "two") };
-    store.apply(vec![Write::Record(over(Before::Any, over_already))]).await.unwrap();
-    assert_eq!(store.note("a").await.unwrap(), None);
-    assert_eq!(store.remove_expired_records(1, 10).await.unwrap(), 1);
-    assert_eq!(store.remove_expired_records(1, 10).await.unwrap(), 0);
+    store.commit(vec![Write::Record(over(Before::Any, over_already))]).await.unwrap();
+    assert_eq!(store.record("a").await.unwrap(), None);
+    assert_eq!(store.prune(Prune::Records(1), 10).await.unwrap(), 1);
+    assert_eq!(store.prune(Prune::Records(1), 10).await.unwrap(), 0);
 }
 
 pub(crate) async fn note_is_written_only_over_the_expected_one(stores: &dyn Factory) {
     let store = stores.owner().await;
     let write =
-        |before, body: &str| store.apply(vec![Write::Record(over(before, note("a", body)))]);
+        |before, body: &str| store.commit(vec![Write::Record(over(before, note("a", body)))]);
     write(Before::Body(b"none".to_vec()), "never").await.unwrap();
-    assert_eq!(store.note("a").await.unwrap(), None);
+    assert_eq!(store.record("a").await.unwrap(), None);
     write(Before::Absent, "first").await.unwrap();
     write(Before::Absent, "second").await.unwrap();
-    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "first")));
+    assert_eq!(store.record("a").await.unwrap(), Some(note("a", "first")));
     write(Before::Body(b"other".to_vec()), "second").await.unwrap();
-    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "first")));
+    assert_eq!(store.record("a").await.unwrap(), Some(note("a", "first")));
     write(Before::Body(b"first".to_vec()), "second").await.unwrap();
-    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "second")));
+    assert_eq!(store.record("a").await.unwrap(), Some(note("a", "second")));
     // An expired note counts as absent.
     let gone = Record { expires: 1, ..note("a", "gone") };
-    store.apply(vec![Write::Record(over(Before::Any, gone))]).await.unwrap();
+    store.commit(vec![Write::Record(over(Before::Any, gone))]).await.unwrap();
     write(Before::Absent, "new").await.unwrap();
-    assert_eq!(store.note("a").await.unwrap(), Some(note("a", "new")));
+    assert_eq!(store.record("a").await.unwrap(), Some(note("a", "new")));
 }
 
 pub(crate) async fn due_notes_are_returned_longest_due_first(stores: &dyn Factory) {
     let store = stores.owner().await;
     let due = |key: &str, due| Write::Record(over(Before::Any, Record { due, ..note(key, "x") }));
     let all = vec![due("c", Some(30)), due("a", Some(10)), due("b", Some(20)), due("d", None)];
-    store.apply(all).await.unwrap();
+    store.commit(all).await.unwrap();
     let keys = |notes: Vec<Record>| notes.into_iter().map(|note| note.key).collect::<Vec<_>>();
     assert_eq!(keys(store.due_records(20, 10).await.unwrap()), ["a", "b"]);
     assert_eq!(keys(store.due_records(FAR, 1).await.unwrap()), ["a"]);
-    store.apply(vec![due("a", None)]).await.unwrap();
+    store.commit(vec![due("a", None)]).await.unwrap();
     assert_eq!(keys(store.due_records(FAR, 10).await.unwrap()), ["b", "c"]);
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn one_of_several_callers_publishes(stores: &dyn Factory) {
     for (store, name) in [(&one, "a"), (&other, "b")] {
         let planned = vec![delivery(name, "erp")];
         let change = over(Before::Absent, note("published", name));
-        store.apply(vec![Write::Once(change, event(name), planned)]).await.unwrap();
+        store.commit(vec![Write::Once(change, event(name), planned)]).await.unwrap();
     }
     assert!(one.event(id("a")).await.unwrap().is_some());
     assert!(one.event(id("b")).await.unwrap().is_none());
@@ -76,7 +76,7 @@ pub(crate) async fn one_of_several_callers_publishes(stores: &dyn Factory) {
 pub(crate) async fn several_writes_are_one_commit(stores: &dyn Factory) {
     let store = stores.owner().await;
     let open = Write::Open(event("a"), vec![delivery("unknown", "erp")]);
-    store.apply(vec![open, Write::Record(over(Before::Any, note("k", "open")))]).await.unwrap();
+    store.commit(vec![open, Write::Record(over(Before::Any, note("k", "open")))]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 1);
     let settle = || {
         vec![
@@ -86,21 +86,21 @@ pub(crate) async fn several_writes_are_one_commit(stores: &dyn Factory) {
         ]
     };
     // Repeated, it changes nothing.
-    store.apply(settle()).await.unwrap();
-    store.apply(settle()).await.unwrap();
+    store.commit(settle()).await.unwrap();
+    store.commit(settle()).await.unwrap();
     let counts = store.counts().await.unwrap();
     assert_eq!(counts.open, 0);
     assert!(counts.deliveries.contains(&(DeliveryState::Pending, 2)), "{counts:?}");
-    assert_eq!(store.note("k").await.unwrap(), Some(note("k", "settled")));
+    assert_eq!(store.record("k").await.unwrap(), Some(note("k", "settled")));
     // All or none.
     let lost = vec![
         Write::Record(over(Before::Any, note("k", "lost"))),
         Write::Publish(event("c"), vec![]),
         Write::Settle(settlement("never opened", vec![])),
     ];
-    let refused = store.apply(lost).await;
+    let refused = store.commit(lost).await;
     assert!(matches!(refused, Err(StoreError::UnknownEvent(_))), "{refused:?}");
-    assert_eq!(store.note("k").await.unwrap(), Some(note("k", "settled")));
+    assert_eq!(store.record("k").await.unwrap(), Some(note("k", "settled")));
     assert!(store.event(id("c")).await.unwrap().is_none());
 }
 
@@ -117,14 +117,14 @@ pub(crate) async fn notes_that_expire_first_are_trimmed_from_a_large_group(store
             }
         }
     }
-    store.apply(writes).await.unwrap();
-    assert_eq!(store.trim_records(10, 100).await.unwrap(), 0);
-    assert_eq!(store.trim_records(2, 5).await.unwrap(), 5);
-    assert_eq!(store.trim_records(2, 100).await.unwrap(), 4);
-    assert_eq!(store.trim_records(2, 100).await.unwrap(), 0);
+    store.commit(writes).await.unwrap();
+    assert_eq!(store.prune(Prune::RecordsBeyond(10), 100).await.unwrap(), 0);
+    assert_eq!(store.prune(Prune::RecordsBeyond(2), 5).await.unwrap(), 5);
+    assert_eq!(store.prune(Prune::RecordsBeyond(2), 100).await.unwrap(), 4);
+    assert_eq!(store.prune(Prune::RecordsBeyond(2), 100).await.unwrap(), 0);
     for (name, n, kept) in
         [('a', 7, false), ('a', 8, true), ('a', 9, true), ('b', 0, false), ('c', 0, true)]
     {
-        assert_eq!(store.note(&key(name, n)).await.unwrap().is_some(), kept, "{name} {n}");
+        assert_eq!(store.record(&key(name, n)).await.unwrap().is_some(), kept, "{name} {n}");
     }
 }

@@ -57,13 +57,13 @@ pub(crate) async fn a_retry_blocks_its_key_and_no_other(factory: &dyn Factory) {
 }
 
 pub(crate) async fn dead_delivery_does_not_block_its_order(factory: &dyn Factory) {
-    for fate in [DeliveryOutcome::Dead, DeliveryOutcome::Orphaned] {
+    for outcome in [DeliveryOutcome::Dead, DeliveryOutcome::Orphaned] {
         let store = factory.owner().await;
-        let webhook = format!("{fate:?}");
-        let names = [format!("{fate:?}1"), format!("{fate:?}2")];
+        let webhook = format!("{outcome:?}");
+        let names = [format!("{outcome:?}1"), format!("{outcome:?}2")];
         publish(&*store, names.iter().map(|name| ordered(name, &webhook, "ACME")).collect()).await;
         let first = claim(&*store, &webhook, 0).await;
-        finish(&*store, &first[0], fate).await;
+        finish(&*store, &first[0], outcome).await;
         assert_eq!(webhook_ids(&claim(&*store, &webhook, 0).await), [&names[1]]);
     }
 }
@@ -138,12 +138,12 @@ async fn record(store: &dyn Store, name: &str, webhooks: &[&str]) {
     };
     let places = webhooks.iter().map(place).collect();
     let open = Write::Open(event(name), vec![]);
-    store.apply(vec![open, Write::Reserve(id(name), places)]).await.unwrap();
+    store.commit(vec![open, Write::Reserve(id(name), places)]).await.unwrap();
 }
 
 async fn settle(store: &dyn Store, name: &str, webhooks: &[&str]) {
     let deliveries = webhooks.iter().map(|hook| ordered(&format!("{name}-{hook}"), hook, "ACME"));
-    store.settle(settlement(name, deliveries.collect())).await.unwrap();
+    store.commit(vec![Write::Settle(settlement(name, deliveries.collect()))]).await.unwrap();
 }
 
 pub(crate) async fn later_event_waits_for_the_outcome_of_an_earlier_one(factory: &dyn Factory) {
@@ -171,7 +171,7 @@ pub(crate) async fn discarded_event_loses_its_place(factory: &dyn Factory) {
         settle(&*store, &second, &["erp"]).await;
         assert!(claim(&*store, "erp", i64::MAX).await.is_empty());
         match n {
-            0 => store.discard(id(name)).await.unwrap(),
+            0 => store.commit(vec![Write::Discard(id(name))]).await.unwrap(),
             _ => settle(&*store, name, &["crm"]).await,
         }
         let claimed = claim(&*store, "erp", i64::MAX).await;

@@ -1,6 +1,6 @@
 //! The webhooks of the config API.
 
-use as2hook_store::{Attempt, DeliveryState, Made, PartnerWebhookChange};
+use as2hook_store::{Attempt, DeliveryState, PartnerWebhookChange, UnqueuedDelivery};
 
 use super::{Factory, delivery, event};
 
@@ -64,9 +64,13 @@ pub(crate) async fn delivery_made_outside_the_queue_is_logged_and_never_claimed(
             error: None,
             duration_ms: 12,
         };
-        let made =
-            Made { event: event(name), delivery: delivery(name, "partner/main/1"), attempt, state };
-        store.record(made).await.unwrap();
+        let made = UnqueuedDelivery {
+            event: event(name),
+            delivery: delivery(name, "partner/main/1"),
+            attempt,
+            state,
+        };
+        store.log_attempt(made).await.unwrap();
     }
     assert!(store.due().await.unwrap().is_empty());
     let log = store.attempt_log("partner/main/1", 0, 10).await.unwrap();

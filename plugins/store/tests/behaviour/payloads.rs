@@ -1,7 +1,8 @@
 //! How long payloads are kept.
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload, RAW, Store,
+    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload, Prune, RAW, Store,
+    Write,
 };
 
 use super::{Factory, claim, delivery, event, file, finish, id, settlement};
@@ -25,7 +26,7 @@ pub(crate) async fn sealed_payloads_are_returned_sealed(factory: &dyn Factory) {
     for (name, kept) in [("a", small()), ("b", spilt), ("c", pieces)] {
         let sealed = Payload::Sealed { size: 2, kept: Box::new(kept) };
         let event = NewEvent { payload: sealed.clone(), ..event(name) };
-        store.publish(event, vec![delivery(name, "erp")]).await.unwrap();
+        store.commit(vec![Write::Publish(event, vec![delivery(name, "erp")])]).await.unwrap();
         assert_eq!(payload(&*store, name).await, sealed);
         assert_eq!(claim(&*store, "erp", 0).await[0].event.payload, sealed);
     }
@@ -39,7 +40,10 @@ pub(crate) async fn payload_of_delivered_event_is_spent_and_its_event_stays(fact
     for (name, payload) in [("a", small()), ("b", spilt), ("c", pieces), ("d", sealed)] {
         let event = NewEvent { payload, ..event(name) };
         store
-            .publish(event, vec![raw(name, "erp"), delivery(&format!("{name}-json"), "other")])
+            .commit(vec![Write::Publish(
+                event,
+                vec![raw(name, "erp"), delivery(&format!("{name}-json"), "other")],
+            )])
             .await
             .unwrap();
     }
@@ -56,7 +60,7 @@ pub(crate) async fn payload_of_delivered_event_is_spent_and_its_event_stays(fact
         assert_eq!(payload(&*store, name).await, Payload::Purged, "{name}");
     }
     assert!(!path.exists());
-    assert_eq!(store.unnamed_pieces(vec![id("pieces")]).await.unwrap(), [id("pieces")]);
+    assert_eq!(store.unnamed_blobs(vec![id("pieces")]).await.unwrap(), [id("pieces")]);
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     assert_eq!(claim(&*store, "other", 0).await.len(), 4);
 }
@@ -65,13 +69,16 @@ pub(crate) async fn spend_returns_the_pieces_to_remove(factory: &dyn Factory) {
     let store = factory.owner().await;
     let pieces = Payload::Stored { id: id("pieces"), size: 300_000 };
     let sealed = Payload::Sealed { size: 299_000, kept: Box::new(pieces) };
-    store.publish(NewEvent { payload: sealed, ..event("a") }, vec![]).await.unwrap();
-    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().pieces, [id("pieces")]);
+    store
+        .commit(vec![Write::Publish(NewEvent { payload: sealed, ..event("a") }, vec![])])
+        .await
+        .unwrap();
+    assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().blobs, [id("pieces")]);
 }
 
 pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Factory) {
     let store = factory.owner().await;
-    for (webhook, fate) in [
+    for (webhook, outcome) in [
         ("dead", DeliveryOutcome::Dead),
         ("held", DeliveryOutcome::Held),
         ("orphaned", DeliveryOutcome::Orphaned),
@@ -79,15 +86,21 @@ pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Fac
     ] {
         let event = NewEvent { payload: small(), ..event(webhook) };
         let planned = vec![raw(webhook, webhook), raw(&format!("{webhook}-2"), "erp")];
-        store.publish(event, planned).await.unwrap();
-        finish(&*store, &claim(&*store, webhook, 0).await[0], fate).await;
+        store.commit(vec![Write::Publish(event, planned)]).await.unwrap();
+        finish(&*store, &claim(&*store, webhook, 0).await[0], outcome).await;
         finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
         assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0, "{webhook}");
     }
     // An event with an unknown outcome may still be delivered.
-    store.open(NewEvent { payload: small(), ..event("open") }, vec![]).await.unwrap();
+    store
+        .commit(vec![Write::Open(NewEvent { payload: small(), ..event("open") }, vec![])])
+        .await
+        .unwrap();
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
-    store.settle(settlement("open", vec![delivery("json", "other")])).await.unwrap();
+    store
+        .commit(vec![Write::Settle(settlement("open", vec![delivery("json", "other")]))])
+        .await
+        .unwrap();
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     // A delivery that is back in service will be made.
     store.change_state("held", DeliveryState::Held, DeliveryState::Pending).await.unwrap();
@@ -99,7 +112,7 @@ pub(crate) async fn payload_that_a_delivery_needs_is_not_spent(factory: &dyn Fac
 pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
     let store = factory.owner().await;
     let event = NewEvent { payload: small(), ..event("a") };
-    store.publish(event, vec![raw("w1", "erp")]).await.unwrap();
+    store.commit(vec![Write::Publish(event, vec![raw("w1", "erp")])]).await.unwrap();
     finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.replay(&Filter::default()).await.unwrap(), 1);
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
@@ -121,9 +134,12 @@ pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
 
 pub(crate) async fn event_with_a_spent_payload_is_pruned(factory: &dyn Factory) {
     let store = factory.owner().await;
-    store.publish(NewEvent { payload: small(), ..event("a") }, vec![]).await.unwrap();
+    store
+        .commit(vec![Write::Publish(NewEvent { payload: small(), ..event("a") }, vec![])])
+        .await
+        .unwrap();
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
-    assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
+    assert_eq!(store.prune(Prune::Events(i64::MAX), 10).await.unwrap(), 1);
     assert_eq!(store.event(id("a")).await.unwrap(), None);
 }
 
@@ -133,7 +149,10 @@ pub(crate) async fn payload_file_is_recognized_in_any_root(factory: &dyn Factory
     let (relative, whole, unnamed) = (name(), name(), name());
     for path in [format!("process/{relative}"), format!("/srv/as2hook/payloads/process/{whole}")] {
         let payload = Payload::File { path: path.clone().into(), size: 300_000 };
-        store.publish(NewEvent { payload, ..event(&path) }, vec![]).await.unwrap();
+        store
+            .commit(vec![Write::Publish(NewEvent { payload, ..event(&path) }, vec![])])
+            .await
+            .unwrap();
     }
     let files = |root: &str| -> Vec<_> {
         let all = [&relative, &whole, &unnamed].map(|name| format!("{root}/process/{name}"));

@@ -11,8 +11,8 @@ use std::{
 };
 
 use as2hook_store::{
-    Before, DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, PostgresOptions,
-    PostgresStore, Record, RecordChange, Store, StoreError, Write,
+    Before, DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, Filter, NewDelivery,
+    NewEvent, PostgresOptions, PostgresStore, Record, RecordChange, Store, StoreError, Write,
 };
 use as2hook_testing::Postgres;
 use tokio::task::JoinSet;
@@ -36,10 +36,10 @@ async fn connect_impatient(url: &str) -> PostgresStore {
 async fn restarted_server_causes_no_error() {
     let mut postgres = Postgres::start();
     let store = connect(&postgres).await;
-    store.open(event("a"), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap();
     store.counts().await.unwrap();
     postgres.restart();
-    store.open(event("b"), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("b"), vec![])]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 2);
 }
 
@@ -51,10 +51,10 @@ async fn server_unavailable_at_start_is_waited_for() {
     let opened = PostgresStore::connect_or_wait(&postgres.url(), PostgresOptions::default()).await;
     let (store, away) = opened.unwrap();
     assert!(matches!(away, Some(StoreError::Unreachable(_))), "{away:?}");
-    let error = store.open(event("a"), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
     postgres.restart();
-    until(async || store.open(event("a"), vec![]).await.ok()).await;
+    until(async || store.commit(vec![Write::Open(event("a"), vec![])]).await.ok()).await;
     publish(&store, vec![delivery("b", "erp")]).await;
     assert_eq!(claim(&store, "erp", 1_000).await.len(), 1);
     assert_eq!(store.counts().await.unwrap().open, 1);
@@ -78,7 +78,7 @@ async fn stopped_server_is_reported_and_recovered_from() {
     postgres.stop();
     let started = Instant::now();
     for _ in 0..3 {
-        let error = store.open(event("a"), vec![]).await.unwrap_err();
+        let error = store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap_err();
         assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
         let error = store.counts().await.unwrap_err();
         assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
@@ -89,7 +89,7 @@ async fn stopped_server_is_reported_and_recovered_from() {
     let error = PostgresStore::connect(&postgres.url(), options).await.err().unwrap();
     assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
     postgres.restart();
-    store.open(event("a"), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 1);
 }
 
@@ -111,7 +111,7 @@ async fn committed_events_survive_a_power_cut() {
                 let event = event(&format!("{n}/{m}"));
                 let id = event.id;
                 let planned = vec![delivery(&format!("{n}/{m}"), "erp")];
-                if store.publish(event, planned).await.is_ok() {
+                if store.commit(vec![Write::Publish(event, planned)]).await.is_ok() {
                     written.lock().unwrap().insert(id);
                 }
                 tokio::task::yield_now().await;
@@ -146,12 +146,16 @@ async fn call_to_a_hanging_server_times_out() {
     let mut postgres = Postgres::start();
     let store = connect_impatient(&postgres.url()).await;
     let planned = vec![delivery("w1", "erp")];
-    until(async || store.publish(event("w1"), planned.clone()).await.ok()).await;
+    until(async || store.commit(vec![Write::Publish(event("w1"), planned.clone())]).await.ok())
+        .await;
     until(async || store.counts().await.ok()).await;
     postgres.pause();
     let started = Instant::now();
-    let (opened, claimed, counted) =
-        tokio::join!(store.open(event("a"), vec![]), store.claim("erp", 0, 10), store.counts());
+    let (opened, claimed, counted) = tokio::join!(
+        store.commit(vec![Write::Open(event("a"), vec![])]),
+        store.claim("erp", 0, 10),
+        store.counts()
+    );
     for error in [opened.unwrap_err(), claimed.unwrap_err(), counted.unwrap_err()] {
         let slow = matches!(error, StoreError::Slow(_) | StoreError::Unreachable(_));
         assert!(slow, "{error}");
@@ -160,7 +164,7 @@ async fn call_to_a_hanging_server_times_out() {
     assert!(store.counts().await.is_err());
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
     postgres.resume();
-    until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
+    until(|| async { store.commit(vec![Write::Open(event("a"), vec![])]).await.ok() }).await;
     assert_eq!(until(async || store.counts().await.ok()).await.open, 1);
     // Deliveries of a claim without a known result are released.
     let claimed = until(|| async {
@@ -185,10 +189,10 @@ async fn promoted_standby_is_used() {
     let followed = format!("SELECT pg_last_wal_replay_lsn() >= '{here}'");
     until(|| async { (second.sql(&followed) == "t").then_some(()) }).await;
     first.kill();
-    let error = store.open(event("a"), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
     second.promote();
-    until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
+    until(|| async { store.commit(vec![Write::Open(event("a"), vec![])]).await.ok() }).await;
     let claimed = claim(&store, "erp", 0).await;
     finish(&store, &claimed[0], DeliveryOutcome::Delivered).await;
 }
@@ -199,10 +203,10 @@ async fn standby_is_used_when_the_first_server_hangs() {
     let mut second = first.standby();
     let url = first.url_with(&second);
     let store = connect_impatient(&url).await;
-    until(|| async { store.open(event("a"), vec![]).await.ok() }).await;
+    until(|| async { store.commit(vec![Write::Open(event("a"), vec![])]).await.ok() }).await;
     first.pause();
     second.promote();
-    until(|| async { store.open(event("b"), vec![]).await.ok() }).await;
+    until(|| async { store.commit(vec![Write::Open(event("b"), vec![])]).await.ok() }).await;
     assert!(until(async || store.event(id("b")).await.ok()).await.is_some());
 }
 
@@ -221,11 +225,11 @@ async fn read_only_store_is_reported_and_recovered_from() {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND usename = 'as2hook'",
     );
-    let error = store.open(event("a"), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
     assert_eq!(store.counts().await.unwrap().open, 0);
     set("RESET default_transaction_read_only");
-    store.open(event("a"), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![])]).await.unwrap();
 }
 
 #[tokio::test]
@@ -248,7 +252,9 @@ async fn failing_call_does_not_fail_others_of_its_group() {
         let store = Arc::clone(&store);
         calls.spawn(async move {
             let site = if n % 2 == 0 { "main" } else { "refused" }.to_owned();
-            let opened = store.open(NewEvent { site, ..event(&n.to_string()) }, vec![]).await;
+            let opened = store
+                .commit(vec![Write::Open(NewEvent { site, ..event(&n.to_string()) }, vec![])])
+                .await;
             (n % 2 == 0) == opened.is_ok()
         });
     }
@@ -276,10 +282,10 @@ async fn long_and_unusual_texts_are_stored() {
         let first = NewDelivery { order_key: Some(text.clone()), ..delivery(&webhook_id, "erp") };
         let second = NewDelivery { webhook_id: format!("{text}{name}"), ..first.clone() };
         let note = Record { key: text.clone(), body: vec![0], due: None, expires: i64::MAX };
-        let change = RecordChange { note: note.clone(), before: Before::Absent };
+        let change = RecordChange { record: note.clone(), before: Before::Absent };
         let writes = vec![Write::Publish(planned, vec![first, second]), Write::Record(change)];
-        store.apply(writes).await.unwrap();
-        assert_eq!(store.note(&text).await.unwrap(), Some(note));
+        store.commit(writes).await.unwrap();
+        assert_eq!(store.record(&text).await.unwrap(), Some(note));
         let filter =
             Filter { partner: Some(text.clone()), message_id: Some(text), ..Filter::default() };
         assert_eq!(store.events(&filter, None, 10).await.unwrap().rows.len(), 1);

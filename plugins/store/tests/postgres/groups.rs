@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use as2hook_store::{DeliveryOutcome, Store};
+use as2hook_store::{DeliveryOutcome, DeliveryQueue, EventStore, Write};
 use as2hook_testing::Postgres;
 use tokio::task::JoinSet;
 
@@ -25,8 +25,11 @@ async fn a_message_costs_less_than_two_round_trips_under_load() {
             for n in 0..EACH {
                 let name = format!("{caller}/{n}");
                 let planned = delivery(&name, &format!("hook-{caller}"));
-                store.open(event(&name), vec![planned.clone()]).await.unwrap();
-                store.settle(settlement(&name, vec![planned.clone()])).await.unwrap();
+                store.commit(vec![Write::Open(event(&name), vec![planned.clone()])]).await.unwrap();
+                store
+                    .commit(vec![Write::Settle(settlement(&name, vec![planned.clone()]))])
+                    .await
+                    .unwrap();
                 let claimed = store.claim(&planned.webhook, i64::MAX, 16).await.unwrap();
                 let records =
                     claimed.iter().map(|one| record(one, DeliveryOutcome::Delivered)).collect();
@@ -53,10 +56,10 @@ async fn one_caller_alone_waits_for_one_round_trip_a_call() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let planned = delivery("w1", "erp");
-    store.open(event("warm"), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event("warm"), vec![])]).await.unwrap();
     let before = store.round_trips();
-    store.open(event("a"), vec![planned.clone()]).await.unwrap();
-    store.settle(settlement("a", vec![planned])).await.unwrap();
+    store.commit(vec![Write::Open(event("a"), vec![planned.clone()])]).await.unwrap();
+    store.commit(vec![Write::Settle(settlement("a", vec![planned]))]).await.unwrap();
     let claimed = store.claim("erp", 0, 16).await.unwrap();
     store.finish(vec![record(&claimed[0], DeliveryOutcome::Delivered)]).await.unwrap();
     // A heartbeat may run in between.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_store::{DeliveryOutcome, DeliveryState, PostgresOptions, Store};
+use as2hook_store::{DeliveryOutcome, DeliveryState, EventStore, PostgresOptions, Store, Write};
 use as2hook_testing::Postgres;
 
 use super::{
@@ -19,7 +19,7 @@ fn short() -> PostgresOptions {
 async fn claims_and_exchanges_are_taken_over_when_the_lease_of_their_gateway_ends() {
     let postgres = Postgres::shared();
     let dead = connect_with(&postgres, short()).await;
-    dead.open(event("open"), vec![delivery("planned", "erp")]).await.unwrap();
+    dead.commit(vec![Write::Open(event("open"), vec![delivery("planned", "erp")])]).await.unwrap();
     publish(&*dead, vec![delivery("w1", "erp")]).await;
     assert_eq!(claim(&*dead, "erp", 0).await.len(), 1);
     let successor = connect(&postgres).await;
@@ -41,7 +41,7 @@ async fn running_gateway_keeps_its_claims_beyond_the_first_lease() {
     let postgres = Postgres::shared();
     let (living, other) =
         (connect_with(&postgres, short()).await, connect_with(&postgres, short()).await);
-    living.open(event("open"), vec![]).await.unwrap();
+    living.commit(vec![Write::Open(event("open"), vec![])]).await.unwrap();
     publish(&*living, vec![delivery("w1", "erp")]).await;
     let claimed = claim(&*living, "erp", 0).await;
     let beyond = "SELECT count(*) FROM as2hook.owner
@@ -59,7 +59,10 @@ async fn gateway_whose_lease_ended_continues_as_a_new_owner() {
     let number = last_owner(&postgres);
     let successor = connect(&postgres).await;
     for name in ["first", "second"] {
-        stalled.open(event(name), vec![delivery(&format!("{name}?"), "unknown")]).await.unwrap();
+        stalled
+            .commit(vec![Write::Open(event(name), vec![delivery(&format!("{name}?"), "unknown")])])
+            .await
+            .unwrap();
     }
     publish(&*stalled, vec![delivery("w1", "erp")]).await;
     let before = claim(&*stalled, "erp", 0).await;
@@ -67,10 +70,22 @@ async fn gateway_whose_lease_ended_continues_as_a_new_owner() {
     assert_eq!(successor.adopt().await.unwrap().len(), 2);
 
     // The true outcome wins if the new owner has not published yet, and nothing is published twice.
-    stalled.settle(settlement("first", vec![delivery("first", "published")])).await.unwrap();
-    successor.settle(settlement("first", vec![delivery("first?", "unknown")])).await.unwrap();
-    successor.settle(settlement("second", vec![delivery("second?", "unknown")])).await.unwrap();
-    stalled.settle(settlement("second", vec![delivery("second", "published")])).await.unwrap();
+    stalled
+        .commit(vec![Write::Settle(settlement("first", vec![delivery("first", "published")]))])
+        .await
+        .unwrap();
+    successor
+        .commit(vec![Write::Settle(settlement("first", vec![delivery("first?", "unknown")]))])
+        .await
+        .unwrap();
+    successor
+        .commit(vec![Write::Settle(settlement("second", vec![delivery("second?", "unknown")]))])
+        .await
+        .unwrap();
+    stalled
+        .commit(vec![Write::Settle(settlement("second", vec![delivery("second", "published")]))])
+        .await
+        .unwrap();
     assert_eq!(webhook_ids(&claim(&*successor, "published", 0).await), ["first"]);
     assert_eq!(webhook_ids(&claim(&*successor, "unknown", 0).await), ["second?"]);
     assert!(successor.adopt().await.unwrap().is_empty());
@@ -116,13 +131,25 @@ async fn earlier_claim_does_not_finish_a_later_one() {
 async fn stalled_database_ends_no_ownership() {
     let postgres = Postgres::shared();
     let stores = [connect(&postgres).await, connect(&postgres).await];
-    stores[0].open(event("one"), vec![delivery("unknown", "erp")]).await.unwrap();
-    stores[1].open(event("other"), vec![delivery("unknown", "erp")]).await.unwrap();
+    stores[0]
+        .commit(vec![Write::Open(event("one"), vec![delivery("unknown", "erp")])])
+        .await
+        .unwrap();
+    stores[1]
+        .commit(vec![Write::Open(event("other"), vec![delivery("unknown", "erp")])])
+        .await
+        .unwrap();
     postgres.sql("UPDATE as2hook.owner SET lease_until = clock_timestamp() - interval '1 second'");
     assert!(stores[0].adopt().await.unwrap().is_empty());
-    stores[1].settle(settlement("other", vec![delivery("w2", "erp")])).await.unwrap();
+    stores[1]
+        .commit(vec![Write::Settle(settlement("other", vec![delivery("w2", "erp")]))])
+        .await
+        .unwrap();
     assert!(stores[1].adopt().await.unwrap().is_empty());
-    stores[0].settle(settlement("one", vec![delivery("w1", "erp")])).await.unwrap();
+    stores[0]
+        .commit(vec![Write::Settle(settlement("one", vec![delivery("w1", "erp")]))])
+        .await
+        .unwrap();
     assert_eq!(webhook_ids(&claim(&*stores[0], "erp", 0).await), ["w2", "w1"]);
 }
 
@@ -133,7 +160,9 @@ async fn exchange_without_an_owner_is_taken_over() {
     let mut lost = Vec::new();
     for name in ["one", "other"] {
         let gone = connect(&postgres).await;
-        gone.open(event(name), vec![delivery(&format!("{name}?"), "erp")]).await.unwrap();
+        gone.commit(vec![Write::Open(event(name), vec![delivery(&format!("{name}?"), "erp")])])
+            .await
+            .unwrap();
         publish(&*gone, vec![delivery(&format!("{name}!"), "erp")]).await;
         assert_eq!(claim(&*gone, "erp", 0).await.len(), 1);
         lost.push((last_owner(&postgres), gone));

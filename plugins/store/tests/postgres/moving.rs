@@ -3,9 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use as2hook_store::{
-    Before, BlobStore, DeliveryOutcome, DeliveryState, Filter, MigrateError, Moved, NewDelivery,
-    NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW, Record, RecordChange,
-    SqliteOptions, SqliteStore, Store, WebhookState, Write, migrate,
+    Before, BlobStore, DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, Filter,
+    MigrateError, Moved, NewDelivery, NewEvent, PartnerWebhookChange, Payload, PostgresStore, RAW,
+    Record, RecordChange, SqliteOptions, SqliteStore, Store, WebhookState, Write, migrate,
 };
 use as2hook_testing::Postgres;
 
@@ -25,21 +25,27 @@ async fn settle_in(store: &SqliteStore, folder: &Path) {
     std::fs::write(process.join("payload"), vec![7; 600_000]).unwrap();
     let kept = Payload::File { path: "process/payload".into(), size: 600_000 };
     let raw = NewEvent { payload: kept, ..event("raw") };
-    store.publish(raw, vec![delivery("raw", "files")]).await.unwrap();
+    store.commit(vec![Write::Publish(raw, vec![delivery("raw", "files")])]).await.unwrap();
     for name in ["first", "second", "third"] {
-        store.publish(event(name), vec![ordered(name, "erp", "ACME")]).await.unwrap();
+        store
+            .commit(vec![Write::Publish(event(name), vec![ordered(name, "erp", "ACME")])])
+            .await
+            .unwrap();
     }
     let first = &claim(store, "erp", 0).await[0];
     finish(store, first, DeliveryOutcome::Retry(9_000)).await;
-    store.publish(event("done"), vec![delivery("done", "log")]).await.unwrap();
+    store.commit(vec![Write::Publish(event("done"), vec![delivery("done", "log")])]).await.unwrap();
     finish(store, &claim(store, "log", 0).await[0], DeliveryOutcome::Delivered).await;
-    store.publish(event("dead"), vec![delivery("dead", "log")]).await.unwrap();
+    store.commit(vec![Write::Publish(event("dead"), vec![delivery("dead", "log")])]).await.unwrap();
     finish(store, &claim(store, "log", 0).await[0], DeliveryOutcome::Dead).await;
-    store.publish(event("held"), vec![delivery("held", "off")]).await.unwrap();
+    store.commit(vec![Write::Publish(event("held"), vec![delivery("held", "off")])]).await.unwrap();
     store.change_state("off", DeliveryState::Pending, DeliveryState::Held).await.unwrap();
-    store.open(event("settled"), vec![]).await.unwrap();
-    store.settle(settlement("settled", vec![delivery("settled", "late")])).await.unwrap();
-    store.open(event("open"), vec![delivery("open", "erp")]).await.unwrap();
+    store.commit(vec![Write::Open(event("settled"), vec![])]).await.unwrap();
+    store
+        .commit(vec![Write::Settle(settlement("settled", vec![delivery("settled", "late")]))])
+        .await
+        .unwrap();
+    store.commit(vec![Write::Open(event("open"), vec![delivery("open", "erp")])]).await.unwrap();
     let state = WebhookState {
         webhook: "off".to_owned(),
         disabled: Some("it responded with 410".to_owned()),
@@ -58,7 +64,10 @@ async fn settle_in(store: &SqliteStore, folder: &Path) {
     store.configure_partner_webhook(change).await.unwrap();
     let note =
         Record { key: "sent:1".to_owned(), body: b"n".to_vec(), due: Some(3), expires: i64::MAX };
-    store.apply(vec![Write::Record(RecordChange { note, before: Before::Any })]).await.unwrap();
+    store
+        .commit(vec![Write::Record(RecordChange { record: note, before: Before::Any })])
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +108,7 @@ async fn migrated_site_continues_where_it_stopped() {
     assert_eq!(new.counts().await.unwrap(), old.counts().await.unwrap());
     assert_eq!(new.webhook_states().await.unwrap(), old.webhook_states().await.unwrap());
     assert_eq!(new.partner_webhooks().await.unwrap(), old.partner_webhooks().await.unwrap());
-    assert_eq!(new.note("sent:1").await.unwrap(), old.note("sent:1").await.unwrap());
+    assert_eq!(new.record("sent:1").await.unwrap(), old.record("sent:1").await.unwrap());
 
     goes_on(&new).await;
     let owner = last_owner(&postgres);
@@ -170,13 +179,13 @@ async fn migrated_payloads_are_spent_as_before() {
         let payload = Payload::Inline(b"UNB+".to_vec().into());
         NewEvent { payload, ..event(name) }
     };
-    old.publish(of("spent"), vec![raw("spent")]).await.unwrap();
+    old.commit(vec![Write::Publish(of("spent"), vec![raw("spent")])]).await.unwrap();
     finish(&old, &claim(&old, "files", 0).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(old.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
-    old.publish(of("made"), vec![raw("made")]).await.unwrap();
+    old.commit(vec![Write::Publish(of("made"), vec![raw("made")])]).await.unwrap();
     finish(&old, &claim(&old, "files", 0).await[0], DeliveryOutcome::Delivered).await;
-    old.publish(of("without deliveries"), vec![]).await.unwrap();
-    old.publish(of("waits"), vec![raw("waits")]).await.unwrap();
+    old.commit(vec![Write::Publish(of("without deliveries"), vec![])]).await.unwrap();
+    old.commit(vec![Write::Publish(of("waits"), vec![raw("waits")])]).await.unwrap();
     old.close().await;
     let (old, new) = (open(&folder), connect(&postgres).await);
     migrate(&old, &new, |_| ()).await.unwrap();

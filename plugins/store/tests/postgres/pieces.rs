@@ -1,6 +1,8 @@
 //! Large payloads in pieces.
 
-use as2hook_store::{BlobStore, DeliveryOutcome, NewEvent, Payload, PostgresStore, Store};
+use as2hook_store::{
+    BlobStore, DeliveryOutcome, EventStore, NewEvent, Payload, PostgresStore, Prune, Store, Write,
+};
 use as2hook_testing::Postgres;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -58,13 +60,13 @@ async fn pieces_are_removed_with_their_event() {
     for name in ["published", "discarded", "open"] {
         put(&store, id(name), 2).await;
     }
-    store.publish(of("published"), vec![delivery("w1", "erp")]).await.unwrap();
-    store.open(of("discarded"), vec![]).await.unwrap();
-    store.open(of("open"), vec![]).await.unwrap();
-    store.discard(id("discarded")).await.unwrap();
+    store.commit(vec![Write::Publish(of("published"), vec![delivery("w1", "erp")])]).await.unwrap();
+    store.commit(vec![Write::Open(of("discarded"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Open(of("open"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Discard(id("discarded"))]).await.unwrap();
     let claimed = claim(&*store, "erp", 0).await;
     finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
-    assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
+    assert_eq!(store.prune(Prune::Events(i64::MAX), 10).await.unwrap(), 1);
     assert_eq!(store.older(i64::MAX, None, 10).await.unwrap(), [id("open")]);
     assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.piece"), "2");
 }
@@ -96,10 +98,10 @@ async fn many_pieces_are_removed_in_steps_the_first_one_last() {
     for name in ["pruned", "discarded", "removed"] {
         put(name);
     }
-    store.publish(of("pruned"), vec![]).await.unwrap();
-    store.open(of("discarded"), vec![]).await.unwrap();
-    store.discard(id("discarded")).await.unwrap();
-    assert_eq!(store.prune(i64::MAX, 10).await.unwrap(), 1);
+    store.commit(vec![Write::Publish(of("pruned"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Open(of("discarded"), vec![])]).await.unwrap();
+    store.commit(vec![Write::Discard(id("discarded"))]).await.unwrap();
+    assert_eq!(store.prune(Prune::Events(i64::MAX), 10).await.unwrap(), 1);
     store.remove(id("removed")).await.unwrap();
     assert_eq!(postgres.sql("SELECT count(*) FROM as2hook.piece"), "0");
     assert_eq!(postgres.sql("SELECT max(n) FROM as2hook.step"), "64");

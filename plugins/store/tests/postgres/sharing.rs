@@ -10,8 +10,9 @@ use std::{
 };
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryState, Filter, GatewayChange, GatewayReport, PartnerWebhookChange,
-    PostgresOptions, PostgresStore, Store, StoreError, WebhookState,
+    DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, Filter, GatewayChange,
+    GatewayReport, PartnerWebhookChange, PostgresOptions, PostgresStore, Prune, Store, StoreError,
+    WebhookState, Write,
 };
 use as2hook_testing::Postgres;
 use tokio::{sync::broadcast, task::JoinSet};
@@ -67,7 +68,7 @@ async fn nothing_is_claimed_twice() {
     let postgres = Postgres::shared();
     let stores = [connect(&postgres).await, connect(&postgres).await];
     let planned = (0..ALL).map(|n| delivery(&format!("w{n}"), "erp")).collect();
-    stores[0].publish(event("a"), planned).await.unwrap();
+    stores[0].commit(vec![Write::Publish(event("a"), planned)]).await.unwrap();
     let (got, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(ALL)));
     let mut workers = JoinSet::new();
     for n in 0..8 {
@@ -88,7 +89,7 @@ async fn nothing_is_claimed_twice() {
     let counts = stores[1].counts().await.unwrap();
     assert!(counts.deliveries.contains(&(DeliveryState::Delivered, ALL as u64)), "{counts:?}");
     // When the last of its deliveries is done, the event is idle, whichever gateway made it.
-    assert_eq!(stores[1].prune(i64::MAX, 10).await.unwrap(), 1);
+    assert_eq!(stores[1].prune(Prune::Events(i64::MAX), 10).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,13 +133,13 @@ async fn an_order_holds(postgres: &Postgres) {
                         assert!(in_order, "{key}: {before:?}, then {}", claimed.id);
                         tokio::task::yield_now().await;
                         lines.lock().unwrap().insert(key, (claimed.id, false));
-                        let fate = if claimed.attempts == 0 && claimed.id % 5 == 0 {
+                        let outcome = if claimed.attempts == 0 && claimed.id % 5 == 0 {
                             DeliveryOutcome::Retry(0)
                         } else {
                             done.fetch_add(1, Ordering::SeqCst);
                             DeliveryOutcome::Delivered
                         };
-                        finish(&*store, &claimed, fate).await;
+                        finish(&*store, &claimed, outcome).await;
                     }
                 }
             });

@@ -3,9 +3,9 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
-use as2hook_delivery::{Further, OutboxError, Recorded, StoreWait, Target};
-use as2hook_event::{Direction, Event, EventKind, SendError};
-use as2hook_store::{Payload, Record, RecordChange};
+use as2hook_delivery::{OutboxError, Recorded, StoreWait, Target, writes};
+use as2hook_event::{Direction, Event, EventKind, SendError, Verdict};
+use as2hook_store::{Payload, Record, Write};
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -79,8 +79,8 @@ impl Active {
                 self.settle(*event, None, error).await;
             }
             RequestProgress::Late(decode) => self.settle_late(decode, error).await,
-            RequestProgress::Ahead(feed, note) => {
-                let decode = self.cut_off(feed, note);
+            RequestProgress::Ahead(feed, record) => {
+                let decode = self.cut_off(feed, record);
                 self.settle_late(decode, error).await;
             }
             RequestProgress::Passing(feed) => self.conclude_early(feed, error).await,
@@ -94,11 +94,11 @@ impl Active {
 
     /// Waits for a late decode, and settles its exchange.
     async fn settle_late(&mut self, decode: LateDecode, error: Option<SendError>) {
-        let (outcome, note) = decode.finish().await;
+        let (outcome, record) = decode.finish().await;
         let (mut event, payload) = self.decoded(outcome);
         let payload = self.kept(&mut event, payload);
         self.come(&event).await;
-        self.settle(event, Some((payload, note)), error).await;
+        self.settle(event, Some((payload, record)), error).await;
     }
 
     /// Adds the response's verdict to what was written down. `late`: what came of the request since then.
@@ -110,9 +110,8 @@ impl Active {
     ) {
         let file = late.as_ref().map(|(payload, _)| payload.clone());
         let Ok(conclusion) = self.judge(&event, file.as_ref(), error).await else { return };
-        let outbox = &self.shared.outbox;
         let targets = conclusion.as_ref().map(|c| self.routes.targets_when(&event, &c.verdict));
-        let (Some(Conclusion { verdict, mut further, wait: _wait }), Some(targets)) =
+        let (Some(Conclusion { verdict, further, wait: _wait, .. }), Some(targets)) =
             (conclusion, targets)
         else {
             return self.forget(event.id, file).await;
@@ -125,20 +124,12 @@ impl Active {
             // There is nothing to deliver, so nothing of it is kept: its payload may be large.
             return self.forget(event.id, file).await;
         }
-        if let Some((payload, note)) = late {
-            let record = self.late_record(&event, note);
-            // A verdict that says more of the message stands for the record.
-            let is_said = |record: &RecordChange| {
-                let same = |other: &Further| matches!(other, Further::Record(change) if change.note.key == record.note.key);
-                further.iter().any(same)
-            };
-            let record = record.filter(|record| !is_said(record)).map(Further::Record);
-            further.splice(0..0, record);
-            further.insert(0, Further::Content(event.clone(), payload));
-        }
-        match outbox.settle_further(event.id, &verdict, &targets, further).await {
-            Ok(Recorded::Dropped) => self.remove(file),
-            Ok(Recorded::Durable | Recorded::Held) => {}
+        match self.settled(&event, &verdict, &targets, late, further) {
+            Ok(writes) => {
+                if self.shared.outbox.write(writes).await == Recorded::Dropped {
+                    self.remove(file);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, event = %event.id, "A verdict was not written down.");
                 self.remove(file);
@@ -146,10 +137,35 @@ impl Active {
         }
     }
 
+    /// The verdict, behind a content that was decoded late, and before all else.
+    fn settled(
+        &self,
+        event: &Event,
+        verdict: &Verdict,
+        targets: &[Target],
+        late: Option<(Payload, Option<Record>)>,
+        further: Vec<Write>,
+    ) -> Result<Vec<Write>, serde_json::Error> {
+        let mut all = vec![writes::settle(event.id, verdict, targets)?];
+        if let Some((payload, record)) = late {
+            all.insert(0, writes::replace(event, payload)?);
+            // A verdict that says more of the message stands for the record.
+            let change = self.late_record(event, record).filter(|change| {
+                let key = &change.record.key;
+                let same =
+                    |other: &Write| matches!(other, Write::Record(it) if it.record.key == *key);
+                !further.iter().any(same)
+            });
+            all.extend(change.map(Write::Record));
+        }
+        all.extend(further);
+        Ok(all)
+    }
+
     /// Forgets an exchange, with a payload that is not written down with it.
     async fn forget(&self, event: Uuid, payload: Option<Payload>) {
         // Held in memory or written: either way it is forgotten.
-        let _ = self.shared.outbox.discard(event).await;
+        let _ = self.shared.outbox.write(vec![Write::Discard(event)]).await;
         self.remove(payload);
     }
 
@@ -179,34 +195,35 @@ impl Active {
             self.payloads.remove(&payload);
             return;
         };
-        let Conclusion { verdict, further, wait: _wait } = conclusion;
+        let Conclusion { verdict, further, wait: _wait, .. } = conclusion;
         event.settle(verdict);
         let targets = self.routes.targets(&event);
         self.observe(event.id, event.kind, &further);
         self.publish(&event, payload, targets).await;
-        for further in further {
-            if let Further::Event(event, payload, targets) = further {
-                self.publish(&event, payload, targets).await;
-            }
+        for mdn in further.into_iter().filter(|write| matches!(write, Write::Publish(..))) {
+            self.shared.outbox.write(vec![mdn]).await;
         }
     }
 
     /// Counts what the exchange came to, for metrics.
-    fn observe(&self, event: Uuid, kind: EventKind, further: &[Further]) {
+    fn observe(&self, event: Uuid, kind: EventKind, further: &[Write]) {
         let host = &self.shared.host;
         host.event(event, kind);
         for further in further {
-            if let Further::Event(event, ..) = further {
-                host.event(event.id, event.kind);
+            if let Write::Publish(event, _) = further
+                && let Ok(kind) = event.kind.parse()
+            {
+                host.event(event.id, kind);
             }
         }
     }
 
     async fn publish(&self, event: &Event, payload: Payload, targets: Vec<Target>) {
         if targets.is_empty() {
-            self.payloads.remove(&payload);
-        } else if let Err(error) = self.shared.outbox.publish(event, payload, &targets).await {
-            tracing::error!(%error, event = %event.id, "An event was not written down.");
+            return self.payloads.remove(&payload);
+        }
+        if let Some(published) = published(event, payload, &targets) {
+            self.shared.outbox.write(vec![published]).await;
         }
     }
 
@@ -321,13 +338,12 @@ impl Active {
             }
         };
         conclusion.wait = wait;
-        for further in &mut conclusion.further {
-            if let Further::Event(event, payload, _) = further
-                && let Payload::Inline(bytes) = payload
-            {
-                let sealed = self.payloads.inline(event.id, std::mem::take(bytes));
-                *payload = self.kept(event, sealed);
+        if let Some((mut mdn, mut payload, targets)) = conclusion.mdn.take() {
+            if let Payload::Inline(bytes) = payload {
+                let sealed = self.payloads.inline(mdn.id, bytes);
+                payload = self.kept(&mut mdn, sealed);
             }
+            conclusion.further.splice(0..0, published(&mdn, payload, &targets));
         }
         Ok(Some(conclusion))
     }
@@ -361,6 +377,15 @@ impl Active {
         self.share = None;
         self.shared.outbox.wait_for_store(event.id, bytes)
     }
+}
+
+fn published(event: &Event, payload: Payload, targets: &[Target]) -> Option<Write> {
+    let published = writes::publish(event, payload, targets);
+    published
+        .inspect_err(
+            |error| tracing::error!(%error, event = %event.id, "An event was not written down."),
+        )
+        .ok()
 }
 
 // === impl Concluding ===

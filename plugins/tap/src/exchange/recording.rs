@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use as2hook_as2::{ContentKind, Decoded, ErrorCode, ProcessingError};
-use as2hook_delivery::{OutboxError, Recorded};
+use as2hook_delivery::{OutboxError, Recorded, writes};
 use as2hook_event::{Direction, Event, EventKind, Verdict};
-use as2hook_store::{Before, Payload, Record, RecordChange, StoreError};
+use as2hook_store::{Before, Payload, Record, RecordChange, StoreError, Write};
 use bytes::Bytes;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -21,7 +21,7 @@ use super::{
 /// A decode that goes on beside the traffic. Dropped, it is given up.
 pub(super) struct LateDecode {
     task: JoinSet<Result<DecodeOutcome, Lost>>,
-    note: Option<Record>,
+    record: Option<Record>,
 }
 
 /// How long the last bytes of a body wait for the decode, before they go on and it goes on beside them.
@@ -75,8 +75,8 @@ impl Active {
         self.shared.host.late_decode();
         tracing::info!(exchange = %self.id, "A message is still being decoded; its webhooks wait for it.");
         let task = self.spawn(decode);
-        let note = self.open_pending().await?;
-        self.request = RequestProgress::Late(LateDecode { task, note });
+        let record = self.open_pending().await?;
+        self.request = RequestProgress::Late(LateDecode { task, record });
         Ok(())
     }
 
@@ -85,8 +85,8 @@ impl Active {
     pub(super) async fn record_ahead(&mut self) -> Result<(), Refused> {
         match std::mem::replace(&mut self.request, RequestProgress::Unwanted) {
             RequestProgress::Passing(feed) => {
-                let note = self.open_pending().await?;
-                self.request = RequestProgress::Ahead(feed, note);
+                let record = self.open_pending().await?;
+                self.request = RequestProgress::Ahead(feed, record);
             }
             other => self.request = other,
         }
@@ -96,17 +96,17 @@ impl Active {
     /// The request is complete, and recorded since its response came. `last`: the last bytes of its body.
     pub(super) fn complete(&mut self, last: Bytes) {
         match std::mem::replace(&mut self.request, RequestProgress::Unwanted) {
-            RequestProgress::Ahead(feed, note) => {
+            RequestProgress::Ahead(feed, record) => {
                 let task = self.spawn(feed.finish(last, true));
-                self.request = RequestProgress::Late(LateDecode { task, note });
+                self.request = RequestProgress::Late(LateDecode { task, record });
             }
             other => self.request = other,
         }
     }
 
     /// The decode of a request that was recorded, and is cut off here.
-    pub(super) fn cut_off(&self, feed: DecodeHandle, note: Option<Record>) -> LateDecode {
-        LateDecode { task: self.spawn(feed.finish(Bytes::new(), false)), note }
+    pub(super) fn cut_off(&self, feed: DecodeHandle, record: Option<Record>) -> LateDecode {
+        LateDecode { task: self.spawn(feed.finish(Bytes::new(), false)), record }
     }
 
     fn spawn(&self, decode: Finishing) -> JoinSet<Result<DecodeOutcome, Lost>> {
@@ -119,10 +119,10 @@ impl Active {
     async fn open_pending(&self) -> Result<Option<Record>, Refused> {
         let error = ProcessingError::new(ErrorCode::NotDecoded, PENDING);
         let event = self.event(None, vec![error]);
-        let record = self.record_of(&event);
-        let note = record.as_ref().map(|change| change.note.clone());
-        self.open(&event, Payload::None, record).await?;
-        Ok(note)
+        let change = self.record_of(&event);
+        let record = change.as_ref().map(|change| change.record.clone());
+        self.open(&event, Payload::None, change).await?;
+        Ok(record)
     }
 
     /// What is to be remembered of the exchange before its response: an asynchronous MDN may be faster.
@@ -139,28 +139,33 @@ impl Active {
 
     /// What is to be remembered once a late decode is done, in the place of what was before it.
     pub(super) fn late_record(&self, event: &Event, found: Option<Record>) -> Option<RecordChange> {
-        let mut record = self.record_of(event)?;
+        let mut change = self.record_of(event)?;
         if let Some(found) = found
-            && found.key == record.note.key
+            && found.key == change.record.key
         {
             // An MDN that was faster has changed the record: its change stays.
-            record.before = Before::Body(found.body);
+            change.before = Before::Body(found.body);
         }
-        Some(record)
+        Some(change)
     }
 
     async fn open(
         &self,
         event: &Event,
         payload: Payload,
-        record: Option<RecordChange>,
+        change: Option<RecordChange>,
     ) -> Result<(), Refused> {
         let unknown = Verdict::unknown(event.direction, event.kind);
         let if_unknown = self.routes.targets_when(event, &unknown);
-        let notes = record.into_iter().collect();
         let file = payload.clone();
-        let (outbox, places) = (&self.shared.outbox, self.routes.places(event));
-        match outbox.open_noted(event, payload, &if_unknown, places, notes).await {
+        let recorded = async {
+            let mut all = vec![writes::open(event, payload, &if_unknown)?];
+            let places = Some(self.routes.places(event)).filter(|places| !places.is_empty());
+            all.extend(places.map(|places| Write::Reserve(event.id, places)));
+            all.extend(change.map(Write::Record));
+            self.shared.outbox.open(all).await
+        };
+        match recorded.await {
             // Held in memory: the traffic goes on, as the configuration says.
             Ok(Recorded::Durable | Recorded::Held) => {}
             Ok(Recorded::Dropped) => self.payloads.remove(&file),
@@ -228,7 +233,7 @@ impl LateDecode {
     /// Waits for the end of the decode. With it comes what was remembered of the exchange before.
     pub(super) async fn finish(mut self) -> (Result<DecodeOutcome, Lost>, Option<Record>) {
         let outcome = self.task.join_next().await;
-        (outcome.and_then(Result::ok).unwrap_or(Err(Lost::Failed)), self.note)
+        (outcome.and_then(Result::ok).unwrap_or(Err(Lost::Failed)), self.record)
     }
 }
 

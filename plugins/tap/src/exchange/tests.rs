@@ -6,7 +6,8 @@ use as2hook_as2::Headers;
 use as2hook_delivery::{Outbox, OutboxOptions, Wakeups};
 use as2hook_event::EventKind;
 use as2hook_store::{
-    AttemptRecord, Claimed, DeliveryOutcome, PayloadDir, SqliteOptions, SqliteStore, Store,
+    AttemptRecord, Claimed, DeliveryOutcome, DeliveryQueue, EventStore, PayloadDir, SqliteOptions,
+    SqliteStore,
 };
 use as2hook_testing::{Digest, Mdn, Message, Part, Receipt, pki};
 use tempfile::TempDir;
@@ -113,7 +114,7 @@ impl Scene {
             let done = claimed.iter().map(|claimed| AttemptRecord {
                 delivery: claimed.id,
                 attempt: None,
-                fate: DeliveryOutcome::Delivered,
+                outcome: DeliveryOutcome::Delivered,
             });
             self.store.finish(done.collect()).await.unwrap();
             delivered.extend(claimed);
@@ -226,9 +227,9 @@ async fn sent_message_that_is_decoded_late_is_remembered_with_its_mic() {
     exchange.request(Bytes::from_static(b"an order"), true).await.unwrap();
     let remembered = || async {
         // It has a deadline for its receipt.
-        let notes = scene.store.due_records(i64::MAX, 10).await.unwrap();
-        assert_eq!(notes.len(), 1);
-        sent::Sent::read(&notes[0]).unwrap()
+        let records = scene.store.due_records(i64::MAX, 10).await.unwrap();
+        assert_eq!(records.len(), 1);
+        sent::Sent::read(&records[0]).unwrap()
     };
     // An asynchronous MDN may come before the response.
     let before = remembered().await;

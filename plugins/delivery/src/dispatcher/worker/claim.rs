@@ -90,7 +90,7 @@ impl WebhookWorker {
 
     pub(super) async fn release(&mut self, delivery: i64, due: i64) {
         let record =
-            AttemptRecord { delivery, attempt: None, fate: DeliveryOutcome::Released(due) };
+            AttemptRecord { delivery, attempt: None, outcome: DeliveryOutcome::Released(due) };
         self.shared.completions.add(record, Some(self.webhook.clone())).await;
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::support::{
     AMPLE, delivered, event, failing,
     gateway::Gateway,
-    rule,
+    opened, published, rule,
     sink::{Gate, Reply, Sink},
     store::MemoryStore,
     until,
@@ -94,7 +94,7 @@ fn restart_continues_with_schedule_and_backlog() {
         gateway.exchange(&event(), &["a"]).await;
         until("the first attempt", || gateway.store.attempts().len() == 1).await;
         let targets = [Target::of(&slow, &open)];
-        gateway.outbox.open(&open, Payload::None, &targets).await.unwrap();
+        gateway.outbox.open(opened(&open, Payload::None, &targets)).await.unwrap();
         // Neither the outbox nor the dispatcher runs any more code.
         std::mem::forget(gateway);
     });
@@ -134,7 +134,7 @@ async fn dropped_dispatcher_makes_no_more_attempts() {
     drop(dispatcher);
     let event = event();
     let targets = [Target::of(&rules.get("a"), &event)];
-    outbox.publish(&event, Payload::None, &targets).await.unwrap();
+    outbox.write(published(&event, Payload::None, &targets)).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!((sink.count(), store.count(DeliveryState::Pending)), (0, 1));
 }

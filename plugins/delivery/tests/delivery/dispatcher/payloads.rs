@@ -70,7 +70,7 @@ async fn payload_sealed_with_another_key_is_retried_and_does_not_count_as_endpoi
     gateway.exchange_with(&event, payload, &["a"]).await;
     until("an attempt", || gateway.store.attempts().len() == 1).await;
     let attempt = gateway.store.attempts().remove(0);
-    assert!(matches!(attempt.fate, DeliveryOutcome::Retry(_)));
+    assert!(matches!(attempt.outcome, DeliveryOutcome::Retry(_)));
     let error = attempt.attempt.unwrap().error.unwrap();
     assert!(error.contains("another key than the one in secret_key_file"), "{error}");
     let health = || gateway.dispatcher.health("a").unwrap();

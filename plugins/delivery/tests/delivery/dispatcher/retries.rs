@@ -41,7 +41,7 @@ async fn every_kind_of_failure_is_retried() {
         let log = gateway.store.attempts();
         assert_eq!(log.len(), 3);
         assert!(log[0].attempt.as_ref().unwrap().error.is_some(), "{reply:?}");
-        assert!(matches!(log[0].fate, DeliveryOutcome::Retry(_)));
+        assert!(matches!(log[0].outcome, DeliveryOutcome::Retry(_)));
     }
 }
 
@@ -168,7 +168,9 @@ async fn retries_are_spread_over_a_tenth_of_the_schedule() {
         .attempts()
         .iter()
         .map(|record| {
-            let DeliveryOutcome::Retry(due) = record.fate else { panic!("{:?}", record.fate) };
+            let DeliveryOutcome::Retry(due) = record.outcome else {
+                panic!("{:?}", record.outcome)
+            };
             due - record.attempt.as_ref().unwrap().at
         })
         .collect();

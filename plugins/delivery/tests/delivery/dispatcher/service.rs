@@ -9,12 +9,12 @@ use std::{
 };
 
 use as2hook_delivery::{DispatcherOptions, HealthState, Target};
-use as2hook_store::{DeliveryState, Payload, Store as _, WebhookState};
+use as2hook_store::{DeliveryQueue as _, DeliveryState, Payload, WebhookState};
 
 use crate::support::{
     delivered, event, failing,
     gateway::{Gateway, Rules},
-    rule,
+    published, rule,
     sink::{Gate, Reply, Sink},
     store::MemoryStore,
     until,
@@ -155,7 +155,7 @@ async fn deliveries_of_a_removed_rule_are_orphaned_until_it_returns() {
     let targets = [Target::of(&gateway.rules.get("a"), &event())];
     gateway.rules.remove("a");
     let event = event();
-    gateway.outbox.publish(&event, Payload::None, &targets).await.unwrap();
+    gateway.outbox.write(published(&event, Payload::None, &targets)).await;
     until("it to be orphaned", || gateway.store.count(DeliveryState::Orphaned) == 1).await;
     assert_eq!(gateway.dispatcher.health("a").unwrap().health_state, HealthState::Orphaned);
 
@@ -291,7 +291,7 @@ async fn process_with_older_rules_moves_no_deliveries_and_writes_no_state() {
     gateway.rules.outdated.store(true, Ordering::SeqCst);
     let targets = [Target::of(&gateway.rules.get("gone"), &event())];
     gateway.rules.remove("gone");
-    gateway.outbox.publish(&event(), Payload::None, &targets).await.unwrap();
+    gateway.outbox.write(published(&event(), Payload::None, &targets)).await;
     gateway.exchange(&event(), &["a", "off"]).await;
     until("the attempt", || gateway.store.attempts().len() == 1).await;
     until("it to be out of service here", || is_disabled(&gateway)).await;

@@ -10,13 +10,13 @@ async fn held_events_are_bounded() {
     store.fail(true);
     let events: Vec<_> = (0..8).map(|_| event()).collect();
     for event in &events {
-        outbox_of_five.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+        outbox_of_five.open(opened(event, Payload::None, &targets(&["a"]))).await.unwrap();
     }
     let health = outbox_of_five.health();
     assert_eq!((health.held, health.dropped), (5, 3));
     // The verdicts of held events are always accepted; those of dropped events are ignored.
     for event in &events {
-        outbox_of_five.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
+        outbox_of_five.write(settled(event.id, &received(), &targets(&["a"]))).await;
     }
     store.fail(false);
     until("what was held to be written", || outbox_of_five.health().is_healthy()).await;
@@ -27,7 +27,7 @@ async fn held_events_are_bounded() {
     store.fail(true);
     let payload = Payload::Inline(Bytes::from(vec![0; 6_000]));
     for _ in 0..3 {
-        outbox_of_bytes.open(&event(), payload.clone(), &[]).await.unwrap();
+        outbox_of_bytes.open(opened(&event(), payload.clone(), &[])).await.unwrap();
     }
     let health = outbox_of_bytes.health();
     assert_eq!((health.held, health.dropped), (1, 2));
@@ -41,12 +41,15 @@ async fn verdict_of_an_open_exchange_is_held_when_memory_is_full() {
     let outbox = outbox(&store, bounded);
     let (reported, lost) = (event(), event());
     for event in [&reported, &lost] {
-        outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+        outbox.open(opened(event, Payload::None, &targets(&["a"]))).await.unwrap();
     }
     store.fail(true);
-    outbox.publish(&event(), Payload::None, &[]).await.unwrap();
-    let held = outbox.settle(reported.id, &received(), &targets(&["a"])).await.unwrap();
-    assert_eq!((held, outbox.discard(lost.id).await), (Recorded::Held, Recorded::Held));
+    outbox.write(published(&event(), Payload::None, &[])).await;
+    let held = outbox.write(settled(reported.id, &received(), &targets(&["a"]))).await;
+    assert_eq!(
+        (held, outbox.write(vec![Write::Discard(lost.id)]).await),
+        (Recorded::Held, Recorded::Held)
+    );
     assert_eq!((outbox.health().held, outbox.health().dropped), (3, 0));
     store.fail(false);
     until("what was held to be written", || outbox.health().is_healthy()).await;
@@ -63,14 +66,14 @@ async fn late_content_is_kept_when_there_is_no_room_for_further_events() {
     let inline = Payload::Inline(Bytes::from_static(b"UNB+"));
     let events = [(event(), stored.clone(), stored), (event(), inline, Payload::None)];
     for (event, ..) in &events {
-        outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+        outbox.open(opened(event, Payload::None, &targets(&["a"]))).await.unwrap();
     }
     store.fail(true);
     for (event, payload, _) in &events {
         let planned = targets(&["a"]);
         let late = Event { partner: Some("LATE".to_owned()), ..event.clone() };
-        let further = vec![Further::Content(late, payload.clone())];
-        outbox.settle_further(event.id, &received(), &planned, further).await.unwrap();
+        let late = vec![writes::replace(&late, payload.clone()).unwrap()];
+        outbox.write([late, settled(event.id, &received(), &planned)].concat()).await;
     }
     store.fail(false);
     until("what was held to be written", || outbox.health().is_healthy()).await;
@@ -96,14 +99,13 @@ async fn memory_stays_bounded_with_large_verdicts() {
     let negative = Verdict { errors: vec![long], ..received() };
     let events: Vec<_> = (0..20).map(|_| event()).collect();
     for event in &events {
-        outbox.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+        outbox.open(opened(event, Payload::None, &targets(&["a"]))).await.unwrap();
     }
     for event in &events {
         let mdn = Event { kind: EventKind::MdnSent, ..self::event() };
         let large = Payload::Inline(Bytes::from(vec![0; Payload::INLINE_MAX]));
-        let further = vec![Further::Event(mdn, large, targets(&["b"]))];
-        let planned = targets(&["a"]);
-        outbox.settle_further(event.id, &negative, &planned, further).await.unwrap();
+        let verdict = settled(event.id, &negative, &targets(&["a"]));
+        outbox.write([verdict, published(&mdn, large, &targets(&["b"]))].concat()).await;
     }
     let health = outbox.health();
     assert_eq!(health.held, 20);
@@ -130,7 +132,7 @@ async fn a_slow_opening_that_finds_no_room_is_neither_left_open_nor_lost() {
     let none = |on_failure| OutboxOptions { held_events: 0, ..options(on_failure) };
     let refusing = outbox(&store, none(OnStoreFailure::Refuse));
     store.delay(STORE_TIMEOUT * 3);
-    let error = refusing.open(&event(), Payload::None, &targets(&["a"])).await.unwrap_err();
+    let error = refusing.open(opened(&event(), Payload::None, &targets(&["a"]))).await.unwrap_err();
     assert!(matches!(error, OutboxError::Slow(_)), "{error}");
     store.delay(Duration::ZERO);
     until("the refused exchange to go", || refusing.health().is_healthy()).await;
@@ -139,10 +141,10 @@ async fn a_slow_opening_that_finds_no_room_is_neither_left_open_nor_lost() {
     let passing = outbox(&store, none(OnStoreFailure::Pass));
     store.delay(STORE_TIMEOUT * 3);
     let event = event();
-    let opened = passing.open(&event, Payload::None, &targets(&["a"])).await.unwrap();
+    let opened = passing.open(opened(&event, Payload::None, &targets(&["a"]))).await.unwrap();
     assert_eq!(opened, Recorded::Held, "its write goes on");
     store.delay(Duration::ZERO);
-    passing.settle(event.id, &received(), &targets(&["a"])).await.unwrap();
+    passing.write(settled(event.id, &received(), &targets(&["a"]))).await;
     until("what was held to be written", || passing.health().is_healthy()).await;
     assert_eq!(verdict(&store, &event), Some(received()));
 }
@@ -153,7 +155,7 @@ async fn no_more_exchanges_are_adopted_than_there_is_room_for() {
     let before = outbox(&store, OutboxOptions::default());
     let events: Vec<_> = (0..3).map(|_| event()).collect();
     for event in &events {
-        before.open(event, Payload::None, &targets(&["a"])).await.unwrap();
+        before.open(opened(event, Payload::None, &targets(&["a"]))).await.unwrap();
     }
     store.orphan_everything();
     store.poison.lock().unwrap().extend(events.iter().map(|event| event.id));

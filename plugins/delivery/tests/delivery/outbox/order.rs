@@ -8,12 +8,12 @@ async fn event_that_the_store_always_rejects_blocks_no_other() {
     let outbox = outbox(&store, options(OnStoreFailure::Pass));
     let poison = event();
     store.poison.lock().unwrap().push(poison.id);
-    outbox.publish(&poison, Payload::None, &targets(&["a"])).await.unwrap();
-    let mut published = 0;
+    outbox.write(published(&poison, Payload::None, &targets(&["a"]))).await;
+    let mut count = 0;
     while outbox.health().dropped == 0 {
-        outbox.publish(&event(), Payload::None, &targets(&["a"])).await.unwrap();
-        published += 1;
-        until("it to be written", || store.events() == published).await;
+        outbox.write(published(&event(), Payload::None, &targets(&["a"]))).await;
+        count += 1;
+        until("it to be written", || store.events() == count).await;
     }
     assert_eq!(outbox.health().held, 0);
 }
@@ -27,7 +27,7 @@ async fn event_that_the_store_always_rejects_blocks_its_order_only_for_a_while()
     let events: Vec<_> = (0..3).map(|_| event()).collect();
     store.poison.lock().unwrap().push(events[0].id);
     for event in &events {
-        outbox.publish(event, Payload::None, &ordered).await.unwrap();
+        outbox.write(published(event, Payload::None, &ordered)).await;
     }
     until("the others to be written", || store.deliveries().len() == 2).await;
     assert_eq!(outbox.health().dropped, 1);
@@ -54,16 +54,16 @@ async fn failing_event_is_not_overtaken_within_its_order() {
     let events: Vec<_> = (0..8).map(|_| event()).collect();
     store.fail(true);
     for event in &events[..6] {
-        outbox.publish(event, Payload::None, &ordered).await.unwrap();
+        outbox.write(published(event, Payload::None, &ordered)).await;
     }
     store.poison.lock().unwrap().push(events[2].id);
     store.fail(false);
     until("those before it to be written", || store.deliveries().len() == 2).await;
     // The store works for others, and later events of the order stay behind it.
-    outbox.publish(&event(), Payload::None, &targets(&["b"])).await.unwrap();
+    outbox.write(published(&event(), Payload::None, &targets(&["b"]))).await;
     until("another to be written", || store.deliveries().len() == 3).await;
     for event in &events[6..] {
-        let recorded = outbox.publish(event, Payload::None, &ordered).await.unwrap();
+        let recorded = outbox.write(published(event, Payload::None, &ordered)).await;
         assert_eq!(recorded, Recorded::Held);
     }
     store.poison.lock().unwrap().clear();

@@ -17,7 +17,7 @@ use as2hook_sink::{Client, Guard};
 use as2hook_store::Payload;
 use async_trait::async_trait;
 
-use super::{AMPLE, store::MemoryStore};
+use super::{AMPLE, opened, settled, store::MemoryStore};
 
 pub struct Gateway {
     pub store: Arc<MemoryStore>,
@@ -129,8 +129,8 @@ impl Gateway {
     pub async fn exchange_with(&self, event: &Event, payload: Payload, webhooks: &[&str]) {
         let targets: Vec<_> =
             webhooks.iter().map(|name| Target::of(&self.rules.get(name), event)).collect();
-        self.outbox.open(event, payload, &targets).await.unwrap();
-        self.outbox.settle(event.id, &Verdict::of(event.kind), &targets).await.unwrap();
+        self.outbox.open(opened(event, payload, &targets)).await.unwrap();
+        self.outbox.write(settled(event.id, &Verdict::of(event.kind), &targets)).await;
     }
 
     pub async fn stop(&self) -> usize {

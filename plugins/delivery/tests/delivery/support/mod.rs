@@ -11,8 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use as2hook_event::{Endpoint, Event, PayloadMode, Rule};
-use as2hook_store::DeliveryState;
+use as2hook_delivery::{Target, writes};
+use as2hook_event::{Endpoint, Event, PayloadMode, Rule, Verdict};
+use as2hook_store::{DeliveryState, Payload, Write};
 use uuid::Uuid;
 
 use gateway::Gateway;
@@ -57,6 +58,18 @@ pub fn event() -> Event {
     headers.push("Message-ID", "<1@acme>");
     headers.push("Subject", "Orders");
     made::event(Uuid::now_v7(), headers)
+}
+
+pub fn opened(event: &Event, payload: Payload, targets: &[Target]) -> Vec<Write> {
+    vec![writes::open(event, payload, targets).unwrap()]
+}
+
+pub fn settled(event: Uuid, verdict: &Verdict, targets: &[Target]) -> Vec<Write> {
+    vec![writes::settle(event, verdict, targets).unwrap()]
+}
+
+pub fn published(event: &Event, payload: Payload, targets: &[Target]) -> Vec<Write> {
+    vec![writes::publish(event, payload, targets).unwrap()]
 }
 
 /// A rule with a short schedule: three retries, 10 ms apart.

@@ -118,12 +118,13 @@ impl MemoryStore {
         }
     }
 
-    async fn write(&self, event: Option<Uuid>) -> Result<(), StoreError> {
+    async fn write(&self, events: &[Uuid]) -> Result<(), StoreError> {
         let delay = self.delay_ms.load(Ordering::SeqCst);
         if delay > 0 {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
-        let poisoned = event.is_some_and(|event| self.poison.lock().unwrap().contains(&event));
+        let poison = self.poison.lock().unwrap();
+        let poisoned = events.iter().any(|event| poison.contains(event));
         if self.failing.load(Ordering::SeqCst) || poisoned {
             return Err(StoreError::Database("disk I/O error".into()));
         }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::{SqliteOptions, SqliteStore, model::NewDelivery};
+use crate::{EventStore, SqliteOptions, SqliteStore, Write, model::NewDelivery};
 
 fn open(path: &Path) -> (PayloadDir, Payloads) {
     let folder = PayloadDir::open(path).unwrap();
@@ -166,7 +166,7 @@ async fn sweep_removes_unnamed_files_of_terminated_processes() {
         order_key: None,
         due: 0,
     };
-    store.publish(event(named.clone()), vec![delivery]).await.unwrap();
+    store.commit(vec![Write::Publish(event(named.clone()), vec![delivery])]).await.unwrap();
 
     let (sweeper, payloads) = open(&path);
     let payloads = payloads.with_key(key(7));

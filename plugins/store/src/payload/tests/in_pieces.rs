@@ -4,7 +4,7 @@ use super::{
     memory::{MemoryPieces, SIZE},
     *,
 };
-use crate::{SqliteOptions, SqliteStore};
+use crate::{EventStore, SqliteOptions, SqliteStore, Write};
 
 fn open() -> (Arc<MemoryPieces>, Payloads) {
     let pieces = Arc::new(MemoryPieces::default());
@@ -136,7 +136,7 @@ async fn sweep_removes_old_unnamed_pieces() {
     let (pieces, payloads) = open();
     let named = written(&payloads, LARGE).await;
     written(&payloads, LARGE).await;
-    store.publish(event(named.clone()), vec![]).await.unwrap();
+    store.commit(vec![Write::Publish(event(named.clone()), vec![])]).await.unwrap();
     // They are young: their events may not be stored yet.
     assert_eq!(payloads.sweep(&store).await.unwrap(), 0);
     let mark = payloads.mark().unwrap();

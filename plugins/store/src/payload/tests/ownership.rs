@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{memory::MemoryPieces, *};
-use crate::{SqliteOptions, SqliteStore, model::NewDelivery};
+use crate::{
+    DeliveryQueue, EventStore, Prune, SqliteOptions, SqliteStore, Write, model::NewDelivery,
+};
 
 /// A store with its payload root, as a process has both.
 struct Process {
@@ -45,7 +47,7 @@ impl Process {
             order_key: None,
             due: 0,
         };
-        self.store.publish(event, vec![delivery]).await.unwrap();
+        self.store.commit(vec![Write::Publish(event, vec![delivery])]).await.unwrap();
         payload
     }
 
@@ -84,11 +86,11 @@ async fn moved_root_keeps_its_payloads() {
     // Retention finds it there, too.
     assert_eq!(files(&after.join("payloads")).len(), 1);
     for claimed in process.store.claim("erp", 0, 10).await.unwrap() {
-        let fate = crate::DeliveryOutcome::Delivered;
-        let attempt = crate::AttemptRecord { delivery: claimed.id, attempt: None, fate };
+        let outcome = crate::DeliveryOutcome::Delivered;
+        let attempt = crate::AttemptRecord { delivery: claimed.id, attempt: None, outcome };
         process.store.finish(vec![attempt]).await.unwrap();
     }
-    process.store.prune(i64::MAX, 10).await.unwrap();
+    process.store.prune(Prune::Events(i64::MAX), 10).await.unwrap();
     assert!(files(&after.join("payloads")).is_empty());
 }
 

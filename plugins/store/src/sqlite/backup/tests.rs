@@ -13,7 +13,8 @@ use crate::{
     model::{NewDelivery, NewEvent, Payload},
     query::Filter,
     sqlite::{SqliteOptions, SqliteStore},
-    store::Store,
+    store::{DeliveryQueue, EventStore, Store},
+    write::Write,
 };
 
 fn event(id: Uuid, payload: Payload) -> NewEvent {
@@ -42,7 +43,7 @@ fn delivery(id: Uuid) -> NewDelivery {
 
 async fn publish(store: &SqliteStore, payload: Payload) -> Uuid {
     let id = Uuid::now_v7();
-    store.publish(event(id, payload), vec![delivery(id)]).await.unwrap();
+    store.commit(vec![Write::Publish(event(id, payload), vec![delivery(id)])]).await.unwrap();
     id
 }
 

@@ -17,10 +17,10 @@ async fn calls_are_fast_with_a_long_backlog() {
         assert_eq!(store.due().await.unwrap().len(), 50);
         let claimed = store.claim(&format!("hook-{n}"), 0, 4).await.unwrap();
         assert_eq!(claimed.len(), 4);
-        let fate = crate::model::DeliveryOutcome::Delivered;
+        let outcome = crate::model::DeliveryOutcome::Delivered;
         let records = claimed
             .iter()
-            .map(|claimed| AttemptRecord { delivery: claimed.id, attempt: None, fate })
+            .map(|claimed| AttemptRecord { delivery: claimed.id, attempt: None, outcome })
             .collect();
         store.finish(records).await.unwrap();
         store.counts().await.unwrap();

@@ -16,11 +16,11 @@ async fn full_disk_is_reported_and_recovered_from() {
     };
     store.writer.run(limit(1)).await.unwrap();
     let large = || NewEvent { payload: Payload::Inline(vec![0; 200_000].into()), ..event() };
-    let error = store.open(large(), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(large(), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::Full(_)), "{error}");
     assert_eq!(store.counts().await.unwrap().open, 0);
     store.writer.run(limit(1_000_000)).await.unwrap();
-    store.open(large(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(large(), vec![])]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 1);
 }
 
@@ -37,7 +37,7 @@ async fn read_only_store_is_reported_and_recovered_from() {
     };
     let error = store.writer.run(write_nothing).await.unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
-    store.open(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
 }
 
 #[tokio::test]
@@ -47,12 +47,12 @@ async fn locked_store_is_reported_and_recovered_from() {
     let store = open_with(&folder, &SqliteOptions { busy, ..SqliteOptions::default() });
     let other = rusqlite::Connection::open(database(&folder)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let error = store.open(event(), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(event(), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::Busy(_)), "{error}");
     // Reads continue.
     assert_eq!(store.counts().await.unwrap().open, 0);
     other.execute_batch("ROLLBACK").unwrap();
-    store.open(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
 }
 
 #[tokio::test]
@@ -64,11 +64,12 @@ async fn call_to_a_slow_store_times_out_and_can_be_repeated() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let event = event();
     let started = Instant::now();
-    let error = store.open(event.clone(), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(event.clone(), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::Slow(_)), "{error}");
     assert!(started.elapsed() < AMPLE);
     other.execute_batch("ROLLBACK").unwrap();
-    let repeated = async { while store.open(event.clone(), vec![]).await.is_err() {} };
+    let repeated =
+        async { while store.commit(vec![Write::Open(event.clone(), vec![])]).await.is_err() {} };
     tokio::time::timeout(AMPLE, repeated).await.expect("the store recovers in time");
     // A machine that stalls exceeds the time limit of this test's calls.
     let counted = async {
@@ -91,7 +92,7 @@ async fn failing_call_does_not_fail_others_of_its_group() {
         let store = Arc::clone(&store);
         calls.spawn(async move {
             let fails = match n % 4 {
-                0 => store.open(event(), vec![]).await.map_err(Some),
+                0 => store.commit(vec![Write::Open(event(), vec![])]).await.map_err(Some),
                 // Writes, and then fails.
                 1 => writes_and(&store, |_| Err(StoreError::Closed)).await,
                 // Makes the database roll the whole transaction back.
@@ -144,11 +145,11 @@ async fn deleted_store_files_are_written_again() {
     for names in [&["as2hook.db", "as2hook.db-wal", "as2hook.db-shm"][..], &["as2hook.db-wal"]] {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder);
-        store.open(event(), vec![]).await.unwrap();
+        store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
         for name in names {
             fs::remove_file(folder.path().join("data").join(name)).unwrap();
         }
-        store.open(event(), vec![]).await.unwrap();
+        store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
         assert_eq!(store.counts().await.unwrap().open, 2);
         // Another process finds all of it.
         let other = rusqlite::Connection::open(database(&folder)).unwrap();
@@ -164,7 +165,7 @@ async fn deleted_store_folder_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let event = event();
-    store.open(event.clone(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event.clone(), vec![])]).await.unwrap();
     fs::remove_dir_all(folder.path().join("data")).unwrap();
     let settlement = Settlement {
         event: event.id,
@@ -172,7 +173,7 @@ async fn deleted_store_folder_is_created_again() {
         verdict: b"{}".to_vec(),
         deliveries: vec![],
     };
-    store.settle(settlement).await.unwrap();
+    store.commit(vec![Write::Settle(settlement)]).await.unwrap();
     assert!(store.event(event.id).await.unwrap().unwrap().verdict.is_some());
     // It is alive, so its exchanges are not adopted.
     assert_eq!(locks(&folder), 1);
@@ -185,14 +186,14 @@ async fn replaced_store_file_is_used_from_then_on() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let (kept, lost) = (event(), event());
-    store.open(kept.clone(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(kept.clone(), vec![])]).await.unwrap();
     let backup = folder.path().join("backup.db");
     let source = rusqlite::Connection::open(database(&folder)).unwrap();
     source.execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
     drop(source);
-    store.open(lost.clone(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(lost.clone(), vec![])]).await.unwrap();
     fs::rename(&backup, database(&folder)).unwrap();
-    store.open(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
     assert!(store.event(kept.id).await.unwrap().is_some());
     assert!(store.event(lost.id).await.unwrap().is_none());
 }
@@ -201,13 +202,13 @@ async fn replaced_store_file_is_used_from_then_on() {
 async fn damaged_file_is_not_written_and_an_intact_one_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    store.open(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
     let found = |_: &rusqlite::Connection| -> Result<(), StoreError> {
         Err(StoreError::Corrupt("found by a reader".to_owned()))
     };
     // A false alarm: the file is intact.
     store.readers.run(found).await.unwrap_err();
-    store.open(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 2);
 
     let backup = folder.path().join("backup.db");
@@ -219,13 +220,13 @@ async fn damaged_file_is_not_written_and_an_intact_one_is_used() {
     bytes[4096..].fill(0xa5);
     fs::write(database(&folder), &bytes).unwrap();
     store.readers.run(found).await.unwrap_err();
-    let error = store.open(event(), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(event(), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
     let error = store.counts().await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
 
     fs::rename(&backup, database(&folder)).unwrap();
-    store.open(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 3);
 }
 
@@ -241,9 +242,9 @@ async fn a_store_that_cannot_be_opened_now_is_opened_when_it_can() {
     assert!(matches!(error, StoreError::Busy(_)), "{error}");
     let (store, away) = SqliteStore::open_or_wait(&database(&folder), &options).unwrap();
     assert!(matches!(away, Some(StoreError::Busy(_))));
-    let error = store.open(event(), vec![]).await.unwrap_err();
+    let error = store.commit(vec![Write::Open(event(), vec![])]).await.unwrap_err();
     assert!(matches!(error, StoreError::Busy(_)), "{error}");
     other.execute_batch("ROLLBACK").unwrap();
-    store.open(event(), vec![]).await.unwrap();
+    store.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
     assert_eq!(store.counts().await.unwrap().open, 1);
 }

@@ -25,7 +25,7 @@ async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
                 order_key: None,
                 due: 0,
             };
-            store.publish(new, vec![delivery]).await.unwrap();
+            store.commit(vec![Write::Publish(new, vec![delivery])]).await.unwrap();
         });
     }
     calls.join_all().await;
@@ -44,11 +44,11 @@ async fn day(store: &Arc<SqliteStore>, events: usize, keep: u64) {
                 error: None,
                 duration_ms: 5,
             }),
-            fate: DeliveryOutcome::Delivered,
+            outcome: DeliveryOutcome::Delivered,
         };
         store.finish(claimed.iter().map(delivered).collect()).await.unwrap();
     }
-    store.prune_beyond(keep, 100_000).await.unwrap();
+    store.prune(Prune::EventsBeyond(keep), 100_000).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,7 +66,7 @@ async fn a_steady_stream_with_pruning_reaches_a_plateau() {
         assert!(log <= 64 << 20, "the log has {log} bytes");
     }
     // When less is kept, all but a reserve is returned to the system.
-    store.prune_beyond(0, 100_000).await.unwrap();
+    store.prune(Prune::EventsBeyond(0), 100_000).await.unwrap();
     within(|| sizes(&folder).0 <= 6 << 20).await;
 }
 
@@ -80,13 +80,13 @@ async fn long_log_is_truncated_when_reads_end() {
     let reader = rusqlite::Connection::open(database(&folder)).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM event").unwrap();
     while sizes(&folder).1 < 80 << 20 {
-        store.publish(large(), vec![]).await.unwrap();
+        store.commit(vec![Write::Publish(large(), vec![])]).await.unwrap();
     }
     reader.execute_batch("COMMIT").unwrap();
     let deadline = std::time::Instant::now() + AMPLE;
     while sizes(&folder).1 > 64 << 20 {
         assert!(std::time::Instant::now() < deadline, "the log stays at {}", sizes(&folder).1);
-        store.publish(event(), vec![]).await.unwrap();
+        store.commit(vec![Write::Publish(event(), vec![])]).await.unwrap();
     }
 }
 

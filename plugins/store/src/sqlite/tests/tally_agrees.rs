@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     model::{Attempt, DeliveryOutcome},
-    partner_webhook::Made,
+    partner_webhook::UnqueuedDelivery,
 };
 
 fn planned(webhook_id: &str, webhook: &str, due: i64) -> NewDelivery {
@@ -50,14 +50,20 @@ async fn counts_equal_the_table_after_every_operation() {
     ];
     for n in 0..60 {
         let id = format!("w{n}");
-        store.publish(event(), vec![planned(&id, "erp", 0), planned(&id, "erp", 0)]).await.unwrap();
+        store
+            .commit(vec![Write::Publish(
+                event(),
+                vec![planned(&id, "erp", 0), planned(&id, "erp", 0)],
+            )])
+            .await
+            .unwrap();
     }
     agrees(&store).await;
     for n in 0..40 {
         let Some(claimed) = store.claim("erp", i64::MAX, 1).await.unwrap().pop() else { break };
         agrees(&store).await;
         let attempt = Some(attempt(claimed.attempts + 1));
-        let record = AttemptRecord { delivery: claimed.id, attempt, fate: fates[n % 5] };
+        let record = AttemptRecord { delivery: claimed.id, attempt, outcome: fates[n % 5] };
         store.finish(vec![record.clone(), record]).await.unwrap();
         agrees(&store).await;
         if n % 7 == 0 {
@@ -69,11 +75,12 @@ async fn counts_equal_the_table_after_every_operation() {
     agrees(&store).await;
     let attempt = attempt(1);
     let state = DeliveryState::Dead;
-    let made = Made { event: event(), delivery: planned("test", "crm", 0), attempt, state };
-    store.record(made).await.unwrap();
+    let made =
+        UnqueuedDelivery { event: event(), delivery: planned("test", "crm", 0), attempt, state };
+    store.log_attempt(made).await.unwrap();
     agrees(&store).await;
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
     agrees(&store).await;
-    assert!(store.prune(i64::MAX, 1_000).await.unwrap() > 0);
+    assert!(store.prune(Prune::Events(i64::MAX), 1_000).await.unwrap() > 0);
     agrees(&store).await;
 }

@@ -1,7 +1,8 @@
 //! MDNs that take a message back whose own exchange is not over.
 
-use as2hook_delivery::{Adoption, Further};
+use as2hook_delivery::Adoption;
 use as2hook_event::Verdict;
+use as2hook_store::Write;
 use serde_json::Value;
 
 use super::*;
@@ -74,7 +75,7 @@ async fn mdn_that_waits_for_its_message_stays_open_when_the_process_terminates()
     let (verdict, further) = adoption.judge(&adopted, outbox).await.unwrap().unwrap();
     assert_eq!(verdict.extra["messageKnown"], Value::Bool(true));
     assert!(
-        matches!(&further[..], [Further::Once(_, error, _)] if error.kind == EventKind::SendError)
+        matches!(&further[..], [Write::Once(_, error, _)] if error.kind == EventKind::SendError.as_str())
     );
 }
 

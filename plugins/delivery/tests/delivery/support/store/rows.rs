@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use as2hook_store::{AttemptRecord, DeliveryState, NewDelivery, NewEvent, WebhookState};
+use as2hook_store::{
+    AttemptRecord, DeliveryState, NewDelivery, NewEvent, StoreError, WebhookState, Write,
+};
 use uuid::Uuid;
 
 #[derive(Default)]
@@ -38,6 +40,40 @@ pub struct Delivery {
 // === impl Rows ===
 
 impl Rows {
+    pub fn write(&mut self, write: Write) -> Result<(), StoreError> {
+        match write {
+            Write::Open(row, if_unknown) => {
+                let event = Event { row, verdict: None, open: Some(if_unknown), left: false };
+                self.events.insert(event.row.id, event);
+            }
+            Write::Settle(settlement) => {
+                let id = settlement.event;
+                let event = self.events.get_mut(&id).ok_or(StoreError::UnknownEvent(id))?;
+                if event.open.take().is_some() {
+                    event.verdict = Some(settlement.verdict);
+                    event.row.kind = settlement.kind;
+                    settlement.deliveries.into_iter().for_each(|new| self.add(id, new));
+                }
+            }
+            Write::Discard(event) => {
+                self.events.remove(&event);
+            }
+            Write::Publish(row, new) | Write::Once(_, row, new) => {
+                let id = row.id;
+                self.events.insert(id, Event { row, verdict: None, open: None, left: false });
+                new.into_iter().for_each(|new| self.add(id, new));
+            }
+            Write::Replace(row) => {
+                let event = self.events.get_mut(&row.id).filter(|event| event.open.is_some());
+                if let Some(event) = event {
+                    event.row = row;
+                }
+            }
+            Write::Record(_) | Write::Reserve(..) => {}
+        }
+        Ok(())
+    }
+
     pub fn add(&mut self, event: Uuid, new: NewDelivery) {
         if self.deliveries.len() < 10_000
             && self.deliveries.iter().any(|known| known.new.webhook_id == new.webhook_id)

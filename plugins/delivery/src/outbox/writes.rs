@@ -1,7 +1,8 @@
-//! Plans the deliveries of an event, and the rows for the store.
+//! Turns events and verdicts with their targets into writes for the store.
 
-use as2hook_event::{Event, Order, PayloadMode, Rule, event::webhook_id};
-use as2hook_store::{NewDelivery, NewEvent, Payload, RecordChange, Write};
+use as2hook_event::{Event, Order, PayloadMode, Rule, Verdict, event::webhook_id};
+use as2hook_store::{NewDelivery, NewEvent, Payload, RecordChange, Settlement, Write};
+use serde_json::Error;
 use uuid::Uuid;
 
 use crate::time::now;
@@ -17,17 +18,58 @@ pub struct Target {
     pub order_key: Option<String>,
 }
 
-/// A write of an exchange beside its own event, in the same commit.
-#[derive(Clone, Debug)]
-pub enum Further {
-    /// A note to store.
-    Record(RecordChange),
-    /// The exchange's own event as a late decode found it, before the verdict. Stands first.
-    Content(Event, Payload),
-    /// One more event, with its targets.
-    Event(Event, Payload, Vec<Target>),
-    /// One more event, unless the note says that it was published already.
-    Once(RecordChange, Event, Vec<Target>),
+/// Stores an exchange whose outcome is not known yet, with the webhooks to notify if it never is.
+///
+/// # Errors
+/// When the event has no JSON form, like all of these.
+pub fn open(event: &Event, payload: Payload, if_unknown: &[Target]) -> Result<Write, Error> {
+    Ok(Write::Open(row(event, payload)?, deliveries(event.id, if_unknown)))
+}
+
+/// Records the outcome of an exchange, and plans deliveries to its targets.
+///
+/// # Errors
+/// When the verdict has no JSON form.
+pub fn settle(event: Uuid, verdict: &Verdict, targets: &[Target]) -> Result<Write, Error> {
+    settle_planned(event, verdict, deliveries(event, targets))
+}
+
+pub(super) fn settle_planned(
+    event: Uuid,
+    verdict: &Verdict,
+    deliveries: Vec<NewDelivery>,
+) -> Result<Write, Error> {
+    let kind = verdict.kind.as_str().to_owned();
+    let verdict = serde_json::to_vec(verdict)?;
+    Ok(Write::Settle(Settlement { event, kind, verdict, deliveries }))
+}
+
+/// Replaces the content of an open exchange by what a late decode found.
+///
+/// # Errors
+/// Like [`open`].
+pub fn replace(event: &Event, payload: Payload) -> Result<Write, Error> {
+    Ok(Write::Replace(row(event, payload)?))
+}
+
+/// Stores an event without a pending outcome, and plans its deliveries.
+///
+/// # Errors
+/// Like [`open`].
+pub fn publish(event: &Event, payload: Payload, targets: &[Target]) -> Result<Write, Error> {
+    Ok(Write::Publish(row(event, payload)?, deliveries(event.id, targets)))
+}
+
+/// Writes the record, and publishes the event unless another call has written the record before.
+/// Without targets there is no event.
+///
+/// # Errors
+/// Like [`open`].
+pub fn once(change: RecordChange, event: &Event, targets: &[Target]) -> Result<Write, Error> {
+    if targets.is_empty() {
+        return Ok(Write::Record(change));
+    }
+    Ok(Write::Once(change, row(event, Payload::None)?, deliveries(event.id, targets)))
 }
 
 // === impl Target ===
@@ -71,26 +113,8 @@ impl Target {
     }
 }
 
-// === impl Further ===
-
-impl Further {
-    pub(super) fn into_write(self) -> Result<Write, serde_json::Error> {
-        Ok(match self {
-            Self::Record(change) => Write::Record(change),
-            Self::Content(event, payload) => Write::Replace(row(&event, payload)?),
-            Self::Event(event, payload, targets) => {
-                Write::Publish(row(&event, payload)?, deliveries(event.id, &targets))
-            }
-            Self::Once(change, event, targets) => {
-                let planned = deliveries(event.id, &targets);
-                Write::Once(change, row(&event, Payload::None)?, planned)
-            }
-        })
-    }
-}
-
 /// Returns the event as the store keeps it, within the store's bounds.
-pub(super) fn row(event: &Event, payload: Payload) -> Result<NewEvent, serde_json::Error> {
+fn row(event: &Event, payload: Payload) -> Result<NewEvent, Error> {
     let (event, body) = event.bounded()?;
     let message_id = event.headers.text("Message-ID").map(|id| id.trim().to_owned());
     let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
@@ -108,6 +132,6 @@ pub(super) fn row(event: &Event, payload: Payload) -> Result<NewEvent, serde_jso
 }
 
 /// Returns the deliveries of an event, due now.
-pub(super) fn deliveries(event: Uuid, targets: &[Target]) -> Vec<NewDelivery> {
+fn deliveries(event: Uuid, targets: &[Target]) -> Vec<NewDelivery> {
     targets.iter().map(|target| target.delivery(event)).collect()
 }

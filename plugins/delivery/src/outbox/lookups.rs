@@ -1,4 +1,4 @@
-//! Verdicts that need a lookup in the store, and wait until it can be read.
+//! What is looked up in the store, and verdicts that wait until it can be read.
 //!
 //! A failed lookup does not mean that nothing is stored: an MDN whose message could not be looked
 //! up must not be reported as one for an unknown message. The verdict therefore waits, in order,
@@ -7,13 +7,16 @@
 
 use std::time::Duration;
 
+use as2hook_event::Event;
+use as2hook_store::{EventRow, Filter, Record, StoreError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use uuid::Uuid;
 
-use super::Outbox;
+use super::{Outbox, OutboxError};
+use crate::time::now;
 
 /// The most lookups at once when the store works again.
 pub(super) const AT_ONCE: usize = 16;
@@ -29,6 +32,9 @@ const MOST_TRIES: u32 = 60;
 /// gateway may still be writing what it held.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
+/// The error for lookups while events wait in memory.
+const BEHIND: &str = "events wait in memory for the store";
+
 /// A verdict that waits for the store. Dropped once it is written.
 pub struct StoreWait {
     outbox: Outbox,
@@ -43,6 +49,68 @@ pub struct StoreWait {
 // === impl Outbox ===
 
 impl Outbox {
+    /// Returns the record of a key.
+    ///
+    /// # Errors
+    /// When the store does not respond in time.
+    pub async fn record(&self, key: &str) -> Result<Option<Record>, OutboxError> {
+        self.within_timeout(self.shared.store.record(key)).await
+    }
+
+    /// Like [`Self::record`], for callers for which `None` must mean that nothing was recorded.
+    ///
+    /// # Errors
+    /// Like [`Self::record`], and while recorded events may wait in memory.
+    pub async fn current_record(&self, key: &str) -> Result<Option<Record>, OutboxError> {
+        if self.is_behind() {
+            let trouble = self.shared.monitor.trouble();
+            return Err(OutboxError::Failing(trouble.unwrap_or_else(|| BEHIND.to_owned())));
+        }
+        self.record(key).await
+    }
+
+    /// Returns an event as it was recorded, without its verdict.
+    ///
+    /// # Errors
+    /// When the store does not respond in time.
+    pub async fn event(&self, id: Uuid) -> Result<Option<Event>, OutboxError> {
+        let stored = self.within_timeout(self.shared.store.event(id)).await?;
+        Ok(stored.and_then(|stored| serde_json::from_slice(&stored.body).ok()))
+    }
+
+    /// Returns the events that match, newest first, up to `limit`.
+    ///
+    /// # Errors
+    /// When the store does not respond in time.
+    pub async fn events(
+        &self,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<EventRow>, OutboxError> {
+        let page = self.within_timeout(self.shared.store.events(filter, None, limit)).await?;
+        Ok(page.rows)
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, OutboxError> {
+        let limit = self.shared.options.patience;
+        Ok(timeout(limit, call).await.map_err(|_| OutboxError::Slow(limit))??)
+    }
+
+    /// Returns the records that are due now, up to `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn due_records(&self, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let due = self.shared.store.due_records(now(), limit).await;
+        if let Err(error) = &due {
+            self.shared.monitor.failed(&error.to_string());
+        }
+        due
+    }
+
     /// Lets the verdict of this event wait for the store; `bytes` is its memory. `None`: there is
     /// no room for it, so what it had to look up is lost, which is counted.
     pub fn wait_for_store(&self, event: Uuid, bytes: usize) -> Option<StoreWait> {
@@ -55,14 +123,14 @@ impl Outbox {
     }
 
     /// Whether recorded events may be missing in the store.
-    pub(super) fn is_behind(&self) -> bool {
-        self.shared.monitor.is_failing() || self.backlog().has_operations()
+    fn is_behind(&self) -> bool {
+        self.shared.monitor.is_failing() || self.backlog().events() > 0
     }
 
     /// Whether a record that is not in the store does not exist: nothing waits in memory, and the
     /// store has worked for 10 s, so that other gateways have written what they held.
     pub fn is_settled(&self) -> bool {
-        self.shared.monitor.is_well_since(SETTLED_AFTER) && self.backlog().is_empty()
+        self.shared.monitor.is_well_since(SETTLED_AFTER) && self.backlog().len() == 0
     }
 }
 

@@ -1,0 +1,326 @@
+//! `/api/v1/webhooks`: the webhook of a partner, exactly as in `docs/api.md`.
+
+use as2hook_config::{Config, TokenScope};
+use as2hook_event::{EventKind, Rule, Secret};
+use as2hook_sink::Guard;
+use as2hook_store::AttemptRow;
+use axum::{Json, extract::State, http::Uri};
+use serde::Serialize;
+use utoipa::{IntoResponses, ToSchema};
+
+use crate::{
+    caller::Caller,
+    error::{ApiError, BodyRefused, Denied, Problem},
+    fields::JsonFields,
+    rfc3339,
+    routes::ApiState,
+};
+
+/// The default number of rows of the log, and the maximum.
+const LOG_ROWS: u64 = 50;
+const LOG_ROWS_MAX: u64 = 500;
+
+/// The events that a partner's webhook can subscribe to, in the order of `docs/api.md`, each with its
+/// Spanish name.
+const EVENTS: [(EventKind, &str); 4] = [
+    (EventKind::MessageReceived, "mensaje.recibido"),
+    (EventKind::MessageSent, "mensaje.enviado"),
+    (EventKind::MdnReceived, "mdn.recibido"),
+    (EventKind::SendError, "envio.error"),
+];
+
+/// The settings that `configure` changes; those that are `None` stay as they are.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PartnerWebhookSettings {
+    /// Its URL: http or https, without user and password.
+    pub url: Option<Uri>,
+    /// Empty removes the secret.
+    pub secret: Option<SecretString>,
+    /// A new webhook is enabled.
+    pub enabled: Option<bool>,
+    /// A new webhook has none, which means `message.received`.
+    pub events: Option<Vec<EventKind>>,
+}
+
+/// A partner's webhook as `get` shows it. The secret never leaves the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PartnerWebhook)]
+pub struct PartnerWebhookView {
+    /// The partner's number.
+    pub partner_id: u64,
+    /// Its URL. `None`: it was never configured.
+    pub webhook_url: Option<String>,
+    /// Whether events are delivered to it.
+    pub webhook_enabled: bool,
+    /// The subscribed events; empty when none was chosen, which means `message.received`.
+    pub webhook_events: Vec<String>,
+    /// Whether deliveries are signed.
+    pub webhook_secret_set: bool,
+}
+
+/// Returns the name of a partner's webhook in the store, in logs and in the admin API. No rule has
+/// such a name: a rule's name has no slash.
+pub fn partner_webhook_name(site: &str, partner: u64) -> String {
+    format!("partner/{site}/{partner}")
+}
+
+/// Whether a rule is the webhook of a partner.
+pub fn is_partner_webhook(rule: &Rule) -> bool {
+    rule.name.starts_with("partner/")
+}
+
+/// Returns the addresses that webhooks of partners may point at.
+pub fn partner_webhook_guard(config: &Config) -> Guard {
+    let networks = config.api.allow_networks.iter();
+    Guard::public(networks.filter_map(|network| network.to_string().parse().ok()))
+}
+
+/// Returns the API's `event_name` of an event.
+pub fn spanish_name(event: EventKind) -> &'static str {
+    let known = EVENTS.into_iter().find(|(kind, _)| *kind == event);
+    known.map_or(event.as_str(), |(_, spanish)| spanish)
+}
+
+/// Returns the event of this name, in either language.
+pub(crate) fn partner_event(name: &str) -> Option<EventKind> {
+    let known =
+        EVENTS.into_iter().find(|(kind, spanish)| name == kind.as_str() || name == *spanish);
+    known.map(|(kind, _)| kind)
+}
+
+/// Returns the names of the events for a message.
+pub(crate) fn event_names() -> String {
+    EVENTS.map(|(kind, _)| kind.as_str()).join(", ")
+}
+
+/// Makes or changes the webhook of a partner. Scope write.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/configure", tag = "webhooks", security(("token" = [])),
+    request_body = ConfigureRequest,
+    responses((status = 200, description = "Done", body = Configured), PartnerRefusal, BodyRefused, Denied),
+)]
+pub(crate) async fn configure(
+    State(api): State<ApiState>,
+    caller: Caller,
+    fields: Result<JsonFields, ApiError>,
+) -> Result<Json<Configured>, ApiError> {
+    caller.needs(TokenScope::Write)?;
+    let fields = fields?;
+    let id = fields.partner()?;
+    let settings = PartnerWebhookSettings {
+        url: fields.url()?,
+        secret: fields.secret()?,
+        enabled: fields.enabled()?,
+        events: fields.events()?,
+    };
+    caller.partner(id)?;
+    // A name is judged when it is connected to. A lookup here would show a client of the API which
+    // names the private network has.
+    let guard = partner_webhook_guard(caller.config());
+    if settings.url.as_ref().is_some_and(|url| !guard.admits_url(url)) {
+        return Err(ApiError::PrivateUrl);
+    }
+    if let Some(secret) = settings.secret.as_deref().filter(|secret| !secret.is_empty()) {
+        Secret::parse(secret).map_err(|_| ApiError::BadSecret)?;
+    }
+    if !api.gateway.configure(caller.site(), id, settings).await? {
+        return Err(ApiError::Missing("webhook_url"));
+    }
+    api.dispatcher.rules_changed();
+    tracing::info!(site = caller.site(), partner = id, "Configured a partner's webhook.");
+    Ok(Json(Configured { status: "success", msg: "Webhook configured" }))
+}
+
+/// Shows the webhook of a partner, never its secret. Scope read.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/get", tag = "webhooks", security(("token" = [])),
+    request_body = PartnerRequest,
+    responses((status = 200, description = "Done", body = Shown), PartnerRefusal, BodyRefused, Denied),
+)]
+pub(crate) async fn get(
+    State(api): State<ApiState>,
+    caller: Caller,
+    fields: Result<JsonFields, ApiError>,
+) -> Result<Json<Shown>, ApiError> {
+    caller.needs(TokenScope::Read)?;
+    let id = fields?.partner()?;
+    caller.partner(id)?;
+    let webhook = api.gateway.partner_webhook(caller.site(), id);
+    let never = || PartnerWebhookView { partner_id: id, ..PartnerWebhookView::default() };
+    Ok(Json(Shown { status: "success", data: webhook.unwrap_or_else(never) }))
+}
+
+/// Lists the attempts of a partner's webhook, newest first. Scope read.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/logs", tag = "webhooks", security(("token" = [])),
+    request_body = LogsRequest,
+    responses((status = 200, description = "Done", body = Logged), PartnerRefusal, BodyRefused, Denied),
+)]
+pub(crate) async fn logs(
+    State(api): State<ApiState>,
+    caller: Caller,
+    fields: Result<JsonFields, ApiError>,
+) -> Result<Json<Logged>, ApiError> {
+    caller.needs(TokenScope::Read)?;
+    let fields = fields?;
+    let id = fields.partner()?;
+    let limit = fields.whole("limit", 1, LOG_ROWS_MAX)?.unwrap_or(LOG_ROWS);
+    let offset = fields.whole("offset", 0, i64::MAX.cast_unsigned())?.unwrap_or(0);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    caller.partner(id)?;
+    let name = partner_webhook_name(caller.site(), id);
+    let log = api.store.attempt_log(&name, offset, limit).await?;
+    let entry = |row: AttemptRow| LogEntry {
+        id: row.id,
+        url: api.gateway.unsealed_url(&row.webhook, &row.attempt.url),
+        webhook_id: row.webhook_id,
+        event: row.event.kind,
+        attempt: row.attempt.number,
+        status: row.state.as_str().to_owned(),
+        http_code: row.attempt.http_code,
+        error: row.attempt.error,
+        duration_ms: row.attempt.duration_ms,
+        created_at: rfc3339(row.attempt.at).unwrap_or_default(),
+        next_attempt_at: row.next_at.and_then(rfc3339),
+    };
+    let data = log.rows.into_iter().map(entry).collect();
+    Ok(Json(Logged { status: "success", total: log.total, data }))
+}
+
+/// What every route of a partner's webhook may respond.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the description")]
+pub(crate) enum PartnerRefusal {
+    /// A field is missing or wrong
+    #[response(status = 400)]
+    Field(Problem),
+    /// No such partner in the token's site
+    #[response(status = 404)]
+    Partner(Problem),
+    /// The store does not answer, or too much goes on at once
+    #[response(status = 503)]
+    Store(Problem),
+}
+
+/// Which partner.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the description; each field is read by itself")]
+pub(crate) struct PartnerRequest {
+    /// The partner's number; `socio_id` is an older name of it.
+    #[schema(minimum = 1, example = 123)]
+    partner_id: u64,
+}
+
+/// A partner's webhook; what is not sent stays as it is.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the description; each field is read by itself")]
+struct ConfigureRequest {
+    /// The partner's number; `socio_id` is an older name of it.
+    #[schema(minimum = 1, example = 123)]
+    partner_id: u64,
+    /// http or https, without user and password, on the public internet or in `api.allow_networks`.
+    /// Needed the first time.
+    #[schema(required = false, max_length = 2048, example = "https://myapp.com/webhook/as2")]
+    webhook_url: String,
+    /// Signs deliveries; empty takes it away.
+    #[schema(required = false, max_length = 1024, example = "my_secret")]
+    webhook_secret: String,
+    /// `webhook_activo` is an older name of it. The first time: true.
+    #[schema(required = false, example = true)]
+    webhook_enabled: bool,
+    /// `webhook_eventos` is an older name of it. Empty: `message.received`.
+    #[schema(required = false, example = json!(["message.received", "mdn.received"]))]
+    webhook_events: Vec<EventName>,
+}
+
+/// An event that a partner's webhook can subscribe to.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the description; see EVENTS")]
+enum EventName {
+    #[schema(rename = "message.received")]
+    MessageReceived,
+    #[schema(rename = "message.sent")]
+    MessageSent,
+    #[schema(rename = "mdn.received")]
+    MdnReceived,
+    #[schema(rename = "send.error")]
+    SendError,
+    #[schema(rename = "mensaje.recibido")]
+    MensajeRecibido,
+    #[schema(rename = "mensaje.enviado")]
+    MensajeEnviado,
+    #[schema(rename = "mdn.recibido")]
+    MdnRecibido,
+    #[schema(rename = "envio.error")]
+    EnvioError,
+}
+
+/// Which part of a partner's log.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "for the description; each field is read by itself")]
+struct LogsRequest {
+    /// The partner's number; `socio_id` is an older name of it.
+    #[schema(minimum = 1, example = 123)]
+    partner_id: u64,
+    /// Rows at most.
+    #[schema(required = false, minimum = 1, maximum = 500, default = 50)]
+    limit: u64,
+    /// Rows skipped.
+    #[schema(required = false, minimum = 0, default = 0)]
+    offset: i64,
+}
+
+/// The webhook is configured.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Configured {
+    #[schema(example = "success")]
+    status: &'static str,
+    #[schema(example = "Webhook configured")]
+    msg: &'static str,
+}
+
+/// A partner's webhook.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Shown {
+    #[schema(example = "success")]
+    status: &'static str,
+    data: PartnerWebhookView,
+}
+
+/// A partner's log.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Logged {
+    #[schema(example = "success")]
+    status: &'static str,
+    /// How many rows there are in all.
+    total: u64,
+    /// Newest first.
+    data: Vec<LogEntry>,
+}
+
+/// One attempt.
+#[derive(Serialize, ToSchema)]
+struct LogEntry {
+    /// The attempt's number in the store.
+    id: i64,
+    /// The `webhook-id` that the endpoint received.
+    webhook_id: String,
+    /// The event that was delivered.
+    event: String,
+    /// The URL.
+    url: String,
+    /// Counts from 1.
+    attempt: u32,
+    /// The outcome for the delivery: delivered, pending (it is retried), dead, held.
+    status: String,
+    /// The status of the endpoint's response.
+    http_code: Option<u16>,
+    /// Why it failed.
+    error: Option<String>,
+    /// How long it took.
+    duration_ms: u64,
+    /// RFC 3339.
+    created_at: String,
+    /// RFC 3339.
+    next_attempt_at: Option<String>,
+}

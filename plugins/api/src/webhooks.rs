@@ -1,0 +1,224 @@
+//! `/admin/webhooks`: the webhooks in force, with their live state.
+
+use as2hook_config::TokenScope;
+use as2hook_delivery::{DISABLE_AFTER, Health, HealthState};
+use as2hook_event::{PartnerType, Route, Rule};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::Uri,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    caller::Caller,
+    error::{ApiError, Denied, Problem},
+    partner_webhooks::is_partner_webhook,
+    rfc3339,
+    routes::ApiState,
+};
+
+const MASK: &str = "***";
+
+/// Every webhook with its live state. Scope read.
+#[utoipa::path(
+    get, path = "/admin/webhooks", tag = "admin", security(("token" = [])),
+    responses((status = 200, description = "Done", body = WebhookList), Denied),
+)]
+pub(crate) async fn webhooks(
+    State(api): State<ApiState>,
+    caller: Caller,
+) -> Result<Json<WebhookList>, ApiError> {
+    caller.needs(TokenScope::Read)?;
+    let all = api.gateway.webhooks();
+    let own = all.iter().filter(|rule| rule.site == caller.site());
+    let mut data: Vec<_> =
+        own.map(|rule| WebhookView::new(rule, api.dispatcher.health(&rule.name))).collect();
+    data.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Json(WebhookList { status: "success", data }))
+}
+
+/// Puts a webhook back into service. Scope admin.
+#[utoipa::path(
+    post, path = "/admin/webhooks/{name}/enable", tag = "admin", security(("token" = [])),
+    params(("name" = String, Path, description = "The webhook's name, a slash as %2F")),
+    responses(
+        (status = 200, description = "Done", body = Resumed),
+        (status = 404, description = "There is none in the token's site", body = Problem),
+        (status = 503, description = "The store does not answer", body = Problem),
+        Denied,
+    ),
+)]
+pub(crate) async fn enable(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<Resumed>, ApiError> {
+    caller.needs(TokenScope::Admin)?;
+    let rule = api.directory.endpoint(&name).filter(|rule| rule.site == caller.site());
+    rule.ok_or(ApiError::NotFound)?;
+    let resumed = api.dispatcher.enable(&name).await?;
+    Ok(Json(Resumed { status: "success", resumed }))
+}
+
+/// The webhooks of the token's site.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WebhookList {
+    #[schema(example = "success")]
+    status: &'static str,
+    data: Vec<WebhookView>,
+}
+
+/// The webhook is in service.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Resumed {
+    #[schema(example = "success")]
+    status: &'static str,
+    /// Held deliveries that go on.
+    resumed: u64,
+}
+
+/// A webhook in force, with its live state.
+#[derive(Serialize, ToSchema)]
+struct WebhookView {
+    /// Unique.
+    name: String,
+    /// `file` (a rule) or `api` (a partner's webhook).
+    source: &'static str,
+    /// The tenant.
+    site: String,
+    /// Names of events; `*` is all.
+    events: Vec<&'static str>,
+    /// AS2 id of the remote side. `None`: any.
+    partner: Option<String>,
+    /// AS2 id of our side. `None`: any.
+    station: Option<String>,
+    /// `Production` or `Test`. `None`: any.
+    partner_type: Option<&'static str>,
+    /// The signature statuses of its filter. `None`: any.
+    signature: Option<Vec<&'static str>>,
+    /// The processing errors of its filter: `none`, `any`, or codes separated by commas. `None`:
+    /// any and none.
+    errors: Option<String>,
+    /// Its URL; a query is masked, since it may hold a token.
+    url: String,
+    /// `headers`, `json` or `raw`.
+    payload: &'static str,
+    /// One mask for each secret.
+    secrets: Vec<&'static str>,
+    /// The names of the operator's own headers; values are never shown.
+    headers: Vec<String>,
+    /// `most-specific` or `always`.
+    #[schema(value_type = String)]
+    route: Route,
+    /// The most attempts in a time, such as `50/s`, made by each gateway. `None`: no limit.
+    rate: Option<String>,
+    /// Seconds of nothing but failures after which it is disabled.
+    disable_after: u64,
+    /// A disabled webhook matches nothing.
+    enabled: bool,
+    /// Its health.
+    state: HealthView,
+}
+
+/// The health of a webhook.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = WebhookState)]
+struct HealthView {
+    /// `healthy`, `retrying`, `disabled` or `orphaned`.
+    standing: &'static str,
+    /// Why it is disabled.
+    reason: Option<String>,
+    /// The time of the first failure since the last success.
+    failing_since: Option<String>,
+    /// Attempts that failed since the last success.
+    consecutive_failures: u32,
+    /// Attempts that succeeded since the start.
+    delivered: u64,
+    /// Attempts that failed since the start.
+    failed: u64,
+    /// Deliveries that used up their retries since the start.
+    dead: u64,
+    /// Attempts in progress.
+    in_flight: usize,
+    /// When the last attempt ended.
+    last_attempt: Option<String>,
+    /// The status of the last response.
+    last_http_code: Option<u16>,
+    /// The error of the last failed attempt.
+    last_error: Option<String>,
+    /// The end of the pause that the endpoint asked for.
+    paused_until: Option<String>,
+}
+
+// === impl WebhookView ===
+
+impl WebhookView {
+    fn new(rule: &Rule, health: Option<Health>) -> Self {
+        let Rule { filters, endpoint, .. } = rule;
+        let unused = || HealthView { standing: "healthy", ..HealthView::default() };
+        Self {
+            name: rule.name.clone(),
+            source: if is_partner_webhook(rule) { "api" } else { "file" },
+            site: rule.site.clone(),
+            events: match &rule.events {
+                None => vec!["*"],
+                Some(events) => events.iter().map(|event| event.as_str()).collect(),
+            },
+            partner: rule.partner.clone(),
+            station: rule.station.clone(),
+            partner_type: rule.partner_type.map(PartnerType::as_str),
+            signature: filters
+                .signature
+                .as_ref()
+                .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
+            errors: filters.errors.as_ref().map(ToString::to_string),
+            url: masked(&endpoint.url),
+            payload: endpoint.payload.as_str(),
+            secrets: endpoint.secrets.iter().map(|_| MASK).collect(),
+            headers: endpoint.headers.iter().map(|(name, _)| name.as_str().to_owned()).collect(),
+            route: rule.route,
+            rate: endpoint.rate.map(|rate| rate.to_string()),
+            disable_after: endpoint.disable_after.unwrap_or(DISABLE_AFTER).as_secs(),
+            enabled: rule.enabled,
+            state: health.map_or_else(unused, HealthView::from),
+        }
+    }
+}
+
+/// Masks a user's password and any token in the query.
+fn masked(url: &Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or_default();
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let query = if url.query().is_some() { "?***" } else { "" };
+    format!("{scheme}://{host}{}{query}", url.path())
+}
+
+// === impl HealthView ===
+
+impl From<Health> for HealthView {
+    fn from(health: Health) -> Self {
+        let (standing, reason) = match health.health_state {
+            HealthState::Healthy => ("healthy", None),
+            HealthState::Retrying => ("retrying", None),
+            HealthState::Disabled { reason } => ("disabled", Some(reason)),
+            HealthState::Orphaned => ("orphaned", None),
+        };
+        Self {
+            standing,
+            reason,
+            failing_since: health.failing_since.and_then(rfc3339),
+            consecutive_failures: health.consecutive_failures,
+            delivered: health.delivered,
+            failed: health.failed,
+            dead: health.dead,
+            in_flight: health.in_flight,
+            last_attempt: health.last_attempt.and_then(rfc3339),
+            last_http_code: health.last_http_code,
+            last_error: health.last_error,
+            paused_until: health.paused_until.and_then(rfc3339),
+        }
+    }
+}

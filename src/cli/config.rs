@@ -1,0 +1,116 @@
+//! `as2hook config` and `as2hook schema`: what is in force, and what may be written.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use super::tell;
+
+/// Prints the config and the rules that are in force as YAML, defaults included. Secrets are shown as `***`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ShowConfig {
+    /// The gateway's config file.
+    #[arg(short, long, value_name = "FILE", default_value = "conf/as2hook.yaml")]
+    pub config: PathBuf,
+}
+
+/// Prints the JSON Schema of a config file, for editors.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Schema {
+    /// The file that the schema is for.
+    #[arg(value_enum, default_value = "config")]
+    pub document: Document,
+}
+
+/// A file with a schema of its own.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Document {
+    /// as2hook.yaml
+    Config,
+    /// webhooks.yaml
+    Webhooks,
+}
+
+// === impl ShowConfig ===
+
+impl ShowConfig {
+    /// The YAML goes to `out`; instead of it, the mistakes. Fails when there is any.
+    ///
+    /// # Errors
+    /// When `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
+        match as2hook_config::render(&self.config) {
+            Ok(yaml) => {
+                out.write_all(yaml.as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Err(mistakes) => {
+                tell(&mistakes, &self.config, out, err)?;
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+}
+
+// === impl Schema ===
+
+impl Schema {
+    /// # Errors
+    /// When `out` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write) -> io::Result<ExitCode> {
+        let schema = match self.document {
+            Document::Config => as2hook_config::schema(),
+            Document::Webhooks => as2hook_config::webhooks_schema(),
+        };
+        writeln!(out, "{:#}", schema.as_value())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn show(gateway: &str) -> (ExitCode, String, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("as2hook.yaml");
+        fs::write(&config, gateway).unwrap();
+        fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = ShowConfig { config }.run(&mut out, &mut err).unwrap();
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn config_is_printed_with_its_defaults() {
+        let (code, out, err) = show("receiver: { url: \"http://127.0.0.1:10080\" }\ndrain: 90s\n");
+        assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
+        for line in ["site: main\n", "drain: 90s\n", "  cpu: 1s\n", "---\nwebhooks: []\n"] {
+            assert!(out.contains(line), "{line} is not in\n{out}");
+        }
+    }
+
+    #[test]
+    fn config_with_a_mistake_is_not_printed() {
+        let (code, out, err) = show("receiver: {}\n");
+        assert_eq!(code, ExitCode::FAILURE);
+        assert!(out.ends_with("receiver: the key `url` is missing\n"), "{out}");
+        assert!(err.contains("one mistake"), "{err}");
+    }
+
+    #[test]
+    fn schema_is_of_the_document_that_is_asked_for() {
+        for (document, title) in
+            [(Document::Config, "as2hook.yaml"), (Document::Webhooks, "webhooks.yaml")]
+        {
+            let mut out = Vec::new();
+            Schema { document }.run(&mut out).unwrap();
+            let schema: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(schema["title"], title);
+        }
+    }
+}
