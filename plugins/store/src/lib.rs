@@ -11,6 +11,9 @@
 //! - [`record`]: small rows beside events
 //! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
+//! - `transaction`: what the rules of both stores are written over
+//! - `moves`, `changes`, `retention`: those rules, outside of a message's path
+//! - `select`, `rows`: the statements that both stores read with, and what comes of them
 //! - [`sqlite`]: the embedded store
 //! - [`postgres`]: the store that several gateways share
 //! - [`payload`]: what `raw` deliveries send: in rows, files or pieces, sealed or not
@@ -22,10 +25,12 @@
 //! - [`gateways`]: the reports of gateways that share a store
 
 pub mod archive;
+mod changes;
 mod columns;
 mod error;
 pub mod gateways;
 pub mod model;
+mod moves;
 pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;

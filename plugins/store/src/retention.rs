@@ -5,24 +5,28 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::{
-    columns::length,
+    columns::{length, number},
     model::DeliveryState,
     rows::SqlValue,
-    store::{PurgedPayloads, StoreError},
-    transaction::{Change, Changes, Moves, Transaction},
+    select::Select,
+    store::{Prune, PurgedPayloads, StoreError},
+    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
 };
+
+/// The most rows of one step.
+const STEP: usize = 200;
 
 /// What a step removed. The caller removes the files and pieces after the commit.
 #[derive(Default)]
-pub(crate) struct Removed {
-    pub(crate) events: usize,
-    pub(crate) files: Vec<PathBuf>,
-    pub(crate) pieces: Vec<Uuid>,
+struct Removed {
+    events: usize,
+    files: Vec<PathBuf>,
+    pieces: Vec<Uuid>,
 }
 
 /// Selects done events.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum DoneEvents {
+enum DoneEvents {
     /// Those done before this time.
     Before(i64),
     /// Those without a dead delivery up to the one that was done at `since`, by its number.
@@ -30,35 +34,91 @@ pub(crate) enum DoneEvents {
 }
 
 /// Removes events with everything that belongs to them, longest done first.
-pub(crate) struct PruneEvents {
-    pub(crate) done: DoneEvents,
-    pub(crate) most: usize,
+struct PruneEvents {
+    done: DoneEvents,
+    most: usize,
 }
 
 /// Removes payloads that no delivery has needed since before `before`, longest first.
-pub(crate) struct PurgePayloads {
-    pub(crate) before: i64,
-    pub(crate) most: usize,
+struct PurgePayloads {
+    before: i64,
+    most: usize,
+}
+
+/// Removes those of `most` attempts of the log after number `after` that began before `before`. Returns how
+/// many it looked at, the number of the last one, and how many it removed.
+struct PruneAttempts {
+    before: i64,
+    after: i64,
+    most: usize,
+}
+
+/// Removes up to `most` records that are expired at `at`. Returns how many.
+struct RemoveExpiredRecords {
+    at: i64,
+    most: usize,
+}
+
+/// Removes up to `most` records of a group, those that expire first. Returns how many.
+struct TrimRecords {
+    group: String,
+    most: usize,
 }
 
 /// Selects the newest done event beyond the newest `keep` without a dead delivery: reads only the index.
 pub(crate) const BEYOND: &str =
-    "SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND NOT has_dead
+    "SELECT idle_since, id FROM event WHERE idle_since IS NOT NULL AND has_dead = false
     ORDER BY idle_since DESC, id DESC LIMIT 1 OFFSET $1";
 
 pub(crate) const BEFORE: &str = "SELECT id, payload_path, payload_pieces FROM event
     WHERE idle_since < $1 ORDER BY idle_since LIMIT $2 FOR UPDATE SKIP LOCKED";
 
 pub(crate) const UP_TO: &str = "SELECT id, payload_path, payload_pieces FROM event
-    WHERE idle_since IS NOT NULL AND NOT has_dead AND (idle_since, id) <= ($1, $2)
+    WHERE idle_since IS NOT NULL AND has_dead = false AND (idle_since, id) <= ($1, $2)
     ORDER BY idle_since, id LIMIT $3 FOR UPDATE SKIP LOCKED";
 
 pub(crate) const PURGEABLE: &str = "SELECT id, payload_path, payload_pieces FROM event
     WHERE payload_idle_since < $1 ORDER BY payload_idle_since LIMIT $2 FOR UPDATE SKIP LOCKED";
 
+/// Exactly the expression of the index of groups, whose length is [`Record::GROUP`](crate::Record::GROUP).
+pub(crate) const LARGE: &str = "SELECT substr(key, 1, 21), count(*) - $1 FROM note
+    GROUP BY substr(key, 1, 21) HAVING count(*) > $1";
+
+pub(crate) const TRIM: &str = "DELETE FROM note WHERE key IN
+    (SELECT key FROM note WHERE substr(key, 1, 21) = $1
+        ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
+/// Removes up to `limit` of what is no longer kept, events in steps of `step`. Returns how many.
+pub(crate) async fn remove(
+    store: &impl ChangeExecutor,
+    what: Prune,
+    limit: usize,
+    step: usize,
+) -> Result<u64, StoreError> {
+    match what {
+        Prune::Events(before) => prune(store, DoneEvents::Before(before), limit, step).await,
+        Prune::EventsBeyond(keep) => prune_beyond(store, keep, limit, step).await,
+        Prune::Attempts(before) => prune_attempts(store, before, limit).await,
+        Prune::Records(at) => remove_expired_records(store, at, limit).await,
+        Prune::RecordsBeyond(keep) => trim_records(store, keep, limit).await,
+    }
+}
+
+/// Removes up to `limit` of the done events without a dead delivery beyond the newest `keep`.
+async fn prune_beyond(
+    store: &impl ChangeExecutor,
+    keep: u64,
+    limit: usize,
+    step: usize,
+) -> Result<u64, StoreError> {
+    let found = store.select(Select::new(BEYOND, [number(keep).into()])).await?.pop();
+    let Some((since, last)) = found else { return Ok(0) };
+    prune(store, DoneEvents::UpTo { since, last }, limit, step).await
+}
+
 /// Removes up to `limit` done events in steps of `step`. Returns how many.
-pub(crate) async fn prune(
-    store: &impl Changes,
+async fn prune(
+    store: &impl ChangeExecutor,
     done: DoneEvents,
     limit: usize,
     step: usize,
@@ -77,17 +137,16 @@ pub(crate) async fn prune(
     Ok(removed as u64)
 }
 
-/// Removes the payloads of up to `limit` events in steps of `step`, their pieces excepted.
+/// Removes the payloads of up to `limit` events, their pieces excepted.
 pub(crate) async fn purge_payloads(
-    store: &impl Changes,
+    store: &impl ChangeExecutor,
     before: i64,
     limit: usize,
-    step: usize,
 ) -> Result<PurgedPayloads, StoreError> {
     let mut purged = PurgedPayloads::default();
     let mut left = limit;
     while left > 0 {
-        let most = step.min(left);
+        let most = STEP.min(left);
         let gone = store.change(PurgePayloads { before, most }).await?;
         store.remove_payloads(gone.files, Vec::new()).await;
         purged.events += gone.events as u64;
@@ -100,9 +159,68 @@ pub(crate) async fn purge_payloads(
     Ok(purged)
 }
 
-// === impl Change ===
+/// Removes those of the oldest `limit` attempts of the log that began before `before`. Returns how many.
+async fn prune_attempts(
+    store: &impl ChangeExecutor,
+    before: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let (mut removed, mut left, mut after) = (0, limit, 0);
+    while left > 0 {
+        let most = STEP.min(left);
+        let (seen, last, gone) = store.change(PruneAttempts { before, after, most }).await?;
+        removed += gone;
+        (left, after) = (left - seen.min(left), last);
+        if seen < most {
+            break;
+        }
+    }
+    Ok(removed)
+}
 
-impl Change for PruneEvents {
+/// Removes up to `limit` records that are expired at `at`. Returns how many.
+async fn remove_expired_records(
+    store: &impl ChangeExecutor,
+    at: i64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let (mut removed, mut left) = (0, limit);
+    while left > 0 {
+        let most = STEP.min(left);
+        let gone = store.change(RemoveExpiredRecords { at, most }).await?;
+        removed += gone;
+        left -= most;
+        if gone < most as u64 {
+            break;
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes up to `limit` records of groups that have more than `keep`. Returns how many.
+async fn trim_records(
+    store: &impl ChangeExecutor,
+    keep: u64,
+    limit: usize,
+) -> Result<u64, StoreError> {
+    let (mut removed, mut allowed) = (0, limit);
+    let groups: Vec<(String, u64)> =
+        store.select(Select::new(LARGE, [number(keep).into()])).await?;
+    for (group, beyond) in groups {
+        let mut left = usize::try_from(beyond).unwrap_or(usize::MAX).min(allowed);
+        allowed -= left;
+        while left > 0 {
+            let (group, most) = (group.clone(), STEP.min(left));
+            removed += store.change(TrimRecords { group, most }).await?;
+            left -= most;
+        }
+    }
+    Ok(removed)
+}
+
+// === impl StoreChange ===
+
+impl StoreChange for PruneEvents {
     type Outcome = Removed;
 
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Removed, StoreError> {
@@ -142,7 +260,7 @@ impl Change for PruneEvents {
     }
 }
 
-impl Change for PurgePayloads {
+impl StoreChange for PurgePayloads {
     type Outcome = Removed;
 
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Removed, StoreError> {
@@ -159,10 +277,52 @@ impl Change for PurgePayloads {
     }
 }
 
+impl StoreChange for PruneAttempts {
+    type Outcome = (usize, i64, u64);
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Self::Outcome, StoreError> {
+        // In the order of logging, which is nearly that of their beginnings: no index is needed. One with a
+        // late time, from a wrong clock, is skipped: those after it are old all the same.
+        let sql = "SELECT count(*), max(id) FROM
+            (SELECT id FROM attempt WHERE id > $1 ORDER BY id LIMIT $2) oldest";
+        let values = vec![self.after.into(), length(self.most).into()];
+        let seen: Option<(u32, Option<i64>)> = transaction.rows(sql, values).await?.pop();
+        let (seen, last) = seen.unwrap_or_default();
+        let last = last.unwrap_or(self.after);
+        let sql = "DELETE FROM attempt WHERE id > $1 AND id <= $2 AND at < $3";
+        let values = vec![self.after.into(), last.into(), self.before.into()];
+        Ok((seen as usize, last, transaction.execute(sql, values).await?))
+    }
+}
+
+impl StoreChange for RemoveExpiredRecords {
+    type Outcome = u64;
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM note WHERE key IN
+            (SELECT key FROM note WHERE expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)";
+        let values = vec![self.at.into(), length(self.most).into()];
+        transaction.execute(sql, values).await
+    }
+}
+
+impl StoreChange for TrimRecords {
+    type Outcome = u64;
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<u64, StoreError> {
+        let values = vec![self.group.as_str().into(), length(self.most).into()];
+        transaction.execute(TRIM, values).await
+    }
+}
+
 /// Splits found events into their numbers, and what is removed with them.
 fn split(found: Vec<(i64, Option<String>, Option<Uuid>)>) -> (Vec<i64>, Removed) {
-    let ids = found.iter().map(|(id, ..)| *id).collect();
-    let files = found.iter().filter_map(|(_, path, _)| path.as_ref().map(PathBuf::from)).collect();
-    let pieces = found.iter().filter_map(|(.., pieces)| *pieces).collect();
-    (ids, Removed { events: found.len(), files, pieces })
+    let (mut ids, mut removed) = (Vec::with_capacity(found.len()), Removed::default());
+    for (id, path, pieces) in found {
+        ids.push(id);
+        removed.files.extend(path.map(PathBuf::from));
+        removed.pieces.extend(pieces);
+    }
+    removed.events = ids.len();
+    (ids, removed)
 }

@@ -53,12 +53,12 @@ impl SqlRow {
     /// Returns the next value.
     pub(crate) fn get<T: FromSqlValue>(&mut self) -> Result<T, StoreError> {
         let value = self.0.next().and_then(T::from_value);
-        value.ok_or_else(|| unreadable("a column is missing or has an unexpected value"))
+        value.ok_or_else(|| unreadable(&"a column is missing or has an unexpected value"))
     }
 
     /// Returns the next value, which is JSON.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, StoreError> {
-        serde_json::from_slice(&self.get::<Vec<u8>>()?).map_err(unreadable)
+        serde_json::from_slice(&self.get::<Vec<u8>>()?).map_err(|error| unreadable(&error))
     }
 }
 
@@ -68,7 +68,7 @@ impl From<Vec<SqlValue>> for SqlRow {
     }
 }
 
-fn unreadable(reason: impl ToString) -> StoreError {
+fn unreadable(reason: &impl ToString) -> StoreError {
     StoreError::Database(reason.to_string())
 }
 
@@ -86,6 +86,12 @@ impl From<&str> for SqlValue {
     }
 }
 
+impl<T: Into<SqlValue>> From<Option<T>> for SqlValue {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, T::into)
+    }
+}
+
 // === impl FromSqlValue ===
 
 impl FromSqlValue for i64 {
@@ -98,7 +104,7 @@ macro_rules! unsigned {
     ($($number:ty),*) => { $(
         impl FromSqlValue for $number {
             fn from_value(value: SqlValue) -> Option<Self> {
-                i64::from_value(value)?.try_into().ok()
+                i64::from_value(value)?.max(0).try_into().ok()
             }
         }
     )* };
@@ -163,6 +169,7 @@ macro_rules! columns {
 columns!(A);
 columns!(A, B);
 columns!(A, B, C);
+columns!(A, B, C, D, E);
 
 impl<T: FromSqlRow> FromSqlRow for Numbered<T> {
     fn read(row: &mut SqlRow) -> Result<Self, StoreError> {

@@ -40,7 +40,7 @@ pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Sele
         conditions.all.push(format!("{any} {inner})"));
     }
     let sql = format!("SELECT e.id, {} FROM event e", EventRow::COLUMNS);
-    conditions.page::<EventRow>(sql, "e.id", limit)
+    conditions.page::<EventRow>(&sql, "e.id", limit)
 }
 
 /// Selects matching deliveries, newest first, each after its number.
@@ -55,7 +55,7 @@ pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> 
         DeliveryRow::COLUMNS,
         EventRow::COLUMNS
     );
-    conditions.page::<DeliveryRow>(sql, "d.id", limit)
+    conditions.page::<DeliveryRow>(&sql, "d.id", limit)
 }
 
 /// Selects attempts of matching deliveries, newest first, each after its number.
@@ -75,7 +75,7 @@ pub(crate) fn attempts(filter: &Filter, cursor: Option<i64>, limit: usize) -> Se
         Attempt::COLUMNS,
         EventRow::COLUMNS
     );
-    conditions.page::<AttemptRow>(sql, "a.id", limit)
+    conditions.page::<AttemptRow>(&sql, "a.id", limit)
 }
 
 /// Counts a webhook's attempts.
@@ -151,6 +151,33 @@ pub(crate) fn due_records(at: i64, limit: usize) -> Select {
     let columns = Record::COLUMNS;
     let sql = format!("SELECT {columns} FROM note WHERE due <= $1 ORDER BY due LIMIT $2");
     Select::new(sql, [at.into(), length(limit).into()])
+}
+
+/// Selects the webhooks with pending deliveries, with the time of the first: two index look-ups for each,
+/// however many deliveries wait.
+pub(crate) fn due() -> Select {
+    let sql = "SELECT name, min(first) FROM
+        (SELECT w.id, w.name, (SELECT min(due) FROM delivery WHERE webhook = w.id
+                AND replay = r.replay AND state = 'pending' AND blocked = false AND owner IS NULL) AS first
+        FROM webhook w CROSS JOIN (SELECT false AS replay UNION ALL SELECT true) r) firsts
+        WHERE first IS NOT NULL GROUP BY id, name";
+    Select::new(sql, [])
+}
+
+/// Selects the figures of the status page, as of one moment: for each state of a delivery its number, and
+/// in each row how many are claimed, how many events are open, and the time of the oldest undelivered.
+pub(crate) fn counts() -> Select {
+    let states = DeliveryState::ALL.map(|state| format!("SELECT '{}' AS state", state.as_str()));
+    let sql = format!(
+        "SELECT s.state,
+            CAST(coalesce((SELECT sum(n) FROM tally t WHERE t.state = s.state), 0) AS bigint),
+            (SELECT count(*) FROM delivery WHERE owner IS NOT NULL),
+            (SELECT count(*) FROM event WHERE owner IS NOT NULL),
+            (SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed'))
+        FROM ({}) s",
+        states.join(" UNION ALL ")
+    );
+    Select::new(sql, [])
 }
 
 /// Selects the newest time that the clock of a running process stamped, by indexes and single values.
@@ -268,7 +295,7 @@ impl Conditions {
     }
 
     /// Completes the statement of a page.
-    fn page<T>(mut self, sql: String, number: &str, limit: usize) -> Select {
+    fn page<T>(mut self, sql: &str, number: &str, limit: usize) -> Select {
         let condition =
             if self.all.is_empty() { "TRUE".to_owned() } else { self.all.join(" AND ") };
         let more = self.value(Page::<T>::reads(limit));

@@ -1,19 +1,20 @@
 //! Transactions, in which the rules change rows alike in both databases.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use uuid::Uuid;
 
 use crate::{
     model::DeliveryState,
     rows::{FromSqlRow, SqlValue},
+    select::Select,
     store::StoreError,
 };
 
 /// A transaction of either database.
 ///
-/// Statements are PostgreSQL's. For SQLite `$1`, `= ANY ($1)` with a list of numbers, `clock_ms()` and the
-/// lock at the end of a statement are translated.
+/// Statements are PostgreSQL's. For SQLite are translated: `= ANY ($1)` with a list of numbers,
+/// `clock_ms()`, `= true`, `= false` and the locks of rows.
 pub(crate) trait Transaction {
     /// Returns the rows of a statement.
     async fn rows<R: FromSqlRow>(
@@ -27,18 +28,53 @@ pub(crate) trait Transaction {
 
     /// Adds to the numbers of deliveries in each state.
     async fn count(&mut self, moves: Moves) -> Result<(), StoreError>;
+
+    /// Makes sure that only the first of the unfinished deliveries of each order, a webhook and a key, is
+    /// unblocked.
+    async fn reorder(&mut self, orders: BTreeSet<(i64, String)>) -> Result<(), StoreError>;
+
+    /// Fails when a running gateway has a newer configuration than `generation`; 0 is none. None gets
+    /// one before the transaction ends.
+    async fn check_newest(&mut self, generation: i64) -> Result<(), StoreError>;
+
+    /// Waits until no other transaction changes these deliveries, their orders or their events.
+    async fn lock_deliveries(&mut self, _: &[i64]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Waits until no other transaction changes configurations.
+    async fn lock_configurations(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Notifies the other gateways after the commit.
+    async fn notify(&mut self, _what: &str, _name: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// A change, made by one transaction. It may be made several times, each time from the same state.
-pub(crate) trait Change: Send + Sync + 'static {
+pub(crate) trait StoreChange: Send + Sync + 'static {
     type Outcome: Send + 'static;
 
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Self::Outcome, StoreError>;
 }
 
 /// A store in which changes are made.
-pub(crate) trait Changes {
-    async fn change<C: Change>(&self, change: C) -> Result<C::Outcome, StoreError>;
+pub(crate) trait ChangeExecutor {
+    async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError>;
+
+    /// Returns the rows of a statement that finds a few by an index.
+    async fn select<R: FromSqlRow + Send + 'static>(
+        &self,
+        select: Select,
+    ) -> Result<Vec<R>, StoreError>;
+
+    /// Returns the rows of a statement that may read many.
+    async fn find<R: FromSqlRow + Send + 'static>(
+        &self,
+        select: Select,
+    ) -> Result<Vec<R>, StoreError>;
 
     /// Removes payloads that no event names any more.
     async fn remove_payloads(&self, files: Vec<PathBuf>, pieces: Vec<Uuid>);

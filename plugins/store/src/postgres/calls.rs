@@ -11,25 +11,30 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    PostgresStore, deliveries, events, gateways, notes, partner_webhooks, pieces, queries,
+    PostgresStore, pieces, queries,
     writer::{CallResult, StoreCall},
 };
 use crate::{
+    changes::SetWebhookState,
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
+    moves,
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
-    retention::{self, DoneEvents},
-    select,
+    retention, select,
     store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError},
+    transaction::ChangeExecutor as _,
     write::Write,
 };
+
+/// The most events that one transaction removes.
+const PRUNED: usize = 200;
 
 #[async_trait]
 impl EventStore for PostgresStore {
@@ -82,7 +87,7 @@ impl EventStore for PostgresStore {
 #[async_trait]
 impl DeliveryQueue for PostgresStore {
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
-        queries::due(&self.writing).await
+        moves::due(self).await
     }
 
     async fn claim(
@@ -116,8 +121,7 @@ impl DeliveryQueue for PostgresStore {
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
-        let generation = GatewayReport::moving(self.generation(), from, to);
-        deliveries::change_state(&self.writing, generation, webhook, from, to).await
+        moves::change_state(self, self.generation(), webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
@@ -125,7 +129,7 @@ impl DeliveryQueue for PostgresStore {
     }
 
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        queries::set_webhook_state(&self.writing, self.generation(), &state).await
+        self.change(SetWebhookState(self.generation(), state)).await
     }
 
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
@@ -150,11 +154,11 @@ impl Store for PostgresStore {
     }
 
     async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        deliveries::advance_due_times(&self.writing, now).await
+        moves::advance_due_times(self, now).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        queries::counts(&self.reading).await
+        moves::counts(self).await
     }
 
     async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError> {
@@ -162,19 +166,7 @@ impl Store for PostgresStore {
     }
 
     async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {
-        let done = match what {
-            Prune::Events(before) => DoneEvents::Before(before),
-            Prune::EventsBeyond(keep) => match deliveries::beyond(&self.writing, keep).await? {
-                Some(done) => done,
-                None => return Ok(0),
-            },
-            Prune::Attempts(before) => {
-                return deliveries::prune_attempts(&self.writing, before, limit).await;
-            }
-            Prune::Records(at) => return notes::forget(&self.writing, at, limit).await,
-            Prune::RecordsBeyond(keep) => return notes::trim(&self.writing, keep, limit).await,
-        };
-        retention::prune(self, done, limit, deliveries::STEP).await
+        retention::remove(self, what, limit, PRUNED).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
@@ -186,15 +178,15 @@ impl Store for PostgresStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        retention::purge_payloads(self, before, limit, deliveries::STEP).await
+        retention::purge_payloads(self, before, limit).await
     }
 
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
-        events::add_deliveries(&self.writing, event, &deliveries).await
+        queries::enqueue(&self.writing, event, &deliveries).await
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
-        deliveries::replay(&self.reading, &self.writing, filter).await
+        moves::replay(self, filter).await
     }
 
     async fn deliveries(
@@ -217,11 +209,11 @@ impl Store for PostgresStore {
         &self,
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError> {
-        partner_webhooks::configure(&self.writing, &change).await
+        self.change(change).await
     }
 
     async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
-        partner_webhooks::record(&self.writing, &made).await
+        queries::record(&self.writing, &made).await
     }
 
     async fn attempt_log(
@@ -236,25 +228,25 @@ impl Store for PostgresStore {
     }
 
     async fn identity(&self, root: Option<String>) -> Result<StoreIdentity, StoreError> {
-        events::identity(&self.writing, root).await
+        queries::identity(&self.writing, root).await
     }
 
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
-        events::unnamed_payloads(&self.reading, files).await
+        queries::unnamed_payloads(&self.reading, files).await
     }
 
     async fn unnamed_blobs(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
-        events::unnamed_pieces(&self.reading, &payloads).await
+        queries::unnamed_pieces(&self.reading, &payloads).await
     }
 
     async fn report(&self, report: GatewayReport) -> Result<i64, StoreError> {
-        let generation = gateways::report(&self.writing, &report).await?;
+        let generation = self.change(report).await?;
         self.generation.store(generation, Ordering::Relaxed);
         Ok(generation)
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-        gateways::list(&self.reading, since).await
+        queries::gateways(&self.reading, since).await
     }
 
     fn changes(&self) -> broadcast::Receiver<GatewayChange> {

@@ -30,7 +30,7 @@ use crate::{
     rows::{FromSqlRow, SqlRow, SqlValue},
     select::Select,
     store::StoreError,
-    transaction::Change,
+    transaction::StoreChange,
 };
 
 /// The values of a statement's parameters.
@@ -139,7 +139,10 @@ impl Database {
     }
 
     /// Makes a change, with the retries and the deadline of [`Self::query`].
-    pub(super) async fn change<C: Change>(&self, change: &C) -> Result<C::Outcome, StoreError> {
+    pub(super) async fn change<C: StoreChange>(
+        &self,
+        change: &C,
+    ) -> Result<C::Outcome, StoreError> {
         let work = async {
             for _ in 1..TRIES {
                 match self.change_once(change).await {
@@ -153,7 +156,7 @@ impl Database {
         tokio::time::timeout(self.wait, work).await.unwrap_or_else(slow)?
     }
 
-    async fn change_once<C: Change>(
+    async fn change_once<C: StoreChange>(
         &self,
         change: &C,
     ) -> Result<Result<C::Outcome, StoreError>, DatabaseFailure> {
@@ -322,6 +325,7 @@ impl ToSql for SqlValue {
             Self::Number(number) if *type_ == Type::INT4 => {
                 i32::try_from(*number)?.to_sql(type_, out)
             }
+            Self::Number(number) if *type_ == Type::BOOL => (*number != 0).to_sql(type_, out),
             Self::Number(number) => number.to_sql(type_, out),
             Self::Text(whole) => text(whole).to_sql(type_, out),
             Self::Bytes(bytes) => bytes.to_sql(type_, out),

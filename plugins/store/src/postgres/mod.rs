@@ -4,8 +4,9 @@
 //! a message's path (open, settle, claim, finish) are sent in groups, with one round trip and one
 //! commit each. The others are sent directly.
 //!
-//! Functions in `schema/` change the rows, so that a group is one statement. Locks are always taken
-//! in one order: the owner's, then the lanes of order keys and notes by number, then rows. When two
+//! Functions in `functions/` change the rows, so that a group is one statement; other changes are
+//! transactions of the rules that both stores have. Locks are always taken in one order: the owner's,
+//! then the lanes of order keys and notes by number, then events, then deliveries. When two
 //! transactions deadlock all the same, PostgreSQL rolls one back, and it is repeated.
 
 mod address;
@@ -13,16 +14,11 @@ mod archive;
 mod calls;
 mod claims;
 mod database;
-mod deliveries;
 mod error;
-mod events;
-mod gateways;
 mod group;
 mod lease;
 mod listen;
-mod notes;
 mod options;
-mod partner_webhooks;
 mod pieces;
 mod queries;
 mod schema;

@@ -1,43 +1,102 @@
-//! Queries: due webhooks, counts, states of webhooks.
+//! Calls that are sent directly, other than the common ones.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use tokio_postgres::types::Json;
+use uuid::Uuid;
 
 use super::{
-    database::{Database, Values},
+    database::Database,
     first,
-    group::text,
+    group::{self, CallGroup},
 };
 use crate::{
-    model::{DeliveryState, DueWebhook, WebhookState},
+    clock::now,
+    gateways::GatewayReport,
+    model::{DeliveryState, NewDelivery},
+    partner_webhook::UnqueuedDelivery,
+    payload::{PayloadMark, StoreIdentity},
+    rows::FromSqlRow as _,
     select::Select,
     store::{Counts, StoreError},
 };
 
-/// Returns the webhooks with due deliveries. Two index look-ups for each, however many deliveries
-/// wait.
-pub(super) async fn due(writing: &Database) -> Result<Vec<DueWebhook>, StoreError> {
-    let sql = "SELECT w.name, d.first FROM webhook w, LATERAL (SELECT least(
-            (SELECT min(due) FROM delivery
-                WHERE webhook = w.id AND NOT replay AND state = 'pending' AND NOT blocked),
-            (SELECT min(due) FROM delivery
-                WHERE webhook = w.id AND replay AND state = 'pending' AND NOT blocked)) AS first) d
-        WHERE d.first IS NOT NULL ORDER BY d.first, w.id";
-    writing.select(Select::new(sql, [])).await
+/// Adds deliveries to an event whose outcome is known. Returns how many are new.
+pub(super) async fn enqueue(
+    writing: &Database,
+    event: Uuid,
+    deliveries: &[NewDelivery],
+) -> Result<u64, StoreError> {
+    let planned = CallGroup::default().deliveries(deliveries);
+    let sql = "SELECT enqueue($1, $2)::bigint";
+    let rows = writing.query(sql, &[&event, &Json(&planned)]).await?;
+    let added: Option<i64> = first(&rows)?;
+    added.map(i64::unsigned_abs).ok_or(StoreError::UnknownEvent(event))
 }
 
-/// Returns the figures of the status page.
-pub(super) async fn counts(reading: &Database) -> Result<Counts, StoreError> {
-    let sql = "SELECT coalesce((SELECT sum(n) FROM tally WHERE state = s), 0)::bigint,
-            (SELECT count(*) FROM event WHERE owner IS NOT NULL),
-            (SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed'))
-        FROM unnest($1::text[]) WITH ORDINALITY AS states (s, place) ORDER BY place";
-    let states = DeliveryState::ALL.map(DeliveryState::as_str).to_vec();
-    let rows = reading.query(sql, &[&states]).await?;
-    let mut counts = Counts::default();
-    for (state, row) in DeliveryState::ALL.into_iter().zip(&rows) {
-        counts.deliveries.push((state, row.try_get::<_, i64>(0)?.unsigned_abs()));
-        counts.open = row.try_get::<_, i64>(1)?.unsigned_abs();
-        counts.oldest_undelivered = row.try_get(2)?;
+/// Returns those of `files` that no event names. Compares names only, wherever the files are.
+pub(super) async fn unnamed_payloads(
+    reading: &Database,
+    files: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let name = |file: &PathBuf| file.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let names: Vec<_> = files.iter().filter_map(name).collect();
+    let sql = "SELECT DISTINCT \"right\"(payload_path, 36) FROM event
+        WHERE payload_path IS NOT NULL AND \"right\"(payload_path, 36) = ANY ($1)";
+    let rows = reading.query(sql, &[&names]).await?;
+    let named: BTreeSet<String> =
+        rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let is_named = |file: &PathBuf| name(file).is_some_and(|name| named.contains(&name));
+    Ok(files.into_iter().filter(|file| !is_named(file)).collect())
+}
+
+/// Returns the identity. `root` is the payload root from now on.
+pub(super) async fn identity(
+    writing: &Database,
+    root: Option<String>,
+) -> Result<StoreIdentity, StoreError> {
+    let made = "UPDATE store_identity
+        SET mark = floor(random() * 4294967296)::bigint, database = this_database()
+        WHERE database IS DISTINCT FROM this_database()";
+    writing.query(made, &[]).await?;
+    if let Some(root) = &root {
+        let used = "INSERT INTO payload_root (path, used_at) VALUES ($1, clock_ms())
+            ON CONFLICT (path) DO UPDATE SET used_at = excluded.used_at";
+        writing.query(used, &[root]).await?;
     }
-    Ok(counts)
+    let sql = "SELECT uuid, mark, ARRAY(SELECT path FROM payload_root
+            WHERE path IS DISTINCT FROM $1 ORDER BY used_at DESC LIMIT 5) FROM store_identity";
+    let rows = writing.query(sql, &[&root]).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Database("it has no id".to_owned()))?;
+    Ok(StoreIdentity {
+        id: row.try_get(0)?,
+        mark: PayloadMark(u32::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default()),
+        former_roots: row.try_get::<_, Vec<String>>(2)?.into_iter().map(PathBuf::from).collect(),
+    })
+}
+
+/// Returns those that no event names as its payload.
+pub(super) async fn unnamed_pieces(
+    reading: &Database,
+    payloads: &[Uuid],
+) -> Result<Vec<Uuid>, StoreError> {
+    let sql = "SELECT p FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (p, place)
+        WHERE NOT EXISTS (SELECT 1 FROM event WHERE payload_pieces = p) ORDER BY place";
+    let rows = reading.query(sql, &[&payloads]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// Stores a delivery that was made outside the queue.
+pub(super) async fn record(writing: &Database, made: &UnqueuedDelivery) -> Result<(), StoreError> {
+    let mut sent = CallGroup::default();
+    let event = sent.event(&made.event)?;
+    let planned = sent.deliveries(std::slice::from_ref(&made.delivery));
+    let attempt = group::attempt(&made.attempt);
+    let blobs: Vec<&[u8]> = sent.blobs.iter().map(|bytes| &**bytes).collect();
+    let sql = "SELECT record_made($1, $2, $3, $4, $5)";
+    let state = made.state.as_str();
+    writing.query(sql, &[&Json(&event), &Json(&planned), &Json(&attempt), &state, &blobs]).await?;
+    Ok(())
 }
 
 /// Returns the bytes in use: of the tables, and of payloads elsewhere.
@@ -75,16 +134,16 @@ pub(super) async fn counts_of(
     Ok(counts)
 }
 
-/// Stores one webhook's health, while the configuration of this generation is the newest.
-pub(super) async fn set_webhook_state(
-    writing: &Database,
-    generation: i64,
-    state: &WebhookState,
-) -> Result<(), StoreError> {
-    let sql = "SELECT set_webhook_state($1, $2, $3, $4, $5)";
-    let (name, why) = (text(&state.webhook), state.disabled.as_deref().map(text));
-    let fingerprint = text(&state.fingerprint);
-    let values: Values<'_> = &[&generation, &name, &why, &state.failing_since, &fingerprint];
-    let rows = writing.query(sql, values).await?;
-    if first::<bool>(&rows)? { Ok(()) } else { Err(StoreError::OlderConfiguration) }
+/// Returns the gateways that reported since then, converted to the database's clock.
+pub(super) async fn gateways(
+    reading: &Database,
+    since: i64,
+) -> Result<Vec<GatewayReport>, StoreError> {
+    let age = now().saturating_sub(since);
+    let sql = format!(
+        "SELECT {} FROM gateway
+        WHERE seen_at BETWEEN clock_ms() - $1 AND clock_ms() + $2 ORDER BY started_at, uuid",
+        GatewayReport::COLUMNS
+    );
+    reading.select(Select::new(sql, [age.into(), GatewayReport::ALIVE_MS.into()])).await
 }

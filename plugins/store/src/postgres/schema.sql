@@ -203,7 +203,7 @@ CREATE TABLE note (
 CREATE INDEX note_due ON note (due) WHERE due IS NOT NULL;
 CREATE INDEX note_expires ON note (expires);
 -- The number of records whose keys begin with the same 21 characters is limited.
-CREATE INDEX note_group ON note (left(key, 21), expires);
+CREATE INDEX note_group ON note (substr(key, 1, 21), expires);
 
 -- Large payloads.
 CREATE TABLE piece (

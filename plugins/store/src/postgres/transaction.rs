@@ -1,6 +1,7 @@
 //! Transactions of several round trips, for changes outside of groups.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -13,8 +14,9 @@ use super::{PostgresStore, error::DatabaseFailure, pieces};
 use crate::{
     payload::remove_files,
     rows::{FromSqlRow, SqlRow, SqlValue},
+    select::Select,
     store::StoreError,
-    transaction::{Change, Changes, Moves, Transaction},
+    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
 };
 
 /// A transaction over one connection.
@@ -25,11 +27,25 @@ pub(super) struct PgTransaction<'a> {
     failure: Option<DatabaseFailure>,
 }
 
-// === impl Changes ===
+// === impl ChangeExecutor ===
 
-impl Changes for PostgresStore {
-    async fn change<C: Change>(&self, change: C) -> Result<C::Outcome, StoreError> {
+impl ChangeExecutor for PostgresStore {
+    async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError> {
         self.writing.change(&change).await
+    }
+
+    async fn select<R: FromSqlRow + Send + 'static>(
+        &self,
+        select: Select,
+    ) -> Result<Vec<R>, StoreError> {
+        self.writing.select(select).await
+    }
+
+    async fn find<R: FromSqlRow + Send + 'static>(
+        &self,
+        select: Select,
+    ) -> Result<Vec<R>, StoreError> {
+        self.reading.select(select).await
     }
 
     async fn remove_payloads(&self, files: Vec<PathBuf>, pieces: Vec<Uuid>) {
@@ -42,7 +58,7 @@ impl Changes for PostgresStore {
 
 impl<'a> PgTransaction<'a> {
     /// Makes a change. The outer error is the database's: the connection cannot be used any more.
-    pub(super) async fn run<C: Change>(
+    pub(super) async fn run<C: StoreChange>(
         client: &'a Object,
         trips: &'a AtomicU64,
         change: &C,
@@ -60,6 +76,11 @@ impl<'a> PgTransaction<'a> {
     async fn command(&self, command: &str) -> Result<(), DatabaseFailure> {
         self.trips.fetch_add(1, Ordering::Relaxed);
         Ok(self.client.batch_execute(command).await?)
+    }
+
+    /// Executes a statement with one value.
+    async fn call(&mut self, sql: &str, value: SqlValue) -> Result<(), StoreError> {
+        self.execute(sql, vec![value]).await.map(drop)
     }
 
     fn failed(&mut self, error: tokio_postgres::Error) -> StoreError {
@@ -101,5 +122,37 @@ impl Transaction for PgTransaction<'_> {
             self.execute(sql, vec![state.into(), n.into()]).await?;
         }
         Ok(())
+    }
+
+    async fn reorder(&mut self, orders: BTreeSet<(i64, String)>) -> Result<(), StoreError> {
+        let orders = serde_json::json!(orders).to_string();
+        self.call("SELECT reorder_all($1::text::jsonb)", orders.as_str().into()).await
+    }
+
+    async fn check_newest(&mut self, generation: i64) -> Result<(), StoreError> {
+        match self.rows("SELECT is_outdated($1)", vec![generation.into()]).await?.pop() {
+            Some((false,)) => Ok(()),
+            _ => Err(StoreError::OlderConfiguration),
+        }
+    }
+
+    async fn lock_deliveries(&mut self, ids: &[i64]) -> Result<(), StoreError> {
+        let ids = || SqlValue::Numbers(ids.to_vec());
+        let lanes = "SELECT lock_lanes(ARRAY(SELECT lane FROM delivery
+            WHERE id = ANY ($1) AND lane IS NOT NULL))";
+        self.call(lanes, ids()).await?;
+        let events =
+            "SELECT 1 FROM event WHERE id IN (SELECT event FROM delivery WHERE id = ANY ($1))
+            ORDER BY id FOR NO KEY UPDATE";
+        self.call(events, ids()).await
+    }
+
+    async fn lock_configurations(&mut self) -> Result<(), StoreError> {
+        self.call("SELECT pg_advisory_xact_lock(1634882404, $1)", 1.into()).await
+    }
+
+    async fn notify(&mut self, what: &str, name: &str) -> Result<(), StoreError> {
+        let values = vec![what.into(), name.into()];
+        self.execute("SELECT notify_gateways($1, $2)", values).await.map(drop)
     }
 }

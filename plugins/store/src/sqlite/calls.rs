@@ -3,30 +3,28 @@
 use std::{path::PathBuf, sync::atomic::Ordering};
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{
-    SqliteStore, deliveries, events, gateways, identity, notes, partner_webhooks, prune, queries,
-    steps, tally,
-};
+use super::{SqliteStore, deliveries, events, identity, notes, prune, queries};
 use crate::{
+    changes::SetWebhookState,
     clock,
     gateways::{GatewayChange, GatewayReport},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
+    moves,
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
-    retention::{self, DoneEvents},
-    select,
+    retention, select,
     store::{
         Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError, replay_share,
     },
+    transaction::ChangeExecutor as _,
     write::Write,
 };
 
@@ -88,7 +86,7 @@ impl EventStore for SqliteStore {
 #[async_trait]
 impl DeliveryQueue for SqliteStore {
     async fn due(&self) -> Result<Vec<DueWebhook>, StoreError> {
-        self.readers.run(queries::due).await
+        moves::due(self).await
     }
 
     async fn claim(
@@ -122,9 +120,7 @@ impl DeliveryQueue for SqliteStore {
         from: DeliveryState,
         to: DeliveryState,
     ) -> Result<u64, StoreError> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        let generation = GatewayReport::moving(generation, from, to);
-        steps::change_state(&self.readers, &self.writer, generation, webhook, from, to).await
+        moves::change_state(self, self.generation.load(Ordering::Relaxed), webhook, from, to).await
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
@@ -132,13 +128,7 @@ impl DeliveryQueue for SqliteStore {
     }
 
     async fn set_webhook_state(&self, state: WebhookState) -> Result<(), StoreError> {
-        let generation = self.generation.load(Ordering::Relaxed);
-        self.writer
-            .run(move |connection| {
-                gateways::check_newest(connection, generation)?;
-                queries::set_webhook_state(connection, &state)
-            })
-            .await
+        self.change(SetWebhookState(self.generation.load(Ordering::Relaxed), state)).await
     }
 
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
@@ -163,41 +153,29 @@ impl Store for SqliteStore {
     }
 
     async fn advance_due_times(&self, now: i64) -> Result<u64, StoreError> {
-        steps::advance_due_times(&self.writer, now).await
+        moves::advance_due_times(self, now).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {
-        self.readers.run(tally::counts).await
+        moves::counts(self).await
     }
 
     async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError> {
         let site = site.to_owned();
-        self.readers.run(move |connection| tally::counts_of(connection, &site, &webhooks)).await
+        self.readers.run(move |connection| queries::counts_of(connection, &site, &webhooks)).await
     }
 
     async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {
-        let (readers, writer) = (&self.readers, &self.writer);
-        let done = match what {
-            Prune::Events(before) => DoneEvents::Before(before),
-            Prune::EventsBeyond(keep) => {
-                match readers.run(move |connection| prune::beyond(connection, keep)).await? {
-                    Some(done) => done,
-                    None => return Ok(0),
-                }
-            }
-            Prune::Attempts(before) => return steps::prune_attempts(writer, before, limit).await,
-            Prune::Records(at) => return steps::remove_expired_records(writer, at, limit).await,
-            Prune::RecordsBeyond(keep) => {
-                return steps::trim_records(readers, writer, keep, limit).await;
-            }
-        };
-        let removed = retention::prune(self, done, limit, prune::EVENTS).await?;
-        steps::shrink(readers, writer).await?;
+        let is_events = matches!(what, Prune::Events(_) | Prune::EventsBeyond(_));
+        let removed = retention::remove(self, what, limit, prune::EVENTS).await?;
+        if is_events {
+            prune::shrink_file(&self.readers, &self.writer).await?;
+        }
         Ok(removed)
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
-        self.readers.run(prune::bytes).await
+        self.readers.run(queries::bytes).await
     }
 
     async fn purge_payloads(
@@ -205,7 +183,7 @@ impl Store for SqliteStore {
         before: i64,
         limit: usize,
     ) -> Result<PurgedPayloads, StoreError> {
-        let purged = retention::purge_payloads(self, before, limit, steps::STEP).await?;
+        let purged = retention::purge_payloads(self, before, limit).await?;
         if purged.events > 0 {
             self.writer.run(prune::shrink).await?;
         }
@@ -219,7 +197,7 @@ impl Store for SqliteStore {
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
-        steps::replay(&self.readers, &self.writer, filter).await
+        moves::replay(self, filter).await
     }
 
     async fn deliveries(
@@ -242,11 +220,11 @@ impl Store for SqliteStore {
         &self,
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError> {
-        self.writer.run(move |connection| partner_webhooks::configure(connection, &change)).await
+        self.change(change).await
     }
 
     async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
-        self.writer.run(move |connection| partner_webhooks::record(connection, &made)).await
+        self.writer.run(move |connection| events::record(connection, &made)).await
     }
 
     async fn attempt_log(
@@ -276,14 +254,13 @@ impl Store for SqliteStore {
     }
 
     async fn report(&self, report: GatewayReport) -> Result<i64, StoreError> {
-        let report = move |connection: &Connection| gateways::report(connection, &report);
-        let generation = self.writer.run(report).await?;
+        let generation = self.change(report).await?;
         self.generation.store(generation, Ordering::Relaxed);
         Ok(generation)
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-        self.readers.run(move |connection| gateways::list(connection, since)).await
+        self.readers.run(move |connection| queries::gateways(connection, since)).await
     }
 
     fn changes(&self) -> broadcast::Receiver<GatewayChange> {

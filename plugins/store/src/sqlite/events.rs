@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::deliveries;
+use super::{deliveries, transaction::write_counts};
 use crate::{
     clock::now,
     columns::PayloadColumns,
-    model::{NewDelivery, NewEvent, Settlement},
+    model::{DeliveryState, NewDelivery, NewEvent, Settlement},
+    partner_webhook::UnqueuedDelivery,
     store::StoreError,
+    transaction::Moves,
 };
 
 /// Stores an event; `owner` is its owner while its outcome is not known. Returns its number, or
@@ -72,6 +74,27 @@ pub(super) fn publish(
         mark_payload(connection, id)?;
     }
     Ok(())
+}
+
+/// Stores a delivery that was made outside the queue.
+pub(super) fn record(connection: &Connection, made: &UnqueuedDelivery) -> Result<(), StoreError> {
+    let UnqueuedDelivery { event, delivery, attempt, state } = made;
+    let Some(id) = insert(connection, event, None, &[])? else { return Ok(()) };
+    deliveries::insert(connection, id, event.occurred_at, std::slice::from_ref(delivery))?;
+    let (delivery, webhook): (i64, i64) = connection
+        .prepare_cached(
+            "UPDATE delivery SET state = ?2, attempts = 1, tries = 1, blocked = 0
+            WHERE webhook_id = ?1 RETURNING id, webhook",
+        )?
+        .query_row(params![delivery.webhook_id, state.as_str()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let mut moves = Moves::default();
+    moves.moved(DeliveryState::Pending, *state, 1);
+    write_counts(connection, &moves)?;
+    deliveries::log(connection, delivery, webhook, attempt, *state, None)?;
+    mark_idle(connection, id)?;
+    mark_payload(connection, id)
 }
 
 /// Replaces the content of an open one.

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{schema, writer::WriterState};
 use crate::{
+    clock::now,
     rows::{FromSqlRow, SqlRow, SqlValue},
     select::Select,
     store::StoreError,
@@ -109,23 +110,50 @@ pub(super) fn rows<T: FromSqlRow>(
     connection: &Connection,
     select: &Select,
 ) -> Result<Vec<T>, StoreError> {
-    read(connection, &select.sql, &select.values)
+    read(connection, &select.sql, select.values.clone())
 }
 
 /// Like [`rows`], of a statement and its values.
 pub(super) fn read<T: FromSqlRow>(
     connection: &Connection,
     sql: &str,
-    values: &[SqlValue],
+    values: Vec<SqlValue>,
 ) -> Result<Vec<T>, StoreError> {
-    // SQLite numbers parameters with a dollar sign by their first appearance.
-    let mut statement = connection.prepare_cached(&sql.replace('$', "?"))?;
+    let (sql, values) = translated(sql, values);
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut found = statement.query(params_from_iter(values))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
         rows.push(T::read(&mut SqlRow::try_from(row)?)?);
     }
     Ok(rows)
+}
+
+/// Translates a statement of [`Transaction`](crate::transaction::Transaction).
+pub(super) fn translated(sql: &str, mut values: Vec<SqlValue>) -> (String, Vec<SqlValue>) {
+    let mut parts = sql.split("= ANY ($");
+    let mut translated = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // A list is JSON.
+        let (number, rest) = part.split_once(')').unwrap_or((part, ""));
+        translated += &format!("IN (SELECT value FROM json_each(${number})){rest}");
+    }
+    for (from, to) in [
+        // Exactly the conditions of the indices.
+        ("= false", "= 0"),
+        ("= true", "= 1"),
+        // One transaction writes at a time.
+        (" FOR UPDATE SKIP LOCKED", ""),
+        (" FOR UPDATE OF d SKIP LOCKED", ""),
+    ] {
+        translated = translated.replace(from, to);
+    }
+    if translated.contains("clock_ms()") {
+        values.push(now().into());
+        translated = translated.replace("clock_ms()", &format!("${}", values.len()));
+    }
+    // SQLite numbers parameters with a dollar sign by their first appearance.
+    (translated.replace('$', "?"), values)
 }
 
 impl TryFrom<&Row<'_>> for SqlRow {

@@ -53,7 +53,7 @@ CREATE TABLE event (
 ) STRICT;
 CREATE INDEX event_open ON event (owner) WHERE owner IS NOT NULL;
 CREATE INDEX event_idle ON event (idle_since) WHERE idle_since IS NOT NULL;
-CREATE INDEX event_delivered ON event (idle_since) WHERE idle_since IS NOT NULL AND NOT has_dead;
+CREATE INDEX event_delivered ON event (idle_since) WHERE idle_since IS NOT NULL AND has_dead = 0;
 -- Partners may send long values, which would take pages of their own in an index.
 CREATE INDEX event_message ON event (substr(message_id, 1, 200)) WHERE message_id IS NOT NULL;
 CREATE INDEX event_partner ON event (substr(partner, 1, 200)) WHERE partner IS NOT NULL;
@@ -102,7 +102,7 @@ CREATE INDEX delivery_parked ON delivery (webhook, state) WHERE state IN ('held'
 -- Deliveries of one order are made in the order in which their events were stored.
 CREATE INDEX delivery_order ON delivery (webhook, order_key, blocked, event, id)
     WHERE order_key IS NOT NULL AND state IN ('pending', 'held');
-CREATE INDEX delivery_undelivered ON delivery (occurred_at) WHERE state = 'pending';
+CREATE INDEX delivery_undelivered ON delivery (occurred_at) WHERE state IN ('pending', 'claimed');
 
 -- The places of open exchanges in the orders of their deliveries. A delivery of a later event waits
 -- for them.

@@ -1,6 +1,7 @@
 //! Transactions of SQLite: the statements of the common rules, translated.
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -9,22 +10,25 @@ use std::{
 use rusqlite::{Connection, params, params_from_iter};
 use uuid::Uuid;
 
-use super::{SqliteStore, readers::read};
+use super::{
+    SqliteStore, deliveries, queries,
+    readers::{read, translated},
+};
 use crate::{
-    clock::now,
     payload::remove_files,
     rows::{FromSqlRow, SqlValue},
+    select::Select,
     store::StoreError,
-    transaction::{Change, Changes, Moves, Transaction},
+    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
 };
 
 /// The transaction of the writing thread.
 struct SqliteTransaction<'a>(&'a Connection);
 
-// === impl Changes ===
+// === impl ChangeExecutor ===
 
-impl Changes for SqliteStore {
-    async fn change<C: Change>(&self, change: C) -> Result<C::Outcome, StoreError> {
+impl ChangeExecutor for SqliteStore {
+    async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError> {
         let work = move |connection: &Connection| {
             let mut transaction = SqliteTransaction(connection);
             let made = pin!(change.make(&mut transaction));
@@ -35,6 +39,20 @@ impl Changes for SqliteStore {
             }
         };
         self.writer.run(work).await
+    }
+
+    async fn select<R: FromSqlRow + Send + 'static>(
+        &self,
+        select: Select,
+    ) -> Result<Vec<R>, StoreError> {
+        self.readers.select(select).await
+    }
+
+    async fn find<R: FromSqlRow + Send + 'static>(
+        &self,
+        select: Select,
+    ) -> Result<Vec<R>, StoreError> {
+        self.readers.select(select).await
     }
 
     /// Pieces are found by [`crate::Payloads::sweep`].
@@ -51,8 +69,7 @@ impl Transaction for SqliteTransaction<'_> {
         sql: &str,
         values: Vec<SqlValue>,
     ) -> Result<Vec<R>, StoreError> {
-        let (sql, values) = translated(sql, values);
-        read(self.0, &sql, &values)
+        read(self.0, sql, values)
     }
 
     async fn execute(&mut self, sql: &str, values: Vec<SqlValue>) -> Result<u64, StoreError> {
@@ -63,30 +80,24 @@ impl Transaction for SqliteTransaction<'_> {
     async fn count(&mut self, moves: Moves) -> Result<(), StoreError> {
         write_counts(self.0, &moves)
     }
+
+    async fn reorder(&mut self, orders: BTreeSet<(i64, String)>) -> Result<(), StoreError> {
+        orders.iter().try_for_each(|(webhook, key)| deliveries::reorder(self.0, *webhook, key))
+    }
+
+    async fn check_newest(&mut self, generation: i64) -> Result<(), StoreError> {
+        queries::check_newest(self.0, generation)
+    }
 }
 
 /// Writes the counts, in the transaction of the moves.
 pub(super) fn write_counts(connection: &Connection, moves: &Moves) -> Result<(), StoreError> {
     for (state, n) in moves.all() {
+        // Claimed deliveries count as pending.
+        let state = if state == "claimed" { "pending" } else { state };
         connection
             .prepare_cached("UPDATE tally SET n = n + ?2 WHERE state = ?1")?
             .execute(params![state, n])?;
     }
     Ok(())
-}
-
-fn translated(sql: &str, mut values: Vec<SqlValue>) -> (String, Vec<SqlValue>) {
-    let sql = sql.split(" FOR UPDATE").next().unwrap_or(sql);
-    let mut parts = sql.split("= ANY ($");
-    let mut translated = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        // A list is JSON.
-        let (number, rest) = part.split_once(')').unwrap_or((part, ""));
-        translated += &format!("IN (SELECT value FROM json_each(${number})){rest}");
-    }
-    if translated.contains("clock_ms()") {
-        values.push(now().into());
-        translated = translated.replace("clock_ms()", &format!("${}", values.len()));
-    }
-    (translated, values)
 }

@@ -79,7 +79,7 @@ async fn migrated_site_continues_where_it_stopped() {
     let old = open(&folder);
     let new = connect(&postgres).await;
 
-    let moved = migrate(&old, &*new, |_| ()).await.unwrap();
+    let moved = migrate(&old, &new, |_| ()).await.unwrap();
     let wanted = Moved {
         events: 9,
         open: 1,
@@ -151,9 +151,9 @@ async fn repeated_migration_moves_nothing_twice() {
     let old = open(&folder);
     settle_in(&old, folder.path()).await;
     let new = connect(&postgres).await;
-    migrate(&old, &*new, |_| ()).await.unwrap();
+    migrate(&old, &new, |_| ()).await.unwrap();
     let before = new.counts().await.unwrap();
-    let again = migrate(&old, &*new, |_| ()).await.unwrap();
+    let again = migrate(&old, &new, |_| ()).await.unwrap();
     assert_eq!(again.there_before, again.events - again.open + again.deliveries);
     assert_eq!(new.counts().await.unwrap(), before);
 }
@@ -164,7 +164,7 @@ async fn store_in_use_is_not_migrated() {
     let (gateway, old) = (open(&folder), open(&folder));
     assert!(old.in_use().await.unwrap());
     let new = connect(&postgres).await;
-    let refused = migrate(&old, &*new, |_| ()).await;
+    let refused = migrate(&old, &new, |_| ()).await;
     assert!(matches!(refused, Err(MigrateError::InUse)), "{refused:?}");
     gateway.close().await;
     assert!(!old.in_use().await.unwrap());
@@ -188,7 +188,7 @@ async fn migrated_payloads_are_spent_as_before() {
     old.commit(vec![Write::Publish(of("waits"), vec![raw("waits")])]).await.unwrap();
     old.close().await;
     let (old, new) = (open(&folder), connect(&postgres).await);
-    migrate(&old, &*new, |_| ()).await.unwrap();
+    migrate(&old, &new, |_| ()).await.unwrap();
 
     let payload = |name: &str| {
         let (new, event) = (Arc::clone(&new), id(name));

@@ -122,30 +122,3 @@ BEGIN
             INSERT INTO tally (state, n) SELECT state, sum(n) FROM gone GROUP BY state;
     END IF;
 END $$;
-
--- Removes attempts from the beginning of the log, in the order they were logged.
-CREATE FUNCTION prune_attempts(before bigint, most bigint) RETURNS bigint LANGUAGE sql AS $$
-    WITH oldest AS (SELECT id, at FROM attempt ORDER BY id LIMIT most),
-        gone AS (DELETE FROM attempt WHERE id IN (SELECT id FROM oldest WHERE at < before)
-            RETURNING 1)
-    SELECT count(*) FROM gone
-$$;
-
--- Removes notes from each group that has more than `keep`, those that expire first.
-CREATE FUNCTION trim_records(keep bigint, most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-    of_group record;
-    removed bigint := 0;
-    n bigint;
-BEGIN
-    FOR of_group IN SELECT left(key, 21) AS name, count(*) - keep AS beyond FROM note
-        GROUP BY left(key, 21) HAVING count(*) > keep
-    LOOP
-        DELETE FROM note WHERE key IN (SELECT key FROM note WHERE left(key, 21) = of_group.name
-            ORDER BY expires LIMIT least(of_group.beyond, most - removed) FOR UPDATE SKIP LOCKED);
-        GET DIAGNOSTICS n = ROW_COUNT;
-        removed := removed + n;
-        EXIT WHEN removed >= most;
-    END LOOP;
-    RETURN removed;
-END $$;

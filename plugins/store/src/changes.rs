@@ -1,0 +1,133 @@
+//! Changes outside of a message's path: webhooks are configured, gateways report.
+
+use crate::{
+    columns::number,
+    gateways::GatewayReport,
+    model::WebhookState,
+    partner_webhook::{PartnerWebhook, PartnerWebhookChange},
+    rows::{FromSqlRow as _, SqlValue},
+    store::StoreError,
+    transaction::{StoreChange, Transaction},
+};
+
+/// How long a gateway that does not report stays in the list, in milliseconds.
+const REPORT_KEPT_MS: i64 = 24 * 3600 * 1000;
+
+/// How many configurations are kept.
+const CONFIGURATIONS: i64 = 100;
+
+/// Stores a webhook's health, while the configuration of this generation is the newest.
+pub(crate) struct SetWebhookState(pub(crate) i64, pub(crate) WebhookState);
+
+impl StoreChange for SetWebhookState {
+    type Outcome = ();
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<(), StoreError> {
+        let Self(generation, state) = self;
+        transaction.check_newest(*generation).await?;
+        let name = || state.webhook.as_str().into();
+        let sql = "INSERT INTO webhook (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
+        transaction.execute(sql, vec![name()]).await?;
+        let sql = "UPDATE webhook SET disabled = $2, failing_since = $3, fingerprint = $4 WHERE name = $1";
+        let values = vec![
+            name(),
+            state.disabled.as_deref().into(),
+            state.failing_since.into(),
+            state.fingerprint.as_str().into(),
+        ];
+        transaction.execute(sql, values).await?;
+        transaction.notify("state", &state.webhook).await
+    }
+}
+
+/// Creates or changes a partner's webhook, and returns it. `None`: it does not exist, and the change has
+/// no URL.
+impl StoreChange for PartnerWebhookChange {
+    type Outcome = Option<PartnerWebhook>;
+
+    async fn make<T: Transaction>(
+        &self,
+        transaction: &mut T,
+    ) -> Result<Option<PartnerWebhook>, StoreError> {
+        let events = self.events.as_ref().map(serde_json::to_string).transpose();
+        let events = events.map_err(|error| StoreError::Database(error.to_string()))?;
+        let key = || [self.site.as_str().into(), number(self.partner).into()];
+        if let Some(url) = &self.url {
+            let sql = "INSERT INTO partner_webhook (site, partner, url, secret, enabled, events, changed_at)
+                VALUES ($1, $2, $3, $4, true, '[]', clock_ms()) ON CONFLICT (site, partner) DO NOTHING";
+            let values =
+                key().into_iter().chain([url.as_str().into(), SqlValue::Bytes(Vec::new())]);
+            transaction.execute(sql, values.collect()).await?;
+        }
+        let sql = format!(
+            "UPDATE partner_webhook SET url = coalesce($3, url), secret = coalesce($4, secret),
+                enabled = coalesce($5, enabled), events = coalesce($6, events),
+                changed_at = clock_ms()
+            WHERE site = $1 AND partner = $2 RETURNING {}",
+            PartnerWebhook::COLUMNS
+        );
+        let changed = [
+            self.url.as_deref().into(),
+            self.sealed_secret.clone().map_or(SqlValue::Null, SqlValue::Bytes),
+            self.enabled.map(i64::from).into(),
+            events.as_deref().into(),
+        ];
+        let changed =
+            transaction.rows(&sql, key().into_iter().chain(changed).collect()).await?.pop();
+        transaction.notify("partner", "").await?;
+        Ok(changed)
+    }
+}
+
+/// Replaces the gateway's report, and removes gateways that have not reported for long. Returns the
+/// generation of its configuration.
+impl StoreChange for GatewayReport {
+    type Outcome = i64;
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<i64, StoreError> {
+        // A gateway that reports its end has no configuration any more.
+        let generation = match self.seen_at {
+            0 => self.generation,
+            _ => generation(transaction, self).await?,
+        };
+        let sql = "INSERT INTO gateway (uuid, host, process, version, started_at, seen_at, rules, generation)
+            VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 = 1 THEN 0 ELSE clock_ms() END, $7, $8)
+            ON CONFLICT (uuid) DO UPDATE SET seen_at = excluded.seen_at, rules = excluded.rules,
+                generation = excluded.generation";
+        let values = vec![
+            SqlValue::Id(self.id),
+            self.host.as_str().into(),
+            i64::from(self.process).into(),
+            self.version.as_str().into(),
+            self.started_at.into(),
+            i64::from(self.seen_at == 0).into(),
+            self.rules.as_str().into(),
+            generation.into(),
+        ];
+        transaction.execute(sql, values).await?;
+        let sql = "DELETE FROM gateway WHERE seen_at < clock_ms() - $1";
+        transaction.execute(sql, vec![REPORT_KEPT_MS.into()]).await?;
+        Ok(generation)
+    }
+}
+
+async fn generation<T: Transaction>(
+    transaction: &mut T,
+    report: &GatewayReport,
+) -> Result<i64, StoreError> {
+    transaction.lock_configurations().await?;
+    let sql = "SELECT generation, hash FROM configuration ORDER BY generation DESC LIMIT 1";
+    let newest: Option<(i64, String)> = transaction.rows(sql, Vec::new()).await?.pop();
+    match newest {
+        Some((newest, hash)) if hash == report.rules => Ok(newest),
+        _ if report.generation != 0 => Ok(report.generation),
+        _ => {
+            let sql = "INSERT INTO configuration (hash) VALUES ($1) RETURNING generation";
+            let given = transaction.rows(sql, vec![report.rules.as_str().into()]).await?.pop();
+            let given = given.map_or(0, |(generation,)| generation);
+            let sql = "DELETE FROM configuration WHERE generation < $1";
+            transaction.execute(sql, vec![(given - CONFIGURATIONS).into()]).await?;
+            Ok(given)
+        }
+    }
+}
