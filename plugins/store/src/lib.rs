@@ -7,7 +7,7 @@
 //! # Layout
 //! - [`model`]: the rows, as plain types
 //! - [`store`]: the traits, and the promise of each call
-//! - [`write`]: what is written: each commit is a list of writes
+//! - [`mod@write`]: what is written: each commit is a list of writes
 //! - [`record`]: small rows beside events
 //! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
