@@ -11,7 +11,9 @@
 //!
 //! # Example
 //! ```
-//! use as2hook_event::{//!     Endpoint, EventKind, Filters, Findings, PartnerType, Query, Route, Rule, RuleSet, //!};
+//! use as2hook_event::{
+//!     Endpoint, EventKind, Filters, Findings, PartnerType, Query, Route, Rule, RuleSet,
+//! };
 //!
 //! let orders = Rule {
 //!     name: "acme-orders".into(),
