@@ -103,7 +103,7 @@ impl PartnerWebhooks {
             if url.is_none() {
                 tracing::error!(
                     webhook = name,
-                    "A webhook's URL does not open with the key in secret_key_file: its deliveries \
+                    "A webhook's URL cannot be decrypted with the key in secret_key_file: its deliveries \
                      are held until it is configured again."
                 );
             }
@@ -168,7 +168,7 @@ fn open(row: &PartnerWebhook, key: &SecretKey) -> Result<Option<Secret>, Unopene
         tracing::error!(
             site = row.site,
             partner = row.partner,
-            "A webhook's secret does not open with the key in secret_key_file: its deliveries \
+            "A webhook's secret cannot be decrypted with the key in secret_key_file: its deliveries \
              are held until it is configured again."
         );
     }

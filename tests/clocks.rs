@@ -170,7 +170,7 @@ fn retry_planned_by_a_clock_a_day_ahead_is_made_after_a_restart_with_the_right_o
     clock.set("+0").unwrap();
     gateway.start().unwrap();
     hook.wait_for(before + 2, SOON).unwrap();
-    assert!(gateway.log().contains("pulled in"), "{}", gateway.log());
+    assert!(gateway.log().contains("are made due now"), "{}", gateway.log());
 }
 
 #[test]

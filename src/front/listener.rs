@@ -126,7 +126,7 @@ where
         self.live.observer().refused(self.name(), rejection.reason());
         if let Some(suppressed) = self.log.due(rejection.reason()) {
             let (listener, peer) = (self.name(), peer.map(|peer| peer.to_string()));
-            tracing::warn!(listener, peer, suppressed, "Connections are turned away. {rejection}");
+            tracing::warn!(listener, peer, suppressed, "Connections are refused. {rejection}");
         }
         rejection
     }
@@ -175,7 +175,7 @@ where
                 peer = peer.map(|peer| peer.to_string()),
                 status = rejection.status(),
                 suppressed,
-                "A request was refused by its head. {rejection}",
+                "A request was refused because of its head. {rejection}",
             );
         }
         connection.refuse(rejection).await;

@@ -62,7 +62,7 @@ impl Drain {
             if !*hurry.borrow() {
                 signals.stop_signal().await;
                 tracing::info!(
-                    "Stop signal: finishing what is under way, and waiting for no more."
+                    "Stop signal: finishing open exchanges; no new connections are accepted."
                 );
                 hurry.send_replace(true);
             }
@@ -74,7 +74,7 @@ impl Drain {
                 leave(0);
             }
             () = second_signal => {
-                tracing::error!("Second stop signal: stopped in the middle of the drain.");
+                tracing::error!("Second stop signal: stopped before the drain was complete.");
                 leave(1);
             }
         }

@@ -105,7 +105,7 @@ pub enum HandoverError {
     )]
     NoSuccessor(Duration),
     /// A third process is in the way.
-    #[error("{0}: another process waits there already to take over")]
+    #[error("{0}: another process is already waiting there to take over")]
     Occupied(PathBuf),
     /// The socket file.
     #[error("the socket for the hand-over cannot be used: {path}: {source}")]
@@ -147,7 +147,7 @@ pub enum HandoverError {
     #[error("the hand-over failed: {0}")]
     Wire(#[from] io::Error),
     /// The other side speaks otherwise.
-    #[error("process {process} does not speak this as2hook's way of handing over")]
+    #[error("process {process} uses another version of the handover protocol")]
     Foreign {
         /// Its number.
         process: i32,

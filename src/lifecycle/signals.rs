@@ -74,7 +74,7 @@ impl Signals {
                 handed = meeting.offer(&offered) => match handed {
                     Ok(successor) => return Stop::HandedOver(successor),
                     Err(error) => {
-                        tracing::error!(%error, "SIGQUIT: not handed over; serving on.");
+                        tracing::error!(%error, "SIGQUIT: the listeners were not handed over; this process continues to serve.");
                     }
                 }
             }

@@ -128,7 +128,7 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
     background::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
     if let Err(error) = live.peers().look(&live, &*store).await {
-        tracing::warn!(%error, "The other gateways of the store could not be heard of.");
+        tracing::warn!(%error, "The reports of the store's other gateways could not be read.");
     }
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
@@ -202,7 +202,7 @@ async fn open_sockets(
         }
         taken = sockets.add(taken)?;
         if taken.is_empty() {
-            tracing::info!("The process that ran is gone without a hand-over.");
+            tracing::info!("The previous process terminated without a handover.");
             return Ok((sockets, None));
         }
     }
