@@ -24,7 +24,7 @@ use super::{
     RequestHead, ResponseHead, TapState,
     decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
     keeping::PayloadKeeper,
-    partner_order::OrderSlot,
+    recording_order::OrderSlot,
     response::ResponseBody,
     routes::Routes,
 };
