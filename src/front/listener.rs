@@ -32,8 +32,8 @@ use super::{
 use crate::{log::RejectionLog, snapshot::Live};
 use as2hook_config::Limits;
 
-/// Connections that are turned away in words at once. Beyond it they are closed without.
-static GOODBYES: Semaphore = Semaphore::const_new(64);
+/// Connections of each listener that are refused in words at once. Beyond it they are closed without.
+static GOODBYES: [Semaphore; 2] = [const { Semaphore::const_new(64) }; 2];
 
 /// What serves the connections of one listener.
 pub(crate) struct Connections<P> {
@@ -112,7 +112,7 @@ where
             Err(full) => {
                 let rejection = self.turned_away(peer, full);
                 // In words while that costs little.
-                if let Ok(_place) = GOODBYES.try_acquire() {
+                if let Ok(_place) = GOODBYES[self.direction as usize].try_acquire() {
                     connection.refuse(&rejection).await;
                 }
                 None

@@ -171,14 +171,14 @@ impl UpgradeSocket {
 
     /// The old process looks for a successor and hands the sockets over to it. When this returns `Ok`, that
     /// one serves.
-    pub(super) async fn offer(
+    pub(super) async fn offer<'a>(
         &self,
-        sockets: &[BorrowedFd<'_>],
+        sockets: impl FnOnce() -> Vec<BorrowedFd<'a>>,
     ) -> Result<OtherProcess, HandoverError> {
         let found = timeout(FOR_SUCCESSOR, self.find()).await;
         let found = found.unwrap_or(Err(HandoverError::NoSuccessor(FOR_SUCCESSOR)));
         let other = OtherProcess::new(found?)?;
-        other.send(OFFER, sockets).await?;
+        other.send(OFFER, &sockets()).await?;
         match other.receive_within(FOR_TAKEN).await {
             Ok((TAKEN, _)) => {}
             Ok(_) => return Err(HandoverError::Foreign { process: other.number }),
@@ -243,8 +243,14 @@ impl UpgradeSocket {
                 // A process that only looks whether one waits here is not the one we wait for.
                 match OtherProcess::offers(stream).await {
                     Ok(offered) => return Ok(offered),
-                    Err(error) => {
+                    Err(error @ HandoverError::Failed { .. }) => {
                         tracing::debug!(%error, "A process connected that hands nothing over.");
+                    }
+                    Err(error) => {
+                        tracing::warn!(
+                            %error,
+                            "A process cannot hand its listeners over to this one; restart it instead."
+                        );
                     }
                 }
             }
