@@ -44,7 +44,9 @@ pub(crate) fn raise_limit() {
     }
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => tracing::debug!(?current, ?maximum, "Raised the limit of open files."),
-        Err(error) => tracing::warn!(%error, ?current, "The limit of open files stays low."),
+        Err(error) => {
+            tracing::warn!(%error, ?current, "The limit of open files could not be raised.");
+        }
     }
 }
 

@@ -16,6 +16,8 @@
 //! - [`observe`]: what happens is counted and logged in one place
 //! - [`control`]: what the admin API asks of the gateway
 //! - [`log`]: where log lines go
+//! - `system_events`: events of as2hook itself
+//! - `handles`: how many file handles traffic may have
 
 pub mod cli;
 pub mod control;

@@ -36,7 +36,7 @@ pub struct PartnerWebhooks {
 struct Kept {
     row: PartnerWebhook,
     /// `None`: it was sealed with another key.
-    url: Option<String>,
+    url: Option<SecretString>,
     /// An error: it was sealed with another key, and nothing may go out unsigned.
     secret: Result<Option<Secret>, Unopened>,
 }
@@ -71,7 +71,7 @@ impl PartnerWebhooks {
         let Kept { row, url, .. } = self.kept.iter().find(of)?;
         Some(PartnerWebhookView {
             partner_id: partner,
-            webhook_url: url.clone(),
+            webhook_url: url.as_ref().map(|url| url.expose().to_owned()),
             webhook_enabled: row.enabled,
             webhook_events: row.events.clone(),
             webhook_secret_set: !row.sealed_secret.is_empty(),
@@ -99,11 +99,11 @@ impl PartnerWebhooks {
     fn open(rows: Vec<PartnerWebhook>, config: &Config, key: &SecretKey) -> Self {
         let kept = rows.into_iter().map(|row| {
             let name = partner_webhook_name(&row.site, row.partner);
-            let url = key.unseal_url(&name, &row.url).ok();
+            let url = key.unseal_url(&name, &row.url).ok().map(SecretString::from);
             if url.is_none() {
                 tracing::error!(
                     webhook = name,
-                    "A webhook's URL does not open with the key in secret_key_file: its deliveries \
+                    "A webhook's URL cannot be decrypted with the key in secret_key_file: its deliveries \
                      are held until it is configured again."
                 );
             }
@@ -139,7 +139,8 @@ pub fn leading(live: &Live, rule: &Rule, event: &Event) -> Vec<(&'static str, Va
 
 fn rule(kept: &Kept, as2_id: &str) -> Option<Rule> {
     let Kept { row, url, secret } = kept;
-    let mut endpoint = Endpoint::new(url.as_deref().unwrap_or(UNKNOWN_URL).parse().ok()?);
+    let mut endpoint =
+        Endpoint::new(url.as_ref().map_or(UNKNOWN_URL, SecretString::expose).parse().ok()?);
     endpoint.payload = PayloadMode::Json;
     endpoint.secrets.extend(secret.clone().ok().flatten());
     let events: Vec<EventKind> = row.events.iter().filter_map(|name| name.parse().ok()).collect();
@@ -168,7 +169,7 @@ fn open(row: &PartnerWebhook, key: &SecretKey) -> Result<Option<Secret>, Unopene
         tracing::error!(
             site = row.site,
             partner = row.partner,
-            "A webhook's secret does not open with the key in secret_key_file: its deliveries \
+            "A webhook's secret cannot be decrypted with the key in secret_key_file: its deliveries \
              are held until it is configured again."
         );
     }

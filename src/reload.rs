@@ -71,7 +71,7 @@ impl Reloader {
             ),
             Err(mistakes) => {
                 for mistake in mistakes {
-                    tracing::error!(%mistake, "Not reloaded: what was in force stays.");
+                    tracing::error!(%mistake, "Reload refused: the former configuration stays in force.");
                 }
             }
         }
@@ -119,7 +119,7 @@ pub async fn attempt(path: &Path) -> LoadAttempt {
 /// Makes the snapshot of loaded files that follows on `before`; the receivers' names are looked up.
 pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     for warning in &loaded.warnings {
-        tracing::warn!(%warning, "Check the config.");
+        tracing::warn!(%warning, "Config warning.");
     }
     let receivers =
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;

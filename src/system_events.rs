@@ -44,7 +44,7 @@ impl Notices for Announcer {
             Ok(published) => {
                 self.outbox.write(vec![published]).await;
             }
-            Err(error) => tracing::error!(%error, "A notice was not written down."),
+            Err(error) => tracing::error!(%error, "A notice was not stored."),
         }
     }
 

@@ -129,7 +129,7 @@ fn clock_a_month_ahead_for_a_moment_removes_no_dead_delivery_and_reports_no_mdn_
     assert!(jumped, "{}", kept.gateway.log());
     kept.is_kept();
     clock.set("+0").unwrap();
-    assert!(kept.gateway.wait_for_log("clock is back", SOON), "{}", kept.gateway.log());
+    assert!(kept.gateway.wait_for_log("clock has returned", SOON), "{}", kept.gateway.log());
     assert_eq!(kept.gateway.readiness().unwrap().1.trim(), "ready");
     assert_eq!(dead(&kept.gateway), 1);
     assert!(events(&kept.hook, "mdn.overdue").is_empty());
@@ -170,7 +170,7 @@ fn retry_planned_by_a_clock_a_day_ahead_is_made_after_a_restart_with_the_right_o
     clock.set("+0").unwrap();
     gateway.start().unwrap();
     hook.wait_for(before + 2, SOON).unwrap();
-    assert!(gateway.log().contains("pulled in"), "{}", gateway.log());
+    assert!(gateway.log().contains("are made due now"), "{}", gateway.log());
 }
 
 #[test]

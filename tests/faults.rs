@@ -84,7 +84,7 @@ fn slow(mode: Mode) {
     let disk = BadDisk::under(&mut stage.gateway).unwrap();
     stage.start();
     disk.slow_down(5000);
-    stage.fall_into_trouble("did not answer");
+    stage.fall_into_trouble("did not respond");
     stage.send_in_trouble(20);
     if mode == Mode::Pass {
         // What is written meanwhile, late as it is, does not make it well.
@@ -112,7 +112,7 @@ fn locked(mode: Mode) {
     let mut stage = Stage::new(mode, "json");
     stage.start();
     let lock = faults::lock(&stage.database());
-    stage.fall_into_trouble("did not answer");
+    stage.fall_into_trouble("did not respond");
     stage.send_in_trouble(20);
     if mode == Mode::Pass {
         // Longer than it waits for a lock, too.

@@ -57,7 +57,7 @@ fn lines_that_strangers_cause_are_throttled_by_kind() {
     for _ in 0..200 {
         provoke(&gateway, b"GET /\n");
     }
-    assert_throttled(&gateway, "refused by its head", began);
+    assert_throttled(&gateway, "refused because of its head", began);
     let began = Instant::now();
     for _ in 0..200 {
         provoke(&gateway, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx");

@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(120);
 const LATER: Duration = Duration::from_secs(200);
 
 /// What the log says of a store that stands still.
-const TOO_SLOW: &str = "the store did not answer within";
+const TOO_SLOW: &str = "the store did not respond within";
 
 /// Gateways that share a database, an AS2 server and the owner of webhooks.
 struct Site {

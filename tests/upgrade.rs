@@ -178,7 +178,7 @@ fn a_second_successor_is_sent_away_and_the_first_waits_on() {
     assert!(gateway.wait_for_log("Ready to take over", SOON));
     let mut second = gateway.successor().unwrap();
     assert_eq!(second.wait(SOON).unwrap().code(), Some(1));
-    assert!(gateway.log().contains("another process waits there already"));
+    assert!(gateway.log().contains("another process is already waiting there"));
     gateway.signal("QUIT").unwrap();
     assert!(gateway.wait_for_log("Handed the listeners over", SOON));
     let mut old = gateway.succeed(first).unwrap();
@@ -195,7 +195,7 @@ fn upgrade_starts_where_no_process_runs_and_where_the_old_one_dies() {
     let successor = gateway.successor().unwrap();
     assert!(gateway.wait_for_log("Ready to take over", SOON));
     drop(gateway.succeed(successor));
-    assert!(gateway.wait_for_log("is gone without a hand-over", SOON));
+    assert!(gateway.wait_for_log("terminated without a handover", SOON));
     assert!(wait_until(SOON, || gateway.admin().get("/readyz").is_ok_and(|r| r.status == 200)));
     send(&gateway, 200);
 }

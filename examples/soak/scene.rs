@@ -23,7 +23,7 @@ const THREADS: usize = 256;
 const RETENTION: &str = "{ events: 5s, attempts: 5s, payloads: 5s, count: 2000 }";
 
 /// In the words of the log, of a store whose disk takes too long.
-const SLOW: &str = "did not answer within";
+const SLOW: &str = "did not respond within";
 
 /// Everything that a run needs.
 pub(crate) struct Scene {

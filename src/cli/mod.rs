@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 
 use as2hook_config::ConfigDiagnostic;
 
-/// Webhooks for any AS2 server: a reverse proxy that tells your systems what came in, what was
+/// Webhooks for any AS2 server: a reverse proxy that notifies your systems of what came in, what was
 /// acknowledged and what failed.
 #[derive(Debug, Parser)]
 #[command(name = "as2hook", version, arg_required_else_help = true)]

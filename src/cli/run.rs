@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use crate::{
-    lifecycle::{self, LifeError, StartMode},
+    lifecycle::{self, LifecycleError, StartMode},
     log,
 };
 
@@ -38,8 +38,8 @@ impl Args {
 }
 
 /// Through the queue of the log, since its thread may be in the middle of a line.
-fn explain(error: &LifeError) {
-    let LifeError::Config(mistakes) = error else {
+fn explain(error: &LifecycleError) {
+    let LifecycleError::Config(mistakes) = error else {
         return log::print(format_args!("as2hook: {error}"));
     };
     for mistake in mistakes {

@@ -125,9 +125,10 @@ impl Connection {
     /// A new request's head is complete.
     pub(crate) fn begin(&self, pace: Pace) {
         let mut exchange = self.exchange();
-        let limit = std::mem::take(&mut exchange.limit);
+        // The time for the body begins with the first look at it, when a receiver is connected.
+        let mut limit = std::mem::take(&mut exchange.limit);
+        limit.clear();
         *exchange = ExchangeState { phase: Phase::Body, limit, pace, ..ExchangeState::default() };
-        exchange.limit.set(pace.body);
     }
 
     /// While its body is waited for, it gives way to others.

@@ -32,8 +32,8 @@ use super::{
 use crate::{log::RejectionLog, snapshot::Live};
 use as2hook_config::Limits;
 
-/// Connections that are turned away in words at once. Beyond it they are closed without.
-static GOODBYES: Semaphore = Semaphore::const_new(64);
+/// Connections of each listener that are refused in words at once. Beyond it they are closed without.
+static GOODBYES: [Semaphore; 2] = [const { Semaphore::const_new(64) }; 2];
 
 /// What serves the connections of one listener.
 pub(crate) struct Connections<P> {
@@ -112,7 +112,7 @@ where
             Err(full) => {
                 let rejection = self.turned_away(peer, full);
                 // In words while that costs little.
-                if let Ok(_place) = GOODBYES.try_acquire() {
+                if let Ok(_place) = GOODBYES[self.direction as usize].try_acquire() {
                     connection.refuse(&rejection).await;
                 }
                 None
@@ -126,7 +126,7 @@ where
         self.live.observer().refused(self.name(), rejection.reason());
         if let Some(suppressed) = self.log.due(rejection.reason()) {
             let (listener, peer) = (self.name(), peer.map(|peer| peer.to_string()));
-            tracing::warn!(listener, peer, suppressed, "Connections are turned away. {rejection}");
+            tracing::warn!(listener, peer, suppressed, "Connections are refused. {rejection}");
         }
         rejection
     }
@@ -175,7 +175,7 @@ where
                 peer = peer.map(|peer| peer.to_string()),
                 status = rejection.status(),
                 suppressed,
-                "A request was refused by its head. {rejection}",
+                "A request was refused because of its head. {rejection}",
             );
         }
         connection.refuse(rejection).await;

@@ -81,7 +81,7 @@ pub(crate) enum HandshakeError {
     Failed(#[from] Box<pingora::Error>),
     #[error("the ClientHello did not come within {HELLO:?}")]
     NoHello,
-    #[error("it was not over within {WHOLE:?}")]
+    #[error("it was not complete within {WHOLE:?}")]
     Slow,
     #[error("it gave way to others: too many are under way")]
     GaveWay,

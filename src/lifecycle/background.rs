@@ -142,12 +142,12 @@ async fn take_over(
     store: Arc<dyn Store>,
 ) {
     predecessor.gone().await;
-    tracing::info!(process = predecessor.number, "The process before this one is gone.");
+    tracing::info!(process = predecessor.number, "The previous process has terminated.");
     // Its locks may fall a moment later than its connection. The periodic look is the net.
     for wait in [Duration::ZERO, Duration::from_millis(100), Duration::from_secs(1)] {
         sleep(wait).await;
         if let Err(error) = outbox.recover().await {
-            tracing::warn!(%error, "What it left could not be taken over now.");
+            tracing::warn!(%error, "The previous process's claims and exchanges could not be taken over; trying again.");
         }
     }
     sweep(&payloads, &*store).await;
@@ -175,7 +175,7 @@ async fn upkeep(live: Arc<Live>, store: Arc<dyn Store>, payloads: Payloads) {
             }
             Err(error) => {
                 if !failed {
-                    tracing::warn!(%error, "Old events could not be removed; trying on.");
+                    tracing::warn!(%error, "Old events could not be removed; trying again.");
                 }
                 failed = true;
             }
@@ -191,10 +191,10 @@ pub(super) async fn sweep(payloads: &Payloads, store: &dyn Store) {
 fn log_failure(outcome: Result<(), StoreError>) {
     match outcome {
         Err(error @ StoreError::OtherStore { .. }) => {
-            tracing::error!(%error, "No payload is removed from a place of another store.");
+            tracing::error!(%error, "Payload removal stopped: the payload folder or bucket belongs to another store.");
         }
         Err(error) => {
-            tracing::warn!(%error, "Left payloads could not be looked for; trying again later.");
+            tracing::warn!(%error, "Unreferenced payloads could not be searched for; trying again later.");
         }
         Ok(()) => {}
     }

@@ -24,6 +24,9 @@ use crate::{
     tap::Tap,
 };
 
+/// How long a process stays at least that has handed its listeners over.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Between two looks at what is still under way.
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -62,7 +65,7 @@ impl Drain {
             if !*hurry.borrow() {
                 signals.stop_signal().await;
                 tracing::info!(
-                    "Stop signal: finishing what is under way, and waiting for no more."
+                    "Stop signal: finishing open exchanges; no new connections are accepted."
                 );
                 hurry.send_replace(true);
             }
@@ -74,7 +77,7 @@ impl Drain {
                 leave(0);
             }
             () = second_signal => {
-                tracing::error!("Second stop signal: stopped in the middle of the drain.");
+                tracing::error!("Second stop signal: stopped before the drain was complete.");
                 leave(1);
             }
         }
@@ -115,8 +118,10 @@ impl Drain {
         if stopped.is_err() {
             tracing::warn!("The listeners have not stopped in time.");
         }
-        // What was accepted last is counted by then.
-        turns(GRACE.min(limit), deadline).await;
+        // What was accepted last is counted by then. A service manager that sees the old process exit before
+        // it hears of the new one stops both, so the old one stays a moment after a hand-over.
+        let stays = if matches!(stop, Stop::HandedOver(_)) { LINGER.min(limit / 2) } else { GRACE };
+        turns(stays.min(limit), deadline).await;
         if let Stop::HandedOver(_) = stop {
             // A request on a kept connection within this time gets its response, with
             // `Connection: close`.

@@ -11,7 +11,7 @@ use crate::{proxy::server::SetupError, secret_key::SecretKeyError};
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LifeError {
+pub enum LifecycleError {
     /// The config or the rules.
     #[error("the config has {} mistakes", .0.len())]
     Config(Vec<ConfigDiagnostic>),

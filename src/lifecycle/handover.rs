@@ -105,7 +105,7 @@ pub enum HandoverError {
     )]
     NoSuccessor(Duration),
     /// A third process is in the way.
-    #[error("{0}: another process waits there already to take over")]
+    #[error("{0}: another process is already waiting there to take over")]
     Occupied(PathBuf),
     /// The socket file.
     #[error("the socket for the hand-over cannot be used: {path}: {source}")]
@@ -147,7 +147,7 @@ pub enum HandoverError {
     #[error("the hand-over failed: {0}")]
     Wire(#[from] io::Error),
     /// The other side speaks otherwise.
-    #[error("process {process} does not speak this as2hook's way of handing over")]
+    #[error("process {process} uses another version of the handover protocol")]
     Foreign {
         /// Its number.
         process: i32,
@@ -171,14 +171,14 @@ impl UpgradeSocket {
 
     /// The old process looks for a successor and hands the sockets over to it. When this returns `Ok`, that
     /// one serves.
-    pub(super) async fn offer(
+    pub(super) async fn offer<'a>(
         &self,
-        sockets: &[BorrowedFd<'_>],
+        sockets: impl FnOnce() -> Vec<BorrowedFd<'a>>,
     ) -> Result<OtherProcess, HandoverError> {
         let found = timeout(FOR_SUCCESSOR, self.find()).await;
         let found = found.unwrap_or(Err(HandoverError::NoSuccessor(FOR_SUCCESSOR)));
         let other = OtherProcess::new(found?)?;
-        other.send(OFFER, sockets).await?;
+        other.send(OFFER, &sockets()).await?;
         match other.receive_within(FOR_TAKEN).await {
             Ok((TAKEN, _)) => {}
             Ok(_) => return Err(HandoverError::Foreign { process: other.number }),
@@ -243,8 +243,14 @@ impl UpgradeSocket {
                 // A process that only looks whether one waits here is not the one we wait for.
                 match OtherProcess::offers(stream).await {
                     Ok(offered) => return Ok(offered),
-                    Err(error) => {
+                    Err(error @ HandoverError::Failed { .. }) => {
                         tracing::debug!(%error, "A process connected that hands nothing over.");
+                    }
+                    Err(error) => {
+                        tracing::warn!(
+                            %error,
+                            "A process cannot hand its listeners over to this one; restart it instead."
+                        );
                     }
                 }
             }

@@ -24,7 +24,7 @@ mod storage;
 use std::{path::Path, time::Instant};
 
 use self::signals::Signals;
-pub use self::{error::LifeError, handover::HandoverError, start::StartMode};
+pub use self::{error::LifecycleError, handover::HandoverError, start::StartMode};
 use crate::handles;
 
 /// Runs the gateway of this config until a signal ends it. Ends the process itself when it has
@@ -32,7 +32,7 @@ use crate::handles;
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(path: &Path, mode: StartMode) -> Result<(), LifeError> {
+pub fn run(path: &Path, mode: StartMode) -> Result<(), LifecycleError> {
     // Before anything else asks OpenSSL for something: it then does not tear itself down at the exit, which
     // other threads, in the middle of closing their connections, would die of.
     openssl::init();
@@ -42,11 +42,11 @@ pub fn run(path: &Path, mode: StartMode) -> Result<(), LifeError> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(LifeError::Threads)?;
+        .map_err(LifecycleError::Threads)?;
     let started = Instant::now();
     // From here on, since they kill a process that has not asked for them.
     let signals = runtime.block_on(async { Signals::new() });
-    let (mut signals, hangup) = signals.map_err(LifeError::Threads)?;
+    let (mut signals, hangup) = signals.map_err(LifecycleError::Threads)?;
     let begun = runtime.block_on(start::begin(path, mode, &runtime, &mut signals))?;
     let Some((gateway, background)) = begun else {
         tracing::info!("Stopped by a signal before it served.");

@@ -67,14 +67,13 @@ impl Signals {
                 _ = self.interrupt.recv() => return Stop::Signal,
                 _ = self.quit.recv() => {}
             }
-            let offered = sockets.offer();
             tokio::select! {
                 _ = self.terminate.recv() => return Stop::Signal,
                 _ = self.interrupt.recv() => return Stop::Signal,
-                handed = meeting.offer(&offered) => match handed {
+                handed = meeting.offer(|| sockets.offer()) => match handed {
                     Ok(successor) => return Stop::HandedOver(successor),
                     Err(error) => {
-                        tracing::error!(%error, "SIGQUIT: not handed over; serving on.");
+                        tracing::error!(%error, "SIGQUIT: the listeners were not handed over; this process continues to serve.");
                     }
                 }
             }

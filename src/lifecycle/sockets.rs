@@ -13,7 +13,7 @@ use rustix::{
 };
 use socket2::{SockFilter, SockRef};
 
-use super::error::LifeError;
+use super::error::LifecycleError;
 use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
@@ -40,7 +40,7 @@ const ADMIN: &str = "admin";
 
 impl ListeningSockets {
     /// Binds every address of the config. Those that another process listens on are returned, too.
-    pub(super) fn bind(listen: &Listen) -> Result<(Self, Vec<ListenerAddress>), LifeError> {
+    pub(super) fn bind(listen: &Listen) -> Result<(Self, Vec<ListenerAddress>), LifecycleError> {
         let mut sockets = Self { listeners: Vec::new(), offered: AtomicBool::new(false) };
         let taken = sockets.add(ListenerAddress::all(listen))?;
         Ok((sockets, taken))
@@ -50,7 +50,7 @@ impl ListeningSockets {
     pub(super) fn add(
         &mut self,
         places: Vec<ListenerAddress>,
-    ) -> Result<Vec<ListenerAddress>, LifeError> {
+    ) -> Result<Vec<ListenerAddress>, LifecycleError> {
         let mut taken = Vec::new();
         for place in places {
             match TcpListener::bind(place.address) {
@@ -71,7 +71,7 @@ impl ListeningSockets {
         &mut self,
         wanted: Vec<ListenerAddress>,
         offered: Vec<OwnedFd>,
-    ) -> Result<(), LifeError> {
+    ) -> Result<(), LifecycleError> {
         let mut offered: Vec<_> = offered.into_iter().map(TcpListener::from).collect();
         for place in wanted {
             let is_it = |socket: &TcpListener| {
@@ -97,19 +97,19 @@ impl ListeningSockets {
     }
 
     /// For the inbound listener.
-    pub(super) fn inbound(&self) -> Result<TcpListener, LifeError> {
+    pub(super) fn inbound(&self) -> Result<TcpListener, LifecycleError> {
         Ok(self.of(INBOUND)?.expect("every config has an inbound listener"))
     }
 
     /// For the outbound listener, where the config has one.
-    pub(super) fn outbound(&self) -> Result<Option<TcpListener>, LifeError> {
+    pub(super) fn outbound(&self) -> Result<Option<TcpListener>, LifecycleError> {
         self.of(OUTBOUND)
     }
 
     /// For the admin listener. Call within a tokio runtime.
-    pub(super) fn admin(&self) -> Result<tokio::net::TcpListener, LifeError> {
+    pub(super) fn admin(&self) -> Result<tokio::net::TcpListener, LifecycleError> {
         let admin = self.of(ADMIN)?.expect("every config has an admin listener");
-        tokio::net::TcpListener::from_std(admin).map_err(LifeError::Threads)
+        tokio::net::TcpListener::from_std(admin).map_err(LifecycleError::Threads)
     }
 
     /// Stops new connections to the gateway's listeners; those that the kernel has completed stay. Where the
@@ -139,13 +139,13 @@ impl ListeningSockets {
         self.listeners.iter().filter(|(place, _)| place.listener != ADMIN)
     }
 
-    fn of(&self, listener: &str) -> Result<Option<TcpListener>, LifeError> {
+    fn of(&self, listener: &str) -> Result<Option<TcpListener>, LifecycleError> {
         let found = self.listeners.iter().find(|(place, _)| place.listener == listener);
         let Some((place, socket)) = found else { return Ok(None) };
         socket.try_clone().map(Some).map_err(|source| place.cannot(source))
     }
 
-    fn ready(&self) -> Result<(), LifeError> {
+    fn ready(&self) -> Result<(), LifecycleError> {
         for (place, socket) in &self.listeners {
             socket.set_nonblocking(true).map_err(|source| place.cannot(source))?;
         }
@@ -164,8 +164,8 @@ impl ListenerAddress {
         all
     }
 
-    pub(super) fn cannot(&self, source: io::Error) -> LifeError {
-        LifeError::Bind { address: self.address, source }
+    pub(super) fn cannot(&self, source: io::Error) -> LifecycleError {
+        LifecycleError::Bind { address: self.address, source }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 use super::{
     background::{self, Background},
     drain::Drain,
-    error::LifeError,
+    error::LifecycleError,
     handover::{OtherProcess, UpgradeSocket},
     signals::Signals,
     sockets::ListeningSockets,
@@ -62,7 +62,7 @@ pub(super) async fn begin(
     mode: StartMode,
     runtime: &Runtime,
     signals: &mut Signals,
-) -> Result<Option<(Gateway, Background)>, LifeError> {
+) -> Result<Option<(Gateway, Background)>, LifecycleError> {
     let ready = tokio::select! {
         biased;
         () = signals.stop_signal() => return Ok(None),
@@ -81,12 +81,12 @@ pub(super) async fn begin(
     Ok(Some((gateway, background)))
 }
 
-async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready, LifeError> {
+async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready, LifecycleError> {
     let LoadAttempt { outcome, sources } = reload::attempt(path).await;
-    let loaded = outcome.map_err(LifeError::Config)?;
+    let loaded = outcome.map_err(LifecycleError::Config)?;
     let unsupported = loaded.config.unsupported();
     if !unsupported.is_empty() {
-        return Err(LifeError::Config(unsupported));
+        return Err(LifecycleError::Config(unsupported));
     }
     let on_store_failure = match loaded.config.on_store_failure {
         StoreFailurePolicy::Pass => OnStoreFailure::Pass,
@@ -110,7 +110,7 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
         false => Err(error),
     };
     keeper.load().await.map(drop).or_else(bear)?;
-    let client = Client::new().await.map_err(|error| LifeError::Client(error.to_string()))?;
+    let client = Client::new().await.map_err(|error| LifecycleError::Client(error.to_string()))?;
     let client = Arc::new(client);
 
     // All that can be wrong by itself is checked: only now is the process that runs disturbed.
@@ -128,7 +128,7 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
     background::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
     if let Err(error) = live.peers().look(&live, &*store).await {
-        tracing::warn!(%error, "The other gateways of the store could not be heard of.");
+        tracing::warn!(%error, "The reports of the store's other gateways could not be read.");
     }
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
@@ -142,13 +142,13 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
     .await?;
     let dispatcher = Arc::new(dispatcher);
     let tap = Tap::new(live.clone(), outbox.clone(), payloads.clone(), runtime.handle().clone())
-        .map_err(LifeError::Threads)?;
+        .map_err(LifecycleError::Threads)?;
 
     let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
     let gateway = Gateway::new(listen, inbound, outbound, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight.clone();
     let watch =
-        Watch::start(sources.clone(), WatchTiming::default()).map_err(LifeError::Threads)?;
+        Watch::start(sources.clone(), WatchTiming::default()).map_err(LifecycleError::Threads)?;
     let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
     let running = control::RunningGateway {
         live: live.clone(),
@@ -184,7 +184,7 @@ async fn open_sockets(
     listen: &Listen,
     mode: StartMode,
     meeting: &UpgradeSocket,
-) -> Result<(ListeningSockets, Option<OtherProcess>), LifeError> {
+) -> Result<(ListeningSockets, Option<OtherProcess>), LifecycleError> {
     let (mut sockets, mut taken) = ListeningSockets::bind(listen)?;
     let Some(first) = taken.first() else { return Ok((sockets, None)) };
     if mode == StartMode::Fresh {
@@ -202,7 +202,7 @@ async fn open_sockets(
         }
         taken = sockets.add(taken)?;
         if taken.is_empty() {
-            tracing::info!("The process that ran is gone without a hand-over.");
+            tracing::info!("The previous process terminated without a handover.");
             return Ok((sockets, None));
         }
     }

@@ -9,7 +9,7 @@ use as2hook_store::{
 };
 use tokio::runtime::Handle;
 
-use super::error::LifeError;
+use super::error::LifecycleError;
 use as2hook_config::{self as config, Config};
 
 /// Opens both. The payloads have no key yet. Either may be away for now, where traffic passes without
@@ -17,7 +17,7 @@ use as2hook_config::{self as config, Config};
 pub(super) async fn open(
     config: &Config,
     on_failure: OnStoreFailure,
-) -> Result<(Arc<dyn Store>, Payloads), LifeError> {
+) -> Result<(Arc<dyn Store>, Payloads), LifecycleError> {
     let folder = match &config.payloads {
         config::PayloadLocation::Folder(folder) => {
             let (folder, away) = PayloadDir::open_or_wait(folder)?;
@@ -60,7 +60,10 @@ pub(super) async fn open(
 }
 
 /// `beside`: where `payloads: store` keeps them.
-fn in_pieces(config: &Config, beside: Option<Arc<dyn BlobStore>>) -> Result<Payloads, LifeError> {
+fn in_pieces(
+    config: &Config,
+    beside: Option<Arc<dyn BlobStore>>,
+) -> Result<Payloads, LifecycleError> {
     match (&config.payloads, beside) {
         (config::PayloadLocation::Store, Some(pieces)) => {
             Ok(Payloads::in_pieces(pieces, Handle::current()))
@@ -70,12 +73,12 @@ fn in_pieces(config: &Config, beside: Option<Arc<dyn BlobStore>>) -> Result<Payl
             let pieces = as2hook_store::S3Pieces::open(url, config.payloads_allow_http)?;
             Ok(Payloads::in_pieces(Arc::new(pieces), Handle::current()))
         }
-        _ => Err(LifeError::Unsupported("this place of payloads is not built in")),
+        _ => Err(LifecycleError::Unsupported("this place of payloads is not built in")),
     }
 }
 
 /// What is away is waited for where traffic passes, else it is a reason not to start.
-fn bear(away: Option<StoreError>, on_failure: OnStoreFailure) -> Result<(), LifeError> {
+fn bear(away: Option<StoreError>, on_failure: OnStoreFailure) -> Result<(), LifecycleError> {
     match (away, on_failure) {
         (None, _) => Ok(()),
         (Some(error), OnStoreFailure::Refuse) => Err(error.into()),

@@ -45,7 +45,7 @@ fn next_connection_gets_retry_after_when_all_are_busy() {
     assert_eq!((response.status, response.header("Retry-After")), (503, Some("30")));
     assert!(response.text().contains("limits.connections"));
     assert_eq!(refusals(&gateway, "connections"), 1);
-    assert!(gateway.wait_for_log("Connections are turned away", SOON));
+    assert!(gateway.wait_for_log("Connections are refused", SOON));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_handshake_that_does_not_end_counts_too() {
     };
     assert!(wait_until(SOON, turned_away));
     assert!(refusals(&gateway, "connections_per_address") > 0);
-    assert!(gateway.wait_for_log("Connections are turned away", SOON));
+    assert!(gateway.wait_for_log("Connections are refused", SOON));
     drop((silent, more));
     let served = || {
         gateway.inbound().send(&Post::new("/", b"x")).is_ok_and(|response| response.status == 200)

@@ -84,7 +84,7 @@ pub(crate) async fn test(
     })?;
     if let Err(error) = api.store.log_attempt(made).await {
         // The response is what was asked for; the log is not worth losing it.
-        tracing::warn!(%error, "A test delivery was not written down.");
+        tracing::warn!(%error, "A test delivery was not stored.");
     }
     if let Some(msg) = failure {
         let body = TestFailed { status: "error", http_code, msg };

@@ -23,11 +23,13 @@
 //! - [`mic`]: the MICs of a message, compared with that of an MDN
 //! - [`ber`], [`mime`], [`mdn`], [`digest`]: the parsers below
 //! - [`fault`]: why a layer stopped
+//! - `state`: what the layers share
 //! - `gather`: small pieces joined
 //! - `inflate`: deflated streams in pieces
 //! - [`sink`]: where attachments go while they stream
 //! - [`cut`]: how long each text of the result may be
 //! - `warning`: what is odd and no error
+//! - `serial`, [`hex`]: serial numbers and bytes as text
 //! - [`decoded`]: the result, plain data that serialises to the JSON of `as2hook decode`
 
 pub mod ber;

@@ -5,7 +5,7 @@ use std::path::Path;
 use as2hook_event::SecretString;
 
 use super::{
-    Config, ConfigDiagnostic, StoreLocation, listen::Listener, mistake::Position, value::Value,
+    Config, ConfigDiagnostic, StoreLocation, diagnostic::Position, listen::Listener, value::Value,
 };
 
 /// Each such setting: its path, where it or what should hold it stands, and its value for comparison. The

@@ -12,6 +12,7 @@
 //! - `section`: mappings, through serde, with all mistakes in them
 //! - `value`: a node and its place
 //! - `tree`: YAML into a tree in which every node knows its place
+//! - `diagnostic`: a mistake with its file, line and column
 //! - `env`: variables inside strings
 //! - `source`: the files of one load, and what was found
 //! - `keys`: certificates and private keys
@@ -25,13 +26,13 @@ use std::{
 };
 
 mod api;
+mod diagnostic;
 mod env;
 mod fixed;
 mod gateway;
 mod keys;
 mod limits;
 mod listen;
-mod mistake;
 mod partners;
 mod receiver;
 mod section;
@@ -47,11 +48,11 @@ use as2hook_event::RuleSet;
 use schemars::Schema;
 
 pub use api::{Api, ApiLanguage, TokenConfig, TokenScope};
+pub use diagnostic::ConfigDiagnostic;
 pub use gateway::{Config, StoreFailurePolicy};
 pub use keys::{CertificateFile, PrivateKeyFile};
 pub use limits::{Limits, Pace, Retention};
 pub use listen::{Listen, Listener, ServerTls};
-pub use mistake::ConfigDiagnostic;
 pub use partners::{Partner, PartnerTls, Station};
 pub use receiver::{Forwarded, Origin, Receiver, ReceiverRoute};
 pub use source::Sources;
@@ -153,7 +154,7 @@ fn read_all(context: &Rc<Context>, file: &Path) -> Option<(Config, Vec<Placed>)>
     let root = match context.tree(file) {
         Ok(root) => Value::root(context, file, root?),
         Err(what) => {
-            let at = mistake::Position::START;
+            let at = diagnostic::Position::START;
             context.mistake(ConfigDiagnostic::new(file, at, "document", what));
             return None;
         }

@@ -378,9 +378,10 @@ fn url(value: &Value, user: &str) -> Option<Uri> {
 }
 
 fn show_url(url: &Uri) -> String {
-    match url.query() {
-        Some(query) => url.to_string().replace(query, "***"),
-        None => url.to_string(),
+    let url = url.to_string();
+    match url.split_once('?') {
+        Some((base, _)) => format!("{base}?***"),
+        None => url,
     }
 }
 

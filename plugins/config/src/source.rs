@@ -14,8 +14,8 @@ use as2hook_as2::hex;
 use openssl::sha::{Sha256, sha256};
 
 use super::{
+    diagnostic::{ConfigDiagnostic, Position},
     env::Variables,
-    mistake::{ConfigDiagnostic, Position},
     tree::{self, Node},
 };
 

@@ -11,7 +11,7 @@ use std::{
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
-use super::mistake::{Position, index_path, key_path};
+use super::diagnostic::{Position, index_path, key_path};
 
 /// Nesting of any sense ends long before.
 const DEEPEST: usize = 32;

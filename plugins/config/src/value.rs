@@ -15,8 +15,8 @@ use as2hook_event::SecretString;
 use strsim::osa_distance;
 
 use super::{
+    diagnostic::{ConfigDiagnostic, Position, index_path, key_path},
     env,
-    mistake::{ConfigDiagnostic, Position, index_path, key_path},
     source::Context,
     tree::{self, Entry, Node, NodeKind},
 };

@@ -159,7 +159,7 @@ impl Eye {
         });
         let watcher = watcher
             .inspect_err(|error| {
-                tracing::warn!(%error, "No notices of file changes; config files are polled.");
+                tracing::warn!(%error, "File change notifications are not available; config files are polled.");
             })
             .ok();
         Self {

@@ -22,8 +22,8 @@ use self::values::{
 };
 use super::{
     Config,
+    diagnostic::{ConfigDiagnostic, Position},
     keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
-    mistake::{ConfigDiagnostic, Position},
     section::Section,
     setting::{
         Identifier, List, Maybe, RateLimit, Setting, Switch, Table, Time, WebhookUrl, Whole, Word,

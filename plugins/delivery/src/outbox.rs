@@ -77,7 +77,7 @@ pub enum OutboxError {
     #[error("{0}")]
     Failing(String),
     /// The store did not respond in time.
-    #[error("the store did not answer within {} s", .0.as_secs_f64())]
+    #[error("the store did not respond within {} s", .0.as_secs_f64())]
     Slow(Duration),
     /// The event's payload was not durable in time.
     #[error("the message's payload was not kept within {} s", .0.as_secs_f64())]

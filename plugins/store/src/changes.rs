@@ -115,13 +115,16 @@ async fn generation<T: Transaction>(
     transaction: &mut T,
     report: &GatewayReport,
 ) -> Result<i64, StoreError> {
-    transaction.lock_configurations().await?;
-    let sql = "SELECT generation, hash FROM configuration ORDER BY generation DESC LIMIT 1";
-    let newest: Option<(i64, String)> = transaction.rows(sql, Vec::new()).await?.pop();
-    match newest {
-        Some((newest, hash)) if hash == report.rules => Ok(newest),
-        _ if report.generation != 0 => Ok(report.generation),
-        _ => {
+    let sql = "SELECT generation FROM gateway WHERE uuid = $1";
+    let stored: Option<(i64,)> = transaction.rows(sql, vec![SqlValue::Id(report.id)]).await?.pop();
+    match known_generation(transaction, report).await? {
+        // Nothing changes, so that the periodic reports wait for no other transaction.
+        Some(known) if stored == Some((known,)) => return Ok(known),
+        _ => transaction.lock_configurations().await?,
+    }
+    match known_generation(transaction, report).await? {
+        Some(known) => Ok(known),
+        None => {
             let sql = "INSERT INTO configuration (hash) VALUES ($1) RETURNING generation";
             let given = transaction.rows(sql, vec![report.rules.as_str().into()]).await?.pop();
             let given = given.map_or(0, |(generation,)| generation);
@@ -130,4 +133,15 @@ async fn generation<T: Transaction>(
             Ok(given)
         }
     }
+}
+
+/// Returns the generation of the newest configuration, if this is it, or the one that was reported before.
+async fn known_generation<T: Transaction>(
+    transaction: &mut T,
+    report: &GatewayReport,
+) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT generation, hash FROM configuration ORDER BY generation DESC LIMIT 1";
+    let newest: Option<(i64, String)> = transaction.rows(sql, Vec::new()).await?.pop();
+    let same = newest.filter(|(_, hash)| *hash == report.rules).map(|(newest, _)| newest);
+    Ok(same.or(Some(report.generation).filter(|&generation| generation != 0)))
 }

@@ -31,7 +31,7 @@ pub enum StoreError {
     )]
     Disk(String),
     /// The store took too long. The call may still be carried out.
-    #[error("the store did not answer within {} ms", .0.as_millis())]
+    #[error("the store did not respond within {} ms", .0.as_millis())]
     Slow(std::time::Duration),
     /// The address of the store's database is invalid.
     #[error("the store's address is not understood: {0}")]

@@ -13,6 +13,8 @@
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - `transaction`: what the rules of both stores are written over
 //! - `moves`, `changes`, `retention`: those rules, outside of a message's path
+//! - `columns`: plain values as columns of either database
+//! - `error`: the errors of a store
 //! - `select`, `rows`: the statements that both stores read with, and what comes of them
 //! - [`sqlite`]: the embedded store
 //! - [`postgres`]: the store that several gateways share

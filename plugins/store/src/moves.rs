@@ -34,10 +34,7 @@ pub(crate) async fn change_state(
     to: DeliveryState,
 ) -> Result<u64, StoreError> {
     let generation = GatewayReport::moving(generation, from, to);
-    // Excludes deliveries that are added meanwhile, so that the loop ends.
-    let last = Select::new("SELECT coalesce(max(id), 0) FROM delivery", []);
-    let upto = store.select(last).await?.pop().map_or(0, |(id,)| id);
-    let mut moved = 0;
+    let (upto, mut moved) = (newest(store).await?, 0);
     loop {
         let webhook = webhook.to_owned();
         match store.change(ChangeState { generation, webhook, from, to, upto }).await? {
@@ -46,6 +43,12 @@ pub(crate) async fn change_state(
             None => return Ok(moved),
         }
     }
+}
+
+/// Returns the number of the newest delivery. Later ones are excluded from a loop, so that it ends.
+async fn newest(store: &impl ChangeExecutor) -> Result<i64, StoreError> {
+    let last = Select::new("SELECT coalesce(max(id), 0) FROM delivery", []);
+    Ok(store.select(last).await?.pop().map_or(0, |(id,)| id))
 }
 
 /// A step of [`change_state`]. Returns `None` when no delivery up to number `upto` is left.
@@ -73,7 +76,10 @@ impl StoreChange for ChangeState {
             return Ok(None);
         }
         let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
-        transaction.lock_deliveries(&ids).await?;
+        transaction.lock_orders(&ids).await?;
+        if is_done(from) || is_done(to) {
+            transaction.lock_events(&ids).await?;
+        }
         let sql = "UPDATE delivery SET state = $2, owner = NULL,
                 due = CASE WHEN $2 = 'pending' AND due > $3 THEN $3 ELSE due END
             WHERE id = ANY ($1) AND CASE WHEN owner IS NULL THEN state ELSE 'claimed' END = $4
@@ -137,9 +143,11 @@ pub(crate) async fn replay(
     store: &impl ChangeExecutor,
     filter: &Filter,
 ) -> Result<u64, StoreError> {
+    let upto = newest(store).await?;
     let (mut replayed, mut after) = (0, 0);
     loop {
-        let found: Vec<(i64,)> = store.find(select::replayable(filter, after, FOUND)).await?;
+        let found = select::replayable(filter, after, upto, FOUND);
+        let found: Vec<(i64,)> = store.find(found).await?;
         let Some(&(last,)) = found.last() else { return Ok(replayed) };
         after = last;
         let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
@@ -164,7 +172,8 @@ impl StoreChange for Replay {
         if self.0.is_empty() {
             return Ok(0);
         }
-        transaction.lock_deliveries(&self.0).await?;
+        transaction.lock_orders(&self.0).await?;
+        transaction.lock_events(&self.0).await?;
         let (mut moves, mut replayed) = (Moves::default(), Vec::new());
         for from in [DeliveryState::Delivered, DeliveryState::Dead, DeliveryState::Orphaned] {
             let sql = "UPDATE delivery SET state = 'pending', due = $2, tries = 0, replay = true,
@@ -216,28 +225,25 @@ impl StoreChange for AdvanceDueTimes {
 
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<usize, StoreError> {
         let far = self.0.saturating_add(clock::milliseconds(clock::TOLERANCE));
-        let mut planned: Vec<(i64, i64)> = Vec::new();
+        let mut planned = Vec::new();
         for place in ["d.blocked = false AND d.owner IS NULL", "d.blocked = true"] {
             let sql = format!(
-                "SELECT d.id, $1 + coalesce(a.next_at - a.at, 0)
-                FROM delivery d
+                "SELECT d.id FROM delivery d
                     LEFT JOIN attempt a ON a.delivery = d.id AND a.number = d.attempts AND d.tries > 0
-                WHERE d.state = 'pending' AND {place} AND d.due > $2
-                    AND (d.tries = 0 OR (a.next_at = d.due AND a.at > $2 AND a.next_at > a.at))
-                LIMIT $3 FOR UPDATE OF d SKIP LOCKED"
+                WHERE d.state = 'pending' AND {place} AND d.due > $1
+                    AND (d.tries = 0 OR (a.next_at = d.due AND a.at > $1 AND a.next_at > a.at))
+                LIMIT $2 FOR UPDATE OF d SKIP LOCKED"
             );
             let most = length(STEP - planned.len());
-            planned.extend(
-                transaction
-                    .rows::<(i64, i64)>(&sql, vec![self.0.into(), far.into(), most.into()])
-                    .await?,
-            );
+            let found: Vec<(i64,)> = transaction.rows(&sql, vec![far.into(), most.into()]).await?;
+            planned.extend(found.into_iter().map(|(id,)| id));
         }
-        for (id, due) in &planned {
-            let sql = "UPDATE delivery SET due = $2 WHERE id = $1";
-            transaction.execute(sql, vec![(*id).into(), (*due).into()]).await?;
-        }
-        Ok(planned.len())
+        let count = planned.len();
+        let sql = "UPDATE delivery SET due = $2 + coalesce((SELECT a.next_at - a.at FROM attempt a
+                WHERE a.delivery = delivery.id AND a.number = delivery.attempts AND delivery.tries > 0), 0)
+            WHERE id = ANY ($1)";
+        transaction.execute(sql, vec![SqlValue::Numbers(planned), self.0.into()]).await?;
+        Ok(count)
     }
 }
 

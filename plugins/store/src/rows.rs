@@ -30,6 +30,9 @@ pub(crate) enum SqlValue {
 /// The values of a row, which are read from left to right.
 pub(crate) struct SqlRow(std::vec::IntoIter<SqlValue>);
 
+/// JSON, which some columns have as text and some as bytes.
+struct JsonBytes(Vec<u8>);
+
 /// A row after its number.
 pub(crate) struct Numbered<T>(pub(crate) i64, pub(crate) T);
 
@@ -58,7 +61,7 @@ impl SqlRow {
 
     /// Returns the next value, which is JSON.
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, StoreError> {
-        serde_json::from_slice(&self.get::<Vec<u8>>()?).map_err(|error| unreadable(&error))
+        serde_json::from_slice(&self.get::<JsonBytes>()?.0).map_err(|error| unreadable(&error))
     }
 }
 
@@ -125,9 +128,15 @@ impl FromSqlValue for String {
 
 impl FromSqlValue for Vec<u8> {
     fn from_value(value: SqlValue) -> Option<Self> {
+        if let SqlValue::Bytes(bytes) = value { Some(bytes) } else { None }
+    }
+}
+
+impl FromSqlValue for JsonBytes {
+    fn from_value(value: SqlValue) -> Option<Self> {
         match value {
-            SqlValue::Bytes(bytes) => Some(bytes),
-            SqlValue::Text(text) => Some(text.into_bytes()),
+            SqlValue::Bytes(bytes) => Some(Self(bytes)),
+            SqlValue::Text(text) => Some(Self(text.into_bytes())),
             _ => None,
         }
     }

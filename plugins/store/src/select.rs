@@ -102,14 +102,15 @@ pub(crate) fn attempt_log(webhook: &str, offset: u64, limit: usize) -> Select {
     Select::new(sql, [webhook.into(), length(limit).into(), number(offset).into()])
 }
 
-/// Selects the numbers of the replayable deliveries that match, after `after`, up to `limit`, oldest
+/// Selects the numbers of the replayable deliveries that match, after `after`, to `upto`, at most `limit`, oldest
 /// first.
-pub(crate) fn replayable(filter: &Filter, after: i64, limit: usize) -> Select {
+pub(crate) fn replayable(filter: &Filter, after: i64, upto: i64, limit: usize) -> Select {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
     conditions.of_delivery(filter);
     conditions.all.push("d.state IN ('delivered', 'dead', 'orphaned')".to_owned());
     conditions.and("d.id >", after);
+    conditions.and("d.id <=", upto);
     let limit = conditions.value(length(limit));
     let sql = format!(
         "SELECT d.id FROM delivery d JOIN event e ON e.id = d.event WHERE {}

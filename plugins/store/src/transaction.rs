@@ -37,8 +37,14 @@ pub(crate) trait Transaction {
     /// one before the transaction ends.
     async fn check_newest(&mut self, generation: i64) -> Result<(), StoreError>;
 
-    /// Waits until no other transaction changes these deliveries, their orders or their events.
-    async fn lock_deliveries(&mut self, _: &[i64]) -> Result<(), StoreError> {
+    /// Waits until no other transaction changes the orders of these deliveries. Before their events, as
+    /// everywhere.
+    async fn lock_orders(&mut self, _deliveries: &[i64]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Waits until no other transaction changes the events of these deliveries.
+    async fn lock_events(&mut self, _deliveries: &[i64]) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use super::{
     RequestHead, ResponseHead, TapState,
     decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
     keeping::PayloadKeeper,
-    partner_order::OrderSlot,
+    recording_order::OrderSlot,
     response::ResponseBody,
     routes::Routes,
 };
@@ -43,7 +43,7 @@ pub struct Exchange {
 /// The event could not be written down, and the configuration says to refuse traffic then
 /// (`on_store_failure: refuse`). The receiver has not got the whole message.
 #[derive(Debug, thiserror::Error)]
-#[error("the notification cannot be written down")]
+#[error("the notification cannot be stored")]
 pub struct Refused(#[source] pub OutboxError);
 
 struct Active {

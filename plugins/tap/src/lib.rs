@@ -20,7 +20,7 @@
 //! - `records`: the keys and groups of what is remembered of messages
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - `seen`: what came already, to tell that it came again
-//! - `partner_order`: the order in which a partner's exchanges are written down
+//! - `recording_order`: the order in which a partner's exchanges are written down
 //! - [`memory`]: what exchanges under way take together
 //! - [`timers`]: what happens by itself when time passes
 //! - `under_way`: waits for the end of the exchange that an MDN is about
@@ -35,8 +35,8 @@ mod adoption;
 mod conclusion;
 mod decoding;
 mod keeping;
-mod partner_order;
 mod receipt;
+mod recording_order;
 mod records;
 mod response;
 mod routes;
@@ -70,7 +70,7 @@ struct TapState {
     outbox: Outbox,
     payloads: Payloads,
     decoding: decoding::Decoding,
-    turns: partner_order::PartnerOrder,
+    turns: recording_order::PartnerOrder,
     runtime: tokio::runtime::Handle,
     /// Held by each exchange that is over until its verdict is written down.
     concluding: Arc<()>,
@@ -95,7 +95,7 @@ impl Tap {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
         let memory = Memory::default();
-        let turns = partner_order::PartnerOrder::default();
+        let turns = recording_order::PartnerOrder::default();
         let shared = TapState {
             host,
             outbox,

@@ -110,7 +110,7 @@ async fn report_all_overdue(host: &dyn TapHost, rules: &TapRules, outbox: &Outbo
         }
         // Those behind it must not wait for it.
         if let Err(error) = outbox.commit(vec![put_off(record)]).await {
-            tracing::warn!(%error, "An overdue MDN could not be put off; trying again.");
+            tracing::warn!(%error, "An overdue MDN could not be postponed; trying again.");
             return;
         }
     }

@@ -75,6 +75,11 @@ impl Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        let is_body = self.of_head == 0;
+        let exchange = self.own_exchange();
+        if exchange.phase == Phase::Body && is_body && !exchange.limit.is_set() {
+            exchange.limit.set(exchange.pace.body);
+        }
         if !self.ahead.is_empty() {
             // A flaw of the body must not take the head away: its response hangs on that.
             let most = if self.of_head > 0 { self.of_head } else { self.ahead.len() };

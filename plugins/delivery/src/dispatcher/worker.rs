@@ -3,8 +3,8 @@
 //! A webhook's worker is the only one that changes the states of its deliveries, so that no two
 //! changes conflict.
 
+mod attempt_end;
 mod claim;
-mod ended;
 mod service;
 
 use std::{

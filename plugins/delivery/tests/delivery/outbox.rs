@@ -156,7 +156,7 @@ async fn refused_exchange_is_an_error_and_leaves_no_event() {
     // An exchange whose late write follows its refusal must not be reported.
     store.delay(STORE_TIMEOUT * 3);
     let error = outbox.open(opened(&event(), Payload::None, &targets(&["a"]))).await.unwrap_err();
-    assert_eq!(error.to_string(), "the store did not answer within 0.1 s");
+    assert_eq!(error.to_string(), "the store did not respond within 0.1 s");
     store.delay(Duration::ZERO);
     until("the refused exchange to go", || outbox.health().is_healthy()).await;
     assert_eq!(store.events(), 0);

@@ -150,7 +150,9 @@ fn threads(name: &str, count: usize) -> Option<Handle> {
         .max_blocking_threads(count)
         .thread_keep_alive(KEPT)
         .build()
-        .inspect_err(|error| tracing::error!(%error, "No threads for payload files."));
+        .inspect_err(
+            |error| tracing::error!(%error, "Threads for payload files could not be started."),
+        );
     // It lives as long as the process: its threads may block forever.
     let handle = runtime.ok().map(|runtime| Box::leak(Box::new(runtime)).handle().clone());
     drop(handle.as_ref().map(|handle| handle.spawn_blocking(|| {})));

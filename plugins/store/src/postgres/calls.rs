@@ -279,6 +279,7 @@ impl Store for PostgresStore {
             );
         }
         self.writing.close();
+        self.changing.close();
         self.reading.close();
         self.moving.close();
     }

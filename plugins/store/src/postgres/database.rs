@@ -216,11 +216,13 @@ impl ConnectionUse {
     pub(super) fn session(self, schema: &str, wait: Duration) -> String {
         let schema = quoted(schema);
         let milliseconds = wait.as_millis();
+        // A transaction of a process that is frozen holds locks that all gateways wait for.
+        let idle = milliseconds.min(1_000);
         // With a default of "off" no call could promise durability.
         let mut session = format!(
             "SET search_path TO {schema};
             SET statement_timeout TO {milliseconds};
-            SET idle_in_transaction_session_timeout TO {milliseconds};
+            SET idle_in_transaction_session_timeout TO {idle};
             SET jit TO off;
             {READ_COMMITTED};
             SELECT set_config('synchronous_commit', 'on', false)

@@ -53,13 +53,17 @@ use crate::{gateways::GatewayChange, store::StoreError};
 
 /// How many changes a slow listener may lag behind before it is notified that it missed some.
 const CHANGES: usize = 1_024;
-/// Connections for calls outside of groups: heartbeats, replays, pruning.
+/// Connections for calls outside of groups: heartbeats and others of one statement.
 const BESIDES: usize = 2;
+/// Connections for changes of several round trips: a replay has two at once.
+const CHANGING: usize = 2;
 
 /// The store in a PostgreSQL database.
 pub struct PostgresStore {
     writer: GroupWriter,
     writing: Database,
+    /// Connections for changes of several round trips, so that groups and heartbeats do not wait for them.
+    changing: Database,
     reading: Database,
     /// Connections for large payloads, so that other calls do not wait for them.
     moving: Database,
@@ -139,6 +143,7 @@ impl PostgresStore {
         };
         let writers = options.writers.max(1);
         let writing = database(ConnectionUse::Write, writers + BESIDES)?;
+        let changing = database(ConnectionUse::Write, CHANGING)?;
         let reading = database(ConnectionUse::Read, options.readers)?;
         let moving = database(ConnectionUse::Read, options.readers)?;
         let owner = Arc::new(ProcessLease::new(writing.clone(), options.lease));
@@ -166,6 +171,7 @@ impl PostgresStore {
         let store = Self {
             writer,
             writing,
+            changing,
             reading,
             moving,
             payload_root: options.payload_root,

@@ -31,7 +31,7 @@ pub(super) struct PgTransaction<'a> {
 
 impl ChangeExecutor for PostgresStore {
     async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError> {
-        self.writing.change(&change).await
+        self.changing.change(&change).await
     }
 
     async fn select<R: FromSqlRow + Send + 'static>(
@@ -136,15 +136,17 @@ impl Transaction for PgTransaction<'_> {
         }
     }
 
-    async fn lock_deliveries(&mut self, ids: &[i64]) -> Result<(), StoreError> {
-        let ids = || SqlValue::Numbers(ids.to_vec());
+    async fn lock_orders(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let lanes = "SELECT lock_lanes(ARRAY(SELECT lane FROM delivery
             WHERE id = ANY ($1) AND lane IS NOT NULL))";
-        self.call(lanes, ids()).await?;
+        self.call(lanes, SqlValue::Numbers(ids.to_vec())).await
+    }
+
+    async fn lock_events(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         let events =
             "SELECT 1 FROM event WHERE id IN (SELECT event FROM delivery WHERE id = ANY ($1))
             ORDER BY id FOR NO KEY UPDATE";
-        self.call(events, ids()).await
+        self.call(events, SqlValue::Numbers(ids.to_vec())).await
     }
 
     async fn lock_configurations(&mut self) -> Result<(), StoreError> {

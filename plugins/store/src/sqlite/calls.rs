@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{SqliteStore, deliveries, events, identity, notes, prune, queries};
+use super::{SqliteStore, deliveries, events, identity, prune, queries};
 use crate::{
     changes::SetWebhookState,
     clock,
@@ -35,7 +35,8 @@ impl EventStore for SqliteStore {
         let files = self
             .writer
             .run(move |connection| {
-                let files = writes.iter().map(|write| notes::apply(connection, owner, write));
+                let files =
+                    writes.iter().map(|write| super::writes::apply(connection, owner, write));
                 files.filter_map(Result::transpose).collect()
             })
             .await?;

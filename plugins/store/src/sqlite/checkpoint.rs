@@ -84,13 +84,13 @@ impl CheckpointThread {
                 self.seen = commits;
                 self.shared.long_log.store(pages >= LONG, Ordering::Relaxed);
                 if self.fails {
-                    tracing::info!("The store's log is written back again.");
+                    tracing::info!("The store's write-ahead log can be checkpointed again.");
                 }
             }
             Err(error) => {
                 self.shared.failed(&error);
                 if !self.fails {
-                    tracing::warn!(%error, "The store's log cannot be written back.");
+                    tracing::warn!(%error, "The store's write-ahead log cannot be checkpointed.");
                 }
             }
         }

@@ -155,9 +155,10 @@ pub(super) fn claim(
 /// Reads what [`claim`] left out.
 pub(super) fn fill(connection: &Connection, taken: &mut [ClaimingRow]) -> Result<(), StoreError> {
     for ClaimingRow { claimed, is_large } in taken.iter_mut().filter(|taking| taking.is_large) {
-        if let Some(event) = rows(connection, &select::event(claimed.event.id))?.pop() {
-            (claimed.event, *is_large) = (event, false);
-        }
+        let Some(event) = rows(connection, &select::event(claimed.event.id))?.pop() else {
+            return Err(StoreError::UnknownEvent(claimed.event.id));
+        };
+        (claimed.event, *is_large) = (event, false);
     }
     Ok(())
 }

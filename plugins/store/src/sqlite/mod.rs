@@ -13,7 +13,6 @@ mod deliveries;
 mod error;
 mod events;
 mod identity;
-mod notes;
 mod options;
 mod process_lock;
 mod prune;
@@ -22,6 +21,7 @@ mod readers;
 mod schema;
 mod transaction;
 mod writer;
+mod writes;
 
 use std::{
     fs::{self, File},

@@ -124,7 +124,7 @@ impl Active {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, event = %event.id, "A verdict was not written down.");
+                tracing::error!(%error, event = %event.id, "A verdict was not stored.");
                 self.remove(file);
             }
         }
@@ -375,9 +375,7 @@ impl Active {
 fn published(event: &Event, payload: Payload, targets: &[Target]) -> Option<Write> {
     let published = writes::publish(event, payload, targets);
     published
-        .inspect_err(
-            |error| tracing::error!(%error, event = %event.id, "An event was not written down."),
-        )
+        .inspect_err(|error| tracing::error!(%error, event = %event.id, "An event was not stored."))
         .ok()
 }
 

@@ -38,7 +38,7 @@ impl ClockWatch {
             if pulled_in > 0 {
                 tracing::warn!(
                     pulled_in,
-                    "Deliveries that were planned while the clock was ahead are pulled in."
+                    "Deliveries that were planned while the clock was ahead are made due now."
                 );
             }
         }
@@ -71,14 +71,14 @@ impl ClockWatch {
                 if now.abs_diff(to) < now.abs_diff(from) {
                     self.is_back |= to < from;
                     let now = shown(now);
-                    tracing::warn!(now, "The {clock}'s clock stands: its new time is believed.");
+                    tracing::warn!(now, "The {clock}'s clock is stable: its new time is accepted.");
                 } else {
-                    tracing::info!("The {clock}'s clock is back.");
+                    tracing::info!("The {clock}'s clock has returned to its former time.");
                 }
                 self.said = None;
             }
             (Some(_), None) => {
-                tracing::info!("The clock stands: its time is believed.");
+                tracing::info!("The clock is stable: its time is accepted.");
                 self.said = None;
             }
         }

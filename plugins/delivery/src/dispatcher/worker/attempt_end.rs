@@ -1,4 +1,4 @@
-//! Applies the end of an attempt to its webhook.
+//! Applies the end of an attempt to its webhook: a 410 disables it, a failure counts against it.
 
 use std::{cmp::Reverse, time::Duration};
 

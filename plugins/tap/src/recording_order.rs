@@ -1,4 +1,5 @@
-//! The order in which what came of exchanges is written down, for webhooks with `order: partner`.
+//! The order in which the results of exchanges are recorded, for webhooks with `order: partner`. The store
+//! makes the deliveries in that order (`reorder` of either database).
 //!
 //! A verdict is worked out beside the traffic: a partner that sends its next message at once could have
 //! that one written down first. Each exchange takes its turn when its response's head has come, which is

@@ -1,4 +1,4 @@
-//! Notes, and several writes in one commit.
+//! Executes writes, several in one commit.
 
 use std::path::PathBuf;
 
@@ -29,10 +29,10 @@ pub(super) fn apply(
         Write::Replace(event) => events::replace(connection, event)?,
         Write::Publish(event, planned) => events::publish(connection, event, planned)?,
         Write::Record(change) => {
-            write_note(connection, change)?;
+            write_record(connection, change)?;
         }
         Write::Once(change, event, planned) => {
-            if write_note(connection, change)? {
+            if write_record(connection, change)? {
                 events::publish(connection, event, planned)?;
             }
         }
@@ -41,7 +41,7 @@ pub(super) fn apply(
 }
 
 /// Returns whether it was written.
-fn write_note(connection: &Connection, change: &RecordChange) -> Result<bool, StoreError> {
+fn write_record(connection: &Connection, change: &RecordChange) -> Result<bool, StoreError> {
     let Record { key, body, due, expires } = &change.record;
     let put = "INSERT INTO note (key, body, due, expires) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (key) DO UPDATE SET body = ?2, due = ?3, expires = ?4";
