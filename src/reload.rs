@@ -47,7 +47,7 @@ impl Reloader {
         }
     }
 
-    /// Loads the files again, and tells what that changed.
+    /// Loads the files again, and returns what that changed.
     ///
     /// # Errors
     /// Every mistake in them; what was in force stays.

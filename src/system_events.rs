@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 
 use crate::snapshot::Live;
 
-/// Tells the other webhooks when one is disabled.
+/// Notifies the other webhooks when one is disabled.
 pub(crate) struct Announcer {
     live: Arc<Live>,
     outbox: Outbox,

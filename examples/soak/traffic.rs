@@ -279,7 +279,7 @@ fn sent() -> Vec<Kind> {
     kinds
 }
 
-/// The message whose subject tells the partner which MIC to give back.
+/// The message whose subject names to the partner the MIC to give back.
 fn signed_for(message: &Built) -> Built {
     let mut message = message.clone();
     message.headers.push(("Subject".to_owned(), message.mic.clone()));

@@ -68,7 +68,7 @@ enum Failure {
 // === impl Args ===
 
 impl Args {
-    /// Moves, and tells on `err` how far it is; what was moved goes to `out`.
+    /// Moves, and writes the progress to `err`; what was moved goes to `out`.
     ///
     /// # Errors
     /// When `out` or `err` cannot be written to.

@@ -92,7 +92,7 @@ fn tell(
     writeln!(err, "{} cannot be used: it has {count}.", config.display())
 }
 
-/// Tells on stderr what went wrong: exit status 1.
+/// Writes to stderr what went wrong: exit status 1.
 fn fail(error: impl Display) -> ExitCode {
     // Without a stderr there is no place to report it.
     let _ = writeln!(io::stderr(), "as2hook: {error}");

@@ -13,7 +13,7 @@
 //!    meanwhile, it says `KEPT`, and the new one ends. Were it gone, the new one begins.
 //!
 //! Both have the sockets' one queue of connections all the while, so none is refused. The connection
-//! stays open as long as the old process lives: its end tells the new one that what is left is its own.
+//! stays open as long as the old process lives: its end means to the new one that what is left is its own.
 //!
 //! Pingora's own way (`Opt::upgrade`) is not used: there the old process stops whether a new one took its
 //! sockets or not, and the file is open to every user.
@@ -75,7 +75,7 @@ pub(super) struct UpgradeSocket {
     addresses: Vec<SocketAddr>,
 }
 
-/// The process at the other end of a hand-over. The end of this connection tells it that we are gone.
+/// The process at the other end of a hand-over. The end of this connection means that we are gone.
 #[derive(Debug)]
 pub(super) struct OtherProcess {
     stream: UnixStream,
@@ -293,7 +293,7 @@ impl OtherProcess {
         Ok((other, sockets))
     }
 
-    /// Tells the old process that we could begin, and waits for its last word: when this returns `Ok`, we
+    /// Reports to the old process that we could begin, and waits for its last word: when this returns `Ok`, we
     /// are to.
     pub(super) async fn taken(&self) -> Result<(), HandoverError> {
         let process = self.number;

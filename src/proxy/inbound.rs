@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 
-/// The partner's address, as far as the request tells.
+/// The partner's address, as far as the request says.
 pub(super) fn partner(session: &Session, trusted: &[IpNet]) -> Option<IpAddr> {
     forwarded_for(direct(session), &session.req_header().headers, trusted)
 }

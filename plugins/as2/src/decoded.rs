@@ -137,7 +137,7 @@ pub struct ProcessingError {
     pub message: String,
 }
 
-/// The classes of processing errors. `docs/webhooks.md` says what each means to whoever is told.
+/// The classes of processing errors. `docs/webhooks.md` says what each means for a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "u16", try_from = "u16")]
 #[repr(u16)]

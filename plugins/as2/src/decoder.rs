@@ -102,7 +102,7 @@ impl Decoder {
         }
     }
 
-    /// The body is complete (`whole`) or was cut off: tells what it was.
+    /// The body is complete (`whole`) or was cut off: returns what it was.
     pub fn finish(mut self, whole: bool, sink: &mut dyn Sink) -> Decoded {
         if let (Some(codings), true) = (&self.codings, whole)
             && let Err(fault) = codings.finish()

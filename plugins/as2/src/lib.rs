@@ -1,7 +1,7 @@
 //! What is on the wire: AS2 messages and MDNs, decoded while they pass.
 //!
 //! Push parsers in constant memory: bytes go in through [`Decoder::push`], decoded attachments come
-//! out of a [`Sink`], and [`Decoder::finish`] tells what the message was. No I/O, no async.
+//! out of a [`Sink`], and [`Decoder::finish`] returns what the message was. No I/O, no async.
 //!
 //! # Memory
 //! One decode takes 1.5 MiB for a message as partners send them, most of it the first MiB of a signed

@@ -203,7 +203,7 @@ impl LayerStart {
 // === impl DecodeFlow ===
 
 impl DecodeFlow<'_> {
-    /// Begins an attachment and tells its index.
+    /// Begins an attachment and returns its index.
     pub(crate) fn begin(&mut self, name: Option<&str>, headers: &Headers) -> Result<usize, Fault> {
         self.state.admit()?;
         let facts = &mut self.state.facts;

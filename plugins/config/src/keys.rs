@@ -209,7 +209,7 @@ fn strangers<'a>(
         .map(|(_, certificate)| certificate)
 }
 
-/// Tells certificates apart that have the same name too.
+/// Distinguishes certificates that have the same name, too.
 pub(crate) fn named(certificate: &X509Ref) -> String {
     let subject = certificate.subject_name();
     let common = subject.entries_by_nid(Nid::COMMONNAME).next();

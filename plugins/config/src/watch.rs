@@ -3,7 +3,7 @@
 //! Folders are watched, not files: an editor that replaces a file by rename, and a Kubernetes volume
 //! that swaps the link `..data`, leave a watch on the file itself with the old inode. What looks like
 //! a change is reported only when the hash over all contents differs, and only once; a slow poll of that
-//! hash finds what no watch tells (network file systems, folders that were moved away).
+//! hash finds what no watch reports (network file systems, folders that were moved away).
 //!
 //! # Layout
 //! - `trail`: the links on the way to a file, each of which may be swapped
@@ -208,7 +208,7 @@ impl Eye {
         }
     }
 
-    /// Tells when the contents differ from what is known.
+    /// Reports when the contents differ from what is known.
     fn look(&mut self, notices: &mpsc::Sender<()>) {
         // Links may lead elsewhere now, and folders may be others of the same name.
         self.watch_folders();

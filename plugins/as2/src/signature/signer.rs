@@ -76,7 +76,7 @@ impl SignerInfo {
             return Ok(Judgement { signer, digest, ..Judgement::unsupported(reason) });
         };
         if self.attributes.is_empty() && sums.is_like_attributes() {
-            // A signature over attributes would verify as one over such a content: whoever has a
+            // A signature over attributes would verify as one over such a content: any holder of a
             // signed message of this sender could make this one of it.
             return Ok(found(
                 "the signed content is a set of signed attributes, which proves nothing",

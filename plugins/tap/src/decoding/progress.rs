@@ -1,4 +1,4 @@
-//! Tells a decode that stands still from one that waits for its slot.
+//! Distinguishes a decode that stands still from one that waits for its slot.
 
 use std::{
     pin::pin,

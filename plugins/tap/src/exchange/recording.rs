@@ -171,7 +171,7 @@ impl Active {
         Ok(())
     }
 
-    /// The exchange's event as far as its request tells, and the payload that goes with it.
+    /// The exchange's event as far as its request says, and the payload that goes with it.
     pub(super) fn decoded(
         &self,
         outcome: Result<DecodeOutcome, Lost>,
