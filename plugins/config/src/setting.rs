@@ -1,16 +1,14 @@
 //! How single values of the config are written: each type here is for `#[serde(with = "…")]`, reads a value
 //! at its place, writes it, and describes it for the JSON Schema.
 
-use std::{marker::PhantomData, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{marker::PhantomData, path::PathBuf, time::Duration};
 
 use as2hook_event::{BadRate, Rate, SecretString};
-use http::Uri;
-use ipnet::IpNet;
 use schemars::{JsonSchema, json_schema};
 use serde::{Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
 use super::{
-    section::{Section, reported, take, word, words},
+    section::{reported, take, word, words},
     value::{FromFile, Value},
 };
 
@@ -82,6 +80,12 @@ macro_rules! schema {
 }
 
 pub(crate) use {schema, setting};
+
+mod addresses;
+mod several;
+
+pub(crate) use addresses::*;
+pub(crate) use several::*;
 
 // === text ===
 
@@ -302,89 +306,6 @@ setting!(
     { "type": "string", "pattern": r"^[0-9A-Fa-f]{64}$|\$\{" }
 );
 
-// === addresses ===
-
-setting!(
-    /// An IP address with a port.
-    Address: SocketAddr,
-    |value| {
-        const WRONG: &str =
-            "must be an IP address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
-        value.text()?.parse().ok().or_else(|| value.wrong(WRONG))
-    },
-    SocketAddr::to_string,
-    { "type": "string", "pattern": r":\d+$|\$\{" }
-);
-
-setting!(
-    /// A network in CIDR form, or one address.
-    Network: IpNet,
-    |value| {
-        let text = value.text()?;
-        match text.parse::<IpNet>().or_else(|_| text.parse().map(std::net::IpAddr::into)) {
-            Ok(network) if network.trunc() == network => Some(network),
-            Ok(network) => {
-                let meant = network.trunc();
-                value.wrong(format!("has bits behind its prefix; did you mean \"{meant}\"?"))
-            }
-            Err(_) => value.wrong("must be a network such as \"10.0.0.0/8\" or \"fd00::/8\""),
-        }
-    },
-    IpNet::to_string,
-    { "type": "string", "pattern": r"[.:]|\$\{" }
-);
-
-setting!(
-    /// An http or https URL with a host. Its query is never shown: it may hold a token.
-    Url: Uri,
-    |value| url(value, "must not hold a user or password"),
-    show_url,
-    { "type": "string", "pattern": r"^https?://|\$\{" }
-);
-
-setting!(
-    /// As [`Url`], of a webhook: it has headers of its own.
-    WebhookUrl: Uri,
-    |value| url(value, "must not hold a user or password; give them in a header"),
-    show_url,
-    { "type": "string", "pattern": r"^https?://|\$\{" }
-);
-
-fn url(value: &Value, user: &str) -> Option<Uri> {
-    let text = value.text()?;
-    if text.contains('#') {
-        return value.wrong("must not have a fragment (`#…`); it would not be sent");
-    }
-    let Ok(url) = text.parse::<Uri>() else {
-        return value.wrong("must be a URL such as \"https://example.com/path\"");
-    };
-    let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
-        return value.wrong("must be a whole URL, beginning with http:// or https://");
-    };
-    if !matches!(scheme, "http" | "https") {
-        return value.wrong("must begin with http:// or https://");
-    }
-    if authority.as_str().contains('@') {
-        return value.wrong(user);
-    }
-    if authority.host().is_empty() || authority.host() == "[]" {
-        return value.wrong("must name a host");
-    }
-    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or("");
-    if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
-        return value.wrong("must have a port from 1 to 65535, or none");
-    }
-    Some(url)
-}
-
-fn show_url(url: &Uri) -> String {
-    let url = url.to_string();
-    match url.split_once('?') {
-        Some((base, _)) => format!("{base}?***"),
-        None => url,
-    }
-}
-
 // === words ===
 
 /// One of an enum's words, as serde has them.
@@ -404,81 +325,6 @@ impl<T: DeserializeOwned + Serialize> Setting for Word<T> {
 
 schema!([T: DeserializeOwned] Word<T>, |_| {
     json_schema!({ "anyOf": [{ "enum": words::<T>() }, { "type": "string", "pattern": r"\$\{" }] })
-});
-
-// === several ===
-
-/// A value that may be left out.
-pub(crate) struct Maybe<A>(PhantomData<A>);
-
-/// A list; items with mistakes are left out.
-pub(crate) struct List<A>(PhantomData<A>);
-
-/// A mapping.
-pub(crate) struct Table<T>(PhantomData<T>);
-
-impl<A: Setting> Setting for Maybe<A> {
-    type Value = Option<A::Value>;
-
-    fn read(value: &Value) -> Option<Self::Value> {
-        A::read(value).map(Some)
-    }
-
-    fn shown(value: &Self::Value) -> impl Serialize {
-        value.as_ref().map(A::shown)
-    }
-}
-
-impl<A: Setting> Setting for List<A> {
-    type Value = Vec<A::Value>;
-
-    fn read(value: &Value) -> Option<Self::Value> {
-        Some(value.list()?.iter().filter_map(A::read).collect())
-    }
-
-    fn shown(value: &Self::Value) -> impl Serialize {
-        value.iter().map(A::shown).collect::<Vec<_>>()
-    }
-}
-
-impl<T: Section> Setting for Table<T> {
-    type Value = T;
-
-    fn read(value: &Value) -> Option<T> {
-        value.section()
-    }
-
-    fn shown(value: &T) -> impl Serialize {
-        value
-    }
-}
-
-/// The items of a list, none of them twice.
-pub(crate) fn distinct<A: Setting<Value: PartialEq>>(
-    value: &Value,
-    least: &str,
-    twice: &str,
-) -> Option<Vec<A::Value>> {
-    let items = value.list()?;
-    if items.is_empty() {
-        return value.wrong(least);
-    }
-    let mut found = Vec::new();
-    for item in &items {
-        match A::read(item) {
-            Some(one) if found.contains(&one) => {
-                item.wrong::<()>(twice);
-            }
-            one => found.extend(one),
-        }
-    }
-    Some(found)
-}
-
-schema!([A: Setting] Maybe<A>, |generator| generator.subschema_for::<A>());
-schema!([T: Section] Table<T>, |generator| generator.subschema_for::<T>());
-schema!([A: Setting] List<A>, |generator| {
-    json_schema!({ "type": "array", "items": generator.subschema_for::<A>() })
 });
 
 #[cfg(test)]
