@@ -25,11 +25,12 @@ mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::{runtime::Handle, time::timeout};
 use uuid::Uuid;
 
@@ -44,7 +45,10 @@ pub use self::{
     seal::{PayloadKey, SealError},
     writer::PayloadWriter,
 };
-use self::{health::PayloadHealthMonitor, seal::Sealer};
+use self::{
+    health::PayloadHealthMonitor,
+    seal::{Sealer, seal_error},
+};
 use crate::{
     clock,
     model::Payload,
@@ -128,13 +132,10 @@ impl Payloads {
     pub fn inline(&self, event: Uuid, bytes: Bytes) -> Result<Payload, StoreError> {
         let Some(mut sealer) = self.sealer(event)? else { return Ok(Payload::Inline(bytes)) };
         let size = bytes.len() as u64;
-        let mut sealed = sealer.header().to_vec();
-        let mut take = |chunk: &[u8]| {
-            sealed.extend_from_slice(chunk);
-            Ok(())
-        };
-        sealer.push(&bytes, &mut take)?;
-        sealer.finish(&mut take)?;
+        let header = sealer.header();
+        let full = sealer.push(&bytes).map_err(seal_error(event))?;
+        let last = sealer.finish().map_err(seal_error(event))?;
+        let sealed = [&header[..], &full, &last].concat();
         Ok(Payload::Sealed { size, kept: Box::new(Payload::Inline(sealed.into())) })
     }
 
@@ -165,7 +166,7 @@ impl Payloads {
         };
         let identity = store.identity(root.map(str::to_owned)).await?;
         let id = identity.id;
-        *self.identity() = Some(identity);
+        *self.store.lock() = Some(identity);
         let (owner, place) = match &self.place {
             PayloadPlace::Nowhere => return Ok(()),
             PayloadPlace::Folder(folder) => {
@@ -183,7 +184,7 @@ impl Payloads {
 
     /// Whether [`Self::claim`] must be called again, because the store could not be read.
     pub fn is_unclaimed(&self) -> bool {
-        self.identity().is_none()
+        self.store.lock().is_none()
     }
 
     /// Removes a payload for which no event was stored. The sweep removes what remains.
@@ -290,19 +291,15 @@ impl Payloads {
         }
     }
 
-    fn identity(&self) -> MutexGuard<'_, Option<StoreIdentity>> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the ending of new names. `None`: the store could not be read yet; payloads written
     /// until then are never swept.
     fn mark(&self) -> Option<PayloadMark> {
-        self.identity().as_ref().map(|store| store.mark)
+        self.store.lock().as_ref().map(|store| store.mark)
     }
 
     /// Returns where a payload file may be, the likeliest place first.
     fn places(&self, file: &Path) -> Vec<PathBuf> {
-        let former = self.identity().as_ref().map(|store| store.former_roots.clone());
+        let former = self.store.lock().as_ref().map(|store| store.former_roots.clone());
         let own = match &self.place {
             PayloadPlace::Folder(folder) => Some(folder.root()),
             PayloadPlace::Nowhere | PayloadPlace::Blobs(..) => None,
@@ -316,9 +313,9 @@ impl Payloads {
         if !self.seals {
             return Ok(None);
         }
-        let failed = |source| StoreError::Seal { event, source };
-        let key = self.key.as_deref().ok_or_else(|| failed(SealError::NoKey))?;
-        Sealer::new(key, event).map(Some).map_err(failed)
+        let sealer = self.key.as_deref().ok_or(SealError::NoKey);
+        let sealer = sealer.and_then(|key| Sealer::new(key, event));
+        sealer.map(Some).map_err(seal_error(event))
     }
 }
 
@@ -376,7 +373,7 @@ pub(crate) async fn remove_files(root: Option<&Path>, files: Vec<PathBuf>) {
         Ok(())
     });
     // Nothing depends on the result.
-    let _ = timeout(REMOVED_WITHIN, removed.done()).await;
+    let _ = timeout(REMOVED_WITHIN, removed).await;
 }
 
 #[cfg(test)]

@@ -42,6 +42,13 @@ pub fn create_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether the path leads to this open file.
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |file: fs::Metadata| (file.dev(), file.ino());
+    let there = fs::metadata(path).map(identity).ok();
+    there.is_some() && there == file.metadata().map(identity).ok()
+}
+
 /// Returns the folder of a path.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     match path.parent() {

@@ -6,22 +6,26 @@
 //! process: files that no event names are orphans, which
 //! [`Payloads::sweep`](super::Payloads::sweep) removes.
 
-mod sweep;
-
 use std::{
     fs::{self, File, TryLockError},
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::ownership::{PayloadMark, read_id, write_id};
+use super::{
+    ownership::{PayloadMark, read_id, write_id},
+    volume,
+};
 use crate::{
-    private_files::{create_file, create_folder},
-    store::StoreError,
+    private_files::{create_file, create_folder, is_at},
+    store::{Store, StoreError},
 };
 
 /// The folder of payload files. Clones share it.
@@ -39,6 +43,24 @@ struct OwnFolder {
     /// The open folder, locked.
     lock: Mutex<Option<File>>,
 }
+
+/// An open payload file. It is closed, and removed unless it is to be kept, on a thread that may
+/// block on the disk.
+pub(super) struct PayloadFile {
+    path: PathBuf,
+    /// Taken by the drop.
+    file: Option<File>,
+    is_kept: AtomicBool,
+}
+
+/// The folder of a terminated process, locked so that no other sweep handles it meanwhile.
+struct Abandoned {
+    folder: PathBuf,
+    _held: File,
+}
+
+/// How many files one query of a sweep covers.
+const BATCH: usize = 500;
 
 /// The beginning of the name of a process's folder.
 const PROCESS: &str = "process-";
@@ -104,22 +126,86 @@ impl PayloadDir {
             write_id(root, store).map_err(|source| error(root, source))?;
             Ok(read_id(root)?.unwrap_or_default())
         };
-        sweep::blocking(root).await
+        blocking(root).await
     }
 
-    /// Creates a file of this process, and returns its path. Creates the folder again if it was
-    /// deleted.
-    pub(super) fn create(&self, mark: Option<PayloadMark>) -> Result<(PathBuf, File), StoreError> {
+    /// Creates a file of this process. Creates the folder again if it was deleted.
+    pub(super) fn create(&self, mark: Option<PayloadMark>) -> Result<PayloadFile, StoreError> {
         let name = mark.map_or_else(Uuid::now_v7, PayloadMark::name);
         let path = self.path().join(name.to_string());
         match self.own.make().and_then(|()| create_file(&path)) {
-            Ok(file) => Ok((path, file)),
+            Ok(file) => Ok(PayloadFile { path, file: Some(file), is_kept: false.into() }),
             Err(source) => Err(error(&path, source)),
         }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.own.path
+    }
+
+    /// Removes files of terminated processes that no event in `store` names and that this store
+    /// wrote: their names have its mark. Returns the removed files.
+    pub(super) async fn sweep(
+        &self,
+        store: &dyn Store,
+        mark: PayloadMark,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        let folder = self.clone();
+        let mut removed = Vec::new();
+        for abandoned in blocking(move || folder.abandoned()).await? {
+            let folder = abandoned.folder.clone();
+            let files = match blocking(move || entries(&folder)).await {
+                Ok(files) => files,
+                Err(error) => {
+                    tracing::debug!(%error, "A payload folder cannot be looked through.");
+                    continue;
+                }
+            };
+            let is_ours = |file: &PathBuf| marked_by(mark, file);
+            let files: Vec<PathBuf> = files.into_iter().filter(is_ours).collect();
+            let mut orphans = Vec::new();
+            for batch in files.chunks(BATCH) {
+                orphans.extend(store.unnamed_payloads(batch.to_vec()).await?);
+            }
+            removed.extend(
+                blocking(move || {
+                    orphans.retain(|path| remove(path));
+                    // Succeeds if it is empty.
+                    let _ = fs::remove_dir(&abandoned.folder);
+                    Ok(orphans)
+                })
+                .await?,
+            );
+        }
+        Ok(removed)
+    }
+
+    fn abandoned(&self) -> Result<Vec<Abandoned>, StoreError> {
+        let mut abandoned = Vec::new();
+        for folder in entries(self.root())? {
+            let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
+            if name == self.own.name || !folder.is_dir() {
+                continue;
+            }
+            if name.strip_prefix(PROCESS).is_none_or(|id| Uuid::parse_str(id).is_err()) {
+                continue;
+            }
+            match File::open(&folder).map(|file| (file.try_lock(), file)) {
+                Ok((Ok(()), held)) => abandoned.push(Abandoned { folder, _held: held }),
+                Ok((Err(TryLockError::WouldBlock), _)) => {}
+                // It may belong to a running process of another user.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    let folder = folder.display();
+                    tracing::warn!(%folder, %error, "A payload folder of another user is not swept; \
+                        give it to the user that as2hook runs as: chown -R.");
+                }
+                Ok((Err(TryLockError::Error(error)), _)) | Err(error) => {
+                    let folder = folder.display();
+                    tracing::debug!(%folder, %error, "A payload folder is not swept.");
+                }
+            }
+        }
+        Ok(abandoned)
     }
 }
 
@@ -128,7 +214,7 @@ impl PayloadDir {
 impl OwnFolder {
     /// Creates and locks the folder, unless that is done.
     fn make(&self) -> io::Result<()> {
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.lock.lock();
         if lock.as_ref().is_some_and(|held| is_at(held, &self.path)) {
             return Ok(());
         }
@@ -161,6 +247,60 @@ impl Drop for OwnFolder {
     }
 }
 
+// === impl PayloadFile ===
+
+impl PayloadFile {
+    /// Opens a complete file for reading, if it has this length.
+    pub(super) fn open(path: PathBuf, size: u64) -> Result<Self, StoreError> {
+        let file = File::open(&path).map_err(|source| error(&path, source))?;
+        let file = Self { path, file: Some(file), is_kept: true.into() };
+        file.on_disk(|open| match open.metadata()?.len() {
+            found if found == size => Ok(()),
+            found => {
+                let text = format!("it is {found} bytes long and was written with {size}");
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+        })?;
+        Ok(file)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads or writes. Blocks.
+    pub(super) fn on_disk<T>(
+        &self,
+        work: impl FnOnce(&File) -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        let file = self.file.as_ref().ok_or(StoreError::Closed)?;
+        work(file).map_err(|source| error(&self.path, source))
+    }
+
+    /// Makes the file durable. It is not removed any more. Blocks.
+    pub(super) fn keep(&self) -> Result<(), StoreError> {
+        self.on_disk(File::sync_all)?;
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| error(folder, source))?;
+        self.is_kept.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for PayloadFile {
+    fn drop(&mut self) {
+        let (path, file) = (std::mem::take(&mut self.path), self.file.take());
+        let is_kept = self.is_kept.load(Ordering::Relaxed);
+        volume::later(move || {
+            drop(file);
+            if !is_kept {
+                remove(&path);
+            }
+        });
+    }
+}
+
 /// Locks a folder. Some network file systems do not support that: sweeps skip the folders there.
 fn lock_folder(folder: &File, path: &Path) -> io::Result<()> {
     match folder.try_lock() {
@@ -171,13 +311,6 @@ fn lock_folder(folder: &File, path: &Path) -> io::Result<()> {
             Ok(())
         }
     }
-}
-
-/// Whether the path leads to this open file.
-fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |file: fs::Metadata| (file.dev(), file.ino());
-    let there = fs::metadata(path).map(identity).ok();
-    there.is_some() && there == file.metadata().map(identity).ok()
 }
 
 pub(super) fn error(path: &Path, source: io::Error) -> StoreError {
@@ -197,4 +330,24 @@ pub(super) fn remove(path: &Path) -> bool {
             false
         }
     }
+}
+
+/// Whether the name of a payload file ends with the mark.
+fn marked_by(mark: PayloadMark, file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| Uuid::parse_str(name).ok()).is_some_and(|id| mark.is_in(id))
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(folder).map_err(|source| error(folder, source))?;
+    entries
+        .map(|entry| entry.map(|entry| entry.path()).map_err(|source| error(folder, source)))
+        .collect()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let outcome = tokio::task::spawn_blocking(work).await;
+    outcome.unwrap_or_else(|error| Err(StoreError::Database(error.to_string())))
 }

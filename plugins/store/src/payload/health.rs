@@ -1,9 +1,8 @@
 //! Whether large payloads can be stored.
 
-use std::{
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::path::Path;
+
+use parking_lot::Mutex;
 
 use super::volume;
 use crate::{clock::now, store::StoreError};
@@ -39,7 +38,7 @@ impl PayloadHealth {
 
 impl PayloadHealthMonitor {
     pub(super) fn succeeded(&self) {
-        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.0.lock();
         if let Some(since) = health.failing_since.take() {
             let failed_ms = now().saturating_sub(since);
             tracing::info!(failed_ms, "Large payloads can be kept again.");
@@ -47,7 +46,7 @@ impl PayloadHealthMonitor {
     }
 
     pub(super) fn failed(&self, error: &StoreError) {
-        let mut health = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = self.0.lock();
         health.last_error = Some(error.to_string());
         if health.failing_since.is_none() {
             health.failing_since = Some(now());
@@ -56,6 +55,6 @@ impl PayloadHealthMonitor {
     }
 
     pub(super) fn look(&self) -> PayloadHealth {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    CALL_WITHIN, PayloadPlace, Payloads, folder,
-    seal::{Opener, PayloadKey, SealError},
+    CALL_WITHIN, PayloadPlace, Payloads,
+    folder::PayloadFile,
+    seal::{Opener, SealError, seal_error},
     sink, volume,
 };
 use crate::{model::Payload, pieces::BlobStore, store::StoreError};
@@ -25,7 +26,8 @@ pub struct PayloadReader {
     /// Bytes still to be returned.
     left: u64,
     stored: StoredBytes,
-    opening: Opening,
+    /// `None`: it is not sealed.
+    opener: Option<Box<Opener>>,
     /// Read in advance, so that a missing payload or a wrong key is noticed early.
     first: Option<Bytes>,
 }
@@ -38,20 +40,8 @@ struct StoredBytes {
 
 enum StoredSource {
     Memory(Bytes),
-    File { path: PathBuf, file: OpenFile },
+    File(Arc<PayloadFile>),
     Blobs { pieces: Arc<dyn BlobStore>, id: Uuid, next: u32 },
-}
-
-/// Closed on a thread that may block on the disk.
-struct OpenFile(Option<Arc<File>>);
-
-enum Opening {
-    /// It is not sealed.
-    Plain,
-    /// Its header has not been read yet.
-    Sealed(Option<Arc<PayloadKey>>),
-    Open(Box<Opener>),
-    Done,
 }
 
 /// The most that is read from a file at once.
@@ -65,14 +55,13 @@ impl PayloadReader {
         event: Uuid,
         payload: &Payload,
     ) -> Result<Self, StoreError> {
-        let (size, opening, kept) = match payload {
-            Payload::Sealed { size, kept } => {
-                (*size, Opening::Sealed(payloads.key.clone()), &**kept)
-            }
-            plain => (plain.size(), Opening::Plain, plain),
+        let (size, kept, is_sealed) = match payload {
+            Payload::Sealed { size, kept } => (*size, &**kept, true),
+            plain => (plain.size(), plain, false),
         };
-        let stored = StoredBytes::open(payloads, kept).await?;
-        let mut reader = Self { event, size, left: size, stored, opening, first: None };
+        let mut stored = StoredBytes::open(payloads, kept).await?;
+        let opener = if is_sealed { Some(stored.opener(payloads, event).await?) } else { None };
+        let mut reader = Self { event, size, left: size, stored, opener, first: None };
         reader.first = reader.advance().await?;
         Ok(reader)
     }
@@ -99,63 +88,25 @@ impl PayloadReader {
         let left = self.left.checked_sub(length);
         match (left, &next) {
             (Some(0), None) | (Some(_), Some(_)) => self.left -= length,
-            _ => return Err(self.seal_error(SealError::Damaged)),
+            _ => return Err(seal_error(self.event)(SealError::Damaged)),
         }
         Ok(next)
     }
 
     async fn read(&mut self) -> Result<Option<Bytes>, StoreError> {
-        if let Opening::Sealed(key) = &mut self.opening {
-            let key = key.take();
-            let (header, rest) = self.stored.header().await?;
-            let opener = header.ok_or(SealError::Damaged);
-            let opener = opener.and_then(|header| Opener::new(key.as_deref(), self.event, header));
-            let mut opener = opener.map_err(|error| self.seal_error(error))?;
-            opener.push(&rest);
-            self.opening = Opening::Open(Box::new(opener));
+        let Some(opener) = &mut self.opener else { return self.stored.next().await };
+        while !opener.has_chunk()
+            && let Some(bytes) = self.stored.next().await?
+        {
+            opener.push(&bytes);
         }
-        loop {
-            let opener = match &mut self.opening {
-                Opening::Open(opener) => opener,
-                Opening::Plain => return self.stored.next().await,
-                Opening::Sealed(_) | Opening::Done => return Ok(None),
-            };
-            let opened = match opener.next() {
-                Ok(None) => match self.stored.next().await? {
-                    Some(bytes) => {
-                        opener.push(&bytes);
-                        continue;
-                    }
-                    None => {
-                        let last = opener.finish();
-                        self.opening = Opening::Done;
-                        // An empty payload has an empty chunk.
-                        last.map(|last| Some(last).filter(|last| !last.is_empty()))
-                    }
-                },
-                opened => opened,
-            };
-            return opened.map_err(|error| self.seal_error(error));
-        }
-    }
-
-    fn seal_error(&self, source: SealError) -> StoreError {
-        StoreError::Seal { event: self.event, source }
+        opener.next().map_err(seal_error(self.event))
     }
 }
 
 impl std::fmt::Debug for PayloadReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PayloadReader").field("size", &self.size).finish_non_exhaustive()
-    }
-}
-
-// === impl OpenFile ===
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        let file = self.0.take();
-        volume::later(move || drop(file));
     }
 }
 
@@ -168,9 +119,8 @@ impl StoredBytes {
             Payload::Inline(bytes) => StoredSource::Memory(bytes.clone()),
             Payload::File { path, size } => {
                 let (places, size) = (payloads.places(path), *size);
-                let opened = volume::read(move || open_first(places, size));
-                let (path, file) = opened.done().await?;
-                StoredSource::File { path, file: OpenFile(Some(Arc::new(file))) }
+                let file = volume::read(move || open_first(places, size)).await?;
+                StoredSource::File(Arc::new(file))
             }
             Payload::Stored { id, .. } => {
                 let PayloadPlace::Blobs(pieces, _) = &payloads.place else {
@@ -191,13 +141,9 @@ impl StoredBytes {
         }
         let bytes = match &mut self.source {
             StoredSource::Memory(bytes) => std::mem::take(bytes),
-            StoredSource::File { path, file } => {
-                let (path, file, left) = (path.clone(), file.0.clone(), self.left);
-                let read = volume::read(move || {
-                    let file = file.as_deref().ok_or(StoreError::GivenUp)?;
-                    read_file(file, left).map_err(|source| folder::error(&path, source))
-                });
-                read.done().await?
+            StoredSource::File(file) => {
+                let (file, left) = (file.clone(), self.left);
+                volume::read(move || file.on_disk(|file| read_file(file, left))).await?
             }
             StoredSource::Blobs { pieces, id, next } => {
                 let piece = get(&**pieces, *id, *next, self.left).await?;
@@ -209,38 +155,37 @@ impl StoredBytes {
         Ok(Some(bytes))
     }
 
-    /// Reads the header of a sealed payload, and the bytes after it. `None`: it is too short.
-    async fn header(&mut self) -> Result<(Option<[u8; Opener::HEADER]>, Bytes), StoreError> {
+    /// Reads the header of a sealed payload.
+    async fn opener(
+        &mut self,
+        payloads: &Payloads,
+        event: Uuid,
+    ) -> Result<Box<Opener>, StoreError> {
         let mut begun = BytesMut::new();
-        while begun.len() < Opener::HEADER {
-            let Some(bytes) = self.next().await? else { return Ok((None, Bytes::new())) };
+        while begun.len() < Opener::HEADER
+            && let Some(bytes) = self.next().await?
+        {
             begun.extend_from_slice(&bytes);
         }
-        let rest = begun.split_off(Opener::HEADER).freeze();
-        Ok((begun.first_chunk().copied(), rest))
+        let header = begun.split_first_chunk().ok_or(SealError::Damaged);
+        let (header, rest) = header.map_err(seal_error(event))?;
+        let opener = Opener::new(payloads.key.as_deref(), event, *header);
+        let mut opener = opener.map_err(seal_error(event))?;
+        opener.push(rest);
+        Ok(Box::new(opener))
     }
 }
 
 /// Opens the file in the first place that has it.
-fn open_first(places: Vec<PathBuf>, size: u64) -> Result<(PathBuf, File), StoreError> {
+fn open_first(places: Vec<PathBuf>, size: u64) -> Result<PayloadFile, StoreError> {
     let mut first = None;
     for path in places {
-        match open_file(&path, size) {
-            Ok(file) => return Ok((path, file)),
-            Err(source) => first = first.or(Some(folder::error(&path, source))),
+        match PayloadFile::open(path, size) {
+            Ok(file) => return Ok(file),
+            Err(error) => first = first.or(Some(error)),
         }
     }
     Err(first.unwrap_or(StoreError::NoPlace))
-}
-
-fn open_file(path: &Path, size: u64) -> io::Result<File> {
-    let file = File::open(path)?;
-    let found = file.metadata()?.len();
-    if found == size {
-        return Ok(file);
-    }
-    let text = format!("it is {found} bytes long and was written with {size}");
-    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 fn read_file(mut file: &File, left: u64) -> io::Result<Bytes> {

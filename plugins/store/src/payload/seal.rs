@@ -18,8 +18,12 @@ use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 use openssl::{
-    cipher::Cipher, cipher_ctx::CipherCtx, error::ErrorStack, md::Md, pkey::Id, pkey_ctx::PkeyCtx,
+    error::ErrorStack,
+    md::Md,
+    pkey::Id,
+    pkey_ctx::PkeyCtx,
     rand::rand_bytes,
+    symm::{Cipher, decrypt_aead, encrypt_aead},
 };
 use uuid::Uuid;
 
@@ -64,21 +68,20 @@ const CHUNK: usize = 64 * 1024;
 
 /// Seals one payload.
 pub(super) struct Sealer {
-    event: Uuid,
     header: [u8; HEADER],
-    context: CipherCtx,
+    key: [u8; 32],
     counter: u32,
     /// Plain bytes of the current chunk. A full one waits for more bytes: it may be the last.
     filling: Vec<u8>,
-    sealed: Vec<u8>,
 }
 
 /// Opens one payload.
 pub(super) struct Opener {
     header: [u8; HEADER],
-    context: CipherCtx,
+    key: [u8; 32],
     counter: u32,
     waiting: BytesMut,
+    is_done: bool,
 }
 
 // === impl PayloadKey ===
@@ -96,18 +99,11 @@ impl PayloadKey {
         Ok(Self { key, id })
     }
 
-    /// Creates a cipher context with the key of one payload.
-    fn context(&self, salt: &[u8], event: Uuid, seals: bool) -> Result<CipherCtx, ErrorStack> {
+    /// Derives the key of one payload.
+    fn of_payload(&self, salt: &[u8], event: Uuid) -> Result<[u8; 32], ErrorStack> {
         let mut key = [0; 32];
         hkdf(&self.key, Some(salt), &[b"as2hook payload: ", event.as_bytes()], &mut key)?;
-        let mut context = CipherCtx::new()?;
-        let cipher = Some(Cipher::aes_256_gcm());
-        if seals {
-            context.encrypt_init(cipher, Some(&key), None)?;
-        } else {
-            context.decrypt_init(cipher, Some(&key), None)?;
-        }
-        Ok(context)
+        Ok(key)
     }
 }
 
@@ -125,9 +121,8 @@ impl Sealer {
         header[..MAGIC.len()].copy_from_slice(MAGIC);
         header[MAGIC.len()..MAGIC.len() + KEY_ID].copy_from_slice(&key.id);
         rand_bytes(&mut header[MAGIC.len() + KEY_ID..])?;
-        let context = key.context(&header[MAGIC.len() + KEY_ID..], event, true)?;
-        let filling = Vec::new();
-        Ok(Self { event, header, context, counter: 0, filling, sealed: Vec::new() })
+        let key = key.of_payload(&header[MAGIC.len() + KEY_ID..], event)?;
+        Ok(Self { header, key, counter: 0, filling: Vec::new() })
     }
 
     /// Returns the bytes before the chunks.
@@ -135,56 +130,39 @@ impl Sealer {
         self.header
     }
 
-    /// Returns how many bytes [`Self::push`] would produce for this many.
+    /// Returns how many bytes [`Self::push`] would return for this many.
     pub(super) fn output(&self, bytes: usize) -> usize {
         (self.filling.len() + bytes).saturating_sub(1) / CHUNK * (CHUNK + TAG)
     }
 
-    /// Adds plain bytes, and passes each full chunk to `take`.
-    pub(super) fn push(
-        &mut self,
-        mut bytes: &[u8],
-        take: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    /// Adds plain bytes, and returns the chunks that are full.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut sealed = Vec::with_capacity(self.output(bytes.len()));
         while !bytes.is_empty() {
             if self.filling.len() == CHUNK {
-                self.seal(false)?;
-                take(&self.sealed)?;
+                self.seal(false, &mut sealed)?;
             }
-            let fit = bytes.len().min(CHUNK - self.filling.len());
-            let (now, later) = bytes.split_at(fit);
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.filling.len()));
             self.filling.extend_from_slice(now);
             bytes = later;
         }
-        Ok(())
+        Ok(sealed)
     }
 
-    /// Passes the last chunk to `take`.
-    pub(super) fn finish(
-        mut self,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.seal(true)?;
-        take(&self.sealed)
+    /// Returns the last chunk.
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, SealError> {
+        let mut sealed = Vec::new();
+        self.seal(true, &mut sealed)?;
+        Ok(sealed)
     }
 
-    fn seal(&mut self, last: bool) -> Result<(), StoreError> {
-        let event = self.event;
-        self.try_seal(last).map_err(|source| StoreError::Seal { event, source })
-    }
-
-    fn try_seal(&mut self, last: bool) -> Result<(), SealError> {
-        let nonce = nonce(self.counter, last);
-        self.counter = self.counter.checked_add(1).ok_or(SealError::TooLong)?;
-        self.context.encrypt_init(None, None, Some(&nonce))?;
-        self.context.cipher_update(&self.header, None)?;
-        self.sealed.resize(self.filling.len() + TAG, 0);
-        let (text, tag) = self.sealed.split_at_mut(self.filling.len());
-        self.context.cipher_update(&self.filling, Some(text))?;
-        // GCM produces no final bytes.
-        self.context.cipher_final(&mut [])?;
-        self.context.tag(tag)?;
+    fn seal(&mut self, last: bool, sealed: &mut Vec<u8>) -> Result<(), SealError> {
+        let (nonce, mut tag) = (next_nonce(&mut self.counter, last)?, [0; TAG]);
+        let (cipher, header) = (Cipher::aes_256_gcm(), &self.header);
+        let text = encrypt_aead(cipher, &self.key, Some(&nonce), header, &self.filling, &mut tag)?;
         self.filling.clear();
+        sealed.extend_from_slice(&text);
+        sealed.extend_from_slice(&tag);
         Ok(())
     }
 }
@@ -210,8 +188,8 @@ impl Opener {
         if id != key.id {
             return Err(SealError::OtherKey);
         }
-        let context = key.context(salt, event, false)?;
-        Ok(Self { header, context, counter: 0, waiting: BytesMut::new() })
+        let key = key.of_payload(salt, event)?;
+        Ok(Self { header, key, counter: 0, waiting: BytesMut::new(), is_done: false })
     }
 
     /// Adds sealed bytes after the header.
@@ -219,40 +197,43 @@ impl Opener {
         self.waiting.extend_from_slice(bytes);
     }
 
-    /// Returns the next complete chunk that is not the last one.
+    /// Whether there is a chunk that is not the last one.
+    pub(super) fn has_chunk(&self) -> bool {
+        self.waiting.len() > CHUNK + TAG
+    }
+
+    /// Returns the next chunk: the last one, unless [`Self::has_chunk`]. `None` after that one.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, SealError> {
-        if self.waiting.len() <= CHUNK + TAG {
+        if self.is_done {
             return Ok(None);
         }
-        self.open(CHUNK, false).map(Some)
-    }
-
-    /// Returns the last chunk: no more bytes come.
-    pub(super) fn finish(&mut self) -> Result<Bytes, SealError> {
-        let length = self.waiting.len().checked_sub(TAG).ok_or(SealError::Damaged)?;
-        self.open(length, true)
-    }
-
-    fn open(&mut self, length: usize, last: bool) -> Result<Bytes, SealError> {
-        let nonce = nonce(self.counter, last);
-        self.counter = self.counter.checked_add(1).ok_or(SealError::TooLong)?;
-        self.context.decrypt_init(None, None, Some(&nonce))?;
-        self.context.cipher_update(&self.header, None)?;
-        let mut plain = BytesMut::zeroed(length);
-        self.context.cipher_update(&self.waiting[..length], Some(&mut plain))?;
-        self.context.set_tag(&self.waiting[length..length + TAG])?;
+        self.is_done = !self.has_chunk();
+        let length = self.waiting.len().min(CHUNK + TAG);
+        let length = length.checked_sub(TAG).ok_or(SealError::Damaged)?;
+        let nonce = next_nonce(&mut self.counter, self.is_done)?;
+        let (text, tag) = self.waiting[..length + TAG].split_at(length);
+        let (cipher, header) = (Cipher::aes_256_gcm(), &self.header);
         // Only the tag can be wrong here.
-        self.context.cipher_final(&mut []).map_err(|_| SealError::Damaged)?;
+        let plain = decrypt_aead(cipher, &self.key, Some(&nonce), header, text, tag)
+            .map_err(|_| SealError::Damaged)?;
         self.waiting.advance(length + TAG);
-        Ok(plain.freeze())
+        // An empty payload has an empty chunk.
+        Ok(Some(plain.into()).filter(|plain: &Bytes| !plain.is_empty()))
     }
 }
 
-fn nonce(counter: u32, last: bool) -> [u8; 12] {
+/// Returns the error of an event's payload.
+pub(super) fn seal_error(event: Uuid) -> impl Fn(SealError) -> StoreError {
+    move |source| StoreError::Seal { event, source }
+}
+
+/// Returns a chunk's nonce, and counts it.
+fn next_nonce(counter: &mut u32, last: bool) -> Result<[u8; 12], SealError> {
     let mut nonce = [0; 12];
     nonce[7..11].copy_from_slice(&counter.to_be_bytes());
     nonce[11] = u8::from(last);
-    nonce
+    *counter = counter.checked_add(1).ok_or(SealError::TooLong)?;
+    Ok(nonce)
 }
 
 fn hkdf(

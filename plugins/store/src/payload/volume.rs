@@ -6,15 +6,16 @@
 
 use std::{
     collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
+    io,
     path::Path,
-    sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use tokio::{
     runtime::{Builder, Handle},
-    sync::Notify,
+    task::JoinSet,
 };
 
 use super::folder;
@@ -33,122 +34,90 @@ const READ_THREADS: usize = 8;
 /// How long an idle thread stays: a year, which is longer than any process runs.
 const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The threads of this process.
-static VOLUME: LazyLock<Volume> = LazyLock::new(Volume::default);
+/// The threads of this process. `None`: they could not be started.
+static WRITERS: LazyLock<Option<Handle>> = LazyLock::new(|| threads("payload", THREADS));
+static READERS: LazyLock<Option<Handle>> = LazyLock::new(|| threads("payload-read", READ_THREADS));
 
-/// The result of a call, or its future result. When it is dropped before the call begins, the call
-/// is not made.
-pub(super) struct VolumeCall<T: Send + 'static>(Arc<CallSlot<T>>);
+/// The writes in progress or queued, with their beginnings, in their order.
+static WRITES: Mutex<(u64, BTreeMap<u64, Instant>)> = Mutex::new((0, BTreeMap::new()));
 
-struct CallSlot<T> {
-    outcome: Mutex<Option<Result<T, StoreError>>>,
-    done: Condvar,
-    notify: Notify,
-}
-
-struct Volume {
-    /// `None`: they could not be started.
-    threads: Option<Handle>,
-    read_threads: Option<Handle>,
-    /// Writes in progress or queued, and their beginnings.
-    writes: Mutex<(u64, BTreeMap<u64, Instant>)>,
-}
-
-/// Runs a write on one of the threads.
-pub(super) fn write<T: Send + 'static>(
+/// Runs a write on one of the threads. When dropped before that begins, it is not begun.
+pub(super) async fn write<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> VolumeCall<T> {
+) -> Result<T, StoreError> {
     // Counts from here: a call without a free thread waits for the disk too.
-    let write = VOLUME.begin_write();
-    VOLUME.call(VOLUME.threads.as_ref(), move || {
+    let write = WriteUnderWay::begin();
+    let work = move || {
         let _write = write;
         work()
-    })
+    };
+    run(&WRITERS, work).await
 }
 
-/// Runs a read on one of the threads.
-pub(super) fn read<T: Send + 'static>(
+/// Like [`write`], for reads.
+pub(super) async fn read<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> VolumeCall<T> {
-    VOLUME.call(VOLUME.read_threads.as_ref(), work)
+) -> Result<T, StoreError> {
+    run(&READERS, work).await
 }
 
 /// Runs work on one of the threads without waiting for it.
 pub(super) fn later(work: impl FnOnce() + Send + 'static) {
-    spawn(VOLUME.threads.as_ref(), work);
+    match &*WRITERS {
+        Some(threads) => drop(threads.spawn_blocking(work)),
+        None => work(),
+    }
 }
 
-/// Returns why no more is to be written to this folder: it has not completed a write in time.
-pub(super) fn stands_still(folder: &Path) -> Option<StoreError> {
-    VOLUME.longest_write().filter(|time| *time >= WRITE_WITHIN).map(|time| too_slow(folder, time))
+/// Returns a runtime for tasks that wait for these threads.
+pub(super) fn runtime() -> Result<Handle, StoreError> {
+    WRITERS.clone().ok_or(StoreError::Closed)
+}
+
+/// Checks that this folder is to be written to: that it has completed each write in time.
+pub(super) fn check(folder: &Path) -> Result<(), StoreError> {
+    match longest_write().filter(|time| *time >= WRITE_WITHIN) {
+        Some(time) => Err(too_slow(folder, time)),
+        None => Ok(()),
+    }
 }
 
 /// Returns since when it has not completed a write, with an error to report, if that is long.
 pub(super) fn slow(folder: &Path) -> Option<(Duration, StoreError)> {
-    let time = VOLUME.longest_write().filter(|time| *time >= SLOW)?;
+    let time = longest_write().filter(|time| *time >= SLOW)?;
     Some((time, too_slow(folder, time)))
 }
 
 /// Returns the error of a write to this folder that took too long.
 pub(super) fn too_slow(folder: &Path, time: Duration) -> StoreError {
     let text = format!("it has not completed a write for {} s: look at its disk", time.as_secs());
-    folder::error(folder, std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+    folder::error(folder, io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
-// === impl Volume ===
-
-impl Default for Volume {
-    fn default() -> Self {
-        Self {
-            threads: threads("payload", THREADS),
-            read_threads: threads("payload-read", READ_THREADS),
-            writes: Mutex::default(),
-        }
-    }
+fn longest_write() -> Option<Duration> {
+    WRITES.lock().1.values().next().map(Instant::elapsed)
 }
 
-impl Volume {
-    fn call<T: Send + 'static>(
-        &self,
-        threads: Option<&Handle>,
-        work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> VolumeCall<T> {
-        let slot = Arc::new(CallSlot::default());
-        let call = VolumeCall(slot.clone());
-        spawn(threads, move || {
-            // A call whose result is not awaited any more is not begun.
-            if Arc::strong_count(&slot) > 1 {
-                let outcome = catch_unwind(AssertUnwindSafe(work));
-                slot.set(outcome.unwrap_or(Err(StoreError::Closed)));
-            }
-        });
-        call
-    }
-
-    fn begin_write(&self) -> WriteUnderWay {
-        let mut writes = self.writes();
-        let number = writes.0;
-        writes.0 += 1;
-        writes.1.insert(number, Instant::now());
-        WriteUnderWay(number)
-    }
-
-    fn longest_write(&self) -> Option<Duration> {
-        self.writes().1.values().min().map(Instant::elapsed)
-    }
-
-    fn writes(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Instant>)> {
-        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+async fn run<T: Send + 'static>(
+    threads: &Option<Handle>,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let threads = threads.as_ref().ok_or(StoreError::Closed)?;
+    // Unlike a handle, a set cancels what has not begun when it is dropped.
+    let mut call = JoinSet::new();
+    call.spawn_blocking_on(work, threads);
+    call.join_next().await.and_then(Result::ok).unwrap_or(Err(StoreError::Closed))
 }
 
-/// Starts up to this many threads. The first one stays: when none is left and the system refuses
-/// another, which also happens while a process terminates, tokio panics.
+/// Starts a runtime with up to this many threads for calls. The first one stays: when none is left
+/// and the system refuses another, which also happens while a process terminates, tokio panics.
 fn threads(name: &str, count: usize) -> Option<Handle> {
-    let runtime = Builder::new_current_thread()
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
         .thread_name(name)
         .max_blocking_threads(count)
         .thread_keep_alive(KEPT)
+        .enable_time()
         .build()
         .inspect_err(
             |error| tracing::error!(%error, "Threads for payload files could not be started."),
@@ -159,75 +128,24 @@ fn threads(name: &str, count: usize) -> Option<Handle> {
     handle
 }
 
-fn spawn(threads: Option<&Handle>, work: impl FnOnce() + Send + 'static) {
-    match threads {
-        Some(threads) => drop(threads.spawn_blocking(work)),
-        None => work(),
-    }
-}
-
 /// A write on the threads of this process.
 struct WriteUnderWay(u64);
 
+// === impl WriteUnderWay ===
+
+impl WriteUnderWay {
+    fn begin() -> Self {
+        let mut writes = WRITES.lock();
+        let number = writes.0;
+        writes.0 += 1;
+        writes.1.insert(number, Instant::now());
+        Self(number)
+    }
+}
+
 impl Drop for WriteUnderWay {
     fn drop(&mut self) {
-        VOLUME.writes().1.remove(&self.0);
-    }
-}
-
-// === impl VolumeCall ===
-
-impl<T: Send + 'static> VolumeCall<T> {
-    /// Waits for the result.
-    pub(super) async fn done(&self) -> Result<T, StoreError> {
-        loop {
-            let notified = self.0.notify.notified();
-            if let Some(outcome) = self.0.lock().take() {
-                return outcome;
-            }
-            notified.await;
-        }
-    }
-
-    /// Returns the result. `None`: it is not known yet.
-    pub(super) fn try_done(&self) -> Option<Result<T, StoreError>> {
-        self.0.lock().take()
-    }
-
-    /// Blocks until the result is known. `None`: not in time.
-    pub(super) fn wait(&self, within: Duration) -> Option<Result<T, StoreError>> {
-        let under_way = |outcome: &mut Option<_>| outcome.is_none();
-        let waited = self.0.done.wait_timeout_while(self.0.lock(), within, under_way);
-        waited.unwrap_or_else(PoisonError::into_inner).0.take()
-    }
-}
-
-impl<T: Send + 'static> Drop for VolumeCall<T> {
-    fn drop(&mut self) {
-        // A file whose call is not awaited any more is removed, which blocks.
-        if let Some(outcome) = self.try_done() {
-            later(move || drop(outcome));
-        }
-    }
-}
-
-// === impl CallSlot ===
-
-impl<T> Default for CallSlot<T> {
-    fn default() -> Self {
-        Self { outcome: Mutex::new(None), done: Condvar::new(), notify: Notify::new() }
-    }
-}
-
-impl<T> CallSlot<T> {
-    fn set(&self, outcome: Result<T, StoreError>) {
-        *self.lock() = Some(outcome);
-        self.done.notify_all();
-        self.notify.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Result<T, StoreError>>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+        WRITES.lock().1.remove(&self.0);
     }
 }
 
@@ -248,16 +166,25 @@ mod tests {
         })
     }
 
-    #[test]
-    fn hanging_reads_block_no_write_and_a_queued_write_counts_as_in_progress() {
+    #[tokio::test]
+    async fn hanging_reads_block_no_write_and_a_queued_write_counts_as_in_progress() {
         let hung: Vec<_> = (0..3 * THREADS).map(|_| hang()).collect();
-        let hung: Vec<_> = hung.into_iter().map(|(release, work)| (release, read(work))).collect();
-        let written = write(|| Ok(7)).wait(Duration::from_secs(60));
+        let hung: Vec<_> =
+            hung.into_iter().map(|(release, work)| (release, tokio::spawn(read(work)))).collect();
+        let written = tokio::time::timeout(Duration::from_secs(60), write(|| Ok(7))).await;
         assert_eq!(written.unwrap().unwrap(), 7, "behind reads that hang");
         drop(hung);
 
         let hung: Vec<_> = (0..=THREADS).map(|_| hang()).collect();
-        let hung: Vec<_> = hung.into_iter().map(|(release, work)| (release, write(work))).collect();
-        assert_eq!(VOLUME.writes().1.len(), hung.len(), "one of them found no thread");
+        let hung: Vec<_> =
+            hung.into_iter().map(|(release, work)| (release, tokio::spawn(write(work)))).collect();
+        // One of them finds no thread.
+        let all = async {
+            while longest_write().is_none() || WRITES.lock().1.len() < hung.len() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+        assert_eq!(WRITES.lock().1.len(), hung.len());
     }
 }

@@ -2,7 +2,12 @@
 
 use uuid::Uuid;
 
-use super::{Payloads, seal::Sealer, sink::PayloadSink, volume};
+use super::{
+    Payloads,
+    seal::{Sealer, seal_error},
+    sink::{PayloadSink, PieceLimits},
+    volume,
+};
 use crate::{model::Payload, store::StoreError};
 
 /// Takes a payload's bytes and makes them durable. Adding many at once may block: it is for threads
@@ -17,12 +22,16 @@ pub struct PayloadWriter {
 
 enum PayloadBytes {
     Memory(Vec<u8>),
-    Spilt {
-        sink: PayloadSink,
-        sealer: Option<Box<Sealer>>,
-    },
+    Spilt(Box<SpiltPayload>),
     /// A write failed, and what was written has been removed.
     Failed,
+}
+
+/// A payload that is too large for the row, sealed if there is a sealer.
+struct SpiltPayload {
+    event: Uuid,
+    sink: PayloadSink,
+    sealer: Option<Sealer>,
 }
 
 // === impl PayloadWriter ===
@@ -48,8 +57,8 @@ impl PayloadWriter {
     /// Waits until the usual number of bytes can be added without blocking. Errors are returned by
     /// a later call.
     pub async fn ready(&mut self) {
-        if let PayloadBytes::Spilt { sink, .. } = &mut self.held
-            && let Err(error) = sink.ready().await
+        if let PayloadBytes::Spilt(spilt) = &mut self.held
+            && let Err(error) = spilt.sink.ready().await
         {
             self.fail(&error);
         }
@@ -59,10 +68,11 @@ impl PayloadWriter {
     pub fn may_block(&self, bytes: usize) -> bool {
         match &self.held {
             PayloadBytes::Memory(held) => {
-                PayloadSink::may_block_at_first(&self.payloads.place, held.len() + bytes)
+                PieceLimits::of(&self.payloads.place).may_block(0, held.len() + bytes)
             }
-            PayloadBytes::Spilt { sink, sealer } => {
-                sink.may_block(sealer.as_ref().map_or(bytes, |sealer| sealer.output(bytes)))
+            PayloadBytes::Spilt(spilt) => {
+                let sealer = spilt.sealer.as_ref();
+                spilt.sink.may_block(sealer.map_or(bytes, |sealer| sealer.output(bytes)))
             }
             PayloadBytes::Failed => false,
         }
@@ -85,8 +95,8 @@ impl PayloadWriter {
     pub async fn finish(mut self) -> Result<Payload, StoreError> {
         match std::mem::replace(&mut self.held, PayloadBytes::Failed) {
             PayloadBytes::Memory(bytes) => self.payloads.inline(self.event, bytes.into()),
-            PayloadBytes::Spilt { sink, sealer } => {
-                let finished = finish(sink, sealer, self.size).await;
+            PayloadBytes::Spilt(spilt) => {
+                let finished = spilt.finish(self.size).await;
                 match &finished {
                     Ok(_) => self.payloads.monitor.succeeded(),
                     Err(error) => self.fail(error),
@@ -98,23 +108,20 @@ impl PayloadWriter {
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        if let PayloadBytes::Memory(held) = &mut self.held {
-            if held.len() + bytes.len() <= Payload::INLINE_MAX {
-                held.extend_from_slice(bytes);
-                return Ok(());
-            }
-            let held = std::mem::take(held);
-            let mut sealer = self.payloads.sealer(self.event)?.map(Box::new);
-            let mut sink = PayloadSink::open(&self.payloads.place, self.payloads.mark())?;
-            if let Some(sealer) = &sealer {
-                sink.write(&sealer.header())?;
-            }
-            pass(&mut sink, &mut sealer, &held)?;
-            self.held = PayloadBytes::Spilt { sink, sealer };
-        }
         match &mut self.held {
-            PayloadBytes::Spilt { sink, sealer } => pass(sink, sealer, bytes),
-            PayloadBytes::Memory(_) | PayloadBytes::Failed => Err(StoreError::GivenUp),
+            PayloadBytes::Memory(held) if held.len() + bytes.len() <= Payload::INLINE_MAX => {
+                held.extend_from_slice(bytes);
+                Ok(())
+            }
+            PayloadBytes::Memory(held) => {
+                let mut spilt = SpiltPayload::open(&self.payloads, self.event)?;
+                spilt.write(held)?;
+                spilt.write(bytes)?;
+                self.held = PayloadBytes::Spilt(Box::new(spilt));
+                Ok(())
+            }
+            PayloadBytes::Spilt(spilt) => spilt.write(bytes),
+            PayloadBytes::Failed => Err(StoreError::GivenUp),
         }
     }
 
@@ -132,25 +139,34 @@ impl std::fmt::Debug for PayloadWriter {
     }
 }
 
-fn pass(
-    sink: &mut PayloadSink,
-    sealer: &mut Option<Box<Sealer>>,
-    bytes: &[u8],
-) -> Result<(), StoreError> {
-    match sealer {
-        Some(sealer) => sealer.push(bytes, &mut |sealed| sink.write(sealed)),
-        None => sink.write(bytes),
-    }
-}
+// === impl SpiltPayload ===
 
-async fn finish(
-    mut sink: PayloadSink,
-    sealer: Option<Box<Sealer>>,
-    size: u64,
-) -> Result<Payload, StoreError> {
-    let Some(sealer) = sealer else { return sink.finish().await };
-    sink.ready().await?;
-    sealer.finish(&mut |sealed| sink.write(sealed))?;
-    let kept = Box::new(sink.finish().await?);
-    Ok(Payload::Sealed { size, kept })
+impl SpiltPayload {
+    fn open(payloads: &Payloads, event: Uuid) -> Result<Self, StoreError> {
+        let sealer = payloads.sealer(event)?;
+        let mut sink = PayloadSink::open(&payloads.place, payloads.mark())?;
+        if let Some(sealer) = &sealer {
+            sink.write(&sealer.header())?;
+        }
+        Ok(Self { event, sink, sealer })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        match &mut self.sealer {
+            Some(sealer) => {
+                let sealed = sealer.push(bytes).map_err(seal_error(self.event))?;
+                self.sink.write(&sealed)
+            }
+            None => self.sink.write(bytes),
+        }
+    }
+
+    async fn finish(mut self, size: u64) -> Result<Payload, StoreError> {
+        let Some(sealer) = self.sealer else { return self.sink.finish().await };
+        let last = sealer.finish().map_err(seal_error(self.event))?;
+        self.sink.ready().await?;
+        self.sink.write(&last)?;
+        let kept = Box::new(self.sink.finish().await?);
+        Ok(Payload::Sealed { size, kept })
+    }
 }

@@ -8,19 +8,20 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::{fd::IntoRawFd as _, unix::fs::MetadataExt},
+    os::fd::IntoRawFd as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::deliveries;
 use crate::{
     clock::now,
-    private_files::{create_file, folder_of},
+    private_files::{create_file, folder_of, is_at},
     store::StoreError,
 };
 
@@ -165,7 +166,7 @@ impl ProcessLocks {
 impl Presence {
     /// Locks the file, unless it is locked already.
     fn enter(&self, database: &Path) -> io::Result<()> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.lock();
         if held.as_ref().is_some_and(|file| is_at(file, database)) {
             return Ok(());
         }
@@ -177,7 +178,7 @@ impl Presence {
 
     /// Whether no other process has the file open.
     fn is_alone(&self) -> bool {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.0.lock();
         let Some(file) = held.as_ref() else { return false };
         // flock(2) converts a lock to the other kind.
         let alone = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
@@ -186,7 +187,7 @@ impl Presence {
     }
 
     fn leave(&self) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.lock();
         if let Some(file) = held.take() {
             let _ = file.unlock();
             // Not closed: closing any descriptor of a file ends all POSIX locks of the process on
@@ -312,13 +313,6 @@ fn sweep_locks(database: &Path, connection: &Connection) -> Result<(), StoreErro
         }
     }
     Ok(())
-}
-
-/// Whether the path leads to this open file.
-fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |file: fs::Metadata| (file.dev(), file.ino());
-    let there = fs::metadata(path).map(identity).ok();
-    there.is_some() && there == file.metadata().map(identity).ok()
 }
 
 fn lock_path(database: &Path, uuid: &str) -> PathBuf {

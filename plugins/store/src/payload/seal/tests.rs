@@ -11,14 +11,13 @@ fn plain(length: usize) -> Vec<u8> {
 fn seal(key: &PayloadKey, event: Uuid, plain: &[u8], step: usize) -> Vec<u8> {
     let mut sealer = Sealer::new(key, event).unwrap();
     let mut sealed = sealer.header().to_vec();
-    let mut take = |chunk: &[u8]| {
-        sealed.extend_from_slice(chunk);
-        Ok(())
-    };
     for bytes in plain.chunks(step) {
-        sealer.push(bytes, &mut take).unwrap();
+        let expected = sealer.output(bytes.len());
+        let chunks = sealer.push(bytes).unwrap();
+        assert_eq!(chunks.len(), expected);
+        sealed.extend(chunks);
     }
-    sealer.finish(&mut take).unwrap();
+    sealed.extend(sealer.finish().unwrap());
     sealed
 }
 
@@ -28,11 +27,13 @@ fn open(key: &PayloadKey, event: Uuid, sealed: &[u8], step: usize) -> Result<Vec
     let mut plain = Vec::new();
     for bytes in rest.chunks(step) {
         opener.push(bytes);
-        while let Some(chunk) = opener.next()? {
-            plain.extend_from_slice(&chunk);
+        while opener.has_chunk() {
+            plain.extend_from_slice(&opener.next()?.unwrap());
         }
     }
-    plain.extend_from_slice(&opener.finish()?);
+    while let Some(chunk) = opener.next()? {
+        plain.extend_from_slice(&chunk);
+    }
     Ok(plain)
 }
 
