@@ -23,7 +23,7 @@ use super::{
     address::{ConnectFailure, DatabaseAddress},
     error::{DatabaseFailure, FailureKind},
     group::text,
-    schema_gate::SchemaGate,
+    schema::SchemaGate,
     transaction::PgTransaction,
 };
 use crate::{

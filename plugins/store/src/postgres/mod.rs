@@ -22,7 +22,6 @@ mod options;
 mod pieces;
 mod queries;
 mod schema;
-mod schema_gate;
 mod transaction;
 mod writer;
 
@@ -46,7 +45,7 @@ use self::{
     claims::Claims,
     database::{ConnectionUse, Database},
     lease::ProcessLease,
-    schema_gate::SchemaGate,
+    schema::SchemaGate,
     writer::{GroupWriter, SenderContext},
 };
 use crate::{gateways::GatewayChange, store::StoreError};

@@ -1,7 +1,9 @@
-//! Migrations: the tables and functions, as numbered steps.
+//! Migrations: the tables and functions, as numbered steps, and the gate that blocks calls until they
+//! are made.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use tokio_postgres::{Client, GenericClient};
 
 use super::{
@@ -29,6 +31,52 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The pause before another attempt, after a deadlock with a running gateway.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// The pause between two tries while the database is unavailable.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Blocks calls until the tables are migrated, with the reason; `None`: it is open, permanently. A
+/// gateway that is started while its database is unavailable begins to work when the database is
+/// reachable. Clones share the state.
+#[derive(Clone)]
+pub(super) struct SchemaGate(Arc<RwLock<Option<DatabaseFailure>>>);
+
+// === impl SchemaGate ===
+
+impl SchemaGate {
+    /// Lets a call through, or returns why not.
+    pub(super) fn pass(&self) -> Result<(), DatabaseFailure> {
+        self.0.read().clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn open(&self) {
+        *self.0.write() = None;
+    }
+
+    pub(super) fn shut(&self, error: &StoreError) {
+        *self.0.write() = Some(error.into());
+    }
+
+    /// Migrates, until it succeeds.
+    pub(super) async fn keep_trying(self, address: DatabaseAddress, schema: String) {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            match migrate(&address, &schema).await {
+                Ok(()) => break,
+                Err(error) => self.shut(&error),
+            }
+        }
+        self.open();
+        tracing::info!("The store's database is reachable again.");
+    }
+}
+
+impl Default for SchemaGate {
+    fn default() -> Self {
+        let failure = DatabaseFailure::new(FailureKind::Unreachable, "no server was asked yet");
+        Self(Arc::new(RwLock::new(Some(failure))))
+    }
+}
 
 /// Migrates the schema to this program's version. Several processes may do it at once: each waits
 /// for the one before it, and has nothing left to do.
