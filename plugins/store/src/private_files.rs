@@ -5,10 +5,12 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
     path::Path,
 };
+
+use uuid::Uuid;
 
 /// Creates a folder (0700) with its parents. An existing one stays as it is.
 ///
@@ -40,6 +42,26 @@ pub fn create_file(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     give_to_folder_owner(path, &file);
     Ok(file)
+}
+
+/// Writes a line into a new file (0600), completely or not at all. An existing file stays as it is.
+pub(crate) fn create_whole(path: &Path, line: &str) -> io::Result<()> {
+    let beside = path.with_extension(format!("new-{}", Uuid::now_v7()));
+    let written = (|| {
+        let mut file = create_file(&beside)?;
+        writeln!(file, "{line}")?;
+        file.sync_all()?;
+        match fs::hard_link(&beside, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // The file system has no links.
+            Err(_) => fs::rename(&beside, path),
+            Ok(()) => Ok(()),
+        }
+    })();
+    // A leftover does no harm.
+    let _ = fs::remove_file(&beside);
+    written?;
+    File::open(folder_of(path))?.sync_all()
 }
 
 /// Whether the path leads to this open file.

@@ -1,12 +1,9 @@
 //! Secrets at rest: AES-256-GCM with a key that lies beside the store, readable by its owner alone.
 
 use std::{
-    fmt, fs,
-    fs::File,
-    io::{self, Write as _},
+    fmt, fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process,
 };
 
 use as2hook_as2::hex;
@@ -18,7 +15,7 @@ use openssl::{
 
 use crate::{
     payload::PayloadKey,
-    private_files::{create_file, create_folder},
+    private_files::{create_folder, create_whole, folder_of},
 };
 
 /// The key of `secret_key_file`.
@@ -28,15 +25,15 @@ pub struct SecretKey([u8; 32]);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretKeyError {
-    /// It could not be read or made.
+    /// It could not be read or created.
     #[error("secret_key_file {path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It is there, but is no key.
+    /// It exists, but contains no key.
     #[error("secret_key_file {0} does not hold a key: 64 hexadecimal digits; put back your backup")]
     Form(PathBuf),
     /// OpenSSL has no randomness.
@@ -44,14 +41,15 @@ pub enum SecretKeyError {
     Random(#[from] openssl::error::ErrorStack),
 }
 
-/// What was sealed cannot be opened: by another key, for another partner, or it is damaged.
+/// A sealed value cannot be opened: it was sealed with another key or for another partner, or it is
+/// damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the secret was not sealed with the key in secret_key_file")]
 pub struct Unopened;
 
-/// The first byte of what is sealed: how it was.
+/// The first byte of a sealed value: its format.
 const VERSION: u8 = 1;
-/// What a sealed text begins with; no URL does.
+/// The beginning of a sealed text; no URL begins with it.
 const SEALED: &str = "sealed:";
 const NONCE: usize = 12;
 const TAG: usize = 16;
@@ -59,7 +57,7 @@ const TAG: usize = 16;
 // === impl SecretKey ===
 
 impl SecretKey {
-    /// Reads the key; makes one first, readable by its owner alone, where there is no file. Blocks.
+    /// Reads the key. Creates it first, readable only by its owner, if there is no file. Blocks.
     ///
     /// # Errors
     /// When the file cannot be read or made, or holds no key.
@@ -69,8 +67,9 @@ impl SecretKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut key = [0; 32];
                 rand_bytes(&mut key)?;
-                make(path, &hex::encode(&key)).map_err(failed)?;
-                // Another process may have been quicker: what is in the file counts.
+                let made = create_folder(folder_of(path));
+                made.and_then(|()| create_whole(path, &hex::encode(&key))).map_err(failed)?;
+                // Another process may have been faster: what is in the file counts.
                 fs::read_to_string(path).map_err(failed)?
             }
             read => read.map_err(failed)?,
@@ -83,7 +82,7 @@ impl SecretKey {
         parse(text.trim()).map(Self).ok_or_else(|| SecretKeyError::Form(path.to_owned()))
     }
 
-    /// Encrypts a secret of a site's partner; it opens for no other.
+    /// Encrypts a secret of a site's partner. It opens only for this partner.
     ///
     /// # Errors
     /// When OpenSSL cannot.
@@ -96,7 +95,7 @@ impl SecretKey {
         self.seal_for(&owner(site, partner), secret)
     }
 
-    /// Decrypts what [`Self::seal`] made.
+    /// Decrypts the result of [`Self::seal`].
     ///
     /// # Errors
     /// [`Unopened`].
@@ -113,7 +112,7 @@ impl SecretKey {
         Ok(format!("{SEALED}{}", STANDARD.encode(sealed)))
     }
 
-    /// The URL that [`Self::seal_url`] made this of; one that was kept before that was done is as it is.
+    /// Decrypts the result of [`Self::seal_url`]; a URL that was stored unsealed stays as it is.
     ///
     /// # Errors
     /// [`Unopened`].
@@ -139,7 +138,7 @@ impl SecretKey {
         String::from_utf8(text.map_err(|_| Unopened)?).map_err(|_| Unopened)
     }
 
-    /// The key that payloads are sealed with: made from this one, and of no use for anything else.
+    /// Derives the key that seals payloads.
     ///
     /// # Errors
     /// When OpenSSL cannot.
@@ -161,28 +160,6 @@ fn owner(site: &str, partner: u64) -> Vec<u8> {
 
 fn url_owner(webhook: &str) -> Vec<u8> {
     format!("as2hook webhook url\n{webhook}").into_bytes()
-}
-
-/// Whole or not at all: written beside, then linked under its name unless that is taken by now.
-fn make(path: &Path, key: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    create_folder(folder)?;
-    let beside = path.with_extension(format!("new-{}", process::id()));
-    let written = (|| {
-        // Of a process that was killed, and had the same number.
-        let _ = fs::remove_file(&beside);
-        let mut file = create_file(&beside)?;
-        writeln!(file, "{key}")?;
-        file.sync_all()?;
-        match fs::hard_link(&beside, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => File::open(folder)?.sync_all(),
-        }
-    })();
-    // A leftover does no harm.
-    let _ = fs::remove_file(&beside);
-    written
 }
 
 fn parse(text: &str) -> Option<[u8; 32]> {

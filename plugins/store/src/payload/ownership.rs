@@ -5,15 +5,14 @@
 //! this mark is swept: a copy of a database keeps the id, but gets a mark of its own.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
 
 use super::folder::error;
-use crate::{private_files::create_file, store::StoreError};
+use crate::{private_files::create_whole, store::StoreError};
 
 /// The identity of a store towards its payload places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,19 +77,5 @@ pub(crate) fn read_id(root: &Path) -> Result<Option<Uuid>, StoreError> {
 
 /// Writes the id atomically, unless there is one.
 pub(crate) fn write_id(root: &Path, id: Uuid) -> io::Result<()> {
-    let (path, beside) = (root.join(STORE_ID), root.join(format!("{STORE_ID}.{}", Uuid::now_v7())));
-    let written = (|| {
-        let mut file = create_file(&beside)?;
-        writeln!(file, "{id}")?;
-        file.sync_all()?;
-        match fs::hard_link(&beside, &path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            // The file system has no links.
-            Err(_) => fs::rename(&beside, &path),
-            Ok(()) => Ok(()),
-        }
-    })();
-    let _ = fs::remove_file(&beside);
-    written?;
-    fs::File::open(root)?.sync_all()
+    create_whole(&root.join(STORE_ID), &id.to_string())
 }
