@@ -119,12 +119,6 @@ impl Payloads {
         Self { seals, ..self.clone() }
     }
 
-    /// Starts the payload of an event. A sealed one opens only for this event. Nothing is written
-    /// until it is longer than [`Payload::INLINE_MAX`].
-    pub fn writer(&self, event: Uuid) -> PayloadWriter {
-        PayloadWriter::new(self.clone(), event)
-    }
-
     /// Returns a small payload of an event, for its row.
     ///
     /// # Errors
@@ -137,20 +131,6 @@ impl Payloads {
         let last = sealer.finish().map_err(seal_error(event))?;
         let sealed = [&header[..], &full, &last].concat();
         Ok(Payload::Sealed { size, kept: Box::new(Payload::Inline(sealed.into())) })
-    }
-
-    /// Opens an event's payload for reading; [`Payload::None`] reads as empty.
-    ///
-    /// # Errors
-    /// [`StoreError::Purged`] when it was removed as spent; [`StoreError::Payload`] or
-    /// [`StoreError::Blobs`] when it is missing or has another length; [`StoreError::Seal`] when
-    /// it cannot be opened.
-    pub async fn reader(
-        &self,
-        event: Uuid,
-        payload: &Payload,
-    ) -> Result<PayloadReader, StoreError> {
-        PayloadReader::open(self, event, payload).await
     }
 
     /// Assigns the place to the store, unless it belongs to one. From then on names of payloads end
@@ -172,12 +152,7 @@ impl Payloads {
             PayloadPlace::Folder(folder) => {
                 (folder.claim(id).await?, format!("the payload folder {:?}", self.place))
             }
-            PayloadPlace::Blobs(pieces, _) => {
-                if pieces.owner(id).await?.is_none() {
-                    pieces.take(id).await?;
-                }
-                (pieces.owner(id).await?.unwrap_or_default(), pieces.place())
-            }
+            PayloadPlace::Blobs(pieces, _) => (pieces.claim(id).await?, pieces.place()),
         };
         if owner == id { Ok(()) } else { Err(StoreError::OtherStore { place, owner, store: id }) }
     }

@@ -43,13 +43,8 @@ pub trait BlobStore: Send + Sync + 'static {
         "the store's own tables".to_owned()
     }
 
-    /// Returns the id of the store that the place belongs to, if any; `store` asks.
-    async fn owner(&self, store: Uuid) -> Result<Option<Uuid>, StoreError> {
-        Ok(Some(store))
-    }
-
-    /// Assigns the place to a store, unless it has an owner.
-    async fn take(&self, _store: Uuid) -> Result<(), StoreError> {
-        Ok(())
+    /// Assigns the place to a store, unless it has an owner. Returns the owner's id.
+    async fn claim(&self, store: Uuid) -> Result<Uuid, StoreError> {
+        Ok(store)
     }
 }

@@ -78,6 +78,20 @@ impl S3Pieces {
         self.folder(payload).join(index.to_string())
     }
 
+    /// Reads the id of the store that the prefix belongs to. An unreadable id is of no existing
+    /// store.
+    async fn owner(&self, object: &Path) -> Result<Option<Uuid>, Error> {
+        match self.store.get(object).await {
+            Err(Error::NotFound { .. }) => Ok(None),
+            Ok(found) if found.meta.size > LARGEST => Ok(Some(Uuid::nil())),
+            found => {
+                let bytes = found?.bytes().await?;
+                let id = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+                Ok(Some(id.unwrap_or_default()))
+            }
+        }
+    }
+
     /// Returns the payload of an object that is a piece.
     fn payload_of(&self, object: &Path) -> Option<Uuid> {
         let mut parts = object.prefix_match(&self.prefix)?;
@@ -161,31 +175,23 @@ impl BlobStore for S3Pieces {
         format!("the S3 prefix \"{}\"", self.prefix)
     }
 
-    async fn owner(&self, _store: Uuid) -> Result<Option<Uuid>, StoreError> {
-        match self.store.get(&self.prefix.clone().join(STORE_ID)).await {
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(no_owner(&error)),
-            Ok(found) if found.meta.size > LARGEST => Ok(Some(Uuid::nil())),
-            Ok(found) => {
-                let bytes = found.bytes().await.map_err(|error| no_owner(&error))?;
-                let id = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
-                // An unreadable id is of no existing store.
-                Ok(Some(id.unwrap_or_default()))
-            }
+    async fn claim(&self, store: Uuid) -> Result<Uuid, StoreError> {
+        let object = self.prefix.clone().join(STORE_ID);
+        if let Some(owner) = self.owner(&object).await.map_err(|error| no_owner(&error))? {
+            return Ok(owner);
         }
-    }
-
-    async fn take(&self, store: Uuid) -> Result<(), StoreError> {
-        let (object, id) =
-            (self.prefix.clone().join(STORE_ID), PutPayload::from(store.to_string()));
-        match self.store.put_opts(&object, id.clone(), PutMode::Create.into()).await {
-            Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
+        let id = PutPayload::from(store.to_string());
+        let put = match self.store.put_opts(&object, id.clone(), PutMode::Create.into()).await {
             // A server without conditional writes.
-            Err(Error::NotImplemented { .. }) => {
-                self.store.put(&object, id).await.map(drop).map_err(|error| no_owner(&error))
-            }
-            Err(error) => Err(no_owner(&error)),
+            Err(Error::NotImplemented { .. }) => self.store.put(&object, id).await,
+            put => put,
+        };
+        match put {
+            Ok(_) | Err(Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(no_owner(&error)),
         }
+        let owner = self.owner(&object).await.map_err(|error| no_owner(&error))?;
+        Ok(owner.unwrap_or_default())
     }
 }
 

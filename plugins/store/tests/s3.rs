@@ -99,10 +99,8 @@ async fn prefix_belongs_to_the_first_store_that_takes_it() {
 async fn belongs_to_one(pieces: &S3Pieces) {
     let (first, second) = (Uuid::now_v7(), Uuid::now_v7());
     assert!(pieces.is_outside());
-    assert_eq!(pieces.owner(first).await.unwrap(), None);
     for store in [first, first, second] {
-        pieces.take(store).await.unwrap();
-        assert_eq!(pieces.owner(store).await.unwrap(), Some(first));
+        assert_eq!(pieces.claim(store).await.unwrap(), first);
     }
     // It is not a payload.
     assert!(pieces.older(i64::MAX, None, 9).await.unwrap().is_empty());

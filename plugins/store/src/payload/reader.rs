@@ -47,25 +47,35 @@ enum StoredSource {
 /// The most that is read from a file at once.
 const PIECE: usize = 64 * 1024;
 
-// === impl PayloadReader ===
+// === impl Payloads ===
 
-impl PayloadReader {
-    pub(super) async fn open(
-        payloads: &Payloads,
+impl Payloads {
+    /// Opens an event's payload for reading; [`Payload::None`] reads as empty.
+    ///
+    /// # Errors
+    /// [`StoreError::Purged`] when it was removed as spent; [`StoreError::Payload`] or
+    /// [`StoreError::Blobs`] when it is missing or has another length; [`StoreError::Seal`] when
+    /// it cannot be opened.
+    pub async fn reader(
+        &self,
         event: Uuid,
         payload: &Payload,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<PayloadReader, StoreError> {
         let (size, kept, is_sealed) = match payload {
             Payload::Sealed { size, kept } => (*size, &**kept, true),
             plain => (plain.size(), plain, false),
         };
-        let mut stored = StoredBytes::open(payloads, kept).await?;
-        let opener = if is_sealed { Some(stored.opener(payloads, event).await?) } else { None };
-        let mut reader = Self { event, size, left: size, stored, opener, first: None };
+        let mut stored = StoredBytes::open(self, kept).await?;
+        let opener = if is_sealed { Some(stored.opener(self, event).await?) } else { None };
+        let mut reader = PayloadReader { event, size, left: size, stored, opener, first: None };
         reader.first = reader.advance().await?;
         Ok(reader)
     }
+}
 
+// === impl PayloadReader ===
+
+impl PayloadReader {
     /// Returns the whole length in bytes.
     pub const fn size(&self) -> u64 {
         self.size

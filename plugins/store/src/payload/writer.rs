@@ -34,13 +34,20 @@ struct SpiltPayload {
     sealer: Option<Sealer>,
 }
 
+// === impl Payloads ===
+
+impl Payloads {
+    /// Starts the payload of an event. A sealed one opens only for this event. Nothing is written
+    /// until it is longer than [`Payload::INLINE_MAX`].
+    pub fn writer(&self, event: Uuid) -> PayloadWriter {
+        let held = PayloadBytes::Memory(Vec::new());
+        PayloadWriter { payloads: self.clone(), event, size: 0, held }
+    }
+}
+
 // === impl PayloadWriter ===
 
 impl PayloadWriter {
-    pub(super) const fn new(payloads: Payloads, event: Uuid) -> Self {
-        Self { payloads, event, size: 0, held: PayloadBytes::Memory(Vec::new()) }
-    }
-
     /// Adds bytes.
     ///
     /// # Errors

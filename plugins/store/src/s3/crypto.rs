@@ -31,8 +31,6 @@ struct OpenSslHmac {
     sum: Vec<u8>,
 }
 
-struct OpenSslRsa(PKey<Private>);
-
 // === impl OpenSsl ===
 
 impl CryptoProvider for OpenSsl {
@@ -47,14 +45,9 @@ impl CryptoProvider for OpenSsl {
         Ok(Box::new(OpenSslHmac { key, data: Vec::new(), sum: Vec::new() }))
     }
 
-    fn sign(&self, algorithm: SigningAlgorithm, pem: &[u8]) -> Result<Box<dyn Signer>> {
-        match algorithm {
-            SigningAlgorithm::RS256 => {
-                let key = PKey::private_key_from_pem(pem).map_err(failed)?;
-                Ok(Box::new(OpenSslRsa(key)))
-            }
-            _ => Err(unknown()),
-        }
+    /// Google's, not S3's.
+    fn sign(&self, _: SigningAlgorithm, _: &[u8]) -> Result<Box<dyn Signer>> {
+        Err(unknown())
     }
 }
 
@@ -86,15 +79,6 @@ impl HmacContext for OpenSslHmac {
         let mut signer = sign::Signer::new(MessageDigest::sha256(), &self.key).map_err(failed)?;
         self.sum = signer.sign_oneshot_to_vec(&self.data).map_err(failed)?;
         Ok(&self.sum)
-    }
-}
-
-// === impl OpenSslRsa ===
-
-impl Signer for OpenSslRsa {
-    fn sign(&self, text: &[u8]) -> Result<Vec<u8>> {
-        let mut signer = sign::Signer::new(MessageDigest::sha256(), &self.0).map_err(failed)?;
-        signer.sign_oneshot_to_vec(text).map_err(failed)
     }
 }
 

@@ -92,12 +92,10 @@ impl BlobStore for MemoryPieces {
         self.outside.load(Ordering::SeqCst)
     }
 
-    async fn owner(&self, store: Uuid) -> Result<Option<Uuid>, StoreError> {
-        Ok(if self.is_outside() { *self.owner.lock().unwrap() } else { Some(store) })
-    }
-
-    async fn take(&self, store: Uuid) -> Result<(), StoreError> {
-        self.owner.lock().unwrap().get_or_insert(store);
-        Ok(())
+    async fn claim(&self, store: Uuid) -> Result<Uuid, StoreError> {
+        match self.is_outside() {
+            true => Ok(*self.owner.lock().unwrap().get_or_insert(store)),
+            false => Ok(store),
+        }
     }
 }
