@@ -10,9 +10,10 @@ use super::{
     group::{self, CallGroup, key, text},
 };
 use crate::{
-    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest},
+    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent},
     columns::number,
-    model::Payload,
+    model::{Payload, WebhookState},
+    partner_webhook::PartnerWebhook,
     record::Record,
     store::StoreError,
 };
@@ -77,28 +78,33 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// Writes the rest.
-    pub async fn import_rest(&self, rest: ArchivedRest) -> Result<(), StoreError> {
-        let states: Vec<_> = rest
-            .webhook_states
-            .iter()
-            .map(|state| {
-                json!({
-                    "webhook": text(&state.webhook),
-                    "disabled": state.disabled.as_deref().map(text),
-                    "failing_since": state.failing_since,
-                    "fingerprint": text(&state.fingerprint),
-                })
+    /// Writes the health of webhooks.
+    pub async fn import_states(&self, states: &[WebhookState]) -> Result<(), StoreError> {
+        let state = |state: &WebhookState| {
+            json!({
+                "webhook": text(&state.webhook),
+                "disabled": state.disabled.as_deref().map(text),
+                "failing_since": state.failing_since,
+                "fingerprint": text(&state.fingerprint),
             })
-            .collect();
+        };
+        let states: Vec<_> = states.iter().map(state).collect();
         self.writing.query("SELECT import_states($1)", &[&Json(states)]).await?;
+        Ok(())
+    }
+
+    /// Writes webhooks of the config API.
+    pub async fn import_partner_webhooks(
+        &self,
+        webhooks: &[PartnerWebhook],
+    ) -> Result<(), StoreError> {
         let mut sent = CallGroup::default();
-        let mut webhooks = Vec::with_capacity(rest.partner_webhooks.len());
-        for webhook in &rest.partner_webhooks {
+        let mut all = Vec::with_capacity(webhooks.len());
+        for webhook in webhooks {
             let secret = sent.blob(Cow::Borrowed(&webhook.sealed_secret));
             let events = serde_json::to_string(&webhook.events)
                 .map_err(|error| StoreError::Database(error.to_string()))?;
-            webhooks.push(json!({
+            all.push(json!({
                 "site": text(&webhook.site),
                 "partner": number(webhook.partner),
                 "url": text(&webhook.url),
@@ -109,7 +115,7 @@ impl PostgresStore {
             }));
         }
         let sql = "SELECT import_partner_webhooks($1, $2)";
-        self.writing.query(sql, &[&Json(webhooks), &blobs(&sent)]).await?;
+        self.writing.query(sql, &[&Json(all), &blobs(&sent)]).await?;
         Ok(())
     }
 }

@@ -4,28 +4,23 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use super::{
-    SqliteStore, identity,
-    process_lock::{ProcessLocks, TerminatedOwner},
-    readers::rows,
-};
+use super::{SqliteStore, identity, readers::rows};
 use crate::{
-    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent, ArchivedRest},
+    archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent},
     columns::length,
     model::{Attempt, NewDelivery, NewEvent, Payload},
     private_files::folder_of,
     record::Record,
     rows::{FromSqlRow, SqlRow},
-    select::{self, Select},
+    select::Select,
     store::StoreError,
 };
 
 /// What `archive::migrate` reads. Nothing else may use the store meanwhile.
 impl SqliteStore {
     /// Whether another running process has the store open.
-    pub async fn in_use(&self) -> Result<bool, StoreError> {
-        let (owners, own) = (self.owners.clone(), self.owner);
-        self.readers.run(move |connection| in_use(&owners, connection, own)).await
+    pub fn in_use(&self) -> bool {
+        !self.owners.is_alone()
     }
 
     /// Returns where its payload files may be, the likeliest root first.
@@ -84,25 +79,6 @@ impl SqliteStore {
         let sql = format!("SELECT {columns} FROM note WHERE key > $1 ORDER BY key LIMIT $2");
         self.readers.select(Select::new(sql, [after.into(), length(limit).into()])).await
     }
-
-    /// Returns all the rest.
-    pub async fn export_rest(&self) -> Result<ArchivedRest, StoreError> {
-        Ok(ArchivedRest {
-            webhook_states: self.readers.select(select::webhook_states()).await?,
-            partner_webhooks: self.readers.select(select::partner_webhooks()).await?,
-        })
-    }
-}
-
-/// Whether an owner other than `own` is alive. Those that terminated keep their rows.
-fn in_use(owners: &ProcessLocks, connection: &Connection, own: i64) -> Result<bool, StoreError> {
-    let others: i64 =
-        connection
-            .query_row("SELECT count(*) FROM owner WHERE id <> ?1", [own], |row| row.get(0))?;
-    let dead = owners.find_dead(connection, own)?;
-    let all_dead = dead.len() as u64 == others.unsigned_abs();
-    dead.into_iter().for_each(TerminatedOwner::leave);
-    Ok(!all_dead)
 }
 
 impl FromSqlRow for ArchivedEvent {

@@ -125,6 +125,11 @@ impl ProcessLocks {
         Self { database, presence: Arc::default() }
     }
 
+    /// Whether no other process has the file open.
+    pub(super) fn is_alone(&self) -> bool {
+        self.presence.is_alone()
+    }
+
     /// Returns the owners in `connection` that have terminated. One that may be alive is not
     /// included.
     pub(super) fn find_dead(
@@ -221,13 +226,6 @@ impl Drop for Presence {
 // === impl TerminatedOwner ===
 
 impl TerminatedOwner {
-    /// Leaves everything as it was, for the process that takes over.
-    pub(super) fn leave(self) {
-        if let Some(lock) = self.lock {
-            lock.leave();
-        }
-    }
-
     /// Releases its claims, and gives its open exchanges to `successor`.
     pub(super) fn reclaim(
         &self,
