@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, backup::StepResult};
+use rusqlite::{Connection, OpenFlags, Row, backup::StepResult};
 
 use self::files::{Unfinished, failed};
 pub use self::restore::{Restored, restore};
@@ -143,12 +143,7 @@ fn link_payloads(
     let mut done = BackedUp::default();
     let former = identity::roots(source).map_err(of(database))?;
     let roots = || payloads.into_iter().chain(former.iter().map(PathBuf::as_path));
-    let mut statement = source
-        .prepare("SELECT payload_path FROM event WHERE payload_path IS NOT NULL")
-        .map_err(sql(database))?;
-    let mut rows = statement.query([]).map_err(sql(database))?;
-    while let Some(row) = rows.next().map_err(sql(database))? {
-        let path = PathBuf::from(row.get::<_, String>(0).map_err(sql(database))?);
+    for (_, path) in payload_files(source).map_err(of(database))? {
         let to = folder.join(within_root(&path));
         let mut put = false;
         for place in places(&path, roots()) {
@@ -161,6 +156,14 @@ fn link_payloads(
     }
     files::sync_tree(folder)?;
     Ok(done)
+}
+
+/// Returns the numbers of events with a payload file, and its name.
+fn payload_files(connection: &Connection) -> Result<Vec<(i64, PathBuf)>, StoreError> {
+    let sql = "SELECT id, payload_path FROM event WHERE payload_path IS NOT NULL";
+    let mut statement = connection.prepare(sql)?;
+    let named = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?.into()));
+    Ok(statement.query_map([], named)?.collect::<Result<_, _>>()?)
 }
 
 fn copy(

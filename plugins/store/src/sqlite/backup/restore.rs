@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek},
+    io,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::{
     BackupError,
     files::{self, Unfinished, failed},
-    fresh, of, payloads_of, schema, sql, whole,
+    fresh, of, payload_files, payloads_of, schema, sql, whole,
 };
 use crate::{
     payload::{PayloadDir, read_id, within_root, write_id},
@@ -65,22 +66,20 @@ pub fn restore(from: &Path, database: &Path, payloads: &Path) -> Result<Restored
 
 /// Opens a possible backup.
 fn open(from: &Path) -> Result<File, BackupError> {
-    let mut file = File::open(from).map_err(failed(from))?;
+    let file = File::open(from).map_err(failed(from))?;
     let mut begin = [0; BEGIN.len()];
-    match file.read_exact(&mut begin) {
-        Ok(()) if begin == *BEGIN => {}
-        Ok(()) => return Err(BackupError::NotABackup(from.to_owned())),
-        Err(error) => {
-            return Err(match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::IsADirectory => {
-                    BackupError::NotABackup(from.to_owned())
-                }
-                _ => failed(from)(error),
-            });
+    match file.read_exact_at(&mut begin, 0) {
+        Ok(()) if begin == *BEGIN => Ok(file),
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::IsADirectory
+            ) =>
+        {
+            Err(failed(from)(error))
         }
+        _ => Err(BackupError::NotABackup(from.to_owned())),
     }
-    file.rewind().map_err(failed(from))?;
-    Ok(file)
 }
 
 /// Opens the copy of the backup `from`, if it is a complete store.
@@ -116,44 +115,45 @@ fn put_payloads(
     let root = fs::canonicalize(root).map_err(failed(root))?;
     let folder = PathBuf::from(PayloadDir::new_name());
     let mut restored = Restored::default();
-    let transaction = connection.transaction().map_err(sql(database))?;
-    // The restored store gets the root from now on: the store that it belonged to has been moved
-    // away.
-    if let Some(id) = read_id(&root).map_err(of(&root))?.filter(|id| !id.is_nil()) {
-        let taken = "UPDATE store_identity SET uuid = ?1";
-        transaction.execute(taken, [id.as_bytes()]).map_err(sql(database))?;
-    } else {
-        let id = "SELECT uuid FROM store_identity";
-        let id = transaction.query_row(id, [], |row| row.get::<_, [u8; 16]>(0));
-        let id = Uuid::from_bytes(id.map_err(sql(database))?);
-        write_id(&root, id).map_err(failed(&root))?;
-    }
-    {
-        let mut named = transaction
-            .prepare("SELECT id, payload_path FROM event WHERE payload_path IS NOT NULL")
-            .map_err(sql(database))?;
-        let mut moved = transaction
-            .prepare("UPDATE event SET payload_path = ?2 WHERE id = ?1")
-            .map_err(sql(database))?;
-        let rows = named
-            .query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
-            .map_err(sql(database))?
-            .collect::<Result<Vec<(i64, String)>, _>>()
-            .map_err(sql(database))?;
-        for (id, path) in rows {
-            let kept = within_root(Path::new(&path));
-            let place = folder.join(kept.file_name().unwrap_or_default());
-            let to = root.join(&place);
-            match files::put(&from.join(&kept), &to)? {
-                true => restored.payloads += 1,
-                false => restored.missing += 1,
-            }
-            // Also if it is missing: it may be put there later.
-            moved.execute(params![id, place.to_str()]).map_err(sql(database))?;
+    let mut named = payload_files(&connection).map_err(of(database))?;
+    for (_, path) in &mut named {
+        let kept = within_root(path);
+        // Also if it is missing: it may be put there later.
+        *path = folder.join(kept.file_name().unwrap_or_default());
+        match files::put(&from.join(&kept), &root.join(&path))? {
+            true => restored.payloads += 1,
+            false => restored.missing += 1,
         }
     }
-    transaction.commit().map_err(sql(database))?;
+    // The restored store gets the root from now on: the store that it belonged to has been moved
+    // away.
+    let owner = read_id(&root).map_err(of(&root))?.filter(|id| !id.is_nil());
+    let id = rename_payloads(&mut connection, owner, &named).map_err(of(database))?;
+    if owner.is_none() {
+        write_id(&root, id).map_err(failed(&root))?;
+    }
     connection.close().map_err(|(_, error)| sql(database)(error))?;
     files::sync_tree(&root)?;
     Ok(restored)
+}
+
+/// Writes the names of payload files into events, and the id of the store if it is to have another.
+/// Returns the id.
+fn rename_payloads(
+    connection: &mut Connection,
+    id: Option<Uuid>,
+    named: &[(i64, PathBuf)],
+) -> Result<Uuid, StoreError> {
+    let transaction = connection.transaction()?;
+    if let Some(id) = id {
+        transaction.execute("UPDATE store_identity SET uuid = ?1", [id.as_bytes()])?;
+    }
+    for (event, path) in named {
+        let mut rename =
+            transaction.prepare_cached("UPDATE event SET payload_path = ?2 WHERE id = ?1")?;
+        rename.execute(params![event, path.to_str()])?;
+    }
+    let id = transaction.query_row("SELECT uuid FROM store_identity", [], |row| row.get(0))?;
+    transaction.commit()?;
+    Ok(Uuid::from_bytes(id))
 }
