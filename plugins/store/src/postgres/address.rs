@@ -3,6 +3,7 @@
 //! `sslkey`.
 
 use std::{
+    collections::HashMap,
     fs,
     sync::{
         Arc,
@@ -61,13 +62,20 @@ enum CertificateTrust {
     Named,
 }
 
-/// The TLS parameters that tokio-postgres does not handle.
-#[derive(Default)]
-struct TlsParameters {
-    root: Option<String>,
-    certificate: Option<String>,
-    key: Option<String>,
+/// The files in TLS parameters, which tokio-postgres does not handle, by parameter.
+type TlsFiles = HashMap<&'static str, String>;
+
+/// A file that a parameter names.
+struct TlsFile<'a> {
+    parameter: &'static str,
+    path: &'a str,
+    bytes: Vec<u8>,
 }
+
+const ROOT: &str = "sslrootcert";
+const CERTIFICATE: &str = "sslcert";
+const KEY: &str = "sslkey";
+const TLS_FILES: [&str; 3] = [ROOT, CERTIFICATE, KEY];
 
 // === impl PostgresStore ===
 
@@ -87,19 +95,21 @@ impl DatabaseAddress {
     /// Parses a URL. No error quotes it: it may contain a password.
     pub(super) fn parse(url: &str, connect: Duration) -> Result<Self, StoreError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut files = TlsParameters::default();
+        let mut files = TlsFiles::new();
         let mut trust = None;
         let mut rest = Vec::new();
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let decoded = || percent_decode_str(value).decode_utf8_lossy().into_owned();
-            match key {
-                "sslmode" if value == "verify-ca" => trust = Some(CertificateTrust::Signed),
-                "sslmode" if value == "verify-full" => trust = Some(CertificateTrust::Named),
-                "sslrootcert" => files.root = Some(decoded()),
-                "sslcert" => files.certificate = Some(decoded()),
-                "sslkey" => files.key = Some(decoded()),
-                _ => rest.push(parameter),
+            match (key, value) {
+                ("sslmode", "verify-ca") => trust = Some(CertificateTrust::Signed),
+                ("sslmode", "verify-full") => trust = Some(CertificateTrust::Named),
+                _ => match TLS_FILES.into_iter().find(|known| *known == key) {
+                    Some(key) => {
+                        let path = percent_decode_str(value).decode_utf8_lossy().into_owned();
+                        files.insert(key, path);
+                    }
+                    None => rest.push(parameter),
+                },
             }
         }
         let query = rest.join("&");
@@ -118,7 +128,7 @@ impl DatabaseAddress {
             }
             if trust.is_some() {
                 config.ssl_mode(SslMode::Require);
-            } else if files.root.is_some() && config.get_ssl_mode() == SslMode::Require {
+            } else if files.contains_key(ROOT) && config.get_ssl_mode() == SslMode::Require {
                 // As libpq does.
                 trust = Some(CertificateTrust::Signed);
             }
@@ -200,10 +210,7 @@ fn not_understood() -> StoreError {
     StoreError::Address(expected.to_owned())
 }
 
-fn connector(
-    trust: CertificateTrust,
-    files: &TlsParameters,
-) -> Result<MakeTlsConnector, StoreError> {
+fn connector(trust: CertificateTrust, files: &TlsFiles) -> Result<MakeTlsConnector, StoreError> {
     let openssl =
         |error| StoreError::Address(format!("TLS cannot be set up: {}", in_short(&error)));
     let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(openssl)?;
@@ -211,18 +218,15 @@ fn connector(
         CertificateTrust::Any => SslVerifyMode::NONE,
         CertificateTrust::Signed | CertificateTrust::Named => SslVerifyMode::PEER,
     });
-    if let Some(path) = &files.root {
-        let file = TlsFile::read("sslrootcert", path)?;
-        file.certificates()?;
-        builder.set_ca_file(path).map_err(|error| file.not_taken(&error))?;
+    if let Some(file) = TlsFile::read(files, ROOT)? {
+        file.check_certificates()?;
+        builder.set_ca_file(file.path).map_err(|error| file.not_taken(&error))?;
     }
-    if let Some(path) = &files.certificate {
-        let file = TlsFile::read("sslcert", path)?;
-        file.certificates()?;
-        builder.set_certificate_chain_file(path).map_err(|error| file.not_taken(&error))?;
+    if let Some(file) = TlsFile::read(files, CERTIFICATE)? {
+        file.check_certificates()?;
+        builder.set_certificate_chain_file(file.path).map_err(|error| file.not_taken(&error))?;
     }
-    if let Some(path) = &files.key {
-        let file = TlsFile::read("sslkey", path)?;
+    if let Some(file) = TlsFile::read(files, KEY)? {
         // With a callback: without one OpenSSL prompts on the terminal.
         let key = PKey::private_key_from_pem_callback(&file.bytes, |_| Ok(0))
             .map_err(|_| file.wrong("holds no private key (PEM), or one with a passphrase"))?;
@@ -241,26 +245,19 @@ fn connector(
     Ok(tls)
 }
 
-/// A file that a parameter names.
-struct TlsFile<'a> {
-    parameter: &'static str,
-    path: &'a str,
-    bytes: Vec<u8>,
-}
-
 // === impl TlsFile ===
 
 impl<'a> TlsFile<'a> {
-    fn read(parameter: &'static str, path: &'a str) -> Result<Self, StoreError> {
+    /// Reads the file of a parameter, if there is one.
+    fn read(files: &'a TlsFiles, parameter: &'static str) -> Result<Option<Self>, StoreError> {
+        let Some(path) = files.get(parameter) else { return Ok(None) };
         let mut file = Self { parameter, path, bytes: Vec::new() };
-        match fs::read(path) {
-            Ok(bytes) => file.bytes = bytes,
-            Err(error) => return Err(file.wrong(&format!("cannot be read: {error}"))),
-        }
-        Ok(file)
+        file.bytes =
+            fs::read(path).map_err(|error| file.wrong(&format!("cannot be read: {error}")))?;
+        Ok(Some(file))
     }
 
-    fn certificates(&self) -> Result<(), StoreError> {
+    fn check_certificates(&self) -> Result<(), StoreError> {
         match X509::stack_from_pem(&self.bytes) {
             Ok(found) if !found.is_empty() => Ok(()),
             _ => Err(self.wrong("holds no certificate (PEM)")),
