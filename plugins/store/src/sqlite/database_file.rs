@@ -93,9 +93,21 @@ impl DatabaseFile {
         outcome
     }
 
-    /// Determines why the file cannot be read or written, which SQLite does not report.
+    /// Determines why the file cannot be opened, read or written, which SQLite does not report.
     pub(super) fn explain(&self, error: StoreError) -> StoreError {
         let StoreError::Disk(text) = error else { return error };
+        // Not while a connection is open: closing any descriptor of the file ends SQLite's locks.
+        if self.open.is_none() {
+            for path in [self.path.clone(), beside(&self.path, "-wal"), beside(&self.path, "-shm")]
+            {
+                let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
+                if opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+                    let owner = fs::metadata(&path).map_or(0, |file| file.uid());
+                    let path = path.display();
+                    return StoreError::ReadOnly(format!("{path} belongs to user {owner}: {text}"));
+                }
+            }
+        }
         let probe = beside(&self.path, ".probe");
         let tried = fs::write(&probe, [0; 4096]);
         let _ = remove(&probe);
@@ -108,22 +120,6 @@ impl DatabaseFile {
             }
             _ => StoreError::Disk(text),
         }
-    }
-
-    /// Determines whether the file could not be opened for lack of permission, which SQLite does
-    /// not report. Called while no connection is open, because closing any descriptor of the file
-    /// ends SQLite's locks.
-    fn explain_open(&self, error: StoreError) -> StoreError {
-        let StoreError::Disk(text) = error else { return error };
-        for path in [self.path.clone(), beside(&self.path, "-wal"), beside(&self.path, "-shm")] {
-            let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
-            if opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-                let owner = fs::metadata(&path).map_or(0, |file| file.uid());
-                let path = path.display();
-                return StoreError::ReadOnly(format!("{path} belongs to user {owner}: {text}"));
-            }
-        }
-        StoreError::Disk(text)
     }
 
     /// Releases the claims of this process, and closes the file.
@@ -182,7 +178,7 @@ impl DatabaseFile {
                 Ok(())
             }
             Err(error) => {
-                let error = self.explain_open(error);
+                let error = self.explain(error);
                 if let StoreError::Corrupt(reason) = &error {
                     self.damage = Some(Damage { reason: reason.clone(), mark: mark(&self.path) });
                 }
