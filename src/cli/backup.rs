@@ -4,14 +4,13 @@
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::{Duration, Instant},
 };
 
+use as2hook_config::{Config, PayloadLocation, StoreLocation};
 use as2hook_store::sqlite::backup;
 
-use super::{fail, tell};
-use as2hook_config::{self as config, Config, PayloadLocation, StoreLocation};
+use super::{CommandError, load};
 
 /// How often progress is reported, from the first such time on.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
@@ -38,44 +37,37 @@ pub struct Restore {
     pub config: PathBuf,
 }
 
-/// Reports how far a copy is.
-struct Progress<'a> {
-    err: &'a mut dyn Write,
-    next: Instant,
-}
-
 // === impl Backup ===
 
 impl Backup {
     /// The result goes to `out`, progress to `err`.
     ///
     /// # Errors
-    /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        let config = match load(&self.config, out, err)? {
-            Ok(config) => config,
-            Err(code) => return Ok(code),
-        };
-        let Some(database) = database(&config) else {
-            return Ok(fail(
-                "the store is PostgreSQL: back it up with pg_dump, which copies it while gateways \
-                 run, and restore it with pg_restore",
-            ));
-        };
-        let mut progress = Progress { next: Instant::now() + PROGRESS_EVERY, err };
+    /// When there is no complete backup, or `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
+        let config = load(&self.config)?.config;
+        let database = database(
+            &config,
+            "the store is PostgreSQL: back it up with pg_dump, which copies it while gateways \
+             run, and restore it with pg_restore",
+        )?;
         let payloads = match &config.payloads {
             PayloadLocation::Folder(folder) => Some(folder.as_path()),
             _ => None,
         };
-        let mut progress = |at, of| progress.at(at, of);
-        let done = match backup::backup(database, &self.file, payloads, &mut progress) {
-            Ok(done) => done,
-            Err(error) => return Ok(fail(error)),
+        let mut next = Instant::now() + PROGRESS_EVERY;
+        let mut progress = |at: u64, of: u64| {
+            if Instant::now() >= next && of > 0 {
+                next = Instant::now() + PROGRESS_EVERY;
+                // The copy goes on where progress cannot be written.
+                let _ = writeln!(err, "{} % of {}", at * 100 / of, in_words(of));
+            }
         };
+        let done = backup::backup(database, &self.file, payloads, &mut progress);
+        let done = done.map_err(|error| CommandError::Failed(error.to_string()))?;
         let (file, size) = (self.file.display(), in_words(done.bytes));
         writeln!(out, "{file} holds the store: {size}, and {}.", files(done.payloads))?;
-        missing(done.missing, err)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(missing(done.missing, err)?)
     }
 }
 
@@ -85,67 +77,28 @@ impl Restore {
     /// The result goes to `out`, warnings to `err`.
     ///
     /// # Errors
-    /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        let config = match load(&self.config, out, err)? {
-            Ok(config) => config,
-            Err(code) => return Ok(code),
-        };
-        let Some(database) = database(&config) else {
-            return Ok(fail("the store is PostgreSQL: restore it with pg_restore"));
-        };
+    /// When nothing is restored, or `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
+        let config = load(&self.config)?.config;
+        let database = database(&config, "the store is PostgreSQL: restore it with pg_restore")?;
         let PayloadLocation::Folder(payloads) = &config.payloads else {
-            return Ok(fail(
-                "payloads are not kept in a folder: name one, where those of the backup are to go",
-            ));
+            let text =
+                "payloads are not kept in a folder: name one, where those of the backup are to go";
+            return Err(CommandError::Failed(text.to_owned()));
         };
-        let done = match backup::restore(&self.file, database, payloads) {
-            Ok(done) => done,
-            Err(error) => return Ok(fail(error)),
-        };
-        writeln!(
-            out,
-            "{} is restored, and {} to {}.",
-            database.display(),
-            files(done.payloads),
-            payloads.display()
-        )?;
-        missing(done.missing, err)?;
-        Ok(ExitCode::SUCCESS)
+        let done = backup::restore(&self.file, database, payloads);
+        let done = done.map_err(|error| CommandError::Failed(error.to_string()))?;
+        let (files, folder) = (files(done.payloads), payloads.display());
+        writeln!(out, "{} is restored, and {files} to {folder}.", database.display())?;
+        Ok(missing(done.missing, err)?)
     }
 }
 
-// === impl Progress ===
-
-impl Progress<'_> {
-    fn at(&mut self, at: u64, of: u64) {
-        if Instant::now() < self.next || of == 0 {
-            return;
-        }
-        self.next = Instant::now() + PROGRESS_EVERY;
-        // The copy goes on where progress cannot be written.
-        let _ = writeln!(self.err, "{} % of {}", at * 100 / of, in_words(of));
-    }
-}
-
-fn load(
-    path: &Path,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> io::Result<Result<Config, ExitCode>> {
-    match config::load(path) {
-        Ok(loaded) => Ok(Ok(loaded.config)),
-        Err(mistakes) => {
-            tell(&mistakes, path, out, err)?;
-            Ok(Err(ExitCode::FAILURE))
-        }
-    }
-}
-
-fn database(config: &Config) -> Option<&Path> {
+/// Returns the store's file; fails with this text if the store is PostgreSQL.
+fn database<'a>(config: &'a Config, otherwise: &str) -> Result<&'a Path, CommandError> {
     match &config.store {
-        StoreLocation::Sqlite(path) => Some(path),
-        StoreLocation::Postgres(_) => None,
+        StoreLocation::Sqlite(path) => Ok(path),
+        StoreLocation::Postgres(_) => Err(CommandError::Failed(otherwise.to_owned())),
     }
 }
 

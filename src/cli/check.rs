@@ -1,13 +1,10 @@
 //! `as2hook check`: finds every mistake in the config, the keys and the rules.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf};
 
-use super::tell;
-use as2hook_config::{self as config, Loaded};
+use as2hook_config::Loaded;
+
+use super::{CommandError, in_config, load};
 
 /// Loads config, keys and rules, and prints every mistake with its file, line and column.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,28 +17,21 @@ pub struct Check {
 // === impl Check ===
 
 impl Check {
-    /// Mistakes and the summary go to `out`, warnings to `err`. Fails when there is any mistake.
+    /// The summary goes to `out`, warnings to `err`.
     ///
     /// # Errors
-    /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        match config::load(&self.config) {
-            Ok(loaded) if !loaded.config.unsupported().is_empty() => {
-                tell(&loaded.config.unsupported(), &self.config, out, err)?;
-                Ok(ExitCode::FAILURE)
-            }
-            Ok(loaded) => {
-                for warning in &loaded.warnings {
-                    writeln!(err, "warning: {warning}")?;
-                }
-                writeln!(out, "{} is right: {}.", self.config.display(), summary(&loaded))?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Err(mistakes) => {
-                tell(&mistakes, &self.config, out, err)?;
-                Ok(ExitCode::FAILURE)
-            }
+    /// When there is any mistake, or `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
+        let loaded = load(&self.config)?;
+        let unsupported = loaded.config.unsupported();
+        if !unsupported.is_empty() {
+            return Err(in_config(&self.config)(unsupported));
         }
+        for warning in &loaded.warnings {
+            writeln!(err, "warning: {warning}")?;
+        }
+        writeln!(out, "{} is right: {}.", self.config.display(), summary(&loaded))?;
+        Ok(())
     }
 }
 
@@ -69,9 +59,9 @@ fn count(number: usize, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, process::ExitCode};
 
-    use super::*;
+    use super::{super::exit, *};
 
     fn check(gateway: &str, rules: &str) -> (ExitCode, String, String) {
         let folder = tempfile::tempdir().unwrap();
@@ -79,7 +69,8 @@ mod tests {
         fs::write(&config, gateway).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), rules).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = Check { config }.run(&mut out, &mut err).unwrap();
+        let done = Check { config }.run(&mut out, &mut err);
+        let code = exit(done, &mut out, &mut err);
         let shown = |bytes| {
             let text = String::from_utf8(bytes).unwrap();
             text.replace(folder.path().to_str().unwrap(), "conf")

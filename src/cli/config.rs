@@ -1,12 +1,8 @@
 //! `as2hook config` and `as2hook schema`: what is in force, and what may be written.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf};
 
-use super::tell;
+use super::{CommandError, in_config};
 
 /// Prints the config and the rules that are in force as YAML, defaults included. Secrets are shown as `***`.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,21 +32,13 @@ pub enum Document {
 // === impl ShowConfig ===
 
 impl ShowConfig {
-    /// The YAML goes to `out`; instead of it, the mistakes. Fails when there is any.
+    /// The YAML goes to `out`.
     ///
     /// # Errors
-    /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        match as2hook_config::render(&self.config) {
-            Ok(yaml) => {
-                out.write_all(yaml.as_bytes())?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Err(mistakes) => {
-                tell(&mistakes, &self.config, out, err)?;
-                Ok(ExitCode::FAILURE)
-            }
-        }
+    /// When the config has mistakes, or `out` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write) -> Result<(), CommandError> {
+        let yaml = as2hook_config::render(&self.config).map_err(in_config(&self.config))?;
+        Ok(out.write_all(yaml.as_bytes())?)
     }
 }
 
@@ -59,21 +47,20 @@ impl ShowConfig {
 impl Schema {
     /// # Errors
     /// When `out` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write) -> io::Result<ExitCode> {
+    pub fn run(&self, out: &mut dyn Write) -> Result<(), CommandError> {
         let schema = match self.document {
             Document::Config => as2hook_config::schema(),
             Document::Webhooks => as2hook_config::webhooks_schema(),
         };
-        writeln!(out, "{:#}", schema.as_value())?;
-        Ok(ExitCode::SUCCESS)
+        Ok(writeln!(out, "{:#}", schema.as_value())?)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, process::ExitCode};
 
-    use super::*;
+    use super::{super::exit, *};
 
     fn show(gateway: &str) -> (ExitCode, String, String) {
         let folder = tempfile::tempdir().unwrap();
@@ -81,7 +68,8 @@ mod tests {
         fs::write(&config, gateway).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = ShowConfig { config }.run(&mut out, &mut err).unwrap();
+        let done = ShowConfig { config }.run(&mut out);
+        let code = exit(done, &mut out, &mut err);
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 

@@ -2,17 +2,16 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write as _},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
 };
 
 use as2hook_as2::{Decoder, Headers, Keyring, Options, StationKey};
 use openssl::{pkey::PKey, x509::X509};
 
-use self::folder::Folder;
-use as2hook_config as config;
+use self::folder::{FileError, Folder};
+use super::CommandError;
 
 mod folder;
 mod head;
@@ -49,48 +48,29 @@ pub struct Args {
     payload_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum DecodeError {
-    #[error("{path}: {source}; check the path and its permissions")]
-    File { path: PathBuf, source: io::Error },
-    #[error("{path}: {what}")]
-    Key { path: PathBuf, what: &'static str },
-    #[error("there are {keys} --key and {certs} --cert; every key needs its certificate")]
-    Pairs { keys: usize, certs: usize },
-    #[error("{0}")]
-    Config(String),
-    #[error("the result cannot be written: {0}")]
-    Output(io::Error),
-}
-
 // === impl Args ===
 
 impl Args {
-    /// Runs the command.
-    pub fn run(&self) -> ExitCode {
-        match self.decode() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => super::fail(error),
-        }
-    }
-
-    fn decode(&self) -> Result<(), DecodeError> {
+    /// The result goes to `out`, notes to `err`.
+    ///
+    /// # Errors
+    /// When a file or the keys cannot be read, or the result not be written.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
         let mut body = open(&self.body)?;
         let (headers, first) = match &self.headers {
             Some(path) => (Headers::parse(&read(path)?), Vec::new()),
             None => {
                 let (headers, first) = head::read(&mut body).map_err(at(&self.body))?;
-                if headers.is_none() && head::is_multipart(&first) {
-                    let shown = self.body.display();
-                    note(format_args!(
-                        "{shown} begins like a multipart: give its head with --headers"
-                    ));
-                }
-                if headers.is_some() {
-                    let shown = self.body.display();
-                    note(format_args!(
-                        "{shown} begins with header lines, which are taken for its own"
-                    ));
+                let note = match &headers {
+                    Some(_) => Some("with header lines, which are taken for its own"),
+                    None if head::is_multipart(&first) => {
+                        Some("like a multipart: give its head with --headers")
+                    }
+                    None => None,
+                };
+                if let Some(note) = note {
+                    // Without a stderr the result says enough.
+                    let _ = writeln!(err, "as2hook: {} begins {note}.", self.body.display());
                 }
                 (headers.unwrap_or_default(), first)
             }
@@ -100,8 +80,7 @@ impl Args {
             keyring = of_any_sender(&keyring);
         }
         let mut decoder = Decoder::new(&headers, keyring, options);
-        let mut folder = Folder::new(self.payload_dir.as_deref())
-            .map_err(|(path, source)| DecodeError::File { path, source })?;
+        let mut folder = Folder::new(self.payload_dir.as_deref()).map_err(in_file)?;
         decoder.push(&first, &mut folder);
         let mut buffer = vec![0; 64 * 1024];
         loop {
@@ -112,24 +91,22 @@ impl Args {
             decoder.push(&buffer[..read], &mut folder);
         }
         let decoded = decoder.finish(true, &mut folder);
-        folder.finish().map_err(|(path, source)| DecodeError::File { path, source })?;
-        let mut out = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, &decoded)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out))
-            .map_err(DecodeError::Output)
+        folder.finish().map_err(in_file)?;
+        serde_json::to_writer_pretty(&mut *out, &decoded).map_err(io::Error::from)?;
+        Ok(writeln!(out)?)
     }
 
-    fn keys(&self, headers: &Headers) -> Result<(Arc<Keyring>, Options), DecodeError> {
+    fn keys(&self, headers: &Headers) -> Result<(Arc<Keyring>, Options), CommandError> {
         let default = Path::new(DEFAULT_CONFIG);
         let config = match &self.config {
             None if self.cert.is_empty() && default.exists() => Some(default),
             named => named.as_deref(),
         };
         if let Some(path) = config {
-            let loaded = config::load(path).map_err(|mistakes| {
+            // On stdout stands what the message is.
+            let loaded = as2hook_config::load(path).map_err(|mistakes| {
                 let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-                DecodeError::Config(lines.join("\n"))
+                CommandError::Failed(lines.join("\n"))
             })?;
             let mut options = loaded.config.decode_options();
             options.legacy_algorithms |= self.legacy_algorithms;
@@ -137,13 +114,15 @@ impl Args {
         }
         if self.key.len() > self.cert.len() {
             let (keys, certs) = (self.key.len(), self.cert.len());
-            return Err(DecodeError::Pairs { keys, certs });
+            return Err(CommandError::Failed(format!(
+                "there are {keys} --key and {certs} --cert; every key needs its certificate"
+            )));
         }
         let mut keyring = Keyring::new();
         for (key, cert) in self.key.iter().zip(&self.cert) {
             let private_key = PKey::private_key_from_pem(&read(key)?).map_err(|_| {
                 let what = "is not a private key in PEM, or it has a passphrase (use -c then)";
-                DecodeError::Key { path: key.clone(), what }
+                CommandError::Failed(format!("{}: {what}", key.display()))
             })?;
             keyring.add_key(StationKey { certificate: certificate(cert)?, private_key });
         }
@@ -168,32 +147,31 @@ fn of_any_sender(keyring: &Keyring) -> Arc<Keyring> {
     Arc::new(any)
 }
 
-fn note(text: impl std::fmt::Display) {
-    // Without a stderr the result says enough.
-    let _ = writeln!(io::stderr(), "as2hook: {text}.");
-}
-
-fn certificate(path: &Path) -> Result<X509, DecodeError> {
+fn certificate(path: &Path) -> Result<X509, CommandError> {
     let bytes = read(path)?;
-    X509::from_pem(&bytes).or_else(|_| X509::from_der(&bytes)).map_err(|_| DecodeError::Key {
-        path: path.to_owned(),
-        what: "is not a certificate in PEM or DER",
+    X509::from_pem(&bytes).or_else(|_| X509::from_der(&bytes)).map_err(|_| {
+        CommandError::Failed(format!("{}: is not a certificate in PEM or DER", path.display()))
     })
 }
 
-fn open(path: &Path) -> Result<Box<dyn Read>, DecodeError> {
+fn open(path: &Path) -> Result<Box<dyn Read>, CommandError> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(io::stdin().lock()));
     }
     Ok(Box::new(File::open(path).map_err(at(path))?))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, DecodeError> {
+fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
     fs::read(path).map_err(at(path))
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> DecodeError {
-    move |source| DecodeError::File { path: path.to_owned(), source }
+fn at(path: &Path) -> impl FnOnce(io::Error) -> CommandError {
+    |error| in_file((path.to_owned(), error))
+}
+
+fn in_file((path, error): FileError) -> CommandError {
+    let path = path.display();
+    CommandError::Failed(format!("{path}: {error}; check the path and its permissions"))
 }
 
 #[cfg(test)]

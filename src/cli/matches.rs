@@ -1,16 +1,12 @@
 //! `as2hook match`: which webhooks would fire, and why.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf};
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
+use as2hook_config::Loaded;
 use as2hook_event::{EventKind, Findings, PartnerType, Query};
 
-use super::tell;
-use as2hook_config::{self as config, Loaded};
+use super::{CommandError, load};
 
 /// Prints which webhooks an event would fire, and why, most specific first.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,15 +53,9 @@ impl Match {
     /// to `err`.
     ///
     /// # Errors
-    /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        let loaded = match config::load(&self.config) {
-            Ok(loaded) => loaded,
-            Err(mistakes) => {
-                tell(&mistakes, &self.config, out, err)?;
-                return Ok(ExitCode::FAILURE);
-            }
-        };
+    /// When the config has mistakes, or `out` or `err` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
+        let loaded = load(&self.config)?;
         let explanations = loaded.rules.explain(&self.query(&loaded), &self.findings());
         let (fire, near): (Vec<_>, Vec<_>) =
             explanations.iter().partition(|one| one.outcome.fires() || one.outcome.may_fire());
@@ -78,7 +68,7 @@ impl Match {
         for one in near {
             writeln!(err, "{one}")?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     fn findings(&self) -> Findings {
@@ -183,7 +173,7 @@ webhooks:
         let line =
             MatchLine::try_parse_from(words.into_iter().chain(arguments.split(' '))).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        assert_eq!(line.command.run(&mut out, &mut err).unwrap(), ExitCode::SUCCESS);
+        line.command.run(&mut out, &mut err).unwrap();
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 

@@ -1,22 +1,21 @@
 //! `as2hook migrate`: a site moves from SQLite to PostgreSQL.
 
 use std::{
+    fmt::Display,
     io::{self, IsTerminal as _, Write},
-    path::{Path, PathBuf},
-    process::ExitCode,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use as2hook_store::{
     MigrateError, Moved, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store as _,
-    StoreError, migrate,
+    migrate,
 };
+
+use super::CommandError;
 
 /// Says where it is to be, if the command line does not.
 const TO: &str = "AS2HOOK_MIGRATE_TO";
-
-/// As clap exits for what it cannot read.
-const USAGE: u8 = 2;
 
 /// How long one step may take: it is large, and nothing waits behind it.
 const STEP_WITHIN: Duration = Duration::from_secs(120);
@@ -43,81 +42,52 @@ pub struct Args {
 #[derive(Clone)]
 struct StoreUrl(String);
 
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the two stores are named behind --from and --to, nothing without them")]
-    Stray,
-    #[error("--from needs a file behind sqlite:, as in sqlite:data/as2hook.db")]
-    NoFile,
-    #[error(
-        "--to, or AS2HOOK_MIGRATE_TO in the environment, needs an address, as in postgres://user@host/database"
-    )]
-    NoAddress,
-    #[error("{path}: there is no such file; name the store of the old config behind sqlite:")]
-    Missing { path: PathBuf },
-    #[error("the store that is to be moved cannot be opened: {0}")]
-    From(StoreError),
-    #[error("the new store cannot be opened: {0}")]
-    To(StoreError),
-    #[error("{0}")]
-    Migrate(#[from] MigrateError),
-    #[error("threads cannot be started: {0}")]
-    Threads(io::Error),
-}
-
 // === impl Args ===
 
 impl Args {
     /// Moves, and writes the progress to `err`; what was moved goes to `out`.
     ///
     /// # Errors
-    /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        match self.migrate(err) {
-            Ok(moved) => {
-                tell(&moved, out)?;
-                Ok(ExitCode::SUCCESS)
-            }
-            Err(failure @ (Failure::Stray | Failure::NoFile | Failure::NoAddress)) => {
-                writeln!(err, "as2hook: {failure}")?;
-                Ok(ExitCode::from(USAGE))
-            }
-            Err(failure) => {
-                writeln!(err, "as2hook: {failure}")?;
-                if matches!(failure, Failure::Migrate(MigrateError::To(_) | MigrateError::From(_)))
-                {
-                    writeln!(err, "Run the same command again: it goes on where it was.")?;
-                }
-                Ok(ExitCode::FAILURE)
-            }
-        }
+    /// When not everything is moved, or `out` cannot be written to.
+    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
+        Ok(summarize(&self.migrate(err)?, out)?)
     }
 
-    fn migrate(&self, err: &mut dyn Write) -> Result<Moved, Failure> {
+    fn migrate(&self, err: &mut dyn Write) -> Result<Moved, CommandError> {
         if !self.stray.is_empty() {
-            return Err(Failure::Stray);
+            return Err(CommandError::Usage(
+                "the two stores are named behind --from and --to, nothing without them",
+            ));
         }
-        let from = sqlite(&self.from.0).ok_or(Failure::NoFile)?;
+        let from = sqlite(&self.from.0).ok_or(CommandError::Usage(
+            "--from needs a file behind sqlite:, as in sqlite:data/as2hook.db",
+        ))?;
         let to = self.to.as_ref().map(|to| to.0.clone());
         let to = to.or_else(|| std::env::var(TO).ok()).filter(|to| is_postgres(to));
-        let to = to.ok_or(Failure::NoAddress)?;
+        let to = to.ok_or(CommandError::Usage(
+            "--to, or AS2HOOK_MIGRATE_TO in the environment, needs an address, as in \
+             postgres://user@host/database",
+        ))?;
         if !from.exists() {
-            return Err(Failure::Missing { path: from.to_owned() });
+            return Err(CommandError::Failed(format!(
+                "{}: there is no such file; name the store of the old config behind sqlite:",
+                from.display()
+            )));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
-            .map_err(Failure::Threads)?;
+            .map_err(failed("threads cannot be started"))?;
         let terminal = io::stderr().is_terminal();
         let mut reported = Instant::now();
         let (progress, mut steps) = tokio::sync::watch::channel(Moved::default());
         runtime.block_on(async {
             let from = SqliteStore::open(from, &SqliteOptions::default());
-            let from = from.map_err(Failure::From)?;
+            let from = from.map_err(failed("the store that is to be moved cannot be opened"))?;
             let options = PostgresOptions { wait: STEP_WITHIN, ..PostgresOptions::default() };
             let to = PostgresStore::connect(&to, options).await;
-            let to = to.map_err(Failure::To)?;
+            let to = to.map_err(failed("the new store cannot be opened"))?;
             let moving = migrate(&from, &to, |moved| {
                 progress.send_replace(*moved);
             });
@@ -142,12 +112,24 @@ impl Args {
             };
             from.close().await;
             to.close().await;
-            Ok(moved?)
+            moved.map_err(|error| {
+                let again = match error {
+                    MigrateError::To(_) | MigrateError::From(_) => {
+                        "\nRun the same command again: it goes on where it was."
+                    }
+                    _ => "",
+                };
+                CommandError::Failed(format!("{error}{again}"))
+            })
         })
     }
 }
 
-fn tell(moved: &Moved, out: &mut dyn Write) -> io::Result<()> {
+fn failed<E: Display>(what: &str) -> impl Fn(E) -> CommandError {
+    move |error| CommandError::Failed(format!("{what}: {error}"))
+}
+
+fn summarize(moved: &Moved, out: &mut dyn Write) -> io::Result<()> {
     let Moved { events, open, deliveries, undelivered, notes, payloads, .. } = moved;
     writeln!(out, "events      {events}, {open} of them without a known outcome")?;
     writeln!(out, "deliveries  {deliveries}, {undelivered} of them still to be made")?;
@@ -185,15 +167,20 @@ impl From<String> for StoreUrl {
 
 impl std::fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Place(..)")
+        f.write_str("StoreUrl(..)")
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::ExitCode;
+
     use clap::Parser as _;
 
-    use super::*;
+    use super::{
+        super::{USAGE, exit},
+        *,
+    };
 
     #[derive(Debug, clap::Parser)]
     struct Command {
@@ -212,7 +199,8 @@ mod tests {
         ] {
             let command = Command::try_parse_from([&["migrate"], wrong].concat()).unwrap();
             let (mut out, mut err) = (Vec::new(), Vec::new());
-            let status = command.args.run(&mut out, &mut err).unwrap();
+            let done = command.args.run(&mut out, &mut err);
+            let status = exit(done, &mut out, &mut err);
             assert_eq!(status, ExitCode::from(USAGE), "{wrong:?}");
             let output = String::from_utf8(err).unwrap() + &format!("{command:?}");
             assert!(!output.contains(password) && output.contains("--"), "{output}");

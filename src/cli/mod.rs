@@ -10,15 +10,13 @@ pub mod migrate;
 pub mod run;
 
 use std::{
-    fmt::Display,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use as2hook_config::{ConfigDiagnostic, Loaded};
 use clap::{Parser, Subcommand};
-
-use as2hook_config::ConfigDiagnostic;
 
 /// Webhooks for any AS2 server: a reverse proxy that notifies your systems of what came in, what was
 /// acknowledged and what failed.
@@ -53,48 +51,93 @@ enum Command {
     HashToken(hash_token::HashToken),
 }
 
+/// Why a command did not do what it was to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The config or the rules have mistakes.
+    #[error("{} cannot be used: it has {}", config.display(), mistakes(diagnostics.len()))]
+    Config {
+        /// The gateway's config file.
+        config: PathBuf,
+        /// The mistakes.
+        diagnostics: Vec<ConfigDiagnostic>,
+    },
+    /// The command line asks for what cannot be.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+    /// The result could not be written.
+    #[error("the result cannot be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// As clap exits for what it cannot read.
+const USAGE: u8 = 2;
+
 // === impl Cli ===
 
 impl Cli {
-    /// Runs the command that was asked for: 0 ok, 1 it failed; clap exits with 2 on wrong usage.
+    /// Runs the command that was asked for: 0 ok, 1 it failed; 2 wrong usage.
     pub fn run(self) -> ExitCode {
         let (mut out, mut err) = (io::stdout(), io::stderr());
         let done = match self.command {
             Command::Run(args) => return args.run(),
-            Command::Decode(args) => return args.run(),
+            Command::Decode(args) => args.run(&mut out, &mut err),
             Command::Check(check) => check.run(&mut out, &mut err),
-            Command::Config(config) => config.run(&mut out, &mut err),
+            Command::Config(config) => config.run(&mut out),
             Command::Schema(schema) => schema.run(&mut out),
             Command::Match(matches) => matches.run(&mut out, &mut err),
             Command::Backup(backup) => backup.run(&mut out, &mut err),
             Command::Restore(restore) => restore.run(&mut out, &mut err),
             Command::Migrate(args) => args.run(&mut out, &mut err),
-            Command::HashToken(hash) => hash.run(&mut io::stdin().lock(), &mut out, &mut err),
+            Command::HashToken(hash) => {
+                match hash.run(&mut io::stdin().lock(), &mut out, &mut err) {
+                    Ok(code) => return code,
+                    Err(error) => Err(error.into()),
+                }
+            }
         };
-        done.unwrap_or_else(|error| fail(format_args!("the result cannot be written: {error}")))
+        exit(done, &mut out, &mut err)
     }
 }
 
-/// Prints each mistake on a line of its own, and their number to `err`.
-fn tell(
-    mistakes: &[ConfigDiagnostic],
-    config: &Path,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> io::Result<()> {
-    for mistake in mistakes {
-        writeln!(out, "{mistake}")?;
-    }
-    let count = match mistakes.len() {
+/// Loads config, keys and rules.
+fn load(config: &Path) -> Result<Loaded, CommandError> {
+    as2hook_config::load(config).map_err(in_config(config))
+}
+
+fn in_config(config: &Path) -> impl Fn(Vec<ConfigDiagnostic>) -> CommandError {
+    |diagnostics| CommandError::Config { config: config.to_owned(), diagnostics }
+}
+
+fn mistakes(number: usize) -> String {
+    match number {
         1 => "one mistake".to_owned(),
         many => format!("{many} mistakes"),
+    }
+}
+
+/// Reports what went wrong. Mistakes of the config are a result: each is a line on `out`.
+fn exit(done: Result<(), CommandError>, out: &mut dyn Write, err: &mut dyn Write) -> ExitCode {
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    // Without a place to write to, the exit status says it.
+    let _ = match &error {
+        CommandError::Config { diagnostics, .. } => diagnostics
+            .iter()
+            .try_for_each(|mistake| writeln!(out, "{mistake}"))
+            .and_then(|()| writeln!(err, "{error}.")),
+        _ => writeln!(err, "as2hook: {error}"),
     };
-    writeln!(err, "{} cannot be used: it has {count}.", config.display())
+    match error {
+        CommandError::Usage(_) => ExitCode::from(USAGE),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// Writes to stderr what went wrong: exit status 1.
-fn fail(error: impl Display) -> ExitCode {
-    // Without a stderr there is no place to report it.
-    let _ = writeln!(io::stderr(), "as2hook: {error}");
-    ExitCode::FAILURE
+fn fail(error: &io::Error) -> ExitCode {
+    exit(Err(CommandError::Failed(error.to_string())), &mut io::sink(), &mut io::stderr())
 }

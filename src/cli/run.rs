@@ -25,7 +25,7 @@ impl Args {
     /// Runs until a signal ends it.
     pub fn run(&self) -> ExitCode {
         if let Err(error) = log::start() {
-            return super::fail(error);
+            return super::fail(&error);
         }
         let mode = if self.upgrade { StartMode::Upgrade } else { StartMode::Fresh };
         let lived = lifecycle::run(&self.config, mode);
