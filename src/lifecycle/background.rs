@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use as2hook_api::Handles;
 use as2hook_delivery::{Dispatcher, Outbox};
 use as2hook_store::{Payloads, Prune, Store, StoreError, clock};
 use tokio::{
+    net::TcpListener,
     runtime::Runtime,
     signal::unix,
     sync::watch,
@@ -51,6 +53,8 @@ pub(super) struct Background {
     pub(super) predecessor: Option<OtherProcess>,
     pub(super) payloads: Payloads,
     pub(super) drain: Drain,
+    /// The admin listener, until it is another process's.
+    pub(super) admin: (TcpListener, Handles, watch::Receiver<bool>),
 }
 
 // === impl Background ===
@@ -58,6 +62,9 @@ pub(super) struct Background {
 impl Background {
     /// Begins all of it; the drain at its end ends the process.
     pub(super) fn spawn(self, runtime: &Runtime, hangup: unix::Signal, mut signals: Signals) {
+        // Until the process ends or another one has the listener: a drain can be watched.
+        let (admin, handles, handed_on) = self.admin;
+        runtime.spawn(as2hook_api::serve_on(admin, handles, handed_on));
         runtime.spawn(reload_when(self.reloader.clone(), self.watch, hangup));
         runtime.spawn(look_up(self.drain.live.clone()));
         let Drain { live, store, dispatcher, .. } = &self.drain;

@@ -124,11 +124,8 @@ pub enum HandoverError {
         user: u32,
     },
     /// The new process ended, or failed to begin.
-    #[error("process {process} ended before it had taken the listeners over: its log says why")]
-    Failed {
-        /// Its number.
-        process: i32,
-    },
+    #[error("process {0} ended before it had taken the listeners over: its log says why")]
+    Failed(i32),
     /// The new process took too long.
     #[error("process {process} did not take the listeners over within {} s", .within.as_secs())]
     Slow {
@@ -138,20 +135,14 @@ pub enum HandoverError {
         within: Duration,
     },
     /// The old process serves on.
-    #[error("process {process} had waited too long and keeps its listeners")]
-    Kept {
-        /// Its number.
-        process: i32,
-    },
+    #[error("process {0} had waited too long and keeps its listeners")]
+    Kept(i32),
     /// The connection between the two.
     #[error("the hand-over failed: {0}")]
     Wire(#[from] io::Error),
     /// The other side speaks otherwise.
-    #[error("process {process} uses another version of the handover protocol")]
-    Foreign {
-        /// Its number.
-        process: i32,
-    },
+    #[error("process {0} uses another version of the handover protocol")]
+    Foreign(i32),
 }
 
 // === impl UpgradeSocket ===
@@ -181,7 +172,7 @@ impl UpgradeSocket {
         other.send(OFFER, &sockets()).await?;
         match other.receive_within(FOR_TAKEN).await {
             Ok((TAKEN, _)) => {}
-            Ok(_) => return Err(HandoverError::Foreign { process: other.number }),
+            Ok(_) => return Err(HandoverError::Foreign(other.number)),
             Err(error) => {
                 // It may be about to begin. If it does not get this, it is gone.
                 let _ = other.send(KEPT, &[]).await;
@@ -243,7 +234,7 @@ impl UpgradeSocket {
                 // A process that only looks whether one waits here is not the one we wait for.
                 match OtherProcess::offers(stream).await {
                     Ok(offered) => return Ok(offered),
-                    Err(error @ HandoverError::Failed { .. }) => {
+                    Err(error @ HandoverError::Failed(_)) => {
                         tracing::debug!(%error, "A process connected that hands nothing over.");
                     }
                     Err(error) => {
@@ -287,7 +278,7 @@ impl OtherProcess {
         let other = Self::new(stream)?;
         let process = other.number;
         let (OFFER, sockets) = other.receive_within(FOR_WORD).await? else {
-            return Err(HandoverError::Foreign { process });
+            return Err(HandoverError::Foreign(process));
         };
         tracing::info!(process, "Taking over.");
         Ok((other, sockets))
@@ -299,15 +290,15 @@ impl OtherProcess {
         let process = self.number;
         match self.send(TAKEN, &[]).await {
             // It may have said something before it went.
-            Ok(()) | Err(HandoverError::Failed { .. }) => {}
+            Ok(()) | Err(HandoverError::Failed(_)) => {}
             Err(error) => return Err(error),
         }
         match self.receive_within(FOR_WORD).await {
             Ok((YOURS, _)) => Ok(()),
-            Ok((KEPT, _)) => Err(HandoverError::Kept { process }),
-            Ok(_) => Err(HandoverError::Foreign { process }),
+            Ok((KEPT, _)) => Err(HandoverError::Kept(process)),
+            Ok(_) => Err(HandoverError::Foreign(process)),
             // It died at this very moment: one process has to serve.
-            Err(HandoverError::Failed { .. }) => Ok(()),
+            Err(HandoverError::Failed(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -369,7 +360,7 @@ impl OtherProcess {
         match timeout(within, step).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(match error.kind() {
-                BrokenPipe | ConnectionReset | UnexpectedEof => HandoverError::Failed { process },
+                BrokenPipe | ConnectionReset | UnexpectedEof => HandoverError::Failed(process),
                 _ => error.into(),
             }),
             Err(_) => Err(HandoverError::Slow { process, within }),

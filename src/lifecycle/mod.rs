@@ -1,31 +1,71 @@
 //! From start to drain: serve, reload, hand over.
 //!
 //! # Layout
-//! - `start`: all that is needed to serve, made ready and taken over
-//! - `storage`: the store and the place of payloads, opened
+//! - `start`: all that is needed to serve, the store and the place of payloads first, made ready and taken
+//!   over
 //! - `sockets`: the listening sockets, bound or taken over
 //! - `handover`: how a new process takes them over from the one that runs
 //! - `background`: what goes on beside the traffic: looks, upkeep, what a gone process left
 //! - `peer_changes`: what other gateways of the store do, done here too
 //! - `signals`: what ends a process, and what systemd hears of it
 //! - `drain`: the end
-//! - `error`: why it did not start
 
 mod background;
 mod drain;
-mod error;
 mod handover;
 mod peer_changes;
 mod signals;
 mod sockets;
 mod start;
-mod storage;
 
-use std::{path::Path, time::Instant};
+use std::{io, net::SocketAddr, path::Path, time::Instant};
+
+use as2hook_config::ConfigDiagnostic;
+use as2hook_store::StoreError;
 
 use self::signals::Signals;
-pub use self::{error::LifecycleError, handover::HandoverError, start::StartMode};
-use crate::handles;
+pub use self::{handover::HandoverError, start::StartMode};
+use crate::{handles, proxy::server::SetupError, secret_key::SecretKeyError};
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LifecycleError {
+    /// The config or the rules.
+    #[error("the config has {} mistakes", .0.len())]
+    Config(Vec<ConfigDiagnostic>),
+    /// The config asks for what this gateway does not have.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The event store.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// The webhook client.
+    #[error("webhooks cannot be called: {0}")]
+    Client(String),
+    /// Threads.
+    #[error("threads cannot be started: {0}")]
+    Threads(io::Error),
+    /// The key of secrets at rest.
+    #[error(transparent)]
+    SecretKey(#[from] SecretKeyError),
+    /// A listener.
+    #[error(
+        "{address}: {source}; is another process listening there? `as2hook run --upgrade` takes over from an as2hook of the same store"
+    )]
+    Bind {
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A listener's TLS.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The process that runs did not hand over.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+}
 
 /// Runs the gateway of this config until a signal ends it. Ends the process itself when it has
 /// drained.

@@ -22,14 +22,14 @@ pub(super) async fn run(
     dispatcher: Arc<Dispatcher>,
     every: Duration,
 ) {
-    let follower = Follower { keeper, dispatcher };
     let mut said = true;
     let mut next = Instant::now() + every;
     loop {
+        // `None`: the time for a look has come.
         let change = tokio::select! {
             change = changes.recv(), if said => match change {
-                Ok(change) => change,
-                Err(RecvError::Lagged(_)) => GatewayChange::All,
+                Ok(change) => Some(change),
+                Err(RecvError::Lagged(_)) => Some(GatewayChange::All),
                 // The store is closed, or says nothing of itself.
                 Err(RecvError::Closed) => {
                     said = false;
@@ -38,44 +38,26 @@ pub(super) async fn run(
             },
             () = sleep_until(next) => {
                 next = Instant::now() + every;
-                follower.partner_webhooks().await;
-                follower.webhook_states().await;
-                continue;
+                None
             }
         };
-        tracing::trace!(?change, "The store says that another gateway changed something.");
-        match change {
-            GatewayChange::PartnerWebhooks => follower.partner_webhooks().await,
-            GatewayChange::WebhookState(_) => follower.webhook_states().await,
-            GatewayChange::Due(webhook) => follower.dispatcher.ring(&webhook),
-            GatewayChange::All => {
-                follower.partner_webhooks().await;
-                follower.webhook_states().await;
-                follower.dispatcher.rules_changed();
+        tracing::trace!(?change, "Another gateway may have changed something.");
+        if let None | Some(GatewayChange::PartnerWebhooks | GatewayChange::All) = &change {
+            match keeper.load().await {
+                Ok(true) => dispatcher.rules_changed(),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "Partners' webhooks could not be read."),
             }
         }
-    }
-}
-
-struct Follower {
-    keeper: Arc<PartnerWebhookLoader>,
-    dispatcher: Arc<Dispatcher>,
-}
-
-// === impl Follower ===
-
-impl Follower {
-    async fn partner_webhooks(&self) {
-        match self.keeper.load().await {
-            Ok(true) => self.dispatcher.rules_changed(),
-            Ok(false) => {}
-            Err(error) => tracing::debug!(%error, "Partners' webhooks could not be read."),
-        }
-    }
-
-    async fn webhook_states(&self) {
-        if let Err(error) = self.dispatcher.take_over().await {
+        if let None | Some(GatewayChange::WebhookState(_) | GatewayChange::All) = &change
+            && let Err(error) = dispatcher.take_over().await
+        {
             tracing::debug!(%error, "The webhooks' states could not be read.");
+        }
+        match change {
+            Some(GatewayChange::Due(webhook)) => dispatcher.ring(&webhook),
+            Some(GatewayChange::All) => dispatcher.rules_changed(),
+            _ => {}
         }
     }
 }

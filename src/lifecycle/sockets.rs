@@ -13,7 +13,7 @@ use rustix::{
 };
 use socket2::{SockFilter, SockRef};
 
-use super::error::LifecycleError;
+use super::LifecycleError;
 use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.

@@ -8,17 +8,22 @@ use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
-use as2hook_store::{StoreError, clock};
-use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
+use as2hook_store::{
+    BlobStore, PayloadDir, Payloads, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
+    Store, StoreError, clock,
+};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::watch,
+};
 
 use super::{
+    LifecycleError,
     background::{self, Background},
     drain::Drain,
-    error::LifecycleError,
     handover::{OtherProcess, UpgradeSocket},
     signals::Signals,
     sockets::ListeningSockets,
-    storage,
 };
 use crate::{
     control,
@@ -31,7 +36,7 @@ use crate::{
     tap::{AdoptedExchanges, Tap},
 };
 use as2hook_config::{
-    self, Listen, LoadAttempt, StoreFailurePolicy,
+    Config, Listen, LoadAttempt, PayloadLocation, StoreFailurePolicy, StoreLocation,
     watch::{Watch, WatchTiming},
 };
 
@@ -47,15 +52,6 @@ pub enum StartMode {
     Upgrade,
 }
 
-/// All that is needed to serve. Where another process serves still, it goes on when this is dropped.
-struct Ready {
-    gateway: Gateway,
-    background: Background,
-    admin: TcpListener,
-    handles: Handles,
-    handed_on: watch::Receiver<bool>,
-}
-
 /// Starts, and takes over where that is asked for. `None`: a stop signal came before that.
 pub(super) async fn begin(
     path: &Path,
@@ -63,7 +59,8 @@ pub(super) async fn begin(
     runtime: &Runtime,
     signals: &mut Signals,
 ) -> Result<Option<(Gateway, Background)>, LifecycleError> {
-    let ready = tokio::select! {
+    // Where another process serves still, it goes on when this is dropped.
+    let (gateway, background) = tokio::select! {
         biased;
         () = signals.stop_signal() => return Ok(None),
         ready = start(path, mode, runtime) => ready?,
@@ -72,16 +69,17 @@ pub(super) async fn begin(
     if signals.has_come().await {
         return Ok(None);
     }
-    let Ready { gateway, background, admin, handles, handed_on } = ready;
     if let Some(predecessor) = &background.predecessor {
         predecessor.taken().await?;
     }
-    // Until the process ends or another one has the listener: a drain can be watched.
-    tokio::spawn(as2hook_api::serve_on(admin, handles, handed_on));
     Ok(Some((gateway, background)))
 }
 
-async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready, LifecycleError> {
+async fn start(
+    path: &Path,
+    mode: StartMode,
+    runtime: &Runtime,
+) -> Result<(Gateway, Background), LifecycleError> {
     let LoadAttempt { outcome, sources } = reload::attempt(path).await;
     let loaded = outcome.map_err(LifecycleError::Config)?;
     let unsupported = loaded.config.unsupported();
@@ -92,7 +90,7 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
         StoreFailurePolicy::Pass => OnStoreFailure::Pass,
         StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
     };
-    let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
+    let (store, payloads) = open_stores(&loaded.config, on_store_failure).await?;
     // Before this process writes anything, whose time is that of its own clock.
     if let Ok(newest) = store.newest().await {
         clock::compare(newest);
@@ -174,9 +172,18 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
     let (handed_over, handed_on) = watch::channel(false);
     let drain =
         Drain { live, store, outbox, dispatcher, tap, in_flight, ending, admin: handed_over };
-    let background =
-        Background { reloader, keeper, watch, meeting, sockets, predecessor, payloads, drain };
-    Ok(Ready { gateway, background, admin, handles, handed_on })
+    let background = Background {
+        reloader,
+        keeper,
+        watch,
+        meeting,
+        sockets,
+        predecessor,
+        payloads,
+        drain,
+        admin: (admin, handles, handed_on),
+    };
+    Ok((gateway, background))
 }
 
 /// The listening sockets, and whose they were.
@@ -204,6 +211,83 @@ async fn open_sockets(
         if taken.is_empty() {
             tracing::info!("The previous process terminated without a handover.");
             return Ok((sockets, None));
+        }
+    }
+}
+
+/// Opens both. The payloads have no key yet. Either may be away for now, where traffic passes without
+/// it; a place of payloads that belongs to another store is a reason not to start.
+async fn open_stores(
+    config: &Config,
+    on_failure: OnStoreFailure,
+) -> Result<(Arc<dyn Store>, Payloads), LifecycleError> {
+    let folder = match &config.payloads {
+        PayloadLocation::Folder(folder) => {
+            let (folder, away) = PayloadDir::open_or_wait(folder)?;
+            bear(away, on_failure)?;
+            Some(folder)
+        }
+        _ => None,
+    };
+    let payload_root = folder.as_ref().map(|folder| folder.root().to_owned());
+    let (store, beside): (Arc<dyn Store>, Option<Arc<dyn BlobStore>>) = match &config.store {
+        StoreLocation::Sqlite(database) => {
+            let options = SqliteOptions { payload_root, ..SqliteOptions::default() };
+            let (store, away) = SqliteStore::open_or_wait(database, &options)?;
+            bear(away, on_failure)?;
+            (Arc::new(store), None)
+        }
+        StoreLocation::Postgres(url) => {
+            let options = PostgresOptions { payload_root, ..PostgresOptions::default() };
+            let url = url.expose();
+            let (store, away) = match on_failure {
+                OnStoreFailure::Pass => PostgresStore::connect_or_wait(url, options).await?,
+                OnStoreFailure::Refuse => (PostgresStore::connect(url, options).await?, None),
+            };
+            bear(away, on_failure)?;
+            let store = Arc::new(store);
+            (store.clone(), Some(store))
+        }
+    };
+    let payloads = match folder {
+        Some(folder) => Payloads::in_folder(folder),
+        None => in_pieces(config, beside)?,
+    };
+    match payloads.claim(&*store).await {
+        Err(error @ StoreError::OtherStore { .. }) => return Err(error.into()),
+        Err(error) => tracing::warn!(%error, "Whether the place of payloads belongs to this store \
+            could not be found out; trying again later."),
+        Ok(()) => {}
+    }
+    Ok((store, payloads))
+}
+
+/// `beside`: where `payloads: store` keeps them.
+fn in_pieces(
+    config: &Config,
+    beside: Option<Arc<dyn BlobStore>>,
+) -> Result<Payloads, LifecycleError> {
+    match (&config.payloads, beside) {
+        (PayloadLocation::Store, Some(pieces)) => {
+            Ok(Payloads::in_pieces(pieces, Handle::current()))
+        }
+        #[cfg(feature = "s3")]
+        (PayloadLocation::S3(url), _) => {
+            let pieces = as2hook_store::S3Pieces::open(url, config.payloads_allow_http)?;
+            Ok(Payloads::in_pieces(Arc::new(pieces), Handle::current()))
+        }
+        _ => Err(LifecycleError::Unsupported("this place of payloads is not built in")),
+    }
+}
+
+/// What is away is waited for where traffic passes, else it is a reason not to start.
+fn bear(away: Option<StoreError>, on_failure: OnStoreFailure) -> Result<(), LifecycleError> {
+    match (away, on_failure) {
+        (None, _) => Ok(()),
+        (Some(error), OnStoreFailure::Refuse) => Err(error.into()),
+        (Some(error), OnStoreFailure::Pass) => {
+            tracing::error!(%error, "Started without the store.");
+            Ok(())
         }
     }
 }
