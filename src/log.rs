@@ -1,28 +1,39 @@
 //! Where log lines go: stderr, as text or JSON (`AS2HOOK_LOG_FORMAT=json`), filtered by
 //! `AS2HOOK_LOG` (such as `debug` or `as2hook=debug,pingora=warn`).
 //!
+//! At `debug` and `trace` Pingora and hyper print whole heads and bodies, with their credentials: those lines
+//! are never written, whatever `AS2HOOK_LOG` says. Pingora logs each failed connection as an error, and any
+//! client can cause that at any rate: such lines are throttled, and written at the level that they deserve.
+//!
 //! # Layout
 //! - `line`: escapes, shortens and redacts each line
 //! - `queue`: writes them on a thread of its own
-//! - `libraries`: which lines of libraries are written
 //! - `rejection_log`: lines that any client can cause, throttled by kind
 
-mod libraries;
 mod line;
 mod queue;
 mod rejection_log;
 
 use std::{
-    fmt::Display,
+    fmt::{Debug, Display},
     io::{self, IsTerminal as _},
     panic, thread,
     time::Duration,
 };
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    subscriber::Interest,
+};
+use tracing_subscriber::{
+    EnvFilter, Layer, fmt,
+    layer::{Context, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
 
 pub(crate) use self::rejection_log::RejectionLog;
-use self::{libraries::Libraries, line::Lines, queue::QUEUE};
+use self::{line::Lines, queue::QUEUE};
 
 /// Without `AS2HOOK_LOG`: our own events, and of Pingora only what went wrong. PostgreSQL's notices say
 /// that what is there is not made again, and each connection that breaks off says what the store says
@@ -32,6 +43,18 @@ const DEFAULT: &str = "info,pingora_core=warn,pingora_proxy=warn,pingora_runtime
 
 /// How long a process that ends waits for its last lines to be read.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Decides which lines of libraries are written.
+#[derive(Debug, Default)]
+struct Libraries(RejectionLog);
+
+/// What a record of the `log` crate says.
+#[derive(Default)]
+struct LibraryRecord {
+    target: String,
+    line: u32,
+    message: String,
+}
 
 /// Starts logging. Call once, and `flush` before the process ends.
 ///
@@ -76,9 +99,65 @@ pub(crate) fn dropped() -> u64 {
     QUEUE.dropped()
 }
 
+// === impl Libraries ===
+
+impl<S: Subscriber> Layer<S> for Libraries {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match is_ours(metadata.target()) {
+            true => Interest::always(),
+            // The target of a `log` record stands in the record.
+            false => Interest::sometimes(),
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        *metadata.level() <= Level::INFO || is_ours(metadata.target())
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        if event.metadata().target() != "log" {
+            return true;
+        }
+        let mut record = LibraryRecord::default();
+        event.record(&mut record);
+        if !record.target.starts_with("pingora") {
+            return true;
+        }
+        let LibraryRecord { line, message, .. } = record;
+        if let Some(suppressed) = self.0.due_at(("pingora", line)) {
+            tracing::warn!(suppressed, "{message}");
+        }
+        false
+    }
+}
+
+impl Visit for LibraryRecord {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "log.line" {
+            self.line = u32::try_from(value).unwrap_or_default();
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "log.target" {
+            value.clone_into(&mut self.target);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
+    }
+}
+
+fn is_ours(target: &str) -> bool {
+    target.starts_with("as2hook")
+}
+
 #[cfg(test)]
 mod tests {
-    use tracing::{Level, enabled};
+    use tracing::enabled;
 
     use super::*;
 
