@@ -256,33 +256,6 @@ fn start_and_restore_as_root_leave_files_of_the_folders_owner() {
 }
 
 #[test]
-fn lock_files_of_root_stop_no_start() {
-    let (receiver, hook) = (receiver().start(), sink().start());
-    let Some((_folder, mut gateway)) = unprivileged_gateway(&receiver, &hook) else { return };
-    run_unprivileged(&mut gateway);
-    gateway.start().unwrap();
-    let data = gateway.folder().join("data");
-    let take_locks = || {
-        for entry in fs::read_dir(&data).unwrap() {
-            let path = entry.unwrap().path();
-            if path.to_string_lossy().contains(".owner-") {
-                std::os::unix::fs::chown(&path, Some(0), Some(0)).unwrap();
-            }
-        }
-    };
-    // Beside a process that may live.
-    take_locks();
-    let _old = gateway.upgrade().unwrap();
-    assert!(gateway.wait_for_log("The lock file of another process cannot be opened", SOON));
-    // And after one that does not.
-    take_locks();
-    gateway.restart().unwrap();
-    let sent = Mutex::default();
-    send(&gateway.inbound(), &sent, "next", 100);
-    assert!(wait_until(SOON, || !hook.requests().is_empty()));
-}
-
-#[test]
 fn store_of_another_user_is_refused_with_its_owner() {
     let (receiver, hook) = (receiver().start(), sink().start());
     let Some((_folder, mut gateway)) = unprivileged_gateway(&receiver, &hook) else { return };

@@ -118,7 +118,7 @@ pub async fn migrate(
     to: &PostgresStore,
     progress: impl FnMut(&Moved) + Send,
 ) -> Result<Moved, MigrateError> {
-    if from.in_use() {
+    if from.in_use().map_err(MigrateError::From)? {
         return Err(MigrateError::InUse);
     }
     from.adopt().await.map_err(MigrateError::From)?;

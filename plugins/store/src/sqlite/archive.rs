@@ -19,8 +19,8 @@ use crate::{
 /// What `archive::migrate` reads. Nothing else may use the store meanwhile.
 impl SqliteStore {
     /// Whether another running process has the store open.
-    pub fn in_use(&self) -> bool {
-        !self.owners.is_alone()
+    pub fn in_use(&self) -> Result<bool, StoreError> {
+        Ok(!self.owners.is_alone()?)
     }
 
     /// Returns where its payload files may be, the likeliest root first.

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, sync::atomic::Ordering};
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{SqliteStore, deliveries, events, identity, prune, queries};
+use super::{SqliteStore, deliveries, events, identity, process_lock, prune, queries};
 use crate::{
     changes::SetWebhookState,
     clock,
@@ -48,12 +49,10 @@ impl EventStore for SqliteStore {
         let (owners, own) = (self.owners.clone(), self.owner);
         let dead = self.readers.run(move |connection| owners.find_dead(connection, own)).await?;
         if !dead.is_empty() {
-            // Their locks end with the work, whatever its result.
-            self.writer
-                .run(move |connection| {
-                    dead.iter().try_for_each(|dead| dead.reclaim(connection, own))
-                })
-                .await?;
+            let reclaim = move |connection: &Connection| {
+                dead.iter().try_for_each(|dead| process_lock::reclaim(connection, *dead, own))
+            };
+            self.writer.run(reclaim).await?;
         }
         if !clock::is_doubted() && self.readers.run(deliveries::has_late_places).await? {
             self.writer.run(deliveries::leave_late_places).await?;

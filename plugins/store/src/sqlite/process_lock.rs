@@ -1,117 +1,81 @@
-//! Ownership: each process that has the store open is an owner as long as its lock file is locked.
-//! The kernel releases the lock however the process ends.
+//! Ownership: each process that has the store open is an owner as long as it locks one byte of the
+//! database file, whose offset is the owner's number. The kernel releases the lock however the
+//! process ends, and no cleanup job can remove it.
 //!
-//! A cleanup job can remove a lock file while its process runs. Each process therefore also holds a
-//! shared lock on the database file: an owner without a lock file only counts as terminated when no
-//! other process has the file open.
+//! The locks are of open file descriptions (`F_OFD_SETLK`), so two stores in one process are two
+//! owners, and far behind the bytes that SQLite locks.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions},
     io,
-    os::fd::IntoRawFd as _,
+    mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    libc,
+};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use uuid::Uuid;
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::deliveries;
-use crate::{
-    clock::now,
-    private_files::{create_file, folder_of, is_at},
-    store::StoreError,
-};
+use crate::{clock::now, private_files::is_at, store::StoreError};
 
 /// The registration of this process as an owner.
 pub(super) struct ProcessLock {
     /// Its number in the tables. The process chooses it, not the database, so that it is the same
     /// in every file that this process opens.
     pub(super) id: i64,
-    uuid: Uuid,
-    /// Held as long as this process runs.
-    lock: Option<LockFile>,
     owners: ProcessLocks,
 }
 
-/// Finds the other owners of a database file. Clones share the lock on the file.
+/// The locks on a database file. Clones share this process's.
 #[derive(Clone)]
 pub(super) struct ProcessLocks {
     database: PathBuf,
-    presence: Arc<Presence>,
+    file: Arc<Mutex<Option<LockedFile>>>,
 }
 
-/// The lock on the database file itself, shared by all processes that have it open. SQLite's locks
-/// are of another kind (POSIX) and do not conflict with it.
-#[derive(Default)]
-struct Presence(Mutex<Option<File>>);
+/// An open database file with the locks of this process. Its descriptor is never closed: closing any
+/// descriptor of a file ends all POSIX locks of the process on it, including those of SQLite's
+/// connections.
+struct LockedFile(ManuallyDrop<File>);
 
-/// An owner whose process has terminated; no other process can reclaim it while this is held.
-pub(super) struct TerminatedOwner {
-    pub(super) id: i64,
-    /// `None`: the file does not exist.
-    lock: Option<LockFile>,
-}
-
-/// A locked file, which is removed when it is released.
-struct LockFile {
-    path: PathBuf,
-    file: File,
-}
+/// Behind the bytes that SQLite locks, and in front of every number.
+const FIRST: i64 = 1 << 32;
 
 // === impl ProcessLock ===
 
 impl ProcessLock {
     /// Creates an owner with a unique number.
     pub(super) fn new(owners: ProcessLocks) -> Self {
-        let seconds = now() / 1000;
-        // Numbers are never reused: they consist of the time, and random bits for processes of the
-        // same second.
-        let uuid = Uuid::now_v7();
-        let [.., a, b, c, d] = *uuid.as_bytes();
-        let id = (seconds << 31) | i64::from(u32::from_be_bytes([a, b, c, d]) >> 1);
-        Self { id, uuid, lock: None, owners }
+        // Numbers are never reused: they consist of the time in seconds, and random bits for
+        // processes of the same second.
+        let id = (now() / 1000) << 31 | i64::from(fastrand::u32(..) >> 1);
+        Self { id, owners }
     }
 
     /// Registers in this file, or makes sure that the registration still holds.
     pub(super) fn register(&mut self, connection: &Connection) -> Result<(), StoreError> {
-        let database = &self.owners.database;
-        let entered = self.owners.presence.enter(database);
-        entered.map_err(|source| open_error(database, source))?;
-        if self.lock.is_none() {
-            sweep_locks(database, connection)?;
-        }
-        let uuid = self.uuid.to_string();
-        let path = lock_path(database, &uuid);
         // Locked before another process can find it in the table.
-        while !self.lock.as_ref().is_some_and(LockFile::is_there) {
-            if let Some(lost) = self.lock.take() {
-                lost.leave();
-            }
-            self.lock = LockFile::create(&path).map_err(|source| open_error(&path, source))?;
-        }
-        let sql = "INSERT INTO owner (id, uuid, started_at) VALUES (?1, ?2, ?3)
-            ON CONFLICT (uuid) DO NOTHING";
-        connection.execute(sql, params![self.id, uuid, now()])?;
+        self.owners.lock(self.id)?;
+        let sql = "INSERT INTO owner (id, started_at) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
+        connection.execute(sql, params![self.id, now()])?;
         Ok(())
     }
 
     /// Releases this process's claims, and removes its registration unless it leaves open
-    /// exchanges. The next process takes those over at once: the lock file stays for them,
-    /// unlocked.
+    /// exchanges. The next process takes those over at once.
     pub(super) fn release(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         deliveries::free(&transaction, self.id)?;
         let sql = "DELETE FROM owner
             WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM event WHERE owner = ?1)";
-        let struck_off = transaction.execute(sql, [self.id])? > 0;
+        transaction.execute(sql, [self.id])?;
         transaction.commit()?;
-        if let Some(lock) = self.lock.take_if(|_| !struck_off) {
-            lock.leave();
-        }
-        self.owners.presence.leave();
+        *self.owners.file.lock() = None;
         tracing::debug!(owner = self.id, "Released this process's claims in the store.");
         Ok(())
     }
@@ -120,14 +84,14 @@ impl ProcessLock {
 // === impl ProcessLocks ===
 
 impl ProcessLocks {
-    /// Creates the owners of a file with a canonical path.
+    /// Creates the locks on a file with a canonical path.
     pub(super) fn of(database: PathBuf) -> Self {
-        Self { database, presence: Arc::default() }
+        Self { database, file: Arc::default() }
     }
 
     /// Whether no other process has the file open.
-    pub(super) fn is_alone(&self) -> bool {
-        self.presence.is_alone()
+    pub(super) fn is_alone(&self) -> Result<bool, StoreError> {
+        self.with_file(|file| file.map_or(Ok(false), |file| file.is_free(FIRST, 0)))
     }
 
     /// Returns the owners in `connection` that have terminated. One that may be alive is not
@@ -136,189 +100,91 @@ impl ProcessLocks {
         &self,
         connection: &Connection,
         own: i64,
-    ) -> Result<Vec<TerminatedOwner>, StoreError> {
+    ) -> Result<Vec<i64>, StoreError> {
         let mut statement =
-            connection.prepare_cached("SELECT id, uuid FROM owner WHERE id <> ?1 ORDER BY id")?;
-        let rows = statement.query_map([own], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
-        let mut dead = Vec::new();
-        for row in rows {
-            let (id, uuid) = row?;
-            let path = lock_path(&self.database, &uuid);
-            match LockFile::take(&path) {
-                Ok(Some(lock)) => dead.push(TerminatedOwner { id, lock: Some(lock) }),
-                Ok(None) => {}
-                // Without a usable lock file, an owner has terminated only if no other process has
-                // the file open.
-                Err(_) if self.presence.is_alone() => {
-                    let _ = fs::remove_file(&path);
-                    dead.push(TerminatedOwner { id, lock: None });
-                }
-                Err(error) => {
-                    let lock = path.display();
-                    tracing::warn!(owner = id, %lock, %error, "The lock file of another process cannot \
-                        be opened. What that process holds waits until no other process uses the store. \
-                        If the file belongs to another user, give it to the one that as2hook runs as: \
-                        chown --reference=FOLDER FILE.");
+            connection.prepare_cached("SELECT id FROM owner WHERE id <> ?1 ORDER BY id")?;
+        let others = statement.query_map([own], |row| row.get(0))?;
+        let others: Vec<i64> = others.collect::<Result<_, _>>()?;
+        self.with_file(|file| {
+            let Some(file) = file else { return Ok(Vec::new()) };
+            let mut dead = Vec::new();
+            for id in others {
+                if file.is_free(id, 1)? {
+                    dead.push(id);
                 }
             }
-        }
-        Ok(dead)
-    }
-}
-
-// === impl Presence ===
-
-impl Presence {
-    /// Locks the file, unless it is locked already.
-    fn enter(&self, database: &Path) -> io::Result<()> {
-        let mut held = self.0.lock();
-        if held.as_ref().is_some_and(|file| is_at(file, database)) {
-            return Ok(());
-        }
-        let file = File::open(database)?;
-        share(&file);
-        *held = Some(file);
-        Ok(())
+            Ok(dead)
+        })
     }
 
-    /// Whether no other process has the file open.
-    fn is_alone(&self) -> bool {
-        let held = self.0.lock();
-        let Some(file) = held.as_ref() else { return false };
-        // flock(2) converts a lock to the other kind.
-        let alone = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
-        share(file);
-        alone
-    }
-
-    fn leave(&self) {
-        let mut held = self.0.lock();
-        if let Some(file) = held.take() {
-            let _ = file.unlock();
-            // Not closed: closing any descriptor of a file ends all POSIX locks of the process on
-            // it, including those of SQLite's connections.
-            let _ = file.into_raw_fd();
-        }
-    }
-}
-
-/// Takes a shared lock on a file. Waits while another process tests it. A lock that stays is not by
-/// as2hook; lock files alone must do then, as on a file system without such locks.
-fn share(file: &File) {
-    for _ in 0..100 {
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            _ => return,
-        }
-    }
-    tracing::warn!(
-        "The database file is locked by another program (flock); end it, so that as2hook \
-        can see which of its processes are running."
-    );
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-// === impl TerminatedOwner ===
-
-impl TerminatedOwner {
-    /// Releases its claims, and gives its open exchanges to `successor`.
-    pub(super) fn reclaim(
-        &self,
-        connection: &Connection,
-        successor: i64,
-    ) -> Result<(), StoreError> {
-        deliveries::free(connection, self.id)?;
-        connection.execute(
-            "UPDATE event SET owner = ?2, adopted = 1 WHERE owner = ?1",
-            params![self.id, successor],
-        )?;
-        connection.execute("DELETE FROM owner WHERE id = ?1", [self.id])?;
-        tracing::info!(
-            owner = self.id,
-            lock = self.lock.is_some(),
-            "Recovered the claims and open exchanges of a process that terminated."
-        );
-        Ok(())
-    }
-}
-
-// === impl LockFile ===
-
-impl LockFile {
-    /// Creates and locks a new one. `None`: it was removed in between; try another name.
-    fn create(path: &Path) -> io::Result<Option<Self>> {
-        let file = create_file(path)?;
-        match file.try_lock() {
-            Ok(()) if path.exists() => Ok(Some(Self { path: path.to_owned(), file })),
-            Ok(()) | Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
-    /// Locks an existing one. `None`: its process is alive.
-    fn take(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().write(true).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { path: path.to_owned(), file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
-    /// Whether other processes can see it.
-    fn is_there(&self) -> bool {
-        is_at(&self.file, &self.path)
-    }
-
-    /// Releases the lock without removing the file.
-    fn leave(mut self) {
-        self.path = PathBuf::new();
-    }
-}
-
-impl Drop for LockFile {
-    fn drop(&mut self) {
-        // A sweep at the next process's start removes what remains.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Removes lock files that no row names: their process died before it was registered.
-fn sweep_locks(database: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let Some(name) = database.file_name() else { return Ok(()) };
-    let folder = folder_of(database);
-    let prefix = format!("{}.owner-", name.to_string_lossy());
-    let entries = fs::read_dir(folder).map_err(|source| open_error(folder, source))?;
-    for entry in entries {
-        let entry = entry.map_err(|source| open_error(folder, source))?;
-        let name = entry.file_name();
-        let Some(uuid) = name.to_str().and_then(|name| name.strip_prefix(&prefix)) else {
-            continue;
+    /// Locks a number in the file that is there now.
+    fn lock(&self, id: i64) -> Result<(), StoreError> {
+        let database = &self.database;
+        let mut held = self.file.lock();
+        let locked = match &*held {
+            Some(file) if is_at(&file.0, database) => file.lock(id),
+            _ => LockedFile::open(database).and_then(|file| held.insert(file).lock(id)),
         };
-        // Locked first and looked up then: a process registers while it holds the lock.
-        if let Ok(Some(lock)) = LockFile::take(&entry.path()) {
-            let known = connection
-                .query_row("SELECT 1 FROM owner WHERE uuid = ?1", [uuid], |_| Ok(()))
-                .optional()?;
-            if known.is_some() {
-                lock.leave();
-            }
-        }
+        locked.map_err(|source| StoreError::Open { path: database.clone(), source })
     }
+
+    fn with_file<T>(
+        &self,
+        work: impl FnOnce(Option<&LockedFile>) -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        work(self.file.lock().as_ref())
+            .map_err(|source| StoreError::Open { path: self.database.clone(), source })
+    }
+}
+
+/// Releases the claims of an owner that has terminated, and gives its open exchanges to `successor`.
+pub(super) fn reclaim(
+    connection: &Connection,
+    dead: i64,
+    successor: i64,
+) -> Result<(), StoreError> {
+    deliveries::free(connection, dead)?;
+    connection.execute(
+        "UPDATE event SET owner = ?2, adopted = 1 WHERE owner = ?1",
+        params![dead, successor],
+    )?;
+    connection.execute("DELETE FROM owner WHERE id = ?1", [dead])?;
+    tracing::info!(
+        owner = dead,
+        "Recovered the claims and open exchanges of a process that terminated."
+    );
     Ok(())
 }
 
-fn lock_path(database: &Path, uuid: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(format!(".owner-{uuid}"));
-    PathBuf::from(path)
+// === impl LockedFile ===
+
+impl LockedFile {
+    fn open(database: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(database)?;
+        Ok(Self(ManuallyDrop::new(file)))
+    }
+
+    fn lock(&self, id: i64) -> io::Result<()> {
+        fcntl(&*self.0, FcntlArg::F_OFD_SETLK(&bytes(libc::F_WRLCK, id, 1)))?;
+        Ok(())
+    }
+
+    /// Whether no other process has locked any of these numbers. `length` 0: all behind the first.
+    fn is_free(&self, first: i64, length: i64) -> io::Result<bool> {
+        let mut found = bytes(libc::F_WRLCK, first, length);
+        fcntl(&*self.0, FcntlArg::F_OFD_GETLK(&mut found))?;
+        Ok(i32::from(found.l_type) == libc::F_UNLCK)
+    }
 }
 
-fn open_error(path: &Path, source: io::Error) -> StoreError {
-    StoreError::Open { path: path.to_owned(), source }
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        let _ = fcntl(&*self.0, FcntlArg::F_OFD_SETLK(&bytes(libc::F_UNLCK, 0, 0)));
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "libc has these small numbers as `int`")]
+fn bytes(kind: libc::c_int, first: i64, length: i64) -> libc::flock {
+    let (kind, whence) = (kind as i16, libc::SEEK_SET as i16);
+    libc::flock { l_type: kind, l_whence: whence, l_start: first, l_len: length, l_pid: 0 }
 }

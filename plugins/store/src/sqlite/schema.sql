@@ -1,10 +1,10 @@
 -- Times are milliseconds since 1970.
 
--- The processes that hold claims and open exchanges, alive as long as their lock file is locked.
+-- The processes that hold claims and open exchanges, alive as long as the byte of their number is
+-- locked in this file.
 -- Numbers are never reused, so that a row cannot be taken for another process's.
 CREATE TABLE owner (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    uuid TEXT NOT NULL UNIQUE,
     started_at INTEGER NOT NULL
 ) STRICT;
 

@@ -35,10 +35,10 @@ fn database(folder: &TempDir) -> PathBuf {
     folder.path().join("data/as2hook.db")
 }
 
-fn locks(folder: &TempDir) -> usize {
-    let entries = fs::read_dir(folder.path().join("data")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.contains(".owner-")).count()
+/// Counts the owners that other processes find.
+fn owners(folder: &TempDir) -> i64 {
+    let connection = Connection::open(database(folder)).unwrap();
+    connection.query_row("SELECT count(*) FROM owner", [], |row| row.get(0)).unwrap()
 }
 
 fn event() -> NewEvent {
@@ -106,7 +106,7 @@ async fn processes_that_start_at_once_share_one_file() {
         })
         .collect();
     let stores: Vec<_> = opening.into_iter().map(|one| one.join().unwrap().unwrap()).collect();
-    assert_eq!(locks(&folder), 8);
+    assert_eq!(owners(&folder), 8);
     let mut calls = tokio::task::JoinSet::new();
     let stores: Vec<_> = stores.into_iter().map(Arc::new).collect();
     for n in 0..160 {
@@ -124,47 +124,33 @@ async fn processes_that_start_at_once_share_one_file() {
 }
 
 #[tokio::test]
-async fn lock_files_of_terminated_processes_are_removed() {
+async fn terminated_processes_are_removed_from_the_owners() {
     let folder = tempfile::tempdir().unwrap();
     open(&folder).close().await;
-    assert_eq!(locks(&folder), 0);
+    assert_eq!(owners(&folder), 0);
 
-    // A process that died before it was registered, and one that died after.
-    let path = database(&folder);
-    fs::write(owner_file(&path, "unregistered"), "").unwrap();
-    fs::write(owner_file(&path, "registered"), "").unwrap();
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    let sql = "INSERT INTO owner (uuid, started_at) VALUES ('registered', 0)";
+    let connection = Connection::open(database(&folder)).unwrap();
+    let sql = "INSERT INTO owner (started_at) VALUES (0)";
     connection.execute(sql, []).unwrap();
     let store = open(&folder);
-    assert_eq!(locks(&folder), 2);
+    assert_eq!(owners(&folder), 2);
     store.adopt().await.unwrap();
-    assert_eq!(locks(&folder), 1);
-    let left = connection.query_row("SELECT count(*) FROM owner", [], |row| row.get::<_, i64>(0));
-    assert_eq!(left, Ok(1));
+    assert_eq!(owners(&folder), 1);
     // Without a close, dropping it ends it in order too.
     drop(store);
     let gone = || connection.query_row("SELECT id FROM owner", [], |_| Ok(())).optional();
-    within(|| gone().unwrap().is_none() && locks(&folder) == 0).await;
+    within(|| gone().unwrap().is_none()).await;
 }
 
-/// Cleanup jobs for temporary folders remove files that were not written for days.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn process_whose_lock_file_was_removed_keeps_what_it_holds_until_it_ends() {
+async fn running_process_keeps_what_it_holds_until_it_ends() {
     let folder = tempfile::tempdir().unwrap();
-    let path = database(&folder);
     let living = open(&folder);
     living.commit(vec![Write::Open(event(), vec![])]).await.unwrap();
-    for entry in fs::read_dir(folder.path().join("data")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().contains(".owner-") {
-            fs::remove_file(path).unwrap();
-        }
-    }
     let next = open(&folder);
     for _ in 0..3 {
         assert!(next.adopt().await.unwrap().is_empty());
-        assert!(next.in_use(), "a move has to wait, too");
+        assert!(next.in_use().unwrap(), "a move has to wait, too");
     }
     living.close().await;
     drop(living);
@@ -174,11 +160,7 @@ async fn process_whose_lock_file_was_removed_keeps_what_it_holds_until_it_ends()
         }
     };
     tokio::time::timeout(AMPLE, adopted).await.expect("its exchange is taken over");
-    assert!(path.exists());
-}
-
-fn owner_file(database: &Path, uuid: &str) -> PathBuf {
-    PathBuf::from(format!("{}.owner-{uuid}", database.display()))
+    assert!(!next.in_use().unwrap());
 }
 
 /// Waits, within a bound, until the condition holds.

@@ -162,12 +162,12 @@ async fn repeated_migration_moves_nothing_twice() {
 async fn store_in_use_is_not_migrated() {
     let (folder, postgres) = (tempfile::tempdir().unwrap(), Postgres::shared());
     let (gateway, old) = (open(&folder), open(&folder));
-    assert!(old.in_use());
+    assert!(old.in_use().unwrap());
     let new = connect(&postgres).await;
     let refused = migrate(&old, &new, |_| ()).await;
     assert!(matches!(refused, Err(MigrateError::InUse)), "{refused:?}");
     gateway.close().await;
-    assert!(!old.in_use());
+    assert!(!old.in_use().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,7 +156,7 @@ async fn deleted_store_files_are_written_again() {
         let count = "SELECT count(*) FROM event WHERE owner IS NOT NULL";
         let found: i64 = other.query_row(count, [], |row| row.get(0)).unwrap();
         assert_eq!(found, 2, "{names:?}");
-        assert_eq!(locks(&folder), 1);
+        assert_eq!(owners(&folder), 1);
     }
 }
 
@@ -176,7 +176,7 @@ async fn deleted_store_folder_is_created_again() {
     store.commit(vec![Write::Settle(settlement)]).await.unwrap();
     assert!(store.event(event.id).await.unwrap().unwrap().verdict.is_some());
     // It is alive, so its exchanges are not adopted.
-    assert_eq!(locks(&folder), 1);
+    assert_eq!(owners(&folder), 1);
     let other = open(&folder);
     assert!(other.adopt().await.unwrap().is_empty());
 }
