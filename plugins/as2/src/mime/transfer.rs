@@ -6,7 +6,7 @@ use base64::{
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
 
-use crate::{fault::Fault, headers::Headers, hex};
+use crate::{fault::Fault, gather::Out, headers::Headers, hex};
 
 /// Decodes one body.
 pub(crate) enum Transfer {
@@ -74,11 +74,7 @@ impl Transfer {
         Self::Base64(Base64::new())
     }
 
-    pub(crate) fn push(
-        &mut self,
-        bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         match self {
             Self::Identity => out(bytes),
             Self::Base64(base64) => base64.push(bytes, out),
@@ -95,10 +91,7 @@ impl Transfer {
         }
     }
 
-    pub(crate) fn finish(
-        &mut self,
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         match self {
             Self::Identity => Ok(()),
             Self::Base64(base64) => base64.finish(out),
@@ -110,7 +103,7 @@ impl Transfer {
         }
     }
 
-    fn decide(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn decide(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         let Self::Sniff(first) = self else { return Ok(()) };
         let first = std::mem::take(first);
         let is_base64 = first
@@ -128,11 +121,7 @@ impl Base64 {
         Self { pending: Vec::with_capacity(PIECE), out: Vec::new() }
     }
 
-    fn push(
-        &mut self,
-        mut bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn push(&mut self, mut bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         while !bytes.is_empty() {
             let run = memchr::memchr3(b'\r', b'\n', b'=', bytes).unwrap_or(bytes.len());
             let (mut text, rest) = bytes.split_at(run);
@@ -158,7 +147,7 @@ impl Base64 {
     }
 
     /// Decodes the whole quartets at hand.
-    fn decode(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn decode(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         let mut whole = self.pending.len() / 4 * 4;
         self.out.resize(PIECE, 0);
         let decoded = match ENGINE.decode_slice(&self.pending[..whole], &mut self.out) {
@@ -173,7 +162,7 @@ impl Base64 {
         if decoded == 0 { Ok(()) } else { out(&self.out[..decoded]) }
     }
 
-    fn finish(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn finish(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         self.decode(out)?;
         let mut last = [0; 4];
         self.pending.retain(|&b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
@@ -186,11 +175,7 @@ impl Base64 {
 // === impl Quoted ===
 
 impl Quoted {
-    fn push(
-        &mut self,
-        bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         for piece in bytes.chunks(PIECE) {
             for &byte in piece {
                 self.byte(byte);
@@ -243,7 +228,7 @@ impl Quoted {
         }
     }
 
-    fn finish(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn finish(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         if self.pending.len() > 1 {
             self.out.append(&mut self.pending);
         }
