@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use as2hook_as2::Headers;
 use http::{Method, Uri, header, uri::Authority};
+use percent_encoding::percent_decode;
 use pingora::{
     Error, ErrorType, Result, http::RequestHeader, protocols::Digest, upstreams::peer::HttpPeer,
 };
@@ -125,23 +126,7 @@ fn destination<'a>(
 fn named(target: &[u8]) -> Option<String> {
     let path = target.split(|&byte| byte == b'?').next()?;
     let id = path.strip_prefix(b"/out/").filter(|id| !id.is_empty())?;
-    Some(String::from_utf8_lossy(&percent_decoded(id)).into_owned())
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        let escaped = (byte == b'%')
-            .then(|| behind.get(..2))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(escaped.unwrap_or(byte));
-        rest = if escaped.is_some() { &behind[2..] } else { behind };
-    }
-    decoded
+    Some(percent_decode(id).decode_utf8_lossy().into_owned())
 }
 
 fn as2_to(request: &RequestHeader) -> Option<String> {

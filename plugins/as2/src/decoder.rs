@@ -7,7 +7,7 @@ use crate::{
     coding::ContentCodings,
     cut::{self, cut, cut_as2_name},
     fault::Fault,
-    layer::Entity,
+    layer::{Child, Entity},
     mic,
     mime::words,
     state::{DecodeFlow, DecodeState, End, Facts, LayerStart},
@@ -48,20 +48,13 @@ pub struct Decoder {
     codings: Option<ContentCodings>,
     /// What was known before they were.
     before: Option<LayerStart>,
-    root: Root,
+    /// `None`: nothing has come yet.
+    root: Option<Child>,
     received: u64,
 }
 
 /// Bytes that go through the layers at once.
 const BLOCK: usize = 64 * 1024;
-
-enum Root {
-    /// Nothing has come yet.
-    Waiting,
-    Entity(Box<Entity>),
-    /// It failed, or a limit was passed: the rest is counted and dropped.
-    Dropped,
-}
 
 // === impl Decoder ===
 
@@ -77,7 +70,7 @@ impl Decoder {
             headers: headers.clone(),
             codings: None,
             before: None,
-            root: Root::Waiting,
+            root: None,
             received: 0,
         };
         match ContentCodings::of(headers) {
@@ -110,7 +103,11 @@ impl Decoder {
             self.fail(fault);
         }
         let mut flow = DecodeFlow { state: &mut self.state, sink };
-        self.root.finish(&self.headers, if whole { End::Whole } else { End::Cut }, &mut flow);
+        pass(&mut self.root, &self.headers, b"", &mut flow);
+        let end = if whole { End::Whole } else { End::Cut };
+        if let Some(Err(fault)) = self.root.take().map(|mut root| root.finish(end, &mut flow)) {
+            self.state.conclude(fault);
+        }
         if !whole {
             self.state.report(&Fault::Truncated);
         }
@@ -139,7 +136,7 @@ impl Decoder {
         bytes.chunks(BLOCK).try_for_each(|block| {
             codings.push(block, &mut flow, &mut |bytes, flow| {
                 flow.sink.body(bytes);
-                root.push(bytes, headers, flow);
+                pass(root, headers, bytes, flow);
                 Ok(())
             })
         })
@@ -155,7 +152,7 @@ impl Decoder {
         }
         self.state.conclude(fault);
         self.codings = None;
-        self.root = Root::Dropped;
+        self.root = Some(Child::none());
     }
 
     fn tell(self) -> Decoded {
@@ -213,39 +210,21 @@ impl Decoder {
     }
 }
 
-// === impl Root ===
-
-impl Root {
-    /// Passes on what the codings give. After a fault the rest is dropped.
-    fn push(&mut self, bytes: &[u8], headers: &Headers, flow: &mut DecodeFlow<'_>) {
-        if let Err(fault) = self.pass(bytes, headers, flow) {
-            flow.state.conclude(fault);
-            *self = Self::Dropped;
+/// Passes on what the codings give. After a fault the rest is dropped.
+fn pass(root: &mut Option<Child>, headers: &Headers, bytes: &[u8], flow: &mut DecodeFlow<'_>) {
+    if root.is_none() {
+        match Entity::root(headers.clone(), flow) {
+            Ok(entity) => *root = Some(Child::new(entity)),
+            Err(fault) => {
+                *root = Some(Child::none());
+                flow.state.conclude(fault);
+            }
         }
     }
-
-    fn finish(&mut self, headers: &Headers, end: End, flow: &mut DecodeFlow<'_>) {
-        self.push(b"", headers, flow);
-        if let Self::Entity(entity) = std::mem::replace(self, Self::Dropped)
-            && let Err(fault) = entity.finish(end, flow)
-        {
-            flow.state.conclude(fault);
-        }
-    }
-
-    fn pass(
-        &mut self,
-        bytes: &[u8],
-        headers: &Headers,
-        flow: &mut DecodeFlow<'_>,
-    ) -> Result<(), Fault> {
-        if matches!(self, Self::Waiting) {
-            *self = Self::Entity(Box::new(Entity::root(headers.clone(), flow)?));
-        }
-        match self {
-            Self::Entity(entity) if !bytes.is_empty() => entity.push(bytes, flow),
-            Self::Entity(_) | Self::Waiting | Self::Dropped => Ok(()),
-        }
+    if let Some(root) = root.as_mut().filter(|_| !bytes.is_empty())
+        && let Err(fault) = root.push(bytes, flow)
+    {
+        flow.state.conclude(fault);
     }
 }
 

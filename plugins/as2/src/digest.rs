@@ -7,7 +7,11 @@ use openssl::{
     nid::Nid,
 };
 
-use crate::{Warning, ber::oid, fault::Fault};
+use crate::{
+    Warning,
+    ber::{Tag, oid, read::Reader},
+    fault::Fault,
+};
 
 /// A digest that a signature or a MIC may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,6 +146,28 @@ impl Digest {
             oid::SHA3_512 | oid::SHA3_512_WITH_RSA | oid::ECDSA_WITH_SHA3_512 => Self::Sha3_512,
             _ => return None,
         })
+    }
+
+    /// The digest and that of the mask, with which the parameters of RSASSA-PSS and RSAES-OAEP begin
+    /// (RFC 4055 sections 3.1 and 4.1): SHA-1 where they leave one out.
+    pub(crate) fn with_mask(
+        fields: &mut Reader<'_>,
+        what: &'static str,
+    ) -> Result<(Self, Self), Fault> {
+        let known =
+            |id| Self::from_oid(id).ok_or_else(|| Fault::Algorithm { what, oid: oid::dotted(id) });
+        let (mut digest, mut mask) = (Self::Sha1, Self::Sha1);
+        if let Some(hash) = fields.context(0)? {
+            digest = known(hash.inside().expect(Tag::SEQUENCE)?.algorithm()?.0)?;
+        }
+        if let Some(generator) = fields.context(1)? {
+            match generator.inside().expect(Tag::SEQUENCE)?.algorithm()? {
+                (oid::MGF1, None) => {}
+                (id, None) => mask = known(id)?,
+                (_, Some(hash)) => mask = known(hash.algorithm()?.0)?,
+            }
+        }
+        Ok((digest, mask))
     }
 
     /// The name in results: `sha-256`, as RFC 8551 section 3.5.3.2 spells it.

@@ -309,7 +309,7 @@ impl Entity {
         }
         if place.may_report && kind.essence == "message/disposition-notification" {
             let report = match place.in_chain {
-                true => Report::bare(),
+                true => Report::default(),
                 false => Report::part_of(Leaf::begin(headers, place.in_exchange, flow)?),
             };
             return Ok(EntityBody::Report(Box::new(report)));

@@ -3,7 +3,7 @@
 use crate::{
     Headers,
     ber::oid,
-    mime::{ContentType, Transfer, file_name, header},
+    mime::{ContentType, Transfer, file_name, header, transfer::is_base64},
 };
 
 /// Whether these first bytes are a CMS layer although no header says so. `any`: of any kind, not
@@ -13,21 +13,9 @@ pub(crate) fn is_cms(first: &[u8], any: bool) -> bool {
     if first.first() == Some(&0x30) {
         return is_binary_cms(first, any);
     }
-    if !first.starts_with(b"M") {
-        return false;
-    }
-    let mut transfer = Transfer::base64();
-    let mut decoded = Vec::new();
-    let mut keep = |bytes: &[u8]| {
-        decoded.extend_from_slice(bytes);
-        Ok(())
-    };
-    let text = first
-        .iter()
-        .all(|&b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(&b));
-    text && transfer.push(first, &mut keep).is_ok()
-        && transfer.finish(&mut keep).is_ok()
-        && is_binary_cms(&decoded, any)
+    first.starts_with(b"M")
+        && is_base64(first)
+        && is_binary_cms(&Transfer::base64().decoded(first), any)
 }
 
 /// Whether decrypted bytes begin like an entity: a known field, plain text, or another CMS.

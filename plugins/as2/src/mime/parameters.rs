@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode;
+
 use super::words;
 
 /// `value; name=value; ...`, RFC 2231 continuations joined.
@@ -191,24 +193,7 @@ fn decode_segments(segments: &[Segment]) -> String {
                 value = rest;
             }
         }
-        percent_decode(value, &mut bytes);
+        bytes.extend(percent_decode(value));
     }
     if charset.is_empty() { words::text(&bytes) } else { words::decode_charset(&charset, &bytes) }
-}
-
-fn percent_decode(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let digits = bytes.get(at + 1..at + 3).and_then(crate::hex::decode_pair);
-        match (byte, digits) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
 }

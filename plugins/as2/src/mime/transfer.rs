@@ -103,15 +103,32 @@ impl Transfer {
         }
     }
 
+    /// Decodes a whole body at once.
+    pub(crate) fn decoded(mut self, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(body.len());
+        let mut keep = |bytes: &[u8]| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        };
+        // Neither can fail: what takes the bytes does not.
+        let _ = self.push(body, &mut keep);
+        let _ = self.finish(&mut keep);
+        out
+    }
+
     fn decide(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         let Self::Sniff(first) = self else { return Ok(()) };
         let first = std::mem::take(first);
-        let is_base64 = first
-            .iter()
-            .all(|&b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(&b));
-        *self = if is_base64 { Self::base64() } else { Self::Identity };
+        *self = if is_base64(&first) { Self::base64() } else { Self::Identity };
         self.push(&first, out)
     }
+}
+
+/// Whether these are characters of base64, and white space, alone.
+pub(crate) fn is_base64(text: &[u8]) -> bool {
+    let is_fit =
+        |b: &u8| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(b);
+    text.iter().all(is_fit)
 }
 
 // === impl Base64 ===
