@@ -55,7 +55,6 @@ impl ProxyContext {
             let head = ResponseHead { status, headers: recorded(fields) };
             exchange.response_head(head).await.map_err(not_stored)?;
         }
-        self.status = Some(status);
         self.flow = Some(ResponseFlow { began: Instant::now(), bytes: 0 });
         if let Some(connection) = Connection::of(session) {
             connection.response_by(None);

@@ -45,7 +45,7 @@ impl Connection {
         if !is_final_head(bytes) {
             return false;
         }
-        let Some(dates) = self.own_exchange().dates.take() else { return false };
+        let Some(dates) = self.exchange.get_mut().dates.take() else { return false };
         self.head = with_dates(bytes, &dates);
         true
     }
@@ -57,11 +57,11 @@ impl Connection {
         taken: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if taken.is_ready() {
-            self.taking.clear();
+            self.taking.at = None;
             return taken;
         }
-        if !self.taking.is_set() {
-            let piece = self.own_exchange().pace.piece;
+        if self.taking.at.is_none() {
+            let piece = self.exchange.get_mut().pace.piece;
             self.taking.set(piece);
         }
         ready!(self.taking.poll(cx));
@@ -90,7 +90,7 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.head.drain(..written);
-            self.taking.clear();
+            self.taking.at = None;
         }
         Poll::Ready(Ok(()))
     }
