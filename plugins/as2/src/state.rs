@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Attachment, Headers, Keyring, Mdn, MessageMic, Options, ProcessingError, Sink, Warning, cut,
-    digest::Digest, fault::Fault, signature::judgement::Judgement,
+    digest::Digest, fault::Fault, signature::Judgement,
 };
 
 /// The state of one decode.

@@ -1,12 +1,11 @@
 //! A MIME entity: its header first, then the body that the header announces or the bytes reveal.
 
 use super::{
-    EntityBody, MAX_LAYERS, USUAL_LAYERS,
+    EntityBody, EntityPosition, MAX_LAYERS, USUAL_LAYERS,
     doubtful::Doubtful,
     leaf::Leaf,
     mic_digests::MicDigests,
     multipart::Multipart,
-    place::EntityPosition,
     recognise::{
         has_document_name, has_two_types, is_beside_notification, is_cms, is_multipart_header,
         is_plausible, is_remark, is_textual,
