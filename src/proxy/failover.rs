@@ -336,7 +336,7 @@ mod tests {
             (0..2000).map(|port| SocketAddr::from(([192, 0, 2, 1], from + port))).collect()
         };
         memory.add(&many(1));
-        assert_eq!(memory.lock().len(), MANY);
+        assert_eq!(memory.0.lock().len(), MANY);
         tokio::time::advance(LAST).await;
         memory.add(&many(5000));
         assert!(memory.is_failed(many(5000)[0]) && !memory.is_failed(many(1)[0]));
