@@ -10,7 +10,7 @@ use crate::{
     layer::{Child, Entity},
     mic,
     mime::words,
-    state::{DecodeFlow, DecodeState, End, Facts, LayerStart},
+    state::{DecodeFlow, DecodeState, End, LayerStart},
 };
 
 /// What a decode may use at the most.
@@ -156,56 +156,46 @@ impl Decoder {
     }
 
     fn tell(self) -> Decoded {
-        let Facts {
-            encrypted,
-            signed,
-            compressed,
-            hidden,
-            unknown,
-            encryption_algorithm,
-            decrypted_with,
-            judgement,
-            mic,
-            mics,
-            mdn,
-            mut warnings,
-            ..
-        } = self.state.facts;
-        if let Some(mdn) = mdn.as_ref().filter(|mdn| mdn.modifier.as_deref() == Some("warning")) {
+        let facts = self.state.facts;
+        let mut warnings = facts.warnings;
+        if let Some(mdn) = &facts.mdn
+            && mdn.modifier.as_deref() == Some("warning")
+        {
             warnings.push(Warning::mdn(mdn.modifier_text.as_deref()));
         }
         let name = |field| {
             let name = self.headers.as2_name(field)?;
             Some(cut_as2_name(&name).into_owned())
         };
-        let flag = |is: bool| if is || !hidden { Some(is) } else { None };
-        let status = match (&judgement, signed) {
+        let flag = |is: bool| if is || !facts.hidden { Some(is) } else { None };
+        let status = match (&facts.judgement, facts.signed) {
             (Some(judgement), _) => Some(judgement.status),
             // The signature was never reached.
             (None, true) => Some(SignatureStatus::Invalid),
-            (None, false) => (!hidden).then_some(SignatureStatus::Unsigned),
+            (None, false) => (!facts.hidden).then_some(SignatureStatus::Unsigned),
         };
+        let is_mdn = facts.mdn.is_some();
         Decoded {
-            kind: if mdn.is_some() { ContentKind::Mdn } else { ContentKind::Message },
+            kind: if is_mdn { ContentKind::Mdn } else { ContentKind::Message },
             as2_message_id: message_id(&self.headers),
             sender_id: name("as2-from"),
             receiver_id: name("as2-to"),
             subject: self.headers.subject(),
-            encrypted: (encrypted || !unknown).then_some(encrypted),
-            signed: flag(signed),
-            compressed: flag(compressed),
-            encryption_algorithm,
-            decrypted_with,
+            encrypted: (facts.encrypted || !facts.unknown).then_some(facts.encrypted),
+            signed: flag(facts.signed),
+            compressed: flag(facts.compressed),
+            encryption_algorithm: facts.encryption_algorithm,
+            decrypted_with: facts.decrypted_with,
             signature_verified: status.and_then(SignatureStatus::verified),
             signature_status: status,
-            signer: judgement.as_ref().and_then(|j| j.signer.clone()),
-            digest_algorithm: judgement.and_then(|j| j.digest).map(|d| d.name().to_owned()),
-            mic,
-            mics,
-            attachments: if mdn.is_some() { Vec::new() } else { self.state.attachments },
+            signer: facts.judgement.as_ref().and_then(|j| j.signer.clone()),
+            digest_algorithm: facts.judgement.and_then(|j| j.digest).map(|d| d.name().to_owned()),
+            mic: facts.mic,
+            mics: facts.mics,
+            attachments: if is_mdn { Vec::new() } else { self.state.attachments },
             errors: self.state.errors,
             warnings,
-            mdn,
+            mdn: facts.mdn,
         }
     }
 }

@@ -141,22 +141,19 @@ impl Splitter {
                     *line_begins = at_line && start == 0;
                     return Ok(at + content.len());
                 }
-                DelimiterLine::Open(line_end) => {
+                line @ (DelimiterLine::Open(_) | DelimiterLine::Close) => {
                     emit(*state, content, on)?;
                     if *state == SplitterState::Part {
                         on(MimeEvent::End)?;
                     }
+                    let DelimiterLine::Open(line_end) = line else {
+                        *state = SplitterState::Epilogue;
+                        break;
+                    };
                     *state = SplitterState::Part;
                     on(MimeEvent::Begin)?;
                     at += behind + line_end;
                     *line_begins = true;
-                }
-                DelimiterLine::Close => {
-                    emit(*state, content, on)?;
-                    if *state == SplitterState::Part {
-                        on(MimeEvent::End)?;
-                    }
-                    *state = SplitterState::Epilogue;
                 }
             }
         }
