@@ -24,17 +24,14 @@ mod read_head;
 mod reading;
 mod writing;
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use pingora::{
     protocols::{
-        ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, SocketDigest, Ssl, Stream,
-        TimingDigest, UniqueID, UniqueIDType,
-        raw_connect::ProxyDigest,
-        tls::{SslDigest, TlsRef},
+        GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, SocketDigest, Ssl, Stream,
+        TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
     },
     proxy::Session,
 };
@@ -180,7 +177,12 @@ impl Connection {
     }
 }
 
-// What else Pingora asks of a stream is asked of the one inside.
+// Pingora uses of a listener's stream no more than where it is from: its own loop over requests, which asks
+// for TLS and looks ahead, is not in use (see `listener`).
+
+impl Ssl for Connection {}
+
+impl Peek for Connection {}
 
 impl UniqueID for Connection {
     fn id(&self) -> UniqueIDType {
@@ -188,42 +190,21 @@ impl UniqueID for Connection {
     }
 }
 
-impl Ssl for Connection {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.stream.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.selected_alpn_proto()
-    }
-}
-
 impl GetTimingDigest for Connection {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.get_timing_digest()
+        Vec::new()
     }
 }
 
 impl GetProxyDigest for Connection {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.get_proxy_digest()
+        None
     }
 }
 
 impl GetSocketDigest for Connection {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.stream.get_socket_digest()
-    }
-}
-
-#[async_trait]
-impl Peek for Connection {
-    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.stream.try_peek(buffer).await
     }
 }
 

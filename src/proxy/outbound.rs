@@ -5,13 +5,17 @@
 //! target, as an HTTP proxy setting sends it, that is the `url` or one of the `mdn_urls` of a partner;
 //! or by `AS2-To`. Only the request's target and `Host` are rewritten.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use as2hook_as2::Headers;
 use http::{Method, Uri, header, uri::Authority};
 use percent_encoding::percent_decode;
 use pingora::{
-    Error, ErrorType, Result, http::RequestHeader, protocols::Digest, upstreams::peer::HttpPeer,
+    Error, ErrorType, Result,
+    http::RequestHeader,
+    protocols::Digest,
+    upstreams::peer::{HttpPeer, Peer as _},
+    utils::tls::CertKey,
 };
 use tokio::time::timeout;
 
@@ -53,8 +57,24 @@ impl PartnerRoute {
         }
     }
 
+    /// A connection to the partner's URL.
     pub(super) fn peer(&self, address: SocketAddr) -> HttpPeer {
-        upstream::partner(address, &self.url, &self.partner)
+        let (host, partner) = (upstream::host(&self.url), &self.partner);
+        let mut peer = upstream::peer(address, upstream::is_tls(&self.url), host, partner.timeout);
+        let Some(tls) = &partner.tls else { return peer };
+        if let Some((chain, key)) = tls.client() {
+            peer.client_cert_key = Some(Arc::new(CertKey::new(chain.to_vec(), key.clone())));
+        }
+        if let Some(options) = peer.get_mut_peer_options() {
+            if !tls.ca.is_empty() {
+                options.ca = Some(Arc::new(tls.ca.to_vec().into_boxed_slice()));
+            } else if !tls.pinned.is_empty() {
+                // The very certificate is known: who issued it does not matter.
+                options.verify_cert = false;
+                options.verify_hostname = false;
+            }
+        }
+        peer
     }
 
     /// Holds the certificate that was shown against the pinned ones, if there are any.

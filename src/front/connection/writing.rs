@@ -71,6 +71,26 @@ impl Connection {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Writes to the partner while it is there. `gone`: what a write comes to when it is not.
+    fn poll_partner<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        gone: T,
+        write: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.is_gone() {
+            return Poll::Ready(Ok(gone));
+        }
+        let written = match self.torn {
+            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            false => write(self, cx),
+        };
+        match ready!(self.poll_taken(cx, written)) {
+            Err(_) if self.passes_over() => Poll::Ready(Ok(gone)),
+            result => Poll::Ready(result),
+        }
+    }
+
     fn poll_out(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_head(cx))?;
         if self.take_head(bytes) {
@@ -102,34 +122,14 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_gone() {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let written = match self.torn {
-            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            false => self.poll_out(cx, bytes),
-        };
-        match ready!(self.poll_taken(cx, written)) {
-            Err(_) if self.passes_over() => Poll::Ready(Ok(bytes.len())),
-            result => Poll::Ready(result),
-        }
+        self.poll_partner(cx, bytes.len(), |connection, cx| connection.poll_out(cx, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_gone() {
-            return Poll::Ready(Ok(()));
-        }
-        let flushed = match self.torn {
-            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            false => match self.poll_head(cx) {
-                Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(cx),
-                head => head,
-            },
-        };
-        match ready!(self.poll_taken(cx, flushed)) {
-            Err(_) if self.passes_over() => Poll::Ready(Ok(())),
-            result => Poll::Ready(result),
-        }
+        self.poll_partner(cx, (), |connection, cx| {
+            ready!(connection.poll_head(cx))?;
+            Pin::new(&mut connection.stream).poll_flush(cx)
+        })
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
