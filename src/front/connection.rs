@@ -24,19 +24,14 @@ mod read_head;
 mod reading;
 mod writing;
 
-use std::{
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::BytesMut;
+use parking_lot::Mutex;
 use pingora::{
     protocols::{
-        ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, SocketDigest, Ssl, Stream,
-        TimingDigest, UniqueID, UniqueIDType,
-        raw_connect::ProxyDigest,
-        tls::{SslDigest, TlsRef},
+        GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, SocketDigest, Ssl, Stream,
+        TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
     },
     proxy::Session,
 };
@@ -124,22 +119,22 @@ impl Connection {
 
     /// A new request's head is complete.
     pub(crate) fn begin(&self, pace: Pace) {
-        let mut exchange = self.exchange();
+        let mut exchange = self.exchange.lock();
         // The time for the body begins with the first look at it, when a receiver is connected.
         let mut limit = std::mem::take(&mut exchange.limit);
-        limit.clear();
+        limit.at = None;
         *exchange = ExchangeState { phase: Phase::Body, limit, pace, ..ExchangeState::default() };
     }
 
     /// While its body is waited for, it gives way to others.
     pub(crate) fn gives_way(&self, gives_way: Option<GiveWay>) {
-        self.exchange().gives_way = gives_way;
+        self.exchange.lock().gives_way = gives_way;
     }
 
     /// The request is complete: from now on the exchange goes on without the partner.
     pub(crate) fn follow(&self) {
-        let mut exchange = self.exchange();
-        exchange.limit.clear();
+        let mut exchange = self.exchange.lock();
+        exchange.limit.at = None;
         if exchange.phase != Phase::Gone {
             exchange.phase = Phase::Response;
         }
@@ -148,49 +143,46 @@ impl Connection {
     /// The response's head has to be there by then, however many interim ones come before it. `None`: it
     /// is, or Pingora's own limit is enough.
     pub(crate) fn response_by(&self, at: Option<Instant>) {
-        let mut exchange = self.exchange();
+        let mut exchange = self.exchange.lock();
         if matches!(exchange.phase, Phase::Response | Phase::Gone) {
-            exchange.limit.set_at(at);
+            exchange.limit.at = at;
         }
     }
 
     /// The exchange is over: whether the partner is still there matters again.
     pub(crate) fn release(&self) {
-        let mut exchange = self.exchange();
+        let mut exchange = self.exchange.lock();
         exchange.phase = Phase::Head;
-        exchange.limit.clear();
+        exchange.limit.at = None;
         exchange.gives_way = None;
     }
 
     /// The next final response has these `Date` fields (names in their case) and no other.
     pub(crate) fn keep_dates(&self, dates: Vec<(Vec<u8>, Vec<u8>)>) {
-        self.exchange().dates = Some(dates);
+        self.exchange.lock().dates = Some(dates);
     }
 
     /// The partner hung up while its exchange was followed.
     pub(crate) fn is_gone(&self) -> bool {
-        self.exchange().phase == Phase::Gone
+        self.exchange.lock().phase == Phase::Gone
     }
 
     /// Whether an error of this connection is to be passed over; then it is given up.
     fn passes_over(&mut self) -> bool {
-        let phase = &mut self.own_exchange().phase;
+        let phase = &mut self.exchange.get_mut().phase;
         if *phase == Phase::Response {
             *phase = Phase::Gone;
         }
         *phase == Phase::Gone
     }
-
-    fn exchange(&self) -> MutexGuard<'_, ExchangeState> {
-        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn own_exchange(&mut self) -> &mut ExchangeState {
-        self.exchange.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-// What else Pingora asks of a stream is asked of the one inside.
+// Pingora uses of a listener's stream no more than where it is from: its own loop over requests, which asks
+// for TLS and looks ahead, is not in use (see `listener`).
+
+impl Ssl for Connection {}
+
+impl Peek for Connection {}
 
 impl UniqueID for Connection {
     fn id(&self) -> UniqueIDType {
@@ -198,42 +190,21 @@ impl UniqueID for Connection {
     }
 }
 
-impl Ssl for Connection {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.stream.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.selected_alpn_proto()
-    }
-}
-
 impl GetTimingDigest for Connection {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.get_timing_digest()
+        Vec::new()
     }
 }
 
 impl GetProxyDigest for Connection {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.get_proxy_digest()
+        None
     }
 }
 
 impl GetSocketDigest for Connection {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.stream.get_socket_digest()
-    }
-}
-
-#[async_trait]
-impl Peek for Connection {
-    async fn try_peek(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        self.stream.try_peek(buffer).await
     }
 }
 

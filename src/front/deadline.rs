@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// wake the runtime's thread that waits for events, which costs more than the rest of a small request.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
-    at: Option<Instant>,
+    pub(crate) at: Option<Instant>,
     /// Never later than `at` while that is polled; when it is earlier it is set anew as it fires.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -23,31 +23,6 @@ impl Deadline {
     /// So long from now.
     pub(crate) fn set(&mut self, after: Duration) {
         self.at = Some(Instant::now() + after);
-    }
-
-    /// At this moment, or none.
-    pub(crate) fn set_at(&mut self, at: Option<Instant>) {
-        self.at = at;
-    }
-
-    /// So much later, where it is set.
-    pub(crate) fn extend(&mut self, by: Duration) {
-        self.at = self.at.map(|at| at + by);
-    }
-
-    /// None from now on.
-    pub(crate) fn clear(&mut self) {
-        self.at = None;
-    }
-
-    /// When it is.
-    pub(crate) fn at(&self) -> Option<Instant> {
-        self.at
-    }
-
-    /// Whether there is one.
-    pub(crate) fn is_set(&self) -> bool {
-        self.at.is_some()
     }
 
     /// Ready when the time is over.
@@ -99,7 +74,7 @@ mod tests {
         let mut deadline = Deadline::default();
         deadline.set(MINUTE);
         assert!(stands(&mut deadline, MINUTE / 2).await);
-        deadline.extend(MINUTE);
+        deadline.at = deadline.at.map(|at| at + MINUTE);
         assert_eq!(over_after(&mut deadline).await.as_secs(), 90);
         deadline.set(MINUTE * 10);
         assert!(stands(&mut deadline, MINUTE).await);
@@ -112,7 +87,7 @@ mod tests {
         let mut deadline = Deadline::default();
         deadline.set(MINUTE);
         assert!(stands(&mut deadline, MINUTE / 2).await);
-        deadline.clear();
+        deadline.at = None;
         assert!(stands(&mut deadline, MINUTE * 60).await);
         deadline.set(MINUTE);
         assert_eq!(over_after(&mut deadline).await.as_secs(), 60);

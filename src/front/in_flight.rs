@@ -9,11 +9,12 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::fair_share::{Asked, FairShare, Holder, Weight, counted};
@@ -108,7 +109,7 @@ impl InFlight {
 
     /// How many exchanges there are.
     pub fn count(&self) -> usize {
-        let state = self.0.state();
+        let state = self.0.state.lock();
         state.places + state.leaving.values().sum::<usize>()
     }
 
@@ -116,7 +117,7 @@ impl InFlight {
     /// address. Where all are taken, another address may have to give way.
     pub(crate) fn enter(&self, limit: usize, address: Option<IpAddr>) -> Option<Permit> {
         let holder = address.map(counted);
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         let handles = self.0.handles.take(HANDLES);
         // Our own server is not held up by how many handles partners have.
         let is_full = state.places >= limit || (handles.is_over && holder.is_some());
@@ -128,17 +129,17 @@ impl InFlight {
 
     /// A place beyond any limit.
     pub(crate) fn join(&self, address: Option<IpAddr>) -> Permit {
-        self.0.permit(&mut self.0.state(), address.map(counted), 1, None)
+        self.0.permit(&mut self.0.state.lock(), address.map(counted), 1, None)
     }
 
     /// For memory without a place among the exchanges: a head that is large.
     pub(crate) fn beside(&self, address: Option<IpAddr>) -> Permit {
-        self.0.permit(&mut self.0.state(), address.map(counted), 0, None)
+        self.0.permit(&mut self.0.state.lock(), address.map(counted), 0, None)
     }
 
     /// Lets the slowest body of the address that holds most give way to a connection of this one.
     pub(crate) fn make_room(&self, address: Option<IpAddr>) -> bool {
-        self.0.state().make_room_for(address.map(counted))
+        self.0.state.lock().make_room_for(address.map(counted))
     }
 }
 
@@ -150,12 +151,16 @@ impl Permit {
     #[must_use]
     pub(crate) fn take_memory(&self, bytes: u64, limit: u64) -> bool {
         let memory = &self.limiter.memory;
-        let mut state = self.limiter.state();
+        let mut state = self.limiter.state.lock();
         for _ in 0..FOR_ONE {
             if let Some(share) = memory.take(bytes, limit) {
                 // Given way already, it needs none.
                 let Some(held) = state.permits.get_mut(&self.number) else { return false };
-                held.add(bytes, share);
+                held.bytes += bytes;
+                match &mut held.share {
+                    Some(all) => all.merge(share),
+                    none => *none = Some(share),
+                }
                 state.fair.add(self.holder, 0, bytes);
                 return true;
             }
@@ -170,7 +175,7 @@ impl Permit {
 
     /// Takes the memory out, to be counted elsewhere for longer.
     pub(crate) fn take_share(&self) -> Option<Share> {
-        self.limiter.state().permits.get_mut(&self.number)?.share.take()
+        self.limiter.state.lock().permits.get_mut(&self.number)?.share.take()
     }
 
     /// Lets what this permit is for give way while it is waited for. `None` where it is not counted by
@@ -190,7 +195,7 @@ impl Permit {
     /// # Errors
     /// When it has given way already.
     pub(crate) fn complete(&self) -> Result<(), GaveWay> {
-        let mut state = self.limiter.state();
+        let mut state = self.limiter.state.lock();
         if state.leaving.contains_key(&self.number) {
             return Err(GaveWay);
         }
@@ -201,7 +206,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.limiter.state();
+        let mut state = self.limiter.state.lock();
         if state.leaving.remove(&self.number).is_none() {
             state.fair.withdraw(self.number);
             state.give_back(self.number);
@@ -221,7 +226,7 @@ impl GiveWay {
     /// The signal to give way; it is waited for from now on.
     pub(crate) fn asked(&mut self) -> &mut Asked {
         self.asked.get_or_insert_with(|| {
-            let (mut state, due) = (self.limiter.state(), self.due.clone());
+            let (mut state, due) = (self.limiter.state.lock(), self.due.clone());
             let has_place = state.permits.get(&self.number).is_some_and(|held| held.places > 0);
             state.fair.offer(self.number, self.holder, has_place, due)
         })
@@ -233,7 +238,7 @@ impl Drop for GiveWay {
         if let Some(asked) = &mut self.asked {
             // Or the end of the sender would wake the connection's task, which is running.
             asked.close();
-            self.limiter.state().fair.withdraw(self.number);
+            self.limiter.state.lock().fair.withdraw(self.number);
         }
     }
 }
@@ -241,10 +246,6 @@ impl Drop for GiveWay {
 // === impl Limiter ===
 
 impl Limiter {
-    fn state(&self) -> MutexGuard<'_, LimiterState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn permit(
         self: &Arc<Self>,
         state: &mut LimiterState,
@@ -292,18 +293,6 @@ impl LimiterState {
         self.places = self.places.saturating_sub(held.places);
         self.fair.remove(held.holder, held.places as u64, held.bytes);
         held.places
-    }
-}
-
-// === impl PermitShare ===
-
-impl PermitShare {
-    fn add(&mut self, bytes: u64, share: Share) {
-        self.bytes += bytes;
-        match &mut self.share {
-            Some(all) => all.merge(share),
-            none => *none = Some(share),
-        }
     }
 }
 

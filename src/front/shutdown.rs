@@ -4,13 +4,7 @@
 //! shutdown, also one whose request is in the kernel already, or whose first byte has not come yet. So
 //! its own end is never used: connections end here, one step after the other.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
@@ -27,10 +21,14 @@ pub const GRACE: Duration = Duration::from_millis(50);
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The way out, and how many connections are still open. Clones share everything.
-#[derive(Clone, Debug)]
-pub struct GracefulShutdown {
-    steps: Arc<watch::Sender<Steps>>,
-    open: Arc<AtomicUsize>,
+#[derive(Clone, Debug, Default)]
+pub struct GracefulShutdown(Arc<ShutdownState>);
+
+#[derive(Debug, Default)]
+struct ShutdownState {
+    steps: watch::Sender<Steps>,
+    /// Each open connection has a clone.
+    open: Arc<()>,
 }
 
 /// What the gateway has come to on its way out.
@@ -45,9 +43,6 @@ struct Steps {
     /// Listeners that run.
     listeners: usize,
 }
-
-/// One open connection; it is counted until it is dropped.
-pub(crate) struct OpenConnection(GracefulShutdown);
 
 /// Pingora's question when to stop listening.
 pub(crate) struct ShutdownWatch(watch::Receiver<Steps>);
@@ -65,70 +60,59 @@ pub(crate) struct CloseSignal {
 // === impl GracefulShutdown ===
 
 impl GracefulShutdown {
-    pub(crate) fn new() -> Self {
-        Self { steps: Arc::default(), open: Arc::default() }
-    }
-
     /// Every response from now on is the last on its connection.
     pub fn last_responses(&self) {
-        self.steps.send_modify(|steps| steps.last_responses = true);
+        self.0.steps.send_modify(|steps| steps.last_responses = true);
     }
 
     /// Closes connections that are idle, and those that become so.
     pub fn close_idle(&self) {
-        self.steps.send_modify(|steps| steps.close_idle = true);
+        self.0.steps.send_modify(|steps| steps.close_idle = true);
     }
 
     /// Stops accepting connections, and waits until the listeners have stopped.
     pub async fn stop_accepting(&self) {
-        self.steps.send_modify(|steps| steps.deaf = true);
-        reached(&mut self.steps.subscribe(), |steps| steps.listeners == 0).await;
+        self.0.steps.send_modify(|steps| steps.deaf = true);
+        reached(&mut self.0.steps.subscribe(), |steps| steps.listeners == 0).await;
     }
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
+        Arc::strong_count(&self.0.open) - 1
     }
 
     pub(crate) fn is_last_response(&self) -> bool {
-        self.steps.borrow().last_responses
+        self.0.steps.borrow().last_responses
     }
 
-    /// For a connection that was accepted just now.
-    pub(crate) fn enter(&self) -> OpenConnection {
-        self.open.fetch_add(1, Ordering::AcqRel);
-        OpenConnection(self.clone())
+    /// For a connection that was accepted just now: it counts as open until this is dropped.
+    pub(crate) fn enter(&self) -> Arc<()> {
+        self.0.open.clone()
     }
 
     /// A listener is there.
     pub(crate) fn listens(&self) {
-        self.steps.send_modify(|steps| steps.listeners += 1);
+        self.0.steps.send_modify(|steps| steps.listeners += 1);
     }
 
     /// A listener has stopped.
     pub(crate) fn has_stopped(&self) {
-        self.steps.send_modify(|steps| steps.listeners = steps.listeners.saturating_sub(1));
+        self.0.steps.send_modify(|steps| steps.listeners = steps.listeners.saturating_sub(1));
     }
 
     pub(crate) fn shutdown_watch(&self) -> ShutdownWatch {
-        ShutdownWatch(self.steps.subscribe())
+        ShutdownWatch(self.0.steps.subscribe())
     }
 
     /// Waits until a connection in its TLS handshake is to be closed.
     pub(crate) async fn handshakes_end(&self) {
-        reached(&mut self.steps.subscribe(), |steps| steps.close_idle).await;
+        reached(&mut self.0.steps.subscribe(), |steps| steps.close_idle).await;
         sleep(FRESH).await;
     }
 
     /// For a connection that was accepted just now.
     pub(crate) fn close(&self) -> CloseSignal {
-        CloseSignal { steps: self.steps.subscribe(), accepted: Some(Instant::now()), at: None }
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        CloseSignal { steps: self.0.steps.subscribe(), accepted: Some(Instant::now()), at: None }
     }
 }
 

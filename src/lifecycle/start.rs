@@ -143,7 +143,7 @@ async fn start(
         .map_err(LifecycleError::Threads)?;
 
     let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
-    let gateway = Gateway::new(listen, inbound, outbound, live.clone(), tap.clone())?;
+    let gateway = Gateway::new(listen, inbound, outbound, &live, &tap)?;
     let in_flight = gateway.in_flight.clone();
     let watch =
         Watch::start(sources.clone(), WatchTiming::default()).map_err(LifecycleError::Threads)?;

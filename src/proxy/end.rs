@@ -72,7 +72,7 @@ impl Proxy {
         let rejection = context.rejection.as_ref();
         let failure = error.and_then(|error| match self.direction {
             // A status means that the receiver got the message.
-            Direction::Inbound if context.status.is_some() => None,
+            Direction::Inbound if context.flow.is_some() => None,
             Direction::Inbound => inbound_failure(error, rejection),
             Direction::Outbound => Some(outbound_failure(error, rejection)),
         });

@@ -7,12 +7,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use as2hook_sink::happy_eyeballs::{self, Connected};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use pingora::{
     Error, ErrorType, Result,
     connectors::L4Connect,
@@ -66,14 +67,10 @@ struct Race {
 // === impl FailedAddresses ===
 
 impl FailedAddresses {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether it is to be tried last. When its time is over one exchange finds out how it is, and the others
     /// do not wait for that.
     fn is_failed(&self, address: SocketAddr) -> bool {
-        let mut failed = self.lock();
+        let mut failed = self.0.lock();
         let Some(until) = failed.get_mut(&address) else { return false };
         let now = Instant::now();
         if *until > now {
@@ -85,7 +82,7 @@ impl FailedAddresses {
 
     fn add(&self, addresses: &[SocketAddr]) {
         let now = Instant::now();
-        let mut failed = self.lock();
+        let mut failed = self.0.lock();
         for address in addresses {
             if failed.len() >= MANY {
                 failed.retain(|_, until| *until > now);
@@ -101,7 +98,7 @@ impl FailedAddresses {
 
     /// This address took a connection and, where that is asked for, made a TLS session on it.
     pub(super) fn remove(&self, address: SocketAddr) {
-        if self.lock().remove(&address).is_some() {
+        if self.0.lock().remove(&address).is_some() {
             tracing::info!(%address, "This address takes connections again.");
         }
     }
@@ -339,7 +336,7 @@ mod tests {
             (0..2000).map(|port| SocketAddr::from(([192, 0, 2, 1], from + port))).collect()
         };
         memory.add(&many(1));
-        assert_eq!(memory.lock().len(), MANY);
+        assert_eq!(memory.0.lock().len(), MANY);
         tokio::time::advance(LAST).await;
         memory.add(&many(5000));
         assert!(memory.is_failed(many(5000)[0]) && !memory.is_failed(many(1)[0]));

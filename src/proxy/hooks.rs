@@ -4,6 +4,7 @@ use std::{os::fd::RawFd, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::{Version, header};
 use pingora::{
     Error, Result,
     http::{RequestHeader, ResponseHeader},
@@ -132,7 +133,13 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         _: &mut ProxyContext,
     ) -> Result<()> {
-        self.give_response(session, response);
+        // Pingora 0.9.1 gives HTTP/1.0 clients chunks, which those cannot read (RFC 9112 section 7.1). Without
+        // them, and without a length, the body ends with the connection.
+        let ends_by_close = session.req_header().version == Version::HTTP_10
+            && response.remove_header(&header::TRANSFER_ENCODING).is_some();
+        if ends_by_close || self.ending.is_last_response() {
+            session.set_keepalive(None);
+        }
         Ok(())
     }
 

@@ -71,7 +71,7 @@ struct ProxyContext {
     /// Where it may still go, once that is known.
     candidates: Option<Candidates>,
     received: u64,
-    status: Option<u16>,
+    /// Of a final response: that the other side got the message.
     flow: Option<ResponseFlow>,
     /// A response has begun, were it an interim one.
     responded: bool,
@@ -100,29 +100,6 @@ struct ResponseFlow {
     bytes: u64,
 }
 
-// === impl Proxy ===
-
-impl Proxy {
-    fn new(
-        direction: Direction,
-        live: Arc<Live>,
-        tap: Tap,
-        in_flight: InFlight,
-        ending: GracefulShutdown,
-    ) -> Self {
-        Self {
-            direction,
-            live,
-            tap,
-            in_flight,
-            ending,
-            log: RejectionLog::default(),
-            lookups: Lookups::default(),
-            failed_addresses: Arc::default(),
-        }
-    }
-}
-
 // === impl ProxyContext ===
 
 impl ProxyContext {
@@ -137,7 +114,6 @@ impl ProxyContext {
             exchange: None,
             candidates: None,
             received: 0,
-            status: None,
             flow: None,
             responded: false,
             rejection: None,

@@ -5,12 +5,17 @@
 //! target, as an HTTP proxy setting sends it, that is the `url` or one of the `mdn_urls` of a partner;
 //! or by `AS2-To`. Only the request's target and `Host` are rewritten.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use as2hook_as2::Headers;
 use http::{Method, Uri, header, uri::Authority};
+use percent_encoding::percent_decode;
 use pingora::{
-    Error, ErrorType, Result, http::RequestHeader, protocols::Digest, upstreams::peer::HttpPeer,
+    Error, ErrorType, Result,
+    http::RequestHeader,
+    protocols::Digest,
+    upstreams::peer::{HttpPeer, Peer as _},
+    utils::tls::CertKey,
 };
 use tokio::time::timeout;
 
@@ -52,8 +57,24 @@ impl PartnerRoute {
         }
     }
 
+    /// A connection to the partner's URL.
     pub(super) fn peer(&self, address: SocketAddr) -> HttpPeer {
-        upstream::partner(address, &self.url, &self.partner)
+        let (host, partner) = (upstream::host(&self.url), &self.partner);
+        let mut peer = upstream::peer(address, upstream::is_tls(&self.url), host, partner.timeout);
+        let Some(tls) = &partner.tls else { return peer };
+        if let Some((chain, key)) = tls.client() {
+            peer.client_cert_key = Some(Arc::new(CertKey::new(chain.to_vec(), key.clone())));
+        }
+        if let Some(options) = peer.get_mut_peer_options() {
+            if !tls.ca.is_empty() {
+                options.ca = Some(Arc::new(tls.ca.to_vec().into_boxed_slice()));
+            } else if !tls.pinned.is_empty() {
+                // The very certificate is known: who issued it does not matter.
+                options.verify_cert = false;
+                options.verify_hostname = false;
+            }
+        }
+        peer
     }
 
     /// Holds the certificate that was shown against the pinned ones, if there are any.
@@ -125,23 +146,7 @@ fn destination<'a>(
 fn named(target: &[u8]) -> Option<String> {
     let path = target.split(|&byte| byte == b'?').next()?;
     let id = path.strip_prefix(b"/out/").filter(|id| !id.is_empty())?;
-    Some(String::from_utf8_lossy(&percent_decoded(id)).into_owned())
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        let escaped = (byte == b'%')
-            .then(|| behind.get(..2))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(escaped.unwrap_or(byte));
-        rest = if escaped.is_some() { &behind[2..] } else { behind };
-    }
-    decoded
+    Some(percent_decode(id).decode_utf8_lossy().into_owned())
 }
 
 fn as2_to(request: &RequestHeader) -> Option<String> {

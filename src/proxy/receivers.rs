@@ -1,15 +1,11 @@
 //! Where inbound exchanges go: the AS2 server's addresses, by the path of a request, looked up beside the
 //! traffic.
 
-use std::{
-    cmp::Reverse,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{cmp::Reverse, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use as2hook_sink::happy_eyeballs;
+use parking_lot::Mutex;
 use pingora::{
     protocols::tls::CaType,
     upstreams::peer::{HttpPeer, Peer as _},
@@ -132,8 +128,7 @@ impl PathRoute {
 
     /// Looks a name up beside the traffic: no address of it took a connection.
     pub(super) fn look_up_again(self: &Arc<Self>, nth: usize) {
-        let next = &self.receivers[nth].next_lookup;
-        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.receivers[nth].next_lookup.lock();
         if Instant::now() >= *next {
             *next = Instant::now() + LOOKUP;
             let route = self.clone();

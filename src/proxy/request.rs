@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     front::{connection::Connection, connection_limiter::counted_peer, rejection::Rejection},
-    snapshot::Snapshot,
     tap::{Exchange, Refused, RequestHead},
 };
 
@@ -98,7 +97,14 @@ impl Proxy {
         if let Some(connection) = Connection::of(session) {
             connection.gives_way(permit.gives_way());
         }
-        context.route = Some(ExchangeRoute::of(self.direction, request, &context.snapshot)?);
+        context.route = Some(match self.direction {
+            Direction::Inbound => {
+                ExchangeRoute::Receiver(context.snapshot.receivers.route(request.uri.path()))
+            }
+            Direction::Outbound => {
+                ExchangeRoute::Partner(Box::new(outbound::route(request, config)?))
+            }
+        });
         context.permit = Some(permit);
         Ok(())
     }
@@ -135,19 +141,6 @@ impl Proxy {
 // === impl ExchangeRoute ===
 
 impl ExchangeRoute {
-    fn of(
-        direction: Direction,
-        request: &RequestHeader,
-        snapshot: &Snapshot,
-    ) -> Result<Self, Rejection> {
-        Ok(match direction {
-            Direction::Inbound => Self::Receiver(snapshot.receivers.route(request.uri.path())),
-            Direction::Outbound => {
-                Self::Partner(Box::new(outbound::route(request, &snapshot.config)?))
-            }
-        })
-    }
-
     /// The addresses of each place that this request may go to, in the order of the config.
     async fn addresses(&self, lookups: &Lookups) -> Result<Vec<Vec<SocketAddr>>, Rejection> {
         match self {

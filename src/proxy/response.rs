@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, Version, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora::{Error, ErrorType, Result as Passed, http::ResponseHeader, proxy::Session};
 
 use super::{
-    Proxy, ProxyContext, ResponseFlow,
+    ProxyContext, ResponseFlow,
     request::{not_stored, recorded},
 };
 use crate::{
@@ -21,19 +21,6 @@ const UNREAD: u64 = 1024 * 1024;
 
 /// Interim responses before one response: one each five seconds while a server works for five minutes.
 const INTERIM: usize = 64;
-
-impl Proxy {
-    /// A response's head as the partner is to get it.
-    pub(super) fn give_response(&self, session: &mut Session, response: &mut ResponseHeader) {
-        // Pingora 0.9.1 gives HTTP/1.0 clients chunks, which those cannot read (RFC 9112 section 7.1). Without
-        // them, and without a length, the body ends with the connection.
-        let ends_by_close = session.req_header().version == Version::HTTP_10
-            && response.remove_header(&header::TRANSFER_ENCODING).is_some();
-        if ends_by_close || self.ending.is_last_response() {
-            session.set_keepalive(None);
-        }
-    }
-}
 
 impl ProxyContext {
     /// A response's head, an interim one's too, as the other side gave it.
@@ -55,7 +42,6 @@ impl ProxyContext {
             let head = ResponseHead { status, headers: recorded(fields) };
             exchange.response_head(head).await.map_err(not_stored)?;
         }
-        self.status = Some(status);
         self.flow = Some(ResponseFlow { began: Instant::now(), bytes: 0 });
         if let Some(connection) = Connection::of(session) {
             connection.response_by(None);

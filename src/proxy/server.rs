@@ -11,7 +11,7 @@ use pingora::{
     server::{RunArgs, Server, configuration::ServerConf},
 };
 
-use super::Proxy;
+use super::{Proxy, lookups::Lookups};
 use crate::{
     front::{
         GracefulShutdown, InFlight,
@@ -55,8 +55,8 @@ impl Gateway {
         listen: &Listen,
         inbound: TcpListener,
         outbound: Option<TcpListener>,
-        live: Arc<Live>,
-        tap: Tap,
+        live: &Arc<Live>,
+        tap: &Tap,
     ) -> Result<Self, SetupError> {
         let threads = available_parallelism().map_or(2, usize::from);
         let conf = ServerConf {
@@ -69,19 +69,27 @@ impl Gateway {
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let handles = TrafficHandles::of_process();
         let in_flight = InFlight::new(tap.memory(), handles.clone());
-        let parts = Parts { live, tap, in_flight, ending: GracefulShutdown::new(), handles };
+        let ending = GracefulShutdown::default();
         server.bootstrap();
         let conf = server.configuration.clone();
-        let mut add = |direction, listener, socket| {
-            let service = parts.clone().service(direction, &conf, listener, socket)?;
-            server.add_service(service);
-            Ok::<_, SetupError>(())
-        };
-        add(Direction::Inbound, &listen.inbound, inbound)?;
+        let mut listeners = vec![(Direction::Inbound, &listen.inbound, inbound)];
         if let Some((listener, socket)) = listen.outbound.as_ref().zip(outbound) {
-            add(Direction::Outbound, listener, socket)?;
+            listeners.push((Direction::Outbound, listener, socket));
         }
-        Ok(Self { server, in_flight: parts.in_flight, ending: parts.ending })
+        for (direction, listener, socket) in listeners {
+            let hooks = Proxy {
+                direction,
+                live: live.clone(),
+                tap: tap.clone(),
+                in_flight: in_flight.clone(),
+                ending: ending.clone(),
+                log: RejectionLog::default(),
+                lookups: Lookups::default(),
+                failed_addresses: Arc::default(),
+            };
+            server.add_service(service(hooks, &conf, listener, socket, &handles)?);
+        }
+        Ok(Self { server, in_flight, ending })
     }
 
     /// Serves. It does not return by itself: the owner of the [`GracefulShutdown`] ends the process
@@ -91,57 +99,43 @@ impl Gateway {
     }
 }
 
-/// What the two listeners share.
-#[derive(Clone)]
-struct Parts {
-    live: Arc<Live>,
-    tap: Tap,
-    in_flight: InFlight,
-    ending: GracefulShutdown,
-    handles: TrafficHandles,
-}
-
-// === impl Parts ===
-
-impl Parts {
-    fn service(
-        self,
-        direction: Direction,
-        conf: &Arc<ServerConf>,
-        listener: &Listener,
-        socket: TcpListener,
-    ) -> Result<ListeningService<Connections<Proxy>>, SetupError> {
-        let Self { live, tap, in_flight, ending, handles } = self;
-        let (name, memory) = (listener_name(direction), tap.memory());
-        let hooks = Proxy::new(direction, live.clone(), tap, in_flight.clone(), ending.clone());
-        let mut proxy = http_proxy(conf, hooks);
-        let handshakes = ConnectionLimiter::new(handles.clone());
-        let limiter = match direction {
-            Direction::Inbound => ConnectionLimiter::new(handles),
-            Direction::Outbound => {
-                // Not to serve it: to refuse it with a text that helps.
-                let mut options = HttpServerOptions::default();
-                options.allow_connect_method_proxying = true;
-                proxy.server_options = Some(options);
-                // Our own server is not held up by how many handles partners have.
-                ConnectionLimiter::default()
-            }
-        };
-        let (tls, buffer) = match &listener.tls {
-            // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more.
-            None => (None, L4BufferSettings::default().read(0)),
-            Some(_) => {
-                let tls = TlsHandshakes::new(live.clone(), direction, memory, handshakes);
-                let tls = tls.map_err(|source| SetupError { listener: name, source })?;
-                // OpenSSL's reads are small.
-                (Some(tls), L4BufferSettings::default())
-            }
-        };
-        ending.listens();
-        let (proxy, log) = (Arc::new(proxy), RejectionLog::default());
-        let connections =
-            Connections { proxy, direction, live, in_flight, limiter, tls, ending, log };
-        let address = format!("{name} {}", listener.address);
-        Ok(ListeningService::new(&address, connections, socket, buffer))
-    }
+fn service(
+    hooks: Proxy,
+    conf: &Arc<ServerConf>,
+    listener: &Listener,
+    socket: TcpListener,
+    handles: &TrafficHandles,
+) -> Result<ListeningService<Connections<Proxy>>, SetupError> {
+    let Proxy { direction, live, in_flight, ending, .. } = &hooks;
+    let (direction, live) = (*direction, live.clone());
+    let (in_flight, ending) = (in_flight.clone(), ending.clone());
+    let (name, memory) = (listener_name(direction), hooks.tap.memory());
+    let mut proxy = http_proxy(conf, hooks);
+    let limiter = match direction {
+        Direction::Inbound => ConnectionLimiter::new(handles.clone()),
+        Direction::Outbound => {
+            // Not to serve it: to refuse it with a text that helps.
+            let mut options = HttpServerOptions::default();
+            options.allow_connect_method_proxying = true;
+            proxy.server_options = Some(options);
+            // Our own server is not held up by how many handles partners have.
+            ConnectionLimiter::default()
+        }
+    };
+    let (tls, buffer) = match &listener.tls {
+        // Heads and bodies are read into buffers of their own; Pingora's would be 64 KiB more.
+        None => (None, L4BufferSettings::default().read(0)),
+        Some(_) => {
+            let handshakes = ConnectionLimiter::new(handles.clone());
+            let tls = TlsHandshakes::new(live.clone(), direction, memory, handshakes);
+            let tls = tls.map_err(|source| SetupError { listener: name, source })?;
+            // OpenSSL's reads are small.
+            (Some(tls), L4BufferSettings::default())
+        }
+    };
+    ending.listens();
+    let (proxy, log) = (Arc::new(proxy), RejectionLog::default());
+    let connections = Connections { proxy, direction, live, in_flight, limiter, tls, ending, log };
+    let address = format!("{name} {}", listener.address);
+    Ok(ListeningService::new(&address, connections, socket, buffer))
 }

@@ -14,10 +14,7 @@ use pingora::{
     protocols::Digest,
     tls::ssl::SslRef,
     upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _},
-    utils::tls::CertKey,
 };
-
-use as2hook_config::Partner;
 
 /// For the addresses of a name.
 pub(super) const LOOKUP: Duration = Duration::from_secs(5);
@@ -64,25 +61,6 @@ pub(crate) fn has_no_response(error: &Error) -> bool {
         }
         _ => false,
     }
-}
-
-/// A connection to this URL of a partner.
-pub(super) fn partner(address: SocketAddr, url: &Uri, partner: &Partner) -> HttpPeer {
-    let mut peer = peer(address, is_tls(url), host(url), partner.timeout);
-    let Some(tls) = &partner.tls else { return peer };
-    if let Some((chain, key)) = tls.client() {
-        peer.client_cert_key = Some(Arc::new(CertKey::new(chain.to_vec(), key.clone())));
-    }
-    if let Some(options) = peer.get_mut_peer_options() {
-        if !tls.ca.is_empty() {
-            options.ca = Some(Arc::new(tls.ca.to_vec().into_boxed_slice()));
-        } else if !tls.pinned.is_empty() {
-            // The very certificate is known: who issued it does not matter.
-            options.verify_cert = false;
-            options.verify_hostname = false;
-        }
-    }
-    peer
 }
 
 /// The certificate that the other side showed.

@@ -227,21 +227,17 @@ impl Machine {
         if self.doubt != LayerDoubt::None && !flow.state.is_stopped() {
             return Fault::NoLayer;
         }
-        self.abandon(&fault, flow);
-        fault
-    }
-
-    /// The layer failed: what stood in it and could not be seen is unknown.
-    fn abandon(&mut self, fault: &Fault, flow: &mut DecodeFlow<'_>) {
+        // What stood in it and could not be seen is unknown.
         match &mut self.layer {
             Layer::Unknown => {
                 flow.state.facts.hidden = true;
                 flow.state.facts.unknown = true;
             }
-            Layer::Enveloped(layer) => layer.abandon(fault, flow),
+            Layer::Enveloped(layer) => layer.abandon(&fault, flow),
             Layer::Opaque(_) => {}
-            Layer::Compressed(layer) => layer.abandon(fault, flow),
+            Layer::Compressed(layer) => layer.abandon(&fault, flow),
         }
+        fault
     }
 
     fn open(&mut self, id: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {

@@ -7,10 +7,10 @@ use crate::{
     coding::ContentCodings,
     cut::{self, cut, cut_as2_name},
     fault::Fault,
-    layer::Entity,
+    layer::{Child, Entity},
     mic,
     mime::words,
-    state::{DecodeFlow, DecodeState, End, Facts, LayerStart},
+    state::{DecodeFlow, DecodeState, End, LayerStart},
 };
 
 /// What a decode may use at the most.
@@ -48,20 +48,13 @@ pub struct Decoder {
     codings: Option<ContentCodings>,
     /// What was known before they were.
     before: Option<LayerStart>,
-    root: Root,
+    /// `None`: nothing has come yet.
+    root: Option<Child>,
     received: u64,
 }
 
 /// Bytes that go through the layers at once.
 const BLOCK: usize = 64 * 1024;
-
-enum Root {
-    /// Nothing has come yet.
-    Waiting,
-    Entity(Box<Entity>),
-    /// It failed, or a limit was passed: the rest is counted and dropped.
-    Dropped,
-}
 
 // === impl Decoder ===
 
@@ -77,7 +70,7 @@ impl Decoder {
             headers: headers.clone(),
             codings: None,
             before: None,
-            root: Root::Waiting,
+            root: None,
             received: 0,
         };
         match ContentCodings::of(headers) {
@@ -110,7 +103,11 @@ impl Decoder {
             self.fail(fault);
         }
         let mut flow = DecodeFlow { state: &mut self.state, sink };
-        self.root.finish(&self.headers, if whole { End::Whole } else { End::Cut }, &mut flow);
+        pass(&mut self.root, &self.headers, b"", &mut flow);
+        let end = if whole { End::Whole } else { End::Cut };
+        if let Some(Err(fault)) = self.root.take().map(|mut root| root.finish(end, &mut flow)) {
+            self.state.conclude(fault);
+        }
         if !whole {
             self.state.report(&Fault::Truncated);
         }
@@ -139,7 +136,7 @@ impl Decoder {
         bytes.chunks(BLOCK).try_for_each(|block| {
             codings.push(block, &mut flow, &mut |bytes, flow| {
                 flow.sink.body(bytes);
-                root.push(bytes, headers, flow);
+                pass(root, headers, bytes, flow);
                 Ok(())
             })
         })
@@ -155,97 +152,69 @@ impl Decoder {
         }
         self.state.conclude(fault);
         self.codings = None;
-        self.root = Root::Dropped;
+        self.root = Some(Child::none());
     }
 
     fn tell(self) -> Decoded {
-        let Facts {
-            encrypted,
-            signed,
-            compressed,
-            hidden,
-            unknown,
-            encryption_algorithm,
-            decrypted_with,
-            judgement,
-            mic,
-            mics,
-            mdn,
-            mut warnings,
-            ..
-        } = self.state.facts;
-        if let Some(mdn) = mdn.as_ref().filter(|mdn| mdn.modifier.as_deref() == Some("warning")) {
+        let facts = self.state.facts;
+        let mut warnings = facts.warnings;
+        if let Some(mdn) = &facts.mdn
+            && mdn.modifier.as_deref() == Some("warning")
+        {
             warnings.push(Warning::mdn(mdn.modifier_text.as_deref()));
         }
         let name = |field| {
             let name = self.headers.as2_name(field)?;
             Some(cut_as2_name(&name).into_owned())
         };
-        let flag = |is: bool| if is || !hidden { Some(is) } else { None };
-        let status = match (&judgement, signed) {
+        let flag = |is: bool| if is || !facts.hidden { Some(is) } else { None };
+        let status = match (&facts.judgement, facts.signed) {
             (Some(judgement), _) => Some(judgement.status),
             // The signature was never reached.
             (None, true) => Some(SignatureStatus::Invalid),
-            (None, false) => (!hidden).then_some(SignatureStatus::Unsigned),
+            (None, false) => (!facts.hidden).then_some(SignatureStatus::Unsigned),
         };
+        let is_mdn = facts.mdn.is_some();
         Decoded {
-            kind: if mdn.is_some() { ContentKind::Mdn } else { ContentKind::Message },
+            kind: if is_mdn { ContentKind::Mdn } else { ContentKind::Message },
             as2_message_id: message_id(&self.headers),
             sender_id: name("as2-from"),
             receiver_id: name("as2-to"),
             subject: self.headers.subject(),
-            encrypted: (encrypted || !unknown).then_some(encrypted),
-            signed: flag(signed),
-            compressed: flag(compressed),
-            encryption_algorithm,
-            decrypted_with,
+            encrypted: (facts.encrypted || !facts.unknown).then_some(facts.encrypted),
+            signed: flag(facts.signed),
+            compressed: flag(facts.compressed),
+            encryption_algorithm: facts.encryption_algorithm,
+            decrypted_with: facts.decrypted_with,
             signature_verified: status.and_then(SignatureStatus::verified),
             signature_status: status,
-            signer: judgement.as_ref().and_then(|j| j.signer.clone()),
-            digest_algorithm: judgement.and_then(|j| j.digest).map(|d| d.name().to_owned()),
-            mic,
-            mics,
-            attachments: if mdn.is_some() { Vec::new() } else { self.state.attachments },
+            signer: facts.judgement.as_ref().and_then(|j| j.signer.clone()),
+            digest_algorithm: facts.judgement.and_then(|j| j.digest).map(|d| d.name().to_owned()),
+            mic: facts.mic,
+            mics: facts.mics,
+            attachments: if is_mdn { Vec::new() } else { self.state.attachments },
             errors: self.state.errors,
             warnings,
-            mdn,
+            mdn: facts.mdn,
         }
     }
 }
 
-// === impl Root ===
-
-impl Root {
-    /// Passes on what the codings give. After a fault the rest is dropped.
-    fn push(&mut self, bytes: &[u8], headers: &Headers, flow: &mut DecodeFlow<'_>) {
-        if let Err(fault) = self.pass(bytes, headers, flow) {
-            flow.state.conclude(fault);
-            *self = Self::Dropped;
+/// Passes on what the codings give. After a fault the rest is dropped.
+fn pass(root: &mut Option<Child>, headers: &Headers, bytes: &[u8], flow: &mut DecodeFlow<'_>) {
+    if root.is_none() {
+        match Entity::root(headers.clone(), flow) {
+            Ok(entity) => *root = Some(Child::new(entity)),
+            Err(fault) => {
+                *root = Some(Child::none());
+                flow.state.conclude(fault);
+            }
         }
     }
-
-    fn finish(&mut self, headers: &Headers, end: End, flow: &mut DecodeFlow<'_>) {
-        self.push(b"", headers, flow);
-        if let Self::Entity(entity) = std::mem::replace(self, Self::Dropped)
-            && let Err(fault) = entity.finish(end, flow)
-        {
-            flow.state.conclude(fault);
-        }
-    }
-
-    fn pass(
-        &mut self,
-        bytes: &[u8],
-        headers: &Headers,
-        flow: &mut DecodeFlow<'_>,
-    ) -> Result<(), Fault> {
-        if matches!(self, Self::Waiting) {
-            *self = Self::Entity(Box::new(Entity::root(headers.clone(), flow)?));
-        }
-        match self {
-            Self::Entity(entity) if !bytes.is_empty() => entity.push(bytes, flow),
-            Self::Entity(_) | Self::Waiting | Self::Dropped => Ok(()),
-        }
+    if let Some(root) = root.as_mut().filter(|_| !bytes.is_empty())
+        && let Err(fault) = root.push(bytes, flow)
+    {
+        flow.state.conclude(fault);
     }
 }
 

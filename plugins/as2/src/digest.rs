@@ -4,9 +4,14 @@ use openssl::{
     error::ErrorStack,
     hash::{Hasher, MessageDigest},
     md::{Md, MdRef},
+    nid::Nid,
 };
 
-use crate::{Warning, ber::oid, fault::Fault};
+use crate::{
+    Warning,
+    ber::{Tag, oid, read::Reader},
+    fault::Fault,
+};
 
 /// A digest that a signature or a MIC may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,6 +148,28 @@ impl Digest {
         })
     }
 
+    /// The digest and that of the mask, with which the parameters of RSASSA-PSS and RSAES-OAEP begin
+    /// (RFC 4055 sections 3.1 and 4.1): SHA-1 where they leave one out.
+    pub(crate) fn with_mask(
+        fields: &mut Reader<'_>,
+        what: &'static str,
+    ) -> Result<(Self, Self), Fault> {
+        let known =
+            |id| Self::from_oid(id).ok_or_else(|| Fault::Algorithm { what, oid: oid::dotted(id) });
+        let (mut digest, mut mask) = (Self::Sha1, Self::Sha1);
+        if let Some(hash) = fields.context(0)? {
+            digest = known(hash.inside().expect(Tag::SEQUENCE)?.algorithm()?.0)?;
+        }
+        if let Some(generator) = fields.context(1)? {
+            match generator.inside().expect(Tag::SEQUENCE)?.algorithm()? {
+                (oid::MGF1, None) => {}
+                (id, None) => mask = known(id)?,
+                (_, Some(hash)) => mask = known(hash.algorithm()?.0)?,
+            }
+        }
+        Ok((digest, mask))
+    }
+
     /// The name in results: `sha-256`, as RFC 8551 section 3.5.3.2 spells it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -170,32 +197,25 @@ impl Digest {
     }
 
     pub(crate) fn message_digest(self) -> MessageDigest {
-        match self {
-            Self::Md5 => MessageDigest::md5(),
-            Self::Sha1 => MessageDigest::sha1(),
-            Self::Sha224 => MessageDigest::sha224(),
-            Self::Sha256 => MessageDigest::sha256(),
-            Self::Sha384 => MessageDigest::sha384(),
-            Self::Sha512 => MessageDigest::sha512(),
-            Self::Sha3_224 => MessageDigest::sha3_224(),
-            Self::Sha3_256 => MessageDigest::sha3_256(),
-            Self::Sha3_384 => MessageDigest::sha3_384(),
-            Self::Sha3_512 => MessageDigest::sha3_512(),
-        }
+        MessageDigest::from_nid(self.nid()).expect("OpenSSL is built with each of these digests")
     }
 
     pub(crate) fn md(self) -> &'static MdRef {
+        Md::from_nid(self.nid()).expect("OpenSSL is built with each of these digests")
+    }
+
+    fn nid(self) -> Nid {
         match self {
-            Self::Md5 => Md::md5(),
-            Self::Sha1 => Md::sha1(),
-            Self::Sha224 => Md::sha224(),
-            Self::Sha256 => Md::sha256(),
-            Self::Sha384 => Md::sha384(),
-            Self::Sha512 => Md::sha512(),
-            Self::Sha3_224 => Md::sha3_224(),
-            Self::Sha3_256 => Md::sha3_256(),
-            Self::Sha3_384 => Md::sha3_384(),
-            Self::Sha3_512 => Md::sha3_512(),
+            Self::Md5 => Nid::MD5,
+            Self::Sha1 => Nid::SHA1,
+            Self::Sha224 => Nid::SHA224,
+            Self::Sha256 => Nid::SHA256,
+            Self::Sha384 => Nid::SHA384,
+            Self::Sha512 => Nid::SHA512,
+            Self::Sha3_224 => Nid::SHA3_224,
+            Self::Sha3_256 => Nid::SHA3_256,
+            Self::Sha3_384 => Nid::SHA3_384,
+            Self::Sha3_512 => Nid::SHA3_512,
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::fault::Fault;
 
+/// Takes the bytes that come out of a parser.
+pub(crate) type Out<'a> = dyn FnMut(&[u8]) -> Result<(), Fault> + 'a;
+
 /// Joins pieces of less than [`SMALL`] bytes; passes larger ones on as they are.
 #[derive(Default)]
 pub(crate) struct Gather(Vec<u8>);
@@ -14,11 +17,7 @@ const ROOM: usize = 4096;
 // === impl Gather ===
 
 impl Gather {
-    pub(crate) fn push(
-        &mut self,
-        mut bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         if !self.0.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(ROOM - self.0.len()));
             self.0.extend_from_slice(now);
@@ -35,10 +34,7 @@ impl Gather {
     }
 
     /// Passes on what is gathered.
-    pub(crate) fn flush(
-        &mut self,
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn flush(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         if self.0.is_empty() {
             return Ok(());
         }

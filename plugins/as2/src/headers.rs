@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cut::{self, cut},
-    mime::words,
+    mime::{header, words},
 };
 
 /// One field. The value is what stood after the colon, without the white space around it.
@@ -35,23 +35,8 @@ impl Headers {
     /// Reads header lines as they stand in HTTP or MIME, with CRLF or LF, folded lines joined by a
     /// blank, up to the first empty line. Lines that are no field are passed over.
     pub fn parse(block: &[u8]) -> Self {
-        let mut headers = Self::new();
-        for line in block.split(|&byte| byte == b'\n') {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
-                break;
-            }
-            if line[0] == b' ' || line[0] == b'\t' {
-                if let Some(Header { value, .. }) = headers.0.last_mut() {
-                    value.push(b' ');
-                    value.extend_from_slice(line.trim_ascii());
-                }
-            } else if let Some(colon) = memchr::memchr(b':', line) {
-                let name = String::from_utf8_lossy(line[..colon].trim_ascii_end());
-                headers.push(name, line[colon + 1..].trim_ascii());
-            }
-        }
-        headers
+        let lines = block.split(|&byte| byte == b'\n');
+        header::parse_lines(lines.take_while(|line| !matches!(*line, b"" | b"\r")))
     }
 
     /// Adds a field behind the others.
@@ -133,12 +118,7 @@ impl<'a> IntoIterator for &'a Headers {
 
 /// Keeps any bytes in a JSON string: one character for each byte. Nearly all are ASCII, and copied.
 mod latin1 {
-    use std::fmt;
-
-    use serde::{
-        Deserializer, Serializer,
-        de::{Error, Visitor},
-    };
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(bytes) {
@@ -148,25 +128,11 @@ mod latin1 {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        from.deserialize_str(Bytes)
-    }
-
-    struct Bytes;
-
-    impl Visitor<'_> for Bytes {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("text of the first 256 characters")
+        let text = String::deserialize(from)?;
+        if text.is_ascii() {
+            return Ok(text.into_bytes());
         }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<u8>, E> {
-            if text.is_ascii() {
-                return Ok(text.as_bytes().to_vec());
-            }
-            text.chars()
-                .map(|c| u8::try_from(u32::from(c)).map_err(|_| E::custom("not a byte")))
-                .collect()
-        }
+        let bytes = text.chars().map(|c| u8::try_from(u32::from(c)));
+        bytes.collect::<Result<_, _>>().map_err(|_| D::Error::custom("not a byte"))
     }
 }

@@ -93,9 +93,7 @@ impl Keyring {
     pub fn all_certificates(&self) -> impl Iterator<Item = (&str, &X509)> {
         self.certificates.iter().flat_map(|(id, all)| all.iter().map(move |c| (id.as_str(), c)))
     }
-}
 
-impl Keyring {
     /// Whether computing with a configured certificate is bounded.
     pub(crate) fn weigh(&self, certificate: &X509) -> Result<(), Fault> {
         let slow = self.slow.iter().find(|(slow, _)| slow == certificate);

@@ -2,7 +2,7 @@
 //! (RFC 4130 section 7.4, RFC 8098 section 3).
 
 use crate::{
-    Headers, Mdn,
+    Mdn,
     cut::{self, cut},
     mime::{header, words},
 };
@@ -18,7 +18,7 @@ pub(crate) fn looks_like(body: &[u8]) -> bool {
 
 /// Reads the fields into `mdn`.
 pub fn read(body: &[u8], mdn: &mut Mdn) {
-    let headers = fields(body);
+    let headers = header::parse(body);
     let text = |name: &str| {
         let value = words::text(&words::unfold(headers.get(name)?));
         (!value.is_empty()).then(|| cut(value, cut::LINE))
@@ -258,9 +258,4 @@ fn is_refusal(name: &str) -> bool {
         || lower.starts_with("unsupported")
         || lower.starts_with("unknown-trading")
         || matches!(lower, "insufficient-message-security" | "sender-equals-receiver")
-}
-
-/// Every field; blank lines between them are passed over.
-fn fields(body: &[u8]) -> Headers {
-    header::parse(body)
 }

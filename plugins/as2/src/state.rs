@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     Attachment, Headers, Keyring, Mdn, MessageMic, Options, ProcessingError, Sink, Warning, cut,
-    digest::Digest, fault::Fault, signature::judgement::Judgement,
+    digest::Digest, fault::Fault, signature::Judgement,
 };
 
 /// The state of one decode.
+#[derive(Default)]
 pub(crate) struct DecodeState {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) options: Options,
@@ -31,8 +32,8 @@ pub(crate) struct DecodeState {
     attachment_text: usize,
     /// Certificates of senders that may still be parsed.
     certificates: usize,
-    verifications: usize,
-    private_operations: usize,
+    verifications: u64,
+    private_operations: u64,
     /// The sink knows that it may take more memory than usual.
     is_large: bool,
     /// The fault of a checkpoint, which ends the decode in all layers.
@@ -92,8 +93,7 @@ const CHECKPOINT: usize = 64 * 1024;
 const FREE_OUTPUT: u64 = 16 << 20;
 /// Signatures of one message that are verified, in all its layers together, and its keys that are
 /// opened. Real messages need one of each, some two.
-const MAX_OPERATIONS: usize = 16;
-const OPERATIONS: u64 = MAX_OPERATIONS as u64;
+const MAX_OPERATIONS: u64 = 16;
 /// Certificates of one message that are parsed, in all its layers together.
 const MAX_CERTIFICATES: usize = 32;
 /// Errors of one message.
@@ -106,22 +106,9 @@ impl DecodeState {
         Self {
             keyring,
             options,
-            sender: String::new(),
-            requested_mics: Vec::new(),
-            wants_mdn: false,
-            facts: Facts::default(),
-            attachments: Vec::new(),
-            errors: Vec::new(),
-            body: 0,
-            decoded: 0,
-            output: 0,
-            work: 0,
             attachment_text: cut::ATTACHMENT_TEXT,
             certificates: MAX_CERTIFICATES,
-            verifications: 0,
-            private_operations: 0,
-            is_large: false,
-            stopped: None,
+            ..Self::default()
         }
     }
 
@@ -266,20 +253,19 @@ impl DecodeFlow<'_> {
 
     /// Before each verification of a signature.
     pub(crate) fn begin_verification(&mut self) -> Result<(), Fault> {
-        let count = &mut self.state.verifications;
-        *count = count.saturating_add(1);
-        if *count > MAX_OPERATIONS {
-            return Err(Fault::Limit { what: "signature verifications", limit: OPERATIONS });
-        }
-        self.checkpoint()
+        self.state.verifications += 1;
+        self.begin_operation(self.state.verifications, "signature verifications")
     }
 
     /// Before each operation with a private key.
     pub(crate) fn begin_private_operation(&mut self) -> Result<(), Fault> {
-        let count = &mut self.state.private_operations;
-        *count = count.saturating_add(1);
-        if *count > MAX_OPERATIONS {
-            return Err(Fault::Limit { what: "keys to open", limit: OPERATIONS });
+        self.state.private_operations += 1;
+        self.begin_operation(self.state.private_operations, "keys to open")
+    }
+
+    fn begin_operation(&mut self, count: u64, what: &'static str) -> Result<(), Fault> {
+        if count > MAX_OPERATIONS {
+            return Err(Fault::Limit { what, limit: MAX_OPERATIONS });
         }
         self.checkpoint()
     }
@@ -290,7 +276,7 @@ impl DecodeFlow<'_> {
         if self.state.is_stopped() {
             return Err(fault);
         }
-        self.report(&fault);
+        self.state.report(&fault);
         Ok(())
     }
 
@@ -312,9 +298,5 @@ impl DecodeFlow<'_> {
             attachment.content_type.and_then(|kind| cut::cut_to_room(kind, room));
         self.sink.end(index, &attachment);
         self.state.attachments.push(attachment);
-    }
-
-    pub(crate) fn report(&mut self, fault: &Fault) {
-        self.state.report(fault);
     }
 }

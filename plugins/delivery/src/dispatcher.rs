@@ -36,8 +36,8 @@ mod worker;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -45,8 +45,9 @@ use std::{
 use as2hook_sink::Client;
 use as2hook_store::{DeliveryQueue, DeliveryState, Payloads, StoreError};
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
@@ -64,7 +65,8 @@ use state::{DispatcherPhase, DispatcherState, WorkerWakeup};
 pub struct Dispatcher {
     shared: Arc<DispatcherState>,
     phase: watch::Sender<DispatcherPhase>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Wakes the workers.
+    serving: JoinHandle<()>,
     completion_writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -135,20 +137,14 @@ impl Dispatcher {
             check_all: AtomicBool::new(true),
             completions,
             phase: phases,
-            running: AtomicUsize::new(0),
-            worker_ended: Notify::new(),
+            running: watch::Sender::new(0),
             unreadable: AtomicBool::new(false),
             store_fails: AtomicBool::new(false),
         });
         let states = shared.store.webhook_states().await;
         let known = shared.note_read(states).map(|states| shared.remember(states)).is_some();
-        let tasks = vec![tokio::spawn(wakeups::serve(shared.clone(), known))];
-        Ok(Self {
-            shared,
-            phase,
-            tasks: Mutex::new(tasks),
-            completion_writer: Mutex::new(Some(writer)),
-        })
+        let serving = tokio::spawn(wakeups::serve(shared.clone(), known));
+        Ok(Self { shared, phase, serving, completion_writer: Mutex::new(Some(writer)) })
     }
 
     /// Applies changed rules: checks webhooks that were disabled or had no rule.
@@ -244,9 +240,7 @@ impl Dispatcher {
     pub async fn shutdown(&self, drain: Duration) -> usize {
         let deadline = Instant::now() + drain;
         self.phase.send_replace(DispatcherPhase::Draining);
-        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            task.abort();
-        }
+        self.serving.abort();
         let _ = timeout_at(deadline, self.shared.all_workers_ended()).await;
         let cut = self.shared.slots.taken();
         self.phase.send_replace(DispatcherPhase::Stopped);
@@ -256,7 +250,7 @@ impl Dispatcher {
         let deadline = Instant::now() + RELEASE_TIMEOUT;
         let _ = timeout_at(deadline, self.shared.all_workers_ended()).await;
         self.shared.completions.close();
-        let writer = self.completion_writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = self.completion_writer.lock().take();
         if let Some(mut writer) = writer
             && timeout_at(deadline, &mut writer).await.is_err()
         {
@@ -274,9 +268,7 @@ impl Drop for Dispatcher {
     /// Cuts off attempts in progress, unless [`Dispatcher::shutdown`] has run.
     fn drop(&mut self) {
         self.phase.send_replace(DispatcherPhase::Stopped);
-        for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            task.abort();
-        }
+        self.serving.abort();
     }
 }
 

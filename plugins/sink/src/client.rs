@@ -150,7 +150,8 @@ impl RequestAttempt<'_> {
         reuse: Reuse,
     ) -> Result<EndpointResponse, DeliveryError> {
         let sent = Arc::new(AtomicBool::new(false));
-        let body = OutgoingBody::open(&request.body, sent.clone(), self.deadline).await?;
+        let body = OutgoingBody::open(&request.body, sent.clone(), self.deadline).await;
+        let body = body.map_err(DeliveryError::Payload)?;
         let mut message = http::Request::new(body);
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.url.clone();

@@ -56,7 +56,7 @@ impl Connection {
         let mut scan = head::Scan::default();
         // A connection that rests costs no buffer.
         self.ahead = BytesMut::from(&self.ahead[..]);
-        self.own_exchange().limit.set(limits.pace().idle);
+        self.exchange.get_mut().limit.set(limits.pace().idle);
         let (mut begun, mut waiting) = (false, None);
         // Of a large head: its memory, and how it gives that up.
         let mut counted: Option<Permit> = None;
@@ -76,7 +76,7 @@ impl Connection {
             if !begun && scan.has_begun(&self.ahead) {
                 begun = true;
                 close.used();
-                self.own_exchange().limit.set(limits.pace().head);
+                self.exchange.get_mut().limit.set(limits.pace().head);
             }
             if size > FREE && counted.is_none() {
                 let permit = counted.insert(in_flight.beside(permit.address()));
@@ -122,7 +122,7 @@ impl Connection {
         match self.poll_ahead::<PIECE>(cx) {
             Poll::Ready(Ok(1..)) => Poll::Ready(More::Came),
             Poll::Ready(_) => Poll::Ready(More::Over),
-            Poll::Pending => self.own_exchange().limit.poll(cx).map(|()| More::Late),
+            Poll::Pending => self.exchange.get_mut().limit.poll(cx).map(|()| More::Late),
         }
     }
 
@@ -149,7 +149,7 @@ impl Connection {
         self.ahead.advance(head.start.min(self.ahead.len()));
         self.of_head = head.len();
         self.chunks = chunked.then(Chunks::new);
-        self.own_exchange().limit.clear();
+        self.exchange.get_mut().limit.at = None;
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
 
     fn scene() -> Scene {
         let (ours, partner) = tokio::io::duplex(1024);
-        let (connection, ending) = (Connection::new(Box::new(ours)), GracefulShutdown::new());
+        let (connection, ending) = (Connection::new(Box::new(ours)), GracefulShutdown::default());
         let (close, permit) =
             (ending.close(), ConnectionLimiter::default().enter(1, None, 1, || false).unwrap());
         Scene { ending, close, connection, partner, limits: Limits::default(), permit }

@@ -30,7 +30,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let phase = self.own_exchange().phase;
+        let phase = self.exchange.get_mut().phase;
         if phase != Phase::Gone {
             if let Some(flaw) = self.flaw {
                 return self.poll_flaw(cx, flaw);
@@ -45,7 +45,7 @@ impl AsyncRead for Connection {
         match phase {
             Phase::Head | Phase::Body => Poll::Pending,
             Phase::Response | Phase::Gone => {
-                let limit = &mut self.own_exchange().limit;
+                let limit = &mut self.exchange.get_mut().limit;
                 limit.poll(cx).map(|()| Err(io::Error::other(NoResponse)))
             }
         }
@@ -76,8 +76,8 @@ impl Connection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let is_body = self.of_head == 0;
-        let exchange = self.own_exchange();
-        if exchange.phase == Phase::Body && is_body && !exchange.limit.is_set() {
+        let exchange = self.exchange.get_mut();
+        if exchange.phase == Phase::Body && is_body && exchange.limit.at.is_none() {
             exchange.limit.set(exchange.pace.body);
         }
         if !self.ahead.is_empty() {
@@ -109,10 +109,11 @@ impl Connection {
 
     /// The limit of a body grows with what has come.
     fn came(&mut self, bytes: usize) {
-        let exchange = self.own_exchange();
+        let exchange = self.exchange.get_mut();
         if exchange.phase == Phase::Body {
             let earned = (bytes as u64).saturating_mul(1000) / exchange.pace.rate;
-            exchange.limit.extend(Duration::from_millis(earned));
+            let earned = Duration::from_millis(earned);
+            exchange.limit.at = exchange.limit.at.map(|at| at + earned);
         }
     }
 
@@ -132,7 +133,7 @@ impl Connection {
         }
         if is_whole {
             // Pingora may be busy with the pieces before it learns of the end.
-            self.own_exchange().gives_way = None;
+            self.exchange.get_mut().gives_way = None;
         }
         Ok(())
     }
@@ -170,9 +171,9 @@ impl Connection {
 
     /// Whether what is waited for has to be given up: its time is over, or it gives way to others.
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let exchange = self.own_exchange();
+        let exchange = self.exchange.get_mut();
         if exchange.phase == Phase::Body
-            && let Some(due) = exchange.limit.at()
+            && let Some(due) = exchange.limit.at
             && let Some(gives_way) = &mut exchange.gives_way
         {
             gives_way.due(due);

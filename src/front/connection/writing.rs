@@ -45,7 +45,7 @@ impl Connection {
         if !is_final_head(bytes) {
             return false;
         }
-        let Some(dates) = self.own_exchange().dates.take() else { return false };
+        let Some(dates) = self.exchange.get_mut().dates.take() else { return false };
         self.head = with_dates(bytes, &dates);
         true
     }
@@ -57,11 +57,11 @@ impl Connection {
         taken: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if taken.is_ready() {
-            self.taking.clear();
+            self.taking.at = None;
             return taken;
         }
-        if !self.taking.is_set() {
-            let piece = self.own_exchange().pace.piece;
+        if self.taking.at.is_none() {
+            let piece = self.exchange.get_mut().pace.piece;
             self.taking.set(piece);
         }
         ready!(self.taking.poll(cx));
@@ -69,6 +69,26 @@ impl Connection {
         // A request behind a torn response could not get one.
         (self.ahead, self.of_head) = (BytesMut::new(), 0);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Writes to the partner while it is there. `gone`: what a write comes to when it is not.
+    fn poll_partner<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        gone: T,
+        write: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.is_gone() {
+            return Poll::Ready(Ok(gone));
+        }
+        let written = match self.torn {
+            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            false => write(self, cx),
+        };
+        match ready!(self.poll_taken(cx, written)) {
+            Err(_) if self.passes_over() => Poll::Ready(Ok(gone)),
+            result => Poll::Ready(result),
+        }
     }
 
     fn poll_out(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -90,7 +110,7 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.head.drain(..written);
-            self.taking.clear();
+            self.taking.at = None;
         }
         Poll::Ready(Ok(()))
     }
@@ -102,34 +122,14 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_gone() {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        let written = match self.torn {
-            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            false => self.poll_out(cx, bytes),
-        };
-        match ready!(self.poll_taken(cx, written)) {
-            Err(_) if self.passes_over() => Poll::Ready(Ok(bytes.len())),
-            result => Poll::Ready(result),
-        }
+        self.poll_partner(cx, bytes.len(), |connection, cx| connection.poll_out(cx, bytes))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_gone() {
-            return Poll::Ready(Ok(()));
-        }
-        let flushed = match self.torn {
-            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            false => match self.poll_head(cx) {
-                Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(cx),
-                head => head,
-            },
-        };
-        match ready!(self.poll_taken(cx, flushed)) {
-            Err(_) if self.passes_over() => Poll::Ready(Ok(())),
-            result => Poll::Ready(result),
-        }
+        self.poll_partner(cx, (), |connection, cx| {
+            ready!(connection.poll_head(cx))?;
+            Pin::new(&mut connection.stream).poll_flush(cx)
+        })
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -37,10 +37,11 @@ pub trait Visitor {
 /// Parses one BER element and ignores what follows it.
 pub struct Parser {
     frames: Vec<Frame>,
-    header: BerHeader,
+    /// Identifier and length octets, gathered over the edges of pushes.
+    header: Vec<u8>,
     /// Of the primitive element at hand.
     left: u64,
-    mode: Mode,
+    action: Action,
     position: u64,
     capture: Option<Capture>,
     captured: usize,
@@ -48,21 +49,13 @@ pub struct Parser {
     done: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Enter,
-    Capture,
-    Stream,
-    Skip,
-}
-
 struct Frame {
     /// Where it ends; `None` for indefinite length.
     end: Option<u64>,
     /// The nearest end around it.
     bound: u64,
-    mode: Mode,
-    /// The mode was asked for at this very element, not inherited.
+    action: Action,
+    /// The action was asked for at this very element, not inherited.
     root: bool,
 }
 
@@ -70,18 +63,6 @@ struct Capture {
     depth: usize,
     tag: Tag,
     raw: Vec<u8>,
-}
-
-/// Identifier and length octets, gathered over the edges of pushes.
-#[derive(Default)]
-struct BerHeader {
-    bytes: [u8; 10],
-    have: usize,
-}
-
-enum Length {
-    Definite(u64),
-    Indefinite,
 }
 
 /// Elements within elements. Real messages need 12; segments of segments a few more.
@@ -124,9 +105,9 @@ impl Parser {
     pub fn new(budget: usize) -> Self {
         Self {
             frames: Vec::with_capacity(8),
-            header: BerHeader::default(),
+            header: Vec::new(),
             left: 0,
-            mode: Mode::Skip,
+            action: Action::Skip,
             position: 0,
             capture: None,
             captured: 0,
@@ -148,101 +129,86 @@ impl Parser {
                 let (now, later) = bytes.split_at(take);
                 self.content(now, to)?;
                 bytes = later;
-                if self.left == 0 {
-                    self.end_primitive(to)?;
-                }
+                self.pop_ended(to)?;
                 continue;
             }
-            self.header.bytes[self.header.have] = bytes[0];
-            self.header.have += 1;
+            self.header.push(bytes[0]);
             self.position = self.position.checked_add(1).ok_or(OVERLONG)?;
             bytes = &bytes[1..];
-            if let Some((tag, length)) = self.header.parse()? {
-                self.begin(tag, &length, to)?;
-                self.header.have = 0;
+            if let Some((tag, _, length)) = header(&self.header)? {
+                let mut header = std::mem::take(&mut self.header);
+                self.begin(tag, length, &header, to)?;
+                header.clear();
+                self.header = header;
             }
         }
         Ok(())
     }
 
-    fn begin(&mut self, tag: Tag, length: &Length, to: &mut impl Visitor) -> Result<(), Fault> {
+    fn begin(
+        &mut self,
+        tag: Tag,
+        length: Option<u64>,
+        header: &[u8],
+        to: &mut impl Visitor,
+    ) -> Result<(), Fault> {
+        const OVERRUN: Fault =
+            Fault::Malformed("an element reaches over the end of the one around it");
         let bound = self.frames.last().map_or(u64::MAX, |f| f.bound);
         if self.position > bound {
-            return Err(Fault::Malformed("an element reaches over the end of the one around it"));
+            return Err(OVERRUN);
         }
         if tag.octet == 0 {
-            return self.end_of_contents(length, to);
-        }
-        let end = match *length {
-            Length::Definite(length) => {
-                let end = self.position.checked_add(length).ok_or(OVERLONG)?;
-                if end > bound {
-                    return Err(Fault::Malformed(
-                        "an element reaches over the end of the one around it",
-                    ));
-                }
-                Some(end)
+            if length != Some(0) || self.frames.last().is_none_or(|f| f.end.is_some()) {
+                return Err(Fault::Malformed("an end-of-contents stands where nothing ends"));
             }
-            Length::Indefinite if tag.is_constructed() => None,
-            Length::Indefinite => {
+            self.note_raw(header)?;
+            self.pop(to)?;
+            return self.pop_ended(to);
+        }
+        let end = match length {
+            Some(length) => Some(self.position.checked_add(length).ok_or(OVERLONG)?),
+            None if tag.is_constructed() => None,
+            None => {
                 return Err(Fault::Malformed("a primitive element has an indefinite length"));
             }
         };
-        let (mode, root) = self.mode_of(tag, to)?;
-        self.note_raw_header()?;
-        if tag.is_constructed() {
-            if self.frames.len() >= MAX_DEPTH {
-                return Err(Fault::Limit { what: "nesting of CMS elements", limit: DEPTH });
-            }
-            self.frames.push(Frame { end, bound: end.unwrap_or(bound), mode, root });
-            return self.pop_ended(to);
+        if end.is_some_and(|end| end > bound) {
+            return Err(OVERRUN);
         }
-        self.mode = mode;
-        self.left = end.map_or(0, |end| end - self.position);
-        if root {
-            self.frames.push(Frame { end, bound: end.unwrap_or(bound), mode, root });
-            if self.left == 0 {
-                return self.pop_ended(to);
-            }
-            return Ok(());
+        let (action, root) = self.action_of(tag, to)?;
+        self.note_raw(header)?;
+        if tag.is_constructed() && self.frames.len() >= MAX_DEPTH {
+            return Err(Fault::Limit { what: "nesting of CMS elements", limit: DEPTH });
         }
-        if self.left == 0 {
-            return self.pop_ended(to);
+        if tag.is_constructed() || root {
+            self.frames.push(Frame { end, bound: end.unwrap_or(bound), action, root });
         }
-        Ok(())
+        if !tag.is_constructed() {
+            self.action = action;
+            self.left = end.map_or(0, |end| end - self.position);
+        }
+        self.pop_ended(to)
     }
 
-    /// What to do with the element: as the one around it, or as the visitor says.
-    fn mode_of(&mut self, tag: Tag, to: &mut impl Visitor) -> Result<(Mode, bool), Fault> {
-        let around = self.frames.last().map_or(Mode::Enter, |f| f.mode);
-        match around {
-            Mode::Enter => {}
-            Mode::Stream if !tag.is_octet_string() => {
+    /// What to do with the element: as with the one around it, or as the visitor says.
+    fn action_of(&mut self, tag: Tag, to: &mut impl Visitor) -> Result<(Action, bool), Fault> {
+        match self.frames.last().map_or(Action::Enter, |f| f.action) {
+            Action::Enter => {}
+            Action::Stream if !tag.is_octet_string() => {
                 return Err(Fault::Malformed("a segment of an octet string is no octet string"));
             }
             inherited => return Ok((inherited, false)),
         }
         let depth = self.frames.len();
-        match to.element(depth, tag)? {
-            Action::Enter if tag.is_constructed() => Ok((Mode::Enter, false)),
-            Action::Enter => Err(Fault::Malformed("a CMS element is primitive where it must not")),
-            Action::Capture => {
-                self.capture = Some(Capture { depth, tag, raw: Vec::new() });
-                Ok((Mode::Capture, true))
-            }
-            Action::Stream => Ok((Mode::Stream, true)),
-            Action::Skip => Ok((Mode::Skip, true)),
+        let action = to.element(depth, tag)?;
+        if action == Action::Enter && !tag.is_constructed() {
+            return Err(Fault::Malformed("a CMS element is primitive where it must not"));
         }
-    }
-
-    fn end_of_contents(&mut self, length: &Length, to: &mut impl Visitor) -> Result<(), Fault> {
-        let open = self.frames.last().is_some_and(|f| f.end.is_none());
-        if !open || !matches!(length, Length::Definite(0)) {
-            return Err(Fault::Malformed("an end-of-contents stands where nothing ends"));
+        if action == Action::Capture {
+            self.capture = Some(Capture { depth, tag, raw: Vec::new() });
         }
-        self.note_raw_header()?;
-        self.pop(to)?;
-        self.pop_ended(to)
+        Ok((action, action != Action::Enter))
     }
 
     fn content(&mut self, bytes: &[u8], to: &mut impl Visitor) -> Result<(), Fault> {
@@ -250,15 +216,11 @@ impl Parser {
         self.left -= count;
         // Cannot overflow: the element's end was checked when it began.
         self.position += count;
-        match self.mode {
-            Mode::Stream => to.data(bytes),
-            Mode::Capture => self.note_raw(bytes),
-            Mode::Enter | Mode::Skip => Ok(()),
+        match self.action {
+            Action::Stream => to.data(bytes),
+            Action::Capture => self.note_raw(bytes),
+            Action::Enter | Action::Skip => Ok(()),
         }
-    }
-
-    fn end_primitive(&mut self, to: &mut impl Visitor) -> Result<(), Fault> {
-        self.pop_ended(to)
     }
 
     /// Leaves every element that ends here.
@@ -271,7 +233,7 @@ impl Parser {
 
     fn pop(&mut self, to: &mut impl Visitor) -> Result<(), Fault> {
         if let Some(frame) = self.frames.pop() {
-            if frame.root && frame.mode == Mode::Stream {
+            if frame.root && frame.action == Action::Stream {
                 to.end_of_stream()?;
             }
             if frame.root
@@ -282,14 +244,6 @@ impl Parser {
         }
         self.done = self.frames.is_empty();
         Ok(())
-    }
-
-    fn note_raw_header(&mut self) -> Result<(), Fault> {
-        if self.capture.is_none() {
-            return Ok(());
-        }
-        let header = self.header.bytes;
-        self.note_raw(&header[..self.header.have])
     }
 
     fn note_raw(&mut self, bytes: &[u8]) -> Result<(), Fault> {
@@ -310,29 +264,26 @@ impl Parser {
 const DEPTH: u64 = MAX_DEPTH as u64;
 const OVERLONG: Fault = Fault::Malformed("an element's length is beyond all bounds");
 
-// === impl BerHeader ===
-
-impl BerHeader {
-    /// Tag and length once they are complete.
-    fn parse(&self) -> Result<Option<(Tag, Length)>, Fault> {
-        let bytes = &self.bytes[..self.have];
-        let Some(&octet) = bytes.first() else { return Ok(None) };
-        if octet & 0x1f == 0x1f {
-            return Err(Fault::Malformed("a CMS element has a tag that CMS does not have"));
-        }
-        let Some(&first) = bytes.get(1) else { return Ok(None) };
-        let length = match first {
-            0x80 => Length::Indefinite,
-            0..0x80 => Length::Definite(u64::from(first)),
-            _ => {
-                let count = usize::from(first & 0x7f);
-                if count > 8 {
-                    return Err(OVERLONG);
-                }
-                let Some(octets) = bytes.get(2..2 + count) else { return Ok(None) };
-                Length::Definite(octets.iter().fold(0, |n, &b| n << 8 | u64::from(b)))
+/// An element's tag, bytes of its header, and the length of its content (`None`: indefinite). `None`: more of
+/// the header has to come.
+pub(crate) fn header(bytes: &[u8]) -> Result<Option<(Tag, usize, Option<u64>)>, Fault> {
+    let Some(&octet) = bytes.first() else { return Ok(None) };
+    if octet & 0x1f == 0x1f {
+        return Err(Fault::Malformed("a CMS element has a tag that CMS does not have"));
+    }
+    let tag = Tag { octet };
+    match bytes.get(1) {
+        None => Ok(None),
+        Some(0x80) => Ok(Some((tag, 2, None))),
+        Some(&short @ 0..0x80) => Ok(Some((tag, 2, Some(u64::from(short))))),
+        Some(long) => {
+            let count = usize::from(long & 0x7f);
+            if count > 8 {
+                return Err(OVERLONG);
             }
-        };
-        Ok(Some((Tag { octet }, length)))
+            let Some(octets) = bytes.get(2..2 + count) else { return Ok(None) };
+            let length = octets.iter().fold(0, |n, &b| n << 8 | u64::from(b));
+            Ok(Some((tag, 2 + count, Some(length))))
+        }
     }
 }

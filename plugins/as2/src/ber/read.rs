@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::push;
 use crate::{ber::Tag, fault::Fault};
 
 /// Walks over elements of definite length, as [`definite`] makes them.
@@ -203,22 +204,7 @@ fn head(octet: u8, length: usize) -> Vec<u8> {
 
 /// Tag, length of the header, and length of the content (`None`: indefinite).
 fn header(bytes: &[u8]) -> Result<(Tag, usize, Option<usize>), Fault> {
-    let (&octet, &first) = bytes.first().zip(bytes.get(1)).ok_or(MALFORMED)?;
-    if octet & 0x1f == 0x1f {
-        return Err(MALFORMED);
-    }
-    let tag = Tag { octet };
-    match first {
-        0x80 => Ok((tag, 2, None)),
-        0..0x80 => Ok((tag, 2, Some(usize::from(first)))),
-        _ => {
-            let count = usize::from(first & 0x7f);
-            if count > size_of::<usize>() {
-                return Err(MALFORMED);
-            }
-            let octets = bytes.get(2..2 + count).ok_or(MALFORMED)?;
-            let length = octets.iter().fold(0usize, |n, &b| n << 8 | usize::from(b));
-            Ok((tag, 2 + count, Some(length)))
-        }
-    }
+    let (tag, header, length) = push::header(bytes)?.ok_or(MALFORMED)?;
+    let length = length.map(usize::try_from).transpose().map_err(|_| MALFORMED)?;
+    Ok((tag, header, length))
 }

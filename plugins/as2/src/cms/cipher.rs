@@ -3,11 +3,7 @@
 use std::sync::OnceLock;
 
 use openssl::{
-    cipher::{Cipher, CipherRef},
-    cipher_ctx::CipherCtx,
-    error::ErrorStack,
-    lib_ctx::LibCtx,
-    provider::Provider,
+    cipher::Cipher, cipher_ctx::CipherCtx, error::ErrorStack, lib_ctx::LibCtx, provider::Provider,
 };
 
 use subtle::{ConstantTimeEq, ConstantTimeGreater};
@@ -16,27 +12,31 @@ use super::ghash::HashKey;
 use crate::{
     ber::{Tag, oid, read::Element},
     fault::Fault,
+    gather::Out,
 };
 
 /// A content encryption algorithm with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ContentEncryption {
-    kind: CipherKind,
+    cipher: &'static ContentCipher,
     iv: Vec<u8>,
     tag: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CipherKind {
-    Aes128Cbc,
-    Aes192Cbc,
-    Aes256Cbc,
-    Aes128Gcm,
-    Aes192Gcm,
-    Aes256Gcm,
-    TripleDes,
-    Des,
-    Rc2 { bits: u8 },
+/// A cipher, with the bytes of its key and of its blocks.
+struct ContentCipher {
+    id: &'static [u8],
+    name: &'static str,
+    key: usize,
+    block: usize,
+    mode: CipherMode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CipherMode {
+    Cbc,
+    Gcm,
+    /// CBC, by OpenSSL's legacy provider.
+    LegacyCbc,
 }
 
 /// Decrypts one content.
@@ -65,34 +65,23 @@ const PIECE: usize = 16 * 1024;
 impl ContentEncryption {
     pub(super) fn parse(element: Element<'_>) -> Result<Self, Fault> {
         let (id, parameters) = element.algorithm()?;
-        let missing = Fault::Malformed("the content encryption has no parameters");
-        let kind = match id {
-            oid::AES128_CBC => CipherKind::Aes128Cbc,
-            oid::AES192_CBC => CipherKind::Aes192Cbc,
-            oid::AES256_CBC => CipherKind::Aes256Cbc,
-            oid::AES128_GCM => CipherKind::Aes128Gcm,
-            oid::AES192_GCM => CipherKind::Aes192Gcm,
-            oid::AES256_GCM => CipherKind::Aes256Gcm,
-            oid::DES_EDE3_CBC => CipherKind::TripleDes,
-            oid::DES_CBC => CipherKind::Des,
-            oid::RC2_CBC => return Self::parse_rc2(parameters.ok_or(missing)?),
-            _ => {
-                return Err(Fault::Algorithm { what: "content encryption", oid: oid::dotted(id) });
-            }
+        let Some(cipher) = CIPHERS.iter().find(|cipher| cipher.id == id) else {
+            return Err(Fault::Algorithm { what: "content encryption", oid: oid::dotted(id) });
         };
+        let missing = Fault::Malformed("the content encryption has no parameters");
         let parameters = parameters.ok_or(missing)?;
-        if !kind.is_gcm() {
-            return Self::with_iv(kind, parameters.content, 0);
+        if id == oid::RC2_CBC {
+            return Self::parse_rc2(parameters);
         }
-        if parameters.tag == Tag::OCTET_STRING {
-            // pkijs, and with it libas2, writes the nonce as CBC has its own, and a whole tag.
-            return Self::with_iv(kind, parameters.content, 16);
+        // pkijs, and with it libas2, writes the nonce of GCM as CBC has its own, and a whole tag.
+        if cipher.mode != CipherMode::Gcm || parameters.tag == Tag::OCTET_STRING {
+            return Self::with_iv(cipher, parameters.content, 16);
         }
         let mut fields = parameters.inside();
         let nonce = fields.expect(Tag::OCTET_STRING)?.content;
         // RFC 5084 section 3.2: a length that is left out is 12.
         let tag = fields.next()?.and_then(Element::small_integer).unwrap_or(12);
-        Self::with_iv(kind, nonce, usize::try_from(tag).unwrap_or(0))
+        Self::with_iv(cipher, nonce, usize::try_from(tag).unwrap_or(0))
     }
 
     /// RC2-CBC-Parameter: the effective key bits in a code (RFC 3370 section 5.2).
@@ -101,24 +90,25 @@ impl ContentEncryption {
             return Err(Fault::Algorithm { what: "content encryption", oid: "RC2-32".to_owned() });
         }
         let mut fields = parameters.inside();
-        let version = fields.expect(Tag::INTEGER)?.small_integer();
-        let bits = match version {
-            Some(160) => 40,
-            Some(120) => 64,
-            Some(58) => 128,
-            _ => return Err(Fault::Malformed("the RC2 key length is not supported")),
+        let key = match fields.expect(Tag::INTEGER)?.small_integer() {
+            Some(160) => 5,
+            Some(120) => 8,
+            Some(58) => 16,
+            _ => 0,
         };
-        Self::with_iv(CipherKind::Rc2 { bits }, fields.expect(Tag::OCTET_STRING)?.content, 0)
+        let mut ciphers = CIPHERS.iter().filter(|cipher| cipher.id == oid::RC2_CBC);
+        let unsupported = Fault::Malformed("the RC2 key length is not supported");
+        let cipher = ciphers.find(|cipher| cipher.key == key).ok_or(unsupported)?;
+        Self::with_iv(cipher, fields.expect(Tag::OCTET_STRING)?.content, 0)
     }
 
-    fn with_iv(kind: CipherKind, iv: &[u8], tag: usize) -> Result<Self, Fault> {
-        let good = if kind.is_gcm() {
-            (1..=64).contains(&iv.len()) && (12..=16).contains(&tag)
-        } else {
-            iv.len() == kind.block()
+    fn with_iv(cipher: &'static ContentCipher, iv: &[u8], tag: usize) -> Result<Self, Fault> {
+        let good = match cipher.mode {
+            CipherMode::Gcm => (1..=64).contains(&iv.len()) && (12..=16).contains(&tag),
+            CipherMode::Cbc | CipherMode::LegacyCbc => iv.len() == cipher.block,
         };
         if good {
-            Ok(Self { kind, iv: iv.to_vec(), tag })
+            Ok(Self { cipher, iv: iv.to_vec(), tag })
         } else {
             Err(Fault::Malformed("the content encryption's parameters have the wrong length"))
         }
@@ -126,63 +116,44 @@ impl ContentEncryption {
 
     /// `aes-256-cbc`.
     pub(super) fn name(&self) -> &'static str {
-        match self.kind {
-            CipherKind::Aes128Cbc => "aes-128-cbc",
-            CipherKind::Aes192Cbc => "aes-192-cbc",
-            CipherKind::Aes256Cbc => "aes-256-cbc",
-            CipherKind::Aes128Gcm => "aes-128-gcm",
-            CipherKind::Aes192Gcm => "aes-192-gcm",
-            CipherKind::Aes256Gcm => "aes-256-gcm",
-            CipherKind::TripleDes => "des-ede3-cbc",
-            CipherKind::Des => "des-cbc",
-            CipherKind::Rc2 { bits: 40 } => "rc2-40-cbc",
-            CipherKind::Rc2 { bits: 64 } => "rc2-64-cbc",
-            CipherKind::Rc2 { .. } => "rc2-128-cbc",
-        }
+        self.cipher.name
     }
 
     /// Bytes of its key.
     pub(super) fn key_length(&self) -> usize {
-        match self.kind {
-            CipherKind::Aes128Cbc | CipherKind::Aes128Gcm => 16,
-            CipherKind::Aes192Cbc | CipherKind::Aes192Gcm | CipherKind::TripleDes => 24,
-            CipherKind::Aes256Cbc | CipherKind::Aes256Gcm => 32,
-            CipherKind::Des => 8,
-            CipherKind::Rc2 { bits } => usize::from(bits / 8),
-        }
+        self.cipher.key
     }
 
     pub(super) fn is_legacy(&self) -> bool {
-        matches!(self.kind, CipherKind::Des | CipherKind::Rc2 { .. })
+        self.cipher.mode == CipherMode::LegacyCbc
     }
 
     pub(super) fn is_authenticated(&self) -> bool {
-        self.kind.is_gcm()
+        self.cipher.mode == CipherMode::Gcm
     }
 
     /// `separate_tag`: AuthEnvelopedData has the tag in a field of its own.
     pub(super) fn decryptor(&self, key: &[u8], separate_tag: bool) -> Result<Decryptor, Fault> {
-        if separate_tag && !self.kind.is_gcm() {
+        if separate_tag && !self.is_authenticated() {
             return Err(Fault::Malformed("an authenticated envelope has no authenticated cipher"));
         }
-        let mut context = CipherCtx::new().map_err(|_| Fault::Unavailable(self.name()))?;
-        self.kind
-            .with_cipher(|cipher| {
-                context.decrypt_init(Some(cipher), None, None)?;
-                if self.kind.is_gcm() {
-                    context.set_iv_length(self.iv.len())?;
-                }
-                context.decrypt_init(None, Some(key), Some(&self.iv))?;
-                context.set_padding(false);
-                Ok(())
-            })
-            .map_err(|_| Fault::Unavailable(self.name()))?;
+        self.begin(key, separate_tag).map_err(|_| Fault::Unavailable(self.name()))
+    }
+
+    fn begin(&self, key: &[u8], separate_tag: bool) -> Result<Decryptor, ErrorStack> {
+        let cipher = self.cipher.fetch()?;
+        let mut context = CipherCtx::new()?;
+        context.decrypt_init(Some(&cipher), None, None)?;
+        if self.is_authenticated() {
+            context.set_iv_length(self.iv.len())?;
+        }
+        context.decrypt_init(None, Some(key), Some(&self.iv))?;
+        context.set_padding(false);
         let length = self.tag;
-        let ending = match (self.kind.is_gcm(), separate_tag) {
-            (false, _) => CipherEnd::Padding { block: self.kind.block(), held: 0 },
+        let ending = match (self.is_authenticated(), separate_tag) {
+            (false, _) => CipherEnd::Padding { block: self.cipher.block, held: 0 },
             (true, true) => {
-                let hash_key = HashKey::new(self.kind.block_cipher(), key)
-                    .map_err(|_| Fault::Unavailable(self.name()))?;
+                let hash_key = HashKey::new(key)?;
                 CipherEnd::Separate { length, hash_key, content: 0 }
             }
             (true, false) => CipherEnd::InContent { length, held: Vec::new() },
@@ -191,45 +162,37 @@ impl ContentEncryption {
     }
 }
 
-// === impl CipherKind ===
+// === impl ContentCipher ===
 
-impl CipherKind {
-    fn is_gcm(self) -> bool {
-        matches!(self, Self::Aes128Gcm | Self::Aes192Gcm | Self::Aes256Gcm)
+static CIPHERS: [ContentCipher; 11] = [
+    ContentCipher::aes(oid::AES128_CBC, "aes-128-cbc", 16, CipherMode::Cbc),
+    ContentCipher::aes(oid::AES192_CBC, "aes-192-cbc", 24, CipherMode::Cbc),
+    ContentCipher::aes(oid::AES256_CBC, "aes-256-cbc", 32, CipherMode::Cbc),
+    ContentCipher::aes(oid::AES128_GCM, "aes-128-gcm", 16, CipherMode::Gcm),
+    ContentCipher::aes(oid::AES192_GCM, "aes-192-gcm", 24, CipherMode::Gcm),
+    ContentCipher::aes(oid::AES256_GCM, "aes-256-gcm", 32, CipherMode::Gcm),
+    ContentCipher::old(oid::DES_EDE3_CBC, "des-ede3-cbc", 24, CipherMode::Cbc),
+    ContentCipher::old(oid::DES_CBC, "des-cbc", 8, CipherMode::LegacyCbc),
+    ContentCipher::old(oid::RC2_CBC, "rc2-40-cbc", 5, CipherMode::LegacyCbc),
+    ContentCipher::old(oid::RC2_CBC, "rc2-64-cbc", 8, CipherMode::LegacyCbc),
+    ContentCipher::old(oid::RC2_CBC, "rc2-128-cbc", 16, CipherMode::LegacyCbc),
+];
+
+impl ContentCipher {
+    const fn aes(id: &'static [u8], name: &'static str, key: usize, mode: CipherMode) -> Self {
+        Self { id, name, key, block: 16, mode }
     }
 
-    /// Of GCM.
-    fn block_cipher(self) -> &'static CipherRef {
-        match self {
-            Self::Aes128Gcm => Cipher::aes_128_ecb(),
-            Self::Aes192Gcm => Cipher::aes_192_ecb(),
-            _ => Cipher::aes_256_ecb(),
-        }
+    const fn old(id: &'static [u8], name: &'static str, key: usize, mode: CipherMode) -> Self {
+        Self { id, name, key, block: 8, mode }
     }
 
-    fn block(self) -> usize {
-        match self {
-            Self::TripleDes | Self::Des | Self::Rc2 { .. } => 8,
-            _ => 16,
-        }
-    }
-
-    fn with_cipher(
-        self,
-        using: impl FnOnce(&CipherRef) -> Result<(), ErrorStack>,
-    ) -> Result<(), ErrorStack> {
-        match self {
-            Self::Aes128Cbc => using(Cipher::aes_128_cbc()),
-            Self::Aes192Cbc => using(Cipher::aes_192_cbc()),
-            Self::Aes256Cbc => using(Cipher::aes_256_cbc()),
-            Self::Aes128Gcm => using(Cipher::aes_128_gcm()),
-            Self::Aes192Gcm => using(Cipher::aes_192_gcm()),
-            Self::Aes256Gcm => using(Cipher::aes_256_gcm()),
-            Self::TripleDes => using(Cipher::des_ede3_cbc()),
-            Self::Des => legacy("DES-CBC").and_then(|cipher| using(&cipher)),
-            Self::Rc2 { bits: 40 } => legacy("RC2-40-CBC").and_then(|cipher| using(&cipher)),
-            Self::Rc2 { bits: 64 } => legacy("RC2-64-CBC").and_then(|cipher| using(&cipher)),
-            Self::Rc2 { .. } => legacy("RC2-CBC").and_then(|cipher| using(&cipher)),
+    fn fetch(&self) -> Result<Cipher, ErrorStack> {
+        // OpenSSL's name of RC2 with a key of 128 bits has no number.
+        let name = if self.name == "rc2-128-cbc" { "rc2-cbc" } else { self.name };
+        match self.mode {
+            CipherMode::Cbc | CipherMode::Gcm => Cipher::fetch(None, name, None),
+            CipherMode::LegacyCbc => legacy(name),
         }
     }
 }
@@ -252,11 +215,7 @@ fn legacy(name: &str) -> Result<Cipher, ErrorStack> {
 // === impl Decryptor ===
 
 impl Decryptor {
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         let (length, held) = match &mut self.ending {
             CipherEnd::InContent { length, held } => (*length, held),
             CipherEnd::Separate { content, .. } => {
@@ -281,7 +240,7 @@ impl Decryptor {
     pub(super) fn finish(
         &mut self,
         separate: Option<(&[u8], &[u8])>,
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
+        out: &mut Out<'_>,
     ) -> Result<(), Fault> {
         let (length, tag) = match &self.ending {
             CipherEnd::Padding { block, held } => {
@@ -310,11 +269,7 @@ impl Decryptor {
         Ok(())
     }
 
-    fn decrypt(
-        &mut self,
-        bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn decrypt(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         for piece in bytes.chunks(PIECE) {
             let (from, block) = match self.ending {
                 CipherEnd::Padding { block, held } => (held, block),

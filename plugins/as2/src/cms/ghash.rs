@@ -5,19 +5,19 @@
 //! content is decrypted as if there were none, and the tag is corrected by that much
 //! (NIST SP 800-38D section 6.4).
 
-use openssl::{cipher::CipherRef, cipher_ctx::CipherCtx, error::ErrorStack};
+use openssl::{cipher::Cipher, cipher_ctx::CipherCtx, error::ErrorStack};
 
-/// The hash key of one content key: the block cipher over zeros.
+/// The hash key of one content key: AES over zeros.
 #[derive(Clone, Copy)]
 pub(super) struct HashKey(u128);
 
 // === impl HashKey ===
 
 impl HashKey {
-    /// `block_cipher`: the cipher in ECB mode.
-    pub(super) fn new(block_cipher: &CipherRef, key: &[u8]) -> Result<Self, ErrorStack> {
+    pub(super) fn new(key: &[u8]) -> Result<Self, ErrorStack> {
+        let block_cipher = Cipher::fetch(None, &format!("aes-{}-ecb", key.len() * 8), None)?;
         let mut context = CipherCtx::new()?;
-        context.encrypt_init(Some(block_cipher), Some(key), None)?;
+        context.encrypt_init(Some(&block_cipher), Some(key), None)?;
         context.set_padding(false);
         let mut block = [0; 32];
         context.cipher_update(&[0; 16], Some(&mut block))?;

@@ -11,7 +11,7 @@ use openssl::{
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::{
-    ber::{Tag, oid, read::Element},
+    ber::{Tag, read::Element},
     digest::Digest,
     fault::Fault,
 };
@@ -90,26 +90,13 @@ struct Oaep {
 
 impl Oaep {
     fn parse(parameters: Option<Element<'_>>) -> Result<Self, Fault> {
-        let mut oaep =
-            Self { digest: Digest::Sha1.md(), mask: Digest::Sha1.md(), label: Vec::new() };
         let Some(parameters) = parameters.filter(|p| p.tag == Tag::SEQUENCE) else {
-            return Ok(oaep);
-        };
-        let digest = |id: &[u8]| {
-            Digest::from_oid(id)
-                .map(Digest::md)
-                .ok_or_else(|| Fault::Algorithm { what: "OAEP digest", oid: oid::dotted(id) })
+            let digest = Digest::Sha1.md();
+            return Ok(Self { digest, mask: digest, label: Vec::new() });
         };
         let mut fields = parameters.inside();
-        if let Some(hash) = fields.context(0)? {
-            oaep.digest = digest(hash.inside().expect(Tag::SEQUENCE)?.algorithm()?.0)?;
-        }
-        if let Some(generator) = fields.context(1)? {
-            let (_, hash) = generator.inside().expect(Tag::SEQUENCE)?.algorithm()?;
-            if let Some(hash) = hash {
-                oaep.mask = digest(hash.algorithm()?.0)?;
-            }
-        }
+        let (digest, mask) = Digest::with_mask(&mut fields, "OAEP digest")?;
+        let mut oaep = Self { digest: digest.md(), mask: mask.md(), label: Vec::new() };
         if let Some(source) = fields.context(2)? {
             let (_, label) = source.inside().expect(Tag::SEQUENCE)?.algorithm()?;
             oaep.label = label.map(|l| l.content.to_vec()).unwrap_or_default();

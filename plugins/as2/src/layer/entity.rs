@@ -1,12 +1,11 @@
 //! A MIME entity: its header first, then the body that the header announces or the bytes reveal.
 
 use super::{
-    EntityBody, MAX_LAYERS, USUAL_LAYERS,
+    EntityBody, EntityPosition, MAX_LAYERS, USUAL_LAYERS,
     doubtful::Doubtful,
     leaf::Leaf,
     mic_digests::MicDigests,
     multipart::Multipart,
-    place::EntityPosition,
     recognise::{
         has_document_name, has_two_types, is_beside_notification, is_cms, is_multipart_header,
         is_plausible, is_remark, is_textual,
@@ -309,7 +308,7 @@ impl Entity {
         }
         if place.may_report && kind.essence == "message/disposition-notification" {
             let report = match place.in_chain {
-                true => Report::bare(),
+                true => Report::default(),
                 false => Report::part_of(Leaf::begin(headers, place.in_exchange, flow)?),
             };
             return Ok(EntityBody::Report(Box::new(report)));

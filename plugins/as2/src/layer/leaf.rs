@@ -38,7 +38,7 @@ impl Leaf {
         }
         let hasher =
             Hasher::new(MessageDigest::sha256()).map_err(|_| Fault::Unavailable("SHA-256"))?;
-        let name = file_name::of(headers);
+        let name = file_name(headers);
         let content_type = headers
             .get("content-type")
             .map(|value| words::text(&words::unfold(value)))

@@ -4,7 +4,7 @@ use crate::{
     Headers, MessageMic, MicForm,
     digest::{Digest, Digests},
     fault::Fault,
-    layer::place::Mic,
+    layer::Mic,
     mic,
     mime::Transfer,
     state::DecodeFlow,

@@ -3,7 +3,7 @@
 use crate::{
     Headers,
     ber::oid,
-    mime::{ContentType, Transfer, file_name, header},
+    mime::{ContentType, Transfer, file_name, file_names, header, transfer::is_base64},
 };
 
 /// Whether these first bytes are a CMS layer although no header says so. `any`: of any kind, not
@@ -13,21 +13,9 @@ pub(crate) fn is_cms(first: &[u8], any: bool) -> bool {
     if first.first() == Some(&0x30) {
         return is_binary_cms(first, any);
     }
-    if !first.starts_with(b"M") {
-        return false;
-    }
-    let mut transfer = Transfer::base64();
-    let mut decoded = Vec::new();
-    let mut keep = |bytes: &[u8]| {
-        decoded.extend_from_slice(bytes);
-        Ok(())
-    };
-    let text = first
-        .iter()
-        .all(|&b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(&b));
-    text && transfer.push(first, &mut keep).is_ok()
-        && transfer.finish(&mut keep).is_ok()
-        && is_binary_cms(&decoded, any)
+    first.starts_with(b"M")
+        && is_base64(first)
+        && is_binary_cms(&Transfer::base64().decoded(first), any)
 }
 
 /// Whether decrypted bytes begin like an entity: a known field, plain text, or another CMS.
@@ -52,7 +40,7 @@ pub(crate) fn has_two_types(headers: &Headers, depth: u8) -> bool {
 /// Whether it has a file name, and none of those that S/MIME gives its own layers (RFC 8551 section
 /// 3.2.1): `Content-Type` may have one of these beside the document's in `Content-Disposition`.
 pub(crate) fn has_document_name(headers: &Headers) -> bool {
-    let mut names = file_name::all(headers).peekable();
+    let mut names = file_names(headers).peekable();
     names.peek().is_some() && !names.any(|name| name.to_ascii_lowercase().starts_with("smime."))
 }
 
@@ -67,7 +55,7 @@ pub(crate) fn is_textual(headers: &Headers, kind: &ContentType) -> bool {
 /// Whether it is text for a person, without a file name.
 pub(crate) fn is_remark(headers: &Headers, kind: &ContentType) -> bool {
     let is_text = kind.essence == "multipart/alternative" || is_prose(&kind.essence);
-    is_text && file_name::of(headers).is_none()
+    is_text && file_name(headers).is_none()
 }
 
 /// Whether it may stand behind the notification of an MDN: text for a person, returned content, or a

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// A report on its way; its parts are small and held.
+#[derive(Default)]
 pub(crate) struct Report {
     /// `None`: the body is the notification itself.
     splitter: Option<Splitter>,
@@ -38,30 +39,17 @@ const MAX_DEPTH: usize = 3;
 
 impl Report {
     pub(crate) fn new(splitter: Splitter) -> Self {
-        Self { splitter: Some(splitter), ..Self::bare() }
-    }
-
-    /// A notification without the report around it.
-    pub(crate) fn bare() -> Self {
-        Self {
-            splitter: None,
-            document: None,
-            part: Vec::new(),
-            mdn: Mdn::default(),
-            has_notification: false,
-            is_typed: false,
-            is_second_choice: false,
-        }
+        Self { splitter: Some(splitter), ..Self::default() }
     }
 
     /// A notification among other parts.
     pub(crate) fn part_of(document: Leaf) -> Self {
-        Self { document: Some(document), ..Self::bare() }
+        Self { document: Some(document), ..Self::default() }
     }
 
     /// The text for a person in a part that stands in front of a notification.
     pub(crate) fn human_message(part: &[u8]) -> Option<String> {
-        let mut report = Self::bare();
+        let mut report = Self::default();
         report.part(part, 0);
         report.mdn.human_message
     }
@@ -161,7 +149,7 @@ impl Report {
             parts.iter().for_each(|part| self.part(part, depth + 1));
             return;
         }
-        let body = decode(body, Transfer::declared(&headers));
+        let body = Transfer::declared(&headers).decoded(body);
         let is_typed = kind.essence == "message/disposition-notification";
         let is_text = kind.essence.starts_with("text/");
         if is_typed || (!is_text && !self.has_notification && mdn::looks_like(&body)) {
@@ -215,16 +203,4 @@ fn split(part: &[u8]) -> (crate::Headers, &[u8]) {
         }
         _ => (crate::Headers::new(), part),
     }
-}
-
-fn decode(body: &[u8], mut transfer: Transfer) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len());
-    let mut keep = |bytes: &[u8]| {
-        out.extend_from_slice(bytes);
-        Ok(())
-    };
-    // Neither can fail: what takes the bytes does not.
-    let _ = transfer.push(body, &mut keep);
-    let _ = transfer.finish(&mut keep);
-    out
 }

@@ -157,9 +157,13 @@ pub(crate) fn is_known_field(line: &[u8]) -> bool {
 /// Parses a header block leniently: lines that are no fields are passed over, and so is what follows
 /// one field more than a block may have.
 pub(crate) fn parse(block: &[u8]) -> Headers {
+    parse_lines(block.split(|&b| b == b'\n'))
+}
+
+pub(crate) fn parse_lines<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Headers {
     let mut headers = Headers::new();
     let mut field: Option<(String, Vec<u8>)> = None;
-    for line in block.split(|&b| b == b'\n') {
+    for line in lines {
         if headers.len() > MAX_FIELDS {
             return headers;
         }

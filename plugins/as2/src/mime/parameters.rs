@@ -1,14 +1,26 @@
-//! Parameters of `Content-Type` and `Content-Disposition`, as senders really write them.
+//! `Content-Type` and `Content-Disposition` with their parameters, as senders really write them, and the
+//! file names in them, made harmless.
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode;
+
 use super::words;
+use crate::{cut, headers::Headers};
+
+/// A media type with its parameters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ContentType {
+    /// `type/subtype`, lower case; empty when there is none.
+    pub(crate) essence: String,
+    parameters: Parameters,
+}
 
 /// `value; name=value; ...`, RFC 2231 continuations joined.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Parameters {
+struct Parameters {
     /// What stands before the first `;`.
-    pub(crate) value: String,
+    value: String,
     all: Vec<(String, String)>,
 }
 
@@ -27,10 +39,65 @@ struct Segment {
 /// Parameters of one field; the rest is passed over.
 const MAX_PARAMETERS: usize = 128;
 
+// === impl ContentType ===
+
+impl ContentType {
+    pub(crate) fn of(headers: &Headers) -> Self {
+        let Some(field) = headers.get("content-type") else { return Self::default() };
+        let parameters = Parameters::parse(field);
+        let mut essence = parameters.value.to_ascii_lowercase();
+        essence.retain(|c| !c.is_ascii_whitespace());
+        Self { essence, parameters }
+    }
+
+    /// A parameter by its lower-case name.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name)
+    }
+
+    /// Whether it has parts. Archives that type lists call `multipart/x-zip` and the like have none.
+    pub(crate) fn is_multipart(&self) -> bool {
+        const ARCHIVES: [&str; 5] = ["x-zip", "x-gzip", "x-tar", "x-ustar", "x-rar"];
+        let kind = self.essence.strip_prefix("multipart/");
+        kind.is_some_and(|kind| !ARCHIVES.contains(&kind))
+    }
+
+    /// An S/MIME layer by its declared type.
+    pub(crate) fn is_cms(&self) -> bool {
+        matches!(
+            self.essence.as_str(),
+            "application/pkcs7-mime"
+                | "application/x-pkcs7-mime"
+                | "application/pkcs7"
+                | "application/x-pkcs7"
+                | "application/cms"
+        )
+    }
+
+    /// Says so little that the content may well be something else.
+    pub(crate) fn is_vague(&self) -> bool {
+        self.essence.is_empty()
+            || matches!(
+                self.essence.as_str(),
+                "application/octet-stream" | "text/plain" | "text/html" | "application/binary"
+            )
+    }
+
+    /// Text for which senders disagree about line ends, so that a canonical digest is worth it.
+    pub(crate) fn is_textual(&self) -> bool {
+        self.essence.is_empty()
+            || self.essence.starts_with("text/")
+            || self.is_multipart()
+            || self.essence.starts_with("message/")
+            || self.essence.starts_with("application/edi")
+            || ["/xml", "+xml", "/json", "+json"].iter().any(|end| self.essence.ends_with(end))
+    }
+}
+
 // === impl Parameters ===
 
 impl Parameters {
-    pub(crate) fn parse(field: &[u8]) -> Self {
+    fn parse(field: &[u8]) -> Self {
         let field = unquote_whole(field);
         let (value, mut rest) = split_value(&field);
         let value = String::from_utf8_lossy(value.trim_ascii()).into_owned();
@@ -44,9 +111,44 @@ impl Parameters {
     }
 
     /// By its lower-case name. Blanks at the ends do not count: they come of folds behind a quote.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    fn get(&self, name: &str) -> Option<&str> {
         self.all.iter().find(|(n, _)| n == name).map(|(_, value)| value.trim())
     }
+}
+
+/// From `Content-Disposition`, else from `Content-Type`'s `name`.
+pub(crate) fn file_name(headers: &Headers) -> Option<String> {
+    file_names(headers).next()
+}
+
+/// All that stand there, the best one first.
+pub(crate) fn file_names(headers: &Headers) -> impl Iterator<Item = String> {
+    let parse = |field| headers.get(field).map(Parameters::parse);
+    let of = |parameters: &Option<Parameters>, name| clean(parameters.as_ref()?.get(name)?);
+    let disposition = parse("content-disposition");
+    let (filename, name) = (of(&disposition, "filename"), of(&disposition, "name"));
+    let kind = std::iter::once_with(move || of(&parse("content-type"), "name"));
+    std::iter::once(filename).chain(kind).chain([name]).flatten()
+}
+
+/// Without any path, control characters and what else a file name must not be.
+fn clean(name: &str) -> Option<String> {
+    let base = name.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next()?;
+    let mut out = String::new();
+    for c in base.chars().filter(|&c| !c.is_control() && !words::is_direction(c)) {
+        if out.len() + c.len_utf8() > cut::FIELD {
+            break;
+        }
+        out.push(c);
+    }
+    let out = out.trim();
+    // `C:name` is a path on Windows too.
+    let out = match out.as_bytes() {
+        [drive, b':', ..] if drive.is_ascii_alphabetic() => out[2..].trim_start(),
+        _ => out,
+    };
+    let nothing = out.is_empty() || out.chars().all(|c| c == '.');
+    (!nothing).then(|| out.to_owned())
 }
 
 /// `"multipart/signed; boundary=..."`: some put the whole field into quotes.
@@ -191,24 +293,7 @@ fn decode_segments(segments: &[Segment]) -> String {
                 value = rest;
             }
         }
-        percent_decode(value, &mut bytes);
+        bytes.extend(percent_decode(value));
     }
     if charset.is_empty() { words::text(&bytes) } else { words::decode_charset(&charset, &bytes) }
-}
-
-fn percent_decode(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let digits = bytes.get(at + 1..at + 3).and_then(crate::hex::decode_pair);
-        match (byte, digits) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                at += 3;
-            }
-            _ => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
 }

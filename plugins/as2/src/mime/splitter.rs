@@ -25,6 +25,9 @@ pub enum MimeEvent<'a> {
     End,
 }
 
+/// Takes what comes out.
+pub type OnEvent<'a> = dyn FnMut(MimeEvent<'_>) -> Result<(), Fault> + 'a;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SplitterState {
     Preamble,
@@ -69,11 +72,7 @@ impl Splitter {
     }
 
     /// Takes the next bytes.
-    pub fn push(
-        &mut self,
-        mut bytes: &[u8],
-        on: &mut dyn FnMut(MimeEvent<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub fn push(&mut self, mut bytes: &[u8], on: &mut OnEvent<'_>) -> Result<(), Fault> {
         while !self.held.is_empty() && !bytes.is_empty() {
             let mut joined = std::mem::take(&mut self.held);
             let before = joined.len();
@@ -96,10 +95,7 @@ impl Splitter {
     }
 
     /// The body ends.
-    pub fn finish(
-        &mut self,
-        on: &mut dyn FnMut(MimeEvent<'_>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub fn finish(&mut self, on: &mut OnEvent<'_>) -> Result<(), Fault> {
         let rest = std::mem::take(&mut self.held);
         self.scan(&rest, true, on)?;
         if self.state == SplitterState::Part { on(MimeEvent::End) } else { Ok(()) }
@@ -111,12 +107,7 @@ impl Splitter {
     }
 
     /// Emits what is certain and returns how much that was.
-    fn scan(
-        &mut self,
-        bytes: &[u8],
-        end: bool,
-        on: &mut dyn FnMut(MimeEvent<'_>) -> Result<(), Fault>,
-    ) -> Result<usize, Fault> {
+    fn scan(&mut self, bytes: &[u8], end: bool, on: &mut OnEvent<'_>) -> Result<usize, Fault> {
         let Self { delimiter: finder, state, at_line: line_begins, .. } = self;
         let delimiter = finder.needle();
         let mut at = 0;
@@ -150,22 +141,19 @@ impl Splitter {
                     *line_begins = at_line && start == 0;
                     return Ok(at + content.len());
                 }
-                DelimiterLine::Open(line_end) => {
+                line @ (DelimiterLine::Open(_) | DelimiterLine::Close) => {
                     emit(*state, content, on)?;
                     if *state == SplitterState::Part {
                         on(MimeEvent::End)?;
                     }
+                    let DelimiterLine::Open(line_end) = line else {
+                        *state = SplitterState::Epilogue;
+                        break;
+                    };
                     *state = SplitterState::Part;
                     on(MimeEvent::Begin)?;
                     at += behind + line_end;
                     *line_begins = true;
-                }
-                DelimiterLine::Close => {
-                    emit(*state, content, on)?;
-                    if *state == SplitterState::Part {
-                        on(MimeEvent::End)?;
-                    }
-                    *state = SplitterState::Epilogue;
                 }
             }
         }
@@ -173,11 +161,7 @@ impl Splitter {
     }
 }
 
-fn emit(
-    state: SplitterState,
-    bytes: &[u8],
-    on: &mut dyn FnMut(MimeEvent<'_>) -> Result<(), Fault>,
-) -> Result<(), Fault> {
+fn emit(state: SplitterState, bytes: &[u8], on: &mut OnEvent<'_>) -> Result<(), Fault> {
     if state == SplitterState::Part && !bytes.is_empty() {
         on(MimeEvent::Data(bytes))
     } else {

@@ -6,7 +6,7 @@ use base64::{
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
 
-use crate::{fault::Fault, headers::Headers, hex};
+use crate::{fault::Fault, gather::Out, headers::Headers, hex};
 
 /// Decodes one body.
 pub(crate) enum Transfer {
@@ -74,11 +74,7 @@ impl Transfer {
         Self::Base64(Base64::new())
     }
 
-    pub(crate) fn push(
-        &mut self,
-        bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         match self {
             Self::Identity => out(bytes),
             Self::Base64(base64) => base64.push(bytes, out),
@@ -95,10 +91,7 @@ impl Transfer {
         }
     }
 
-    pub(crate) fn finish(
-        &mut self,
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub(crate) fn finish(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         match self {
             Self::Identity => Ok(()),
             Self::Base64(base64) => base64.finish(out),
@@ -110,15 +103,32 @@ impl Transfer {
         }
     }
 
-    fn decide(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    /// Decodes a whole body at once.
+    pub(crate) fn decoded(mut self, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(body.len());
+        let mut keep = |bytes: &[u8]| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        };
+        // Neither can fail: what takes the bytes does not.
+        let _ = self.push(body, &mut keep);
+        let _ = self.finish(&mut keep);
+        out
+    }
+
+    fn decide(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         let Self::Sniff(first) = self else { return Ok(()) };
         let first = std::mem::take(first);
-        let is_base64 = first
-            .iter()
-            .all(|&b| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(&b));
-        *self = if is_base64 { Self::base64() } else { Self::Identity };
+        *self = if is_base64(&first) { Self::base64() } else { Self::Identity };
         self.push(&first, out)
     }
+}
+
+/// Whether these are characters of base64, and white space, alone.
+pub(crate) fn is_base64(text: &[u8]) -> bool {
+    let is_fit =
+        |b: &u8| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=".contains(b);
+    text.iter().all(is_fit)
 }
 
 // === impl Base64 ===
@@ -128,11 +138,7 @@ impl Base64 {
         Self { pending: Vec::with_capacity(PIECE), out: Vec::new() }
     }
 
-    fn push(
-        &mut self,
-        mut bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn push(&mut self, mut bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         while !bytes.is_empty() {
             let run = memchr::memchr3(b'\r', b'\n', b'=', bytes).unwrap_or(bytes.len());
             let (mut text, rest) = bytes.split_at(run);
@@ -158,7 +164,7 @@ impl Base64 {
     }
 
     /// Decodes the whole quartets at hand.
-    fn decode(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn decode(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         let mut whole = self.pending.len() / 4 * 4;
         self.out.resize(PIECE, 0);
         let decoded = match ENGINE.decode_slice(&self.pending[..whole], &mut self.out) {
@@ -173,7 +179,7 @@ impl Base64 {
         if decoded == 0 { Ok(()) } else { out(&self.out[..decoded]) }
     }
 
-    fn finish(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn finish(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         self.decode(out)?;
         let mut last = [0; 4];
         self.pending.retain(|&b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
@@ -186,11 +192,7 @@ impl Base64 {
 // === impl Quoted ===
 
 impl Quoted {
-    fn push(
-        &mut self,
-        bytes: &[u8],
-        out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) -> Result<(), Fault> {
         for piece in bytes.chunks(PIECE) {
             for &byte in piece {
                 self.byte(byte);
@@ -243,7 +245,7 @@ impl Quoted {
         }
     }
 
-    fn finish(&mut self, out: &mut dyn FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
+    fn finish(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
         if self.pending.len() > 1 {
             self.out.append(&mut self.pending);
         }

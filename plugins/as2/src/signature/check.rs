@@ -72,22 +72,13 @@ impl SignatureAlgorithm {
             let is_known = implied.is_some() || oid::SIGNATURE_KEYS.contains(&id);
             return Ok(Self::Plain { implied, unknown: (!is_known).then(|| oid::dotted(id)) });
         }
-        let (mut digest, mut mask, mut salt) = (Digest::Sha1, Digest::Sha1, 20);
+        let mut salt = 20;
         let Some(parameters) = parameters.filter(|p| p.tag == Tag::SEQUENCE) else {
-            return Ok(Self::Pss { digest, mask, salt });
+            return Ok(Self::Pss { digest: Digest::Sha1, mask: Digest::Sha1, salt });
         };
         let malformed = Fault::Malformed("the signature's PSS parameters are not supported");
-        let unknown = |id| Fault::Algorithm { what: "PSS digest", oid: oid::dotted(id) };
         let mut fields = parameters.inside();
-        if let Some(hash) = fields.context(0)? {
-            let (id, _) = hash.inside().expect(Tag::SEQUENCE)?.algorithm()?;
-            digest = Digest::from_oid(id).ok_or_else(|| unknown(id))?;
-        }
-        if let Some(generator) = fields.context(1)? {
-            let (id, hash) = generator.inside().expect(Tag::SEQUENCE)?.algorithm()?;
-            let (id, _) = hash.ok_or_else(|| unknown(id))?.algorithm()?;
-            mask = Digest::from_oid(id).ok_or_else(|| unknown(id))?;
-        }
+        let (digest, mask) = Digest::with_mask(&mut fields, "PSS digest")?;
         if let Some(length) = fields.context(2)? {
             salt =
                 length.inside().any()?.small_integer().filter(|&s| s <= 1024).ok_or(malformed)?;

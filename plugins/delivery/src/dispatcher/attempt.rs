@@ -160,7 +160,7 @@ pub(super) async fn make(
     } else {
         shared.completions.add(record, ring).await;
     }
-    slot.free();
+    drop(slot);
     let retry = match outcome {
         DeliveryOutcome::Retry(at) => Some(at),
         _ => None,

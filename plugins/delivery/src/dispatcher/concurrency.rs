@@ -20,11 +20,8 @@ struct SlotPool {
     size: usize,
 }
 
-/// The permit for one attempt.
-#[derive(Debug)]
-pub(super) struct AttemptSlot {
-    permit: OwnedSemaphorePermit,
-}
+/// The permit for one attempt; it returns to its pool when it is dropped.
+pub(super) type AttemptSlot = OwnedSemaphorePermit;
 
 /// What a worker uses additional slots for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +46,7 @@ impl ConcurrencyPool {
     /// Waits for a slot; `probe` for a webhook that keeps failing.
     pub(super) async fn first(&self, probe: bool) -> Option<AttemptSlot> {
         let pool = if probe { &self.probes } else { &self.regular };
-        let permit = pool.free.clone().acquire_owned().await.ok()?;
-        Some(AttemptSlot { permit })
+        pool.free.clone().acquire_owned().await.ok()
     }
 
     /// Takes up to `wanted` regular slots without waiting.
@@ -86,21 +82,11 @@ impl SlotPool {
     }
 
     fn take(&self) -> Option<AttemptSlot> {
-        let permit = self.free.clone().try_acquire_owned().ok()?;
-        Some(AttemptSlot { permit })
+        self.free.clone().try_acquire_owned().ok()
     }
 
     fn taken(&self) -> usize {
         self.size.saturating_sub(self.free.available_permits())
-    }
-}
-
-// === impl AttemptSlot ===
-
-impl AttemptSlot {
-    /// Returns the slot to its pool.
-    pub(super) fn free(self) {
-        drop(self.permit);
     }
 }
 
@@ -141,7 +127,7 @@ mod tests {
         let mut second = slots.first(false).await.unwrap();
         slots.slow_down(&mut second);
         assert!(slots.regular.take().is_none(), "the slow pool is full");
-        first.free();
+        drop(first);
         slots.slow_down(&mut second);
         assert!(slots.regular.take().is_some());
     }

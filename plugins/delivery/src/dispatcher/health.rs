@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::time::{after, now};
 
 /// The health of a webhook, for the admin API and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Its name.
     pub webhook: String,
@@ -39,9 +39,10 @@ pub struct Health {
 }
 
 /// A webhook's state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum HealthState {
     /// The last attempt succeeded, or there was none.
+    #[default]
     Healthy,
     /// The last attempt failed.
     Retrying,
@@ -57,36 +58,28 @@ pub enum HealthState {
 /// What a worker records about its webhook.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EndpointHealth {
+    /// What is reported of it, but for its name and state.
+    seen: Health,
     /// Why it is out of service.
     disabled: Option<String>,
     /// Its rule is gone, and its deliveries are orphaned.
     orphaned: bool,
     /// The fingerprint of the rule that this record is about: the rule at the time when it went out
     /// of service, otherwise the last one in force.
-    fingerprint: String,
+    pub(super) fingerprint: String,
     /// The last rule in force. `None`: the record comes from another process.
     rule: Option<Arc<Rule>>,
     /// The fields above are in the store.
-    written: bool,
+    pub(super) written: bool,
     /// It is in service in this process, whatever the store has.
-    enabled_here: bool,
+    pub(super) enabled_here: bool,
     /// The disabling has not been reported yet.
     pub(super) to_report: bool,
     /// Deliveries may be waiting because of a former target.
-    to_hasten: bool,
-    failing_since: Option<i64>,
+    pub(super) to_hasten: bool,
     failing_written: bool,
     /// Since when this process has seen it fail, by the monotonic clock.
     seen_failing: Option<Instant>,
-    consecutive_failures: u32,
-    delivered: u64,
-    failed: u64,
-    dead: u64,
-    in_flight: usize,
-    last_attempt: Option<i64>,
-    last_http_code: Option<u16>,
-    last_error: Option<String>,
-    paused_until: Option<i64>,
 }
 
 /// The result of an attempt, for its webhook.
@@ -113,19 +106,14 @@ impl EndpointHealth {
     /// How long this process must have seen a webhook fail before it counts as failing for long.
     const WORTH_SEEING: Duration = Duration::from_secs(3600);
     /// The fingerprint of a webhook without a rule.
-    const NO_RULE: &str = "";
-
-    /// Whether a fingerprint is that of a webhook without a rule.
-    pub(super) fn is_no_rule(fingerprint: &str) -> bool {
-        fingerprint == Self::NO_RULE
-    }
+    pub(super) const NO_RULE: &str = "";
 
     /// Restores the state from the store.
     pub(super) fn remembered(state: WebhookState) -> Self {
         Self {
             orphaned: state.disabled.is_none() && state.fingerprint == Self::NO_RULE,
             disabled: state.disabled,
-            failing_since: state.failing_since,
+            seen: Health { failing_since: state.failing_since, ..Health::default() },
             failing_written: state.failing_since.is_some(),
             fingerprint: state.fingerprint,
             written: true,
@@ -148,7 +136,7 @@ impl EndpointHealth {
         WebhookState {
             webhook: webhook.to_owned(),
             disabled: self.disabled.clone(),
-            failing_since: self.failing_since,
+            failing_since: self.seen.failing_since,
             fingerprint: self.fingerprint.clone(),
         }
     }
@@ -163,18 +151,11 @@ impl EndpointHealth {
             && (self.disabled.is_some(), self.orphaned) != (disabled.is_some(), orphaned)
     }
 
-    /// Takes over that another process disabled it, for this reason and under the rule of this
-    /// fingerprint.
-    pub(super) fn disabled_elsewhere(&mut self, reason: String, fingerprint: String) {
-        self.disable(reason, fingerprint);
-        self.written = true;
-    }
-
     /// Whether a change of the rules may put it back into service, or end a wait of its deliveries.
     pub(super) fn needs_check(&self) -> bool {
         self.is_out_of_service()
-            || self.paused_until.is_some()
-            || self.failing_since.is_some()
+            || self.seen.paused_until.is_some()
+            || self.seen.failing_since.is_some()
             || self.enabled_here
             || self.to_hasten
     }
@@ -187,18 +168,10 @@ impl EndpointHealth {
         self.disabled.is_some()
     }
 
-    pub(super) fn is_written(&self) -> bool {
-        self.written
-    }
-
-    pub(super) fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
     /// Whether every attempt failed for this long. Time in which the gateway was off does not
     /// count, and neither does a change of the system clock.
     pub(super) fn fails_for(&self, long: Duration) -> bool {
-        let failing = self.failing_since.map(|since| now().saturating_sub(since));
+        let failing = self.seen.failing_since.map(|since| now().saturating_sub(since));
         let seen = self.seen_failing.map(|since| since.elapsed());
         let Ok(most) = i64::try_from(long.as_millis()) else { return false };
         failing.is_some_and(|failing| failing >= most)
@@ -218,7 +191,7 @@ impl EndpointHealth {
     /// Returns why it was disabled and since when it had failed, if that is still to be reported.
     pub(super) fn take_report(&mut self) -> Option<(String, Option<i64>)> {
         let reason = self.disabled.clone()?;
-        std::mem::take(&mut self.to_report).then_some((reason, self.failing_since))
+        std::mem::take(&mut self.to_report).then_some((reason, self.seen.failing_since))
     }
 
     /// Marks it as a webhook without a rule.
@@ -247,15 +220,6 @@ impl EndpointHealth {
         self.enabled_here = true;
     }
 
-    pub(super) fn is_enabled_here(&self) -> bool {
-        self.enabled_here
-    }
-
-    /// Records that the state is in the store.
-    pub(super) fn wrote(&mut self) {
-        self.written = true;
-    }
-
     /// Applies the rule in force. The failures under another rule do not count, except a pause that
     /// the same target asked for. Returns whether another rule was in force in this process before.
     pub(super) fn apply_rule(&mut self, rule: &Arc<Rule>) -> bool {
@@ -269,63 +233,55 @@ impl EndpointHealth {
             return is_other;
         }
         let same_target = before.is_some_and(|it| it.endpoint.has_target_of(&rule.endpoint));
-        let was_failing = self.failing_since.is_some() || self.paused_until.is_some();
+        let was_failing = self.seen.failing_since.is_some() || self.seen.paused_until.is_some();
         let was_failing = was_failing && !self.fingerprint.is_empty();
-        let pause = self.paused_until.filter(|_| same_target);
+        let pause = self.seen.paused_until.filter(|_| same_target);
         self.clear_failures();
-        self.paused_until = pause;
+        self.seen.paused_until = pause;
         self.fingerprint = fingerprint;
         self.to_hasten |= was_failing && !same_target;
         is_other
     }
 
-    pub(super) fn is_to_hasten(&self) -> bool {
-        self.to_hasten
-    }
-
-    pub(super) fn hastened(&mut self) {
-        self.to_hasten = false;
-    }
-
     /// Clears its failures.
     pub(super) fn clear_failures(&mut self) {
-        self.failing_since = None;
+        self.seen.failing_since = None;
         self.seen_failing = None;
-        self.consecutive_failures = 0;
-        self.paused_until = None;
+        self.seen.consecutive_failures = 0;
+        self.seen.paused_until = None;
     }
 
     pub(super) fn began(&mut self) {
-        self.in_flight += 1;
+        self.seen.in_flight += 1;
     }
 
     pub(super) fn cut_off(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
     }
 
     /// Records the result of an attempt.
     pub(super) fn ended(&mut self, result: AttemptResult) {
         let now = now();
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.last_attempt = Some(now);
-        self.last_http_code = result.http_code;
-        self.dead += u64::from(result.dead);
+        self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
+        self.seen.last_attempt = Some(now);
+        self.seen.last_http_code = result.http_code;
+        self.seen.dead += u64::from(result.dead);
         if result.error.is_none() {
-            self.delivered += 1;
+            self.seen.delivered += 1;
             if !result.is_ignored {
                 self.clear_failures();
             }
         } else {
-            self.failed += 1;
-            self.last_error = result.error;
+            self.seen.failed += 1;
+            self.seen.last_error = result.error;
             if result.is_ignored {
                 return;
             }
-            self.consecutive_failures = self.consecutive_failures.saturating_add(1);
-            self.failing_since.get_or_insert(now);
+            self.seen.consecutive_failures = self.seen.consecutive_failures.saturating_add(1);
+            self.seen.failing_since.get_or_insert(now);
             self.seen_failing.get_or_insert_with(Instant::now);
             if let Some(pause) = result.pause {
-                self.paused_until = self.paused_until.max(Some(after(now, pause)));
+                self.seen.paused_until = self.seen.paused_until.max(Some(after(now, pause)));
             }
         }
     }
@@ -333,56 +289,44 @@ impl EndpointHealth {
     /// Whether the beginning or end of a failure is to be stored now. A long pause is stored at
     /// once, so that it does not count after a restart with another URL.
     pub(super) fn failing_to_write(&mut self) -> bool {
-        let pause = self.paused_until.map_or(0, |until| until.saturating_sub(now()));
+        let pause = self.seen.paused_until.map_or(0, |until| until.saturating_sub(now()));
         let long = |since: i64| now().saturating_sub(since).max(pause) >= Self::WORTH_WRITING;
-        let write = match self.failing_since {
+        let write = match self.seen.failing_since {
             Some(since) => !self.failing_written && long(since),
             None => self.failing_written,
         };
         if write {
-            self.failing_written = self.failing_since.is_some();
+            self.failing_written = self.seen.failing_since.is_some();
         }
         write
     }
 
     /// Whether it failed so often in a row that it gets one attempt at a time.
     pub(super) fn keeps_failing(&self) -> bool {
-        self.consecutive_failures >= Self::BREAKER
+        self.seen.consecutive_failures >= Self::BREAKER
     }
 
     /// Returns the wait between the attempts of a webhook that keeps failing: a hundredth of the
     /// time it has failed for. A short outage ends soon, and a long one costs little.
     pub(super) fn failing_interval(&self) -> Duration {
-        let failing = self.failing_since.map_or(0, |since| now().saturating_sub(since));
+        let failing = self.seen.failing_since.map_or(0, |since| now().saturating_sub(since));
         Duration::from_millis(u64::try_from(failing / 100).unwrap_or(0).clamp(10, 1000))
     }
 
     /// Returns until when nothing is to be sent.
     pub(super) fn paused_until(&self) -> Option<i64> {
-        self.paused_until.filter(|until| *until > now())
+        self.seen.paused_until.filter(|until| *until > now())
     }
 
     pub(super) fn report(&self, webhook: &str) -> Health {
         let health_state = match &self.disabled {
             Some(reason) => HealthState::Disabled { reason: reason.clone() },
             None if self.orphaned => HealthState::Orphaned,
-            None if self.failing_since.is_some() => HealthState::Retrying,
+            None if self.seen.failing_since.is_some() => HealthState::Retrying,
             None => HealthState::Healthy,
         };
-        Health {
-            webhook: webhook.to_owned(),
-            health_state,
-            failing_since: self.failing_since,
-            consecutive_failures: self.consecutive_failures,
-            delivered: self.delivered,
-            failed: self.failed,
-            dead: self.dead,
-            in_flight: self.in_flight,
-            last_attempt: self.last_attempt,
-            last_http_code: self.last_http_code,
-            last_error: self.last_error.clone(),
-            paused_until: self.paused_until(),
-        }
+        let paused_until = self.paused_until();
+        Health { webhook: webhook.to_owned(), health_state, paused_until, ..self.seen.clone() }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -12,6 +12,7 @@ use as2hook_event::Rule;
 use as2hook_sink::Client;
 use as2hook_store::{DeliveryQueue, StoreError, WebhookState};
 use dashmap::{DashMap, mapref::entry::Entry};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
@@ -47,8 +48,7 @@ pub(super) struct DispatcherState {
     pub(super) completions: CompletionBatcher,
     pub(super) phase: watch::Receiver<DispatcherPhase>,
     /// Running workers, for the shutdown.
-    pub(super) running: AtomicUsize,
-    pub(super) worker_ended: Notify,
+    pub(super) running: watch::Sender<usize>,
     /// The store cannot return due deliveries.
     pub(super) unreadable: AtomicBool,
     pub(super) store_fails: AtomicBool,
@@ -59,13 +59,6 @@ pub(super) struct DispatcherState {
 pub(super) struct WorkerWakeup {
     rung: AtomicBool,
     notify: Notify,
-}
-
-/// While it exists, no other worker of this webhook runs, and the shutdown waits for this one.
-pub(super) struct WorkerRegistration {
-    shared: Arc<DispatcherState>,
-    webhook: String,
-    wakeup: Arc<WorkerWakeup>,
 }
 
 /// The phases of the dispatcher.
@@ -104,7 +97,7 @@ impl DispatcherState {
             Entry::Vacant(place) => {
                 let wakeup = Arc::new(WorkerWakeup::default());
                 place.insert(wakeup.clone());
-                self.running.fetch_add(1, Ordering::Relaxed);
+                self.running.send_modify(|running| *running += 1);
                 tokio::spawn(worker::run(self.clone(), webhook.to_owned(), wakeup));
             }
         }
@@ -122,7 +115,7 @@ impl DispatcherState {
     /// before the reason.
     pub(super) fn check_set_aside(&self, mut aside: BTreeSet<String>) {
         aside.retain(|webhook| self.is_wrongly_set_aside(webhook));
-        let mut seen = self.set_aside_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.set_aside_before.lock();
         for webhook in aside.intersection(&seen) {
             self.wrongly_set_aside.insert(webhook.clone(), ());
             self.wakeups.ring(webhook);
@@ -137,18 +130,13 @@ impl DispatcherState {
         let disabled_by = self
             .health
             .get(webhook)
-            .and_then(|health| health.is_disabled().then(|| health.fingerprint().to_owned()));
+            .and_then(|health| health.is_disabled().then(|| health.fingerprint.clone()));
         rule.enabled && disabled_by.is_none_or(|fingerprint| fingerprint != rule.fingerprint())
     }
 
     pub(super) async fn all_workers_ended(&self) {
-        loop {
-            let left = self.worker_ended.notified();
-            if self.running.load(Ordering::Relaxed) == 0 {
-                return;
-            }
-            left.await;
-        }
+        // The sender is here.
+        let _ = self.running.subscribe().wait_for(|running| *running == 0).await;
     }
 
     pub(super) fn phase(&self) -> DispatcherPhase {
@@ -213,28 +201,6 @@ impl WorkerWakeup {
         let may_go =
             |wakeup: &Arc<Self>| Arc::ptr_eq(wakeup, self) && !wakeup.rung.load(Ordering::Relaxed);
         workers.remove_if(webhook, |_, wakeup| may_go(wakeup)).is_some()
-    }
-}
-
-// === impl WorkerRegistration ===
-
-impl WorkerRegistration {
-    pub(super) fn new(
-        shared: Arc<DispatcherState>,
-        webhook: String,
-        wakeup: Arc<WorkerWakeup>,
-    ) -> Self {
-        Self { shared, webhook, wakeup }
-    }
-}
-
-impl Drop for WorkerRegistration {
-    fn drop(&mut self) {
-        let Self { shared, webhook, wakeup } = self;
-        // A worker that ended by itself may have a successor by now.
-        shared.workers.remove_if(webhook, |_, known| Arc::ptr_eq(known, wakeup));
-        shared.running.fetch_sub(1, Ordering::Relaxed);
-        shared.worker_ended.notify_waiters();
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::sleep};
 
 use super::DispatcherState;
@@ -38,7 +39,7 @@ impl Wakeups {
     /// Signals that this webhook has a due delivery.
     pub fn ring(&self, webhook: &str) {
         {
-            let mut rung = self.shared.rung.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut rung = self.shared.rung.lock();
             if !rung.contains(webhook) {
                 rung.insert(webhook.to_owned());
             }
@@ -49,9 +50,7 @@ impl Wakeups {
     /// Waits for a signal, and returns the webhooks signalled since the last call.
     pub(crate) async fn woken(&self) -> HashSet<String> {
         loop {
-            let rung = std::mem::take(
-                &mut *self.shared.rung.lock().unwrap_or_else(PoisonError::into_inner),
-            );
+            let rung = std::mem::take(&mut *self.shared.rung.lock());
             if !rung.is_empty() {
                 return rung;
             }

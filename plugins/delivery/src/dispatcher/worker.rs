@@ -31,9 +31,15 @@ use super::{
     attempt::{self, AttemptEnd, ClaimedJob},
     concurrency::ConcurrencyPool,
     rate_limiter::RateLimiter,
-    state::WorkerRegistration,
 };
 use crate::time::{after, now, until};
+
+/// While it exists, no other worker of this webhook runs, and the shutdown waits for this one.
+struct WorkerRegistration {
+    shared: Arc<DispatcherState>,
+    webhook: String,
+    wakeup: Arc<WorkerWakeup>,
+}
 
 /// The worker of one webhook.
 struct WebhookWorker {
@@ -75,10 +81,19 @@ const PANIC_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs the worker of one webhook until it is idle.
 pub(super) async fn run(shared: Arc<DispatcherState>, webhook: String, wakeup: Arc<WorkerWakeup>) {
-    let _registration = WorkerRegistration::new(shared.clone(), webhook.clone(), wakeup.clone());
-    let mut worker = WebhookWorker::new(shared, webhook);
-    if caught(worker.run_until_idle(&wakeup)).await.is_none() {
+    let registration = WorkerRegistration { shared, webhook, wakeup };
+    let mut worker = WebhookWorker::new(registration.shared.clone(), registration.webhook.clone());
+    if caught(worker.run_until_idle(&registration.wakeup)).await.is_none() {
         worker.release_all().await;
+    }
+}
+
+impl Drop for WorkerRegistration {
+    fn drop(&mut self) {
+        let Self { shared, webhook, wakeup } = self;
+        // A worker that ended by itself may have a successor by now.
+        shared.workers.remove_if(webhook, |_, known| Arc::ptr_eq(known, wakeup));
+        shared.running.send_modify(|running| *running -= 1);
     }
 }
 

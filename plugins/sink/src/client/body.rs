@@ -16,8 +16,6 @@ use futures_util::Stream;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{BodyFailed, DeliveryError};
-
 /// What a request carries.
 #[derive(Clone)]
 pub enum RequestBody {
@@ -49,6 +47,11 @@ pub(super) struct OutgoingBody {
     left: u64,
     sent: Arc<AtomicBool>,
 }
+
+/// A streamed body could not be read: the cause of hyper's error.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct BodyFailed(pub(super) io::Error);
 
 // === impl RequestBody ===
 
@@ -82,14 +85,14 @@ impl OutgoingBody {
         body: &RequestBody,
         sent: Arc<AtomicBool>,
         deadline: Instant,
-    ) -> Result<Self, DeliveryError> {
+    ) -> io::Result<Self> {
         let left = body.size();
         let (source, ready) = match body {
             RequestBody::Bytes(bytes) => (None, bytes.clone()),
             RequestBody::Streamed(source) => {
                 let opened = timeout_at(deadline, source.open()).await;
                 let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                (Some(opened.map_err(DeliveryError::Payload)?), Bytes::new())
+                (Some(opened?), Bytes::new())
             }
         };
         sent.store(left == 0, Ordering::Relaxed);

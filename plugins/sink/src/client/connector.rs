@@ -11,16 +11,13 @@ use std::{
 };
 
 use http::{Uri, uri::Scheme};
+use hyper_openssl::client::legacy::MaybeHttpsStream;
 use hyper_util::rt::TokioIo;
 use openssl::ssl::SslConnector;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
 
-use super::{
-    resolve::NameResolver,
-    stream::{MeteredTcp, Stream, Transport},
-    tls,
-};
+use super::{resolve::NameResolver, stream::MeteredTcp, tls};
 use crate::{guard::Guard, happy_eyeballs};
 
 /// Why no connection was made.
@@ -93,9 +90,9 @@ impl EndpointConnector {
 }
 
 impl Service<Uri> for EndpointConnector {
-    type Response = Stream;
+    type Response = MaybeHttpsStream<TokioIo<MeteredTcp>>;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
@@ -110,7 +107,10 @@ impl Service<Uri> for EndpointConnector {
 // === impl ConnectorState ===
 
 impl ConnectorState {
-    async fn connect(&self, url: &Uri) -> Result<Stream, ConnectError> {
+    async fn connect(
+        &self,
+        url: &Uri,
+    ) -> Result<MaybeHttpsStream<TokioIo<MeteredTcp>>, ConnectError> {
         let secure = match url.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             Some(scheme) if *scheme == Scheme::HTTP => false,
@@ -135,14 +135,14 @@ impl ConnectorState {
             })?;
         // A notification is one small packet: waiting for more data would only delay it.
         let _ = tcp.set_nodelay(true);
-        let tcp = MeteredTcp::new(tcp);
+        let tcp = TokioIo::new(MeteredTcp::new(tcp));
         if !secure {
-            return Ok(Stream::new(Transport::Plain(TokioIo::new(tcp))));
+            return Ok(MaybeHttpsStream::Http(tcp));
         }
         let shaken =
             timeout(EndpointConnector::HANDSHAKE_TIMEOUT, tls::handshake(&self.tls, host, tcp));
         match shaken.await.unwrap_or_else(|_| Err("the handshake took too long".to_owned())) {
-            Ok(stream) => Ok(Stream::new(Transport::Tls(Box::new(stream)))),
+            Ok(stream) => Ok(MaybeHttpsStream::Https(stream)),
             Err(reason) => Err(ConnectError::Tls { host: host.to_owned(), reason }),
         }
     }

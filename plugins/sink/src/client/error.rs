@@ -2,7 +2,9 @@
 
 use std::{error::Error as _, fmt, io, time::Duration};
 
-use super::{connector::ConnectError, interim::InterimResponses, tls::TlsFilesError};
+use super::{
+    body::BodyFailed, connector::ConnectError, interim::InterimResponses, tls::TlsFilesError,
+};
 
 /// Why an attempt got no complete response.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +65,6 @@ pub enum Step {
     /// Waiting for the response's head.
     Answer,
 }
-
-/// A streamed body could not be read. [`of_request`] finds it as the cause of hyper's error.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(super) struct BodyFailed(pub(super) io::Error);
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

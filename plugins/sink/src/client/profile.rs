@@ -14,7 +14,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use openssl::sha::Sha256;
+use openssl::{sha::Sha256, ssl::SslConnector};
 
 use super::{
     body::OutgoingBody,
@@ -29,10 +29,9 @@ use crate::guard::Guard;
 /// The pools in use.
 pub(super) struct Profiles {
     names: NameResolver,
-    /// Pools with the system's roots, which nearly all webhooks use.
-    plain: DashMap<Guard, Arc<Profile>>,
-    special: DashMap<(Digest, Guard), Arc<Profile>>,
-    roots: openssl::ssl::SslConnector,
+    by_key: DashMap<(Option<Digest>, Guard), Arc<Profile>>,
+    /// With the system's roots, which nearly all webhooks use.
+    roots: SslConnector,
 }
 
 /// The clients of one profile.
@@ -65,35 +64,38 @@ impl Profiles {
 
     pub(super) fn new(names: NameResolver) -> Result<Self, TlsFilesError> {
         let roots = tls::connector(&Tls::default())?;
-        Ok(Self { names, plain: DashMap::new(), special: DashMap::new(), roots })
+        Ok(Self { names, by_key: DashMap::new(), roots })
     }
 
     /// Returns the pool for this trust, identity and guard.
     pub(super) async fn of(&self, tls: &Tls, guard: &Guard) -> Result<Arc<Profile>, TlsFilesError> {
-        let Some(digest) = digest(tls) else {
-            if let Some(known) = self.plain.get(guard) {
-                known.used.store(now(), Ordering::Relaxed);
-                return Ok(known.clone());
-            }
-            forget_unused(&self.plain);
-            let made = self.plain.entry(guard.clone());
-            return Ok(made.or_insert_with(|| self.make(guard, self.roots.clone())).clone());
-        };
-        let key = (digest, guard.clone());
-        if let Some(known) = self.special.get(&key) {
+        let key = (digest(tls), guard.clone());
+        if let Some(known) = self.by_key.get(&key) {
             known.used.store(now(), Ordering::Relaxed);
             return Ok(known.clone());
         }
-        // OpenSSL reads the system's roots here, which takes milliseconds.
-        let files = tls.clone();
-        let connector = tokio::task::spawn_blocking(move || tls::connector(&files)).await;
-        let connector =
-            connector.unwrap_or_else(|error| Err(TlsFilesError::OpenSsl(error.to_string())))?;
-        forget_unused(&self.special);
-        Ok(self.special.entry(key).or_insert_with(|| self.make(guard, connector)).clone())
+        let connector = match key.0 {
+            None => self.roots.clone(),
+            Some(_) => {
+                // OpenSSL reads the system's roots here, which takes milliseconds.
+                let files = tls.clone();
+                let made = tokio::task::spawn_blocking(move || tls::connector(&files)).await;
+                made.unwrap_or_else(|error| Err(TlsFilesError::OpenSsl(error.to_string())))?
+            }
+        };
+        self.forget_unused();
+        Ok(self.by_key.entry(key).or_insert_with(|| self.make(guard, connector)).clone())
     }
 
-    fn make(&self, guard: &Guard, tls: openssl::ssl::SslConnector) -> Arc<Profile> {
+    fn forget_unused(&self) {
+        if self.by_key.len() >= Self::MANY {
+            let forget_after = i64::try_from(Self::FORGET_AFTER.as_millis()).unwrap_or(i64::MAX);
+            let before = now().saturating_sub(forget_after);
+            self.by_key.retain(|_, profile| profile.used.load(Ordering::Relaxed) >= before);
+        }
+    }
+
+    fn make(&self, guard: &Guard, tls: SslConnector) -> Arc<Profile> {
         let connector = EndpointConnector::new(self.names.clone(), guard.clone(), tls);
         let client = |idle| {
             Client::builder(TokioExecutor::new())
@@ -106,14 +108,6 @@ impl Profiles {
         };
         let (pooled, fresh) = (client(Self::IDLE_PER_HOST), client(0));
         Arc::new(Profile { pooled, fresh, used: AtomicI64::new(now()) })
-    }
-}
-
-fn forget_unused<K: Eq + std::hash::Hash>(profiles: &DashMap<K, Arc<Profile>>) {
-    if profiles.len() >= Profiles::MANY {
-        let forget_after = i64::try_from(Profiles::FORGET_AFTER.as_millis()).unwrap_or(i64::MAX);
-        let before = now().saturating_sub(forget_after);
-        profiles.retain(|_, profile| profile.used.load(Ordering::Relaxed) >= before);
     }
 }
 

@@ -5,11 +5,12 @@
 //! writes. The extension's type is private to hyper, but extensions can be cloned: a head with the
 //! wanted names is parsed once, and its extension goes with every request.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, num::NonZero, sync::Arc};
 
 use http::Extensions;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 
@@ -41,16 +42,8 @@ const NAMES: [&str; 21] = [
 /// Extensions for known spellings.
 pub(super) struct HeaderSpelling {
     usual: Extensions,
-    unusual: Mutex<SpellingCache>,
-}
-
-/// Caches the extensions for unusual names: partners send the same ones every time. Two generations
-/// bound the cache; an entry that is not used is dropped and parsed again when needed.
-#[derive(Default)]
-struct SpellingCache {
-    young: HashMap<String, Arc<Extensions>>,
-    /// The older generation; a used entry moves back to the younger one.
-    old: HashMap<String, Arc<Extensions>>,
+    /// By the unusual names of a set: partners send the same ones every time.
+    unusual: Mutex<LruCache<String, Arc<Extensions>>>,
 }
 
 // === impl HeaderSpelling ===
@@ -58,11 +51,13 @@ struct SpellingCache {
 impl HeaderSpelling {
     /// The longest set of unusual names, in bytes; a longer set keeps the usual spelling.
     const LONGEST: usize = 1024;
+    /// The most sets of unusual names that are kept; another is parsed again when it is needed.
+    const SETS: NonZero<usize> = NonZero::new(1024).expect("1024 is not zero");
 
     /// Parses the usual names once. If hyper stops attaching the spelling, names go out in title
     /// case.
     pub(super) async fn new() -> Self {
-        Self { usual: read(&[]).await, unusual: Mutex::default() }
+        Self { usual: read(&[]).await, unusual: Mutex::new(LruCache::new(Self::SETS)) }
     }
 
     /// Sets the spelling of a request's names.
@@ -75,7 +70,7 @@ impl HeaderSpelling {
             return;
         }
         let key = unusual.join("\n");
-        let known = self.unusual.lock().get(&key);
+        let known = self.unusual.lock().get(&key).cloned();
         let spelt = match known {
             Some(known) => known,
             None => {
@@ -85,29 +80,6 @@ impl HeaderSpelling {
             }
         };
         extensions.extend((*spelt).clone());
-    }
-}
-
-// === impl SpellingCache ===
-
-impl SpellingCache {
-    /// The most sets of each generation.
-    const SETS: usize = 512;
-
-    fn get(&mut self, key: &str) -> Option<Arc<Extensions>> {
-        if let Some(known) = self.young.get(key) {
-            return Some(known.clone());
-        }
-        let (key, known) = self.old.remove_entry(key)?;
-        self.put(key, known.clone());
-        Some(known)
-    }
-
-    fn put(&mut self, key: String, spelt: Arc<Extensions>) {
-        if self.young.len() >= Self::SETS {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, spelt);
     }
 }
 
@@ -176,13 +148,13 @@ mod tests {
         let spelling = HeaderSpelling::new().await;
         let names = |n: usize| [Cow::Owned(format!("oDD-{n}")), Cow::Borrowed("X-ODD")];
         let key = |n: usize| format!("oDD-{n}\nX-ODD");
-        for n in 0..4 * SpellingCache::SETS {
+        for n in 0..2 * HeaderSpelling::SETS.get() {
             spelling.apply(&names(0), &mut Extensions::new()).await;
             spelling.apply(&names(n), &mut Extensions::new()).await;
         }
         let mut cache = spelling.unusual.lock();
         assert!(cache.get(&key(0)).is_some());
         assert!(cache.get(&key(1)).is_none());
-        assert!(cache.young.len() + cache.old.len() <= 2 * SpellingCache::SETS);
+        assert!(cache.len() <= HeaderSpelling::SETS.get());
     }
 }

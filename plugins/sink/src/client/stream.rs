@@ -1,4 +1,4 @@
-//! A connection with or without TLS, as hyper expects it.
+//! A TCP connection that counts what is read from it, as hyper's pool sees it.
 
 use std::{
     io,
@@ -6,12 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_openssl::SslStream;
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -19,93 +14,10 @@ use tokio::{
 
 use super::ConnectionUsage;
 
-/// A connection that counts its requests.
-pub(super) struct Stream {
-    transport: Transport,
-    uses: ConnectionUsage,
-}
-
-/// TCP or TLS.
-pub(super) enum Transport {
-    Plain(TokioIo<MeteredTcp>),
-    Tls(Box<SslStream<TokioIo<MeteredTcp>>>),
-}
-
-/// A TCP connection that reads no more than its [`ConnectionUsage`] allow.
+/// A TCP connection that reads no more than its [`ConnectionUsage`] allows.
 pub(super) struct MeteredTcp {
     tcp: TcpStream,
     uses: ConnectionUsage,
-}
-
-/// Forwards a method to the transport.
-macro_rules! forward {
-    ($stream:expr, $method:ident($($argument:expr),*)) => {
-        match &mut $stream.get_mut().transport {
-            Transport::Plain(tcp) => Pin::new(tcp).$method($($argument),*),
-            Transport::Tls(tls) => Pin::new(tls.as_mut()).$method($($argument),*),
-        }
-    };
-}
-
-// === impl Stream ===
-
-impl Stream {
-    pub(super) fn new(transport: Transport) -> Self {
-        let tcp = match &transport {
-            Transport::Plain(tcp) => tcp,
-            Transport::Tls(tls) => tls.get_ref(),
-        };
-        Self { uses: tcp.inner().uses.clone(), transport }
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new().extra(self.uses.clone())
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        forward!(self, poll_read(context, buffer))
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        forward!(self, poll_write(context, bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self, poll_flush(context))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self, poll_shutdown(context))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.transport {
-            Transport::Plain(tcp) => tcp.is_write_vectored(),
-            Transport::Tls(_) => false,
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        forward!(self, poll_write_vectored(context, pieces))
-    }
 }
 
 // === impl MeteredTcp ===
@@ -113,6 +25,12 @@ impl Write for Stream {
 impl MeteredTcp {
     pub(super) fn new(tcp: TcpStream) -> Self {
         Self { tcp, uses: ConnectionUsage::default() }
+    }
+}
+
+impl Connection for MeteredTcp {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(self.uses.clone())
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn connector(tls: &Tls) -> Result<SslConnector, TlsFilesError> {
 pub(super) async fn handshake(
     connector: &SslConnector,
     host: &str,
-    tcp: MeteredTcp,
+    tcp: TokioIo<MeteredTcp>,
 ) -> Result<SslStream<TokioIo<MeteredTcp>>, String> {
     // OpenSSL expects addresses without brackets, and names without the trailing dot.
     let name = match literal(host) {
@@ -95,7 +95,7 @@ pub(super) async fn handshake(
         None => host.strip_suffix('.').unwrap_or(host).to_owned(),
     };
     let ssl = connector.configure().and_then(|c| c.into_ssl(&name)).map_err(|e| first(&e))?;
-    let mut stream = SslStream::new(ssl, TokioIo::new(tcp)).map_err(|e| first(&e))?;
+    let mut stream = SslStream::new(ssl, tcp).map_err(|e| first(&e))?;
     let shaken = std::future::poll_fn(|context| -> Poll<Result<(), ssl::Error>> {
         Pin::new(&mut stream).poll_connect(context)
     });

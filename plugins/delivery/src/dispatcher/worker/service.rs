@@ -36,7 +36,7 @@ impl WebhookWorker {
         };
         self.rule = Some(rule.clone());
         let is_other = self.health(|health| health.apply_rule(&rule));
-        if rule.enabled && is_newest && self.health(|health| health.is_to_hasten()) {
+        if rule.enabled && is_newest && self.health(|health| health.to_hasten) {
             self.hasten().await;
         }
         if self.shared.changed_elsewhere.remove(&self.webhook).is_some()
@@ -55,7 +55,7 @@ impl WebhookWorker {
             }
         } else if self.health(|health| health.is_out_of_service()) {
             let fingerprint = rule.fingerprint();
-            let other = self.health(|health| health.fingerprint() != fingerprint);
+            let other = self.health(|health| health.fingerprint != fingerprint);
             if other && rule.enabled && is_newest {
                 if self.bring_back(fingerprint).await.is_err() {
                     return false;
@@ -65,7 +65,7 @@ impl WebhookWorker {
                 self.health(|health| health.enable_here(fingerprint));
             }
         } else if rule.enabled && is_newest {
-            let unwritten = self.health(|health| health.is_enabled_here());
+            let unwritten = self.health(|health| health.enabled_here);
             if (wrongly_set_aside || unwritten)
                 && self.bring_back(rule.fingerprint()).await.is_err()
             {
@@ -111,7 +111,10 @@ impl WebhookWorker {
         match state.disabled {
             Some(reason) if state.fingerprint == fingerprint || !is_newest => {
                 tracing::warn!(webhook, reason, "Another gateway disabled a webhook.");
-                self.health(|health| health.disabled_elsewhere(reason, state.fingerprint));
+                self.health(|health| {
+                    health.disable(reason, state.fingerprint);
+                    health.written = true;
+                });
                 true
             }
             None if state.fingerprint == fingerprint && rule.enabled && !is_newest => {
@@ -124,7 +127,7 @@ impl WebhookWorker {
                 self.bring_back(fingerprint).await.is_ok()
             }
             // The other gateway has no such rule and orphaned the deliveries; this one has it.
-            None if EndpointHealth::is_no_rule(&state.fingerprint) && rule.enabled && is_newest => {
+            None if state.fingerprint == EndpointHealth::NO_RULE && rule.enabled && is_newest => {
                 self.bring_back(fingerprint).await.is_ok()
             }
             _ => true,
@@ -146,7 +149,7 @@ impl WebhookWorker {
             result => self.shared.note(result).is_some(),
         };
         if done {
-            self.health(|health| health.hastened());
+            self.health(|health| health.to_hasten = false);
         } else {
             self.not_before = Instant::now() + STORE_WAIT;
         }
@@ -161,7 +164,7 @@ impl WebhookWorker {
             self.more = false;
             return false;
         }
-        let written = self.health(|health| health.is_written());
+        let written = self.health(|health| health.written);
         let remembered = self.health(|health| health.state(&self.webhook));
         let store = self.shared.store.clone();
         let result: Result<u64, StoreError> = async {
@@ -178,7 +181,7 @@ impl WebhookWorker {
         match self.shared.note(result) {
             Some(_) => {
                 self.more = false;
-                self.health(|health| health.wrote());
+                self.health(|health| health.written = true);
             }
             None => self.not_before = Instant::now() + STORE_WAIT,
         }
