@@ -22,7 +22,7 @@ mod passing;
 mod table;
 mod wait;
 
-use std::{error::Error, process::ExitCode, thread::available_parallelism, time::Duration};
+use std::{error::Error, process::ExitCode, thread::available_parallelism};
 
 use table::Table;
 
@@ -34,9 +34,6 @@ struct Extent {
     /// Seconds of each round.
     seconds: u32,
 }
-
-/// For the last webhooks of a round. A target that is slower than the schedule has them all to come.
-const SETTLED: Duration = Duration::from_secs(300);
 
 const LONG: Extent = Extent { rounds: 6, seconds: 5 };
 const SHORT: Extent = Extent { rounds: 2, seconds: 2 };
