@@ -18,7 +18,7 @@ use as2hook_testing::{
     process,
 };
 
-use super::{Extent, partner, table::Table};
+use super::{Extent, compared::median, partner, table::Table};
 
 /// Bytes of a request's body.
 const SIZE: usize = 10_000;
@@ -26,10 +26,10 @@ const SIZE: usize = 10_000;
 const BUSY: usize = 16;
 
 /// A proxy's process. Killed when dropped.
-struct Proxy {
+pub(crate) struct Proxy {
     what: &'static str,
-    child: Child,
-    address: SocketAddr,
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -160,14 +160,6 @@ impl Drop for Proxy {
     }
 }
 
-fn median(all: &[f64]) -> f64 {
-    let mut all = all.to_vec();
-    all.sort_by(f64::total_cmp);
-    let upper = all.get(all.len() / 2).copied().unwrap_or_default();
-    let lower = all.get((all.len().max(1) - 1) / 2).copied().unwrap_or_default();
-    (lower + upper) / 2.0
-}
-
 /// Gives all threads of a process these cores and no other.
 fn pin(pid: u32, cores: &str) -> Result<(), Box<dyn Error>> {
     let args = ["-a", "-p", "-c", cores, &pid.to_string()];
@@ -180,7 +172,8 @@ fn pin(pid: u32, cores: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn bare(receiver: &Server) -> Result<Proxy, Box<dyn Error>> {
+/// Starts `examples/bare_proxy` in front of this server.
+pub(crate) fn bare(receiver: &Server) -> Result<Proxy, Box<dyn Error>> {
     let binary = beside("examples/bare_proxy");
     if !binary.exists() {
         return Err("bare_proxy is not built: cargo build --release --example bare_proxy".into());
