@@ -109,7 +109,7 @@ pub(crate) fn measure(
             first += subject.pass(fast, first, template, &delivered)?.0;
         }
     }
-    let mut compared = Compared::default();
+    let (mut compared, mut is_counted) = (Compared::default(), false);
     let mut order: Vec<_> = subjects.iter().enumerate().collect();
     for _ in 0..extent.rounds {
         for ((kind, template), (pace, load)) in
@@ -146,6 +146,7 @@ pub(crate) fn measure(
                 subject.rest()?;
                 first += count;
                 let calls = counter.stop()?;
+                is_counted = true;
                 #[expect(clippy::cast_precision_loss, reason = "counts for people")]
                 let each = calls as f64 / count as f64;
                 compared.add(number, &format!("{kind}, 500/s: futex calls"), "", each);
@@ -161,7 +162,7 @@ pub(crate) fn measure(
         order.reverse();
     }
     compared.print(&others, table);
-    if FutexCounter::start(std::process::id()).map(FutexCounter::stop).is_none() {
+    if !is_counted {
         table.figure("futex calls", "not measured: neither perf nor strace can be run");
     }
     Ok(())
