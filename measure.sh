@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Measures, each by one command that ends by itself within minutes, `cluster` within forty:
 #   ./measure.sh [wait] [delivery] [passing] [attack] [--short] [--judge]   the bars for latency and speed
+#   ./measure.sh exchange [--against BINARY] [--postgres] [--rounds N] [--short]   what an exchange costs, and of two builds
+#   ./measure.sh builds --against BINARY [--rounds N] [--short]    deliveries alone and the decoder alone, of two builds
 #   ./measure.sh soak [--short | EXCHANGES]                        whether anything grows
 #   ./measure.sh crash [KILLS]                                     whether anything is lost
 #   ./measure.sh cluster [--minutes N] [sqlite]                    the same of three gateways on PostgreSQL, or one on SQLite
@@ -38,6 +40,12 @@ case "${1:-}" in
   soak)
     build --example soak
     exec "$built/examples/soak" "${@:2}"
+    ;;
+  builds)
+    build --example measure
+    cargo build --locked --profile "$profile" -p as2hook-delivery --example throughput
+    cargo bench --locked --profile "$profile" -p as2hook-as2 --bench decode --no-run
+    exec "$built/examples/measure" "$@"
     ;;
   *)
     build --example measure --example bare_proxy

@@ -11,6 +11,7 @@ mod witness;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -20,7 +21,9 @@ use std::{
 };
 
 use as2hook_testing::{
-    Built, Client, Endpoint, Gateway, Message, Part, Post, Response, Running, gateway::wait_until,
+    Endpoint, Gateway, Message, Part, Post, Response, Running,
+    gateway::wait_until,
+    load::{Load, Sender, Template},
     pki, receiver, sink,
 };
 
@@ -39,7 +42,7 @@ fn every_message_that_the_receiver_got_whole_is_delivered_after_kill_9() {
     let sink = sink().start();
     let mut gateway = gateway(&receiver, &sink);
     let messages = Arc::new(Mailbag::new(MESSAGES));
-    let senders = messages.send_all(&gateway.inbound());
+    let senders = messages.send_all(gateway.inbound().address());
     let mut kills = 0;
     while messages.left() > 0 {
         // Somewhere between two and sixty messages later.
@@ -90,10 +93,10 @@ fn pending_delivery_is_made_after_a_restart() {
     let sink = sink().start();
     sink.stop();
     let mut gateway = gateway(&receiver, &sink);
-    let bag = Mailbag::new(50);
-    for post in bag.posts() {
-        assert_eq!(gateway.inbound().send(&post).unwrap().status, 200);
-    }
+    let template = Template::new("/as2", &message().build());
+    let load = Load { total: 50, ..Load::at_full_speed(SENDERS, Duration::MAX) };
+    let sent = load.run(gateway.inbound().address(), |number, out| template.write(number, out));
+    assert!(sent.all.iter().all(|sample| sample.status == Some(200)));
     gateway.kill9();
     sink.resume();
     gateway.restart().unwrap();
@@ -175,7 +178,7 @@ fn deliveries_of(
 
 /// Messages that differ in their Message-ID alone, each sent once.
 struct Mailbag {
-    message: Built,
+    message: Template,
     total: usize,
     next: AtomicUsize,
     sent: Mutex<usize>,
@@ -183,7 +186,7 @@ struct Mailbag {
 
 impl Mailbag {
     fn new(total: usize) -> Self {
-        let message = message().build();
+        let message = Template::new("/as2", &message().build());
         Self { message, total, next: AtomicUsize::new(0), sent: Mutex::new(0) }
     }
 
@@ -200,36 +203,23 @@ impl Mailbag {
         assert!(reached, "the senders are stuck at {} of {count}", self.sent());
     }
 
-    fn post(&self, number: usize) -> Post<'_> {
-        let fields = self.message.headers.iter().filter(|(name, _)| name != "Message-ID");
-        let fields: Vec<_> = fields.cloned().collect();
-        Post::new("/as2", &self.message.body)
-            .headers(&fields)
-            .header("Message-ID", format!("<crash-{number}@acme.example>"))
-    }
-
-    fn posts(&self) -> impl Iterator<Item = Post<'_>> {
-        (0..self.total).map(|number| self.post(number))
-    }
-
-    fn send_all(self: &Arc<Self>, inbound: &Client) -> Vec<thread::JoinHandle<()>> {
+    fn send_all(self: &Arc<Self>, inbound: SocketAddr) -> Vec<thread::JoinHandle<()>> {
         let sender = |_| {
-            let (bag, inbound) = (self.clone(), inbound.clone());
+            let (bag, mut sender) = (self.clone(), Sender::new(inbound));
             thread::spawn(move || {
                 loop {
                     let number = bag.next.fetch_add(1, Ordering::Relaxed);
                     if number >= bag.total {
                         return;
                     }
+                    let mut message = Vec::new();
+                    bag.message.write(number, &mut message);
                     // While the gateway is dead there is nothing to be lost: wait for the next.
-                    let post = bag.post(number);
-                    wait_until(SOON, || {
-                        inbound.connect().is_ok_and(|mut connection| {
-                            // A message cut off by a kill is not sent again.
-                            let _ = connection.send(&post);
-                            true
-                        })
-                    });
+                    if wait_until(SOON, || sender.connect()) {
+                        // A message cut off by a kill is not sent again.
+                        let _ = sender.send(&message);
+                        sender.hang_up();
+                    }
                     *bag.sent.lock().unwrap() += 1;
                 }
             })

@@ -17,8 +17,10 @@ use as2hook_testing::{
 /// A running HAProxy; ended when dropped.
 pub(crate) struct Balancer {
     child: Child,
-    inbound: SocketAddr,
-    outbound: SocketAddr,
+    /// Where partners send to.
+    pub(crate) inbound: SocketAddr,
+    /// Where our own AS2 server sends to.
+    pub(crate) outbound: SocketAddr,
 }
 
 impl Balancer {
@@ -40,23 +42,13 @@ impl Balancer {
             .spawn()?;
         let mut balancer = Self { child, inbound, outbound };
         let ready = wait_until(Duration::from_secs(120), || {
-            balancer.inbound().get("/").is_ok_and(|reply| reply.status != 503)
+            Client::new(inbound).get("/").is_ok_and(|reply| reply.status != 503)
         });
         match balancer.child.try_wait()? {
             Some(status) => Err(io::Error::other(format!("it ended with {status}"))),
             None if ready => Ok(balancer),
             None => Err(io::Error::other("it finds no gateway")),
         }
-    }
-
-    /// Where partners send to.
-    pub(crate) fn inbound(&self) -> Client {
-        Client::new(self.inbound)
-    }
-
-    /// Where our own AS2 server sends to.
-    pub(crate) fn outbound(&self) -> Client {
-        Client::new(self.outbound)
     }
 }
 

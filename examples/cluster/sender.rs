@@ -2,7 +2,7 @@
 //! is 2xx.
 
 use std::{
-    io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,7 +12,9 @@ use std::{
 };
 
 use as2hook_testing::{
-    Built, Client, Digest, Mdn, Message, Part, Post, Receipt, client::Connection, pki,
+    Built, Digest, Mdn, Message, Part, Receipt,
+    load::{Sender, Template},
+    pki,
 };
 
 use crate::{
@@ -35,18 +37,12 @@ pub(crate) struct Senders {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// One sender's way to a gateway: a connection that is kept as long as it goes well.
-struct Line {
-    client: Client,
-    open: Option<Connection>,
-}
-
 /// What all senders have in common.
 pub(crate) struct Shared {
     pub(crate) witness: Witness,
     /// Where partners send to, and our own AS2 server.
-    pub(crate) inbound: Client,
-    pub(crate) outbound: Client,
+    pub(crate) inbound: SocketAddr,
+    pub(crate) outbound: SocketAddr,
     pub(crate) payloads: Vec<Vec<u8>>,
     /// Between two messages of one sender.
     pub(crate) pace: Duration,
@@ -99,51 +95,35 @@ pub(crate) fn partner(number: u16) -> String {
     format!("PARTNER-{number}")
 }
 
-// === impl Line ===
-
-impl Line {
-    fn to(client: &Client) -> Self {
-        Self { client: client.clone(), open: None }
-    }
-
-    /// Returns the status.
-    fn send(&mut self, post: &Post<'_>) -> io::Result<u16> {
-        let mut open = self.open.take().map_or_else(|| self.client.connect(), Ok)?;
-        let reply = open.send(post)?;
-        let closes = reply.head.has_token("Connection", "close");
-        self.open = (reply.complete && !closes).then_some(open);
-        Ok(reply.status)
-    }
-}
-
 // === impl Shared ===
 
 impl Shared {
     fn partner(&self, sender: u16) {
-        let messages: Vec<_> =
-            self.payloads.iter().map(|payload| inbound(sender, payload)).collect();
-        let mut line = Line::to(&self.inbound);
+        let template = |payload: &Vec<u8>| Template::new("/as2", &inbound(sender, payload));
+        let messages: Vec<_> = self.payloads.iter().map(template).collect();
+        let mut to_us = Sender::new(self.inbound);
         for number in 0.. {
             if !self.may_begin() {
                 return;
             }
             let message = &messages[number as usize % messages.len()];
             let exchange = Exchange::first(Cargo::Inbound, sender, number);
-            self.send(&mut line, exchange, &message.headers, &message.body);
+            self.send(&mut to_us, exchange, message);
         }
     }
 
     /// Our AS2 server's messages, and the partner's MDNs about them.
     fn own_server(&self, sender: u16) {
         let message = outbound(sender);
+        let template = Template::new("/as2", &message);
         let (mut to_partner, mut from_partner) =
-            (Line::to(&self.outbound), Line::to(&self.inbound));
+            (Sender::new(self.outbound), Sender::new(self.inbound));
         for number in 0.. {
             if !self.may_begin() {
                 return;
             }
             let exchange = Exchange::first(Cargo::Outbound, sender, number);
-            if !self.send(&mut to_partner, exchange, &message.headers, &message.body) {
+            if !self.send(&mut to_partner, exchange, &template) {
                 continue;
             }
             let negative = number % NEGATIVE == 3;
@@ -153,8 +133,9 @@ impl Shared {
                 .sign(pki::partner(), Digest::Sha256)
                 .about(&partner(sender), STATION, &exchange.message_id())
                 .into_parts();
+            let built = Built { headers, body, mic: String::new(), id: String::new() };
             let mdn = Exchange::first(Cargo::Mdn, sender, number);
-            if self.send(&mut from_partner, mdn, &headers, &body) && negative {
+            if self.send(&mut from_partner, mdn, &Template::new("/as2", &built)) && negative {
                 self.witness.record().negative.push((exchange, mdn));
             }
         }
@@ -167,28 +148,19 @@ impl Shared {
     }
 
     /// Sends until it is acknowledged, or given up.
-    fn send(
-        &self,
-        to: &mut Line,
-        first: Exchange,
-        headers: &[(String, String)],
-        body: &[u8],
-    ) -> bool {
-        let named = |name: &str| name.eq_ignore_ascii_case("Message-ID");
-        let headers: Vec<_> = headers.iter().filter(|(name, _)| !named(name)).cloned().collect();
-        let mut exchange = first;
+    fn send(&self, to: &mut Sender, first: Exchange, message: &Template) -> bool {
+        let (id, mut exchange, mut bytes) = (first.message_id(), first, Vec::new());
         loop {
-            let post = Post::new("/as2", body)
-                .headers(&headers)
-                .header("Message-ID", exchange.message_id())
-                .header(exchange::FIELD, exchange.to_string());
-            match to.send(&post) {
-                Ok(200..300) => {
+            bytes.clear();
+            let attempt = exchange.to_string();
+            message.write_with(&[("Message-ID", &id), (exchange::FIELD, &attempt)], &mut bytes);
+            match to.send(&bytes) {
+                Some(200..300) => {
                     self.witness.acknowledge(exchange);
                     return true;
                 }
-                Ok(_) => self.witness.record().refused += 1,
-                Err(_) => self.witness.record().cut += 1,
+                Some(_) => self.witness.record().refused += 1,
+                None => self.witness.record().cut += 1,
             }
             if self.given_up.load(Ordering::Relaxed) {
                 return false;

@@ -1,13 +1,14 @@
 //! Everything that runs: the store, the gateways, what stands around them.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicUsize},
     time::Duration,
 };
 
 use as2hook_testing::{
-    Client, Gateway, Running,
+    Gateway, Running,
     faults::HangingVolume,
     gateway::{Partner, StartError},
     load::Server,
@@ -112,7 +113,7 @@ impl Site {
 
     /// What senders need to know.
     pub(crate) fn senders(&self, pace: Duration, budget: usize) -> Shared {
-        let (inbound, outbound) = self.clients();
+        let (inbound, outbound) = self.addresses();
         Shared {
             witness: self.witness.clone(),
             inbound,
@@ -129,10 +130,10 @@ impl Site {
         self.folder.path().join("as2hook.db")
     }
 
-    fn clients(&self) -> (Client, Client) {
+    fn addresses(&self) -> (SocketAddr, SocketAddr) {
         match (&self.balancer, self.fleet.all().next()) {
-            (Some(balancer), _) => (balancer.inbound(), balancer.outbound()),
-            (None, Some(gateway)) => (gateway.inbound(), gateway.outbound()),
+            (Some(balancer), _) => (balancer.inbound, balancer.outbound),
+            (None, Some(gateway)) => (gateway.inbound().address(), gateway.outbound().address()),
             (None, None) => unreachable!("a site has a gateway"),
         }
     }

@@ -10,15 +10,13 @@ use std::{
 };
 
 use as2hook_testing::{
-    Gateway,
-    gateway::wait_until,
-    hostile,
-    load::{Open, Sample, Sender, Spread, Template},
+    Gateway, hostile,
+    load::{Load, Samples, Sender, Spread, Template},
     pki,
 };
 
 use super::{
-    Extent, SETTLED, partner,
+    Extent, partner,
     partner::Delivered,
     table::{Table, milliseconds},
 };
@@ -63,8 +61,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
     let attacks = attacks();
     // Two for each core: one is on its way while another is decoded.
     let attackers = 2 * available_parallelism()?.get();
-    let total = RATE as usize * extent.seconds as usize;
-    let plan = Open { rate: RATE, total, connections: CONNECTIONS };
+    let load = Load::on_schedule(CONNECTIONS, RATE, extent.seconds);
     let mut took: [Vec<Duration>; 4] = Default::default();
     let (mut first, mut sent, mut lasted) = (0, 0, Duration::ZERO);
     for _ in 0..extent.rounds {
@@ -74,9 +71,9 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
                 .iter()
                 .map(|message| Template::leaving_out("/as2", message, left_out))
                 .collect();
-            delivered.reset(first + total);
+            delivered.reset(first);
             let run = || {
-                plan.run(address, |number, out| {
+                load.run(address, |number, out| {
                     templates[number % templates.len()].write(first + number, out);
                 })
             };
@@ -88,17 +85,11 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
             } else {
                 run()
             };
-            let failed = samples.iter().filter(|sample| !sample.is_good()).count();
-            if failed > 0 {
-                return Err(format!("{failed} of {total} messages did not get a 200").into());
+            took.extend(samples.all_good()?.took());
+            if round.tapped {
+                delivered.wait_for(load.total)?;
             }
-            if round.tapped && !wait_until(SETTLED, || delivered.count() == total) {
-                return Err(
-                    format!("{} of {total} messages were notified", delivered.count()).into()
-                );
-            }
-            first += total;
-            took.extend(samples.iter().map(Sample::took));
+            first += load.total;
         }
     }
     let [plain, tapped, attacked_plain, attacked_tapped] = took.map(Spread::of);
@@ -146,8 +137,8 @@ fn beside(
     attackers: usize,
     to: SocketAddr,
     attacks: &[Template],
-    run: impl FnOnce() -> Vec<Sample>,
-) -> (Vec<Sample>, usize) {
+    run: impl FnOnce() -> Samples,
+) -> (Samples, usize) {
     // Their numbers are none of the partners'.
     let (over, next) = (AtomicBool::new(false), AtomicUsize::new(1 << 40));
     let before = next.load(Ordering::Relaxed);

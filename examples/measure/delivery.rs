@@ -4,13 +4,12 @@ use std::{error::Error, time::Duration};
 
 use as2hook_testing::{
     Gateway, Running,
-    gateway::wait_until,
-    load::{Open, Spread, Template},
+    load::{Load, Spread, Template},
     pki,
 };
 
 use super::{
-    Extent, SETTLED,
+    Extent,
     partner::{self, Delivered},
     table::Table,
 };
@@ -42,13 +41,13 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
     let kinds = kinds.map(|(what, message)| (what, Template::new("/as2", &message)));
     let mut took: [Vec<Duration>; 2] = Default::default();
     let mut used = [Duration::ZERO; 2];
-    let mut first = 0;
+    let (load, mut first) = (Load::on_schedule(CONNECTIONS, RATE, extent.seconds), 0);
     for _ in 0..extent.rounds {
         for ((_, template), (took, used)) in kinds.iter().zip(took.iter_mut().zip(&mut used)) {
             let before = gateway.cpu_time()?;
-            round(&gateway, extent, first, template, &delivered, took)?;
+            round(&gateway, load, first, template, &delivered, took)?;
             *used += gateway.cpu_time()?.saturating_sub(before);
-            first += total(extent);
+            first += load.total;
         }
     }
     for (((what, _), took), used) in kinds.iter().zip(took).zip(used) {
@@ -62,34 +61,23 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
     Ok(())
 }
 
-fn total(extent: Extent) -> usize {
-    RATE as usize * extent.seconds as usize
-}
-
 fn round(
     gateway: &Running,
-    extent: Extent,
+    load: Load,
     first: usize,
     template: &Template,
     delivered: &Delivered,
     took: &mut Vec<Duration>,
 ) -> Result<(), Box<dyn Error>> {
-    let total = total(extent);
-    delivered.reset(first + total);
-    let plan = Open { rate: RATE, total, connections: CONNECTIONS };
-    let samples = plan.run(gateway.inbound().address(), |number, out| {
+    delivered.reset(first);
+    let samples = load.run(gateway.inbound().address(), |number, out| {
         template.write(first + number, out);
     });
-    let failed = samples.iter().filter(|sample| !sample.is_good()).count();
-    if failed > 0 {
-        return Err(format!("{failed} of {total} messages did not get a 200").into());
-    }
-    if !wait_until(SETTLED, || delivered.count() == total) {
-        return Err(format!("webhooks for {} of {total} messages", delivered.count()).into());
-    }
+    let samples = samples.all_good()?;
+    delivered.wait_for(load.total)?;
     let times = delivered.times();
-    took.extend(samples.iter().filter_map(|sample| {
-        let delivered = times.get(first + sample.number).copied().flatten()?;
+    took.extend(samples.all.iter().filter_map(|sample| {
+        let delivered = times.get(sample.number).copied().flatten()?;
         // A webhook may be quicker than the thread that reads the response.
         Some(delivered.saturating_duration_since(sample.responded))
     }));

@@ -1,7 +1,8 @@
 //! Measures what the design sets a bar for, and prints one table with the bar beside each figure.
 //!
 //! `./measure.sh [wait] [delivery] [passing] [attack] [--short] [--judge]` builds what it needs and runs it; all
-//! four when none is named. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
+//! four when none is named. `./measure.sh exchange [--against BINARY] [--postgres]` and `./measure.sh builds
+//! --against BINARY` have no bars. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
 //! exit status 1; a measurement that could not be made always is.
 //!
 //! # Layout
@@ -9,21 +10,28 @@
 //! - `delivery`: from the response's end to the webhook's request
 //! - `passing`: traffic that is not decoded, beside a bare Pingora proxy and nginx
 //! - `attack`: what partners wait longer beside attackers
+//! - `exchange`: what an exchange costs, beside a bare Pingora proxy and another build
+//! - `builds`: deliveries alone and the decoder alone, of two builds
+//! - `compared`: figures of several subjects, round by round
 //! - `partner`: the messages, and the stand-ins on both sides of the gateway
 //! - `disk`: what an fsync takes on the disk of the store
 //! - `table`: figures and their bars
 #![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 
 mod attack;
+mod builds;
+mod compared;
 mod delivery;
 mod disk;
+mod exchange;
 mod partner;
 mod passing;
 mod table;
 mod wait;
 
-use std::{error::Error, process::ExitCode, thread::available_parallelism, time::Duration};
+use std::{error::Error, path::PathBuf, process::ExitCode, thread::available_parallelism};
 
+use clap::Parser;
 use table::Table;
 
 /// How much is measured.
@@ -35,37 +43,71 @@ struct Extent {
     seconds: u32,
 }
 
-/// For the last webhooks of a round. A target that is slower than the schedule has them all to come.
-const SETTLED: Duration = Duration::from_secs(300);
-
 const LONG: Extent = Extent { rounds: 6, seconds: 5 };
 const SHORT: Extent = Extent { rounds: 2, seconds: 2 };
 
-const ALL: [&str; 4] = ["wait", "delivery", "passing", "attack"];
+/// Each of these holds as2hook against a bar, or against another program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Measure {
+    Wait,
+    Delivery,
+    Passing,
+    Attack,
+    Exchange,
+    Builds,
+}
+
+/// Those that have bars.
+const JUDGED: [Measure; 4] = [Measure::Wait, Measure::Delivery, Measure::Passing, Measure::Attack];
+
+/// Measures as2hook beside other programs.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to measure; the four with bars when none is named.
+    measures: Vec<Measure>,
+    /// A rough figure in seconds.
+    #[arg(long)]
+    short: bool,
+    /// A missed bar is exit status 1.
+    #[arg(long)]
+    judge: bool,
+    /// How many rounds.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Another build's binary, for `exchange` and `builds`; its examples and benches are beside it.
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
+    /// `exchange` on PostgreSQL.
+    #[arg(long)]
+    postgres: bool,
+}
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let args: Vec<_> = std::env::args().skip(1).collect();
-    let (flags, mut named): (Vec<_>, Vec<_>) =
-        args.iter().map(String::as_str).partition(|arg| arg.starts_with("--"));
-    if let Some(unknown) = flags.iter().find(|flag| !["--short", "--judge"].contains(flag)) {
-        return Err(format!("{unknown} is not known: there are --short and --judge").into());
+    let mut args = Args::parse();
+    if args.measures.is_empty() {
+        args.measures.extend(JUDGED);
     }
-    if named.is_empty() {
-        named.extend(ALL);
-    }
-    let extent = if flags.contains(&"--short") { SHORT } else { LONG };
+    let mut extent = if args.short { SHORT } else { LONG };
+    extent.rounds = args.rounds.unwrap_or(extent.rounds);
     let mut table = Table::default();
     let mut unmeasured = Vec::new();
-    for what in named {
+    for what in args.measures {
         let measured = match what {
-            "wait" => wait::measure(extent, &mut table),
-            "delivery" => delivery::measure(extent, &mut table),
-            "passing" => passing::measure(extent, &mut table),
-            "attack" => attack::measure(extent, &mut table),
-            unknown => return Err(format!("{unknown} is not known: there are {ALL:?}").into()),
+            Measure::Wait => wait::measure(extent, &mut table),
+            Measure::Delivery => delivery::measure(extent, &mut table),
+            Measure::Passing => passing::measure(extent, &mut table),
+            Measure::Attack => attack::measure(extent, &mut table),
+            Measure::Exchange => {
+                exchange::measure(extent, args.against.clone(), args.postgres, &mut table)
+            }
+            Measure::Builds => match &args.against {
+                Some(against) => builds::measure(extent, against, &mut table),
+                None => Err("--against says which other build".into()),
+            },
         };
         // The others' figures are printed all the same.
-        unmeasured.extend(measured.err().map(|error| format!("{what} was not measured: {error}")));
+        unmeasured
+            .extend(measured.err().map(|error| format!("{what:?} was not measured: {error}")));
     }
     let cores = available_parallelism().map_or(0, usize::from);
     println!("\n{} cores, load {}, {}\n", cores, disk::machine_load(), disk::processor());
@@ -73,6 +115,6 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     for why in &unmeasured {
         println!("\n{why}");
     }
-    let missed = flags.contains(&"--judge") && table.missed() > 0;
+    let missed = args.judge && table.missed() > 0;
     Ok(if missed || !unmeasured.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

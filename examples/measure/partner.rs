@@ -2,14 +2,18 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use as2hook_testing::{
     Mdn, Message, Part, Receipt,
+    gateway::wait_until,
     load::{Seen, Server, Template},
     pki,
 };
+
+/// For the last webhooks of a round. A target that is slower than the schedule has them all to come.
+const SETTLED: Duration = Duration::from_secs(300);
 
 /// More connections than the gateway ever has open to one side.
 const THREADS: usize = 192;
@@ -47,24 +51,38 @@ pub(crate) fn receiver() -> Server {
 
 /// A webhook endpoint that records when each message was delivered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Delivered(Arc<Mutex<Vec<Option<Instant>>>>);
+pub(crate) struct Delivered(Arc<Mutex<Deliveries>>);
+
+#[derive(Debug, Default)]
+struct Deliveries {
+    /// The number of the first message; what is below it was of an earlier round.
+    first: usize,
+    /// How many messages were delivered.
+    count: usize,
+    /// When each was first delivered.
+    times: Vec<Option<Instant>>,
+}
 
 // === impl Delivered ===
 
 impl Delivered {
-    /// Forgets all, and makes room for the messages below this number.
-    pub(crate) fn reset(&self, total: usize) {
-        *self.0.lock().expect("no poison") = vec![None; total];
+    /// Forgets all; the next messages have this number and those above it.
+    pub(crate) fn reset(&self, first: usize) {
+        *self.0.lock().expect("no poison") = Deliveries { first, ..Deliveries::default() };
     }
 
-    /// How many messages were delivered.
-    pub(crate) fn count(&self) -> usize {
-        self.0.lock().expect("no poison").iter().flatten().count()
+    /// Waits until so many messages were delivered.
+    pub(crate) fn wait_for(&self, total: usize) -> Result<(), String> {
+        let count = || self.0.lock().expect("no poison").count;
+        if wait_until(SETTLED, || count() == total) {
+            return Ok(());
+        }
+        Err(format!("webhooks for {} of {total} messages", count()))
     }
 
-    /// When each was first delivered.
+    /// When each was first delivered, from the first number on.
     pub(crate) fn times(&self) -> Vec<Option<Instant>> {
-        self.0.lock().expect("no poison").clone()
+        self.0.lock().expect("no poison").times.clone()
     }
 
     /// Responds to webhooks from now on.
@@ -78,9 +96,15 @@ impl Delivered {
 
     fn note(&self, seen: &Seen<'_>) {
         let number = seen.field("message-id").and_then(Template::number);
-        let mut all = self.0.lock().expect("no poison");
-        if let Some(first) = number.and_then(|number| all.get_mut(number)) {
-            first.get_or_insert(seen.at);
+        let mut deliveries = self.0.lock().expect("no poison");
+        let place = number.and_then(|number| number.checked_sub(deliveries.first));
+        let Some(place) = place else { return };
+        if deliveries.times.len() <= place {
+            deliveries.times.resize(place + 1, None);
+        }
+        if deliveries.times[place].is_none() {
+            deliveries.times[place] = Some(seen.at);
+            deliveries.count += 1;
         }
     }
 }

@@ -14,11 +14,11 @@ use std::{
 use as2hook_testing::{
     Client, Gateway,
     gateway::{built_binary, free_address, wait_until},
-    load::{Closed, Server, Spread, Throughput},
+    load::{Load, Server, Spread},
     process,
 };
 
-use super::{Extent, partner, table::Table};
+use super::{Extent, compared::median, partner, table::Table};
 
 /// Bytes of a request's body.
 const SIZE: usize = 10_000;
@@ -26,10 +26,10 @@ const SIZE: usize = 10_000;
 const BUSY: usize = 16;
 
 /// A proxy's process. Killed when dropped.
-struct Proxy {
+pub(crate) struct Proxy {
     what: &'static str,
-    child: Child,
-    address: SocketAddr,
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -137,16 +137,17 @@ impl Rounds {
         request: &[u8],
     ) -> Result<(), Box<dyn Error>> {
         let lasting = Duration::from_secs(u64::from(extent.seconds));
-        let alone = Closed { connections: 1, lasting: lasting / 2 }.run(address, request);
-        checked(&alone)?;
-        self.alone.extend(alone.took.durations());
+        let run = |connections, lasting| {
+            let load = Load::at_full_speed(connections, lasting);
+            load.run(address, |_, out| out.extend_from_slice(request)).all_good()
+        };
+        self.alone.extend(run(1, lasting / 2)?.took());
         let before = process::cpu_time(pid)?;
-        let busy = Closed { connections: BUSY, lasting }.run(address, request);
-        checked(&busy)?;
+        let busy = run(BUSY, lasting)?;
         let used = process::cpu_time(pid)?.saturating_sub(before);
         self.rates.push(busy.rate());
         #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
-        self.cpu.push(used.as_secs_f64() / busy.took.count() as f64);
+        self.cpu.push(used.as_secs_f64() / busy.all.len() as f64);
         Ok(())
     }
 }
@@ -157,23 +158,6 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A figure over failed requests says nothing.
-fn checked(throughput: &Throughput) -> Result<(), String> {
-    if throughput.failed > 0 || throughput.took.count() == 0 {
-        let (good, bad) = (throughput.took.count(), throughput.failed);
-        return Err(format!("{bad} requests did not get a 200, {good} did"));
-    }
-    Ok(())
-}
-
-fn median(all: &[f64]) -> f64 {
-    let mut all = all.to_vec();
-    all.sort_by(f64::total_cmp);
-    let upper = all.get(all.len() / 2).copied().unwrap_or_default();
-    let lower = all.get((all.len().max(1) - 1) / 2).copied().unwrap_or_default();
-    (lower + upper) / 2.0
 }
 
 /// Gives all threads of a process these cores and no other.
@@ -188,7 +172,8 @@ fn pin(pid: u32, cores: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn bare(receiver: &Server) -> Result<Proxy, Box<dyn Error>> {
+/// Starts `examples/bare_proxy` in front of this server.
+pub(crate) fn bare(receiver: &Server) -> Result<Proxy, Box<dyn Error>> {
     let binary = beside("examples/bare_proxy");
     if !binary.exists() {
         return Err("bare_proxy is not built: cargo build --release --example bare_proxy".into());

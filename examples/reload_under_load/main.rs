@@ -7,16 +7,15 @@
 
 use std::{
     error::Error,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
 use as2hook_testing::{
-    Built, Gateway, Message, Part, Post, Running, gateway::Rule, pki, receiver, sink,
+    Gateway, Message, Part,
+    gateway::Rule,
+    load::{Load, Samples, Spread, Template},
+    pki, receiver, sink,
 };
 
 /// Connections that share the rate.
@@ -27,8 +26,8 @@ const RULES: usize = 1000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let rate: usize = args.next().map_or(Ok(500), |arg| arg.parse())?;
-    let seconds: u64 = args.next().map_or(Ok(10), |arg| arg.parse())?;
+    let rate = args.next().map_or(Ok(500), |arg| arg.parse())?;
+    let seconds = args.next().map_or(Ok(10), |arg| arg.parse())?;
     let (receiver, sink) = (receiver().keep(0).start(), sink().keep(0).start());
     let gateway = Gateway::new()
         .receiver(&receiver)
@@ -42,9 +41,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .sign(pki::partner())
         .encrypt(pki::station())
         .build();
+    let template = Template::new("/as2", &message);
+    let load = Load::on_schedule(SENDERS, rate, seconds);
+    let run = |first: usize| {
+        let address = gateway.inbound().address();
+        load.run(address, |number, out| template.write(first + number, out))
+    };
     println!("{rate} requests/s over {SENDERS} connections, {seconds} s each way");
-    let quiet = load(&gateway, &message, rate, seconds);
-    println!("quiet:     {}", quiet.summary());
+    println!("quiet:     {}", summary(&run(0)));
     let reloads = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let reloading = thread::scope(|scope| {
@@ -62,77 +66,23 @@ fn main() -> Result<(), Box<dyn Error>> {
                 assert_eq!(gateway.reload().unwrap().status, 200);
             }
         });
-        let measured = load(&gateway, &message, rate, seconds);
+        let samples = run(load.total);
         stop.store(true, Ordering::Relaxed);
-        measured
+        samples
     });
-    println!("reloading: {}", reloading.summary());
+    println!("reloading: {}", summary(&reloading));
     println!("{} reloads of {RULES} rules", reloads.load(Ordering::Relaxed));
     Ok(())
 }
 
-/// How long each request took from when it was due, and how many failed.
-struct Measured {
-    took: Vec<Duration>,
-    failed: usize,
-}
-
-// === impl Measured ===
-
-impl Measured {
-    fn summary(&self) -> String {
-        let at = |share: f64| {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::cast_precision_loss,
-                reason = "a place in a list"
-            )]
-            let place = (self.took.len() as f64 * share) as usize;
-            self.took[place.min(self.took.len() - 1)].as_secs_f64() * 1000.0
-        };
-        format!(
-            "{} requests, {} failed; from due to response p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
-            self.took.len(),
-            self.failed,
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        )
-    }
-}
-
-fn load(gateway: &Running, message: &Built, rate: usize, seconds: u64) -> Measured {
-    let total = rate * usize::try_from(seconds).unwrap();
-    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let took = Arc::new(Mutex::new(Vec::with_capacity(total)));
-    let began = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..SENDERS {
-            scope.spawn(|| {
-                let inbound = gateway.inbound();
-                let mut connection = inbound.connect().unwrap();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= total {
-                        return;
-                    }
-                    let due = began + Duration::from_secs(1).mul_f64(number as f64 / rate as f64);
-                    thread::sleep(due.saturating_duration_since(Instant::now()));
-                    let post = Post::message("/as2", message);
-                    match connection.send(&post) {
-                        Ok(reply) if reply.status == 200 => {}
-                        _ => {
-                            failed.fetch_add(1, Ordering::Relaxed);
-                            connection = inbound.connect().unwrap();
-                        }
-                    }
-                    took.lock().unwrap().push(due.elapsed());
-                }
-            });
-        }
-    });
-    let mut took = std::mem::take(&mut *took.lock().unwrap());
-    took.sort_unstable();
-    Measured { took, failed: failed.into_inner() }
+/// How many failed, and how long each took from when it was due.
+fn summary(samples: &Samples) -> String {
+    let took = Spread::of(samples.took().collect());
+    let [p50, p99, most] =
+        [took.p50(), took.p99(), took.most()].map(|took| took.as_secs_f64() * 1000.0);
+    format!(
+        "{} requests, {} failed; from due to response p50 {p50:.1} ms, p99 {p99:.1} ms, at most {most:.1} ms",
+        took.count(),
+        samples.failed(),
+    )
 }

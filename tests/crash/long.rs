@@ -13,7 +13,7 @@ use std::{
 use as2hook_testing::{
     Gateway, Message, Part, Running,
     gateway::{Rule, wait_until},
-    load::Template,
+    load::{Sender, Template},
     pki,
 };
 
@@ -47,23 +47,24 @@ fn a_thousand_kills_lose_nothing() {
     let witness = Witness::new(payloads.clone());
     let (receiver, sink) = (witness.receiver(), witness.sink());
     let mut gateway = gateway(&receiver.url(""), |path| sink.url(path));
-    let inbound = gateway.inbound();
+    let inbound = gateway.inbound().address();
     let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let senders = PARTNERS.map(|partner| {
         let templates: Vec<_> = payloads.iter().map(|payload| template(partner, payload)).collect();
-        let (stop, next, inbound) = (stop.clone(), next.clone(), inbound.clone());
+        let (stop, next, mut sender) = (stop.clone(), next.clone(), Sender::new(inbound));
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 thread::sleep(PACE);
                 // While the gateway is dead there is nothing to be lost: wait for the next.
-                let Ok(mut connection) = inbound.connect() else { continue };
+                if !sender.connect() {
+                    continue;
+                }
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let mut message = Vec::new();
                 templates[number % templates.len()].write(number, &mut message);
                 // What a kill cuts off is not sent again: the next has another number.
-                if connection.write(&message).is_ok() {
-                    let _ = connection.read_reply("POST");
-                }
+                let _ = sender.send(&message);
+                sender.hang_up();
             }
         })
     });

@@ -101,7 +101,7 @@ fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     );
     // What costs much, small enough for a fuzzer.
     let text = entity(&["Content-Type: text/plain"], b"hello");
-    add("decoder", "bomb".into(), &[3, 9], body(&bomb(2, 20)));
+    add("decoder", "bomb".into(), &[3, 9], body(&bomb(2, 20).entity()));
     let slow = signed(&text, &vec![certificate(1024, 64); 3], 3, true);
     add("decoder", "signers".into(), &[2, 50], body(&slow));
     let line = multipart("multipart/mixed", "B", &[&[b'a'; 500]]);

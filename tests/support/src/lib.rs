@@ -32,8 +32,7 @@
 //! - [`endpoint`]: a scriptable server: [`receiver()`] stands in for the AS2 server, [`sink()`] for a webhook's owner
 //! - [`response`]: an endpoint's scripted responses, good and bad
 //! - [`client`]: a raw HTTP client, polite or not
-//! - [`message`]: AS2 messages of any size, written as a stream
-//! - [`hostile`]: messages that are made to cost a decoder much
+//! - [`message`], [`hostile`], [`coding`]: AS2 messages, of [`as2hook_messages`]
 //! - [`mdn`]: the receipts for them
 //! - [`pki`]: keys and certificates, made anew for each run
 //! - [`gateway`]: the built binary, its folder, its life and its death
@@ -53,17 +52,14 @@
 
 pub mod client;
 pub mod clock;
-pub mod coding;
 pub mod corpus;
 pub mod dns;
 pub mod endpoint;
 pub mod faults;
 pub mod gateway;
-pub mod hostile;
 pub mod http;
 pub mod load;
 pub mod mdn;
-pub mod message;
 pub mod pki;
 pub mod postgres;
 pub mod process;
@@ -71,13 +67,17 @@ pub mod response;
 pub mod s3;
 pub mod stream;
 
+pub use as2hook_as2::Digest;
+pub use as2hook_messages::{
+    Cipher, coding, hostile,
+    message::{self, Built, Content, Message, Part, Receipt},
+};
 pub use client::{Client, Connection, Post, Reply};
 pub use clock::Clock;
 pub use endpoint::{Endpoint, Idle, receiver, sink};
 pub use gateway::{Gateway, Ran, Rule, Running, as2hook, as2hook_with, wait_until};
 pub use http::{Body, Framing, Head, Request};
 pub use mdn::Mdn;
-pub use message::{Built, Cipher, Content, Digest, Form, Message, Part, Receipt};
 pub use postgres::Postgres;
 pub use response::Response;
 pub use s3::S3;

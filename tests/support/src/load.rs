@@ -11,7 +11,7 @@ mod wire;
 
 use std::time::Duration;
 
-pub use senders::{Closed, Open, Sample, Sender, Throughput};
+pub use senders::{Load, Sample, Samples, Sender};
 pub use server::{Seen, Server};
 pub use template::Template;
 
@@ -31,11 +31,6 @@ impl Spread {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
-    }
-
-    /// All of them, in order.
-    pub fn durations(&self) -> impl Iterator<Item = Duration> {
-        self.0.iter().copied()
     }
 
     /// What this many of a thousand are not above; nothing when there are none.
@@ -89,8 +84,8 @@ mod tests {
         });
         let message = Message::new("A", "B").attach(Part::text("a", "text/plain", "abc")).build();
         let template = Template::new("/as2", &message);
-        let plan = Open { rate: 1000, total: 50, connections: 4 };
-        let samples = plan.run(server.address(), |n, out| template.write(n, out));
+        let load = Load { total: 50, ..Load::on_schedule(4, 1000, 1) };
+        let samples = load.run(server.address(), |n, out| template.write(n, out)).all;
         assert_eq!(samples.len(), 50);
         assert!(samples.iter().all(|sample| sample.status == Some(204)));
         assert_eq!(bytes.load(Ordering::Relaxed), 50 * message.body.len());
@@ -103,10 +98,17 @@ mod tests {
             let status = if seen.body.is_empty() { "500 No" } else { "200 OK" };
             out.extend_from_slice(format!("HTTP/1.1 {status}\r\n\r\n").as_bytes());
         });
-        let plan = Closed { connections: 2, lasting: Duration::from_millis(50) };
-        let good = plan.run(server.address(), b"POST / HTTP/1.1\r\ncontent-length: 1\r\n\r\nx");
-        assert!(good.took.count() > 0 && good.failed == 0, "{good:?}");
-        let bad = plan.run(server.address(), b"POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n");
-        assert!(bad.failed > 0);
+        let load = Load::at_full_speed(2, Duration::from_millis(50));
+        let run = |length: usize| {
+            load.run(server.address(), |_, out| {
+                let head = format!("POST / HTTP/1.1\r\ncontent-length: {length}\r\n\r\n");
+                out.extend_from_slice(head.as_bytes());
+                out.resize(out.len() + length, b'x');
+            })
+        };
+        let good = run(1);
+        assert!(good.rate() > 0.0 && good.all_good().is_ok());
+        let bad = run(0);
+        assert!(bad.failed() > 0 && bad.all_good().is_err());
     }
 }

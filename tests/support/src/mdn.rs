@@ -1,7 +1,7 @@
 //! Receipts (RFC 3798, RFC 4130 section 7): what an AS2 server returns, or posts later.
 
 use crate::http::Request;
-use crate::message::{Digest, sign_detached};
+use crate::{Digest, message::sign_detached};
 use crate::pki::Identity;
 
 /// An MDN, made for the message that it confirms.

@@ -16,11 +16,21 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
 
 /// A figure of `/proc/<pid>/status`, such as `VmRSS:` (in KiB) or `Threads:`.
 pub fn status(pid: u32, field: &str) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    figure(pid, "status", field)
+}
+
+/// A figure of `/proc/<pid>/io`: `wchar:`, bytes that calls have written, to files and pipes, or `syscw:`, how
+/// many calls it were. What is sent on sockets is in neither.
+pub fn io(pid: u32, field: &str) -> io::Result<u64> {
+    figure(pid, "io", field)
+}
+
+fn figure(pid: u32, file: &str, field: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.split_whitespace().next())
         .and_then(|figure| figure.parse().ok())
-        .ok_or_else(|| io::Error::other(format!("no {field} in the process's status")))
+        .ok_or_else(|| io::Error::other(format!("no {field} in the process's {file}")))
 }
 
 /// How many file descriptors it has open.

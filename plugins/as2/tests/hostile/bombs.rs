@@ -41,7 +41,7 @@ fn zip_bomb_ends_at_the_ratio() {
 #[test]
 fn bomb_of_many_layers_ends_at_the_byte_count_of_one() {
     for count in [2, 3, 5, 14] {
-        let message = Message::of(&bomb(count, 100));
+        let message = Message::of(&bomb(count, 100).entity());
         let body = message.body.len() as u64;
         assert!(body < 20_000, "{body}");
         let (decoded, meter) = measured(&message);

@@ -1,5 +1,4 @@
-//! An AS2 sender for tests: everything that a partner may put on the wire, made with OpenSSL's
-//! primitives and a DER/BER writer of its own.
+//! What the decoder's tests put around it: messages of [`as2hook_messages`], and what came out.
 
 #![allow(
     dead_code,
@@ -13,22 +12,18 @@
     reason = "shared by several tests, each of which uses a part of it and fails by panicking"
 )]
 
-pub mod attack;
-pub mod cms;
-#[path = "../../../../tests/support/src/coding.rs"]
-pub mod coding;
 pub mod cpu;
-pub mod der;
 pub mod identity;
-pub mod mime;
 
 use std::sync::Arc;
 
 use as2hook_as2::{Attachment, Decoded, Decoder, Headers, Keyring, Options, Sink};
 
-pub use cms::{Cipher, Envelope, KeyWay, Recipient, Scheme, SignOptions, Signing};
-pub use identity::Identity;
-pub use mime::{entity, http};
+pub use as2hook_messages::{
+    Cipher, Envelope, Identity, KeyWay, Recipient, Scheme, SignOptions, Signing, cms, coding, der,
+    hostile as attack,
+    mime::{self, entity},
+};
 
 /// Keeps attachments whole.
 #[derive(Default)]
@@ -105,4 +100,23 @@ pub fn decode_cut(
 
 pub fn codes(decoded: &Decoded) -> Vec<u16> {
     decoded.errors.iter().map(|e| e.code.number()).collect()
+}
+
+/// The entity's header becomes HTTP's, with the AS2 headers in front.
+pub fn http(entity: &[u8], more: &[(&str, &str)]) -> Message {
+    let mut headers = Headers::new();
+    headers.push("AS2-Version", "1.2");
+    headers.push("AS2-From", "PARTNER");
+    headers.push("AS2-To", "STATION");
+    headers.push("Message-ID", "<1@partner>");
+    headers.push("Subject", "a test");
+    for (name, value) in more {
+        headers.push(*name, *value);
+    }
+    let end = memchr::memmem::find(entity, b"\r\n\r\n").expect("a header");
+    for line in String::from_utf8_lossy(&entity[..end]).lines() {
+        let (name, value) = line.split_once(':').expect("a field");
+        headers.push(name, value.trim());
+    }
+    Message { headers, body: entity[end + 4..].to_vec() }
 }

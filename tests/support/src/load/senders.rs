@@ -1,4 +1,4 @@
-//! Clients that keep a schedule, and clients that go as fast as the responses come.
+//! Clients that keep a schedule, or go as fast as the responses come.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Spread;
 use super::wire::{Wire, field};
 
 /// Sends one request after the other, on one connection as long as it holds.
@@ -15,19 +14,31 @@ pub struct Sender {
     wire: Option<Wire>,
 }
 
-/// A schedule: request number n is due n / rate after the start, whether or not those before it are
-/// came. So a stall is seen by every request that it delays.
+/// Connections that share requests, on a schedule or each as fast as its responses come.
 #[derive(Clone, Copy, Debug)]
-pub struct Open {
-    /// Requests a second.
-    pub rate: u32,
+pub struct Load {
+    /// Connections; of a schedule, more than are ever busy at once.
+    pub connections: usize,
+    /// Requests a second: number n is due n / rate after the start, whether or not the responses before it
+    /// came. So a stall is seen by every request that it delays. `None`: each connection sends the next
+    /// request when the last one has its response.
+    pub rate: Option<u32>,
     /// Requests in all.
     pub total: usize,
-    /// Connections that share them; more than are ever busy at once.
-    pub connections: usize,
+    /// A connection that has sent for so long sends no more.
+    pub lasting: Duration,
 }
 
-/// One request of a schedule.
+/// What a load came to.
+#[derive(Clone, Debug)]
+pub struct Samples {
+    /// Every request, by its number.
+    pub all: Vec<Sample>,
+    /// From the first request to the last response.
+    pub lasted: Duration,
+}
+
+/// One request of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// Which one, from 0.
@@ -40,26 +51,6 @@ pub struct Sample {
     pub status: Option<u16>,
 }
 
-/// Connections that each send the next request when the last one has its response.
-#[derive(Clone, Copy, Debug)]
-pub struct Closed {
-    /// How many.
-    pub connections: usize,
-    /// How long they go on.
-    pub lasting: Duration,
-}
-
-/// What a closed loop came to.
-#[derive(Clone, Debug, Default)]
-pub struct Throughput {
-    /// From the first byte sent to the last byte of the response.
-    pub took: Spread,
-    /// Requests that did not get a 2xx.
-    pub failed: usize,
-    /// How long it went on.
-    pub lasted: Duration,
-}
-
 // === impl Sender ===
 
 impl Sender {
@@ -68,12 +59,18 @@ impl Sender {
         Self { address, wire: None }
     }
 
+    /// Connects, where it is not connected yet. False: nothing accepts it.
+    pub fn connect(&mut self) -> bool {
+        if self.wire.is_none() {
+            self.wire = Wire::connect(self.address).ok();
+        }
+        self.wire.is_some()
+    }
+
     /// Sends a request and waits for its response's end: its status, if it came so far.
     pub fn send(&mut self, request: &[u8]) -> Option<u16> {
-        let mut wire = match self.wire.take() {
-            Some(wire) => wire,
-            None => Wire::connect(self.address).ok()?,
-        };
+        self.connect();
+        let mut wire = self.wire.take()?;
         wire.write(request).ok()?;
         let (status, last) = {
             let response = wire.read().ok()??;
@@ -93,17 +90,28 @@ impl Sender {
     }
 }
 
-// === impl Open ===
+// === impl Load ===
 
-impl Open {
-    /// Sends what `request` writes for each number, and returns a sample of each in the order of the schedule.
+impl Load {
+    /// A schedule of so many requests a second, for so many seconds.
+    pub fn on_schedule(connections: usize, rate: u32, seconds: u32) -> Self {
+        let total = rate as usize * seconds as usize;
+        Self { connections, rate: Some(rate), total, lasting: Duration::MAX }
+    }
+
+    /// As fast as the responses come.
+    pub fn at_full_speed(connections: usize, lasting: Duration) -> Self {
+        Self { connections, rate: None, total: usize::MAX, lasting }
+    }
+
+    /// Sends what `request` writes for each number.
     pub fn run(
         &self,
         address: SocketAddr,
         request: impl Fn(usize, &mut Vec<u8>) + Sync,
-    ) -> Vec<Sample> {
+    ) -> Samples {
         let next = AtomicUsize::new(0);
-        let samples = Mutex::new(Vec::with_capacity(self.total));
+        let all = Mutex::new(Vec::new());
         let began = Instant::now();
         thread::scope(|scope| {
             for _ in 0..self.connections {
@@ -117,75 +125,66 @@ impl Open {
                         }
                         bytes.clear();
                         request(number, &mut bytes);
-                        let nth = u32::try_from(number).unwrap_or(u32::MAX);
-                        let due = began + Duration::from_secs(1) * nth / self.rate;
-                        thread::sleep(due.saturating_duration_since(Instant::now()));
+                        let due = self.wait_for(number, began);
                         let status = sender.send(&bytes);
                         mine.push(Sample { number, due, responded: Instant::now(), status });
+                        // One at the least, however late this thread comes to run.
+                        if began.elapsed() >= self.lasting {
+                            break;
+                        }
                     }
-                    samples.lock().expect("no poison").append(&mut mine);
+                    all.lock().expect("no poison").append(&mut mine);
                 });
             }
         });
-        let mut samples = samples.into_inner().expect("no poison");
-        samples.sort_unstable_by_key(|sample| sample.number);
-        samples
+        let lasted = began.elapsed();
+        let mut all = all.into_inner().expect("no poison");
+        all.sort_unstable_by_key(|sample| sample.number);
+        Samples { all, lasted }
+    }
+
+    fn wait_for(&self, number: usize, began: Instant) -> Instant {
+        let Some(rate) = self.rate else { return Instant::now() };
+        let nth = u32::try_from(number).unwrap_or(u32::MAX);
+        let due = began + Duration::from_secs(1) * nth / rate;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        due
+    }
+}
+
+// === impl Samples ===
+
+impl Samples {
+    /// These, where every request got a 2xx: a figure over failed requests says nothing.
+    pub fn all_good(self) -> Result<Self, String> {
+        match self.failed() {
+            0 if !self.all.is_empty() => Ok(self),
+            failed => Err(format!("{failed} of {} requests did not get a 2xx", self.all.len())),
+        }
+    }
+
+    /// How many requests did not get a 2xx.
+    pub fn failed(&self) -> usize {
+        self.all.iter().filter(|sample| !sample.is_good()).count()
+    }
+
+    /// How long each took.
+    pub fn took(&self) -> impl Iterator<Item = Duration> {
+        self.all.iter().map(|sample| sample.responded.saturating_duration_since(sample.due))
+    }
+
+    /// Good responses a second.
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
+    pub fn rate(&self) -> f64 {
+        (self.all.len() - self.failed()) as f64 / self.lasted.as_secs_f64().max(f64::EPSILON)
     }
 }
 
 // === impl Sample ===
 
 impl Sample {
-    /// From when it was due to when its response was there.
-    pub fn took(&self) -> Duration {
-        self.responded.saturating_duration_since(self.due)
-    }
-
     /// Whether it got a 2xx.
     pub fn is_good(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
-    }
-}
-
-// === impl Closed ===
-
-impl Closed {
-    /// Sends the same request over and over.
-    pub fn run(&self, address: SocketAddr, request: &[u8]) -> Throughput {
-        let (took, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-        let began = Instant::now();
-        thread::scope(|scope| {
-            for _ in 0..self.connections {
-                scope.spawn(|| {
-                    let (mut mine, mut sender) = (Vec::new(), Sender::new(address));
-                    loop {
-                        let sent = Instant::now();
-                        match sender.send(request) {
-                            Some(200..300) => mine.push(sent.elapsed()),
-                            _ => {
-                                failed.fetch_add(1, Ordering::Relaxed);
-                            }
-                        }
-                        // One at the least, however late this thread comes to run.
-                        if began.elapsed() >= self.lasting {
-                            break;
-                        }
-                    }
-                    took.lock().expect("no poison").append(&mut mine);
-                });
-            }
-        });
-        let took = Spread::of(took.into_inner().expect("no poison"));
-        Throughput { took, failed: failed.into_inner(), lasted: began.elapsed() }
-    }
-}
-
-// === impl Throughput ===
-
-impl Throughput {
-    /// Good responses a second.
-    #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
-    pub fn rate(&self) -> f64 {
-        self.took.count() as f64 / self.lasted.as_secs_f64().max(f64::EPSILON)
     }
 }

@@ -34,8 +34,16 @@ impl Template {
 
     /// Writes the request with the `Message-ID` of this number.
     pub fn write(&self, number: usize, out: &mut Vec<u8>) {
+        self.write_with(&[("Message-ID", &Self::id(number))], out);
+    }
+
+    /// Writes the request with these header fields, of which one is its `Message-ID`.
+    pub fn write_with(&self, fields: &[(&str, &str)], out: &mut Vec<u8>) {
         out.extend_from_slice(self.head.as_bytes());
-        out.extend_from_slice(format!("Message-ID: {}\r\n\r\n", Self::id(number)).as_bytes());
+        for (name, value) in fields {
+            out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
         out.extend_from_slice(&self.body);
     }
 

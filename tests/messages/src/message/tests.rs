@@ -1,12 +1,16 @@
 //! OpenSSL is the judge: what is written by hand here must be what its CMS functions read.
 
+use std::sync::LazyLock;
+
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::hash::{MessageDigest, hash};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 
 use super::*;
-use crate::pki;
+
+static STATION: LazyLock<Identity> = LazyLock::new(|| Identity::rsa("station", 2048));
+static PARTNER: LazyLock<Identity> = LazyLock::new(|| Identity::rsa("partner", 2048));
 
 fn invoice() -> Part {
     Part::text("981712.xml", "text/xml", "<invoice number=\"981712\"/>\r\n")
@@ -15,8 +19,7 @@ fn invoice() -> Part {
 /// The MIME entity inside an envelope, by the station's key.
 fn opened(body: &[u8]) -> Vec<u8> {
     let cms = CmsContentInfo::from_der(body).expect("OpenSSL reads the envelope");
-    let station = pki::station();
-    cms.decrypt(&station.key, &station.certificate).expect("OpenSSL opens the envelope")
+    cms.decrypt(&STATION.key, &STATION.certificate).expect("OpenSSL opens the envelope")
 }
 
 /// The signed entity of a `multipart/signed` one, its signature verified.
@@ -34,9 +37,9 @@ fn verified(entity: &[u8]) -> Vec<u8> {
     let signed: Vec<u8> = signed.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
     let mut cms = CmsContentInfo::from_der(&signature).expect("OpenSSL reads the signature");
     let mut store = X509StoreBuilder::new().unwrap();
-    store.add_cert(pki::partner().certificate.clone()).unwrap();
+    store.add_cert(PARTNER.certificate.clone()).unwrap();
     let mut known = Stack::new().unwrap();
-    known.push(pki::partner().certificate.clone()).unwrap();
+    known.push(PARTNER.certificate.clone()).unwrap();
     let options = CMSOptions::BINARY | CMSOptions::NO_SIGNER_CERT_VERIFY;
     cms.verify(Some(&known), Some(&store.build()), Some(&signed), None, options)
         .expect("OpenSSL verifies the signature");
@@ -51,7 +54,7 @@ fn mic(bytes: &[u8], digest: MessageDigest, name: &str) -> String {
 fn every_cipher_and_form_is_opened_by_openssl() {
     for cipher in [Cipher::Aes128Cbc, Cipher::Aes256Cbc, Cipher::TripleDes] {
         let message = Message::new("A", "B").attach(invoice());
-        let message = message.encrypt_by(pki::station(), cipher);
+        let message = message.encrypt_by(&STATION, cipher);
         for message in [message.clone(), message.clone().oaep(), message.ber(7)] {
             let built = message.build();
             let entity = opened(&built.body);
@@ -72,7 +75,7 @@ fn signatures_are_verified_by_openssl_and_the_mic_is_over_what_was_signed() {
     ];
     for (digest, openssl, name) in digests {
         let message = Message::new("A", "B").attach(invoice()).attach(invoice());
-        let built = message.sign_by(pki::partner(), digest).encrypt(pki::station()).build();
+        let built = message.sign_by(&PARTNER, digest).encrypt(&STATION).build();
         let signed = verified(&opened(&built.body));
         assert_eq!(built.mic, mic(&signed, openssl, name));
     }
@@ -80,8 +83,8 @@ fn signatures_are_verified_by_openssl_and_the_mic_is_over_what_was_signed() {
 
 #[test]
 fn a_receipt_may_ask_for_another_mic() {
-    let message = Message::new("A", "B").attach(invoice()).sign(pki::partner());
-    let built = message.receipt(Receipt::SignedSync(Digest::Sha512)).encrypt(pki::station());
+    let message = Message::new("A", "B").attach(invoice()).sign(&PARTNER);
+    let built = message.receipt(Receipt::SignedSync(Digest::Sha512)).encrypt(&STATION);
     let built = built.build();
     let signed = verified(&opened(&built.body));
     assert_eq!(built.mic, mic(&signed, MessageDigest::sha512(), "sha-512"));
@@ -90,10 +93,10 @@ fn a_receipt_may_ask_for_another_mic() {
 #[test]
 fn a_large_ber_message_in_a_definite_envelope_keeps_its_length() {
     let part = Part::new("big.bin", "application/octet-stream", Content::large(1_000_003));
-    let message = Message::new("A", "B").attach(part).sign(pki::partner());
-    let definite = message.clone().encrypt(pki::station());
+    let message = Message::new("A", "B").attach(part).sign(&PARTNER);
+    let definite = message.clone().encrypt(&STATION);
     assert!(verified(&opened(&definite.build().body)).len() > 1_000_003);
-    let segmented = message.encrypt(pki::station()).ber(4096);
+    let segmented = message.encrypt(&STATION).ber(4096);
     let built = segmented.build();
     assert!(built.body.ends_with(&[0; 10]));
     assert!(verified(&opened(&built.body)).len() > 1_000_003);
@@ -108,7 +111,7 @@ fn compressed_content_inflates_to_the_entity() {
     for message in [message.clone(), message.ber(5)] {
         let built = message.build();
         let zlib = match message.layers[0] {
-            Layer::Compress(Form::Definite) => {
+            Layer::Compress(Encoding::Der) => {
                 let at = built.body.windows(2).position(|w| w == [0x78, 0x9c]).unwrap();
                 built.body[at..].to_vec()
             }
@@ -135,7 +138,7 @@ fn segments(body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn base64_is_in_lines_and_announced() {
-    let message = Message::new("A", "B").attach(invoice()).encrypt(pki::station()).base64();
+    let message = Message::new("A", "B").attach(invoice()).encrypt(&STATION).base64();
     let built = message.build();
     let text = String::from_utf8(built.body).unwrap();
     assert!(text.lines().all(|line| line.len() <= 76));

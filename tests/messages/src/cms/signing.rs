@@ -8,7 +8,7 @@ use super::{
     digests::{digest_id, md, message_digest},
     identifier, smime,
 };
-use crate::support::{
+use crate::{
     Identity,
     der::{Encoding, NULL, int, octets, oid, seq, set, tlv},
     mime::{entity, multipart},
@@ -65,9 +65,10 @@ impl<'a> SignOptions<'a> {
     /// Content of the SET of signed attributes for content of this digest.
     fn attributes(sum: &[u8]) -> Vec<u8> {
         let attribute = |id: &[u8], value: &[u8]| seq(&[&oid(id), &set(&[value])]);
+        let now = jiff::Timestamp::now().strftime("%y%m%d%H%M%SZ").to_string();
         let mut attributes = [
             attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03", &oid(ids::DATA)),
-            attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05", &tlv(0x17, b"261121120000Z")),
+            attribute(b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05", &tlv(0x17, now.as_bytes())),
             attribute(ids::MESSAGE_DIGEST, &octets(sum)),
         ];
         attributes.sort();

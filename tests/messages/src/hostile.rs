@@ -11,8 +11,8 @@ mod mime;
 
 pub use bomb::{COMPRESSED, bomb, endless};
 pub use cms::{
-    attributes_as_content, many_recipients, many_signers, nested_envelopes, nested_signatures,
-    slow_signers, tiny_segments,
+    attributes_as_content, certificate, in_segments, many_recipients, many_signers,
+    nested_envelopes, nested_signatures, signed, slow_signers, tiny_segments,
 };
 pub use mime::{
     boundary_near_misses, encoded_words, folded_lines, header_of_one_line, long_names,
@@ -20,7 +20,7 @@ pub use mime::{
     tiny_parts,
 };
 
-use crate::message::Built;
+use crate::{cms::compressed, der::Encoding, message::Built, mime::entity};
 
 /// A hostile body and its type.
 #[derive(Clone, Debug)]
@@ -44,10 +44,15 @@ impl Attack {
 
     /// It, compressed: what costs much for each byte then costs it for even fewer on the wire.
     pub fn compressed(&self) -> Self {
-        let entity = cms::entity(&self.content_type, &self.body);
-        let body = bomb::compressed_data(&bomb::deflated(&entity));
+        let entity = self.entity();
+        let body = compressed(&bomb::deflated(&entity), Encoding::Der);
         let output = self.output + entity.len() as u64;
         Self { content_type: bomb::COMPRESSED.to_owned(), body, output }
+    }
+
+    /// Its MIME entity.
+    pub fn entity(&self) -> Vec<u8> {
+        entity(&[&format!("Content-Type: {}", self.content_type)], &self.body)
     }
 
     /// Its headers and body, in the name of one AS2 identity to another.

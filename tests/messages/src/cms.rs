@@ -5,22 +5,24 @@ mod digests;
 mod envelope;
 mod recipient;
 mod signing;
+mod stream;
 
 use std::io::Write;
 
 use as2hook_as2::ber::oid as ids;
 use openssl::x509::X509;
 
-use super::{
+use crate::{
     der::{Encoding, int, oid, seq, tlv},
     mime::entity,
 };
 
 pub use cipher::Cipher;
-pub use digests::{digest_id, message_digest};
-pub use envelope::Envelope;
+pub use digests::{digest_id, md, message_digest};
+pub use envelope::{Envelope, EnvelopeWriter};
 pub use recipient::{KeyWay, Recipient};
 pub use signing::{Scheme, SignOptions, Signing};
+pub use stream::{ContentWriter, compressed_writer};
 
 /// A CompressedData's ContentInfo.
 pub fn compress(content: &[u8], encoding: Encoding) -> Vec<u8> {
@@ -59,7 +61,7 @@ pub fn base64_lines(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Of a recipient or a signer.
-fn identifier(certificate: &X509, by_key_identifier: bool) -> Vec<u8> {
+pub(crate) fn identifier(certificate: &X509, by_key_identifier: bool) -> Vec<u8> {
     if by_key_identifier {
         return tlv(0x80, certificate.subject_key_id().unwrap().as_slice());
     }

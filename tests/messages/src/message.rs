@@ -1,26 +1,19 @@
 //! AS2 messages, written as a stream so that one of 1 GiB costs no more memory than one of 1 KiB.
-//!
-//! The CMS structures are laid by hand (their own tests have OpenSSL read them back): OpenSSL's own
-//! functions hold a message several times over and choose the encoding themselves.
 
-mod cms;
 mod content;
-pub(crate) mod der;
 mod layer;
 
 use std::io::{self, Write};
 
+use as2hook_as2::Digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-pub(crate) use cms::issuer_and_serial;
-pub use cms::{Cipher, Form};
 pub use content::{Content, Part};
-pub use layer::Digest;
-pub(crate) use layer::sign_detached;
+pub use layer::sign_detached;
 use layer::{Layer, Writer};
 
-use crate::pki::Identity;
+use crate::{Cipher, Identity, KeyWay, der::Encoding};
 
 /// A message from one AS2 identity to another. Layers are put around each other in the order in which
 /// they are asked for: `sign` then `encrypt` is what most partners send.
@@ -125,13 +118,13 @@ impl Message {
 
     /// Signs with this digest.
     pub fn sign_by(mut self, signer: &Identity, digest: Digest) -> Self {
-        self.layers.push(Layer::sign(signer, digest));
+        self.layers.push(Layer::Sign { signer: signer.clone(), digest, embed: true });
         self
     }
 
     /// Compresses (zlib).
     pub fn compress(mut self) -> Self {
-        self.layers.push(Layer::Compress(Form::Definite));
+        self.layers.push(Layer::Compress(Encoding::Der));
         self
     }
 
@@ -142,14 +135,15 @@ impl Message {
 
     /// Encrypts with this cipher.
     pub fn encrypt_by(mut self, recipient: &Identity, cipher: Cipher) -> Self {
-        self.layers.push(Layer::encrypt(recipient, cipher));
+        let (recipient, way, encoding) = (recipient.clone(), KeyWay::Pkcs1, Encoding::Der);
+        self.layers.push(Layer::Encrypt { recipient, cipher, way, encoding });
         self
     }
 
     /// The last layer's key is transported by RSA-OAEP with SHA-256.
     pub fn oaep(mut self) -> Self {
-        if let Some(Layer::Encrypt(envelope)) = self.layers.last_mut() {
-            envelope.oaep = true;
+        if let Some(Layer::Encrypt { way, .. }) = self.layers.last_mut() {
+            *way = KeyWay::Oaep(Digest::Sha256, Digest::Sha256);
         }
         self
     }
@@ -158,9 +152,10 @@ impl Message {
     /// every Bouncy Castle sender writes it.
     pub fn ber(mut self, segment: usize) -> Self {
         match self.layers.last_mut() {
-            Some(Layer::Encrypt(envelope)) => envelope.form = Form::Segments(segment),
-            Some(Layer::Compress(form)) => *form = Form::Segments(segment),
-            Some(Layer::Sign(..)) | None => {}
+            Some(Layer::Encrypt { encoding, .. } | Layer::Compress(encoding)) => {
+                *encoding = Encoding::Ber(segment);
+            }
+            Some(Layer::Sign { .. }) | None => {}
         }
         self
     }

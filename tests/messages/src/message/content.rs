@@ -74,7 +74,7 @@ impl Content {
         }
         let mut hash = Hash(openssl::sha::Sha256::new());
         self.write(&mut hash).expect("hashing does not fail");
-        crate::http::hex(&hash.0.finish())
+        hex(&hash.0.finish())
     }
 }
 
@@ -103,6 +103,11 @@ impl Part {
         let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         Self { fields, content }
     }
+}
+
+/// Lower-case.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Counts.

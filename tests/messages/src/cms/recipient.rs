@@ -16,7 +16,7 @@ use super::{
     digests::{digest_id, md, message_digest},
     identifier,
 };
-use crate::support::der::{NULL, int, octets, oid, seq, tlv};
+use crate::der::{NULL, int, octets, oid, seq, tlv};
 
 /// How a recipient gets the content key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,20 +10,20 @@ pub enum Encoding {
     Nested(usize),
 }
 
-pub fn length(n: usize) -> Vec<u8> {
-    if n < 0x80 {
-        return vec![n as u8];
+/// Tag and definite length.
+pub fn header(tag: u8, length: u64) -> Vec<u8> {
+    if length < 0x80 {
+        return vec![tag, length as u8];
     }
-    let bytes = n.to_be_bytes();
+    let bytes = length.to_be_bytes();
     let skip = bytes.iter().take_while(|b| **b == 0).count();
-    let mut out = vec![0x80 | (8 - skip) as u8];
+    let mut out = vec![tag, 0x80 | (8 - skip) as u8];
     out.extend(&bytes[skip..]);
     out
 }
 
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    out.extend(length(content.len()));
+    let mut out = header(tag, content.len() as u64);
     out.extend(content);
     out
 }
@@ -61,22 +61,25 @@ impl Encoding {
 
     /// An octet string of this primitive tag.
     pub fn string(self, tag: u8, content: &[u8]) -> Vec<u8> {
+        let Some(size) = self.segment_size() else { return tlv(tag, content) };
+        let segments: Vec<u8> = content.chunks(size).flat_map(|c| self.segment(c)).collect();
+        self.open(tag | 0x20, &segments)
+    }
+
+    /// How many bytes a segment has. `None`: there are none.
+    pub fn segment_size(self) -> Option<usize> {
         match self {
-            Self::Der => tlv(tag, content),
-            Self::Ber(size) => {
-                let segments: Vec<u8> = content.chunks(size).flat_map(octets).collect();
-                self.open(tag | 0x20, &segments)
-            }
-            Self::Nested(size) => {
-                let segments: Vec<u8> = content
-                    .chunks(size)
-                    .flat_map(|c| {
-                        let (a, b) = c.split_at(c.len() / 2);
-                        self.open(0x24, &[octets(a), self.open(0x24, &octets(b))].concat())
-                    })
-                    .collect();
-                self.open(tag | 0x20, &segments)
-            }
+            Self::Der => None,
+            Self::Ber(size) | Self::Nested(size) => Some(size),
         }
+    }
+
+    /// One segment of an octet string.
+    pub fn segment(self, content: &[u8]) -> Vec<u8> {
+        if let Self::Nested(_) = self {
+            let (a, b) = content.split_at(content.len() / 2);
+            return self.open(0x24, &[octets(a), self.open(0x24, &octets(b))].concat());
+        }
+        octets(content)
     }
 }

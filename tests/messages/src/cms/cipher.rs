@@ -55,11 +55,16 @@ impl Cipher {
         matches!(self, Self::Aes128Gcm | Self::Aes192Gcm | Self::Aes256Gcm)
     }
 
-    /// Ciphertext and tag.
-    pub fn encrypt(self, key: &[u8], iv: &[u8], aad: &[u8], plain: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    /// Begins an encryption.
+    pub fn begin(self, key: &[u8], iv: &[u8]) -> CipherCtx {
         let mut context = CipherCtx::new().unwrap();
-        let library = LibCtx::new().unwrap();
-        let legacy;
+        let legacy = |name| {
+            // They last as long as the process: what is fetched from them may be used until then.
+            let library = Box::leak(Box::new(LibCtx::new().unwrap()));
+            std::mem::forget(Provider::load(Some(library), "legacy").unwrap());
+            Primitive::fetch(Some(library), name, None).unwrap()
+        };
+        let fetched;
         let cipher = match self {
             Self::Aes128Cbc => Primitive::aes_128_cbc(),
             Self::Aes192Cbc => Primitive::aes_192_cbc(),
@@ -69,18 +74,22 @@ impl Cipher {
             Self::Aes256Gcm => Primitive::aes_256_gcm(),
             Self::TripleDes => Primitive::des_ede3_cbc(),
             Self::Des | Self::Rc2(_) => {
-                let name = match self {
+                fetched = legacy(match self {
                     Self::Des => "DES-CBC",
                     Self::Rc2(40) => "RC2-40-CBC",
                     Self::Rc2(64) => "RC2-64-CBC",
                     _ => "RC2-CBC",
-                };
-                std::mem::forget(Provider::load(Some(&library), "legacy").unwrap());
-                legacy = Primitive::fetch(Some(&library), name, None).unwrap();
-                &legacy
+                });
+                &fetched
             }
         };
         context.encrypt_init(Some(cipher), Some(key), Some(iv)).unwrap();
+        context
+    }
+
+    /// Ciphertext and tag.
+    pub fn encrypt(self, key: &[u8], iv: &[u8], aad: &[u8], plain: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut context = self.begin(key, iv);
         if !aad.is_empty() {
             context.cipher_update(aad, None).unwrap();
         }
@@ -91,7 +100,6 @@ impl Cipher {
         if self.is_gcm() {
             context.tag(&mut tag).unwrap();
         }
-        std::mem::forget(library);
         (out, tag)
     }
 }

