@@ -7,7 +7,7 @@ use std::{
 };
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
-use as2hook_event::{EventKind, Findings, PartnerType, Query};
+use as2hook_event::{EventKind, Findings, Outcome, PartnerType, Query};
 
 use super::tell;
 use as2hook_config::{self as config, Loaded};
@@ -68,7 +68,7 @@ impl Match {
         };
         let explanations = loaded.rules.explain(&self.query(&loaded), &self.findings());
         let (fire, near): (Vec<_>, Vec<_>) =
-            explanations.iter().partition(|one| one.outcome.fires() || one.outcome.may_fire());
+            explanations.iter().partition(|one| one.outcome != Outcome::DoesNotFire);
         for one in &fire {
             writeln!(out, "{one}")?;
         }
