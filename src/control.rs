@@ -1,26 +1,40 @@
 //! What the API asks of the running gateway, and what metrics look up.
 
 use std::{
+    fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use as2hook_api::{
-    GatewayControl, GatewayFigures, PartnerWebhookSettings, PartnerWebhookView, Reloaded,
-};
+use as2hook_api::{GatewayControl, GatewayFigures, PartnerWebhookView, Reloaded};
 use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_delivery::{Dispatcher, HealthState, Outbox};
 use as2hook_event::Rule;
-use as2hook_store::{DeliveryState, Payloads, Store, StoreError, clock};
+use as2hook_store::{DeliveryState, PartnerWebhookChange, Payloads, Store, StoreError, clock};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use openssl::x509::X509Ref;
+use prometheus_client::{
+    metrics::{
+        counter::ConstCounter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
+    registry::{Registry, Unit},
+};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    front::InFlight, memory::Memory, observe::Look, partner_webhooks::PartnerWebhookLoader,
-    reload::Reloader, snapshot::Live, timers,
+    front::InFlight,
+    log,
+    memory::Memory,
+    observe::{Labels, labels},
+    partner_webhooks::PartnerWebhookLoader,
+    reload::Reloader,
+    secret_key::SecretKey,
+    snapshot::Live,
+    timers,
 };
 
 /// The limit of a connection to a listener of this process.
@@ -63,17 +77,12 @@ impl GatewayControl for RunningGateway {
         self.live.load().partner_webhooks.view(site, partner)
     }
 
-    async fn configure(
-        &self,
-        site: &str,
-        partner: u64,
-        settings: PartnerWebhookSettings,
-    ) -> Result<bool, StoreError> {
-        self.keeper.configure(site, partner, settings).await
+    async fn configure(&self, change: PartnerWebhookChange) -> Result<bool, StoreError> {
+        self.keeper.configure(change).await
     }
 
-    fn unsealed_url(&self, webhook: &str, sealed: &str) -> String {
-        self.keeper.key().unseal_url(webhook, sealed).unwrap_or_default()
+    fn key(&self) -> &SecretKey {
+        self.live.key()
     }
 
     fn figures(&self) -> GatewayFigures {
@@ -98,8 +107,12 @@ impl GatewayControl for RunningGateway {
     }
 
     async fn metrics(&self) -> String {
-        let look = self.look().await;
-        self.live.observer().render(&look)
+        let observer = self.live.observer();
+        let counts = self.store.counts().await;
+        let readable = counts.is_ok();
+        let counts = counts.unwrap_or_default();
+        observer.queue(counts.deliveries.iter().map(|(state, n)| (state.as_str(), *n)));
+        observer.render(&self.look_up(counts.oldest_undelivered, readable))
     }
 }
 
@@ -150,31 +163,61 @@ impl RunningGateway {
         remarks
     }
 
-    async fn look(&self) -> Look {
+    /// The figures that are looked up for each scrape.
+    fn look_up(&self, oldest_undelivered: Option<i64>, is_store_readable: bool) -> Registry {
         let snapshot = self.live.load();
         let health = self.outbox.health();
-        let counts = self.store.counts().await;
-        let readable = counts.is_ok();
-        let counts = counts.unwrap_or_default();
-        let now = clock::now();
-        let oldest = counts.oldest_undelivered.map_or(0, |then| now.saturating_sub(then));
-        let healths = self.dispatcher.healths().into_iter();
-        Look {
-            queue: counts.deliveries.iter().map(|(state, n)| (state.as_str(), *n)).collect(),
-            oldest: Duration::from_millis(u64::try_from(oldest).unwrap_or(0)),
-            held_events: health.held,
-            held_bytes: health.held_bytes,
-            dropped: health.dropped,
-            store_up: readable && health.failing_since.is_none(),
-            payloads_up: self.payloads.health().failing_since.is_none(),
-            round_trips: self.store.round_trips(),
-            in_flight: self.in_flight.count(),
-            memory: self.memory.used(),
-            generation: snapshot.generation,
-            certificates: certificates(&snapshot.config),
-            gateways: self.live.peers().count(),
-            webhooks: healths.map(|it| (it.webhook, is_in_service(&it.health_state))).collect(),
+        let payloads_up = self.payloads.health().failing_since.is_none();
+        let store_up = is_store_readable && health.failing_since.is_none();
+        let oldest = oldest_undelivered.map_or(0, |then| clock::now().saturating_sub(then));
+        let oldest = Duration::from_millis(u64::try_from(oldest).unwrap_or(0)).as_secs_f64();
+        let (gateways, drift) = self.live.peers().count();
+        let certificates = Family::<Labels, Gauge>::default();
+        for (owner, serial, seconds) in certificates_of(&snapshot.config) {
+            let labels = labels([("owner", &owner), ("serial", &serial)]);
+            certificates.get_or_create(&labels).set(seconds);
         }
+        let webhooks = Family::<Labels, Gauge>::default();
+        for it in self.dispatcher.healths() {
+            let up = i64::from(is_in_service(&it.health_state));
+            webhooks.get_or_create(&labels([("webhook", &it.webhook)])).set(up);
+        }
+        let mut registry = Registry::with_prefix("as2hook");
+        let mut add = |name, help, value| registry.register(name, help, ConstGauge::new(value));
+        add("held_events", "Events in memory until the store is back", whole(health.held));
+        add("dropped_events", "Events lost since the start", whole(health.dropped));
+        add("store_up", "Whether the store takes events", i64::from(store_up));
+        add("payloads_up", "Whether large payloads can be kept", i64::from(payloads_up));
+        let round_trips = whole(self.store.round_trips().unwrap_or(0));
+        add(
+            "store_round_trips",
+            "Round trips to the store's database since the start",
+            round_trips,
+        );
+        add("in_flight", "Exchanges under way", whole(self.in_flight.count()));
+        add("generation", "Of the config in force", whole(snapshot.generation));
+        add("gateways", "Gateways of this store that live", whole(gateways));
+        add("gateway_drift", "Those of them with other rules", whole(drift));
+        let help = "Log lines that were not written, since stderr was not read";
+        registry.register("log_lines_dropped", help, ConstCounter::new(log::dropped()));
+        registry.register("webhook_up", "Whether a webhook is in service", webhooks);
+        let help = "Age of the oldest event with an unmade delivery";
+        registry.register_with_unit(
+            "oldest_undelivered",
+            help,
+            Unit::Seconds,
+            ConstGauge::new(oldest),
+        );
+        let help = "Until a configured certificate expires";
+        registry.register_with_unit("certificate_expiry", help, Unit::Seconds, certificates);
+        let mut add = |name, help, value| {
+            registry.register_with_unit(name, help, Unit::Bytes, ConstGauge::new(value));
+        };
+        add("held", "Memory of events until the store is back", whole(health.held_bytes));
+        let help = "Memory that exchanges under way may take, as it is counted";
+        add("exchange_memory", help, whole(self.memory.used()));
+        add("memory_resident", "Memory of the process", resident().unwrap_or(0));
+        registry
     }
 }
 
@@ -199,8 +242,20 @@ fn is_in_service(state: &HealthState) -> bool {
     matches!(state, HealthState::Healthy | HealthState::Retrying)
 }
 
+fn whole(n: impl TryInto<i64>) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
+}
+
+/// Resident memory in bytes, where the system reports it.
+fn resident() -> Option<i64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: i64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// Returns each certificate's owner and serial number, and the seconds until it expires.
-fn certificates(config: &Config) -> Vec<(String, String, i64)> {
+fn certificates_of(config: &Config) -> Vec<(String, String, i64)> {
     let stations = config
         .stations
         .iter()

@@ -2,115 +2,69 @@
 //! is one call.
 //!
 //! Names follow OpenMetrics; `docs/operating.md` says what each figure means and what to do about it.
-//!
-//! # Layout
-//! - `response_times`: when exchanges ended whose deliveries are timed
-
-mod response_times;
 
 use std::{
-    fs,
-    sync::atomic::{AtomicU64, Ordering},
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use as2hook_delivery::Attempted;
 use as2hook_event::{Event, EventKind};
 use as2hook_store::DeliveryOutcome;
+use parking_lot::Mutex;
 use prometheus_client::{
-    encoding::text::encode,
+    encoding::text::{encode_eof, encode_registry},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry, Unit},
 };
 use uuid::Uuid;
 
-use self::response_times::ResponseTimes;
-use crate::log;
-
-/// Counters since the start, and the figures of the last look.
+/// Counters since the start.
 #[derive(Debug)]
 pub struct Observer {
     registry: Registry,
     exchanges: Family<Labels, Counter>,
     refusals: Family<Labels, Counter>,
+    connections: Family<Labels, Gauge>,
+    handshakes: Family<Labels, Gauge>,
     decode_errors: Family<Labels, Counter>,
     late_decodes: Counter,
     events: Family<Labels, Counter>,
     attempts: Family<Labels, Counter>,
-    latency: Histogram,
     reloads: Family<Labels, Counter>,
     queue: Family<Labels, Gauge>,
-    oldest: Gauge<f64, AtomicU64>,
-    held_events: Gauge,
-    held_bytes: Gauge,
-    dropped: Gauge,
-    store_up: Gauge,
-    in_flight: Gauge,
-    connections: Family<Labels, Gauge>,
-    handshakes: Family<Labels, Gauge>,
-    memory: Gauge,
-    generation: Gauge,
-    resident: Gauge,
-    certificates: Family<Labels, Gauge>,
-    webhooks: Family<Labels, Gauge>,
-    payloads_up: Gauge,
-    round_trips: Gauge,
-    gateways: Gauge,
-    drift: Gauge,
-    log_lines_dropped: Counter,
-    response_times: ResponseTimes,
-}
-
-/// What is looked up for each scrape.
-#[derive(Clone, Debug, Default)]
-pub struct Look {
-    /// Deliveries by state.
-    pub queue: Vec<(&'static str, u64)>,
-    /// Age of the oldest event with an unmade delivery.
-    pub oldest: Duration,
-    /// Events in memory that wait for the store.
-    pub held_events: usize,
-    /// The memory they take.
-    pub held_bytes: usize,
-    /// Events that found no room in memory.
-    pub dropped: u64,
-    /// Whether the store takes events.
-    pub store_up: bool,
-    /// Whether large payloads can be kept.
-    pub payloads_up: bool,
-    /// Round trips to the store's database, where it has one.
-    pub round_trips: Option<u64>,
-    /// Exchanges under way.
-    pub in_flight: usize,
-    /// Bytes of memory that they may take.
-    pub memory: u64,
-    /// Of the snapshot in force.
-    pub generation: u64,
-    /// Whose certificate, its serial number, and the seconds until it expires.
-    pub certificates: Vec<(String, String, i64)>,
-    /// Webhooks and whether they are in service.
-    pub webhooks: Vec<(String, bool)>,
-    /// Gateways of the store that live, and those of them that have other rules.
-    pub gateways: (usize, usize),
+    latency: Histogram,
+    response_times: Mutex<ResponseTimes>,
 }
 
 /// A connection that is counted.
 #[derive(Debug)]
 pub struct CountedConnection(Gauge);
 
-type Labels = Vec<(&'static str, String)>;
+/// When the responses ended of exchanges whose first deliveries are still to be timed, the oldest first. What
+/// adding one costs does not depend on how many there are.
+#[derive(Debug, Default)]
+struct ResponseTimes {
+    at: HashMap<Uuid, Instant>,
+    order: VecDeque<Uuid>,
+}
+
+/// The labels of a figure, with their values.
+pub type Labels = Vec<(&'static str, String)>;
 
 const LATENCIES: [f64; 14] =
     [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 // === impl Observer ===
 
-impl Observer {
+impl Default for Observer {
     /// All figures at nought.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let mut registry = Registry::with_prefix("as2hook");
         let to = &mut registry;
-        // Figures are shown in this order.
+        let latency = Histogram::new(LATENCIES);
+        let help = "From the response's end to the first attempt";
+        to.register_with_unit("delivery_latency", help, Unit::Seconds, latency.clone());
         Self {
             exchanges: add(to, "exchanges", "Exchanges by listener and result"),
             refusals: add(to, "refusals", "Responses of the gateway's own by listener and reason"),
@@ -126,72 +80,14 @@ impl Observer {
             attempts: add(to, "deliveries", "Attempts by webhook and result"),
             reloads: add(to, "reloads", "Reloads by result"),
             queue: add(to, "queue", "Deliveries by state"),
-            held_events: add(to, "held_events", "Events in memory until the store is back"),
-            dropped: add(to, "dropped_events", "Events lost since the start"),
-            store_up: add(to, "store_up", "Whether the store takes events"),
-            payloads_up: add(to, "payloads_up", "Whether large payloads can be kept"),
-            round_trips: add(
-                to,
-                "store_round_trips",
-                "Round trips to the store's database since the start",
-            ),
-            in_flight: add(to, "in_flight", "Exchanges under way"),
-            log_lines_dropped: add(
-                to,
-                "log_lines_dropped",
-                "Log lines that were not written, since stderr was not read",
-            ),
-            generation: add(to, "generation", "Of the config in force"),
-            gateways: add(to, "gateways", "Gateways of this store that live"),
-            drift: add(to, "gateway_drift", "Those of them with other rules"),
-            webhooks: add(to, "webhook_up", "Whether a webhook is in service"),
-            latency: add_in(
-                to,
-                Unit::Seconds,
-                "delivery_latency",
-                "From the response's end to the first attempt",
-                Histogram::new(LATENCIES),
-            ),
-            oldest: add_in(
-                to,
-                Unit::Seconds,
-                "oldest_undelivered",
-                "Age of the oldest event with an unmade delivery",
-                Gauge::default(),
-            ),
-            certificates: add_in(
-                to,
-                Unit::Seconds,
-                "certificate_expiry",
-                "Until a configured certificate expires",
-                Family::default(),
-            ),
-            held_bytes: add_in(
-                to,
-                Unit::Bytes,
-                "held",
-                "Memory of events until the store is back",
-                Gauge::default(),
-            ),
-            memory: add_in(
-                to,
-                Unit::Bytes,
-                "exchange_memory",
-                "Memory that exchanges under way may take, as it is counted",
-                Gauge::default(),
-            ),
-            resident: add_in(
-                to,
-                Unit::Bytes,
-                "memory_resident",
-                "Memory of the process",
-                Gauge::default(),
-            ),
-            response_times: ResponseTimes::default(),
+            latency,
+            response_times: Mutex::default(),
             registry,
         }
     }
+}
 
+impl Observer {
     /// An exchange is over; `status` is what the other side got.
     pub fn exchange(&self, listener: &'static str, status: Option<u16>, failed: bool) {
         let result = match status {
@@ -234,7 +130,7 @@ impl Observer {
     /// An event came of an exchange, and its response is over.
     pub fn event(&self, id: Uuid, kind: EventKind) {
         count(&self.events, [("event", kind.as_str())]);
-        self.response_times.note(id, Instant::now());
+        self.response_times.lock().note(id, Instant::now());
     }
 
     /// A delivery was attempted.
@@ -249,7 +145,7 @@ impl Observer {
         count(&self.attempts, [("webhook", attempt.webhook), ("result", result)]);
         if attempt.number == 1
             && !attempt.replay
-            && let Some(responded) = self.response_times.of(attempt.event)
+            && let Some(responded) = self.response_times.lock().at.get(&attempt.event).copied()
         {
             let waited = attempt.began.saturating_duration_since(responded);
             self.latency.observe(waited.as_secs_f64());
@@ -261,40 +157,21 @@ impl Observer {
         count(&self.reloads, [("result", if ok { "ok" } else { "refused" })]);
     }
 
-    /// Everything, in the text form of OpenMetrics.
-    pub fn render(&self, look: &Look) -> String {
-        for (state, n) in &look.queue {
-            self.queue.get_or_create(&labels([("state", state)])).set(whole(*n));
+    /// Deliveries in the store by state, as they were when it last said so.
+    pub fn queue<'a>(&self, states: impl IntoIterator<Item = (&'a str, u64)>) {
+        for (state, n) in states {
+            let n = i64::try_from(n).unwrap_or(i64::MAX);
+            self.queue.get_or_create(&labels([("state", state)])).set(n);
         }
-        self.oldest.set(look.oldest.as_secs_f64());
-        self.held_events.set(whole(look.held_events));
-        self.held_bytes.set(whole(look.held_bytes));
-        self.dropped.set(whole(look.dropped));
-        self.store_up.set(i64::from(look.store_up));
-        self.payloads_up.set(i64::from(look.payloads_up));
-        if let Some(round_trips) = look.round_trips {
-            self.round_trips.set(whole(round_trips));
-        }
-        self.in_flight.set(whole(look.in_flight));
-        self.memory.set(whole(look.memory));
-        self.generation.set(whole(look.generation));
-        self.gateways.set(whole(look.gateways.0));
-        self.drift.set(whole(look.gateways.1));
-        self.resident.set(resident().unwrap_or(0));
-        self.log_lines_dropped.inner().store(log::dropped(), Ordering::Relaxed);
-        // What is gone from the config is gone from the figures.
-        self.certificates.clear();
-        for (owner, serial, seconds) in &look.certificates {
-            let labels = labels([("owner", owner), ("serial", serial)]);
-            self.certificates.get_or_create(&labels).set(*seconds);
-        }
-        self.webhooks.clear();
-        for (webhook, up) in &look.webhooks {
-            self.webhooks.get_or_create(&labels([("webhook", webhook)])).set(i64::from(*up));
-        }
+    }
+
+    /// Everything, in the text form of OpenMetrics; `looked_up` is what is looked up for each scrape.
+    pub fn render(&self, looked_up: &Registry) -> String {
         let mut text = String::new();
         // Writing into a string does not fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, looked_up))
+            .and_then(|()| encode_eof(&mut text));
         text
     }
 }
@@ -315,9 +192,29 @@ impl Drop for CountedConnection {
     }
 }
 
-impl Default for Observer {
-    fn default() -> Self {
-        Self::new()
+// === impl ResponseTimes ===
+
+impl ResponseTimes {
+    /// So many at most; beyond it the oldest are not timed.
+    const MOST: usize = 16_384;
+    /// After so long a first attempt says more about the endpoint's queue than about us.
+    const KEPT_FOR: Duration = Duration::from_secs(60);
+
+    /// The response of this event's exchange has ended now.
+    fn note(&mut self, event: Uuid, now: Instant) {
+        while let Some(oldest) = self.order.front()
+            && (self.order.len() >= Self::MOST || self.is_over(oldest, now))
+        {
+            self.at.remove(oldest);
+            self.order.pop_front();
+        }
+        if self.at.insert(event, now).is_none() {
+            self.order.push_back(event);
+        }
+    }
+
+    fn is_over(&self, event: &Uuid, now: Instant) -> bool {
+        self.at.get(event).is_none_or(|at| now.saturating_duration_since(*at) >= Self::KEPT_FOR)
     }
 }
 
@@ -327,18 +224,8 @@ fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &
     metric
 }
 
-fn add_in<M: Metric + Clone>(
-    registry: &mut Registry,
-    unit: Unit,
-    name: &str,
-    help: &str,
-    metric: M,
-) -> M {
-    registry.register_with_unit(name, help, unit, metric.clone());
-    metric
-}
-
-fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+/// Labels with their values.
+pub fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
     pairs.map(|(name, value)| (name, value.to_owned())).to_vec()
 }
 
@@ -346,25 +233,15 @@ fn count<const N: usize>(family: &Family<Labels, Counter>, pairs: [(&'static str
     family.get_or_create(&labels(pairs)).inc();
 }
 
-fn whole(n: impl TryInto<i64>) -> i64 {
-    n.try_into().unwrap_or(i64::MAX)
-}
-
-/// Resident memory in bytes, where the system reports it.
-fn resident() -> Option<i64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: i64 = line.split_whitespace().next()?.parse().ok()?;
-    kib.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::gauge::ConstGauge;
+
     use super::*;
 
     #[test]
     fn counted_events_are_exported() {
-        let observer = Observer::new();
+        let observer = Observer::default();
         let event = Uuid::now_v7();
         observer.exchange("inbound", Some(200), false);
         observer.event(event, EventKind::MessageReceived);
@@ -378,8 +255,10 @@ mod tests {
         };
         observer.attempted(&attempt);
         observer.reloaded(false);
-        let look = Look { queue: vec![("dead", 3)], store_up: true, ..Look::default() };
-        let text = observer.render(&look);
+        observer.queue([("dead", 3)]);
+        let mut looked_up = Registry::with_prefix("as2hook");
+        looked_up.register("store_up", "Whether the store takes events", ConstGauge::new(1));
+        let text = observer.render(&looked_up);
         for line in [
             "as2hook_exchanges_total{listener=\"inbound\",result=\"2xx\"} 1",
             "as2hook_events_total{event=\"message.received\"} 1",
@@ -392,5 +271,22 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        const MOST: usize = ResponseTimes::MOST;
+        let (mut times, start) = (ResponseTimes::default(), Instant::now());
+        let events: Vec<_> = (0..=MOST as u128).map(Uuid::from_u128).collect();
+        for event in &events {
+            times.note(*event, start);
+        }
+        assert_eq!((times.at.get(&events[0]), times.at.get(&events[1])), (None, Some(&start)));
+        assert_eq!((times.at.len(), times.order.len()), (MOST, MOST));
+        let later = start + ResponseTimes::KEPT_FOR;
+        times.note(events[0], later);
+        times.note(events[0], later);
+        assert_eq!((times.at.get(&events[0]), times.at.get(&events[1])), (Some(&later), None));
+        assert_eq!((times.at.len(), times.order.len()), (1, 1));
     }
 }

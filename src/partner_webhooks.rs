@@ -2,34 +2,21 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use as2hook_api::{
-    PartnerWebhookSettings, PartnerWebhookView, partner_webhook_guard, partner_webhook_name,
-    spanish_name,
-};
+use as2hook_api::{PartnerWebhookView, partner_webhook_name};
+use as2hook_config::Config;
 use as2hook_event::{
-    Endpoint, Event, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret, SecretString,
+    Endpoint, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret, SecretString,
 };
-use as2hook_sink::Guard;
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
-use http::Uri;
-use openssl::error::ErrorStack;
-use serde_json::{Value, json};
 
 use crate::{
     secret_key::{SecretKey, Unopened},
     snapshot::Live,
 };
-use as2hook_config::Config;
 
-pub use as2hook_api::is_partner_webhook as is_api;
-
-/// Every webhook of the config API under one config.
+/// Every webhook of the config API.
 #[derive(Clone, Debug, Default)]
-pub struct PartnerWebhooks {
-    kept: Arc<[Kept]>,
-    rules: Arc<RuleSet>,
-    guard: Option<Guard>,
-}
+pub struct PartnerWebhooks(Arc<[Kept]>);
 
 /// One as it is kept, with its secret opened.
 #[derive(Clone, Debug)]
@@ -45,7 +32,6 @@ struct Kept {
 pub struct PartnerWebhookLoader {
     store: Arc<dyn Store>,
     live: Arc<Live>,
-    key: Arc<SecretKey>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -55,20 +41,24 @@ const UNKNOWN_URL: &str = "https://unknown.invalid/";
 // === impl PartnerWebhooks ===
 
 impl PartnerWebhooks {
-    /// The same webhooks under another config: partners may have come, gone, or changed their AS2 id.
-    pub fn under(&self, config: &Config) -> Self {
-        Self::compile(&self.kept, config)
-    }
-
-    /// The rules that they are, each under its [`partner_webhook_name`].
-    pub fn rules(&self) -> &Arc<RuleSet> {
-        &self.rules
+    /// The rules that they are under a config, each under its [`partner_webhook_name`].
+    pub fn rules(&self, config: &Config) -> RuleSet {
+        let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
+        let partners: HashMap<_, _> = numbered.collect();
+        let rules = self.0.iter().filter_map(|kept| {
+            let row = &kept.row;
+            // Where the partner has gone to another site, the webhook stays behind.
+            let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site)?;
+            rule(kept, &partner.as2_id)
+        });
+        let rules = RuleSet::compile(rules.collect());
+        rules.expect("a partner has one webhook, which competes with no other")
     }
 
     /// A partner's, as the API shows it.
     pub fn view(&self, site: &str, partner: u64) -> Option<PartnerWebhookView> {
         let of = |kept: &&Kept| kept.row.partner == partner && kept.row.site == site;
-        let Kept { row, url, .. } = self.kept.iter().find(of)?;
+        let Kept { row, url, .. } = self.0.iter().find(of)?;
         Some(PartnerWebhookView {
             partner_id: partner,
             webhook_url: url.as_ref().map(|url| url.expose().to_owned()),
@@ -78,25 +68,7 @@ impl PartnerWebhooks {
         })
     }
 
-    /// Which addresses they may point at.
-    pub fn guard(&self) -> Guard {
-        self.guard.clone().unwrap_or_else(|| Guard::public([]))
-    }
-
-    /// The keys that their JSON begins with, as `docs/api.md` has them.
-    pub fn leading(&self, name: &str, event: EventKind) -> Vec<(&'static str, Value)> {
-        let partner = self.rules.get(name).and_then(|rule| rule.name.rsplit_once('/'));
-        let Some(partner) = partner.and_then(|(_, id)| id.parse::<u64>().ok()) else {
-            return Vec::new();
-        };
-        vec![
-            ("event", json!(event.as_str())),
-            ("event_name", json!(spanish_name(event))),
-            ("partner_id", json!(partner)),
-        ]
-    }
-
-    fn open(rows: Vec<PartnerWebhook>, config: &Config, key: &SecretKey) -> Self {
+    fn open(rows: Vec<PartnerWebhook>, key: &SecretKey) -> Self {
         let kept = rows.into_iter().map(|row| {
             let name = partner_webhook_name(&row.site, row.partner);
             let url = key.unseal_url(&name, &row.url).ok().map(SecretString::from);
@@ -109,31 +81,7 @@ impl PartnerWebhooks {
             }
             Kept { secret: open(&row, key), url, row }
         });
-        Self::compile(&kept.collect(), config)
-    }
-
-    fn compile(kept: &Arc<[Kept]>, config: &Config) -> Self {
-        let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
-        let partners: HashMap<_, _> = numbered.collect();
-        let rules = kept.iter().filter_map(|kept| {
-            let row = &kept.row;
-            // Where the partner has gone to another site, the webhook stays behind.
-            let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site)?;
-            rule(kept, &partner.as2_id)
-        });
-        let rules = RuleSet::compile(rules.collect());
-        let rules = rules.expect("a partner has one webhook, which competes with no other");
-        let guard = Some(partner_webhook_guard(config));
-        Self { kept: kept.clone(), rules: Arc::new(rules), guard }
-    }
-}
-
-/// The keys that a delivery of `rule` begins with.
-pub fn leading(live: &Live, rule: &Rule, event: &Event) -> Vec<(&'static str, Value)> {
-    if is_api(rule) {
-        live.load().partner_webhooks.leading(&rule.name, event.kind)
-    } else {
-        Vec::new()
+        Self(kept.collect())
     }
 }
 
@@ -180,15 +128,8 @@ fn open(row: &PartnerWebhook, key: &SecretKey) -> Result<Option<Secret>, Unopene
 
 impl PartnerWebhookLoader {
     /// Keeps those in `store`.
-    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, key: SecretKey) -> Self {
-        let key = Arc::new(key);
-        live.seal_urls(key.clone());
-        Self { store, live, key, turn: tokio::sync::Mutex::new(()) }
-    }
-
-    /// The key that seals secrets.
-    pub fn key(&self) -> &SecretKey {
-        &self.key
+    pub fn new(store: Arc<dyn Store>, live: Arc<Live>) -> Self {
+        Self { store, live, turn: tokio::sync::Mutex::new(()) }
     }
 
     /// Reads them from the store. Returns whether another process had changed them.
@@ -199,7 +140,7 @@ impl PartnerWebhookLoader {
         let _turn = self.turn.lock().await;
         let rows = self.store.partner_webhooks().await?;
         let current = self.live.load();
-        let same = rows.iter().eq(current.partner_webhooks.kept.iter().map(|kept| &kept.row));
+        let same = rows.iter().eq(current.partner_webhooks.0.iter().map(|kept| &kept.row));
         if !same {
             self.put(rows);
         }
@@ -211,36 +152,7 @@ impl PartnerWebhookLoader {
     ///
     /// # Errors
     /// When the store does not take it; nothing has changed then.
-    pub async fn configure(
-        &self,
-        site: &str,
-        partner: u64,
-        settings: PartnerWebhookSettings,
-    ) -> Result<bool, StoreError> {
-        let (key, name) = (&self.key, partner_webhook_name(site, partner));
-        let seal = |secret: &str| match secret {
-            "" => Ok(Vec::new()),
-            _ => key.seal(site, partner, secret),
-        };
-        let seal_url = |url: Uri| key.seal_url(&name, &url.to_string());
-        let unsealed = |error: ErrorStack| {
-            StoreError::Database(format!("a webhook's secret or URL cannot be encrypted: {error}"))
-        };
-        let names = |events: Vec<EventKind>| events.iter().map(ToString::to_string).collect();
-        let change = PartnerWebhookChange {
-            site: site.to_owned(),
-            partner,
-            url: settings.url.map(seal_url).transpose().map_err(unsealed)?,
-            sealed_secret: settings
-                .secret
-                .as_ref()
-                .map(SecretString::expose)
-                .map(seal)
-                .transpose()
-                .map_err(unsealed)?,
-            enabled: settings.enabled,
-            events: settings.events.map(names),
-        };
+    pub async fn configure(&self, change: PartnerWebhookChange) -> Result<bool, StoreError> {
         let _turn = self.turn.lock().await;
         if self.store.configure_partner_webhook(change).await?.is_none() {
             return Ok(false);
@@ -250,6 +162,6 @@ impl PartnerWebhookLoader {
     }
 
     fn put(&self, rows: Vec<PartnerWebhook>) {
-        self.live.set_partner_webhooks(|config| PartnerWebhooks::open(rows, config, &self.key));
+        self.live.set_partner_webhooks(PartnerWebhooks::open(rows, self.live.key()));
     }
 }

@@ -11,11 +11,7 @@ use std::time::{Duration, Instant};
 
 use as2hook_event::clock::now;
 use as2hook_store::{GatewayReport, Store, StoreError};
-use openssl::{
-    hash::{MessageDigest, hash},
-    pkcs5::pbkdf2_hmac,
-    x509::X509,
-};
+use openssl::{hash::MessageDigest, pkcs5::pbkdf2_hmac, x509::X509};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
@@ -66,9 +62,9 @@ struct Others {
 
 // === impl PeerGateways ===
 
-impl PeerGateways {
+impl Default for PeerGateways {
     /// Alone, as far as is known.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             id: Uuid::now_v7(),
@@ -79,7 +75,9 @@ impl PeerGateways {
             gone: tokio::sync::Mutex::new(false),
         }
     }
+}
 
+impl PeerGateways {
     /// This gateway's id, made anew at each start.
     pub fn id(&self) -> Uuid {
         self.id
@@ -98,7 +96,7 @@ impl PeerGateways {
 
     /// Whether no gateway that lives has newer rules; not before anything was heard of them.
     pub fn is_newest(&self) -> bool {
-        self.heard.lock().others.is_some_and(|others| others.newer == 0)
+        *self.newest.borrow()
     }
 
     /// Changes with [`Self::is_newest`].
@@ -107,19 +105,8 @@ impl PeerGateways {
     }
 
     /// The generation of the rules in force here; 0 until the store gave one.
-    pub fn generation(&self) -> i64 {
+    fn generation(&self) -> i64 {
         self.heard.lock().generation
-    }
-
-    /// Those that live, this one included.
-    ///
-    /// # Errors
-    /// When the store does not say.
-    pub async fn alive(&self, store: &dyn Store) -> Result<Vec<GatewayReport>, StoreError> {
-        let mut alive = store.gateways(now() - GatewayReport::ALIVE_MS).await?;
-        // One that stopped cleanly has said so by a report from long ago.
-        alive.retain(|gateway| gateway.seen_at > 0);
-        Ok(alive)
     }
 
     /// Says that this gateway is gone; it says nothing more.
@@ -157,20 +144,22 @@ impl PeerGateways {
             let generation = store.report(self.report()).await?;
             self.heard.lock().generation = generation;
         }
-        let alive = self.alive(store).await?;
+        let mut alive = store.gateways(now() - GatewayReport::ALIVE_MS).await?;
+        // One that stopped cleanly has said so by a report from long ago.
+        alive.retain(|gateway| gateway.seen_at > 0);
         let ours = self.rules();
         let others = alive.iter().filter(|gateway| gateway.rules != ours);
         let names: Vec<_> =
             others.map(|gateway| format!("{}/{}", gateway.host, gateway.process)).collect();
         let own = self.generation();
         let newer: Vec<_> = alive.iter().filter(|gateway| gateway.generation > own).collect();
-        let before = {
-            let others = Others { alive: alive.len(), at_odds: names.len(), newer: newer.len() };
+        let others = Others { alive: alive.len(), at_odds: names.len(), newer: newer.len() };
+        let (before, is_newest) = {
             let mut heard = self.heard.lock();
             let others = heard.hears_all(Instant::now()).then_some(others);
-            std::mem::replace(&mut heard.others, others)
+            let is_newest = others.is_some_and(|others| others.newer == 0);
+            (std::mem::replace(&mut heard.others, others), is_newest)
         };
-        let is_newest = self.is_newest();
         self.newest.send_if_modified(|newest| std::mem::replace(newest, is_newest) != is_newest);
         match (before.map_or(0, |before| before.newer), newer.first()) {
             (0, Some(newest)) => tracing::warn!(
@@ -221,12 +210,6 @@ impl PeerReports {
         }
         self.uncertain_until = self.uncertain_until.filter(|until| *until > now);
         self.uncertain_until.is_none()
-    }
-}
-
-impl Default for PeerGateways {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -287,8 +270,7 @@ fn identities(config: &Config) -> Vec<String> {
 
 fn digests<'a>(certificates: impl Iterator<Item = &'a X509>) -> Vec<String> {
     let digest = |certificate: &X509| {
-        let der = certificate.to_der().ok()?;
-        Some(as2hook_as2::hex::encode(&hash(MessageDigest::sha256(), &der).ok()?))
+        Some(as2hook_as2::hex::encode(&certificate.digest(MessageDigest::sha256()).ok()?))
     };
     let mut all: Vec<_> = certificates.filter_map(digest).collect();
     all.sort_unstable();
@@ -301,7 +283,7 @@ mod tests {
 
     #[test]
     fn nothing_is_agreed_before_anything_was_heard() {
-        assert_eq!(PeerGateways::new().count(), (0, 1));
+        assert_eq!(PeerGateways::default().count(), (0, 1));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use as2hook_api::{LastReload, Reloaded};
+use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};
 use as2hook_event::{Rule, RuleSet};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -18,7 +19,6 @@ use crate::{
     snapshot::{Live, Snapshot},
     tap::TapRules,
 };
-use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};
 
 /// Reloads one gateway's files, one reload at a time.
 pub struct Reloader {
@@ -124,12 +124,10 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     let receivers =
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);
-    // None of them is read yet; they may point where this config says.
-    let partner_webhooks = PartnerWebhooks::default().under(&loaded.config);
     Snapshot {
         tap: Arc::new(TapRules::new(loaded.config, loaded.rules)),
         receivers: Arc::new(receivers),
-        partner_webhooks,
+        partner_webhooks: PartnerWebhooks::default(),
         generation,
         hash: loaded.hash,
     }

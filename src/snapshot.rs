@@ -1,11 +1,9 @@
 //! One immutable snapshot of everything that can be reloaded, behind one pointer.
 
-use std::{
-    ops::Deref,
-    sync::{Arc, OnceLock},
-};
+use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
+use as2hook_api::{is_partner_webhook, leading_keys, partner_webhook_guard};
 use as2hook_delivery::Directory;
 use as2hook_event::{Event, EventKind, Rule, clock};
 use as2hook_sink::Guard;
@@ -14,13 +12,12 @@ use uuid::Uuid;
 
 use crate::{
     observe::Observer,
-    partner_webhooks::{self, PartnerWebhooks},
+    partner_webhooks::PartnerWebhooks,
     peers::PeerGateways,
     proxy::receivers::Receivers,
     secret_key::SecretKey,
     tap::{TapHost, TapRules},
 };
-use as2hook_config::Config;
 
 /// Config, keys and rules that belong together. An exchange keeps the one it began with.
 #[derive(Clone, Debug)]
@@ -45,15 +42,14 @@ pub struct Live {
     changing: Mutex<()>,
     observer: Observer,
     peers: PeerGateways,
-    /// Seals URLs at rest, from the start of the gateway on.
-    key: OnceLock<Arc<SecretKey>>,
+    key: SecretKey,
 }
 
 // === impl Snapshot ===
 
 impl Snapshot {
     fn with(&self, partner_webhooks: PartnerWebhooks) -> Self {
-        let partner_rules = partner_webhooks.rules().clone();
+        let partner_rules = Arc::new(partner_webhooks.rules(&self.config));
         let tap = Arc::new(TapRules { partner_rules, ..(*self.tap).clone() });
         Self { tap, partner_webhooks, ..self.clone() }
     }
@@ -71,13 +67,13 @@ impl Deref for Snapshot {
 
 impl Live {
     /// Puts the first snapshot in force.
-    pub fn new(snapshot: Snapshot) -> Self {
+    pub fn new(snapshot: Snapshot, key: SecretKey) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
-            observer: Observer::new(),
-            peers: PeerGateways::new(),
-            key: OnceLock::new(),
+            observer: Observer::default(),
+            peers: PeerGateways::default(),
+            key,
         }
     }
 
@@ -90,24 +86,21 @@ impl Live {
     /// on theirs.
     pub fn swap(&self, snapshot: &Snapshot) -> Arc<Snapshot> {
         let _changing = self.changing.lock();
-        let partner_webhooks = self.load().partner_webhooks.under(&snapshot.config);
+        let partner_webhooks = self.load().partner_webhooks.clone();
         let snapshot = Arc::new(snapshot.with(partner_webhooks));
         self.snapshot.store(snapshot.clone());
         snapshot
     }
 
-    /// Puts other partners' webhooks in force, made for the config in force.
-    pub fn set_partner_webhooks(&self, make: impl FnOnce(&Config) -> PartnerWebhooks) {
+    /// Puts other partners' webhooks in force.
+    pub fn set_partner_webhooks(&self, partner_webhooks: PartnerWebhooks) {
         let _changing = self.changing.lock();
-        let snapshot = self.load();
-        let partner_webhooks = make(&snapshot.config);
-        self.snapshot.store(Arc::new(snapshot.with(partner_webhooks)));
+        self.snapshot.store(Arc::new(self.load().with(partner_webhooks)));
     }
 
-    /// Seals URLs at rest with this key from now on.
-    pub fn seal_urls(&self, key: Arc<SecretKey>) {
-        // There is one for the life of the process.
-        let _ = self.key.set(key);
+    /// The key that seals secrets and URLs at rest.
+    pub fn key(&self) -> &SecretKey {
+        &self.key
     }
 
     /// The gateways of the same store.
@@ -155,20 +148,18 @@ impl Directory for Live {
     }
 
     fn guard(&self, rule: &Rule) -> Guard {
-        if partner_webhooks::is_api(rule) {
-            self.load().partner_webhooks.guard()
-        } else {
-            Guard::Open
+        match is_partner_webhook(rule) {
+            true => partner_webhook_guard(&self.load().config),
+            false => Guard::Open,
         }
     }
 
     fn at_rest(&self, webhook: &str, url: String) -> String {
-        let Some(key) = self.key.get() else { return url };
         // Better none than an open one.
-        key.seal_url(webhook, &url).unwrap_or_default()
+        self.key.seal_url(webhook, &url).unwrap_or_default()
     }
 
     fn leading(&self, rule: &Rule, event: &Event) -> Vec<(&'static str, serde_json::Value)> {
-        partner_webhooks::leading(self, rule, event)
+        leading_keys(rule, event.kind)
     }
 }

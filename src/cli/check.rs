@@ -47,7 +47,7 @@ fn summary(loaded: &Loaded) -> String {
         "{}, {}, {}; {}{}",
         count(config.stations.len(), "station"),
         count(config.partners.len(), "partner"),
-        count(loaded.rules.len(), "webhook"),
+        count(loaded.rules.iter().len(), "webhook"),
         listens.join(", "),
         routes.collect::<String>()
     )

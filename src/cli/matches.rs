@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
 use as2hook_config::Loaded;
-use as2hook_event::{EventKind, Findings, PartnerType, Query};
+use as2hook_event::{EventKind, Findings, Outcome, PartnerType, Query};
 
 use super::{CommandError, load};
 
@@ -58,7 +58,7 @@ impl Match {
         let loaded = load(&self.config)?;
         let explanations = loaded.rules.explain(&self.query(&loaded), &self.findings());
         let (fire, near): (Vec<_>, Vec<_>) =
-            explanations.iter().partition(|one| one.outcome.fires() || one.outcome.may_fire());
+            explanations.iter().partition(|one| one.outcome != Outcome::DoesNotFire);
         for one in &fire {
             writeln!(out, "{one}")?;
         }

@@ -102,14 +102,14 @@ mod tests {
         fs::write(&path, CONFIG).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), RULES).unwrap();
         let loaded = reload::attempt(&path).await.outcome.unwrap();
-        let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
+        let key = SecretKey::open_or_make(&folder.path().join("secret.key")).unwrap();
+        let live = Arc::new(Live::new(reload::snapshot(loaded, None).await, key));
         let open = || {
             let path = folder.path().join("as2hook.db");
             Arc::new(SqliteStore::open(&path, &SqliteOptions::default()).unwrap())
         };
         let (store, other) = (open(), open());
-        let key = SecretKey::open_or_make(&folder.path().join("secret.key")).unwrap();
-        let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone(), key));
+        let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone()));
         let client = Arc::new(Client::new().await.unwrap());
         let options = DispatcherOptions { poll: HOUR, ..DispatcherOptions::default() };
         let wakeups = Wakeups::new();

@@ -95,12 +95,11 @@ async fn start(
     if let Ok(newest) = store.newest().await {
         clock::compare(newest);
     }
-    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await));
-    let snapshot = live.load();
-
-    let key = SecretKey::open_or_make(&snapshot.config.secret_key_file)?;
+    let key = SecretKey::open_or_make(&loaded.config.secret_key_file)?;
     let payloads = payloads.with_key(key.of_payloads()?);
-    let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone(), key));
+    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await, key));
+    let snapshot = live.load();
+    let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone()));
     // Without its store a gateway that lets traffic pass serves all the same.
     let passes = on_store_failure == OnStoreFailure::Pass;
     let bear = |error: StoreError| match passes && error.may_pass() {

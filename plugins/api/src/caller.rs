@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use openssl::{memcmp, sha::sha256};
+use parking_lot::Mutex;
 
 use crate::{error::ApiError, routes::ApiState};
 
@@ -121,7 +122,7 @@ impl Throttle {
     /// # Errors
     /// After how many seconds the client may try again, when too many responses are delayed already.
     fn bad_token(&self, address: IpAddr, now: Instant) -> Result<Duration, u64> {
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid = self.paid.lock();
         let address = owner(address);
         if paid.len() >= Self::ADDRESSES && !paid.contains_key(&address) {
             paid.retain(|_, until| *until > now);
@@ -193,6 +194,6 @@ mod tests {
         for address in 0..3 * u32::try_from(Throttle::ADDRESSES).unwrap() {
             let _ = throttle.bad_token(std::net::Ipv4Addr::from(address).into(), now);
         }
-        assert!(throttle.paid.lock().unwrap().len() <= Throttle::ADDRESSES);
+        assert!(throttle.paid.lock().len() <= Throttle::ADDRESSES);
     }
 }

@@ -6,12 +6,12 @@ use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_delivery::{Directory, Dispatcher, Outbox};
 use as2hook_event::Rule;
 use as2hook_sink::Client;
-use as2hook_store::{Store, StoreError};
+use as2hook_store::{PartnerWebhookChange, Store, StoreError, secret_key::SecretKey};
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{
-    partner_webhooks::{PartnerWebhookSettings, PartnerWebhookView},
+    partner_webhooks::PartnerWebhookView,
     status::{LastReload, Reloaded},
 };
 
@@ -45,19 +45,14 @@ pub trait GatewayControl: Send + Sync + 'static {
     fn partner_webhook(&self, site: &str, partner: u64) -> Option<PartnerWebhookView>;
 
     /// Creates or changes a partner's webhook. The change is durable, and in force for the next
-    /// exchange. False: the partner has no webhook yet, and the settings have no URL.
+    /// exchange. False: the partner has no webhook yet, and the change has no URL.
     ///
     /// # Errors
     /// When the store does not accept it; nothing has changed then.
-    async fn configure(
-        &self,
-        site: &str,
-        partner: u64,
-        settings: PartnerWebhookSettings,
-    ) -> Result<bool, StoreError>;
+    async fn configure(&self, change: PartnerWebhookChange) -> Result<bool, StoreError>;
 
-    /// Returns the URL that [`Directory::at_rest`] sealed. Empty when the key is gone.
-    fn unsealed_url(&self, webhook: &str, sealed: &str) -> String;
+    /// Returns the key that secrets and URLs are sealed with at rest.
+    fn key(&self) -> &SecretKey;
 
     /// Returns the figures of this process.
     fn figures(&self) -> GatewayFigures;

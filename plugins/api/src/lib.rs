@@ -32,10 +32,9 @@
 //! - `caller`: tokens, their scopes, and clients with bad tokens
 //! - `fields`: the fields of a JSON body
 //! - `error`: what a request is refused with, in two languages
-//! - `server`, `connections`: the listener and its limits
+//! - `server`: the listener and its limits
 
 mod caller;
-mod connections;
 mod deliveries;
 mod error;
 mod events;
@@ -51,8 +50,8 @@ mod webhooks;
 pub use self::{
     gateway::{GatewayControl, GatewayFigures, Handles},
     partner_webhooks::{
-        PartnerWebhookSettings, PartnerWebhookView, is_partner_webhook, partner_webhook_guard,
-        partner_webhook_name, spanish_name,
+        PartnerWebhookView, is_partner_webhook, leading_keys, partner_webhook_guard,
+        partner_webhook_name,
     },
     server::serve_on,
     status::{LastReload, Reloaded},

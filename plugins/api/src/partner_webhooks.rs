@@ -3,9 +3,11 @@
 use as2hook_config::{Config, TokenScope};
 use as2hook_event::{EventKind, Rule, Secret, SecretString};
 use as2hook_sink::Guard;
-use as2hook_store::AttemptRow;
-use axum::{Json, extract::State, http::Uri};
+use as2hook_store::{AttemptRow, PartnerWebhookChange, StoreError};
+use axum::{Json, extract::State};
+use openssl::error::ErrorStack;
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::{
@@ -28,19 +30,6 @@ const EVENTS: [(EventKind, &str); 4] = [
     (EventKind::MdnReceived, "mdn.recibido"),
     (EventKind::SendError, "envio.error"),
 ];
-
-/// The settings that `configure` changes; those that are `None` stay as they are.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct PartnerWebhookSettings {
-    /// Its URL: http or https, without user and password.
-    pub url: Option<Uri>,
-    /// Empty removes the secret.
-    pub secret: Option<SecretString>,
-    /// A new webhook is enabled.
-    pub enabled: Option<bool>,
-    /// A new webhook has none, which means `message.received`.
-    pub events: Option<Vec<EventKind>>,
-}
 
 /// A partner's webhook as `get` shows it. The secret never leaves the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -75,8 +64,21 @@ pub fn partner_webhook_guard(config: &Config) -> Guard {
     Guard::public(networks.filter_map(|network| network.to_string().parse().ok()))
 }
 
+/// Returns the keys that the JSON of a partner's webhook begins with; none for a rule's.
+pub fn leading_keys(rule: &Rule, event: EventKind) -> Vec<(&'static str, Value)> {
+    let partner = rule.name.rsplit_once('/').filter(|_| is_partner_webhook(rule));
+    let Some(partner) = partner.and_then(|(_, id)| id.parse::<u64>().ok()) else {
+        return Vec::new();
+    };
+    vec![
+        ("event", json!(event.as_str())),
+        ("event_name", json!(spanish_name(event))),
+        ("partner_id", json!(partner)),
+    ]
+}
+
 /// Returns the API's `event_name` of an event.
-pub fn spanish_name(event: EventKind) -> &'static str {
+pub(crate) fn spanish_name(event: EventKind) -> &'static str {
     let known = EVENTS.into_iter().find(|(kind, _)| *kind == event);
     known.map_or(event.as_str(), |(_, spanish)| spanish)
 }
@@ -107,25 +109,38 @@ pub(crate) async fn configure(
     caller.needs(TokenScope::Write)?;
     let fields = fields?;
     let id = fields.partner()?;
-    let settings = PartnerWebhookSettings {
-        url: fields.url()?,
-        secret: fields.secret()?,
-        enabled: fields.enabled()?,
-        events: fields.events()?,
-    };
+    let (url, secret) = (fields.url()?, fields.secret()?);
+    let (enabled, events) = (fields.enabled()?, fields.events()?);
     caller.partner(id)?;
     // A name is judged when it is connected to. A lookup here would show a client of the API which
     // names the private network has.
     let guard = partner_webhook_guard(caller.config());
-    if settings.url.as_ref().is_some_and(|url| !guard.admits_url(url)) {
+    if url.as_ref().is_some_and(|url| !guard.admits_url(url)) {
         return Err(ApiError::PrivateUrl);
     }
-    if let Some(secret) =
-        settings.secret.as_ref().map(SecretString::expose).filter(|secret| !secret.is_empty())
-    {
-        Secret::parse(secret).map_err(|_| ApiError::BadSecret)?;
+    let secret = secret.as_ref().map(SecretString::expose);
+    if secret.is_some_and(|secret| !secret.is_empty() && Secret::parse(secret).is_err()) {
+        return Err(ApiError::BadSecret);
     }
-    if !api.gateway.configure(caller.site(), id, settings).await? {
+    let (site, key) = (caller.site(), api.gateway.key());
+    let name = partner_webhook_name(site, id);
+    let url = url.map(|url| key.seal_url(&name, &url.to_string())).transpose();
+    let sealed_secret = secret.map(|secret| match secret {
+        "" => Ok(Vec::new()),
+        _ => key.seal(site, id, secret),
+    });
+    let unsealed = |error: ErrorStack| {
+        StoreError::Database(format!("a webhook's secret or URL cannot be encrypted: {error}"))
+    };
+    let change = PartnerWebhookChange {
+        site: site.to_owned(),
+        partner: id,
+        url: url.map_err(unsealed)?,
+        sealed_secret: sealed_secret.transpose().map_err(unsealed)?,
+        enabled,
+        events: events.map(|events| events.iter().map(ToString::to_string).collect()),
+    };
+    if !api.gateway.configure(change).await? {
         return Err(ApiError::Missing("webhook_url"));
     }
     api.dispatcher.rules_changed();
@@ -174,7 +189,7 @@ pub(crate) async fn logs(
     let log = api.store.attempt_log(&name, offset, limit).await?;
     let entry = |row: AttemptRow| LogEntry {
         id: row.id,
-        url: api.gateway.unsealed_url(&row.webhook, &row.attempt.url),
+        url: api.gateway.key().unseal_url(&row.webhook, &row.attempt.url).unwrap_or_default(),
         webhook_id: row.webhook_id,
         event: row.event.kind,
         attempt: row.attempt.number,

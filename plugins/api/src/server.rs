@@ -1,6 +1,16 @@
-//! The listener and its limits.
+//! The listener and its limits. When the limit of connections is reached, the connection that has waited
+//! longest for a request, or for its client to read a response, is closed.
 
-use std::{future::ready, io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    io::Write as _,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -11,18 +21,15 @@ use axum::{
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 use tower_service::Service as _;
 
-use crate::{
-    connections::{AdminConnection, AdminConnections},
-    gateway::Handles,
-    routes::router,
-};
+use crate::{caller::owner, gateway::Handles, routes::router};
 
 /// The largest body that is read.
 const BODY_MAX: usize = 64 * 1024;
@@ -36,15 +43,35 @@ const HEAD: Duration = Duration::from_secs(30);
 /// The read buffer of a connection, which limits the head.
 const BUFFER: usize = 16 * 1024;
 
-/// File handles that are reserved for connections.
-const SPARE: usize = 4;
-
 /// The pause in accepting when the system has no file handles left.
 const REST: Duration = Duration::from_secs(1);
 
 /// The response to a connection above the limit, as far as it fits into the socket at once.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\
     Retry-After: 30\r\nConnection: close\r\n\r\n";
+
+/// The most connections at once: a console, a scraper and probes need few.
+const CONNECTIONS: usize = 256;
+
+/// The most of one address, as [`owner`] counts it. Behind a proxy all clients have one address.
+const OF_ADDRESS: usize = 64;
+
+/// The connections of one listener.
+#[derive(Debug, Default)]
+struct AdminConnections(Mutex<Vec<Weak<AdminConnection>>>);
+
+/// One connection; dropping it releases its place.
+#[derive(Debug)]
+struct AdminConnection {
+    address: IpAddr,
+    /// The place in the order in which connections began to wait for a request, or for their
+    /// response to be read. 0: it has a request, or was asked to make room.
+    waits_since: AtomicU64,
+    make_room: Notify,
+}
+
+/// A request of a connection, until its response's head is ready.
+struct Busy(Arc<AdminConnection>);
 
 /// Serves the API on a bound socket until another process takes over: when `handed_on` is true, no
 /// connection is accepted any more, and each response is the last on its connection. Connections
@@ -60,14 +87,7 @@ pub async fn serve_on(socket: TcpListener, handles: Handles, mut handed_on: watc
     });
     let app = router(handles).layer((close, in_time, DefaultBodyLimit::max(BODY_MAX)));
     let connections = AdminConnections::default();
-    let mut spare = Vec::new();
     loop {
-        // Reserved for the time when the process has no others left.
-        while spare.len() < SPARE
-            && let Ok(file) = std::fs::File::open("/dev/null")
-        {
-            spare.push(file);
-        }
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
             Ok(_) = handed_on.wait_for(|handed_on| *handed_on) => break,
@@ -84,11 +104,8 @@ pub async fn serve_on(socket: TcpListener, handles: Handles, mut handed_on: watc
             Err(error)
                 if error.raw_os_error().is_some_and(|code| OUT_OF_HANDLES.contains(&code)) =>
             {
-                if spare.is_empty() {
-                    tracing::error!(%error, "The admin listener cannot accept connections.");
-                    sleep(REST).await;
-                }
-                spare.clear();
+                tracing::error!(%error, "The admin listener cannot accept connections.");
+                sleep(REST).await;
             }
             Err(error) => tracing::debug!(%error, "A connection was gone before it was accepted."),
         }
@@ -135,6 +152,60 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
+// === impl AdminConnections ===
+
+impl AdminConnections {
+    /// Takes a place for a connection of this address. `None`: it has too many, or all are busy.
+    fn enter(&self, address: IpAddr) -> Option<Arc<AdminConnection>> {
+        let address = owner(address);
+        let mut all = self.0.lock();
+        all.retain(|connection| connection.strong_count() > 0);
+        let open: Vec<_> = all.iter().filter_map(Weak::upgrade).collect();
+        if open.iter().filter(|connection| connection.address == address).count() >= OF_ADDRESS {
+            return None;
+        }
+        if open.len() >= CONNECTIONS {
+            let since = |it: &Arc<AdminConnection>| it.waits_since.load(Ordering::Relaxed);
+            let waiting = open.iter().filter(|connection| since(connection) > 0);
+            let longest = waiting.min_by_key(|connection| since(connection))?;
+            longest.waits_since.store(0, Ordering::Relaxed);
+            longest.make_room.notify_one();
+        }
+        let waits_since = AtomicU64::new(next_wait());
+        let connection =
+            Arc::new(AdminConnection { address, waits_since, make_room: Notify::new() });
+        all.push(Arc::downgrade(&connection));
+        Some(connection)
+    }
+}
+
+/// Counts the times that a connection began to wait.
+fn next_wait() -> u64 {
+    static WAITS: AtomicU64 = AtomicU64::new(1);
+    WAITS.fetch_add(1, Ordering::Relaxed)
+}
+
+// === impl AdminConnection ===
+
+impl AdminConnection {
+    /// Waits until its place is needed.
+    async fn makes_room(&self) {
+        self.make_room.notified().await;
+    }
+
+    /// Marks it as busy: it is not closed until the result is dropped.
+    fn busy(self: &Arc<Self>) -> Busy {
+        self.waits_since.store(0, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.waits_since.store(next_wait(), Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::{
@@ -143,7 +214,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::connections::CONNECTIONS;
 
     #[tokio::test]
     async fn connection_that_does_not_read_its_response_makes_room_when_all_places_are_taken() {
@@ -176,5 +246,57 @@ mod tests {
         assert!(began.elapsed() >= HEAD && began.elapsed() < 2 * HEAD, "{:?}", began.elapsed());
         let mut received = Vec::new();
         client.read_to_end(&mut received).await.unwrap();
+    }
+
+    fn of(n: usize) -> IpAddr {
+        IpAddr::from([192, 0, 2, u8::try_from(n).unwrap()])
+    }
+
+    fn full(connections: &AdminConnections) -> Vec<Arc<AdminConnection>> {
+        (0..CONNECTIONS).map(|n| connections.enter(of(n / OF_ADDRESS)).unwrap()).collect()
+    }
+
+    async fn makes_room(connection: &AdminConnection) -> bool {
+        timeout(Duration::from_secs(1), connection.makes_room()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_waits_longest_makes_room_when_all_places_are_taken() {
+        let connections = AdminConnections::default();
+        let all = full(&connections);
+        drop(all[0].busy());
+        let busy = all[1].busy();
+        assert!(connections.enter(of(200)).is_some());
+        assert!(
+            makes_room(&all[2]).await && !makes_room(&all[0]).await && !makes_room(&all[1]).await
+        );
+        drop((busy, all));
+        assert!(connections.0.lock().iter().all(|it| it.strong_count() == 0));
+    }
+
+    #[test]
+    fn address_with_too_many_connections_is_refused() {
+        let connections = AdminConnections::default();
+        let all: Vec<_> = (0..OF_ADDRESS).map(|_| connections.enter(of(1)).unwrap()).collect();
+        assert!(connections.enter(of(1)).is_none() && connections.enter(of(2)).is_some());
+        drop(all);
+        assert!(connections.enter(of(1)).is_some());
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_counted_together() {
+        let connections = AdminConnections::default();
+        let of = |n: usize| format!("2001:db8::{n:x}").parse().unwrap();
+        let _all: Vec<_> = (0..OF_ADDRESS).map(|n| connections.enter(of(n)).unwrap()).collect();
+        assert!(connections.enter(of(OF_ADDRESS)).is_none());
+        assert!(connections.enter("2001:db8:0:1::".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn new_connection_is_refused_when_all_are_busy() {
+        let connections = AdminConnections::default();
+        let all = full(&connections);
+        let _busy: Vec<_> = all.iter().map(AdminConnection::busy).collect();
+        assert!(connections.enter(of(200)).is_none());
     }
 }

@@ -115,21 +115,14 @@ fn test_event(config: &Config, partner: &Partner, kind: EventKind) -> Event {
     headers.push("Subject", b"as2hook test delivery");
     Event {
         id,
-        kind,
-        occurred_at: Timestamp::now(),
         direction: if inbound { Direction::Inbound } else { Direction::Outbound },
         site: partner.site.clone(),
         partner: Some(partner.as2_id.clone()),
         station,
         partner_type: partner.partner_type,
-        peer: None,
         headers,
-        decoded: None,
-        errors: Vec::new(),
-        send_error: None,
-        mic_matches: None,
-        supersedes: None,
         extra: Map::from_iter([("test".to_owned(), json!(true))]),
+        ..Event::new(kind)
     }
 }
 

@@ -4,21 +4,23 @@ use std::{
     cmp::Ordering,
     collections::{HashMap, HashSet},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use as2hook_as2::{Keyring, StationKey};
+use as2hook_event::SecretString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Api, ConfigDiagnostic, Limits, Listen, Partner, PayloadLocation, Receiver, Retention, Station,
     StoreLocation,
-    fixed::Fixed,
+    diagnostic::Position,
     keys,
-    section::Section,
+    listen::Listener,
+    section::{Section, defaults},
     setting::{FilePath, Identifier, List, Setting, Switch, Table, Time, Whole, Word, seconds},
     storage::{PayloadsSetting, StoreSetting},
     value::Value,
@@ -36,7 +38,7 @@ pub struct Config {
     #[serde(with = "Identifier", default = "main_site")]
     pub site: String,
     /// Where the gateway is called.
-    #[serde(with = "Table::<Listen>", default)]
+    #[serde(with = "Table::<Listen>", default = "defaults")]
     pub listen: Listen,
     /// The AS2 server behind it.
     #[serde(with = "Table::<Receiver>")]
@@ -88,18 +90,23 @@ pub struct Config {
     #[serde(with = "Time", default = "seconds::<{ 7 * 86_400 }>")]
     pub duplicate_window: Duration,
     /// How long reported events are kept, and how many.
-    #[serde(with = "Table::<Retention>", default)]
+    #[serde(with = "Table::<Retention>", default = "defaults")]
     pub retention: Retention,
     /// Encrypts secrets at rest; made on first run.
     #[serde(with = "FilePath", default = "secret_key_file")]
     pub secret_key_file: PathBuf,
     #[serde(skip)]
-    pub(super) fixed: Fixed,
+    fixed: Fixed,
     #[serde(skip)]
     by_as2_id: HashMap<String, usize>,
     #[serde(skip)]
     station_ids: HashSet<String>,
 }
+
+/// Each such setting: its path, where it or what should hold it stands, and its value for comparison. The
+/// store's URL may hold a password.
+#[derive(Debug, Default)]
+struct Fixed(Vec<(&'static str, Position, SecretString)>);
 
 /// What becomes of traffic when an event cannot be stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -253,6 +260,54 @@ impl Config {
                 }
             }
         }
+    }
+}
+
+// === impl Fixed ===
+
+impl Fixed {
+    fn of(root: &Value, config: &Config) -> Self {
+        let listener = |listener: Option<&Listener>| match listener {
+            None => "does not run".to_owned(),
+            Some(l) if l.tls.is_some() => format!("{} with TLS", l.address),
+            Some(l) => l.address.to_string(),
+        };
+        let store = match &config.store {
+            StoreLocation::Postgres(url) => url.expose().to_owned(),
+            sqlite @ StoreLocation::Sqlite(_) => sqlite.to_string(),
+        };
+        let settings = [
+            ("listen.inbound", listener(Some(&config.listen.inbound))),
+            ("listen.outbound", listener(config.listen.outbound.as_ref())),
+            ("listen.admin", listener(Some(&config.listen.admin))),
+            ("store", store),
+            ("payloads", config.payloads.to_string()),
+            ("payloads_allow_http", config.payloads_allow_http.to_string()),
+            ("secret_key_file", config.secret_key_file.display().to_string()),
+            ("on_store_failure", format!("{:?}", config.on_store_failure)),
+        ];
+        // Of what is not there, the place of what should hold it.
+        let place = |path: &str| {
+            let found = path.split('.').scan(root.clone(), |value, key| {
+                *value = value.get(key)?;
+                Some(value.at())
+            });
+            found.last().unwrap_or(Position::START)
+        };
+        Self(settings.map(|(path, value)| (path, place(path), SecretString::from(value))).into())
+    }
+
+    /// Says something about one of these settings at its place.
+    fn mistake(&self, path: &str, what: &str, file: &Path) -> Option<ConfigDiagnostic> {
+        let (path, at, _) = self.0.iter().find(|(other, ..)| *other == path)?;
+        Some(ConfigDiagnostic::new(file, *at, path, what))
+    }
+
+    fn differences(&self, new: &Self, file: &Path) -> Vec<ConfigDiagnostic> {
+        const REFUSED: &str = "cannot change while the gateway runs; restart it, or put back what \
+                               stood here";
+        let pairs = self.0.iter().zip(&new.0).filter(|((.., old), (.., new))| old != new);
+        pairs.map(|(_, (path, at, _))| ConfigDiagnostic::new(file, *at, path, REFUSED)).collect()
     }
 }
 

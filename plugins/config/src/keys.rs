@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::OnceLock};
 
+use as2hook_as2::StationKey;
 use as2hook_event::SecretString;
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -24,13 +25,6 @@ pub type CertificateFile = FromFile<Vec<X509>>;
 /// A private key, RSA or EC.
 pub type PrivateKeyFile = FromFile<PKey<Private>>;
 
-/// A private key, its certificate, and those that issued it.
-#[derive(Clone)]
-pub(crate) struct Identity {
-    pub(crate) chain: Vec<X509>,
-    pub(crate) private_key: PKey<Private>,
-}
-
 setting!(Certificates: CertificateFile, certificates, CertificateFile::path);
 setting!(
     Key: PrivateKeyFile,
@@ -38,7 +32,7 @@ setting!(
     PrivateKeyFile::path
 );
 setting!(
-    Archive: FromFile<Identity>,
+    Archive: FromFile<StationKey>,
     |value| {
         let mut others = ["certificate", "private_key"].into_iter();
         match others.find_map(|other| value.sibling(other)) {
@@ -148,7 +142,7 @@ pub(crate) fn private_key(
 pub(crate) fn pkcs12(
     value: &Value,
     passphrase: Option<&SecretString>,
-) -> Option<FromFile<Identity>> {
+) -> Option<FromFile<StationKey>> {
     let (path, bytes) = value.file()?;
     let shown = path.display();
     let Ok(archive) = Pkcs12::from_der(&bytes) else {
@@ -185,7 +179,8 @@ pub(crate) fn pkcs12(
             named(other)
         ));
     }
-    Some(FromFile { path, content: Identity { chain, private_key } })
+    let certificate = chain.swap_remove(0);
+    Some(FromFile { path, content: StationKey { certificate, private_key } })
 }
 
 /// Certificates of an archive that are not there for the first one's sake: most likely they have keys

@@ -6,7 +6,8 @@
 //!
 //! # Layout
 //! - `gateway` and beside it `listen`, `receiver`, `storage`, `partners`, `api`, `limits`: the document
-//!   `as2hook.yaml`, as structs that serde reads and writes, and schemars describes
+//!   `as2hook.yaml`, as structs that serde reads and writes, and schemars describes; what of it cannot change
+//!   while the gateway runs
 //! - `webhooks`: the rules
 //! - `setting`: how single values are written
 //! - `section`: mappings, through serde, with all mistakes in them
@@ -16,19 +17,13 @@
 //! - `env`: variables inside strings
 //! - `source`: the files of one load, and what was found
 //! - `keys`: certificates and private keys
-//! - `fixed`: what cannot change while the gateway runs
 //! - [`watch`]: notices that a file has changed
 
-use std::{
-    env::VarError,
-    path::{Path, PathBuf},
-    rc::Rc,
-};
+use std::{env::VarError, path::Path, rc::Rc};
 
 mod api;
 mod diagnostic;
 mod env;
-mod fixed;
 mod gateway;
 mod keys;
 mod limits;
@@ -74,8 +69,6 @@ pub struct Loaded {
     pub rules: RuleSet,
     /// What is not wrong, but likely not meant: an expired certificate, for one.
     pub warnings: Vec<ConfigDiagnostic>,
-    /// Every file and folder that a change of would give another result. Absolute, sorted.
-    pub watched: Vec<PathBuf>,
     /// SHA-256 in hex over all that was read.
     pub hash: String,
 }
@@ -112,13 +105,9 @@ pub fn attempt_with(
     let read = read.and_then(|(config, rules)| Some((config, webhooks::compile(&context, rules)?)));
     let (mistakes, warnings, sources) = context.finish();
     let outcome = match read {
-        Some((config, rules)) if mistakes.is_empty() => Ok(Loaded {
-            config,
-            rules,
-            warnings,
-            watched: sources.paths.clone(),
-            hash: sources.hash.clone(),
-        }),
+        Some((config, rules)) if mistakes.is_empty() => {
+            Ok(Loaded { config, rules, warnings, hash: sources.hash.clone() })
+        }
         _ => Err(mistakes),
     };
     LoadAttempt { outcome, sources }

@@ -151,9 +151,3 @@ impl Default for Pace {
 // === impl Retention ===
 
 impl Section for Retention {}
-
-impl Default for Retention {
-    fn default() -> Self {
-        super::section::defaults()
-    }
-}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
-    section::{Section, defaults},
+    section::Section,
     setting::{Address, List, Maybe, PassphraseFile, SecretText, Setting, Table, schema, setting},
     value::{FromFile, Value},
 };
@@ -136,12 +136,6 @@ impl Listen {
             .into_iter()
             .chain(outbound)
             .chain([("admin", self.admin.address)])
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        defaults()
     }
 }
 

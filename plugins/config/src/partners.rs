@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    keys::{self, Archive, CertificateFile, Certificates, Identity, Key, PrivateKeyFile},
+    keys::{self, Archive, CertificateFile, Certificates, Key, PrivateKeyFile},
     section::Section,
     setting::{
         Identifier, List, Maybe, PassphraseFile, SecretText, Setting, Table, Time, Url, Whole,
@@ -49,7 +49,7 @@ struct KeyFiles {
     private_key: Option<PrivateKeyFile>,
     /// Both in one file.
     #[serde(with = "Maybe::<Archive>", default)]
-    pkcs12: Option<FromFile<Identity>>,
+    pkcs12: Option<FromFile<StationKey>>,
     /// Of a key that is encrypted.
     #[serde(with = "Maybe::<SecretText>", default)]
     passphrase: Option<SecretString>,
@@ -194,11 +194,11 @@ impl Section for KeyFiles {
 
 impl KeyFiles {
     fn key(&self) -> Option<StationKey> {
-        let (chain, key): (_, &PKey<Private>) = match &self.pkcs12 {
-            Some(archive) => (&archive.chain[..], &archive.private_key),
-            None => (&self.certificate[..], self.private_key.as_ref()?),
-        };
-        Some(StationKey { certificate: chain.first()?.clone(), private_key: key.clone() })
+        if let Some(archive) = &self.pkcs12 {
+            return Some(archive.content.clone());
+        }
+        let (certificate, key) = (self.certificate.first()?, self.private_key.as_ref()?);
+        Some(StationKey { certificate: certificate.clone(), private_key: key.content.clone() })
     }
 }
 

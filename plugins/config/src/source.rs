@@ -105,10 +105,8 @@ impl Context {
                 return Ok(None);
             }
         };
-        let (root, flaws) = tree::parse(text);
-        for flaw in flaws {
-            self.mistake(ConfigDiagnostic::new(file, flaw.at, &flaw.path, flaw.message));
-        }
+        let (root, flaws) = tree::parse(file, text);
+        self.found.borrow_mut().mistakes.extend(flaws);
         Ok(root)
     }
 
@@ -170,22 +168,19 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The `*.yaml` of a folder, but not the hidden ones that editors leave.
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if is_rule_file(&path) && !path.is_dir() {
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml");
+        if is_yaml && !hidden && !path.is_dir() {
             found.push(path);
         }
     }
     found.sort();
     Ok(found)
-}
-
-/// Whether a folder's entry is read: `*.yaml`, but not the hidden ones that editors leave.
-pub(crate) fn is_rule_file(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    !hidden && path.extension().is_some_and(|extension| extension == "yaml")
 }
 
 fn digest_names(names: &[PathBuf]) -> Digest {

@@ -1,7 +1,12 @@
 //! Whole loads, from files to the result. What is wrong is marked in the document itself: each `«`
 //! is taken out, and stands for the place where the next expected mistake must be reported.
 
-use std::{env::VarError, fs, os::unix::fs::symlink, path::Path};
+use std::{
+    env::VarError,
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use tempfile::TempDir;
 

@@ -6,12 +6,13 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry as Found},
+    path::Path,
     rc::Rc,
 };
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
-use super::diagnostic::{Position, index_path, key_path};
+use super::diagnostic::{ConfigDiagnostic, Position, index_path, key_path};
 
 /// Nesting of any sense ends long before.
 const DEEPEST: usize = 32;
@@ -44,32 +45,26 @@ pub(crate) struct Entry {
     pub(crate) value: Rc<Node>,
 }
 
-/// A mistake whose file the caller knows.
-#[derive(Debug)]
-pub(crate) struct SyntaxError {
-    pub(crate) at: Position,
-    pub(crate) path: String,
-    pub(crate) message: String,
-}
-
-/// Parses one document. `None` when it could not be read to its end; the flaws say why.
+/// Parses the one document of a file. `None` when it could not be read to its end; the flaws say why.
 ///
 /// An empty file is an empty mapping.
-pub(crate) fn parse(text: &str) -> (Option<Rc<Node>>, Vec<SyntaxError>) {
+pub(crate) fn parse(file: &Path, text: &str) -> (Option<Rc<Node>>, Vec<ConfigDiagnostic>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let parser = Parser::new_from_str(text);
-    let mut reader = TreeReader { parser, anchors: HashMap::new(), aliased: 0, flaws: Vec::new() };
+    let mut reader =
+        TreeReader { file, parser, anchors: HashMap::new(), aliased: 0, flaws: Vec::new() };
     let root = reader.document();
     (root, reader.flaws)
 }
 
 /// Builds a tree of the parser's events.
 struct TreeReader<'a> {
+    file: &'a Path,
     parser: Parser<'a, StrInput<'a>>,
     /// What aliases stand for, with the number of its nodes.
     anchors: HashMap<usize, (Rc<Node>, usize)>,
     aliased: usize,
-    flaws: Vec<SyntaxError>,
+    flaws: Vec<ConfigDiagnostic>,
 }
 
 /// The place of a node that is being read.
@@ -235,7 +230,7 @@ impl<'a> TreeReader<'a> {
     }
 
     fn flaw(&mut self, at: Position, path: &str, what: impl Into<String>) {
-        self.flaws.push(SyntaxError { at, path: path.to_owned(), message: what.into() });
+        self.flaws.push(ConfigDiagnostic::new(self.file, at, path, what));
     }
 }
 

@@ -1,16 +1,14 @@
 //! Notices that a config file has changed.
 //!
 //! Folders are watched, not files: an editor that replaces a file by rename, and a Kubernetes volume
-//! that swaps the link `..data`, leave a watch on the file itself with the old inode. What looks like
-//! a change is reported only when the hash over all contents differs, and only once; a slow poll of that
-//! hash finds what no watch reports (network file systems, folders that were moved away).
-//!
-//! # Layout
-//! - `trail`: the links on the way to a file, each of which may be swapped
+//! that swaps the link `..data`, leave a watch on the file itself with the old inode. What happens in
+//! such a folder leads to a look at all contents. A change is reported only when the hash over them
+//! differs, and only once; a slow poll of that hash finds what no watch reports (network file systems,
+//! folders that were moved away, links that lead through other folders).
 
 use std::{
     collections::HashSet,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread,
@@ -23,9 +21,7 @@ use notify::{
 };
 use tokio::sync::mpsc;
 
-use super::source::{Sources, is_rule_file};
-
-mod trail;
+use super::source::Sources;
 
 /// How patient the watch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,18 +41,11 @@ pub struct Watch {
     changes: mpsc::Receiver<()>,
 }
 
-/// Says what to watch from now on, from wherever a reload is done.
-#[derive(Clone, Debug)]
-pub struct Rewatch(SyncSender<Message>);
-
 #[derive(Debug, PartialEq, Eq)]
 enum Message {
-    /// Something that is of interest may have changed.
-    Touched(Vec<PathBuf>),
-    /// Events were lost, or the watch broke.
-    Unsure,
+    /// Something may have changed, or the watch has ended.
+    Touched,
     Rewatch(Sources),
-    Stop,
 }
 
 /// Notices beyond this are not needed: any one of them leads to a look at everything.
@@ -85,12 +74,10 @@ impl Watch {
     pub fn start(sources: Sources, pace: WatchTiming) -> io::Result<Self> {
         let (to_thread, messages) = sync_channel(BACKLOG);
         let (notices, changes) = mpsc::channel(1);
-        let from_watcher = to_thread.clone();
-        thread::Builder::new().name("config-watch".to_owned()).spawn(move || {
-            let mut eye = Eye::new(from_watcher, pace);
-            eye.look_at(sources);
-            eye.run(&messages, &notices);
-        })?;
+        let to_watcher = to_thread.clone();
+        thread::Builder::new()
+            .name("config-watch".to_owned())
+            .spawn(move || FolderWatch::new(to_watcher, sources).run(&messages, &notices, pace))?;
         Ok(Self { to_thread, changes })
     }
 
@@ -102,108 +89,68 @@ impl Watch {
 
     /// To be called after each load, right or wrong, with what it was made from.
     pub fn rewatch(&self, sources: Sources) {
-        self.rewatcher().rewatch(sources);
-    }
-
-    /// A handle that does the same.
-    pub fn rewatcher(&self) -> Rewatch {
-        Rewatch(self.to_thread.clone())
+        // The thread empties its queue at once, whatever it does: this does not wait for long. An
+        // error says that the watch has ended.
+        let _ = self.to_thread.send(Message::Rewatch(sources));
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // With a full queue the closed channel of changes ends the thread at its next notice.
-        let _ = self.to_thread.try_send(Message::Stop);
-    }
-}
-
-// === impl Rewatch ===
-
-impl Rewatch {
-    /// As [`Watch::rewatch`].
-    pub fn rewatch(&self, sources: Sources) {
-        // The thread empties its queue at once, whatever it does: this does not wait for long. An
-        // error says that the watch has ended, and then there is nothing to tell.
-        let _ = self.0.send(Message::Rewatch(sources));
+        // The closed channel ends the thread at its next message; a full queue holds one.
+        self.changes.close();
+        let _ = self.to_thread.try_send(Message::Touched);
     }
 }
 
 /// The thread's own state.
-struct Eye {
-    pace: WatchTiming,
+struct FolderWatch {
     watcher: Option<RecommendedWatcher>,
     folders: HashSet<PathBuf>,
-    /// Paths whose change is of interest, links on the way included.
-    interesting: HashSet<PathBuf>,
-    /// Folders in which any rule file is of interest.
-    rule_folders: HashSet<PathBuf>,
+    /// With the last hash that was reported, or is in force.
     sources: Sources,
-    /// The last hash that was reported, or is in force.
-    known: String,
 }
 
-// === impl Eye ===
+// === impl FolderWatch ===
 
-impl Eye {
-    fn new(to_thread: SyncSender<Message>, pace: WatchTiming) -> Self {
+impl FolderWatch {
+    fn new(to_thread: SyncSender<Message>, sources: Sources) -> Self {
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let message = match event {
-                Ok(event) if event.need_rescan() => Message::Unsure,
-                Ok(event) if is_change(event.kind) => Message::Touched(event.paths),
-                Ok(_) => return,
-                Err(_) => Message::Unsure,
-            };
-            // When the queue is full a look at everything is due anyway.
-            let _ = to_thread.try_send(message);
+            // An error says that events were lost. When the queue is full a look is due anyway.
+            if event.map_or(true, |event| event.need_rescan() || is_change(event.kind)) {
+                let _ = to_thread.try_send(Message::Touched);
+            }
         });
         let watcher = watcher
             .inspect_err(|error| {
                 tracing::warn!(%error, "File change notifications are not available; config files are polled.");
             })
             .ok();
-        Self {
-            pace,
-            watcher,
-            folders: HashSet::new(),
-            interesting: HashSet::new(),
-            rule_folders: HashSet::new(),
-            known: String::new(),
-            sources: Sources::default(),
-        }
+        Self { watcher, folders: HashSet::new(), sources }
     }
 
-    fn run(&mut self, messages: &Receiver<Message>, notices: &mpsc::Sender<()>) {
-        let mut next_poll = Instant::now() + self.pace.poll;
-        // When the first and the last of the changes came that are settling now.
-        let mut settling: Option<(Instant, Instant)> = None;
+    fn run(mut self, messages: &Receiver<Message>, notices: &mpsc::Sender<()>, pace: WatchTiming) {
         // What happened between the load and the watch is looked for at once.
-        let mut due = true;
+        let mut next_look = Instant::now();
+        // While changes settle: when a look is due even if they do not stop.
+        let mut latest = None;
         while !notices.is_closed() {
-            let now = Instant::now();
-            if let Some((first, last)) = settling {
-                let settled = now >= last + self.pace.settle || now >= first + self.pace.longest;
-                due |= settled;
-            }
-            if due || now >= next_poll {
+            if Instant::now() >= next_look {
                 self.look(notices);
-                (due, settling, next_poll) = (false, None, Instant::now() + self.pace.poll);
+                (next_look, latest) = (Instant::now() + pace.poll, None);
             }
-            let until = settling.map_or(next_poll, |(first, last)| {
-                next_poll.min(last + self.pace.settle).min(first + self.pace.longest)
-            });
-            match messages.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Message::Touched(paths)) if !self.is_interesting(&paths) => {}
-                Ok(Message::Touched(_) | Message::Unsure) => {
+            match messages.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
+                Ok(Message::Touched) => {
                     let now = Instant::now();
-                    settling = Some((settling.map_or(now, |(first, _)| first), now));
+                    let latest = *latest.get_or_insert(now + pace.longest);
+                    next_look = latest.min(now + pace.settle);
                 }
                 Ok(Message::Rewatch(sources)) => {
-                    self.look_at(sources);
-                    due = true;
+                    self.sources = sources;
+                    (next_look, latest) = (Instant::now(), None);
                 }
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
@@ -213,27 +160,22 @@ impl Eye {
         // Links may lead elsewhere now, and folders may be others of the same name.
         self.watch_folders();
         let hash = self.sources.current_hash();
-        if hash != self.known {
-            self.known = hash;
+        if hash != self.sources.hash {
+            self.sources.hash = hash;
             // A full channel holds a notice that has not been read: it reports this one too.
             let _ = notices.try_send(());
         }
     }
 
-    fn look_at(&mut self, sources: Sources) {
-        self.known.clone_from(&sources.hash);
-        self.sources = sources;
-        self.watch_folders();
-    }
-
+    /// Watches the folders of all files, and of what links that stand for them lead to.
     fn watch_folders(&mut self) {
-        let paths = self.sources.paths.iter();
-        self.interesting = paths.clone().flat_map(|path| trail::of(path)).collect();
-        self.rule_folders = paths.filter(|path| path.is_dir()).cloned().collect();
-        let parents = self.interesting.iter().filter_map(|path| path.parent());
-        let folders: HashSet<PathBuf> =
-            parents.map(Path::to_owned).chain(self.rule_folders.iter().cloned()).collect();
         let Some(watcher) = &mut self.watcher else { return };
+        let paths = &self.sources.paths;
+        let targets = paths.iter().filter_map(|path| fs::canonicalize(path).ok());
+        let parents = targets.chain(paths.iter().cloned());
+        let parents = parents.filter_map(|path| path.parent().map(Path::to_owned));
+        let rules = paths.iter().filter(|path| path.is_dir()).cloned();
+        let folders: HashSet<PathBuf> = parents.chain(rules).collect();
         for gone in self.folders.difference(&folders) {
             // It may be gone for good; then its watch is too.
             let _ = watcher.unwatch(gone);
@@ -243,16 +185,6 @@ impl Eye {
             .into_iter()
             .filter(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).is_ok())
             .collect();
-    }
-
-    fn is_interesting(&self, paths: &[PathBuf]) -> bool {
-        paths.is_empty()
-            || paths.iter().any(|path| {
-                self.interesting.contains(path)
-                    || self.folders.contains(path)
-                    || (is_rule_file(path)
-                        && path.parent().is_some_and(|folder| self.rule_folders.contains(folder)))
-            })
     }
 }
 

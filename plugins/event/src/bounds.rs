@@ -3,7 +3,7 @@
 //! What is longer is cut, and ends in `...` and 32 hexadecimal digits of the SHA-256 of the whole: two
 //! that differ stay different, as keys too. Traffic and decoding are not touched by it.
 
-use std::{borrow::Cow, io};
+use std::borrow::Cow;
 
 pub use as2hook_as2::cut::{AS2_NAME, LINE as MESSAGE_ID, cut_as2_name as as2_name};
 use as2hook_as2::{
@@ -34,9 +34,6 @@ const SHORT: usize = 1024;
 /// MICs that an MDN may have: the decoder gives five at the most.
 const MICS: usize = 8;
 
-/// An event whose JSON form is no longer than this needs no look but at its names.
-const SMALL: usize = 8 * 1024;
-
 /// The headers that everything else depends on: they are kept before others.
 const ESSENTIAL: [&str; 8] = [
     "AS2-From",
@@ -50,6 +47,7 @@ const ESSENTIAL: [&str; 8] = [
 ];
 
 /// One set of bounds, in bytes.
+#[derive(Clone, Copy)]
 struct Bounds {
     header: usize,
     headers: usize,
@@ -60,32 +58,21 @@ struct Bounds {
     attachments: usize,
 }
 
+/// The usual ones.
+const BOUNDS: Bounds = Bounds {
+    header: 8 << 10,
+    headers: 64 << 10,
+    text: 2 << 10,
+    human_message: 16 << 10,
+    attachment: 1 << 10,
+    attachments: METADATA,
+};
+
 /// The next is taken where an event is too large in all under the one before.
 const STAGES: [Bounds; 4] = [
-    Bounds {
-        header: 8 << 10,
-        headers: 64 << 10,
-        text: 2 << 10,
-        human_message: 16 << 10,
-        attachment: 1 << 10,
-        attachments: METADATA,
-    },
-    Bounds {
-        header: 8 << 10,
-        headers: 64 << 10,
-        text: 2 << 10,
-        human_message: 4 << 10,
-        attachment: 255,
-        attachments: METADATA,
-    },
-    Bounds {
-        header: 8 << 10,
-        headers: 32 << 10,
-        text: 1 << 10,
-        human_message: 2 << 10,
-        attachment: 64,
-        attachments: METADATA,
-    },
+    BOUNDS,
+    Bounds { human_message: 4 << 10, attachment: 255, ..BOUNDS },
+    Bounds { headers: 32 << 10, text: 1 << 10, human_message: 2 << 10, attachment: 64, ..BOUNDS },
     Bounds {
         header: 2 << 10,
         headers: 16 << 10,
@@ -111,36 +98,15 @@ impl Event {
     ///
     /// # Errors
     /// When it has no JSON form.
-    pub fn bounded(&self) -> Result<(Cow<'_, Self>, Vec<u8>), serde_json::Error> {
-        let body = serde_json::to_vec(self)?;
-        if body.len() <= SMALL && self.has_short_names() {
-            return Ok((Cow::Borrowed(self), body));
-        }
+    pub fn bounded(&self) -> Result<(Self, Vec<u8>), serde_json::Error> {
         let mut event = self.clone();
         event.bound();
-        if event == *self {
-            return Ok((Cow::Borrowed(self), body));
-        }
         let body = serde_json::to_vec(&event)?;
-        Ok((Cow::Owned(event), body))
-    }
-
-    fn has_short_names(&self) -> bool {
-        let names = [&self.partner, &self.station].into_iter().flatten();
-        let decoded = self.decoded.as_ref();
-        let ids = [
-            decoded.and_then(|decoded| decoded.as2_message_id.as_deref()),
-            decoded.and_then(|decoded| decoded.mdn.as_ref()?.original_message_id.as_deref()),
-        ];
-        let header = self.headers.get("Message-ID").map_or(0, <[u8]>::len);
-        names.map(String::len).max().unwrap_or(0) <= AS2_NAME
-            && ids.into_iter().flatten().map(str::len).fold(header, usize::max) <= MESSAGE_ID
+        Ok((event, body))
     }
 
     fn cut(&mut self, bounds: &Bounds) {
-        for name in [&mut self.partner, &mut self.station].into_iter().flatten() {
-            cut_name(name);
-        }
+        [&mut self.partner, &mut self.station].into_iter().flatten().for_each(cut_name);
         if let Some(headers) = bounded_headers(&self.headers, bounds) {
             self.headers = headers;
         }
@@ -153,18 +119,14 @@ impl Event {
                 self.errors.push(ProcessingError::new(ErrorCode::Limit, text));
             }
         }
-        cut_errors(&mut self.errors);
-        self.send_error.iter_mut().for_each(cut_send_error);
-        cut_extra(&mut self.extra);
+        cut_outcome(&mut self.errors, &mut self.send_error, &mut self.extra);
     }
 }
 
 impl Verdict {
     /// Cuts what is too long: what comes with an answer adds at most 32 KiB to its event.
     pub fn bound(&mut self) {
-        cut_errors(&mut self.errors);
-        self.send_error.iter_mut().for_each(cut_send_error);
-        cut_extra(&mut self.extra);
+        cut_outcome(&mut self.errors, &mut self.send_error, &mut self.extra);
     }
 }
 
@@ -185,10 +147,8 @@ fn cut_string(value: &mut String, most: usize) {
     }
 }
 
-fn cut_option(value: &mut Option<String>, most: usize) {
-    if let Some(value) = value {
-        cut_string(value, most);
-    }
+fn cut_each<'a>(values: impl IntoIterator<Item = &'a mut Option<String>>, most: usize) {
+    values.into_iter().flatten().for_each(|value| cut_string(value, most));
 }
 
 /// `None`: they are within their bounds.
@@ -236,17 +196,16 @@ fn bounded_headers(headers: &Headers, bounds: &Bounds) -> Option<Headers> {
 /// Returns how many attachments are left out.
 fn cut_decoded(decoded: &mut Decoded, bounds: &Bounds) -> usize {
     [&mut decoded.sender_id, &mut decoded.receiver_id].into_iter().flatten().for_each(cut_name);
-    cut_option(&mut decoded.as2_message_id, MESSAGE_ID);
-    cut_option(&mut decoded.subject, bounds.text);
-    for short in [
+    cut_each([&mut decoded.as2_message_id], MESSAGE_ID);
+    cut_each([&mut decoded.subject], bounds.text);
+    let short = [
         &mut decoded.encryption_algorithm,
         &mut decoded.decrypted_with,
         &mut decoded.signer,
         &mut decoded.digest_algorithm,
         &mut decoded.mic,
-    ] {
-        cut_option(short, SHORT);
-    }
+    ];
+    cut_each(short, SHORT);
     decoded.mics.truncate(MICS);
     decoded.mics.iter_mut().for_each(|own| cut_string(&mut own.mic, SHORT));
     cut_errors(&mut decoded.errors);
@@ -257,8 +216,7 @@ fn cut_decoded(decoded: &mut Decoded, bounds: &Bounds) -> usize {
     let mut kept = 0;
     for attachment in &mut decoded.attachments {
         let Attachment { name, content_type, sha256, .. } = attachment;
-        cut_option(name, bounds.attachment);
-        cut_option(content_type, bounds.attachment);
+        cut_each([name, content_type], bounds.attachment);
         cut_string(sha256, 64);
         match room.checked_sub(json_length(attachment)) {
             Some(left) => room = left,
@@ -272,9 +230,9 @@ fn cut_decoded(decoded: &mut Decoded, bounds: &Bounds) -> usize {
 }
 
 fn cut_mdn(mdn: &mut Mdn, bounds: &Bounds) {
-    cut_option(&mut mdn.original_message_id, MESSAGE_ID);
-    cut_option(&mut mdn.human_message, bounds.human_message);
-    for short in [
+    cut_each([&mut mdn.original_message_id], MESSAGE_ID);
+    cut_each([&mut mdn.human_message], bounds.human_message);
+    let short = [
         &mut mdn.disposition,
         &mut mdn.action,
         &mut mdn.disposition_type,
@@ -283,9 +241,8 @@ fn cut_mdn(mdn: &mut Mdn, bounds: &Bounds) {
         &mut mdn.mic,
         &mut mdn.reporting_ua,
         &mut mdn.final_recipient,
-    ] {
-        cut_option(short, SHORT);
-    }
+    ];
+    cut_each(short, SHORT);
 }
 
 fn cut_errors(errors: &mut Vec<ProcessingError>) {
@@ -299,34 +256,25 @@ fn cut_errors(errors: &mut Vec<ProcessingError>) {
     *errors = kept;
 }
 
-fn cut_send_error(error: &mut SendError) {
-    cut_string(&mut error.message, SHORT);
+/// What an event and a verdict have in common. The keys of `extra` are as2hook's own; texts in it may be
+/// others'.
+fn cut_outcome(
+    errors: &mut Vec<ProcessingError>,
+    send_error: &mut Option<SendError>,
+    extra: &mut Map<String, Value>,
+) {
+    cut_errors(errors);
+    let texts = extra.values_mut().filter_map(|value| match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    });
+    let message = send_error.iter_mut().map(|error| &mut error.message);
+    message.chain(texts).for_each(|text| cut_string(text, SHORT));
 }
 
-/// Its keys are as2hook's own; texts in it may be others'.
-fn cut_extra(extra: &mut Map<String, Value>) {
-    for value in extra.values_mut() {
-        if let Value::String(value) = value {
-            cut_string(value, SHORT);
-        }
-    }
-}
-
-/// The length of a JSON form, which nothing is stored for.
+/// The length of a JSON form. What has none is an error where it is stored.
 fn json_length(value: &impl serde::Serialize) -> usize {
-    struct Counter(usize);
-    impl io::Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
-    // What has no JSON form is an error where it is stored.
-    serde_json::to_writer(&mut counter, value).map_or(0, |()| counter.0)
+    serde_json::to_vec(value).map_or(0, |json| json.len())
 }
 
 #[cfg(test)]

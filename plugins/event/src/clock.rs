@@ -43,18 +43,17 @@ pub enum ClockDoubt {
 }
 
 struct Clock {
-    source: TimeSource,
+    /// `MACHINE` or `DATABASE`.
+    source: &'static str,
     /// The last accepted reading, and when it was read.
     read: Option<(i64, Instant)>,
     jump: Option<Jump>,
-    start: ClockStart,
+    /// Why the time at the start may be wrong, and since when that is known.
+    start: Option<(ClockDoubt, Option<Instant>)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TimeSource {
-    Machine,
-    Database,
-}
+const MACHINE: &str = "machine";
+const DATABASE: &str = "database";
 
 /// A reading that is not accepted yet.
 #[derive(Clone, Copy)]
@@ -63,19 +62,12 @@ struct Jump {
     since: Instant,
 }
 
-#[derive(Clone, Copy)]
-enum ClockStart {
-    Unchecked,
-    Doubted { newest: i64, now: i64, since: Instant },
-    Believed,
-}
-
 static CLOCK: Mutex<Clock> = Mutex::new(Clock::new());
 
 /// Returns the time.
 pub fn now() -> i64 {
     let mut clock = CLOCK.lock();
-    if clock.source == TimeSource::Machine {
+    if clock.source == MACHINE {
         clock.read(machine(), Instant::now());
     }
     clock.at(Instant::now())
@@ -102,8 +94,8 @@ pub fn compare(newest: Option<i64>) {
 /// Records a reading of the database's clock. After the first one, this clock is used.
 pub fn database_says(time: i64) {
     let mut clock = CLOCK.lock();
-    if clock.source == TimeSource::Machine {
-        (clock.source, clock.read, clock.jump) = (TimeSource::Database, None, None);
+    if clock.source == MACHINE {
+        (clock.source, clock.read, clock.jump) = (DATABASE, None, None);
     }
     clock.read(time, Instant::now());
 }
@@ -142,7 +134,8 @@ pub fn is_far(by: i64) -> bool {
 
 impl Clock {
     const fn new() -> Self {
-        Self { source: TimeSource::Machine, read: None, jump: None, start: ClockStart::Unchecked }
+        let start = Some((ClockDoubt::Unchecked, None));
+        Self { source: MACHINE, read: None, jump: None, start }
     }
 
     /// Returns the time at a moment that is not before the last reading.
@@ -170,35 +163,23 @@ impl Clock {
     }
 
     fn compare(&mut self, newest: Option<i64>, now: i64, moment: Instant) {
-        self.start = match newest {
-            Some(newest) if is_far(now.saturating_sub(newest)) => {
-                ClockStart::Doubted { newest, now, since: moment }
-            }
-            _ => ClockStart::Believed,
-        };
+        let newest = newest.filter(|newest| is_far(now.saturating_sub(*newest)));
+        self.start = newest.map(|newest| (ClockDoubt::Start { newest, now }, Some(moment)));
     }
 
     fn doubt(&mut self, moment: Instant) -> Option<ClockDoubt> {
-        if let ClockStart::Doubted { since, .. } = self.start
+        if let Some((_, Some(since))) = self.start
             && moment.saturating_duration_since(since) >= STANDS
         {
-            self.start = ClockStart::Believed;
+            self.start = None;
         }
-        let clock = match self.source {
-            TimeSource::Machine => "machine",
-            TimeSource::Database => "database",
-        };
-        let from = self.at(moment);
+        let (clock, from) = (self.source, self.at(moment));
         let jump = self.jump.map(|jump| ClockDoubt::Jump {
             clock,
             from,
             to: from.saturating_add(jump.by),
         });
-        jump.or(match self.start {
-            ClockStart::Unchecked => Some(ClockDoubt::Unchecked),
-            ClockStart::Doubted { newest, now, .. } => Some(ClockDoubt::Start { newest, now }),
-            ClockStart::Believed => None,
-        })
+        jump.or(self.start.map(|(doubt, _)| doubt))
     }
 }
 

@@ -70,59 +70,53 @@ pub struct Verdict {
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The kinds of events. `docs/events.md` says when each fires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum EventKind {
-    /// The receiver responded to an inbound message with 2xx.
-    #[serde(rename = "message.received")]
-    MessageReceived,
-    /// A partner's MDN arrived.
-    #[serde(rename = "mdn.received")]
-    MdnReceived,
-    /// An outbound message was accepted by the partner.
-    #[serde(rename = "message.sent")]
-    MessageSent,
-    /// An outbound exchange failed.
-    #[serde(rename = "send.error")]
-    SendError,
-    /// The receiver did not accept an inbound message.
-    #[serde(rename = "message.rejected")]
-    MessageRejected,
-    /// An inbound message arrived again.
-    #[serde(rename = "message.duplicate")]
-    MessageDuplicate,
-    /// Our receiver's MDN was sent to the partner.
-    #[serde(rename = "mdn.sent")]
-    MdnSent,
-    /// An asynchronous MDN did not arrive in time.
-    #[serde(rename = "mdn.overdue")]
-    MdnOverdue,
-    /// A configured certificate expires soon, or has expired.
-    #[serde(rename = "certificate.expiring")]
-    CertificateExpiring,
-    /// A webhook was disabled.
-    #[serde(rename = "webhook.disabled")]
-    WebhookDisabled,
+words! {
+    /// The kinds of events. `docs/events.md` says when each fires.
+    #[derive(PartialOrd, Ord)]
+    pub enum EventKind {
+        /// The receiver responded to an inbound message with 2xx.
+        MessageReceived = "message.received",
+        /// A partner's MDN arrived.
+        MdnReceived = "mdn.received",
+        /// An outbound message was accepted by the partner.
+        MessageSent = "message.sent",
+        /// An outbound exchange failed.
+        SendError = "send.error",
+        /// The receiver did not accept an inbound message.
+        MessageRejected = "message.rejected",
+        /// An inbound message arrived again.
+        MessageDuplicate = "message.duplicate",
+        /// Our receiver's MDN was sent to the partner.
+        MdnSent = "mdn.sent",
+        /// An asynchronous MDN did not arrive in time.
+        MdnOverdue = "mdn.overdue",
+        /// A configured certificate expires soon, or has expired.
+        CertificateExpiring = "certificate.expiring",
+        /// A webhook was disabled.
+        WebhookDisabled = "webhook.disabled",
+    }
 }
 
-/// The direction of an exchange, seen from our AS2 server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// From a partner to us.
-    Inbound,
-    /// From us to a partner.
-    Outbound,
+words! {
+    /// The direction of an exchange, seen from our AS2 server.
+    pub enum Direction {
+        /// From a partner to us.
+        Inbound = "inbound",
+        /// From us to a partner.
+        Outbound = "outbound",
+    }
 }
 
-/// The value of `X-Partner-Type`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum PartnerType {
-    /// Real documents.
-    #[default]
-    Production,
-    /// Trial documents.
-    Test,
+words! {
+    /// The value of `X-Partner-Type`.
+    #[derive(Default)]
+    pub enum PartnerType {
+        /// Real documents.
+        #[default]
+        Production = "Production",
+        /// Trial documents.
+        Test = "Test",
+    }
 }
 
 /// Why an exchange failed: `X-Send-Error: <stage>: <text>`.
@@ -137,26 +131,26 @@ pub struct SendError {
     pub message: String,
 }
 
-/// Where an exchange failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// No connection.
-    Connect,
-    /// No TLS session.
-    Tls,
-    /// No response in time.
-    Timeout,
-    /// A status that is not 2xx, or not HTTP.
-    Http,
-    /// The MDN is negative or missing.
-    Mdn,
-    /// The MDN's signature is wrong.
-    Signature,
-    /// The MDN has the MIC of another message.
-    Mic,
-    /// The gateway terminated before the response.
-    Unknown,
+words! {
+    /// Where an exchange failed.
+    pub enum Stage {
+        /// No connection.
+        Connect = "connect",
+        /// No TLS session.
+        Tls = "tls",
+        /// No response in time.
+        Timeout = "timeout",
+        /// A status that is not 2xx, or not HTTP.
+        Http = "http",
+        /// The MDN is negative or missing.
+        Mdn = "mdn",
+        /// The MDN's signature is wrong.
+        Signature = "signature",
+        /// The MDN has the MIC of another message.
+        Mic = "mic",
+        /// The gateway terminated before the response.
+        Unknown = "unknown",
+    }
 }
 
 /// A name that is not an event's.
@@ -258,36 +252,6 @@ impl Verdict {
 // === impl EventKind ===
 
 impl EventKind {
-    /// Every kind.
-    pub const ALL: [Self; 10] = [
-        Self::MessageReceived,
-        Self::MdnReceived,
-        Self::MessageSent,
-        Self::SendError,
-        Self::MessageRejected,
-        Self::MessageDuplicate,
-        Self::MdnSent,
-        Self::MdnOverdue,
-        Self::CertificateExpiring,
-        Self::WebhookDisabled,
-    ];
-
-    /// Returns the name on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MessageReceived => "message.received",
-            Self::MdnReceived => "mdn.received",
-            Self::MessageSent => "message.sent",
-            Self::SendError => "send.error",
-            Self::MessageRejected => "message.rejected",
-            Self::MessageDuplicate => "message.duplicate",
-            Self::MdnSent => "mdn.sent",
-            Self::MdnOverdue => "mdn.overdue",
-            Self::CertificateExpiring => "certificate.expiring",
-            Self::WebhookDisabled => "webhook.disabled",
-        }
-    }
-
     /// Whether a `raw` delivery of this event sends stored bytes: the first attachment's, or the
     /// MDN's. For other events it sends the JSON, and nothing has to be stored.
     pub const fn sends_payload(self) -> bool {
@@ -311,47 +275,5 @@ impl FromStr for EventKind {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let known = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
         known.ok_or_else(|| UnknownEvent(name.to_owned()))
-    }
-}
-
-// === impl Direction ===
-
-impl Direction {
-    /// Returns the word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
-}
-
-// === impl PartnerType ===
-
-impl PartnerType {
-    /// Returns the word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Production => "Production",
-            Self::Test => "Test",
-        }
-    }
-}
-
-// === impl Stage ===
-
-impl Stage {
-    /// Returns the word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::Http => "http",
-            Self::Mdn => "mdn",
-            Self::Signature => "signature",
-            Self::Mic => "mic",
-            Self::Unknown => "unknown",
-        }
     }
 }

@@ -3,12 +3,12 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
+use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{EventKind, PartnerType};
 
 mod filters;
-mod fingerprint;
 mod rate;
 
 pub use filters::{ErrorFilter, Filters, Findings};
@@ -104,17 +104,18 @@ pub enum Route {
     Always,
 }
 
-/// The three payload modes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PayloadMode {
-    /// An empty body.
-    #[default]
-    Headers,
-    /// The metadata.
-    Json,
-    /// The first attachment, or the MDN.
-    Raw,
+words! {
+    /// The three payload modes.
+    #[derive(Default)]
+    pub enum PayloadMode {
+        /// An empty body.
+        #[default]
+        Headers = "headers",
+        /// The metadata.
+        Json = "json",
+        /// The first attachment, or the MDN.
+        Raw = "raw",
+    }
 }
 
 /// Which of the original headers are passed on.
@@ -146,6 +147,50 @@ impl Rule {
     /// Whether it subscribes to this event.
     pub fn wants(&self, kind: EventKind) -> bool {
         self.events.as_ref().is_none_or(|events| events.contains(&kind))
+    }
+
+    /// Returns a hash that is equal for two rules exactly when they do not differ: SHA-256 in
+    /// lower-case hex over every field, including the secrets and the contents of the TLS files.
+    /// The order of `events` and the paths of files do not count.
+    ///
+    /// It does not reveal a secret, but weak secrets could be guessed with it: it belongs into the
+    /// store, not into a response or a log.
+    pub fn fingerprint(&self) -> String {
+        let Self { name, events, partner, station, partner_type, site, route, enabled, .. } = self;
+        let Endpoint { url, payload, secrets, headers, tls, pass_headers, timeout, .. } =
+            &self.endpoint;
+        let Endpoint { retry, concurrency, order, order_patience, rate, disable_after, .. } =
+            &self.endpoint;
+        let Tls { ca, client_certificate, client_key, sources: _ } = tls;
+        let mut events = events.clone();
+        if let Some(events) = &mut events {
+            events.sort_unstable();
+            events.dedup();
+        }
+        let filters = self.filters.mask();
+        let texts = format!(
+            "{name:?} {events:?} {partner:?} {station:?} {partner_type:?} {filters:?} {site:?} {route:?} \
+             {enabled} {url:?} {payload:?} {pass_headers:?} {timeout:?} {retry:?} {concurrency} {order:?} \
+             {order_patience:?} {rate:?} {disable_after:?}"
+        );
+        let mut hash = Sha256::new();
+        // With their lengths, so that two different rules never feed it the same bytes.
+        let mut feed = |name: &str, value: &[u8]| {
+            for part in [name.as_bytes(), value] {
+                hash.update(&(part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        };
+        feed("", texts.as_bytes());
+        // What is no text, or is not shown. No header has a name with a blank.
+        secrets.iter().for_each(|secret| feed("a secret", secret.key()));
+        for (name, pem) in [("a ca", ca), ("a chain", client_certificate), ("a key", client_key)] {
+            if let Some(pem) = pem {
+                feed(name, pem);
+            }
+        }
+        headers.iter().for_each(|(name, value)| feed(name.as_str(), value.as_bytes()));
+        as2hook_as2::hex::encode(&hash.finish())
     }
 }
 
@@ -201,19 +246,6 @@ impl PassHeaders {
     /// digits counts as `-`. `AS2-From`, `AS2-To`, `Message-ID` and `Subject` are always passed on.
     pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self::Named(names.into_iter().map(folded).collect())
-    }
-}
-
-// === impl PayloadMode ===
-
-impl PayloadMode {
-    /// Returns the word in the config and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Headers => "headers",
-            Self::Json => "json",
-            Self::Raw => "raw",
-        }
     }
 }
 
@@ -289,3 +321,6 @@ pub fn folded(name: &str) -> String {
     let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     name.chars().map(fold).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,36 +15,38 @@ use uuid::Uuid;
 use super::{
     ResponseHead,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
-    records::{Group, SENT, TAKEN, message_id},
+    records::{
+        Group, SENT, TAKEN, first_seen, first_seen_elsewhere, message_id, refuse_seen,
+        remember_seen, seen_key,
+    },
     response::MdnDecode,
     routes::Routes,
-    seen,
     sent::{AttemptOutcome, Sent, SentState},
     verdict::{self, ResponseFacts},
 };
 
 /// See the module.
-pub(super) struct Conclusion {
+pub(crate) struct Conclusion {
     /// What becomes of the exchange's own event.
-    pub(super) verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// The MDN in its response.
-    pub(super) mdn: Option<(Event, Payload, Vec<Target>)>,
+    pub(crate) mdn: Option<(Event, Payload, Vec<Target>)>,
     /// What else there is.
-    pub(super) further: Vec<Write>,
+    pub(crate) further: Vec<Write>,
     /// Where it had to wait for the store: held until it is written down.
-    pub(super) wait: Option<StoreWait>,
+    pub(crate) wait: Option<StoreWait>,
 }
 
 /// Where earlier messages are looked up.
 #[derive(Clone, Copy)]
-pub(super) struct Lookup<'a> {
-    pub(super) outbox: &'a Outbox,
-    pub(super) if_under_way: IfUnderWay,
+pub(crate) struct Lookup<'a> {
+    pub(crate) outbox: &'a Outbox,
+    pub(crate) if_under_way: IfUnderWay,
 }
 
 /// What an MDN does that takes a message back whose exchange is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IfUnderWay {
+pub(crate) enum IfUnderWay {
     /// It waits: [`NotYet::UnderWay`].
     Wait,
     /// It leaves the message to another MDN that waits.
@@ -54,11 +56,11 @@ pub(super) enum IfUnderWay {
 }
 
 /// How long an MDN that takes a message back waits for the end of that message's exchange.
-pub(super) const UNDER_WAY: Duration = Duration::from_secs(600);
+pub(crate) const UNDER_WAY: Duration = Duration::from_secs(600);
 
 /// Why an exchange cannot be judged yet.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotYet {
+pub(crate) enum NotYet {
     /// What it has to look up is not known.
     #[error(transparent)]
     Store(#[from] OutboxError),
@@ -75,7 +77,7 @@ impl Conclusion {
     ///
     /// # Errors
     /// [`NotYet`], when it is to be tried again later.
-    pub(super) async fn reach(
+    pub(crate) async fn reach(
         event: &Event,
         response: Option<&ResponseHead>,
         decode: MdnDecode,
@@ -116,7 +118,7 @@ impl Conclusion {
     ///
     /// # Errors
     /// As [`Self::reach`].
-    pub(super) async fn of_adopted(
+    pub(crate) async fn of_adopted(
         event: &Event,
         routes: &Routes,
         lookup: Lookup<'_>,
@@ -255,7 +257,7 @@ impl Conclusion {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
                 let found = outbox.current_record(&key).await?;
-                seen::refuse(key, taken.event, routes.rules.config.duplicate_window, found.as_ref())
+                refuse_seen(key, taken.event, routes.rules.config.duplicate_window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
                 Some(taken.becomes(SentState::Refused, &record))
@@ -329,10 +331,10 @@ impl Conclusion {
         if self.verdict.kind != EventKind::MessageReceived {
             return;
         }
-        let Some(key) = seen::key(event, &Group::of(routes, event)) else { return };
+        let Some(key) = seen_key(event, &Group::of(routes, event)) else { return };
         let found = outbox.record(&key).await.unwrap_or_default();
-        let first = match found.as_ref().and_then(seen::first) {
-            None => seen::first_elsewhere(event, routes, outbox).await.unwrap_or_default(),
+        let first = match found.as_ref().and_then(first_seen) {
+            None => first_seen_elsewhere(event, routes, outbox).await.unwrap_or_default(),
             first => first,
         };
         if let Some(first) = first {
@@ -343,7 +345,7 @@ impl Conclusion {
             && !Sent::is_refused(routes, event, outbox).await.unwrap_or_default()
         {
             let window = routes.rules.config.duplicate_window;
-            self.further.extend(seen::remember(key, event, window, found).map(Write::Record));
+            self.further.extend(remember_seen(key, event, window, found).map(Write::Record));
         }
     }
 

@@ -7,22 +7,28 @@
 //! # Layout
 //! - `slots`: which decodes compute
 //! - `meter`: the CPU time of one decode, and its budget
-//! - `progress`: whether a decode stands still
 
 mod meter;
-mod progress;
 mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use as2hook_as2::{Decoded, Decoder, Headers, Keyring, Options};
 use as2hook_store::{Payload, StoreError};
 use bytes::Bytes;
-use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
+use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle, time::timeout};
 
-use self::{meter::MeteredSink, progress::DecodeProgress, slots::DecodeSlots};
+use self::{meter::MeteredSink, slots::DecodeSlots};
 use super::keeping::PayloadKeeper;
 use crate::memory::{Memory, Share};
 use as2hook_config::Config;
@@ -36,24 +42,24 @@ const BLOCK: u64 = 64 * 1024;
 /// Memory of one usual message in decode, with the piece at work: as measured (`docs/reliability.md`), and
 /// most of it the first MiB of a signed part, which is kept until its signature is there. A message that may
 /// take more is counted for [`as2hook_as2::MAX_MEMORY`].
-pub(super) const DECODING: u64 = 1536 * 1024;
+pub(crate) const DECODING: u64 = 1536 * 1024;
 
 /// How long the traffic waits for a decoder that makes no progress, before it goes on alone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long the decode of a complete message may make no progress beside the traffic. Waiting for its turn
 /// is not counted: it is as long as the decodes before it take, each within its budget.
-pub(super) const LONGEST: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
 /// The decoder's threads.
-pub(super) struct Decoding {
+pub(crate) struct Decoding {
     runtime: Option<Runtime>,
     slots: DecodeSlots,
 }
 
 /// What one decode may use.
 #[derive(Clone)]
-pub(super) struct DecodeLimits {
+pub(crate) struct DecodeLimits {
     /// The decoder's own.
     pub options: Options,
     /// CPU time, without what the size adds.
@@ -63,7 +69,7 @@ pub(super) struct DecodeLimits {
 }
 
 /// A message on its way through the decoder.
-pub(super) struct DecodeHandle {
+pub(crate) struct DecodeHandle {
     pieces: mpsc::Sender<Piece>,
     memory: (Memory, u64),
     task: JoinHandle<DecodeOutcome>,
@@ -72,10 +78,10 @@ pub(super) struct DecodeHandle {
 }
 
 /// The end of a decode. Dropped before, it gives the decode up.
-pub(super) type Finishing = Pin<Box<dyn Future<Output = Result<DecodeOutcome, Lost>> + Send>>;
+pub(crate) type Finishing = Pin<Box<dyn Future<Output = Result<DecodeOutcome, Lost>> + Send>>;
 
 /// What came out.
-pub(super) struct DecodeOutcome {
+pub(crate) struct DecodeOutcome {
     /// What the message is.
     pub decoded: Decoded,
     /// What a `raw` delivery sends.
@@ -84,7 +90,7 @@ pub(super) struct DecodeOutcome {
 
 /// Why there is no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     /// The decoder panicked; the traffic went on.
     #[error("The decoder failed on this message; please report it")]
     Failed,
@@ -92,6 +98,10 @@ pub(super) enum Lost {
     #[error("The decoder did not keep up with this message")]
     Stuck,
 }
+
+/// How often one decode began or ended to wait for a slot: odd while it waits. Clones count together.
+#[derive(Clone, Debug, Default)]
+struct DecodeProgress(Arc<AtomicU64>);
 
 struct Piece {
     bytes: Bytes,
@@ -105,7 +115,7 @@ struct Piece {
 
 impl DecodeLimits {
     /// Those of this config.
-    pub(super) fn of(config: &Config, memory: &Memory) -> Self {
+    pub(crate) fn of(config: &Config, memory: &Memory) -> Self {
         let limits = &config.limits;
         let memory = (memory.clone(), limits.memory);
         Self { options: config.decode_options(), cpu: limits.cpu, memory }
@@ -117,7 +127,7 @@ impl DecodeLimits {
 impl Decoding {
     /// Starts the threads; as many decodes compute at once as there are `cores`, and as many besides that
     /// have hardly begun.
-    pub(super) fn start(cores: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(cores: usize) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("decode")
             // One more than can compute, so that a new message gets in line at once.
@@ -128,7 +138,7 @@ impl Decoding {
     }
 
     /// Begins a message.
-    pub(super) fn feed(
+    pub(crate) fn feed(
         &self,
         headers: &Headers,
         keyring: Arc<Keyring>,
@@ -148,7 +158,7 @@ impl Decoding {
 
     /// Takes every slot, so that nothing is decoded until what this returns is dropped.
     #[cfg(test)]
-    pub(super) async fn occupy(&self) -> impl Sized + use<> {
+    pub(crate) async fn occupy(&self) -> impl Sized + use<> {
         let mut slots = Vec::new();
         for _ in 1..self.runtime.as_ref().unwrap().metrics().num_workers() {
             slots.push(self.slots.take().await);
@@ -169,7 +179,7 @@ impl Drop for Decoding {
 
 impl DecodeHandle {
     /// Hands over a piece; waits while the queue is full, unless the decode stands still for 30 s.
-    pub(super) async fn push(&mut self, bytes: Bytes) {
+    pub(crate) async fn push(&mut self, bytes: Bytes) {
         if !self.stuck {
             let progress = self.progress.clone();
             self.stuck = progress.wait(PATIENCE, self.send(bytes, None)).await.is_none();
@@ -178,7 +188,7 @@ impl DecodeHandle {
 
     /// The body is complete with these bytes, or was cut off behind them. Ends when it is decoded, or
     /// has stood still for 10 minutes.
-    pub(super) fn finish(mut self, last: Bytes, whole: bool) -> Finishing {
+    pub(crate) fn finish(mut self, last: Bytes, whole: bool) -> Finishing {
         Box::pin(async move {
             if self.stuck {
                 return Err(Lost::Stuck);
@@ -214,6 +224,30 @@ impl DecodeHandle {
 impl Drop for DecodeHandle {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+// === impl DecodeProgress ===
+
+impl DecodeProgress {
+    /// The decode begins to wait for a slot, or has it.
+    fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits for `done`. `None`: the decode stood still for so long. Other decodes that go first do not
+    /// count, so that none is given up because the machine is busy.
+    async fn wait<T>(&self, still: Duration, done: impl Future<Output = T>) -> Option<T> {
+        let mut done = pin!(done);
+        loop {
+            let before = self.0.load(Ordering::Relaxed);
+            if let Ok(done) = timeout(still, &mut done).await {
+                return Some(done);
+            }
+            if before.is_multiple_of(2) && before == self.0.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
     }
 }
 

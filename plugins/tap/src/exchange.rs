@@ -11,9 +11,9 @@ mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
-use as2hook_as2::{ErrorCode, ProcessingError};
+use as2hook_as2::{ErrorCode, Headers, ProcessingError};
 use as2hook_delivery::OutboxError;
-use as2hook_event::{Direction, Event, SendError};
+use as2hook_event::{Direction, Event, SendError, bounds};
 use as2hook_store::{Payload, Payloads, Record, StoreError};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -21,12 +21,12 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{
-    RequestHead, ResponseHead, TapState,
+    TapState,
     decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
     keeping::PayloadKeeper,
-    recording_order::OrderSlot,
     response::ResponseBody,
     routes::Routes,
+    waits::OrderSlot,
 };
 use crate::memory::Share;
 
@@ -38,6 +38,38 @@ const PAYLOADS: u64 = 2 * Payload::INLINE_MAX as u64;
 /// Dropped before [`Exchange::end`], a recorded exchange is reported as "outcome unknown".
 pub struct Exchange {
     active: Option<Box<Active>>,
+}
+
+/// The head of a request that passes.
+#[derive(Clone, Debug)]
+pub struct RequestHead {
+    /// Which listener it came in on.
+    pub direction: Direction,
+    /// The request's method.
+    pub method: String,
+    /// The partner's address, where it is known.
+    pub peer: Option<IpAddr>,
+    /// Every header as it came.
+    pub headers: Headers,
+}
+
+/// The head of a response that passes.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// The HTTP status; interim ones (1xx) are not responses.
+    pub status: u16,
+    /// Every header as it came.
+    pub headers: Headers,
+}
+
+/// The AS2 ids of both sides, as they are kept: one that is longer than allowed is cut, and then no partner's
+/// of the config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parties {
+    /// AS2 id of the remote side.
+    pub partner: String,
+    /// AS2 id of our side.
+    pub station: String,
 }
 
 /// The event could not be written down, and the configuration says to refuse traffic then
@@ -87,7 +119,7 @@ struct LateDecode {
 // === impl Exchange ===
 
 impl Exchange {
-    pub(super) fn begin(shared: &Arc<TapState>, head: RequestHead) -> Self {
+    pub(crate) fn begin(shared: &Arc<TapState>, head: RequestHead) -> Self {
         Self { active: Active::begin(shared, head).map(Box::new) }
     }
 
@@ -216,10 +248,11 @@ impl Active {
         let (id, config) = (Uuid::now_v7(), &routes.rules.config);
         let payloads = shared.payloads.sealing(config.encrypt_payloads);
         let keeper = PayloadKeeper::nothing(payloads.clone(), id);
-        let keeper = match (routes.wants_raw, keeps_attachment(&routes, head.direction)) {
+        let keeper = match (routes.wants_raw, head.direction) {
             (false, _) => keeper,
-            (true, true) => keeper.mdn().message(),
-            (true, false) => keeper.mdn(),
+            (true, Direction::Inbound) => keeper.mdn().message(),
+            // What we sent ourselves is delivered to no webhook.
+            (true, Direction::Outbound) => keeper.mdn(),
         };
         let limits = DecodeLimits::of(config, &shared.memory);
         let keyring = config.keyring.clone();
@@ -238,10 +271,6 @@ impl Active {
             undecided: None,
             share: None,
         })
-    }
-
-    fn keeps_attachment(&self) -> bool {
-        keeps_attachment(&self.routes, self.head.direction)
     }
 
     /// The payload that the event goes on with; the event says when it could not be kept.
@@ -264,7 +293,28 @@ impl LateDecode {
     }
 }
 
-/// Whether a message's first attachment is kept: those of what we sent ourselves are delivered to no webhook.
-fn keeps_attachment(routes: &Routes, direction: Direction) -> bool {
-    routes.wants_raw && direction == Direction::Inbound
+// === impl RequestHead ===
+
+impl RequestHead {
+    /// Who talks to whom, when this is an AS2 request: a POST with `AS2-From` and `AS2-To`.
+    pub(crate) fn parties(&self) -> Option<Parties> {
+        if self.method != "POST" {
+            return None;
+        }
+        let name = |field| Some(bounds::as2_name(&self.headers.as2_name(field)?).into_owned());
+        let (from, to) = (name("AS2-From")?, name("AS2-To")?);
+        Some(match self.direction {
+            Direction::Inbound => Parties { partner: from, station: to },
+            Direction::Outbound => Parties { partner: to, station: from },
+        })
+    }
+}
+
+// === impl ResponseHead ===
+
+impl ResponseHead {
+    /// Whether the other side took the request.
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 /// Takes the bytes while they stream, on the decoder's threads.
-pub(super) struct PayloadKeeper {
+pub(crate) struct PayloadKeeper {
     payloads: Payloads,
     event: Uuid,
     first: Option<Result<PayloadWriter, StoreError>>,
@@ -18,36 +18,36 @@ pub(super) struct PayloadKeeper {
 
 impl PayloadKeeper {
     /// Keeps nothing of this event.
-    pub(super) fn nothing(payloads: Payloads, event: Uuid) -> Self {
+    pub(crate) fn nothing(payloads: Payloads, event: Uuid) -> Self {
         Self { payloads, event, first: None, whole: None }
     }
 
     /// Keeps what a `raw` delivery would send if it is an MDN.
-    pub(super) fn mdn(self) -> Self {
+    pub(crate) fn mdn(self) -> Self {
         Self { whole: Some(Vec::new()), ..self }
     }
 
     /// Keeps what a `raw` delivery would send if it is a message.
-    pub(super) fn message(self) -> Self {
+    pub(crate) fn message(self) -> Self {
         let writer = self.payloads.writer(self.event);
         Self { first: Some(Ok(writer)), ..self }
     }
 
     /// Whether keeping so many bytes of an attachment may have to wait for where they go.
-    pub(super) fn may_block(&self, index: usize, bytes: usize) -> bool {
+    pub(crate) fn may_block(&self, index: usize, bytes: usize) -> bool {
         let Some(Ok(writer)) = &self.first else { return false };
         index == 0 && writer.may_block(bytes)
     }
 
     /// Waits until the next piece can be kept without waiting.
-    pub(super) async fn ready(&mut self) {
+    pub(crate) async fn ready(&mut self) {
         if let Some(Ok(writer)) = &mut self.first {
             writer.ready().await;
         }
     }
 
     /// Keeps no more of the attachment: too many wait for where it goes.
-    pub(super) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         if let Some(Ok(writer)) = &mut self.first {
             writer.give_up();
         }
@@ -55,7 +55,7 @@ impl PayloadKeeper {
 
     /// What is kept of it, durable when it is not in memory. Of a document that did not come to its
     /// end nothing is: it might be taken for a whole one.
-    pub(super) async fn finish(self, decoded: &Decoded) -> Result<Payload, StoreError> {
+    pub(crate) async fn finish(self, decoded: &Decoded) -> Result<Payload, StoreError> {
         match decoded.kind {
             ContentKind::Message if decoded.attachments.is_empty() => Ok(Payload::None),
             ContentKind::Mdn => match self.whole {

@@ -7,43 +7,36 @@
 //!
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
-//! - [`head`]: what an exchange begins with
 //! - [`host`]: what the tap takes from the process that it runs in
 //! - `decoding`: the decoder's own threads, and the bounded queue of each message
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
 //! - `routes`: which webhooks get what, decided at the head
-//! - `verdict`: what a response makes of a recorded exchange
+//! - `verdict`: what a response makes of a recorded exchange, and what one that a terminated process left
+//!   open comes to
 //! - `conclusion`: all that comes of an exchange when it is over, in one commit
-//! - `adoption`: exchanges that a terminated process left open
 //! - `receipt`: what receipt a message asks for, and what an MDN makes of it
 //! - `response`: the MDN in a response
-//! - `records`: the keys and groups of what is remembered of messages
+//! - `records`: the keys and groups of what is remembered of messages, and what came already
 //! - `sent`: what was sent, remembered until its receipt has come
-//! - `seen`: what came already, to tell that it came again
-//! - `recording_order`: the order in which a partner's exchanges are written down
 //! - [`memory`]: what exchanges under way take together
 //! - [`timers`]: what happens by itself when time passes
-//! - `under_way`: waits for the end of the exchange that an MDN is about
+//! - `waits`: exchanges that wait for one another
 
 pub mod exchange;
-pub mod head;
 pub mod host;
 pub mod memory;
 pub mod timers;
 
-mod adoption;
 mod conclusion;
 mod decoding;
 mod keeping;
 mod receipt;
-mod recording_order;
 mod records;
 mod response;
 mod routes;
-mod seen;
 mod sent;
-mod under_way;
 mod verdict;
+mod waits;
 
 use std::{sync::Arc, thread::available_parallelism};
 
@@ -51,10 +44,9 @@ use as2hook_delivery::Outbox;
 use as2hook_store::Payloads;
 
 pub use self::{
-    adoption::AdoptedExchanges,
-    exchange::{Exchange, Refused},
-    head::{RequestHead, ResponseHead},
+    exchange::{Exchange, Refused, RequestHead, ResponseHead},
     host::{TapHost, TapRules},
+    verdict::AdoptedExchanges,
 };
 use crate::memory::Memory;
 
@@ -70,11 +62,11 @@ struct TapState {
     outbox: Outbox,
     payloads: Payloads,
     decoding: decoding::Decoding,
-    turns: recording_order::PartnerOrder,
+    turns: waits::PartnerOrder,
     runtime: tokio::runtime::Handle,
     /// Held by each exchange that is over until its verdict is written down.
     concluding: Arc<()>,
-    message_waits: Arc<under_way::MessageWaits>,
+    message_waits: Arc<waits::MessageWaits>,
     memory: Memory,
 }
 
@@ -95,7 +87,7 @@ impl Tap {
         let threads = available_parallelism().map_or(2, usize::from);
         let decoding = decoding::Decoding::start(threads)?;
         let memory = Memory::default();
-        let turns = recording_order::PartnerOrder::default();
+        let turns = waits::PartnerOrder::default();
         let shared = TapState {
             host,
             outbox,

@@ -7,16 +7,16 @@ use as2hook_event::{SendError, Stage};
 
 /// The receipt that a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MdnRequest {
+pub(crate) struct MdnRequest {
     /// When it is to come.
-    pub(super) when: MdnMode,
+    pub(crate) when: MdnMode,
     /// Whether it is to be signed.
-    pub(super) signed: bool,
+    pub(crate) signed: bool,
 }
 
 /// When a receipt is to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MdnMode {
+pub(crate) enum MdnMode {
     /// None is asked for.
     Never,
     /// In the response.
@@ -27,24 +27,24 @@ pub(super) enum MdnMode {
 
 /// What a receipt is held against.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MdnExpectation<'a> {
+pub(crate) struct MdnExpectation<'a> {
     /// Whether it was to be signed.
-    pub(super) signed: bool,
+    pub(crate) signed: bool,
     /// Whether the partner has certificates in the config.
-    pub(super) has_certificates: bool,
+    pub(crate) has_certificates: bool,
     /// Whether one in a response counts although it is not signed (`mdn: any`).
-    pub(super) accepts_unsigned: bool,
+    pub(crate) accepts_unsigned: bool,
     /// `Message-ID` of the message.
-    pub(super) message_id: Option<&'a str>,
+    pub(crate) message_id: Option<&'a str>,
     /// The MICs of what was sent, where it could be seen.
-    pub(super) mics: &'a [MessageMic],
+    pub(crate) mics: &'a [MessageMic],
 }
 
 // === impl MdnRequest ===
 
 impl MdnRequest {
     /// By the message's headers.
-    pub(super) fn of(headers: &Headers) -> Self {
+    pub(crate) fn of(headers: &Headers) -> Self {
         let when = if headers.get("Disposition-Notification-To").is_none() {
             MdnMode::Never
         } else if headers.all("Receipt-Delivery-Option").any(|url| !url.trim_ascii().is_empty()) {
@@ -65,14 +65,14 @@ impl MdnRequest {
 
 impl MdnExpectation<'_> {
     /// How the MDN's MIC stands towards those of the message.
-    pub(super) fn compare_mic(&self, mdn: &Decoded) -> MicComparison {
+    pub(crate) fn compare_mic(&self, mdn: &Decoded) -> MicComparison {
         let theirs = mdn.mdn.as_ref().and_then(|mdn| mdn.mic.as_deref());
         theirs.map_or(MicComparison::Unknown, |theirs| mic::compare(self.mics, theirs))
     }
 
     /// Whether anything may be believed that the MDN says. Where a signed one was asked for, any sender
     /// could have made another.
-    pub(super) fn trusts(&self, mdn: &Decoded) -> bool {
+    pub(crate) fn trusts(&self, mdn: &Decoded) -> bool {
         match mdn.signature_status {
             Some(SignatureStatus::Valid) => true,
             Some(
@@ -85,14 +85,14 @@ impl MdnExpectation<'_> {
     }
 
     /// Code 900 for an MDN that is not believed, unless its decoder said so already.
-    pub(super) fn distrust(&self, mdn: &Decoded) -> Option<ProcessingError> {
+    pub(crate) fn distrust(&self, mdn: &Decoded) -> Option<ProcessingError> {
         let known = mdn.errors.iter().any(|error| error.code == ErrorCode::Signature);
         (!known && !self.trusts(mdn))
             .then(|| ProcessingError::new(ErrorCode::Signature, unverified(mdn)))
     }
 
     /// Whether an MDN in a response counts as far as its signature goes.
-    pub(super) fn counts_in_response(&self, mdn: &Decoded) -> bool {
+    pub(crate) fn counts_in_response(&self, mdn: &Decoded) -> bool {
         match mdn.signature_status {
             Some(SignatureStatus::Valid) => true,
             // Without any certificate of the partner there is nothing to verify it by; it came on the
@@ -108,12 +108,12 @@ impl MdnExpectation<'_> {
 
     /// Whether an MDN that came in the response is the one that was to come later: what it says holds then, and no
     /// other is waited for.
-    pub(super) fn came_early(&self, mdn: &Decoded) -> bool {
+    pub(crate) fn came_early(&self, mdn: &Decoded) -> bool {
         self.counts_in_response(mdn) && self.is_about(mdn)
     }
 
     /// What speaks against a message that got this MDN in its response.
-    pub(super) fn objection(&self, mdn: &Decoded) -> Option<SendError> {
+    pub(crate) fn objection(&self, mdn: &Decoded) -> Option<SendError> {
         let is_forged = matches!(
             mdn.signature_status,
             Some(SignatureStatus::Invalid | SignatureStatus::OtherCertificate)
@@ -132,7 +132,7 @@ impl MdnExpectation<'_> {
     }
 
     /// What an MDN says against its message: it is negative, about another, or of another MIC.
-    pub(super) fn refusal(&self, mdn: &Decoded) -> Option<SendError> {
+    pub(crate) fn refusal(&self, mdn: &Decoded) -> Option<SendError> {
         let fields = mdn.mdn.as_ref()?;
         if fields.error {
             let disposition = fields.disposition.as_deref().unwrap_or("it has no disposition");
@@ -165,7 +165,7 @@ impl MdnExpectation<'_> {
 
 /// A Message-ID without its brackets and without blanks: some servers leave out the brackets, others fold
 /// a long id in their MDN.
-pub(super) fn comparable_id(message_id: &str) -> String {
+pub(crate) fn comparable_id(message_id: &str) -> String {
     let id = message_id.trim();
     let id = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);
     id.split_whitespace().collect()

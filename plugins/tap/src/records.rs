@@ -1,25 +1,28 @@
-//! The keys of what is remembered of messages, and the groups in which its number is limited.
+//! The keys of what is remembered of messages, the groups in which its number is limited, and what tells that
+//! a message came already: a partner that lost our MDN sends it again.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use as2hook_as2::hex;
-use as2hook_event::{Event, bounds};
-use as2hook_store::Record;
+use as2hook_as2::{SignatureStatus, hex};
+use as2hook_delivery::{Outbox, OutboxError};
+use as2hook_event::{Event, bounds, clock};
+use as2hook_store::{Before, Record, RecordChange};
 use openssl::sha::Sha256;
+use uuid::Uuid;
 
-use super::{head::Parties, receipt::comparable_id, routes::Routes};
+use super::{exchange::Parties, receipt::comparable_id, routes::Routes};
 
 /// What the keys of records about sent messages begin with.
-pub(super) const SENT: &str = "sent:";
+pub(crate) const SENT: &str = "sent:";
 
 /// What the keys of records about messages to us begin with: for our own receiver's asynchronous MDN.
-pub(super) const TAKEN: &str = "took:";
+pub(crate) const TAKEN: &str = "took:";
 
 /// What the keys of records begin with that tell duplicates.
-pub(super) const SEEN: &str = "seen:";
+const SEEN: &str = "seen:";
 
 /// So many records of one [`Group`] are kept, those that expire last.
-pub(super) const MOST: u64 = 100_000;
+pub(crate) const MOST: u64 = 100_000;
 
 /// Digits of a [`Group`]: with the prefix of a key they are what the store counts by.
 const GROUP_DIGITS: usize = Record::GROUP as usize - SENT.len();
@@ -30,13 +33,13 @@ const _: () = assert!(TAKEN.len() == SENT.len() && SEEN.len() == SENT.len());
 /// Records whose number is limited together: those of one partner and station. What is not proven to be
 /// a partner's pushes nothing out that is, and names that the config does not know share one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Group(String);
+pub(crate) struct Group(String);
 
 // === impl Group ===
 
 impl Group {
     /// Where the record of an exchange is counted.
-    pub(super) fn of(routes: &Routes, event: &Event) -> Self {
+    pub(crate) fn of(routes: &Routes, event: &Event) -> Self {
         let [verified, unverified, unknown] = Self::all(routes);
         match (routes.is_known.0, routes.is_unverified(event)) {
             (false, _) => unknown,
@@ -46,7 +49,7 @@ impl Group {
     }
 
     /// Where a record of these parties may be, the likeliest first: the config may have been another.
-    pub(super) fn all(routes: &Routes) -> [Self; 3] {
+    pub(crate) fn all(routes: &Routes) -> [Self; 3] {
         let Parties { partner, station } = &routes.parties;
         // A name of no station is the sender's choice: it must not make groups of its own.
         let station = if routes.is_known.1 { station.as_str() } else { "" };
@@ -66,7 +69,7 @@ impl fmt::Display for Group {
 }
 
 /// Where a message of these parties is found.
-pub(super) fn key(
+pub(crate) fn key(
     kind: &str,
     group: &Group,
     station: &str,
@@ -78,7 +81,7 @@ pub(super) fn key(
 }
 
 /// SHA-256 over these texts, which keeps them apart whatever they hold; in hexadecimal.
-pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     let mut sum = Sha256::new();
     for part in parts {
         sum.update(&(part.len() as u64).to_be_bytes());
@@ -88,10 +91,97 @@ pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The Message-ID of a message's event.
-pub(super) fn message_id(event: &Event) -> Option<String> {
+pub(crate) fn message_id(event: &Event) -> Option<String> {
     let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
     let header = || event.headers.text("Message-ID").map(|id| id.trim().to_owned());
     decoded.or_else(header).filter(|id| !id.is_empty())
+}
+
+// === messages that came already ===
+
+/// Stands before an event's id: its message was refused by an asynchronous MDN.
+const REFUSED: &str = "refused ";
+
+/// Where a message is found that is the same as this one: same parties, same Message-ID, same content,
+/// and the same signature status. Any client can send a copy without the signature, before or after.
+/// `None`: its content is not known for certain, so nothing can be the same.
+pub(crate) fn seen_key(event: &Event, group: &Group) -> Option<String> {
+    let decoded = event.decoded.as_ref()?;
+    if event.processing_errors().next().is_some() || decoded.attachments.is_empty() {
+        return None;
+    }
+    let status = serde_json::to_string(&decoded.signature_status).ok()?;
+    let id = message_id(event)?;
+    let parties = [event.partner.as_deref()?, event.station.as_deref()?, &id, &status];
+    let contents = decoded.attachments.iter().map(|attachment| attachment.sha256.as_str());
+    Some(format!("{SEEN}{group}:{}", digest(parties.into_iter().chain(contents))))
+}
+
+/// The event that is remembered. `None`: its message was refused later.
+pub(crate) fn first_seen(record: &Record) -> Option<Uuid> {
+    Uuid::try_parse_ascii(&record.body).ok()
+}
+
+/// The event that is remembered of the same message from when the config had its partner otherwise, or not
+/// at all. Its signature status was the same, so a verified message has none: to be verified, its partner had
+/// its certificates then too.
+pub(crate) async fn first_seen_elsewhere(
+    event: &Event,
+    routes: &Routes,
+    outbox: &Outbox,
+) -> Result<Option<Uuid>, OutboxError> {
+    let here = Group::of(routes, event);
+    let status = event.decoded.as_ref().and_then(|decoded| decoded.signature_status);
+    if status == Some(SignatureStatus::Valid) {
+        return Ok(None);
+    }
+    for group in Group::all(routes).iter().filter(|&group| *group != here) {
+        let Some(key) = seen_key(event, group) else { return Ok(None) };
+        let record = outbox.record(&key).await?;
+        if let Some(first) = record.as_ref().and_then(first_seen) {
+            return Ok(Some(first));
+        }
+    }
+    Ok(None)
+}
+
+/// Remembers it for as long as it counts. `found`: what is there already, a message that was refused.
+/// `None`: it is this one, whose refusal was faster than its response.
+pub(crate) fn remember_seen(
+    key: String,
+    event: &Event,
+    window: Duration,
+    found: Option<Record>,
+) -> Option<RecordChange> {
+    if found.as_ref().is_some_and(|found| found.body == refused(event.id)) {
+        return None;
+    }
+    // The one that came first stays first.
+    let before = found.map_or(Before::Absent, |found| Before::Body(found.body));
+    Some(change(key, event.id.to_string().into_bytes(), window, before))
+}
+
+/// Takes back that a message was taken. `found`: what is there already. Whatever is written meanwhile
+/// is of the same exchange, whose end is not written down yet. `None`: another message stands there.
+pub(crate) fn refuse_seen(
+    key: String,
+    event: Uuid,
+    window: Duration,
+    found: Option<&Record>,
+) -> Option<RecordChange> {
+    let is_other = found.and_then(first_seen).is_some_and(|first| first != event);
+    (!is_other).then(|| change(key, refused(event), window, Before::Any))
+}
+
+fn refused(event: Uuid) -> Vec<u8> {
+    format!("{REFUSED}{event}").into_bytes()
+}
+
+fn change(key: String, body: Vec<u8>, window: Duration, before: Before) -> RecordChange {
+    RecordChange {
+        record: Record { key, body, due: None, expires: clock::after(clock::now(), window) },
+        before,
+    }
 }
 
 #[cfg(test)]

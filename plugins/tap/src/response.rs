@@ -18,7 +18,7 @@ const STEP: u64 = 1 << 20;
 
 /// The body of a response, as far as it may be an MDN.
 #[derive(Debug, Default)]
-pub(super) struct ResponseBody {
+pub(crate) struct ResponseBody {
     bytes: Vec<u8>,
     /// The memory beyond what is counted for the exchange, in bytes.
     more: u64,
@@ -31,22 +31,22 @@ pub(super) struct ResponseBody {
 
 /// What the decoder made of a response.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MdnDecode {
+pub(crate) struct MdnDecode {
     /// The MDN in it.
-    pub(super) mdn: Option<Decoded>,
+    pub(crate) mdn: Option<Decoded>,
     /// Its MIME entity, where that is kept: without the response's content coding.
-    pub(super) entity: Option<Bytes>,
+    pub(crate) entity: Option<Bytes>,
     /// Why there may be one although none was found.
-    pub(super) errors: Vec<ProcessingError>,
+    pub(crate) errors: Vec<ProcessingError>,
     /// Why none was looked for.
-    pub(super) unread: Option<&'static str>,
+    pub(crate) unread: Option<&'static str>,
 }
 
 // === impl ResponseBody ===
 
 impl ResponseBody {
     /// Adds a piece. Of a response that cannot be an MDN no more is kept than costs nothing.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         head: &ResponseHead,
         piece: &[u8],
@@ -87,12 +87,12 @@ impl ResponseBody {
     }
 
     /// All of it. Nothing where it is not kept.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Why it is not known whether there is an MDN in it.
-    pub(super) fn unread(&self) -> Option<&'static str> {
+    pub(crate) fn unread(&self) -> Option<&'static str> {
         self.unread
     }
 
@@ -105,7 +105,7 @@ impl ResponseBody {
 
 impl MdnDecode {
     /// Out of a response with this head.
-    pub(super) fn of(head: &ResponseHead, decoded: Decoded) -> Self {
+    pub(crate) fn of(head: &ResponseHead, decoded: Decoded) -> Self {
         match decoded.kind {
             ContentKind::Mdn => Self { mdn: Some(decoded), ..Self::default() },
             ContentKind::Message => {
@@ -122,7 +122,7 @@ impl MdnDecode {
     }
 
     /// Why it is not known whether there is an MDN in the response.
-    pub(super) fn doubt(&self) -> Option<String> {
+    pub(crate) fn doubt(&self) -> Option<String> {
         let unread = self.unread.map(str::to_owned);
         let failed = || {
             let error = self.errors.first()?;
@@ -144,7 +144,7 @@ fn may_be_mdn(head: &ResponseHead) -> bool {
 
 /// The headers of a response for the decoder; `from` and `to` are whose its MDN has to be, whatever they
 /// say themselves.
-pub(super) fn headers_of(head: &ResponseHead, from: &str, to: &str) -> Headers {
+pub(crate) fn headers_of(head: &ResponseHead, from: &str, to: &str) -> Headers {
     let mut headers = Headers::new();
     for field in &head.headers {
         let name = field.name.as_str();

@@ -11,10 +11,10 @@ use as2hook_event::{
 };
 use as2hook_store::OrderPlace;
 
-use super::{TapRules, head::Parties};
+use super::{TapRules, exchange::Parties, verdict::outcomes};
 
 /// The rules of one exchange.
-pub(super) struct Routes {
+pub(crate) struct Routes {
     /// What the exchange began with.
     pub rules: Arc<TapRules>,
     pub parties: Parties,
@@ -36,7 +36,7 @@ pub(super) struct Routes {
 
 impl Routes {
     /// Looks up what this exchange can become, and whether any webhook wants it.
-    pub(super) fn new(rules: Arc<TapRules>, parties: Parties, direction: Direction) -> Self {
+    pub(crate) fn new(rules: Arc<TapRules>, parties: Parties, direction: Direction) -> Self {
         let partner = rules.config.partner(&parties.partner);
         let site = partner.map_or_else(|| rules.config.site.clone(), |p| p.site.clone());
         let partner_type = partner.map_or(PartnerType::Production, |p| p.partner_type);
@@ -53,7 +53,11 @@ impl Routes {
             is_known,
             has_certificates,
         };
-        for &kind in outcomes(direction) {
+        let recorded = match direction {
+            Direction::Inbound => [EventKind::MessageReceived, EventKind::MdnReceived],
+            Direction::Outbound => [EventKind::MessageSent, EventKind::MdnSent],
+        };
+        for &kind in recorded.into_iter().flat_map(outcomes) {
             let (mut any, mut raw, mut in_order) = (false, false, Vec::new());
             for rule in routes.rules.candidates(&routes.query(kind)) {
                 any = true;
@@ -72,13 +76,13 @@ impl Routes {
     }
 
     /// Whether any outcome goes in order.
-    pub(super) fn wants_order(&self) -> bool {
+    pub(crate) fn wants_order(&self) -> bool {
         !self.in_order.is_empty()
     }
 
     /// The places that an exchange has in the orders of its deliveries from its record on, whatever comes of
     /// it.
-    pub(super) fn places(&self, event: &Event) -> Vec<OrderPlace> {
+    pub(crate) fn places(&self, event: &Event) -> Vec<OrderPlace> {
         let is_unverified = self.is_unverified(event);
         let place = |rule: &Arc<Rule>| {
             let order_key = Target::in_order(rule, event, is_unverified).order_key?;
@@ -88,13 +92,13 @@ impl Routes {
     }
 
     /// Whether a settled event is delivered with its payload.
-    pub(super) fn wants_raw_of(&self, event: &Event) -> bool {
+    pub(crate) fn wants_raw_of(&self, event: &Event) -> bool {
         let mut webhooks = self.webhooks(event.kind, &Findings::of(event)).into_iter();
         event.kind.sends_payload() && webhooks.any(|rule| rule.endpoint.payload == PayloadMode::Raw)
     }
 
     /// Whether a message in the name of a partner with certificates is not verified. Only inbound ones can be.
-    pub(super) fn is_unverified(&self, event: &Event) -> bool {
+    pub(crate) fn is_unverified(&self, event: &Event) -> bool {
         let status = event.decoded.as_ref().and_then(|decoded| decoded.signature_status);
         event.direction == Direction::Inbound
             && self.has_certificates
@@ -102,39 +106,39 @@ impl Routes {
     }
 
     /// Whether an MDN of the partner in a response counts although it is not signed as it was asked for.
-    pub(super) fn accepts_unsigned_mdns(&self) -> bool {
+    pub(crate) fn accepts_unsigned_mdns(&self) -> bool {
         self.partner().is_some_and(|partner| partner.accepts_unsigned_mdns())
     }
 
     /// How long an asynchronous MDN of the partner is waited for. `None`: they never pass here.
-    pub(super) fn mdn_deadline(&self) -> Option<Duration> {
+    pub(crate) fn mdn_deadline(&self) -> Option<Duration> {
         let is_here = self.partner().is_none_or(|partner| partner.has_async_mdns_here());
         is_here.then_some(self.rules.config.mdn_deadline)
     }
 
     /// As [`Self::is_unverified`], of an exchange whose request is not decoded yet.
-    pub(super) fn is_unverified_yet(&self, direction: Direction) -> bool {
+    pub(crate) fn is_unverified_yet(&self, direction: Direction) -> bool {
         direction == Direction::Inbound && self.has_certificates
     }
 
     /// The deliveries of a settled event.
-    pub(super) fn targets(&self, event: &Event) -> Vec<Target> {
+    pub(crate) fn targets(&self, event: &Event) -> Vec<Target> {
         self.targets_beside(event, event)
     }
 
     /// As [`Self::targets`], for a further event of an exchange whose own event is `exchange`: it keeps that
     /// one's order.
-    pub(super) fn targets_beside(&self, event: &Event, exchange: &Event) -> Vec<Target> {
+    pub(crate) fn targets_beside(&self, event: &Event, exchange: &Event) -> Vec<Target> {
         self.targets_of(event.kind, &Findings::of(event), event, exchange)
     }
 
     /// The deliveries of an event that is settled by this verdict.
-    pub(super) fn targets_when(&self, event: &Event, verdict: &Verdict) -> Vec<Target> {
+    pub(crate) fn targets_when(&self, event: &Event, verdict: &Verdict) -> Vec<Target> {
         self.targets_of(verdict.kind, &Findings::of(event).with(&verdict.errors), event, event)
     }
 
     /// Whether any rule may fire when the exchange turns out to be this.
-    pub(super) fn wants(&self, kind: EventKind) -> bool {
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
         self.rules.candidates(&self.query(kind)).next().is_some()
     }
 
@@ -166,26 +170,5 @@ impl Routes {
             station: Some(&self.parties.station),
             partner_type: self.partner_type,
         }
-    }
-}
-
-/// What an exchange of this direction can become.
-fn outcomes(direction: Direction) -> &'static [EventKind] {
-    match direction {
-        Direction::Inbound => &[
-            EventKind::MessageReceived,
-            EventKind::MessageRejected,
-            EventKind::MessageDuplicate,
-            EventKind::MdnSent,
-            EventKind::MdnReceived,
-            EventKind::SendError,
-        ],
-        Direction::Outbound => &[
-            EventKind::MessageSent,
-            EventKind::SendError,
-            EventKind::MdnReceived,
-            EventKind::MdnOverdue,
-            EventKind::MdnSent,
-        ],
     }
 }

@@ -12,17 +12,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    head::Parties,
+    exchange::Parties,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
-    records::{Group, SENT, TAKEN, key, message_id},
+    records::{Group, SENT, TAKEN, key, message_id, seen_key},
     routes::Routes,
-    seen,
 };
 
 /// A message that was sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// The event of its exchange.
     pub event: Uuid,
     /// When it was sent.
@@ -54,7 +53,7 @@ pub(super) struct Sent {
 /// How a sent message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum SentState {
+pub(crate) enum SentState {
     /// No receipt that counts has come on a connection of its own.
     Sent,
     /// Its exchange failed.
@@ -69,7 +68,7 @@ pub(super) enum SentState {
 
 /// What became of one attempt to send a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AttemptOutcome {
+pub(crate) enum AttemptOutcome {
     Failed,
     Sent,
     /// It was sent, and its receipt came in the response.
@@ -81,7 +80,7 @@ pub(super) enum AttemptOutcome {
 impl Sent {
     /// What is to be remembered of a message on its way out. `None`: it has no Message-ID. Without an
     /// `mdn_deadline` nothing is ever overdue.
-    pub(super) fn of(event: &Event, mdn_deadline: Option<Duration>) -> Option<Self> {
+    pub(crate) fn of(event: &Event, mdn_deadline: Option<Duration>) -> Option<Self> {
         let wish = MdnRequest::of(&event.headers);
         let deadline = mdn_deadline.filter(|_| wish.when == MdnMode::Later);
         let deadline = deadline.map(|wait| clock::timestamp(clock::after(clock::now(), wait)));
@@ -102,7 +101,7 @@ impl Sent {
     }
 
     /// Out of the store.
-    pub(super) fn read(record: &Record) -> Option<Self> {
+    pub(crate) fn read(record: &Record) -> Option<Self> {
         let mut sent: Self = serde_json::from_slice(&record.body).ok()?;
         if sent.mics.is_empty() {
             // Versions that know one MIC did not keep its form: signed messages have this one.
@@ -115,18 +114,18 @@ impl Sent {
 
     /// What is to be remembered of a message on its way in. `None`: our receiver's MDN comes in the
     /// response, or not at all.
-    pub(super) fn taken(event: &Event, routes: &Routes) -> Option<RecordChange> {
+    pub(crate) fn taken(event: &Event, routes: &Routes) -> Option<RecordChange> {
         if MdnRequest::of(&event.headers).when != MdnMode::Later {
             return None;
         }
         let group = Group::of(routes, event);
-        let seen = seen::key(event, &group);
+        let seen = seen_key(event, &group);
         let taken = Self { seen, ..Self::of(event, None)? };
         Some(taken.written(TAKEN, &group, routes))
     }
 
     /// Whether our receiver's MDN refused this message before it was decoded.
-    pub(super) async fn is_refused(
+    pub(crate) async fn is_refused(
         routes: &Routes,
         event: &Event,
         outbox: &Outbox,
@@ -150,7 +149,7 @@ impl Sent {
     /// What the record becomes by the outcome of one attempt, that of `event`. Outcomes are merged by rank,
     /// in whichever order they come: a receipt counts for more than that it was sent, and that for more than
     /// a failure. `None`: the record stays as it is.
-    pub(super) async fn after_attempt(
+    pub(crate) async fn after_attempt(
         event: &Event,
         outcome: AttemptOutcome,
         routes: &Routes,
@@ -209,7 +208,7 @@ impl Sent {
     }
 
     /// What a receipt is held against.
-    pub(super) fn expected(&self) -> MdnExpectation<'_> {
+    pub(crate) fn expected(&self) -> MdnExpectation<'_> {
         let message_id = Some(self.message_id.as_str());
         // What counts in a response matters to no MDN on a connection of its own.
         let (has_certificates, accepts_unsigned) = (true, false);
@@ -218,12 +217,12 @@ impl Sent {
     }
 
     /// To be written whatever there is.
-    pub(super) fn change(&self, routes: &Routes, event: &Event) -> RecordChange {
+    pub(crate) fn change(&self, routes: &Routes, event: &Event) -> RecordChange {
         self.written(SENT, &Group::of(routes, event), routes)
     }
 
     /// As it stands now, written only over what `found` was.
-    pub(super) fn becomes(mut self, state: SentState, found: &Record) -> RecordChange {
+    pub(crate) fn becomes(mut self, state: SentState, found: &Record) -> RecordChange {
         self.state = state;
         let record = Record { body: self.body(), due: None, ..found.clone() };
         RecordChange { record, before: Before::Body(found.body.clone()) }
@@ -233,7 +232,7 @@ impl Sent {
     ///
     /// # Errors
     /// When the store cannot say in time.
-    pub(super) async fn headers(&self, outbox: &Outbox) -> Result<Headers, OutboxError> {
+    pub(crate) async fn headers(&self, outbox: &Outbox) -> Result<Headers, OutboxError> {
         let mut headers = Headers::new();
         headers.push("AS2-From", self.station.as_str());
         headers.push("AS2-To", self.partner.as_str());
@@ -246,7 +245,7 @@ impl Sent {
     }
 
     /// The message of these parties that an MDN is about. `kind`: what the key of its record begins with.
-    pub(super) async fn find(
+    pub(crate) async fn find(
         kind: &str,
         routes: &Routes,
         message_id: &str,

@@ -1,16 +1,31 @@
-//! What a response makes of a recorded exchange.
+//! What a response makes of a recorded exchange; and what becomes of exchanges that a terminated process left
+//! open, judged by the configuration in force.
+
+use std::sync::Arc;
 
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
-use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
+use as2hook_delivery::{Adoption, Outbox, OutboxError};
+use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict, clock};
+use as2hook_store::Write;
+use async_trait::async_trait;
 
 use super::{
-    ResponseHead,
+    ResponseHead, TapHost,
+    conclusion::{Conclusion, IfUnderWay, Lookup, NotYet, UNDER_WAY},
+    exchange::Parties,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
+    routes::Routes,
 };
 
-/// The kinds of events that a recorded exchange can still bring about.
-pub(super) fn outcomes(event: &Event) -> &'static [EventKind] {
-    match event.kind {
+/// Matches the MDNs among adopted exchanges with their messages.
+#[derive(Debug)]
+pub struct AdoptedExchanges {
+    host: Arc<dyn TapHost>,
+}
+
+/// The kinds of events that an exchange can still bring about when it is recorded as this kind.
+pub(crate) fn outcomes(recorded: EventKind) -> &'static [EventKind] {
+    match recorded {
         EventKind::MessageReceived => &[
             EventKind::MessageReceived,
             EventKind::MessageRejected,
@@ -30,18 +45,18 @@ pub(super) fn outcomes(event: &Event) -> &'static [EventKind] {
 
 /// What is known of a response.
 #[derive(Clone, Copy)]
-pub(super) struct ResponseFacts<'a> {
+pub(crate) struct ResponseFacts<'a> {
     /// Its status and headers.
-    pub(super) head: &'a ResponseHead,
+    pub(crate) head: &'a ResponseHead,
     /// The synchronous MDN in it.
-    pub(super) mdn: Option<&'a Decoded>,
+    pub(crate) mdn: Option<&'a Decoded>,
     /// Why it is not known whether there is one.
-    pub(super) doubt: Option<&'a str>,
+    pub(crate) doubt: Option<&'a str>,
 }
 
 /// Judges an exchange by its response, and by the error that stood in its way. `None`: it is no event, a
 /// partner's MDN that our receiver did not take.
-pub(super) fn judge(
+pub(crate) fn judge(
     event: &Event,
     response: Option<ResponseFacts<'_>>,
     error: Option<SendError>,
@@ -131,5 +146,41 @@ fn http_error(head: &ResponseHead, who: &str) -> SendError {
         stage: Stage::Http,
         http_status: Some(head.status),
         message: format!("The {who} responded HTTP {}", head.status),
+    }
+}
+
+// === impl AdoptedExchanges ===
+
+impl AdoptedExchanges {
+    /// Judges by the rules that are in force then.
+    pub fn new(host: Arc<dyn TapHost>) -> Self {
+        Self { host }
+    }
+}
+
+#[async_trait]
+impl Adoption for AdoptedExchanges {
+    async fn judge(
+        &self,
+        event: &Event,
+        outbox: &Outbox,
+    ) -> Result<Option<(Verdict, Vec<Write>)>, OutboxError> {
+        let unknown = Verdict::unknown(event.direction, event.kind);
+        let (Some(partner), Some(station)) = (event.partner.clone(), event.station.clone()) else {
+            return Ok(Some((unknown, Vec::new())));
+        };
+        let parties = Parties { partner, station };
+        let routes = Routes::new(self.host.rules(), parties, event.direction);
+        let waits_until = clock::after(event.occurred_at.as_millisecond(), UNDER_WAY);
+        let if_under_way = match clock::now() < waits_until {
+            true => IfUnderWay::Wait,
+            false => IfUnderWay::TakeBack,
+        };
+        let lookup = Lookup { outbox, if_under_way };
+        match Conclusion::of_adopted(event, &routes, lookup).await {
+            Ok(Conclusion { verdict, further, .. }) => Ok(Some((verdict, further))),
+            Err(NotYet::Store(error)) => Err(error),
+            Err(NotYet::UnderWay(_)) => Ok(None),
+        }
     }
 }

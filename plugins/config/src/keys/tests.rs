@@ -15,7 +15,7 @@ fn with<T>(
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
     let context = Context::new(|_| Err(VarError::NotPresent));
     let text = format!("keys/{file}");
-    let (root, _) = crate::tree::parse(&text);
+    let (root, _) = crate::tree::parse(std::path::Path::new(""), &text);
     let source = folder.join("some.yaml");
     let result = read(&Value::root(&context, &source, root.unwrap()));
     let (mistakes, warnings, _) = context.finish();
@@ -99,7 +99,7 @@ fn archives_of_today_and_of_old_tools() {
     for file in ["modern.p12", "legacy.p12"] {
         let (found, mistakes, _) = with(file, |value| pkcs12(value, hidden(SESAME).as_ref()));
         let found = found.unwrap_or_else(|| panic!("{file}: {mistakes:?}"));
-        assert!(belongs(&found.chain[0], &found.private_key));
+        assert!(belongs(&found.certificate, &found.private_key));
     }
 }
 
@@ -123,7 +123,7 @@ fn an_archive_with_a_second_key_is_warned_of() {
     let (found, mistakes, warnings) =
         with("two-keys.p12", |value| pkcs12(value, hidden(SESAME).as_ref()));
     let found = found.unwrap_or_else(|| panic!("{mistakes:?}"));
-    assert!(belongs(&found.chain[0], &found.private_key));
+    assert!(belongs(&found.certificate, &found.private_key));
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
     assert!(warning.starts_with("only the key of CN=one (serial "), "{warning}");
     assert!(

@@ -13,8 +13,8 @@ fn loads_without_a_mistake_or_a_warning() {
     let attempt = attempt_with(&shipped("as2hook.yaml"), |_| Err(VarError::NotPresent));
     let loaded = attempt.outcome.unwrap();
     assert_eq!(loaded.warnings, []);
-    assert!(loaded.rules.is_empty());
-    assert_eq!(loaded.watched, [shipped("as2hook.yaml"), shipped("webhooks.yaml")]);
+    assert_eq!(loaded.rules.iter().len(), 0);
+    assert_eq!(attempt.sources.paths, [shipped("as2hook.yaml"), shipped("webhooks.yaml")]);
 }
 
 /// What is not commented out says the defaults, as the file promises.

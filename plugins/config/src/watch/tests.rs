@@ -148,10 +148,8 @@ async fn without_notices_the_poll_finds_it() {
     let mut watch = Watch { to_thread: to_thread.clone(), changes };
     let pace = WatchTiming { poll: Duration::from_millis(20), ..NOTICES };
     thread::spawn(move || {
-        let mut eye = Eye::new(to_thread, pace);
-        eye.watcher = None;
-        eye.look_at(sources);
-        eye.run(&messages, &notices);
+        let polling = FolderWatch { watcher: None, ..FolderWatch::new(to_thread, sources) };
+        polling.run(&messages, &notices, pace);
     });
     fs::write(root.join("webhooks.yaml"), rule("two")).unwrap();
     expect_rules(&mut watch, &root, &["two"]).await;
@@ -183,7 +181,8 @@ fn a_dropped_watch_ends_its_thread() {
     let to_thread = watch.to_thread.clone();
     drop(watch);
     let until = Instant::now() + SOON;
-    while to_thread.try_send(Message::Unsure) != Err(TrySendError::Disconnected(Message::Unsure)) {
+    while to_thread.try_send(Message::Touched) != Err(TrySendError::Disconnected(Message::Touched))
+    {
         assert!(Instant::now() < until, "the thread has not ended");
         thread::yield_now();
     }

@@ -6,8 +6,12 @@ use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     count: NonZeroU32,
-    per: Period,
+    /// One of `PERIODS`.
+    seconds: u32,
 }
+
+/// The times that a rate may be for, each with its seconds.
+const PERIODS: [(&str, u32); 4] = [("s", 1), ("min", 60), ("m", 60), ("h", 3600)];
 
 /// Why a text is not a [`Rate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,19 +27,12 @@ pub enum BadRate {
     TooMany,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Period {
-    Second,
-    Minute,
-    Hour,
-}
-
 // === impl Rate ===
 
 impl Rate {
     /// Returns the time from one attempt to the next when they are evenly spread; never zero.
     pub fn interval(self) -> Duration {
-        self.per.length() / self.count.get()
+        Duration::from_secs(self.seconds.into()) / self.count.get()
     }
 
     /// Returns how many may begin at once after a pause: a tenth of a second's worth, at least one.
@@ -54,46 +51,26 @@ impl FromStr for Rate {
         /// In one second.
         const MOST: u64 = 100_000;
         let (count, per) = text.split_once('/').unwrap_or((text, "s"));
-        let per = match per.trim() {
-            "s" => Period::Second,
-            "min" | "m" => Period::Minute,
-            "h" => Period::Hour,
-            _ => return Err(BadRate::Unreadable),
-        };
+        let period = PERIODS.iter().find(|(name, _)| *name == per.trim());
+        let (_, seconds) = *period.ok_or(BadRate::Unreadable)?;
         let digits = count.trim();
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(BadRate::Unreadable);
         }
         let count: u32 = digits.parse().map_err(|_| BadRate::TooMany)?;
         let count = NonZeroU32::new(count).ok_or(BadRate::Zero)?;
-        if u64::from(count.get()) > MOST * per.length().as_secs() {
+        if u64::from(count.get()) > MOST * u64::from(seconds) {
             return Err(BadRate::TooMany);
         }
-        Ok(Self { count, per })
+        Ok(Self { count, seconds })
     }
 }
 
 /// As it is written in a rule.
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = match self.per {
-            Period::Second => "s",
-            Period::Minute => "min",
-            Period::Hour => "h",
-        };
-        write!(f, "{}/{per}", self.count)
-    }
-}
-
-// === impl Period ===
-
-impl Period {
-    const fn length(self) -> Duration {
-        match self {
-            Self::Second => Duration::from_secs(1),
-            Self::Minute => Duration::from_secs(60),
-            Self::Hour => Duration::from_secs(3600),
-        }
+        let period = PERIODS.iter().find(|(_, seconds)| *seconds == self.seconds);
+        write!(f, "{}/{}", self.count, period.map_or("s", |(name, _)| name))
     }
 }
 

@@ -3,64 +3,30 @@
 use std::{cmp::Reverse, fmt, sync::Arc};
 
 use super::{Query, RuleSet, index};
-use crate::{
-    event::{EventKind, PartnerType},
-    rule::{FilterMatch, Findings, Route, Rule},
-};
+use crate::rule::{FilterMatch, Findings, Route, Rule};
 
-/// The outcome of one rule for an event. Displays as one line.
+/// What an event does to one rule, and why. Displays as one line.
 #[derive(Clone, Debug)]
 pub struct Explanation<'a> {
     /// The rule.
     pub rule: &'a Arc<Rule>,
-    /// Whether it fires, and why.
-    pub outcome: Outcome<'a>,
+    /// Whether it fires.
+    pub outcome: Outcome,
+    /// Why.
+    pub why: String,
     /// Which of partner, station, partner_type and event the rule names.
     pub names: Vec<&'static str>,
 }
 
-/// Whether a rule fires, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome<'a> {
-    /// It fires: no other that matches names more.
-    MostSpecific,
-    /// It fires: `route: always`.
-    Always,
-    /// It may fire: its filters need something that is unknown.
-    IfFiltersHold {
-        /// The condition, as in "it has no errors".
-        filters: String,
-    },
-    /// It fires unless a more specific one does, whose filters need something that is unknown.
-    Otherwise {
-        /// Name of that rule.
-        to: &'a str,
-    },
-    /// Another rule names more.
-    Lost {
-        /// Name of the rule that fires.
-        to: &'a str,
-        /// The first field in the contract's order that the other names and this one does not.
-        because: &'static str,
-    },
-    /// `enabled: false`.
-    Disabled,
-    /// It does not subscribe to this event.
-    OtherEvent(EventKind),
-    /// Its filters do not hold.
-    FiltersDoNotHold {
-        /// The condition that does not hold, as in "it has no errors".
-        filters: String,
-    },
-    /// It is for partners of another type.
-    OtherPartnerType(PartnerType),
-    /// It names the partner or the station in another case.
-    OtherCase {
-        /// `partner` or `station`.
-        field: &'static str,
-        /// The event's value.
-        actual: String,
-    },
+/// Whether a rule fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It does.
+    Fires,
+    /// That depends on something unknown.
+    MayFire,
+    /// It does not.
+    DoesNotFire,
 }
 
 // === impl RuleSet ===
@@ -81,68 +47,67 @@ impl RuleSet {
                 && nearly(rule.partner.as_deref(), query.partner)
                 && nearly(rule.station.as_deref(), query.station)
         };
-        let mut explanations: Vec<_> = self
-            .iter()
-            .filter(|rule| near(rule))
-            .map(|rule| Explanation {
-                rule,
-                outcome: outcome(rule, query, findings, &competing),
-                names: index::named(index::shape(rule)).collect(),
-            })
-            .collect();
+        let explained = self.iter().filter(|rule| near(rule)).map(|rule| {
+            let (outcome, why) = outcome(rule, query, findings, &competing);
+            let names = index::named(index::shape(rule)).collect();
+            Explanation { rule, outcome, why, names }
+        });
+        let mut explanations: Vec<_> = explained.collect();
         // A stable sort: rules that name as much stay in the order of the files.
-        explanations.sort_by_key(|one| Reverse((index::shape(one.rule), one.outcome.fires())));
+        explanations
+            .sort_by_key(|one| Reverse((index::shape(one.rule), one.outcome == Outcome::Fires)));
         explanations
     }
 }
 
 /// `competing`: the rules that compete and match, most specific first, and whether that is certain.
-fn outcome<'a>(
+fn outcome(
     rule: &Rule,
     query: &Query<'_>,
     findings: &Findings,
-    competing: &[(&'a Arc<Rule>, bool)],
-) -> Outcome<'a> {
-    let differs = |named: Option<&str>, actual: Option<&str>| named.is_some() && named != actual;
-    let other_case = |field, actual: Option<&str>| Outcome::OtherCase {
-        field,
-        actual: actual.unwrap_or_default().to_owned(),
-    };
-    if differs(rule.partner.as_deref(), query.partner) {
-        return other_case("partner", query.partner);
-    }
-    if differs(rule.station.as_deref(), query.station) {
-        return other_case("station", query.station);
+    competing: &[(&Arc<Rule>, bool)],
+) -> (Outcome, String) {
+    use Outcome::{DoesNotFire, Fires, MayFire};
+    for (field, named, actual) in
+        [("partner", &rule.partner, query.partner), ("station", &rule.station, query.station)]
+    {
+        if named.is_some() && named.as_deref() != actual {
+            let actual = actual.unwrap_or_default();
+            let why = format!("the {field} is \"{actual}\", and AS2 ids are case-sensitive");
+            return (DoesNotFire, why);
+        }
     }
     if !rule.enabled {
-        return Outcome::Disabled;
+        return (DoesNotFire, "it is disabled".to_owned());
     }
     if rule.partner_type.is_some_and(|wanted| wanted != query.partner_type) {
-        return Outcome::OtherPartnerType(query.partner_type);
+        return (DoesNotFire, format!("the partner is of type {}", query.partner_type.as_str()));
     }
     if !rule.wants(query.event) {
-        return Outcome::OtherEvent(query.event);
+        return (DoesNotFire, format!("it does not subscribe to {}", query.event));
     }
-    let filters = rule.filters.to_string();
     let matched = rule.filters.mask().matches(findings);
     if matched == FilterMatch::No {
-        return Outcome::FiltersDoNotHold { filters };
+        return (DoesNotFire, format!("it fires only if {}", rule.filters));
     }
-    let certain = |(_, certain): &&(&'a Arc<Rule>, bool)| *certain;
-    let more_specific =
-        |(other, _): &&(&'a Arc<Rule>, bool)| index::shape(other) > index::shape(rule);
-    let winner = competing.iter().find(certain).filter(more_specific);
+    let more_specific = |(other, _): &&(&Arc<Rule>, bool)| index::shape(other) > index::shape(rule);
+    let winner = competing.iter().find(|(_, certain)| *certain).filter(more_specific);
     match (rule.route, winner) {
         (Route::MostSpecific, Some((winner, _))) => {
             let more = index::shape(winner) & !index::shape(rule);
             let because = index::named(more).next().unwrap_or("event");
-            Outcome::Lost { to: &winner.name, because }
+            let to = &winner.name;
+            (DoesNotFire, format!("\"{to}\" is more specific, since it names the {because}"))
         }
-        _ if matched == FilterMatch::Maybe => Outcome::IfFiltersHold { filters },
-        (Route::Always, _) => Outcome::Always,
+        _ if matched == FilterMatch::Maybe => (MayFire, format!("it fires if {}", rule.filters)),
+        (Route::Always, _) => (Fires, "route: always fires besides".to_owned()),
         (Route::MostSpecific, None) => match competing.first().filter(more_specific) {
-            Some((other, _)) => Outcome::Otherwise { to: &other.name },
-            None => Outcome::MostSpecific,
+            Some((other, _)) => {
+                let to = &other.name;
+                let why = "is more specific, and fires instead if its filters hold";
+                (MayFire, format!("\"{to}\" {why}"))
+            }
+            None => (Fires, "it is the most specific rule that matches".to_owned()),
         },
     }
 }
@@ -160,54 +125,15 @@ fn nearly(named: Option<&str>, actual: Option<&str>) -> bool {
 
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fires = match (self.outcome.fires(), self.outcome.may_fire()) {
-            (true, _) => "fires",
-            (false, true) => "may fire",
-            (false, false) => "does not fire",
+        let fires = match self.outcome {
+            Outcome::Fires => "fires",
+            Outcome::MayFire => "may fire",
+            Outcome::DoesNotFire => "does not fire",
         };
         let names = match self.names.as_slice() {
             [] => "names nothing".to_owned(),
             names => format!("names {}", names.join(", ")),
         };
-        write!(f, "{}: {fires}: {} ({names})", self.rule.name, self.outcome)
-    }
-}
-
-// === impl Outcome ===
-
-impl Outcome<'_> {
-    /// Whether the webhook fires.
-    pub const fn fires(&self) -> bool {
-        matches!(self, Self::MostSpecific | Self::Always)
-    }
-
-    /// Whether that depends on something unknown.
-    pub const fn may_fire(&self) -> bool {
-        matches!(self, Self::IfFiltersHold { .. } | Self::Otherwise { .. })
-    }
-}
-
-impl fmt::Display for Outcome<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MostSpecific => f.write_str("it is the most specific rule that matches"),
-            Self::Always => f.write_str("route: always fires besides"),
-            Self::IfFiltersHold { filters } => write!(f, "it fires if {filters}"),
-            Self::Otherwise { to } => {
-                write!(f, "\"{to}\" is more specific, and fires instead if its filters hold")
-            }
-            Self::FiltersDoNotHold { filters } => write!(f, "it fires only if {filters}"),
-            Self::Lost { to, because } => {
-                write!(f, "\"{to}\" is more specific, since it names the {because}")
-            }
-            Self::Disabled => f.write_str("it is disabled"),
-            Self::OtherEvent(event) => write!(f, "it does not subscribe to {event}"),
-            Self::OtherPartnerType(actual) => {
-                write!(f, "the partner is of type {}", actual.as_str())
-            }
-            Self::OtherCase { field, actual } => {
-                write!(f, "the {field} is \"{actual}\", and AS2 ids are case-sensitive")
-            }
-        }
+        write!(f, "{}: {fires}: {} ({names})", self.rule.name, self.why)
     }
 }

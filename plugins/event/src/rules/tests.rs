@@ -76,7 +76,7 @@ fn an_event_without_partner_matches_only_rules_that_leave_it_out() {
 #[test]
 fn as2_ids_are_case_sensitive() {
     let set = compile([rule("acme").partner("ACME")]);
-    assert!(set.matches(&query(Some("Acme"), None), &clean()).is_empty());
+    assert_eq!(fired(&set, &query(Some("Acme"), None)), [""; 0]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn always_rules_fire_besides() {
         rule("loser"),
     ]);
     assert_eq!(fired(&set, &query(Some("ACME"), None)), ["winner", "audit-acme", "audit"]);
-    assert_eq!(set.matches(&query(Some("ACME"), None), &clean()).len(), 3);
+    assert_eq!(set.matches(&query(Some("ACME"), None), &clean()).iter().count(), 3);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_disabled_rule_leaves_its_place_to_others() {
     let set = compile([rule("off").partner("ACME").disabled(), rule("on")]);
     assert_eq!(fired(&set, &query(Some("ACME"), None)), ["on"]);
     assert!(set.get("off").is_some_and(|rule| !rule.enabled));
-    assert_eq!((set.len(), set.iter().count(), set.is_empty()), (2, 2, false));
+    assert_eq!(set.iter().len(), 2);
 }
 
 #[test]

@@ -10,8 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{
     super::keeping::PayloadKeeper,
-    DECODING,
-    progress::DecodeProgress,
+    DECODING, DecodeProgress,
     slots::{DecodeLength, DecodeSlot, DecodeSlots, PARKED},
 };
 use crate::memory::{Memory, Share};

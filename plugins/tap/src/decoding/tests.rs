@@ -1,4 +1,4 @@
-use std::{fs, time::Duration};
+use std::{fs, future::pending, time::Duration};
 
 use as2hook_as2::{DecoderLimits, ErrorCode, MAX_MEMORY, StationKey};
 use as2hook_store::{BlobStore, Payloads};
@@ -259,4 +259,21 @@ fn payload_that_waits_for_its_place_leaves_the_slot_to_another_decode() {
     });
     let outcome = place.block_on(large.finish(piece, true)).unwrap();
     assert!(matches!(outcome.payload, Ok(Payload::Stored { size, .. }) if size == 9 * 64 * 1024));
+}
+
+const STILL: Duration = Duration::from_secs(30);
+
+#[tokio::test(start_paused = true)]
+async fn decode_that_stands_still_is_given_up() {
+    assert_eq!(DecodeProgress::default().wait(STILL, pending::<()>()).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn decode_that_waits_for_a_slot_is_waited_for_until_it_stands_still() {
+    let progress = DecodeProgress::default();
+    progress.step();
+    let mut waiting = pin!(progress.wait(STILL, pending::<()>()));
+    assert!(timeout(STILL * 100, &mut waiting).await.is_err());
+    progress.step();
+    assert_eq!(timeout(STILL * 3, waiting).await, Ok(None));
 }

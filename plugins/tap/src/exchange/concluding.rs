@@ -11,14 +11,13 @@ use super::{
     super::{
         conclusion::{Conclusion, IfUnderWay, Lookup, NotYet},
         decoding::{DecodeHandle, DecodeLimits, DecodeOutcome},
-        head::Parties,
         keeping::PayloadKeeper,
         receipt::{MdnMode, MdnRequest},
         records::message_id,
         response::{self, MdnDecode, ResponseBody},
-        under_way::Next,
+        waits::NextLook,
     },
-    Active, LateDecode, RequestProgress,
+    Active, LateDecode, Parties, RequestProgress,
 };
 
 /// An exchange that stays open in the store: the process that adopts it judges it.
@@ -302,12 +301,12 @@ impl Active {
                     };
                     self.share = None;
                     if_under_way = match message_wait.next().await {
-                        Next::LookAgain => IfUnderWay::Wait,
-                        Next::Terminating if payload.is_none() => {
+                        NextLook::LookAgain => IfUnderWay::Wait,
+                        NextLook::Terminating if payload.is_none() => {
                             is_last_look = true;
                             IfUnderWay::Wait
                         }
-                        Next::Terminating | Next::TooLate => IfUnderWay::TakeBack,
+                        NextLook::Terminating | NextLook::TooLate => IfUnderWay::TakeBack,
                     };
                 }
                 Err(NotYet::Store(OutboxError::Store(error))) if !error.may_pass() => {

@@ -38,7 +38,8 @@ impl Active {
         };
         let mut decode = feed.finish(last, true);
         // Where nothing may be lost, the message does not go on before its payload is durable.
-        let must_keep = self.shared.outbox.refuses() && self.keeps_attachment();
+        let is_kept = self.routes.wants_raw && self.head.direction == Direction::Inbound;
+        let must_keep = is_kept && self.shared.outbox.refuses();
         let patience = if must_keep { KEPT_WITHIN } else { IN_TIME };
         let outcome = match timeout(patience, &mut decode).await {
             Err(_) | Ok(Err(Lost::Stuck)) if must_keep => {
@@ -53,7 +54,7 @@ impl Active {
             Err(error) if outbox.refuses() => return Err(Refused(error.into())),
             payload => self.kept(&mut event, payload),
         };
-        let wanted = verdict::outcomes(&event).iter().any(|&kind| self.routes.wants(kind));
+        let wanted = verdict::outcomes(event.kind).iter().any(|&kind| self.routes.wants(kind));
         if !wanted {
             self.payloads.remove(&payload);
             return Ok(());

@@ -324,3 +324,31 @@ async fn late_message_that_an_asynchronous_mdn_refused_is_no_duplicate_when_it_c
         assert_eq!(reported.kind, EventKind::MessageReceived);
     }
 }
+
+#[test]
+fn parties_are_those_that_the_decoder_reads() {
+    for (name, id) in [
+        (r#""a\b""#, r"a\b"),
+        (r#""a\\b""#, r"a\b"),
+        (r#""a\"b""#, r#"a"b"#),
+        (r#""a b\""#, r"a b\"),
+        (r"a\b", r"a\b"),
+        (r#"" a ""#, " a "),
+    ] {
+        let block = format!("AS2-From: {name}\nAS2-To: US\n");
+        let head = RequestHead {
+            direction: Direction::Inbound,
+            method: "POST".to_owned(),
+            peer: None,
+            headers: Headers::parse(block.as_bytes()),
+        };
+        let parties = head.parties().unwrap();
+        assert_eq!(parties.partner, id, "{name}");
+        let decoder = as2hook_as2::Decoder::new(
+            &head.headers,
+            Arc::default(),
+            as2hook_as2::Options::default(),
+        );
+        assert_eq!(decoder.finish(true, &mut ()).sender_id.as_deref(), Some(id), "{name}");
+    }
+}

@@ -1,11 +1,6 @@
 use as2hook_as2::SignatureStatus;
-use http::Uri;
 
 use super::*;
-use crate::{
-    event::{EventKind, PartnerType},
-    rule::{Endpoint, ErrorFilter, Filters, Order, PassHeaders, PayloadMode, Route, Secret},
-};
 
 #[test]
 fn a_fingerprint_changes_with_every_field() {

@@ -1,16 +1,24 @@
-//! The order in which the results of exchanges are recorded, for webhooks with `order: partner`. The store
-//! makes the deliveries in that order (`reorder` of either database).
+//! Exchanges that wait for one another.
 //!
-//! A verdict is worked out beside the traffic: a partner that sends its next message at once could have
-//! that one written down first. Each exchange takes its turn when its response's head has come, which is
-//! before the partner can have the response, and waits for those of its pair that came before it.
+//! The results of exchanges are recorded in an order, for webhooks with `order: partner`. The store
+//! makes the deliveries in that order (`reorder` of either database). A verdict is worked out beside the
+//! traffic: a partner that sends its next message at once could have that one written down first. Each
+//! exchange takes its turn when its response's head has come, which is before the partner can have the
+//! response, and waits for those of its pair that came before it.
+//!
+//! An MDN that takes a message back may be faster than the end of the message's exchange, and waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use tokio::{sync::watch, time::timeout};
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use uuid::Uuid;
 
-use super::decoding;
+use super::{conclusion::UNDER_WAY, decoding};
 
 /// For those before it. A response's body that takes longer holds up no other pair's webhook.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +31,7 @@ const UNDECIDED_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who comes next, for each partner and station.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PartnerOrder(Arc<DashMap<String, Last>>);
+pub(crate) struct PartnerOrder(Arc<DashMap<String, Last>>);
 
 /// Those of a pair that the next one waits for; each is closed when its turn is over.
 #[derive(Clone, Debug)]
@@ -36,7 +44,7 @@ struct Last {
 
 /// A place in the order; the next one's turn comes when it is dropped.
 #[derive(Debug)]
-pub(super) struct OrderSlot {
+pub(crate) struct OrderSlot {
     turns: PartnerOrder,
     pair: String,
     before: Option<Last>,
@@ -50,7 +58,7 @@ impl PartnerOrder {
     /// Takes the last place among those of this pair. Unverified messages of a partner with certificates have
     /// an order of their own: however slowly they end, they hold up no verified one. A late decode keeps its
     /// place until it is done.
-    pub(super) fn take(
+    pub(crate) fn take(
         &self,
         partner: &str,
         station: &str,
@@ -62,7 +70,7 @@ impl PartnerOrder {
 
     /// The last place among those that are proven to be the partner's, for one that may turn out to be.
     /// Those behind it do not wait for it for long: it may be a forgery.
-    pub(super) fn take_undecided(&self, partner: &str, station: &str, is_late: bool) -> OrderSlot {
+    pub(crate) fn take_undecided(&self, partner: &str, station: &str, is_late: bool) -> OrderSlot {
         self.last(partner, station, false, is_late.then_some(UNDECIDED_PATIENCE))
     }
 
@@ -95,7 +103,7 @@ impl PartnerOrder {
 
 impl OrderSlot {
     /// Waits for those before it: at most 5 s, but for those whose decode is late.
-    pub(super) async fn come(&mut self) {
+    pub(crate) async fn come(&mut self) {
         if let Some(mut before) = self.before.take() {
             // Nothing is ever sent: each ends when the turn is dropped.
             if let Some((late, patience)) = &mut before.late {
@@ -114,6 +122,80 @@ impl Drop for OrderSlot {
         {
             last.remove();
         }
+    }
+}
+
+/// How often an MDN looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The messages that an MDN waits for. One waits for each: a partner that holds its response open can post
+/// any number of them.
+pub(crate) struct MessageWaits {
+    messages: Mutex<HashSet<Uuid>>,
+    is_over: watch::Sender<bool>,
+}
+
+/// What comes next for an MDN that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NextLook {
+    LookAgain,
+    /// The wait took as long as it may.
+    TooLate,
+    /// This process is to terminate.
+    Terminating,
+}
+
+/// The wait of one MDN.
+pub(crate) struct MessageWait {
+    waits: Arc<MessageWaits>,
+    message: Uuid,
+    deadline: Instant,
+}
+
+// === impl MessageWaits ===
+
+impl Default for MessageWaits {
+    fn default() -> Self {
+        Self { messages: Mutex::default(), is_over: watch::Sender::new(false) }
+    }
+}
+
+impl MessageWaits {
+    /// Begins to wait for the end of this message's exchange. `None`: another MDN waits for it.
+    pub(crate) fn begin(self: &Arc<Self>, message: Uuid) -> Option<MessageWait> {
+        let deadline = Instant::now() + UNDER_WAY;
+        let is_first = self.messages.lock().insert(message);
+        is_first.then(|| MessageWait { waits: self.clone(), message, deadline })
+    }
+
+    /// How many MDNs wait.
+    pub(crate) fn count(&self) -> usize {
+        self.messages.lock().len()
+    }
+
+    /// Ends all waits, and those that begin from now on.
+    pub(crate) fn end(&self) {
+        self.is_over.send_replace(true);
+    }
+}
+
+// === impl MessageWait ===
+
+impl MessageWait {
+    /// Waits until it is time to look again, or the wait is over.
+    pub(crate) async fn next(&self) -> NextLook {
+        let mut is_over = self.waits.is_over.subscribe();
+        match timeout(LOOK_EVERY, is_over.wait_for(|is_over| *is_over)).await {
+            Ok(_) => NextLook::Terminating,
+            Err(_) if Instant::now() < self.deadline => NextLook::LookAgain,
+            Err(_) => NextLook::TooLate,
+        }
+    }
+}
+
+impl Drop for MessageWait {
+    fn drop(&mut self) {
+        self.waits.messages.lock().remove(&self.message);
     }
 }
 
@@ -188,5 +270,24 @@ mod tests {
         assert_eq!(turns.0.len(), 1);
         drop(second);
         assert!(turns.0.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_mdn_waits_for_a_message_until_the_deadline_or_the_end_of_all_waits() {
+        let waits = Arc::new(MessageWaits::default());
+        let message = Uuid::now_v7();
+        let wait = waits.begin(message).unwrap();
+        assert!(waits.begin(message).is_none(), "another one waits");
+        assert!(waits.begin(Uuid::now_v7()).is_some(), "of another message");
+        let mut looks = 0;
+        while wait.next().await == NextLook::LookAgain {
+            looks += 1;
+        }
+        assert_eq!(wait.next().await, NextLook::TooLate);
+        assert!((500..=600).contains(&looks), "{looks} looks");
+        drop(wait);
+        let wait = waits.begin(message).unwrap();
+        waits.end();
+        assert_eq!(wait.next().await, NextLook::Terminating);
     }
 }
