@@ -2,16 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use as2hook_api::{
-    PartnerWebhookSettings, PartnerWebhookView, partner_webhook_guard, partner_webhook_name,
-    spanish_name,
-};
+use as2hook_api::{PartnerWebhookSettings, PartnerWebhookView, partner_webhook_name, spanish_name};
 use as2hook_event::{
     Endpoint, Event, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret, SecretString,
 };
-use as2hook_sink::Guard;
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
 use http::Uri;
+use ipnet::IpNet;
 use openssl::error::ErrorStack;
 use serde_json::{Value, json};
 
@@ -28,7 +25,6 @@ pub use as2hook_api::is_partner_webhook as is_api;
 pub struct PartnerWebhooks {
     kept: Arc<[Kept]>,
     rules: Arc<RuleSet>,
-    guard: Option<Guard>,
 }
 
 /// One as it is kept, with its secret opened.
@@ -78,11 +74,6 @@ impl PartnerWebhooks {
         })
     }
 
-    /// Which addresses they may point at.
-    pub fn guard(&self) -> Guard {
-        self.guard.clone().unwrap_or_else(|| Guard::public([]))
-    }
-
     /// The keys that their JSON begins with, as `docs/api.md` has them.
     pub fn leading(&self, name: &str, event: EventKind) -> Vec<(&'static str, Value)> {
         let partner = self.rules.get(name).and_then(|rule| rule.name.rsplit_once('/'));
@@ -115,16 +106,16 @@ impl PartnerWebhooks {
     fn compile(kept: &Arc<[Kept]>, config: &Config) -> Self {
         let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
         let partners: HashMap<_, _> = numbered.collect();
+        let networks: Arc<[_]> = config.api.allow_networks.clone().into();
         let rules = kept.iter().filter_map(|kept| {
             let row = &kept.row;
             // Where the partner has gone to another site, the webhook stays behind.
             let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site)?;
-            rule(kept, &partner.as2_id)
+            rule(kept, &partner.as2_id, networks.clone())
         });
         let rules = RuleSet::compile(rules.collect());
         let rules = rules.expect("a partner has one webhook, which competes with no other");
-        let guard = Some(partner_webhook_guard(config));
-        Self { kept: kept.clone(), rules: Arc::new(rules), guard }
+        Self { kept: kept.clone(), rules: Arc::new(rules) }
     }
 }
 
@@ -137,11 +128,12 @@ pub fn leading(live: &Live, rule: &Rule, event: &Event) -> Vec<(&'static str, Va
     }
 }
 
-fn rule(kept: &Kept, as2_id: &str) -> Option<Rule> {
+fn rule(kept: &Kept, as2_id: &str, networks: Arc<[IpNet]>) -> Option<Rule> {
     let Kept { row, url, secret } = kept;
     let mut endpoint =
         Endpoint::new(url.as_ref().map_or(UNKNOWN_URL, SecretString::expose).parse().ok()?);
-    endpoint.payload = PayloadMode::Json;
+    endpoint.payload = PayloadMode::JSON;
+    endpoint.networks = Some(networks);
     endpoint.secrets.extend(secret.clone().ok().flatten());
     let events: Vec<EventKind> = row.events.iter().filter_map(|name| name.parse().ok()).collect();
     let events = if events.is_empty() { vec![EventKind::MessageReceived] } else { events };

@@ -18,11 +18,12 @@ use crate::{
     snapshot::{Live, Snapshot},
     tap::TapRules,
 };
-use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};
+use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Plugins, Sources};
 
 /// Reloads one gateway's files, one reload at a time.
 pub struct Reloader {
     path: PathBuf,
+    plugins: Plugins,
     live: Arc<Live>,
     turn: tokio::sync::Mutex<()>,
     last: Mutex<LastReload>,
@@ -34,11 +35,12 @@ pub struct Reloader {
 
 impl Reloader {
     /// Reloads `path` into `live`; `sources` is what the snapshot in force was read from.
-    pub fn new(path: &Path, live: Arc<Live>, sources: Sources) -> Self {
+    pub fn new(path: &Path, plugins: Plugins, live: Arc<Live>, sources: Sources) -> Self {
         let last = LastReload { at: Timestamp::now().to_string(), ok: true, error: None };
         let generation = live.load().generation;
         Self {
             path: path.to_owned(),
+            plugins,
             live,
             turn: tokio::sync::Mutex::new(()),
             last: Mutex::new(last),
@@ -94,7 +96,7 @@ impl Reloader {
     }
 
     async fn load_and_swap(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>> {
-        let LoadAttempt { outcome, sources } = attempt(&self.path).await;
+        let LoadAttempt { outcome, sources } = attempt(&self.path, &self.plugins).await;
         self.sources.send_replace(sources);
         let loaded = outcome?;
         let before = self.live.load();
@@ -109,9 +111,9 @@ impl Reloader {
 }
 
 /// Reads the files on a thread that may block.
-pub async fn attempt(path: &Path) -> LoadAttempt {
-    let path = path.to_owned();
-    tokio::task::spawn_blocking(move || config::attempt(&path))
+pub async fn attempt(path: &Path, plugins: &Plugins) -> LoadAttempt {
+    let (path, plugins) = (path.to_owned(), plugins.clone());
+    tokio::task::spawn_blocking(move || config::attempt(&path, &plugins))
         .await
         .expect("loading a config does not panic")
 }
@@ -124,12 +126,10 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
     let receivers =
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);
-    // None of them is read yet; they may point where this config says.
-    let partner_webhooks = PartnerWebhooks::default().under(&loaded.config);
     Snapshot {
         tap: Arc::new(TapRules::new(loaded.config, loaded.rules)),
         receivers: Arc::new(receivers),
-        partner_webhooks,
+        partner_webhooks: PartnerWebhooks::default(),
         generation,
         hash: loaded.hash,
     }

@@ -8,7 +8,6 @@ use std::{
 use arc_swap::ArcSwap;
 use as2hook_delivery::Directory;
 use as2hook_event::{Event, EventKind, Rule, clock};
-use as2hook_sink::Guard;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -152,14 +151,6 @@ impl Directory for Live {
     fn is_agreed(&self) -> bool {
         // Which gateways live is not known while the clock is in doubt.
         clock::doubt().is_none() && self.peers().count().1 == 0
-    }
-
-    fn guard(&self, rule: &Rule) -> Guard {
-        if partner_webhooks::is_api(rule) {
-            self.load().partner_webhooks.guard()
-        } else {
-            Guard::Open
-        }
     }
 
     fn at_rest(&self, webhook: &str, url: String) -> String {

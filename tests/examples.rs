@@ -5,6 +5,8 @@
 
 #[path = "examples/guides.rs"]
 mod guides;
+#[path = "examples/own_sink.rs"]
+mod own_sink;
 
 use std::{
     fs,
@@ -27,6 +29,11 @@ fn root() -> PathBuf {
 
 fn as2hook(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_as2hook")).current_dir(root()).args(args).output().unwrap()
+}
+
+/// A built example.
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_as2hook")).with_file_name("examples").join(name)
 }
 
 #[test]
@@ -106,10 +113,8 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
         .start()
         .unwrap();
     let listen = free_address();
-    let example = Path::new(env!("CARGO_BIN_EXE_as2hook"));
-    let example = example.parent().unwrap().join("examples/own_proxy");
     let _proxy = Killed(
-        Command::new(example)
+        Command::new(example("own_proxy"))
             .arg(prepared.config_file())
             .args([listen.to_string(), receiver.address().to_string()])
             .spawn()
@@ -140,8 +145,7 @@ fn gateway_in_trouble_on_sqlite_keeps_every_promise() {
 
 /// The short form of `./measure.sh cluster`.
 fn survive_on(store: &str) {
-    let example = Path::new(env!("CARGO_BIN_EXE_as2hook")).parent().unwrap();
-    let output = Command::new(example.join("examples/cluster"))
+    let output = Command::new(example("cluster"))
         .args(["--seconds", "40", "--store", store])
         .output()
         .unwrap();

@@ -6,7 +6,7 @@
 use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use as2hook_as2::Headers;
-use as2hook_config as config;
+use as2hook_config::{self as config, Plugins};
 use as2hook_delivery::{Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Wakeups};
 use as2hook_event::Direction;
 use as2hook_sink::Client;
@@ -138,7 +138,7 @@ async fn start_tap(
     config: PathBuf,
     runtime: tokio::runtime::Handle,
 ) -> Result<(Tap, Dispatcher), Box<dyn Error>> {
-    let loaded = config::load(&config).map_err(|mistakes| {
+    let loaded = config::load(&config, &Plugins::default()).map_err(|mistakes| {
         let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         mistakes.join("\n")
     })?;
@@ -157,6 +157,6 @@ async fn start_tap(
     let client = Arc::new(Client::new().await?);
     let options = DispatcherOptions { payloads: payloads.clone(), ..Default::default() };
     let dispatcher =
-        Dispatcher::start(store, client, rules.clone(), None, wakeups, options).await?;
+        Dispatcher::start(store, client.into(), rules.clone(), None, wakeups, options).await?;
     Ok((Tap::new(rules, outbox, payloads, runtime)?, dispatcher))
 }

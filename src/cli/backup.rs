@@ -11,7 +11,7 @@ use std::{
 use as2hook_store::sqlite::backup;
 
 use super::{fail, tell};
-use as2hook_config::{self as config, Config, PayloadLocation, StoreLocation};
+use as2hook_config::{self as config, Config, PayloadLocation, Plugins, StoreLocation};
 
 /// How often progress is reported, from the first such time on.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
@@ -51,8 +51,13 @@ impl Backup {
     ///
     /// # Errors
     /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        let config = match load(&self.config, out, err)? {
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> io::Result<ExitCode> {
+        let config = match load(&self.config, plugins, out, err)? {
             Ok(config) => config,
             Err(code) => return Ok(code),
         };
@@ -86,8 +91,13 @@ impl Restore {
     ///
     /// # Errors
     /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        let config = match load(&self.config, out, err)? {
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> io::Result<ExitCode> {
+        let config = match load(&self.config, plugins, out, err)? {
             Ok(config) => config,
             Err(code) => return Ok(code),
         };
@@ -130,10 +140,11 @@ impl Progress<'_> {
 
 fn load(
     path: &Path,
+    plugins: &Plugins,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Result<Config, ExitCode>> {
-    match config::load(path) {
+    match config::load(path, plugins) {
         Ok(loaded) => Ok(Ok(loaded.config)),
         Err(mistakes) => {
             tell(&mistakes, path, out, err)?;

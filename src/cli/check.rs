@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::tell;
-use as2hook_config::{self as config, Loaded};
+use as2hook_config::{self as config, Loaded, Plugins};
 
 /// Loads config, keys and rules, and prints every mistake with its file, line and column.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,8 +24,13 @@ impl Check {
     ///
     /// # Errors
     /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        match config::load(&self.config) {
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> io::Result<ExitCode> {
+        match config::load(&self.config, plugins) {
             Ok(loaded) if !loaded.config.unsupported().is_empty() => {
                 tell(&loaded.config.unsupported(), &self.config, out, err)?;
                 Ok(ExitCode::FAILURE)
@@ -79,7 +84,7 @@ mod tests {
         fs::write(&config, gateway).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), rules).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = Check { config }.run(&mut out, &mut err).unwrap();
+        let code = Check { config }.run(&Plugins::default(), &mut out, &mut err).unwrap();
         let shown = |bytes| {
             let text = String::from_utf8(bytes).unwrap();
             text.replace(folder.path().to_str().unwrap(), "conf")

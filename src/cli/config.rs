@@ -6,6 +6,8 @@ use std::{
     process::ExitCode,
 };
 
+use as2hook_config::Plugins;
+
 use super::tell;
 
 /// Prints the config and the rules that are in force as YAML, defaults included. Secrets are shown as `***`.
@@ -40,8 +42,13 @@ impl ShowConfig {
     ///
     /// # Errors
     /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        match as2hook_config::render(&self.config) {
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> io::Result<ExitCode> {
+        match as2hook_config::render(&self.config, plugins) {
             Ok(yaml) => {
                 out.write_all(yaml.as_bytes())?;
                 Ok(ExitCode::SUCCESS)
@@ -59,10 +66,10 @@ impl ShowConfig {
 impl Schema {
     /// # Errors
     /// When `out` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write) -> io::Result<ExitCode> {
+    pub fn run(&self, plugins: &Plugins, out: &mut dyn Write) -> io::Result<ExitCode> {
         let schema = match self.document {
             Document::Config => as2hook_config::schema(),
-            Document::Webhooks => as2hook_config::webhooks_schema(),
+            Document::Webhooks => as2hook_config::webhooks_schema(plugins),
         };
         writeln!(out, "{:#}", schema.as_value())?;
         Ok(ExitCode::SUCCESS)
@@ -81,7 +88,7 @@ mod tests {
         fs::write(&config, gateway).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = ShowConfig { config }.run(&mut out, &mut err).unwrap();
+        let code = ShowConfig { config }.run(&Plugins::default(), &mut out, &mut err).unwrap();
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
@@ -108,7 +115,7 @@ mod tests {
             [(Document::Config, "as2hook.yaml"), (Document::Webhooks, "webhooks.yaml")]
         {
             let mut out = Vec::new();
-            Schema { document }.run(&mut out).unwrap();
+            Schema { document }.run(&Plugins::default(), &mut out).unwrap();
             let schema: serde_json::Value = serde_json::from_slice(&out).unwrap();
             assert_eq!(schema["title"], title);
         }

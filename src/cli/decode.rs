@@ -12,7 +12,7 @@ use as2hook_as2::{Decoder, Headers, Keyring, Options, StationKey};
 use openssl::{pkey::PKey, x509::X509};
 
 use self::folder::Folder;
-use as2hook_config as config;
+use as2hook_config::{self as config, Plugins};
 
 mod folder;
 mod head;
@@ -67,14 +67,14 @@ enum DecodeError {
 
 impl Args {
     /// Runs the command.
-    pub fn run(&self) -> ExitCode {
-        match self.decode() {
+    pub fn run(&self, plugins: &Plugins) -> ExitCode {
+        match self.decode(plugins) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => super::fail(error),
         }
     }
 
-    fn decode(&self) -> Result<(), DecodeError> {
+    fn decode(&self, plugins: &Plugins) -> Result<(), DecodeError> {
         let mut body = open(&self.body)?;
         let (headers, first) = match &self.headers {
             Some(path) => (Headers::parse(&read(path)?), Vec::new()),
@@ -95,7 +95,7 @@ impl Args {
                 (headers.unwrap_or_default(), first)
             }
         };
-        let (mut keyring, options) = self.keys(&headers)?;
+        let (mut keyring, options) = self.keys(&headers, plugins)?;
         if headers.as2_name("AS2-From").is_none() {
             keyring = of_any_sender(&keyring);
         }
@@ -120,14 +120,18 @@ impl Args {
             .map_err(DecodeError::Output)
     }
 
-    fn keys(&self, headers: &Headers) -> Result<(Arc<Keyring>, Options), DecodeError> {
+    fn keys(
+        &self,
+        headers: &Headers,
+        plugins: &Plugins,
+    ) -> Result<(Arc<Keyring>, Options), DecodeError> {
         let default = Path::new(DEFAULT_CONFIG);
         let config = match &self.config {
             None if self.cert.is_empty() && default.exists() => Some(default),
             named => named.as_deref(),
         };
         if let Some(path) = config {
-            let loaded = config::load(path).map_err(|mistakes| {
+            let loaded = config::load(path, plugins).map_err(|mistakes| {
                 let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                 DecodeError::Config(lines.join("\n"))
             })?;
@@ -221,7 +225,7 @@ mod tests {
                 legacy_algorithms: asked,
                 payload_dir: None,
             };
-            let (_, options) = args.keys(&Headers::new()).unwrap();
+            let (_, options) = args.keys(&Headers::new(), &Plugins::default()).unwrap();
             assert_eq!(options.legacy_algorithms, expected, "{in_config}, {asked}");
         }
     }

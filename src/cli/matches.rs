@@ -10,7 +10,7 @@ use as2hook_as2::{ErrorCode, SignatureStatus};
 use as2hook_event::{EventKind, Findings, PartnerType, Query};
 
 use super::tell;
-use as2hook_config::{self as config, Loaded};
+use as2hook_config::{self as config, Loaded, Plugins};
 
 /// Prints which webhooks an event would fire, and why, most specific first.
 #[derive(Clone, Debug, clap::Args)]
@@ -58,8 +58,13 @@ impl Match {
     ///
     /// # Errors
     /// When `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<ExitCode> {
-        let loaded = match config::load(&self.config) {
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> io::Result<ExitCode> {
+        let loaded = match config::load(&self.config, plugins) {
             Ok(loaded) => loaded,
             Err(mistakes) => {
                 tell(&mistakes, &self.config, out, err)?;
@@ -183,7 +188,10 @@ webhooks:
         let line =
             MatchLine::try_parse_from(words.into_iter().chain(arguments.split(' '))).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        assert_eq!(line.command.run(&mut out, &mut err).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(
+            line.command.run(&Plugins::default(), &mut out, &mut err).unwrap(),
+            ExitCode::SUCCESS
+        );
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 

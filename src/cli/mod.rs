@@ -18,7 +18,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use as2hook_config::ConfigDiagnostic;
+use as2hook_config::{ConfigDiagnostic, Plugins};
 
 /// Webhooks for any AS2 server: a reverse proxy that notifies your systems of what came in, what was
 /// acknowledged and what failed.
@@ -57,17 +57,17 @@ enum Command {
 
 impl Cli {
     /// Runs the command that was asked for: 0 ok, 1 it failed; clap exits with 2 on wrong usage.
-    pub fn run(self) -> ExitCode {
+    pub fn run(self, plugins: &Plugins) -> ExitCode {
         let (mut out, mut err) = (io::stdout(), io::stderr());
         let done = match self.command {
-            Command::Run(args) => return args.run(),
-            Command::Decode(args) => return args.run(),
-            Command::Check(check) => check.run(&mut out, &mut err),
-            Command::Config(config) => config.run(&mut out, &mut err),
-            Command::Schema(schema) => schema.run(&mut out),
-            Command::Match(matches) => matches.run(&mut out, &mut err),
-            Command::Backup(backup) => backup.run(&mut out, &mut err),
-            Command::Restore(restore) => restore.run(&mut out, &mut err),
+            Command::Run(args) => return args.run(plugins),
+            Command::Decode(args) => return args.run(plugins),
+            Command::Check(check) => check.run(plugins, &mut out, &mut err),
+            Command::Config(config) => config.run(plugins, &mut out, &mut err),
+            Command::Schema(schema) => schema.run(plugins, &mut out),
+            Command::Match(matches) => matches.run(plugins, &mut out, &mut err),
+            Command::Backup(backup) => backup.run(plugins, &mut out, &mut err),
+            Command::Restore(restore) => restore.run(plugins, &mut out, &mut err),
             Command::Migrate(args) => args.run(&mut out, &mut err),
             Command::HashToken(hash) => hash.run(&mut io::stdin().lock(), &mut out, &mut err),
         };

@@ -23,6 +23,8 @@ mod storage;
 
 use std::{path::Path, time::Instant};
 
+use as2hook_config::Plugins;
+
 use self::signals::Signals;
 pub use self::{error::LifecycleError, handover::HandoverError, start::StartMode};
 use crate::handles;
@@ -32,7 +34,7 @@ use crate::handles;
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(path: &Path, mode: StartMode) -> Result<(), LifecycleError> {
+pub fn run(path: &Path, mode: StartMode, plugins: &Plugins) -> Result<(), LifecycleError> {
     // Before anything else asks OpenSSL for something: it then does not tear itself down at the exit, which
     // other threads, in the middle of closing their connections, would die of.
     openssl::init();
@@ -47,7 +49,7 @@ pub fn run(path: &Path, mode: StartMode) -> Result<(), LifecycleError> {
     // From here on, since they kill a process that has not asked for them.
     let signals = runtime.block_on(async { Signals::new() });
     let (mut signals, hangup) = signals.map_err(LifecycleError::Threads)?;
-    let begun = runtime.block_on(start::begin(path, mode, &runtime, &mut signals))?;
+    let begun = runtime.block_on(start::begin(path, mode, plugins, &runtime, &mut signals))?;
     let Some((gateway, background)) = begun else {
         tracing::info!("Stopped by a signal before it served.");
         return Ok(());

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     control,
     partner_webhooks::PartnerWebhookLoader,
-    proxy::server::Gateway,
+    proxy::server::ProxyServer,
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,
@@ -31,7 +31,7 @@ use crate::{
     tap::{AdoptedExchanges, Tap},
 };
 use as2hook_config::{
-    self, Listen, LoadAttempt, StoreFailurePolicy,
+    self, Listen, LoadAttempt, Plugins, StoreFailurePolicy,
     watch::{Watch, WatchTiming},
 };
 
@@ -49,7 +49,7 @@ pub enum StartMode {
 
 /// All that is needed to serve. Where another process serves still, it goes on when this is dropped.
 struct Ready {
-    gateway: Gateway,
+    gateway: ProxyServer,
     background: Background,
     admin: TcpListener,
     handles: Handles,
@@ -60,13 +60,14 @@ struct Ready {
 pub(super) async fn begin(
     path: &Path,
     mode: StartMode,
+    plugins: &Plugins,
     runtime: &Runtime,
     signals: &mut Signals,
-) -> Result<Option<(Gateway, Background)>, LifecycleError> {
+) -> Result<Option<(ProxyServer, Background)>, LifecycleError> {
     let ready = tokio::select! {
         biased;
         () = signals.stop_signal() => return Ok(None),
-        ready = start(path, mode, runtime) => ready?,
+        ready = start(path, mode, plugins, runtime) => ready?,
     };
     // From the first word to the process that runs there is no way back: it may stop at any moment.
     if signals.has_come().await {
@@ -81,8 +82,13 @@ pub(super) async fn begin(
     Ok(Some((gateway, background)))
 }
 
-async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready, LifecycleError> {
-    let LoadAttempt { outcome, sources } = reload::attempt(path).await;
+async fn start(
+    path: &Path,
+    mode: StartMode,
+    plugins: &Plugins,
+    runtime: &Runtime,
+) -> Result<Ready, LifecycleError> {
+    let LoadAttempt { outcome, sources } = reload::attempt(path, plugins).await;
     let loaded = outcome.map_err(LifecycleError::Config)?;
     let unsupported = loaded.config.unsupported();
     if !unsupported.is_empty() {
@@ -133,11 +139,15 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
         store.clone(),
-        client.clone(),
+        plugins.sinks(client.clone()),
         live.clone(),
         Some(announcer),
         wakeups,
-        DispatcherOptions { payloads: payloads.clone(), ..DispatcherOptions::default() },
+        DispatcherOptions {
+            payloads: payloads.clone(),
+            formats: plugins.formats.clone(),
+            ..DispatcherOptions::default()
+        },
     )
     .await?;
     let dispatcher = Arc::new(dispatcher);
@@ -145,11 +155,11 @@ async fn start(path: &Path, mode: StartMode, runtime: &Runtime) -> Result<Ready,
         .map_err(LifecycleError::Threads)?;
 
     let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
-    let gateway = Gateway::new(listen, inbound, outbound, live.clone(), tap.clone())?;
+    let gateway = ProxyServer::new(listen, inbound, outbound, live.clone(), tap.clone())?;
     let in_flight = gateway.in_flight.clone();
     let watch =
         Watch::start(sources.clone(), WatchTiming::default()).map_err(LifecycleError::Threads)?;
-    let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
+    let reloader = Arc::new(Reloader::new(path, plugins.clone(), live.clone(), sources));
     let running = control::RunningGateway {
         live: live.clone(),
         reloader: reloader.clone(),

@@ -51,8 +51,8 @@ mod webhooks;
 pub use self::{
     gateway::{GatewayControl, GatewayFigures, Handles},
     partner_webhooks::{
-        PartnerWebhookSettings, PartnerWebhookView, is_partner_webhook, partner_webhook_guard,
-        partner_webhook_name, spanish_name,
+        PartnerWebhookSettings, PartnerWebhookView, is_partner_webhook, partner_webhook_name,
+        spanish_name,
     },
     server::serve_on,
     status::{LastReload, Reloaded},

@@ -1,8 +1,9 @@
 //! Rules: one value for each entry of `webhooks.yaml`, with its events and its endpoint.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{any::Any, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{EventKind, PartnerType};
@@ -43,8 +44,12 @@ pub struct Rule {
 /// Where and how a webhook is called. An attempt uses the endpoint in force at that time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
-    /// http or https.
+    /// http or https. Of another sink, its name: attempts are logged with it.
     pub url: Uri,
+    /// The sink, if it is not http.
+    pub sink: Option<SinkChoice>,
+    /// Where the URL may point: at public addresses and these networks. `None`: anywhere.
+    pub networks: Option<Arc<[IpNet]>>,
     /// What the body contains.
     pub payload: PayloadMode,
     /// Each signs every delivery; several during a rotation.
@@ -70,6 +75,17 @@ pub struct Endpoint {
     pub rate: Option<Rate>,
     /// It is disabled when every attempt failed for this long. `None`: the dispatcher's five days.
     pub disable_after: Option<Duration>,
+}
+
+/// A sink of a plugin, as a rule chooses it (`sink: {type: …}`).
+#[derive(Clone)]
+pub struct SinkChoice {
+    /// The name it is registered under.
+    pub name: &'static str,
+    /// The rule's keys, which may hold secrets.
+    pub keys: serde_json::Value,
+    /// The keys as a value of the sink's own type.
+    pub settings: Arc<dyn Any + Send + Sync>,
 }
 
 /// Files for https, already read: PEM.
@@ -104,17 +120,13 @@ pub enum Route {
     Always,
 }
 
-/// The three payload modes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PayloadMode {
-    /// An empty body.
-    #[default]
-    Headers,
-    /// The metadata.
-    Json,
-    /// The first attachment, or the MDN.
-    Raw,
+/// The format of a webhook's notifications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PayloadMode {
+    /// Its name in the config and in the store.
+    pub name: &'static str,
+    /// Whether it sends the payload itself, which is kept for it then.
+    pub needs_payload: bool,
 }
 
 /// Which of the original headers are passed on.
@@ -169,16 +181,25 @@ impl Endpoint {
     /// says of itself (410, `Retry-After`, a failure) then holds for the other.
     pub fn has_target_of(&self, other: &Self) -> bool {
         self.url == other.url
+            && self.sink == other.sink
             && self.tls == other.tls
             && self.secrets == other.secrets
             && self.headers == other.headers
+    }
+
+    /// Returns how long an attempt may take: the `timeout`, plus one second for each MiB of body.
+    pub fn time_allowed(&self, body_size: u64) -> Duration {
+        const MIB: u64 = 1024 * 1024;
+        self.timeout.saturating_add(Duration::from_millis(body_size.saturating_mul(1000) / MIB))
     }
 
     /// Creates an endpoint with every default of `conf/webhooks.yaml`.
     pub fn new(url: Uri) -> Self {
         Self {
             url,
-            payload: PayloadMode::default(),
+            sink: None,
+            networks: None,
+            payload: PayloadMode::HEADERS,
             secrets: Vec::new(),
             headers: Vec::new(),
             tls: Tls::default(),
@@ -207,13 +228,25 @@ impl PassHeaders {
 // === impl PayloadMode ===
 
 impl PayloadMode {
-    /// Returns the word in the config and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Headers => "headers",
-            Self::Json => "json",
-            Self::Raw => "raw",
-        }
+    /// An empty body.
+    pub const HEADERS: Self = Self { name: "headers", needs_payload: false };
+    /// The metadata.
+    pub const JSON: Self = Self { name: "json", needs_payload: false };
+    /// The first attachment, or the MDN.
+    pub const RAW: Self = Self { name: "raw", needs_payload: true };
+}
+
+// === impl SinkChoice ===
+
+impl PartialEq for SinkChoice {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.keys == other.keys
+    }
+}
+
+impl fmt::Debug for SinkChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkChoice").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

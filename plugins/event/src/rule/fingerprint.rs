@@ -45,7 +45,7 @@ impl Rule {
         feed.text(&format!("{route:?} {enabled}"));
 
         feed.text(&endpoint.url.to_string());
-        feed.text(endpoint.payload.as_str());
+        feed.text(endpoint.payload.name);
         feed.list(&endpoint.secrets, |feed, secret| feed.bytes(secret.key()));
         feed.list(&endpoint.headers, |feed, (name, value)| {
             feed.text(name.as_str());
@@ -68,6 +68,9 @@ impl Rule {
         }
         if let Some(limit) = endpoint.order_patience {
             feed.text(&format!("order_patience {limit:?}"));
+        }
+        if let Some(sink) = &endpoint.sink {
+            feed.text(&format!("sink {} {}", sink.name, sink.keys));
         }
         if filters.mask().is_some() {
             feed.text(&format!("filters {:?}", filters.mask()));
