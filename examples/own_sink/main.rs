@@ -8,7 +8,7 @@ use std::{borrow::Cow, path::PathBuf, process::ExitCode};
 use as2hook::Gateway;
 use as2hook_event::Event;
 use as2hook_format::{Body, Content, Format, Rendering};
-use as2hook_sink::{Accepted, Notification, Sink, SinkError};
+use as2hook_sink::{Delivered, Notification, Sink, SinkError};
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use schemars::JsonSchema;
@@ -30,7 +30,12 @@ struct Keys {
 impl Sink for Append {
     type Settings = Keys;
 
-    async fn send(&self, to: &Keys, what: Notification, _: Instant) -> Result<Accepted, SinkError> {
+    async fn send(
+        &self,
+        to: &Keys,
+        what: Notification,
+        _: Instant,
+    ) -> Result<Delivered, SinkError> {
         let _one_at_a_time = self.0.lock().await;
         let mut file = OpenOptions::new().create(true).append(true).open(&to.path).await?;
         let mut body = what.body.open().await?;
@@ -38,7 +43,7 @@ impl Sink for Append {
             file.write_all(&piece).await?;
         }
         file.sync_data().await?;
-        Ok(Accepted::default())
+        Ok(Delivered::default())
     }
 }
 

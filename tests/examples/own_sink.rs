@@ -62,9 +62,9 @@ fn own_sink_that_fails_is_retried_and_its_delivery_dead_at_the_end() {
     // A folder that is missing fails every attempt.
     fs::remove_dir(file.path.parent().unwrap()).unwrap();
     send(&gateway, 1);
-    let dead = || gateway.call("GET", "/admin/deliveries?state=dead", "").unwrap().json();
-    assert!(wait_until(SOON, || dead()["deliveries"][0]["attempts"] == 3), "{}", dead());
-    let text = dead().to_string();
+    let dead = || gateway.call("GET", "/admin/deliveries?status=dead", "").unwrap().json();
+    assert!(wait_until(SOON, || dead()["data"][0]["attempts"] == 3), "{}", dead());
+    let text = gateway.call("GET", "/admin/webhooks", "").unwrap().text().into_owned();
     assert!(text.contains("No such file or directory"), "{text}");
     fs::create_dir(file.path.parent().unwrap()).unwrap();
     send(&gateway, 2);

@@ -83,9 +83,9 @@ impl Formats {
 impl Default for Formats {
     fn default() -> Self {
         let mut formats = Self(BTreeMap::new());
-        formats.insert(PayloadMode::HEADERS.name, headers::Headers);
-        formats.insert(PayloadMode::JSON.name, json::Json);
-        formats.insert(PayloadMode::RAW.name, raw::Raw);
+        formats.insert(PayloadMode::HEADERS.name, headers::HeadersFormat);
+        formats.insert(PayloadMode::JSON.name, json::JsonFormat);
+        formats.insert(PayloadMode::RAW.name, raw::RawFormat);
         formats
     }
 }

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Accepted, Client, DeliveryError, EndpointResponse, Guard, Notification, Request, Sink,
+    Client, Delivered, DeliveryError, EndpointResponse, Guard, Notification, Request, Sink,
     SinkError, SinkErrorKind,
 };
 
@@ -19,7 +19,7 @@ impl Sink for Client {
         endpoint: &Endpoint,
         notification: Notification,
         deadline: Instant,
-    ) -> Result<Accepted, SinkError> {
+    ) -> Result<Delivered, SinkError> {
         let signed = timeout_at(deadline, signed(endpoint, notification)).await;
         let request = signed.unwrap_or_else(|_| {
             Err(DeliveryError::Payload(std::io::ErrorKind::TimedOut.into()).into())
@@ -55,11 +55,11 @@ pub async fn signed(endpoint: &Endpoint, notification: Notification) -> Result<R
     Ok(Request { headers, names, body })
 }
 
-fn judge(response: &EndpointResponse) -> Result<Accepted, SinkError> {
+fn judge(response: &EndpointResponse) -> Result<Delivered, SinkError> {
     let status = response.status;
     let http_code = Some(status);
     if response.is_success() {
-        return Ok(Accepted { http_code });
+        return Ok(Delivered { http_code });
     }
     let kind = match status {
         410 => SinkErrorKind::Gone,
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(status: u16, retry_after: Option<u64>) -> Result<Accepted, SinkError> {
+    fn judged(status: u16, retry_after: Option<u64>) -> Result<Delivered, SinkError> {
         judge(&EndpointResponse {
             status,
             retry_after: retry_after.map(Duration::from_secs),
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn any_2xx_is_success_and_nothing_else() {
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(judged(status, None), Ok(Accepted { http_code: Some(status) }));
+            assert_eq!(judged(status, None), Ok(Delivered { http_code: Some(status) }));
         }
         for (status, kind) in [
             (301, SinkErrorKind::Failed),

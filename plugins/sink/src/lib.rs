@@ -19,4 +19,4 @@ pub use client::{
 };
 pub use guard::Guard;
 pub use http::{is_refusal, signed};
-pub use sink::{Accepted, Notification, Sink, SinkError, SinkErrorKind, Sinks};
+pub use sink::{Delivered, Notification, Sink, SinkError, SinkErrorKind, Sinks};

@@ -25,7 +25,7 @@ pub trait Sink: Send + Sync + 'static {
         settings: &Self::Settings,
         notification: Notification,
         deadline: Instant,
-    ) -> Result<Accepted, SinkError>;
+    ) -> Result<Delivered, SinkError>;
 }
 
 /// A rendered notification, without a signature.
@@ -39,7 +39,7 @@ pub struct Notification {
 
 /// The destination took the notification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accepted {
+pub struct Delivered {
     /// The HTTP status, where there is one.
     pub http_code: Option<u16>,
 }
@@ -86,7 +86,7 @@ trait AnySink: Send + Sync {
         endpoint: &Endpoint,
         notification: Notification,
         deadline: Instant,
-    ) -> Result<Accepted, SinkError>;
+    ) -> Result<Delivered, SinkError>;
 }
 
 // === impl SinkError ===
@@ -126,7 +126,7 @@ impl Sinks {
         endpoint: &Endpoint,
         notification: Notification,
         deadline: Instant,
-    ) -> Result<Accepted, SinkError> {
+    ) -> Result<Delivered, SinkError> {
         /// A sink that keeps the deadline has the better error.
         const GRACE: Duration = Duration::from_secs(1);
         let name = endpoint.sink.as_ref().map_or(Self::DEFAULT, |choice| choice.name);
@@ -158,7 +158,7 @@ impl<S: Sink> AnySink for S {
         endpoint: &Endpoint,
         notification: Notification,
         deadline: Instant,
-    ) -> Result<Accepted, SinkError> {
+    ) -> Result<Delivered, SinkError> {
         let settings: &(dyn Any + Send + Sync) = match &endpoint.sink {
             Some(choice) => &*choice.settings,
             None => endpoint,

@@ -24,7 +24,7 @@ pub mod mime;
 
 use std::sync::Arc;
 
-use as2hook_as2::{Attachment, Decoded, Decoder, Headers, Keyring, Options, Sink};
+use as2hook_as2::{Attachment, ContentReceiver, Decoded, Decoder, Headers, Keyring, Options};
 
 pub use cms::{Cipher, Envelope, KeyWay, Recipient, Scheme, SignOptions, Signing};
 pub use identity::Identity;
@@ -38,7 +38,7 @@ pub struct Kept {
     pub ended: Vec<Attachment>,
 }
 
-impl Sink for Kept {
+impl ContentReceiver for Kept {
     fn begin(&mut self, index: usize, name: Option<&str>, _: &Headers) {
         assert_eq!(index, self.bytes.len());
         self.names.push(name.map(str::to_owned));

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use as2hook_event::Event;
 use as2hook_format::{Content, Format, Rendering};
-use as2hook_sink::{Accepted, Notification, Sink, SinkError};
+use as2hook_sink::{Delivered, Notification, Sink, SinkError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -46,8 +46,8 @@ impl Sink for KafkaSink {
         _: &Kafka,
         _: Notification,
         _: tokio::time::Instant,
-    ) -> Result<Accepted, SinkError> {
-        Ok(Accepted::default())
+    ) -> Result<Delivered, SinkError> {
+        Ok(Delivered::default())
     }
 }
 
@@ -99,7 +99,10 @@ fn sink_of_a_plugin_is_read_by_its_own_type() {
         tls: true,
     };
     assert_eq!(sink.settings.downcast_ref(), Some(&expected));
-    assert_eq!((endpoint.url.to_string().as_str(), sink.keys["topic"].as_str()), ("kafka", Some("t7")));
+    assert_eq!(
+        (endpoint.url.to_string().as_str(), sink.keys["topic"].as_str()),
+        ("kafka", Some("t7"))
+    );
     assert_eq!((endpoint.payload.name, endpoint.payload.needs_payload), ("csv", true));
     assert!(!format!("{sink:?}").contains("t7"), "its keys may be secrets");
 }

@@ -5,7 +5,7 @@ use std::{io, pin::pin, sync::Arc};
 use as2hook_event::{Event, Rule, Verdict};
 use as2hook_format::{Body, RawPayload, Rendering, render};
 use as2hook_sink::{
-    Accepted, BodySource, BodyStream, Notification, RequestBody, SinkError, SinkErrorKind,
+    BodySource, BodyStream, Delivered, Notification, RequestBody, SinkError, SinkErrorKind,
 };
 use as2hook_store::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, Payload, Payloads, StoreError,
@@ -143,7 +143,7 @@ async fn judged(
     shared: &DispatcherState,
     rule: &Arc<Rule>,
     claimed: &Claimed,
-    sent: &Result<Accepted, SinkError>,
+    sent: &Result<Delivered, SinkError>,
 ) -> AttemptJudgement {
     let endpoint = &rule.endpoint;
     let mut judged = judge(sent, &endpoint.retry, claimed.tries, now(), fastrand::f64());

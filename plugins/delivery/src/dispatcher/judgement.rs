@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_sink::{Accepted, SinkError, SinkErrorKind};
+use as2hook_sink::{Delivered, SinkError, SinkErrorKind};
 use as2hook_store::DeliveryOutcome;
 
 use crate::time::after;
@@ -21,7 +21,7 @@ pub(super) struct AttemptJudgement {
 /// Judges an attempt. `retry` has the waits between attempts; `tries` counts earlier attempts on
 /// this schedule; `jitter` is between 0 and 1.
 pub(super) fn judge(
-    sent: &Result<Accepted, SinkError>,
+    sent: &Result<Delivered, SinkError>,
     retry: &[Duration],
     tries: u32,
     now: i64,
@@ -71,18 +71,18 @@ mod tests {
 
     const RETRY: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(100)];
 
-    fn failed(kind: SinkErrorKind, retry_after: Option<u64>) -> Result<Accepted, SinkError> {
+    fn failed(kind: SinkErrorKind, retry_after: Option<u64>) -> Result<Delivered, SinkError> {
         let retry_after = retry_after.map(Duration::from_secs);
         Err(SinkError { retry_after, ..SinkError::new(kind, "no") })
     }
 
-    fn outcome(sent: &Result<Accepted, SinkError>, tries: u32, jitter: f64) -> DeliveryOutcome {
+    fn outcome(sent: &Result<Delivered, SinkError>, tries: u32, jitter: f64) -> DeliveryOutcome {
         judge(sent, &RETRY, tries, 1_000_000, jitter).outcome
     }
 
     #[test]
     fn failures_are_retried_unless_no_attempt_can_succeed() {
-        assert_eq!(outcome(&Ok(Accepted::default()), 0, 0.5), DeliveryOutcome::Delivered);
+        assert_eq!(outcome(&Ok(Delivered::default()), 0, 0.5), DeliveryOutcome::Delivered);
         for kind in [SinkErrorKind::Failed, SinkErrorKind::Refused, SinkErrorKind::Local] {
             assert_eq!(outcome(&failed(kind, None), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
         }

@@ -5,9 +5,9 @@ use as2hook_event::Event;
 use super::{Content, Format};
 use crate::render::Rendering;
 
-pub(super) struct Headers;
+pub(super) struct HeadersFormat;
 
-impl Format for Headers {
+impl Format for HeadersFormat {
     fn content<'a>(&self, _event: &'a Event, _rendering: &Rendering<'_>) -> Content<'a> {
         Content { original: true, ..Content::default() }
     }

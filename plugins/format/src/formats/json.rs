@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 use super::{Body, Content, Format};
 use crate::render::Rendering;
 
-pub(super) struct Json;
+pub(super) struct JsonFormat;
 
-impl Format for Json {
+impl Format for JsonFormat {
     fn content<'a>(&self, event: &'a Event, rendering: &Rendering<'_>) -> Content<'a> {
         let document = serde_json::to_vec(&JsonDocument { event, rendering })
             .expect("keys are strings and values plain data, so nothing can fail");

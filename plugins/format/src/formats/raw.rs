@@ -4,19 +4,19 @@ use std::borrow::Cow;
 
 use as2hook_event::{Event, EventKind};
 
-use super::{Body, Content, Format, disposition::attachment, json::Json};
+use super::{Body, Content, Format, disposition::attachment, json::JsonFormat};
 use crate::render::{RawPayload, Rendering};
 
-pub(super) struct Raw;
+pub(super) struct RawFormat;
 
-impl Format for Raw {
+impl Format for RawFormat {
     fn needs_payload(&self) -> bool {
         true
     }
 
     fn content<'a>(&self, event: &'a Event, rendering: &Rendering<'_>) -> Content<'a> {
         if !event.kind.sends_payload() {
-            return Json.content(event, rendering);
+            return JsonFormat.content(event, rendering);
         }
         let body = match &rendering.payload {
             // No headers describe absent bytes: the errors in the headers say why they are absent.
