@@ -7,7 +7,6 @@ use std::{
 };
 
 use as2hook_api::{LastReload, Reloaded};
-use as2hook_event::{Rule, RuleSet};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -106,7 +105,7 @@ impl Reloader {
         }
         let after = self.live.swap(&snapshot(loaded, Some(&before)).await);
         self.generation.send_replace(after.generation);
-        Ok(differences(&before, &after))
+        Ok(Reloaded::new(after.generation, &before.rules, &after.rules))
     }
 }
 
@@ -132,22 +131,5 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
         partner_webhooks: PartnerWebhooks::default(),
         generation,
         hash: loaded.hash,
-    }
-}
-
-fn differences(before: &Snapshot, after: &Snapshot) -> Reloaded {
-    let (old, new) = (&before.rules, &after.rules);
-    let named = |rules: &RuleSet, keep: &dyn Fn(&Rule) -> bool| {
-        let mut names: Vec<_> =
-            rules.iter().filter(|rule| keep(rule)).map(|rule| rule.name.clone()).collect();
-        names.sort();
-        names
-    };
-    Reloaded {
-        status: "ok",
-        generation: after.generation,
-        added: named(new, &|rule| old.get(&rule.name).is_none()),
-        changed: named(new, &|rule| old.get(&rule.name).is_some_and(|before| **before != *rule)),
-        removed: named(old, &|rule| new.get(&rule.name).is_none()),
     }
 }

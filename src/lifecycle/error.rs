@@ -6,7 +6,7 @@ use as2hook_config::ConfigDiagnostic;
 use as2hook_store::StoreError;
 
 use super::handover::HandoverError;
-use crate::{proxy::server::SetupError, secret_key::SecretKeyError};
+use crate::{proxy::server::SetupError, secret_key::SecretKeyError, tap::storage::StorageError};
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +15,9 @@ pub enum LifecycleError {
     /// The config or the rules.
     #[error("the config has {} mistakes", .0.len())]
     Config(Vec<ConfigDiagnostic>),
-    /// The config asks for what this gateway does not have.
-    #[error("{0}")]
-    Unsupported(&'static str),
+    /// The store or the place of payloads.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The event store.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),

@@ -2,10 +2,9 @@
 //!
 //! # Layout
 //! - `start`: all that is needed to serve, made ready and taken over
-//! - `storage`: the store and the place of payloads, opened
 //! - `sockets`: the listening sockets, bound or taken over
 //! - `handover`: how a new process takes them over from the one that runs
-//! - `background`: what goes on beside the traffic: looks, upkeep, what a gone process left
+//! - `background`: what goes on beside the traffic: looks, what a gone process left
 //! - `peer_changes`: what other gateways of the store do, done here too
 //! - `signals`: what ends a process, and what systemd hears of it
 //! - `drain`: the end
@@ -19,7 +18,6 @@ mod peer_changes;
 mod signals;
 mod sockets;
 mod start;
-mod storage;
 
 use std::{path::Path, time::Instant};
 

@@ -12,13 +12,12 @@ use as2hook_store::{StoreError, clock};
 use tokio::{net::TcpListener, runtime::Runtime, sync::watch};
 
 use super::{
-    background::{self, Background},
+    background::Background,
     drain::Drain,
     error::LifecycleError,
     handover::{OtherProcess, UpgradeSocket},
     signals::Signals,
     sockets::ListeningSockets,
-    storage,
 };
 use crate::{
     control,
@@ -28,7 +27,7 @@ use crate::{
     secret_key::SecretKey,
     snapshot::Live,
     system_events::Announcer,
-    tap::{AdoptedExchanges, Tap},
+    tap::{AdoptedExchanges, Tap, retention, storage},
 };
 use as2hook_config::{
     self, Listen, LoadAttempt, Plugins, StoreFailurePolicy,
@@ -131,7 +130,7 @@ async fn start(
     let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
     outbox.recover().await.map(drop).or_else(bear)?;
     // What terminated processes left is ours now: only then is it known which files no event names.
-    background::sweep(&payloads, &*store).await;
+    retention::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
     if let Err(error) = live.peers().look(&live, &*store).await {
         tracing::warn!(%error, "The reports of the store's other gateways could not be read.");

@@ -8,6 +8,8 @@
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
 //! - [`head`]: what an exchange begins with
+//! - [`storage`]: the store and the place of payloads, opened
+//! - [`retention`]: keeps the store within its limits
 //! - [`host`]: what the tap takes from the process that it runs in
 //! - `decoding`: the decoder's own threads, and the bounded queue of each message
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
@@ -39,9 +41,11 @@ mod receipt;
 mod recording_order;
 mod records;
 mod response;
+pub mod retention;
 mod routes;
 mod seen;
 mod sent;
+pub mod storage;
 mod under_way;
 mod verdict;
 

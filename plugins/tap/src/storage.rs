@@ -9,15 +9,28 @@ use as2hook_store::{
 };
 use tokio::runtime::Handle;
 
-use super::error::LifecycleError;
 use as2hook_config::{self as config, Config};
+
+/// Why the store or the place of payloads cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// One of them fails.
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    /// The config asks for what this program does not have.
+    #[error("{0}")]
+    Unsupported(&'static str),
+}
 
 /// Opens both. The payloads have no key yet. Either may be away for now, where traffic passes without
 /// it; a place of payloads that belongs to another store is a reason not to start.
-pub(super) async fn open(
+///
+/// # Errors
+/// When one of them cannot be opened.
+pub async fn open(
     config: &Config,
     on_failure: OnStoreFailure,
-) -> Result<(Arc<dyn Store>, Payloads), LifecycleError> {
+) -> Result<(Arc<dyn Store>, Payloads), StorageError> {
     let folder = match &config.payloads {
         config::PayloadLocation::Folder(folder) => {
             let (folder, away) = PayloadDir::open_or_wait(folder)?;
@@ -63,7 +76,7 @@ pub(super) async fn open(
 fn in_pieces(
     config: &Config,
     beside: Option<Arc<dyn BlobStore>>,
-) -> Result<Payloads, LifecycleError> {
+) -> Result<Payloads, StorageError> {
     match (&config.payloads, beside) {
         (config::PayloadLocation::Store, Some(pieces)) => {
             Ok(Payloads::in_pieces(pieces, Handle::current()))
@@ -73,12 +86,12 @@ fn in_pieces(
             let pieces = as2hook_store::S3Pieces::open(url, config.payloads_allow_http)?;
             Ok(Payloads::in_pieces(Arc::new(pieces), Handle::current()))
         }
-        _ => Err(LifecycleError::Unsupported("this place of payloads is not built in")),
+        _ => Err(StorageError::Unsupported("this place of payloads is not built in")),
     }
 }
 
 /// What is away is waited for where traffic passes, else it is a reason not to start.
-fn bear(away: Option<StoreError>, on_failure: OnStoreFailure) -> Result<(), LifecycleError> {
+fn bear(away: Option<StoreError>, on_failure: OnStoreFailure) -> Result<(), StorageError> {
     match (away, on_failure) {
         (None, _) => Ok(()),
         (Some(error), OnStoreFailure::Refuse) => Err(error.into()),
