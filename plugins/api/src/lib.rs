@@ -32,6 +32,7 @@
 //! - `caller`: tokens, their scopes, and clients with bad tokens
 //! - `fields`: the fields of a JSON body
 //! - `error`: what a request is refused with, in two languages
+//! - `tap`: the API of a tap in another proxy
 //! - `server`, `connections`: the listener and its limits
 
 mod caller;
@@ -45,6 +46,7 @@ mod partner_webhooks;
 mod routes;
 mod server;
 mod status;
+mod tap;
 mod test_delivery;
 mod webhooks;
 
@@ -56,6 +58,7 @@ pub use self::{
     },
     server::serve_on,
     status::{LastReload, Reloaded},
+    tap::serve_tap,
 };
 
 /// Returns a time of the store as the API shows it.

@@ -3,11 +3,13 @@
 //! It knows no Pingora and no socket, so it can be called from the hooks of any proxy:
 //! [`Tap::begin`] with the request's head, [`Exchange::request`] with each piece of its body,
 //! [`Exchange::response_head`] and [`Exchange::response`] with what comes back, and [`Exchange::end`].
+//! [`Tap::from_config`] starts one with all that belongs to it.
 //! An exchange that is dropped before its end counts as "outcome unknown".
 //!
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
 //! - [`head`]: what an exchange begins with
+//! - `running`: a tap with all that belongs to it, made from a config
 //! - [`storage`]: the store and the place of payloads, opened
 //! - [`retention`]: keeps the store within its limits
 //! - [`host`]: what the tap takes from the process that it runs in
@@ -43,6 +45,7 @@ mod records;
 mod response;
 pub mod retention;
 mod routes;
+mod running;
 mod seen;
 mod sent;
 pub mod storage;
@@ -59,6 +62,7 @@ pub use self::{
     exchange::{Exchange, Refused},
     head::{RequestHead, ResponseHead},
     host::{TapHost, TapRules},
+    running::{ReloadedRules, RulesInForce, RunningTap, TapError},
 };
 use crate::memory::Memory;
 
