@@ -5,6 +5,7 @@
 //! outbox → dispatcher → webhook*; the rooms behind the tap are crates of their own under `plugins/`.
 //!
 //! # Layout
+//! - `builder`: the command with formats and sinks of your own
 //! - [`cli`]: the command line, a file for each command
 //! - [`snapshot`]: what can be reloaded, behind one pointer
 //! - [`reload`]: putting changed files in force
@@ -19,6 +20,7 @@
 //! - `system_events`: events of as2hook itself
 //! - `handles`: how many file handles traffic may have
 
+mod builder;
 pub mod cli;
 pub mod control;
 pub mod front;
@@ -30,6 +32,8 @@ pub mod peers;
 pub mod proxy;
 pub mod reload;
 pub mod snapshot;
+
+pub use builder::{Builder, Gateway};
 
 pub use as2hook_store::secret_key;
 pub use as2hook_tap::{self as tap, memory, timers};

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use as2hook::cli::Cli;
-use clap::Parser as _;
+use as2hook::Gateway;
 
 fn main() -> ExitCode {
-    Cli::parse().run()
+    Gateway::builder().run()
 }

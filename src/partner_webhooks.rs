@@ -8,6 +8,7 @@ use as2hook_event::{
     Endpoint, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret, SecretString,
 };
 use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
+use ipnet::IpNet;
 
 use crate::{
     secret_key::{SecretKey, Unopened},
@@ -45,11 +46,12 @@ impl PartnerWebhooks {
     pub fn rules(&self, config: &Config) -> RuleSet {
         let numbered = config.partners.iter().filter_map(|partner| Some((partner.id?, partner)));
         let partners: HashMap<_, _> = numbered.collect();
+        let networks: Arc<[_]> = config.api.allow_networks.clone().into();
         let rules = self.0.iter().filter_map(|kept| {
             let row = &kept.row;
             // Where the partner has gone to another site, the webhook stays behind.
             let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site)?;
-            rule(kept, &partner.as2_id)
+            rule(kept, &partner.as2_id, networks.clone())
         });
         let rules = RuleSet::compile(rules.collect());
         rules.expect("a partner has one webhook, which competes with no other")
@@ -85,11 +87,12 @@ impl PartnerWebhooks {
     }
 }
 
-fn rule(kept: &Kept, as2_id: &str) -> Option<Rule> {
+fn rule(kept: &Kept, as2_id: &str, networks: Arc<[IpNet]>) -> Option<Rule> {
     let Kept { row, url, secret } = kept;
     let mut endpoint =
         Endpoint::new(url.as_ref().map_or(UNKNOWN_URL, SecretString::expose).parse().ok()?);
-    endpoint.payload = PayloadMode::Json;
+    endpoint.payload = PayloadMode::JSON;
+    endpoint.networks = Some(networks);
     endpoint.secrets.extend(secret.clone().ok().flatten());
     let events: Vec<EventKind> = row.events.iter().filter_map(|name| name.parse().ok()).collect();
     let events = if events.is_empty() { vec![EventKind::MessageReceived] } else { events };

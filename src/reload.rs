@@ -7,8 +7,6 @@ use std::{
 };
 
 use as2hook_api::{LastReload, Reloaded};
-use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Sources};
-use as2hook_event::{Rule, RuleSet};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -19,10 +17,13 @@ use crate::{
     snapshot::{Live, Snapshot},
     tap::TapRules,
 };
+use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Plugins, Sources};
+use as2hook_event::{Rule, RuleSet};
 
 /// Reloads one gateway's files, one reload at a time.
 pub struct Reloader {
     path: PathBuf,
+    plugins: Plugins,
     live: Arc<Live>,
     turn: tokio::sync::Mutex<()>,
     last: Mutex<LastReload>,
@@ -34,11 +35,12 @@ pub struct Reloader {
 
 impl Reloader {
     /// Reloads `path` into `live`; `sources` is what the snapshot in force was read from.
-    pub fn new(path: &Path, live: Arc<Live>, sources: Sources) -> Self {
+    pub fn new(path: &Path, plugins: Plugins, live: Arc<Live>, sources: Sources) -> Self {
         let last = LastReload { at: Timestamp::now().to_string(), ok: true, error: None };
         let generation = live.load().generation;
         Self {
             path: path.to_owned(),
+            plugins,
             live,
             turn: tokio::sync::Mutex::new(()),
             last: Mutex::new(last),
@@ -94,7 +96,7 @@ impl Reloader {
     }
 
     async fn load_and_swap(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>> {
-        let LoadAttempt { outcome, sources } = attempt(&self.path).await;
+        let LoadAttempt { outcome, sources } = attempt(&self.path, &self.plugins).await;
         self.sources.send_replace(sources);
         let loaded = outcome?;
         let before = self.live.load();
@@ -104,14 +106,14 @@ impl Reloader {
         }
         let after = self.live.swap(&snapshot(loaded, Some(&before)).await);
         self.generation.send_replace(after.generation);
-        Ok(differences(&before, &after))
+        Ok(Reloaded::new(after.generation, &before.rules, &after.rules))
     }
 }
 
 /// Reads the files on a thread that may block.
-pub async fn attempt(path: &Path) -> LoadAttempt {
-    let path = path.to_owned();
-    tokio::task::spawn_blocking(move || config::attempt(&path))
+pub async fn attempt(path: &Path, plugins: &Plugins) -> LoadAttempt {
+    let (path, plugins) = (path.to_owned(), plugins.clone());
+    tokio::task::spawn_blocking(move || config::attempt(&path, &plugins))
         .await
         .expect("loading a config does not panic")
 }
@@ -130,22 +132,5 @@ pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
         partner_webhooks: PartnerWebhooks::default(),
         generation,
         hash: loaded.hash,
-    }
-}
-
-fn differences(before: &Snapshot, after: &Snapshot) -> Reloaded {
-    let (old, new) = (&before.rules, &after.rules);
-    let named = |rules: &RuleSet, keep: &dyn Fn(&Rule) -> bool| {
-        let mut names: Vec<_> =
-            rules.iter().filter(|rule| keep(rule)).map(|rule| rule.name.clone()).collect();
-        names.sort();
-        names
-    };
-    Reloaded {
-        status: "ok",
-        generation: after.generation,
-        added: named(new, &|rule| old.get(&rule.name).is_none()),
-        changed: named(new, &|rule| old.get(&rule.name).is_some_and(|before| **before != *rule)),
-        removed: named(old, &|rule| new.get(&rule.name).is_none()),
     }
 }

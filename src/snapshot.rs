@@ -3,10 +3,9 @@
 use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
-use as2hook_api::{is_partner_webhook, leading_keys, partner_webhook_guard};
+use as2hook_api::leading_keys;
 use as2hook_delivery::Directory;
 use as2hook_event::{Event, EventKind, Rule, clock};
-use as2hook_sink::Guard;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -145,13 +144,6 @@ impl Directory for Live {
     fn is_agreed(&self) -> bool {
         // Which gateways live is not known while the clock is in doubt.
         clock::doubt().is_none() && self.peers().count().1 == 0
-    }
-
-    fn guard(&self, rule: &Rule) -> Guard {
-        match is_partner_webhook(rule) {
-            true => partner_webhook_guard(&self.load().config),
-            false => Guard::Open,
-        }
     }
 
     fn at_rest(&self, webhook: &str, url: String) -> String {

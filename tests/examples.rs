@@ -5,6 +5,8 @@
 
 #[path = "examples/guides.rs"]
 mod guides;
+#[path = "examples/own_sink.rs"]
+mod own_sink;
 
 use std::{
     fs,
@@ -14,7 +16,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Client, Gateway, Message, Part, Post,
+    Client, Gateway, Message, Part, Post, Rule,
     gateway::{free_address, wait_until},
     pki, receiver, sink,
 };
@@ -27,6 +29,11 @@ fn root() -> PathBuf {
 
 fn as2hook(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_as2hook")).current_dir(root()).args(args).output().unwrap()
+}
+
+/// A built example.
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_as2hook")).with_file_name("examples").join(name)
 }
 
 #[test]
@@ -98,18 +105,16 @@ fn the_shipped_config_runs() {
 fn the_tap_works_in_a_proxy_of_ones_own() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let prepared = Gateway::new()
-        .binary(env!("CARGO_BIN_EXE_as2hook"))
         .receiver(&receiver)
         .station("MY-OWN-ORG", pki::station())
         .partner("ACME", pki::partner())
         .rule("all", |rule| rule.to(&sink, "/hook").payload("json"))
-        .start()
+        .set("retention", "{ count: 1 }")
+        .prepare()
         .unwrap();
     let listen = free_address();
-    let example = Path::new(env!("CARGO_BIN_EXE_as2hook"));
-    let example = example.parent().unwrap().join("examples/own_proxy");
     let _proxy = Killed(
-        Command::new(example)
+        Command::new(example("own_proxy"))
             .arg(prepared.config_file())
             .args([listen.to_string(), receiver.address().to_string()])
             .spawn()
@@ -117,15 +122,52 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
     );
     let client = Client::new(listen);
     assert!(wait_until(SOON, || client.connect().is_ok()));
-    let message = Message::new("ACME", "MY-OWN-ORG")
-        .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
-        .sign(pki::partner())
-        .encrypt(pki::station())
-        .build();
-    assert_eq!(client.send(&Post::message("/as2", &message)).unwrap().status, 200);
+    let send = || {
+        let message = Message::new("ACME", "MY-OWN-ORG")
+            .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
+            .sign(pki::partner())
+            .encrypt(pki::station())
+            .build();
+        assert_eq!(client.send(&Post::message("/as2", &message)).unwrap().status, 200);
+    };
+    send();
     let delivered = sink.wait_for(1, SOON).unwrap()[0].json();
     assert_eq!(delivered["attachments"][0]["name"], "order.edi");
     assert_eq!(delivered["signatureStatus"], "valid");
+
+    // A changed file is put in force, and its mistakes keep what is.
+    prepared.write("webhooks.yaml", "webhooks: [{ name: all }]\n").unwrap();
+    let status = || prepared.call("GET", "/admin/status", "").unwrap().json();
+    assert!(wait_until(SOON, || status()["last_reload"]["ok"] == false), "{}", status());
+    let rule = Rule::new("moved").to(&sink, "/moved").payload("json");
+    prepared.write_rules(&[rule]).unwrap();
+    assert!(wait_until(SOON, || status()["generation"] == 2), "{}", status());
+    send();
+    assert_eq!(sink.wait_for(2, SOON).unwrap()[1].target(), "/moved");
+
+    // Retention keeps the newest event.
+    let events = || prepared.call("GET", "/admin/events", "").unwrap().json();
+    let is_one = || events()["data"].as_array().is_some_and(|events| events.len() == 1);
+    assert!(wait_until(SOON, is_one), "{}", events());
+    assert_eq!(prepared.call("GET", "/readyz", "").unwrap().status, 200);
+}
+
+/// Each block of Rust in `docs/embedding.md` stands in the example that the text before it names.
+#[test]
+fn code_of_the_embedding_guide_is_that_of_the_examples() {
+    let page = fs::read_to_string(root().join("docs/embedding.md")).unwrap();
+    let mut code = String::new();
+    let mut checked = 0;
+    for (number, part) in page.split("```").enumerate() {
+        if let Some(block) = part.strip_prefix("rust\n").filter(|_| number % 2 == 1) {
+            assert!(code.contains(block), "{block}");
+            checked += 1;
+        }
+        for word in part.split('`').filter(|word| word.ends_with("main.rs")) {
+            code = fs::read_to_string(root().join(word)).unwrap();
+        }
+    }
+    assert!(checked >= 4, "{checked}");
 }
 
 #[test]
@@ -140,8 +182,7 @@ fn gateway_in_trouble_on_sqlite_keeps_every_promise() {
 
 /// The short form of `./measure.sh cluster`.
 fn survive_on(store: &str) {
-    let example = Path::new(env!("CARGO_BIN_EXE_as2hook")).parent().unwrap();
-    let output = Command::new(example.join("examples/cluster"))
+    let output = Command::new(example("cluster"))
         .args(["--seconds", "40", "--store", store])
         .output()
         .unwrap();

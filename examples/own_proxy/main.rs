@@ -1,17 +1,15 @@
 //! The tap in a Pingora proxy of your own: five calls in its hooks, and its AS2 traffic has webhooks.
 //!
 //! `cargo run --example own_proxy -- as2hook.yaml LISTEN UPSTREAM`, with two addresses such as
-//! `127.0.0.1:8080`. Of the config it takes everything but `listen` and `receiver`.
+//! `127.0.0.1:8080`. Of the config it takes everything but `receiver` and the other listeners than `admin`.
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, net::SocketAddr, path::Path, time::Duration};
 
+use as2hook_api::serve_tap;
 use as2hook_as2::Headers;
-use as2hook_config as config;
-use as2hook_delivery::{Dispatcher, DispatcherOptions, Outbox, OutboxOptions, Wakeups};
+use as2hook_config::Plugins;
 use as2hook_event::Direction;
-use as2hook_sink::Client;
-use as2hook_store::{PayloadDir, Payloads, SecretKey, SqliteOptions, SqliteStore, Store};
-use as2hook_tap::{Exchange, RequestHead, ResponseHead, Tap, TapRules};
+use as2hook_tap::{Exchange, RequestHead, ResponseHead, Tap};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::{
@@ -21,6 +19,7 @@ use pingora::{
     server::Server,
     upstreams::peer::HttpPeer,
 };
+use tokio::net::TcpListener;
 
 struct MyProxy {
     upstream: SocketAddr,
@@ -122,9 +121,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let upstream = upstream.parse()?;
     // Pingora's server cannot live inside a runtime, so the tap gets its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // The dispatcher stops when it is dropped.
-    let (tap, _dispatcher) =
-        runtime.block_on(start_tap(config.into(), runtime.handle().clone()))?;
+    let tap = runtime.block_on(start_tap(config.as_ref()))?;
     let mut server = Server::new(None)?;
     server.bootstrap();
     let mut service = http_proxy_service(&server.configuration, MyProxy { upstream, tap });
@@ -133,30 +130,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     server.run_forever();
 }
 
-/// The rooms behind the tap: store, outbox, dispatcher.
-async fn start_tap(
-    config: PathBuf,
-    runtime: tokio::runtime::Handle,
-) -> Result<(Tap, Dispatcher), Box<dyn Error>> {
-    let loaded = config::load(&config).map_err(|mistakes| {
-        let mistakes: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-        mistakes.join("\n")
-    })?;
-    let rules = Arc::new(TapRules::new(loaded.config, loaded.rules));
-    let folder = config.with_file_name("own-proxy-data");
-    let files = PayloadDir::open(&folder.join("payloads"))?;
-    let payload_root = Some(files.root().to_owned());
-    let options = SqliteOptions { payload_root, ..SqliteOptions::default() };
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.join("as2hook.db"), &options)?);
-    let key = SecretKey::open_or_make(&rules.config.secret_key_file)?;
-    let payloads = Payloads::in_folder(files).with_key(key.of_payloads()?);
-    payloads.claim(&*store).await?;
-    let wakeups = Wakeups::new();
-    let outbox = Outbox::new(store.clone(), wakeups.clone(), OutboxOptions::default());
-    outbox.recover().await?;
-    let client = Arc::new(Client::new().await?);
-    let options = DispatcherOptions { payloads: payloads.clone(), ..Default::default() };
-    let dispatcher =
-        Dispatcher::start(store, client, rules.clone(), None, wakeups, options).await?;
-    Ok((Tap::new(rules, outbox, payloads, runtime)?, dispatcher))
+/// All that is behind the tap: store, deliveries, reload, timers, retention; and the admin API.
+async fn start_tap(config: &Path) -> Result<Tap, Box<dyn Error>> {
+    let running = Tap::from_config(config, Plugins::default()).await?;
+    let rules = running.rules.in_force().rules.clone();
+    let admin = TcpListener::bind(rules.config.listen.admin.address).await?;
+    tokio::spawn(serve_tap(admin, running.clone()));
+    Ok(running.tap)
 }

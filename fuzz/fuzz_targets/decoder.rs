@@ -7,7 +7,7 @@ mod weigh;
 
 use std::sync::{Arc, LazyLock};
 
-use as2hook_as2::{Decoded, Decoder, Headers, Keyring, DecoderLimits, Options, Sink, StationKey};
+use as2hook_as2::{Decoded, Decoder, Headers, Keyring, DecoderLimits, Options, ContentReceiver, StationKey};
 use libfuzzer_sys::fuzz_target;
 use openssl::{pkey::PKey, x509::X509};
 
@@ -46,7 +46,7 @@ struct Counting {
     bytes: u64,
 }
 
-impl Sink for Counting {
+impl ContentReceiver for Counting {
     fn begin(&mut self, index: usize, name: Option<&str>, _: &Headers) {
         assert_eq!(index, self.begun);
         assert!(name.is_none_or(|n| !n.contains(['/', '\\', '\r', '\n', '\0'])));

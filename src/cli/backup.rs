@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use as2hook_config::{Config, PayloadLocation, StoreLocation};
+use as2hook_config::{Config, PayloadLocation, Plugins, StoreLocation};
 use as2hook_store::sqlite::backup;
 
 use super::{CommandError, load};
@@ -44,8 +44,13 @@ impl Backup {
     ///
     /// # Errors
     /// When there is no complete backup, or `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
-        let config = load(&self.config)?.config;
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), CommandError> {
+        let config = load(&self.config, plugins)?.config;
         let database = database(
             &config,
             "the store is PostgreSQL: back it up with pg_dump, which copies it while gateways \
@@ -78,8 +83,13 @@ impl Restore {
     ///
     /// # Errors
     /// When nothing is restored, or `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
-        let config = load(&self.config)?.config;
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), CommandError> {
+        let config = load(&self.config, plugins)?.config;
         let database = database(&config, "the store is PostgreSQL: restore it with pg_restore")?;
         let PayloadLocation::Folder(payloads) = &config.payloads else {
             let text =

@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
-use as2hook_config::Loaded;
+use as2hook_config::{Loaded, Plugins};
 
 use super::{CommandError, in_config, load};
 
@@ -21,8 +21,13 @@ impl Check {
     ///
     /// # Errors
     /// When there is any mistake, or `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
-        let loaded = load(&self.config)?;
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), CommandError> {
+        let loaded = load(&self.config, plugins)?;
         let unsupported = loaded.config.unsupported();
         if !unsupported.is_empty() {
             return Err(in_config(&self.config)(unsupported));
@@ -69,7 +74,7 @@ mod tests {
         fs::write(&config, gateway).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), rules).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let done = Check { config }.run(&mut out, &mut err);
+        let done = Check { config }.run(&Plugins::default(), &mut out, &mut err);
         let code = exit(done, &mut out, &mut err);
         let shown = |bytes| {
             let text = String::from_utf8(bytes).unwrap();

@@ -2,6 +2,8 @@
 
 use std::{io::Write, path::PathBuf};
 
+use as2hook_config::Plugins;
+
 use super::{CommandError, in_config};
 
 /// Prints the config and the rules that are in force as YAML, defaults included. Secrets are shown as `***`.
@@ -36,8 +38,9 @@ impl ShowConfig {
     ///
     /// # Errors
     /// When the config has mistakes, or `out` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write) -> Result<(), CommandError> {
-        let yaml = as2hook_config::render(&self.config).map_err(in_config(&self.config))?;
+    pub fn run(&self, plugins: &Plugins, out: &mut dyn Write) -> Result<(), CommandError> {
+        let yaml =
+            as2hook_config::render(&self.config, plugins).map_err(in_config(&self.config))?;
         Ok(out.write_all(yaml.as_bytes())?)
     }
 }
@@ -47,10 +50,10 @@ impl ShowConfig {
 impl Schema {
     /// # Errors
     /// When `out` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write) -> Result<(), CommandError> {
+    pub fn run(&self, plugins: &Plugins, out: &mut dyn Write) -> Result<(), CommandError> {
         let schema = match self.document {
             Document::Config => as2hook_config::schema(),
-            Document::Webhooks => as2hook_config::webhooks_schema(),
+            Document::Webhooks => as2hook_config::webhooks_schema(plugins),
         };
         Ok(writeln!(out, "{:#}", schema.as_value())?)
     }
@@ -68,7 +71,7 @@ mod tests {
         fs::write(&config, gateway).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let done = ShowConfig { config }.run(&mut out);
+        let done = ShowConfig { config }.run(&Plugins::default(), &mut out);
         let code = exit(done, &mut out, &mut err);
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
@@ -96,7 +99,7 @@ mod tests {
             [(Document::Config, "as2hook.yaml"), (Document::Webhooks, "webhooks.yaml")]
         {
             let mut out = Vec::new();
-            Schema { document }.run(&mut out).unwrap();
+            Schema { document }.run(&Plugins::default(), &mut out).unwrap();
             let schema: serde_json::Value = serde_json::from_slice(&out).unwrap();
             assert_eq!(schema["title"], title);
         }

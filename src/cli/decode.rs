@@ -10,6 +10,8 @@ use std::{
 use as2hook_as2::{Decoder, Headers, Keyring, Options, StationKey};
 use openssl::{pkey::PKey, x509::X509};
 
+use as2hook_config::Plugins;
+
 use self::folder::{FileError, Folder};
 use super::CommandError;
 
@@ -55,7 +57,12 @@ impl Args {
     ///
     /// # Errors
     /// When a file or the keys cannot be read, or the result not be written.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), CommandError> {
         let mut body = open(&self.body)?;
         let (headers, first) = match &self.headers {
             Some(path) => (Headers::parse(&read(path)?), Vec::new()),
@@ -75,7 +82,7 @@ impl Args {
                 (headers.unwrap_or_default(), first)
             }
         };
-        let (mut keyring, options) = self.keys(&headers)?;
+        let (mut keyring, options) = self.keys(&headers, plugins)?;
         if headers.as2_name("AS2-From").is_none() {
             keyring = of_any_sender(&keyring);
         }
@@ -96,7 +103,11 @@ impl Args {
         Ok(writeln!(out)?)
     }
 
-    fn keys(&self, headers: &Headers) -> Result<(Arc<Keyring>, Options), CommandError> {
+    fn keys(
+        &self,
+        headers: &Headers,
+        plugins: &Plugins,
+    ) -> Result<(Arc<Keyring>, Options), CommandError> {
         let default = Path::new(DEFAULT_CONFIG);
         let config = match &self.config {
             None if self.cert.is_empty() && default.exists() => Some(default),
@@ -104,7 +115,7 @@ impl Args {
         };
         if let Some(path) = config {
             // On stdout stands what the message is.
-            let loaded = as2hook_config::load(path).map_err(|mistakes| {
+            let loaded = as2hook_config::load(path, plugins).map_err(|mistakes| {
                 let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
                 CommandError::Failed(lines.join("\n"))
             })?;
@@ -199,7 +210,7 @@ mod tests {
                 legacy_algorithms: asked,
                 payload_dir: None,
             };
-            let (_, options) = args.keys(&Headers::new()).unwrap();
+            let (_, options) = args.keys(&Headers::new(), &Plugins::default()).unwrap();
             assert_eq!(options.legacy_algorithms, expected, "{in_config}, {asked}");
         }
     }

@@ -3,7 +3,7 @@
 use std::{io::Write, path::PathBuf};
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
-use as2hook_config::Loaded;
+use as2hook_config::{Loaded, Plugins};
 use as2hook_event::{EventKind, Findings, Outcome, PartnerType, Query};
 
 use super::{CommandError, load};
@@ -54,8 +54,13 @@ impl Match {
     ///
     /// # Errors
     /// When the config has mistakes, or `out` or `err` cannot be written to.
-    pub fn run(&self, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), CommandError> {
-        let loaded = load(&self.config)?;
+    pub fn run(
+        &self,
+        plugins: &Plugins,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), CommandError> {
+        let loaded = load(&self.config, plugins)?;
         let explanations = loaded.rules.explain(&self.query(&loaded), &self.findings());
         let (fire, near): (Vec<_>, Vec<_>) =
             explanations.iter().partition(|one| one.outcome != Outcome::DoesNotFire);
@@ -173,7 +178,7 @@ webhooks:
         let line =
             MatchLine::try_parse_from(words.into_iter().chain(arguments.split(' '))).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        line.command.run(&mut out, &mut err).unwrap();
+        line.command.run(&Plugins::default(), &mut out, &mut err).unwrap();
         (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 

@@ -15,7 +15,7 @@ use std::{
     process::ExitCode,
 };
 
-use as2hook_config::{ConfigDiagnostic, Loaded};
+use as2hook_config::{ConfigDiagnostic, Loaded, Plugins};
 use clap::{Parser, Subcommand};
 
 /// Webhooks for any AS2 server: a reverse proxy that notifies your systems of what came in, what was
@@ -81,17 +81,17 @@ const USAGE: u8 = 2;
 
 impl Cli {
     /// Runs the command that was asked for: 0 ok, 1 it failed; 2 wrong usage.
-    pub fn run(self) -> ExitCode {
+    pub fn run(self, plugins: &Plugins) -> ExitCode {
         let (mut out, mut err) = (io::stdout(), io::stderr());
         let done = match self.command {
-            Command::Run(args) => return args.run(),
-            Command::Decode(args) => args.run(&mut out, &mut err),
-            Command::Check(check) => check.run(&mut out, &mut err),
-            Command::Config(config) => config.run(&mut out),
-            Command::Schema(schema) => schema.run(&mut out),
-            Command::Match(matches) => matches.run(&mut out, &mut err),
-            Command::Backup(backup) => backup.run(&mut out, &mut err),
-            Command::Restore(restore) => restore.run(&mut out, &mut err),
+            Command::Run(args) => return args.run(plugins),
+            Command::Decode(args) => args.run(plugins, &mut out, &mut err),
+            Command::Check(check) => check.run(plugins, &mut out, &mut err),
+            Command::Config(config) => config.run(plugins, &mut out),
+            Command::Schema(schema) => schema.run(plugins, &mut out),
+            Command::Match(matches) => matches.run(plugins, &mut out, &mut err),
+            Command::Backup(backup) => backup.run(plugins, &mut out, &mut err),
+            Command::Restore(restore) => restore.run(plugins, &mut out, &mut err),
             Command::Migrate(args) => args.run(&mut out, &mut err),
             Command::HashToken(hash) => {
                 match hash.run(&mut io::stdin().lock(), &mut out, &mut err) {
@@ -105,8 +105,8 @@ impl Cli {
 }
 
 /// Loads config, keys and rules.
-fn load(config: &Path) -> Result<Loaded, CommandError> {
-    as2hook_config::load(config).map_err(in_config(config))
+fn load(config: &Path, plugins: &Plugins) -> Result<Loaded, CommandError> {
+    as2hook_config::load(config, plugins).map_err(in_config(config))
 }
 
 fn in_config(config: &Path) -> impl Fn(Vec<ConfigDiagnostic>) -> CommandError {

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use as2hook_config::Plugins;
+
 use crate::{
     lifecycle::{self, LifecycleError, StartMode},
     log,
@@ -23,12 +25,12 @@ pub struct Args {
 
 impl Args {
     /// Runs until a signal ends it.
-    pub fn run(&self) -> ExitCode {
+    pub fn run(&self, plugins: &Plugins) -> ExitCode {
         if let Err(error) = log::start() {
             return super::fail(&error);
         }
         let mode = if self.upgrade { StartMode::Upgrade } else { StartMode::Fresh };
-        let lived = lifecycle::run(&self.config, mode);
+        let lived = lifecycle::run(&self.config, mode, plugins);
         if let Err(error) = &lived {
             explain(error);
         }

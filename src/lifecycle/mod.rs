@@ -1,11 +1,10 @@
 //! From start to drain: serve, reload, hand over.
 //!
 //! # Layout
-//! - `start`: all that is needed to serve, the store and the place of payloads first, made ready and taken
-//!   over
+//! - `start`: all that is needed to serve, made ready and taken over
 //! - `sockets`: the listening sockets, bound or taken over
 //! - `handover`: how a new process takes them over from the one that runs
-//! - `background`: what goes on beside the traffic: looks, upkeep, what a gone process left
+//! - `background`: what goes on beside the traffic: looks, what a gone process left
 //! - `peer_changes`: what other gateways of the store do, done here too
 //! - `signals`: what ends a process, and what systemd hears of it
 //! - `drain`: the end
@@ -23,9 +22,13 @@ use std::{io, net::SocketAddr, path::Path, time::Instant};
 use as2hook_config::ConfigDiagnostic;
 use as2hook_store::StoreError;
 
+use as2hook_config::Plugins;
+
 use self::signals::Signals;
 pub use self::{handover::HandoverError, start::StartMode};
-use crate::{handles, proxy::server::SetupError, secret_key::SecretKeyError};
+use crate::{
+    handles, proxy::server::SetupError, secret_key::SecretKeyError, tap::storage::StorageError,
+};
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +37,9 @@ pub enum LifecycleError {
     /// The config or the rules.
     #[error("the config has {} mistakes", .0.len())]
     Config(Vec<ConfigDiagnostic>),
-    /// The config asks for what this gateway does not have.
-    #[error("{0}")]
-    Unsupported(&'static str),
+    /// The store or the place of payloads.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The event store.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
@@ -72,7 +75,7 @@ pub enum LifecycleError {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(path: &Path, mode: StartMode) -> Result<(), LifecycleError> {
+pub fn run(path: &Path, mode: StartMode, plugins: &Plugins) -> Result<(), LifecycleError> {
     // Before anything else asks OpenSSL for something: it then does not tear itself down at the exit, which
     // other threads, in the middle of closing their connections, would die of.
     openssl::init();
@@ -87,7 +90,7 @@ pub fn run(path: &Path, mode: StartMode) -> Result<(), LifecycleError> {
     // From here on, since they kill a process that has not asked for them.
     let signals = runtime.block_on(async { Signals::new() });
     let (mut signals, hangup) = signals.map_err(LifecycleError::Threads)?;
-    let begun = runtime.block_on(start::begin(path, mode, &runtime, &mut signals))?;
+    let begun = runtime.block_on(start::begin(path, mode, plugins, &runtime, &mut signals))?;
     let Some((gateway, background)) = begun else {
         tracing::info!("Stopped by a signal before it served.");
         return Ok(());

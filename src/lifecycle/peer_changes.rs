@@ -101,7 +101,8 @@ mod tests {
         let path = folder.path().join("as2hook.yaml");
         fs::write(&path, CONFIG).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), RULES).unwrap();
-        let loaded = reload::attempt(&path).await.outcome.unwrap();
+        let loaded =
+            reload::attempt(&path, &as2hook_config::Plugins::default()).await.outcome.unwrap();
         let key = SecretKey::open_or_make(&folder.path().join("secret.key")).unwrap();
         let live = Arc::new(Live::new(reload::snapshot(loaded, None).await, key));
         let open = || {
@@ -114,7 +115,9 @@ mod tests {
         let options = DispatcherOptions { poll: HOUR, ..DispatcherOptions::default() };
         let wakeups = Wakeups::new();
         let dispatcher =
-            Dispatcher::start(store, client, live.clone(), None, wakeups, options).await.unwrap();
+            Dispatcher::start(store, client.into(), live.clone(), None, wakeups, options)
+                .await
+                .unwrap();
         let dispatcher = Arc::new(dispatcher);
         let (say, changes) = broadcast::channel(2);
         tokio::spawn(run(changes, keeper, dispatcher.clone(), HOUR));

@@ -8,18 +8,12 @@ use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
-use as2hook_store::{
-    BlobStore, PayloadDir, Payloads, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
-    Store, StoreError, clock,
-};
-use tokio::{
-    runtime::{Handle, Runtime},
-    sync::watch,
-};
+use as2hook_store::{StoreError, clock};
+use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
     LifecycleError,
-    background::{self, Background},
+    background::Background,
     drain::Drain,
     handover::{OtherProcess, UpgradeSocket},
     signals::Signals,
@@ -28,15 +22,15 @@ use super::{
 use crate::{
     control,
     partner_webhooks::PartnerWebhookLoader,
-    proxy::server::Gateway,
+    proxy::server::ProxyServer,
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,
     system_events::Announcer,
-    tap::{AdoptedExchanges, Tap},
+    tap::{AdoptedExchanges, Tap, retention, storage},
 };
 use as2hook_config::{
-    Config, Listen, LoadAttempt, PayloadLocation, StoreFailurePolicy, StoreLocation,
+    Listen, LoadAttempt, Plugins, StoreFailurePolicy,
     watch::{Watch, WatchTiming},
 };
 
@@ -56,14 +50,15 @@ pub enum StartMode {
 pub(super) async fn begin(
     path: &Path,
     mode: StartMode,
+    plugins: &Plugins,
     runtime: &Runtime,
     signals: &mut Signals,
-) -> Result<Option<(Gateway, Background)>, LifecycleError> {
+) -> Result<Option<(ProxyServer, Background)>, LifecycleError> {
     // Where another process serves still, it goes on when this is dropped.
     let (gateway, background) = tokio::select! {
         biased;
         () = signals.stop_signal() => return Ok(None),
-        ready = start(path, mode, runtime) => ready?,
+        ready = start(path, mode, plugins, runtime) => ready?,
     };
     // From the first word to the process that runs there is no way back: it may stop at any moment.
     if signals.has_come().await {
@@ -78,9 +73,10 @@ pub(super) async fn begin(
 async fn start(
     path: &Path,
     mode: StartMode,
+    plugins: &Plugins,
     runtime: &Runtime,
-) -> Result<(Gateway, Background), LifecycleError> {
-    let LoadAttempt { outcome, sources } = reload::attempt(path).await;
+) -> Result<(ProxyServer, Background), LifecycleError> {
+    let LoadAttempt { outcome, sources } = reload::attempt(path, plugins).await;
     let loaded = outcome.map_err(LifecycleError::Config)?;
     let unsupported = loaded.config.unsupported();
     if !unsupported.is_empty() {
@@ -90,7 +86,7 @@ async fn start(
         StoreFailurePolicy::Pass => OnStoreFailure::Pass,
         StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
     };
-    let (store, payloads) = open_stores(&loaded.config, on_store_failure).await?;
+    let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
     // Before this process writes anything, whose time is that of its own clock.
     if let Ok(newest) = store.newest().await {
         clock::compare(newest);
@@ -122,7 +118,7 @@ async fn start(
     let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
     outbox.recover().await.map(drop).or_else(bear)?;
     // What terminated processes left is ours now: only then is it known which files no event names.
-    background::sweep(&payloads, &*store).await;
+    retention::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
     if let Err(error) = live.peers().look(&live, &*store).await {
         tracing::warn!(%error, "The reports of the store's other gateways could not be read.");
@@ -130,11 +126,15 @@ async fn start(
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
         store.clone(),
-        client.clone(),
+        plugins.sinks(client.clone()),
         live.clone(),
         Some(announcer),
         wakeups,
-        DispatcherOptions { payloads: payloads.clone(), ..DispatcherOptions::default() },
+        DispatcherOptions {
+            payloads: payloads.clone(),
+            formats: plugins.formats.clone(),
+            ..DispatcherOptions::default()
+        },
     )
     .await?;
     let dispatcher = Arc::new(dispatcher);
@@ -142,11 +142,11 @@ async fn start(
         .map_err(LifecycleError::Threads)?;
 
     let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
-    let gateway = Gateway::new(listen, inbound, outbound, &live, &tap)?;
+    let gateway = ProxyServer::new(listen, inbound, outbound, &live, &tap)?;
     let in_flight = gateway.in_flight.clone();
     let watch =
         Watch::start(sources.clone(), WatchTiming::default()).map_err(LifecycleError::Threads)?;
-    let reloader = Arc::new(Reloader::new(path, live.clone(), sources));
+    let reloader = Arc::new(Reloader::new(path, plugins.clone(), live.clone(), sources));
     let running = control::RunningGateway {
         live: live.clone(),
         reloader: reloader.clone(),
@@ -210,83 +210,6 @@ async fn open_sockets(
         if taken.is_empty() {
             tracing::info!("The previous process terminated without a handover.");
             return Ok((sockets, None));
-        }
-    }
-}
-
-/// Opens both. The payloads have no key yet. Either may be away for now, where traffic passes without
-/// it; a place of payloads that belongs to another store is a reason not to start.
-async fn open_stores(
-    config: &Config,
-    on_failure: OnStoreFailure,
-) -> Result<(Arc<dyn Store>, Payloads), LifecycleError> {
-    let folder = match &config.payloads {
-        PayloadLocation::Folder(folder) => {
-            let (folder, away) = PayloadDir::open_or_wait(folder)?;
-            bear(away, on_failure)?;
-            Some(folder)
-        }
-        _ => None,
-    };
-    let payload_root = folder.as_ref().map(|folder| folder.root().to_owned());
-    let (store, beside): (Arc<dyn Store>, Option<Arc<dyn BlobStore>>) = match &config.store {
-        StoreLocation::Sqlite(database) => {
-            let options = SqliteOptions { payload_root, ..SqliteOptions::default() };
-            let (store, away) = SqliteStore::open_or_wait(database, &options)?;
-            bear(away, on_failure)?;
-            (Arc::new(store), None)
-        }
-        StoreLocation::Postgres(url) => {
-            let options = PostgresOptions { payload_root, ..PostgresOptions::default() };
-            let url = url.expose();
-            let (store, away) = match on_failure {
-                OnStoreFailure::Pass => PostgresStore::connect_or_wait(url, options).await?,
-                OnStoreFailure::Refuse => (PostgresStore::connect(url, options).await?, None),
-            };
-            bear(away, on_failure)?;
-            let store = Arc::new(store);
-            (store.clone(), Some(store))
-        }
-    };
-    let payloads = match folder {
-        Some(folder) => Payloads::in_folder(folder),
-        None => in_pieces(config, beside)?,
-    };
-    match payloads.claim(&*store).await {
-        Err(error @ StoreError::OtherStore { .. }) => return Err(error.into()),
-        Err(error) => tracing::warn!(%error, "Whether the place of payloads belongs to this store \
-            could not be found out; trying again later."),
-        Ok(()) => {}
-    }
-    Ok((store, payloads))
-}
-
-/// `beside`: where `payloads: store` keeps them.
-fn in_pieces(
-    config: &Config,
-    beside: Option<Arc<dyn BlobStore>>,
-) -> Result<Payloads, LifecycleError> {
-    match (&config.payloads, beside) {
-        (PayloadLocation::Store, Some(pieces)) => {
-            Ok(Payloads::in_pieces(pieces, Handle::current()))
-        }
-        #[cfg(feature = "s3")]
-        (PayloadLocation::S3(url), _) => {
-            let pieces = as2hook_store::S3Pieces::open(url, config.payloads_allow_http)?;
-            Ok(Payloads::in_pieces(Arc::new(pieces), Handle::current()))
-        }
-        _ => Err(LifecycleError::Unsupported("this place of payloads is not built in")),
-    }
-}
-
-/// What is away is waited for where traffic passes, else it is a reason not to start.
-fn bear(away: Option<StoreError>, on_failure: OnStoreFailure) -> Result<(), LifecycleError> {
-    match (away, on_failure) {
-        (None, _) => Ok(()),
-        (Some(error), OnStoreFailure::Refuse) => Err(error.into()),
-        (Some(error), OnStoreFailure::Pass) => {
-            tracing::error!(%error, "Started without the store.");
-            Ok(())
         }
     }
 }

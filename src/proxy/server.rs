@@ -28,7 +28,7 @@ use crate::{
 use as2hook_config::{Listen, Listener};
 
 /// A server that is set up, and not serving yet.
-pub struct Gateway {
+pub struct ProxyServer {
     server: Server,
     /// The exchanges under way.
     pub in_flight: InFlight,
@@ -44,9 +44,9 @@ pub struct SetupError {
     source: ErrorStack,
 }
 
-// === impl Gateway ===
+// === impl ProxyServer ===
 
-impl Gateway {
+impl ProxyServer {
     /// Sets the listeners up on sockets that are bound already; `outbound` where the config has that one.
     ///
     /// # Errors

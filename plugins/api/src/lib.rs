@@ -32,6 +32,7 @@
 //! - `caller`: tokens, their scopes, and clients with bad tokens
 //! - `fields`: the fields of a JSON body
 //! - `error`: what a request is refused with, in two languages
+//! - `tap`: the API of a tap in another proxy
 //! - `server`: the listener and its limits
 
 mod caller;
@@ -44,17 +45,18 @@ mod partner_webhooks;
 mod routes;
 mod server;
 mod status;
+mod tap;
 mod test_delivery;
 mod webhooks;
 
 pub use self::{
     gateway::{GatewayControl, GatewayFigures, Handles},
     partner_webhooks::{
-        PartnerWebhookView, is_partner_webhook, leading_keys, partner_webhook_guard,
-        partner_webhook_name,
+        PartnerWebhookView, is_partner_webhook, leading_keys, partner_webhook_name,
     },
     server::serve_on,
     status::{LastReload, Reloaded},
+    tap::serve_tap,
 };
 
 /// Returns a time of the store as the API shows it.

@@ -1,6 +1,6 @@
 //! `/api/v1/webhooks`: the webhook of a partner, exactly as in `docs/api.md`.
 
-use as2hook_config::{Config, TokenScope};
+use as2hook_config::TokenScope;
 use as2hook_event::{EventKind, Rule, Secret, SecretString};
 use as2hook_sink::Guard;
 use as2hook_store::{AttemptRow, PartnerWebhookChange, StoreError};
@@ -58,12 +58,6 @@ pub fn is_partner_webhook(rule: &Rule) -> bool {
     rule.name.starts_with("partner/")
 }
 
-/// Returns the addresses that webhooks of partners may point at.
-pub fn partner_webhook_guard(config: &Config) -> Guard {
-    let networks = config.api.allow_networks.iter();
-    Guard::public(networks.filter_map(|network| network.to_string().parse().ok()))
-}
-
 /// Returns the keys that the JSON of a partner's webhook begins with; none for a rule's.
 pub fn leading_keys(rule: &Rule, event: EventKind) -> Vec<(&'static str, Value)> {
     let partner = rule.name.rsplit_once('/').filter(|_| is_partner_webhook(rule));
@@ -114,7 +108,7 @@ pub(crate) async fn configure(
     caller.partner(id)?;
     // A name is judged when it is connected to. A lookup here would show a client of the API which
     // names the private network has.
-    let guard = partner_webhook_guard(caller.config());
+    let guard = Guard::public(caller.config().api.allow_networks.iter().copied());
     if url.as_ref().is_some_and(|url| !guard.admits_url(url)) {
         return Err(ApiError::PrivateUrl);
     }

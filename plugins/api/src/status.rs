@@ -2,6 +2,7 @@
 
 use as2hook_config::{ConfigDiagnostic, TokenScope};
 use as2hook_delivery::HealthState;
+use as2hook_event::{Rule, RuleSet};
 use as2hook_store::{Counts, DeliveryState, GatewayReport, clock};
 use axum::{
     Json,
@@ -171,6 +172,27 @@ pub struct Reloaded {
     pub added: Vec<String>,
     pub changed: Vec<String>,
     pub removed: Vec<String>,
+}
+
+impl Reloaded {
+    /// Says what changed between the rules that were in force and those that are.
+    pub fn new(generation: u64, old: &RuleSet, new: &RuleSet) -> Self {
+        let named = |rules: &RuleSet, keep: &dyn Fn(&Rule) -> bool| {
+            let mut names: Vec<_> =
+                rules.iter().filter(|rule| keep(rule)).map(|rule| rule.name.clone()).collect();
+            names.sort();
+            names
+        };
+        Self {
+            status: "ok",
+            generation,
+            added: named(new, &|rule| old.get(&rule.name).is_none()),
+            changed: named(new, &|rule| {
+                old.get(&rule.name).is_some_and(|before| **before != *rule)
+            }),
+            removed: named(old, &|rule| new.get(&rule.name).is_none()),
+        }
+    }
 }
 
 /// What was in force stays.

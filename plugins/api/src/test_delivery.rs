@@ -6,8 +6,8 @@ use as2hook_as2::Headers;
 use as2hook_config::{Config, Partner, TokenScope};
 use as2hook_delivery::Target;
 use as2hook_event::{Direction, Event, EventKind, PayloadMode, Rule};
-use as2hook_format::{Body, RawPayload, Rendered, Rendering, render};
-use as2hook_sink::{DeliveryError, EndpointResponse, Request, RequestBody};
+use as2hook_format::{Body, Formats, RawPayload, Rendering, render};
+use as2hook_sink::{DeliveryError, EndpointResponse, Guard, Notification, Request, RequestBody};
 use as2hook_store::{Attempt, DeliveryState, NewEvent, Payload, UnqueuedDelivery, clock};
 use axum::{
     Json,
@@ -15,7 +15,6 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -66,8 +65,8 @@ pub(crate) async fn test(
     let event = test_event(caller.config(), partner, kind);
     let (at, begun) = (clock::now(), Instant::now());
     let leading = api.directory.leading(&rule, &event);
-    let request = test_request(&rule, &event, &leading).ok_or(ApiError::Store)?;
-    let guard = api.directory.guard(&rule);
+    let request = test_request(&rule, &event, &leading).await.ok_or(ApiError::Store)?;
+    let guard = Guard::of(&rule.endpoint);
     let outcome = api.client.deliver(&rule.endpoint, &guard, request, deadline).await;
     let (http_code, failure) = result(&outcome);
     let attempt = Attempt {
@@ -126,27 +125,28 @@ fn test_event(config: &Config, partner: &Partner, kind: EventKind) -> Event {
     }
 }
 
-fn test_request(rule: &Rule, event: &Event, leading: &[(&'static str, Value)]) -> Option<Request> {
+async fn test_request(
+    rule: &Rule,
+    event: &Event,
+    leading: &[(&'static str, Value)],
+) -> Option<Request> {
+    let formats = Formats::default();
     let rendering = Rendering {
+        format: formats.get(PayloadMode::JSON.name)?,
         webhook_id: &event.webhook_id(&rule.name),
-        mode: PayloadMode::Json,
         attempt: 1,
         replay: false,
         payload: RawPayload::None,
         leading,
     };
-    let request = match render(event, &rendering, &rule.endpoint, Timestamp::now()) {
-        Rendered::Ready(request) => request,
-        Rendered::Unsigned(unsigned) => unsigned.finish().ok()?,
-    };
-    let (mut headers, mut names) = request.headers.into_parts();
-    headers.insert("x-as2-test", HeaderValue::from_static("1"));
-    names.push("X-AS2-Test".into());
-    let body = match request.body {
-        Body::Bytes(bytes) => bytes,
-        Body::Empty | Body::Payload { .. } => Bytes::new(),
-    };
-    Some(Request { headers, names, body: RequestBody::Bytes(body) })
+    let rendered = render(event, &rendering, &rule.endpoint, Timestamp::now());
+    let Body::Bytes(body) = rendered.body else { return None };
+    let body = RequestBody::Bytes(body);
+    let notification = Notification { headers: rendered.headers, body };
+    let mut request = as2hook_sink::signed(&rule.endpoint, notification).await.ok()?;
+    request.headers.insert("x-as2-test", HeaderValue::from_static("1"));
+    request.names.push("X-AS2-Test".into());
+    Some(request)
 }
 
 /// Returns the status of the endpoint's response, and why the delivery failed.

@@ -174,8 +174,11 @@ impl WebhookView {
                 .as_ref()
                 .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
             errors: filters.errors.as_ref().map(ToString::to_string),
-            url: masked(&endpoint.url),
-            payload: endpoint.payload.as_str(),
+            url: match &endpoint.sink {
+                Some(sink) => sink.name.to_owned(),
+                None => masked(&endpoint.url),
+            },
+            payload: endpoint.payload.name,
             secrets: endpoint.secrets.iter().map(|_| MASK).collect(),
             headers: endpoint.headers.iter().map(|(name, _)| name.as_str().to_owned()).collect(),
             route: rule.route,

@@ -17,7 +17,7 @@ pub(crate) struct ContentCodings {
 
 /// One coding on its way.
 struct Coding {
-    format: Format,
+    format: CodingFormat,
     /// What is taken off; `None` before its first bytes are there.
     stream: Option<Inflater>,
     /// The first bytes, while they do not say enough.
@@ -27,7 +27,7 @@ struct Coding {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
+enum CodingFormat {
     /// RFC 1952.
     Gzip,
     /// RFC 1950, or RFC 1951 alone, as some servers send it.
@@ -54,7 +54,7 @@ impl ContentCodings {
         let fields = headers.all("content-encoding");
         let names = fields.flat_map(|value| value.split(|&byte| byte == b','));
         for name in names.map(<[u8]>::trim_ascii) {
-            let Some(format) = Format::named(name)? else { continue };
+            let Some(format) = CodingFormat::named(name)? else { continue };
             if codings.len() == MAX_CODINGS {
                 let limit = MAX_CODINGS as u64;
                 return Err(Fault::Limit { what: "content codings", limit });
@@ -126,7 +126,7 @@ impl Coding {
         out: &mut Output<'_>,
     ) -> Result<(), Fault> {
         let mut first = std::mem::take(&mut self.first);
-        if self.stream.is_none() && self.format == Format::Deflate {
+        if self.stream.is_none() && self.format == CodingFormat::Deflate {
             let (begin, rest) = bytes.split_at(bytes.len().min(ZLIB_HEADER - first.len()));
             first.extend_from_slice(begin);
             bytes = rest;
@@ -143,7 +143,9 @@ impl Coding {
             match &mut self.stream {
                 Some(stream) if !stream.is_over() => bytes = stream.push(bytes, flow, out)?,
                 // Behind the end there may be another member (RFC 1952 section 2.2).
-                Some(_) if self.format == Format::Deflate || begin != GZIP => self.is_over = true,
+                Some(_) if self.format == CodingFormat::Deflate || begin != GZIP => {
+                    self.is_over = true
+                }
                 stream => {
                     flow.work(MEMBER_WORK)?;
                     *stream = Some(Inflater::new(Decompress::new_gzip(15)));
@@ -154,9 +156,9 @@ impl Coding {
     }
 }
 
-// === impl Format ===
+// === impl CodingFormat ===
 
-impl Format {
+impl CodingFormat {
     const fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",

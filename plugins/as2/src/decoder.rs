@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    ContentKind, Decoded, Headers, Keyring, SignatureStatus, Sink, Warning,
+    ContentKind, ContentReceiver, Decoded, Headers, Keyring, SignatureStatus, Warning,
     coding::ContentCodings,
     cut::{self, cut, cut_as2_name},
     fault::Fault,
@@ -88,7 +88,7 @@ impl Decoder {
     }
 
     /// Takes the body's next bytes, cut anywhere. After an error the rest is counted and dropped.
-    pub fn push(&mut self, bytes: &[u8], sink: &mut dyn Sink) {
+    pub fn push(&mut self, bytes: &[u8], sink: &mut dyn ContentReceiver) {
         self.received = self.received.saturating_add(bytes.len() as u64);
         if let Err(fault) = self.take(bytes, sink) {
             self.fail(fault);
@@ -96,7 +96,7 @@ impl Decoder {
     }
 
     /// The body is complete (`whole`) or was cut off: returns what it was.
-    pub fn finish(mut self, whole: bool, sink: &mut dyn Sink) -> Decoded {
+    pub fn finish(mut self, whole: bool, sink: &mut dyn ContentReceiver) -> Decoded {
         if let (Some(codings), true) = (&self.codings, whole)
             && let Err(fault) = codings.finish()
         {
@@ -121,7 +121,7 @@ impl Decoder {
 
     /// Takes the content codings off. The sink gets the body also where a layer of it cannot be decoded, but
     /// not under a coding that is not known or damaged, nor beyond `limits.body`.
-    fn take(&mut self, bytes: &[u8], sink: &mut dyn Sink) -> Result<(), Fault> {
+    fn take(&mut self, bytes: &[u8], sink: &mut dyn ContentReceiver) -> Result<(), Fault> {
         let Self { state, headers, codings, root, received, .. } = self;
         let Some(codings) = codings else { return Ok(()) };
         let limit = state.options.limits.body;

@@ -59,7 +59,7 @@ pub enum Fault {
         /// Bytes that are kept.
         limit: u64,
     },
-    /// The decode took longer than it may: made by [`crate::Sink::checkpoint`].
+    /// The decode took longer than it may: made by [`crate::ContentReceiver::checkpoint`].
     #[error("CPU time over the limit of {limit} ms")]
     CpuTime {
         /// The bound in milliseconds.

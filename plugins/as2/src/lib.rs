@@ -1,7 +1,7 @@
 //! What is on the wire: AS2 messages and MDNs, decoded while they pass.
 //!
 //! Push parsers in constant memory: bytes go in through [`Decoder::push`], decoded attachments come
-//! out of a [`Sink`], and [`Decoder::finish`] returns what the message was. No I/O, no async.
+//! out of a [`ContentReceiver`], and [`Decoder::finish`] returns what the message was. No I/O, no async.
 //!
 //! # Memory
 //! One decode takes 1.5 MiB for a message as partners send them, most of it the first MiB of a signed
@@ -64,7 +64,7 @@ pub use fault::Fault;
 pub use headers::{Header, Headers};
 pub use keys::{Keyring, StationKey};
 pub use mic::{MessageMic, MicComparison, MicForm};
-pub use sink::Sink;
+pub use sink::ContentReceiver;
 pub use warning::Warning;
 
 /// Bytes of memory that the decode of one message may take at the most, whatever its nesting.

@@ -4,7 +4,7 @@ use crate::{decoded::Attachment, fault::Fault, headers::Headers};
 
 /// Takes attachments as they are decoded. Until [`crate::Decoder::finish`] has spoken, what came is
 /// provisional: a signature or an authentication tag may still turn out wrong.
-pub trait Sink {
+pub trait ContentReceiver {
     /// The next bytes of the body, without its content codings.
     fn body(&mut self, bytes: &[u8]) {
         let _ = bytes;
@@ -49,4 +49,4 @@ pub trait Sink {
 }
 
 /// Drops everything: for when only the facts matter.
-impl Sink for () {}
+impl ContentReceiver for () {}

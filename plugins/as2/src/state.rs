@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Attachment, Headers, Keyring, Mdn, MessageMic, Options, ProcessingError, Sink, Warning, cut,
-    digest::Digest, fault::Fault, signature::Judgement,
+    Attachment, ContentReceiver, Headers, Keyring, Mdn, MessageMic, Options, ProcessingError,
+    Warning, cut, digest::Digest, fault::Fault, signature::Judgement,
 };
 
 /// The state of one decode.
@@ -67,7 +67,7 @@ pub(crate) struct Facts {
 /// The state, and where attachments go, on the way through the layers.
 pub(crate) struct DecodeFlow<'a> {
     pub(crate) state: &'a mut DecodeState,
-    pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) sink: &'a mut dyn ContentReceiver,
 }
 
 /// What was known before a layer began, to go back to.

@@ -7,7 +7,7 @@ mod support;
 
 use std::sync::Arc;
 
-use as2hook_as2::{Decoded, Decoder, Digest, Fault, Options, Sink};
+use as2hook_as2::{ContentReceiver, Decoded, Decoder, Digest, Fault, Options};
 use support::{
     Cipher, Envelope, Message, SignOptions, Signing,
     cms::{compressed_entity, smime},
@@ -24,7 +24,7 @@ struct Budget {
     output: u64,
 }
 
-impl Sink for Budget {
+impl ContentReceiver for Budget {
     fn checkpoint(&mut self, output: u64) -> Result<(), Fault> {
         assert!(output >= self.output);
         self.output = output;

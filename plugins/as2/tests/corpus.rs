@@ -16,8 +16,8 @@ use std::{
 };
 
 use as2hook_as2::{
-    ContentKind, Decoded, Decoder, ErrorCode, Headers, Keyring, Options, SignatureStatus, Sink,
-    StationKey,
+    ContentKind, ContentReceiver, Decoded, Decoder, ErrorCode, Headers, Keyring, Options,
+    SignatureStatus, StationKey,
 };
 use openssl::{pkey::PKey, x509::X509};
 use serde_json::Value;
@@ -26,7 +26,7 @@ use serde_json::Value;
 #[derive(Default)]
 struct Kept(Vec<Vec<u8>>);
 
-impl Sink for Kept {
+impl ContentReceiver for Kept {
     fn begin(&mut self, index: usize, _: Option<&str>, _: &Headers) {
         assert_eq!(index, self.0.len(), "attachments come in order");
         self.0.push(Vec::new());

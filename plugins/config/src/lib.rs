@@ -10,6 +10,7 @@
 //!   while the gateway runs
 //! - `webhooks`: the rules
 //! - `setting`: how single values are written
+//! - `plugins`: the formats and sinks that rules may name
 //! - `section`: mappings, through serde, with all mistakes in them
 //! - `value`: a node and its place
 //! - `tree`: YAML into a tree in which every node knows its place
@@ -29,6 +30,7 @@ mod keys;
 mod limits;
 mod listen;
 mod partners;
+mod plugins;
 mod receiver;
 mod section;
 mod setting;
@@ -49,6 +51,7 @@ pub use keys::{CertificateFile, PrivateKeyFile};
 pub use limits::{Limits, Pace, Retention};
 pub use listen::{Listen, Listener, ServerTls};
 pub use partners::{Partner, PartnerTls, Station};
+pub use plugins::Plugins;
 pub use receiver::{Forwarded, Origin, Receiver, ReceiverRoute};
 pub use source::Sources;
 pub use storage::{PayloadLocation, PostgresUrl, StoreLocation};
@@ -86,21 +89,22 @@ pub struct LoadAttempt {
 ///
 /// # Errors
 /// Every mistake of all files, sorted by file and place.
-pub fn load(path: &Path) -> Result<Loaded, Vec<ConfigDiagnostic>> {
-    attempt(path).outcome
+pub fn load(path: &Path, plugins: &Plugins) -> Result<Loaded, Vec<ConfigDiagnostic>> {
+    attempt(path, plugins).outcome
 }
 
 /// As [`load`], and reports beside a failure which files to watch.
-pub fn attempt(path: &Path) -> LoadAttempt {
-    attempt_with(path, |name| std::env::var(name))
+pub fn attempt(path: &Path, plugins: &Plugins) -> LoadAttempt {
+    attempt_with(path, plugins, |name| std::env::var(name))
 }
 
 /// As [`attempt`], with variables from elsewhere than the environment.
 pub fn attempt_with(
     path: &Path,
+    plugins: &Plugins,
     variables: impl Fn(&str) -> Result<String, VarError> + 'static,
 ) -> LoadAttempt {
-    let context = Context::new(variables);
+    let context = Context::new(variables, plugins.clone());
     let read = read_all(&context, path);
     let read = read.and_then(|(config, rules)| Some((config, webhooks::compile(&context, rules)?)));
     let (mistakes, warnings, sources) = context.finish();
@@ -118,9 +122,9 @@ pub fn attempt_with(
 ///
 /// # Errors
 /// As [`load`].
-pub fn render(path: &Path) -> Result<String, Vec<ConfigDiagnostic>> {
-    load(path)?;
-    let context = Context::new(|name| std::env::var(name));
+pub fn render(path: &Path, plugins: &Plugins) -> Result<String, Vec<ConfigDiagnostic>> {
+    load(path, plugins)?;
+    let context = Context::new(|name| std::env::var(name), plugins.clone());
     let read = read_all(&context, path);
     let text = read.map(|(config, webhooks)| {
         format!("{}---\n{}", section::to_yaml(&config), section::to_yaml(&RulesFile { webhooks }))
@@ -134,8 +138,10 @@ pub fn schema() -> Schema {
 }
 
 /// The JSON Schema of `webhooks.yaml`.
-pub fn webhooks_schema() -> Schema {
-    section::schema::<RulesFile>()
+pub fn webhooks_schema(plugins: &Plugins) -> Schema {
+    let mut schema = section::schema::<RulesFile>();
+    plugins.describe(&mut schema);
+    schema
 }
 
 /// `None` leaves a mistake behind.

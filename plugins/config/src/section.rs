@@ -16,7 +16,7 @@ use serde::{
     Deserializer, Serialize,
     de::{
         DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer as _,
-        MapAccess, Visitor,
+        MapAccess, SeqAccess, Visitor,
         value::{MapDeserializer, StrDeserializer},
     },
     forward_to_deserialize_any,
@@ -52,6 +52,16 @@ pub(crate) enum SectionError {
     Other(String),
 }
 
+/// Reads numbers of all types as [`Deserializer::deserialize_f64`], and text as
+/// [`Deserializer::deserialize_string`].
+macro_rules! forward_scalars {
+    ($($method:ident => $to:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+            self.$to(visitor)
+        }
+    )*};
+}
+
 /// A value on its way through serde.
 struct Source<'a> {
     value: &'a Value,
@@ -63,20 +73,30 @@ struct Source<'a> {
 struct Entries<'a> {
     source: Source<'a>,
     entries: &'a [Entry],
-    keys: &'static [&'static str],
+    /// `None`: all are shown.
+    keys: Option<&'static [&'static str]>,
     next: usize,
 }
+
+/// The items of a list.
+struct Items(std::vec::IntoIter<Value>);
 
 // === impl Value ===
 
 impl Value {
     /// The section that this mapping is. A value with a mistake counts as not given.
     pub(crate) fn section<T: Section>(&self) -> Option<T> {
+        let mut section: T = self.mapping()?;
+        section.judge(self).map(|()| section)
+    }
+
+    /// As [`Self::section`], of a type that judges nothing.
+    pub(crate) fn mapping<T: DeserializeOwned + JsonSchema + 'static>(&self) -> Option<T> {
         let wrong = RefCell::new(Vec::new());
         loop {
             let found = wrong.borrow().len();
             match T::deserialize(Source { value: self, wrong: &wrong }) {
-                Ok(mut section) => return section.judge(self).map(|()| section),
+                Ok(section) => return Some(section),
                 Err(_) if wrong.borrow().len() > found => {}
                 Err(SectionError::Reported) => return None,
                 Err(error) => {
@@ -119,7 +139,7 @@ pub(crate) fn to_yaml<T: Section>(section: &T) -> String {
 }
 
 /// The keys that a section must have. Looked up once for each: a file may have many mistakes.
-fn required<T: Section>() -> Rc<[String]> {
+fn required<T: JsonSchema + 'static>() -> Rc<[String]> {
     thread_local! {
         static KNOWN: RefCell<HashMap<TypeId, Rc<[String]>>> = RefCell::default();
     }
@@ -146,17 +166,95 @@ impl<'de> Deserializer<'de> for Source<'_> {
         for entry in entries.iter().filter(|entry| !keys.contains(&&*entry.key)) {
             self.value.unknown_key(entry, keys);
         }
-        visitor.visit_map(Entries { source: self, entries, keys, next: 0 })
+        visitor.visit_map(Entries { source: self, entries, keys: Some(keys), next: 0 })
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, SectionError> {
         PASSED.set(Some(self.value.clone()));
         visitor.visit_unit()
     }
 
+    // --- the types of plugins, which are not read by place ---
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+        let value = self.value;
+        match value.describe() {
+            "a list" => {
+                let items = value.list().ok_or(SectionError::Reported)?;
+                visitor.visit_seq(Items(items.into_iter()))
+            }
+            "a mapping" => {
+                let entries = value.entries().ok_or(SectionError::Reported)?;
+                visitor.visit_map(Entries { source: self, entries, keys: None, next: 0 })
+            }
+            "nothing" => visitor.visit_unit(),
+            "true or false" => self.deserialize_bool(visitor),
+            "a number" => self.deserialize_f64(visitor),
+            _ => self.deserialize_string(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+        match self.value.describe() {
+            "nothing" => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+        visitor.visit_bool(self.value.switch().ok_or(SectionError::Reported)?)
+    }
+
+    /// A number of any type: the visitor knows which ones it takes.
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+        const WRONG: &str = "must be a number";
+        let text = self.value.quantity(WRONG).ok_or(SectionError::Reported)?;
+        if let Ok(number) = text.parse() {
+            visitor.visit_u64(number)
+        } else if let Ok(number) = text.parse() {
+            visitor.visit_i64(number)
+        } else {
+            visitor.visit_f64(text.parse().map_err(|_| SectionError::custom(WRONG))?)
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SectionError> {
+        visitor.visit_string(self.value.text().ok_or(SectionError::Reported)?)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        words: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, SectionError> {
+        let word = self.value.word(words).ok_or(SectionError::Reported)?;
+        let word: StrDeserializer<'_, SectionError> = word.into_deserializer();
+        visitor.visit_enum(word)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, SectionError> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    forward_scalars! {
+        deserialize_i8 => deserialize_f64 deserialize_i16 => deserialize_f64
+        deserialize_i32 => deserialize_f64 deserialize_i64 => deserialize_f64
+        deserialize_u8 => deserialize_f64 deserialize_u16 => deserialize_f64
+        deserialize_u32 => deserialize_f64 deserialize_u64 => deserialize_f64
+        deserialize_f32 => deserialize_f64 deserialize_char => deserialize_string
+        deserialize_str => deserialize_string
+    }
+
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        i128 u128 bytes byte_buf unit unit_struct seq tuple tuple_struct map identifier
     }
 }
 
@@ -168,7 +266,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         seed: K,
     ) -> Result<Option<K::Value>, SectionError> {
         while let Some(entry) = self.entries.get(self.next) {
-            if self.keys.contains(&&*entry.key) && !self.source.wrong.borrow().contains(&self.next)
+            if self.keys.is_none_or(|keys| keys.contains(&&*entry.key))
+                && !self.source.wrong.borrow().contains(&self.next)
             {
                 let key: StrDeserializer<'_, SectionError> = entry.key.into_deserializer();
                 return seed.deserialize(key).map(Some);
@@ -185,15 +284,30 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let at = self.next;
         self.next += 1;
         let value = self.source.value.child(&self.entries[at]);
-        let wrong = RefCell::default();
-        seed.deserialize(Source { value: &value, wrong: &wrong }).map_err(|error| {
-            if !matches!(error, SectionError::Reported) {
-                value.wrong::<()>(error.to_string());
-            }
-            self.source.wrong.borrow_mut().push(at);
-            SectionError::Reported
-        })
+        read(&value, seed).inspect_err(|_| self.source.wrong.borrow_mut().push(at))
     }
+}
+
+impl<'de> SeqAccess<'de> for Items {
+    type Error = SectionError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, SectionError> {
+        self.0.next().map(|value| read(&value, seed)).transpose()
+    }
+}
+
+/// Reads a value, and reports a mistake in it at its place.
+fn read<'de, S: DeserializeSeed<'de>>(value: &Value, seed: S) -> Result<S::Value, SectionError> {
+    let wrong = RefCell::default();
+    seed.deserialize(Source { value, wrong: &wrong }).map_err(|error| {
+        if !matches!(error, SectionError::Reported) {
+            value.wrong::<()>(error.to_string());
+        }
+        SectionError::Reported
+    })
 }
 
 impl serde::de::Error for SectionError {

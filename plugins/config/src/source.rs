@@ -16,6 +16,7 @@ use openssl::sha::{Sha256, sha256};
 use super::{
     diagnostic::{ConfigDiagnostic, Position},
     env::Variables,
+    plugins::Plugins,
     tree::{self, Node},
 };
 
@@ -36,6 +37,7 @@ pub struct Sources {
 /// One load.
 pub(crate) struct Context {
     pub(crate) variables: Box<Variables>,
+    pub(crate) plugins: Plugins,
     found: RefCell<Gathered>,
 }
 
@@ -55,8 +57,11 @@ const MISSING: Digest = [0; 32];
 // === impl Context ===
 
 impl Context {
-    pub(crate) fn new(variables: impl Fn(&str) -> Result<String, VarError> + 'static) -> Rc<Self> {
-        Rc::new(Self { variables: Box::new(variables), found: RefCell::default() })
+    pub(crate) fn new(
+        variables: impl Fn(&str) -> Result<String, VarError> + 'static,
+        plugins: Plugins,
+    ) -> Rc<Self> {
+        Rc::new(Self { variables: Box::new(variables), plugins, found: RefCell::default() })
     }
 
     pub(crate) fn mistake(&self, mistake: ConfigDiagnostic) {

@@ -15,6 +15,7 @@ use super::*;
 mod defaults;
 mod gateway_mistakes;
 mod hostile;
+mod plugins;
 mod reload;
 mod rule_mistakes;
 mod schema;
@@ -46,11 +47,13 @@ impl Files {
     }
 
     fn attempt(&self) -> LoadAttempt {
-        attempt_with(&self.folder.path().join("as2hook.yaml"), |name| match name {
-            "SECRET" => Ok("hunter2-hunter2".to_owned()),
-            "EMPTY" => Ok(String::new()),
-            "NUMBER" => Ok("7".to_owned()),
-            _ => Err(VarError::NotPresent),
+        attempt_with(&self.folder.path().join("as2hook.yaml"), &Plugins::default(), |name| {
+            match name {
+                "SECRET" => Ok("hunter2-hunter2".to_owned()),
+                "EMPTY" => Ok(String::new()),
+                "NUMBER" => Ok("7".to_owned()),
+                _ => Err(VarError::NotPresent),
+            }
         })
     }
 

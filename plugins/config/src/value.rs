@@ -17,6 +17,7 @@ use strsim::osa_distance;
 use super::{
     diagnostic::{ConfigDiagnostic, Position, index_path, key_path},
     env,
+    plugins::Plugins,
     source::Context,
     tree::{self, Entry, Node, NodeKind},
 };
@@ -74,6 +75,11 @@ impl Value {
         (self.source.context.variables)(name).ok()
     }
 
+    /// What rules may name.
+    pub(crate) fn plugins(&self) -> &Plugins {
+        &self.source.context.plugins
+    }
+
     /// How many mistakes all files have so far.
     pub(crate) fn mistakes(&self) -> usize {
         self.source.context.mistakes()
@@ -115,6 +121,13 @@ impl Value {
         let mut entries = self.entries()?.to_vec();
         entries.push(Entry { key: key.into(), key_at: at, value: Node::new(at, kind) });
         Some(Self { node: Node::new(at, NodeKind::Mapping(entries)), ..self.clone() })
+    }
+
+    /// The same mapping without a key.
+    pub(crate) fn without(&self, key: &str) -> Self {
+        let NodeKind::Mapping(entries) = &self.node.kind else { return self.clone() };
+        let entries = entries.iter().filter(|entry| *entry.key != *key).cloned().collect();
+        Self { node: Node::new(self.node.at, NodeKind::Mapping(entries)), ..self.clone() }
     }
 
     pub(crate) fn unknown_key(&self, entry: &Entry, keys: &[&str]) {
@@ -236,8 +249,13 @@ impl Value {
         matches!(&self.node.kind, NodeKind::Scalar { text, .. } if text == word)
     }
 
+    /// What it is, for a sentence.
+    pub(crate) fn describe(&self) -> &'static str {
+        self.node.describe()
+    }
+
     fn is_null(&self) -> bool {
-        self.node.describe() == "nothing"
+        self.describe() == "nothing"
     }
 
     /// A scalar's text; owned when variables were put in.

@@ -10,20 +10,21 @@ use std::{
 use as2hook_as2::SignatureStatus;
 use as2hook_event::{
     Endpoint, ErrorFilter, EventKind, Filters, Order, PartnerType, PassHeaders, PayloadMode, Rate,
-    Route, Rule, RuleSet, Secret, Tls,
+    Route, Rule, RuleSet, Secret, SinkChoice, Tls,
 };
 use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::values::{
-    Errors, Events, HeaderFields, PassedHeaders, RetryWaits, RuleName, SecretOfFile, Secrets,
-    Signatures, Timeout,
+    Errors, Events, FormatName, HeaderFields, PassedHeaders, RetryWaits, RuleName, SecretOfFile,
+    Secrets, Signatures, Timeout,
 };
 use super::{
     Config,
     diagnostic::{ConfigDiagnostic, Position},
     keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
+    plugins::PluginSink,
     section::Section,
     setting::{
         Identifier, List, Maybe, RateLimit, Setting, Switch, Table, Time, WebhookUrl, Whole, Word,
@@ -85,10 +86,13 @@ struct Webhook {
     #[serde(with = "Identifier", default, skip_serializing_if = "String::is_empty")]
     site: String,
     /// http or https.
-    #[serde(with = "WebhookUrl")]
-    url: Uri,
+    #[serde(with = "Maybe::<WebhookUrl>", default)]
+    url: Option<Uri>,
+    /// Instead of `url`: a sink that this program has besides http, and its keys.
+    #[serde(with = "Maybe::<PluginSink>", default)]
+    sink: Option<SinkChoice>,
     /// What the body contains. headers: nothing; json: what was decoded; raw: the first attachment.
-    #[serde(with = "Word::<PayloadMode>", default)]
+    #[serde(with = "FormatName", default = "values::default_payload")]
     payload: PayloadMode,
     /// Signs deliveries; a list of several during a rotation. `whsec_…` is base64.
     #[serde(with = "Secrets", default, skip_serializing_if = "Vec::is_empty")]
@@ -283,6 +287,10 @@ impl Setting for Placed {
 
     fn read(value: &Value) -> Option<Self> {
         let before = value.mistakes();
+        if value.get("url").or_else(|| value.get("sink")).is_none() {
+            // Reported here, since serde does not know that one of two keys is needed.
+            value.wrong::<()>("the key `url` is missing");
+        }
         let webhook = value.section::<Webhook>()?;
         let is_sound = value.mistakes() == before;
         Some(Self { webhook, place: value.here(""), is_sound })
@@ -302,8 +310,15 @@ impl Section for Webhook {
         if let (Some(place), Order::None) = (table.get("order_patience"), self.order) {
             place.wrong::<()>("is of use with `order: partner` alone");
         }
-        if let (Some(place), Some("http")) = (table.get("tls"), self.url.scheme_str()) {
+        let scheme = self.url.as_ref().and_then(Uri::scheme_str);
+        if let (Some(place), Some("http")) = (table.get("tls"), scheme) {
             place.wrong::<()>("is of no use: the url is http, not https");
+        }
+        if table.get("sink").is_some() {
+            let http = ["url", "secret", "secret_file", "headers", "tls"];
+            for place in http.iter().filter_map(|key| table.get(key)) {
+                place.wrong::<()>("is of no use: the webhook has a `sink`, which is not http");
+            }
         }
         Some(())
     }
@@ -312,8 +327,15 @@ impl Section for Webhook {
 impl Webhook {
     fn rule(mut self) -> Rule {
         self.secret.extend(self.secret_file.map(|file| file.content));
+        let url = match &self.sink {
+            // A name that cannot stand in a URL is shown as `/`.
+            Some(sink) => sink.name.parse().unwrap_or_default(),
+            None => self.url.expect("a sound rule has a `url` or a `sink`"),
+        };
         let endpoint = Endpoint {
-            url: self.url,
+            url,
+            sink: self.sink,
+            networks: None,
             payload: self.payload,
             secrets: self.secret,
             headers: self.headers,

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use as2hook_event::{Event, Rule};
 use async_trait::async_trait;
 
-use as2hook_sink::Guard;
-
 /// The rules in force. Looked up for every attempt, so that a corrected URL applies to the backlog
 /// too.
 pub trait Directory: Send + Sync + 'static {
@@ -25,11 +23,6 @@ pub trait Directory: Send + Sync + 'static {
     /// without a rule here may have one on another gateway, and its deliveries stay as they are.
     fn is_agreed(&self) -> bool {
         true
-    }
-
-    /// Returns which addresses the webhook may point at.
-    fn guard(&self, _rule: &Rule) -> Guard {
-        Guard::Open
     }
 
     /// Returns a webhook's URL in the form to store, since it may hold a token.

@@ -42,7 +42,8 @@ use std::{
     time::Duration,
 };
 
-use as2hook_sink::Client;
+use as2hook_format::Formats;
+use as2hook_sink::Sinks;
 use as2hook_store::{DeliveryQueue, DeliveryState, Payloads, StoreError};
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -71,7 +72,7 @@ pub struct Dispatcher {
 }
 
 /// The options of a [`Dispatcher`]. Every field has a default.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DispatcherOptions {
     /// The most attempts at once, of all webhooks. With `slow` and `probes` it also bounds the
     /// deliveries in memory and the connections in use.
@@ -89,6 +90,8 @@ pub struct DispatcherOptions {
     pub ledger: usize,
     /// Where payloads are stored. The default reads unsealed payloads from rows and files.
     pub payloads: Payloads,
+    /// What rules may name as `payload`.
+    pub formats: Formats,
 }
 
 /// The default of [`DispatcherOptions::disable_after`]: five days.
@@ -110,7 +113,7 @@ impl Dispatcher {
     /// None today; the signature leaves room for stores that fail at start.
     pub async fn start(
         store: Arc<dyn DeliveryQueue>,
-        client: Arc<Client>,
+        sinks: Sinks,
         directory: Arc<dyn Directory>,
         notices: Option<Arc<dyn Notices>>,
         wakeups: Wakeups,
@@ -122,7 +125,7 @@ impl Dispatcher {
         let shared = Arc::new(DispatcherState {
             slots: ConcurrencyPool::new(options.slots, options.slow, options.probes),
             store,
-            client,
+            sinks,
             directory,
             notices,
             wakeups,
@@ -284,6 +287,7 @@ impl Default for DispatcherOptions {
             disable_after: DISABLE_AFTER,
             ledger: 1024,
             payloads: Payloads::default(),
+            formats: Formats::default(),
         }
     }
 }

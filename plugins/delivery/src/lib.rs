@@ -2,8 +2,9 @@
 //! accepts the event.
 //!
 //! The [`Outbox`] takes events during the exchange and passes them to the store. The [`Dispatcher`]
-//! claims due deliveries from the store and makes them with the [`as2hook_sink::Client`]. Each webhook has a
-//! worker of its own, so that webhooks do not wait for each other.
+//! claims due deliveries from the store, renders each by its [`Format`](as2hook_format::Format), and
+//! passes it to the [`Sink`](as2hook_sink::Sink) of its rule. Each webhook has a worker of its own,
+//! so that webhooks do not wait for each other.
 //!
 //! # Layout
 //! - [`outbox`]: records events first and settles them later; holds events in memory while the

@@ -1,8 +1,9 @@
 //! Rules: one value for each entry of `webhooks.yaml`, with its events and its endpoint.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{any::Any, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Uri};
+use ipnet::IpNet;
 use openssl::sha::Sha256;
 use serde::{Deserialize, Serialize};
 
@@ -43,8 +44,12 @@ pub struct Rule {
 /// Where and how a webhook is called. An attempt uses the endpoint in force at that time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
-    /// http or https.
+    /// http or https. Of another sink, its name: attempts are logged with it.
     pub url: Uri,
+    /// The sink, if it is not http.
+    pub sink: Option<SinkChoice>,
+    /// Where the URL may point: at public addresses and these networks. `None`: anywhere.
+    pub networks: Option<Arc<[IpNet]>>,
     /// What the body contains.
     pub payload: PayloadMode,
     /// Each signs every delivery; several during a rotation.
@@ -70,6 +75,17 @@ pub struct Endpoint {
     pub rate: Option<Rate>,
     /// It is disabled when every attempt failed for this long. `None`: the dispatcher's five days.
     pub disable_after: Option<Duration>,
+}
+
+/// A sink of a plugin, as a rule chooses it (`sink: {type: …}`).
+#[derive(Clone)]
+pub struct SinkChoice {
+    /// The name it is registered under.
+    pub name: &'static str,
+    /// The rule's keys, which may hold secrets.
+    pub keys: serde_json::Value,
+    /// The keys as a value of the sink's own type.
+    pub settings: Arc<dyn Any + Send + Sync>,
 }
 
 /// Files for https, already read: PEM.
@@ -104,18 +120,13 @@ pub enum Route {
     Always,
 }
 
-words! {
-    /// The three payload modes.
-    #[derive(Default)]
-    pub enum PayloadMode {
-        /// An empty body.
-        #[default]
-        Headers = "headers",
-        /// The metadata.
-        Json = "json",
-        /// The first attachment, or the MDN.
-        Raw = "raw",
-    }
+/// The format of a webhook's notifications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PayloadMode {
+    /// Its name in the config and in the store.
+    pub name: &'static str,
+    /// Whether it sends the payload itself, which is kept for it then.
+    pub needs_payload: bool,
 }
 
 /// Which of the original headers are passed on.
@@ -167,7 +178,7 @@ impl Rule {
             events.sort_unstable();
             events.dedup();
         }
-        let filters = self.filters.mask();
+        let (filters, payload) = (self.filters.mask(), payload.name);
         let texts = format!(
             "{name:?} {events:?} {partner:?} {station:?} {partner_type:?} {filters:?} {site:?} {route:?} \
              {enabled} {url:?} {payload:?} {pass_headers:?} {timeout:?} {retry:?} {concurrency} {order:?} \
@@ -190,6 +201,9 @@ impl Rule {
             }
         }
         headers.iter().for_each(|(name, value)| feed(name.as_str(), value.as_bytes()));
+        if let Some(SinkChoice { name, keys, .. }) = &self.endpoint.sink {
+            feed("a sink", format!("{name} {keys}").as_bytes());
+        }
         as2hook_as2::hex::encode(&hash.finish())
     }
 }
@@ -214,16 +228,25 @@ impl Endpoint {
     /// says of itself (410, `Retry-After`, a failure) then holds for the other.
     pub fn has_target_of(&self, other: &Self) -> bool {
         self.url == other.url
+            && self.sink == other.sink
             && self.tls == other.tls
             && self.secrets == other.secrets
             && self.headers == other.headers
+    }
+
+    /// Returns how long an attempt may take: the `timeout`, plus one second for each MiB of body.
+    pub fn time_allowed(&self, body_size: u64) -> Duration {
+        const MIB: u64 = 1024 * 1024;
+        self.timeout.saturating_add(Duration::from_millis(body_size.saturating_mul(1000) / MIB))
     }
 
     /// Creates an endpoint with every default of `conf/webhooks.yaml`.
     pub fn new(url: Uri) -> Self {
         Self {
             url,
-            payload: PayloadMode::default(),
+            sink: None,
+            networks: None,
+            payload: PayloadMode::HEADERS,
             secrets: Vec::new(),
             headers: Vec::new(),
             tls: Tls::default(),
@@ -246,6 +269,31 @@ impl PassHeaders {
     /// digits counts as `-`. `AS2-From`, `AS2-To`, `Message-ID` and `Subject` are always passed on.
     pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self::Named(names.into_iter().map(folded).collect())
+    }
+}
+
+// === impl PayloadMode ===
+
+impl PayloadMode {
+    /// An empty body.
+    pub const HEADERS: Self = Self { name: "headers", needs_payload: false };
+    /// The metadata.
+    pub const JSON: Self = Self { name: "json", needs_payload: false };
+    /// The first attachment, or the MDN.
+    pub const RAW: Self = Self { name: "raw", needs_payload: true };
+}
+
+// === impl SinkChoice ===
+
+impl PartialEq for SinkChoice {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.keys == other.keys
+    }
+}
+
+impl fmt::Debug for SinkChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkChoice").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

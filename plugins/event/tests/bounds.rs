@@ -8,10 +8,10 @@ use as2hook_as2::{
     Warning,
 };
 use as2hook_event::{
-    Direction, Endpoint, Event, EventKind, PartnerType, PayloadMode, SendError, Stage, Verdict,
+    Direction, Endpoint, Event, EventKind, PartnerType, SendError, Stage, Verdict,
     bounds::{AS2_NAME, MESSAGE_ID, METADATA, as2_name, message_id},
 };
-use as2hook_format::{Body, RawPayload, Rendered, Rendering, render};
+use as2hook_format::{Body, Formats, RawPayload, Rendering, render};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -130,20 +130,17 @@ fn whatever_is_in_an_event_it_keeps_no_more_than_its_bound() {
             verdict.bound();
             settled.settle(verdict);
             let again = settled.clone();
+            let formats = Formats::default();
             let rendering = Rendering {
+                format: formats.get("json").unwrap(),
                 webhook_id: "msg",
-                mode: PayloadMode::Json,
                 attempt: 1,
                 replay: false,
                 payload: RawPayload::None,
                 leading: &[],
             };
             let endpoint = Endpoint::new("https://erp.example/".parse().unwrap());
-            let Rendered::Ready(request) =
-                render(&settled, &rendering, &endpoint, Timestamp::now())
-            else {
-                panic!("nothing is read for its signature");
-            };
+            let request = render(&settled, &rendering, &endpoint, Timestamp::now());
             let Body::Bytes(document) = &request.body else { panic!("JSON") };
             assert!(document.len() <= 1 << 20, "{}", document.len());
             settled.bound();

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use as2hook_as2::Headers;
 use as2hook_event::{Direction, Endpoint, Event, EventKind, PartnerType, PayloadMode, Secret};
-use as2hook_format::{RawPayload, Rendering, render};
+use as2hook_format::{Body, Formats, RawPayload, Rendering, render};
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Uri;
 use uuid::Uuid;
@@ -44,18 +44,27 @@ fn rendering(criterion: &mut Criterion) {
     endpoint.secrets = vec![Secret::parse("my_secret").expect("a secret")];
 
     let mut group = criterion.benchmark_group("render, signed");
-    for mode in [PayloadMode::Headers, PayloadMode::Json] {
+    let formats = Formats::default();
+    for mode in [PayloadMode::HEADERS, PayloadMode::JSON] {
         let rendering = Rendering {
+            format: formats.get(mode.name).expect("a built-in format"),
             webhook_id: "msg_0123",
-            mode,
             attempt: 1,
             replay: false,
             payload: RawPayload::None,
             leading: &[],
         };
-        group.bench_function(mode.as_str(), |bench| {
+        group.bench_function(mode.name, |bench| {
             let now = jiff::Timestamp::UNIX_EPOCH;
-            bench.iter(|| black_box(render(&event, &rendering, &endpoint, now)));
+            bench.iter(|| {
+                let mut request = render(&event, &rendering, &endpoint, now);
+                let mut signer = request.headers.signer(&endpoint.secrets, request.body.length());
+                if let Body::Bytes(body) = &request.body {
+                    signer.update(body);
+                }
+                request.headers.sign(&signer.finish().expect("the whole body"));
+                black_box(request)
+            });
         });
     }
     group.finish();

@@ -155,7 +155,7 @@ impl BodySigner {
         }
     }
 
-    pub(crate) fn signatures(self) -> SignatureHeaders {
+    fn signatures(self) -> SignatureHeaders {
         let mut signatures = SignatureHeaders { webhook: String::new(), as2: String::new() };
         let mut second = String::new();
         for SecretSigner { webhook, as2 } in self.pairs {

@@ -26,7 +26,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use as2hook_event::Endpoint;
@@ -85,15 +84,6 @@ impl Client {
     pub async fn new() -> Result<Self, TlsFilesError> {
         let profiles = Profiles::new(NameResolver::of_system().await)?;
         Ok(Self { profiles, spelling: HeaderSpelling::new().await })
-    }
-
-    /// Returns how long an attempt may take: the endpoint's `timeout`, plus one second for each MiB
-    /// of body.
-    pub fn time_allowed(endpoint: &Endpoint, body: &RequestBody) -> Duration {
-        const MIB: u64 = 1024 * 1024;
-        endpoint
-            .timeout
-            .saturating_add(Duration::from_millis(body.size().saturating_mul(1000) / MIB))
     }
 
     /// Sends one POST and waits for its response. `deadline` covers name lookup, connect, TLS,

@@ -14,6 +14,7 @@ use std::{
     sync::Arc,
 };
 
+use as2hook_event::Endpoint;
 use http::Uri;
 use ipnet::IpNet;
 
@@ -29,6 +30,11 @@ pub enum Guard {
 // === impl Guard ===
 
 impl Guard {
+    /// Returns the guard of an endpoint.
+    pub fn of(endpoint: &Endpoint) -> Self {
+        endpoint.networks.clone().map_or(Self::Open, Self::Public)
+    }
+
     /// Creates the guard of webhooks set over the API.
     pub fn public(allow: impl IntoIterator<Item = IpNet>) -> Self {
         Self::Public(allow.into_iter().collect())

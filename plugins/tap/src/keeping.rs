@@ -1,7 +1,7 @@
 //! Which bytes of an exchange are kept for `raw` deliveries: the first attachment of a message, or a
 //! whole MDN.
 
-use as2hook_as2::{ContentKind, Decoded, Headers, Sink};
+use as2hook_as2::{ContentKind, ContentReceiver, Decoded, Headers};
 use as2hook_store::{Payload, PayloadWriter, Payloads, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
@@ -70,7 +70,7 @@ impl PayloadKeeper {
     }
 }
 
-impl Sink for PayloadKeeper {
+impl ContentReceiver for PayloadKeeper {
     /// An MDN is small: what is larger is not kept whole.
     fn body(&mut self, bytes: &[u8]) {
         if let Some(whole) = &mut self.whole {

@@ -3,10 +3,14 @@
 //! It knows no Pingora and no socket, so it can be called from the hooks of any proxy:
 //! [`Tap::begin`] with the request's head, [`Exchange::request`] with each piece of its body,
 //! [`Exchange::response_head`] and [`Exchange::response`] with what comes back, and [`Exchange::end`].
+//! [`Tap::from_config`] starts one with all that belongs to it.
 //! An exchange that is dropped before its end counts as "outcome unknown".
 //!
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
+//! - `running`: a tap with all that belongs to it, made from a config
+//! - [`storage`]: the store and the place of payloads, opened
+//! - [`retention`]: keeps the store within its limits
 //! - [`host`]: what the tap takes from the process that it runs in
 //! - `decoding`: the decoder's own threads, and the bounded queue of each message
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
@@ -33,8 +37,11 @@ mod keeping;
 mod receipt;
 mod records;
 mod response;
+pub mod retention;
 mod routes;
+mod running;
 mod sent;
+pub mod storage;
 mod verdict;
 mod waits;
 
@@ -46,6 +53,7 @@ use as2hook_store::Payloads;
 pub use self::{
     exchange::{Exchange, Refused, RequestHead, ResponseHead},
     host::{TapHost, TapRules},
+    running::{ReloadedRules, RulesInForce, RunningTap, TapError},
     verdict::AdoptedExchanges,
 };
 use crate::memory::Memory;

@@ -7,7 +7,7 @@ use as2hook_as2::SignatureStatus;
 use as2hook_config::Partner;
 use as2hook_delivery::Target;
 use as2hook_event::{
-    Direction, Event, EventKind, Findings, Order, PartnerType, PayloadMode, Query, Rule, Verdict,
+    Direction, Event, EventKind, Findings, Order, PartnerType, Query, Rule, Verdict,
 };
 use as2hook_store::OrderPlace;
 
@@ -61,7 +61,7 @@ impl Routes {
             let (mut any, mut raw, mut in_order) = (false, false, Vec::new());
             for rule in routes.rules.candidates(&routes.query(kind)) {
                 any = true;
-                raw |= kind.sends_payload() && rule.endpoint.payload == PayloadMode::Raw;
+                raw |= kind.sends_payload() && rule.endpoint.payload.needs_payload;
                 if rule.endpoint.order == Order::Partner {
                     in_order.push(rule.clone());
                 }
@@ -94,7 +94,7 @@ impl Routes {
     /// Whether a settled event is delivered with its payload.
     pub(crate) fn wants_raw_of(&self, event: &Event) -> bool {
         let mut webhooks = self.webhooks(event.kind, &Findings::of(event)).into_iter();
-        event.kind.sends_payload() && webhooks.any(|rule| rule.endpoint.payload == PayloadMode::Raw)
+        event.kind.sends_payload() && webhooks.any(|rule| rule.endpoint.payload.needs_payload)
     }
 
     /// Whether a message in the name of a partner with certificates is not verified. Only inbound ones can be.

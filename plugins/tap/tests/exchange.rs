@@ -45,7 +45,11 @@ impl Scene {
         pki::station().write(folder.path()).unwrap();
         fs::write(folder.path().join("as2hook.yaml"), CONFIG).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), RULES).unwrap();
-        let loaded = as2hook_config::load(&folder.path().join("as2hook.yaml")).unwrap();
+        let loaded = as2hook_config::load(
+            &folder.path().join("as2hook.yaml"),
+            &as2hook_config::Plugins::default(),
+        )
+        .unwrap();
         let rules = TapRules::new(loaded.config, loaded.rules);
         let database = folder.path().join("as2hook.db");
         let store = Arc::new(SqliteStore::open(&database, &SqliteOptions::default()).unwrap());

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use as2hook_as2::{Attachment, Headers, Sink};
+use as2hook_as2::{Attachment, ContentReceiver, Headers};
 
 /// Writes attachments into a folder while they stream, for the caller's eyes alone.
 pub(super) struct Folder<'a> {
@@ -74,7 +74,7 @@ impl<'a> Folder<'a> {
     }
 }
 
-impl Sink for Folder<'_> {
+impl ContentReceiver for Folder<'_> {
     fn begin(&mut self, index: usize, name: Option<&str>, _: &Headers) {
         let Some(folder) = self.path else { return };
         match self.create(folder, index, name) {

@@ -29,7 +29,7 @@ mod support;
 
 use std::sync::Arc;
 
-use as2hook_as2::{Decoded, Decoder, Fault, Options, Sink};
+use as2hook_as2::{ContentReceiver, Decoded, Decoder, Fault, Options};
 use support::{Message, identity::keyring};
 
 /// Counts what a decode hands on.
@@ -43,7 +43,7 @@ struct Meter {
     output: u64,
 }
 
-impl Sink for Meter {
+impl ContentReceiver for Meter {
     fn data(&mut self, _: usize, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
     }

@@ -2,7 +2,9 @@
 
 use std::{io::Write as _, sync::Arc};
 
-use as2hook_as2::{ContentKind, Decoder, Digest, Keyring, Options, SignatureStatus, Sink};
+use as2hook_as2::{
+    ContentKind, ContentReceiver, Decoder, Digest, Keyring, Options, SignatureStatus,
+};
 use flate2::Compression;
 
 use super::{
@@ -165,7 +167,7 @@ fn damaged_coding_is_1000_and_nothing_of_the_content_counts_however_it_is_cut() 
 #[derive(Default)]
 struct Body(Vec<u8>);
 
-impl Sink for Body {
+impl ContentReceiver for Body {
     fn body(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }

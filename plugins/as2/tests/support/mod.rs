@@ -17,7 +17,7 @@ pub mod identity;
 
 use std::sync::Arc;
 
-use as2hook_as2::{Attachment, Decoded, Decoder, Headers, Keyring, Options, Sink};
+use as2hook_as2::{Attachment, ContentReceiver, Decoded, Decoder, Headers, Keyring, Options};
 
 pub use as2hook_messages::{
     Cipher, Envelope, Identity, KeyWay, Recipient, Scheme, SignOptions, Signing, cms, coding, der,
@@ -33,7 +33,7 @@ pub struct Kept {
     pub ended: Vec<Attachment>,
 }
 
-impl Sink for Kept {
+impl ContentReceiver for Kept {
     fn begin(&mut self, index: usize, name: Option<&str>, _: &Headers) {
         assert_eq!(index, self.bytes.len());
         self.names.push(name.map(str::to_owned));

@@ -3,7 +3,7 @@ use std::{env::VarError, path::Path};
 use as2hook_testing::pki;
 
 use super::*;
-use crate::source::Context;
+use crate::{plugins::Plugins, source::Context};
 
 const SESAME: &str = "open sesame";
 
@@ -13,7 +13,7 @@ fn with<T>(
     read: impl FnOnce(&Value) -> Option<T>,
 ) -> (Option<T>, Vec<String>, Vec<String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
-    let context = Context::new(|_| Err(VarError::NotPresent));
+    let context = Context::new(|_| Err(VarError::NotPresent), Plugins::default());
     let text = format!("keys/{file}");
     let (root, _) = crate::tree::parse(std::path::Path::new(""), &text);
     let source = folder.join("some.yaml");

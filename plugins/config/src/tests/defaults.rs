@@ -178,9 +178,13 @@ fn s3_over_plain_http_is_refused_unless_the_config_allows_it() {
     let load = |variable: &'static str, endpoint: &'static str, more: &str| {
         let gateway = format!("{RECEIVER}\npayloads: s3://orders/pay\n{more}");
         let files = Files::new(&[("as2hook.yaml", &gateway), ("webhooks.yaml", NO_RULES)]);
-        let outcome = attempt_with(&files.folder.path().join("as2hook.yaml"), move |name| {
-            if name == variable { Ok(endpoint.to_owned()) } else { Err(VarError::NotPresent) }
-        });
+        let outcome = attempt_with(
+            &files.folder.path().join("as2hook.yaml"),
+            &Plugins::default(),
+            move |name| {
+                if name == variable { Ok(endpoint.to_owned()) } else { Err(VarError::NotPresent) }
+            },
+        );
         outcome.outcome.map(drop).map_err(|mistakes| files.shown(&mistakes))
     };
     for variable in ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
@@ -238,7 +242,7 @@ webhooks:
     let rule = loaded.rules.get("all of ACME's").unwrap();
     assert_eq!((&rule.events, rule.route, rule.enabled), (&None, Route::Always, false));
     let endpoint = &rule.endpoint;
-    assert_eq!(endpoint.payload, PayloadMode::Raw);
+    assert_eq!(endpoint.payload, PayloadMode::RAW);
     let keys: Vec<_> = endpoint.secrets.iter().map(|secret| secret.key()).collect();
     assert_eq!(keys, [b"hunter2-hunter2".as_slice(), b"abc"]);
     assert_eq!(endpoint.headers[0].1, "Bearer hunter2-hunter2");

@@ -97,7 +97,7 @@ fn shipped_configs_and_examples_fit_the_schemas() {
             let document: Json = serde_yaml::from_str(&text).unwrap();
             let (schema, count) = match (&document["receiver"], &document["webhooks"]) {
                 (Json::Object(_), _) => (schema(), &mut gateways),
-                (_, Json::Array(_)) => (webhooks_schema(), &mut rules),
+                (_, Json::Array(_)) => (webhooks_schema(&Plugins::default()), &mut rules),
                 // Compose files and the like.
                 _ => continue,
             };
@@ -126,7 +126,10 @@ fn wrong_document_does_not_fit_its_schema() {
         assert!(wrong.iter().any(|one| one.starts_with(path)), "{path} is not in {wrong:#?}");
     }
     assert!(wrong.iter().any(|one| one.contains("has no \"address\"")), "{wrong:#?}");
-    let wrong = judge(&webhooks_schema(), "webhooks: [{ name: a, events: [message.lost] }]");
+    let wrong = judge(
+        &webhooks_schema(&Plugins::default()),
+        "webhooks: [{ name: a, events: [message.lost] }]",
+    );
     assert_eq!(wrong.len(), 2, "{wrong:#?}");
 }
 
@@ -153,7 +156,7 @@ fn rendered_config_is_read_as_the_config_that_it_is_of() {
         "webhooks: [{ name: a, url: \"http://a/\", signature: [valid], errors: [800], retry: [] }]";
     let (loaded, files) = right(gateway, rules);
     let path = files.folder.path().join("as2hook.yaml");
-    let text = render(&path).unwrap();
+    let text = render(&path, &Plugins::default()).unwrap();
     let (gateway, rules) = text.split_once("---\n").unwrap();
     assert!(gateway.contains("drain: 20s\n") && gateway.contains("body: 1GiB\n"), "{gateway}");
     fs::write(&path, gateway).unwrap();

@@ -49,7 +49,7 @@ fn rendered_config_shows_none() {
         ),
         ("the.secret", SECRET),
     ]);
-    let shown = render(&files.folder.path().join("as2hook.yaml")).unwrap();
+    let shown = render(&files.folder.path().join("as2hook.yaml"), &Plugins::default()).unwrap();
     assert!(!shown.contains(SECRET) && !shown.contains("2222"), "{shown}");
     assert!(shown.contains("authorization: '***'") && shown.contains("the.secret"), "{shown}");
 }

@@ -10,7 +10,8 @@ fn shipped(name: &str) -> PathBuf {
 
 #[test]
 fn loads_without_a_mistake_or_a_warning() {
-    let attempt = attempt_with(&shipped("as2hook.yaml"), |_| Err(VarError::NotPresent));
+    let attempt =
+        attempt_with(&shipped("as2hook.yaml"), &Plugins::default(), |_| Err(VarError::NotPresent));
     let loaded = attempt.outcome.unwrap();
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.rules.iter().len(), 0);
@@ -20,7 +21,8 @@ fn loads_without_a_mistake_or_a_warning() {
 /// What is not commented out says the defaults, as the file promises.
 #[test]
 fn shows_the_defaults() {
-    let attempt = attempt_with(&shipped("as2hook.yaml"), |_| Err(VarError::NotPresent));
+    let attempt =
+        attempt_with(&shipped("as2hook.yaml"), &Plugins::default(), |_| Err(VarError::NotPresent));
     let shipped = attempt.outcome.unwrap().config;
     let (plain, files) = right("", NO_RULES);
     let as_shipped = format!("{:?}", plain.config).replace(
@@ -45,7 +47,9 @@ fn keys(schema: &serde_json::Value, into: &mut BTreeSet<String>) {
 
 #[test]
 fn every_key_stands_in_it() {
-    for (file, schema) in [("as2hook.yaml", schema()), ("webhooks.yaml", webhooks_schema())] {
+    for (file, schema) in
+        [("as2hook.yaml", schema()), ("webhooks.yaml", webhooks_schema(&Plugins::default()))]
+    {
         let text = fs::read_to_string(shipped(file)).unwrap();
         // Behind `#`, `-` and `{` too, but as a key: `name:`.
         let keys_there: Vec<_> = text

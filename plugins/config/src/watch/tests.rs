@@ -4,7 +4,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::{LoadAttempt, attempt};
+use crate::{LoadAttempt, Plugins, attempt};
 
 /// Long enough for a machine under load; a test that passes does not wait for it.
 const SOON: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ fn rule(name: &str) -> String {
 }
 
 fn load(root: &Path) -> LoadAttempt {
-    attempt(&root.join("as2hook.yaml"))
+    attempt(&root.join("as2hook.yaml"), &Plugins::default())
 }
 
 fn names(attempt: &LoadAttempt) -> Vec<String> {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
-use as2hook_event::{Endpoint, ErrorFilter, EventKind, PassHeaders, Secret};
-use as2hook_format::render::is_never_passed;
+use as2hook_event::{Endpoint, ErrorFilter, EventKind, PassHeaders, PayloadMode, Secret};
+use as2hook_format::headers::is_never_passed;
 use http::{HeaderName, HeaderValue};
 
 use crate::{
@@ -152,6 +152,18 @@ fn secret(value: &Value, text: &str) -> Option<Secret> {
 }
 
 setting!(
+    /// The name of a format. The schema has those of plugins too.
+    FormatName: PayloadMode,
+    |value| {
+        let formats = || value.plugins().formats.modes();
+        let name = value.word(&formats().map(|format| format.name).collect::<Vec<_>>())?;
+        formats().find(|format| format.name == name)
+    },
+    |format: &PayloadMode| format.name,
+    { "anyOf": [{ "type": "string" }, { "type": "string", "pattern": r"\$\{" }] }
+);
+
+setting!(
     Timeout: Duration,
     |value| match Time::read(value)? {
         timeout if timeout > Duration::from_secs(3600) => value.wrong("must be at most 1h"),
@@ -170,6 +182,10 @@ setting!(
     |waits: &Vec<Duration>| waits.iter().map(|wait| show_duration(*wait)).collect::<Vec<_>>(),
     { "type": "array", "maxItems": 100, "items": { "type": "string", "pattern": r"^\d+ *(ms|s|m|h|d)$|\$\{" } }
 );
+
+pub(super) fn default_payload() -> PayloadMode {
+    PayloadMode::HEADERS
+}
 
 pub(super) fn default_retry() -> Vec<Duration> {
     Endpoint::DEFAULT_RETRY.to_vec()

@@ -94,7 +94,8 @@ impl Gateway {
         let options = DispatcherOptions::default();
         let (store, wakeups) = (self.store.clone(), self.wakeups.clone());
         let dispatcher =
-            Dispatcher::start(store, client, self.rules.clone(), None, wakeups, options).await?;
+            Dispatcher::start(store, client.into(), self.rules.clone(), None, wakeups, options)
+                .await?;
         self.dispatcher = Some(dispatcher);
         Ok(())
     }
@@ -197,7 +198,7 @@ impl Sink {
 
 fn rule(name: &str, address: &str) -> Result<Rule, Failure> {
     let mut endpoint = Endpoint::new(format!("http://{address}/{name}").parse()?);
-    endpoint.payload = PayloadMode::Json;
+    endpoint.payload = PayloadMode::JSON;
     Ok(made::rule(name, endpoint))
 }
 

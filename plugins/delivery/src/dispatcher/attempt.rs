@@ -2,15 +2,16 @@
 
 use std::{io, pin::pin, sync::Arc};
 
-use as2hook_event::{Event, PayloadMode, Rule, Verdict};
-use as2hook_format::{Rendered, Rendering, Unsigned, render, sign::WrongLength};
-use as2hook_sink::{BodySource, BodyStream, Client, DeliveryError, Request, RequestBody};
+use as2hook_event::{Event, Rule, Verdict};
+use as2hook_format::{Body, RawPayload, Rendering, render};
+use as2hook_sink::{
+    BodySource, BodyStream, Delivered, Notification, RequestBody, SinkError, SinkErrorKind,
+};
 use as2hook_store::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, Payload, Payloads, StoreError,
 };
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::stream;
 use http::Uri;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use super::{
     DispatcherState,
     concurrency::{AttemptSlot, ConcurrencyPool},
     health::AttemptResult,
-    judgement::{failure, judge},
+    judgement::{AttemptJudgement, judge},
     order_patience,
 };
 use crate::{directory::Attempted, time::now};
@@ -44,34 +45,12 @@ pub(super) struct ClaimedJob {
 /// How an attempt ended, for its webhook's worker.
 pub(super) struct AttemptEnd {
     pub(super) result: AttemptResult,
-    /// The endpoint responded with 410.
+    /// The endpoint is gone for good.
     pub(super) gone: bool,
     /// When the delivery is retried.
     pub(super) retry: Option<i64>,
     /// The rule that applied to the attempt.
     pub(super) rule: Arc<Rule>,
-}
-
-/// Why a delivery cannot be attempted at all.
-#[derive(Debug, thiserror::Error)]
-enum InvalidDelivery {
-    #[error("the recorded event cannot be read: {0}")]
-    Event(serde_json::Error),
-    #[error("the recorded payload mode \"{0}\" is unknown")]
-    Mode(String),
-    /// A replay reports this error instead of sending an empty order.
-    #[error(transparent)]
-    Payload(StoreError),
-    #[error("the request cannot be signed: {0}")]
-    Length(#[from] WrongLength),
-}
-
-/// Why a request cannot be made.
-enum PrepareError {
-    /// Another attempt would fail too.
-    ForGood(InvalidDelivery),
-    /// Another attempt may succeed.
-    ForNow(DeliveryError),
 }
 
 /// Makes the attempt and passes the outcome to the completion batcher. The slot becomes free when
@@ -85,40 +64,23 @@ pub(super) async fn make(
     let begun = Instant::now();
     let at = now();
     let endpoint = &rule.endpoint;
-    let response = match prepare(shared, rule, &claimed).await {
-        Ok(request) => {
-            let guard = shared.directory.guard(rule);
-            let deadline = Instant::now() + Client::time_allowed(endpoint, &request.body);
-            let mut delivery = pin!(shared.client.deliver(endpoint, &guard, request, deadline));
-            Ok(match timeout(ConcurrencyPool::SLOW_AFTER, &mut delivery).await {
-                Ok(response) => response,
+    let sent = match prepare(shared, rule, &claimed) {
+        Ok(notification) => {
+            let deadline = Instant::now() + endpoint.time_allowed(notification.body.size());
+            let mut sending = pin!(shared.sinks.send(endpoint, notification, deadline));
+            match timeout(ConcurrencyPool::SLOW_AFTER, &mut sending).await {
+                Ok(sent) => sent,
                 Err(_) => {
                     shared.slots.slow_down(&mut slot);
-                    delivery.await
+                    sending.await
                 }
-            })
-        }
-        Err(PrepareError::ForNow(error)) => Ok(Err(error)),
-        Err(PrepareError::ForGood(error)) => Err(error),
-    };
-    let (outcome, gone, pause, http_code, error) = match &response {
-        Ok(response) => {
-            let mut judged = judge(response, endpoint, claimed.tries, now(), fastrand::f64());
-            if let (Ok(refusal), Some(limit)) = (response, endpoint.order_patience)
-                && order_patience::is_refusal(refusal)
-            {
-                judged.outcome =
-                    order_patience::judge(shared, &claimed, limit, judged.outcome).await;
             }
-            if judged.outcome != DeliveryOutcome::Delivered {
-                judged =
-                    judged.in_force(shared.is_target_of(rule), shared.directory.is_newest(), now());
-            }
-            let status = response.as_ref().map_or_else(DeliveryError::status, |a| Some(a.status));
-            (judged.outcome, judged.gone, judged.pause, status, failure(response))
         }
-        Err(error) => (DeliveryOutcome::Dead, false, None, None, Some(error.to_string())),
+        Err(error) => Err(error),
     };
+    let AttemptJudgement { outcome, gone, pause } = judged(shared, rule, &claimed, &sent).await;
+    let http_code = sent.as_ref().map_or_else(|error| error.http_code, |taken| taken.http_code);
+    let error = sent.as_ref().err().map(|error| error.message.clone());
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let number = claimed.attempts.saturating_add(1);
     tracing::debug!(
@@ -165,7 +127,8 @@ pub(super) async fn make(
         DeliveryOutcome::Retry(at) => Some(at),
         _ => None,
     };
-    let is_ignored = matches!(response, Err(_) | Ok(Err(DeliveryError::Payload(_))));
+    let is_ignored = sent
+        .is_err_and(|error| matches!(error.kind, SinkErrorKind::Local | SinkErrorKind::Impossible));
     let result = AttemptResult {
         http_code,
         error,
@@ -176,74 +139,81 @@ pub(super) async fn make(
     AttemptEnd { result, gone, retry, rule: rule.clone() }
 }
 
-async fn prepare(
+async fn judged(
+    shared: &DispatcherState,
+    rule: &Arc<Rule>,
+    claimed: &Claimed,
+    sent: &Result<Delivered, SinkError>,
+) -> AttemptJudgement {
+    let endpoint = &rule.endpoint;
+    let mut judged = judge(sent, &endpoint.retry, claimed.tries, now(), fastrand::f64());
+    if let (Err(error), Some(limit)) = (sent, endpoint.order_patience)
+        && error.kind == SinkErrorKind::Refused
+    {
+        judged.outcome = order_patience::judge(shared, claimed, limit, judged.outcome).await;
+    }
+    match sent {
+        // What cannot be attempted at all has nothing to do with the target.
+        Err(error) if error.kind != SinkErrorKind::Impossible => {
+            judged.in_force(shared.is_target_of(rule), shared.directory.is_newest(), now())
+        }
+        _ => judged,
+    }
+}
+
+/// Renders the notification.
+fn prepare(
     shared: &DispatcherState,
     rule: &Rule,
     claimed: &Claimed,
-) -> Result<Request, PrepareError> {
-    let event = event(claimed)?;
-    let mode = mode(&claimed.mode)?;
+) -> Result<Notification, SinkError> {
+    let impossible = |what: String| SinkError::new(SinkErrorKind::Impossible, what);
+    let event = event(claimed)
+        .map_err(|error| impossible(format!("the recorded event cannot be read: {error}")))?;
+    let format = shared.options.formats.get(&claimed.mode).ok_or_else(|| {
+        impossible(format!("the recorded payload mode \"{}\" is unknown", claimed.mode))
+    })?;
     let payload = match &claimed.event.payload {
-        as2hook_store::Payload::None => as2hook_format::RawPayload::None,
-        as2hook_store::Payload::Inline(bytes) => as2hook_format::RawPayload::Bytes(bytes.clone()),
-        as2hook_store::Payload::Purged
-            if mode == PayloadMode::Raw && event.kind.sends_payload() =>
-        {
-            return Err(InvalidDelivery::Payload(StoreError::Purged).into());
+        Payload::None => RawPayload::None,
+        Payload::Inline(bytes) => RawPayload::Bytes(bytes.clone()),
+        // A replay reports this error instead of sending an empty order.
+        Payload::Purged if format.needs_payload() && event.kind.sends_payload() => {
+            return Err(impossible(StoreError::Purged.to_string()));
         }
-        as2hook_store::Payload::Purged => as2hook_format::RawPayload::None,
-        kept => as2hook_format::RawPayload::Stream { size: kept.size() },
+        Payload::Purged => RawPayload::None,
+        kept => RawPayload::Stream { size: kept.size() },
     };
     let rendering = Rendering {
+        format,
         webhook_id: &claimed.webhook_id,
-        mode,
         attempt: claimed.attempts.saturating_add(1),
         replay: claimed.replay,
         payload,
         leading: &shared.directory.leading(rule, &event),
     };
     let rendered = render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now());
-    let request = match rendered {
-        Rendered::Ready(request) => request,
-        Rendered::Unsigned(unsigned) => sign(unsigned, rule, &kept(shared, claimed)).await?,
-    };
-    if !request.dropped.is_empty() {
-        let (webhook, dropped) = (&claimed.webhook, &request.dropped);
+    if !rendered.dropped.is_empty() {
+        let (webhook, dropped) = (&claimed.webhook, &rendered.dropped);
         tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
     }
-    let body = match request.body {
-        as2hook_format::Body::Bytes(bytes) => RequestBody::Bytes(bytes),
-        as2hook_format::Body::Payload { .. } => {
-            RequestBody::Streamed(Arc::new(kept(shared, claimed)))
-        }
-        as2hook_format::Body::Empty => RequestBody::Bytes(Bytes::new()),
+    let body = match rendered.body {
+        Body::Bytes(bytes) => RequestBody::Bytes(bytes),
+        Body::Payload { .. } => RequestBody::Streamed(Arc::new(KeptPayload {
+            payloads: shared.options.payloads.clone(),
+            event: claimed.event.id,
+            payload: claimed.event.payload.clone(),
+        })),
     };
-    let (headers, names) = request.headers.into_parts();
-    Ok(Request { headers, names, body })
+    Ok(Notification { headers: rendered.headers, body })
 }
 
-fn event(claimed: &Claimed) -> Result<Event, InvalidDelivery> {
-    let mut event: Event =
-        serde_json::from_slice(&claimed.event.body).map_err(InvalidDelivery::Event)?;
+fn event(claimed: &Claimed) -> Result<Event, serde_json::Error> {
+    let mut event: Event = serde_json::from_slice(&claimed.event.body)?;
     if let Some(verdict) = &claimed.event.verdict {
-        let verdict: Verdict = serde_json::from_slice(verdict).map_err(InvalidDelivery::Event)?;
+        let verdict: Verdict = serde_json::from_slice(verdict)?;
         event.settle(verdict);
     }
     Ok(event)
-}
-
-fn mode(name: &str) -> Result<PayloadMode, InvalidDelivery> {
-    let modes = [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw];
-    let known = modes.into_iter().find(|mode| mode.as_str() == name);
-    known.ok_or_else(|| InvalidDelivery::Mode(name.to_owned()))
-}
-
-fn kept(shared: &DispatcherState, claimed: &Claimed) -> KeptPayload {
-    KeptPayload {
-        payloads: shared.options.payloads.clone(),
-        event: claimed.event.id,
-        payload: claimed.event.payload.clone(),
-    }
 }
 
 #[async_trait]
@@ -262,26 +232,6 @@ impl BodySource for KeptPayload {
     }
 }
 
-/// Reads the payload once for its signature; it is read again when it is sent.
-async fn sign(
-    mut unsigned: Unsigned,
-    rule: &Rule,
-    kept: &KeptPayload,
-) -> Result<as2hook_format::WebhookRequest, PrepareError> {
-    let body = RequestBody::Streamed(Arc::new(kept.clone()));
-    let read = async {
-        let mut pieces = kept.open().await?;
-        while let Some(bytes) = pieces.try_next().await? {
-            unsigned.update(&bytes);
-        }
-        Ok(())
-    };
-    let read = timeout(Client::time_allowed(&rule.endpoint, &body), read).await;
-    let read = read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    read.map_err(|error| PrepareError::ForNow(DeliveryError::Payload(error)))?;
-    Ok(unsigned.finish().map_err(InvalidDelivery::Length)?)
-}
-
 /// Returns a URL without user name and password, as it may be stored.
 fn shown(url: &Uri) -> String {
     let mut shown = url.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
@@ -289,10 +239,4 @@ fn shown(url: &Uri) -> String {
     shown.push_str(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
     shown.push_str(url.path_and_query().map_or("", |path| path.as_str()));
     shown
-}
-
-impl From<InvalidDelivery> for PrepareError {
-    fn from(error: InvalidDelivery) -> Self {
-        Self::ForGood(error)
-    }
 }

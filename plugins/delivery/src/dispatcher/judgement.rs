@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use as2hook_event::Endpoint;
-use as2hook_sink::{DeliveryError, EndpointResponse};
+use as2hook_sink::{Delivered, SinkError, SinkErrorKind};
 use as2hook_store::DeliveryOutcome;
 
 use crate::time::after;
@@ -13,37 +12,32 @@ use crate::time::after;
 pub(super) struct AttemptJudgement {
     /// The outcome for the delivery.
     pub(super) outcome: DeliveryOutcome,
-    /// 410: the webhook is gone permanently (Standard Webhooks).
+    /// The webhook is gone permanently: 410 (Standard Webhooks).
     pub(super) gone: bool,
     /// How long the endpoint asked for a pause.
     pub(super) pause: Option<Duration>,
 }
 
-/// Judges an attempt. `tries` counts earlier attempts on this schedule; `jitter` is between 0 and
-/// 1.
+/// Judges an attempt. `retry` has the waits between attempts; `tries` counts earlier attempts on
+/// this schedule; `jitter` is between 0 and 1.
 pub(super) fn judge(
-    outcome: &Result<EndpointResponse, DeliveryError>,
-    endpoint: &Endpoint,
+    sent: &Result<Delivered, SinkError>,
+    retry: &[Duration],
     tries: u32,
     now: i64,
     jitter: f64,
 ) -> AttemptJudgement {
-    let pause = match outcome {
-        Ok(response) if response.is_success() => {
-            return AttemptJudgement {
-                outcome: DeliveryOutcome::Delivered,
-                gone: false,
-                pause: None,
-            };
-        }
-        Ok(response) if response.status == 410 => {
-            return AttemptJudgement { outcome: DeliveryOutcome::Held, gone: true, pause: None };
-        }
-        Ok(response) if matches!(response.status, 429 | 503) => response.retry_after,
-        _ => None,
+    let certain = |outcome, gone| AttemptJudgement { outcome, gone, pause: None };
+    let pause = match sent {
+        Ok(_) => return certain(DeliveryOutcome::Delivered, false),
+        Err(error) => match error.kind {
+            SinkErrorKind::Gone => return certain(DeliveryOutcome::Held, true),
+            SinkErrorKind::Impossible => return certain(DeliveryOutcome::Dead, false),
+            _ => error.retry_after,
+        },
     };
     let step = usize::try_from(tries).unwrap_or(usize::MAX);
-    let outcome = match endpoint.retry.get(step) {
+    let outcome = match retry.get(step) {
         // Never earlier than the endpoint asked for, and never earlier than planned: an endpoint
         // that always asks for one second would use up its retries in as many seconds.
         Some(wait) => {
@@ -71,88 +65,34 @@ impl AttemptJudgement {
     }
 }
 
-/// Returns why an attempt failed, for the log. `None`: it succeeded.
-pub(super) fn failure(outcome: &Result<EndpointResponse, DeliveryError>) -> Option<String> {
-    match outcome {
-        Ok(response) if response.is_success() => None,
-        Ok(response) => Some(refusal(response)),
-        Err(error) => Some(error.to_string()),
-    }
-}
-
-fn refusal(response: &EndpointResponse) -> String {
-    let status = response.status;
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-    let mut text = match reason {
-        Some(reason) => format!("the endpoint answered {status} {reason}"),
-        None => format!("the endpoint answered {status}"),
-    };
-    if (300..400).contains(&status) {
-        text.push_str(": redirects are not followed");
-    }
-    let body_text = String::from_utf8_lossy(&response.body_start);
-    let body_text = body_text.split(|c: char| c.is_whitespace() || c.is_control());
-    let body_text = body_text.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    if !body_text.is_empty() {
-        text.push_str(": ");
-        text.push_str(&body_text);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
-    fn endpoint(retry: &[u64]) -> Endpoint {
-        let mut endpoint = Endpoint::new("http://erp.example/".parse().unwrap());
-        endpoint.retry = retry.iter().map(|s| Duration::from_secs(*s)).collect();
-        endpoint
+    const RETRY: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(100)];
+
+    fn failed(kind: SinkErrorKind, retry_after: Option<u64>) -> Result<Delivered, SinkError> {
+        let retry_after = retry_after.map(Duration::from_secs);
+        Err(SinkError { retry_after, ..SinkError::new(kind, "no") })
     }
 
-    fn response(status: u16, retry_after: Option<u64>) -> Result<EndpointResponse, DeliveryError> {
-        Ok(EndpointResponse {
-            status,
-            retry_after: retry_after.map(Duration::from_secs),
-            body_start: Bytes::new(),
-            duration: Duration::ZERO,
-        })
-    }
-
-    fn outcome(
-        outcome: &Result<EndpointResponse, DeliveryError>,
-        tries: u32,
-        jitter: f64,
-    ) -> DeliveryOutcome {
-        judge(outcome, &endpoint(&[5, 100]), tries, 1_000_000, jitter).outcome
+    fn outcome(sent: &Result<Delivered, SinkError>, tries: u32, jitter: f64) -> DeliveryOutcome {
+        judge(sent, &RETRY, tries, 1_000_000, jitter).outcome
     }
 
     #[test]
-    fn any_2xx_is_success_and_nothing_else() {
-        for status in [200, 201, 202, 204, 299] {
-            assert_eq!(
-                outcome(&response(status, None), 0, 0.5),
-                DeliveryOutcome::Delivered,
-                "{status}"
-            );
+    fn failures_are_retried_unless_no_attempt_can_succeed() {
+        assert_eq!(outcome(&Ok(Delivered::default()), 0, 0.5), DeliveryOutcome::Delivered);
+        for kind in [SinkErrorKind::Failed, SinkErrorKind::Refused, SinkErrorKind::Local] {
+            assert_eq!(outcome(&failed(kind, None), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
         }
-        for status in [301, 302, 304, 307, 400, 404, 429, 500, 503, 600] {
-            assert_eq!(
-                outcome(&response(status, None), 0, 0.5),
-                DeliveryOutcome::Retry(1_005_000),
-                "{status}"
-            );
-        }
-        assert_eq!(
-            outcome(&Err(DeliveryError::NoAnswer), 0, 0.5),
-            DeliveryOutcome::Retry(1_005_000)
-        );
+        let impossible = failed(SinkErrorKind::Impossible, None);
+        assert_eq!(outcome(&impossible, 0, 0.5), DeliveryOutcome::Dead);
     }
 
     #[test]
     fn retries_follow_the_schedule_with_a_tenth_of_jitter() {
-        let failed = response(500, None);
+        let failed = failed(SinkErrorKind::Failed, None);
         assert_eq!(outcome(&failed, 0, 0.0), DeliveryOutcome::Retry(1_004_500));
         assert_eq!(outcome(&failed, 0, 1.0), DeliveryOutcome::Retry(1_005_500));
         assert_eq!(outcome(&failed, 1, 0.0), DeliveryOutcome::Retry(1_090_000));
@@ -163,49 +103,27 @@ mod tests {
 
     #[test]
     fn retry_after_puts_a_retry_off_but_never_brings_it_forward() {
-        assert_eq!(outcome(&response(429, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
-        assert_eq!(outcome(&response(503, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
-        assert_eq!(outcome(&response(503, Some(1)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
-        // With other statuses, Retry-After is ignored and does not lengthen the schedule.
-        assert_eq!(outcome(&response(500, Some(60)), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
-        assert_eq!(outcome(&response(429, Some(60)), 2, 0.5), DeliveryOutcome::Dead);
+        let asking = |seconds| failed(SinkErrorKind::Failed, Some(seconds));
+        assert_eq!(outcome(&asking(60), 0, 0.5), DeliveryOutcome::Retry(1_060_000));
+        assert_eq!(outcome(&asking(1), 0, 0.5), DeliveryOutcome::Retry(1_005_000));
+        assert_eq!(outcome(&asking(60), 2, 0.5), DeliveryOutcome::Dead);
     }
 
     #[test]
     fn status_410_holds_the_delivery() {
-        let judged = judge(&response(410, None), &endpoint(&[]), 7, 0, 0.5);
+        let judged = judge(&failed(SinkErrorKind::Gone, None), &[], 7, 0, 0.5);
         assert_eq!((judged.outcome, judged.gone), (DeliveryOutcome::Held, true));
     }
 
     #[test]
     fn failure_of_another_target_costs_its_delivery_no_time() {
-        let gone = judge(&response(410, None), &endpoint(&[]), 0, 5, 0.5);
+        let gone = judge(&failed(SinkErrorKind::Gone, None), &[], 0, 5, 0.5);
         assert_eq!(gone.in_force(true, true, 5).outcome, DeliveryOutcome::Held);
         assert_eq!(gone.in_force(true, false, 5).outcome, DeliveryOutcome::Retry(5));
         assert_eq!(gone.in_force(false, true, 5).outcome, DeliveryOutcome::Retry(5));
-        let busy = judge(&response(429, Some(3600)), &endpoint(&[5]), 0, 5, 0.5);
+        let busy = judge(&failed(SinkErrorKind::Failed, Some(3600)), &RETRY, 0, 5, 0.5);
         assert_eq!(busy.in_force(true, true, 5), busy);
         let elsewhere = busy.in_force(false, true, 5);
         assert_eq!((elsewhere.outcome, elsewhere.pause), (DeliveryOutcome::Retry(5), None));
-    }
-
-    #[test]
-    fn refusal_is_logged_as_one_line_without_control_characters() {
-        let outcome = Ok(EndpointResponse {
-            status: 500,
-            retry_after: None,
-            body_start: Bytes::from_static(b"<b>out\r\n\tof\x1b[31m\xff paper</b>\n"),
-            duration: Duration::ZERO,
-        });
-        let text = failure(&outcome).unwrap();
-        assert_eq!(
-            text,
-            "the endpoint answered 500 Internal Server Error: <b>out of [31m\u{fffd} paper</b>"
-        );
-        assert_eq!(
-            failure(&response(302, None)).unwrap(),
-            "the endpoint answered 302 Found: redirects are not followed"
-        );
-        assert_eq!(failure(&response(204, None)), None);
     }
 }

@@ -6,18 +6,9 @@ use as2hook_event::clock;
 use as2hook_store::{Attempt, Claimed, DeliveryOutcome, DeliveryState, Filter, StoreError};
 
 use super::DispatcherState;
-use as2hook_sink::EndpointResponse;
+use as2hook_sink::is_refusal;
 
 use crate::time::now;
-
-/// Whether the response says that the delivery itself is at fault.
-pub(super) fn is_refusal(response: &EndpointResponse) -> bool {
-    is_refusal_status(response.status)
-}
-
-fn is_refusal_status(status: u16) -> bool {
-    matches!(status, 400 | 413 | 415 | 422)
-}
 
 /// Decides the outcome of a refused delivery. It is dead when the first refusal is longer ago than
 /// the limit and the endpoint has accepted another delivery since. Without the second condition the
@@ -67,7 +58,7 @@ async fn first_refusal(
 fn first_refusal_of<'a>(attempts: impl Iterator<Item = &'a Attempt>, before: u32) -> Option<i64> {
     let refused = attempts
         .filter(|attempt| attempt.number > before)
-        .filter(|attempt| attempt.http_code.is_some_and(is_refusal_status));
+        .filter(|attempt| attempt.http_code.is_some_and(is_refusal));
     refused.map(|attempt| attempt.at).min()
 }
 

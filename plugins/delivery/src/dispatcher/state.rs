@@ -9,7 +9,7 @@ use std::{
 };
 
 use as2hook_event::Rule;
-use as2hook_sink::Client;
+use as2hook_sink::Sinks;
 use as2hook_store::{DeliveryQueue, StoreError, WebhookState};
 use dashmap::{DashMap, mapref::entry::Entry};
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ use crate::directory::{Directory, Notices};
 /// State that the workers share.
 pub(super) struct DispatcherState {
     pub(super) store: Arc<dyn DeliveryQueue>,
-    pub(super) client: Arc<Client>,
+    pub(super) sinks: Sinks,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) notices: Option<Arc<dyn Notices>>,
     pub(super) wakeups: Wakeups,

@@ -106,7 +106,7 @@ impl Target {
         NewDelivery {
             webhook_id: webhook_id(event, &self.webhook),
             webhook: self.webhook.clone(),
-            mode: self.mode.as_str().to_owned(),
+            mode: self.mode.name.to_owned(),
             order_key: self.order_key.clone(),
             due: now(),
         }

@@ -6,3 +6,4 @@ mod order;
 mod payloads;
 mod retries;
 mod service;
+mod sinks;

@@ -38,7 +38,7 @@ fn options(on_store_failure: OnStoreFailure) -> OutboxOptions {
 }
 
 fn targets(names: &[&str]) -> Vec<Target> {
-    let mode = PayloadMode::Json;
+    let mode = PayloadMode::JSON;
     names.iter().map(|n| Target { webhook: (*n).into(), mode, order_key: None }).collect()
 }
 

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_fingerprint_changes_with_every_field() {
     type Change = fn(&mut Rule);
-    let changes: [Change; 32] = [
+    let changes: [Change; 34] = [
         |_| (),
         |r| r.name = "other".into(),
         |r| r.events = None,
@@ -17,7 +17,9 @@ fn a_fingerprint_changes_with_every_field() {
         |r| r.route = Route::Always,
         |r| r.enabled = false,
         |r| r.endpoint.url = Uri::from_static("https://erp.example/other"),
-        |r| r.endpoint.payload = PayloadMode::Raw,
+        |r| r.endpoint.payload = PayloadMode::RAW,
+        |r| r.endpoint.sink = Some(sink("a")),
+        |r| r.endpoint.sink = Some(sink("b")),
         |r| r.endpoint.secrets = vec![Secret::parse("secret").unwrap()],
         |r| r.endpoint.secrets = vec![Secret::parse("other").unwrap()],
         |r| r.endpoint.headers = vec![(http::header::FROM, "a".parse().unwrap())],
@@ -58,6 +60,11 @@ fn a_fingerprint_ignores_paths_and_the_order_of_events() {
     let mut other = Rule { events: Some(vec![MessageSent, MdnSent, MdnSent]), ..rule() };
     other.endpoint.tls.sources.push("ca.pem".into());
     assert_eq!(one.fingerprint(), other.fingerprint());
+}
+
+fn sink(topic: &str) -> SinkChoice {
+    let keys = serde_json::json!({ "topic": topic });
+    SinkChoice { name: "kafka", keys, settings: std::sync::Arc::new(()) }
 }
 
 fn rule() -> Rule {

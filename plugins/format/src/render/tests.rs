@@ -1,9 +1,12 @@
+use std::sync::LazyLock;
+
 use as2hook_as2::{Attachment, ContentKind, Decoded, Headers, SignatureStatus};
 use http::Uri;
 use uuid::Uuid;
 
 use super::*;
-use as2hook_event::{Direction, EventKind, PartnerType, Secret};
+use crate::{Formats, headers::is_never_passed, sign::Covered};
+use as2hook_event::{Direction, EventKind, PartnerType, PayloadMode, Secret};
 
 mod hostile;
 mod json;
@@ -102,9 +105,10 @@ fn signed() -> Endpoint {
 }
 
 fn rendering(mode: PayloadMode) -> Rendering<'static> {
+    static FORMATS: LazyLock<Formats> = LazyLock::new(Formats::default);
     Rendering {
+        format: FORMATS.get(mode.name).unwrap(),
         webhook_id: "msg_0123",
-        mode,
         attempt: 1,
         replay: false,
         payload: RawPayload::None,
@@ -116,32 +120,35 @@ fn now() -> Timestamp {
     "2020-06-15T13:48:56.789Z".parse().unwrap()
 }
 
-fn rendered(event: &Event, rendering: &Rendering<'_>, endpoint: &Endpoint) -> WebhookRequest {
-    match render(event, rendering, endpoint, now()) {
-        Rendered::Ready(request) => request,
-        Rendered::Unsigned(_) => panic!("the payload is to be streamed"),
+/// The request as http sends it, with its signatures.
+fn rendered(event: &Event, rendering: &Rendering<'_>, endpoint: &Endpoint) -> Rendered {
+    let mut request = render(event, rendering, endpoint, now());
+    if !endpoint.secrets.is_empty() {
+        let mut signer = request.headers.signer(&endpoint.secrets, request.body.length());
+        signer.update(body(&request));
+        request.headers.sign(&signer.finish().unwrap());
     }
+    request
 }
 
 /// The request of this event, without a payload or a secret.
-fn request(event: &Event, mode: PayloadMode) -> WebhookRequest {
+fn request(event: &Event, mode: PayloadMode) -> Rendered {
     rendered(event, &rendering(mode), &endpoint())
 }
 
-fn with_payload(event: &Event, payload: &'static str) -> WebhookRequest {
+fn with_payload(event: &Event, payload: &'static str) -> Rendered {
     let payload = RawPayload::Bytes(Bytes::from_static(payload.as_bytes()));
-    rendered(event, &Rendering { payload, ..rendering(PayloadMode::Raw) }, &endpoint())
+    rendered(event, &Rendering { payload, ..rendering(PayloadMode::RAW) }, &endpoint())
 }
 
-fn body(request: &WebhookRequest) -> &[u8] {
+fn body(request: &Rendered) -> &[u8] {
     match &request.body {
-        Body::Empty => &[],
         Body::Bytes(bytes) => bytes,
         Body::Payload { .. } => panic!("the payload is to be streamed"),
     }
 }
 
-fn header<'a>(request: &'a WebhookRequest, name: &str) -> Option<&'a str> {
+fn header<'a>(request: &'a Rendered, name: &str) -> Option<&'a str> {
     request.headers.get(name).map(|value| std::str::from_utf8(value.as_bytes()).unwrap())
 }
 

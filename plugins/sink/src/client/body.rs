@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, stream};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
@@ -61,6 +61,17 @@ impl RequestBody {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Streamed(source) => source.size(),
+        }
+    }
+
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// When a payload cannot be opened.
+    pub async fn open(&self) -> io::Result<BodyStream> {
+        match self {
+            Self::Bytes(bytes) => Ok(Box::pin(stream::iter([Ok(bytes.clone())]))),
+            Self::Streamed(source) => source.open().await,
         }
     }
 }

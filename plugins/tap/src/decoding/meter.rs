@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use as2hook_as2::{
-    Attachment, Decoded, ErrorCode, Fault, Headers, MAX_MEMORY, ProcessingError, Sink,
+    Attachment, ContentReceiver, Decoded, ErrorCode, Fault, Headers, MAX_MEMORY, ProcessingError,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -139,7 +139,7 @@ impl MeteredSink {
     }
 }
 
-impl Sink for MeteredSink {
+impl ContentReceiver for MeteredSink {
     fn body(&mut self, bytes: &[u8]) {
         self.keeper.body(bytes);
     }

@@ -57,7 +57,11 @@ impl Scene {
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
         write("as2hook.yaml", config).unwrap();
         write("webhooks.yaml", RULES).unwrap();
-        let loaded = as2hook_config::load(&folder.path().join("as2hook.yaml")).unwrap();
+        let loaded = as2hook_config::load(
+            &folder.path().join("as2hook.yaml"),
+            &as2hook_config::Plugins::default(),
+        )
+        .unwrap();
         let host = Arc::new(TapRules::new(loaded.config, loaded.rules));
         let database = folder.path().join("as2hook.db");
         let store = Arc::new(SqliteStore::open(&database, &SqliteOptions::default()).unwrap());

@@ -38,14 +38,19 @@ impl WebhookWorker {
         let counts = self.shared.is_target_of(&rule);
         result.is_ignored |= !counts;
         let failed = result.error.is_some() && counts;
+        // The body of a 410 stands in the delivery log alone.
+        let gone = gone.then(|| match result.http_code {
+            Some(_) => "the endpoint answered 410 Gone".to_owned(),
+            None => result.error.clone().unwrap_or_default(),
+        });
         self.health(|health| health.ended(result));
         if let Some(at) = retry
             && self.retries.len() < RETRIES_MAX
         {
             self.retries.push(Reverse(at));
         }
-        if gone && counts {
-            self.disable("the endpoint answered 410 Gone".to_owned()).await;
+        if let Some(reason) = gone.filter(|_| counts) {
+            self.disable(reason).await;
         } else if failed {
             self.failed().await;
         }

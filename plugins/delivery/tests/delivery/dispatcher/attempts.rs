@@ -1,11 +1,10 @@
 //! What a webhook receives, and what is logged about it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use as2hook_delivery::{DispatcherOptions, HealthState};
 use as2hook_event::{Order, PayloadMode, Secret};
 use as2hook_format::sign::verify_webhook;
-use as2hook_sink::Guard;
 use as2hook_store::{DeliveryState, Payload, PayloadDir, Payloads};
 use bytes::Bytes;
 
@@ -22,7 +21,7 @@ use crate::support::{
 async fn settled_exchange_is_delivered() {
     let sink = Sink::answering(204).await;
     let mut secured = rule("a", &sink.url());
-    secured.endpoint.payload = PayloadMode::Json;
+    secured.endpoint.payload = PayloadMode::JSON;
     let secret = Secret::parse("a shared secret").unwrap();
     secured.endpoint.secrets = vec![secret.clone()];
     let gateway = Gateway::start([secured]).await;
@@ -54,7 +53,7 @@ async fn settled_exchange_is_delivered() {
 async fn a_raw_payload_file_is_sent_and_signed() {
     let sink = Sink::answering(200).await;
     let mut raw = rule("a", &sink.url());
-    raw.endpoint.payload = PayloadMode::Raw;
+    raw.endpoint.payload = PayloadMode::RAW;
     let secret = Secret::parse("a shared secret").unwrap();
     raw.endpoint.secrets = vec![secret.clone()];
     let root = tempfile::tempdir().unwrap();
@@ -79,7 +78,7 @@ async fn a_raw_payload_file_is_sent_and_signed() {
 async fn a_raw_payload_in_the_row_is_sent() {
     let sink = Sink::answering(200).await;
     let mut raw = rule("a", &sink.url());
-    raw.endpoint.payload = PayloadMode::Raw;
+    raw.endpoint.payload = PayloadMode::RAW;
     let gateway = Gateway::start([raw]).await;
     let payload = Payload::Inline(Bytes::from_static(b"UNA:+.? 'UNB+"));
     gateway.exchange_with(&event(), payload, &["a"]).await;
@@ -117,8 +116,9 @@ async fn delivery_that_cannot_be_rendered_is_dead_with_the_reason() {
 #[tokio::test]
 async fn guard_of_a_rule_is_checked() {
     let sink = Sink::answering(200).await;
-    let gateway = Gateway::start([rule("a", &sink.url())]).await;
-    *gateway.rules.guard.lock().unwrap() = Some(Guard::public([]));
+    let mut guarded = rule("a", &sink.url());
+    guarded.endpoint.networks = Some(Arc::new([]));
+    let gateway = Gateway::start([guarded]).await;
     gateway.exchange(&event(), &["a"]).await;
     until("it to be dead", || gateway.store.count(DeliveryState::Dead) == 1).await;
     let error = gateway.store.attempts()[0].attempt.clone().unwrap().error.unwrap();

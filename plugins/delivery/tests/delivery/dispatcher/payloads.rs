@@ -29,7 +29,7 @@ async fn sealed(payloads: &Payloads, event: uuid::Uuid, bytes: &[u8]) -> Payload
 
 fn raw_rule(sink: &Sink) -> as2hook_event::Rule {
     let mut raw = rule("a", &sink.url());
-    raw.endpoint.payload = PayloadMode::Raw;
+    raw.endpoint.payload = PayloadMode::RAW;
     raw
 }
 

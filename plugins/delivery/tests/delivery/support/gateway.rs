@@ -13,7 +13,7 @@ use as2hook_delivery::{
     Wakeups,
 };
 use as2hook_event::{Event, Rule, Verdict};
-use as2hook_sink::{Client, Guard};
+use as2hook_sink::{Client, Sinks};
 use as2hook_store::Payload;
 use async_trait::async_trait;
 
@@ -29,7 +29,6 @@ pub struct Gateway {
 #[derive(Default)]
 pub struct Rules {
     rules: Mutex<HashMap<String, Arc<Rule>>>,
-    pub guard: Mutex<Option<Guard>>,
     pub disabled: Mutex<Vec<Disabled>>,
     /// Another gateway has other rules.
     pub at_odds: AtomicBool,
@@ -69,9 +68,9 @@ impl Directory for Rules {
         !self.at_odds.load(Ordering::SeqCst)
     }
 
-    fn guard(&self, _rule: &Rule) -> Guard {
+    fn leading(&self, _rule: &Rule, _event: &Event) -> Vec<(&'static str, serde_json::Value)> {
         assert!(!self.breaks_attempt.swap(false, Ordering::SeqCst), "an attempt is to break");
-        self.guard.lock().unwrap().clone().unwrap_or(Guard::Open)
+        Vec::new()
     }
 }
 
@@ -104,20 +103,23 @@ impl Gateway {
         rules: Arc<Rules>,
         options: DispatcherOptions,
     ) -> Self {
+        let client = Arc::new(Client::new().await.unwrap());
+        Self::of(store, rules, options, client.into()).await
+    }
+
+    pub async fn of(
+        store: Arc<MemoryStore>,
+        rules: Arc<Rules>,
+        options: DispatcherOptions,
+        sinks: Sinks,
+    ) -> Self {
         let wakeups = Wakeups::new();
         let outbox = Outbox::new(store.clone(), wakeups.clone(), OutboxOptions::default());
-        let client = Arc::new(Client::new().await.unwrap());
         let notices: Arc<dyn Notices> = rules.clone();
-        let dispatcher = Dispatcher::start(
-            store.clone(),
-            client,
-            rules.clone(),
-            Some(notices),
-            wakeups,
-            options,
-        )
-        .await
-        .unwrap();
+        let dispatcher =
+            Dispatcher::start(store.clone(), sinks, rules.clone(), Some(notices), wakeups, options)
+                .await
+                .unwrap();
         Self { store, outbox, dispatcher, rules }
     }
 

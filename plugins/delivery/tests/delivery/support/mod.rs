@@ -77,6 +77,6 @@ pub fn rule(name: &str, url: &str) -> Rule {
     let mut endpoint = Endpoint::new(url.parse().unwrap());
     endpoint.retry = vec![Duration::from_millis(10); 3];
     endpoint.timeout = AMPLE;
-    endpoint.payload = PayloadMode::Headers;
+    endpoint.payload = PayloadMode::HEADERS;
     made::rule(name, endpoint)
 }

@@ -30,7 +30,7 @@ proptest! {
         headers in vec((any_name(), any_value()), 0..12),
         names in vec(".{0,20}", 0..3),
         texts in vec(any::<String>(), 0..3),
-        mode in select(&[PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw]),
+        mode in select(&[PayloadMode::HEADERS, PayloadMode::JSON, PayloadMode::RAW]),
         kind in select(&EventKind::ALL),
     ) {
         let plain = hostile(kind, &[], &names, &texts);
@@ -58,7 +58,7 @@ proptest! {
 }
 
 /// Every header that a receiver could take for this one.
-fn read_carelessly<'a>(request: &'a WebhookRequest, name: &str) -> Vec<&'a http::HeaderValue> {
+fn read_carelessly<'a>(request: &'a Rendered, name: &str) -> Vec<&'a http::HeaderValue> {
     let fold = |name: &str| {
         let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
         letters.collect::<String>().to_ascii_uppercase()

@@ -32,7 +32,7 @@ fn warnings_stand_in_a_field_of_their_own_and_in_no_header() {
     let document = document(&event);
     let warnings = json!([{ "code": "other-digest", "message": "sha-1, not sha-256" }]);
     assert_eq!((&document["warnings"], &document["errors"]), (&warnings, &json!([])));
-    assert_eq!(header(&request(&event, PayloadMode::Json), "X-Processing-Error"), None);
+    assert_eq!(header(&request(&event, PayloadMode::JSON), "X-Processing-Error"), None);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn leading_keys_come_first_and_once() {
         ("event_name", json!("mensaje.recibido")),
         ("partner_id", json!(123)),
     ];
-    let rendering = Rendering { leading: &leading, ..rendering(PayloadMode::Json) };
+    let rendering = Rendering { leading: &leading, ..rendering(PayloadMode::JSON) };
     let request = rendered(&seed_event(), &rendering, &endpoint());
     let text = std::str::from_utf8(body(&request)).unwrap();
     let start = r#"{"event":"message.received","event_name":"mensaje.recibido","partner_id":123,"as2MessageId""#;
@@ -218,7 +218,7 @@ fn json_of_a_delivery_is_at_most_twice_its_events_metadata() {
         let undecoded = Event { decoded: None, headers, ..message.clone() };
         for event in [message, mdn, undecoded] {
             let metadata = serde_json::to_vec(&event).unwrap().len();
-            let sent = body(&request(&event, PayloadMode::Json)).len();
+            let sent = body(&request(&event, PayloadMode::JSON)).len();
             assert!(sent <= 2 * metadata + FRAME, "{text:?}: {sent} of {metadata}");
         }
     }
@@ -241,7 +241,7 @@ fn mdn() -> Event {
 }
 
 fn text(event: &Event) -> String {
-    String::from_utf8(body(&request(event, PayloadMode::Json)).to_vec()).unwrap()
+    String::from_utf8(body(&request(event, PayloadMode::JSON)).to_vec()).unwrap()
 }
 
 fn document(event: &Event) -> serde_json::Value {

@@ -6,7 +6,7 @@ use as2hook_event::PassHeaders;
 #[test]
 fn duplicates_values_and_case_are_kept() {
     let event = event_with(&[("X-Custom", "one  two"), ("x-CUSTOM", "\u{e9}"), ("X-Empty", "")]);
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     let custom: Vec<_> = request
         .headers
         .iter()
@@ -54,7 +54,7 @@ fn the_never_list() {
     for name in never {
         for form in [name.to_owned(), name.replace('-', "_"), name.to_uppercase()] {
             let event = event_with(&[(&form, "evil")]);
-            for mode in [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw] {
+            for mode in [PayloadMode::HEADERS, PayloadMode::JSON, PayloadMode::RAW] {
                 let request = request(&event, mode);
                 let there = request.headers.iter().any(|field| field.name == form.as_str());
                 assert!(!there, "{form} in {mode:?}");
@@ -133,8 +133,8 @@ fn identity_of_the_inside_world_never_goes_along() {
         for form in forms {
             let event = event_with(&[(&form, "evil")]);
             for request in [
-                request(&event, PayloadMode::Headers),
-                rendered(&event, &rendering(PayloadMode::Raw), &endpoint),
+                request(&event, PayloadMode::HEADERS),
+                rendered(&event, &rendering(PayloadMode::RAW), &endpoint),
             ] {
                 assert!(request.headers.iter().all(|field| field.value != "evil"), "{form}");
             }
@@ -179,7 +179,7 @@ fn headers_of_as2_servers_go_along() {
     ] {
         assert!(!is_never_passed(name), "{name}");
     }
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     for (name, value) in ORIGINAL {
         assert_eq!(header(&request, name), Some(value), "{name}");
     }
@@ -190,8 +190,8 @@ fn pass_headers_with_names_gives_these_beside_the_four_of_the_message() {
     let pass_headers = PassHeaders::named(["X-Trace", "content-language"]);
     let endpoint = Endpoint { pass_headers, ..endpoint() };
     let event = event_with(&[("x_trace", "1"), ("X-Other", "2"), ("Content-Language", "en")]);
-    let request = rendered(&event, &rendering(PayloadMode::Headers), &endpoint);
-    let original = |field: &&super::super::Field| {
+    let request = rendered(&event, &rendering(PayloadMode::HEADERS), &endpoint);
+    let original = |field: &&crate::Field| {
         let name = field.name.to_ascii_lowercase();
         !name.starts_with("x-") && !name.starts_with("webhook-")
     };
@@ -211,7 +211,7 @@ fn pass_headers_with_names_gives_these_beside_the_four_of_the_message() {
             "content-language",
         ]
     );
-    let json = rendered(&event, &rendering(PayloadMode::Json), &endpoint);
+    let json = rendered(&event, &rendering(PayloadMode::JSON), &endpoint);
     assert_eq!(header(&json, "Content-Language"), None);
 }
 
@@ -220,7 +220,7 @@ fn ours_stand_alone() {
     let ours = ["User-Agent", "X-Forwarded-For", "X-Partner-Type", "Content-Length", "X-AS2-Event"];
     for name in ours {
         for form in [name.to_owned(), name.replace('-', "_"), name.replace('-', ".")] {
-            let request = request(&event_with(&[(&form, "evil")]), PayloadMode::Headers);
+            let request = request(&event_with(&[(&form, "evil")]), PayloadMode::HEADERS);
             assert!(request.headers.iter().all(|field| field.value != "evil"), "{form}");
         }
     }
@@ -229,10 +229,10 @@ fn ours_stand_alone() {
 #[test]
 fn original_content_headers_only_go_with_an_empty_body() {
     let event = event_with(&[("Content-Transfer-Encoding", "binary"), ("Content-MD5", "x")]);
-    let empty = request(&event, PayloadMode::Headers);
+    let empty = request(&event, PayloadMode::HEADERS);
     assert_eq!(header(&empty, "Content-Transfer-Encoding"), Some("binary"));
     assert_eq!(header(&empty, "Content-MD5"), Some("x"));
-    for request in [request(&event, PayloadMode::Json), with_payload(&event, "x")] {
+    for request in [request(&event, PayloadMode::JSON), with_payload(&event, "x")] {
         assert_eq!(header(&request, "Content-Transfer-Encoding"), None);
         assert_eq!(header(&request, "Content-MD5"), None);
         assert_eq!(request.headers.all("Content-Type").count(), 1);
@@ -243,7 +243,7 @@ fn original_content_headers_only_go_with_an_empty_body() {
 fn pass_headers_as2_leaves_the_rest_behind() {
     let endpoint = Endpoint { pass_headers: PassHeaders::As2, ..endpoint() };
     let event = event_with(&[("X-Custom", "1"), ("AS2-Product", "x:1"), ("Received", "by x")]);
-    let request = rendered(&event, &rendering(PayloadMode::Headers), &endpoint);
+    let request = rendered(&event, &rendering(PayloadMode::HEADERS), &endpoint);
     assert_eq!(header(&request, "X-Custom"), None);
     assert_eq!(header(&request, "Received"), None);
     assert_eq!(header(&request, "AS2-Product"), Some("x:1"));
@@ -257,13 +257,13 @@ fn identity_is_always_there() {
     let identity = "AS2-From, AS2-To, Message-ID, Subject, Content-Type, X-Hop";
     let event = event_with(&[("Connection", identity), ("X-Hop", "1")]);
     let endpoint = Endpoint { pass_headers: PassHeaders::As2, ..endpoint() };
-    for mode in [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw] {
+    for mode in [PayloadMode::HEADERS, PayloadMode::JSON, PayloadMode::RAW] {
         let request = rendered(&event, &rendering(mode), &endpoint);
         for name in ["AS2-From", "AS2-To", "Message-ID", "Subject"] {
             assert!(header(&request, name).is_some(), "{name} in {mode:?}");
         }
     }
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     assert_eq!(header(&request, "X-Hop"), None);
     assert!(header(&request, "Content-Type").is_some());
 }
@@ -271,7 +271,7 @@ fn identity_is_always_there() {
 #[test]
 fn look_alikes_of_identity_do_not_go_along() {
     let event = event_with(&[("AS2_From", "EVIL"), ("Message_ID", "EVIL"), ("Content_Type", "x")]);
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     assert!(request.headers.iter().all(|field| !field.name.contains('_')));
     assert_eq!(header(&request, "AS2-From"), Some("ACME"));
 }
@@ -287,7 +287,7 @@ fn what_is_not_legal_http_is_dropped_and_told() {
         ("X-Good", "a\tb"),
     ]);
     event.headers.push("X-Latin1", b"caf\xe9".to_vec());
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     assert_eq!(request.dropped, ["X-Split", "X-Nul", "X Name", "X-\\u{1b}[31m", ""]);
     assert_eq!(request.headers.get("X-Latin1").unwrap().as_bytes(), b"caf\xe9");
     assert_eq!(header(&request, "X-Good"), Some("a\tb"));
@@ -300,7 +300,7 @@ fn no_more_than_a_line_is_noted_down_of_what_is_dropped() {
     for n in 0..10_000 {
         event.headers.push(format!("X {n} {}", "\u{1}".repeat(200)), "a");
     }
-    let dropped = request(&event, PayloadMode::Headers).dropped;
+    let dropped = request(&event, PayloadMode::HEADERS).dropped;
     assert_eq!((dropped.len(), dropped.last().map(String::as_str)), (17, Some("...")));
     assert!(dropped.concat().len() < 4096);
 }

@@ -9,7 +9,7 @@ use crate::sign::{verify_as2, verify_webhook};
 
 #[test]
 fn every_delivery_has_them() {
-    let request = request(&seed_event(), PayloadMode::Headers);
+    let request = request(&seed_event(), PayloadMode::HEADERS);
     let expected = [
         ("webhook-id", "msg_0123"),
         ("webhook-timestamp", "1592228936"),
@@ -29,7 +29,7 @@ fn every_delivery_has_them() {
 
 #[test]
 fn a_replay_says_so() {
-    let again = Rendering { replay: true, attempt: 12, ..rendering(PayloadMode::Headers) };
+    let again = Rendering { replay: true, attempt: 12, ..rendering(PayloadMode::HEADERS) };
     let request = rendered(&seed_event(), &again, &endpoint());
     assert_eq!(header(&request, "X-AS2-Replay"), Some("1"));
     assert_eq!(header(&request, "X-AS2-Attempt"), Some("12"));
@@ -38,7 +38,7 @@ fn a_replay_says_so() {
 #[test]
 fn a_test_partner_and_one_of_unknown_address() {
     let event = Event { partner_type: PartnerType::Test, peer: None, ..seed_event() };
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     assert_eq!(header(&request, "X-Partner-Type"), Some("Test"));
     assert_eq!(header(&request, "X-Forwarded-For"), None);
 }
@@ -47,7 +47,7 @@ fn a_test_partner_and_one_of_unknown_address() {
 fn both_signatures_are_of_what_is_sent() {
     let mut event = seed_event();
     event.errors = vec![ProcessingError::new(ErrorCode::Parse, "Parse failed")];
-    for mode in [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw] {
+    for mode in [PayloadMode::HEADERS, PayloadMode::JSON, PayloadMode::RAW] {
         let payload = RawPayload::Bytes(Bytes::from_static(b"<invoice/>"));
         let endpoint = signed();
         let request = rendered(&event, &Rendering { payload, ..rendering(mode) }, &endpoint);
@@ -59,7 +59,7 @@ fn both_signatures_are_of_what_is_sent() {
 fn each_secret_signs() {
     let secrets: Vec<_> = ["old", "new"].map(|text| Secret::parse(text).unwrap()).to_vec();
     let endpoint = Endpoint { secrets: secrets.clone(), ..endpoint() };
-    let request = rendered(&seed_event(), &rendering(PayloadMode::Json), &endpoint);
+    let request = rendered(&seed_event(), &rendering(PayloadMode::JSON), &endpoint);
     assert_eq!(header(&request, "webhook-signature").unwrap().split(' ').count(), 2);
     for secret in &secrets {
         assert_signed(&request, secret, body(&request));
@@ -70,28 +70,25 @@ fn each_secret_signs() {
 fn a_streamed_payload_is_signed_piece_by_piece() {
     let (endpoint, event) = (signed(), seed_event());
     let payload = RawPayload::Stream { size: 10 };
-    let streamed = Rendering { payload, ..rendering(PayloadMode::Raw) };
-    let Rendered::Unsigned(mut unsigned) = render(&event, &streamed, &endpoint, now()) else {
-        panic!("the payload has not been seen")
-    };
-    unsigned.update(b"<invo");
-    unsigned.update(b"ice/>");
-    let request = unsigned.finish().unwrap();
+    let streamed = Rendering { payload, ..rendering(PayloadMode::RAW) };
+    let mut request = render(&event, &streamed, &endpoint, now());
+    let mut signer = request.headers.signer(&endpoint.secrets, request.body.length());
+    signer.update(b"<invo");
+    signer.update(b"ice/>");
+    request.headers.sign(&signer.finish().unwrap());
 
     assert_eq!(request.body, Body::Payload { size: 10 });
     assert_eq!(header(&request, "Content-Length"), Some("10"));
     assert_signed(&request, &endpoint.secrets[0], b"<invoice/>");
 
-    let Rendered::Unsigned(short) = render(&event, &streamed, &endpoint, now()) else {
-        panic!("the payload has not been seen")
-    };
+    let short = request.headers.signer(&endpoint.secrets, request.body.length());
     assert!(short.finish().is_err());
 }
 
 #[test]
 fn a_streamed_payload_needs_no_signature_without_a_secret() {
     let streamed =
-        Rendering { payload: RawPayload::Stream { size: 10 }, ..rendering(PayloadMode::Raw) };
+        Rendering { payload: RawPayload::Stream { size: 10 }, ..rendering(PayloadMode::RAW) };
     let request = rendered(&seed_event(), &streamed, &endpoint());
     assert_eq!(request.body, Body::Payload { size: 10 });
 }
@@ -99,7 +96,7 @@ fn a_streamed_payload_needs_no_signature_without_a_secret() {
 #[test]
 fn repeated_originals_are_signed_as_http_reads_them() {
     let (endpoint, event) = (signed(), event_with(&[("AS2-From", "OTHER")]));
-    let request = rendered(&event, &rendering(PayloadMode::Headers), &endpoint);
+    let request = rendered(&event, &rendering(PayloadMode::HEADERS), &endpoint);
     let [id, time] = ["webhook-id", "webhook-timestamp"].map(|name| header(&request, name));
     let covered = Covered {
         webhook_id: id.unwrap().as_bytes(),
@@ -120,7 +117,7 @@ fn repeated_originals_are_signed_as_http_reads_them() {
 #[test]
 fn event_id_and_signature_status_stand_in_every_mode() {
     let mut event = seed_event();
-    for mode in [PayloadMode::Headers, PayloadMode::Json, PayloadMode::Raw] {
+    for mode in [PayloadMode::HEADERS, PayloadMode::JSON, PayloadMode::RAW] {
         for status in SignatureStatus::ALL {
             event.decoded.as_mut().unwrap().signature_status = Some(status);
             let request = request(&event, mode);
@@ -137,7 +134,7 @@ fn signature_status_is_left_out_when_it_was_not_judged_or_there_is_no_message() 
     let hidden = Decoded { signature_status: None, ..decoded() };
     for decoded in [Some(hidden), None] {
         let event = Event { decoded, ..seed_event() };
-        let request = request(&event, PayloadMode::Json);
+        let request = request(&event, PayloadMode::JSON);
         assert!(header(&request, "X-AS2-Event-Id").is_some());
         assert_eq!(header(&request, "X-AS2-Signature-Status"), None);
     }
@@ -149,7 +146,7 @@ fn processing_errors_are_one_line_of_ascii() {
     event.decoded.as_mut().unwrap().errors =
         vec![ProcessingError { code: ErrorCode::Signature, message: "a;b\r\nX-Evil: é".into() }];
     event.errors = vec![ProcessingError::new(ErrorCode::Receiver, "processed/error: x")];
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     assert_eq!(
         header(&request, "X-Processing-Error"),
         Some("900: a b  X-Evil: ?; 1200: processed/error: x")
@@ -160,12 +157,12 @@ fn processing_errors_are_one_line_of_ascii() {
 fn processing_errors_are_bounded() {
     let mut event = seed_event();
     event.errors = vec![ProcessingError::new(ErrorCode::Parse, "x".repeat(1000)); 100];
-    let many = request(&event, PayloadMode::Headers);
+    let many = request(&event, PayloadMode::HEADERS);
     let whole = header(&many, "X-Processing-Error").unwrap();
     assert_eq!(whole.split("; ").count(), 4);
 
     event.errors = vec![ProcessingError::new(ErrorCode::Parse, "x".repeat(100_000))];
-    let long = request(&event, PayloadMode::Headers);
+    let long = request(&event, PayloadMode::HEADERS);
     assert_eq!(header(&long, "X-Processing-Error").unwrap().len(), 4096);
 }
 
@@ -177,7 +174,7 @@ fn a_send_error_names_its_stage() {
         http_status: Some(503),
         message: "the partner\nanswered 503".into(),
     });
-    let request = request(&event, PayloadMode::Headers);
+    let request = request(&event, PayloadMode::HEADERS);
     assert_eq!(header(&request, "X-Send-Error"), Some("http: the partner answered 503"));
 }
 
@@ -195,7 +192,7 @@ fn a_rule_adds_its_own_but_sets_none_of_ours() {
         ..endpoint()
     };
     let event = event_with(&[("Authorization", "Basic partner"), ("X-Team", "theirs")]);
-    let request = rendered(&event, &rendering(PayloadMode::Headers), &endpoint);
+    let request = rendered(&event, &rendering(PayloadMode::HEADERS), &endpoint);
 
     for (name, value) in [
         ("Authorization", "Bearer token"),
@@ -207,10 +204,10 @@ fn a_rule_adds_its_own_but_sets_none_of_ours() {
         assert_eq!(request.headers.all(name).collect::<Vec<_>>(), [value], "{name}");
     }
     assert_eq!(request.dropped, ["x-as2-event", "content-length", "subject"]);
-    assert!(is_reserved("X_AS2_Anything") && !is_reserved("Authorization"));
+    assert!(headers::is_reserved("X_AS2_Anything") && !headers::is_reserved("Authorization"));
 }
 
-fn assert_signed(request: &WebhookRequest, secret: &Secret, body: &[u8]) {
+fn assert_signed(request: &Rendered, secret: &Secret, body: &[u8]) {
     let get = |name| header(request, name).unwrap_or_default();
     let (id, time) = (get("webhook-id"), get("webhook-timestamp"));
     assert!(verify_webhook(get("webhook-signature"), secret, id, time, body));

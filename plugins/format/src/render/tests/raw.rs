@@ -69,7 +69,7 @@ fn the_first_of_several() {
 fn nothing_describes_a_payload_that_was_not_kept() {
     let mut event = seed_event();
     event.decoded.as_mut().unwrap().attachments = vec![file("a.xml", 1), file("b.xml", 1)];
-    let request = request(&event, PayloadMode::Raw);
+    let request = request(&event, PayloadMode::RAW);
     assert_eq!((body(&request), header(&request, "Content-Length")), ([].as_slice(), Some("0")));
     for name in ["Content-Type", "Content-Disposition", "X-Truncated"] {
         assert_eq!(header(&request, name), None, "{name}");
@@ -99,7 +99,7 @@ fn of_every_other_event_its_json() {
     for kind in EventKind::ALL.into_iter().filter(|kind| !kind.sends_payload()) {
         let event = Event { kind, ..seed_event() };
         let raw = with_payload(&event, "not this");
-        let json = request(&event, PayloadMode::Json);
+        let json = request(&event, PayloadMode::JSON);
         assert_eq!(body(&raw), body(&json), "{kind}");
         assert_eq!(header(&raw, "Content-Type"), Some("application/json"), "{kind}");
     }

@@ -25,15 +25,15 @@ const JSON: &str = r#"{"as2MessageId":"<AS2-1592209136307-2@ACME_MY-OWN-ORG>","c
 
 #[test]
 fn headers_only() {
-    let request = request(&seed_event(), PayloadMode::Headers);
+    let request = request(&seed_event(), PayloadMode::HEADERS);
     assert_lines(&request, HEADERS.lines());
-    assert_eq!(request.body, Body::Empty);
+    assert_eq!(request.body, Body::default());
     assert_eq!(request.dropped, [""; 0]);
 }
 
 #[test]
 fn json_metadata() {
-    let request = request(&seed_event(), PayloadMode::Json);
+    let request = request(&seed_event(), PayloadMode::JSON);
     let lines = HEADERS.lines().filter(|line| !line.starts_with("Content-"));
     assert_lines(&request, lines.chain(["Content-Type: application/json"]));
     assert_eq!(header(&request, "Content-Length"), Some(&*body(&request).len().to_string()));
@@ -55,7 +55,7 @@ fn raw_payload() {
     let content = "x".repeat(3570);
     let payload = RawPayload::Bytes(content.clone().into());
     let request =
-        rendered(&seed_event(), &Rendering { payload, ..rendering(PayloadMode::Raw) }, &endpoint());
+        rendered(&seed_event(), &Rendering { payload, ..rendering(PayloadMode::RAW) }, &endpoint());
     let lines = HEADERS.lines().filter(|line| !line.starts_with("Content-"));
     assert_lines(
         &request,
@@ -78,7 +78,7 @@ fn processing_error_as_in_the_seed() {
         (ErrorCode::Parse, "Parse failed"),
     ];
     event.errors = texts.map(|(code, text)| ProcessingError::new(code, text)).to_vec();
-    let request = request(&event, PayloadMode::Raw);
+    let request = request(&event, PayloadMode::RAW);
     assert_lines(
         &request,
         ["X-Processing-Error: 800: Decryption failure: bad certificate; 1100: Parse failed"],
@@ -87,7 +87,7 @@ fn processing_error_as_in_the_seed() {
 }
 
 /// Each line is there once, in its case, and no other header of that name.
-fn assert_lines<'a>(request: &WebhookRequest, lines: impl IntoIterator<Item = &'a str>) {
+fn assert_lines<'a>(request: &Rendered, lines: impl IntoIterator<Item = &'a str>) {
     for line in lines {
         let (name, value) = line.split_once(": ").unwrap();
         let values: Vec<_> = request.headers.all(name).collect();

@@ -11,10 +11,10 @@ use std::collections::HashSet;
 use as2hook_as2::Headers;
 use jiff::Timestamp;
 
-use super::{
-    Rendering,
-    body::BodyContent,
-    request::{Fields, WebhookRequest},
+use crate::{
+    fields::Fields,
+    formats::Content,
+    render::{Rendered, Rendering},
 };
 use as2hook_event::{Endpoint, Event, PassHeaders, rule::folded};
 
@@ -51,7 +51,7 @@ const OURS: [&str; 6] = [
 
 /// Headers of one hop, or of the framing (RFC 9110 section 7.6.1). `Content-Encoding` is one of
 /// them, because it would make a receiver inflate an empty or decoded body.
-pub(super) const FRAMING: [&str; 12] = [
+pub(crate) const FRAMING: [&str; 12] = [
     "connection",
     "content-encoding",
     "expect",
@@ -68,7 +68,7 @@ pub(super) const FRAMING: [&str; 12] = [
 
 /// Credentials of the AS2 exchange, and headers that a receiver would trust as its proxy's: user,
 /// address, target and scheme. `docs/webhooks.md` lists them too.
-pub(super) const NEVER: [&str; 40] = [
+pub(crate) const NEVER: [&str; 40] = [
     "api-key",
     "apikey",
     "authorization",
@@ -115,7 +115,7 @@ pub(super) const NEVER: [&str; 40] = [
 /// client certificates, addresses and rewritten targets; and conditional requests. OpenID Connect,
 /// Kong, Envoy, Azure, AWS, Google, Cloudflare, Akamai, Tailscale, authentik, Grafana, Shibboleth,
 /// SiteMinder, WebSEAL, IIS, nginx.
-pub(super) const NEVER_FAMILIES: [&str; 47] = [
+pub(crate) const NEVER_FAMILIES: [&str; 47] = [
     "akamai-",
     "auth-",
     "cf-",
@@ -172,14 +172,14 @@ const ERROR_MAX: usize = 4096;
 /// The most names that are recorded of the headers left out.
 const DROPPED_MAX: usize = 16;
 
-/// Returns the request without its signatures.
-pub(super) fn request(
+/// Returns the notification with this content.
+pub(crate) fn rendered(
     event: &Event,
     rendering: &Rendering<'_>,
     endpoint: &Endpoint,
     now: Timestamp,
-    content: BodyContent<'_>,
-) -> WebhookRequest {
+    content: Content<'_>,
+) -> Rendered {
     let mut headers = Fields::default();
     let mut dropped = Vec::new();
 
@@ -214,7 +214,7 @@ pub(super) fn request(
         }
     }
     originals(event, endpoint, content.original, &mut headers, &mut dropped);
-    WebhookRequest { headers, body: content.body, dropped }
+    Rendered { headers, body: content.body, dropped }
 }
 
 /// Whether an original header of this name is never passed on, whatever `pass_headers` says.
@@ -224,7 +224,7 @@ pub fn is_never_passed(name: &str) -> bool {
 }
 
 /// Whether a header of this name is reserved for as2hook or the message.
-pub(super) fn is_reserved(name: &str) -> bool {
+pub fn is_reserved(name: &str) -> bool {
     let name = folded(name);
     is_ours(&name)
         || FRAMING.contains(&name.as_str())
@@ -233,7 +233,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
 }
 
 /// Adds the headers that describe the body.
-fn about(content: &BodyContent<'_>, headers: &mut Fields, dropped: &mut Vec<String>) {
+fn about(content: &Content<'_>, headers: &mut Fields, dropped: &mut Vec<String>) {
     headers.own("Content-Length", &content.body.length().to_string());
     if let Some(content_type) = &content.content_type
         && !headers.foreign("Content-Type", content_type)

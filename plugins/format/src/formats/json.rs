@@ -1,19 +1,30 @@
-//! The documents of `json` deliveries; a message's keys come in the order of `docs/webhooks.md`.
+//! `json`: the document of an event; a message's keys come in the order of `docs/webhooks.md`.
+
+use std::borrow::Cow;
 
 use as2hook_as2::{ContentKind, Decoded, MicForm, ProcessingError};
+use as2hook_event::{Event, EventKind};
 use serde::{
     Serialize, Serializer,
     ser::{Error as _, SerializeMap},
 };
 use serde_json::{Map, Value};
 
-use super::Rendering;
-use as2hook_event::{Event, EventKind};
+use super::{Body, Content, Format};
+use crate::render::Rendering;
 
-/// The compact JSON of an event.
-pub(super) fn document(event: &Event, rendering: &Rendering<'_>) -> Vec<u8> {
-    serde_json::to_vec(&JsonDocument { event, rendering })
-        .expect("keys are strings and values plain data, so nothing can fail")
+pub(super) struct JsonFormat;
+
+impl Format for JsonFormat {
+    fn content<'a>(&self, event: &'a Event, rendering: &Rendering<'_>) -> Content<'a> {
+        let document = serde_json::to_vec(&JsonDocument { event, rendering })
+            .expect("keys are strings and values plain data, so nothing can fail");
+        Content {
+            body: Body::Bytes(document.into()),
+            content_type: Some(Cow::Borrowed(b"application/json")),
+            ..Content::default()
+        }
+    }
 }
 
 struct JsonDocument<'a> {

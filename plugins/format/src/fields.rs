@@ -1,36 +1,12 @@
-//! The request as plain data, for any HTTP client.
+//! The headers of a notification, for any HTTP client.
 
 use std::borrow::Cow;
 
-use bytes::{Bytes, BytesMut};
+use as2hook_event::Secret;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// A `POST` to the endpoint's URL. The client adds `Host` and `Connection`.
-#[derive(Clone, Debug)]
-pub struct WebhookRequest {
-    /// Every header, `Content-Length` included.
-    pub headers: Fields,
-    /// The body.
-    pub body: Body,
-    /// Names of headers that were left out, because they are not legal HTTP or a rule set one that
-    /// is as2hook's own: to be counted and logged. Printable, and at most 64 characters each; the
-    /// first 16 of them, followed by `...`.
-    pub dropped: Vec<String>,
-}
-
-/// The body of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// Empty.
-    Empty,
-    /// All bytes.
-    Bytes(Bytes),
-    /// The payload, which the caller has.
-    Payload {
-        /// Its length in bytes.
-        size: u64,
-    },
-}
+use crate::sign::{BodySigner, Covered, SignatureHeaders};
 
 /// Headers in the order in which they are sent, duplicates kept, every name and value legal HTTP.
 ///
@@ -95,27 +71,52 @@ impl Fields {
         map
     }
 
-    /// Returns the combined value of a header that occurs several times, as HTTP defines it.
-    pub(super) fn joined(&self, name: &str) -> Vec<u8> {
-        let values: Vec<_> = self.all(name).map(HeaderValue::as_bytes).collect();
-        values.join(b", ".as_slice())
-    }
-
     /// Returns the headers as hyper takes them, and their names as they are spelled.
     pub fn into_parts(self) -> (HeaderMap, Vec<Cow<'static, str>>) {
         let map = self.to_map();
         (map, self.list.into_iter().map(|field| field.name).collect())
     }
 
+    /// Begins to sign a request with these headers and a body of this length.
+    pub fn signer(&self, secrets: &[Secret], body_length: u64) -> BodySigner {
+        // What is signed is read from the very headers that are sent. One that occurs several times
+        // has its combined value, as HTTP defines it.
+        let joined = |name| {
+            let values: Vec<_> = self.all(name).map(HeaderValue::as_bytes).collect();
+            values.join(b", ".as_slice())
+        };
+        let covered = Covered {
+            webhook_id: &joined("webhook-id"),
+            webhook_timestamp: &joined("webhook-timestamp"),
+            event: &joined("X-AS2-Event"),
+            partner_type: &joined("X-Partner-Type"),
+            as2_from: &joined("AS2-From"),
+            as2_to: &joined("AS2-To"),
+            message_id: &joined("Message-ID"),
+            processing_error: &joined("X-Processing-Error"),
+            send_error: &joined("X-Send-Error"),
+            event_id: &joined("X-AS2-Event-Id"),
+            signature_status: &joined("X-AS2-Signature-Status"),
+            document: &joined("X-AS2-Document"),
+        };
+        BodySigner::new(secrets, &covered, body_length)
+    }
+
+    /// Adds the signatures.
+    pub fn sign(&mut self, signatures: &SignatureHeaders) {
+        self.own("webhook-signature", &signatures.webhook);
+        self.own("X-AS2-Signature", &signatures.as2);
+    }
+
     /// Adds one of as2hook's own headers. Its text is legal by construction; otherwise it would be
     /// left out.
-    pub(super) fn own(&mut self, name: &'static str, value: &str) {
+    pub(crate) fn own(&mut self, name: &'static str, value: &str) {
         let value = value.is_ascii().then(|| self.value(value.as_bytes())).flatten();
         self.list.extend(value.map(|value| Field { name: Cow::Borrowed(name), value }));
     }
 
     /// Adds a foreign header. Returns whether it is legal; an illegal one is left out.
-    pub(super) fn foreign(&mut self, name: &str, value: &[u8]) -> bool {
+    pub(crate) fn foreign(&mut self, name: &str, value: &[u8]) -> bool {
         let legal = HeaderName::from_bytes(name.as_bytes()).is_ok();
         match self.value(value) {
             Some(value) if legal => {
@@ -143,18 +144,5 @@ impl<'a> IntoIterator for &'a Fields {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-// === impl Body ===
-
-impl Body {
-    /// Returns its length in bytes.
-    pub fn length(&self) -> u64 {
-        match self {
-            Self::Empty => 0,
-            Self::Bytes(bytes) => crate::sign::length(bytes),
-            Self::Payload { size } => *size,
-        }
     }
 }

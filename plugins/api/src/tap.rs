@@ -1,0 +1,95 @@
+//! The admin listener of a tap in another proxy.
+
+use std::sync::Arc;
+
+use as2hook_config::{Config, ConfigDiagnostic};
+use as2hook_event::Rule;
+use as2hook_store::StoreError;
+use as2hook_tap::RunningTap;
+use async_trait::async_trait;
+use tokio::{net::TcpListener, sync::watch};
+use uuid::Uuid;
+
+use crate::{
+    gateway::{GatewayControl, GatewayFigures, Handles},
+    partner_webhooks::{PartnerWebhookSettings, PartnerWebhookView},
+    server::serve_on,
+    status::{LastReload, Reloaded},
+};
+
+/// Serves the admin API of a tap on a bound socket. Webhooks of partners cannot be set there, and
+/// `/metrics` is empty: the proxy around it counts its traffic. Runs until it is dropped.
+pub async fn serve_tap(socket: TcpListener, tap: RunningTap) {
+    let handles = Handles {
+        store: tap.store.clone(),
+        outbox: tap.outbox.clone(),
+        dispatcher: tap.dispatcher.clone(),
+        client: tap.client.clone(),
+        directory: tap.rules.clone(),
+        gateway: Arc::new(TapControl { tap, id: Uuid::now_v7() }),
+    };
+    let (_never, handed_on) = watch::channel(false);
+    serve_on(socket, handles, handed_on).await;
+}
+
+struct TapControl {
+    tap: RunningTap,
+    id: Uuid,
+}
+
+#[async_trait]
+impl GatewayControl for TapControl {
+    fn config(&self) -> Arc<Config> {
+        self.tap.rules.in_force().rules.config.clone()
+    }
+
+    fn webhooks(&self) -> Vec<Arc<Rule>> {
+        self.tap.rules.in_force().rules.rules.iter().cloned().collect()
+    }
+
+    fn partner_webhook(&self, _site: &str, _partner: u64) -> Option<PartnerWebhookView> {
+        None
+    }
+
+    async fn configure(
+        &self,
+        _site: &str,
+        _partner: u64,
+        _settings: PartnerWebhookSettings,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn unsealed_url(&self, _webhook: &str, _sealed: &str) -> String {
+        String::new()
+    }
+
+    fn figures(&self) -> GatewayFigures {
+        let in_force = self.tap.rules.in_force();
+        let (at, error) = self.tap.rules.last();
+        GatewayFigures {
+            generation: in_force.generation,
+            hash: in_force.hash.clone(),
+            last_reload: LastReload { at: at.to_string(), ok: error.is_none(), error },
+            in_flight: 0,
+            id: self.id,
+            rules: String::new(),
+        }
+    }
+
+    async fn reload(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>> {
+        let [before, now] = self.tap.reload().await?;
+        Ok(Reloaded::new(now.generation, &before.rules.rules, &now.rules.rules))
+    }
+
+    async fn readiness(&self) -> Result<Vec<String>, Vec<String>> {
+        match self.tap.outbox.health().failing_since {
+            Some(_) => Err(vec!["the store does not take events".to_owned()]),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+}

@@ -1,0 +1,249 @@
+//! A tap with all that belongs to it, made from a config: for proxies other than as2hook's own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use as2hook_config::{
+    self as config, ConfigDiagnostic, LoadAttempt, Loaded, Plugins, Sources, StoreFailurePolicy,
+    watch::{Watch, WatchTiming},
+};
+use as2hook_delivery::{
+    Directory, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
+};
+use as2hook_event::Rule;
+use as2hook_sink::Client;
+use as2hook_store::{
+    Store, StoreError,
+    secret_key::{SecretKey, SecretKeyError},
+};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::watch};
+
+use crate::{
+    AdoptedExchanges, Tap, TapHost, TapRules, retention,
+    storage::{self, StorageError},
+    timers,
+};
+
+/// A tap with its store, its deliveries, and what goes on beside them: reloads, timers, retention.
+/// Deliveries stop when the last clone is dropped.
+#[derive(Clone)]
+pub struct RunningTap {
+    /// Follows exchanges.
+    pub tap: Tap,
+    /// Has events and deliveries.
+    pub store: Arc<dyn Store>,
+    /// The way into the store.
+    pub outbox: Outbox,
+    /// Makes deliveries.
+    pub dispatcher: Arc<Dispatcher>,
+    /// The http client of deliveries.
+    pub client: Arc<Client>,
+    /// The rules in force.
+    pub rules: Arc<ReloadedRules>,
+}
+
+/// The rules of a config, which are loaded again whenever a file changes.
+#[derive(Debug)]
+pub struct ReloadedRules {
+    path: PathBuf,
+    plugins: Plugins,
+    in_force: ArcSwap<RulesInForce>,
+    /// When they were loaded last, and the first mistake.
+    last: Mutex<(Timestamp, Option<String>)>,
+    turn: tokio::sync::Mutex<()>,
+    sources: watch::Sender<Sources>,
+}
+
+/// What a load gave.
+#[derive(Clone, Debug)]
+pub struct RulesInForce {
+    /// Config and rules.
+    pub rules: Arc<TapRules>,
+    /// Counts loads from 1.
+    pub generation: u64,
+    /// SHA-256 of the files, hex.
+    pub hash: String,
+}
+
+/// Why a tap did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TapError {
+    /// The config or the rules.
+    #[error("the config cannot be used:{}", .0.iter().map(|it| format!("\n{it}")).collect::<String>())]
+    Config(Vec<ConfigDiagnostic>),
+    /// The store, or the place of payloads.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The store.
+    #[error("the store cannot be used: {0}")]
+    Store(#[from] StoreError),
+    /// The key of secrets at rest.
+    #[error(transparent)]
+    SecretKey(#[from] SecretKeyError),
+    /// The http client.
+    #[error("webhooks cannot be called: {0}")]
+    Client(#[from] as2hook_sink::client::TlsFilesError),
+    /// Threads.
+    #[error("threads cannot be started: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+// === impl Tap ===
+
+impl Tap {
+    /// Starts a tap from the config at `path`, of which it takes everything but `listen` and
+    /// `receiver`. Spawns its tasks; call within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the config has mistakes, or what it names cannot be opened.
+    pub async fn from_config(path: &Path, plugins: Plugins) -> Result<RunningTap, TapError> {
+        let LoadAttempt { outcome, sources } = load(path, &plugins).await;
+        let loaded = outcome.map_err(TapError::Config)?;
+        let on_store_failure = match loaded.config.on_store_failure {
+            StoreFailurePolicy::Pass => OnStoreFailure::Pass,
+            StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
+        };
+        let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
+        let payloads = payloads
+            .with_key(SecretKey::open_or_make(&loaded.config.secret_key_file)?.of_payloads()?);
+        let files = Watch::start(sources.clone(), WatchTiming::default())?;
+        let rules = Arc::new(ReloadedRules {
+            path: path.to_owned(),
+            plugins: plugins.clone(),
+            in_force: ArcSwap::from_pointee(RulesInForce::new(loaded, 1)),
+            last: Mutex::new((Timestamp::now(), None)),
+            turn: tokio::sync::Mutex::new(()),
+            sources: watch::Sender::new(sources),
+        });
+        let wakeups = Wakeups::new();
+        let adoption = Some(Arc::new(AdoptedExchanges::new(rules.clone())) as _);
+        let options = OutboxOptions { on_store_failure, adoption, ..OutboxOptions::default() };
+        let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
+        outbox.recover().await?;
+        let client = Arc::new(Client::new().await?);
+        let sinks = plugins.sinks(client.clone());
+        let options = DispatcherOptions {
+            payloads: payloads.clone(),
+            formats: plugins.formats,
+            ..DispatcherOptions::default()
+        };
+        let dispatcher =
+            Dispatcher::start(store.clone(), sinks, rules.clone(), None, wakeups, options).await?;
+        let dispatcher = Arc::new(dispatcher);
+        let tap = Tap::new(rules.clone(), outbox.clone(), payloads.clone(), Handle::current())?;
+        tokio::spawn(timers::run(rules.clone(), outbox.clone(), store.clone()));
+        tokio::spawn(retention::run(rules.clone(), store.clone(), payloads));
+        let running = RunningTap { tap, store, outbox, dispatcher, client, rules };
+        tokio::spawn(running.clone().reload_when_changed(files));
+        Ok(running)
+    }
+}
+
+// === impl RunningTap ===
+
+impl RunningTap {
+    /// Loads config and rules again; on any mistake those in force stay. Returns what was in force
+    /// before, and what is now.
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub async fn reload(&self) -> Result<[Arc<RulesInForce>; 2], Vec<ConfigDiagnostic>> {
+        let reloaded = self.rules.reload().await;
+        match &reloaded {
+            Ok([_, now]) => {
+                tracing::info!(generation = now.generation, "Reloaded.");
+                self.dispatcher.rules_changed();
+            }
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    tracing::error!(%mistake, "Reload refused: the former configuration stays in force.");
+                }
+            }
+        }
+        reloaded
+    }
+
+    async fn reload_when_changed(self, mut files: Watch) {
+        let mut sources = self.rules.sources.subscribe();
+        loop {
+            tokio::select! {
+                Some(()) = files.changed() => {}
+                Ok(()) = sources.changed() => {
+                    files.rewatch(sources.borrow_and_update().clone());
+                    continue;
+                }
+                else => return,
+            }
+            // Its mistakes are logged.
+            let _ = self.reload().await;
+        }
+    }
+}
+
+// === impl ReloadedRules ===
+
+impl ReloadedRules {
+    /// Returns what is in force.
+    pub fn in_force(&self) -> Arc<RulesInForce> {
+        self.in_force.load_full()
+    }
+
+    /// Returns when they were loaded last, and the first mistake then.
+    pub fn last(&self) -> (Timestamp, Option<String>) {
+        self.last.lock().clone()
+    }
+
+    async fn reload(&self) -> Result<[Arc<RulesInForce>; 2], Vec<ConfigDiagnostic>> {
+        let _turn = self.turn.lock().await;
+        let LoadAttempt { outcome, sources } = load(&self.path, &self.plugins).await;
+        self.sources.send_replace(sources);
+        let before = self.in_force();
+        let loaded = outcome.and_then(|loaded| {
+            let fixed = before.rules.config.fixed_differences(&loaded.config);
+            if fixed.is_empty() { Ok(loaded) } else { Err(fixed) }
+        });
+        let mistake = loaded.as_ref().err().and_then(|mistakes| mistakes.first());
+        *self.last.lock() = (Timestamp::now(), mistake.map(ToString::to_string));
+        let now = Arc::new(RulesInForce::new(loaded?, before.generation + 1));
+        self.in_force.store(now.clone());
+        Ok([before, now])
+    }
+}
+
+impl TapHost for ReloadedRules {
+    fn rules(&self) -> Arc<TapRules> {
+        self.in_force.load().rules.clone()
+    }
+}
+
+impl Directory for ReloadedRules {
+    fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
+        self.rules().webhook(webhook).cloned()
+    }
+}
+
+// === impl RulesInForce ===
+
+impl RulesInForce {
+    fn new(loaded: Loaded, generation: u64) -> Self {
+        for warning in &loaded.warnings {
+            tracing::warn!(%warning, "Config warning.");
+        }
+        let rules = Arc::new(TapRules::new(loaded.config, loaded.rules));
+        Self { rules, generation, hash: loaded.hash }
+    }
+}
+
+/// Reads the files on a thread that may block.
+async fn load(path: &Path, plugins: &Plugins) -> LoadAttempt {
+    let (path, plugins) = (path.to_owned(), plugins.clone());
+    tokio::task::spawn_blocking(move || config::attempt(&path, &plugins))
+        .await
+        .expect("loading a config does not panic")
+}
