@@ -79,37 +79,25 @@ impl Args {
             .enable_all()
             .build()
             .map_err(failed("threads cannot be started"))?;
-        let terminal = io::stderr().is_terminal();
+        let end = if io::stderr().is_terminal() { '\r' } else { '\n' };
         let mut reported = Instant::now();
-        let (progress, mut steps) = tokio::sync::watch::channel(Moved::default());
+        let progress = |Moved { events, deliveries, notes, .. }: &Moved| {
+            if reported.elapsed() >= EVERY {
+                reported = Instant::now();
+                // The migration goes on where progress cannot be written.
+                let _ = write!(
+                    err,
+                    "{events} events, {deliveries} deliveries, {notes} notes so far{end}"
+                );
+            }
+        };
         runtime.block_on(async {
             let from = SqliteStore::open(from, &SqliteOptions::default());
             let from = from.map_err(failed("the store that is to be moved cannot be opened"))?;
             let options = PostgresOptions { wait: STEP_WITHIN, ..PostgresOptions::default() };
             let to = PostgresStore::connect(&to, options).await;
             let to = to.map_err(failed("the new store cannot be opened"))?;
-            let moving = migrate(&from, &to, |moved| {
-                progress.send_replace(*moved);
-            });
-            tokio::pin!(moving);
-            let moved = loop {
-                tokio::select! {
-                    moved = &mut moving => break moved,
-                    Ok(()) = steps.changed() => {
-                        let so_far = *steps.borrow_and_update();
-                        if reported.elapsed() >= EVERY {
-                            reported = Instant::now();
-                            let end = if terminal { '\r' } else { '\n' };
-                            // The migration goes on where progress cannot be written.
-                            let _ = write!(
-                                err,
-                                "{} events, {} deliveries, {} notes so far{end}",
-                                so_far.events, so_far.deliveries, so_far.notes
-                            );
-                        }
-                    }
-                }
-            };
+            let moved = migrate(&from, &to, progress).await;
             from.close().await;
             to.close().await;
             moved.map_err(|error| {

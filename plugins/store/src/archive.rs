@@ -116,7 +116,7 @@ pub struct ArchivedAttempt {
 pub async fn migrate(
     from: &SqliteStore,
     to: &PostgresStore,
-    progress: impl FnMut(&Moved) + Send,
+    progress: impl FnMut(&Moved),
 ) -> Result<Moved, MigrateError> {
     if from.in_use().map_err(MigrateError::From)? {
         return Err(MigrateError::InUse);
@@ -146,7 +146,7 @@ struct Moving<'a, P> {
 
 // === impl Moving ===
 
-impl<P: FnMut(&Moved) + Send> Moving<'_, P> {
+impl<P: FnMut(&Moved)> Moving<'_, P> {
     async fn events(&mut self) -> Result<(), MigrateError> {
         let mut after = 0;
         loop {

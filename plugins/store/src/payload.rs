@@ -59,7 +59,7 @@ use crate::{
 /// Writes and reads payloads. Clones are cheap and share the place.
 ///
 /// The default one has no place: it reads files and rows, and stores only what fits into a row.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Payloads {
     place: PayloadPlace,
     key: Option<Arc<PayloadKey>>,
@@ -291,12 +291,6 @@ impl Payloads {
         let sealer = self.key.as_deref().ok_or(SealError::NoKey);
         let sealer = sealer.and_then(|key| Sealer::new(key, event));
         sealer.map(Some).map_err(seal_error(event))
-    }
-}
-
-impl std::fmt::Debug for Payloads {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Payloads").field("place", &self.place).field("seals", &self.seals).finish()
     }
 }
 

@@ -38,7 +38,6 @@ pub struct PayloadDir {
 #[derive(Debug)]
 struct OwnFolder {
     root: PathBuf,
-    name: String,
     path: PathBuf,
     /// The open folder, locked.
     lock: Mutex<Option<File>>,
@@ -51,12 +50,6 @@ pub(super) struct PayloadFile {
     /// Taken by the drop.
     file: Option<File>,
     is_kept: AtomicBool,
-}
-
-/// The folder of a terminated process, locked so that no other sweep handles it meanwhile.
-struct Abandoned {
-    folder: PathBuf,
-    _held: File,
 }
 
 /// How many files one query of a sweep covers.
@@ -95,9 +88,8 @@ impl PayloadDir {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8");
             return Err(error(path, source));
         }
-        let name = Self::new_name();
-        let path = root.join(&name);
-        let own = OwnFolder { root, name, path, lock: Mutex::new(None) };
+        let path = root.join(Self::new_name());
+        let own = OwnFolder { root, path, lock: Mutex::new(None) };
         let away = made.and_then(|()| own.make()).map_err(|source| error(&own.root, source)).err();
         match away {
             Some(error) if !error.may_pass() => Err(error),
@@ -118,7 +110,7 @@ impl PayloadDir {
     /// Assigns the root to a store, unless it belongs to one. Returns its owner.
     pub(super) async fn claim(&self, store: Uuid) -> Result<Uuid, StoreError> {
         let folder = self.clone();
-        let root = move || {
+        let claim = move || {
             let root = folder.root();
             if let Some(owner) = read_id(root)? {
                 return Ok(owner);
@@ -126,7 +118,7 @@ impl PayloadDir {
             write_id(root, store).map_err(|source| error(root, source))?;
             Ok(read_id(root)?.unwrap_or_default())
         };
-        blocking(root).await
+        volume::write(claim).await
     }
 
     /// Creates a file of this process. Creates the folder again if it was deleted.
@@ -152,46 +144,45 @@ impl PayloadDir {
     ) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.clone();
         let mut removed = Vec::new();
-        for abandoned in blocking(move || folder.abandoned()).await? {
-            let folder = abandoned.folder.clone();
-            let files = match blocking(move || entries(&folder)).await {
+        for (folder, held) in volume::read(move || folder.abandoned()).await? {
+            let path = folder.clone();
+            let mut files = match volume::read(move || entries(&path)).await {
                 Ok(files) => files,
                 Err(error) => {
                     tracing::debug!(%error, "A payload folder cannot be looked through.");
                     continue;
                 }
             };
-            let is_ours = |file: &PathBuf| marked_by(mark, file);
-            let files: Vec<PathBuf> = files.into_iter().filter(is_ours).collect();
+            files.retain(|file| marked_by(mark, file));
             let mut orphans = Vec::new();
             for batch in files.chunks(BATCH) {
                 orphans.extend(store.unnamed_payloads(batch.to_vec()).await?);
             }
-            removed.extend(
-                blocking(move || {
-                    orphans.retain(|path| remove(path));
-                    // Succeeds if it is empty.
-                    let _ = fs::remove_dir(&abandoned.folder);
-                    Ok(orphans)
-                })
-                .await?,
-            );
+            let remove = move || {
+                orphans.retain(|path| remove(path));
+                // Succeeds if it is empty.
+                let _ = fs::remove_dir(&folder);
+                drop(held);
+                Ok(orphans)
+            };
+            // However many they are, that is no sign of a slow disk.
+            removed.extend(volume::read(remove).await?);
         }
         Ok(removed)
     }
 
-    fn abandoned(&self) -> Result<Vec<Abandoned>, StoreError> {
+    /// Returns the folders of terminated processes, each with a lock, so that no other sweep handles
+    /// it meanwhile.
+    fn abandoned(&self) -> Result<Vec<(PathBuf, File)>, StoreError> {
         let mut abandoned = Vec::new();
         for folder in entries(self.root())? {
-            let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
-            if name == self.own.name || !folder.is_dir() {
-                continue;
-            }
-            if name.strip_prefix(PROCESS).is_none_or(|id| Uuid::parse_str(id).is_err()) {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            let id = name.and_then(|name| name.strip_prefix(PROCESS));
+            if id.is_none_or(|id| Uuid::parse_str(id).is_err()) || !folder.is_dir() {
                 continue;
             }
             match File::open(&folder).map(|file| (file.try_lock(), file)) {
-                Ok((Ok(()), held)) => abandoned.push(Abandoned { folder, _held: held }),
+                Ok((Ok(()), held)) => abandoned.push((folder, held)),
                 Ok((Err(TryLockError::WouldBlock), _)) => {}
                 // It may belong to a running process of another user.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -343,11 +334,4 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     entries
         .map(|entry| entry.map(|entry| entry.path()).map_err(|source| error(folder, source)))
         .collect()
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    let outcome = tokio::task::spawn_blocking(work).await;
-    outcome.unwrap_or_else(|error| Err(StoreError::Database(error.to_string())))
 }

@@ -17,7 +17,7 @@ pub struct PayloadHealth {
 }
 
 /// Records the result of each large payload, and logs each change once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct PayloadHealthMonitor(Mutex<PayloadHealth>);
 
 // === impl PayloadHealth ===

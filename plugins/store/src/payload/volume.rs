@@ -54,7 +54,7 @@ pub(super) async fn write<T: Send + 'static>(
     run(&WRITERS, work).await
 }
 
-/// Like [`write`], for reads.
+/// Like [`write`], for reads and what else may take its time.
 pub(super) async fn read<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

@@ -8,20 +8,19 @@ use object_store::{
 };
 use openssl::{
     error::ErrorStack,
-    hash::{DigestBytes, Hasher, MessageDigest},
+    hash::MessageDigest,
     pkey::{PKey, Private},
+    sha::Sha256,
     sign,
 };
 
-/// OpenSSL, as the object store requires it.
+/// OpenSSL, as the object store requires it. S3 signs with SHA-256 alone.
 #[derive(Debug)]
 pub(super) struct OpenSsl;
 
-/// `update` cannot return an error, so `finish` does.
 struct OpenSslDigest {
-    hasher: Hasher,
-    failed: Option<ErrorStack>,
-    sum: Option<DigestBytes>,
+    hasher: Sha256,
+    sum: [u8; 32],
 }
 
 struct OpenSslHmac {
@@ -31,16 +30,14 @@ struct OpenSslHmac {
     sum: Vec<u8>,
 }
 
-// === impl OpenSsl ===
-
 impl CryptoProvider for OpenSsl {
     fn digest(&self, algorithm: DigestAlgorithm) -> Result<Box<dyn DigestContext>> {
-        let hasher = Hasher::new(digest(&algorithm)?).map_err(failed)?;
-        Ok(Box::new(OpenSslDigest { hasher, failed: None, sum: None }))
+        check(&algorithm)?;
+        Ok(Box::new(OpenSslDigest { hasher: Sha256::new(), sum: [0; 32] }))
     }
 
     fn hmac(&self, algorithm: DigestAlgorithm, secret: &[u8]) -> Result<Box<dyn HmacContext>> {
-        digest(&algorithm)?;
+        check(&algorithm)?;
         let key = PKey::hmac(secret).map_err(failed)?;
         Ok(Box::new(OpenSslHmac { key, data: Vec::new(), sum: Vec::new() }))
     }
@@ -51,24 +48,16 @@ impl CryptoProvider for OpenSsl {
     }
 }
 
-// === impl OpenSslDigest ===
-
 impl DigestContext for OpenSslDigest {
     fn update(&mut self, data: &[u8]) {
-        if let Err(error) = self.hasher.update(data) {
-            self.failed = Some(error);
-        }
+        self.hasher.update(data);
     }
 
     fn finish(&mut self) -> Result<&[u8]> {
-        if let Some(error) = self.failed.take() {
-            return Err(failed(error));
-        }
-        Ok(self.sum.insert(self.hasher.finish().map_err(failed)?))
+        self.sum = self.hasher.clone().finish();
+        Ok(&self.sum)
     }
 }
-
-// === impl OpenSslHmac ===
 
 impl HmacContext for OpenSslHmac {
     fn update(&mut self, data: &[u8]) {
@@ -82,9 +71,9 @@ impl HmacContext for OpenSslHmac {
     }
 }
 
-fn digest(algorithm: &DigestAlgorithm) -> Result<MessageDigest> {
+fn check(algorithm: &DigestAlgorithm) -> Result<()> {
     match algorithm {
-        DigestAlgorithm::Sha256 => Ok(MessageDigest::sha256()),
+        DigestAlgorithm::Sha256 => Ok(()),
         _ => Err(unknown()),
     }
 }

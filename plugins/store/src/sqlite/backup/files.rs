@@ -68,9 +68,10 @@ pub(super) fn must_be_new(path: &Path) -> Result<(), BackupError> {
 /// Links or copies a payload file. An existing one is the same, because names are never used twice.
 /// Returns false when the source does not exist.
 pub(super) fn put(from: &Path, to: &Path) -> Result<bool, BackupError> {
-    make_folder(folder_of(to))?;
+    let folder = folder_of(to);
+    create_folder(folder).map_err(failed(folder))?;
     let owner = |path: &Path| fs::metadata(path).map(|file| file.uid());
-    let link = match (owner(from), owner(folder_of(to))) {
+    let link = match (owner(from), owner(folder)) {
         // A link would keep its owner, and the user of the new folder could not read it.
         (Ok(file), Ok(folder)) if file != folder => Err(io::ErrorKind::PermissionDenied.into()),
         (Err(error), _) => Err(error),
@@ -112,11 +113,6 @@ pub(super) fn pour(
             Err(error) => return Err(failed(from)(error)),
         }
     }
-}
-
-/// Creates a folder (0700) with its parents.
-pub(super) fn make_folder(path: &Path) -> Result<(), BackupError> {
-    create_folder(path).map_err(failed(path))
 }
 
 /// Makes the names in a payload folder durable, if it exists.

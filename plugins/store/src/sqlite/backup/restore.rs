@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     payload::{PayloadDir, read_id, within_root, write_id},
-    private_files::folder_of,
+    private_files::{create_folder, folder_of},
     store::StoreError,
 };
 
@@ -51,7 +51,8 @@ pub fn restore(from: &Path, database: &Path, payloads: &Path) -> Result<Restored
         files::must_be_new(Path::new(&name))?;
     }
     let mut source = open(from)?;
-    files::make_folder(folder_of(database))?;
+    let data = folder_of(database);
+    create_folder(data).map_err(failed(data))?;
     let unfinished = Unfinished::beside(database)?;
     let mut copy =
         OpenOptions::new().write(true).open(&unfinished.file).map_err(failed(database))?;
@@ -111,7 +112,7 @@ fn put_payloads(
     database: &Path,
     root: &Path,
 ) -> Result<Restored, BackupError> {
-    files::make_folder(root)?;
+    create_folder(root).map_err(failed(root))?;
     let root = fs::canonicalize(root).map_err(failed(root))?;
     let folder = PathBuf::from(PayloadDir::new_name());
     let mut restored = Restored::default();
