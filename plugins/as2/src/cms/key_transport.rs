@@ -2,7 +2,6 @@
 
 use openssl::{
     error::ErrorStack,
-    md::MdRef,
     pkey::{PKeyRef, Private},
     pkey_ctx::PkeyCtx,
     rand::rand_bytes,
@@ -49,9 +48,31 @@ pub(super) fn oaep(
     parameters: Option<Element<'_>>,
     length: usize,
 ) -> Result<(Vec<u8>, Choice), Fault> {
-    let parameters = Oaep::parse(parameters)?;
+    // RSAES-OAEP-params (RFC 4055 section 4.1).
+    let (mut digest, mut mask, mut label) = (Digest::Sha1, Digest::Sha1, Vec::new());
+    if let Some(parameters) = parameters.filter(|p| p.tag == Tag::SEQUENCE) {
+        let mut fields = parameters.inside();
+        (digest, mask) = Digest::with_mask(&mut fields, "OAEP digest")?;
+        if let Some(source) = fields.context(2)? {
+            let (_, value) = source.inside().expect(Tag::SEQUENCE)?.algorithm()?;
+            label = value.map(|value| value.content.to_vec()).unwrap_or_default();
+        }
+    }
     let random = random(length)?;
-    match parameters.decrypt(key, encrypted) {
+    let open = || -> Result<Vec<u8>, ErrorStack> {
+        let mut context = PkeyCtx::new(key)?;
+        context.decrypt_init()?;
+        context.set_rsa_padding(Padding::PKCS1_OAEP)?;
+        context.set_rsa_oaep_md(digest.md())?;
+        context.set_rsa_mgf1_md(mask.md())?;
+        if !label.is_empty() {
+            context.set_rsa_oaep_label(&label)?;
+        }
+        let mut secret = Vec::new();
+        context.decrypt_to_vec(encrypted, &mut secret)?;
+        Ok(secret)
+    };
+    match open() {
         Ok(secret) if secret.len() == length => Ok((secret, Choice::from(1))),
         _ => Ok((random, Choice::from(0))),
     }
@@ -76,45 +97,5 @@ fn raw(key: &PKeyRef<Private>, encrypted: &[u8], out: &mut [u8]) -> Result<(), E
 pub(super) fn select(into: &mut [u8], other: &[u8], choice: Choice) {
     for (byte, other) in into.iter_mut().zip(other) {
         byte.conditional_assign(other, choice);
-    }
-}
-
-/// RSAES-OAEP-params (RFC 4055 section 4.1).
-struct Oaep {
-    digest: &'static MdRef,
-    mask: &'static MdRef,
-    label: Vec<u8>,
-}
-
-// === impl Oaep ===
-
-impl Oaep {
-    fn parse(parameters: Option<Element<'_>>) -> Result<Self, Fault> {
-        let Some(parameters) = parameters.filter(|p| p.tag == Tag::SEQUENCE) else {
-            let digest = Digest::Sha1.md();
-            return Ok(Self { digest, mask: digest, label: Vec::new() });
-        };
-        let mut fields = parameters.inside();
-        let (digest, mask) = Digest::with_mask(&mut fields, "OAEP digest")?;
-        let mut oaep = Self { digest: digest.md(), mask: mask.md(), label: Vec::new() };
-        if let Some(source) = fields.context(2)? {
-            let (_, label) = source.inside().expect(Tag::SEQUENCE)?.algorithm()?;
-            oaep.label = label.map(|l| l.content.to_vec()).unwrap_or_default();
-        }
-        Ok(oaep)
-    }
-
-    fn decrypt(&self, key: &PKeyRef<Private>, encrypted: &[u8]) -> Result<Vec<u8>, ErrorStack> {
-        let mut context = PkeyCtx::new(key)?;
-        context.decrypt_init()?;
-        context.set_rsa_padding(Padding::PKCS1_OAEP)?;
-        context.set_rsa_oaep_md(self.digest)?;
-        context.set_rsa_mgf1_md(self.mask)?;
-        if !self.label.is_empty() {
-            context.set_rsa_oaep_label(&self.label)?;
-        }
-        let mut secret = Vec::new();
-        context.decrypt_to_vec(encrypted, &mut secret)?;
-        Ok(secret)
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::{
     Headers,
-    ber::oid,
-    mime::{ContentType, Transfer, file_name, file_names, header, transfer::is_base64},
+    ber::{Tag, oid, push::header},
+    mime::{
+        ContentType, Transfer, file_name, file_names, header::is_known_field, transfer::is_base64,
+    },
 };
 
 /// Whether these first bytes are a CMS layer although no header says so. `any`: of any kind, not
@@ -20,7 +22,7 @@ pub(crate) fn is_cms(first: &[u8], any: bool) -> bool {
 
 /// Whether decrypted bytes begin like an entity: a known field, plain text, or another CMS.
 pub(crate) fn is_plausible(first: &[u8]) -> bool {
-    header::is_known_field(first) || is_cms(first, true) || is_text(first)
+    is_known_field(first) || is_cms(first, true) || is_text(first)
 }
 
 /// Whether a header of a multipart was written into the body, too.
@@ -67,12 +69,8 @@ pub(crate) fn is_beside_notification(headers: &Headers, kind: &ContentType) -> b
 }
 
 fn is_binary_cms(first: &[u8], any: bool) -> bool {
-    let header = match first {
-        [0x30, length, ..] if *length <= 0x80 => 2,
-        [0x30, length, ..] => 2 + usize::from(length & 0x7f),
-        _ => return false,
-    };
-    let Some([0x06, length, id @ ..]) = first.get(header..) else { return false };
+    let Ok(Some((Tag::SEQUENCE, inside, _))) = header(first) else { return false };
+    let Some([0x06, length, id @ ..]) = first.get(inside..) else { return false };
     let Some(id) = id.get(..usize::from(*length)) else { return false };
     id == oid::ENVELOPED_DATA
         || id == oid::AUTH_ENVELOPED_DATA

@@ -2,7 +2,7 @@
 
 use super::leaf::Leaf;
 use crate::{
-    Mdn,
+    Headers, Mdn,
     cut::{self, cut},
     fault::Fault,
     mdn,
@@ -124,7 +124,11 @@ impl Report {
     }
 
     fn part(&mut self, part: &[u8], depth: usize) {
-        let (headers, body) = split(part);
+        let (mut headers, mut body) = header::split(part);
+        // A notification without a MIME header begins with its own fields.
+        if headers.get("disposition").is_some() {
+            (headers, body) = (Headers::new(), part);
+        }
         let kind = ContentType::of(&headers);
         let splitter = kind.parameter("boundary").filter(|_| kind.is_multipart());
         if depth < MAX_DEPTH
@@ -186,21 +190,5 @@ impl Report {
         let human_message = self.mdn.human_message.take();
         self.mdn = Mdn { human_message, ..Mdn::default() };
         mdn::read(body, &mut self.mdn);
-    }
-}
-
-/// Header and body of a part that may have no header.
-fn split(part: &[u8]) -> (crate::Headers, &[u8]) {
-    let mut block = header::HeaderBlock::new(MAX_PART);
-    match block.push(part) {
-        Ok((Some(header::Head::Block { headers, .. }), body)) => {
-            // A notification without a MIME header begins with its own fields.
-            if headers.get("disposition").is_some() {
-                (crate::Headers::new(), part)
-            } else {
-                (headers, body)
-            }
-        }
-        _ => (crate::Headers::new(), part),
     }
 }

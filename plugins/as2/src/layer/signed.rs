@@ -125,12 +125,11 @@ impl SignedParts {
 
 /// The CMS bytes of a signature part, whatever its header says about their encoding.
 fn detached(mut part: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    let head = header_end(&part);
-    let headers = header::parse(&part[..head]);
-    let body = &part[head..];
-    let first = body.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(0);
-    if body.get(first) == Some(&0x30) {
-        part.drain(..head + first);
+    let (headers, body) = header::split(&part);
+    let body = body.trim_ascii_start();
+    if body.first() == Some(&0x30) {
+        let head = part.len() - body.len();
+        part.drain(..head);
         return Ok(part);
     }
     let mut transfer = match Transfer::declared(&headers) {
@@ -142,27 +141,11 @@ fn detached(mut part: Vec<u8>) -> Result<Vec<u8>, Fault> {
         out.extend_from_slice(bytes);
         Ok(())
     };
-    for line in body[first..].split_inclusive(|&b| b == b'\n') {
+    for line in body.split_inclusive(|&b| b == b'\n') {
         if !line.starts_with(b"-----") {
             transfer.push(line, &mut keep)?;
         }
     }
     transfer.finish(&mut keep)?;
     Ok(out)
-}
-
-/// Where the header ends; 0 when there is none.
-fn header_end(part: &[u8]) -> usize {
-    if part.starts_with(b"\r\n") {
-        return 2;
-    }
-    if !header::is_known_field(part) {
-        return 0;
-    }
-    let crlf = memchr::memmem::find(part, b"\r\n\r\n").map(|at| at + 4);
-    let lf = memchr::memmem::find(part, b"\n\n").map(|at| at + 2);
-    match (crlf, lf) {
-        (Some(a), Some(b)) => a.min(b),
-        (a, b) => a.or(b).unwrap_or(part.len()),
-    }
 }

@@ -31,6 +31,9 @@ enum Shape {
 /// Fields of one header block; those of a mail that went around the world are sixty.
 const MAX_FIELDS: usize = 1000;
 
+/// Bytes of a small part's header.
+const MAX_SMALL: usize = 64 * 1024;
+
 /// What the beginning of an entity turned out to be.
 pub(crate) enum Head {
     /// A header block, the blank line included in `raw`.
@@ -152,6 +155,14 @@ pub(crate) fn is_known_field(line: &[u8]) -> bool {
     ];
     PREFIXES.iter().any(|p| name.len() > p.len() && name.starts_with(p))
         || NAMES.contains(&name.as_slice())
+}
+
+/// Header and body of a small part; without a header all of it is the body.
+pub(crate) fn split(part: &[u8]) -> (Headers, &[u8]) {
+    match HeaderBlock::new(MAX_SMALL).push(part) {
+        Ok((Some(Head::Block { headers, .. }), body)) => (headers, body),
+        _ => (Headers::new(), part),
+    }
 }
 
 /// Parses a header block leniently: lines that are no fields are passed over, and so is what follows
