@@ -1,8 +1,8 @@
 //! Receipts (RFC 3798, RFC 4130 section 7): what an AS2 server returns, or posts later.
 
 use crate::http::Request;
-use crate::{Digest, message::sign_detached};
 use crate::pki::Identity;
+use crate::{Digest, message::sign_detached};
 
 /// An MDN, made for the message that it confirms.
 #[derive(Clone, Debug)]
