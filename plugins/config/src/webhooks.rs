@@ -287,6 +287,7 @@ impl Setting for Placed {
 
     fn read(value: &Value) -> Option<Self> {
         let before = value.mistakes();
+        value.entries()?;
         if value.get("url").or_else(|| value.get("sink")).is_none() {
             // Reported here, since serde does not know that one of two keys is needed.
             value.wrong::<()>("the key `url` is missing");

@@ -113,13 +113,13 @@ fn mistakes_in_the_keys_of_a_sink_are_reported_at_their_places() {
                  acks: none, linger: soon, labels: { x: 300 }, tls: maybe, colour: red }\n";
     let found = load_rules(rules).map(|_| ()).unwrap_err().join("\n");
     for line in [
-        "webhooks.yaml:3:36: webhooks[0].sink.brokers[1]: must be text, not a number; put quotes around it",
-        "webhooks.yaml:3:47: webhooks[0].sink.topic: must be text, not a list",
-        "webhooks.yaml:3:63: webhooks[0].sink.partition: invalid value: integer `70000`, expected u16",
+        "webhooks.yaml:3:37: webhooks[0].sink.brokers[1]: must be text, not a number; put quotes around it",
+        "webhooks.yaml:3:48: webhooks[0].sink.topic: must be text, not a list",
+        "webhooks.yaml:3:64: webhooks[0].sink.partition: invalid value: integer `70000`, expected u16",
         "webhooks.yaml:4:11: webhooks[0].sink.acks: must be all or one",
         "webhooks.yaml:4:25: webhooks[0].sink.linger: must be a number",
         "webhooks.yaml:4:44: webhooks[0].sink.labels.x: invalid value: integer `300`, expected i8",
-        "webhooks.yaml:4:56: webhooks[0].sink.tls: must be true or false, not text; leave the quotes out",
+        "webhooks.yaml:4:56: webhooks[0].sink.tls: must be true or false",
         "webhooks.yaml:4:63: webhooks[0].sink.colour: unknown key",
     ] {
         assert!(found.contains(line), "{line} is not in\n{found}");
@@ -149,9 +149,9 @@ fn rule_has_one_sink() {
 
 #[test]
 fn keys_of_a_sink_are_shown_without_their_values() {
-    let rules = "webhooks: [{ name: a, sink: { type: kafka, brokers: [], topic: secret } }]\n";
+    let rules = "webhooks: [{ name: a, sink: { type: kafka, brokers: [], topic: hunter2 } }]\n";
     let files = Files::new(&[("as2hook.yaml", RECEIVER), ("webhooks.yaml", rules)]);
     let shown = render(&files.folder.path().join("as2hook.yaml"), &plugins()).unwrap();
     assert!(shown.contains("type: kafka") && shown.contains("topic: '***'"), "{shown}");
-    assert!(!shown.contains("secret"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
