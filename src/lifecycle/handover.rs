@@ -89,21 +89,16 @@ pub(super) struct OtherProcess {
 pub enum HandoverError {
     /// There is no process to take over from.
     #[error(
-        "no process handed its listeners over within {} s: send SIGQUIT to the one that listens on {address}, which must have the same store and listen address in its config",
-        .within.as_secs()
+        "no process handed its listeners over within {within} s: send SIGQUIT to the one that listens on {0}, which must have the same store and listen address in its config",
+        within = FOR_SIGQUIT.as_secs()
     )]
-    NoPredecessor {
-        /// How long it was waited for.
-        within: Duration,
-        /// What it listens on.
-        address: SocketAddr,
-    },
+    NoPredecessor(SocketAddr),
     /// There is no process to hand over to.
     #[error(
-        "no new process asked for the listeners within {} s: start it with `as2hook run --upgrade`",
-        .0.as_secs()
+        "no new process asked for the listeners within {within} s: start it with `as2hook run --upgrade`",
+        within = FOR_SUCCESSOR.as_secs()
     )]
-    NoSuccessor(Duration),
+    NoSuccessor,
     /// A third process is in the way.
     #[error("{0}: another process is already waiting there to take over")]
     Occupied(PathBuf),
@@ -167,7 +162,7 @@ impl UpgradeSocket {
         sockets: impl FnOnce() -> Vec<BorrowedFd<'a>>,
     ) -> Result<OtherProcess, HandoverError> {
         let found = timeout(FOR_SUCCESSOR, self.find()).await;
-        let found = found.unwrap_or(Err(HandoverError::NoSuccessor(FOR_SUCCESSOR)));
+        let found = found.unwrap_or(Err(HandoverError::NoSuccessor));
         let other = OtherProcess::new(found?)?;
         other.send(OFFER, &sockets()).await?;
         match other.receive_within(FOR_TAKEN).await {
@@ -249,8 +244,7 @@ impl UpgradeSocket {
         .await;
         // A file that stays is stale, and replaced by the next.
         let _ = fs::remove_file(&file);
-        let none = HandoverError::NoPredecessor { within: FOR_SIGQUIT, address: taken };
-        met.unwrap_or(Err(none))
+        met.unwrap_or(Err(HandoverError::NoPredecessor(taken)))
     }
 
     /// The file of the gateway that listens on this address.

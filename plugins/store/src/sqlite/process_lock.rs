@@ -19,6 +19,7 @@ use nix::{
 };
 use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior, params};
+use uuid::Uuid;
 
 use super::deliveries;
 use crate::{clock::now, private_files::is_at, store::StoreError};
@@ -53,7 +54,8 @@ impl ProcessLock {
     pub(super) fn new(owners: ProcessLocks) -> Self {
         // Numbers are never reused: they consist of the time in seconds, and random bits for
         // processes of the same second.
-        let id = (now() / 1000) << 31 | i64::from(fastrand::u32(..) >> 1);
+        let [.., a, b, c, d] = Uuid::now_v7().into_bytes();
+        let id = ((now() / 1000) << 31) | i64::from(u32::from_be_bytes([a, b, c, d]) >> 1);
         Self { id, owners }
     }
 
