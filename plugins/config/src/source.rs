@@ -164,8 +164,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("is no regular file"));
     }
     // It may have grown since, or lie about its length as files of `/proc` do.
-    let room = usize::try_from(about.len().min(LARGEST)).unwrap_or(0);
-    let mut bytes = Vec::with_capacity(room.saturating_add(1));
+    let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
         return Err(io::ErrorKind::FileTooLarge.into());

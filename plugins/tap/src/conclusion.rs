@@ -22,7 +22,7 @@ use super::{
     response::MdnDecode,
     routes::Routes,
     sent::{AttemptOutcome, Sent, SentState},
-    verdict::{self, ResponseFacts},
+    verdict,
 };
 
 /// See the module.
@@ -93,13 +93,9 @@ impl Conclusion {
             message_id: message_id.as_deref(),
             mics: event.decoded.as_ref().map_or(&[], |decoded| &decoded.mics),
         };
-        let doubt = decode.doubt();
+        let judged = verdict::judge(event, response, &decode, error, &expected);
+        let Some(mut verdict) = judged else { return Ok(None) };
         let MdnDecode { mdn, entity, errors, .. } = decode;
-        let head =
-            response.map(|head| ResponseFacts { head, mdn: mdn.as_ref(), doubt: doubt.as_deref() });
-        let Some(mut verdict) = verdict::judge(event, head, error, &expected) else {
-            return Ok(None);
-        };
         verdict.errors.extend(errors);
         let early = mdn.as_ref().filter(|mdn| expected.came_early(mdn)).is_some();
         let mut conclusion = Self { verdict, mdn: None, further: Vec::new(), wait: None };

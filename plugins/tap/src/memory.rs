@@ -39,9 +39,7 @@ impl Share {
     /// Takes `bytes` more, unless more than `limit` would be in use then.
     #[must_use]
     pub fn grow(&mut self, bytes: u64, limit: u64) -> bool {
-        let Some(mut more) = self.memory.take(bytes, limit) else { return false };
-        self.bytes += std::mem::take(&mut more.bytes);
-        true
+        self.memory.take(bytes, limit).map(|more| self.merge(more)).is_some()
     }
 
     /// Counts another share with this one.

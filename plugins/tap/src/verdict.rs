@@ -14,6 +14,7 @@ use super::{
     conclusion::{Conclusion, IfUnderWay, Lookup, NotYet, UNDER_WAY},
     exchange::Parties,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
+    response::MdnDecode,
     routes::Routes,
 };
 
@@ -43,86 +44,75 @@ pub(crate) fn outcomes(recorded: EventKind) -> &'static [EventKind] {
     }
 }
 
-/// What is known of a response.
-#[derive(Clone, Copy)]
-pub(crate) struct ResponseFacts<'a> {
-    /// Its status and headers.
-    pub(crate) head: &'a ResponseHead,
-    /// The synchronous MDN in it.
-    pub(crate) mdn: Option<&'a Decoded>,
-    /// Why it is not known whether there is one.
-    pub(crate) doubt: Option<&'a str>,
-}
-
 /// Judges an exchange by its response, and by the error that stood in its way. `None`: it is no event, a
 /// partner's MDN that our receiver did not take.
 pub(crate) fn judge(
     event: &Event,
-    response: Option<ResponseFacts<'_>>,
+    response: Option<&ResponseHead>,
+    decode: &MdnDecode,
     error: Option<SendError>,
     expected: &MdnExpectation<'_>,
 ) -> Option<Verdict> {
     let is_mdn = matches!(event.kind, EventKind::MdnReceived | EventKind::MdnSent);
-    match (event.direction, response) {
-        (Direction::Inbound, Some(response)) if response.head.is_success() => {
-            let mut verdict = Verdict::of(event.kind);
-            if !is_mdn {
-                verdict.errors.extend(response.mdn.and_then(|mdn| refused(mdn, expected)));
-            }
-            Some(verdict)
+    let (failure, other_side) = match event.direction {
+        Direction::Inbound => (EventKind::MessageRejected, "receiver"),
+        Direction::Outbound => (EventKind::SendError, "partner"),
+    };
+    let failed = |error| Verdict { send_error: Some(error), ..Verdict::of(failure) };
+    Some(match (event.direction, response, error) {
+        (Direction::Inbound, Some(head), _) if head.is_success() => {
+            let mdn = decode.mdn.as_ref().filter(|_| !is_mdn);
+            let errors = mdn.and_then(|mdn| refused(mdn, expected)).into_iter().collect();
+            Verdict { errors, ..Verdict::of(event.kind) }
         }
-        (Direction::Inbound, Some(_)) if is_mdn => None,
-        (Direction::Inbound, None) if is_mdn && error.is_some() => None,
-        (Direction::Inbound, Some(response)) => {
-            Some(failed(EventKind::MessageRejected, http_error(response.head, "receiver")))
+        (Direction::Inbound, Some(_), _) | (Direction::Inbound, None, Some(_)) if is_mdn => {
+            return None;
         }
-        (Direction::Outbound, Some(response)) if response.head.is_success() => {
-            let objection = if is_mdn { None } else { objection(event, response, error, expected) };
-            Some(match objection {
-                None => Verdict::of(event.kind),
-                Some(error) => failed(EventKind::SendError, error),
-            })
+        (Direction::Outbound, Some(head), _) if head.is_success() && is_mdn => {
+            Verdict::of(event.kind)
         }
-        (Direction::Outbound, Some(response)) => {
-            Some(failed(EventKind::SendError, http_error(response.head, "partner")))
+        (Direction::Outbound, Some(head), error) if head.is_success() => {
+            let objection = objection(event, head, decode, error, expected);
+            objection.map_or_else(|| Verdict::of(event.kind), failed)
         }
-        (direction, None) => Some(match error {
-            None => Verdict::unknown(direction, event.kind),
-            Some(error) if direction == Direction::Inbound => {
-                failed(EventKind::MessageRejected, error)
-            }
-            Some(error) => failed(EventKind::SendError, error),
+        (_, Some(head), _) => failed(SendError {
+            stage: Stage::Http,
+            http_status: Some(head.status),
+            message: format!("The {other_side} responded HTTP {}", head.status),
         }),
-    }
+        (_, None, Some(error)) => failed(error),
+        (direction, None, None) => Verdict::unknown(direction, event.kind),
+    })
 }
 
 /// Why a message that got a 2xx response did not arrive as it should: by the MDN that was to be in the
 /// response, or that is there although it was to come later.
 fn objection(
     event: &Event,
-    response: ResponseFacts<'_>,
+    head: &ResponseHead,
+    decode: &MdnDecode,
     error: Option<SendError>,
     expected: &MdnExpectation<'_>,
 ) -> Option<SendError> {
-    match (MdnRequest::of(&event.headers).when, response.mdn) {
+    match (MdnRequest::of(&event.headers).when, &decode.mdn) {
         (MdnMode::InResponse, _) => {}
         (MdnMode::Later, Some(mdn)) if expected.came_early(mdn) => {}
         (MdnMode::Never | MdnMode::Later, _) => return None,
     }
     if let Some(error) = error {
         // It broke off within the response.
-        return Some(SendError { http_status: Some(response.head.status), ..error });
+        return Some(SendError { http_status: Some(head.status), ..error });
     }
-    let Some(mdn) = response.mdn else {
-        let message = match response.doubt {
+    let Some(mdn) = &decode.mdn else {
+        let message = match decode.doubt() {
             Some(why) => format!("{why}: whether it has the MDN that was asked for is not known"),
             None => "The response has no MDN, although one was asked for".to_owned(),
         };
-        let http_status = Some(response.head.status);
+        let http_status = Some(head.status);
         return Some(SendError { stage: Stage::Mdn, http_status, message });
     };
     let objection = expected.objection(mdn)?;
-    Some(SendError { http_status: Some(response.head.status), ..objection })
+    Some(SendError { http_status: Some(head.status), ..objection })
 }
 
 /// Code 1200 when the receiver's own MDN is negative, or of another MIC than what passed.
@@ -135,18 +125,6 @@ fn refused(mdn: &Decoded, expected: &MdnExpectation<'_>) -> Option<ProcessingErr
     }
     let refusal = expected.refusal(mdn).filter(|refusal| refusal.stage == Stage::Mic)?;
     Some(ProcessingError::new(ErrorCode::Receiver, refusal.message))
-}
-
-fn failed(kind: EventKind, error: SendError) -> Verdict {
-    Verdict { send_error: Some(error), ..Verdict::of(kind) }
-}
-
-fn http_error(head: &ResponseHead, who: &str) -> SendError {
-    SendError {
-        stage: Stage::Http,
-        http_status: Some(head.status),
-        message: format!("The {who} responded HTTP {}", head.status),
-    }
 }
 
 // === impl AdoptedExchanges ===

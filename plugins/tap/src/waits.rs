@@ -29,7 +29,7 @@ const LATE_PATIENCE: Duration = decoding::LONGEST.saturating_add(Duration::from_
 /// For those before it whose decode is late and that may be forgeries.
 const UNDECIDED_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Who comes next, for each partner and station.
+/// The last places in the order, for each partner and station.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PartnerOrder(Arc<DashMap<String, Last>>);
 
