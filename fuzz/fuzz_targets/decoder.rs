@@ -7,7 +7,7 @@ mod weigh;
 
 use std::sync::{Arc, LazyLock};
 
-use as2hook_as2::{Decoded, Decoder, Headers, Keyring, DecoderLimits, Options, ContentReceiver, StationKey};
+use as2hook_as2::{ContentReceiver, Decoded, Decoder, Headers, Keyring, DecoderLimits, Options, StationKey};
 use libfuzzer_sys::fuzz_target;
 use openssl::{pkey::PKey, x509::X509};
 

@@ -144,7 +144,7 @@ impl Coding {
                 Some(stream) if !stream.is_over() => bytes = stream.push(bytes, flow, out)?,
                 // Behind the end there may be another member (RFC 1952 section 2.2).
                 Some(_) if self.format == CodingFormat::Deflate || begin != GZIP => {
-                    self.is_over = true
+                    self.is_over = true;
                 }
                 stream => {
                     flow.work(MEMBER_WORK)?;
