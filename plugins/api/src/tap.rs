@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_event::Rule;
-use as2hook_store::StoreError;
+use as2hook_store::{PartnerWebhookChange, StoreError, secret_key::SecretKey};
 use as2hook_tap::RunningTap;
 use async_trait::async_trait;
 use tokio::{net::TcpListener, sync::watch};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     gateway::{GatewayControl, GatewayFigures, Handles},
-    partner_webhooks::{PartnerWebhookSettings, PartnerWebhookView},
+    partner_webhooks::PartnerWebhookView,
     server::serve_on,
     status::{LastReload, Reloaded},
 };
@@ -51,17 +51,12 @@ impl GatewayControl for TapControl {
         None
     }
 
-    async fn configure(
-        &self,
-        _site: &str,
-        _partner: u64,
-        _settings: PartnerWebhookSettings,
-    ) -> Result<bool, StoreError> {
+    async fn configure(&self, _change: PartnerWebhookChange) -> Result<bool, StoreError> {
         Ok(false)
     }
 
-    fn unsealed_url(&self, _webhook: &str, _sealed: &str) -> String {
-        String::new()
+    fn key(&self) -> &SecretKey {
+        &self.tap.key
     }
 
     fn figures(&self) -> GatewayFigures {

@@ -45,6 +45,8 @@ pub struct RunningTap {
     pub client: Arc<Client>,
     /// The rules in force.
     pub rules: Arc<ReloadedRules>,
+    /// Seals secrets and URLs at rest.
+    pub key: Arc<SecretKey>,
 }
 
 /// The rules of a config, which are loaded again whenever a file changes.
@@ -110,8 +112,8 @@ impl Tap {
             StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
         };
         let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
-        let payloads = payloads
-            .with_key(SecretKey::open_or_make(&loaded.config.secret_key_file)?.of_payloads()?);
+        let key = SecretKey::open_or_make(&loaded.config.secret_key_file)?;
+        let payloads = payloads.with_key(key.of_payloads()?);
         let files = Watch::start(sources.clone(), WatchTiming::default())?;
         let rules = Arc::new(ReloadedRules {
             path: path.to_owned(),
@@ -139,7 +141,8 @@ impl Tap {
         let tap = Tap::new(rules.clone(), outbox.clone(), payloads.clone(), Handle::current())?;
         tokio::spawn(timers::run(rules.clone(), outbox.clone(), store.clone()));
         tokio::spawn(retention::run(rules.clone(), store.clone(), payloads));
-        let running = RunningTap { tap, store, outbox, dispatcher, client, rules };
+        let key = Arc::new(key);
+        let running = RunningTap { tap, store, outbox, dispatcher, client, rules, key };
         tokio::spawn(running.clone().reload_when_changed(files));
         Ok(running)
     }
