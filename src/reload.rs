@@ -18,7 +18,6 @@ use crate::{
     tap::TapRules,
 };
 use as2hook_config::{self as config, ConfigDiagnostic, LoadAttempt, Loaded, Plugins, Sources};
-use as2hook_event::{Rule, RuleSet};
 
 /// Reloads one gateway's files, one reload at a time.
 pub struct Reloader {
