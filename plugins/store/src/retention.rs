@@ -8,9 +8,8 @@ use crate::{
     columns::{length, number},
     model::DeliveryState,
     rows::SqlValue,
-    select::Select,
     store::{Prune, PurgedPayloads, StoreError},
-    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
+    transaction::{ChangeExecutor, Moves, Statement, StoreChange, Transaction},
 };
 
 /// The most rows of one step.
@@ -111,7 +110,7 @@ async fn prune_beyond(
     limit: usize,
     step: usize,
 ) -> Result<u64, StoreError> {
-    let found = store.select(Select::new(BEYOND, [number(keep).into()])).await?.pop();
+    let found = store.select(Statement::new(BEYOND, [number(keep).into()])).await?.pop();
     let Some((since, last)) = found else { return Ok(0) };
     prune(store, DoneEvents::UpTo { since, last }, limit, step).await
 }
@@ -205,7 +204,7 @@ async fn trim_records(
 ) -> Result<u64, StoreError> {
     let (mut removed, mut allowed) = (0, limit);
     let groups: Vec<(String, u64)> =
-        store.select(Select::new(LARGE, [number(keep).into()])).await?;
+        store.select(Statement::new(LARGE, [number(keep).into()])).await?;
     for (group, beyond) in groups {
         let mut left = usize::try_from(beyond).unwrap_or(usize::MAX).min(allowed);
         allowed -= left;
@@ -242,6 +241,11 @@ impl StoreChange for PruneEvents {
                 of_them(),
             )
             .await?;
+        let mut moves = Moves::default();
+        for (state, n) in states {
+            moves.removed(state, usize::try_from(n).unwrap_or(usize::MAX));
+        }
+        let mut statements = Vec::from_iter(moves.statements());
         for sql in [
             "DELETE FROM attempt
                 WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY ($1))",
@@ -249,13 +253,9 @@ impl StoreChange for PruneEvents {
             "DELETE FROM content WHERE event = ANY ($1)",
             "DELETE FROM event WHERE id = ANY ($1)",
         ] {
-            transaction.execute(sql, of_them()).await?;
+            statements.push(Statement::new(sql, of_them()));
         }
-        let mut moves = Moves::default();
-        for (state, n) in states {
-            moves.removed(state, usize::try_from(n).unwrap_or(usize::MAX));
-        }
-        transaction.count(moves).await?;
+        transaction.end(statements).await?;
         Ok(removed)
     }
 }
@@ -266,13 +266,15 @@ impl StoreChange for PurgePayloads {
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Removed, StoreError> {
         let values = vec![self.before.into(), length(self.most).into()];
         let (ids, removed) = split(transaction.rows(PURGEABLE, values).await?);
+        let mut statements = Vec::new();
         for sql in [
             "UPDATE content SET payload = NULL WHERE event = ANY ($1) AND payload IS NOT NULL",
             "UPDATE event SET payload_path = NULL, payload_pieces = NULL, payload_idle_since = NULL,
                 payload_spent_at = clock_ms() WHERE id = ANY ($1)",
         ] {
-            transaction.execute(sql, vec![SqlValue::Numbers(ids.clone())]).await?;
+            statements.push(Statement::new(sql, [SqlValue::Numbers(ids.clone())]));
         }
+        transaction.end(statements).await?;
         Ok(removed)
     }
 }

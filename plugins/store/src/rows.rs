@@ -25,6 +25,9 @@ pub(crate) enum SqlValue {
     Id(Uuid),
     /// A list, as a parameter only.
     Numbers(Vec<i64>),
+    /// Lists for PostgreSQL only.
+    Texts(Vec<String>),
+    Ids(Vec<Uuid>),
 }
 
 /// The values of a row, which are read from left to right.

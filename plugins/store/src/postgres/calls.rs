@@ -10,25 +10,25 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{
-    PostgresStore, pieces, queries,
-    writer::{CallResult, StoreCall},
-};
+use super::{PostgresStore, queries, writer::CallResult};
 use crate::{
-    changes::SetWebhookState,
-    clock,
+    changes::{self, SetWebhookState},
+    clock, columns,
     gateways::{GatewayChange, GatewayReport},
+    group::{CallGroup, CallOutcome, ClaimCall, StoreCall},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    moves,
+    moves, order,
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
     retention, select,
-    store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError},
+    store::{
+        Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError, replay_share,
+    },
     transaction::ChangeExecutor as _,
     write::Write,
 };
@@ -38,23 +38,22 @@ const PRUNED: usize = 200;
 
 #[async_trait]
 impl EventStore for PostgresStore {
-    async fn commit(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
-        // Each is a call of its own, since it returns what is to be removed after its commit.
-        let discarded: Vec<_> =
-            writes.extract_if(.., |write| matches!(write, Write::Discard(_))).collect();
-        for event in discarded.iter().filter_map(Write::event) {
-            self.discard(event).await?;
-        }
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
         }
-        self.writer.run(StoreCall::Writes(writes)).await.map(drop)
+        if let CallResult::Done(CallOutcome::Written { files, pieces }) =
+            self.writer.run(StoreCall::Writes(writes)).await?
+        {
+            self.remove_payloads(files, pieces).await;
+        }
+        Ok(())
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
         self.owner.reclaim().await?;
         if !clock::is_doubted() {
-            self.writing.query("SELECT leave_late_places($1)", &[&clock::now()]).await?;
+            order::end_late_places(self).await?;
         }
         self.reading.select(select::adopted(self.owner.id().into())).await
     }
@@ -74,7 +73,7 @@ impl EventStore for PostgresStore {
     }
 
     async fn record(&self, key: &str) -> Result<Option<Record>, StoreError> {
-        let found = self.reading.select(select::record(&super::group::key(key))).await?.pop();
+        let found = self.reading.select(select::record(&columns::key(key))).await?.pop();
         // With the key in full, as the caller passed it.
         Ok(found.map(|record| Record { key: key.to_owned(), ..record }))
     }
@@ -96,10 +95,17 @@ impl DeliveryQueue for PostgresStore {
         now: i64,
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let work = StoreCall::Claim { webhook: webhook.to_owned(), now, limit };
-        match self.writer.run(work).await? {
+        let claim = ClaimCall {
+            webhook: webhook.to_owned(),
+            now,
+            limit,
+            share: replay_share(limit),
+            ticket: 0,
+            read_along: i64::from(i32::MAX),
+        };
+        match self.writer.run(StoreCall::Claim(claim)).await? {
             CallResult::Claimed(taken) => Ok(taken.keep()),
-            CallResult::Done | CallResult::Discarded(_) => Ok(Vec::new()),
+            CallResult::Done(_) => Ok(Vec::new()),
         }
     }
 
@@ -112,7 +118,7 @@ impl DeliveryQueue for PostgresStore {
         if finished.is_empty() {
             return Ok(());
         }
-        self.writer.run(StoreCall::Finish(finished)).await.map(|_| ())
+        self.writer.run(StoreCall::Finish(finished)).await.map(drop)
     }
 
     async fn change_state(
@@ -182,7 +188,10 @@ impl Store for PostgresStore {
     }
 
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
-        queries::enqueue(&self.writing, event, &deliveries).await
+        match self.perform(StoreCall::Enqueue(event, deliveries)).await? {
+            CallOutcome::Enqueued(added) => Ok(added),
+            _ => Ok(0),
+        }
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
@@ -213,7 +222,7 @@ impl Store for PostgresStore {
     }
 
     async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
-        queries::record(&self.writing, &made).await
+        self.perform(StoreCall::Log(made)).await.map(drop)
     }
 
     async fn attempt_log(
@@ -246,7 +255,7 @@ impl Store for PostgresStore {
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-        queries::gateways(&self.reading, since).await
+        self.reading.select(changes::gateways(clock::now().saturating_sub(since))).await
     }
 
     fn changes(&self) -> broadcast::Receiver<GatewayChange> {
@@ -286,12 +295,9 @@ impl Store for PostgresStore {
 }
 
 impl PostgresStore {
-    async fn discard(&self, event: Uuid) -> Result<(), StoreError> {
-        if let CallResult::Discarded(left) = self.writer.run(StoreCall::Discard(event)).await? {
-            let file = left.file.into_iter().collect();
-            crate::payload::remove_files(self.payload_root.as_deref(), file).await;
-            pieces::remove_all(&self.moving, left.pieces).await;
-        }
-        Ok(())
+    /// Performs a call outside of a message's path.
+    async fn perform(&self, call: StoreCall) -> Result<CallOutcome, StoreError> {
+        let group = CallGroup::of(self.owner.id().into(), call);
+        self.change(group).await?.pop().unwrap_or(Err(StoreError::Closed))
     }
 }

@@ -15,7 +15,6 @@ mod calls;
 mod claims;
 mod database;
 mod error;
-mod group;
 mod lease;
 mod listen;
 mod options;

@@ -2,37 +2,14 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use tokio_postgres::types::Json;
 use uuid::Uuid;
 
-use super::{
-    database::Database,
-    first,
-    group::{self, CallGroup},
-};
+use super::{database::Database, first};
 use crate::{
-    clock::now,
-    gateways::GatewayReport,
-    model::{DeliveryState, NewDelivery},
-    partner_webhook::UnqueuedDelivery,
+    model::DeliveryState,
     payload::{PayloadMark, StoreIdentity},
-    rows::FromSqlRow as _,
-    select::Select,
     store::{Counts, StoreError},
 };
-
-/// Adds deliveries to an event whose outcome is known. Returns how many are new.
-pub(super) async fn enqueue(
-    writing: &Database,
-    event: Uuid,
-    deliveries: &[NewDelivery],
-) -> Result<u64, StoreError> {
-    let planned = CallGroup::default().deliveries(deliveries);
-    let sql = "SELECT enqueue($1, $2)::bigint";
-    let rows = writing.query(sql, &[&event, &Json(&planned)]).await?;
-    let added: Option<i64> = first(&rows)?;
-    added.map(i64::unsigned_abs).ok_or(StoreError::UnknownEvent(event))
-}
 
 /// Returns those of `files` that no event names. Compares names only, wherever the files are.
 pub(super) async fn unnamed_payloads(
@@ -86,19 +63,6 @@ pub(super) async fn unnamed_pieces(
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
-/// Stores a delivery that was made outside the queue.
-pub(super) async fn record(writing: &Database, made: &UnqueuedDelivery) -> Result<(), StoreError> {
-    let mut sent = CallGroup::default();
-    let event = sent.event(&made.event)?;
-    let planned = sent.deliveries(std::slice::from_ref(&made.delivery));
-    let attempt = group::attempt(&made.attempt);
-    let blobs: Vec<&[u8]> = sent.blobs.iter().map(|bytes| &**bytes).collect();
-    let sql = "SELECT record_made($1, $2, $3, $4, $5)";
-    let state = made.state.as_str();
-    writing.query(sql, &[&Json(&event), &Json(&planned), &Json(&attempt), &state, &blobs]).await?;
-    Ok(())
-}
-
 /// Returns the bytes in use: of the tables, and of payloads elsewhere.
 pub(super) async fn bytes(reading: &Database) -> Result<u64, StoreError> {
     let sql = "SELECT (coalesce((SELECT sum(n) FROM tally WHERE state = 'bytes'), 0)
@@ -132,18 +96,4 @@ pub(super) async fn counts_of(
         counts.oldest_undelivered = row.try_get(3)?;
     }
     Ok(counts)
-}
-
-/// Returns the gateways that reported since then, converted to the database's clock.
-pub(super) async fn gateways(
-    reading: &Database,
-    since: i64,
-) -> Result<Vec<GatewayReport>, StoreError> {
-    let age = now().saturating_sub(since);
-    let sql = format!(
-        "SELECT {} FROM gateway
-        WHERE seen_at BETWEEN clock_ms() - $1 AND clock_ms() + $2 ORDER BY started_at, uuid",
-        GatewayReport::COLUMNS
-    );
-    reading.select(Select::new(sql, [age.into(), GatewayReport::ALIVE_MS.into()])).await
 }

@@ -6,16 +6,17 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{SqliteStore, deliveries, events, identity, prune, queries};
+use super::{SqliteStore, identity, prune, queries, transaction};
 use crate::{
-    changes::SetWebhookState,
+    changes::{self, SetWebhookState},
     clock,
     gateways::{GatewayChange, GatewayReport},
+    group::{CallGroup, CallOutcome, ClaimCall, ClaimHolding, StoreCall},
     model::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    moves,
+    moves, order,
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
@@ -28,19 +29,18 @@ use crate::{
     write::Write,
 };
 
+/// Bodies and payloads up to this many bytes are read with the claim, by the thread that all writes
+/// wait for; larger ones are read by another.
+const READ_ALONG: i64 = 32 * 1024;
+
 #[async_trait]
 impl EventStore for SqliteStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let owner = self.owner;
-        let files = self
-            .writer
-            .run(move |connection| {
-                let files =
-                    writes.iter().map(|write| super::writes::apply(connection, owner, write));
-                files.filter_map(Result::transpose).collect()
-            })
-            .await?;
-        crate::payload::remove_files(self.writer.payload_root(), files).await;
+        if let CallOutcome::Written { files, pieces } =
+            self.perform(StoreCall::Writes(writes)).await?
+        {
+            self.remove_payloads(files, pieces).await;
+        }
         Ok(())
     }
 
@@ -55,8 +55,8 @@ impl EventStore for SqliteStore {
                 })
                 .await?;
         }
-        if !clock::is_doubted() && self.readers.run(deliveries::has_late_places).await? {
-            self.writer.run(deliveries::leave_late_places).await?;
+        if !clock::is_doubted() {
+            order::end_late_places(self).await?;
         }
         self.readers.select(select::adopted(own)).await
     }
@@ -96,12 +96,20 @@ impl DeliveryQueue for SqliteStore {
         now: i64,
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let (owner, webhook) = (self.owner, webhook.to_owned());
-        let share = replay_share(limit);
+        let claim = ClaimCall {
+            webhook: webhook.to_owned(),
+            now,
+            limit,
+            share: replay_share(limit),
+            ticket: self.ticket.fetch_add(1, Ordering::Relaxed) + 1,
+            read_along: READ_ALONG,
+        };
+        let group = CallGroup::of(self.owner, StoreCall::Claim(claim));
         let taken = self
             .writer
-            .take(move |connection| {
-                deliveries::claim(connection, owner, &webhook, now, limit, share)
+            .take(move |connection| match transaction::make(connection, &group)?.pop() {
+                Some(Ok(CallOutcome::Claimed(taken))) => Ok(taken),
+                _ => Ok(Vec::new()),
             })
             .await?;
         if !taken.is_partial() {
@@ -111,8 +119,9 @@ impl DeliveryQueue for SqliteStore {
     }
 
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
-        let owner = self.owner;
-        self.writer.run(move |connection| deliveries::finish(connection, owner, &attempts)).await
+        let holding = ClaimHolding { owner: self.owner, ticket: None };
+        let finished = attempts.into_iter().map(|record| (record, holding)).collect();
+        self.perform(StoreCall::Finish(finished)).await.map(drop)
     }
 
     async fn change_state(
@@ -192,9 +201,10 @@ impl Store for SqliteStore {
     }
 
     async fn enqueue(&self, event: Uuid, deliveries: Vec<NewDelivery>) -> Result<u64, StoreError> {
-        self.writer
-            .run(move |connection| events::add_deliveries(connection, event, &deliveries))
-            .await
+        match self.perform(StoreCall::Enqueue(event, deliveries)).await? {
+            CallOutcome::Enqueued(added) => Ok(added),
+            _ => Ok(0),
+        }
     }
 
     async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
@@ -225,7 +235,7 @@ impl Store for SqliteStore {
     }
 
     async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {
-        self.writer.run(move |connection| events::record(connection, &made)).await
+        self.perform(StoreCall::Log(made)).await.map(drop)
     }
 
     async fn attempt_log(
@@ -247,11 +257,11 @@ impl Store for SqliteStore {
     }
 
     async fn unnamed_payloads(&self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>, StoreError> {
-        self.readers.run(move |connection| events::unnamed_payloads(connection, files)).await
+        self.readers.run(move |connection| queries::unnamed_payloads(connection, files)).await
     }
 
     async fn unnamed_blobs(&self, payloads: Vec<Uuid>) -> Result<Vec<Uuid>, StoreError> {
-        self.readers.run(move |connection| events::unnamed_pieces(connection, &payloads)).await
+        self.readers.run(move |connection| queries::unnamed_pieces(connection, &payloads)).await
     }
 
     async fn report(&self, report: GatewayReport) -> Result<i64, StoreError> {
@@ -261,7 +271,7 @@ impl Store for SqliteStore {
     }
 
     async fn gateways(&self, since: i64) -> Result<Vec<GatewayReport>, StoreError> {
-        self.readers.run(move |connection| queries::gateways(connection, since)).await
+        self.readers.select(changes::gateways(clock::now().saturating_sub(since))).await
     }
 
     fn changes(&self) -> broadcast::Receiver<GatewayChange> {
@@ -271,5 +281,13 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.writer.close().await;
         self.readers.close();
+    }
+}
+
+impl SqliteStore {
+    /// Performs a call in a message's path.
+    async fn perform(&self, call: StoreCall) -> Result<CallOutcome, StoreError> {
+        let mut outcomes = self.change(CallGroup::of(self.owner, call)).await?;
+        outcomes.pop().unwrap_or(Err(StoreError::Closed))
     }
 }

@@ -9,9 +9,7 @@ pub mod backup;
 mod calls;
 mod checkpoint;
 mod database_file;
-mod deliveries;
 mod error;
-mod events;
 mod identity;
 mod options;
 mod process_lock;
@@ -21,7 +19,6 @@ mod readers;
 mod schema;
 mod transaction;
 mod writer;
-mod writes;
 
 use std::{
     fs::{self, File},
@@ -54,6 +51,8 @@ pub struct SqliteStore {
     /// The generation of the configuration that this process reported last; 0 before the first
     /// report.
     generation: AtomicI64,
+    /// The number of the last claim.
+    ticket: AtomicI64,
     /// SQLite does not notify a process of another's writes, so this never sends.
     changes: broadcast::Sender<GatewayChange>,
     writer: ThreadWriter,
@@ -115,6 +114,7 @@ impl SqliteStore {
             owner,
             owners,
             generation: AtomicI64::new(0),
+            ticket: AtomicI64::new(0),
             changes,
             writer,
             readers,

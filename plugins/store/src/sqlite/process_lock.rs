@@ -17,9 +17,10 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::deliveries;
+use super::transaction::make;
 use crate::{
     clock::now,
+    group::ReleaseClaims,
     private_files::{create_file, folder_of},
     store::StoreError,
 };
@@ -102,7 +103,8 @@ impl ProcessLock {
     /// unlocked.
     pub(super) fn release(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        deliveries::free(&transaction, self.id)?;
+        let claims = ReleaseClaims { owner: self.id, is_released: |_, _| true };
+        make(&transaction, &claims)?;
         let sql = "DELETE FROM owner
             WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM event WHERE owner = ?1)";
         let struck_off = transaction.execute(sql, [self.id])? > 0;
@@ -233,7 +235,7 @@ impl TerminatedOwner {
         connection: &Connection,
         successor: i64,
     ) -> Result<(), StoreError> {
-        deliveries::free(connection, self.id)?;
+        make(connection, &ReleaseClaims { owner: self.id, is_released: |_, _| true })?;
         connection.execute(
             "UPDATE event SET owner = ?2, adopted = 1 WHERE owner = ?1",
             params![self.id, successor],

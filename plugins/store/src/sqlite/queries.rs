@@ -1,14 +1,12 @@
-//! Figures and gateways.
+//! Figures, and what events name.
+
+use std::path::PathBuf;
 
 use rusqlite::Connection;
+use uuid::Uuid;
 
-use super::readers::rows;
 use crate::{
-    clock::{is_doubted, now},
-    gateways::GatewayReport,
     model::DeliveryState,
-    rows::FromSqlRow as _,
-    select::Select,
     store::{Counts, StoreError},
 };
 
@@ -62,31 +60,42 @@ pub(super) fn bytes(connection: &Connection) -> Result<u64, StoreError> {
     Ok(pages.saturating_mul(figure("page_size")?).saturating_add(payloads).unsigned_abs())
 }
 
-/// Fails when a running gateway has a newer configuration than `mine`; 0 is none.
-pub(super) fn check_newest(connection: &Connection, mine: i64) -> Result<(), StoreError> {
-    let mut newer = connection.prepare_cached(
-        "SELECT 1 FROM gateway WHERE generation > ?1 AND seen_at BETWEEN ?2 AND ?3 LIMIT 1",
-    )?;
-    if mine != 0 && newer.exists([mine, now() - GatewayReport::ALIVE_MS, latest()])? {
-        return Err(StoreError::OlderConfiguration);
-    }
-    Ok(())
-}
-
-/// A report that seems later was made before the clock was set back. Until the new time is
-/// accepted, another process may use the other time.
-fn latest() -> i64 {
-    if is_doubted() { i64::MAX } else { now() + GatewayReport::ALIVE_MS }
-}
-
-/// Returns the gateways that reported since then.
-pub(super) fn gateways(
+/// Returns those of `files` that no event names. Compares names only, wherever the files are.
+pub(super) fn unnamed_payloads(
     connection: &Connection,
-    since: i64,
-) -> Result<Vec<GatewayReport>, StoreError> {
-    let sql = format!(
-        "SELECT {} FROM gateway WHERE seen_at BETWEEN $1 AND $2 ORDER BY started_at, uuid",
-        GatewayReport::COLUMNS
-    );
-    rows(connection, &Select::new(sql, [since.into(), latest().into()]))
+    files: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, StoreError> {
+    let mut named = connection.prepare_cached(NAMED)?;
+    let mut unnamed = Vec::new();
+    for file in files {
+        // No event can name a path that is not UTF-8.
+        let found = match file.file_name().and_then(|name| name.to_str()) {
+            Some(name) => named.exists([name])?,
+            None => false,
+        };
+        if !found {
+            unnamed.push(file);
+        }
+    }
+    Ok(unnamed)
 }
+
+/// Returns those that no event names as its payload.
+pub(super) fn unnamed_pieces(
+    connection: &Connection,
+    payloads: &[Uuid],
+) -> Result<Vec<Uuid>, StoreError> {
+    let mut named =
+        connection.prepare_cached("SELECT 1 FROM event WHERE payload_pieces = ?1 LIMIT 1")?;
+    let mut unnamed = Vec::new();
+    for payload in payloads {
+        if !named.exists([payload.as_bytes()])? {
+            unnamed.push(*payload);
+        }
+    }
+    Ok(unnamed)
+}
+
+/// Finds whether an event names a payload file of this name.
+pub(super) const NAMED: &str =
+    "SELECT 1 FROM event WHERE payload_path IS NOT NULL AND substr(payload_path, -36) = ?1 LIMIT 1";

@@ -1,6 +1,7 @@
 //! A few connections that read in parallel with the writing one.
 
 use std::{
+    borrow::Cow,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
@@ -16,8 +17,8 @@ use super::{schema, writer::WriterState};
 use crate::{
     clock::now,
     rows::{FromSqlRow, SqlRow, SqlValue},
-    select::Select,
     store::StoreError,
+    transaction::{Reply, Statement},
 };
 
 /// The pool. Connections are opened when they are first needed.
@@ -91,11 +92,11 @@ impl Readers {
     }
 
     /// Returns the rows of a statement.
-    pub(super) async fn select<T>(&self, select: Select) -> Result<Vec<T>, StoreError>
+    pub(super) async fn select<T>(&self, statement: Statement) -> Result<Vec<T>, StoreError>
     where
         T: FromSqlRow + Send + 'static,
     {
-        self.run(move |connection| rows(connection, &select)).await
+        self.run(move |connection| rows(connection, &statement)).await
     }
 
     /// Makes every later call fail with [`StoreError::Closed`].
@@ -108,29 +109,32 @@ impl Readers {
 /// Returns the rows of a statement.
 pub(super) fn rows<T: FromSqlRow>(
     connection: &Connection,
-    select: &Select,
+    statement: &Statement,
 ) -> Result<Vec<T>, StoreError> {
-    read(connection, &select.sql, select.values.clone())
+    reply(connection, statement.clone())?.read()
 }
 
-/// Like [`rows`], of a statement and its values.
-pub(super) fn read<T: FromSqlRow>(
-    connection: &Connection,
-    sql: &str,
-    values: Vec<SqlValue>,
-) -> Result<Vec<T>, StoreError> {
-    let (sql, values) = translated(sql, values);
+/// Executes a statement.
+pub(super) fn reply(connection: &Connection, statement: Statement) -> Result<Reply, StoreError> {
+    let (sql, values) = translated(statement);
+    if sql.is_empty() {
+        return Ok(Reply::default());
+    }
     let mut statement = connection.prepare_cached(&sql)?;
     let mut found = statement.query(params_from_iter(values))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        rows.push(T::read(&mut SqlRow::try_from(row)?)?);
+        rows.push(SqlRow::try_from(row)?);
     }
-    Ok(rows)
+    Ok(Reply { rows, changed: connection.changes() })
 }
 
-/// Translates a statement of [`Transaction`](crate::transaction::Transaction).
-pub(super) fn translated(sql: &str, mut values: Vec<SqlValue>) -> (String, Vec<SqlValue>) {
+/// Translates a statement.
+pub(super) fn translated(statement: Statement) -> (Cow<'static, str>, Vec<SqlValue>) {
+    let Statement { sql, sqlite, mut values } = statement;
+    if let Some(sqlite) = sqlite {
+        return (sqlite.into(), values);
+    }
     let mut parts = sql.split("= ANY ($");
     let mut translated = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -143,6 +147,7 @@ pub(super) fn translated(sql: &str, mut values: Vec<SqlValue>) -> (String, Vec<S
         ("= false", "= 0"),
         ("= true", "= 1"),
         // One transaction writes at a time.
+        (" FOR NO KEY UPDATE", ""),
         (" FOR UPDATE SKIP LOCKED", ""),
         (" FOR UPDATE OF d SKIP LOCKED", ""),
     ] {
@@ -153,7 +158,7 @@ pub(super) fn translated(sql: &str, mut values: Vec<SqlValue>) -> (String, Vec<S
         translated = translated.replace("clock_ms()", &format!("${}", values.len()));
     }
     // SQLite numbers parameters with a dollar sign by their first appearance.
-    (translated.replace('$', "?"), values)
+    (translated.replace('$', "?").into(), values)
 }
 
 impl TryFrom<&Row<'_>> for SqlRow {
@@ -181,8 +186,7 @@ impl ToSql for SqlValue {
             return Ok(format!("[{}]", numbers.join(",")).into());
         }
         Ok(ToSqlOutput::Borrowed(match self {
-            Self::Numbers(_) => ValueRef::Null,
-            Self::Null => ValueRef::Null,
+            Self::Null | Self::Numbers(_) | Self::Texts(_) | Self::Ids(_) => ValueRef::Null,
             Self::Number(number) => ValueRef::Integer(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),

@@ -1,58 +1,58 @@
 //! Transactions of SQLite: the statements of the common rules, translated.
 
 use std::{
-    collections::BTreeSet,
     path::PathBuf,
     pin::pin,
     task::{Context, Poll, Waker},
 };
 
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::{
-    SqliteStore, deliveries, queries,
-    readers::{read, translated},
-};
+use super::{SqliteStore, readers::reply};
 use crate::{
     payload::remove_files,
-    rows::{FromSqlRow, SqlValue},
-    select::Select,
+    rows::FromSqlRow,
     store::StoreError,
-    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
+    transaction::{ChangeExecutor, Reply, Statement, StoreChange, Transaction},
 };
 
 /// The transaction of the writing thread.
 struct SqliteTransaction<'a>(&'a Connection);
 
+/// Makes a change in the transaction of a connection.
+pub(super) fn make<C: StoreChange>(
+    connection: &Connection,
+    change: &C,
+) -> Result<C::Outcome, StoreError> {
+    let mut transaction = SqliteTransaction(connection);
+    let made = pin!(change.make(&mut transaction));
+    // Its statements end at once.
+    match made.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => Err(StoreError::Database("a statement did not end".to_owned())),
+    }
+}
+
 // === impl ChangeExecutor ===
 
 impl ChangeExecutor for SqliteStore {
     async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError> {
-        let work = move |connection: &Connection| {
-            let mut transaction = SqliteTransaction(connection);
-            let made = pin!(change.make(&mut transaction));
-            // Its statements end at once.
-            match made.poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => Err(StoreError::Database("a statement did not end".to_owned())),
-            }
-        };
-        self.writer.run(work).await
+        self.writer.run(move |connection| make(connection, &change)).await
     }
 
     async fn select<R: FromSqlRow + Send + 'static>(
         &self,
-        select: Select,
+        statement: Statement,
     ) -> Result<Vec<R>, StoreError> {
-        self.readers.select(select).await
+        self.readers.select(statement).await
     }
 
     async fn find<R: FromSqlRow + Send + 'static>(
         &self,
-        select: Select,
+        statement: Statement,
     ) -> Result<Vec<R>, StoreError> {
-        self.readers.select(select).await
+        self.readers.select(statement).await
     }
 
     /// Pieces are found by [`crate::Payloads::sweep`].
@@ -64,40 +64,7 @@ impl ChangeExecutor for SqliteStore {
 // === impl SqliteTransaction ===
 
 impl Transaction for SqliteTransaction<'_> {
-    async fn rows<R: FromSqlRow>(
-        &mut self,
-        sql: &str,
-        values: Vec<SqlValue>,
-    ) -> Result<Vec<R>, StoreError> {
-        read(self.0, sql, values)
+    async fn send(&mut self, statements: Vec<Statement>) -> Result<Vec<Reply>, StoreError> {
+        statements.into_iter().map(|statement| reply(self.0, statement)).collect()
     }
-
-    async fn execute(&mut self, sql: &str, values: Vec<SqlValue>) -> Result<u64, StoreError> {
-        let (sql, values) = translated(sql, values);
-        Ok(self.0.prepare_cached(&sql)?.execute(params_from_iter(values))? as u64)
-    }
-
-    async fn count(&mut self, moves: Moves) -> Result<(), StoreError> {
-        write_counts(self.0, &moves)
-    }
-
-    async fn reorder(&mut self, orders: BTreeSet<(i64, String)>) -> Result<(), StoreError> {
-        orders.iter().try_for_each(|(webhook, key)| deliveries::reorder(self.0, *webhook, key))
-    }
-
-    async fn check_newest(&mut self, generation: i64) -> Result<(), StoreError> {
-        queries::check_newest(self.0, generation)
-    }
-}
-
-/// Writes the counts, in the transaction of the moves.
-pub(super) fn write_counts(connection: &Connection, moves: &Moves) -> Result<(), StoreError> {
-    for (state, n) in moves.all() {
-        // Claimed deliveries count as pending.
-        let state = if state == "claimed" { "pending" } else { state };
-        connection
-            .prepare_cached("UPDATE tally SET n = n + ?2 WHERE state = ?1")?
-            .execute(params![state, n])?;
-    }
-    Ok(())
 }

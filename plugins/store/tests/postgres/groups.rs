@@ -52,7 +52,7 @@ async fn a_message_costs_less_than_two_round_trips_under_load() {
 }
 
 #[tokio::test]
-async fn one_caller_alone_waits_for_one_round_trip_a_call() {
+async fn one_caller_alone_waits_for_two_round_trips_a_call() {
     let postgres = Postgres::shared();
     let store = connect(&postgres).await;
     let planned = delivery("w1", "erp");
@@ -62,6 +62,6 @@ async fn one_caller_alone_waits_for_one_round_trip_a_call() {
     store.commit(vec![Write::Settle(settlement("a", vec![planned]))]).await.unwrap();
     let claimed = store.claim("erp", 0, 16).await.unwrap();
     store.finish(vec![record(&claimed[0], DeliveryOutcome::Delivered)]).await.unwrap();
-    // A heartbeat may run in between.
-    assert!(store.round_trips() - before <= 5, "{}", store.round_trips() - before);
+    // The first delivery to a webhook stores its name. A heartbeat may run in between.
+    assert!(store.round_trips() - before <= 10, "{}", store.round_trips() - before);
 }
