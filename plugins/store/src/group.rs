@@ -48,7 +48,7 @@ pub(crate) enum StoreCall {
     /// Adds deliveries to an event whose outcome is known.
     Enqueue(Uuid, Vec<NewDelivery>),
     /// A delivery that was made outside the queue.
-    Log(UnqueuedDelivery),
+    Log(Box<UnqueuedDelivery>),
 }
 
 /// The result of a call.

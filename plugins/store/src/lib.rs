@@ -14,6 +14,7 @@
 //! - `transaction`: what the rules of both stores are written over
 //! - `group`, `order`: those rules, in a message's path
 //! - `moves`, `changes`, `retention`: the others
+//! - `backend`: what each database does itself; `calls`: the calls of both over it
 //! - `columns`: plain values as columns of either database
 //! - `error`: the errors of a store
 //! - `select`, `rows`: the statements that both stores read with, and what comes of them
@@ -28,6 +29,8 @@
 //! - [`gateways`]: the reports of gateways that share a store
 
 pub mod archive;
+mod backend;
+mod calls;
 mod changes;
 mod columns;
 mod error;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    backend::StoreBackend,
     changes::check_newest,
     clock::{self, now},
     columns::length,
@@ -13,7 +14,7 @@ use crate::{
     rows::SqlValue,
     select,
     store::{Counts, StoreError},
-    transaction::{ChangeExecutor, Moves, Statement, StoreChange, Transaction},
+    transaction::{Moves, Statement, StoreChange, Transaction},
 };
 
 /// The most deliveries that one transaction moves.
@@ -29,7 +30,7 @@ const FOUND: usize = 20_000;
 /// Moves all of a webhook's deliveries from one state to another, in steps, while the configuration of
 /// this generation is the newest. Returns how many.
 pub(crate) async fn change_state(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     generation: i64,
     webhook: &str,
     from: DeliveryState,
@@ -48,7 +49,7 @@ pub(crate) async fn change_state(
 }
 
 /// Returns the number of the newest delivery. Later ones are excluded from a loop, so that it ends.
-async fn newest(store: &impl ChangeExecutor) -> Result<i64, StoreError> {
+async fn newest(store: &impl StoreBackend) -> Result<i64, StoreError> {
     let last = Statement::new("SELECT coalesce(max(id), 0) FROM delivery", []);
     Ok(store.select(last).await?.pop().map_or(0, |(id,)| id))
 }
@@ -73,8 +74,7 @@ impl StoreChange for ChangeState {
         let Some((webhook,)) = webhook.filter(|_| from != to) else { return Ok(None) };
         let webhook: i64 = webhook;
         let values = vec![webhook.into(), self.upto.into(), length(STEP).into()];
-        let found = Statement::new(deliveries_in(from), values);
-        let found = transaction.send(vec![found]).await?.pop().unwrap_or_default();
+        let found = transaction.ask(Statement::new(deliveries_in(from), values)).await?;
         let found: Vec<(i64,)> = found.read()?;
         if found.is_empty() {
             return Ok(None);
@@ -147,10 +147,7 @@ fn deliveries_in(state: DeliveryState) -> String {
 
 /// Makes finished deliveries due again that match, two steps at once: most of the time of a server goes
 /// into indices, and it has more than one processor. Returns how many.
-pub(crate) async fn replay(
-    store: &impl ChangeExecutor,
-    filter: &Filter,
-) -> Result<u64, StoreError> {
+pub(crate) async fn replay(store: &impl StoreBackend, filter: &Filter) -> Result<u64, StoreError> {
     let upto = newest(store).await?;
     let (mut replayed, mut after) = (0, 0);
     loop {
@@ -216,7 +213,7 @@ impl StoreChange for Replay {
 /// Makes deliveries due earlier that were planned by a clock ahead of `now`, in steps. Returns how
 /// many.
 pub(crate) async fn advance_due_times(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     now: i64,
 ) -> Result<u64, StoreError> {
     let mut advanced = 0;
@@ -247,8 +244,7 @@ impl StoreChange for AdvanceDueTimes {
                 LIMIT $2 FOR UPDATE OF d SKIP LOCKED"
             );
             let most = length(STEP - planned.len());
-            let found = Statement::new(sql, [far.into(), most.into()]);
-            let found = transaction.send(vec![found]).await?.pop().unwrap_or_default();
+            let found = transaction.ask(Statement::new(sql, [far.into(), most.into()])).await?;
             let found: Vec<(i64,)> = found.read()?;
             planned.extend(found.into_iter().map(|(id,)| id));
         }
@@ -297,19 +293,19 @@ pub(crate) fn mark_payloads(events: BTreeSet<i64>) -> Option<Statement> {
 }
 
 fn of_events(sql: &'static str, events: BTreeSet<i64>) -> Option<Statement> {
-    let numbers = SqlValue::Numbers(Vec::from_iter(events.iter().copied()));
-    (!events.is_empty()).then(|| Statement::new(sql, [numbers]))
+    let any = !events.is_empty();
+    any.then(|| Statement::new(sql, [SqlValue::Numbers(events.into_iter().collect())]))
 }
 
 /// Returns the webhooks with pending deliveries, soonest first.
-pub(crate) async fn due(store: &impl ChangeExecutor) -> Result<Vec<DueWebhook>, StoreError> {
+pub(crate) async fn due(store: &impl StoreBackend) -> Result<Vec<DueWebhook>, StoreError> {
     let mut due: Vec<DueWebhook> = store.select(select::due()).await?;
     due.sort_by_key(|webhook| webhook.due);
     Ok(due)
 }
 
 /// Returns the figures of the status page.
-pub(crate) async fn counts(store: &impl ChangeExecutor) -> Result<Counts, StoreError> {
+pub(crate) async fn counts(store: &impl StoreBackend) -> Result<Counts, StoreError> {
     let rows: Vec<(DeliveryState, u64, u64, u64, Option<i64>)> =
         store.find(select::counts()).await?;
     let number = |state| rows.iter().find(|row| row.0 == state).map_or(0, |row| row.1);
@@ -326,4 +322,16 @@ pub(crate) async fn counts(store: &impl ChangeExecutor) -> Result<Counts, StoreE
         (counts.open, counts.oldest_undelivered) = (open, oldest_undelivered);
     }
     Ok(counts)
+}
+
+/// Returns the figures of one site with these webhooks.
+pub(crate) async fn counts_of(
+    store: &impl StoreBackend,
+    site: &str,
+    webhooks: Vec<String>,
+) -> Result<Counts, StoreError> {
+    let found = store.find(select::counts_of(site, webhooks)).await?.pop();
+    let (pending, dead, open, oldest_undelivered) = found.unwrap_or_default();
+    let deliveries = vec![(DeliveryState::Pending, pending), (DeliveryState::Dead, dead)];
+    Ok(Counts { deliveries, open, oldest_undelivered })
 }

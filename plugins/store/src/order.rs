@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::{
+    backend::StoreBackend,
     clock::now,
     columns::length,
     rows::SqlValue,
     store::StoreError,
-    transaction::{ChangeExecutor, Statement, StoreChange, Transaction},
+    transaction::{Statement, StoreChange, Transaction},
 };
 
 /// The most places that one transaction ends.
@@ -72,7 +73,7 @@ pub(crate) struct Locks {
 struct EndLatePlaces(i64);
 
 /// Ends the places whose time is over.
-pub(crate) async fn end_late_places(store: &impl ChangeExecutor) -> Result<(), StoreError> {
+pub(crate) async fn end_late_places(store: &impl StoreBackend) -> Result<(), StoreError> {
     let now = now();
     loop {
         let late = "SELECT 1 FROM order_place WHERE until < $1 LIMIT 1";

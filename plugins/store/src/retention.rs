@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::{
+    backend::StoreBackend,
     columns::{length, number},
     model::DeliveryState,
     rows::SqlValue,
     store::{Prune, PurgedPayloads, StoreError},
-    transaction::{ChangeExecutor, Moves, Statement, StoreChange, Transaction},
+    transaction::{Moves, Statement, StoreChange, Transaction},
 };
 
 /// The most rows of one step.
@@ -87,16 +88,15 @@ pub(crate) const TRIM: &str = "DELETE FROM note WHERE key IN
     (SELECT key FROM note WHERE substr(key, 1, 21) = $1
         ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
-/// Removes up to `limit` of what is no longer kept, events in steps of `step`. Returns how many.
+/// Removes up to `limit` of what is no longer kept, in small steps. Returns how many.
 pub(crate) async fn remove(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     what: Prune,
     limit: usize,
-    step: usize,
 ) -> Result<u64, StoreError> {
     match what {
-        Prune::Events(before) => prune(store, DoneEvents::Before(before), limit, step).await,
-        Prune::EventsBeyond(keep) => prune_beyond(store, keep, limit, step).await,
+        Prune::Events(before) => prune(store, DoneEvents::Before(before), limit).await,
+        Prune::EventsBeyond(keep) => prune_beyond(store, keep, limit).await,
         Prune::Attempts(before) => prune_attempts(store, before, limit).await,
         Prune::Records(at) => remove_expired_records(store, at, limit).await,
         Prune::RecordsBeyond(keep) => trim_records(store, keep, limit).await,
@@ -105,26 +105,24 @@ pub(crate) async fn remove(
 
 /// Removes up to `limit` of the done events without a dead delivery beyond the newest `keep`.
 async fn prune_beyond(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     keep: u64,
     limit: usize,
-    step: usize,
 ) -> Result<u64, StoreError> {
     let found = store.select(Statement::new(BEYOND, [number(keep).into()])).await?.pop();
     let Some((since, last)) = found else { return Ok(0) };
-    prune(store, DoneEvents::UpTo { since, last }, limit, step).await
+    prune(store, DoneEvents::UpTo { since, last }, limit).await
 }
 
-/// Removes up to `limit` done events in steps of `step`. Returns how many.
-async fn prune(
-    store: &impl ChangeExecutor,
+/// Removes up to `limit` done in small steps. Returns how many.
+async fn prune<S: StoreBackend>(
+    store: &S,
     done: DoneEvents,
     limit: usize,
-    step: usize,
 ) -> Result<u64, StoreError> {
     let mut removed = 0;
     while removed < limit {
-        let most = step.min(limit - removed);
+        let most = S::PRUNED.min(limit - removed);
         let gone = store.change(PruneEvents { done, most }).await?;
         removed += gone.events;
         let is_last = gone.events < most;
@@ -138,7 +136,7 @@ async fn prune(
 
 /// Removes the payloads of up to `limit` events, their pieces excepted.
 pub(crate) async fn purge_payloads(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     before: i64,
     limit: usize,
 ) -> Result<PurgedPayloads, StoreError> {
@@ -160,7 +158,7 @@ pub(crate) async fn purge_payloads(
 
 /// Removes those of the oldest `limit` attempts of the log that began before `before`. Returns how many.
 async fn prune_attempts(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
@@ -179,7 +177,7 @@ async fn prune_attempts(
 
 /// Removes up to `limit` records that are expired at `at`. Returns how many.
 async fn remove_expired_records(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     at: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
@@ -198,7 +196,7 @@ async fn remove_expired_records(
 
 /// Removes up to `limit` records of groups that have more than `keep`. Returns how many.
 async fn trim_records(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     keep: u64,
     limit: usize,
 ) -> Result<u64, StoreError> {

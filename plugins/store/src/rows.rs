@@ -25,7 +25,6 @@ pub(crate) enum SqlValue {
     Id(Uuid),
     /// A list, as a parameter only.
     Numbers(Vec<i64>),
-    /// Lists for PostgreSQL only.
     Texts(Vec<String>),
     Ids(Vec<Uuid>),
 }
@@ -181,6 +180,7 @@ macro_rules! columns {
 columns!(A);
 columns!(A, B);
 columns!(A, B, C);
+columns!(A, B, C, D);
 columns!(A, B, C, D, E);
 
 impl<T: FromSqlRow> FromSqlRow for Numbered<T> {

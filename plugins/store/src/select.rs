@@ -175,6 +175,45 @@ pub(crate) fn counts() -> Statement {
     Statement::new(sql, [])
 }
 
+/// Selects the figures of one site with these webhooks, as of one moment: the number of unfinished
+/// deliveries, that of dead ones, that of open events, and the time of the oldest undelivered. Each part
+/// has the condition of an index.
+pub(crate) fn counts_of(site: &str, webhooks: Vec<String>) -> Statement {
+    let sql = "WITH own AS (SELECT id FROM webhook WHERE name = ANY ($2)), unfinished AS (
+            SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND state = 'pending' AND blocked = false AND owner IS NULL
+            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND state = 'pending' AND blocked = true
+            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND owner IS NOT NULL AND blocked = false)
+        SELECT (SELECT count(*) FROM unfinished),
+            (SELECT count(*) FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'),
+            (SELECT count(*) FROM event WHERE owner IS NOT NULL AND site = $1),
+            (SELECT min(occurred_at) FROM unfinished)";
+    Statement::new(sql, [site.into(), SqlValue::Texts(webhooks)])
+}
+
+/// Selects the names of payload files that events name, wherever the files are.
+pub(crate) fn named_files(names: Vec<String>) -> Statement {
+    let sql = "SELECT DISTINCT \"right\"(payload_path, 36) FROM event
+        WHERE payload_path IS NOT NULL AND \"right\"(payload_path, 36) = ANY ($1)";
+    Statement::either(sql, NAMED, [SqlValue::Texts(names)])
+}
+
+/// The statement of [`named_files`] in SQLite.
+pub(crate) const NAMED: &str = "SELECT DISTINCT substr(payload_path, -36) FROM event
+    WHERE payload_path IS NOT NULL
+        AND substr(payload_path, -36) IN (SELECT value FROM json_each(?1))";
+
+/// Selects the payloads in pieces that events name.
+pub(crate) fn named_pieces(payloads: Vec<Uuid>) -> Statement {
+    let sql = "SELECT DISTINCT payload_pieces FROM event WHERE payload_pieces = ANY ($1)";
+    let sqlite = "SELECT DISTINCT payload_pieces FROM event
+        WHERE payload_pieces IN (SELECT unhex(value) FROM json_each(?1))";
+    Statement::either(sql, sqlite, [SqlValue::Ids(payloads)])
+}
+
 /// Selects the newest time that the clock of a running process stamped, by indexes and single values.
 pub(crate) fn newest() -> Statement {
     // 0 means that a gateway has terminated.

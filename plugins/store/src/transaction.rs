@@ -1,8 +1,6 @@
 //! Transactions, in which the rules change rows alike in both databases.
 
-use std::{borrow::Cow, path::PathBuf};
-
-use uuid::Uuid;
+use std::borrow::Cow;
 
 use crate::{
     model::DeliveryState,
@@ -11,33 +9,47 @@ use crate::{
 };
 
 /// A transaction of either database.
-pub(crate) trait Transaction {
+pub(crate) trait Transaction: Send {
     /// Executes statements in their order. In PostgreSQL they are sent together, in one round trip.
-    async fn send(&mut self, statements: Vec<Statement>) -> Result<Vec<Reply>, StoreError>;
+    fn send(
+        &mut self,
+        statements: Vec<Statement>,
+    ) -> impl Future<Output = Result<Vec<Reply>, StoreError>> + Send;
 
     /// Like [`Self::send`], and commits: nothing can be executed after it.
-    async fn end(&mut self, statements: Vec<Statement>) -> Result<Vec<Reply>, StoreError> {
-        self.send(statements).await
+    fn end(
+        &mut self,
+        statements: Vec<Statement>,
+    ) -> impl Future<Output = Result<Vec<Reply>, StoreError>> + Send {
+        self.send(statements)
+    }
+
+    /// Returns the result of one statement.
+    fn ask(
+        &mut self,
+        statement: Statement,
+    ) -> impl Future<Output = Result<Reply, StoreError>> + Send {
+        async { Ok(self.send(vec![statement]).await?.pop().unwrap_or_default()) }
     }
 
     /// Returns the rows of a statement.
-    async fn rows<R: FromSqlRow>(
+    fn rows<R: FromSqlRow>(
         &mut self,
         sql: &'static str,
         values: Vec<SqlValue>,
-    ) -> Result<Vec<R>, StoreError> {
-        let replies = self.send(vec![Statement::new(sql, values)]).await?;
-        replies.into_iter().next().unwrap_or_default().read()
+    ) -> impl Future<Output = Result<Vec<R>, StoreError>> + Send {
+        let reply = self.ask(Statement::new(sql, values));
+        async { reply.await?.read() }
     }
 
     /// Executes a statement. Returns how many rows it changed.
-    async fn execute(
+    fn execute(
         &mut self,
         sql: &'static str,
         values: Vec<SqlValue>,
-    ) -> Result<u64, StoreError> {
-        let replies = self.send(vec![Statement::new(sql, values)]).await?;
-        Ok(replies.first().map_or(0, |reply| reply.changed))
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        let reply = self.ask(Statement::new(sql, values));
+        async { Ok(reply.await?.changed) }
     }
 }
 
@@ -65,27 +77,10 @@ pub(crate) struct Reply {
 pub(crate) trait StoreChange: Send + Sync + 'static {
     type Outcome: Send + 'static;
 
-    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Self::Outcome, StoreError>;
-}
-
-/// A store in which changes are made.
-pub(crate) trait ChangeExecutor {
-    async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError>;
-
-    /// Returns the rows of a statement that finds a few by an index.
-    async fn select<R: FromSqlRow + Send + 'static>(
+    fn make<T: Transaction>(
         &self,
-        statement: Statement,
-    ) -> Result<Vec<R>, StoreError>;
-
-    /// Returns the rows of a statement that may read many.
-    async fn find<R: FromSqlRow + Send + 'static>(
-        &self,
-        statement: Statement,
-    ) -> Result<Vec<R>, StoreError>;
-
-    /// Removes payloads that no event names any more.
-    async fn remove_payloads(&self, files: Vec<PathBuf>, pieces: Vec<Uuid>);
+        transaction: &mut T,
+    ) -> impl Future<Output = Result<Self::Outcome, StoreError>> + Send;
 }
 
 /// The changes of the numbers of deliveries by one transaction, in the order of

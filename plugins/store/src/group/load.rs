@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{CallGroup, ClaimHolding, StoreCall};
 use crate::{
-    columns::{key, length},
-    model::NewDelivery,
+    columns::{PayloadColumns, key, length},
+    model::{NewDelivery, NewEvent},
     moves,
     order::Locks,
     record::{Before, RecordChange},
@@ -267,6 +267,21 @@ impl LoadedRows {
         let found: Option<(i64,)> = reply.read()?.pop();
         self.webhooks.extend(found.map(|(number,)| (name.to_owned(), number)));
         Ok(())
+    }
+}
+
+impl LoadedEvent {
+    /// Creates one that is written now.
+    pub(super) fn new(number: i64, event: &NewEvent, is_open: bool) -> Result<Self, StoreError> {
+        let payload = PayloadColumns::of(&event.payload)?;
+        Ok(Self {
+            number,
+            occurred_at: event.occurred_at,
+            is_open,
+            has_payload: payload.size.is_some(),
+            file: payload.path.map(str::to_owned),
+            pieces: payload.pieces,
+        })
     }
 }
 

@@ -1,22 +1,23 @@
 //! The rules of a message's path, over what is loaded. Each call sees what the calls before it in its
 //! group have changed.
 
+mod finish;
+
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
 use super::{
-    CallOutcome, ClaimHolding, StoreCall,
+    CallOutcome, StoreCall,
     load::{LoadedEvent, LoadedRows},
     statements::{
-        DeliveryColumns, EventTimes, insert_delivery, insert_event, log_attempt, log_attempt_of,
-        replace_event,
+        DeliveryColumns, IdleTimes, insert_delivery, insert_event, log_attempt_of, replace_event,
     },
 };
 use crate::{
     clock::now,
     columns::{PayloadColumns, key},
-    model::{Attempt, AttemptRecord, DeliveryState, NewDelivery, NewEvent, Settlement},
+    model::{DeliveryState, NewDelivery, NewEvent, Settlement},
     moves,
     order::reorder,
     partner_webhook::UnqueuedDelivery,
@@ -67,6 +68,10 @@ impl GroupRules {
             StoreCall::Enqueue(event, deliveries) => self.enqueue(*event, deliveries),
             StoreCall::Log(made) => self.log(made),
         }
+    }
+
+    fn push(&mut self, sql: &'static str, values: impl IntoIterator<Item = SqlValue>) {
+        self.statements.push(Statement::new(sql, values));
     }
 
     /// Returns the statements that save all changes.
@@ -134,7 +139,7 @@ impl GroupRules {
     fn open(&mut self, event: &NewEvent, planned: &[NewDelivery]) -> Result<(), StoreError> {
         let planned = serde_json::to_vec(planned);
         let planned = planned.map_err(|error| StoreError::Database(error.to_string()))?;
-        self.add_event(event, Some((self.owner, planned)), EventTimes::default()).map(drop)
+        self.add_event(event, Some((self.owner, planned)), IdleTimes::default()).map(drop)
     }
 
     /// Returns the number of a new event, `None` when it exists already.
@@ -142,39 +147,29 @@ impl GroupRules {
         &mut self,
         event: &NewEvent,
         open: Option<(i64, Vec<u8>)>,
-        times: EventTimes,
+        times: IdleTimes,
     ) -> Result<Option<i64>, StoreError> {
         if self.loaded.events.contains_key(&event.id) {
             return Ok(None);
         }
         let Some(number) = self.loaded.numbers.next() else { return Ok(None) };
-        let columns = PayloadColumns::of(&event.payload)?;
-        let stored = LoadedEvent {
-            number,
-            occurred_at: event.occurred_at,
-            is_open: open.is_some(),
-            has_payload: columns.size.is_some(),
-            file: columns.path.map(str::to_owned),
-            pieces: columns.pieces,
-        };
+        let stored = LoadedEvent::new(number, event, open.is_some())?;
         self.statements.extend(insert_event(number, event, open, times)?);
         self.loaded.events.insert(event.id, stored);
         Ok(Some(number))
     }
 
     fn reserve(&mut self, event: Uuid, places: &[OrderPlace]) {
-        let Some(stored) = self.loaded.events.get(&event).filter(|stored| stored.is_open) else {
-            return;
-        };
+        let stored = self.loaded.events.get(&event).filter(|stored| stored.is_open);
+        let Some(number) = stored.map(|stored| stored.number) else { return };
         for place in places {
             let order_key = key(&place.order_key).into_owned();
             let Some(&webhook) = self.loaded.webhooks.get(&place.webhook) else { continue };
             let sql = "INSERT INTO order_place (webhook, order_key, event, until)
                 VALUES ($1, $2, $3, $4) ON CONFLICT (webhook, order_key, event) DO NOTHING";
             let until = self.now.saturating_add(OrderPlace::KEPT_MS);
-            let values =
-                [webhook.into(), order_key.as_str().into(), stored.number.into(), until.into()];
-            self.statements.push(Statement::new(sql, values));
+            let values = [webhook.into(), order_key.as_str().into(), number.into(), until.into()];
+            self.push(sql, values);
             self.loaded.places.entry(event).or_default().push((webhook, order_key));
         }
     }
@@ -189,7 +184,7 @@ impl GroupRules {
         let times = self.times(deliveries, stored.has_payload);
         let sql = "UPDATE event SET kind = $2, verdict = $3, owner = NULL, adopted = false,
                 planned = NULL, idle_since = $4, payload_idle_since = $5 WHERE id = $1";
-        self.statements.push(Statement::new(
+        self.push(
             sql,
             [
                 stored.number.into(),
@@ -198,7 +193,7 @@ impl GroupRules {
                 times.idle_since.into(),
                 times.payload_idle_since.into(),
             ],
-        ));
+        );
         self.add_deliveries(&stored, deliveries);
         self.end_places(*event, stored.number);
     }
@@ -208,7 +203,7 @@ impl GroupRules {
         self.loaded.events.get(&event).filter(|stored| stored.is_open)?;
         let stored = self.loaded.events.remove(&event)?;
         for sql in ["DELETE FROM content WHERE event = $1", "DELETE FROM event WHERE id = $1"] {
-            self.statements.push(Statement::new(sql, [stored.number.into()]));
+            self.push(sql, [stored.number.into()]);
         }
         self.end_places(event, stored.number);
         Some(stored)
@@ -219,7 +214,7 @@ impl GroupRules {
         let places = self.loaded.places.remove(&event).unwrap_or_default();
         if !places.is_empty() {
             let sql = "DELETE FROM order_place WHERE event = $1";
-            self.statements.push(Statement::new(sql, [number.into()]));
+            self.push(sql, [number.into()]);
             self.orders.extend(places);
         }
     }
@@ -227,9 +222,8 @@ impl GroupRules {
     fn replace(&mut self, event: &NewEvent) -> Result<(), StoreError> {
         if let Some(stored) = self.loaded.events.get_mut(&event.id).filter(|stored| stored.is_open)
         {
-            let columns = PayloadColumns::of(&event.payload)?;
-            stored.has_payload = columns.size.is_some();
-            (stored.file, stored.pieces) = (columns.path.map(str::to_owned), columns.pieces);
+            let occurred_at = stored.occurred_at;
+            *stored = LoadedEvent { occurred_at, ..LoadedEvent::new(stored.number, event, true)? };
             self.statements.extend(replace_event(stored.number, event)?);
         }
         Ok(())
@@ -247,9 +241,9 @@ impl GroupRules {
     }
 
     /// Returns the columns of an event that gets these as its first deliveries.
-    fn times(&self, deliveries: &[NewDelivery], has_payload: bool) -> EventTimes {
+    fn times(&self, deliveries: &[NewDelivery], has_payload: bool) -> IdleTimes {
         let mut new = deliveries.iter().filter(|delivery| !self.is_stored(delivery)).peekable();
-        EventTimes {
+        IdleTimes {
             idle_since: new.peek().is_none().then_some(self.now),
             payload_idle_since: (has_payload && new.all(|delivery| delivery.mode != RAW))
                 .then_some(self.now),
@@ -322,7 +316,7 @@ impl GroupRules {
     fn log(&mut self, made: &UnqueuedDelivery) -> Result<CallOutcome, StoreError> {
         let UnqueuedDelivery { event, delivery, attempt, state } = made;
         if !self.is_stored(delivery)
-            && let Some(number) = self.add_event(event, None, EventTimes::default())?
+            && let Some(number) = self.add_event(event, None, IdleTimes::default())?
             && let Some(stored) = self.loaded.events.get(&event.id).cloned()
             && let Some(webhook) = self.add_delivery(&stored, delivery, *state, 1)
         {
@@ -353,7 +347,7 @@ impl GroupRules {
             let sql = "INSERT INTO note (key, body, due, expires) VALUES ($1, $2, $3, $4)
                 ON CONFLICT (key) DO UPDATE
                     SET body = excluded.body, due = excluded.due, expires = excluded.expires";
-            self.statements.push(Statement::new(
+            self.push(
                 sql,
                 [
                     key.as_str().into(),
@@ -361,56 +355,9 @@ impl GroupRules {
                     record.due.into(),
                     record.expires.into(),
                 ],
-            ));
+            );
             self.loaded.records.insert(key, (record.body.clone(), record.expires));
         }
         holds
-    }
-
-    /// Stores the outcomes of claimed deliveries. Returns those that are skipped, since that attempt
-    /// is logged already, and are still claimed.
-    fn finish(&mut self, records: &[(AttemptRecord, ClaimHolding)]) -> Vec<i64> {
-        let mut held = Vec::new();
-        for (record, holding) in records {
-            let AttemptRecord { delivery, attempt, outcome } = record;
-            let at = (*delivery, *holding);
-            let Some(claim) = self.loaded.claims.get(&at) else { continue };
-            if attempt.as_ref().is_some_and(|attempt| attempt.number <= claim.attempts) {
-                held.push(*delivery);
-                continue;
-            }
-            let Some(claim) = self.loaded.claims.remove(&at) else { continue };
-            let (state, due) = outcome.leads_to();
-            if let Some(attempt) = attempt {
-                self.statements.push(log_attempt(*delivery, claim.webhook, attempt, state, due));
-                if attempt.number > Attempt::KEPT {
-                    let sql = "DELETE FROM attempt WHERE delivery = $1 AND number <= $2";
-                    let last = i64::from(attempt.number - Attempt::KEPT);
-                    self.statements.push(Statement::new(sql, [(*delivery).into(), last.into()]));
-                }
-            }
-            let sql = "UPDATE delivery SET state = $2, due = coalesce($3, due), owner = NULL,
-                    attempts = coalesce($4, attempts), tries = tries + $5 WHERE id = $1";
-            let number = attempt.as_ref().map(|attempt| i64::from(attempt.number));
-            self.statements.push(Statement::new(
-                sql,
-                [
-                    (*delivery).into(),
-                    state.as_str().into(),
-                    due.into(),
-                    number.into(),
-                    i64::from(attempt.is_some()).into(),
-                ],
-            ));
-            self.moves.moved(DeliveryState::Pending, state, 1);
-            self.orders.extend(claim.order_key.map(|order| (claim.webhook, order)));
-            if moves::is_done(state) {
-                self.done.insert(claim.event);
-            }
-            if claim.is_raw && state == DeliveryState::Delivered {
-                self.payloads.insert(claim.event);
-            }
-        }
-        held
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// The columns of a new event that its outcome decides.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct EventTimes {
+pub(crate) struct IdleTimes {
     /// Since when no delivery has work left.
     pub(crate) idle_since: Option<i64>,
     /// Since when no delivery needs the payload.
@@ -35,7 +35,7 @@ pub(crate) fn insert_event(
     number: i64,
     event: &NewEvent,
     open: Option<(i64, Vec<u8>)>,
-    times: EventTimes,
+    times: IdleTimes,
 ) -> Result<[Statement; 2], StoreError> {
     let payload = PayloadColumns::of(&event.payload)?;
     let (owner, planned) = open.unzip();

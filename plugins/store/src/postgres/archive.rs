@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::PostgresStore;
 use crate::{
     archive::{ArchivedDelivery, ArchivedEvent, ArchivedRest},
+    backend::StoreBackend as _,
     columns::{key, length, number},
     group::statements::{
-        DeliveryColumns, EventTimes, insert_delivery, insert_event, log_attempt_of,
+        DeliveryColumns, IdleTimes, insert_delivery, insert_event, log_attempt_of,
     },
     model::{DeliveryState, NewDelivery, Payload},
     moves,
@@ -15,7 +16,7 @@ use crate::{
     record::Record,
     rows::SqlValue,
     store::StoreError,
-    transaction::{ChangeExecutor as _, Moves, Statement, StoreChange, Transaction},
+    transaction::{Moves, Statement, StoreChange, Transaction},
 };
 
 /// The most events of one statement.
@@ -128,7 +129,7 @@ impl StoreChange for ImportEvents {
         let numbers: Vec<(i64,)> = transaction.rows(sql, vec![length(new.len()).into()]).await?;
         let mut statements = Vec::new();
         for (archived, (id,)) in new.iter().zip(numbers) {
-            let times = EventTimes { idle_since: archived.idle_since, payload_idle_since: None };
+            let times = IdleTimes { idle_since: archived.idle_since, payload_idle_since: None };
             statements.extend(insert_event(id, &archived.event, None, times)?);
             let sql = "UPDATE event SET verdict = $2,
                 payload_spent_at = CASE WHEN $3 = true THEN clock_ms() END WHERE id = $1";
@@ -214,7 +215,7 @@ impl StoreChange for ImportDone {
         let values = vec![self.0.into(), length(STEP).into()];
         let events: Vec<(i64,)> = transaction.rows(sql, values).await?;
         let events = events.into_iter().map(|(id,)| id);
-        let last = events.clone().last();
+        let last = events.clone().next_back();
         transaction.end(Vec::from_iter(moves::mark_payloads(events.collect()))).await?;
         Ok(last)
     }

@@ -11,7 +11,7 @@
 
 mod address;
 mod archive;
-mod calls;
+mod backend;
 mod claims;
 mod database;
 mod error;
@@ -19,7 +19,6 @@ mod lease;
 mod listen;
 mod options;
 mod pieces;
-mod queries;
 mod schema;
 mod schema_gate;
 mod transaction;
@@ -191,10 +190,6 @@ impl PostgresStore {
     /// which share commits.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
-    }
-
-    fn generation(&self) -> i64 {
-        self.generation.load(Ordering::Relaxed)
     }
 
     /// Returns the number of round trips to the database, without those for setting up connections.

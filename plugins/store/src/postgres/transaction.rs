@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    path::PathBuf,
     pin::pin,
     sync::atomic::{AtomicU64, Ordering},
     task::Poll,
@@ -10,58 +9,29 @@ use std::{
 
 use deadpool_postgres::Object;
 use futures_util::{TryStreamExt as _, future::maybe_done};
-use uuid::Uuid;
 
-use super::{PostgresStore, error::DatabaseFailure, pieces};
+use super::error::DatabaseFailure;
 use crate::{
-    payload::remove_files,
-    rows::{FromSqlRow, SqlRow},
+    rows::SqlRow,
     store::StoreError,
-    transaction::{ChangeExecutor, Reply, Statement, StoreChange, Transaction},
+    transaction::{Reply, Statement, StoreChange, Transaction},
 };
 
 /// A transaction over one connection.
 pub(super) struct PgTransaction<'a> {
     client: &'a Object,
     trips: &'a AtomicU64,
-    phase: Phase,
+    phase: TransactionPhase,
     /// Why a statement failed: nothing else can be executed then.
     failure: Option<DatabaseFailure>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum TransactionPhase {
     /// `BEGIN` is sent with the first statements.
     New,
     Begun,
     Ended,
-}
-
-// === impl ChangeExecutor ===
-
-impl ChangeExecutor for PostgresStore {
-    async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError> {
-        self.changing.change(&change).await?
-    }
-
-    async fn select<R: FromSqlRow + Send + 'static>(
-        &self,
-        statement: Statement,
-    ) -> Result<Vec<R>, StoreError> {
-        self.writing.select(statement).await
-    }
-
-    async fn find<R: FromSqlRow + Send + 'static>(
-        &self,
-        statement: Statement,
-    ) -> Result<Vec<R>, StoreError> {
-        self.reading.select(statement).await
-    }
-
-    async fn remove_payloads(&self, files: Vec<PathBuf>, pieces: Vec<Uuid>) {
-        remove_files(self.payload_root.as_deref(), files).await;
-        pieces::remove_all(&self.moving, pieces).await;
-    }
 }
 
 // === impl PgTransaction ===
@@ -73,12 +43,12 @@ impl<'a> PgTransaction<'a> {
         trips: &'a AtomicU64,
         change: &C,
     ) -> Result<Result<C::Outcome, StoreError>, DatabaseFailure> {
-        let mut transaction = Self { client, trips, phase: Phase::New, failure: None };
+        let mut transaction = Self { client, trips, phase: TransactionPhase::New, failure: None };
         let outcome = change.make(&mut transaction).await;
         if let Some(failure) = transaction.failure {
             return Err(failure);
         }
-        if transaction.phase == Phase::Begun {
+        if transaction.phase == TransactionPhase::Begun {
             let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
             transaction.exchange(vec![Statement::new(end, [])]).await?;
         }
@@ -131,14 +101,14 @@ impl<'a> PgTransaction<'a> {
         statements: Vec<Statement>,
         ends: bool,
     ) -> Result<Vec<Reply>, StoreError> {
-        let begins = self.phase == Phase::New;
+        let begins = self.phase == TransactionPhase::New;
         let begin = begins.then(|| Statement::new("BEGIN", []));
         let end = ends.then(|| Statement::new("COMMIT", []));
         let count = statements.len();
         if count == 0 && !ends {
             return Ok(Vec::new());
         }
-        self.phase = if ends { Phase::Ended } else { Phase::Begun };
+        self.phase = if ends { TransactionPhase::Ended } else { TransactionPhase::Begun };
         let all = begin.into_iter().chain(statements).chain(end).collect();
         match self.exchange(all).await {
             Ok(replies) => Ok(replies.into_iter().skip(usize::from(begins)).take(count).collect()),

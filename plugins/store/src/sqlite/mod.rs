@@ -5,8 +5,8 @@
 //! locks.
 
 mod archive;
+mod backend;
 pub mod backup;
-mod calls;
 mod checkpoint;
 mod database_file;
 mod error;
@@ -14,7 +14,6 @@ mod identity;
 mod options;
 mod process_lock;
 mod prune;
-mod queries;
 mod readers;
 mod schema;
 mod transaction;

@@ -2,7 +2,10 @@
 
 use std::{
     borrow::Cow,
+    cell::RefCell,
+    collections::HashMap,
     path::PathBuf,
+    rc::Rc,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -116,11 +119,20 @@ pub(super) fn rows<T: FromSqlRow>(
 
 /// Executes a statement.
 pub(super) fn reply(connection: &Connection, statement: Statement) -> Result<Reply, StoreError> {
-    let (sql, values) = translated(statement);
-    if sql.is_empty() {
-        return Ok(Reply::default());
+    let Statement { sql, sqlite, mut values } = statement;
+    let translation = match (sqlite, sql) {
+        (Some(""), _) => return Ok(Reply::default()),
+        (Some(sqlite), _) => Rc::new(Translation { sql: sqlite.to_owned(), has_time: false }),
+        (None, Cow::Owned(sql)) => Rc::new(translated(&sql, values.len())),
+        (None, Cow::Borrowed(sql)) => TRANSLATED.with_borrow_mut(|known| {
+            let new = || Rc::new(translated(sql, values.len()));
+            Rc::clone(known.entry(sql).or_insert_with(new))
+        }),
+    };
+    if translation.has_time {
+        values.push(now().into());
     }
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = connection.prepare_cached(&translation.sql)?;
     let mut found = statement.query(params_from_iter(values))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
@@ -129,12 +141,20 @@ pub(super) fn reply(connection: &Connection, statement: Statement) -> Result<Rep
     Ok(Reply { rows, changed: connection.changes() })
 }
 
-/// Translates a statement.
-pub(super) fn translated(statement: Statement) -> (Cow<'static, str>, Vec<SqlValue>) {
-    let Statement { sql, sqlite, mut values } = statement;
-    if let Some(sqlite) = sqlite {
-        return (sqlite.into(), values);
-    }
+/// A statement in SQLite's words.
+pub(super) struct Translation {
+    pub(super) sql: String,
+    /// Whether its last parameter is the time.
+    has_time: bool,
+}
+
+thread_local! {
+    /// The translations of the program's own statements: to find one takes a tenth of the time.
+    static TRANSLATED: RefCell<HashMap<&'static str, Rc<Translation>>> = RefCell::default();
+}
+
+/// Translates a [`Statement`] with so many values.
+pub(super) fn translated(sql: &str, values: usize) -> Translation {
     let mut parts = sql.split("= ANY ($");
     let mut translated = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -142,6 +162,7 @@ pub(super) fn translated(statement: Statement) -> (Cow<'static, str>, Vec<SqlVal
         let (number, rest) = part.split_once(')').unwrap_or((part, ""));
         translated += &format!("IN (SELECT value FROM json_each(${number})){rest}");
     }
+    let has_time = sql.contains("clock_ms()");
     for (from, to) in [
         // Exactly the conditions of the indices.
         ("= false", "= 0"),
@@ -150,15 +171,13 @@ pub(super) fn translated(statement: Statement) -> (Cow<'static, str>, Vec<SqlVal
         (" FOR NO KEY UPDATE", ""),
         (" FOR UPDATE SKIP LOCKED", ""),
         (" FOR UPDATE OF d SKIP LOCKED", ""),
+        ("clock_ms()", &format!("${}", values + 1)),
+        // SQLite numbers parameters with a dollar sign by their first appearance.
+        ("$", "?"),
     ] {
         translated = translated.replace(from, to);
     }
-    if translated.contains("clock_ms()") {
-        values.push(now().into());
-        translated = translated.replace("clock_ms()", &format!("${}", values.len()));
-    }
-    // SQLite numbers parameters with a dollar sign by their first appearance.
-    (translated.replace('$', "?").into(), values)
+    Translation { sql: translated, has_time }
 }
 
 impl TryFrom<&Row<'_>> for SqlRow {
@@ -181,12 +200,13 @@ impl TryFrom<&Row<'_>> for SqlRow {
 
 impl ToSql for SqlValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        if let Self::Numbers(numbers) = self {
-            let numbers: Vec<_> = numbers.iter().map(i64::to_string).collect();
-            return Ok(format!("[{}]", numbers.join(",")).into());
-        }
+        let list = |values: serde_json::Value| Ok(values.to_string().into());
         Ok(ToSqlOutput::Borrowed(match self {
-            Self::Null | Self::Numbers(_) | Self::Texts(_) | Self::Ids(_) => ValueRef::Null,
+            // See [`translated`].
+            Self::Numbers(numbers) => return list(numbers.as_slice().into()),
+            Self::Texts(texts) => return list(texts.as_slice().into()),
+            Self::Ids(ids) => return list(ids.iter().map(|id| id.simple().to_string()).collect()),
+            Self::Null => ValueRef::Null,
             Self::Number(number) => ValueRef::Integer(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),

@@ -6,7 +6,6 @@ use super::*;
 use crate::{
     group::{CallGroup, StoreCall, claim},
     order, retention, select,
-    transaction::Statement,
 };
 
 #[tokio::test]
@@ -58,11 +57,11 @@ async fn frequent_statements_use_their_indexes() {
         (&set_aside, "USING COVERING INDEX delivery_parked (webhook=? AND state=?)"),
         (&due, "SEARCH delivery USING INDEX delivery_due (webhook=? AND replay=?)"),
         (&counts, "SEARCH delivery USING INDEX delivery_undelivered"),
-        (queries::NAMED, "INDEX event_payload_file (<expr>=?)"),
+        (select::NAMED, "INDEX event_payload_file (<expr>=?)"),
         (retention::BEFORE, "INDEX event_idle (idle_since<?)"),
         (retention::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
         (retention::UP_TO, "INDEX event_delivered (idle_since"),
-        (queries::PAYLOAD_BYTES, "USING COVERING INDEX event_payload"),
+        (prune::PAYLOAD_BYTES, "USING COVERING INDEX event_payload"),
         (
             "SELECT 1 FROM event e WHERE e.message_id = ? AND substr(e.message_id, 1, 200) = ?",
             "USING INDEX event_message (<expr>=?)",
@@ -71,7 +70,7 @@ async fn frequent_statements_use_their_indexes() {
         (retention::TRIM, "INDEX note_group (<expr>=?)"),
         (retention::PURGEABLE, "USING INDEX event_payload_idle (payload_idle_since<?)"),
     ] {
-        let statement = readers::translated(Statement::new(sql.to_owned(), [])).0;
+        let statement = readers::translated(sql, 0).sql;
         let plan =
             store.readers.run(move |connection| Ok(plan(connection, &statement)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
