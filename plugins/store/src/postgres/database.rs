@@ -55,7 +55,7 @@ pub(super) struct Database {
 /// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionUse {
-    /// Calls of the schema's functions: each finds a few rows by an index.
+    /// Statements of the rules: each finds a few rows by an index.
     Write,
     /// Lists, where the planner chooses.
     Read,
