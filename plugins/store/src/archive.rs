@@ -125,7 +125,7 @@ pub async fn migrate(
     let states = from.webhook_states().await.map_err(MigrateError::From)?;
     to.import_states(&states).await.map_err(MigrateError::To)?;
     let webhooks = from.partner_webhooks().await.map_err(MigrateError::From)?;
-    to.import_partner_webhooks(&webhooks).await.map_err(MigrateError::To)?;
+    to.import_partner_webhooks(webhooks).await.map_err(MigrateError::To)?;
     let roots = from.payload_roots().await.map_err(MigrateError::From)?;
     let mut moving = Moving { from, to, roots, moved: Moved::default(), progress };
     moving.events().await?;

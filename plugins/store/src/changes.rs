@@ -1,13 +1,14 @@
 //! Changes outside of a message's path: webhooks are configured, gateways report.
 
 use crate::{
+    clock,
     columns::number,
     gateways::GatewayReport,
     model::WebhookState,
     partner_webhook::{PartnerWebhook, PartnerWebhookChange},
     rows::{FromSqlRow as _, SqlValue},
     store::StoreError,
-    transaction::{StoreChange, Transaction},
+    transaction::{Statement, StoreChange, Transaction},
 };
 
 /// How long a gateway that does not report stays in the list, in milliseconds.
@@ -24,10 +25,9 @@ impl StoreChange for SetWebhookState {
 
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<(), StoreError> {
         let Self(generation, state) = self;
-        transaction.check_newest(*generation).await?;
+        check_newest(transaction, *generation).await?;
         let name = || state.webhook.as_str().into();
-        let sql = "INSERT INTO webhook (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
-        transaction.execute(sql, vec![name()]).await?;
+        let added = "INSERT INTO webhook (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
         let sql = "UPDATE webhook SET disabled = $2, failing_since = $3, fingerprint = $4 WHERE name = $1";
         let values = vec![
             name(),
@@ -35,8 +35,12 @@ impl StoreChange for SetWebhookState {
             state.failing_since.into(),
             state.fingerprint.as_str().into(),
         ];
-        transaction.execute(sql, values).await?;
-        transaction.notify("state", &state.webhook).await
+        let statements = vec![
+            Statement::new(added, [name()]),
+            Statement::new(sql, values),
+            Statement::notify("state", &state.webhook),
+        ];
+        transaction.end(statements).await.map(drop)
     }
 }
 
@@ -72,10 +76,9 @@ impl StoreChange for PartnerWebhookChange {
             self.enabled.map(i64::from).into(),
             events.as_deref().into(),
         ];
-        let changed =
-            transaction.rows(&sql, key().into_iter().chain(changed).collect()).await?.pop();
-        transaction.notify("partner", "").await?;
-        Ok(changed)
+        let changed = Statement::new(sql, key().into_iter().chain(changed));
+        let replies = transaction.end(vec![changed, Statement::notify("partner", "")]).await?;
+        Ok(replies.into_iter().next().unwrap_or_default().read()?.pop())
     }
 }
 
@@ -104,11 +107,46 @@ impl StoreChange for GatewayReport {
             self.rules.as_str().into(),
             generation.into(),
         ];
-        transaction.execute(sql, values).await?;
-        let sql = "DELETE FROM gateway WHERE seen_at < clock_ms() - $1";
-        transaction.execute(sql, vec![REPORT_KEPT_MS.into()]).await?;
+        let removed = "DELETE FROM gateway WHERE seen_at < clock_ms() - $1";
+        let statements =
+            vec![Statement::new(sql, values), Statement::new(removed, [REPORT_KEPT_MS.into()])];
+        transaction.end(statements).await?;
         Ok(generation)
     }
+}
+
+/// Fails when a running gateway has a newer configuration than `generation`; 0 is none. None gets one
+/// before the transaction ends.
+pub(crate) async fn check_newest<T: Transaction>(
+    transaction: &mut T,
+    generation: i64,
+) -> Result<(), StoreError> {
+    if generation == 0 {
+        return Ok(());
+    }
+    let lock = "SELECT pg_advisory_xact_lock_shared(1634882404, $1)";
+    let sql = "SELECT 1 FROM gateway
+        WHERE generation > $1 AND seen_at BETWEEN clock_ms() - $2 AND clock_ms() + $3 LIMIT 1";
+    let values = [generation.into(), GatewayReport::ALIVE_MS.into(), ahead().into()];
+    let statements = vec![Statement::postgres(lock, [1.into()]), Statement::new(sql, values)];
+    let newer = transaction.send(statements).await?.pop().unwrap_or_default();
+    if newer.rows.is_empty() { Ok(()) } else { Err(StoreError::OlderConfiguration) }
+}
+
+/// Selects the gateways that reported in the last `age` milliseconds.
+pub(crate) fn gateways(age: i64) -> Statement {
+    let sql = format!(
+        "SELECT {} FROM gateway
+        WHERE seen_at BETWEEN clock_ms() - $1 AND clock_ms() + $2 ORDER BY started_at, uuid",
+        GatewayReport::COLUMNS
+    );
+    Statement::new(sql, [age.into(), ahead().into()])
+}
+
+/// How far a report may be ahead, in milliseconds: one that is further was made before the clock was
+/// set back. Until the new time is accepted, another process may use the other time.
+fn ahead() -> i64 {
+    if clock::is_doubted() { i64::MAX / 2 } else { GatewayReport::ALIVE_MS }
 }
 
 async fn generation<T: Transaction>(
@@ -120,7 +158,11 @@ async fn generation<T: Transaction>(
     match known_generation(transaction, report).await? {
         // Nothing changes, so that the periodic reports wait for no other transaction.
         Some(known) if stored == Some((known,)) => return Ok(known),
-        _ => transaction.lock_configurations().await?,
+        // Until the commit no other gateway gets a generation.
+        _ => {
+            let sql = "SELECT pg_advisory_xact_lock(1634882404, $1)";
+            transaction.send(vec![Statement::postgres(sql, [1.into()])]).await?;
+        }
     }
     match known_generation(transaction, report).await? {
         Some(known) => Ok(known),

@@ -1,10 +1,13 @@
 //! Converts plain values to columns of either database: neither has unsigned numbers.
 
-use std::{io, path::Path};
+use std::{borrow::Cow, io, path::Path};
 
 use uuid::Uuid;
 
 use crate::{model::Payload, store::StoreError};
+
+/// The most bytes that always fit into an index.
+const KEY: usize = 1_000;
 
 /// The columns of a payload. Whether it is spent is in another column.
 #[derive(Default)]
@@ -69,6 +72,25 @@ pub(crate) fn number(value: u64) -> i64 {
 /// Converts a limit of rows.
 pub(crate) fn length(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Removes NUL, which PostgreSQL text cannot contain.
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{FFFD}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Shortens text for an index: a long one is cut and ends in a hash that distinguishes it.
+pub(crate) fn key(whole: &str) -> Cow<'_, str> {
+    if whole.len() <= KEY {
+        return text(whole);
+    }
+    let rest = Uuid::new_v5(&Uuid::NAMESPACE_OID, whole.as_bytes());
+    let first: String = whole.chars().take(KEY / 8).collect();
+    text(&format!("{first}...{rest}")).into_owned().into()
 }
 
 fn path_text(path: &Path) -> Result<&str, StoreError> {

@@ -12,7 +12,9 @@
 //! - [`query`]: the queries of the admin API
 //! - [`partner_webhook`]: the webhooks of the config API
 //! - `transaction`: what the rules of both stores are written over
-//! - `moves`, `changes`, `retention`: those rules, outside of a message's path
+//! - `group`, `order`: those rules, in a message's path
+//! - `moves`, `changes`, `retention`: the others
+//! - `backend`: what each database does itself; `calls`: the calls of both over it
 //! - `columns`: plain values as columns of either database
 //! - `error`: the errors of a store
 //! - `select`, `rows`: the statements that both stores read with, and what comes of them
@@ -27,12 +29,16 @@
 //! - [`gateways`]: the reports of gateways that share a store
 
 pub mod archive;
+mod backend;
+mod calls;
 mod changes;
 mod columns;
 mod error;
 pub mod gateways;
+mod group;
 pub mod model;
 mod moves;
+mod order;
 pub mod partner_webhook;
 pub mod payload;
 pub mod pieces;

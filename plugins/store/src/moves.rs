@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    backend::StoreBackend,
+    changes::check_newest,
     clock::{self, now},
     columns::length,
     gateways::GatewayReport,
     model::{DeliveryState, DueWebhook},
+    order::{Locks, reorder},
     query::Filter,
     rows::SqlValue,
-    select::{self, Select},
+    select,
     store::{Counts, StoreError},
-    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
+    transaction::{Moves, Statement, StoreChange, Transaction},
 };
 
 /// The most deliveries that one transaction moves.
@@ -27,7 +30,7 @@ const FOUND: usize = 20_000;
 /// Moves all of a webhook's deliveries from one state to another, in steps, while the configuration of
 /// this generation is the newest. Returns how many.
 pub(crate) async fn change_state(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     generation: i64,
     webhook: &str,
     from: DeliveryState,
@@ -46,8 +49,8 @@ pub(crate) async fn change_state(
 }
 
 /// Returns the number of the newest delivery. Later ones are excluded from a loop, so that it ends.
-async fn newest(store: &impl ChangeExecutor) -> Result<i64, StoreError> {
-    let last = Select::new("SELECT coalesce(max(id), 0) FROM delivery", []);
+async fn newest(store: &impl StoreBackend) -> Result<i64, StoreError> {
+    let last = Statement::new("SELECT coalesce(max(id), 0) FROM delivery", []);
     Ok(store.select(last).await?.pop().map_or(0, |(id,)| id))
 }
 
@@ -65,51 +68,56 @@ impl StoreChange for ChangeState {
 
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Option<usize>, StoreError> {
         let Self { from, to, .. } = *self;
-        transaction.check_newest(self.generation).await?;
+        check_newest(transaction, self.generation).await?;
         let sql = "SELECT id FROM webhook WHERE name = $1";
         let webhook = transaction.rows(sql, vec![self.webhook.as_str().into()]).await?.pop();
         let Some((webhook,)) = webhook.filter(|_| from != to) else { return Ok(None) };
         let webhook: i64 = webhook;
         let values = vec![webhook.into(), self.upto.into(), length(STEP).into()];
-        let found: Vec<(i64,)> = transaction.rows(&deliveries_in(from), values).await?;
+        let found = transaction.ask(Statement::new(deliveries_in(from), values)).await?;
+        let found: Vec<(i64,)> = found.read()?;
         if found.is_empty() {
             return Ok(None);
         }
         let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
-        transaction.lock_orders(&ids).await?;
+        let mut statements = Vec::from_iter(Locks::of(&ids));
         if is_done(from) || is_done(to) {
-            transaction.lock_events(&ids).await?;
+            statements.push(lock_events(&ids));
         }
         let sql = "UPDATE delivery SET state = $2, owner = NULL,
                 due = CASE WHEN $2 = 'pending' AND due > $3 THEN $3 ELSE due END
             WHERE id = ANY ($1) AND CASE WHEN owner IS NULL THEN state ELSE 'claimed' END = $4
             RETURNING event, order_key";
         let values =
-            vec![SqlValue::Numbers(ids), to.as_str().into(), now().into(), from.as_str().into()];
-        let moved: Vec<(i64, Option<String>)> = transaction.rows(sql, values).await?;
+            [SqlValue::Numbers(ids), to.as_str().into(), now().into(), from.as_str().into()];
+        statements.push(Statement::new(sql, values));
+        let moved = transaction.send(statements).await?.pop().unwrap_or_default();
+        let moved: Vec<(i64, Option<String>)> = moved.read()?;
         let count = moved.len();
         let mut moves = Moves::default();
         moves.moved(from, to, count);
-        transaction.count(moves).await?;
-        let events = moved.iter().map(|(event, _)| *event).collect();
+        let mut statements = Vec::from_iter(moves.statements());
+        let events: BTreeSet<i64> = moved.iter().map(|(event, _)| *event).collect();
         if is_done(to) {
-            mark_idle(transaction, events).await?;
+            statements.extend(mark_idle(events.clone()));
+            statements.extend(mark_payloads(events));
         } else if is_done(from) {
-            mark_busy(transaction, events).await?;
+            statements.extend(mark_busy(events));
         }
         if !(is_unfinished(from) && is_unfinished(to)) {
             let keys = moved.into_iter().filter_map(|(_, key)| Some((webhook, key?)));
-            transaction.reorder(keys.collect()).await?;
+            statements.extend(reorder(BTreeSet::from_iter(keys)));
         }
         if to == DeliveryState::Pending {
-            transaction.notify("due", &self.webhook).await?;
+            statements.push(Statement::notify("due", &self.webhook));
         }
+        transaction.end(statements).await?;
         Ok(Some(count))
     }
 }
 
 /// Whether such a delivery has no work left, so that its event may be pruned.
-const fn is_done(state: DeliveryState) -> bool {
+pub(crate) const fn is_done(state: DeliveryState) -> bool {
     matches!(state, DeliveryState::Delivered | DeliveryState::Dead)
 }
 
@@ -139,10 +147,7 @@ fn deliveries_in(state: DeliveryState) -> String {
 
 /// Makes finished deliveries due again that match, two steps at once: most of the time of a server goes
 /// into indices, and it has more than one processor. Returns how many.
-pub(crate) async fn replay(
-    store: &impl ChangeExecutor,
-    filter: &Filter,
-) -> Result<u64, StoreError> {
+pub(crate) async fn replay(store: &impl StoreBackend, filter: &Filter) -> Result<u64, StoreError> {
     let upto = newest(store).await?;
     let (mut replayed, mut after) = (0, 0);
     loop {
@@ -172,31 +177,35 @@ impl StoreChange for Replay {
         if self.0.is_empty() {
             return Ok(0);
         }
-        transaction.lock_orders(&self.0).await?;
-        transaction.lock_events(&self.0).await?;
-        let (mut moves, mut replayed) = (Moves::default(), Vec::new());
-        for from in [DeliveryState::Delivered, DeliveryState::Dead, DeliveryState::Orphaned] {
+        let mut statements = Vec::from_iter(Locks::of(&self.0));
+        statements.push(lock_events(&self.0));
+        let finished = [DeliveryState::Delivered, DeliveryState::Dead, DeliveryState::Orphaned];
+        for from in finished {
             let sql = "UPDATE delivery SET state = 'pending', due = $2, tries = 0, replay = true,
                     blocked = (order_key IS NOT NULL)
                 WHERE id = ANY ($1) AND state = $3 RETURNING event, webhook, order_key";
-            let values =
-                vec![SqlValue::Numbers(self.0.clone()), now().into(), from.as_str().into()];
-            let rows: Vec<(i64, i64, Option<String>)> = transaction.rows(sql, values).await?;
+            let values = [SqlValue::Numbers(self.0.clone()), now().into(), from.as_str().into()];
+            statements.push(Statement::new(sql, values));
+        }
+        let sql = "SELECT DISTINCT w.name FROM delivery d JOIN webhook w ON w.id = d.webhook
+            WHERE d.id = ANY ($1)";
+        statements.push(Statement::new(sql, [SqlValue::Numbers(self.0.clone())]));
+        let first = statements.len() - finished.len() - 1;
+        let mut replies = transaction.send(statements).await?.into_iter().skip(first);
+        let (mut moves, mut replayed) = (Moves::default(), Vec::new());
+        for (from, reply) in finished.into_iter().zip(&mut replies) {
+            let rows: Vec<(i64, i64, Option<String>)> = reply.read()?;
             moves.moved(from, DeliveryState::Pending, rows.len());
             replayed.extend(rows);
         }
-        transaction.count(moves).await?;
-        mark_busy(transaction, replayed.iter().map(|(event, ..)| *event).collect()).await?;
+        let webhooks: Vec<(String,)> = replies.next().unwrap_or_default().read()?;
+        let mut statements = Vec::from_iter(moves.statements());
+        statements.extend(mark_busy(replayed.iter().map(|(event, ..)| *event)));
         let count = replayed.len();
         let orders = replayed.into_iter().filter_map(|(_, webhook, key)| Some((webhook, key?)));
-        transaction.reorder(orders.collect()).await?;
-        let sql = "SELECT DISTINCT w.name FROM delivery d JOIN webhook w ON w.id = d.webhook
-            WHERE d.id = ANY ($1)";
-        let webhooks: Vec<(String,)> =
-            transaction.rows(sql, vec![SqlValue::Numbers(self.0.clone())]).await?;
-        for (name,) in webhooks {
-            transaction.notify("due", &name).await?;
-        }
+        statements.extend(reorder(BTreeSet::from_iter(orders)));
+        statements.extend(webhooks.iter().map(|(name,)| Statement::notify("due", name)));
+        transaction.end(statements).await?;
         Ok(count)
     }
 }
@@ -204,7 +213,7 @@ impl StoreChange for Replay {
 /// Makes deliveries due earlier that were planned by a clock ahead of `now`, in steps. Returns how
 /// many.
 pub(crate) async fn advance_due_times(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     now: i64,
 ) -> Result<u64, StoreError> {
     let mut advanced = 0;
@@ -235,7 +244,8 @@ impl StoreChange for AdvanceDueTimes {
                 LIMIT $2 FOR UPDATE OF d SKIP LOCKED"
             );
             let most = length(STEP - planned.len());
-            let found: Vec<(i64,)> = transaction.rows(&sql, vec![far.into(), most.into()]).await?;
+            let found = transaction.ask(Statement::new(sql, [far.into(), most.into()])).await?;
+            let found: Vec<(i64,)> = found.read()?;
             planned.extend(found.into_iter().map(|(id,)| id));
         }
         let count = planned.len();
@@ -247,54 +257,55 @@ impl StoreChange for AdvanceDueTimes {
     }
 }
 
+/// Waits until no other transaction changes the events of these deliveries: two that finish the last two
+/// deliveries of an event at once must not both see the other's as unfinished.
+pub(crate) fn lock_events(deliveries: &[i64]) -> Statement {
+    let sql = "SELECT 1 FROM event WHERE id IN (SELECT event FROM delivery WHERE id = ANY ($1))
+        ORDER BY id FOR NO KEY UPDATE";
+    Statement::postgres(sql, [SqlValue::Numbers(deliveries.to_vec())])
+}
+
 /// Records since when events have no work left, if they have none. The transaction has locked them.
-async fn mark_idle<T: Transaction>(
-    transaction: &mut T,
-    events: BTreeSet<i64>,
-) -> Result<(), StoreError> {
+pub(crate) fn mark_idle(events: BTreeSet<i64>) -> Option<Statement> {
     let sql = "UPDATE event SET idle_since = clock_ms(), has_dead = EXISTS
             (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 'dead')
         WHERE id = ANY ($1) AND owner IS NULL AND NOT EXISTS (SELECT 1 FROM delivery d
             WHERE d.event = event.id AND d.state NOT IN ('delivered', 'dead'))";
-    let events = SqlValue::Numbers(Vec::from_iter(events));
-    transaction.execute(sql, vec![events.clone()]).await?;
-    mark_payloads(transaction, events).await
+    of_events(sql, events)
 }
 
 /// Records that events have work again.
-async fn mark_busy<T: Transaction>(
-    transaction: &mut T,
-    events: BTreeSet<i64>,
-) -> Result<(), StoreError> {
+pub(crate) fn mark_busy(events: impl IntoIterator<Item = i64>) -> impl Iterator<Item = Statement> {
+    let events = BTreeSet::from_iter(events);
     let sql = "UPDATE event SET idle_since = NULL WHERE id = ANY ($1) AND idle_since IS NOT NULL";
-    let events = SqlValue::Numbers(Vec::from_iter(events));
-    transaction.execute(sql, vec![events.clone()]).await?;
-    mark_payloads(transaction, events).await
+    of_events(sql, events.clone()).into_iter().chain(mark_payloads(events))
 }
 
 /// Records since when no delivery needs the payloads of events, or that one does. A delivery that is
 /// dead, held or orphaned still needs it.
-async fn mark_payloads<T: Transaction>(
-    transaction: &mut T,
-    events: SqlValue,
-) -> Result<(), StoreError> {
+pub(crate) fn mark_payloads(events: BTreeSet<i64>) -> Option<Statement> {
     let sql = "UPDATE event SET payload_idle_since = CASE WHEN EXISTS (SELECT 1 FROM delivery d
             WHERE d.event = event.id AND d.mode = 'raw' AND d.state <> 'delivered')
             THEN NULL ELSE coalesce(payload_idle_since, clock_ms()) END
         WHERE id = ANY ($1) AND owner IS NULL AND payload_size IS NOT NULL
             AND payload_spent_at IS NULL";
-    transaction.execute(sql, vec![events]).await.map(drop)
+    of_events(sql, events)
+}
+
+fn of_events(sql: &'static str, events: BTreeSet<i64>) -> Option<Statement> {
+    let any = !events.is_empty();
+    any.then(|| Statement::new(sql, [SqlValue::Numbers(events.into_iter().collect())]))
 }
 
 /// Returns the webhooks with pending deliveries, soonest first.
-pub(crate) async fn due(store: &impl ChangeExecutor) -> Result<Vec<DueWebhook>, StoreError> {
+pub(crate) async fn due(store: &impl StoreBackend) -> Result<Vec<DueWebhook>, StoreError> {
     let mut due: Vec<DueWebhook> = store.select(select::due()).await?;
     due.sort_by_key(|webhook| webhook.due);
     Ok(due)
 }
 
 /// Returns the figures of the status page.
-pub(crate) async fn counts(store: &impl ChangeExecutor) -> Result<Counts, StoreError> {
+pub(crate) async fn counts(store: &impl StoreBackend) -> Result<Counts, StoreError> {
     let rows: Vec<(DeliveryState, u64, u64, u64, Option<i64>)> =
         store.find(select::counts()).await?;
     let number = |state| rows.iter().find(|row| row.0 == state).map_or(0, |row| row.1);
@@ -311,4 +322,16 @@ pub(crate) async fn counts(store: &impl ChangeExecutor) -> Result<Counts, StoreE
         (counts.open, counts.oldest_undelivered) = (open, oldest_undelivered);
     }
     Ok(counts)
+}
+
+/// Returns the figures of one site with these webhooks.
+pub(crate) async fn counts_of(
+    store: &impl StoreBackend,
+    site: &str,
+    webhooks: Vec<String>,
+) -> Result<Counts, StoreError> {
+    let found = store.find(select::counts_of(site, webhooks)).await?.pop();
+    let (pending, dead, open, oldest_undelivered) = found.unwrap_or_default();
+    let deliveries = vec![(DeliveryState::Pending, pending), (DeliveryState::Dead, dead)];
+    Ok(Counts { deliveries, open, oldest_undelivered })
 }

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::{
+    backend::StoreBackend,
     columns::{length, number},
     model::DeliveryState,
     rows::SqlValue,
-    select::Select,
     store::{Prune, PurgedPayloads, StoreError},
-    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
+    transaction::{Moves, Statement, StoreChange, Transaction},
 };
 
 /// The most rows of one step.
@@ -88,16 +88,15 @@ pub(crate) const TRIM: &str = "DELETE FROM note WHERE key IN
     (SELECT key FROM note WHERE substr(key, 1, 21) = $1
         ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
-/// Removes up to `limit` of what is no longer kept, events in steps of `step`. Returns how many.
+/// Removes up to `limit` of what is no longer kept, in small steps. Returns how many.
 pub(crate) async fn remove(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     what: Prune,
     limit: usize,
-    step: usize,
 ) -> Result<u64, StoreError> {
     match what {
-        Prune::Events(before) => prune(store, DoneEvents::Before(before), limit, step).await,
-        Prune::EventsBeyond(keep) => prune_beyond(store, keep, limit, step).await,
+        Prune::Events(before) => prune(store, DoneEvents::Before(before), limit).await,
+        Prune::EventsBeyond(keep) => prune_beyond(store, keep, limit).await,
         Prune::Attempts(before) => prune_attempts(store, before, limit).await,
         Prune::Records(at) => remove_expired_records(store, at, limit).await,
         Prune::RecordsBeyond(keep) => trim_records(store, keep, limit).await,
@@ -106,26 +105,24 @@ pub(crate) async fn remove(
 
 /// Removes up to `limit` of the done events without a dead delivery beyond the newest `keep`.
 async fn prune_beyond(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     keep: u64,
     limit: usize,
-    step: usize,
 ) -> Result<u64, StoreError> {
-    let found = store.select(Select::new(BEYOND, [number(keep).into()])).await?.pop();
+    let found = store.select(Statement::new(BEYOND, [number(keep).into()])).await?.pop();
     let Some((since, last)) = found else { return Ok(0) };
-    prune(store, DoneEvents::UpTo { since, last }, limit, step).await
+    prune(store, DoneEvents::UpTo { since, last }, limit).await
 }
 
-/// Removes up to `limit` done events in steps of `step`. Returns how many.
-async fn prune(
-    store: &impl ChangeExecutor,
+/// Removes up to `limit` done in small steps. Returns how many.
+async fn prune<S: StoreBackend>(
+    store: &S,
     done: DoneEvents,
     limit: usize,
-    step: usize,
 ) -> Result<u64, StoreError> {
     let mut removed = 0;
     while removed < limit {
-        let most = step.min(limit - removed);
+        let most = S::PRUNED.min(limit - removed);
         let gone = store.change(PruneEvents { done, most }).await?;
         removed += gone.events;
         let is_last = gone.events < most;
@@ -139,7 +136,7 @@ async fn prune(
 
 /// Removes the payloads of up to `limit` events, their pieces excepted.
 pub(crate) async fn purge_payloads(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     before: i64,
     limit: usize,
 ) -> Result<PurgedPayloads, StoreError> {
@@ -161,7 +158,7 @@ pub(crate) async fn purge_payloads(
 
 /// Removes those of the oldest `limit` attempts of the log that began before `before`. Returns how many.
 async fn prune_attempts(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     before: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
@@ -180,7 +177,7 @@ async fn prune_attempts(
 
 /// Removes up to `limit` records that are expired at `at`. Returns how many.
 async fn remove_expired_records(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     at: i64,
     limit: usize,
 ) -> Result<u64, StoreError> {
@@ -199,13 +196,13 @@ async fn remove_expired_records(
 
 /// Removes up to `limit` records of groups that have more than `keep`. Returns how many.
 async fn trim_records(
-    store: &impl ChangeExecutor,
+    store: &impl StoreBackend,
     keep: u64,
     limit: usize,
 ) -> Result<u64, StoreError> {
     let (mut removed, mut allowed) = (0, limit);
     let groups: Vec<(String, u64)> =
-        store.select(Select::new(LARGE, [number(keep).into()])).await?;
+        store.select(Statement::new(LARGE, [number(keep).into()])).await?;
     for (group, beyond) in groups {
         let mut left = usize::try_from(beyond).unwrap_or(usize::MAX).min(allowed);
         allowed -= left;
@@ -242,6 +239,11 @@ impl StoreChange for PruneEvents {
                 of_them(),
             )
             .await?;
+        let mut moves = Moves::default();
+        for (state, n) in states {
+            moves.removed(state, usize::try_from(n).unwrap_or(usize::MAX));
+        }
+        let mut statements = Vec::from_iter(moves.statements());
         for sql in [
             "DELETE FROM attempt
                 WHERE delivery IN (SELECT id FROM delivery WHERE event = ANY ($1))",
@@ -249,13 +251,9 @@ impl StoreChange for PruneEvents {
             "DELETE FROM content WHERE event = ANY ($1)",
             "DELETE FROM event WHERE id = ANY ($1)",
         ] {
-            transaction.execute(sql, of_them()).await?;
+            statements.push(Statement::new(sql, of_them()));
         }
-        let mut moves = Moves::default();
-        for (state, n) in states {
-            moves.removed(state, usize::try_from(n).unwrap_or(usize::MAX));
-        }
-        transaction.count(moves).await?;
+        transaction.end(statements).await?;
         Ok(removed)
     }
 }
@@ -266,13 +264,15 @@ impl StoreChange for PurgePayloads {
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Removed, StoreError> {
         let values = vec![self.before.into(), length(self.most).into()];
         let (ids, removed) = split(transaction.rows(PURGEABLE, values).await?);
+        let mut statements = Vec::new();
         for sql in [
             "UPDATE content SET payload = NULL WHERE event = ANY ($1) AND payload IS NOT NULL",
             "UPDATE event SET payload_path = NULL, payload_pieces = NULL, payload_idle_since = NULL,
                 payload_spent_at = clock_ms() WHERE id = ANY ($1)",
         ] {
-            transaction.execute(sql, vec![SqlValue::Numbers(ids.clone())]).await?;
+            statements.push(Statement::new(sql, [SqlValue::Numbers(ids.clone())]));
         }
+        transaction.end(statements).await?;
         Ok(removed)
     }
 }

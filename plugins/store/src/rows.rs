@@ -25,6 +25,8 @@ pub(crate) enum SqlValue {
     Id(Uuid),
     /// A list, as a parameter only.
     Numbers(Vec<i64>),
+    Texts(Vec<String>),
+    Ids(Vec<Uuid>),
 }
 
 /// The values of a row, which are read from left to right.
@@ -178,6 +180,7 @@ macro_rules! columns {
 columns!(A);
 columns!(A, B);
 columns!(A, B, C);
+columns!(A, B, C, D);
 columns!(A, B, C, D, E);
 
 impl<T: FromSqlRow> FromSqlRow for Numbered<T> {

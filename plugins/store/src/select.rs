@@ -10,14 +10,8 @@ use crate::{
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
     rows::{FromSqlRow, SqlValue},
+    transaction::Statement,
 };
-
-/// A statement with the values of its parameters, `$1` and so on.
-#[derive(Default)]
-pub(crate) struct Select {
-    pub(crate) sql: String,
-    pub(crate) values: Vec<SqlValue>,
-}
 
 /// The conditions of a list.
 #[derive(Default)]
@@ -27,7 +21,7 @@ struct Conditions {
 }
 
 /// Selects matching events, newest first, each after its number.
-pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Select {
+pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Statement {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
     conditions.before("e.id", cursor);
@@ -44,7 +38,7 @@ pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Sele
 }
 
 /// Selects matching deliveries, newest first, each after its number.
-pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> Select {
+pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> Statement {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
     conditions.of_delivery(filter);
@@ -59,7 +53,7 @@ pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> 
 }
 
 /// Selects attempts of matching deliveries, newest first, each after its number.
-pub(crate) fn attempts(filter: &Filter, cursor: Option<i64>, limit: usize) -> Select {
+pub(crate) fn attempts(filter: &Filter, cursor: Option<i64>, limit: usize) -> Statement {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
     conditions.of_delivery(filter);
@@ -79,14 +73,14 @@ pub(crate) fn attempts(filter: &Filter, cursor: Option<i64>, limit: usize) -> Se
 }
 
 /// Counts a webhook's attempts.
-pub(crate) fn attempt_count(webhook: &str) -> Select {
+pub(crate) fn attempt_count(webhook: &str) -> Statement {
     let sql = "SELECT count(*) FROM attempt
         WHERE webhook = (SELECT id FROM webhook WHERE name = $1)";
-    Select::new(sql, [webhook.into()])
+    Statement::new(sql, [webhook.into()])
 }
 
 /// Selects a webhook's attempts after the first `offset`, newest first.
-pub(crate) fn attempt_log(webhook: &str, offset: u64, limit: usize) -> Select {
+pub(crate) fn attempt_log(webhook: &str, offset: u64, limit: usize) -> Statement {
     // Skipped rows are only read in the index.
     let sql = format!(
         "SELECT {}, {}, {} FROM
@@ -99,12 +93,12 @@ pub(crate) fn attempt_log(webhook: &str, offset: u64, limit: usize) -> Select {
         Attempt::COLUMNS,
         EventRow::COLUMNS
     );
-    Select::new(sql, [webhook.into(), length(limit).into(), number(offset).into()])
+    Statement::new(sql, [webhook.into(), length(limit).into(), number(offset).into()])
 }
 
 /// Selects the numbers of the replayable deliveries that match, after `after`, to `upto`, at most `limit`, oldest
 /// first.
-pub(crate) fn replayable(filter: &Filter, after: i64, upto: i64, limit: usize) -> Select {
+pub(crate) fn replayable(filter: &Filter, after: i64, upto: i64, limit: usize) -> Statement {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
     conditions.of_delivery(filter);
@@ -117,57 +111,57 @@ pub(crate) fn replayable(filter: &Filter, after: i64, upto: i64, limit: usize) -
         ORDER BY d.id LIMIT {limit}",
         conditions.all.join(" AND ")
     );
-    Select { sql, values: conditions.values }
+    Statement::new(sql, conditions.values)
 }
 
 /// Selects one event.
-pub(crate) fn event(id: Uuid) -> Select {
+pub(crate) fn event(id: Uuid) -> Statement {
     let sql = format!(
         "SELECT {}, {} FROM event e JOIN content c ON c.event = e.id WHERE e.uuid = $1",
         StoredEvent::COLUMNS,
         Payload::COLUMNS
     );
-    Select::new(sql, [SqlValue::Id(id)])
+    Statement::new(sql, [SqlValue::Id(id)])
 }
 
 /// Selects the open events that `owner` has taken over.
-pub(crate) fn adopted(owner: i64) -> Select {
+pub(crate) fn adopted(owner: i64) -> Statement {
     let sql = format!(
         "SELECT {} FROM event e JOIN content c ON c.event = e.id
         WHERE e.owner = $1 AND e.adopted ORDER BY e.id",
         <(StoredEvent, Vec<NewDelivery>)>::COLUMNS
     );
-    Select::new(sql, [owner.into()])
+    Statement::new(sql, [owner.into()])
 }
 
 /// Selects the record of a key, unless it is expired.
-pub(crate) fn record(key: &str) -> Select {
+pub(crate) fn record(key: &str) -> Statement {
     let columns = Record::COLUMNS;
     let sql = format!("SELECT {columns} FROM note WHERE key = $1 AND expires > $2");
-    Select::new(sql, [key.into(), now().into()])
+    Statement::new(sql, [key.into(), now().into()])
 }
 
 /// Selects the records that are due at `at`, longest due first.
-pub(crate) fn due_records(at: i64, limit: usize) -> Select {
+pub(crate) fn due_records(at: i64, limit: usize) -> Statement {
     let columns = Record::COLUMNS;
     let sql = format!("SELECT {columns} FROM note WHERE due <= $1 ORDER BY due LIMIT $2");
-    Select::new(sql, [at.into(), length(limit).into()])
+    Statement::new(sql, [at.into(), length(limit).into()])
 }
 
 /// Selects the webhooks with pending deliveries, with the time of the first: two index look-ups for each,
 /// however many deliveries wait.
-pub(crate) fn due() -> Select {
+pub(crate) fn due() -> Statement {
     let sql = "SELECT name, min(first) FROM
         (SELECT w.id, w.name, (SELECT min(due) FROM delivery WHERE webhook = w.id
                 AND replay = r.replay AND state = 'pending' AND blocked = false AND owner IS NULL) AS first
         FROM webhook w CROSS JOIN (SELECT false AS replay UNION ALL SELECT true) r) firsts
         WHERE first IS NOT NULL GROUP BY id, name";
-    Select::new(sql, [])
+    Statement::new(sql, [])
 }
 
 /// Selects the figures of the status page, as of one moment: for each state of a delivery its number, and
 /// in each row how many are claimed, how many events are open, and the time of the oldest undelivered.
-pub(crate) fn counts() -> Select {
+pub(crate) fn counts() -> Statement {
     let states = DeliveryState::ALL.map(|state| format!("SELECT '{}' AS state", state.as_str()));
     let sql = format!(
         "SELECT s.state,
@@ -178,50 +172,81 @@ pub(crate) fn counts() -> Select {
         FROM ({}) s",
         states.join(" UNION ALL ")
     );
-    Select::new(sql, [])
+    Statement::new(sql, [])
+}
+
+/// Selects the figures of one site with these webhooks, as of one moment: the number of unfinished
+/// deliveries, that of dead ones, that of open events, and the time of the oldest undelivered. Each part
+/// has the condition of an index.
+pub(crate) fn counts_of(site: &str, webhooks: Vec<String>) -> Statement {
+    let sql = "WITH own AS (SELECT id FROM webhook WHERE name = ANY ($2)), unfinished AS (
+            SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND state = 'pending' AND blocked = false AND owner IS NULL
+            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND state = 'pending' AND blocked = true
+            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND owner IS NOT NULL AND blocked = false)
+        SELECT (SELECT count(*) FROM unfinished),
+            (SELECT count(*) FROM delivery WHERE webhook IN (SELECT id FROM own)
+                AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'),
+            (SELECT count(*) FROM event WHERE owner IS NOT NULL AND site = $1),
+            (SELECT min(occurred_at) FROM unfinished)";
+    Statement::new(sql, [site.into(), SqlValue::Texts(webhooks)])
+}
+
+/// Selects the names of payload files that events name, wherever the files are.
+pub(crate) fn named_files(names: Vec<String>) -> Statement {
+    let sql = "SELECT DISTINCT \"right\"(payload_path, 36) FROM event
+        WHERE payload_path IS NOT NULL AND \"right\"(payload_path, 36) = ANY ($1)";
+    Statement::either(sql, NAMED, [SqlValue::Texts(names)])
+}
+
+/// The statement of [`named_files`] in SQLite.
+pub(crate) const NAMED: &str = "SELECT DISTINCT substr(payload_path, -36) FROM event
+    WHERE payload_path IS NOT NULL
+        AND substr(payload_path, -36) IN (SELECT value FROM json_each(?1))";
+
+/// Selects the payloads in pieces that events name.
+pub(crate) fn named_pieces(payloads: Vec<Uuid>) -> Statement {
+    let sql = "SELECT DISTINCT payload_pieces FROM event WHERE payload_pieces = ANY ($1)";
+    let sqlite = "SELECT DISTINCT payload_pieces FROM event
+        WHERE payload_pieces IN (SELECT unhex(value) FROM json_each(?1))";
+    Statement::either(sql, sqlite, [SqlValue::Ids(payloads)])
 }
 
 /// Selects the newest time that the clock of a running process stamped, by indexes and single values.
-pub(crate) fn newest() -> Select {
+pub(crate) fn newest() -> Statement {
     // 0 means that a gateway has terminated.
     let sql = "SELECT max(at) FROM (
         SELECT max(nullif(seen_at, 0)) AS at FROM gateway
         UNION ALL SELECT max(idle_since) FROM event WHERE idle_since IS NOT NULL
         UNION ALL SELECT occurred_at FROM event WHERE id = (SELECT max(id) FROM event)
         UNION ALL SELECT at FROM attempt WHERE id = (SELECT max(id) FROM attempt)) times";
-    Select::new(sql, [])
+    Statement::new(sql, [])
 }
 
 /// Selects the stored health of webhooks.
-pub(crate) fn webhook_states() -> Select {
+pub(crate) fn webhook_states() -> Statement {
     let columns = WebhookState::COLUMNS;
     let sql = format!("SELECT {columns} FROM webhook WHERE fingerprint IS NOT NULL ORDER BY name");
-    Select::new(sql, [])
+    Statement::new(sql, [])
 }
 
 /// Selects the webhooks with held or orphaned deliveries: one index look-up for each webhook and
 /// state.
-pub(crate) fn set_aside() -> Select {
+pub(crate) fn set_aside() -> Statement {
     let sql = "SELECT w.name, s.state
         FROM webhook w, (SELECT 'held' AS state UNION ALL SELECT 'orphaned') s
         WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state IN ('held', 'orphaned', 'dead')
             AND d.webhook = w.id AND d.state = s.state)
         ORDER BY w.name, s.state";
-    Select::new(sql, [])
+    Statement::new(sql, [])
 }
 
 /// Selects all webhooks of the config API.
-pub(crate) fn partner_webhooks() -> Select {
+pub(crate) fn partner_webhooks() -> Statement {
     let sql = format!("SELECT {} FROM partner_webhook", PartnerWebhook::COLUMNS);
-    Select::new(sql, [])
-}
-
-// === impl Select ===
-
-impl Select {
-    pub(crate) fn new(sql: impl Into<String>, values: impl IntoIterator<Item = SqlValue>) -> Self {
-        Self { sql: sql.into(), values: values.into_iter().collect() }
-    }
+    Statement::new(sql, [])
 }
 
 // === impl Conditions ===
@@ -296,12 +321,12 @@ impl Conditions {
     }
 
     /// Completes the statement of a page.
-    fn page<T>(mut self, sql: &str, number: &str, limit: usize) -> Select {
+    fn page<T>(mut self, sql: &str, number: &str, limit: usize) -> Statement {
         let condition =
             if self.all.is_empty() { "TRUE".to_owned() } else { self.all.join(" AND ") };
         let more = self.value(Page::<T>::reads(limit));
         let sql = format!("{sql} WHERE {condition} ORDER BY {number} DESC LIMIT {more}");
-        Select { sql, values: self.values }
+        Statement::new(sql, self.values)
     }
 }
 

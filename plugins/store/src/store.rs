@@ -27,8 +27,7 @@ pub use crate::error::StoreError;
 /// other process touches them while it is alive.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Performs writes in one commit, in their order: all of them or none. A [`Write::Discard`] comes
-    /// before the others, in PostgreSQL in a commit of its own.
+    /// Performs writes in one commit, in their order: all of them or none.
     ///
     /// # Errors
     /// [`StoreError::UnknownEvent`] when a settlement's event was never stored, or has been

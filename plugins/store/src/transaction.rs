@@ -1,107 +1,144 @@
 //! Transactions, in which the rules change rows alike in both databases.
 
-use std::{collections::BTreeSet, path::PathBuf};
-
-use uuid::Uuid;
+use std::borrow::Cow;
 
 use crate::{
     model::DeliveryState,
-    rows::{FromSqlRow, SqlValue},
-    select::Select,
+    rows::{FromSqlRow, SqlRow, SqlValue},
     store::StoreError,
 };
 
 /// A transaction of either database.
-///
-/// Statements are PostgreSQL's. For SQLite are translated: `= ANY ($1)` with a list of numbers,
-/// `clock_ms()`, `= true`, `= false` and the locks of rows.
-pub(crate) trait Transaction {
-    /// Returns the rows of a statement.
-    async fn rows<R: FromSqlRow>(
+pub(crate) trait Transaction: Send {
+    /// Executes statements in their order. In PostgreSQL they are sent together, in one round trip.
+    fn send(
         &mut self,
-        sql: &str,
+        statements: Vec<Statement>,
+    ) -> impl Future<Output = Result<Vec<Reply>, StoreError>> + Send;
+
+    /// Like [`Self::send`], and commits: nothing can be executed after it.
+    fn end(
+        &mut self,
+        statements: Vec<Statement>,
+    ) -> impl Future<Output = Result<Vec<Reply>, StoreError>> + Send {
+        self.send(statements)
+    }
+
+    /// Returns the result of one statement.
+    fn ask(
+        &mut self,
+        statement: Statement,
+    ) -> impl Future<Output = Result<Reply, StoreError>> + Send {
+        async { Ok(self.send(vec![statement]).await?.pop().unwrap_or_default()) }
+    }
+
+    /// Returns the rows of a statement.
+    fn rows<R: FromSqlRow>(
+        &mut self,
+        sql: &'static str,
         values: Vec<SqlValue>,
-    ) -> Result<Vec<R>, StoreError>;
+    ) -> impl Future<Output = Result<Vec<R>, StoreError>> + Send {
+        let reply = self.ask(Statement::new(sql, values));
+        async { reply.await?.read() }
+    }
 
     /// Executes a statement. Returns how many rows it changed.
-    async fn execute(&mut self, sql: &str, values: Vec<SqlValue>) -> Result<u64, StoreError>;
-
-    /// Adds to the numbers of deliveries in each state.
-    async fn count(&mut self, moves: Moves) -> Result<(), StoreError>;
-
-    /// Makes sure that only the first of the unfinished deliveries of each order, a webhook and a key, is
-    /// unblocked.
-    async fn reorder(&mut self, orders: BTreeSet<(i64, String)>) -> Result<(), StoreError>;
-
-    /// Fails when a running gateway has a newer configuration than `generation`; 0 is none. None gets
-    /// one before the transaction ends.
-    async fn check_newest(&mut self, generation: i64) -> Result<(), StoreError>;
-
-    /// Waits until no other transaction changes the orders of these deliveries. Before their events, as
-    /// everywhere.
-    async fn lock_orders(&mut self, _deliveries: &[i64]) -> Result<(), StoreError> {
-        Ok(())
+    fn execute(
+        &mut self,
+        sql: &'static str,
+        values: Vec<SqlValue>,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        let reply = self.ask(Statement::new(sql, values));
+        async { Ok(reply.await?.changed) }
     }
+}
 
-    /// Waits until no other transaction changes the events of these deliveries.
-    async fn lock_events(&mut self, _deliveries: &[i64]) -> Result<(), StoreError> {
-        Ok(())
-    }
+/// A statement of PostgreSQL with the values of its parameters, `$1` and so on.
+///
+/// For SQLite are translated: `= ANY ($1)` with a list of numbers, `clock_ms()`, `true`, `false` and
+/// the locks of rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    pub(crate) sql: Cow<'static, str>,
+    /// What SQLite executes instead; empty: nothing.
+    pub(crate) sqlite: Option<&'static str>,
+    pub(crate) values: Vec<SqlValue>,
+}
 
-    /// Waits until no other transaction changes configurations.
-    async fn lock_configurations(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// Notifies the other gateways after the commit.
-    async fn notify(&mut self, _what: &str, _name: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
+/// The result of a statement.
+#[derive(Default)]
+pub(crate) struct Reply {
+    pub(crate) rows: Vec<SqlRow>,
+    /// How many rows it changed.
+    pub(crate) changed: u64,
 }
 
 /// A change, made by one transaction. It may be made several times, each time from the same state.
 pub(crate) trait StoreChange: Send + Sync + 'static {
     type Outcome: Send + 'static;
 
-    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<Self::Outcome, StoreError>;
-}
-
-/// A store in which changes are made.
-pub(crate) trait ChangeExecutor {
-    async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError>;
-
-    /// Returns the rows of a statement that finds a few by an index.
-    async fn select<R: FromSqlRow + Send + 'static>(
+    fn make<T: Transaction>(
         &self,
-        select: Select,
-    ) -> Result<Vec<R>, StoreError>;
-
-    /// Returns the rows of a statement that may read many.
-    async fn find<R: FromSqlRow + Send + 'static>(
-        &self,
-        select: Select,
-    ) -> Result<Vec<R>, StoreError>;
-
-    /// Removes payloads that no event names any more.
-    async fn remove_payloads(&self, files: Vec<PathBuf>, pieces: Vec<Uuid>);
+        transaction: &mut T,
+    ) -> impl Future<Output = Result<Self::Outcome, StoreError>> + Send;
 }
 
 /// The changes of the numbers of deliveries by one transaction, in the order of
-/// [`DeliveryState::ALL`].
+/// [`DeliveryState::ALL`]. Claimed deliveries count as pending.
 #[derive(Default)]
 pub(crate) struct Moves([i64; DeliveryState::ALL.len()]);
+
+// === impl Statement ===
+
+impl Statement {
+    pub(crate) fn new(
+        sql: impl Into<Cow<'static, str>>,
+        values: impl IntoIterator<Item = SqlValue>,
+    ) -> Self {
+        Self { sql: sql.into(), sqlite: None, values: values.into_iter().collect() }
+    }
+
+    /// Creates a statement that SQLite has in other words.
+    pub(crate) fn either(
+        sql: &'static str,
+        sqlite: &'static str,
+        values: impl IntoIterator<Item = SqlValue>,
+    ) -> Self {
+        Self { sqlite: Some(sqlite), ..Self::new(sql, values) }
+    }
+
+    /// Creates a statement that only PostgreSQL needs: in SQLite one transaction writes at a time, and
+    /// no process is notified.
+    pub(crate) fn postgres(sql: &'static str, values: impl IntoIterator<Item = SqlValue>) -> Self {
+        Self::either(sql, "", values)
+    }
+
+    /// Notifies the other gateways after the commit.
+    pub(crate) fn notify(what: &str, name: &str) -> Self {
+        Self::postgres("SELECT notify_gateways($1, $2)", [what.into(), name.into()])
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// Returns its rows.
+    pub(crate) fn read<R: FromSqlRow>(self) -> Result<Vec<R>, StoreError> {
+        self.rows.into_iter().map(|mut row| R::read(&mut row)).collect()
+    }
+}
 
 // === impl Moves ===
 
 impl Moves {
     /// Counts `n` added deliveries in this state.
     pub(crate) fn added(&mut self, state: DeliveryState, n: usize) {
-        self.0[state as usize] += i64::try_from(n).unwrap_or(i64::MAX);
+        *self.of(state) += i64::try_from(n).unwrap_or(i64::MAX);
     }
 
     /// Counts `n` removed deliveries in this state.
     pub(crate) fn removed(&mut self, state: DeliveryState, n: usize) {
-        self.0[state as usize] -= i64::try_from(n).unwrap_or(i64::MAX);
+        *self.of(state) -= i64::try_from(n).unwrap_or(i64::MAX);
     }
 
     /// Counts `n` deliveries that moved from one state to another.
@@ -110,9 +147,21 @@ impl Moves {
         self.added(to, n);
     }
 
-    /// Returns the changes that are not zero.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, i64)> {
-        let all = DeliveryState::ALL.into_iter().zip(self.0);
-        all.filter(|(_, n)| *n != 0).map(|(state, n)| (state.as_str(), n))
+    /// Returns the statements that write the changes.
+    pub(crate) fn statements(&self) -> impl Iterator<Item = Statement> {
+        let all = DeliveryState::ALL.into_iter().zip(self.0).filter(|(_, n)| *n != 0);
+        all.map(|(state, n)| {
+            let sql = "INSERT INTO tally (state, n) VALUES ($1, $2)";
+            let sqlite = "UPDATE tally SET n = n + ?2 WHERE state = ?1";
+            Statement::either(sql, sqlite, [state.as_str().into(), n.into()])
+        })
+    }
+
+    fn of(&mut self, state: DeliveryState) -> &mut i64 {
+        let counted = match state {
+            DeliveryState::Claimed => DeliveryState::Pending,
+            other => other,
+        };
+        &mut self.0[counted as usize]
     }
 }

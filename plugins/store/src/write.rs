@@ -20,7 +20,7 @@ pub enum Write {
     /// Settling twice changes nothing.
     Settle(Settlement),
     /// Removes an open exchange that turned out to be no event, with its payload. A settled one is
-    /// not changed. Stands first in its commit: the others may fail after it.
+    /// not changed.
     Discard(Uuid),
     /// Replaces content and payload of an open exchange, after a late decode. An exchange that is
     /// settled or does not exist is not changed. The caller removes a payload that is already

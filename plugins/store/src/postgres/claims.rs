@@ -8,21 +8,12 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::model::Claimed;
+use crate::{group::ClaimHolding, model::Claimed};
 
 /// The claims of this process.
 #[derive(Clone, Default)]
 pub(super) struct Claims {
     shared: Arc<ClaimTable>,
-}
-
-/// How a delivery is claimed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ClaimHolding {
-    pub(super) owner: i32,
-    pub(super) ticket: i64,
-    /// The lock of its order key.
-    pub(super) lane: Option<i32>,
 }
 
 /// Deliveries that are claimed but not handed over yet: dropping this releases them.
@@ -67,8 +58,8 @@ impl Claims {
     pub(super) fn record_claimed(
         &self,
         ticket: i64,
-        owner: i32,
-        claimed: Vec<(Claimed, Option<i32>)>,
+        owner: i64,
+        claimed: Vec<Claimed>,
     ) -> PgClaimGuard {
         let mut state = self.state();
         if claimed.is_empty() {
@@ -76,10 +67,8 @@ impl Claims {
         } else {
             state.live.insert(ticket, Some(claimed.len()));
         }
-        for (one, lane) in &claimed {
-            state.held.insert(one.id, ClaimHolding { owner, ticket, lane: *lane });
-        }
-        let claimed = claimed.into_iter().map(|(one, _)| one).collect();
+        let holding = ClaimHolding { owner, ticket: Some(ticket) };
+        state.held.extend(claimed.iter().map(|one| (one.id, holding)));
         PgClaimGuard { ticket, claimed, claims: self.clone() }
     }
 
@@ -87,7 +76,7 @@ impl Claims {
     pub(super) fn release(&self, ticket: i64) {
         let mut state = self.state();
         state.live.remove(&ticket);
-        state.held.retain(|_, holding| holding.ticket != ticket);
+        state.held.retain(|_, holding| holding.ticket != Some(ticket));
         state.returned.push(ticket);
         drop(state);
         self.shared.tickets_returned.notify_one();
@@ -105,11 +94,11 @@ impl Claims {
             return;
         }
         state.held.remove(&delivery);
-        let left = state.live.get_mut(&holding.ticket);
-        if let Some(Some(left)) = left {
+        let Some(ticket) = holding.ticket else { return };
+        if let Some(Some(left)) = state.live.get_mut(&ticket) {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                state.live.remove(&holding.ticket);
+                state.live.remove(&ticket);
             }
         }
     }
@@ -128,11 +117,11 @@ impl Claims {
         self.shared.tickets_returned.notified().await;
     }
 
-    /// Returns all live tickets, and the last one issued: claims of this process up to that ticket
-    /// that belong to none of these have no holder.
-    pub(super) fn live(&self) -> (Vec<i64>, i64) {
+    /// Returns whether a ticket is live, or not issued yet. Claims of this process with others have no
+    /// holder.
+    pub(super) fn is_live(&self, ticket: i64) -> bool {
         let state = self.state();
-        (state.live.keys().copied().collect(), state.last)
+        ticket > state.last || state.live.contains_key(&ticket)
     }
 
     fn state(&self) -> MutexGuard<'_, ClaimsState> {

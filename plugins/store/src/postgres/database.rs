@@ -22,15 +22,14 @@ use uuid::Uuid;
 use super::{
     address::{ConnectFailure, DatabaseAddress},
     error::{DatabaseFailure, FailureKind},
-    group::text,
     schema::SchemaGate,
     transaction::PgTransaction,
 };
 use crate::{
+    columns::text,
     rows::{FromSqlRow, SqlRow, SqlValue},
-    select::Select,
     store::StoreError,
-    transaction::StoreChange,
+    transaction::{Statement, StoreChange},
 };
 
 /// The values of a statement's parameters.
@@ -56,7 +55,7 @@ pub(super) struct Database {
 /// The use of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionUse {
-    /// Calls of the schema's functions: each finds a few rows by an index.
+    /// Statements of the rules: each finds a few rows by an index.
     Write,
     /// Lists, where the planner chooses.
     Read,
@@ -100,9 +99,12 @@ impl Database {
     }
 
     /// Returns the rows of a statement.
-    pub(super) async fn select<T: FromSqlRow>(&self, select: Select) -> Result<Vec<T>, StoreError> {
-        let values: Vec<_> = select.values.iter().map(|v| v as &(dyn ToSql + Sync)).collect();
-        let rows = self.query(&select.sql, &values).await?;
+    pub(super) async fn select<T: FromSqlRow>(
+        &self,
+        statement: Statement,
+    ) -> Result<Vec<T>, StoreError> {
+        let values: Vec<_> = statement.values.iter().map(|v| v as &(dyn ToSql + Sync)).collect();
+        let rows = self.query(&statement.sql, &values).await?;
         rows.iter().map(|row| T::read(&mut SqlRow::try_from(row)?)).collect()
     }
 
@@ -142,7 +144,7 @@ impl Database {
     pub(super) async fn change<C: StoreChange>(
         &self,
         change: &C,
-    ) -> Result<C::Outcome, StoreError> {
+    ) -> Result<Result<C::Outcome, StoreError>, DatabaseFailure> {
         let work = async {
             for _ in 1..TRIES {
                 match self.change_once(change).await {
@@ -153,10 +155,11 @@ impl Database {
             self.change_once(change).await
         };
         let slow = |_| Err(DatabaseFailure::slow(self.wait));
-        tokio::time::timeout(self.wait, work).await.unwrap_or_else(slow)?
+        tokio::time::timeout(self.wait, work).await.unwrap_or_else(slow)
     }
 
-    async fn change_once<C: StoreChange>(
+    /// Like [`Self::change`], without a deadline, and without a retry when the connection breaks.
+    pub(super) async fn change_once<C: StoreChange>(
         &self,
         change: &C,
     ) -> Result<Result<C::Outcome, StoreError>, DatabaseFailure> {
@@ -297,9 +300,9 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 impl TryFrom<&Row> for SqlRow {
-    type Error = StoreError;
+    type Error = tokio_postgres::Error;
 
-    fn try_from(row: &Row) -> Result<Self, StoreError> {
+    fn try_from(row: &Row) -> Result<Self, tokio_postgres::Error> {
         let value = |(index, column): (usize, &tokio_postgres::Column)| {
             let value = match *column.type_() {
                 Type::BOOL => row.try_get::<_, Option<bool>>(index)?.map(|b| i64::from(b).into()),
@@ -307,12 +310,13 @@ impl TryFrom<&Row> for SqlRow {
                 Type::INT8 => row.try_get::<_, Option<i64>>(index)?.map(SqlValue::Number),
                 Type::UUID => row.try_get::<_, Option<Uuid>>(index)?.map(SqlValue::Id),
                 Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index)?.map(SqlValue::Bytes),
+                Type::VOID => None,
                 _ => row.try_get::<_, Option<String>>(index)?.map(SqlValue::Text),
             };
             Ok(value.unwrap_or(SqlValue::Null))
         };
         let values = row.columns().iter().enumerate().map(value);
-        Ok(values.collect::<Result<Vec<_>, StoreError>>()?.into())
+        Ok(values.collect::<Result<Vec<_>, tokio_postgres::Error>>()?.into())
     }
 }
 
@@ -333,6 +337,10 @@ impl ToSql for SqlValue {
             Self::Bytes(bytes) => bytes.to_sql(type_, out),
             Self::Id(id) => id.to_sql(type_, out),
             Self::Numbers(numbers) => numbers.to_sql(type_, out),
+            Self::Texts(texts) => {
+                texts.iter().map(|one| text(one)).collect::<Vec<_>>().to_sql(type_, out)
+            }
+            Self::Ids(ids) => ids.to_sql(type_, out),
         }
     }
 

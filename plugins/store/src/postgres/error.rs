@@ -11,6 +11,9 @@ use crate::store::StoreError;
 /// The SQLSTATE of a group that reached the database after its callers gave up.
 const LATE: &str = "AH001";
 
+/// The SQLSTATE of a group of an owner that is not known any more.
+const LOST: &str = "AH002";
+
 /// Why a database call failed.
 #[derive(Clone, Debug)]
 pub(super) struct DatabaseFailure {
@@ -31,6 +34,8 @@ pub(super) enum FailureKind {
     Slow(Duration),
     /// It arrived too late and was not executed.
     Late,
+    /// This process's lease has ended, and another one has reclaimed what it held; not executed.
+    Lost,
     /// Another transaction conflicted; everything was rolled back and may be repeated.
     Conflict,
     /// A lock was not available in time.
@@ -133,7 +138,9 @@ impl From<DatabaseFailure> for StoreError {
             FailureKind::Broken | FailureKind::Unreachable => Self::Unreachable(text),
             FailureKind::Refused => Self::Refused(text),
             FailureKind::Slow(wait) => Self::Slow(wait),
-            FailureKind::Late | FailureKind::Conflict | FailureKind::Busy => Self::Busy(text),
+            FailureKind::Late | FailureKind::Lost | FailureKind::Conflict | FailureKind::Busy => {
+                Self::Busy(text)
+            }
             FailureKind::Full => Self::Full(text),
             FailureKind::ReadOnly => Self::ReadOnly(text),
             FailureKind::Disk => Self::Disk(text),
@@ -172,7 +179,9 @@ impl From<tokio_postgres::Error> for StoreError {
 fn sort(code: &SqlState) -> FailureKind {
     match code.code() {
         LATE => FailureKind::Late,
-        "40001" | "40P01" => FailureKind::Conflict,
+        LOST => FailureKind::Lost,
+        // The last one: another transaction has written a row since this one has read.
+        "40001" | "40P01" | "23505" => FailureKind::Conflict,
         "53100" => FailureKind::Full,
         "25006" => FailureKind::ReadOnly,
         "XX001" | "XX002" => FailureKind::Corrupt,

@@ -23,7 +23,12 @@ use super::{
     database::Database,
     error::{DatabaseFailure, FailureKind},
 };
-use crate::{clock, store::StoreError};
+use crate::{
+    clock,
+    group::ReleaseClaims,
+    store::StoreError,
+    transaction::{Statement, StoreChange, Transaction},
+};
 
 /// The number before registration: the tables contain no such owner.
 const UNREGISTERED: i32 = 0;
@@ -39,6 +44,17 @@ pub(super) struct ProcessLease {
     clock: Mutex<DatabaseClock>,
     writing: Database,
 }
+
+/// Reclaims what one terminated owner held. Only one: the lock of a second one would come after those of
+/// the first one's orders. Returns whether there was one.
+struct Reclaim {
+    id: i32,
+    lease: i64,
+}
+
+/// Ends an owner: its claims are released, and its open exchanges are taken over at once. Its calls in
+/// progress are waited for; later ones find the owner gone.
+struct EndOwner(i64);
 
 /// Relates a moment of this process to the database's time, in milliseconds since 1970.
 #[derive(Clone, Copy)]
@@ -62,9 +78,14 @@ impl ProcessLease {
         self.id.load(Ordering::Acquire)
     }
 
-    /// Returns the duration of a lease in milliseconds, as SQL takes it.
-    pub(super) fn lease(&self) -> f64 {
-        self.lease.as_secs_f64() * 1000.0
+    fn milliseconds(&self) -> i64 {
+        clock::milliseconds(self.lease)
+    }
+
+    /// Returns the statement that makes sure that the lease lasts until the end of the transaction.
+    pub(super) fn keep(&self) -> Statement {
+        let sql = "SELECT keep_lease($1, $2::bigint * interval '1 millisecond')";
+        Statement::new(sql, [i64::from(self.id()).into(), self.milliseconds().into()])
     }
 
     /// Returns the database's time at a moment of this process.
@@ -96,18 +117,18 @@ impl ProcessLease {
     }
 
     /// Releases the claims of terminated owners and takes over their open exchanges, with one
-    /// statement for each owner.
-    pub(super) async fn reclaim(&self) -> Result<(), DatabaseFailure> {
+    /// transaction for each owner.
+    pub(super) async fn reclaim(&self) -> Result<(), StoreError> {
         let mut reclaimed = 0;
         // The next call handles the rest.
         for _ in 0..RECLAIMED_AT_ONCE {
             let id = self.id();
-            let sql = "SELECT reclaim($1, $2 * interval '1 millisecond')";
-            let rows = self.writing.query(sql, &[&id, &self.lease()]).await?;
-            match rows.first().map_or(Ok(None), |row| row.try_get::<_, Option<i32>>(0))? {
-                Some(0) => break,
-                Some(more) => reclaimed += more,
-                None => self.replace(id).await?,
+            match self.writing.change(&Reclaim { id, lease: self.milliseconds() }).await {
+                Ok(Ok(true)) => reclaimed += 1,
+                Ok(Ok(false)) => break,
+                Ok(Err(error)) => return Err(error),
+                Err(failure) if failure.kind == FailureKind::Lost => self.replace(id).await?,
+                Err(failure) => return Err(failure.into()),
             }
         }
         if reclaimed > 0 {
@@ -120,8 +141,8 @@ impl ProcessLease {
     }
 
     /// Ends the registration.
-    pub(super) async fn release(&self) -> Result<(), DatabaseFailure> {
-        self.writing.query("SELECT release($1)", &[&self.id()]).await.map(|_| ())
+    pub(super) async fn release(&self) -> Result<(), StoreError> {
+        self.writing.change(&EndOwner(self.id().into())).await?
     }
 
     /// Renews the lease while the store is open, and releases claims without a holder.
@@ -144,20 +165,29 @@ impl ProcessLease {
 
     async fn beat_once(&self, claims: &Claims) -> Result<(), DatabaseFailure> {
         let id = self.id();
-        // Read before the query: later claims have later tickets.
-        let (live, last) = claims.live();
-        let sql = "SELECT keep_lease($1, $2 * interval '1 millisecond'), clock_ms(),
-            free_claims($1, NULL, $3, $4), sum_up()";
-        let rows = self.writing.query(sql, &[&id, &self.lease(), &live, &last]).await?;
+        let sql =
+            "SELECT keep_lease($1, $2::bigint * interval '1 millisecond'), clock_ms(), sum_up(),
+            ARRAY(SELECT DISTINCT ticket FROM delivery WHERE owner = $1)";
+        let rows = match self.writing.query(sql, &[&id, &self.milliseconds()]).await {
+            Err(failure) if failure.kind == FailureKind::Lost => return self.replace(id).await,
+            rows => rows?,
+        };
         self.set_clock(&rows, 1)?;
-        let is_known = rows.first().map_or(Ok(false), |row| row.try_get(0))?;
-        if is_known { Ok(()) } else { self.replace(id).await }
+        let tickets: Vec<i64> = rows.first().map_or(Ok(Vec::new()), |row| row.try_get(3))?;
+        if tickets.iter().any(|ticket| !claims.is_live(*ticket)) {
+            let claims = claims.clone();
+            let is_released = move |_, ticket| !claims.is_live(ticket);
+            let released = ReleaseClaims { owner: id.into(), is_released };
+            // A failure is no reason not to renew the lease; the next heartbeat tries again.
+            let _ = self.writing.change(&released).await?;
+        }
+        Ok(())
     }
 
     async fn take_place(&self) -> Result<(), DatabaseFailure> {
         let sql = "INSERT INTO owner (lease_until)
-            VALUES (clock_timestamp() + $1 * interval '1 millisecond') RETURNING id, clock_ms()";
-        let rows = self.writing.query(sql, &[&self.lease()]).await?;
+            VALUES (clock_timestamp() + $1::bigint * interval '1 millisecond') RETURNING id, clock_ms()";
+        let rows = self.writing.query(sql, &[&self.milliseconds()]).await?;
         self.set_clock(&rows, 1)?;
         if let Some(row) = rows.first() {
             self.id.store(row.try_get(0)?, Ordering::Release);
@@ -178,5 +208,41 @@ impl ProcessLease {
         let clock = DatabaseClock { theirs, ours: Instant::now() };
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
         Ok(())
+    }
+}
+
+impl StoreChange for Reclaim {
+    type Outcome = bool;
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<bool, StoreError> {
+        let id = i64::from(self.id);
+        let sql = "SELECT find_dead($1, $2::bigint * interval '1 millisecond')";
+        let found = transaction.rows(sql, vec![id.into(), self.lease.into()]).await?.pop();
+        let Some((dead,)) = found.filter(|(dead,): &(i64,)| *dead != 0) else { return Ok(false) };
+        let claims = ReleaseClaims { owner: dead, is_released: |_, _| true };
+        claims.make(transaction).await?;
+        let taken_over = "UPDATE event SET owner = $1, adopted = true WHERE owner = $2";
+        let removed = "DELETE FROM owner WHERE id = $1";
+        let statements = vec![
+            Statement::new(taken_over, [id.into(), dead.into()]),
+            Statement::new(removed, [dead.into()]),
+        ];
+        transaction.end(statements).await.map(|_| true)
+    }
+}
+
+impl StoreChange for EndOwner {
+    type Outcome = ();
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<(), StoreError> {
+        let lock = "SELECT pg_advisory_xact_lock(1634882403, $1)";
+        transaction.send(vec![Statement::new(lock, [self.0.into()])]).await?;
+        let claims = ReleaseClaims { owner: self.0, is_released: |_, _| true };
+        claims.make(transaction).await?;
+        let ended = "UPDATE owner SET lease_until = '-infinity' WHERE id = $1";
+        let removed = "DELETE FROM owner
+            WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM event WHERE owner = $1)";
+        let statements = [ended, removed].map(|sql| Statement::new(sql, [self.0.into()]));
+        transaction.end(statements.into()).await.map(drop)
     }
 }

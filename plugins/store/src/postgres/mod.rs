@@ -1,26 +1,23 @@
 //! The store that several gateways share: one PostgreSQL database, version 13 or later.
 //!
 //! All tables are in a schema, `as2hook` by default, which is created at the first start. Calls in
-//! a message's path (open, settle, claim, finish) are sent in groups, with one round trip and one
-//! commit each. The others are sent directly.
+//! a message's path (open, settle, claim, finish) are sent in groups, with two round trips and one
+//! commit each. The others are transactions of their own.
 //!
-//! Functions in `functions/` change the rows, so that a group is one statement; other changes are
-//! transactions of the rules that both stores have. Locks are always taken in one order: the owner's,
-//! then the lanes of order keys and notes by number, then events, then deliveries. When two
+//! Locks are always taken in one order: the owner's, then those of orders and records by their
+//! number (`order.rs`), then events, then deliveries. When two
 //! transactions deadlock all the same, PostgreSQL rolls one back, and it is repeated.
 
 mod address;
 mod archive;
-mod calls;
+mod backend;
 mod claims;
 mod database;
 mod error;
-mod group;
 mod lease;
 mod listen;
 mod options;
 mod pieces;
-mod queries;
 mod schema;
 mod transaction;
 mod writer;
@@ -191,10 +188,6 @@ impl PostgresStore {
     /// which share commits.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
-    }
-
-    fn generation(&self) -> i64 {
-        self.generation.load(Ordering::Relaxed)
     }
 
     /// Returns the number of round trips to the database, without those for setting up connections.

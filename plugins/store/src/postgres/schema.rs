@@ -19,11 +19,7 @@ const MIGRATIONS: &[&str] = &[concat!(
     // Functions may use others below them.
     "SET LOCAL check_function_bodies TO off;\n",
     include_str!("schema.sql"),
-    include_str!("functions/group.sql"),
-    include_str!("functions/order.sql"),
-    include_str!("functions/changes.sql"),
-    include_str!("functions/upkeep.sql"),
-    include_str!("functions/import.sql"),
+    include_str!("functions.sql"),
 )];
 
 /// The limit of a migration, including the wait for another gateway's.

@@ -1,29 +1,29 @@
 //! Queues the calls in a message's path and sends them in groups: many callers share one round trip
-//! and one commit. Each group is one call of the function `carry_out`.
+//! and one commit.
 
 mod sender;
 
 use std::{
-    path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use serde::Deserialize;
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinSet,
     time::{Instant, timeout_at},
 };
-use uuid::Uuid;
 
 use self::sender::Sender;
 use super::{
-    claims::{ClaimHolding, Claims, PgClaimGuard},
+    claims::{Claims, PgClaimGuard},
     database::Database,
     lease::ProcessLease,
 };
-use crate::{model::AttemptRecord, store::StoreError, write::Write};
+use crate::{
+    group::{CallOutcome, StoreCall},
+    store::StoreError,
+};
 
 /// Queues the calls.
 pub(super) struct GroupWriter {
@@ -44,32 +44,10 @@ pub(super) struct SenderContext {
     pub(super) wait: Duration,
 }
 
-/// One call.
-pub(super) enum StoreCall {
-    /// All of them or none.
-    Writes(Vec<Write>),
-    Discard(Uuid),
-    Finish(Vec<(AttemptRecord, ClaimHolding)>),
-    Claim {
-        webhook: String,
-        now: i64,
-        limit: usize,
-    },
-}
-
 /// The result of a call.
 pub(super) enum CallResult {
-    Done,
-    /// What a discarded event leaves behind to be removed.
-    Discarded(DiscardedPayload),
+    Done(CallOutcome),
     Claimed(PgClaimGuard),
-}
-
-/// The payload of a discarded event.
-#[derive(Deserialize)]
-pub(super) struct DiscardedPayload {
-    pub(super) file: Option<PathBuf>,
-    pub(super) pieces: Option<Uuid>,
 }
 
 enum WriterMessage {
@@ -120,27 +98,5 @@ impl GroupWriter {
     /// Ends the queue after its current entries.
     pub(super) async fn close(&self) {
         let _ = tokio::time::timeout(self.wait, self.queue.send(WriterMessage::Close)).await;
-    }
-}
-
-// === impl StoreCall ===
-
-impl StoreCall {
-    /// Returns the approximate number of bytes that it sends.
-    fn size(&self) -> usize {
-        match self {
-            Self::Writes(writes) => writes.iter().map(Write::bytes).sum(),
-            Self::Discard(_) | Self::Claim { .. } => 100,
-            Self::Finish(records) => 500 * records.len(),
-        }
-    }
-
-    /// Returns its first event.
-    fn event(&self) -> Option<Uuid> {
-        match self {
-            Self::Writes(writes) => writes.iter().find_map(Write::event),
-            Self::Discard(event) => Some(*event),
-            Self::Finish(_) | Self::Claim { .. } => None,
-        }
     }
 }

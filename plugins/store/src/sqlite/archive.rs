@@ -12,8 +12,8 @@ use crate::{
     private_files::folder_of,
     record::Record,
     rows::{FromSqlRow, SqlRow},
-    select::Select,
     store::StoreError,
+    transaction::Statement,
 };
 
 /// What `archive::migrate` reads. Nothing else may use the store meanwhile.
@@ -43,7 +43,7 @@ impl SqliteStore {
             ArchivedEvent::COLUMNS,
             Payload::COLUMNS
         );
-        self.readers.select(Select::new(sql, [after.into(), length(limit).into()])).await
+        self.readers.select(Statement::new(sql, [after.into(), length(limit).into()])).await
     }
 
     /// Returns up to `limit` deliveries after number `after`.
@@ -61,11 +61,11 @@ impl SqliteStore {
             "SELECT {}, a.state, a.next_at FROM attempt a WHERE a.delivery = $1 ORDER BY a.number",
             Attempt::COLUMNS
         );
-        let deliveries = Select::new(deliveries, [after.into(), length(limit).into()]);
+        let deliveries = Statement::new(deliveries, [after.into(), length(limit).into()]);
         let read = move |connection: &Connection| {
             let mut deliveries: Vec<ArchivedDelivery> = rows(connection, &deliveries)?;
             for delivery in &mut deliveries {
-                let attempts = Select::new(attempts.as_str(), [delivery.number.into()]);
+                let attempts = Statement::new(attempts.clone(), [delivery.number.into()]);
                 delivery.log = rows(connection, &attempts)?;
             }
             Ok(deliveries)
@@ -77,7 +77,7 @@ impl SqliteStore {
     pub async fn export_notes(&self, after: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
         let columns = Record::COLUMNS;
         let sql = format!("SELECT {columns} FROM note WHERE key > $1 ORDER BY key LIMIT $2");
-        self.readers.select(Select::new(sql, [after.into(), length(limit).into()])).await
+        self.readers.select(Statement::new(sql, [after.into(), length(limit).into()])).await
     }
 }
 

@@ -5,23 +5,19 @@
 //! locks.
 
 mod archive;
+mod backend;
 pub mod backup;
-mod calls;
 mod checkpoint;
 mod database_file;
-mod deliveries;
 mod error;
-mod events;
 mod identity;
 mod options;
 mod process_lock;
 mod prune;
-mod queries;
 mod readers;
 mod schema;
 mod transaction;
 mod writer;
-mod writes;
 
 use std::{
     fs::{self, File},
@@ -54,6 +50,8 @@ pub struct SqliteStore {
     /// The generation of the configuration that this process reported last; 0 before the first
     /// report.
     generation: AtomicI64,
+    /// The number of the last claim.
+    ticket: AtomicI64,
     /// SQLite does not notify a process of another's writes, so this never sends.
     changes: broadcast::Sender<GatewayChange>,
     writer: ThreadWriter,
@@ -115,6 +113,7 @@ impl SqliteStore {
             owner,
             owners,
             generation: AtomicI64::new(0),
+            ticket: AtomicI64::new(0),
             changes,
             writer,
             readers,

@@ -21,8 +21,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::deliveries;
-use crate::{clock::now, private_files::is_at, store::StoreError};
+use super::transaction::make;
+use crate::{clock::now, group::ReleaseClaims, private_files::is_at, store::StoreError};
 
 /// The registration of this process as an owner.
 pub(super) struct ProcessLock {
@@ -72,7 +72,7 @@ impl ProcessLock {
     /// exchanges. The next process takes those over at once.
     pub(super) fn release(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        deliveries::free(&transaction, self.id)?;
+        make(&transaction, &ReleaseClaims { owner: self.id, is_released: |_, _| true })?;
         let sql = "DELETE FROM owner
             WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM event WHERE owner = ?1)";
         transaction.execute(sql, [self.id])?;
@@ -145,7 +145,7 @@ pub(super) fn reclaim(
     dead: i64,
     successor: i64,
 ) -> Result<(), StoreError> {
-    deliveries::free(connection, dead)?;
+    make(connection, &ReleaseClaims { owner: dead, is_released: |_, _| true })?;
     connection.execute(
         "UPDATE event SET owner = ?2, adopted = 1 WHERE owner = ?1",
         params![dead, successor],

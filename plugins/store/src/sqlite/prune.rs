@@ -1,12 +1,9 @@
-//! Returns free space, in steps so small that no exchange waits long for one.
+//! The space in use, and its return in steps so small that no exchange waits long for one.
 
 use rusqlite::Connection;
 
 use super::{readers::Readers, writer::ThreadWriter};
 use crate::store::StoreError;
-
-/// The most events that one transaction removes.
-pub(super) const EVENTS: usize = 50;
 
 /// The most steps of returning space in one call: 64 MiB.
 const SHRINK_STEPS: usize = 64;
@@ -20,6 +17,10 @@ const SLACK: i64 = 1_024;
 /// The divisor for the free pages that stay in a larger file.
 const SLACK_PART: i64 = 8;
 
+pub(super) const PAYLOAD_BYTES: &str = "SELECT
+    coalesce((SELECT sum(payload_size) FROM event WHERE payload_path IS NOT NULL), 0)
+    + coalesce((SELECT sum(payload_size) FROM event WHERE payload_pieces IS NOT NULL), 0)";
+
 /// Returns free space, after events were removed.
 pub(super) async fn shrink_file(
     readers: &Readers,
@@ -32,6 +33,15 @@ pub(super) async fn shrink_file(
         writer.run(shrink).await?;
     }
     Ok(())
+}
+
+/// Returns the bytes in use: of the database without its free pages, and of payloads elsewhere.
+pub(super) fn bytes(connection: &Connection) -> Result<u64, StoreError> {
+    let figure = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = figure("page_count")? - figure("freelist_count")?;
+    let payloads: i64 =
+        connection.prepare_cached(PAYLOAD_BYTES)?.query_row([], |row| row.get(0))?;
+    Ok(pages.saturating_mul(figure("page_size")?).saturating_add(payloads).unsigned_abs())
 }
 
 /// Whether enough of the file is free to return some of it.

@@ -1,7 +1,11 @@
 //! A few connections that read in parallel with the writing one.
 
 use std::{
+    borrow::Cow,
+    cell::RefCell,
+    collections::HashMap,
     path::PathBuf,
+    rc::Rc,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -16,8 +20,8 @@ use super::{schema, writer::WriterState};
 use crate::{
     clock::now,
     rows::{FromSqlRow, SqlRow, SqlValue},
-    select::Select,
     store::StoreError,
+    transaction::{Reply, Statement},
 };
 
 /// The pool. Connections are opened when they are first needed.
@@ -91,11 +95,11 @@ impl Readers {
     }
 
     /// Returns the rows of a statement.
-    pub(super) async fn select<T>(&self, select: Select) -> Result<Vec<T>, StoreError>
+    pub(super) async fn select<T>(&self, statement: Statement) -> Result<Vec<T>, StoreError>
     where
         T: FromSqlRow + Send + 'static,
     {
-        self.run(move |connection| rows(connection, &select)).await
+        self.run(move |connection| rows(connection, &statement)).await
     }
 
     /// Makes every later call fail with [`StoreError::Closed`].
@@ -108,29 +112,49 @@ impl Readers {
 /// Returns the rows of a statement.
 pub(super) fn rows<T: FromSqlRow>(
     connection: &Connection,
-    select: &Select,
+    statement: &Statement,
 ) -> Result<Vec<T>, StoreError> {
-    read(connection, &select.sql, select.values.clone())
+    reply(connection, statement.clone())?.read()
 }
 
-/// Like [`rows`], of a statement and its values.
-pub(super) fn read<T: FromSqlRow>(
-    connection: &Connection,
-    sql: &str,
-    values: Vec<SqlValue>,
-) -> Result<Vec<T>, StoreError> {
-    let (sql, values) = translated(sql, values);
-    let mut statement = connection.prepare_cached(&sql)?;
+/// Executes a statement.
+pub(super) fn reply(connection: &Connection, statement: Statement) -> Result<Reply, StoreError> {
+    let Statement { sql, sqlite, mut values } = statement;
+    let translation = match (sqlite, sql) {
+        (Some(""), _) => return Ok(Reply::default()),
+        (Some(sqlite), _) => Rc::new(Translation { sql: sqlite.to_owned(), has_time: false }),
+        (None, Cow::Owned(sql)) => Rc::new(translated(&sql, values.len())),
+        (None, Cow::Borrowed(sql)) => TRANSLATED.with_borrow_mut(|known| {
+            let new = || Rc::new(translated(sql, values.len()));
+            Rc::clone(known.entry(sql).or_insert_with(new))
+        }),
+    };
+    if translation.has_time {
+        values.push(now().into());
+    }
+    let mut statement = connection.prepare_cached(&translation.sql)?;
     let mut found = statement.query(params_from_iter(values))?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        rows.push(T::read(&mut SqlRow::try_from(row)?)?);
+        rows.push(SqlRow::try_from(row)?);
     }
-    Ok(rows)
+    Ok(Reply { rows, changed: connection.changes() })
 }
 
-/// Translates a statement of [`Transaction`](crate::transaction::Transaction).
-pub(super) fn translated(sql: &str, mut values: Vec<SqlValue>) -> (String, Vec<SqlValue>) {
+/// A statement in SQLite's words.
+pub(super) struct Translation {
+    pub(super) sql: String,
+    /// Whether its last parameter is the time.
+    has_time: bool,
+}
+
+thread_local! {
+    /// The translations of the program's own statements: to find one takes a tenth of the time.
+    static TRANSLATED: RefCell<HashMap<&'static str, Rc<Translation>>> = RefCell::default();
+}
+
+/// Translates a [`Statement`] with so many values.
+pub(super) fn translated(sql: &str, values: usize) -> Translation {
     let mut parts = sql.split("= ANY ($");
     let mut translated = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -138,22 +162,22 @@ pub(super) fn translated(sql: &str, mut values: Vec<SqlValue>) -> (String, Vec<S
         let (number, rest) = part.split_once(')').unwrap_or((part, ""));
         translated += &format!("IN (SELECT value FROM json_each(${number})){rest}");
     }
+    let has_time = sql.contains("clock_ms()");
     for (from, to) in [
         // Exactly the conditions of the indices.
         ("= false", "= 0"),
         ("= true", "= 1"),
         // One transaction writes at a time.
+        (" FOR NO KEY UPDATE", ""),
         (" FOR UPDATE SKIP LOCKED", ""),
         (" FOR UPDATE OF d SKIP LOCKED", ""),
+        ("clock_ms()", &format!("${}", values + 1)),
+        // SQLite numbers parameters with a dollar sign by their first appearance.
+        ("$", "?"),
     ] {
         translated = translated.replace(from, to);
     }
-    if translated.contains("clock_ms()") {
-        values.push(now().into());
-        translated = translated.replace("clock_ms()", &format!("${}", values.len()));
-    }
-    // SQLite numbers parameters with a dollar sign by their first appearance.
-    (translated.replace('$', "?"), values)
+    Translation { sql: translated, has_time }
 }
 
 impl TryFrom<&Row<'_>> for SqlRow {
@@ -176,12 +200,12 @@ impl TryFrom<&Row<'_>> for SqlRow {
 
 impl ToSql for SqlValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        if let Self::Numbers(numbers) = self {
-            let numbers: Vec<_> = numbers.iter().map(i64::to_string).collect();
-            return Ok(format!("[{}]", numbers.join(",")).into());
-        }
+        let list = |values: serde_json::Value| Ok(values.to_string().into());
         Ok(ToSqlOutput::Borrowed(match self {
-            Self::Numbers(_) => ValueRef::Null,
+            // See [`translated`].
+            Self::Numbers(numbers) => return list(numbers.as_slice().into()),
+            Self::Texts(texts) => return list(texts.as_slice().into()),
+            Self::Ids(ids) => return list(ids.iter().map(|id| id.simple().to_string()).collect()),
             Self::Null => ValueRef::Null,
             Self::Number(number) => ValueRef::Integer(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),

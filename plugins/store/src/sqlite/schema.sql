@@ -31,7 +31,7 @@ CREATE TABLE event (
     -- Taken over from a terminated process.
     adopted INTEGER NOT NULL DEFAULT 0,
     -- The deliveries to make if the outcome is never known, as JSON.
-    planned TEXT,
+    planned BLOB,
     -- Since when none of its deliveries has any work left: pruning uses this.
     idle_since INTEGER,
     -- Whether one of its deliveries is dead: it was not delivered, so it is kept for its whole time
@@ -75,7 +75,7 @@ CREATE TABLE content (
 -- such pair at most one delivery is not blocked, the claimed one if there is one.
 --
 -- A claimed delivery has an owner and stays 'pending': a claim moves the entry of one index and
--- changes no count.
+-- changes no count. `ticket` is the claim that took it.
 CREATE TABLE delivery (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     webhook_id TEXT NOT NULL UNIQUE,
@@ -87,6 +87,7 @@ CREATE TABLE delivery (
     blocked INTEGER NOT NULL DEFAULT 0,
     due INTEGER NOT NULL,
     owner INTEGER REFERENCES owner (id),
+    ticket INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     tries INTEGER NOT NULL DEFAULT 0,
     replay INTEGER NOT NULL DEFAULT 0,
@@ -97,7 +98,7 @@ CREATE INDEX delivery_event ON delivery (event);
 CREATE INDEX delivery_due ON delivery (webhook, replay, due, id)
     WHERE state = 'pending' AND blocked = 0 AND owner IS NULL;
 CREATE INDEX delivery_blocked ON delivery (webhook) WHERE state = 'pending' AND blocked = 1;
-CREATE INDEX delivery_claimed ON delivery (owner) WHERE owner IS NOT NULL;
+CREATE INDEX delivery_claimed ON delivery (owner, ticket) WHERE owner IS NOT NULL;
 CREATE INDEX delivery_parked ON delivery (webhook, state) WHERE state IN ('held', 'orphaned', 'dead');
 -- Deliveries of one order are made in the order in which their events were stored.
 CREATE INDEX delivery_order ON delivery (webhook, order_key, blocked, event, id)

@@ -1,103 +1,75 @@
-//! Transactions of SQLite: the statements of the common rules, translated.
+//! Transactions of SQLite: the statements of the common rules, executed by the writing thread.
 
 use std::{
-    collections::BTreeSet,
-    path::PathBuf,
+    future::poll_fn,
+    mem,
     pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-use rusqlite::{Connection, params, params_from_iter};
-use uuid::Uuid;
+use rusqlite::Connection;
 
-use super::{
-    SqliteStore, deliveries, queries,
-    readers::{read, translated},
-};
+use super::readers::reply;
 use crate::{
-    payload::remove_files,
-    rows::{FromSqlRow, SqlValue},
-    select::Select,
     store::StoreError,
-    transaction::{ChangeExecutor, Moves, StoreChange, Transaction},
+    transaction::{Reply, Statement, StoreChange, Transaction},
 };
 
-/// The transaction of the writing thread.
-struct SqliteTransaction<'a>(&'a Connection);
+/// Hands statements to the thread that polls the change, since a connection stays on its thread.
+#[derive(Clone, Default)]
+struct SqliteTransaction(Arc<Mutex<StatementExchange>>);
 
-// === impl ChangeExecutor ===
+#[derive(Default)]
+enum StatementExchange {
+    #[default]
+    Idle,
+    Sent(Vec<Statement>),
+    Replied(Result<Vec<Reply>, StoreError>),
+}
 
-impl ChangeExecutor for SqliteStore {
-    async fn change<C: StoreChange>(&self, change: C) -> Result<C::Outcome, StoreError> {
-        let work = move |connection: &Connection| {
-            let mut transaction = SqliteTransaction(connection);
-            let made = pin!(change.make(&mut transaction));
-            // Its statements end at once.
-            match made.poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => Err(StoreError::Database("a statement did not end".to_owned())),
-            }
+/// Makes a change in the transaction of a connection.
+pub(super) fn make<C: StoreChange>(
+    connection: &Connection,
+    change: &C,
+) -> Result<C::Outcome, StoreError> {
+    let mut transaction = SqliteTransaction::default();
+    let executor = transaction.clone();
+    let mut made = pin!(change.make(&mut transaction));
+    loop {
+        if let Poll::Ready(outcome) = made.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return outcome;
+        }
+        let StatementExchange::Sent(statements) = mem::take(&mut *executor.exchange()) else {
+            return Err(StoreError::Database("it waits for something else".to_owned()));
         };
-        self.writer.run(work).await
-    }
-
-    async fn select<R: FromSqlRow + Send + 'static>(
-        &self,
-        select: Select,
-    ) -> Result<Vec<R>, StoreError> {
-        self.readers.select(select).await
-    }
-
-    async fn find<R: FromSqlRow + Send + 'static>(
-        &self,
-        select: Select,
-    ) -> Result<Vec<R>, StoreError> {
-        self.readers.select(select).await
-    }
-
-    /// Pieces are found by [`crate::Payloads::sweep`].
-    async fn remove_payloads(&self, files: Vec<PathBuf>, _: Vec<Uuid>) {
-        remove_files(self.writer.payload_root(), files).await;
+        let replies = statements.into_iter().map(|statement| reply(connection, statement));
+        let replies = StatementExchange::Replied(replies.collect());
+        *executor.exchange() = replies;
     }
 }
 
 // === impl SqliteTransaction ===
 
-impl Transaction for SqliteTransaction<'_> {
-    async fn rows<R: FromSqlRow>(
-        &mut self,
-        sql: &str,
-        values: Vec<SqlValue>,
-    ) -> Result<Vec<R>, StoreError> {
-        read(self.0, sql, values)
-    }
-
-    async fn execute(&mut self, sql: &str, values: Vec<SqlValue>) -> Result<u64, StoreError> {
-        let (sql, values) = translated(sql, values);
-        Ok(self.0.prepare_cached(&sql)?.execute(params_from_iter(values))? as u64)
-    }
-
-    async fn count(&mut self, moves: Moves) -> Result<(), StoreError> {
-        write_counts(self.0, &moves)
-    }
-
-    async fn reorder(&mut self, orders: BTreeSet<(i64, String)>) -> Result<(), StoreError> {
-        orders.iter().try_for_each(|(webhook, key)| deliveries::reorder(self.0, *webhook, key))
-    }
-
-    async fn check_newest(&mut self, generation: i64) -> Result<(), StoreError> {
-        queries::check_newest(self.0, generation)
+impl SqliteTransaction {
+    fn exchange(&self) -> MutexGuard<'_, StatementExchange> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Writes the counts, in the transaction of the moves.
-pub(super) fn write_counts(connection: &Connection, moves: &Moves) -> Result<(), StoreError> {
-    for (state, n) in moves.all() {
-        // Claimed deliveries count as pending.
-        let state = if state == "claimed" { "pending" } else { state };
-        connection
-            .prepare_cached("UPDATE tally SET n = n + ?2 WHERE state = ?1")?
-            .execute(params![state, n])?;
+impl Transaction for SqliteTransaction {
+    async fn send(&mut self, statements: Vec<Statement>) -> Result<Vec<Reply>, StoreError> {
+        *self.exchange() = StatementExchange::Sent(statements);
+        poll_fn(|_| {
+            let mut exchange = self.exchange();
+            match mem::take(&mut *exchange) {
+                StatementExchange::Replied(replies) => Poll::Ready(replies),
+                waiting => {
+                    *exchange = waiting;
+                    Poll::Pending
+                }
+            }
+        })
+        .await
     }
-    Ok(())
 }

@@ -16,11 +16,8 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use self::thread::Thread;
-use super::{
-    database_file::DatabaseFile,
-    deliveries::{self, ClaimingRow},
-};
-use crate::{model::Claimed, store::StoreError};
+use super::{database_file::DatabaseFile, readers::rows};
+use crate::{group::ClaimedRow, model::Claimed, select, store::StoreError};
 
 /// Queues the calls.
 #[derive(Clone)]
@@ -51,7 +48,7 @@ pub(super) struct WriterState {
 
 /// Deliveries that are claimed but not handed over yet: dropping this releases them.
 pub(super) struct SqliteClaimGuard {
-    taken: Vec<ClaimingRow>,
+    taken: Vec<ClaimedRow>,
     writer: ThreadWriter,
 }
 
@@ -115,7 +112,7 @@ impl ThreadWriter {
     /// Like [`Self::run`], for claims: what does not reach the caller is released.
     pub(super) async fn take<W>(&self, work: W) -> Result<SqliteClaimGuard, StoreError>
     where
-        W: FnMut(&Connection) -> Result<Vec<ClaimingRow>, StoreError> + Send + 'static,
+        W: FnMut(&Connection) -> Result<Vec<ClaimedRow>, StoreError> + Send + 'static,
     {
         let writer = self.clone();
         self.run_sealed(work, |taken| SqliteClaimGuard { taken, writer }).await
@@ -166,7 +163,12 @@ impl SqliteClaimGuard {
 
     /// Reads what was too large for the writing thread.
     pub(super) fn fill(mut self, connection: &Connection) -> Result<Self, StoreError> {
-        deliveries::fill(connection, &mut self.taken)?;
+        for ClaimedRow { claimed, is_large } in &mut self.taken {
+            if std::mem::take(is_large) {
+                let event = rows(connection, &select::event(claimed.event.id))?.pop();
+                claimed.event = event.ok_or(StoreError::UnknownEvent(claimed.event.id))?;
+            }
+        }
         Ok(self)
     }
 

@@ -6,21 +6,19 @@ use tokio::{
     sync::{Mutex, mpsc},
     time::Instant,
 };
-use tokio_postgres::types::Json;
-use uuid::Uuid;
 
 use super::{
     super::{
         database::TRIES,
         error::{DatabaseFailure, FailureKind},
-        group::{self, CallGroup},
     },
-    CallResult, DiscardedPayload, QueuedCall, SenderContext, StoreCall, WriterMessage,
+    CallResult, QueuedCall, SenderContext, WriterMessage,
 };
-use crate::store::StoreError;
-
-const CARRY_OUT: &str = "SELECT call, said, what, body, verdict, payload
-    FROM carry_out($1, $2 * interval '1 millisecond', $3, $4, $5, $6, $7, $8)";
+use crate::{
+    group::{CallGroup, CallOutcome, ClaimCall, ReleaseClaims, StoreCall},
+    store::StoreError,
+    transaction::Statement,
+};
 
 /// The approximate limit of bytes in one group.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
@@ -94,8 +92,10 @@ impl Sender {
         if tickets.is_empty() {
             return;
         }
-        let sql = "SELECT free_claims($1, $2, NULL, NULL)";
-        match self.means.writing.query(sql, &[&self.means.owner.id(), &tickets]).await {
+        let owner = self.means.owner.id().into();
+        let released = tickets.clone();
+        let is_released = move |_, ticket| released.contains(&ticket);
+        match self.means.writing.change(&ReleaseClaims { owner, is_released }).await {
             Ok(_) => {
                 self.means.commits.fetch_add(1, Ordering::Relaxed);
             }
@@ -104,172 +104,109 @@ impl Sender {
         }
     }
 
-    async fn carry_out(&self, mut group: Vec<QueuedCall>) {
+    async fn carry_out(&self, mut calls: Vec<QueuedCall>) {
         // Writes of one event keep their order, whichever other callers write to it.
-        group.sort_by_key(|call| call.work.event());
+        calls.sort_by_key(|call| call.work.event());
         let deadline = Instant::now() + self.means.wait;
-        let Some(failure) = self.try_all(&mut group, deadline).await else { return };
-        if group.len() == 1 || failure.kind != FailureKind::Database {
-            for call in group {
-                let _ = call.reply.send(Err(failure.clone().into()));
+        let (calls, replies): (Vec<_>, Vec<_>) =
+            calls.into_iter().map(|call| (call.work, call.reply)).unzip();
+        let mut group = CallGroup { calls, ..CallGroup::default() };
+        let failure = match self.try_all(&mut group, deadline).await {
+            Ok(results) => {
+                // A caller that is gone needs no result; its claims are released on drop.
+                replies
+                    .into_iter()
+                    .zip(results)
+                    .for_each(|(reply, result)| drop(reply.send(result)));
+                return;
             }
-            return;
-        }
-        // A failing call must not make the others fail.
-        for call in group {
-            if call.reply.is_closed() {
+            Err(failure) => failure,
+        };
+        let alone = group.calls.len() == 1 || failure.kind != FailureKind::Database;
+        for (call, reply) in group.calls.into_iter().zip(replies) {
+            // A failing call must not make the others fail.
+            let result = if alone {
+                Err(failure.clone())
+            } else if reply.is_closed() {
                 continue;
-            }
-            let mut alone = vec![call];
-            if let Some(failure) = self.try_all(&mut alone, deadline).await {
-                for call in alone {
-                    let _ = call.reply.send(Err(failure.clone().into()));
-                }
-            }
+            } else {
+                let mut group = CallGroup { calls: vec![call], ..CallGroup::default() };
+                self.try_all(&mut group, deadline).await
+            };
+            let result = match result {
+                Ok(mut results) => results.pop().unwrap_or(Err(StoreError::Closed)),
+                Err(failure) => Err(failure.into()),
+            };
+            let _ = reply.send(result);
         }
     }
 
-    /// Executes a group by `deadline` and returns the results. On failure returns the reason, and
-    /// leaves the calls without a result in the group.
+    /// Executes a group by `deadline`. Returns the result of each call.
     async fn try_all(
         &self,
-        group: &mut Vec<QueuedCall>,
+        group: &mut CallGroup,
         deadline: Instant,
-    ) -> Option<DatabaseFailure> {
+    ) -> Result<Vec<Result<CallResult, StoreError>>, DatabaseFailure> {
         let mut last = DatabaseFailure::new(FailureKind::Conflict, "other transactions conflict");
         for _ in 0..TRIES {
             let owner = self.means.owner.id();
-            let tickets: Vec<_> = group
-                .iter()
-                .map(|call| {
-                    matches!(call.work, StoreCall::Claim { .. }).then(|| self.means.claims.ticket())
-                })
-                .collect();
-            let attempt = self.attempt(owner, group, &tickets, deadline);
-            let attempt = tokio::time::timeout_at(deadline, attempt).await;
-            let outcome = attempt.unwrap_or_else(|_| Err(DatabaseFailure::slow(self.means.wait)));
-            if matches!(outcome, Ok(true)) {
-                return None;
+            group.owner = owner.into();
+            let late = self.means.owner.database_time(deadline);
+            group.opening = vec![self.means.owner.keep()];
+            group.closing = vec![Statement::postgres("SELECT not_after($1)", [late.into()])];
+            for claim in claims(group) {
+                claim.ticket = self.means.claims.ticket();
             }
-            // It is unknown which deliveries they claimed, if any.
-            tickets.iter().flatten().for_each(|ticket| self.means.claims.release(*ticket));
-            let again = match outcome {
-                Ok(_) => self.means.owner.replace(owner).await,
-                Err(failure) => {
-                    last = failure.clone();
-                    match failure.kind {
-                        FailureKind::Conflict | FailureKind::Broken => Ok(()),
-                        FailureKind::Late => self.means.owner.ask_time().await,
-                        _ => Err(failure),
-                    }
+            let attempt = self.means.writing.change_once(group);
+            let attempt = tokio::time::timeout_at(deadline, attempt).await;
+            let failure = match attempt
+                .unwrap_or_else(|_| Err(DatabaseFailure::slow(self.means.wait)))
+            {
+                Ok(Ok(outcomes)) => {
+                    self.means.commits.fetch_add(1, Ordering::Relaxed);
+                    let all = group.calls.iter().zip(outcomes);
+                    let result = |(call, outcome): (_, Result<_, _>)| {
+                        Ok(self.result(group.owner, call, outcome?))
+                    };
+                    return Ok(all.map(result).collect());
                 }
+                Ok(Err(error)) => DatabaseFailure::new(FailureKind::Database, error.to_string()),
+                Err(failure) => failure,
             };
-            if let Err(failure) = again {
-                return Some(failure);
+            // It is unknown which deliveries they claimed, if any.
+            claims(group).for_each(|claim| self.means.claims.release(claim.ticket));
+            last = failure.clone();
+            match failure.kind {
+                FailureKind::Conflict | FailureKind::Broken => {}
+                FailureKind::Late => self.means.owner.ask_time().await?,
+                FailureKind::Lost => self.means.owner.replace(owner).await?,
+                _ => return Err(failure),
             }
             self.release_returned().await;
         }
-        Some(last)
+        Err(last)
     }
 
-    /// Returns whether it was executed; otherwise `owner` is unknown to the database.
-    async fn attempt(
-        &self,
-        owner: i32,
-        group: &mut Vec<QueuedCall>,
-        tickets: &[Option<i64>],
-        deadline: Instant,
-    ) -> Result<bool, DatabaseFailure> {
-        let mut results: Vec<_> = group.iter().map(|_| Ok(CallResult::Done)).collect();
-        let rows = {
-            let mut sent = CallGroup::default();
-            for (number, call) in group.iter().enumerate() {
-                match &call.work {
-                    StoreCall::Writes(writes) => {
-                        if let Err(error) = sent.writes(number, writes) {
-                            results[number] = Err(error);
-                        }
-                    }
-                    StoreCall::Discard(event) => sent.discard(number, *event),
-                    StoreCall::Finish(records) => {
-                        for (record, holding) in records {
-                            sent.record(record, *holding);
-                        }
-                    }
-                    StoreCall::Claim { webhook, now, limit } => {
-                        let ticket = tickets[number].unwrap_or_default();
-                        sent.claim(number, webhook, *now, *limit, ticket);
-                    }
-                }
+    fn result(&self, owner: i64, call: &StoreCall, outcome: CallOutcome) -> CallResult {
+        let claims = &self.means.claims;
+        match (call, outcome) {
+            (StoreCall::Claim(claim), CallOutcome::Claimed(rows)) => {
+                let claimed = rows.into_iter().map(|row| row.claimed).collect();
+                CallResult::Claimed(claims.record_claimed(claim.ticket, owner, claimed))
             }
-            let lanes: Vec<i32> = sent.lanes.into_iter().collect();
-            let blobs: Vec<&[u8]> = sent.blobs.iter().map(|bytes| &**bytes).collect();
-            let not_after = self.means.owner.database_time(deadline);
-            self.means
-                .writing
-                .query_once(
-                    CARRY_OUT,
-                    &[
-                        &owner,
-                        &self.means.owner.lease(),
-                        &not_after,
-                        &lanes,
-                        &Json(&sent.calls),
-                        &Json(&sent.records),
-                        &Json(&sent.claims),
-                        &blobs,
-                    ],
-                )
-                .await?
-        };
-        self.means.commits.fetch_add(1, Ordering::Relaxed);
-        let mut held = Vec::new();
-        let mut claimed: Vec<_> = group.iter().map(|_| Vec::new()).collect();
-        for row in rows {
-            let kind: String = row.try_get(1)?;
-            let number = usize::try_from(row.try_get::<_, i32>(0)?).ok();
-            let Some((number, call)) = number.and_then(|at| Some((at, group.get(at)?))) else {
-                return Ok(false);
-            };
-            match (kind.as_str(), &call.work) {
-                ("claimed", StoreCall::Claim { webhook, .. }) => {
-                    claimed[number].push(group::claimed(&row, webhook)?);
-                }
-                ("left", _) => {
-                    let Json(left) = row.try_get::<_, Json<DiscardedPayload>>(2)?;
-                    results[number] = Ok(CallResult::Discarded(left));
-                }
-                ("unknown", _) => {
-                    let Json(event) = row.try_get::<_, Json<Uuid>>(2)?;
-                    results[number] = Err(StoreError::UnknownEvent(event));
-                }
-                ("held", _) => Json(held) = row.try_get::<_, Json<Vec<i64>>>(2)?,
-                _ => {
-                    return Err(DatabaseFailure::new(
-                        FailureKind::Database,
-                        "its result is not understood",
-                    ));
-                }
+            (StoreCall::Finish(records), CallOutcome::Finished { held }) => {
+                let ended = records.iter().filter(|(record, _)| !held.contains(&record.delivery));
+                ended.for_each(|(record, holding)| claims.finished(record.delivery, *holding));
+                CallResult::Done(CallOutcome::Finished { held })
             }
+            (_, outcome) => CallResult::Done(outcome),
         }
-        let results = group.drain(..).zip(results).zip(claimed).zip(tickets);
-        for (((call, mut result), claimed), ticket) in results {
-            if let StoreCall::Finish(records) = &call.work {
-                for (record, holding) in records {
-                    if held.contains(&record.delivery) {
-                        continue;
-                    }
-                    self.means.claims.finished(record.delivery, *holding);
-                }
-            }
-            if let Some(ticket) = ticket {
-                result = Ok(CallResult::Claimed(
-                    self.means.claims.record_claimed(*ticket, owner, claimed),
-                ));
-            }
-            // A caller that is gone needs no result; its claims are released on drop.
-            let _ = call.reply.send(result);
-        }
-        Ok(true)
     }
+}
+
+fn claims(group: &mut CallGroup) -> impl Iterator<Item = &mut ClaimCall> {
+    group.calls.iter_mut().filter_map(|call| match call {
+        StoreCall::Claim(claim) => Some(claim),
+        _ => None,
+    })
 }

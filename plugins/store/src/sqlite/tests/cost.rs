@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use super::*;
-use crate::{retention, select, transaction::Moves};
+use crate::{
+    group::{CallGroup, StoreCall, claim},
+    order, retention, select,
+};
 
 #[tokio::test]
 async fn calls_are_fast_with_a_long_backlog() {
@@ -36,20 +39,29 @@ async fn frequent_statements_use_their_indexes() {
     let (set_aside, due) = (select::set_aside().sql, select::due().sql);
     let counts = select::counts().sql;
     for (sql, index) in [
-        (deliveries::CLAIM, "SEARCH d USING INDEX delivery_due (webhook=? AND replay=? AND due<?)"),
-        (deliveries::UNBLOCK, "INDEX delivery_order (webhook=? AND order_key=? AND blocked=?)"),
         (
-            deliveries::LATER,
-            "INDEX delivery_order (webhook=? AND order_key=? AND blocked=? AND event>?)",
+            claim::CLAIM,
+            "SEARCH delivery USING INDEX delivery_due (webhook=? AND replay=? AND due<?)",
         ),
+        (claim::CLAIM, "SEARCH delivery USING INTEGER PRIMARY KEY (rowid=?)"),
+        (order::UNBLOCK, "INDEX delivery_order (webhook=? AND order_key=? AND blocked=?)"),
+        (
+            order::BLOCK,
+            "SEARCH delivery USING INDEX delivery_order (webhook=? AND order_key=? AND blocked=?",
+        ),
+        (
+            order::BLOCK,
+            "SEARCH o USING INDEX delivery_order (webhook=? AND order_key=? AND blocked=? AND event<?)",
+        ),
+        (claim::READ, "SEARCH d USING INDEX delivery_claimed (owner=? AND ticket=?)"),
         (&set_aside, "USING COVERING INDEX delivery_parked (webhook=? AND state=?)"),
         (&due, "SEARCH delivery USING INDEX delivery_due (webhook=? AND replay=?)"),
         (&counts, "SEARCH delivery USING INDEX delivery_undelivered"),
-        (events::NAMED, "INDEX event_payload_file (<expr>=?)"),
+        (select::NAMED, "INDEX event_payload_file (<expr>=?)"),
         (retention::BEFORE, "INDEX event_idle (idle_since<?)"),
         (retention::BEYOND, "USING COVERING INDEX event_delivered (idle_since>?)"),
         (retention::UP_TO, "INDEX event_delivered (idle_since"),
-        (queries::PAYLOAD_BYTES, "USING COVERING INDEX event_payload"),
+        (prune::PAYLOAD_BYTES, "USING COVERING INDEX event_payload"),
         (
             "SELECT 1 FROM event e WHERE e.message_id = ? AND substr(e.message_id, 1, 200) = ?",
             "USING INDEX event_message (<expr>=?)",
@@ -58,22 +70,22 @@ async fn frequent_statements_use_their_indexes() {
         (retention::TRIM, "INDEX note_group (<expr>=?)"),
         (retention::PURGEABLE, "USING INDEX event_payload_idle (payload_idle_since<?)"),
     ] {
-        let statement = readers::translated(sql, Vec::new()).0;
+        let statement = readers::translated(sql, 0).sql;
         let plan =
             store.readers.run(move |connection| Ok(plan(connection, &statement)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
-        assert!(
-            !plan.contains("SCAN delivery\n") && !plan.contains("TEMP B-TREE FOR ORDER"),
-            "{plan}"
-        );
+        // A claim sorts the few rows that it has taken.
+        let sorts = sql != claim::READ && plan.contains("TEMP B-TREE FOR ORDER");
+        assert!(!plan.contains("SCAN delivery\n") && !sorts, "{plan}");
     }
 }
 
 /// 100,000 deliveries for 50 webhooks, a third of them in an order.
 fn lay_backlog(connection: &rusqlite::Connection) -> Result<(), StoreError> {
-    events::publish(connection, &event(), &[])?;
+    let calls = StoreCall::Writes(vec![Write::Publish(event(), vec![])]);
+    transaction::make(connection, &CallGroup::of(0, calls))?;
     for n in 0..50 {
-        deliveries::webhook(connection, &format!("hook-{n}"))?;
+        connection.execute("INSERT INTO webhook (name) VALUES (?1)", [format!("hook-{n}")])?;
     }
     connection.execute_batch(
         "WITH RECURSIVE numbers (n) AS
@@ -84,9 +96,8 @@ fn lay_backlog(connection: &rusqlite::Connection) -> Result<(), StoreError> {
             0, 0, n % 3 = 0 AND n >= 150
         FROM numbers, event, webhook WHERE webhook.name = 'hook-' || (n % 50)",
     )?;
-    let mut moves = Moves::default();
-    moves.added(DeliveryState::Pending, 100_000);
-    transaction::write_counts(connection, &moves)
+    connection.execute("UPDATE tally SET n = 100000 WHERE state = 'pending'", [])?;
+    Ok(())
 }
 
 fn plan(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<String> {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::group::{CallGroup, StoreCall};
 
 #[tokio::test]
 async fn full_disk_is_reported_and_recovered_from() {
@@ -28,10 +29,10 @@ async fn full_disk_is_reported_and_recovered_from() {
 async fn read_only_store_is_reported_and_recovered_from() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let owner = Some(store.owner);
+    let opening = opening(&store);
     let write_nothing = move |connection: &rusqlite::Connection| {
         connection.pragma_update(None, "query_only", true)?;
-        let outcome = events::insert(connection, &event(), owner, &[]);
+        let outcome = transaction::make(connection, &opening).map(drop);
         connection.pragma_update(None, "query_only", false)?;
         outcome
     };
@@ -114,13 +115,18 @@ async fn failing_call_does_not_fail_others_of_its_group() {
     assert_eq!(store.counts().await.unwrap().open, 50);
 }
 
+/// Opens an event.
+fn opening(store: &SqliteStore) -> CallGroup {
+    CallGroup::of(store.owner, StoreCall::Writes(vec![Write::Open(event(), vec![])]))
+}
+
 async fn writes_and(
     store: &SqliteStore,
     then: fn(&rusqlite::Connection) -> Result<(), StoreError>,
 ) -> Result<(), Option<StoreError>> {
-    let (event, owner) = (event(), Some(store.owner));
+    let opening = opening(store);
     let work = move |connection: &rusqlite::Connection| {
-        events::insert(connection, &event, owner, &[])?;
+        transaction::make(connection, &opening)?;
         then(connection)
     };
     let waited = tokio::time::timeout(2 * AMPLE, store.writer.run(work)).await;

@@ -9,10 +9,10 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::{
-    super::{checkpoint, database_file::DatabaseFile, deliveries},
+    super::{checkpoint, database_file::DatabaseFile, transaction::make},
     Task, ThreadMessage, WriterState,
 };
-use crate::store::StoreError;
+use crate::{group::ReleaseClaims, store::StoreError};
 
 /// The thread, before it runs.
 pub(in crate::sqlite) struct Thread {
@@ -167,7 +167,10 @@ impl Thread {
 
 impl Task for ReleaseTask {
     fn run(&mut self, connection: &Connection) -> bool {
-        self.done = deliveries::give_back(connection, self.owner, &self.ids).is_ok();
+        let ids = self.ids.clone();
+        let is_released = move |delivery, _| ids.contains(&delivery);
+        let claims = ReleaseClaims { owner: self.owner, is_released };
+        self.done = make(connection, &claims).is_ok();
         self.done
     }
 
