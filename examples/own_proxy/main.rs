@@ -74,16 +74,16 @@ impl ProxyHttp for MyProxy {
     async fn upstream_response_filter(
         &self,
         _: &mut Session,
-        answer: &mut ResponseHeader,
+        response: &mut ResponseHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
         // 3. The response's head.
         let mut headers = Headers::new();
-        for (name, value) in answer.case_header_iter() {
+        for (name, value) in response.case_header_iter() {
             headers.push(String::from_utf8_lossy(name.as_slice()), value.as_bytes());
         }
         if let Some(exchange) = ctx {
-            let head = ResponseHead { status: answer.status.as_u16(), headers };
+            let head = ResponseHead { status: response.status.as_u16(), headers };
             let recorded = exchange.response_head(head).await;
             recorded
                 .map_err(|e| PingoraError::because(ErrorType::HTTPStatus(503), "as2hook", e))?;
