@@ -1,5 +1,5 @@
-//! The gateways that share a store: each says now and then that it lives and which rules it has, and
-//! hears it of the others.
+//! The gateways that share a store: each reports now and then that it lives and which rules it has, and
+//! reads the reports of the others.
 //!
 //! Gateways with different rules notify different webhooks of what comes in. While they do, none puts
 //! aside deliveries of a webhook that it does not know (`Directory::is_agreed`): another may know it.
@@ -33,7 +33,7 @@ pub struct PeerGateways {
     started_at: i64,
     heard: Mutex<PeerReports>,
     newest: watch::Sender<bool>,
-    /// Whether this gateway has gone; held while something is said.
+    /// Whether this gateway has gone; held while a report is written.
     gone: tokio::sync::Mutex<bool>,
 }
 
@@ -213,7 +213,7 @@ impl PeerReports {
     }
 }
 
-/// Says and hears it for ever: every few seconds, and at once when other rules are in force.
+/// Writes and reads reports for ever: every few seconds, and at once when other rules are in force.
 pub(crate) async fn run(
     live: std::sync::Arc<Live>,
     store: std::sync::Arc<dyn Store>,

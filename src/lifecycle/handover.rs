@@ -10,7 +10,7 @@
 //! 2. new: `TAKEN`, when it could begin at once. If it ends before, the old one goes on as if nothing
 //!    had been;
 //! 3. old: `YOURS`, and it stops accepting. The new one begins. Had the old one lost its patience
-//!    meanwhile, it says `KEPT`, and the new one ends. Were it gone, the new one begins.
+//!    meanwhile, it says `KEPT`, and the new one ends. If the old one has terminated, the new one begins.
 //!
 //! Both have the sockets' one queue of connections all the while, so none is refused. The connection
 //! stays open as long as the old process lives: its end means to the new one that what is left is its own.

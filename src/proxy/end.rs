@@ -153,7 +153,7 @@ fn report(
     }
 }
 
-/// Why the receiver did not get the message, in case it was not the partner who went away.
+/// Why the receiver did not get the message, unless the partner closed the connection.
 fn inbound_failure(error: &Error, rejection: Option<&Rejection>) -> Option<SendError> {
     match rejection {
         // Not recorded, and the partner sends it again.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MessageMic, Warning};
 
-/// The result of a decode, told by [`crate::Decoder::finish`]. Serialises to the JSON of
+/// The result of a decode, returned by [`crate::Decoder::finish`]. Serialises to the JSON of
 /// `as2hook decode`; what is unknown is `null`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,7 +21,7 @@ pub struct Decoded {
     pub receiver_id: Option<String>,
     /// `Subject`, decoded as file names are.
     pub subject: Option<String>,
-    /// Whether any layer was enveloped. `None`: it could not be told.
+    /// Whether any layer was enveloped. `None`: that is not known.
     pub encrypted: Option<bool>,
     /// Whether any layer was signed. `None`: it stands inside a layer that could not be opened.
     pub signed: Option<bool>,

@@ -53,7 +53,7 @@ pub(crate) enum Identifier {
 // === impl Keyring ===
 
 impl Keyring {
-    /// No keys: layers that need one are told as not decoded.
+    /// No keys: layers that need one are reported as not decoded.
     pub fn new() -> Self {
         Self::default()
     }

@@ -56,7 +56,7 @@ pub(crate) enum EntityBody {
     Doubtful(Box<doubtful::Doubtful>),
 }
 
-/// An entity within another layer. Its fault is told and then it is gone, while the layer around
+/// An entity within another layer. Its fault is reported and then it is dropped, while the layer around
 /// goes on: a signature can be judged although what it signs cannot be read.
 pub(crate) struct Child(Option<Box<Entity>>);
 

@@ -82,7 +82,7 @@ pub(crate) struct LayerStart {
 pub(crate) enum End {
     /// Complete.
     Whole,
-    /// Cut off, which is already told.
+    /// Cut off, which is already reported.
     Cut,
 }
 

@@ -1,4 +1,4 @@
-//! What is wrong, and where it stands.
+//! What is wrong, and where it stands. Positions are read in `tree`, and attached in `Value::here`.
 
 use std::{
     fmt,

@@ -1,7 +1,7 @@
 //! Exchanges that wait for one another.
 //!
 //! The results of exchanges are recorded in an order, for webhooks with `order: partner`. The store
-//! makes the deliveries in that order (`reorder` of either database). A verdict is worked out beside the
+//! makes the deliveries in that order (`order.rs` of the store). A verdict is worked out beside the
 //! traffic: a partner that sends its next message at once could have that one written down first. Each
 //! exchange takes its turn when its response's head has come, which is before the partner can have the
 //! response, and waits for those of its pair that came before it.

@@ -12,7 +12,7 @@ use crate::time::after;
 pub(super) struct AttemptJudgement {
     /// The outcome for the delivery.
     pub(super) outcome: DeliveryOutcome,
-    /// The webhook is gone permanently: 410 (Standard Webhooks).
+    /// The webhook is gone permanently: 410 (Standard Webhooks). `worker/attempt_end.rs` disables it.
     pub(super) gone: bool,
     /// How long the endpoint asked for a pause.
     pub(super) pause: Option<Duration>,
