@@ -149,23 +149,21 @@ impl Digest {
     }
 
     /// The digest and that of the mask, with which the parameters of RSASSA-PSS and RSAES-OAEP begin
-    /// (RFC 4055 sections 3.1 and 4.1): SHA-1 where they leave one out.
+    /// (RFC 4055 sections 3.1 and 4.1): SHA-1 where they leave one out. `None`: the mask has a generator,
+    /// and that names no digest.
     pub(crate) fn with_mask(
         fields: &mut Reader<'_>,
         what: &'static str,
-    ) -> Result<(Self, Self), Fault> {
+    ) -> Result<(Self, Option<Self>), Fault> {
         let known =
             |id| Self::from_oid(id).ok_or_else(|| Fault::Algorithm { what, oid: oid::dotted(id) });
-        let (mut digest, mut mask) = (Self::Sha1, Self::Sha1);
+        let (mut digest, mut mask) = (Self::Sha1, Some(Self::Sha1));
         if let Some(hash) = fields.context(0)? {
             digest = known(hash.inside().expect(Tag::SEQUENCE)?.algorithm()?.0)?;
         }
         if let Some(generator) = fields.context(1)? {
-            match generator.inside().expect(Tag::SEQUENCE)?.algorithm()? {
-                (oid::MGF1, None) => {}
-                (id, None) => mask = known(id)?,
-                (_, Some(hash)) => mask = known(hash.algorithm()?.0)?,
-            }
+            let (_, hash) = generator.inside().expect(Tag::SEQUENCE)?.algorithm()?;
+            mask = hash.map(|hash| known(hash.algorithm()?.0)).transpose()?;
         }
         Ok((digest, mask))
     }

@@ -178,7 +178,8 @@ impl Rule {
             events.sort_unstable();
             events.dedup();
         }
-        let (filters, payload) = (self.filters.mask(), payload.name);
+        let (filters, payload, rate) =
+            (self.filters.mask(), payload.name, rate.map(|rate| rate.to_string()));
         let texts = format!(
             "{name:?} {events:?} {partner:?} {station:?} {partner_type:?} {filters:?} {site:?} {route:?} \
              {enabled} {url:?} {payload:?} {pass_headers:?} {timeout:?} {retry:?} {concurrency} {order:?} \

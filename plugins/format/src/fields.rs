@@ -1,6 +1,6 @@
 //! The headers of a notification, for any HTTP client.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use as2hook_event::Secret;
 use bytes::BytesMut;
@@ -13,15 +13,15 @@ use crate::sign::{BodySigner, Covered, SignatureHeaders};
 /// Names keep their case, and a sender must keep it too: the header map of the `http` crate is
 /// lower-case. Header names are case-insensitive in HTTP, but partners' systems may compare them
 /// with case.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Fields {
     list: Vec<Field>,
     /// Values are slices of this, so that they share one allocation and are cheap to clone.
     values: BytesMut,
 }
 
-/// One header.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One header. `Debug` shows its name alone: a value may be a credential.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Field {
     /// In the case of the contract, or of the partner.
     pub name: Cow<'static, str>,
@@ -29,7 +29,21 @@ pub struct Field {
     pub value: HeaderValue,
 }
 
+// === impl Field ===
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 // === impl Fields ===
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.list).finish()
+    }
+}
 
 impl PartialEq for Fields {
     fn eq(&self, other: &Self) -> bool {

@@ -52,7 +52,8 @@ pub(super) fn oaep(
     let (mut digest, mut mask, mut label) = (Digest::Sha1, Digest::Sha1, Vec::new());
     if let Some(parameters) = parameters.filter(|p| p.tag == Tag::SEQUENCE) {
         let mut fields = parameters.inside();
-        (digest, mask) = Digest::with_mask(&mut fields, "OAEP digest")?;
+        let named = Digest::with_mask(&mut fields, "OAEP digest")?;
+        (digest, mask) = (named.0, named.1.unwrap_or(mask));
         if let Some(source) = fields.context(2)? {
             let (_, value) = source.inside().expect(Tag::SEQUENCE)?.algorithm()?;
             label = value.map(|value| value.content.to_vec()).unwrap_or_default();

@@ -79,6 +79,8 @@ impl SignatureAlgorithm {
         let malformed = Fault::Malformed("the signature's PSS parameters are not supported");
         let mut fields = parameters.inside();
         let (digest, mask) = Digest::with_mask(&mut fields, "PSS digest")?;
+        let mask = mask
+            .ok_or_else(|| Fault::Algorithm { what: "PSS digest", oid: oid::dotted(oid::MGF1) })?;
         if let Some(length) = fields.context(2)? {
             salt =
                 length.inside().any()?.small_integer().filter(|&s| s <= 1024).ok_or(malformed)?;
