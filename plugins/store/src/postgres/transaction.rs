@@ -66,10 +66,14 @@ impl<'a> PgTransaction<'a> {
         for (statement, prepared) in statements.iter().zip(&prepared) {
             executing.push(Box::pin(maybe_done(self.execute(prepared, statement))));
         }
-        // Each is sent when it is first polled.
+        // Each is sent when it is first polled. Behind one that cannot be encoded none is, so that no
+        // commit goes out without it.
         poll_fn(|cx| {
             for one in &mut executing {
                 let _ = one.as_mut().poll(cx);
+                if one.as_mut().output_mut().is_some_and(|reply| reply.is_err()) {
+                    break;
+                }
             }
             Poll::Ready(())
         })

@@ -11,6 +11,7 @@ use std::{
     mem::ManuallyDrop,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -42,10 +43,18 @@ pub(super) struct ProcessLocks {
 /// An open database file with the locks of this process. Its descriptor is never closed: closing any
 /// descriptor of a file ends all POSIX locks of the process on it, including those of SQLite's
 /// connections.
-struct LockedFile(ManuallyDrop<File>);
+struct LockedFile {
+    file: ManuallyDrop<File>,
+    /// When it took the place of an earlier file.
+    replaced: Option<Instant>,
+}
 
 /// Behind the bytes that SQLite locks, and in front of every number.
 const FIRST: i64 = 1 << 32;
+
+/// How long the other processes may take to lock their numbers in a file that replaced an earlier one:
+/// each does so when it writes next, which is every few seconds.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(15);
 
 // === impl ProcessLock ===
 
@@ -109,6 +118,9 @@ impl ProcessLocks {
         let others: Vec<i64> = others.collect::<Result<_, _>>()?;
         self.with_file(|file| {
             let Some(file) = file else { return Ok(Vec::new()) };
+            if file.replaced.is_some_and(|at| at.elapsed() < REGISTERED_WITHIN) {
+                return Ok(Vec::new());
+            }
             let mut dead = Vec::new();
             for id in others {
                 if file.is_free(id, 1)? {
@@ -124,8 +136,9 @@ impl ProcessLocks {
         let database = &self.database;
         let mut held = self.file.lock();
         let locked = match &*held {
-            Some(file) if is_at(&file.0, database) => file.lock(id),
-            _ => LockedFile::open(database).and_then(|file| held.insert(file).lock(id)),
+            Some(locked) if is_at(&locked.file, database) => locked.lock(id),
+            earlier => LockedFile::open(database, earlier.is_some())
+                .and_then(|file| held.insert(file).lock(id)),
         };
         locked.map_err(|source| StoreError::Open { path: database.clone(), source })
     }
@@ -161,27 +174,27 @@ pub(super) fn reclaim(
 // === impl LockedFile ===
 
 impl LockedFile {
-    fn open(database: &Path) -> io::Result<Self> {
+    fn open(database: &Path, replaces: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(database)?;
-        Ok(Self(ManuallyDrop::new(file)))
+        Ok(Self { file: ManuallyDrop::new(file), replaced: replaces.then(Instant::now) })
     }
 
     fn lock(&self, id: i64) -> io::Result<()> {
-        fcntl(&*self.0, FcntlArg::F_OFD_SETLK(&bytes(libc::F_WRLCK, id, 1)))?;
+        fcntl(&*self.file, FcntlArg::F_OFD_SETLK(&bytes(libc::F_WRLCK, id, 1)))?;
         Ok(())
     }
 
     /// Whether no other process has locked any of these numbers. `length` 0: all behind the first.
     fn is_free(&self, first: i64, length: i64) -> io::Result<bool> {
         let mut found = bytes(libc::F_WRLCK, first, length);
-        fcntl(&*self.0, FcntlArg::F_OFD_GETLK(&mut found))?;
+        fcntl(&*self.file, FcntlArg::F_OFD_GETLK(&mut found))?;
         Ok(i32::from(found.l_type) == libc::F_UNLCK)
     }
 }
 
 impl Drop for LockedFile {
     fn drop(&mut self) {
-        let _ = fcntl(&*self.0, FcntlArg::F_OFD_SETLK(&bytes(libc::F_UNLCK, 0, 0)));
+        let _ = fcntl(&*self.file, FcntlArg::F_OFD_SETLK(&bytes(libc::F_UNLCK, 0, 0)));
     }
 }
 

@@ -105,8 +105,9 @@ impl Sender {
     }
 
     async fn carry_out(&self, mut calls: Vec<QueuedCall>) {
-        // Writes of one event keep their order, whichever other callers write to it.
-        calls.sort_by_key(|call| call.work.event());
+        // Writes of one event keep their order, whichever other callers write to it. Claims are last, as
+        // in the transaction: they may take what another call of the group released.
+        calls.sort_by_key(|call| (matches!(call.work, StoreCall::Claim(_)), call.work.event()));
         let deadline = Instant::now() + self.means.wait;
         let (calls, replies): (Vec<_>, Vec<_>) =
             calls.into_iter().map(|call| (call.work, call.reply)).unzip();
