@@ -1,10 +1,13 @@
 //! [`Sink`]: a destination of notifications.
 
-use std::{any::Any, collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    any::Any, collections::BTreeMap, io, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use as2hook_event::Endpoint;
 use as2hook_format::Fields;
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::{Client, RequestBody};
@@ -120,7 +123,8 @@ impl Sinks {
     /// Makes one attempt with the sink of this endpoint.
     ///
     /// # Errors
-    /// See [`Sink::send`]. The attempt fails a second after its deadline, whatever the sink does.
+    /// See [`Sink::send`]. The attempt fails a second after its deadline, whatever the sink does,
+    /// and when the sink panics.
     pub async fn send(
         &self,
         endpoint: &Endpoint,
@@ -134,11 +138,15 @@ impl Sinks {
             let message = format!("the sink \"{name}\" is not registered");
             return Err(SinkError::new(SinkErrorKind::Local, message));
         };
-        let sent = sink.send_to(endpoint, notification, deadline);
-        tokio::time::timeout_at(deadline + GRACE, sent).await.unwrap_or_else(|_| {
-            let message = format!("the sink \"{name}\" did not end in time");
+        let sent = AssertUnwindSafe(sink.send_to(endpoint, notification, deadline)).catch_unwind();
+        let failed = |what| {
+            let message = format!("the sink \"{name}\" {what}");
             Err(SinkError::new(SinkErrorKind::Failed, message))
-        })
+        };
+        match tokio::time::timeout_at(deadline + GRACE, sent).await {
+            Ok(sent) => sent.unwrap_or_else(|_| failed("panicked")),
+            Err(_) => failed("did not end in time"),
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! Makes one attempt: from the stored row to the response.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+};
 
 use as2hook_event::{Event, Rule, Verdict};
 use as2hook_format::{Body, RawPayload, Rendering, render};
@@ -191,7 +196,13 @@ fn prepare(
         payload,
         leading: &shared.directory.leading(rule, &event),
     };
-    let rendered = render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now());
+    let rendered = catch_unwind(AssertUnwindSafe(|| {
+        render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now())
+    }))
+    .map_err(|_| {
+        let message = format!("the format \"{}\" panicked", claimed.mode);
+        SinkError::new(SinkErrorKind::Local, message)
+    })?;
     if !rendered.dropped.is_empty() {
         let (webhook, dropped) = (&claimed.webhook, &rendered.dropped);
         tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
