@@ -146,6 +146,12 @@ fn mistakes_in_the_keys_of_a_sink_do_not_quote_values() {
 }
 
 #[test]
+#[should_panic(expected = "the sink \"http\" is built in")]
+fn built_in_sink_cannot_be_replaced() {
+    Plugins::default().add_sink("http", KafkaSink);
+}
+
+#[test]
 fn rule_has_one_sink() {
     for (rule, mistake) in [
         ("{ name: a }", "the key `url` is missing"),
