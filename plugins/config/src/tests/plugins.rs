@@ -75,13 +75,17 @@ fn plugins() -> Plugins {
 }
 
 fn load_rules(rules: &str) -> Result<Loaded, Vec<String>> {
+    load_rules_with(&plugins(), rules)
+}
+
+fn load_rules_with(plugins: &Plugins, rules: &str) -> Result<Loaded, Vec<String>> {
     let files = Files::new(&[("as2hook.yaml", RECEIVER), ("webhooks.yaml", rules)]);
     let variables = |name: &str| match name {
         "NUMBER" => Ok("7".to_owned()),
         _ => Err(VarError::NotPresent),
     };
     let path = files.folder.path().join("as2hook.yaml");
-    let outcome = attempt_with(&path, &plugins(), variables).outcome;
+    let outcome = attempt_with(&path, plugins, variables).outcome;
     outcome.map_err(|mistakes| files.shown(&mistakes))
 }
 
@@ -149,6 +153,16 @@ fn mistakes_in_the_keys_of_a_sink_do_not_quote_values() {
 #[should_panic(expected = "the sink \"http\" is built in")]
 fn built_in_sink_cannot_be_replaced() {
     Plugins::default().add_sink("http", KafkaSink);
+}
+
+#[test]
+fn rule_without_payload_has_the_format_that_replaced_headers() {
+    let mut plugins = plugins();
+    plugins.formats.insert("headers", Csv);
+    let rules = "webhooks: [{ name: a, url: \"http://127.0.0.1/\" }]\n";
+    let loaded = load_rules_with(&plugins, rules).unwrap();
+    let payload = loaded.rules.get("a").unwrap().endpoint.payload;
+    assert_eq!((payload.name, payload.needs_payload), ("headers", true));
 }
 
 #[test]
