@@ -176,7 +176,10 @@ fn prepare(
     let event = event(claimed)
         .map_err(|error| impossible(format!("the recorded event cannot be read: {error}")))?;
     let format = shared.options.formats.get(&claimed.mode).ok_or_else(|| {
-        impossible(format!("the recorded payload mode \"{}\" is unknown", claimed.mode))
+        impossible(format!(
+            "the format \"{}\" is not in this program; replay the delivery with a program that has it",
+            claimed.mode
+        ))
     })?;
     let payload = match &claimed.event.payload {
         Payload::None => RawPayload::None,
