@@ -12,14 +12,15 @@ use tokio::time::Instant;
 
 use crate::{Client, RequestBody};
 
-/// A destination of notifications. Retries, order, rate and health are not its business: it makes
-/// one attempt at a time, many of them at once.
+/// A destination of notifications. Each call makes one attempt; calls run concurrently. Retries,
+/// order, rate and health are not its business. `examples/own_sink` is a program with one.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
-    /// What a rule says of it.
+    /// The keys of `sink:` in a rule.
     type Settings: Send + Sync + 'static;
 
-    /// Makes one attempt, and ends by the deadline; shortly after it the attempt is dropped.
+    /// Makes one attempt, and ends by the deadline; a second after it the attempt is dropped. It may be
+    /// dropped at any await, and must not block its thread. The same `webhook-id` may come twice.
     ///
     /// # Errors
     /// When the destination did not take the notification.
