@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::{Client, RequestBody};
+use crate::{BodyError, Client, RequestBody};
 
 /// A destination of notifications. Each call makes one attempt; calls run concurrently. Retries,
 /// order, rate and health are not its business. `examples/own_sink` is a program with one.
@@ -52,14 +52,10 @@ pub struct Delivered {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SinkError {
-    /// A sentence for the delivery log.
-    pub message: String,
-    /// What it means for the delivery and its webhook.
-    pub kind: SinkErrorKind,
-    /// The HTTP status, where there is one.
-    pub http_code: Option<u16>,
-    /// The wait that the destination asks for.
-    pub retry_after: Option<Duration>,
+    message: String,
+    kind: SinkErrorKind,
+    http_code: Option<u16>,
+    retry_after: Option<Duration>,
 }
 
 /// What a failed attempt means.
@@ -68,6 +64,8 @@ pub enum SinkErrorKind {
     /// Another attempt may succeed.
     Failed,
     /// The destination refuses this notification for its content; `order_patience` is about these.
+    /// Stored as status 422 if it has none: `order_patience` finds former refusals in the delivery log
+    /// by a status of [`is_refusal`](crate::is_refusal), whatever their kind was.
     Refused,
     /// The destination is gone for good: its webhook is disabled.
     Gone,
@@ -96,14 +94,46 @@ trait AnySink: Send + Sync {
 // === impl SinkError ===
 
 impl SinkError {
-    /// Creates an error without an HTTP status.
+    /// Creates an error without an HTTP status. The message is a sentence for the delivery log.
     pub fn new(kind: SinkErrorKind, message: impl Into<String>) -> Self {
-        // `order_patience` finds former refusals in the log by their status.
-        let http_code = (kind == SinkErrorKind::Refused).then_some(422);
-        Self { message: message.into(), kind, http_code, retry_after: None }
+        Self { message: message.into(), kind, http_code: None, retry_after: None }
+    }
+
+    /// Adds the HTTP status of the response.
+    #[must_use]
+    pub fn with_http_code(self, http_code: u16) -> Self {
+        Self { http_code: Some(http_code), ..self }
+    }
+
+    /// Adds the wait that the destination asks for.
+    #[must_use]
+    pub fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// Returns what it means for the delivery and its webhook.
+    pub fn kind(&self) -> SinkErrorKind {
+        self.kind
+    }
+
+    /// Returns the HTTP status to store: the one of the response, or 422 for a refusal without one.
+    pub fn http_code(&self) -> Option<u16> {
+        self.http_code.or((self.kind == SinkErrorKind::Refused).then_some(422))
+    }
+
+    /// Returns the wait that the destination asks for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 }
 
+impl From<BodyError> for SinkError {
+    fn from(error: BodyError) -> Self {
+        Self::new(SinkErrorKind::Local, error.to_string())
+    }
+}
+
+/// An error of the destination: those of a [`RequestBody`] are [`BodyError`]s.
 impl From<io::Error> for SinkError {
     fn from(error: io::Error) -> Self {
         Self::new(SinkErrorKind::Failed, error.to_string())
