@@ -33,7 +33,11 @@ impl Gateway {
 // === impl Builder ===
 
 impl Builder {
-    /// Adds a sink, which rules choose with `sink: {type: name, …}`. The other keys are its settings.
+    /// Adds a sink, which rules choose with `sink: {type: name, …}`. The other keys are its settings,
+    /// see [`Plugins::add_sink`].
+    ///
+    /// # Panics
+    /// When the name is `http`, which is built in.
     #[must_use]
     pub fn sink<S>(mut self, name: &'static str, sink: S) -> Self
     where

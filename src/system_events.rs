@@ -27,11 +27,6 @@ impl Announcer {
 #[async_trait]
 impl Notices for Announcer {
     async fn disabled(&self, notice: Disabled) {
-        tracing::error!(
-            webhook = notice.webhook,
-            reason = notice.reason,
-            "A webhook was disabled; its deliveries are held until it is enabled or its rule changes."
-        );
         let snapshot = self.live.load();
         let event = event(&notice);
         let mut targets = snapshot.targets(&event);

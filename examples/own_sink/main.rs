@@ -36,12 +36,11 @@ impl Sink for Append {
         what: Notification,
         _: Instant,
     ) -> Result<Delivered, SinkError> {
+        let body: Vec<_> = what.body.open().await?.try_collect().await?;
         let _one_at_a_time = self.0.lock().await;
         let mut file = OpenOptions::new().create(true).append(true).open(&to.path).await?;
-        let mut body = what.body.open().await?;
-        while let Some(piece) = body.try_next().await? {
-            file.write_all(&piece).await?;
-        }
+        // At once: an attempt that is dropped between two writes would leave half a line.
+        file.write_all(&body.concat()).await?;
         file.sync_data().await?;
         Ok(Delivered::default())
     }

@@ -31,11 +31,18 @@ struct SinkKeys {
 
 impl Plugins {
     /// Adds a sink, which rules choose with `sink: {type: name, …}`. The other keys are its settings:
-    /// unknown ones are mistakes, and fields without a default must be given.
+    /// fields without a default must be given, and keys that a struct does not have are mistakes.
+    /// `${VAR}` is expanded in values.
+    ///
+    /// No key can be called `type`. Enums are words: variants with data are not read.
+    ///
+    /// # Panics
+    /// When the name is `http`, which is built in.
     pub fn add_sink<S>(&mut self, name: &'static str, sink: S)
     where
         S: Sink<Settings: DeserializeOwned + JsonSchema>,
     {
+        assert!(name != Sinks::DEFAULT, "the sink \"{name}\" is built in");
         self.sinks.insert(name, Arc::new(sink));
         let read = |value: &Value| Some(Arc::new(value.mapping::<S::Settings>()?) as _);
         let schema = || {

@@ -15,8 +15,8 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{
     Deserializer, Serialize,
     de::{
-        DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer as _,
-        MapAccess, SeqAccess, Visitor,
+        DeserializeOwned, DeserializeSeed, Error as _, Expected, IgnoredAny, IntoDeserializer as _,
+        MapAccess, SeqAccess, Unexpected, Visitor,
         value::{MapDeserializer, StrDeserializer},
     },
     forward_to_deserialize_any,
@@ -316,6 +316,16 @@ impl serde::de::Error for SectionError {
             message if message.is_empty() => Self::Reported,
             message => Self::Other(message),
         }
+    }
+
+    // The default texts of these two quote the value, which may be a secret.
+
+    fn invalid_type(_value: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Other(format!("must be {expected}"))
+    }
+
+    fn invalid_value(_value: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Other(format!("must be {expected}"))
     }
 
     fn missing_field(field: &'static str) -> Self {

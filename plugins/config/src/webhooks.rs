@@ -311,6 +311,9 @@ impl Section for Webhook {
         if let (Some(place), Order::None) = (table.get("order_patience"), self.order) {
             place.wrong::<()>("is of use with `order: partner` alone");
         }
+        // A program may have replaced the format of rules without `payload`.
+        let mut formats = table.plugins().formats.modes();
+        self.payload = formats.find(|it| it.name == self.payload.name).unwrap_or(self.payload);
         let scheme = self.url.as_ref().and_then(Uri::scheme_str);
         if let (Some(place), Some("http")) = (table.get("tls"), scheme) {
             place.wrong::<()>("is of no use: the url is http, not https");

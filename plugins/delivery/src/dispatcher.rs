@@ -87,7 +87,7 @@ pub struct DispatcherOptions {
     /// process must have seen it fail for as long itself, or for an hour.
     pub disable_after: Duration,
     /// The most outcomes of attempts that wait for a commit.
-    pub ledger: usize,
+    pub completions: usize,
     /// Where payloads are stored. The default reads unsealed payloads from rows and files.
     pub payloads: Payloads,
     /// What rules may name as `payload`.
@@ -121,7 +121,7 @@ impl Dispatcher {
     ) -> Result<Self, StoreError> {
         let (phase, phases) = watch::channel(DispatcherPhase::Running);
         let (completions, writer) =
-            completion::start(store.clone(), wakeups.clone(), options.ledger);
+            completion::start(store.clone(), wakeups.clone(), options.completions);
         let shared = Arc::new(DispatcherState {
             slots: ConcurrencyPool::new(options.slots, options.slow, options.probes),
             store,
@@ -285,7 +285,7 @@ impl Default for DispatcherOptions {
             probes: 64,
             poll: Duration::from_secs(1),
             disable_after: DISABLE_AFTER,
-            ledger: 1024,
+            completions: 1024,
             payloads: Payloads::default(),
             formats: Formats::default(),
         }

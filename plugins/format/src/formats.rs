@@ -40,7 +40,7 @@ pub struct Content<'a> {
     /// Whether the original `Content-*` headers describe this body, so that they may be passed on.
     pub original: bool,
     /// The number of attachments, of which the body is the first.
-    pub truncated: Option<usize>,
+    pub attachments: Option<usize>,
 }
 
 /// The body of a notification.
@@ -48,9 +48,9 @@ pub struct Content<'a> {
 pub enum Body {
     /// All bytes.
     Bytes(Bytes),
-    /// The payload, which the caller has.
+    /// The payload, which the caller has. Only for a format with [`Format::needs_payload`].
     Payload {
-        /// Its length in bytes.
+        /// Its length in bytes, as [`RawPayload::Stream`](crate::render::RawPayload::Stream) has it.
         size: u64,
     },
 }

@@ -244,7 +244,7 @@ fn about(content: &Content<'_>, headers: &mut Fields, dropped: &mut Vec<String>)
     if let Some(disposition) = &content.disposition {
         headers.own("Content-Disposition", disposition);
     }
-    if let Some(count) = content.truncated {
+    if let Some(count) = content.attachments {
         headers.own("X-Truncated", &format!("Attachments: 1/{count}"));
     }
 }

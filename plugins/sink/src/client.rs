@@ -33,7 +33,7 @@ use http::{HeaderMap, Method, Uri};
 use hyper_util::client::legacy::connect::capture_connection;
 use tokio::time::{Instant, timeout_at};
 
-pub use body::{BodySource, BodyStream, RequestBody};
+pub use body::{BodyError, BodySource, BodyStream, RequestBody};
 pub use connector::ConnectError;
 pub use error::{DeliveryError, Step};
 pub use response::EndpointResponse;
@@ -141,8 +141,7 @@ impl RequestAttempt<'_> {
     ) -> Result<EndpointResponse, DeliveryError> {
         let sent = Arc::new(AtomicBool::new(false));
         let body = OutgoingBody::open(&request.body, sent.clone(), self.deadline).await;
-        let body = body.map_err(DeliveryError::Payload)?;
-        let mut message = http::Request::new(body);
+        let mut message = http::Request::new(body?);
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.url.clone();
         *message.headers_mut() = request.headers.clone();

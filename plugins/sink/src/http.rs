@@ -1,13 +1,15 @@
 //! The sink `http`: signs a notification, posts it, and judges the response.
 
+use std::io;
+
 use as2hook_event::Endpoint;
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Client, Delivered, DeliveryError, EndpointResponse, Guard, Notification, Request, Sink,
-    SinkError, SinkErrorKind,
+    BodyError, Client, Delivered, DeliveryError, EndpointResponse, Guard, Notification, Request,
+    Sink, SinkError, SinkErrorKind,
 };
 
 #[async_trait]
@@ -22,7 +24,7 @@ impl Sink for Client {
     ) -> Result<Delivered, SinkError> {
         let signed = timeout_at(deadline, signed(endpoint, notification)).await;
         let request = signed.unwrap_or_else(|_| {
-            Err(DeliveryError::Payload(std::io::ErrorKind::TimedOut.into()).into())
+            Err(BodyError::from(io::Error::from(io::ErrorKind::TimedOut)).into())
         })?;
         judge(&self.deliver(endpoint, &Guard::of(endpoint), request, deadline).await?)
     }
@@ -42,8 +44,8 @@ pub async fn signed(endpoint: &Endpoint, notification: Notification) -> Result<R
     let Notification { mut headers, body } = notification;
     if !endpoint.secrets.is_empty() {
         let mut signer = headers.signer(&endpoint.secrets, body.size());
-        let mut pieces = body.open().await.map_err(DeliveryError::Payload)?;
-        while let Some(piece) = pieces.try_next().await.map_err(DeliveryError::Payload)? {
+        let mut pieces = body.open().await?;
+        while let Some(piece) = pieces.try_next().await? {
             signer.update(&piece);
         }
         headers.sign(&signer.finish().map_err(|error| {
@@ -57,9 +59,8 @@ pub async fn signed(endpoint: &Endpoint, notification: Notification) -> Result<R
 
 fn judge(response: &EndpointResponse) -> Result<Delivered, SinkError> {
     let status = response.status;
-    let http_code = Some(status);
     if response.is_success() {
-        return Ok(Delivered { http_code });
+        return Ok(Delivered { http_code: Some(status) });
     }
     let kind = match status {
         410 => SinkErrorKind::Gone,
@@ -67,7 +68,11 @@ fn judge(response: &EndpointResponse) -> Result<Delivered, SinkError> {
         _ => SinkErrorKind::Failed,
     };
     let retry_after = response.retry_after.filter(|_| matches!(status, 429 | 503));
-    Err(SinkError { message: in_words(response), kind, http_code, retry_after })
+    let error = SinkError::new(kind, in_words(response)).with_http_code(status);
+    Err(match retry_after {
+        Some(wait) => error.with_retry_after(wait),
+        None => error,
+    })
 }
 
 /// The response as one line for the log.
@@ -93,11 +98,15 @@ fn in_words(response: &EndpointResponse) -> String {
 
 impl From<DeliveryError> for SinkError {
     fn from(error: DeliveryError) -> Self {
-        let kind = match error {
-            DeliveryError::Payload(_) => SinkErrorKind::Local,
-            _ => SinkErrorKind::Failed,
+        let error = match error {
+            DeliveryError::Payload(error) => return error.into(),
+            error => error,
         };
-        Self { http_code: error.status(), ..Self::new(kind, error.to_string()) }
+        let sink_error = Self::new(SinkErrorKind::Failed, error.to_string());
+        match error.status() {
+            Some(status) => sink_error.with_http_code(status),
+            None => sink_error,
+        }
     }
 }
 
@@ -138,13 +147,13 @@ mod tests {
             (600, SinkErrorKind::Failed),
         ] {
             let error = judged(status, None).unwrap_err();
-            assert_eq!((error.kind, error.http_code), (kind, Some(status)));
+            assert_eq!((error.kind(), error.http_code()), (kind, Some(status)));
         }
     }
 
     #[test]
     fn retry_after_counts_with_429_and_503_alone() {
-        let wait = |status| judged(status, Some(60)).unwrap_err().retry_after;
+        let wait = |status| judged(status, Some(60)).unwrap_err().retry_after();
         assert_eq!(
             (wait(429), wait(503)),
             (Some(Duration::from_secs(60)), Some(Duration::from_secs(60)))
@@ -155,10 +164,12 @@ mod tests {
 
     #[test]
     fn unreadable_payload_is_no_fault_of_the_endpoint() {
-        let error = SinkError::from(DeliveryError::Payload(std::io::ErrorKind::NotFound.into()));
-        assert_eq!(error.kind, SinkErrorKind::Local);
+        let error = BodyError::from(io::Error::from(io::ErrorKind::NotFound));
+        let error = SinkError::from(DeliveryError::from(error));
+        assert_eq!(error.kind(), SinkErrorKind::Local);
+        assert!(error.to_string().starts_with("the payload cannot be read: "), "{error}");
         let half = SinkError::from(DeliveryError::HalfAnswer { status: 200 });
-        assert_eq!((half.kind, half.http_code), (SinkErrorKind::Failed, Some(200)));
+        assert_eq!((half.kind(), half.http_code()), (SinkErrorKind::Failed, Some(200)));
     }
 
     #[test]

@@ -14,8 +14,8 @@ mod http;
 mod sink;
 
 pub use client::{
-    BodySource, BodyStream, Client, ConnectError, DeliveryError, EndpointResponse, Request,
-    RequestBody,
+    BodyError, BodySource, BodyStream, Client, ConnectError, DeliveryError, EndpointResponse,
+    Request, RequestBody,
 };
 pub use guard::Guard;
 pub use http::{is_refusal, signed};

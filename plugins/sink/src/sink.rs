@@ -1,22 +1,26 @@
 //! [`Sink`]: a destination of notifications.
 
-use std::{any::Any, collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    any::Any, collections::BTreeMap, io, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use as2hook_event::Endpoint;
 use as2hook_format::Fields;
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::{Client, RequestBody};
+use crate::{BodyError, Client, RequestBody};
 
-/// A destination of notifications. Retries, order, rate and health are not its business: it makes
-/// one attempt at a time, many of them at once.
+/// A destination of notifications. Each call makes one attempt; calls run concurrently. Retries,
+/// order, rate and health are not its business. `examples/own_sink` is a program with one.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
-    /// What a rule says of it.
+    /// The keys of `sink:` in a rule.
     type Settings: Send + Sync + 'static;
 
-    /// Makes one attempt, and ends by the deadline; shortly after it the attempt is dropped.
+    /// Makes one attempt, and ends by the deadline; a second after it the attempt is dropped. It may be
+    /// dropped at any await, and must not block its thread. The same `webhook-id` may come twice.
     ///
     /// # Errors
     /// When the destination did not take the notification.
@@ -48,14 +52,10 @@ pub struct Delivered {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SinkError {
-    /// A sentence for the delivery log.
-    pub message: String,
-    /// What it means for the delivery and its webhook.
-    pub kind: SinkErrorKind,
-    /// The HTTP status, where there is one.
-    pub http_code: Option<u16>,
-    /// The wait that the destination asks for.
-    pub retry_after: Option<Duration>,
+    message: String,
+    kind: SinkErrorKind,
+    http_code: Option<u16>,
+    retry_after: Option<Duration>,
 }
 
 /// What a failed attempt means.
@@ -64,6 +64,8 @@ pub enum SinkErrorKind {
     /// Another attempt may succeed.
     Failed,
     /// The destination refuses this notification for its content; `order_patience` is about these.
+    /// Stored as status 422 if it has none: `order_patience` finds former refusals in the delivery log
+    /// by a status of [`is_refusal`](crate::is_refusal), whatever their kind was.
     Refused,
     /// The destination is gone for good: its webhook is disabled.
     Gone,
@@ -92,14 +94,46 @@ trait AnySink: Send + Sync {
 // === impl SinkError ===
 
 impl SinkError {
-    /// Creates an error without an HTTP status.
+    /// Creates an error without an HTTP status. The message is a sentence for the delivery log.
     pub fn new(kind: SinkErrorKind, message: impl Into<String>) -> Self {
-        // `order_patience` finds former refusals in the log by their status.
-        let http_code = (kind == SinkErrorKind::Refused).then_some(422);
-        Self { message: message.into(), kind, http_code, retry_after: None }
+        Self { message: message.into(), kind, http_code: None, retry_after: None }
+    }
+
+    /// Adds the HTTP status of the response.
+    #[must_use]
+    pub fn with_http_code(self, http_code: u16) -> Self {
+        Self { http_code: Some(http_code), ..self }
+    }
+
+    /// Adds the wait that the destination asks for.
+    #[must_use]
+    pub fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// Returns what it means for the delivery and its webhook.
+    pub fn kind(&self) -> SinkErrorKind {
+        self.kind
+    }
+
+    /// Returns the HTTP status to store: the one of the response, or 422 for a refusal without one.
+    pub fn http_code(&self) -> Option<u16> {
+        self.http_code.or((self.kind == SinkErrorKind::Refused).then_some(422))
+    }
+
+    /// Returns the wait that the destination asks for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 }
 
+impl From<BodyError> for SinkError {
+    fn from(error: BodyError) -> Self {
+        Self::new(SinkErrorKind::Local, error.to_string())
+    }
+}
+
+/// An error of the destination: those of a [`RequestBody`] are [`BodyError`]s.
 impl From<io::Error> for SinkError {
     fn from(error: io::Error) -> Self {
         Self::new(SinkErrorKind::Failed, error.to_string())
@@ -120,7 +154,8 @@ impl Sinks {
     /// Makes one attempt with the sink of this endpoint.
     ///
     /// # Errors
-    /// See [`Sink::send`]. The attempt fails a second after its deadline, whatever the sink does.
+    /// See [`Sink::send`]. The attempt fails a second after its deadline, whatever the sink does,
+    /// and when the sink panics.
     pub async fn send(
         &self,
         endpoint: &Endpoint,
@@ -134,11 +169,15 @@ impl Sinks {
             let message = format!("the sink \"{name}\" is not registered");
             return Err(SinkError::new(SinkErrorKind::Local, message));
         };
-        let sent = sink.send_to(endpoint, notification, deadline);
-        tokio::time::timeout_at(deadline + GRACE, sent).await.unwrap_or_else(|_| {
-            let message = format!("the sink \"{name}\" did not end in time");
+        let sent = AssertUnwindSafe(sink.send_to(endpoint, notification, deadline)).catch_unwind();
+        let failed = |what| {
+            let message = format!("the sink \"{name}\" {what}");
             Err(SinkError::new(SinkErrorKind::Failed, message))
-        })
+        };
+        match tokio::time::timeout_at(deadline + GRACE, sent).await {
+            Ok(sent) => sent.unwrap_or_else(|_| failed("panicked")),
+            Err(_) => failed("did not end in time"),
+        }
     }
 }
 

@@ -25,6 +25,10 @@ struct Kafka {
     labels: BTreeMap<String, i8>,
     #[serde(default)]
     tls: bool,
+    #[serde(default)]
+    separator: Option<char>,
+    #[serde(default)]
+    ports: Vec<u16>,
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -71,13 +75,17 @@ fn plugins() -> Plugins {
 }
 
 fn load_rules(rules: &str) -> Result<Loaded, Vec<String>> {
+    load_rules_with(&plugins(), rules)
+}
+
+fn load_rules_with(plugins: &Plugins, rules: &str) -> Result<Loaded, Vec<String>> {
     let files = Files::new(&[("as2hook.yaml", RECEIVER), ("webhooks.yaml", rules)]);
     let variables = |name: &str| match name {
         "NUMBER" => Ok("7".to_owned()),
         _ => Err(VarError::NotPresent),
     };
     let path = files.folder.path().join("as2hook.yaml");
-    let outcome = attempt_with(&path, &plugins(), variables).outcome;
+    let outcome = attempt_with(&path, plugins, variables).outcome;
     outcome.map_err(|mistakes| files.shown(&mistakes))
 }
 
@@ -97,6 +105,8 @@ fn sink_of_a_plugin_is_read_by_its_own_type() {
         linger: 0.5,
         labels: BTreeMap::from([("x".to_owned(), -1)]),
         tls: true,
+        separator: None,
+        ports: Vec::new(),
     };
     assert_eq!(sink.settings.downcast_ref(), Some(&expected));
     assert_eq!(
@@ -115,15 +125,44 @@ fn mistakes_in_the_keys_of_a_sink_are_reported_at_their_places() {
     for line in [
         "webhooks.yaml:3:37: webhooks[0].sink.brokers[1]: must be text, not a number; put quotes around it",
         "webhooks.yaml:3:48: webhooks[0].sink.topic: must be text, not a list",
-        "webhooks.yaml:3:64: webhooks[0].sink.partition: invalid value: integer `70000`, expected u16",
+        "webhooks.yaml:3:64: webhooks[0].sink.partition: must be u16",
         "webhooks.yaml:4:11: webhooks[0].sink.acks: must be all or one",
         "webhooks.yaml:4:25: webhooks[0].sink.linger: must be a number",
-        "webhooks.yaml:4:44: webhooks[0].sink.labels.x: invalid value: integer `300`, expected i8",
+        "webhooks.yaml:4:44: webhooks[0].sink.labels.x: must be i8",
         "webhooks.yaml:4:56: webhooks[0].sink.tls: must be true or false",
         "webhooks.yaml:4:63: webhooks[0].sink.colour: unknown key",
     ] {
         assert!(found.contains(line), "{line} is not in\n{found}");
     }
+}
+
+#[test]
+fn mistakes_in_the_keys_of_a_sink_do_not_quote_values() {
+    let rules = "webhooks: [{ name: a, sink: { type: kafka, brokers: [], topic: t, separator: hunter2,\n  \
+                 ports: hunter2, partition: 70707 } }]\n";
+    let found = load_rules(rules).map(|_| ()).unwrap_err().join("\n");
+    for line in
+        ["separator: must be a character", "ports: must be a sequence", "partition: must be u16"]
+    {
+        assert!(found.contains(line), "{line} is not in\n{found}");
+    }
+    assert!(!found.contains("hunter2") && !found.contains("70707"), "{found}");
+}
+
+#[test]
+#[should_panic(expected = "the sink \"http\" is built in")]
+fn built_in_sink_cannot_be_replaced() {
+    Plugins::default().add_sink("http", KafkaSink);
+}
+
+#[test]
+fn rule_without_payload_has_the_format_that_replaced_headers() {
+    let mut plugins = plugins();
+    plugins.formats.insert("headers", Csv);
+    let rules = "webhooks: [{ name: a, url: \"http://127.0.0.1/\" }]\n";
+    let loaded = load_rules_with(&plugins, rules).unwrap();
+    let payload = loaded.rules.get("a").unwrap().endpoint.payload;
+    assert_eq!((payload.name, payload.needs_payload), ("headers", true));
 }
 
 #[test]

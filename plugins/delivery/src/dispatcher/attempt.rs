@@ -1,11 +1,17 @@
 //! Makes one attempt: from the stored row to the response.
 
-use std::{io, pin::pin, sync::Arc};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+};
 
 use as2hook_event::{Event, Rule, Verdict};
 use as2hook_format::{Body, RawPayload, Rendering, render};
 use as2hook_sink::{
-    BodySource, BodyStream, Delivered, Notification, RequestBody, SinkError, SinkErrorKind,
+    BodyError, BodySource, BodyStream, Delivered, Notification, RequestBody, SinkError,
+    SinkErrorKind,
 };
 use as2hook_store::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, Payload, Payloads, StoreError,
@@ -79,8 +85,8 @@ pub(super) async fn make(
         Err(error) => Err(error),
     };
     let AttemptJudgement { outcome, gone, pause } = judged(shared, rule, &claimed, &sent).await;
-    let http_code = sent.as_ref().map_or_else(|error| error.http_code, |taken| taken.http_code);
-    let error = sent.as_ref().err().map(|error| error.message.clone());
+    let http_code = sent.as_ref().map_or_else(SinkError::http_code, |taken| taken.http_code);
+    let error = sent.as_ref().err().map(SinkError::to_string);
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let number = claimed.attempts.saturating_add(1);
     tracing::debug!(
@@ -127,8 +133,9 @@ pub(super) async fn make(
         DeliveryOutcome::Retry(at) => Some(at),
         _ => None,
     };
-    let is_ignored = sent
-        .is_err_and(|error| matches!(error.kind, SinkErrorKind::Local | SinkErrorKind::Impossible));
+    let is_ignored = sent.is_err_and(|error| {
+        matches!(error.kind(), SinkErrorKind::Local | SinkErrorKind::Impossible)
+    });
     let result = AttemptResult {
         http_code,
         error,
@@ -148,13 +155,13 @@ async fn judged(
     let endpoint = &rule.endpoint;
     let mut judged = judge(sent, &endpoint.retry, claimed.tries, now(), fastrand::f64());
     if let (Err(error), Some(limit)) = (sent, endpoint.order_patience)
-        && error.kind == SinkErrorKind::Refused
+        && error.kind() == SinkErrorKind::Refused
     {
         judged.outcome = order_patience::judge(shared, claimed, limit, judged.outcome).await;
     }
     match sent {
         // What cannot be attempted at all has nothing to do with the target.
-        Err(error) if error.kind != SinkErrorKind::Impossible => {
+        Err(error) if error.kind() != SinkErrorKind::Impossible => {
             judged.in_force(shared.is_target_of(rule), shared.directory.is_newest(), now())
         }
         _ => judged,
@@ -171,7 +178,10 @@ fn prepare(
     let event = event(claimed)
         .map_err(|error| impossible(format!("the recorded event cannot be read: {error}")))?;
     let format = shared.options.formats.get(&claimed.mode).ok_or_else(|| {
-        impossible(format!("the recorded payload mode \"{}\" is unknown", claimed.mode))
+        impossible(format!(
+            "the format \"{}\" is not in this program; replay the delivery with a program that has it",
+            claimed.mode
+        ))
     })?;
     let payload = match &claimed.event.payload {
         Payload::None => RawPayload::None,
@@ -191,7 +201,13 @@ fn prepare(
         payload,
         leading: &shared.directory.leading(rule, &event),
     };
-    let rendered = render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now());
+    let rendered = catch_unwind(AssertUnwindSafe(|| {
+        render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now())
+    }))
+    .map_err(|_| {
+        let message = format!("the format \"{}\" panicked", claimed.mode);
+        SinkError::new(SinkErrorKind::Local, message)
+    })?;
     if !rendered.dropped.is_empty() {
         let (webhook, dropped) = (&claimed.webhook, &rendered.dropped);
         tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
@@ -222,11 +238,11 @@ impl BodySource for KeptPayload {
         self.payload.size()
     }
 
-    async fn open(&self) -> io::Result<BodyStream> {
+    async fn open(&self) -> Result<BodyStream, BodyError> {
         let reader = self.payloads.reader(self.event, &self.payload).await;
         let pieces = stream::try_unfold(reader.map_err(io::Error::other)?, |mut reader| async {
             let read = reader.next().await.map_err(io::Error::other)?;
-            Ok(read.map(|bytes| (bytes, reader)))
+            Ok::<_, BodyError>(read.map(|bytes| (bytes, reader)))
         });
         Ok(Box::pin(pieces))
     }

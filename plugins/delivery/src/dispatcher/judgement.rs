@@ -30,10 +30,10 @@ pub(super) fn judge(
     let certain = |outcome, gone| AttemptJudgement { outcome, gone, pause: None };
     let pause = match sent {
         Ok(_) => return certain(DeliveryOutcome::Delivered, false),
-        Err(error) => match error.kind {
+        Err(error) => match error.kind() {
             SinkErrorKind::Gone => return certain(DeliveryOutcome::Held, true),
             SinkErrorKind::Impossible => return certain(DeliveryOutcome::Dead, false),
-            _ => error.retry_after,
+            _ => error.retry_after(),
         },
     };
     let step = usize::try_from(tries).unwrap_or(usize::MAX);
@@ -72,8 +72,11 @@ mod tests {
     const RETRY: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(100)];
 
     fn failed(kind: SinkErrorKind, retry_after: Option<u64>) -> Result<Delivered, SinkError> {
-        let retry_after = retry_after.map(Duration::from_secs);
-        Err(SinkError { retry_after, ..SinkError::new(kind, "no") })
+        let error = SinkError::new(kind, "no");
+        Err(match retry_after {
+            Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
+            None => error,
+        })
     }
 
     fn outcome(sent: &Result<Delivered, SinkError>, tries: u32, jitter: f64) -> DeliveryOutcome {

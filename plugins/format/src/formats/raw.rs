@@ -37,7 +37,7 @@ impl Format for RawFormat {
                 content_type.map_or(b"application/octet-stream".as_slice(), str::as_bytes),
             )),
             disposition: Some(attachment(first.and_then(|one| one.name.as_deref()))),
-            truncated: Some(attachments.len()).filter(|&count| count > 1),
+            attachments: Some(attachments.len()).filter(|&count| count > 1),
             ..Content::default()
         }
     }

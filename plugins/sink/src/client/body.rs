@@ -32,11 +32,11 @@ pub trait BodySource: Send + Sync {
     fn size(&self) -> u64;
 
     /// Opens it for reading.
-    async fn open(&self) -> io::Result<BodyStream>;
+    async fn open(&self) -> Result<BodyStream, BodyError>;
 }
 
 /// The pieces of a [`BodySource`].
-pub type BodyStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 /// A [`RequestBody`] that is being sent.
 pub(super) struct OutgoingBody {
@@ -48,10 +48,10 @@ pub(super) struct OutgoingBody {
     sent: Arc<AtomicBool>,
 }
 
-/// A streamed body could not be read: the cause of hyper's error.
+/// The payload cannot be read: a local fault, not the destination's.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub(super) struct BodyFailed(pub(super) io::Error);
+#[error("the payload cannot be read: {0}")]
+pub struct BodyError(#[from] pub(super) io::Error);
 
 // === impl RequestBody ===
 
@@ -68,7 +68,7 @@ impl RequestBody {
     ///
     /// # Errors
     /// When a payload cannot be opened.
-    pub async fn open(&self) -> io::Result<BodyStream> {
+    pub async fn open(&self) -> Result<BodyStream, BodyError> {
         match self {
             Self::Bytes(bytes) => Ok(Box::pin(stream::iter([Ok(bytes.clone())]))),
             Self::Streamed(source) => source.open().await,
@@ -96,13 +96,14 @@ impl OutgoingBody {
         body: &RequestBody,
         sent: Arc<AtomicBool>,
         deadline: Instant,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, BodyError> {
         let left = body.size();
         let (source, ready) = match body {
             RequestBody::Bytes(bytes) => (None, bytes.clone()),
             RequestBody::Streamed(source) => {
                 let opened = timeout_at(deadline, source.open()).await;
-                let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let opened =
+                    opened.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
                 (Some(opened?), Bytes::new())
             }
         };
@@ -113,13 +114,13 @@ impl OutgoingBody {
 
 impl hyper::body::Body for OutgoingBody {
     type Data = Bytes;
-    type Error = BodyFailed;
+    type Error = BodyError;
 
     /// Fails unless the source is read completely.
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
         if body.left == 0 {
             return Poll::Ready(None);
@@ -129,11 +130,12 @@ impl hyper::body::Body for OutgoingBody {
                 Some(source) => ready!(source.as_mut().poll_next(context)),
                 None => None,
             };
-            match next.unwrap_or_else(|| Err(io::Error::other("it is shorter than it was"))) {
+            match next.unwrap_or_else(|| Err(io::Error::other("it is shorter than it was").into()))
+            {
                 Ok(bytes) => body.ready = bytes,
                 Err(error) => {
                     body.left = 0;
-                    return Poll::Ready(Some(Err(BodyFailed(error))));
+                    return Poll::Ready(Some(Err(error)));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::{error::Error as _, fmt, io, time::Duration};
 
 use super::{
-    body::BodyFailed, connector::ConnectError, interim::InterimResponses, tls::TlsFilesError,
+    body::BodyError, connector::ConnectError, interim::InterimResponses, tls::TlsFilesError,
 };
 
 /// Why an attempt got no complete response.
@@ -51,8 +51,8 @@ pub enum DeliveryError {
         status: u16,
     },
     /// The payload cannot be read: a local fault, not the endpoint's.
-    #[error("the payload cannot be read: {0}")]
-    Payload(io::Error),
+    #[error(transparent)]
+    Payload(#[from] BodyError),
 }
 
 /// What an attempt was doing when its deadline passed.
@@ -93,8 +93,8 @@ pub(super) fn of_request(error: &hyper_util::client::legacy::Error, reused: bool
         if let Some(connect) = cause.downcast_ref::<ConnectError>() {
             return connect.clone().into();
         }
-        if let Some(payload) = cause.downcast_ref::<BodyFailed>() {
-            return DeliveryError::Payload(io::Error::other(payload.0.to_string()));
+        if let Some(payload) = cause.downcast_ref::<BodyError>() {
+            return DeliveryError::Payload(io::Error::other(payload.0.to_string()).into());
         }
         next = cause.source();
     }

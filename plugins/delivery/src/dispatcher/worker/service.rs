@@ -266,7 +266,11 @@ impl WebhookWorker {
             return;
         };
         let webhook = self.webhook.clone();
-        tracing::error!(webhook, reason, "Disabled a webhook; its deliveries are held.");
+        tracing::error!(
+            webhook,
+            reason,
+            "Disabled a webhook; its deliveries are held until it is enabled or its rule changes."
+        );
         if let Some(notices) = &self.shared.notices {
             let site = rule.site.clone();
             notices.disabled(Disabled { webhook, site, reason, at: now(), failing_since }).await;

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use as2hook_delivery::DispatcherOptions;
-use as2hook_event::{Rule, SinkChoice};
+use as2hook_event::{Event, PayloadMode, Rule, SinkChoice};
+use as2hook_format::{Content, Format, Rendering};
 use as2hook_sink::{Delivered, Notification, Sink, SinkError, SinkErrorKind, Sinks};
 use as2hook_store::DeliveryState;
 use async_trait::async_trait;
@@ -32,7 +33,29 @@ impl Sink for Failing {
     }
 }
 
+/// Panics in each attempt.
+struct Panicking;
+
+#[async_trait]
+impl Sink for Panicking {
+    type Settings = ();
+
+    async fn send(&self, _: &(), _: Notification, _: Instant) -> Result<Delivered, SinkError> {
+        panic!("a sink is to break")
+    }
+}
+
+impl Format for Panicking {
+    fn content<'a>(&self, _: &'a Event, _: &Rendering<'_>) -> Content<'a> {
+        panic!("a format is to break")
+    }
+}
+
 async fn gateway(kind: Option<SinkErrorKind>, change: impl FnOnce(&mut Rule)) -> Gateway {
+    gateway_with(Failing(kind), change).await
+}
+
+async fn gateway_with(sink: impl Sink<Settings = ()>, change: impl FnOnce(&mut Rule)) -> Gateway {
     let mut own = rule("a", "own");
     own.endpoint.sink =
         Some(SinkChoice { name: "own", keys: serde_json::Value::Null, settings: Arc::new(()) });
@@ -40,8 +63,10 @@ async fn gateway(kind: Option<SinkErrorKind>, change: impl FnOnce(&mut Rule)) ->
     let rules = Arc::new(Rules::default());
     rules.set(own);
     let mut sinks = Sinks::default();
-    sinks.insert("own", Arc::new(Failing(kind)));
-    let gateway = Gateway::of(MemoryStore::new(), rules, DispatcherOptions::default(), sinks).await;
+    sinks.insert("own", Arc::new(sink));
+    let mut options = DispatcherOptions::default();
+    options.formats.insert("panicking", Panicking);
+    let gateway = Gateway::of(MemoryStore::new(), rules, options, sinks).await;
     gateway.exchange(&event(), &["a"]).await;
     gateway
 }
@@ -91,4 +116,16 @@ async fn sink_that_hangs_is_left_a_second_after_its_deadline() {
     until("it to be dead", || gateway.store.count(DeliveryState::Dead) == 1).await;
     assert_eq!(errors(&gateway)[0].2, "the sink \"own\" did not end in time");
     assert!(begun.elapsed() > Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn panic_of_a_sink_or_a_format_is_a_failed_attempt() {
+    let gateway = gateway_with(Panicking, |_| ()).await;
+    until("it to be dead", || gateway.store.count(DeliveryState::Dead) == 1).await;
+    let panicked = |what: &str| vec![("own".to_owned(), None, format!("{what} panicked")); 4];
+    assert_eq!(errors(&gateway), panicked("the sink \"own\""));
+    let own = PayloadMode { name: "panicking", needs_payload: false };
+    let gateway = gateway_with(Panicking, |rule| rule.endpoint.payload = own).await;
+    until("it to be dead", || gateway.store.count(DeliveryState::Dead) == 1).await;
+    assert_eq!(errors(&gateway), panicked("the format \"panicking\""));
 }
