@@ -5,7 +5,7 @@ use std::io;
 use as2hook_event::Endpoint;
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     BodyError, Client, Delivered, DeliveryError, EndpointResponse, Guard, Notification, Request,
@@ -22,10 +22,13 @@ impl Sink for Client {
         notification: Notification,
         deadline: Instant,
     ) -> Result<Delivered, SinkError> {
-        let signed = timeout_at(deadline, signed(endpoint, notification)).await;
+        // What signing takes of a slow storage is not taken from the endpoint's time.
+        let allowed = endpoint.time_allowed(notification.body.size());
+        let signed = timeout(allowed, signed(endpoint, notification)).await;
         let request = signed.unwrap_or_else(|_| {
             Err(BodyError::from(io::Error::from(io::ErrorKind::TimedOut)).into())
         })?;
+        let deadline = deadline.min(Instant::now() + allowed);
         judge(&self.deliver(endpoint, &Guard::of(endpoint), request, deadline).await?)
     }
 }

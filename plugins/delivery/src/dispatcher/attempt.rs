@@ -72,7 +72,11 @@ pub(super) async fn make(
     let endpoint = &rule.endpoint;
     let sent = match prepare(shared, rule, &claimed) {
         Ok(notification) => {
-            let deadline = Instant::now() + endpoint.time_allowed(notification.body.size());
+            // A stored payload is read once more where it is signed.
+            let is_read_twice = matches!(notification.body, RequestBody::Streamed(_))
+                && !endpoint.secrets.is_empty();
+            let allowed = endpoint.time_allowed(notification.body.size());
+            let deadline = Instant::now() + allowed.saturating_mul(1 + u32::from(is_read_twice));
             let mut sending = pin!(shared.sinks.send(endpoint, notification, deadline));
             match timeout(ConcurrencyPool::SLOW_AFTER, &mut sending).await {
                 Ok(sent) => sent,

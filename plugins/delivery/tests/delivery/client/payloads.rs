@@ -6,10 +6,15 @@ use std::{
 };
 
 use as2hook_delivery::KeptPayload;
-use as2hook_event::Endpoint;
-use as2hook_sink::{DeliveryError, RequestBody};
+use as2hook_event::{Endpoint, Secret};
+use as2hook_format::Fields;
+use as2hook_sink::{
+    BodyError, BodySource, BodyStream, Client, DeliveryError, Notification, RequestBody,
+};
 use as2hook_store::{BlobStore, Payload, PayloadDir, Payloads, StoreError};
 use bytes::Bytes;
+use futures_util::stream;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{SECOND, post, request};
@@ -62,12 +67,42 @@ async fn payload_that_fails_while_sent_does_not_end_as_a_complete_request() {
     assert!(sink.requests().is_empty(), "half a request is none");
 }
 
+#[tokio::test]
+async fn reading_a_payload_for_its_signature_takes_no_time_from_its_endpoint() {
+    let sink = Sink::answering(200).await;
+    let mut endpoint = Endpoint::new(sink.url().parse().unwrap());
+    endpoint.timeout = SECOND * 5;
+    endpoint.secrets = vec![Secret::parse("secret").unwrap()];
+    let body = RequestBody::Streamed(Arc::new(Slow(SECOND * 3)));
+    let notification = Notification { headers: Fields::default(), body };
+    let client = Client::new().await.unwrap();
+    as2hook_sink::Sink::send(&client, &endpoint, notification, Instant::now() + AMPLE)
+        .await
+        .unwrap();
+    assert_eq!(sink.requests().remove(0).body, b"EDI");
+}
+
 #[test]
 fn large_bodies_have_more_time() {
     let endpoint = Endpoint::new("http://erp.example/".parse().unwrap());
     assert_eq!(endpoint.time_allowed(0), SECOND * 15);
     assert_eq!(endpoint.time_allowed(10 << 20), SECOND * 25);
     assert_eq!(endpoint.time_allowed(1 << 19), SECOND * 31 / 2);
+}
+
+/// A body that takes this long to open.
+struct Slow(std::time::Duration);
+
+#[async_trait::async_trait]
+impl BodySource for Slow {
+    fn size(&self) -> u64 {
+        3
+    }
+
+    async fn open(&self) -> Result<BodyStream, BodyError> {
+        tokio::time::sleep(self.0).await;
+        Ok(Box::pin(stream::iter([Ok(Bytes::from_static(b"EDI"))])))
+    }
 }
 
 /// Blobs of which the third is missing.
