@@ -107,6 +107,10 @@ impl Tap {
     pub async fn from_config(path: &Path, plugins: Plugins) -> Result<RunningTap, TapError> {
         let LoadAttempt { outcome, sources } = load(path, &plugins).await;
         let loaded = outcome.map_err(TapError::Config)?;
+        let unsupported = loaded.config.unsupported();
+        if !unsupported.is_empty() {
+            return Err(TapError::Config(unsupported));
+        }
         let on_store_failure = match loaded.config.on_store_failure {
             StoreFailurePolicy::Pass => OnStoreFailure::Pass,
             StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
