@@ -26,8 +26,7 @@ use crate::{
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,
-    system_events::Announcer,
-    tap::{AdoptedExchanges, Tap, retention, storage},
+    tap::{AdoptedExchanges, Tap, retention, storage, system_events::Announcer},
 };
 use as2hook_config::{
     Listen, LoadAttempt, Plugins, StoreFailurePolicy,

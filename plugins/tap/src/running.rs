@@ -26,6 +26,7 @@ use tokio::{runtime::Handle, sync::watch};
 use crate::{
     AdoptedExchanges, Tap, TapHost, TapRules, retention,
     storage::{self, StorageError},
+    system_events::Announcer,
     timers,
 };
 
@@ -139,8 +140,10 @@ impl Tap {
             formats: plugins.formats,
             ..DispatcherOptions::default()
         };
+        let notices = Some(Arc::new(Announcer::new(rules.clone(), outbox.clone())) as _);
+        let directory = rules.clone();
         let dispatcher =
-            Dispatcher::start(store.clone(), sinks, rules.clone(), None, wakeups, options).await?;
+            Dispatcher::start(store.clone(), sinks, directory, notices, wakeups, options).await?;
         let dispatcher = Arc::new(dispatcher);
         let tap = Tap::new(rules.clone(), outbox.clone(), payloads.clone(), Handle::current())?;
         tokio::spawn(timers::run(rules.clone(), outbox.clone(), store.clone()));
