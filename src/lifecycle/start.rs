@@ -8,7 +8,7 @@ use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
-use as2hook_store::{StoreError, clock};
+use as2hook_store::clock;
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
@@ -96,12 +96,8 @@ async fn start(
     let snapshot = live.load();
     let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone()));
     // Without its store a gateway that lets traffic pass serves all the same.
-    let passes = on_store_failure == OnStoreFailure::Pass;
-    let bear = |error: StoreError| match passes && error.may_pass() {
-        true => Ok(()),
-        false => Err(error),
-    };
-    keeper.load().await.map(drop).or_else(bear)?;
+    let tolerate = |error| storage::tolerate(error, on_store_failure);
+    keeper.load().await.map(drop).or_else(tolerate)?;
     let client = Client::new().await.map_err(|error| LifecycleError::Client(error.to_string()))?;
     let client = Arc::new(client);
 
@@ -115,7 +111,7 @@ async fn start(
     let adoption = Some(adoption);
     let options = OutboxOptions { on_store_failure, adoption, ..OutboxOptions::default() };
     let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
-    outbox.recover().await.map(drop).or_else(bear)?;
+    outbox.recover().await.map(drop).or_else(tolerate)?;
     // What terminated processes left is ours now: only then is it known which files no event names.
     retention::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.

@@ -132,7 +132,8 @@ impl Tap {
         let adoption = Some(Arc::new(AdoptedExchanges::new(rules.clone())) as _);
         let options = OutboxOptions { on_store_failure, adoption, ..OutboxOptions::default() };
         let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
-        outbox.recover().await?;
+        let recovered = outbox.recover().await.map(drop);
+        recovered.or_else(|error| storage::tolerate(error, on_store_failure))?;
         let client = Arc::new(Client::new().await?);
         let sinks = plugins.sinks(client.clone());
         let options = DispatcherOptions {

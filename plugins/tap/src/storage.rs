@@ -72,6 +72,17 @@ pub async fn open(
     Ok((store, payloads))
 }
 
+/// Tolerates an error of the store that may pass, where traffic passes without it.
+///
+/// # Errors
+/// Any other error.
+pub fn tolerate(error: StoreError, on_failure: OnStoreFailure) -> Result<(), StoreError> {
+    match on_failure == OnStoreFailure::Pass && error.may_pass() {
+        true => Ok(()),
+        false => Err(error),
+    }
+}
+
 /// `beside`: where `payloads: store` keeps them.
 fn in_pieces(
     config: &Config,
