@@ -8,7 +8,6 @@ use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
-use as2hook_store::clock;
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
@@ -86,10 +85,6 @@ async fn start(
         StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
     };
     let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
-    // Before this process writes anything, whose time is that of its own clock.
-    if let Ok(newest) = store.newest().await {
-        clock::compare(newest);
-    }
     let key = SecretKey::open_or_make(&loaded.config.secret_key_file)?;
     let payloads = payloads.with_key(key.of_payloads()?);
     let live = Arc::new(Live::new(reload::snapshot(loaded, None).await, key));

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -21,7 +22,7 @@ use as2hook_store::{
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::sleep};
 
 use crate::{
     AdoptedExchanges, Tap, TapHost, TapRules, retention,
@@ -29,6 +30,9 @@ use crate::{
     system_events::Announcer,
     timers,
 };
+
+/// How often webhooks' states and held deliveries are checked.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// A tap with its store, its deliveries, and what goes on beside them: reloads, timers, retention.
 /// Deliveries stop when the last clone is dropped.
@@ -103,6 +107,9 @@ impl Tap {
     /// Starts a tap from the config at `path`, of which it takes everything but `listen` and
     /// `receiver`. Spawns its tasks; call within a tokio runtime.
     ///
+    /// One process per store: it neither reports its rules to the store's other processes nor reads
+    /// theirs, so they would hold deliveries for each other's rules.
+    ///
     /// # Errors
     /// When the config has mistakes, or what it names cannot be opened.
     pub async fn from_config(path: &Path, plugins: Plugins) -> Result<RunningTap, TapError> {
@@ -148,7 +155,9 @@ impl Tap {
         let dispatcher = Arc::new(dispatcher);
         let tap = Tap::new(rules.clone(), outbox.clone(), payloads.clone(), Handle::current())?;
         tokio::spawn(timers::run(rules.clone(), outbox.clone(), store.clone()));
-        tokio::spawn(retention::run(rules.clone(), store.clone(), payloads));
+        tokio::spawn(retention::run(rules.clone(), store.clone(), payloads.clone()));
+        tokio::spawn(storage::probe(payloads));
+        tokio::spawn(check_webhooks(dispatcher.clone()));
         let key = Arc::new(key);
         let running = RunningTap { tap, store, outbox, dispatcher, client, rules, key };
         tokio::spawn(running.clone().reload_when_changed(files));
@@ -248,6 +257,16 @@ impl RulesInForce {
         }
         let rules = Arc::new(TapRules::new(loaded.config, loaded.rules));
         Self { rules, generation, hash: loaded.hash }
+    }
+}
+
+/// Checks webhooks' states and held deliveries again and again.
+async fn check_webhooks(dispatcher: Arc<Dispatcher>) {
+    loop {
+        sleep(CHECK_EVERY).await;
+        if let Err(error) = dispatcher.take_over().await {
+            tracing::debug!(%error, "The webhooks' states could not be read.");
+        }
     }
 }
 

@@ -1,15 +1,18 @@
 //! The store and the place of payloads that the config names, opened.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use as2hook_delivery::OnStoreFailure;
 use as2hook_store::{
     BlobStore, PayloadDir, Payloads, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
-    Store, StoreError,
+    Store, StoreError, clock,
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::sleep};
 
 use as2hook_config::{self as config, Config};
+
+/// How often a place of payloads that failed is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the store or the place of payloads cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,10 @@ pub async fn open(
         Some(folder) => Payloads::in_folder(folder),
         None => in_pieces(config, beside)?,
     };
+    // Before this process writes anything, whose time is that of its own clock.
+    if let Ok(newest) = store.newest().await {
+        clock::compare(newest);
+    }
     match payloads.claim(&*store).await {
         Err(error @ StoreError::OtherStore { .. }) => return Err(error.into()),
         Err(error) => tracing::warn!(%error, "Whether the place of payloads belongs to this store \
@@ -80,6 +87,14 @@ pub fn tolerate(error: StoreError, on_failure: OnStoreFailure) -> Result<(), Sto
     match on_failure == OnStoreFailure::Pass && error.may_pass() {
         true => Ok(()),
         false => Err(error),
+    }
+}
+
+/// Notices when the place of large payloads works again. Runs until it is dropped.
+pub async fn probe(payloads: Payloads) {
+    loop {
+        sleep(PROBE_EVERY).await;
+        payloads.probe().await;
     }
 }
 
