@@ -17,7 +17,7 @@ use as2hook_delivery::{
 use as2hook_event::Rule;
 use as2hook_sink::Client;
 use as2hook_store::{
-    Store, StoreError,
+    Payloads, Store, StoreError,
     secret_key::{SecretKey, SecretKeyError},
 };
 use jiff::Timestamp;
@@ -46,6 +46,8 @@ pub struct RunningTap {
     pub outbox: Outbox,
     /// Makes deliveries.
     pub dispatcher: Arc<Dispatcher>,
+    /// Has large payloads.
+    pub payloads: Payloads,
     /// The http client of deliveries.
     pub client: Arc<Client>,
     /// The rules in force.
@@ -156,10 +158,11 @@ impl Tap {
         let tap = Tap::new(rules.clone(), outbox.clone(), payloads.clone(), Handle::current())?;
         tokio::spawn(timers::run(rules.clone(), outbox.clone(), store.clone()));
         tokio::spawn(retention::run(rules.clone(), store.clone(), payloads.clone()));
-        tokio::spawn(storage::probe(payloads));
+        tokio::spawn(storage::probe(payloads.clone()));
         tokio::spawn(check_webhooks(dispatcher.clone()));
         let key = Arc::new(key);
-        let running = RunningTap { tap, store, outbox, dispatcher, client, rules, key };
+        let running =
+            RunningTap { tap, store, outbox, dispatcher, payloads, client, rules, key };
         tokio::spawn(running.clone().reload_when_changed(files));
         Ok(running)
     }

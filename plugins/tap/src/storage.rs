@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use as2hook_delivery::OnStoreFailure;
+use as2hook_delivery::{OnStoreFailure, Outbox};
 use as2hook_store::{
     BlobStore, PayloadDir, Payloads, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
     Store, StoreError, clock,
 };
+use jiff::Timestamp;
 use tokio::{runtime::Handle, time::sleep};
 
 use as2hook_config::{self as config, Config};
@@ -96,6 +97,25 @@ pub async fn probe(payloads: Payloads) {
         sleep(PROBE_EVERY).await;
         payloads.probe().await;
     }
+}
+
+/// Returns why events or payloads cannot be stored now, one sentence each.
+pub fn failures(outbox: &Outbox, payloads: &Payloads) -> Vec<String> {
+    let (store, payloads) = (outbox.health(), payloads.health());
+    let mut reasons = Vec::new();
+    reasons.extend(failure("The store fails", store.failing_since, store.last_error));
+    let (since, error) = (payloads.failing_since, payloads.last_error);
+    reasons.extend(failure("Large payloads cannot be kept", since, error));
+    if store.held > 0 {
+        reasons.push(format!("{} events wait in memory for the store.", store.held));
+    }
+    reasons
+}
+
+/// Returns the sentence about what fails since a time.
+fn failure(what: &str, since: Option<i64>, error: Option<String>) -> Option<String> {
+    let since = Timestamp::from_millisecond(since?).unwrap_or_default();
+    Some(format!("{what} since {since}: {}.", error.unwrap_or_default()))
 }
 
 /// `beside`: where `payloads: store` keeps them.
