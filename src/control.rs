@@ -13,7 +13,6 @@ use as2hook_delivery::{Dispatcher, HealthState, Outbox};
 use as2hook_event::Rule;
 use as2hook_store::{DeliveryState, PartnerWebhookChange, Payloads, Store, StoreError, clock};
 use async_trait::async_trait;
-use jiff::Timestamp;
 use openssl::x509::X509Ref;
 use prometheus_client::{
     metrics::{
@@ -34,6 +33,7 @@ use crate::{
     reload::Reloader,
     secret_key::SecretKey,
     snapshot::Live,
+    tap::storage,
     timers,
 };
 
@@ -118,7 +118,6 @@ impl GatewayControl for RunningGateway {
 
 impl RunningGateway {
     async fn reasons_against_traffic(&self) -> Vec<String> {
-        let health = self.outbox.health();
         let mut reasons = Vec::new();
         let listen = self.live.load().config.listen.clone();
         for (name, address) in listen.addresses().filter(|(name, _)| *name != "admin") {
@@ -127,14 +126,7 @@ impl RunningGateway {
                     .push(format!("The {name} listener does not accept connections on {address}."));
             }
         }
-        let (since, error) = (health.failing_since, health.last_error);
-        reasons.extend(failure("The store fails", since, error));
-        let payloads = self.payloads.health();
-        let (since, error) = (payloads.failing_since, payloads.last_error);
-        reasons.extend(failure("Large payloads cannot be kept", since, error));
-        if health.held > 0 {
-            reasons.push(format!("{} events wait in memory for the store.", health.held));
-        }
+        reasons.extend(storage::failures(&self.outbox, &self.payloads));
         reasons
     }
 
@@ -230,12 +222,6 @@ async fn accepts(listener: SocketAddr) -> bool {
     };
     let connect = TcpStream::connect((ip, listener.port()));
     matches!(timeout(CONNECT_TIMEOUT, connect).await, Ok(Ok(_)))
-}
-
-/// Returns the sentence about what fails since a time.
-fn failure(what: &str, since: Option<i64>, error: Option<String>) -> Option<String> {
-    let since = Timestamp::from_millisecond(since?).unwrap_or_default();
-    Some(format!("{what} since {since}: {}.", error.unwrap_or_default()))
 }
 
 fn is_in_service(state: &HealthState) -> bool {

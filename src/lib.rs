@@ -17,7 +17,6 @@
 //! - [`observe`]: what happens is counted and logged in one place
 //! - [`control`]: what the admin API asks of the gateway
 //! - [`log`]: where log lines go
-//! - `system_events`: events of as2hook itself
 //! - `handles`: how many file handles traffic may have
 
 mod builder;
@@ -39,7 +38,6 @@ pub use as2hook_store::secret_key;
 pub use as2hook_tap::{self as tap, memory, timers};
 
 mod handles;
-mod system_events;
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]

@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 use as2hook_api::leading_keys;
-use as2hook_delivery::Directory;
+use as2hook_delivery::{Attempted, Directory};
 use as2hook_event::{Event, EventKind, Rule, clock};
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -128,6 +128,10 @@ impl TapHost for Live {
 
     fn late_decode(&self) {
         self.observer.late_decode();
+    }
+
+    fn attempted(&self, attempt: &Attempted<'_>) {
+        self.observer.attempted(attempt);
     }
 }
 

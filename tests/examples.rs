@@ -128,9 +128,9 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
             .sign(pki::partner())
             .encrypt(pki::station())
             .build();
-        assert_eq!(client.send(&Post::message("/as2", &message)).unwrap().status, 200);
+        client.send(&Post::message("/as2", &message)).unwrap().status
     };
-    send();
+    assert_eq!(send(), 200);
     let delivered = sink.wait_for(1, SOON).unwrap()[0].json();
     assert_eq!(delivered["attachments"][0]["name"], "order.edi");
     assert_eq!(delivered["signatureStatus"], "valid");
@@ -139,10 +139,11 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
     prepared.write("webhooks.yaml", "webhooks: [{ name: all }]\n").unwrap();
     let status = || prepared.call("GET", "/admin/status", "").unwrap().json();
     assert!(wait_until(SOON, || status()["last_reload"]["ok"] == false), "{}", status());
-    let rule = Rule::new("moved").to(&sink, "/moved").payload("json");
+    let events = ["message.received", "message.rejected"];
+    let rule = Rule::new("moved").to(&sink, "/moved").payload("json").events(&events);
     prepared.write_rules(&[rule]).unwrap();
     assert!(wait_until(SOON, || status()["generation"] == 2), "{}", status());
-    send();
+    assert_eq!(send(), 200);
     assert_eq!(sink.wait_for(2, SOON).unwrap()[1].target(), "/moved");
 
     // Retention keeps the newest event.
@@ -150,6 +151,13 @@ fn the_tap_works_in_a_proxy_of_ones_own() {
     let is_one = || events()["data"].as_array().is_some_and(|events| events.len() == 1);
     assert!(wait_until(SOON, is_one), "{}", events());
     assert_eq!(prepared.call("GET", "/readyz", "").unwrap().status, 200);
+
+    // A receiver that is down is reported as such.
+    receiver.stop();
+    assert_eq!(send(), 502);
+    let delivered = &sink.wait_for(3, SOON).unwrap()[2];
+    assert_eq!(delivered.header("X-AS2-Event"), Some("message.rejected"));
+    assert_eq!(delivered.json()["error"]["stage"], "connect");
 }
 
 /// Each block of Rust in `docs/embedding.md` stands in the example that the text before it names.

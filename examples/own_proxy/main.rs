@@ -8,22 +8,22 @@ use std::{error::Error, net::SocketAddr, path::Path, time::Duration};
 use as2hook_api::serve_tap;
 use as2hook_as2::Headers;
 use as2hook_config::Plugins;
-use as2hook_event::Direction;
-use as2hook_tap::{Exchange, RequestHead, ResponseHead, Tap};
+use as2hook_event::{Direction, SendError, Stage};
+use as2hook_tap::{Exchange, RequestHead, ResponseHead, RunningTap, Tap};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::{
-    Error as PingoraError, ErrorType, Result,
+    Error as PingoraError, ErrorSource, ErrorType, Result,
     http::ResponseHeader,
     proxy::{ProxyHttp, Session, http_proxy_service},
-    server::Server,
+    server::{RunArgs, Server, configuration::ServerConf},
     upstreams::peer::HttpPeer,
 };
 use tokio::net::TcpListener;
 
 struct MyProxy {
     upstream: SocketAddr,
-    tap: Tap,
+    running: RunningTap,
 }
 
 #[async_trait]
@@ -45,12 +45,19 @@ impl ProxyHttp for MyProxy {
         for (name, value) in request.case_header_iter() {
             headers.push(String::from_utf8_lossy(name.as_slice()), value.as_bytes());
         }
-        *ctx = Some(self.tap.begin(RequestHead {
+        let mut exchange = self.running.tap.begin(RequestHead {
             direction: Direction::Inbound,
             method: request.method.to_string(),
             peer: session.client_addr().and_then(|addr| addr.as_inet()).map(|addr| addr.ip()),
             headers,
-        }));
+        });
+        // Its memory counts against `limits.memory` until its verdict is written down.
+        let limit = self.running.rules.in_force().rules.config.limits.memory;
+        let Some(share) = self.running.tap.memory().take(exchange.memory(), limit) else {
+            return Err(PingoraError::explain(ErrorType::HTTPStatus(503), "limits.memory"));
+        };
+        exchange.hold(share);
+        *ctx = Some(exchange);
         Ok(false)
     }
 
@@ -105,10 +112,20 @@ impl ProxyHttp for MyProxy {
         Ok(None)
     }
 
-    async fn logging(&self, _: &mut Session, _: Option<&PingoraError>, ctx: &mut Self::CTX) {
+    async fn logging(&self, _: &mut Session, error: Option<&PingoraError>, ctx: &mut Self::CTX) {
         // 5. It is over: the verdict is written down beside the traffic.
-        if let Some(exchange) = ctx.take() {
-            exchange.end();
+        let Some(exchange) = ctx.take() else { return };
+        match error.filter(|error| *error.esource() == ErrorSource::Upstream) {
+            Some(error) => exchange.fail(SendError {
+                stage: match error.etype() {
+                    ErrorType::ConnectTimedout | ErrorType::ReadTimedout => Stage::Timeout,
+                    ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => Stage::Connect,
+                    _ => Stage::Http,
+                },
+                http_status: None,
+                message: error.to_string(),
+            }),
+            None => exchange.end(),
         }
     }
 }
@@ -121,20 +138,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let upstream = upstream.parse()?;
     // Pingora's server cannot live inside a runtime, so the tap gets its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let tap = runtime.block_on(start_tap(config.as_ref()))?;
-    let mut server = Server::new(None)?;
+    let running = runtime.block_on(start_tap(config.as_ref()))?;
+    let conf = ServerConf { grace_period_seconds: Some(10), ..ServerConf::default() };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut service = http_proxy_service(&server.configuration, MyProxy { upstream, tap });
+    let proxy = MyProxy { upstream, running: running.clone() };
+    let mut service = http_proxy_service(&server.configuration, proxy);
     service.add_tcp(listen);
     server.add_service(service);
-    server.run_forever();
+    // Until SIGTERM, and the grace period after it; the tap stops behind the proxy.
+    server.run(RunArgs::default());
+    runtime.block_on(running.shutdown(Duration::from_secs(30)));
+    Ok(())
 }
 
 /// All that is behind the tap: store, deliveries, reload, timers, retention; and the admin API.
-async fn start_tap(config: &Path) -> Result<Tap, Box<dyn Error>> {
+async fn start_tap(config: &Path) -> Result<RunningTap, Box<dyn Error>> {
     let running = Tap::from_config(config, Plugins::default()).await?;
     let rules = running.rules.in_force().rules.clone();
     let admin = TcpListener::bind(rules.config.listen.admin.address).await?;
     tokio::spawn(serve_tap(admin, running.clone()));
-    Ok(running.tap)
+    Ok(running)
 }

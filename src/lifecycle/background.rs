@@ -15,16 +15,17 @@ use super::{
     sockets::ListeningSockets,
 };
 use crate::{
-    partner_webhooks::PartnerWebhookLoader, peers, reload::Reloader, snapshot::Live,
-    tap::retention, timers,
+    partner_webhooks::PartnerWebhookLoader,
+    peers,
+    reload::Reloader,
+    snapshot::Live,
+    tap::{retention, storage},
+    timers,
 };
 use as2hook_config::watch::Watch;
 
 /// How often the receivers' names are looked up again.
 const LOOKUP_EVERY: Duration = Duration::from_secs(30);
-
-/// How often a place of payloads that failed is tried.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// What goes on beside the traffic.
 pub(super) struct Background {
@@ -65,7 +66,7 @@ impl Background {
             let (outbox, payloads) = (self.drain.outbox.clone(), self.payloads.clone());
             runtime.spawn(take_over(predecessor, outbox, payloads, store.clone()));
         }
-        runtime.spawn(probe(self.payloads));
+        runtime.spawn(storage::probe(self.payloads));
         let newest = live.peers().newest();
         runtime.spawn(rules_changed(generation, newest, dispatcher.clone()));
         runtime.spawn(async move {
@@ -97,14 +98,6 @@ async fn look_up(live: Arc<Live>) {
     loop {
         sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
-    }
-}
-
-/// Notices when the place of large payloads is well again.
-async fn probe(payloads: Payloads) {
-    loop {
-        sleep(PROBE_EVERY).await;
-        payloads.probe().await;
     }
 }
 

@@ -8,7 +8,6 @@ use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
-use as2hook_store::{StoreError, clock};
 use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
@@ -26,8 +25,7 @@ use crate::{
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,
-    system_events::Announcer,
-    tap::{AdoptedExchanges, Tap, retention, storage},
+    tap::{AdoptedExchanges, Tap, retention, storage, system_events::Announcer},
 };
 use as2hook_config::{
     Listen, LoadAttempt, Plugins, StoreFailurePolicy,
@@ -87,22 +85,14 @@ async fn start(
         StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
     };
     let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
-    // Before this process writes anything, whose time is that of its own clock.
-    if let Ok(newest) = store.newest().await {
-        clock::compare(newest);
-    }
     let key = SecretKey::open_or_make(&loaded.config.secret_key_file)?;
     let payloads = payloads.with_key(key.of_payloads()?);
     let live = Arc::new(Live::new(reload::snapshot(loaded, None).await, key));
     let snapshot = live.load();
     let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone()));
     // Without its store a gateway that lets traffic pass serves all the same.
-    let passes = on_store_failure == OnStoreFailure::Pass;
-    let bear = |error: StoreError| match passes && error.may_pass() {
-        true => Ok(()),
-        false => Err(error),
-    };
-    keeper.load().await.map(drop).or_else(bear)?;
+    let tolerate = |error| storage::tolerate(error, on_store_failure);
+    keeper.load().await.map(drop).or_else(tolerate)?;
     let client = Client::new().await.map_err(|error| LifecycleError::Client(error.to_string()))?;
     let client = Arc::new(client);
 
@@ -116,7 +106,7 @@ async fn start(
     let adoption = Some(adoption);
     let options = OutboxOptions { on_store_failure, adoption, ..OutboxOptions::default() };
     let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
-    outbox.recover().await.map(drop).or_else(bear)?;
+    outbox.recover().await.map(drop).or_else(tolerate)?;
     // What terminated processes left is ours now: only then is it known which files no event names.
     retention::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.

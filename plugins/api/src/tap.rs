@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_event::Rule;
-use as2hook_store::{PartnerWebhookChange, StoreError, secret_key::SecretKey};
-use as2hook_tap::RunningTap;
+use as2hook_store::{PartnerWebhookChange, StoreError, clock, secret_key::SecretKey};
+use as2hook_tap::{RunningTap, storage, timers};
 use async_trait::async_trait;
 use tokio::{net::TcpListener, sync::watch};
 use uuid::Uuid;
@@ -78,10 +78,11 @@ impl GatewayControl for TapControl {
     }
 
     async fn readiness(&self) -> Result<Vec<String>, Vec<String>> {
-        match self.tap.outbox.health().failing_since {
-            Some(_) => Err(vec!["the store does not take events".to_owned()]),
-            None => Ok(Vec::new()),
+        let reasons = storage::failures(&self.tap.outbox, &self.tap.payloads);
+        if !reasons.is_empty() {
+            return Err(reasons);
         }
+        Ok(clock::doubt().and_then(timers::in_words).into_iter().collect())
     }
 
     async fn metrics(&self) -> String {

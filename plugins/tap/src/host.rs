@@ -3,7 +3,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 use as2hook_config::Config;
-use as2hook_delivery::{Directory, Target};
+use as2hook_delivery::{Attempted, Directory, Target};
 use as2hook_event::{Event, EventKind, Findings, Query, Rule, RuleSet};
 use uuid::Uuid;
 
@@ -31,6 +31,9 @@ pub trait TapHost: Debug + Send + Sync + 'static {
 
     /// A message was still being decoded when its traffic went on.
     fn late_decode(&self) {}
+
+    /// A delivery was attempted. Must not block.
+    fn attempted(&self, _attempt: &Attempted<'_>) {}
 }
 
 /// A host that never changes its rules.

@@ -23,6 +23,7 @@
 //! - `records`: the keys and groups of what is remembered of messages, and what came already
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - [`memory`]: what exchanges under way take together
+//! - [`system_events`]: events of as2hook itself
 //! - [`timers`]: what happens by itself when time passes
 //! - `waits`: exchanges that wait for one another
 
@@ -42,6 +43,7 @@ mod routes;
 mod running;
 mod sent;
 pub mod storage;
+pub mod system_events;
 mod verdict;
 mod waits;
 

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -16,21 +17,39 @@ use as2hook_delivery::{
 use as2hook_event::Rule;
 use as2hook_sink::Client;
 use as2hook_store::{
-    Store, StoreError,
+    Payloads, Store, StoreError,
     secret_key::{SecretKey, SecretKeyError},
 };
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     AdoptedExchanges, Tap, TapHost, TapRules, retention,
     storage::{self, StorageError},
+    system_events::Announcer,
     timers,
 };
 
+/// How often webhooks' states and held deliveries are checked.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two checks whether all exchanges are written down.
+const CONCLUDED_EVERY: Duration = Duration::from_millis(5);
+
+/// The least time for what the outbox holds at a shutdown.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
+/// The limit for closing the store.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A tap with its store, its deliveries, and what goes on beside them: reloads, timers, retention.
-/// Deliveries stop when the last clone is dropped.
+/// It runs until [`RunningTap::shutdown`] or the end of its runtime, also when no clone is left.
 #[derive(Clone)]
 pub struct RunningTap {
     /// Follows exchanges.
@@ -41,12 +60,15 @@ pub struct RunningTap {
     pub outbox: Outbox,
     /// Makes deliveries.
     pub dispatcher: Arc<Dispatcher>,
+    /// Has large payloads.
+    pub payloads: Payloads,
     /// The http client of deliveries.
     pub client: Arc<Client>,
     /// The rules in force.
     pub rules: Arc<ReloadedRules>,
     /// Seals secrets and URLs at rest.
     pub key: Arc<SecretKey>,
+    background: Arc<Mutex<JoinSet<()>>>,
 }
 
 /// The rules of a config, which are loaded again whenever a file changes.
@@ -102,11 +124,18 @@ impl Tap {
     /// Starts a tap from the config at `path`, of which it takes everything but `listen` and
     /// `receiver`. Spawns its tasks; call within a tokio runtime.
     ///
+    /// One process per store: it neither reports its rules to the store's other processes nor reads
+    /// theirs, so they would hold deliveries for each other's rules.
+    ///
     /// # Errors
     /// When the config has mistakes, or what it names cannot be opened.
     pub async fn from_config(path: &Path, plugins: Plugins) -> Result<RunningTap, TapError> {
         let LoadAttempt { outcome, sources } = load(path, &plugins).await;
         let loaded = outcome.map_err(TapError::Config)?;
+        let unsupported = loaded.config.unsupported();
+        if !unsupported.is_empty() {
+            return Err(TapError::Config(unsupported));
+        }
         let on_store_failure = match loaded.config.on_store_failure {
             StoreFailurePolicy::Pass => OnStoreFailure::Pass,
             StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
@@ -127,7 +156,8 @@ impl Tap {
         let adoption = Some(Arc::new(AdoptedExchanges::new(rules.clone())) as _);
         let options = OutboxOptions { on_store_failure, adoption, ..OutboxOptions::default() };
         let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
-        outbox.recover().await?;
+        let recovered = outbox.recover().await.map(drop);
+        recovered.or_else(|error| storage::tolerate(error, on_store_failure))?;
         let client = Arc::new(Client::new().await?);
         let sinks = plugins.sinks(client.clone());
         let options = DispatcherOptions {
@@ -135,15 +165,21 @@ impl Tap {
             formats: plugins.formats,
             ..DispatcherOptions::default()
         };
+        let notices = Some(Arc::new(Announcer::new(rules.clone(), outbox.clone())) as _);
+        let directory = rules.clone();
         let dispatcher =
-            Dispatcher::start(store.clone(), sinks, rules.clone(), None, wakeups, options).await?;
+            Dispatcher::start(store.clone(), sinks, directory, notices, wakeups, options).await?;
         let dispatcher = Arc::new(dispatcher);
         let tap = Tap::new(rules.clone(), outbox.clone(), payloads.clone(), Handle::current())?;
-        tokio::spawn(timers::run(rules.clone(), outbox.clone(), store.clone()));
-        tokio::spawn(retention::run(rules.clone(), store.clone(), payloads));
-        let key = Arc::new(key);
-        let running = RunningTap { tap, store, outbox, dispatcher, client, rules, key };
-        tokio::spawn(running.clone().reload_when_changed(files));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(timers::run(rules.clone(), outbox.clone(), store.clone()));
+        tasks.spawn(retention::run(rules.clone(), store.clone(), payloads.clone()));
+        tasks.spawn(storage::probe(payloads.clone()));
+        tasks.spawn(check_webhooks(dispatcher.clone()));
+        let (key, background) = (Arc::new(key), Arc::new(Mutex::new(tasks)));
+        let running =
+            RunningTap { tap, store, outbox, dispatcher, payloads, client, rules, key, background };
+        running.background.lock().spawn(running.clone().reload_when_changed(files));
         Ok(running)
     }
 }
@@ -170,6 +206,33 @@ impl RunningTap {
             }
         }
         reloaded
+    }
+
+    /// Stops, within about `drain`: waits until the exchanges that are over are written down and the
+    /// attempts in progress have ended, and closes the store. An exchange that ends later counts as
+    /// "outcome unknown" at the next start, so the proxy stops first:
+    ///
+    /// ```ignore
+    /// server.run(RunArgs::default());
+    /// runtime.block_on(running.shutdown(Duration::from_secs(30)));
+    /// ```
+    pub async fn shutdown(&self, drain: Duration) {
+        let deadline = Instant::now() + drain;
+        while self.tap.concluding() > 0 && Instant::now() < deadline {
+            if self.tap.only_mdns_wait() {
+                self.tap.end_message_waits();
+            }
+            sleep(CONCLUDED_EVERY).await;
+        }
+        self.tap.end_message_waits();
+        self.background.lock().abort_all();
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.dispatcher.shutdown(left).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.outbox.close(left.max(LAST_WRITES)).await;
+        if timeout(CLOSE_TIMEOUT, self.store.close()).await.is_err() {
+            tracing::warn!("The store could not be closed in time.");
+        }
     }
 
     async fn reload_when_changed(self, mut files: Watch) {
@@ -243,10 +306,54 @@ impl RulesInForce {
     }
 }
 
+/// Checks webhooks' states and held deliveries again and again.
+async fn check_webhooks(dispatcher: Arc<Dispatcher>) {
+    loop {
+        sleep(CHECK_EVERY).await;
+        if let Err(error) = dispatcher.take_over().await {
+            tracing::debug!(%error, "The webhooks' states could not be read.");
+        }
+    }
+}
+
 /// Reads the files on a thread that may block.
 async fn load(path: &Path, plugins: &Plugins) -> LoadAttempt {
     let (path, plugins) = (path.to_owned(), plugins.clone());
     tokio::task::spawn_blocking(move || config::attempt(&path, &plugins))
         .await
         .expect("loading a config does not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "receiver: { url: \"http://127.0.0.1:9\" }\n";
+
+    async fn start(config: &str) -> (Result<RunningTap, TapError>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("as2hook.yaml");
+        std::fs::write(&path, config).unwrap();
+        std::fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
+        (Tap::from_config(&path, Plugins::default()).await, folder)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn shutdown_ends_all_tasks_and_closes_the_store() {
+        let (running, _folder) = start(CONFIG).await;
+        let running = running.unwrap();
+        running.store.newest().await.unwrap();
+        running.shutdown(Duration::ZERO).await;
+        let mut tasks = std::mem::take(&mut *running.background.lock());
+        while tasks.join_next().await.is_some() {}
+        assert!(running.store.newest().await.is_err());
+    }
+
+    #[tokio::test]
+    #[cfg(not(feature = "s3"))]
+    async fn config_that_names_what_is_not_built_in_is_refused() {
+        let (running, _folder) =
+            start(&format!("{CONFIG}payloads: \"s3://bucket/as2hook\"\n")).await;
+        assert!(matches!(running, Err(TapError::Config(mistakes)) if mistakes.len() == 1));
+    }
 }

@@ -1,15 +1,19 @@
 //! The store and the place of payloads that the config names, opened.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use as2hook_delivery::OnStoreFailure;
+use as2hook_delivery::{OnStoreFailure, Outbox};
 use as2hook_store::{
     BlobStore, PayloadDir, Payloads, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
-    Store, StoreError,
+    Store, StoreError, clock,
 };
-use tokio::runtime::Handle;
+use jiff::Timestamp;
+use tokio::{runtime::Handle, time::sleep};
 
 use as2hook_config::{self as config, Config};
+
+/// How often a place of payloads that failed is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// Why the store or the place of payloads cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,10 @@ pub async fn open(
         Some(folder) => Payloads::in_folder(folder),
         None => in_pieces(config, beside)?,
     };
+    // Before this process writes anything, whose time is that of its own clock.
+    if let Ok(newest) = store.newest().await {
+        clock::compare(newest);
+    }
     match payloads.claim(&*store).await {
         Err(error @ StoreError::OtherStore { .. }) => return Err(error.into()),
         Err(error) => tracing::warn!(%error, "Whether the place of payloads belongs to this store \
@@ -70,6 +78,44 @@ pub async fn open(
         Ok(()) => {}
     }
     Ok((store, payloads))
+}
+
+/// Tolerates an error of the store that may pass, where traffic passes without it.
+///
+/// # Errors
+/// Any other error.
+pub fn tolerate(error: StoreError, on_failure: OnStoreFailure) -> Result<(), StoreError> {
+    match on_failure == OnStoreFailure::Pass && error.may_pass() {
+        true => Ok(()),
+        false => Err(error),
+    }
+}
+
+/// Notices when the place of large payloads works again. Runs until it is dropped.
+pub async fn probe(payloads: Payloads) {
+    loop {
+        sleep(PROBE_EVERY).await;
+        payloads.probe().await;
+    }
+}
+
+/// Returns why events or payloads cannot be stored now, one sentence each.
+pub fn failures(outbox: &Outbox, payloads: &Payloads) -> Vec<String> {
+    let (store, payloads) = (outbox.health(), payloads.health());
+    let mut reasons = Vec::new();
+    reasons.extend(failure("The store fails", store.failing_since, store.last_error));
+    let (since, error) = (payloads.failing_since, payloads.last_error);
+    reasons.extend(failure("Large payloads cannot be kept", since, error));
+    if store.held > 0 {
+        reasons.push(format!("{} events wait in memory for the store.", store.held));
+    }
+    reasons
+}
+
+/// Returns the sentence about what fails since a time.
+fn failure(what: &str, since: Option<i64>, error: Option<String>) -> Option<String> {
+    let since = Timestamp::from_millisecond(since?).unwrap_or_default();
+    Some(format!("{what} since {since}: {}.", error.unwrap_or_default()))
 }
 
 /// `beside`: where `payloads: store` keeps them.

@@ -8,33 +8,33 @@ use as2hook_store::Payload;
 use async_trait::async_trait;
 use serde_json::{Map, json};
 
-use crate::snapshot::Live;
+use crate::TapHost;
 
 /// Notifies the other webhooks when one is disabled.
-pub(crate) struct Announcer {
-    live: Arc<Live>,
+pub struct Announcer {
+    host: Arc<dyn TapHost>,
     outbox: Outbox,
 }
 
 // === impl Announcer ===
 
 impl Announcer {
-    pub(crate) fn new(live: Arc<Live>, outbox: Outbox) -> Self {
-        Self { live, outbox }
+    /// One that writes its events to this outbox, for the webhooks of the host's rules.
+    pub fn new(host: Arc<dyn TapHost>, outbox: Outbox) -> Self {
+        Self { host, outbox }
     }
 }
 
 #[async_trait]
 impl Notices for Announcer {
     async fn disabled(&self, notice: Disabled) {
-        let snapshot = self.live.load();
         let event = event(&notice);
-        let mut targets = snapshot.targets(&event);
+        let mut targets = self.host.rules().targets(&event);
         targets.retain(|target| target.webhook != notice.webhook);
         if targets.is_empty() {
             return;
         }
-        self.live.observer().event(event.id, event.kind);
+        self.host.event(event.id, event.kind);
         match writes::publish(&event, Payload::None, &targets) {
             Ok(published) => {
                 self.outbox.write(vec![published]).await;
@@ -44,7 +44,7 @@ impl Notices for Announcer {
     }
 
     fn attempted(&self, attempt: &Attempted<'_>) {
-        self.live.observer().attempted(attempt);
+        self.host.attempted(attempt);
     }
 }
 
