@@ -14,7 +14,7 @@ use as2hook_config::{
 use as2hook_delivery::{
     Directory, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
-use as2hook_event::Rule;
+use as2hook_event::{Rule, clock};
 use as2hook_sink::Client;
 use as2hook_store::{
     Payloads, Store, StoreError,
@@ -76,6 +76,7 @@ pub struct RunningTap {
 pub struct ReloadedRules {
     path: PathBuf,
     plugins: Plugins,
+    key: Arc<SecretKey>,
     in_force: ArcSwap<RulesInForce>,
     /// When they were loaded last, and the first mistake.
     last: Mutex<(Timestamp, Option<String>)>,
@@ -141,12 +142,13 @@ impl Tap {
             StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
         };
         let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
-        let key = SecretKey::open_or_make(&loaded.config.secret_key_file)?;
+        let key = Arc::new(SecretKey::open_or_make(&loaded.config.secret_key_file)?);
         let payloads = payloads.with_key(key.of_payloads()?);
         let files = Watch::start(sources.clone(), WatchTiming::default())?;
         let rules = Arc::new(ReloadedRules {
             path: path.to_owned(),
             plugins: plugins.clone(),
+            key: key.clone(),
             in_force: ArcSwap::from_pointee(RulesInForce::new(loaded, 1)),
             last: Mutex::new((Timestamp::now(), None)),
             turn: tokio::sync::Mutex::new(()),
@@ -176,7 +178,7 @@ impl Tap {
         tasks.spawn(retention::run(rules.clone(), store.clone(), payloads.clone()));
         tasks.spawn(storage::probe(payloads.clone()));
         tasks.spawn(check_webhooks(dispatcher.clone()));
-        let (key, background) = (Arc::new(key), Arc::new(Mutex::new(tasks)));
+        let background = Arc::new(Mutex::new(tasks));
         let running =
             RunningTap { tap, store, outbox, dispatcher, payloads, client, rules, key, background };
         running.background.lock().spawn(running.clone().reload_when_changed(files));
@@ -291,6 +293,15 @@ impl TapHost for ReloadedRules {
 impl Directory for ReloadedRules {
     fn endpoint(&self, webhook: &str) -> Option<Arc<Rule>> {
         self.rules().webhook(webhook).cloned()
+    }
+
+    fn is_agreed(&self) -> bool {
+        clock::doubt().is_none()
+    }
+
+    fn at_rest(&self, webhook: &str, url: String) -> String {
+        // Better none than an open one.
+        self.key.seal_url(webhook, &url).unwrap_or_default()
     }
 }
 
