@@ -34,8 +34,8 @@ pub mod snapshot;
 
 pub use builder::{Builder, Gateway};
 
-pub use as2hook_store::secret_key;
-pub use as2hook_tap::{self as tap, memory, timers};
+use as2hook_store::secret_key;
+use as2hook_tap::{self as tap, memory, timers};
 
 mod handles;
 
