@@ -1,5 +1,7 @@
 //! Digests: their spellings on the wire, and running several of them over the same bytes.
 
+mod mask;
+
 use openssl::{
     error::ErrorStack,
     hash::{Hasher, MessageDigest},
@@ -7,11 +9,7 @@ use openssl::{
     nid::Nid,
 };
 
-use crate::{
-    Warning,
-    ber::{Tag, oid, read::Reader},
-    fault::Fault,
-};
+use crate::{Warning, ber::oid, fault::Fault};
 
 /// A digest that a signature or a MIC may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,26 +144,6 @@ impl Digest {
             oid::SHA3_512 | oid::SHA3_512_WITH_RSA | oid::ECDSA_WITH_SHA3_512 => Self::Sha3_512,
             _ => return None,
         })
-    }
-
-    /// The digest and that of the mask, with which the parameters of RSASSA-PSS and RSAES-OAEP begin
-    /// (RFC 4055 sections 3.1 and 4.1): SHA-1 where they leave one out. `None`: the mask has a generator,
-    /// and that names no digest.
-    pub(crate) fn with_mask(
-        fields: &mut Reader<'_>,
-        what: &'static str,
-    ) -> Result<(Self, Option<Self>), Fault> {
-        let known =
-            |id| Self::from_oid(id).ok_or_else(|| Fault::Algorithm { what, oid: oid::dotted(id) });
-        let (mut digest, mut mask) = (Self::Sha1, Some(Self::Sha1));
-        if let Some(hash) = fields.context(0)? {
-            digest = known(hash.inside().expect(Tag::SEQUENCE)?.algorithm()?.0)?;
-        }
-        if let Some(generator) = fields.context(1)? {
-            let (_, hash) = generator.inside().expect(Tag::SEQUENCE)?.algorithm()?;
-            mask = hash.map(|hash| known(hash.algorithm()?.0)).transpose()?;
-        }
-        Ok((digest, mask))
     }
 
     /// The name in results: `sha-256`, as RFC 8551 section 3.5.3.2 spells it.
