@@ -1,5 +1,5 @@
-//! The keys of what is remembered of messages, the groups in which its number is limited, and what tells that
-//! a message came already: a partner that lost our MDN sends it again.
+//! The keys of what is remembered of messages, the groups in which its number is limited, and how a message
+//! that came already is recognised: a partner that lost our MDN sends it again.
 
 use std::{fmt, time::Duration};
 
