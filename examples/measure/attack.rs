@@ -71,7 +71,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
                 .iter()
                 .map(|message| Template::leaving_out("/as2", message, left_out))
                 .collect();
-            delivered.reset(first);
+            delivered.reset(first..first.saturating_add(load.total));
             let run = || {
                 load.run(address, |number, out| {
                     templates[number % templates.len()].write(first + number, out);

@@ -69,7 +69,7 @@ fn round(
     delivered: &Delivered,
     took: &mut Vec<Duration>,
 ) -> Result<(), Box<dyn Error>> {
-    delivered.reset(first);
+    delivered.reset(first..first.saturating_add(load.total));
     let samples = load.run(gateway.inbound().address(), |number, out| {
         template.write(first + number, out);
     });
@@ -77,7 +77,7 @@ fn round(
     delivered.wait_for(load.total)?;
     let times = delivered.times();
     took.extend(samples.all.iter().filter_map(|sample| {
-        let delivered = times.get(sample.number).copied().flatten()?;
+        let delivered = times.get(&(first + sample.number))?;
         // A webhook may be quicker than the thread that reads the response.
         Some(delivered.saturating_duration_since(sample.responded))
     }));

@@ -199,7 +199,7 @@ impl Subject {
         template: &Template,
         delivered: &Delivered,
     ) -> Result<(usize, f64), Box<dyn Error>> {
-        delivered.reset(first);
+        delivered.reset(first..first.saturating_add(load.total));
         let samples = load.run(self.address(), |number, out| template.write(first + number, out));
         let samples = samples.all_good()?;
         if let Self::Gateway(..) = self {

@@ -1,6 +1,8 @@
 //! What stands around the gateway: messages, the AS2 server behind it, the webhook's owner.
 
 use std::{
+    collections::HashMap,
+    ops::Range,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -55,33 +57,31 @@ pub(crate) struct Delivered(Arc<Mutex<Deliveries>>);
 
 #[derive(Debug, Default)]
 struct Deliveries {
-    /// The number of the first message; what is below it was of an earlier round.
-    first: usize,
-    /// How many messages were delivered.
-    count: usize,
+    /// The messages' numbers; others are of an earlier round, or an attacker's.
+    numbers: Range<usize>,
     /// When each was first delivered.
-    times: Vec<Option<Instant>>,
+    times: HashMap<usize, Instant>,
 }
 
 // === impl Delivered ===
 
 impl Delivered {
-    /// Forgets all; the next messages have this number and those above it.
-    pub(crate) fn reset(&self, first: usize) {
-        *self.0.lock().expect("no poison") = Deliveries { first, ..Deliveries::default() };
+    /// Forgets all; the next messages have these numbers.
+    pub(crate) fn reset(&self, numbers: Range<usize>) {
+        *self.0.lock().expect("no poison") = Deliveries { numbers, times: HashMap::new() };
     }
 
     /// Waits until so many messages were delivered.
     pub(crate) fn wait_for(&self, total: usize) -> Result<(), String> {
-        let count = || self.0.lock().expect("no poison").count;
+        let count = || self.0.lock().expect("no poison").times.len();
         if wait_until(SETTLED, || count() == total) {
             return Ok(());
         }
         Err(format!("webhooks for {} of {total} messages", count()))
     }
 
-    /// When each was first delivered, from the first number on.
-    pub(crate) fn times(&self) -> Vec<Option<Instant>> {
+    /// When each was first delivered, by its number.
+    pub(crate) fn times(&self) -> HashMap<usize, Instant> {
         self.0.lock().expect("no poison").times.clone()
     }
 
@@ -97,14 +97,8 @@ impl Delivered {
     fn note(&self, seen: &Seen<'_>) {
         let number = seen.field("message-id").and_then(Template::number);
         let mut deliveries = self.0.lock().expect("no poison");
-        let place = number.and_then(|number| number.checked_sub(deliveries.first));
-        let Some(place) = place else { return };
-        if deliveries.times.len() <= place {
-            deliveries.times.resize(place + 1, None);
-        }
-        if deliveries.times[place].is_none() {
-            deliveries.times[place] = Some(seen.at);
-            deliveries.count += 1;
+        if let Some(number) = number.filter(|number| deliveries.numbers.contains(number)) {
+            deliveries.times.entry(number).or_insert(seen.at);
         }
     }
 }
