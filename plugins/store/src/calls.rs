@@ -63,10 +63,15 @@ impl<B: StoreBackend> EventStore for B {
         Ok(Page::of(limit, self.find(select::events(filter, cursor, limit)).await?))
     }
 
-    async fn record(&self, name: &str) -> Result<Option<Record>, StoreError> {
-        let found: Option<Record> = self.find(select::record(&key(name))).await?.pop();
-        // With the key in full, as the caller passed it.
-        Ok(found.map(|record| Record { key: name.to_owned(), ..record }))
+    async fn records(&self, keys: &[String]) -> Result<Vec<Option<Record>>, StoreError> {
+        let stored: Vec<_> = keys.iter().map(|name| key(name).into_owned()).collect();
+        let found: Vec<Record> = self.find(select::records(stored.clone())).await?;
+        let record = |(name, stored): (&String, _)| {
+            let record = found.iter().find(|record| record.key == stored)?;
+            // With the key in full, as the caller passed it.
+            Some(Record { key: name.clone(), ..record.clone() })
+        };
+        Ok(keys.iter().zip(stored).map(record).collect())
     }
 
     async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError> {

@@ -134,11 +134,11 @@ pub(crate) fn adopted(owner: i64) -> Statement {
     Statement::new(sql, [owner.into()])
 }
 
-/// Selects the record of a key, unless it is expired.
-pub(crate) fn record(key: &str) -> Statement {
+/// Selects the records of these keys, unless they are expired.
+pub(crate) fn records(keys: Vec<String>) -> Statement {
     let columns = Record::COLUMNS;
-    let sql = format!("SELECT {columns} FROM note WHERE key = $1 AND expires > $2");
-    Statement::new(sql, [key.into(), now().into()])
+    let sql = format!("SELECT {columns} FROM note WHERE key = ANY ($1) AND expires > $2");
+    Statement::new(sql, [SqlValue::Texts(keys), now().into()])
 }
 
 /// Selects the records that are due at `at`, longest due first.

@@ -52,8 +52,13 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page<EventRow>, StoreError>;
 
+    /// Returns the record of each key.
+    async fn records(&self, keys: &[String]) -> Result<Vec<Option<Record>>, StoreError>;
+
     /// Returns the record of a key.
-    async fn record(&self, key: &str) -> Result<Option<Record>, StoreError>;
+    async fn record(&self, key: &str) -> Result<Option<Record>, StoreError> {
+        Ok(self.records(&[key.to_owned()]).await?.pop().flatten())
+    }
 
     /// Returns up to `limit` records that are due at `at`, longest due first.
     async fn due_records(&self, at: i64, limit: usize) -> Result<Vec<Record>, StoreError>;

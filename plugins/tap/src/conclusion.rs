@@ -15,10 +15,7 @@ use uuid::Uuid;
 use super::{
     ResponseHead,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
-    records::{
-        Group, SENT, TAKEN, first_seen, first_seen_elsewhere, message_id, refuse_seen,
-        remember_seen, seen_key,
-    },
+    records::{Group, SENT, TAKEN, message_id, refuse_seen, remember_seen, seen_before, seen_key},
     response::MdnDecode,
     routes::Routes,
     sent::{AttemptOutcome, Sent, SentState},
@@ -252,7 +249,8 @@ impl Conclusion {
         if refusal.is_some() {
             // It was not taken after all: when it comes again it is no duplicate.
             let refused = if let Some(key) = taken.seen.clone() {
-                let found = outbox.current_record(&key).await?;
+                let found =
+                    outbox.current_records(std::slice::from_ref(&key)).await?.pop().flatten();
                 refuse_seen(key, taken.event, routes.rules.config.duplicate_window, found.as_ref())
             } else {
                 // Its content is not known before it is decoded.
@@ -328,11 +326,7 @@ impl Conclusion {
             return;
         }
         let Some(key) = seen_key(event, &Group::of(routes, event)) else { return };
-        let found = outbox.record(&key).await.unwrap_or_default();
-        let first = match found.as_ref().and_then(first_seen) {
-            None => first_seen_elsewhere(event, routes, outbox).await.unwrap_or_default(),
-            first => first,
-        };
+        let (found, first) = seen_before(&key, event, routes, outbox).await.unwrap_or_default();
         if let Some(first) = first {
             self.verdict.kind = EventKind::MessageDuplicate;
             self.verdict.extra.insert("duplicateOf".to_owned(), json!(first));

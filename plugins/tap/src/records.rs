@@ -118,31 +118,30 @@ pub(crate) fn seen_key(event: &Event, group: &Group) -> Option<String> {
 }
 
 /// The event that is remembered. `None`: its message was refused later.
-pub(crate) fn first_seen(record: &Record) -> Option<Uuid> {
+fn first_seen(record: &Record) -> Option<Uuid> {
     Uuid::try_parse_ascii(&record.body).ok()
 }
 
-/// The event that is remembered of the same message from when the config had its partner otherwise, or not
-/// at all. Its signature status was the same, so a verified message has none: to be verified, its partner had
-/// its certificates then too.
-pub(crate) async fn first_seen_elsewhere(
+/// What is remembered of the same message: its record, and the event that came first. That may stand in the
+/// record of another group, from when the config had its partner otherwise, or not at all. Its signature
+/// status was the same, so a verified message has no other: to be verified, its partner had its certificates
+/// then too.
+pub(crate) async fn seen_before(
+    key: &str,
     event: &Event,
     routes: &Routes,
     outbox: &Outbox,
-) -> Result<Option<Uuid>, OutboxError> {
-    let here = Group::of(routes, event);
+) -> Result<(Option<Record>, Option<Uuid>), OutboxError> {
+    let mut keys = vec![key.to_owned()];
     let status = event.decoded.as_ref().and_then(|decoded| decoded.signature_status);
-    if status == Some(SignatureStatus::Valid) {
-        return Ok(None);
+    if status != Some(SignatureStatus::Valid) {
+        let groups = Group::all(routes);
+        let others = groups.iter().filter_map(|group| seen_key(event, group));
+        keys.extend(others.filter(|other| other != key));
     }
-    for group in Group::all(routes).iter().filter(|&group| *group != here) {
-        let Some(key) = seen_key(event, group) else { return Ok(None) };
-        let record = outbox.record(&key).await?;
-        if let Some(first) = record.as_ref().and_then(first_seen) {
-            return Ok(Some(first));
-        }
-    }
-    Ok(None)
+    let mut found = outbox.records(&keys).await?;
+    let first = found.iter().flatten().find_map(first_seen);
+    Ok((found.swap_remove(0), first))
 }
 
 /// Remembers it for as long as it counts. `found`: what is there already, a message that was refused.

@@ -134,16 +134,10 @@ impl Sent {
         if MdnRequest::of(&event.headers).when != MdnMode::Later {
             return Ok(false);
         }
-        let Parties { partner, station } = &routes.parties;
         // Before the decode its group was another one.
-        for group in Group::all(routes) {
-            let record = outbox.record(&key(TAKEN, &group, station, partner, &id)).await?;
-            let taken = record.as_ref().and_then(Self::read);
-            if taken.is_some_and(|t| t.event == event.id && t.state == SentState::Refused) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let found = outbox.records(&Self::keys(TAKEN, routes, &id)).await?;
+        let mut taken = found.iter().flatten().filter_map(Self::read);
+        Ok(taken.any(|taken| taken.event == event.id && taken.state == SentState::Refused))
     }
 
     /// What the record becomes by the outcome of one attempt, that of `event`. Outcomes are merged by rank,
@@ -251,14 +245,15 @@ impl Sent {
         message_id: &str,
         outbox: &Outbox,
     ) -> Result<Option<(Self, Record)>, OutboxError> {
+        let found = outbox.current_records(&Self::keys(kind, routes, message_id)).await?;
+        let first = found.into_iter().flatten().next();
+        Ok(first.and_then(|record| Some((Self::read(&record)?, record))))
+    }
+
+    /// Where a message of these parties may be.
+    fn keys(kind: &str, routes: &Routes, message_id: &str) -> [String; 3] {
         let Parties { partner, station } = &routes.parties;
-        for group in Group::all(routes) {
-            let key = key(kind, &group, station, partner, message_id);
-            if let Some(record) = outbox.current_record(&key).await? {
-                return Ok(Self::read(&record).map(|sent| (sent, record)));
-            }
-        }
-        Ok(None)
+        Group::all(routes).map(|group| key(kind, &group, station, partner, message_id))
     }
 
     fn written(&self, kind: &str, group: &Group, routes: &Routes) -> RecordChange {

@@ -51,7 +51,7 @@ const BATCH: usize = 256;
 const ENOUGH: usize = 64;
 /// The wait for more records, when no caller waits for those that are there. Deliveries whose
 /// outcome is not stored are made again after a crash, so it is short.
-const GATHERING: Duration = Duration::from_millis(3);
+const GATHERING: Duration = Duration::from_millis(20);
 /// How often a record fails while others are accepted before it is set aside.
 const FAILURES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(50);

@@ -57,16 +57,27 @@ impl Outbox {
         self.within_timeout(self.shared.store.record(key)).await
     }
 
-    /// Like [`Self::record`], for callers for which `None` must mean that nothing was recorded.
+    /// Returns the record of each key.
     ///
     /// # Errors
-    /// Like [`Self::record`], and while recorded events may wait in memory.
-    pub async fn current_record(&self, key: &str) -> Result<Option<Record>, OutboxError> {
+    /// When the store does not respond in time.
+    pub async fn records(&self, keys: &[String]) -> Result<Vec<Option<Record>>, OutboxError> {
+        self.within_timeout(self.shared.store.records(keys)).await
+    }
+
+    /// Like [`Self::records`], for callers for which `None` must mean that nothing was recorded.
+    ///
+    /// # Errors
+    /// Like [`Self::records`], and while recorded events may wait in memory.
+    pub async fn current_records(
+        &self,
+        keys: &[String],
+    ) -> Result<Vec<Option<Record>>, OutboxError> {
         if self.is_behind() {
             let trouble = self.shared.monitor.trouble();
             return Err(OutboxError::Failing(trouble.unwrap_or_else(|| BEHIND.to_owned())));
         }
-        self.record(key).await
+        self.records(keys).await
     }
 
     /// Returns an event as it was recorded, without its verdict.

@@ -13,7 +13,7 @@ use super::{SqliteStore, identity, process_lock, prune, transaction};
 use crate::{
     backend::StoreBackend,
     gateways::GatewayChange,
-    group::{CallGroup, CallOutcome, ClaimCall, ClaimHolding, StoreCall},
+    group::{CallOutcome, ClaimCall, ClaimHolding, StoreCall},
     model::Claimed,
     payload::{StoreIdentity, remove_files},
     rows::FromSqlRow,
@@ -41,8 +41,7 @@ impl StoreBackend for SqliteStore {
     }
 
     async fn perform(&self, call: StoreCall) -> Result<CallOutcome, StoreError> {
-        let mut outcomes = self.change(CallGroup::of(self.owner, call)).await?;
-        outcomes.pop().unwrap_or(Err(StoreError::Closed))
+        self.writer.perform(call).await
     }
 
     async fn take(
@@ -59,12 +58,7 @@ impl StoreBackend for SqliteStore {
             ticket: self.ticket.fetch_add(1, Ordering::Relaxed) + 1,
             read_along: READ_ALONG,
         };
-        let group = CallGroup::of(self.owner, StoreCall::Claim(claim));
-        let work = move |connection: &_| match transaction::make(connection, &group)?.pop() {
-            Some(Ok(CallOutcome::Claimed(taken))) => Ok(taken),
-            _ => Ok(Vec::new()),
-        };
-        let taken = self.writer.take(work).await?;
+        let taken = self.writer.take(StoreCall::Claim(claim)).await?;
         if !taken.is_partial() {
             return Ok(taken.keep());
         }

@@ -1,6 +1,7 @@
 //! The writing thread: it executes queued calls in one transaction, so that many callers share one
 //! fsync, and returns the results after the commit.
 
+mod calls;
 mod thread;
 
 use std::{
@@ -15,9 +16,14 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use self::thread::Thread;
+use self::{calls::QueuedCall, thread::Thread};
 use super::{database_file::DatabaseFile, readers::rows};
-use crate::{group::ClaimedRow, model::Claimed, select, store::StoreError};
+use crate::{
+    group::{CallOutcome, ClaimedRow, StoreCall},
+    model::Claimed,
+    select,
+    store::StoreError,
+};
 
 /// Queues the calls.
 #[derive(Clone)]
@@ -53,6 +59,7 @@ pub(super) struct SqliteClaimGuard {
 }
 
 enum ThreadMessage {
+    Call(QueuedCall),
     Work(Box<dyn Task>),
     /// [`WriterState::returned`] has entries.
     Returned,
@@ -60,19 +67,20 @@ enum ThreadMessage {
     Close,
 }
 
-/// One caller's work. It may run several times, each time from the same state.
+/// Work in a transaction. It may run several times, each time from the same state.
 trait Task: Send {
     /// Returns whether it succeeded.
     fn run(&mut self, connection: &Connection) -> bool;
     /// Returns the result to the caller; `commit` has the error if nothing was committed.
     fn respond(self: Box<Self>, commit: Result<(), StoreError>);
+    /// Divides the work of several callers, of which one may make all fail.
+    fn divide(self: Box<Self>) -> Vec<Box<dyn Task>>;
 }
 
-struct QueuedTask<W, T, S, U> {
+struct QueuedTask<W, T> {
     work: W,
     outcome: Option<Result<T, StoreError>>,
-    seal: S,
-    reply: oneshot::Sender<Result<U, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
 // === impl ThreadWriter ===
@@ -106,16 +114,27 @@ impl ThreadWriter {
         T: Send + 'static,
         W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.run_sealed(work, |outcome| outcome).await
+        let (reply, result) = oneshot::channel();
+        let task = QueuedTask { work, outcome: None, reply };
+        self.queue(ThreadMessage::Work(Box::new(task)), result).await
     }
 
-    /// Like [`Self::run`], for claims: what does not reach the caller is released.
-    pub(super) async fn take<W>(&self, work: W) -> Result<SqliteClaimGuard, StoreError>
-    where
-        W: FnMut(&Connection) -> Result<Vec<ClaimedRow>, StoreError> + Send + 'static,
-    {
+    /// Performs a call, together with others.
+    pub(super) async fn perform(&self, call: StoreCall) -> Result<CallOutcome, StoreError> {
+        let (reply, result) = oneshot::channel();
+        let call = QueuedCall::new(call, reply, |outcome| outcome);
+        self.queue(ThreadMessage::Call(call), result).await
+    }
+
+    /// Like [`Self::perform`], for claims: what does not reach the caller is released.
+    pub(super) async fn take(&self, call: StoreCall) -> Result<SqliteClaimGuard, StoreError> {
+        let (reply, result) = oneshot::channel();
         let writer = self.clone();
-        self.run_sealed(work, |taken| SqliteClaimGuard { taken, writer }).await
+        let guard = |outcome| {
+            let taken = if let CallOutcome::Claimed(taken) = outcome { taken } else { Vec::new() };
+            SqliteClaimGuard { taken, writer }
+        };
+        self.queue(ThreadMessage::Call(QueuedCall::new(call, reply, guard)), result).await
     }
 
     /// Lets the thread finish what is queued before this call, and end.
@@ -131,17 +150,13 @@ impl ThreadWriter {
         }
     }
 
-    async fn run_sealed<T, U, W, S>(&self, work: W, seal: S) -> Result<U, StoreError>
-    where
-        T: Send + 'static,
-        U: Send + 'static,
-        W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
-        S: FnOnce(T) -> U + Send + 'static,
-    {
-        let (reply, result) = oneshot::channel();
-        let job = Box::new(QueuedTask { work, outcome: None, seal, reply });
+    async fn queue<T>(
+        &self,
+        message: ThreadMessage,
+        result: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let responded = async {
-            self.queue.send(ThreadMessage::Work(job)).await.map_err(|_| StoreError::Closed)?;
+            self.queue.send(message).await.map_err(|_| StoreError::Closed)?;
             result.await.map_err(|_| StoreError::Closed)?
         };
         let outcome = tokio::time::timeout(self.wait, responded).await;
@@ -215,16 +230,14 @@ impl WriterState {
 
 // === impl QueuedTask ===
 
-impl<W, T, S, U> Task for QueuedTask<W, T, S, U>
+impl<W, T> Task for QueuedTask<W, T>
 where
-    T: Send,
-    U: Send,
-    W: FnMut(&Connection) -> Result<T, StoreError> + Send,
-    S: FnOnce(T) -> U + Send,
+    T: Send + 'static,
+    W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
 {
     fn run(&mut self, connection: &Connection) -> bool {
         // The result if the work panics.
-        self.outcome = Some(Err(StoreError::Database("its thread panicked".to_owned())));
+        self.outcome = Some(Err(panicked()));
         let outcome = (self.work)(connection);
         let succeeded = outcome.is_ok();
         self.outcome = Some(outcome);
@@ -232,16 +245,24 @@ where
     }
 
     fn respond(self: Box<Self>, commit: Result<(), StoreError>) {
-        let Self { work, outcome, seal, reply } = *self;
+        let Self { work, outcome, reply } = *self;
         // The work's resources, such as locks, are released before the caller continues.
         drop(work);
         let outcome = match (outcome, commit) {
             // Its own error is more precise than its consequence.
             (Some(Err(error)), _) | (_, Err(error)) => Err(error),
-            (Some(Ok(outcome)), Ok(())) => Ok(seal(outcome)),
+            (Some(Ok(outcome)), Ok(())) => Ok(outcome),
             (None, Ok(())) => Err(StoreError::Closed),
         };
-        // A caller that is gone needs no result; claims are released on drop.
+        // A caller that is gone needs no result.
         let _ = reply.send(outcome);
     }
+
+    fn divide(self: Box<Self>) -> Vec<Box<dyn Task>> {
+        vec![self]
+    }
+}
+
+fn panicked() -> StoreError {
+    StoreError::Database("its thread panicked".to_owned())
 }

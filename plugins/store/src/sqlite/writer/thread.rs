@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     super::{checkpoint, database_file::DatabaseFile, transaction::make},
     Task, ThreadMessage, WriterState,
+    calls::CallsTask,
 };
 use crate::{group::ReleaseClaims, store::StoreError};
 
@@ -55,16 +56,21 @@ impl Thread {
         let mut open = true;
         while open && let Some(first) = self.queue.blocking_recv() {
             let mut group: Vec<Box<dyn Task>> = Vec::new();
+            let mut calls = CallsTask::new(self.file.owner.id);
             let mut next = Some(first);
             while let Some(message) = next.take() {
                 match message {
+                    ThreadMessage::Call(call) => calls.add(call),
                     ThreadMessage::Work(task) => group.push(task),
                     ThreadMessage::Returned => {}
                     ThreadMessage::Close => open = false,
                 }
-                if open && group.len() < self.group {
+                if open && group.len() + calls.len() < self.group && !calls.is_full() {
                     next = self.queue.try_recv().ok();
                 }
+            }
+            if calls.len() > 0 {
+                group.push(Box::new(calls));
             }
             let ids = std::mem::take(&mut *self.shared.returned());
             if !ids.is_empty() {
@@ -96,32 +102,30 @@ impl Thread {
     }
 
     fn carry_out(&mut self, mut group: Vec<Box<dyn Task>>) {
-        let alone = group.len() == 1;
-        match self.transact(&mut group) {
-            Ok(()) => group.into_iter().for_each(|task| task.respond(Ok(()))),
+        let error = match self.transact(&mut group) {
+            Ok(()) => return group.into_iter().for_each(|task| task.respond(Ok(()))),
+            Err(error) => error,
+        };
+        let is_busy = matches!(&error, TransactionError::Refused(error)
+            if matches!(StoreError::from(error), StoreError::Busy(_)));
+        if !is_busy {
+            group = group.into_iter().flat_map(Task::divide).collect();
+        }
+        match error {
             // A failing task must not make the others fail, and may be the reason.
-            Err(TransactionError::RolledBack) if !alone => self.carry_out_singly(group),
-            Err(TransactionError::Refused(error))
-                if !alone && !matches!(StoreError::from(&error), StoreError::Busy(_)) =>
-            {
-                self.carry_out_singly(group);
+            _ if group.len() > 1 && !is_busy => {
+                group.into_iter().for_each(|task| self.carry_out(vec![task]));
             }
-            Err(TransactionError::RolledBack) => {
+            TransactionError::RolledBack => {
                 for task in group {
                     let reason = "the transaction was rolled back".to_owned();
                     task.respond(Err(StoreError::Database(reason)));
                 }
             }
-            Err(TransactionError::Refused(error)) => {
+            TransactionError::Refused(error) => {
                 let error = self.file.explain(error.into());
                 group.into_iter().for_each(|task| task.respond(Err(error.again())));
             }
-        }
-    }
-
-    fn carry_out_singly(&mut self, group: Vec<Box<dyn Task>>) {
-        for task in group {
-            self.carry_out(vec![task]);
         }
     }
 
@@ -140,14 +144,12 @@ impl Thread {
         execute("BEGIN IMMEDIATE")?;
         for task in group {
             // No savepoint for each task: under a savepoint SQLite copies every page that changes,
-            // which costs several times as much as the change. A failure is rare, and one without
-            // changes is harmless.
-            let changes = connection.total_changes();
+            // which costs several times as much as the change, and a failure is rare.
             let succeeded = catch_unwind(AssertUnwindSafe(|| task.run(connection)));
             if connection.is_autocommit() {
                 return Err(TransactionError::RolledBack);
             }
-            if !matches!(succeeded, Ok(true)) && connection.total_changes() != changes {
+            if !matches!(succeeded, Ok(true)) {
                 execute("ROLLBACK")?;
                 return Err(TransactionError::RolledBack);
             }
@@ -172,6 +174,10 @@ impl Task for ReleaseTask {
         let claims = ReleaseClaims { owner: self.owner, is_released };
         self.done = make(connection, &claims).is_ok();
         self.done
+    }
+
+    fn divide(self: Box<Self>) -> Vec<Box<dyn Task>> {
+        vec![self]
     }
 
     fn respond(mut self: Box<Self>, commit: Result<(), StoreError>) {

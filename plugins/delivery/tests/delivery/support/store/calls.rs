@@ -46,8 +46,8 @@ impl EventStore for MemoryStore {
         Err(StoreError::Closed)
     }
 
-    async fn record(&self, _key: &str) -> Result<Option<Record>, StoreError> {
-        Ok(None)
+    async fn records(&self, keys: &[String]) -> Result<Vec<Option<Record>>, StoreError> {
+        Ok(vec![None; keys.len()])
     }
 
     async fn due_records(&self, _at: i64, _limit: usize) -> Result<Vec<Record>, StoreError> {
