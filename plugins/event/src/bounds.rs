@@ -86,12 +86,8 @@ const STAGES: [Bounds; 4] = [
 impl Event {
     /// Cuts what is too long. Within its bounds it stays as it is.
     pub fn bound(&mut self) {
-        for bounds in &STAGES {
-            self.cut(bounds);
-            if json_length(self) <= METADATA {
-                return;
-            }
-        }
+        // What has no JSON form is an error where it is stored.
+        let _ = self.bound_to_json();
     }
 
     /// The event within its bounds, and its JSON form.
@@ -100,9 +96,20 @@ impl Event {
     /// When it has no JSON form.
     pub fn bounded(&self) -> Result<(Self, Vec<u8>), serde_json::Error> {
         let mut event = self.clone();
-        event.bound();
-        let body = serde_json::to_vec(&event)?;
+        let body = event.bound_to_json()?;
         Ok((event, body))
+    }
+
+    fn bound_to_json(&mut self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut json = Vec::new();
+        for bounds in &STAGES {
+            self.cut(bounds);
+            json = serde_json::to_vec(self)?;
+            if json.len() <= METADATA {
+                break;
+            }
+        }
+        Ok(json)
     }
 
     fn cut(&mut self, bounds: &Bounds) {

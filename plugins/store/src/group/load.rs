@@ -186,10 +186,10 @@ impl<'a> Names<'a> {
         let mut all = Vec::new();
         if self.new_events > 0 {
             let sql = "SELECT nextval('event_id_seq') FROM generate_series(1, $1::bigint)";
-            let sqlite = "WITH RECURSIVE numbers (n) AS (
-                    SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0) + 1
-                    UNION ALL SELECT n + 1 FROM numbers LIMIT ?1)
-                SELECT n FROM numbers";
+            // The first: nothing else takes numbers before the commit.
+            let sqlite =
+                "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0)
+                + 1 WHERE ?1 > 0";
             all.push(Statement::either(sql, sqlite, [length(self.new_events).into()]));
         }
         let text = |text: &String| [text.as_str().into()];
@@ -233,7 +233,11 @@ impl<'a> Names<'a> {
         let mut next = || replies.next().unwrap_or_default();
         if self.new_events > 0 {
             let numbers: Vec<(i64,)> = next().read()?;
-            loaded.numbers = numbers.into_iter().map(|(n,)| n).collect::<Vec<_>>().into_iter();
+            loaded.numbers = match numbers[..] {
+                [(first,)] => (first..first + length(self.new_events)).collect(),
+                _ => numbers.into_iter().map(|(number,)| number).collect::<Vec<_>>(),
+            }
+            .into_iter();
         }
         for id in &self.events {
             loaded.events.extend(next().read()?.pop().map(|event| (*id, event)));

@@ -70,7 +70,7 @@ async fn frequent_statements_use_their_indexes() {
         (retention::TRIM, "INDEX note_group (<expr>=?)"),
         (retention::PURGEABLE, "USING INDEX event_payload_idle (payload_idle_since<?)"),
     ] {
-        let statement = readers::translated(sql, 0).sql;
+        let statement = readers::translated(sql, 0, false).sql;
         let plan =
             store.readers.run(move |connection| Ok(plan(connection, &statement)?)).await.unwrap();
         assert!(plan.contains(index), "{sql}\n{plan}");
