@@ -88,7 +88,7 @@ pub enum OutboxError {
 }
 
 /// A write in progress.
-type Running = JoinHandle<Result<(), StoreError>>;
+type Running = JoinHandle<Result<Vec<String>, StoreError>>;
 
 struct OutboxState {
     store: Arc<dyn EventStore>,
@@ -194,9 +194,7 @@ impl Outbox {
     /// # Errors
     /// When the store does not accept them.
     pub async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
-        let webhooks = webhooks(&writes);
-        self.shared.store.commit(writes).await?;
-        self.wake(&webhooks);
+        self.wake(&self.shared.store.commit(writes).await?);
         Ok(())
     }
 
@@ -267,9 +265,9 @@ impl Outbox {
         let mut call = Box::pin(async move { store.commit(copy).await });
         let limit = shared.options.patience;
         let (error, running) = match timeout(limit, &mut call).await {
-            Ok(Ok(())) => {
+            Ok(Ok(due)) => {
                 shared.monitor.took();
-                self.wake(&webhooks(writes));
+                self.wake(&due);
                 return Ok(());
             }
             // The store works; the event does not exist.
@@ -315,12 +313,6 @@ impl Outbox {
 /// Returns the event that these writes are about.
 fn event_of(writes: &[Write]) -> Uuid {
     writes.iter().find_map(Write::event).unwrap_or_default()
-}
-
-/// Returns the webhooks that have due deliveries once these are written.
-fn webhooks(writes: &[Write]) -> Vec<String> {
-    let due = writes.iter().flat_map(Write::deliveries);
-    due.map(|delivery| delivery.webhook.clone()).collect()
 }
 
 /// Returns the writes that take an opening back, with the records that were not changed since.

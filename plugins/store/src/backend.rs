@@ -46,6 +46,13 @@ pub(crate) trait StoreBackend: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send;
 
+    /// See [`crate::DeliveryQueue::claim_next`].
+    fn take_next(
+        &self,
+        webhook: &str,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Claimed>, StoreError>> + Send;
+
     /// Returns how this process has claimed a delivery. `None`: it has not.
     fn holding(&self, delivery: i64) -> Option<ClaimHolding>;
 

@@ -30,16 +30,17 @@ use crate::{
 #[async_trait]
 #[allow(private_bounds, reason = "what a database does itself is no part of the interface")]
 impl<B: StoreBackend> EventStore for B {
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<String>, StoreError> {
         if writes.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        if let CallOutcome::Written { files, pieces } =
+        let CallOutcome::Written { files, pieces, due } =
             self.perform(StoreCall::Writes(writes)).await?
-        {
-            self.remove_payloads(files, pieces).await;
-        }
-        Ok(())
+        else {
+            return Ok(Vec::new());
+        };
+        self.remove_payloads(files, pieces).await;
+        Ok(due.into_iter().collect())
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
@@ -93,6 +94,10 @@ impl<B: StoreBackend> DeliveryQueue for B {
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError> {
         self.take(webhook, now, limit).await
+    }
+
+    async fn claim_next(&self, webhook: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        self.take_next(webhook, limit).await
     }
 
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {

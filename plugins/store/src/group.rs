@@ -12,7 +12,7 @@ mod load;
 mod rules;
 pub(crate) mod statements;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use uuid::Uuid;
 
@@ -53,8 +53,13 @@ pub(crate) enum StoreCall {
 
 /// The result of a call.
 pub(crate) enum CallOutcome {
-    /// The payloads of discarded events, to be removed after the commit.
-    Written { files: Vec<PathBuf>, pieces: Vec<Uuid> },
+    Written {
+        /// The payloads of discarded events, to be removed after the commit.
+        files: Vec<PathBuf>,
+        pieces: Vec<Uuid>,
+        /// The webhooks of due deliveries that no call of the group claimed.
+        due: BTreeSet<String>,
+    },
     /// Deliveries that were skipped and are still claimed.
     Finished { held: Vec<i64> },
     /// In the order in which they are to be made.
@@ -91,6 +96,11 @@ impl StoreChange for CallGroup {
                 *outcome = Ok(CallOutcome::Claimed(claim.read(read)?));
             }
         }
+        for outcome in &mut outcomes {
+            if let Ok(CallOutcome::Written { due, .. }) = outcome {
+                due.retain(|webhook| !self.claims().any(|claim| claim.webhook == *webhook));
+            }
+        }
         Ok(outcomes)
     }
 }
@@ -115,6 +125,13 @@ impl StoreCall {
             Self::Finish(records) => 500 * records.len(),
             Self::Enqueue(..) | Self::Log(_) => 500,
         }
+    }
+
+    /// Returns the webhooks of the deliveries that it makes due.
+    pub(crate) fn due(&self) -> BTreeSet<String> {
+        let Self::Writes(writes) = self else { return BTreeSet::new() };
+        let due = writes.iter().flat_map(Write::deliveries);
+        due.map(|delivery| delivery.webhook.clone()).collect()
     }
 
     /// Returns its first event.

@@ -27,12 +27,13 @@ pub use crate::error::StoreError;
 /// other process touches them while it is alive.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Performs writes in one commit, in their order: all of them or none.
+    /// Performs writes in one commit, in their order: all of them or none. Returns the webhooks
+    /// whose new deliveries were not claimed with it.
     ///
     /// # Errors
     /// [`StoreError::UnknownEvent`] when a settlement's event was never stored, or has been
     /// removed; then nothing is written.
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<String>, StoreError>;
 
     /// Releases the claims of terminated processes and returns their open exchanges, each with its
     /// planned deliveries; this process owns them from now on. Called at start and periodically.
@@ -79,6 +80,14 @@ pub trait DeliveryQueue: Send + Sync + 'static {
         now: i64,
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Waits for a commit of this process with deliveries of the webhook, and claims in it as
+    /// [`Self::claim`] does. At most one call waits for each webhook. A store that claims nothing
+    /// with a commit waits forever.
+    async fn claim_next(&self, webhook: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        let _ = (webhook, limit);
+        std::future::pending().await
+    }
 
     /// Stores the outcomes of claimed deliveries. Skips records of deliveries that this process has
     /// not claimed, and of attempts that are logged already. The log keeps the newest

@@ -20,7 +20,7 @@ use std::{
 
 use as2hook_event::{Rate, Rule};
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     task::{Id, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -58,6 +58,8 @@ struct WebhookWorker {
     /// The deliveries of the attempts in progress.
     made: HashMap<Id, i64>,
     claiming: Option<Claiming>,
+    /// Exists while that claim waits for deliveries that are not due yet.
+    waiting: Option<oneshot::Sender<()>>,
     /// The store may have due deliveries.
     more: bool,
     /// When retries are due.
@@ -108,6 +110,7 @@ impl WebhookWorker {
             under_way: JoinSet::new(),
             made: HashMap::new(),
             claiming: None,
+            waiting: None,
             more: true,
             retries: BinaryHeap::new(),
             ready_since: Instant::now(),
@@ -216,8 +219,15 @@ impl WebhookWorker {
 
         // A half-empty queue is refilled by one claim instead of one by one.
         let hungry = room.now > 0 || room.ahead > 0 && self.ready.len() <= concurrency / 2;
-        if self.more && hungry && self.claiming.is_none() {
-            self.claim(room, keeps_failing);
+        if self.more {
+            self.waiting = None;
+        }
+        if hungry && self.claiming.is_none() {
+            if self.more {
+                self.claim(room, keeps_failing);
+            } else if room.now > 0 && !keeps_failing {
+                self.claim_next(room.now);
+            }
         }
     }
 
@@ -260,6 +270,7 @@ impl WebhookWorker {
 
     /// Begins nothing more, and waits for the attempts in progress until the dispatcher stops.
     async fn drain(&mut self) {
+        self.waiting = None;
         // Only claims that the worker knows can be released.
         if let Some(claiming) = self.claiming.take()
             && let Some((jobs, _)) = claiming.await
@@ -300,7 +311,7 @@ impl WebhookWorker {
         let soon = |Reverse(at): &Reverse<i64>| until(*at) < IDLE_TIMEOUT;
         self.under_way.is_empty()
             && self.ready.is_empty()
-            && self.claiming.is_none()
+            && (self.claiming.is_none() || self.waiting.is_some())
             // It has work at a later time.
             && self.rate_until.is_none()
             && !self.retries.peek().is_some_and(soon)

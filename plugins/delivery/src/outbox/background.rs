@@ -12,7 +12,7 @@ use as2hook_store::{Before, Record, RecordChange, StoreError, Write};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
-use super::{Outbox, OutboxError, backlog::NextWrites, event_of, report_unknown, webhooks, writes};
+use super::{Outbox, OutboxError, backlog::NextWrites, event_of, report_unknown, writes};
 use crate::time::now;
 
 /// The wait after a failure, doubled up to [`LONGEST_WAIT`].
@@ -104,7 +104,7 @@ async fn write(outbox: &Outbox, next: Vec<NextWrites>) -> BatchResult {
     // A caller waited for it until the timeout.
     let is_late = next.iter().any(|(_, _, running)| running.is_some());
     let calls = next.into_iter().map(|(number, writes, running)| async move {
-        let (event, webhooks) = (event_of(&writes), webhooks(&writes));
+        let event = event_of(&writes);
         // Discarding an unknown event writes nothing, so it proves nothing.
         let proves = !matches!(writes.first(), Some(Write::Discard(_)));
         let is_old = running.is_some();
@@ -112,16 +112,16 @@ async fn write(outbox: &Outbox, next: Vec<NextWrites>) -> BatchResult {
             Some(running) => running.await.unwrap_or(Err(StoreError::Closed)),
             None => shared.store.commit(writes).await,
         };
-        (number, event, webhooks, result, is_old, proves)
+        (number, event, result, is_old, proves)
     });
     let results = all(calls).await;
     let (mut written, mut is_back, mut to_repeat, mut failed) = (0, false, false, Vec::new());
-    for (number, event, webhooks, result, is_old, proves) in results {
+    for (number, event, result, is_old, proves) in results {
         match result {
-            Ok(()) => {
+            Ok(due) => {
                 outbox.backlog().done(number);
                 shared.monitor.took();
-                outbox.wake(&webhooks);
+                outbox.wake(&due);
                 written += 1;
                 is_back |= proves;
             }

@@ -62,7 +62,7 @@ impl GroupRules {
     /// Performs a call. One that fails changes nothing. Claims are read when all is saved.
     pub(super) fn apply(&mut self, call: &StoreCall) -> Result<CallOutcome, StoreError> {
         match call {
-            StoreCall::Writes(writes) => self.writes(writes),
+            StoreCall::Writes(writes) => self.writes(writes, call.due()),
             StoreCall::Finish(records) => Ok(CallOutcome::Finished { held: self.finish(records) }),
             StoreCall::Claim(_) => Ok(CallOutcome::Claimed(Vec::new())),
             StoreCall::Enqueue(event, deliveries) => self.enqueue(*event, deliveries),
@@ -84,7 +84,11 @@ impl GroupRules {
         statements
     }
 
-    fn writes(&mut self, writes: &[Write]) -> Result<CallOutcome, StoreError> {
+    fn writes(
+        &mut self,
+        writes: &[Write],
+        due: BTreeSet<String>,
+    ) -> Result<CallOutcome, StoreError> {
         self.check(writes)?;
         let (mut files, mut pieces) = (Vec::new(), Vec::new());
         for write in writes {
@@ -111,7 +115,7 @@ impl GroupRules {
                 }
             }
         }
-        Ok(CallOutcome::Written { files, pieces })
+        Ok(CallOutcome::Written { files, pieces, due })
     }
 
     /// Fails when one of the writes cannot be performed: an event to be settled is neither stored nor
@@ -330,7 +334,7 @@ impl GroupRules {
             self.done.insert(number);
             self.payloads.insert(number);
         }
-        Ok(CallOutcome::Written { files: Vec::new(), pieces: Vec::new() })
+        Ok(CallOutcome::Written { files: Vec::new(), pieces: Vec::new(), due: BTreeSet::new() })
     }
 
     /// Returns whether it was written.

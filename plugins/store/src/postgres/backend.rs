@@ -64,6 +64,11 @@ impl StoreBackend for PostgresStore {
         }
     }
 
+    /// Another connection may be the one that commits.
+    async fn take_next(&self, _: &str, _: usize) -> Result<Vec<Claimed>, StoreError> {
+        std::future::pending().await
+    }
+
     fn holding(&self, delivery: i64) -> Option<ClaimHolding> {
         self.claims.holding(delivery)
     }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{SqliteStore, identity, process_lock, prune, transaction};
+use super::{SqliteStore, identity, process_lock, prune, transaction, writer::SqliteClaimGuard};
 use crate::{
     backend::StoreBackend,
     gateways::GatewayChange,
@@ -50,19 +50,13 @@ impl StoreBackend for SqliteStore {
         now: i64,
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let claim = ClaimCall {
-            webhook: webhook.to_owned(),
-            now,
-            limit,
-            share: replay_share(limit),
-            ticket: self.ticket.fetch_add(1, Ordering::Relaxed) + 1,
-            read_along: READ_ALONG,
-        };
-        let taken = self.writer.take(StoreCall::Claim(claim)).await?;
-        if !taken.is_partial() {
-            return Ok(taken.keep());
-        }
-        Ok(self.readers.run(move |connection| taken.fill(connection)).await?.keep())
+        let taken = self.writer.take(self.claim_call(webhook, now, limit)).await?;
+        self.filled(taken).await
+    }
+
+    async fn take_next(&self, webhook: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        let taken = self.writer.take_next(self.claim_call(webhook, 0, limit)).await?;
+        self.filled(taken).await
     }
 
     fn holding(&self, _: i64) -> Option<ClaimHolding> {
@@ -126,5 +120,25 @@ impl StoreBackend for SqliteStore {
     async fn shut(&self) {
         self.writer.close().await;
         self.readers.close();
+    }
+}
+
+impl SqliteStore {
+    fn claim_call(&self, webhook: &str, now: i64, limit: usize) -> ClaimCall {
+        ClaimCall {
+            webhook: webhook.to_owned(),
+            now,
+            limit,
+            share: replay_share(limit),
+            ticket: self.ticket.fetch_add(1, Ordering::Relaxed) + 1,
+            read_along: READ_ALONG,
+        }
+    }
+
+    async fn filled(&self, taken: SqliteClaimGuard) -> Result<Vec<Claimed>, StoreError> {
+        if !taken.is_partial() {
+            return Ok(taken.keep());
+        }
+        Ok(self.readers.run(move |connection| taken.fill(connection)).await?.keep())
     }
 }

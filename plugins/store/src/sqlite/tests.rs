@@ -6,7 +6,12 @@ mod faults;
 mod plateau;
 mod tally_agrees;
 
-use std::{os::unix::fs::PermissionsExt, pin::Pin, task::Poll, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
 use rusqlite::{Connection, OptionalExtension};
 use tempfile::TempDir;
@@ -55,6 +60,16 @@ fn event() -> NewEvent {
     }
 }
 
+fn delivery(webhook: &str) -> NewDelivery {
+    NewDelivery {
+        webhook_id: Uuid::now_v7().to_string(),
+        webhook: webhook.to_owned(),
+        mode: "headers".to_owned(),
+        order_key: None,
+        due: 0,
+    }
+}
+
 #[tokio::test]
 async fn store_files_are_private_to_their_owner() {
     let folder = tempfile::tempdir().unwrap();
@@ -76,7 +91,7 @@ async fn many_calls_share_a_commit() {
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let first = store.writer.run(move |_| {
         gone.recv().unwrap();
-        Ok(())
+        Ok(Vec::new())
     });
     let mut calls: Vec<_> =
         (0..1_000).map(|_| store.commit(vec![Write::Open(event(), vec![])])).collect();
@@ -93,6 +108,48 @@ async fn many_calls_share_a_commit() {
     }
     assert_eq!(store.counts().await.unwrap().open, 1_000);
     assert!(store.commits() <= 10, "{} commits for 1000 calls", store.commits());
+}
+
+#[tokio::test]
+async fn waiting_claim_takes_a_delivery_with_the_commit_that_makes_it_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let mut waiting = pin!(store.claim_next("erp", 4));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let other = vec![Write::Publish(event(), vec![delivery("crm")])];
+    assert_eq!(store.commit(other).await.unwrap(), ["crm"]);
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let before = store.commits();
+    let due = vec![Write::Publish(event(), vec![delivery("erp")])];
+    assert!(store.commit(due).await.unwrap().is_empty(), "nothing is left to be claimed");
+    assert_eq!(waiting.await.unwrap().len(), 1);
+    assert_eq!(store.commits(), before + 1);
+}
+
+#[tokio::test]
+async fn waiting_claim_that_is_dropped_leaves_the_delivery_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    {
+        let mut waiting = pin!(store.claim_next("erp", 4));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+    }
+    let due = vec![Write::Publish(event(), vec![delivery("erp")])];
+    assert_eq!(store.commit(due).await.unwrap(), ["erp"]);
+    assert_eq!(store.claim("erp", i64::MAX, 4).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn waiting_claim_that_is_dropped_after_the_commit_is_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    {
+        let mut waiting = pin!(store.claim_next("erp", 4));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let due = vec![Write::Publish(event(), vec![delivery("erp")])];
+        assert!(store.commit(due).await.unwrap().is_empty());
+    }
+    assert_eq!(store.claim("erp", i64::MAX, 4).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

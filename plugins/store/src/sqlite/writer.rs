@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::{calls::QueuedCall, thread::Thread};
 use super::{database_file::DatabaseFile, readers::rows};
 use crate::{
-    group::{CallOutcome, ClaimedRow, StoreCall},
+    group::{CallOutcome, ClaimCall, ClaimedRow, StoreCall},
     model::Claimed,
     select,
     store::StoreError,
@@ -60,6 +60,8 @@ pub(super) struct SqliteClaimGuard {
 
 enum ThreadMessage {
     Call(QueuedCall),
+    /// A claim for the next group with deliveries of its webhook.
+    ClaimNext(QueuedCall),
     Work(Box<dyn Task>),
     /// [`WriterState::returned`] has entries.
     Returned,
@@ -127,14 +129,30 @@ impl ThreadWriter {
     }
 
     /// Like [`Self::perform`], for claims: what does not reach the caller is released.
-    pub(super) async fn take(&self, call: StoreCall) -> Result<SqliteClaimGuard, StoreError> {
+    pub(super) async fn take(&self, claim: ClaimCall) -> Result<SqliteClaimGuard, StoreError> {
+        let (call, result) = self.claim(claim);
+        self.queue(ThreadMessage::Call(call), result).await
+    }
+
+    /// Like [`Self::take`], with the next commit that makes a delivery of the webhook due.
+    pub(super) async fn take_next(&self, claim: ClaimCall) -> Result<SqliteClaimGuard, StoreError> {
+        let (call, result) = self.claim(claim);
+        let queued = self.queue.send(ThreadMessage::ClaimNext(call)).await;
+        queued.map_err(|_| StoreError::Closed)?;
+        result.await.map_err(|_| StoreError::Closed)?
+    }
+
+    fn claim(
+        &self,
+        claim: ClaimCall,
+    ) -> (QueuedCall, oneshot::Receiver<Result<SqliteClaimGuard, StoreError>>) {
         let (reply, result) = oneshot::channel();
         let writer = self.clone();
         let guard = |outcome| {
             let taken = if let CallOutcome::Claimed(taken) = outcome { taken } else { Vec::new() };
             SqliteClaimGuard { taken, writer }
         };
-        self.queue(ThreadMessage::Call(QueuedCall::new(call, reply, guard)), result).await
+        (QueuedCall::new(StoreCall::Claim(claim), reply, guard), result)
     }
 
     /// Lets the thread finish what is queued before this call, and end.

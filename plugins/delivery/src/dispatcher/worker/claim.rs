@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use as2hook_store::{AttemptRecord, Claimed, DeliveryOutcome};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     super::{
@@ -27,6 +27,8 @@ pub(super) struct ClaimRoom {
     pub(super) ahead: usize,
 }
 
+/// The most deliveries that are claimed with a commit: they have no slots yet.
+const CLAIM_NEXT_MAX: usize = 4;
 /// The wait before more slots are tried, for a worker that has some.
 const STARVED_WAIT: Duration = Duration::from_millis(20);
 
@@ -65,8 +67,33 @@ impl WebhookWorker {
         }));
     }
 
+    /// Claims with the next commit that makes deliveries due, so that they can go at once. Dropping
+    /// `waiting` ends the wait.
+    pub(super) fn claim_next(&mut self, room: usize) {
+        let (waiting, ended) = oneshot::channel::<()>();
+        self.waiting = Some(waiting);
+        let shared = self.shared.clone();
+        let webhook = self.webhook.clone();
+        let mut phase = self.phase.clone();
+        self.claiming = Some(Box::pin(async move {
+            let limit = room.min(CLAIM_NEXT_MAX);
+            let claimed = tokio::select! {
+                claimed = shared.store.claim_next(&webhook, limit) => claimed,
+                _ = ended => return Some((Vec::new(), true)),
+                () = reached(&mut phase, DispatcherPhase::Draining) => return Some((Vec::new(), true)),
+            };
+            let claimed = shared.note(claimed)?;
+            let more = claimed.len() >= limit;
+            let mut slots = shared.slots.more(claimed.len(), Purpose::Now);
+            while slots.len() < claimed.len() {
+                slots.push(shared.slots.first(false).await?);
+            }
+            Some((jobs(claimed, slots), more))
+        }));
+    }
+
     pub(super) fn add_claimed(&mut self, claimed: Option<(Vec<ClaimedJob>, bool)>) {
-        self.claiming = None;
+        (self.claiming, self.waiting) = (None, None);
         match claimed {
             Some((jobs, more)) => {
                 self.ready.extend(jobs);

@@ -93,7 +93,7 @@ async fn failing_call_does_not_fail_others_of_its_group() {
         let store = Arc::clone(&store);
         calls.spawn(async move {
             let fails = match n % 4 {
-                0 => store.commit(vec![Write::Open(event(), vec![])]).await.map_err(Some),
+                0 => store.commit(vec![Write::Open(event(), vec![])]).await.map(drop).map_err(Some),
                 // Writes, and then fails.
                 1 => writes_and(&store, |_| Err(StoreError::Closed)).await,
                 // Makes the database roll the whole transaction back.

@@ -1,10 +1,13 @@
 //! Queued calls in messages' paths, loaded and saved together.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{super::transaction::make, Task, panicked};
 use crate::{
+    clock::now,
     group::{CallGroup, CallOutcome, StoreCall},
     store::StoreError,
 };
@@ -15,13 +18,28 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// One call with its caller.
 pub(super) struct QueuedCall {
     call: StoreCall,
-    respond: Box<dyn FnOnce(Result<CallOutcome, StoreError>) + Send>,
+    caller: Box<dyn Caller>,
 }
+
+/// Gets the outcome of a call.
+trait Caller: Send {
+    fn is_gone(&self) -> bool;
+    fn respond(self: Box<Self>, outcome: Result<CallOutcome, StoreError>);
+}
+
+struct Reply<T, F> {
+    sender: oneshot::Sender<Result<T, StoreError>>,
+    convert: F,
+}
+
+/// Claims that wait for deliveries of their webhooks.
+#[derive(Default)]
+pub(super) struct WaitingClaims(HashMap<String, QueuedCall>);
 
 /// The calls of a transaction.
 pub(super) struct CallsTask {
     group: CallGroup,
-    responds: Vec<Box<dyn FnOnce(Result<CallOutcome, StoreError>) + Send>>,
+    callers: Vec<Box<dyn Caller>>,
     bytes: usize,
     /// `None`: they were not performed.
     outcomes: Option<Result<Vec<Result<CallOutcome, StoreError>>, StoreError>>,
@@ -36,9 +54,49 @@ impl QueuedCall {
         reply: oneshot::Sender<Result<T, StoreError>>,
         convert: impl FnOnce(CallOutcome) -> T + Send + 'static,
     ) -> Self {
+        Self { call, caller: Box::new(Reply { sender: reply, convert }) }
+    }
+}
+
+// === impl Reply ===
+
+impl<T: Send, F: FnOnce(CallOutcome) -> T + Send> Caller for Reply<T, F> {
+    fn is_gone(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    fn respond(self: Box<Self>, outcome: Result<CallOutcome, StoreError>) {
         // A caller that is gone needs no result; claims are released on drop.
-        let respond = |outcome: Result<_, _>| drop(reply.send(outcome.map(convert)));
-        Self { call, respond: Box::new(respond) }
+        let _ = self.sender.send(outcome.map(self.convert));
+    }
+}
+
+// === impl WaitingClaims ===
+
+impl WaitingClaims {
+    /// Adds a claim, in the place of an earlier one of its webhook.
+    pub(super) fn add(&mut self, call: QueuedCall) {
+        if let StoreCall::Claim(claim) = &call.call {
+            // Those of workers that have ended.
+            self.0.retain(|_, call| !call.caller.is_gone());
+            self.0.insert(claim.webhook.clone(), call);
+        }
+    }
+
+    /// Removes the claims of webhooks for which a call makes deliveries due.
+    fn take(&mut self, call: &StoreCall) -> Vec<QueuedCall> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let mut taken: Vec<_> =
+            call.due().iter().filter_map(|webhook| self.0.remove(webhook)).collect();
+        taken.retain(|call| !call.caller.is_gone());
+        for QueuedCall { call, .. } in &mut taken {
+            if let StoreCall::Claim(claim) = call {
+                claim.now = now();
+            }
+        }
+        taken
     }
 }
 
@@ -47,17 +105,24 @@ impl QueuedCall {
 impl CallsTask {
     pub(super) fn new(owner: i64) -> Self {
         let group = CallGroup { owner, ..CallGroup::default() };
-        Self { group, responds: Vec::new(), bytes: 0, outcomes: None }
+        Self { group, callers: Vec::new(), bytes: 0, outcomes: None }
     }
 
-    pub(super) fn add(&mut self, QueuedCall { call, respond }: QueuedCall) {
+    /// Adds a call, with the claims that wait for it.
+    pub(super) fn add_with(&mut self, call: QueuedCall, waiting: &mut WaitingClaims) {
+        let claims = waiting.take(&call.call);
+        self.add(call);
+        claims.into_iter().for_each(|claim| self.add(claim));
+    }
+
+    fn add(&mut self, QueuedCall { call, caller }: QueuedCall) {
         self.bytes += call.size();
         self.group.calls.push(call);
-        self.responds.push(respond);
+        self.callers.push(caller);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.responds.len()
+        self.callers.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -76,28 +141,28 @@ impl Task for CallsTask {
     }
 
     fn respond(self: Box<Self>, commit: Result<(), StoreError>) {
-        let Self { responds, outcomes, .. } = *self;
+        let Self { callers, outcomes, .. } = *self;
         let error = match (outcomes, commit) {
             (Some(Ok(outcomes)), Ok(())) => {
-                let all = responds.into_iter().zip(outcomes);
-                return all.for_each(|(respond, outcome)| respond(outcome));
+                let all = callers.into_iter().zip(outcomes);
+                return all.for_each(|(caller, outcome)| caller.respond(outcome));
             }
             // Their own error is more precise than its consequence.
             (Some(Err(error)), _) | (_, Err(error)) => error,
             (None, Ok(())) => StoreError::Closed,
         };
-        responds.into_iter().for_each(|respond| respond(Err(error.again())));
+        callers.into_iter().for_each(|caller| caller.respond(Err(error.again())));
     }
 
     fn divide(self: Box<Self>) -> Vec<Box<dyn Task>> {
         if self.len() == 1 {
             return vec![self];
         }
-        let Self { group, responds, .. } = *self;
-        let calls = group.calls.into_iter().zip(responds);
-        let single = |(call, respond)| -> Box<dyn Task> {
+        let Self { group, callers, .. } = *self;
+        let calls = group.calls.into_iter().zip(callers);
+        let single = |(call, caller)| -> Box<dyn Task> {
             let mut task = Self::new(group.owner);
-            task.add(QueuedCall { call, respond });
+            task.add(QueuedCall { call, caller });
             Box::new(task)
         };
         calls.map(single).collect()

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     super::{checkpoint, database_file::DatabaseFile, transaction::make},
     Task, ThreadMessage, WriterState,
-    calls::CallsTask,
+    calls::{CallsTask, WaitingClaims},
 };
 use crate::{group::ReleaseClaims, store::StoreError};
 
@@ -53,14 +53,15 @@ impl Thread {
 
     /// Runs until the queue is closed.
     pub(in crate::sqlite) fn run(mut self) {
-        let mut open = true;
+        let (mut open, mut waiting) = (true, WaitingClaims::default());
         while open && let Some(first) = self.queue.blocking_recv() {
             let mut group: Vec<Box<dyn Task>> = Vec::new();
             let mut calls = CallsTask::new(self.file.owner.id);
             let mut next = Some(first);
             while let Some(message) = next.take() {
                 match message {
-                    ThreadMessage::Call(call) => calls.add(call),
+                    ThreadMessage::Call(call) => calls.add_with(call, &mut waiting),
+                    ThreadMessage::ClaimNext(claim) => waiting.add(claim),
                     ThreadMessage::Work(task) => group.push(task),
                     ThreadMessage::Returned => {}
                     ThreadMessage::Close => open = false,
@@ -69,13 +70,14 @@ impl Thread {
                     next = self.queue.try_recv().ok();
                 }
             }
-            if calls.len() > 0 {
-                group.push(Box::new(calls));
-            }
             let ids = std::mem::take(&mut *self.shared.returned());
             if !ids.is_empty() {
                 let (owner, shared) = (self.file.owner.id, Arc::clone(&self.shared));
                 group.push(Box::new(ReleaseTask { ids, owner, shared, done: false }));
+            }
+            if calls.len() > 0 {
+                // Last: they may claim what was released.
+                group.push(Box::new(calls));
             }
             if !group.is_empty() {
                 match self.file.ready() {

@@ -14,7 +14,9 @@ use super::{MemoryStore, rows::Event};
 
 #[async_trait]
 impl EventStore for MemoryStore {
-    async fn commit(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+    async fn commit(&self, writes: Vec<Write>) -> Result<Vec<String>, StoreError> {
+        let due =
+            writes.iter().flat_map(Write::deliveries).map(|due| due.webhook.clone()).collect();
         let events: Vec<_> = writes.iter().filter_map(Write::event).collect();
         self.write(&events).await?;
         let mut rows = self.rows.lock().unwrap();
@@ -23,7 +25,7 @@ impl EventStore for MemoryStore {
         if opens && self.committing_unseen.load(Ordering::SeqCst) {
             return Err(StoreError::Slow(Duration::from_secs(10)));
         }
-        Ok(())
+        Ok(due)
     }
 
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
