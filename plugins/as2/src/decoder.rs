@@ -7,9 +7,9 @@ use crate::{
     coding::ContentCodings,
     cut::{self, cut, cut_as2_name},
     fault::Fault,
-    layer::{Child, Entity},
+    layer::{Child, Entity, is_cms, is_multipart_header},
     mic,
-    mime::words,
+    mime::{ContentType, words},
     state::{DecodeFlow, DecodeState, End, LayerStart},
 };
 
@@ -85,6 +85,15 @@ impl Decoder {
             }
         }
         decoder
+    }
+
+    /// Whether a body that begins with these bytes is a document: there is no layer in it to open, so its
+    /// decode takes little for its length.
+    pub fn is_document(&self, first: &[u8]) -> bool {
+        let kind = ContentType::of(&self.headers);
+        let is_layer = kind.is_cms() || kind.is_multipart() || kind.essence.starts_with("message/");
+        let may_be_layer = kind.is_vague() && (is_cms(first, true) || is_multipart_header(first));
+        self.codings.as_ref().is_some_and(ContentCodings::is_empty) && !is_layer && !may_be_layer
     }
 
     /// Takes the body's next bytes, cut anywhere. After an error the rest is counted and dropped.

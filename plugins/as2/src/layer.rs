@@ -10,6 +10,7 @@ pub(crate) mod report;
 pub(crate) mod signed;
 
 pub(crate) use entity::Entity;
+pub(crate) use recognise::{is_cms, is_multipart_header};
 
 use crate::{
     fault::Fault,

@@ -2,7 +2,8 @@
 //!
 //! Every message is a task. As many of them compute at once as there are cores, and as many besides that have
 //! hardly begun; one that computes for long lets the others go first, within a piece too. So an expensive
-//! message holds up its own exchange and no other, and the proxy's threads never decode.
+//! message holds up its own exchange and no other. The proxy's threads decode nothing but small documents, in
+//! which there is nothing to open, and small responses of our own receiver.
 //!
 //! # Layout
 //! - `slots`: which decodes compute
@@ -15,6 +16,8 @@ mod tests;
 
 use std::{
     future::Future,
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -26,7 +29,12 @@ use std::{
 use as2hook_as2::{Decoded, Decoder, Headers, Keyring, Options};
 use as2hook_store::{Payload, StoreError};
 use bytes::Bytes;
-use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
 
 use self::{meter::MeteredSink, slots::DecodeSlots};
 use super::keeping::PayloadKeeper;
@@ -38,6 +46,9 @@ const QUEUE: usize = 8;
 
 /// A piece is part of a block of this size, however small it is itself.
 const BLOCK: u64 = 64 * 1024;
+
+/// A document of up to so many bytes is decoded at once, where it has come: to hand it over takes longer.
+const AT_ONCE: usize = 16 * 1024;
 
 /// Memory of one usual message in decode, with the piece at work: as measured (`docs/reliability.md`), and
 /// most of it the first MiB of a signed part, which is kept until its signature is there. A message that may
@@ -70,11 +81,21 @@ pub(crate) struct DecodeLimits {
 
 /// A message on its way through the decoder.
 pub(crate) struct DecodeHandle {
-    pieces: mpsc::Sender<Piece>,
+    stage: DecodeStage,
+    runtime: Handle,
+    /// Our own receiver sent it.
+    is_trusted: bool,
     memory: (Memory, u64),
-    task: JoinHandle<DecodeOutcome>,
     progress: DecodeProgress,
     stuck: bool,
+}
+
+enum DecodeStage {
+    /// Nothing of the body has come.
+    New(Box<(Decoder, MeteredSink)>),
+    Begun(mpsc::Sender<Piece>, JoinHandle<DecodeOutcome>),
+    /// It goes on, or is over, elsewhere.
+    Over,
 }
 
 /// The end of a decode. Dropped before, it gives the decode up.
@@ -145,15 +166,18 @@ impl Decoding {
         keeper: PayloadKeeper,
         limits: DecodeLimits,
     ) -> DecodeHandle {
-        let (pieces, queue) = mpsc::channel(QUEUE);
         let runtime = self.runtime.as_ref().expect("the runtime is there until the drop");
-        let headers = headers.clone();
         let sink = MeteredSink::new(keeper, self.slots.clone(), limits.cpu, limits.memory.clone());
         let progress = sink.progress();
-        let task = runtime.spawn(async move {
-            decode(Decoder::new(&headers, keyring, limits.options), queue, sink).await
-        });
-        DecodeHandle { pieces, memory: limits.memory, task, progress, stuck: false }
+        let decoder = Decoder::new(headers, keyring, limits.options);
+        DecodeHandle {
+            stage: DecodeStage::New(Box::new((decoder, sink))),
+            runtime: runtime.handle().clone(),
+            is_trusted: false,
+            memory: limits.memory,
+            progress,
+            stuck: false,
+        }
     }
 
     /// Takes every slot, so that nothing is decoded until what this returns is dropped.
@@ -178,6 +202,11 @@ impl Drop for Decoding {
 // === impl DecodeHandle ===
 
 impl DecodeHandle {
+    /// What our own receiver sent is decoded at once while it is small, whatever it is.
+    pub(crate) fn trust(&mut self) {
+        self.is_trusted = true;
+    }
+
     /// Hands over a piece; waits while the queue is full, unless the decode stands still for 30 s.
     pub(crate) async fn push(&mut self, bytes: Bytes) {
         if !self.stuck {
@@ -189,6 +218,13 @@ impl DecodeHandle {
     /// The body is complete with these bytes, or was cut off behind them. Ends when it is decoded, or
     /// has stood still for 10 minutes.
     pub(crate) fn finish(mut self, last: Bytes, whole: bool) -> Finishing {
+        if last.len() <= AT_ONCE
+            && let DecodeStage::New(new) = &self.stage
+            && (self.is_trusted || new.0.is_document(&last))
+            && let DecodeStage::New(new) = self.stage.take()
+        {
+            return Box::pin(decode_at_once(*new, last, whole));
+        }
         Box::pin(async move {
             if self.stuck {
                 return Err(Lost::Stuck);
@@ -196,14 +232,23 @@ impl DecodeHandle {
             let progress = self.progress.clone();
             let rest = async {
                 self.send(last, Some(whole)).await;
-                (&mut self.task).await
+                match &mut self.stage {
+                    DecodeStage::Begun(_, task) => task.await.map_err(|_| Lost::Failed),
+                    DecodeStage::New(_) | DecodeStage::Over => Err(Lost::Failed),
+                }
             };
-            let done = progress.wait(LONGEST, rest).await.ok_or(Lost::Stuck)?;
-            done.map_err(|_| Lost::Failed)
+            progress.wait(LONGEST, rest).await.ok_or(Lost::Stuck)?
         })
     }
 
     async fn send(&mut self, bytes: Bytes, end: Option<bool>) {
+        if let DecodeStage::New(_) = &self.stage
+            && let DecodeStage::New(new) = self.stage.take()
+        {
+            let (pieces, queue) = mpsc::channel(QUEUE);
+            self.stage = DecodeStage::Begun(pieces, self.runtime.spawn(decode(*new, queue)));
+        }
+        let DecodeStage::Begun(pieces, _) = &self.stage else { return };
         let (memory, limit) = &self.memory;
         let share = match bytes.len() as u64 {
             0 => None,
@@ -212,18 +257,28 @@ impl DecodeHandle {
                 if share.is_none() {
                     // No room: this message has one piece in the queue at a time, which it was let in
                     // with. A closed queue is a decoder that panicked: its task says so.
-                    let _ = self.pieces.reserve_many(QUEUE).await;
+                    let _ = pieces.reserve_many(QUEUE).await;
                 }
                 share
             }
         };
-        let _ = self.pieces.send(Piece { bytes, share, end }).await;
+        let _ = pieces.send(Piece { bytes, share, end }).await;
     }
 }
 
 impl Drop for DecodeHandle {
     fn drop(&mut self) {
-        self.task.abort();
+        if let DecodeStage::Begun(_, task) = &self.stage {
+            task.abort();
+        }
+    }
+}
+
+// === impl DecodeStage ===
+
+impl DecodeStage {
+    fn take(&mut self) -> Self {
+        mem::replace(self, Self::Over)
     }
 }
 
@@ -251,10 +306,27 @@ impl DecodeProgress {
     }
 }
 
+/// Decodes a whole body where it has come, on the thread of its connection.
+async fn decode_at_once(
+    (mut decoder, mut sink): (Decoder, MeteredSink),
+    body: Bytes,
+    whole: bool,
+) -> Result<DecodeOutcome, Lost> {
+    sink.begin_without_slot(body.len());
+    let decode = || {
+        decoder.push(&body, &mut sink);
+        decoder.finish(whole, &mut sink)
+    };
+    let mut decoded = catch_unwind(AssertUnwindSafe(decode)).map_err(|_| Lost::Failed)?;
+    sink.end();
+    sink.report(&mut decoded);
+    let payload = sink.keeper.finish(&decoded).await;
+    Ok(DecodeOutcome { decoded, payload })
+}
+
 async fn decode(
-    mut decoder: Decoder,
+    (mut decoder, mut sink): (Decoder, MeteredSink),
     mut queue: mpsc::Receiver<Piece>,
-    mut sink: MeteredSink,
 ) -> DecodeOutcome {
     loop {
         let cut = || Piece { bytes: Bytes::new(), share: None, end: Some(false) };

@@ -96,6 +96,11 @@ impl MeteredSink {
         self.progress.step();
         self.slot = Some(self.slots.take().await);
         self.progress.step();
+        self.begin_without_slot(bytes);
+    }
+
+    /// Like [`Self::begin`], for what is decoded at once.
+    pub(super) fn begin_without_slot(&mut self, bytes: usize) {
         self.budget.body = self.budget.body.saturating_add(bytes as u64);
         (self.of_piece, self.of_slot) = (Duration::ZERO, Duration::ZERO);
         self.read = (thread_time(), Instant::now());

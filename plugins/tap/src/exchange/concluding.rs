@@ -240,10 +240,14 @@ impl Active {
         let keeper = PayloadKeeper::nothing(self.payloads.sealing(false), event.id);
         let keeper = if self.routes.wants_raw { keeper.mdn() } else { keeper };
         let mut feed = self.shared.decoding.feed(&headers, config.keyring.clone(), keeper, limits);
-        for piece in body.chunks(PIECE) {
+        if event.direction == Direction::Inbound {
+            feed.trust();
+        }
+        let (pieces, last) = body.split_at(body.len().saturating_sub(1) / PIECE * PIECE);
+        for piece in pieces.chunks(PIECE) {
             feed.push(Bytes::copy_from_slice(piece)).await;
         }
-        match feed.finish(Bytes::new(), true).await {
+        match feed.finish(Bytes::copy_from_slice(last), true).await {
             Ok(DecodeOutcome { decoded, payload }) => {
                 let entity = match payload {
                     Ok(Payload::Inline(bytes)) => Some(bytes),

@@ -228,7 +228,9 @@ async fn sent_message_that_is_decoded_late_is_remembered_with_its_mic() {
         ),
     ];
     let mut exchange = scene.begin(Direction::Outbound, "<1@us>", &asks);
-    exchange.request(Bytes::from_static(b"an order"), true).await.unwrap();
+    // In pieces: a small document in one would be decoded at once.
+    exchange.request(Bytes::from_static(b"an "), false).await.unwrap();
+    exchange.request(Bytes::from_static(b"order"), true).await.unwrap();
     let remembered = || async {
         // It has a deadline for its receipt.
         let records = scene.store.due_records(i64::MAX, 10).await.unwrap();
