@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use crate::{
     fields::Fields,
-    formats::Content,
-    render::{Rendered, Rendering},
+    format::{Content, Rendering},
+    render::Rendered,
 };
 use as2hook_event::{Endpoint, Event, PassHeaders, rule::folded};
 
