@@ -36,5 +36,6 @@ pub fn render(
     now: Timestamp,
 ) -> Rendered {
     let content = rendering.format.content(event, rendering);
-    headers::rendered(event, rendering, endpoint, now, content)
+    let (headers, dropped) = headers::select(event, rendering, endpoint, now, &content);
+    Rendered { headers, body: content.body, dropped }
 }
