@@ -16,7 +16,7 @@ use rusqlite::{
 };
 use tokio::sync::Semaphore;
 
-use super::{schema, writer::WriterState};
+use super::{schema, writer_state::WriterState};
 use crate::{
     clock::now,
     rows::{FromSqlRow, SqlRow, SqlValue},
