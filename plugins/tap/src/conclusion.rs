@@ -13,13 +13,12 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    ResponseHead,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
     records::{
         Group, SENT, TAKEN, first_seen, first_seen_elsewhere, message_id, refuse_seen,
         remember_seen, seen_key,
     },
-    response::MdnDecode,
+    response::{MdnDecode, ResponseHead},
     routes::Routes,
     sent::{AttemptOutcome, Sent, SentState},
     verdict,
