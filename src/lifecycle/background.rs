@@ -15,7 +15,7 @@ use super::{
     sockets::ListeningSockets,
 };
 use crate::{
-    partner_webhooks::PartnerWebhookLoader,
+    partner_webhooks::loader::PartnerWebhookLoader,
     peers,
     reload::Reloader,
     snapshot::Live,

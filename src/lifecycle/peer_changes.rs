@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::partner_webhooks::PartnerWebhookLoader;
+use crate::partner_webhooks::loader::PartnerWebhookLoader;
 
 /// How often it is looked for what the store did not say.
 pub(super) const EVERY: Duration = Duration::from_secs(5);

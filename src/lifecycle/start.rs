@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     control,
-    partner_webhooks::PartnerWebhookLoader,
+    partner_webhooks::loader::PartnerWebhookLoader,
     proxy::server::ProxyServer,
     reload::{self, Reloader},
     secret_key::SecretKey,
