@@ -13,14 +13,14 @@ use as2hook_event::clock::now;
 use as2hook_store::{GatewayReport, Store, StoreError};
 use openssl::{hash::MessageDigest, pkcs5::pbkdf2_hmac, x509::X509};
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::snapshot::{Live, Snapshot};
 use as2hook_config::Config;
 
 /// How often a gateway says that it lives.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// So long after a gateway's last report the others count as terminated.
 const ALIVE: Duration = Duration::from_millis(GatewayReport::ALIVE_MS.unsigned_abs());
@@ -210,23 +210,6 @@ impl PeerReports {
         }
         self.uncertain_until = self.uncertain_until.filter(|until| *until > now);
         self.uncertain_until.is_none()
-    }
-}
-
-/// Writes and reads reports for ever: every few seconds, and at once when other rules are in force.
-pub(crate) async fn run(
-    live: std::sync::Arc<Live>,
-    store: std::sync::Arc<dyn Store>,
-    mut generation: watch::Receiver<u64>,
-) {
-    loop {
-        if let Err(error) = live.peers().look(&live, &*store).await {
-            tracing::debug!(%error, "The other gateways could not be heard of.");
-        }
-        tokio::select! {
-            () = sleep(REPORT_EVERY) => {}
-            Ok(()) = generation.changed() => {}
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     partner_webhooks::loader::PartnerWebhookLoader,
-    peers,
+    peers::REPORT_EVERY,
     reload::Reloader,
     snapshot::Live,
     tap::{retention, storage},
@@ -59,7 +59,7 @@ impl Background {
             peer_changes::EVERY,
         ));
         let generation = self.reloader.generation();
-        runtime.spawn(peers::run(live.clone(), store.clone(), generation.clone()));
+        runtime.spawn(report(live.clone(), store.clone(), generation.clone()));
         runtime.spawn(timers::run(live.clone(), self.drain.outbox.clone(), store.clone()));
         runtime.spawn(retention::run(live.clone(), store.clone(), self.payloads.clone()));
         if let Some(predecessor) = self.predecessor {
@@ -98,6 +98,19 @@ async fn look_up(live: Arc<Live>) {
     loop {
         sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
+    }
+}
+
+/// Writes and reads reports for ever: every few seconds, and at once when other rules are in force.
+async fn report(live: Arc<Live>, store: Arc<dyn Store>, mut generation: watch::Receiver<u64>) {
+    loop {
+        if let Err(error) = live.peers().look(&live, &*store).await {
+            tracing::debug!(%error, "The other gateways could not be heard of.");
+        }
+        tokio::select! {
+            () = sleep(REPORT_EVERY) => {}
+            Ok(()) = generation.changed() => {}
+        }
     }
 }
 
