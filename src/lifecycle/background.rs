@@ -104,7 +104,7 @@ async fn look_up(live: Arc<Live>) {
 /// Writes and reads reports for ever: every few seconds, and at once when other rules are in force.
 async fn report(live: Arc<Live>, store: Arc<dyn Store>, mut generation: watch::Receiver<u64>) {
     loop {
-        if let Err(error) = live.peers().look(&live, &*store).await {
+        if let Err(error) = live.report(&*store).await {
             tracing::debug!(%error, "The other gateways could not be heard of.");
         }
         tokio::select! {

@@ -110,7 +110,7 @@ async fn start(
     // What terminated processes left is ours now: only then is it known which files no event names.
     retention::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
-    if let Err(error) = live.peers().look(&live, &*store).await {
+    if let Err(error) = live.report(&*store).await {
         tracing::warn!(%error, "The reports of the store's other gateways could not be read.");
     }
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
