@@ -78,15 +78,10 @@ impl Background {
 
 /// Reloads whenever a file has changed, and at each SIGHUP.
 async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch, mut hangup: unix::Signal) {
-    let mut sources = reloader.sources();
     loop {
         tokio::select! {
-            Some(()) = watch.changed() => {}
+            Some(()) = reloader.files.changed(&mut watch) => {}
             Some(()) = hangup.recv() => {}
-            Ok(()) = sources.changed() => {
-                watch.rewatch(sources.borrow_and_update().clone());
-                continue;
-            }
             else => return,
         }
         // Its mistakes are logged, and shown by the status.

@@ -25,12 +25,11 @@ use crate::{
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,
-    tap::{AdoptedExchanges, Tap, retention, storage, system_events::Announcer},
+    tap::{
+        AdoptedExchanges, Tap, files::ConfigFiles, retention, storage, system_events::Announcer,
+    },
 };
-use as2hook_config::{
-    Listen, LoadAttempt, Plugins, StoreFailurePolicy,
-    watch::{Watch, WatchTiming},
-};
+use as2hook_config::{Listen, Plugins, StoreFailurePolicy};
 
 /// How often a process that waits to take over looks whether the one that runs is gone.
 const GONE_EVERY: Duration = Duration::from_millis(500);
@@ -74,12 +73,8 @@ async fn start(
     plugins: &Plugins,
     runtime: &Runtime,
 ) -> Result<(ProxyServer, Background), LifecycleError> {
-    let LoadAttempt { outcome, sources } = reload::attempt(path, plugins).await;
-    let loaded = outcome.map_err(LifecycleError::Config)?;
-    let unsupported = loaded.config.unsupported();
-    if !unsupported.is_empty() {
-        return Err(LifecycleError::Config(unsupported));
-    }
+    let files = ConfigFiles::open(path, plugins.clone()).await;
+    let (files, loaded) = files.map_err(LifecycleError::Config)?;
     let on_store_failure = match loaded.config.on_store_failure {
         StoreFailurePolicy::Pass => OnStoreFailure::Pass,
         StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
@@ -134,9 +129,8 @@ async fn start(
     let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
     let gateway = ProxyServer::new(listen, inbound, outbound, &live, &tap)?;
     let in_flight = gateway.in_flight.clone();
-    let watch =
-        Watch::start(sources.clone(), WatchTiming::default()).map_err(LifecycleError::Threads)?;
-    let reloader = Arc::new(Reloader::new(path, plugins.clone(), live.clone(), sources));
+    let watch = files.watch().map_err(LifecycleError::Threads)?;
+    let reloader = Arc::new(Reloader::new(files, live.clone()));
     let running = control::RunningGateway {
         live: live.clone(),
         reloader: reloader.clone(),

@@ -9,6 +9,7 @@
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
 //! - `running`: a tap with all that belongs to it, made from a config
+//! - [`files`]: the files of a config, loaded again whenever one has changed
 //! - [`storage`]: the store and the place of payloads, opened
 //! - [`retention`]: keeps the store within its limits
 //! - [`host`]: what the tap takes from the process that it runs in
@@ -28,6 +29,7 @@
 //! - `waits`: exchanges that wait for one another
 
 pub mod exchange;
+pub mod files;
 pub mod host;
 pub mod memory;
 pub mod timers;
