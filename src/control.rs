@@ -29,7 +29,7 @@ use crate::{
     log,
     memory::Memory,
     observe::{Labels, labels},
-    partner_webhooks::PartnerWebhookLoader,
+    partner_webhooks::loader::PartnerWebhookLoader,
     reload::Reloader,
     secret_key::SecretKey,
     snapshot::Live,

@@ -7,13 +7,12 @@ use as2hook_config::Config;
 use as2hook_event::{
     Endpoint, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret, SecretString,
 };
-use as2hook_store::{PartnerWebhook, PartnerWebhookChange, Store, StoreError};
+use as2hook_store::PartnerWebhook;
 use ipnet::IpNet;
 
-use crate::{
-    secret_key::{SecretKey, Unopened},
-    snapshot::Live,
-};
+use crate::secret_key::{SecretKey, Unopened};
+
+pub mod loader;
 
 /// Every webhook of the config API.
 #[derive(Clone, Debug, Default)]
@@ -27,13 +26,6 @@ struct Kept {
     url: Option<SecretString>,
     /// An error: it was sealed with another key, and nothing may go out unsigned.
     secret: Result<Option<Secret>, Unopened>,
-}
-
-/// Brings them from the store into force.
-pub struct PartnerWebhookLoader {
-    store: Arc<dyn Store>,
-    live: Arc<Live>,
-    turn: tokio::sync::Mutex<()>,
 }
 
 /// Stands in a webhook that is switched off, since its URL does not open.
@@ -125,46 +117,4 @@ fn open(row: &PartnerWebhook, key: &SecretKey) -> Result<Option<Secret>, Unopene
         );
     }
     secret.map(Some)
-}
-
-// === impl PartnerWebhookLoader ===
-
-impl PartnerWebhookLoader {
-    /// Keeps those in `store`.
-    pub fn new(store: Arc<dyn Store>, live: Arc<Live>) -> Self {
-        Self { store, live, turn: tokio::sync::Mutex::new(()) }
-    }
-
-    /// Reads them from the store. Returns whether another process had changed them.
-    ///
-    /// # Errors
-    /// When the store does not give them; those in force stay.
-    pub async fn load(&self) -> Result<bool, StoreError> {
-        let _turn = self.turn.lock().await;
-        let rows = self.store.partner_webhooks().await?;
-        let current = self.live.load();
-        let same = rows.iter().eq(current.partner_webhooks.0.iter().map(|kept| &kept.row));
-        if !same {
-            self.put(rows);
-        }
-        Ok(!same)
-    }
-
-    /// Makes or changes one, durably, and puts it in force. False: there is none to change, and no URL
-    /// to make one with.
-    ///
-    /// # Errors
-    /// When the store does not take it; nothing has changed then.
-    pub async fn configure(&self, change: PartnerWebhookChange) -> Result<bool, StoreError> {
-        let _turn = self.turn.lock().await;
-        if self.store.configure_partner_webhook(change).await?.is_none() {
-            return Ok(false);
-        }
-        self.put(self.store.partner_webhooks().await?);
-        Ok(true)
-    }
-
-    fn put(&self, rows: Vec<PartnerWebhook>) {
-        self.live.set_partner_webhooks(PartnerWebhooks::open(rows, self.live.key()));
-    }
 }

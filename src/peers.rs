@@ -7,20 +7,23 @@
 //! The store gives each content that comes into force at a start or a reload a generation. Of the gateways
 //! that live, only those with the newest one move deliveries (`Directory::is_newest`).
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use as2hook_event::clock::now;
 use as2hook_store::{GatewayReport, Store, StoreError};
 use openssl::{hash::MessageDigest, pkcs5::pbkdf2_hmac, x509::X509};
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::sleep};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::snapshot::{Live, Snapshot};
+use crate::tap::TapRules;
 use as2hook_config::Config;
 
 /// How often a gateway says that it lives.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// So long after a gateway's last report the others count as terminated.
 const ALIVE: Duration = Duration::from_millis(GatewayReport::ALIVE_MS.unsigned_abs());
@@ -119,16 +122,20 @@ impl PeerGateways {
         }
     }
 
-    /// Says that this gateway lives, and hears of the others.
+    /// Says that this gateway lives with these rules, those of a snapshot of this generation, and hears
+    /// of the others.
     ///
     /// # Errors
     /// When the store does not take it or does not say; what was heard last stays.
-    pub async fn look(&self, live: &Live, store: &dyn Store) -> Result<(), StoreError> {
-        let snapshot = live.load();
-        if self.heard.lock().rules.0 != snapshot.generation {
-            let generation = snapshot.generation;
+    pub async fn look(
+        &self,
+        generation: u64,
+        rules: Arc<TapRules>,
+        store: &dyn Store,
+    ) -> Result<(), StoreError> {
+        if self.heard.lock().rules.0 != generation {
             // A hundred thousand rules take a while.
-            let hashed = tokio::task::spawn_blocking(move || hash_of(&snapshot)).await;
+            let hashed = tokio::task::spawn_blocking(move || hash_of(&rules)).await;
             let hashed = hashed.map_err(|error| StoreError::Database(error.to_string()))?;
             let mut heard = self.heard.lock();
             if heard.rules.1 != hashed {
@@ -213,30 +220,13 @@ impl PeerReports {
     }
 }
 
-/// Writes and reads reports for ever: every few seconds, and at once when other rules are in force.
-pub(crate) async fn run(
-    live: std::sync::Arc<Live>,
-    store: std::sync::Arc<dyn Store>,
-    mut generation: watch::Receiver<u64>,
-) {
-    loop {
-        if let Err(error) = live.peers().look(&live, &*store).await {
-            tracing::debug!(%error, "The other gateways could not be heard of.");
-        }
-        tokio::select! {
-            () = sleep(REPORT_EVERY) => {}
-            Ok(()) = generation.changed() => {}
-        }
-    }
-}
-
-/// The same for two snapshots exactly when nothing differs that routing depends on: rules, partners, stations
+/// The same for two gateways exactly when nothing differs that routing depends on: rules, partners, stations
 /// and sites, and where webhooks of the config API may point. Those webhooks are the same for all gateways: the
 /// store keeps them. The hash is shown, and secrets go into it: its rounds make guesses expensive.
-fn hash_of(snapshot: &Snapshot) -> String {
+fn hash_of(TapRules { config, rules, .. }: &TapRules) -> String {
     const ROUNDS: usize = 100_000;
-    let mut prints: Vec<_> = snapshot.rules.iter().map(|rule| rule.fingerprint()).collect();
-    prints.extend(identities(&snapshot.config));
+    let mut prints: Vec<_> = rules.iter().map(|rule| rule.fingerprint()).collect();
+    prints.extend(identities(config));
     prints.sort_unstable();
     let mut key = [0; 16];
     let made = pbkdf2_hmac(

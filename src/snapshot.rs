@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use as2hook_api::leading_keys;
 use as2hook_delivery::{Attempted, Directory};
 use as2hook_event::{Event, EventKind, Rule, clock};
+use as2hook_store::{Store, StoreError};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -105,6 +106,15 @@ impl Live {
     /// The gateways of the same store.
     pub fn peers(&self) -> &PeerGateways {
         &self.peers
+    }
+
+    /// Reports to the gateways of the same store, and hears of them.
+    ///
+    /// # Errors
+    /// As [`PeerGateways::look`].
+    pub async fn report(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let Snapshot { generation, tap, .. } = &*self.load();
+        self.peers.look(*generation, tap.clone(), store).await
     }
 
     /// Where what happens is counted and logged.

@@ -15,8 +15,8 @@ use super::{
     sockets::ListeningSockets,
 };
 use crate::{
-    partner_webhooks::PartnerWebhookLoader,
-    peers,
+    partner_webhooks::loader::PartnerWebhookLoader,
+    peers::REPORT_EVERY,
     reload::Reloader,
     snapshot::Live,
     tap::{retention, storage},
@@ -59,7 +59,7 @@ impl Background {
             peer_changes::EVERY,
         ));
         let generation = self.reloader.generation();
-        runtime.spawn(peers::run(live.clone(), store.clone(), generation.clone()));
+        runtime.spawn(report(live.clone(), store.clone(), generation.clone()));
         runtime.spawn(timers::run(live.clone(), self.drain.outbox.clone(), store.clone()));
         runtime.spawn(retention::run(live.clone(), store.clone(), self.payloads.clone()));
         if let Some(predecessor) = self.predecessor {
@@ -78,15 +78,10 @@ impl Background {
 
 /// Reloads whenever a file has changed, and at each SIGHUP.
 async fn reload_when(reloader: Arc<Reloader>, mut watch: Watch, mut hangup: unix::Signal) {
-    let mut sources = reloader.sources();
     loop {
         tokio::select! {
-            Some(()) = watch.changed() => {}
+            Some(()) = reloader.files.changed(&mut watch) => {}
             Some(()) = hangup.recv() => {}
-            Ok(()) = sources.changed() => {
-                watch.rewatch(sources.borrow_and_update().clone());
-                continue;
-            }
             else => return,
         }
         // Its mistakes are logged, and shown by the status.
@@ -98,6 +93,19 @@ async fn look_up(live: Arc<Live>) {
     loop {
         sleep(LOOKUP_EVERY).await;
         live.load().receivers.refresh().await;
+    }
+}
+
+/// Writes and reads reports for ever: every few seconds, and at once when other rules are in force.
+async fn report(live: Arc<Live>, store: Arc<dyn Store>, mut generation: watch::Receiver<u64>) {
+    loop {
+        if let Err(error) = live.report(&*store).await {
+            tracing::debug!(%error, "The other gateways could not be heard of.");
+        }
+        tokio::select! {
+            () = sleep(REPORT_EVERY) => {}
+            Ok(()) = generation.changed() => {}
+        }
     }
 }
 

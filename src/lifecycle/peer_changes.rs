@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::partner_webhooks::PartnerWebhookLoader;
+use crate::partner_webhooks::loader::PartnerWebhookLoader;
 
 /// How often it is looked for what the store did not say.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
@@ -101,8 +101,7 @@ mod tests {
         let path = folder.path().join("as2hook.yaml");
         fs::write(&path, CONFIG).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), RULES).unwrap();
-        let loaded =
-            reload::attempt(&path, &as2hook_config::Plugins::default()).await.outcome.unwrap();
+        let loaded = as2hook_config::load(&path, &as2hook_config::Plugins::default()).unwrap();
         let key = SecretKey::open_or_make(&folder.path().join("secret.key")).unwrap();
         let live = Arc::new(Live::new(reload::snapshot(loaded, None).await, key));
         let open = || {

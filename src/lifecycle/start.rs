@@ -20,17 +20,16 @@ use super::{
 };
 use crate::{
     control,
-    partner_webhooks::PartnerWebhookLoader,
+    partner_webhooks::loader::PartnerWebhookLoader,
     proxy::server::ProxyServer,
     reload::{self, Reloader},
     secret_key::SecretKey,
     snapshot::Live,
-    tap::{AdoptedExchanges, Tap, retention, storage, system_events::Announcer},
+    tap::{
+        AdoptedExchanges, Tap, files::ConfigFiles, retention, storage, system_events::Announcer,
+    },
 };
-use as2hook_config::{
-    Listen, LoadAttempt, Plugins, StoreFailurePolicy,
-    watch::{Watch, WatchTiming},
-};
+use as2hook_config::{Listen, Plugins, StoreFailurePolicy};
 
 /// How often a process that waits to take over looks whether the one that runs is gone.
 const GONE_EVERY: Duration = Duration::from_millis(500);
@@ -74,12 +73,8 @@ async fn start(
     plugins: &Plugins,
     runtime: &Runtime,
 ) -> Result<(ProxyServer, Background), LifecycleError> {
-    let LoadAttempt { outcome, sources } = reload::attempt(path, plugins).await;
-    let loaded = outcome.map_err(LifecycleError::Config)?;
-    let unsupported = loaded.config.unsupported();
-    if !unsupported.is_empty() {
-        return Err(LifecycleError::Config(unsupported));
-    }
+    let files = ConfigFiles::open(path, plugins.clone()).await;
+    let (files, loaded) = files.map_err(LifecycleError::Config)?;
     let on_store_failure = match loaded.config.on_store_failure {
         StoreFailurePolicy::Pass => OnStoreFailure::Pass,
         StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
@@ -110,7 +105,7 @@ async fn start(
     // What terminated processes left is ours now: only then is it known which files no event names.
     retention::sweep(&payloads, &*store).await;
     // Before anything is put aside for want of a rule that another gateway may have.
-    if let Err(error) = live.peers().look(&live, &*store).await {
+    if let Err(error) = live.report(&*store).await {
         tracing::warn!(%error, "The reports of the store's other gateways could not be read.");
     }
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
@@ -134,9 +129,8 @@ async fn start(
     let (inbound, outbound) = (sockets.inbound()?, sockets.outbound()?);
     let gateway = ProxyServer::new(listen, inbound, outbound, &live, &tap)?;
     let in_flight = gateway.in_flight.clone();
-    let watch =
-        Watch::start(sources.clone(), WatchTiming::default()).map_err(LifecycleError::Threads)?;
-    let reloader = Arc::new(Reloader::new(path, plugins.clone(), live.clone(), sources));
+    let watch = files.watch().map_err(LifecycleError::Threads)?;
+    let reloader = Arc::new(Reloader::new(files, live.clone()));
     let running = control::RunningGateway {
         live: live.clone(),
         reloader: reloader.clone(),

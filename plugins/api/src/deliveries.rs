@@ -15,8 +15,8 @@ use crate::{
     error::{ApiError, BodyRefused, Denied, Problem},
     events::{EventView, ListParams, Listing, search_in_body},
     fields::JsonFields,
+    gateway::ApiState,
     rfc3339,
-    routes::ApiState,
 };
 
 /// Deliveries looked at in one step of a replay to another webhook.

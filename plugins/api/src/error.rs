@@ -12,7 +12,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
-use crate::{partner_webhooks::event_names, routes::ApiState};
+use crate::{gateway::ApiState, partner_events::event_names};
 
 /// Why a request is refused. Displayed in English.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,8 +16,8 @@ use crate::{
     caller::Caller,
     error::{ApiError, Denied, Problem},
     fields::{JsonFields, shown},
+    gateway::ApiState,
     rfc3339,
-    routes::ApiState,
 };
 
 /// The default number of rows of a list, and the maximum.

@@ -10,8 +10,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::{
     error::{ApiError, FieldType},
-    partner_webhooks::partner_event,
-    routes::ApiState,
+    gateway::ApiState,
+    partner_events::partner_event,
 };
 
 /// A JSON object from a request's body.

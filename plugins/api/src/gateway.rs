@@ -1,19 +1,19 @@
-//! What the API works on.
+//! What the API works on, and what the gateway reports to it.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_delivery::{Directory, Dispatcher, Outbox};
-use as2hook_event::Rule;
+use as2hook_event::{Rule, RuleSet};
 use as2hook_sink::Client;
 use as2hook_store::{PartnerWebhookChange, Store, StoreError, secret_key::SecretKey};
 use async_trait::async_trait;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{
-    partner_webhooks::PartnerWebhookView,
-    status::{LastReload, Reloaded},
-};
+use crate::throttle::Throttle;
 
 /// What the API works on. Clones share it.
 #[derive(Clone)]
@@ -30,6 +30,15 @@ pub struct Handles {
     pub directory: Arc<dyn Directory>,
     /// The rest.
     pub gateway: Arc<dyn GatewayControl>,
+}
+
+/// The state of every route.
+#[derive(Clone)]
+pub(crate) struct ApiState {
+    pub(crate) handles: Handles,
+    pub(crate) throttle: Arc<Throttle>,
+    /// Test deliveries under way at once.
+    pub(crate) tests: Arc<Semaphore>,
 }
 
 /// What only the running gateway knows.
@@ -89,4 +98,77 @@ pub struct GatewayFigures {
     pub id: Uuid,
     /// The hash of its rules, for comparison with other gateways.
     pub rules: String,
+}
+
+/// The result of the last reload.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct LastReload {
+    /// RFC 3339.
+    pub at: String,
+    /// Whether its files are in force.
+    pub ok: bool,
+    /// Its first mistake. Of the default site alone: it may be about another's rules.
+    pub error: Option<String>,
+}
+
+/// The files are in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ReloadDone)]
+#[expect(missing_docs, reason = "the names say it, and doc comments change the description")]
+pub struct Reloaded {
+    #[schema(example = "ok")]
+    pub status: &'static str,
+    pub generation: u64,
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+}
+
+/// A partner's webhook as `get` shows it. The secret never leaves the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PartnerWebhook)]
+pub struct PartnerWebhookView {
+    /// The partner's number.
+    pub partner_id: u64,
+    /// Its URL. `None`: it was never configured.
+    pub webhook_url: Option<String>,
+    /// Whether events are delivered to it.
+    pub webhook_enabled: bool,
+    /// The subscribed events; empty when none was chosen, which means `message.received`.
+    pub webhook_events: Vec<String>,
+    /// Whether deliveries are signed.
+    pub webhook_secret_set: bool,
+}
+
+// === impl ApiState ===
+
+impl Deref for ApiState {
+    type Target = Handles;
+
+    fn deref(&self) -> &Handles {
+        &self.handles
+    }
+}
+
+// === impl Reloaded ===
+
+impl Reloaded {
+    /// Says what changed between the rules that were in force and those that are.
+    pub fn new(generation: u64, old: &RuleSet, new: &RuleSet) -> Self {
+        let named = |rules: &RuleSet, keep: &dyn Fn(&Rule) -> bool| {
+            let mut names: Vec<_> =
+                rules.iter().filter(|rule| keep(rule)).map(|rule| rule.name.clone()).collect();
+            names.sort();
+            names
+        };
+        Self {
+            status: "ok",
+            generation,
+            added: named(new, &|rule| old.get(&rule.name).is_none()),
+            changed: named(new, &|rule| {
+                old.get(&rule.name).is_some_and(|before| **before != *rule)
+            }),
+            removed: named(old, &|rule| new.get(&rule.name).is_none()),
+        }
+    }
 }

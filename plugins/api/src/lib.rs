@@ -22,14 +22,15 @@
 //! not know Pingora or SQL.
 //!
 //! # Layout
-//! - `gateway`: what the API works on
-//! - `partner_webhooks`, `test_delivery`: `/api/v1/webhooks`
+//! - `gateway`: what the API works on, and what the gateway reports to it
+//! - `partner_webhooks`, `test_delivery`: `/api/v1/webhooks`; `partner_events`: the events there
 //! - `status`: `/admin/status`, `/admin/reload`
 //! - `webhooks`: `/admin/webhooks`
 //! - `events`: `/admin/events`, and searches
 //! - `deliveries`: `/admin/deliveries`, `/admin/replay`
 //! - `routes`: puts these together; health and metrics
-//! - `caller`: tokens, their scopes, and clients with bad tokens
+//! - `caller`: tokens and their scopes
+//! - `throttle`: clients with bad tokens
 //! - `fields`: the fields of a JSON body
 //! - `error`: what a request is refused with, in two languages
 //! - `tap`: the API of a tap in another proxy
@@ -41,21 +42,20 @@ mod error;
 mod events;
 mod fields;
 mod gateway;
+mod partner_events;
 mod partner_webhooks;
 mod routes;
 mod server;
 mod status;
 mod tap;
 mod test_delivery;
+mod throttle;
 mod webhooks;
 
 pub use self::{
-    gateway::{GatewayControl, GatewayFigures, Handles},
-    partner_webhooks::{
-        PartnerWebhookView, is_partner_webhook, leading_keys, partner_webhook_name,
-    },
+    gateway::{GatewayControl, GatewayFigures, Handles, LastReload, PartnerWebhookView, Reloaded},
+    partner_webhooks::{is_partner_webhook, leading_keys, partner_webhook_name},
     server::serve_on,
-    status::{LastReload, Reloaded},
     tap::serve_tap,
 };
 

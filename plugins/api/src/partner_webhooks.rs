@@ -14,38 +14,14 @@ use crate::{
     caller::Caller,
     error::{ApiError, BodyRefused, Denied, Problem},
     fields::JsonFields,
+    gateway::{ApiState, PartnerWebhookView},
+    partner_events::{EventName, spanish_name},
     rfc3339,
-    routes::ApiState,
 };
 
 /// The default number of rows of the log, and the maximum.
 const LOG_ROWS: u64 = 50;
 const LOG_ROWS_MAX: u64 = 500;
-
-/// The events that a partner's webhook can subscribe to, in the order of `docs/api.md`, each with its
-/// Spanish name.
-const EVENTS: [(EventKind, &str); 4] = [
-    (EventKind::MessageReceived, "mensaje.recibido"),
-    (EventKind::MessageSent, "mensaje.enviado"),
-    (EventKind::MdnReceived, "mdn.recibido"),
-    (EventKind::SendError, "envio.error"),
-];
-
-/// A partner's webhook as `get` shows it. The secret never leaves the gateway.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = PartnerWebhook)]
-pub struct PartnerWebhookView {
-    /// The partner's number.
-    pub partner_id: u64,
-    /// Its URL. `None`: it was never configured.
-    pub webhook_url: Option<String>,
-    /// Whether events are delivered to it.
-    pub webhook_enabled: bool,
-    /// The subscribed events; empty when none was chosen, which means `message.received`.
-    pub webhook_events: Vec<String>,
-    /// Whether deliveries are signed.
-    pub webhook_secret_set: bool,
-}
 
 /// Returns the name of a partner's webhook in the store, in logs and in the admin API. No rule has
 /// such a name: a rule's name has no slash.
@@ -69,24 +45,6 @@ pub fn leading_keys(rule: &Rule, event: EventKind) -> Vec<(&'static str, Value)>
         ("event_name", json!(spanish_name(event))),
         ("partner_id", json!(partner)),
     ]
-}
-
-/// Returns the API's `event_name` of an event.
-pub(crate) fn spanish_name(event: EventKind) -> &'static str {
-    let known = EVENTS.into_iter().find(|(kind, _)| *kind == event);
-    known.map_or(event.as_str(), |(_, spanish)| spanish)
-}
-
-/// Returns the event of this name, in either language.
-pub(crate) fn partner_event(name: &str) -> Option<EventKind> {
-    let known =
-        EVENTS.into_iter().find(|(kind, spanish)| name == kind.as_str() || name == *spanish);
-    known.map(|(kind, _)| kind)
-}
-
-/// Returns the names of the events for a message.
-pub(crate) fn event_names() -> String {
-    EVENTS.map(|(kind, _)| kind.as_str()).join(", ")
 }
 
 /// Makes or changes the webhook of a partner. Scope write.
@@ -242,28 +200,6 @@ struct ConfigureRequest {
     /// `webhook_eventos` is an older name of it. Empty: `message.received`.
     #[schema(required = false, example = json!(["message.received", "mdn.received"]))]
     webhook_events: Vec<EventName>,
-}
-
-/// An event that a partner's webhook can subscribe to.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "for the description; see EVENTS")]
-enum EventName {
-    #[schema(rename = "message.received")]
-    MessageReceived,
-    #[schema(rename = "message.sent")]
-    MessageSent,
-    #[schema(rename = "mdn.received")]
-    MdnReceived,
-    #[schema(rename = "send.error")]
-    SendError,
-    #[schema(rename = "mensaje.recibido")]
-    MensajeRecibido,
-    #[schema(rename = "mensaje.enviado")]
-    MensajeEnviado,
-    #[schema(rename = "mdn.recibido")]
-    MdnRecibido,
-    #[schema(rename = "envio.error")]
-    EnvioError,
 }
 
 /// Which part of a partner's log.

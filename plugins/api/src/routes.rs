@@ -1,6 +1,6 @@
 //! The routes.
 
-use std::{ops::Deref, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -18,22 +18,12 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    caller::Throttle,
     deliveries,
     error::{ApiError, in_words},
     events,
-    gateway::Handles,
+    gateway::{ApiState, Handles},
     partner_webhooks, status, test_delivery, webhooks,
 };
-
-/// The state of every route.
-#[derive(Clone)]
-pub(crate) struct ApiState {
-    handles: Handles,
-    pub(crate) throttle: Arc<Throttle>,
-    /// Test deliveries under way at once.
-    pub(crate) tests: Arc<Semaphore>,
-}
 
 /// Returns the routes, each with its description in `/openapi.json`.
 pub(crate) fn router(handles: Handles) -> Router {
@@ -125,14 +115,4 @@ async fn readyz(State(api): State<ApiState>) -> Response {
 async fn metrics(State(api): State<ApiState>) -> Response {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, TEXT)], api.gateway.metrics().await).into_response()
-}
-
-// === impl ApiState ===
-
-impl Deref for ApiState {
-    type Target = Handles;
-
-    fn deref(&self) -> &Handles {
-        &self.handles
-    }
 }

@@ -29,7 +29,7 @@ use tokio::{
 };
 use tower_service::Service as _;
 
-use crate::{caller::owner, gateway::Handles, routes::router};
+use crate::{gateway::Handles, routes::router, throttle::owner};
 
 /// The largest body that is read.
 const BODY_MAX: usize = 64 * 1024;

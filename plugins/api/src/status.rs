@@ -2,7 +2,6 @@
 
 use as2hook_config::{ConfigDiagnostic, TokenScope};
 use as2hook_delivery::HealthState;
-use as2hook_event::{Rule, RuleSet};
 use as2hook_store::{Counts, DeliveryState, GatewayReport, clock};
 use axum::{
     Json,
@@ -16,10 +15,9 @@ use utoipa::ToSchema;
 use crate::{
     caller::Caller,
     error::{ApiError, Denied},
-    gateway::GatewayFigures,
+    gateway::{ApiState, GatewayFigures, LastReload, Reloaded},
     partner_webhooks::is_partner_webhook,
     rfc3339,
-    routes::ApiState,
 };
 
 /// Loads config and rules again. Scope admin, of the default site.
@@ -162,40 +160,6 @@ fn count(counts: &Counts, state: DeliveryState) -> u64 {
     counts.deliveries.iter().filter(|(of, _)| *of == state).map(|(_, n)| n).sum()
 }
 
-/// The files are in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = ReloadDone)]
-#[expect(missing_docs, reason = "the names say it, and doc comments change the description")]
-pub struct Reloaded {
-    #[schema(example = "ok")]
-    pub status: &'static str,
-    pub generation: u64,
-    pub added: Vec<String>,
-    pub changed: Vec<String>,
-    pub removed: Vec<String>,
-}
-
-impl Reloaded {
-    /// Says what changed between the rules that were in force and those that are.
-    pub fn new(generation: u64, old: &RuleSet, new: &RuleSet) -> Self {
-        let named = |rules: &RuleSet, keep: &dyn Fn(&Rule) -> bool| {
-            let mut names: Vec<_> =
-                rules.iter().filter(|rule| keep(rule)).map(|rule| rule.name.clone()).collect();
-            names.sort();
-            names
-        };
-        Self {
-            status: "ok",
-            generation,
-            added: named(new, &|rule| old.get(&rule.name).is_none()),
-            changed: named(new, &|rule| {
-                old.get(&rule.name).is_some_and(|before| **before != *rule)
-            }),
-            removed: named(old, &|rule| new.get(&rule.name).is_none()),
-        }
-    }
-}
-
 /// What was in force stays.
 #[derive(Serialize, ToSchema)]
 struct ReloadRefused {
@@ -286,17 +250,6 @@ struct GatewayView {
     configuration: i64,
     /// Whether they differ from those of the gateway that sent this response.
     drift: bool,
-}
-
-/// The result of the last reload.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct LastReload {
-    /// RFC 3339.
-    pub at: String,
-    /// Whether its files are in force.
-    pub ok: bool,
-    /// Its first mistake. Of the default site alone: it may be about another's rules.
-    pub error: Option<String>,
 }
 
 /// The health of the store.

@@ -11,10 +11,8 @@ use tokio::{net::TcpListener, sync::watch};
 use uuid::Uuid;
 
 use crate::{
-    gateway::{GatewayControl, GatewayFigures, Handles},
-    partner_webhooks::PartnerWebhookView,
+    gateway::{GatewayControl, GatewayFigures, Handles, LastReload, PartnerWebhookView, Reloaded},
     server::serve_on,
-    status::{LastReload, Reloaded},
 };
 
 /// Serves the admin API of a tap on a bound socket. Webhooks of partners cannot be set there, and

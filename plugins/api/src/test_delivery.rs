@@ -26,8 +26,9 @@ use crate::{
     caller::Caller,
     error::{ApiError, BodyRefused, Denied, Problem},
     fields::JsonFields,
-    partner_webhooks::{PartnerRefusal, PartnerRequest, partner_webhook_name, spanish_name},
-    routes::ApiState,
+    gateway::ApiState,
+    partner_events::spanish_name,
+    partner_webhooks::{PartnerRefusal, PartnerRequest, partner_webhook_name},
 };
 
 /// Test deliveries under way at once.

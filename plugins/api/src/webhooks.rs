@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 use crate::{
     caller::Caller,
     error::{ApiError, Denied, Problem},
+    gateway::ApiState,
     partner_webhooks::is_partner_webhook,
     rfc3339,
-    routes::ApiState,
 };
 
 const MASK: &str = "***";

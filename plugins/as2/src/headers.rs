@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cut::{self, cut},
-    mime::{header, words},
+    mime::words,
 };
 
 /// One field. The value is what stood after the colon, without the white space around it.
@@ -24,6 +24,9 @@ pub struct Header {
 #[serde(transparent)]
 pub struct Headers(Vec<Header>);
 
+/// Fields of one header block; those of a mail that went around the world are sixty.
+pub(crate) const MAX_FIELDS: usize = 1000;
+
 // === impl Headers ===
 
 impl Headers {
@@ -36,7 +39,7 @@ impl Headers {
     /// blank, up to the first empty line. Lines that are no field are passed over.
     pub fn parse(block: &[u8]) -> Self {
         let lines = block.split(|&byte| byte == b'\n');
-        header::parse_lines(lines.take_while(|line| !matches!(*line, b"" | b"\r")))
+        parse_lines(lines.take_while(|line| !matches!(*line, b"" | b"\r")))
     }
 
     /// Adds a field behind the others.
@@ -114,6 +117,44 @@ impl<'a> IntoIterator for &'a Headers {
     fn into_iter(self) -> Self::IntoIter {
         self.0.iter()
     }
+}
+
+pub(crate) fn parse_lines<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Headers {
+    let mut headers = Headers::new();
+    let mut field: Option<(String, Vec<u8>)> = None;
+    for line in lines {
+        if headers.len() > MAX_FIELDS {
+            return headers;
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let (Some(b' ' | b'\t'), Some((_, value))) = (line.first(), &mut field) {
+            let more = line.trim_ascii();
+            if !value.is_empty() && !more.is_empty() {
+                value.push(b' ');
+            }
+            value.extend_from_slice(more);
+            continue;
+        }
+        if let Some((name, value)) = field.take() {
+            headers.push(name, value);
+        }
+        field = line.iter().position(|&b| b == b':').and_then(|colon| {
+            let name = line[..colon].trim_ascii_end();
+            let good = !name.is_empty() && name.iter().all(|&b| is_token(b));
+            good.then(|| {
+                let name = String::from_utf8_lossy(name).into_owned();
+                (name, line[colon + 1..].trim_ascii().to_vec())
+            })
+        });
+    }
+    if let Some((name, value)) = field {
+        headers.push(name, value);
+    }
+    headers
+}
+
+pub(crate) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Keeps any bytes in a JSON string: one character for each byte. Nearly all are ASCII, and copied.

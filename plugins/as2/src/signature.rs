@@ -1,13 +1,14 @@
 //! Judges CMS signatures by the sender's configured certificates (RFC 5652 section 5).
 
 pub(crate) mod check;
+pub(crate) mod judgement;
 mod signer;
 
 use openssl::x509::X509;
 
-use self::signer::SignerInfo;
+use self::{judgement::Judgement, signer::SignerInfo};
 use crate::{
-    ErrorCode, MessageMic, MicForm, ProcessingError, SignatureStatus, Warning,
+    MessageMic, MicForm, ProcessingError, SignatureStatus, Warning,
     ber::{
         Tag, oid,
         read::{Element, Reader, definite},
@@ -22,19 +23,6 @@ use crate::{
 pub(crate) struct Claim {
     is_outermost: bool,
     tells_mic: bool,
-}
-
-/// How a signature stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Judgement {
-    pub(crate) status: SignatureStatus,
-    /// Serial of the signer's certificate, lower-case hex.
-    pub(crate) signer: Option<String>,
-    pub(crate) digest: Option<Digest>,
-    /// The digest's value that the MIC is made of has canonical line ends.
-    is_canonical: bool,
-    /// Why it is not valid.
-    reasons: Vec<ProcessingError>,
 }
 
 /// The parts of a SignedData that follow or stand around its content.
@@ -253,43 +241,6 @@ impl SignedData {
             best.reasons.extend(limit.or(embedded.over).map(|fault| ProcessingError::from(&fault)));
         }
         Ok(best)
-    }
-}
-
-// === impl Judgement ===
-
-impl Judgement {
-    fn invalid(reason: &'static str) -> Self {
-        Self::because(ProcessingError::new(ErrorCode::Signature, reason))
-    }
-
-    /// Made in a way that cannot be verified here.
-    fn unsupported(reason: ProcessingError) -> Self {
-        Self { status: SignatureStatus::Unsupported, ..Self::because(reason) }
-    }
-
-    /// By an algorithm that is not known.
-    fn by_algorithm(what: &str, oid: &str) -> Self {
-        let reason = format!("the signature's {what} algorithm {oid} is not supported");
-        Self::unsupported(ProcessingError::new(ErrorCode::Signature, reason))
-    }
-
-    /// By what its SignerInfo failed to be read for.
-    fn unreadable(fault: &Fault) -> Self {
-        match fault {
-            Fault::Algorithm { what, oid } => Self::by_algorithm(what, oid),
-            _ => Self::invalid("the signature cannot be read"),
-        }
-    }
-
-    fn because(reason: ProcessingError) -> Self {
-        Self {
-            status: SignatureStatus::Invalid,
-            signer: None,
-            digest: None,
-            is_canonical: false,
-            reasons: vec![reason],
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Attachment, ContentReceiver, Headers, Keyring, Mdn, MessageMic, Options, ProcessingError,
-    Warning, cut, digest::Digest, fault::Fault, signature::Judgement,
+    Warning, cut, digest::Digest, fault::Fault, signature::judgement::Judgement,
 };
 
 /// The state of one decode.

@@ -9,51 +9,11 @@ mod headers;
 mod json;
 mod raw;
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use as2hook_event::{Event, PayloadMode};
-use bytes::Bytes;
+use as2hook_event::PayloadMode;
 
-use crate::render::Rendering;
-
-/// What a notification looks like: its body, and the headers that describe the body.
-pub trait Format: Send + Sync + 'static {
-    /// Whether [`Rendering::payload`] is used, so that payloads are kept for rules with this format.
-    fn needs_payload(&self) -> bool {
-        false
-    }
-
-    /// Returns the body of one attempt. The same event must give the same body, but for the number
-    /// of the attempt.
-    fn content<'a>(&self, event: &'a Event, rendering: &Rendering<'_>) -> Content<'a>;
-}
-
-/// A body and the headers that describe it.
-#[derive(Debug, Default)]
-pub struct Content<'a> {
-    /// The body.
-    pub body: Body,
-    /// Its `Content-Type`.
-    pub content_type: Option<Cow<'a, [u8]>>,
-    /// Its `Content-Disposition`: ASCII.
-    pub disposition: Option<String>,
-    /// Whether the original `Content-*` headers describe this body, so that they may be passed on.
-    pub original: bool,
-    /// The number of attachments, of which the body is the first.
-    pub attachments: Option<usize>,
-}
-
-/// The body of a notification.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// All bytes.
-    Bytes(Bytes),
-    /// The payload, which the caller has. Only for a format with [`Format::needs_payload`].
-    Payload {
-        /// Its length in bytes, as [`RawPayload::Stream`](crate::render::RawPayload::Stream) has it.
-        size: u64,
-    },
-}
+use crate::format::Format;
 
 /// The formats that rules may name. Clones share them.
 #[derive(Clone)]
@@ -87,23 +47,5 @@ impl Default for Formats {
         formats.insert(PayloadMode::JSON.name, json::JsonFormat);
         formats.insert(PayloadMode::RAW.name, raw::RawFormat);
         formats
-    }
-}
-
-// === impl Body ===
-
-impl Body {
-    /// Returns its length in bytes.
-    pub fn length(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => crate::sign::length(bytes),
-            Self::Payload { size } => *size,
-        }
-    }
-}
-
-impl Default for Body {
-    fn default() -> Self {
-        Self::Bytes(Bytes::new())
     }
 }

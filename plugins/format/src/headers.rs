@@ -13,8 +13,7 @@ use jiff::Timestamp;
 
 use crate::{
     fields::Fields,
-    formats::Content,
-    render::{Rendered, Rendering},
+    format::{Content, Rendering},
 };
 use as2hook_event::{Endpoint, Event, PassHeaders, rule::folded};
 
@@ -172,14 +171,14 @@ const ERROR_MAX: usize = 4096;
 /// The most names that are recorded of the headers left out.
 const DROPPED_MAX: usize = 16;
 
-/// Returns the notification with this content.
-pub(crate) fn rendered(
+/// Returns the headers of the notification with this content, and the names of those left out.
+pub(crate) fn select(
     event: &Event,
     rendering: &Rendering<'_>,
     endpoint: &Endpoint,
     now: Timestamp,
-    content: Content<'_>,
-) -> Rendered {
+    content: &Content<'_>,
+) -> (Fields, Vec<String>) {
     let mut headers = Fields::default();
     let mut dropped = Vec::new();
 
@@ -206,7 +205,7 @@ pub(crate) fn rendered(
         let text = format!("{}: {}", error.stage.as_str(), error.message);
         headers.own("X-Send-Error", &cut(&plain(&text), ERROR_MAX));
     }
-    about(&content, &mut headers, &mut dropped);
+    about(content, &mut headers, &mut dropped);
 
     for (name, value) in &endpoint.headers {
         if is_reserved(name.as_str()) || !headers.foreign(name.as_str(), value.as_bytes()) {
@@ -214,7 +213,7 @@ pub(crate) fn rendered(
         }
     }
     originals(event, endpoint, content.original, &mut headers, &mut dropped);
-    Rendered { headers, body: content.body, dropped }
+    (headers, dropped)
 }
 
 /// Whether an original header of this name is never passed on, whatever `pass_headers` says.

@@ -3,18 +3,21 @@
 //!
 //! # Layout
 //! - [`mod@render`]: the notification of one attempt
-//! - `formats`: [`Format`], the three built-in ones, and [`Formats`], which finds them by name
+//! - `format`: [`Format`], what it is given, and what it makes
+//! - `formats`: the three built-in ones, and [`Formats`], which finds them by name
 //! - [`headers`]: which headers are passed on, and which never are
 //! - `fields`: the headers of a notification
 //! - [`sign`]: the two signatures of a webhook's request
 
 mod fields;
+mod format;
 mod formats;
 pub mod headers;
 pub mod render;
 pub mod sign;
 
 pub use fields::{Field, Fields};
-pub use formats::{Body, Content, Format, Formats};
-pub use render::{RawPayload, Rendered, Rendering, render};
+pub use format::{Body, Content, Format, RawPayload, Rendering};
+pub use formats::Formats;
+pub use render::{Rendered, render};
 pub use sign::WrongLength;

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use crate::{
     gateways::GatewayChange,
-    group::{CallOutcome, ClaimHolding, StoreCall},
+    group::{
+        call::{CallOutcome, StoreCall},
+        claim::ClaimHolding,
+    },
     model::Claimed,
     payload::StoreIdentity,
     rows::FromSqlRow,

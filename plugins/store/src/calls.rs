@@ -17,7 +17,7 @@ use crate::{
         AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
         WebhookState,
     },
-    moves, order,
+    moves,
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
@@ -46,7 +46,7 @@ impl<B: StoreBackend> EventStore for B {
     async fn adopt(&self) -> Result<Vec<(StoredEvent, Vec<NewDelivery>)>, StoreError> {
         self.reclaim().await?;
         if !clock::is_doubted() {
-            order::end_late_places(self).await?;
+            moves::end_late_places(self).await?;
         }
         self.find(select::adopted(self.owner())).await
     }

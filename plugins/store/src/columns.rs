@@ -4,7 +4,7 @@ use std::{borrow::Cow, io, path::Path};
 
 use uuid::Uuid;
 
-use crate::{model::Payload, store::StoreError};
+use crate::{error::StoreError, model::Payload};
 
 /// The most bytes that always fit into an index.
 const KEY: usize = 1_000;

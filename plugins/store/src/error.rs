@@ -1,6 +1,8 @@
 //! The errors of a store.
 
-use std::io;
+use std::{io, path::Path};
+
+use crate::payload::seal::SealError;
 
 /// Why a call to the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +94,7 @@ pub enum StoreError {
         /// The event of the payload.
         event: uuid::Uuid,
         /// The reason.
-        source: crate::SealError,
+        source: SealError,
     },
     /// The payload was removed, since all deliveries that needed it were made:
     /// [`crate::Store::purge_payloads`].
@@ -122,6 +124,16 @@ pub enum StoreError {
     /// The store is closed, or its thread has ended.
     #[error("the store is closed")]
     Closed,
+}
+
+/// Returns the error of a payload file.
+pub(crate) fn payload_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Payload { path: path.to_owned(), source }
+}
+
+/// Returns the error of an event's payload.
+pub(crate) fn seal_error(event: uuid::Uuid) -> impl Fn(SealError) -> StoreError {
+    move |source| StoreError::Seal { event, source }
 }
 
 // === impl StoreError ===

@@ -2,28 +2,26 @@
 //! in memory, and what they changed is saved together with the commit: two round trips in PostgreSQL.
 //!
 //! # Layout
+//! - `call`: the calls, and their results
 //! - `load`: the rows that the calls of a group name
 //! - `rules`: what each call does with them
 //! - `statements`: rows as they are written
 //! - `claim`: deliveries are claimed and released
 
+pub(crate) mod call;
 pub(crate) mod claim;
 mod load;
 mod rules;
 pub(crate) mod statements;
 
-use std::{collections::BTreeSet, path::PathBuf};
-
-use uuid::Uuid;
-
-pub(crate) use self::claim::{ClaimCall, ClaimHolding, ClaimedRow, ReleaseClaims};
 use self::rules::GroupRules;
+pub(crate) use self::{
+    call::{CallOutcome, StoreCall},
+    claim::{ClaimCall, ClaimHolding, ClaimedRow, ReleaseClaims},
+};
 use crate::{
-    model::{AttemptRecord, NewDelivery},
-    partner_webhook::UnqueuedDelivery,
     store::StoreError,
     transaction::{Statement, StoreChange, Transaction},
-    write::Write,
 };
 
 /// The calls of many callers.
@@ -36,36 +34,6 @@ pub(crate) struct CallGroup {
     pub(crate) opening: Vec<Statement>,
     /// The last ones before the commit.
     pub(crate) closing: Vec<Statement>,
-}
-
-/// One call.
-pub(crate) enum StoreCall {
-    /// All of them or none.
-    Writes(Vec<Write>),
-    /// Outcomes of claimed deliveries.
-    Finish(Vec<(AttemptRecord, ClaimHolding)>),
-    Claim(ClaimCall),
-    /// Adds deliveries to an event whose outcome is known.
-    Enqueue(Uuid, Vec<NewDelivery>),
-    /// A delivery that was made outside the queue.
-    Log(Box<UnqueuedDelivery>),
-}
-
-/// The result of a call.
-pub(crate) enum CallOutcome {
-    Written {
-        /// The payloads of discarded events, to be removed after the commit.
-        files: Vec<PathBuf>,
-        pieces: Vec<Uuid>,
-        /// The webhooks of due deliveries that no call of the group claimed.
-        due: BTreeSet<String>,
-    },
-    /// Deliveries that were skipped and are still claimed.
-    Finished { held: Vec<i64> },
-    /// In the order in which they are to be made.
-    Claimed(Vec<ClaimedRow>),
-    /// How many deliveries are new.
-    Enqueued(u64),
 }
 
 // === impl CallGroup ===
@@ -111,35 +79,5 @@ impl CallGroup {
             StoreCall::Claim(claim) => Some(claim),
             _ => None,
         })
-    }
-}
-
-// === impl StoreCall ===
-
-impl StoreCall {
-    /// Returns the approximate number of bytes that it sends.
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Writes(writes) => writes.iter().map(Write::bytes).sum(),
-            Self::Claim(_) => 100,
-            Self::Finish(records) => 500 * records.len(),
-            Self::Enqueue(..) | Self::Log(_) => 500,
-        }
-    }
-
-    /// Returns the webhooks of the deliveries that it makes due.
-    pub(crate) fn due(&self) -> BTreeSet<String> {
-        let Self::Writes(writes) = self else { return BTreeSet::new() };
-        let due = writes.iter().flat_map(Write::deliveries);
-        due.map(|delivery| delivery.webhook.clone()).collect()
-    }
-
-    /// Returns its first event.
-    pub(crate) fn event(&self) -> Option<Uuid> {
-        match self {
-            Self::Writes(writes) => writes.iter().find_map(Write::event),
-            Self::Enqueue(event, _) => Some(*event),
-            Self::Finish(_) | Self::Claim(_) | Self::Log(_) => None,
-        }
     }
 }

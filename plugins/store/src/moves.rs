@@ -17,7 +17,7 @@ use crate::{
     transaction::{Moves, Statement, StoreChange, Transaction},
 };
 
-/// The most deliveries that one transaction moves.
+/// The most deliveries that one transaction moves, and the most places that one ends.
 const STEP: usize = 200;
 
 /// The most deliveries in one step of a replay, which has a few statements for all of them.
@@ -254,6 +254,44 @@ impl StoreChange for AdvanceDueTimes {
             WHERE id = ANY ($1)";
         transaction.execute(sql, vec![SqlValue::Numbers(planned), self.0.into()]).await?;
         Ok(count)
+    }
+}
+
+/// Ends the places whose time is over.
+pub(crate) async fn end_late_places(store: &impl StoreBackend) -> Result<(), StoreError> {
+    let now = now();
+    loop {
+        let late = "SELECT 1 FROM order_place WHERE until < $1 LIMIT 1";
+        let late: Vec<(i64,)> = store.select(Statement::new(late, [now.into()])).await?;
+        if late.is_empty() || store.change(EndLatePlaces(now)).await? < STEP {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends up to [`STEP`] places whose time is over. Returns how many.
+struct EndLatePlaces(i64);
+
+impl StoreChange for EndLatePlaces {
+    type Outcome = usize;
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<usize, StoreError> {
+        let sql = "SELECT webhook, order_key, event FROM order_place WHERE until < $1
+            ORDER BY webhook, order_key, event LIMIT $2";
+        let late: Vec<(i64, String, i64)> =
+            transaction.rows(sql, vec![self.0.into(), length(STEP).into()]).await?;
+        let orders: BTreeSet<_> = late.iter().map(|(hook, key, _)| (*hook, key.clone())).collect();
+        let keys = orders.iter().map(|(_, key)| key.clone()).collect();
+        let mut statements = Vec::from_iter(Locks { orders: keys, ..Locks::default() }.statement());
+        for (webhook, key, event) in &late {
+            let sql =
+                "DELETE FROM order_place WHERE webhook = $1 AND order_key = $2 AND event = $3";
+            let values = [(*webhook).into(), key.as_str().into(), (*event).into()];
+            statements.push(Statement::new(sql, values));
+        }
+        statements.extend(reorder(orders));
+        transaction.end(statements).await?;
+        Ok(late.len())
     }
 }
 

@@ -5,17 +5,7 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
-use crate::{
-    backend::StoreBackend,
-    clock::now,
-    columns::length,
-    rows::SqlValue,
-    store::StoreError,
-    transaction::{Statement, StoreChange, Transaction},
-};
-
-/// The most places that one transaction ends.
-const STEP: usize = 200;
+use crate::{rows::SqlValue, transaction::Statement};
 
 /// Waits until no other transaction changes these orders or records, and holds their locks until this
 /// one ends. There are 128 locks for all orders, and 128 for all records: all gateways together stay
@@ -69,21 +59,6 @@ pub(crate) struct Locks {
     pub(crate) records: BTreeSet<String>,
 }
 
-/// Ends up to [`STEP`] places whose time is over. Returns how many.
-struct EndLatePlaces(i64);
-
-/// Ends the places whose time is over.
-pub(crate) async fn end_late_places(store: &impl StoreBackend) -> Result<(), StoreError> {
-    let now = now();
-    loop {
-        let late = "SELECT 1 FROM order_place WHERE until < $1 LIMIT 1";
-        let late: Vec<(i64,)> = store.select(Statement::new(late, [now.into()])).await?;
-        if late.is_empty() || store.change(EndLatePlaces(now)).await? < STEP {
-            return Ok(());
-        }
-    }
-}
-
 /// Makes sure that of each order, a webhook and a key, only the first unfinished delivery is not
 /// blocked, and none while one is claimed or an earlier event has a place. The orders are locked.
 pub(crate) fn reorder(
@@ -118,30 +93,5 @@ impl Locks {
     /// Locks the orders of these deliveries.
     pub(crate) fn of(deliveries: &[i64]) -> Option<Statement> {
         Self { deliveries: deliveries.to_vec(), ..Self::default() }.statement()
-    }
-}
-
-// === impl EndLatePlaces ===
-
-impl StoreChange for EndLatePlaces {
-    type Outcome = usize;
-
-    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<usize, StoreError> {
-        let sql = "SELECT webhook, order_key, event FROM order_place WHERE until < $1
-            ORDER BY webhook, order_key, event LIMIT $2";
-        let late: Vec<(i64, String, i64)> =
-            transaction.rows(sql, vec![self.0.into(), length(STEP).into()]).await?;
-        let orders: BTreeSet<_> = late.iter().map(|(hook, key, _)| (*hook, key.clone())).collect();
-        let keys = orders.iter().map(|(_, key)| key.clone()).collect();
-        let mut statements = Vec::from_iter(Locks { orders: keys, ..Locks::default() }.statement());
-        for (webhook, key, event) in &late {
-            let sql =
-                "DELETE FROM order_place WHERE webhook = $1 AND order_key = $2 AND event = $3";
-            let values = [(*webhook).into(), key.as_str().into(), (*event).into()];
-            statements.push(Statement::new(sql, values));
-        }
-        statements.extend(reorder(orders));
-        transaction.end(statements).await?;
-        Ok(late.len())
     }
 }

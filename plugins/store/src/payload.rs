@@ -16,9 +16,9 @@
 
 mod folder;
 mod health;
-mod ownership;
+pub(crate) mod ownership;
 mod reader;
-mod seal;
+pub(crate) mod seal;
 mod sink;
 mod volume;
 mod writer;
@@ -45,15 +45,13 @@ pub use self::{
     seal::{PayloadKey, SealError},
     writer::PayloadWriter,
 };
-use self::{
-    health::PayloadHealthMonitor,
-    seal::{Sealer, seal_error},
-};
+use self::{health::PayloadHealthMonitor, seal::Sealer};
 use crate::{
     clock,
+    error::{StoreError, seal_error},
     model::Payload,
     pieces::BlobStore,
-    store::{Store, StoreError},
+    store::Store,
 };
 
 /// Writes and reads payloads. Clones are cheap and share the place.

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// Stores payloads in pieces. When a call returns `Ok`, what it wrote survives a power cut. Each
 /// call may be repeated with the same arguments.

@@ -5,7 +5,6 @@ use uuid::Uuid;
 use crate::{
     columns::length,
     model::{Attempt, DeliveryState},
-    rows::Numbered,
 };
 
 /// Selects rows. Every field that is set must match; an empty filter selects all. On events, the
@@ -44,6 +43,9 @@ pub struct Page<T> {
     /// The cursor of the next page. `None`: this is the last one.
     pub next: Option<i64>,
 }
+
+/// A row after its number.
+pub(crate) struct Numbered<T>(pub(crate) i64, pub(crate) T);
 
 /// An event in a list.
 #[derive(Clone, Debug, PartialEq)]

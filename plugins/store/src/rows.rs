@@ -4,15 +4,15 @@ use uuid::Uuid;
 
 use crate::{
     columns::PayloadColumns,
+    error::StoreError,
     gateways::GatewayReport,
     model::{
         Attempt, DeliveryState, DueWebhook, NewDelivery, Payload, SetAside, StoredEvent,
         WebhookState,
     },
     partner_webhook::PartnerWebhook,
-    query::{AttemptRow, DeliveryRow, EventRow},
+    query::{AttemptRow, DeliveryRow, EventRow, Numbered},
     record::Record,
-    store::StoreError,
 };
 
 /// A value of a parameter or column. A boolean is a number.
@@ -34,9 +34,6 @@ pub(crate) struct SqlRow(std::vec::IntoIter<SqlValue>);
 
 /// JSON, which some columns have as text and some as bytes.
 struct JsonBytes(Vec<u8>);
-
-/// A row after its number.
-pub(crate) struct Numbered<T>(pub(crate) i64, pub(crate) T);
 
 /// A type that a column is read as.
 pub(crate) trait FromSqlValue: Sized {

@@ -9,6 +9,7 @@ use crate::{
         WebhookState,
     },
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
+    payload::ownership::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
     write::Write,
@@ -212,10 +213,7 @@ pub trait Store: EventStore + DeliveryQueue {
 
     /// Returns the identity of this store towards its payload places. `root`: the payload root from
     /// now on.
-    async fn identity(
-        &self,
-        root: Option<String>,
-    ) -> Result<crate::payload::StoreIdentity, StoreError>;
+    async fn identity(&self, root: Option<String>) -> Result<StoreIdentity, StoreError>;
 
     /// Returns those of `files` that no event names as its payload. Files are identified by their
     /// own names alone, which are unique.

@@ -13,10 +13,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    ResponseHead,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
     records::{Group, SENT, TAKEN, message_id, refuse_seen, remember_seen, seen_before, seen_key},
-    response::MdnDecode,
+    response::{MdnDecode, ResponseHead},
     routes::Routes,
     sent::{AttemptOutcome, Sent, SentState},
     verdict,

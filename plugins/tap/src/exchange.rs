@@ -24,8 +24,8 @@ use super::{
     TapState,
     decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
     keeping::PayloadKeeper,
-    response::ResponseBody,
-    routes::Routes,
+    response::{ResponseBody, ResponseHead},
+    routes::{Parties, Routes},
     waits::OrderSlot,
 };
 use crate::memory::Share;
@@ -51,25 +51,6 @@ pub struct RequestHead {
     pub peer: Option<IpAddr>,
     /// Every header as it came.
     pub headers: Headers,
-}
-
-/// The head of a response that passes.
-#[derive(Clone, Debug)]
-pub struct ResponseHead {
-    /// The HTTP status; interim ones (1xx) are not responses.
-    pub status: u16,
-    /// Every header as it came.
-    pub headers: Headers,
-}
-
-/// The AS2 ids of both sides, as they are kept: one that is longer than allowed is cut, and then no partner's
-/// of the config.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Parties {
-    /// AS2 id of the remote side.
-    pub partner: String,
-    /// AS2 id of our side.
-    pub station: String,
 }
 
 /// The event could not be written down, and the configuration says to refuse traffic then
@@ -307,14 +288,5 @@ impl RequestHead {
             Direction::Inbound => Parties { partner: from, station: to },
             Direction::Outbound => Parties { partner: to, station: from },
         })
-    }
-}
-
-// === impl ResponseHead ===
-
-impl ResponseHead {
-    /// Whether the other side took the request.
-    pub(crate) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
     }
 }

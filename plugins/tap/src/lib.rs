@@ -9,17 +9,18 @@
 //! # Layout
 //! - [`exchange`]: one exchange from its head to its end
 //! - `running`: a tap with all that belongs to it, made from a config
+//! - [`files`]: the files of a config, loaded again whenever one has changed
 //! - [`storage`]: the store and the place of payloads, opened
 //! - [`retention`]: keeps the store within its limits
 //! - [`host`]: what the tap takes from the process that it runs in
 //! - `decoding`: the decoder's own threads, and the bounded queue of each message
 //! - `keeping`: which decoded bytes are kept for `raw` deliveries
 //! - `routes`: which webhooks get what, decided at the head
-//! - `verdict`: what a response makes of a recorded exchange, and what one that a terminated process left
-//!   open comes to
+//! - `verdict`: what a response makes of a recorded exchange
 //! - `conclusion`: all that comes of an exchange when it is over, in one commit
 //! - `receipt`: what receipt a message asks for, and what an MDN makes of it
-//! - `response`: the MDN in a response
+//! - `adoption`: what an exchange that a terminated process left open comes to
+//! - `response`: a response, and the MDN in it
 //! - `records`: the keys and groups of what is remembered of messages, and what came already
 //! - `sent`: what was sent, remembered until its receipt has come
 //! - [`memory`]: what exchanges under way take together
@@ -28,10 +29,12 @@
 //! - `waits`: exchanges that wait for one another
 
 pub mod exchange;
+pub mod files;
 pub mod host;
 pub mod memory;
 pub mod timers;
 
+mod adoption;
 mod conclusion;
 mod decoding;
 mod keeping;
@@ -53,10 +56,11 @@ use as2hook_delivery::Outbox;
 use as2hook_store::Payloads;
 
 pub use self::{
-    exchange::{Exchange, Refused, RequestHead, ResponseHead},
+    adoption::AdoptedExchanges,
+    exchange::{Exchange, Refused, RequestHead},
     host::{TapHost, TapRules},
+    response::ResponseHead,
     running::{ReloadedRules, RulesInForce, RunningTap, TapError},
-    verdict::AdoptedExchanges,
 };
 use crate::memory::Memory;
 

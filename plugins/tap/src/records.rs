@@ -10,7 +10,10 @@ use as2hook_store::{Before, Record, RecordChange};
 use openssl::sha::Sha256;
 use uuid::Uuid;
 
-use super::{exchange::Parties, receipt::comparable_id, routes::Routes};
+use super::{
+    receipt::comparable_id,
+    routes::{Parties, Routes},
+};
 
 /// What the keys of records about sent messages begin with.
 pub(crate) const SENT: &str = "sent:";

@@ -1,9 +1,8 @@
-//! The MDN in a response: its bytes, as far as they may be one, and what the decoder made of them.
+//! A response: its head, its bytes as far as they may be an MDN, and what the decoder made of them.
 
 use as2hook_as2::{ContentKind, Decoded, ErrorCode, Headers, ProcessingError};
 use bytes::Bytes;
 
-use super::ResponseHead;
 use crate::memory::{Memory, Share};
 
 /// An MDN is a few kilobytes, and may return the message that it is about. A larger response is not looked
@@ -15,6 +14,15 @@ const COUNTED: usize = 256 * 1024;
 
 /// How much memory is taken at once for more than that.
 const STEP: u64 = 1 << 20;
+
+/// The head of a response that passes.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// The HTTP status; interim ones (1xx) are not responses.
+    pub status: u16,
+    /// Every header as it came.
+    pub headers: Headers,
+}
 
 /// The body of a response, as far as it may be an MDN.
 #[derive(Debug, Default)]
@@ -40,6 +48,15 @@ pub(crate) struct MdnDecode {
     pub(crate) errors: Vec<ProcessingError>,
     /// Why none was looked for.
     pub(crate) unread: Option<&'static str>,
+}
+
+// === impl ResponseHead ===
+
+impl ResponseHead {
+    /// Whether the other side took the request.
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
 }
 
 // === impl ResponseBody ===

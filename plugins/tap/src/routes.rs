@@ -11,7 +11,7 @@ use as2hook_event::{
 };
 use as2hook_store::OrderPlace;
 
-use super::{TapRules, exchange::Parties, verdict::outcomes};
+use super::TapRules;
 
 /// The rules of one exchange.
 pub(crate) struct Routes {
@@ -30,6 +30,36 @@ pub(crate) struct Routes {
     pub is_known: (bool, bool),
     /// Whether the partner's signature can be judged.
     pub has_certificates: bool,
+}
+
+/// The AS2 ids of both sides, as they are kept: one that is longer than allowed is cut, and then no partner's
+/// of the config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parties {
+    /// AS2 id of the remote side.
+    pub partner: String,
+    /// AS2 id of our side.
+    pub station: String,
+}
+
+/// The kinds of events that an exchange can still bring about when it is recorded as this kind.
+pub(crate) fn outcomes(recorded: EventKind) -> &'static [EventKind] {
+    match recorded {
+        EventKind::MessageReceived => &[
+            EventKind::MessageReceived,
+            EventKind::MessageRejected,
+            EventKind::MessageDuplicate,
+            EventKind::MdnSent,
+        ],
+        EventKind::MdnReceived => &[EventKind::MdnReceived, EventKind::SendError],
+        EventKind::MdnSent => &[EventKind::MdnSent, EventKind::SendError],
+        _ => &[
+            EventKind::MessageSent,
+            EventKind::SendError,
+            EventKind::MdnReceived,
+            EventKind::MdnOverdue,
+        ],
+    }
 }
 
 // === impl Routes ===

@@ -1,16 +1,9 @@
 //! A tap with all that belongs to it, made from a config: for proxies other than as2hook's own.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use as2hook_config::{
-    self as config, ConfigDiagnostic, LoadAttempt, Loaded, Plugins, Sources, StoreFailurePolicy,
-    watch::{Watch, WatchTiming},
-};
+use as2hook_config::{ConfigDiagnostic, Loaded, Plugins, StoreFailurePolicy, watch::Watch};
 use as2hook_delivery::{
     Directory, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
@@ -24,13 +17,14 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
-    sync::watch,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    AdoptedExchanges, Tap, TapHost, TapRules, retention,
+    AdoptedExchanges, Tap, TapHost, TapRules,
+    files::ConfigFiles,
+    retention,
     storage::{self, StorageError},
     system_events::Announcer,
     timers,
@@ -74,14 +68,9 @@ pub struct RunningTap {
 /// The rules of a config, which are loaded again whenever a file changes.
 #[derive(Debug)]
 pub struct ReloadedRules {
-    path: PathBuf,
-    plugins: Plugins,
+    files: ConfigFiles,
     key: Arc<SecretKey>,
     in_force: ArcSwap<RulesInForce>,
-    /// When they were loaded last, and the first mistake.
-    last: Mutex<(Timestamp, Option<String>)>,
-    turn: tokio::sync::Mutex<()>,
-    sources: watch::Sender<Sources>,
 }
 
 /// What a load gave.
@@ -131,12 +120,8 @@ impl Tap {
     /// # Errors
     /// When the config has mistakes, or what it names cannot be opened.
     pub async fn from_config(path: &Path, plugins: Plugins) -> Result<RunningTap, TapError> {
-        let LoadAttempt { outcome, sources } = load(path, &plugins).await;
-        let loaded = outcome.map_err(TapError::Config)?;
-        let unsupported = loaded.config.unsupported();
-        if !unsupported.is_empty() {
-            return Err(TapError::Config(unsupported));
-        }
+        let files = ConfigFiles::open(path, plugins.clone()).await;
+        let (files, loaded) = files.map_err(TapError::Config)?;
         let on_store_failure = match loaded.config.on_store_failure {
             StoreFailurePolicy::Pass => OnStoreFailure::Pass,
             StoreFailurePolicy::Refuse => OnStoreFailure::Refuse,
@@ -144,15 +129,11 @@ impl Tap {
         let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
         let key = Arc::new(SecretKey::open_or_make(&loaded.config.secret_key_file)?);
         let payloads = payloads.with_key(key.of_payloads()?);
-        let files = Watch::start(sources.clone(), WatchTiming::default())?;
+        let watch = files.watch()?;
         let rules = Arc::new(ReloadedRules {
-            path: path.to_owned(),
-            plugins: plugins.clone(),
+            files,
             key: key.clone(),
             in_force: ArcSwap::from_pointee(RulesInForce::new(loaded, 1)),
-            last: Mutex::new((Timestamp::now(), None)),
-            turn: tokio::sync::Mutex::new(()),
-            sources: watch::Sender::new(sources),
         });
         let wakeups = Wakeups::new();
         let adoption = Some(Arc::new(AdoptedExchanges::new(rules.clone())) as _);
@@ -181,7 +162,7 @@ impl Tap {
         let background = Arc::new(Mutex::new(tasks));
         let running =
             RunningTap { tap, store, outbox, dispatcher, payloads, client, rules, key, background };
-        running.background.lock().spawn(running.clone().reload_when_changed(files));
+        running.background.lock().spawn(running.clone().reload_when_changed(watch));
         Ok(running)
     }
 }
@@ -195,19 +176,10 @@ impl RunningTap {
     /// # Errors
     /// All mistakes.
     pub async fn reload(&self) -> Result<[Arc<RulesInForce>; 2], Vec<ConfigDiagnostic>> {
-        let reloaded = self.rules.reload().await;
-        match &reloaded {
-            Ok([_, now]) => {
-                tracing::info!(generation = now.generation, "Reloaded.");
-                self.dispatcher.rules_changed();
-            }
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    tracing::error!(%mistake, "Reload refused: the former configuration stays in force.");
-                }
-            }
-        }
-        reloaded
+        let [before, now] = self.rules.reload().await?;
+        tracing::info!(generation = now.generation, "Reloaded.");
+        self.dispatcher.rules_changed();
+        Ok([before, now])
     }
 
     /// Stops, within about `drain`: waits until the exchanges that are over are written down and the
@@ -237,17 +209,8 @@ impl RunningTap {
         }
     }
 
-    async fn reload_when_changed(self, mut files: Watch) {
-        let mut sources = self.rules.sources.subscribe();
-        loop {
-            tokio::select! {
-                Some(()) = files.changed() => {}
-                Ok(()) = sources.changed() => {
-                    files.rewatch(sources.borrow_and_update().clone());
-                    continue;
-                }
-                else => return,
-            }
+    async fn reload_when_changed(self, mut watch: Watch) {
+        while self.rules.files.changed(&mut watch).await.is_some() {
             // Its mistakes are logged.
             let _ = self.reload().await;
         }
@@ -264,23 +227,17 @@ impl ReloadedRules {
 
     /// Returns when they were loaded last, and the first mistake then.
     pub fn last(&self) -> (Timestamp, Option<String>) {
-        self.last.lock().clone()
+        self.files.last()
     }
 
     async fn reload(&self) -> Result<[Arc<RulesInForce>; 2], Vec<ConfigDiagnostic>> {
-        let _turn = self.turn.lock().await;
-        let LoadAttempt { outcome, sources } = load(&self.path, &self.plugins).await;
-        self.sources.send_replace(sources);
-        let before = self.in_force();
-        let loaded = outcome.and_then(|loaded| {
-            let fixed = before.rules.config.fixed_differences(&loaded.config);
-            if fixed.is_empty() { Ok(loaded) } else { Err(fixed) }
-        });
-        let mistake = loaded.as_ref().err().and_then(|mistakes| mistakes.first());
-        *self.last.lock() = (Timestamp::now(), mistake.map(ToString::to_string));
-        let now = Arc::new(RulesInForce::new(loaded?, before.generation + 1));
-        self.in_force.store(now.clone());
-        Ok([before, now])
+        let put = async |loaded| {
+            let before = self.in_force();
+            let now = Arc::new(RulesInForce::new(loaded, before.generation + 1));
+            self.in_force.store(now.clone());
+            [before, now]
+        };
+        self.files.reload(self, put).await
     }
 }
 
@@ -325,14 +282,6 @@ async fn check_webhooks(dispatcher: Arc<Dispatcher>) {
             tracing::debug!(%error, "The webhooks' states could not be read.");
         }
     }
-}
-
-/// Reads the files on a thread that may block.
-async fn load(path: &Path, plugins: &Plugins) -> LoadAttempt {
-    let (path, plugins) = (path.to_owned(), plugins.clone());
-    tokio::task::spawn_blocking(move || config::attempt(&path, &plugins))
-        .await
-        .expect("loading a config does not panic")
 }
 
 #[cfg(test)]

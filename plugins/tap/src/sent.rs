@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    exchange::Parties,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
     records::{Group, SENT, TAKEN, key, message_id, seen_key},
-    routes::Routes,
+    routes::{Parties, Routes},
 };
 
 /// A message that was sent.

@@ -1,48 +1,12 @@
-//! What a response makes of a recorded exchange; and what becomes of exchanges that a terminated process left
-//! open, judged by the configuration in force.
-
-use std::sync::Arc;
+//! What a response makes of a recorded exchange.
 
 use as2hook_as2::{Decoded, ErrorCode, ProcessingError};
-use as2hook_delivery::{Adoption, Outbox, OutboxError};
-use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict, clock};
-use as2hook_store::Write;
-use async_trait::async_trait;
+use as2hook_event::{Direction, Event, EventKind, SendError, Stage, Verdict};
 
 use super::{
-    ResponseHead, TapHost,
-    conclusion::{Conclusion, IfUnderWay, Lookup, NotYet, UNDER_WAY},
-    exchange::Parties,
     receipt::{MdnExpectation, MdnMode, MdnRequest},
-    response::MdnDecode,
-    routes::Routes,
+    response::{MdnDecode, ResponseHead},
 };
-
-/// Matches the MDNs among adopted exchanges with their messages.
-#[derive(Debug)]
-pub struct AdoptedExchanges {
-    host: Arc<dyn TapHost>,
-}
-
-/// The kinds of events that an exchange can still bring about when it is recorded as this kind.
-pub(crate) fn outcomes(recorded: EventKind) -> &'static [EventKind] {
-    match recorded {
-        EventKind::MessageReceived => &[
-            EventKind::MessageReceived,
-            EventKind::MessageRejected,
-            EventKind::MessageDuplicate,
-            EventKind::MdnSent,
-        ],
-        EventKind::MdnReceived => &[EventKind::MdnReceived, EventKind::SendError],
-        EventKind::MdnSent => &[EventKind::MdnSent, EventKind::SendError],
-        _ => &[
-            EventKind::MessageSent,
-            EventKind::SendError,
-            EventKind::MdnReceived,
-            EventKind::MdnOverdue,
-        ],
-    }
-}
 
 /// Judges an exchange by its response, and by the error that stood in its way. `None`: it is no event, a
 /// partner's MDN that our receiver did not take.
@@ -125,40 +89,4 @@ fn refused(mdn: &Decoded, expected: &MdnExpectation<'_>) -> Option<ProcessingErr
     }
     let refusal = expected.refusal(mdn).filter(|refusal| refusal.stage == Stage::Mic)?;
     Some(ProcessingError::new(ErrorCode::Receiver, refusal.message))
-}
-
-// === impl AdoptedExchanges ===
-
-impl AdoptedExchanges {
-    /// Judges by the rules that are in force then.
-    pub fn new(host: Arc<dyn TapHost>) -> Self {
-        Self { host }
-    }
-}
-
-#[async_trait]
-impl Adoption for AdoptedExchanges {
-    async fn judge(
-        &self,
-        event: &Event,
-        outbox: &Outbox,
-    ) -> Result<Option<(Verdict, Vec<Write>)>, OutboxError> {
-        let unknown = Verdict::unknown(event.direction, event.kind);
-        let (Some(partner), Some(station)) = (event.partner.clone(), event.station.clone()) else {
-            return Ok(Some((unknown, Vec::new())));
-        };
-        let parties = Parties { partner, station };
-        let routes = Routes::new(self.host.rules(), parties, event.direction);
-        let waits_until = clock::after(event.occurred_at.as_millisecond(), UNDER_WAY);
-        let if_under_way = match clock::now() < waits_until {
-            true => IfUnderWay::Wait,
-            false => IfUnderWay::TakeBack,
-        };
-        let lookup = Lookup { outbox, if_under_way };
-        match Conclusion::of_adopted(event, &routes, lookup).await {
-            Ok(Conclusion { verdict, further, .. }) => Ok(Some((verdict, further))),
-            Err(NotYet::Store(error)) => Err(error),
-            Err(NotYet::UnderWay(_)) => Ok(None),
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! Header blocks: gathered up to the blank line, and told apart from content without a header.
 
-use crate::{fault::Fault, headers::Headers};
+use crate::{
+    fault::Fault,
+    headers::{Headers, MAX_FIELDS, is_token, parse_lines},
+};
 
 /// Gathers a header block.
 pub(crate) struct HeaderBlock {
@@ -27,9 +30,6 @@ enum Shape {
     /// No field.
     Content,
 }
-
-/// Fields of one header block; those of a mail that went around the world are sixty.
-const MAX_FIELDS: usize = 1000;
 
 /// Bytes of a small part's header.
 const MAX_SMALL: usize = 64 * 1024;
@@ -169,44 +169,6 @@ pub(crate) fn split(part: &[u8]) -> (Headers, &[u8]) {
 /// one field more than a block may have.
 pub(crate) fn parse(block: &[u8]) -> Headers {
     parse_lines(block.split(|&b| b == b'\n'))
-}
-
-pub(crate) fn parse_lines<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Headers {
-    let mut headers = Headers::new();
-    let mut field: Option<(String, Vec<u8>)> = None;
-    for line in lines {
-        if headers.len() > MAX_FIELDS {
-            return headers;
-        }
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if let (Some(b' ' | b'\t'), Some((_, value))) = (line.first(), &mut field) {
-            let more = line.trim_ascii();
-            if !value.is_empty() && !more.is_empty() {
-                value.push(b' ');
-            }
-            value.extend_from_slice(more);
-            continue;
-        }
-        if let Some((name, value)) = field.take() {
-            headers.push(name, value);
-        }
-        field = line.iter().position(|&b| b == b':').and_then(|colon| {
-            let name = line[..colon].trim_ascii_end();
-            let good = !name.is_empty() && name.iter().all(|&b| is_token(b));
-            good.then(|| {
-                let name = String::from_utf8_lossy(name).into_owned();
-                (name, line[colon + 1..].trim_ascii().to_vec())
-            })
-        });
-    }
-    if let Some((name, value)) = field {
-        headers.push(name, value);
-    }
-    headers
-}
-
-pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn trim_line_end(line: &[u8]) -> &[u8] {

@@ -2,7 +2,7 @@
 
 use openssl::x509::X509;
 
-use super::{Embedded, Judgement, check};
+use super::{Embedded, check, judgement::Judgement};
 use crate::{
     ProcessingError, SignatureStatus,
     ber::{

@@ -2,8 +2,7 @@
 
 use as2hook_event::Event;
 
-use super::{Content, Format};
-use crate::render::Rendering;
+use crate::format::{Content, Format, Rendering};
 
 pub(super) struct HeadersFormat;
 

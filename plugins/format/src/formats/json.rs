@@ -10,8 +10,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::{Body, Content, Format};
-use crate::render::Rendering;
+use crate::format::{Body, Content, Format, Rendering};
 
 pub(super) struct JsonFormat;
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use as2hook_event::{Event, EventKind};
 
-use super::{Body, Content, Format, disposition::attachment, json::JsonFormat};
-use crate::render::{RawPayload, Rendering};
+use super::{disposition::attachment, json::JsonFormat};
+use crate::format::{Body, Content, Format, RawPayload, Rendering};
 
 pub(super) struct RawFormat;
 

@@ -1,11 +1,12 @@
 use std::sync::LazyLock;
 
 use as2hook_as2::{Attachment, ContentKind, Decoded, Headers, SignatureStatus};
+use bytes::Bytes;
 use http::Uri;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Formats, headers::is_never_passed, sign::Covered};
+use crate::{Formats, RawPayload, headers::is_never_passed, sign::Covered};
 use as2hook_event::{Direction, EventKind, PartnerType, PayloadMode, Secret};
 
 mod hostile;

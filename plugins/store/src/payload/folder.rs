@@ -24,8 +24,9 @@ use super::{
     volume,
 };
 use crate::{
+    error::{StoreError, payload_error},
     private_files::{create_file, create_folder, is_at},
-    store::{Store, StoreError},
+    store::Store,
 };
 
 /// The folder of payload files. Clones share it.
@@ -83,14 +84,15 @@ impl PayloadDir {
     pub fn open_or_wait(path: &Path) -> Result<(Self, Option<StoreError>), StoreError> {
         let made = create_folder(path);
         let root = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
-        let root = root.map_err(|source| error(path, source))?;
+        let root = root.map_err(|source| payload_error(path, source))?;
         if root.to_str().is_none() {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "the path is not UTF-8");
-            return Err(error(path, source));
+            return Err(payload_error(path, source));
         }
         let path = root.join(Self::new_name());
         let own = OwnFolder { root, path, lock: Mutex::new(None) };
-        let away = made.and_then(|()| own.make()).map_err(|source| error(&own.root, source)).err();
+        let away =
+            made.and_then(|()| own.make()).map_err(|source| payload_error(&own.root, source)).err();
         match away {
             Some(error) if !error.may_pass() => Err(error),
             away => Ok((Self { own: Arc::new(own) }, away)),
@@ -115,7 +117,7 @@ impl PayloadDir {
             if let Some(owner) = read_id(root)? {
                 return Ok(owner);
             }
-            write_id(root, store).map_err(|source| error(root, source))?;
+            write_id(root, store).map_err(|source| payload_error(root, source))?;
             Ok(read_id(root)?.unwrap_or_default())
         };
         volume::write(claim).await
@@ -127,7 +129,7 @@ impl PayloadDir {
         let path = self.path().join(name.to_string());
         match self.own.make().and_then(|()| create_file(&path)) {
             Ok(file) => Ok(PayloadFile { path, file: Some(file), is_kept: false.into() }),
-            Err(source) => Err(error(&path, source)),
+            Err(source) => Err(payload_error(&path, source)),
         }
     }
 
@@ -243,7 +245,7 @@ impl Drop for OwnFolder {
 impl PayloadFile {
     /// Opens a complete file for reading, if it has this length.
     pub(super) fn open(path: PathBuf, size: u64) -> Result<Self, StoreError> {
-        let file = File::open(&path).map_err(|source| error(&path, source))?;
+        let file = File::open(&path).map_err(|source| payload_error(&path, source))?;
         let file = Self { path, file: Some(file), is_kept: true.into() };
         file.on_disk(|open| match open.metadata()?.len() {
             found if found == size => Ok(()),
@@ -265,7 +267,7 @@ impl PayloadFile {
         work: impl FnOnce(&File) -> io::Result<T>,
     ) -> Result<T, StoreError> {
         let file = self.file.as_ref().ok_or(StoreError::Closed)?;
-        work(file).map_err(|source| error(&self.path, source))
+        work(file).map_err(|source| payload_error(&self.path, source))
     }
 
     /// Makes the file durable. It is not removed any more. Blocks.
@@ -273,7 +275,7 @@ impl PayloadFile {
         self.on_disk(File::sync_all)?;
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| error(folder, source))?;
+        synced.map_err(|source| payload_error(folder, source))?;
         self.is_kept.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -304,10 +306,6 @@ fn lock_folder(folder: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-pub(super) fn error(path: &Path, source: io::Error) -> StoreError {
-    StoreError::Payload { path: path.to_owned(), source }
-}
-
 /// Removes a file that no row names any more. A sweep at the next start removes what remains.
 pub(super) fn remove(path: &Path) -> bool {
     match fs::remove_file(path) {
@@ -330,8 +328,10 @@ fn marked_by(mark: PayloadMark, file: &Path) -> bool {
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = fs::read_dir(folder).map_err(|source| error(folder, source))?;
+    let entries = fs::read_dir(folder).map_err(|source| payload_error(folder, source))?;
     entries
-        .map(|entry| entry.map(|entry| entry.path()).map_err(|source| error(folder, source)))
+        .map(|entry| {
+            entry.map(|entry| entry.path()).map_err(|source| payload_error(folder, source))
+        })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use parking_lot::Mutex;
 
 use super::volume;
-use crate::{clock::now, store::StoreError};
+use crate::{clock::now, error::StoreError};
 
 /// Whether large payloads can be stored, for `/readyz` and the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

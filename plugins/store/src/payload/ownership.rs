@@ -11,8 +11,10 @@ use std::{
 
 use uuid::Uuid;
 
-use super::folder::error;
-use crate::{private_files::create_whole, store::StoreError};
+use crate::{
+    error::{StoreError, payload_error},
+    private_files::create_whole,
+};
 
 /// The identity of a store towards its payload places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +73,7 @@ pub(crate) fn read_id(root: &Path) -> Result<Option<Uuid>, StoreError> {
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().parse().unwrap_or_default())),
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(error(&path, source)),
+        Err(source) => Err(payload_error(&path, source)),
     }
 }
 

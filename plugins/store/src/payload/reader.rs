@@ -14,10 +14,14 @@ use uuid::Uuid;
 use super::{
     CALL_WITHIN, PayloadPlace, Payloads,
     folder::PayloadFile,
-    seal::{Opener, SealError, seal_error},
+    seal::{Opener, SealError},
     sink, volume,
 };
-use crate::{model::Payload, pieces::BlobStore, store::StoreError};
+use crate::{
+    error::{StoreError, seal_error},
+    model::Payload,
+    pieces::BlobStore,
+};
 
 /// Reads a payload's bytes, wherever they are stored: completely, or with an error.
 pub struct PayloadReader {

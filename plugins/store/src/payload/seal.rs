@@ -27,8 +27,6 @@ use openssl::{
 };
 use uuid::Uuid;
 
-use crate::store::StoreError;
-
 /// The key that seals payloads.
 pub struct PayloadKey {
     key: [u8; 32],
@@ -220,11 +218,6 @@ impl Opener {
         // An empty payload has an empty chunk.
         Ok(Some(plain.into()).filter(|plain: &Bytes| !plain.is_empty()))
     }
-}
-
-/// Returns the error of an event's payload.
-pub(super) fn seal_error(event: Uuid) -> impl Fn(SealError) -> StoreError {
-    move |source| StoreError::Seal { event, source }
 }
 
 /// Returns a chunk's nonce, and counts it.

@@ -17,7 +17,7 @@ use super::{
     volume::{self, WRITE_WITHIN},
     within_root,
 };
-use crate::{model::Payload, pieces::BlobStore, store::StoreError};
+use crate::{error::StoreError, model::Payload, pieces::BlobStore};
 
 /// The least that is written to a file at once.
 const BUFFER: usize = 64 * 1024;

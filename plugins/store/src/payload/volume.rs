@@ -18,8 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::folder;
-use crate::store::StoreError;
+use crate::error::{StoreError, payload_error};
 
 /// How long a write may take before its payload is abandoned. Shorter than the limit of traffic for
 /// a decode without progress, so that only the payload is lost.
@@ -91,7 +90,7 @@ pub(super) fn slow(folder: &Path) -> Option<(Duration, StoreError)> {
 /// Returns the error of a write to this folder that took too long.
 pub(super) fn too_slow(folder: &Path, time: Duration) -> StoreError {
     let text = format!("it has not completed a write for {} s: look at its disk", time.as_secs());
-    folder::error(folder, io::Error::new(io::ErrorKind::TimedOut, text))
+    payload_error(folder, io::Error::new(io::ErrorKind::TimedOut, text))
 }
 
 fn longest_write() -> Option<Duration> {

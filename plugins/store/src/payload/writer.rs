@@ -4,11 +4,14 @@ use uuid::Uuid;
 
 use super::{
     Payloads,
-    seal::{Sealer, seal_error},
+    seal::Sealer,
     sink::{PayloadSink, PieceLimits},
     volume,
 };
-use crate::{model::Payload, store::StoreError};
+use crate::{
+    error::{StoreError, seal_error},
+    model::Payload,
+};
 
 /// Takes a payload's bytes and makes them durable. Adding many at once may block: it is for threads
 /// that may block, including those of a multi-threaded runtime. When dropped unfinished, it removes

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{
     address::{ConnectFailure, DatabaseAddress},
     error::{DatabaseFailure, FailureKind},
-    schema::SchemaGate,
+    schema::{READ_COMMITTED, SchemaGate, quoted},
     transaction::PgTransaction,
 };
 use crate::{
@@ -38,10 +38,6 @@ pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// How often a statement is sent that failed for reasons of the connection or of other
 /// transactions.
 pub(super) const TRIES: usize = 5;
-
-/// After waiting for a lock, a statement must see what was committed meanwhile, whatever the
-/// database's default.
-pub(super) const READ_COMMITTED: &str = "SET default_transaction_isolation TO 'read committed'";
 
 /// A pool of connections.
 #[derive(Clone)]
@@ -292,11 +288,6 @@ impl Drop for LeasedConnection {
             drop(Object::take(object));
         }
     }
-}
-
-/// Quotes a name for SQL.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl TryFrom<&Row> for SqlRow {

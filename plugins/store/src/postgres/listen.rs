@@ -6,7 +6,7 @@ use std::{future::poll_fn, time::Duration};
 use tokio::{sync::broadcast, time::MissedTickBehavior};
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::{address::DatabaseAddress, database::quoted, error::DatabaseFailure};
+use super::{address::DatabaseAddress, error::DatabaseFailure, schema::quoted};
 use crate::{gateways::GatewayChange, store::StoreError};
 
 /// The pause between two connection attempts.

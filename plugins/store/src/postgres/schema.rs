@@ -8,7 +8,6 @@ use tokio_postgres::{Client, GenericClient};
 
 use super::{
     address::DatabaseAddress,
-    database::{READ_COMMITTED, quoted},
     error::{DatabaseFailure, FailureKind},
 };
 use crate::store::StoreError;
@@ -30,6 +29,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// The pause between two tries while the database is unavailable.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// After waiting for a lock, a statement must see what was committed meanwhile, whatever the
+/// database's default.
+pub(super) const READ_COMMITTED: &str = "SET default_transaction_isolation TO 'read committed'";
 
 /// Blocks calls until the tables are migrated, with the reason; `None`: it is open, permanently. A
 /// gateway that is started while its database is unavailable begins to work when the database is
@@ -159,4 +162,9 @@ async fn version(client: &impl GenericClient) -> Result<Option<i64>, DatabaseFai
     }
     let found = "SELECT coalesce(max(version), 0)::bigint FROM migration";
     Ok(Some(client.query_one(found, &[]).await?.try_get(0)?))
+}
+
+/// Quotes a name for SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }

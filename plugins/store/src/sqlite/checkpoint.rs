@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{schema, writer::WriterState};
+use super::{schema, writer_state::WriterState};
 use crate::store::StoreError;
 
 /// The length of the log in pages (64 MiB) from which the writing thread pauses. Under continuous

@@ -26,7 +26,7 @@ use super::{
     create,
     process_lock::{ProcessLock, ProcessLocks},
     schema,
-    writer::WriterState,
+    writer_state::WriterState,
 };
 use crate::{
     private_files::{create_file, create_folder, folder_of},

@@ -18,6 +18,7 @@ mod readers;
 mod schema;
 mod transaction;
 mod writer;
+mod writer_state;
 
 use std::{
     fs::{self, File},
@@ -34,7 +35,7 @@ use tokio::sync::broadcast;
 pub use self::options::SqliteOptions;
 use self::{
     checkpoint::Checkpointer, database_file::DatabaseFile, process_lock::ProcessLocks,
-    readers::Readers, writer::ThreadWriter, writer::WriterState,
+    readers::Readers, writer::ThreadWriter, writer_state::WriterState,
 };
 use crate::{
     gateways::GatewayChange,
@@ -106,7 +107,8 @@ impl SqliteStore {
             .name("as2hook-store".to_owned())
             .spawn(move || thread.run())
             .map_err(|source| StoreError::Open { path: path.clone(), source })?;
-        let readers = Readers::new(path.clone(), shared, options);
+        let readers = Readers::new(path.clone(), shared, options)
+            .map_err(|source| StoreError::Open { path: path.clone(), source })?;
         let changes = broadcast::channel(1).0;
         let store = Self {
             path,

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     cell::RefCell,
     collections::HashMap,
+    io,
     path::PathBuf,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
@@ -14,9 +15,12 @@ use rusqlite::{
     Connection, InterruptHandle, Row, ToSql, params_from_iter,
     types::{ToSqlOutput, ValueRef},
 };
-use tokio::sync::Semaphore;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::Semaphore,
+};
 
-use super::{schema, writer::WriterState};
+use super::{schema, writer_state::WriterState};
 use crate::{
     clock::now,
     rows::{FromSqlRow, SqlRow, SqlValue},
@@ -26,6 +30,9 @@ use crate::{
 
 /// The pool. Connections are opened when they are first needed.
 pub(super) struct Readers {
+    /// As many as there are permits. They stay: a thread that is started anew for a call costs more than
+    /// the call.
+    threads: Option<Runtime>,
     permits: Arc<Semaphore>,
     wait: Duration,
     idle: Arc<IdleConnections>,
@@ -39,6 +46,9 @@ struct IdleConnections {
     connections: Mutex<Vec<(Connection, u64)>>,
 }
 
+/// How long an idle thread stays: a year, which is longer than any process runs.
+const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Interrupts a call's work while it runs: later its connection belongs to another call.
 #[derive(Clone, Default)]
 struct Interruption(Arc<Mutex<Option<InterruptHandle>>>);
@@ -50,13 +60,20 @@ impl Readers {
         path: PathBuf,
         shared: Arc<WriterState>,
         options: &super::SqliteOptions,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (busy, connections) = (options.busy, Mutex::default());
-        Self {
-            permits: Arc::new(Semaphore::new(options.readers.max(1))),
+        let count = options.readers.max(1);
+        let threads = Builder::new_current_thread()
+            .thread_name("store-read")
+            .max_blocking_threads(count)
+            .thread_keep_alive(KEPT)
+            .build()?;
+        Ok(Self {
+            threads: Some(threads),
+            permits: Arc::new(Semaphore::new(count)),
             wait: options.wait,
             idle: Arc::new(IdleConnections { path, busy, shared, connections }),
-        }
+        })
     }
 
     /// Runs `work` on a blocking thread, with a connection that sees everything committed. Work
@@ -71,20 +88,22 @@ impl Readers {
             let permits = Arc::clone(&self.permits);
             let permit = permits.acquire_owned().await.map_err(|_| StoreError::Closed)?;
             let (idle, reading) = (Arc::clone(&self.idle), reading.clone());
-            let outcome = tokio::task::spawn_blocking(move || {
-                let (connection, generation) = idle.take()?;
-                reading.begins(&connection);
-                let outcome = work(&connection);
-                reading.ends();
-                if let Err(error) = &outcome {
-                    idle.shared.failed(error);
-                }
-                idle.lock().push((connection, generation));
-                // Released here and not by the caller, which may be gone long before.
-                drop(permit);
-                outcome
-            })
-            .await;
+            let threads = self.threads.as_ref().ok_or(StoreError::Closed)?;
+            let outcome = threads
+                .spawn_blocking(move || {
+                    let (connection, generation) = idle.take()?;
+                    reading.begins(&connection);
+                    let outcome = work(&connection);
+                    reading.ends();
+                    if let Err(error) = &outcome {
+                        idle.shared.failed(error);
+                    }
+                    idle.lock().push((connection, generation));
+                    // Released here and not by the caller, which may be gone long before.
+                    drop(permit);
+                    outcome
+                })
+                .await;
             outcome.unwrap_or_else(|error| Err(StoreError::Database(error.to_string())))
         };
         let outcome = tokio::time::timeout(self.wait, read).await;
@@ -106,6 +125,14 @@ impl Readers {
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle.lock().clear();
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
     }
 }
 

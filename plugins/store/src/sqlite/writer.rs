@@ -4,20 +4,13 @@
 mod calls;
 mod thread;
 
-use std::{
-    path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64},
-    },
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use self::{calls::QueuedCall, thread::Thread};
-use super::{database_file::DatabaseFile, readers::rows};
+use super::{database_file::DatabaseFile, readers::rows, writer_state::WriterState};
 use crate::{
     group::{CallOutcome, ClaimCall, ClaimedRow, StoreCall},
     model::Claimed,
@@ -32,24 +25,6 @@ pub(super) struct ThreadWriter {
     wait: Duration,
     payload_root: Option<Arc<Path>>,
     shared: Arc<WriterState>,
-}
-
-/// State that the thread and its callers share.
-#[derive(Default)]
-pub(super) struct WriterState {
-    /// Transactions committed.
-    pub(super) commits: AtomicU64,
-    /// The log is long: the thread is to write the rest of it back between two groups.
-    pub(super) long_log: AtomicBool,
-    /// Increases with every file that is opened or closed: connections to an earlier one are
-    /// useless.
-    pub(super) generation: AtomicU64,
-    /// Why there is no usable file.
-    pub(super) away: Mutex<Option<StoreError>>,
-    /// A reader or writer found the file damaged.
-    pub(super) damage: Mutex<Option<String>>,
-    /// Claims whose caller was gone before it got them.
-    returned: Mutex<Vec<i64>>,
 }
 
 /// Deliveries that are claimed but not handed over yet: dropping this releases them.
@@ -219,30 +194,6 @@ impl Drop for SqliteClaimGuard {
             // When the queue is full, the thread handles it anyway.
             let _ = self.writer.queue.try_send(ThreadMessage::Returned);
         }
-    }
-}
-
-// === impl WriterState ===
-
-impl WriterState {
-    /// Returns why there is no usable file, if so.
-    pub(super) fn away(&self) -> Result<(), StoreError> {
-        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        away.as_ref().map_or(Ok(()), |error| Err(error.again()))
-    }
-
-    /// Records what an error says about the file.
-    pub(super) fn failed(&self, error: &StoreError) {
-        if let StoreError::Corrupt(reason) = error
-            && self.away().is_ok()
-        {
-            let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
-            *damage = Some(reason.clone());
-        }
-    }
-
-    fn returned(&self) -> std::sync::MutexGuard<'_, Vec<i64>> {
-        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,9 +15,10 @@ use super::{
         receipt::{MdnMode, MdnRequest},
         records::message_id,
         response::{self, MdnDecode, ResponseBody},
+        routes::Parties,
         waits::NextLook,
     },
-    Active, LateDecode, Parties, RequestProgress,
+    Active, LateDecode, RequestProgress,
 };
 
 /// An exchange that stays open in the store: the process that adopts it judges it.

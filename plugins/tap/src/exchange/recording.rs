@@ -12,8 +12,8 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{
     super::{
         decoding::{DecodeHandle, DecodeOutcome, Finishing, Lost},
+        routes::outcomes,
         sent::Sent,
-        verdict,
     },
     Active, LateDecode, Refused, RequestProgress,
 };
@@ -54,7 +54,7 @@ impl Active {
             Err(error) if outbox.refuses() => return Err(Refused(error.into())),
             payload => self.kept(&mut event, payload),
         };
-        let wanted = verdict::outcomes(event.kind).iter().any(|&kind| self.routes.wants(kind));
+        let wanted = outcomes(event.kind).iter().any(|&kind| self.routes.wants(kind));
         if !wanted {
             self.payloads.remove(&payload);
             return Ok(());

@@ -9,8 +9,10 @@ use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use super::{
-    super::{checkpoint, database_file::DatabaseFile, transaction::make},
-    Task, ThreadMessage, WriterState,
+    super::{
+        checkpoint, database_file::DatabaseFile, transaction::make, writer_state::WriterState,
+    },
+    Task, ThreadMessage,
     calls::{CallsTask, WaitingClaims},
 };
 use crate::{group::ReleaseClaims, store::StoreError};
