@@ -23,6 +23,7 @@ use crate::support::{
 /// Two gateways with the same rule, the first over the store of the second.
 async fn two(sink: &Sink) -> (Gateway, Gateway) {
     let store = MemoryStore::new();
+    store.is_shared.store(true, Ordering::SeqCst);
     let one = Gateway::over(store.clone(), [rule("a", &sink.url())], DispatcherOptions::default());
     let other = Gateway::over(store, [rule("a", &sink.url())], DispatcherOptions::default());
     (one.await, other.await)

@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use self::{calls::QueuedCall, thread::Thread};
+use self::{calls::PendingCall, thread::Thread};
 use super::{database_file::DatabaseFile, readers::rows, writer_state::WriterState};
 use crate::{
     group::{CallOutcome, ClaimCall, ClaimedRow, StoreCall},
@@ -34,9 +34,9 @@ pub(super) struct SqliteClaimGuard {
 }
 
 enum ThreadMessage {
-    Call(QueuedCall),
+    Call(PendingCall),
     /// A claim for the next group with deliveries of its webhook.
-    ClaimNext(QueuedCall),
+    ClaimNext(PendingCall),
     Work(Box<dyn Task>),
     /// [`WriterState::returned`] has entries.
     Returned,
@@ -99,7 +99,7 @@ impl ThreadWriter {
     /// Performs a call, together with others.
     pub(super) async fn perform(&self, call: StoreCall) -> Result<CallOutcome, StoreError> {
         let (reply, result) = oneshot::channel();
-        let call = QueuedCall::new(call, reply, |outcome| outcome);
+        let call = PendingCall::new(call, reply, |outcome| outcome);
         self.queue(ThreadMessage::Call(call), result).await
     }
 
@@ -120,14 +120,14 @@ impl ThreadWriter {
     fn claim(
         &self,
         claim: ClaimCall,
-    ) -> (QueuedCall, oneshot::Receiver<Result<SqliteClaimGuard, StoreError>>) {
+    ) -> (PendingCall, oneshot::Receiver<Result<SqliteClaimGuard, StoreError>>) {
         let (reply, result) = oneshot::channel();
         let writer = self.clone();
         let guard = |outcome| {
             let taken = if let CallOutcome::Claimed(taken) = outcome { taken } else { Vec::new() };
             SqliteClaimGuard { taken, writer }
         };
-        (QueuedCall::new(StoreCall::Claim(claim), reply, guard), result)
+        (PendingCall::new(StoreCall::Claim(claim), reply, guard), result)
     }
 
     /// Lets the thread finish what is queued before this call, and end.

@@ -158,6 +158,33 @@ async fn message_is_decoded_while_more_expensive_ones_than_cores_go_on() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn small_document_is_decoded_at_once_and_what_may_have_layers_waits_for_a_slot() {
+    let decoding = Decoding::start(2).unwrap();
+    let held = decoding.occupy().await;
+    let small = Bytes::from_static(b"an order");
+    let outcome = begin(&decoding, "application/edifact").finish(small.clone(), true).await;
+    assert_eq!(outcome.unwrap().decoded.attachments[0].size, 8);
+    let mut ours = begin(&decoding, "multipart/report; boundary=B");
+    ours.trust();
+    assert!(ours.finish(small.clone(), true).await.is_ok());
+    let mut waiting = Vec::new();
+    for (kind, body) in [
+        ("multipart/report; boundary=B", small),
+        ("application/octet-stream", Bytes::from_static(b"\x30\x80\x06\x09")),
+        ("application/edifact", Bytes::from(vec![b'x'; AT_ONCE + 1])),
+    ] {
+        waiting.push(tokio::spawn(begin(&decoding, kind).finish(body, true)));
+    }
+    while decoding.slots.waiting() < waiting.len() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(held);
+    for decode in waiting {
+        assert!(decode.await.unwrap().is_ok());
+    }
+}
+
 /// Multiparts within each other.
 fn nested(layers: usize) -> (Headers, Vec<u8>) {
     let mut headers = Headers::new();

@@ -192,13 +192,14 @@ async fn late_decodes_keep_their_order_and_a_duplicate_among_them_is_found() {
     let begin = |id| scene.begin(Direction::Inbound, id, &[]);
     let (mut first, mut second, mut again) = (begin("<1@a>"), begin("<2@a>"), begin("<1@a>"));
     let ids = [&first, &second, &again].map(|exchange| exchange.id().unwrap());
-    let small = |n: u8| Bytes::from(vec![n; 1000]);
+    // Too large to be decoded at once.
+    let order = |n: u8| Bytes::from(vec![n; 20_000]);
     // Their order is that in which they are recorded.
     tokio::try_join!(
         biased;
-        first.request(small(1), true),
-        second.request(small(2), true),
-        again.request(small(1), true)
+        first.request(order(1), true),
+        second.request(order(2), true),
+        again.request(order(1), true)
     )
     .unwrap();
     for exchange in [&mut first, &mut second, &mut again] {

@@ -4,6 +4,7 @@ mod calls;
 mod rows;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -12,8 +13,9 @@ use std::{
 };
 
 use as2hook_store::{
-    AttemptRecord, DeliveryState, NewDelivery, NewEvent, StoreError, WebhookState,
+    AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, StoreError, WebhookState,
 };
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub use rows::Delivery;
@@ -33,7 +35,13 @@ pub struct MemoryStore {
     /// Deliveries whose attempts are not logged.
     pub unlogged: Mutex<Vec<i64>>,
     pub most_claimed: AtomicUsize,
+    /// Several processes have it: a commit claims nothing for another process.
+    pub is_shared: AtomicBool,
+    /// Claims that wait for deliveries of their webhooks, with their limits.
+    waiting: Mutex<HashMap<String, WaitingClaim>>,
 }
+
+type WaitingClaim = (usize, oneshot::Sender<Vec<Claimed>>);
 
 // === impl MemoryStore ===
 

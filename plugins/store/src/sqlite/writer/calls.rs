@@ -15,53 +15,53 @@ use crate::{
 /// The approximate limit of bytes in one group.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// One call with its caller.
-pub(super) struct QueuedCall {
+/// One call with what waits for its outcome.
+pub(super) struct PendingCall {
     call: StoreCall,
-    caller: Box<dyn Caller>,
+    responder: Box<dyn Responder>,
 }
 
-/// Gets the outcome of a call.
-trait Caller: Send {
-    fn is_gone(&self) -> bool;
+/// Gives the outcome of a call to its caller.
+trait Responder: Send {
+    fn is_closed(&self) -> bool;
     fn respond(self: Box<Self>, outcome: Result<CallOutcome, StoreError>);
 }
 
-struct Reply<T, F> {
+struct CallResponder<T, F> {
     sender: oneshot::Sender<Result<T, StoreError>>,
     convert: F,
 }
 
 /// Claims that wait for deliveries of their webhooks.
 #[derive(Default)]
-pub(super) struct WaitingClaims(HashMap<String, QueuedCall>);
+pub(super) struct WaitingClaims(HashMap<String, PendingCall>);
 
 /// The calls of a transaction.
 pub(super) struct CallsTask {
     group: CallGroup,
-    callers: Vec<Box<dyn Caller>>,
+    responders: Vec<Box<dyn Responder>>,
     bytes: usize,
     /// `None`: they were not performed.
     outcomes: Option<Result<Vec<Result<CallOutcome, StoreError>>, StoreError>>,
 }
 
-// === impl QueuedCall ===
+// === impl PendingCall ===
 
-impl QueuedCall {
+impl PendingCall {
     /// The caller gets what `convert` makes of the outcome.
     pub(super) fn new<T: Send + 'static>(
         call: StoreCall,
         reply: oneshot::Sender<Result<T, StoreError>>,
         convert: impl FnOnce(CallOutcome) -> T + Send + 'static,
     ) -> Self {
-        Self { call, caller: Box::new(Reply { sender: reply, convert }) }
+        Self { call, responder: Box::new(CallResponder { sender: reply, convert }) }
     }
 }
 
-// === impl Reply ===
+// === impl CallResponder ===
 
-impl<T: Send, F: FnOnce(CallOutcome) -> T + Send> Caller for Reply<T, F> {
-    fn is_gone(&self) -> bool {
+impl<T: Send, F: FnOnce(CallOutcome) -> T + Send> Responder for CallResponder<T, F> {
+    fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
@@ -75,23 +75,23 @@ impl<T: Send, F: FnOnce(CallOutcome) -> T + Send> Caller for Reply<T, F> {
 
 impl WaitingClaims {
     /// Adds a claim, in the place of an earlier one of its webhook.
-    pub(super) fn add(&mut self, call: QueuedCall) {
+    pub(super) fn add(&mut self, call: PendingCall) {
         if let StoreCall::Claim(claim) = &call.call {
             // Those of workers that have ended.
-            self.0.retain(|_, call| !call.caller.is_gone());
+            self.0.retain(|_, call| !call.responder.is_closed());
             self.0.insert(claim.webhook.clone(), call);
         }
     }
 
     /// Removes the claims of webhooks for which a call makes deliveries due.
-    fn take(&mut self, call: &StoreCall) -> Vec<QueuedCall> {
+    fn take(&mut self, call: &StoreCall) -> Vec<PendingCall> {
         if self.0.is_empty() {
             return Vec::new();
         }
         let mut taken: Vec<_> =
             call.due().iter().filter_map(|webhook| self.0.remove(webhook)).collect();
-        taken.retain(|call| !call.caller.is_gone());
-        for QueuedCall { call, .. } in &mut taken {
+        taken.retain(|call| !call.responder.is_closed());
+        for PendingCall { call, .. } in &mut taken {
             if let StoreCall::Claim(claim) = call {
                 claim.now = now();
             }
@@ -105,24 +105,24 @@ impl WaitingClaims {
 impl CallsTask {
     pub(super) fn new(owner: i64) -> Self {
         let group = CallGroup { owner, ..CallGroup::default() };
-        Self { group, callers: Vec::new(), bytes: 0, outcomes: None }
+        Self { group, responders: Vec::new(), bytes: 0, outcomes: None }
     }
 
     /// Adds a call, with the claims that wait for it.
-    pub(super) fn add_with(&mut self, call: QueuedCall, waiting: &mut WaitingClaims) {
+    pub(super) fn add_with(&mut self, call: PendingCall, waiting: &mut WaitingClaims) {
         let claims = waiting.take(&call.call);
         self.add(call);
         claims.into_iter().for_each(|claim| self.add(claim));
     }
 
-    fn add(&mut self, QueuedCall { call, caller }: QueuedCall) {
+    fn add(&mut self, PendingCall { call, responder }: PendingCall) {
         self.bytes += call.size();
         self.group.calls.push(call);
-        self.callers.push(caller);
+        self.responders.push(responder);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.callers.len()
+        self.responders.len()
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -141,28 +141,28 @@ impl Task for CallsTask {
     }
 
     fn respond(self: Box<Self>, commit: Result<(), StoreError>) {
-        let Self { callers, outcomes, .. } = *self;
+        let Self { responders, outcomes, .. } = *self;
         let error = match (outcomes, commit) {
             (Some(Ok(outcomes)), Ok(())) => {
-                let all = callers.into_iter().zip(outcomes);
-                return all.for_each(|(caller, outcome)| caller.respond(outcome));
+                let all = responders.into_iter().zip(outcomes);
+                return all.for_each(|(responder, outcome)| responder.respond(outcome));
             }
             // Their own error is more precise than its consequence.
             (Some(Err(error)), _) | (_, Err(error)) => error,
             (None, Ok(())) => StoreError::Closed,
         };
-        callers.into_iter().for_each(|caller| caller.respond(Err(error.again())));
+        responders.into_iter().for_each(|responder| responder.respond(Err(error.again())));
     }
 
     fn divide(self: Box<Self>) -> Vec<Box<dyn Task>> {
         if self.len() == 1 {
             return vec![self];
         }
-        let Self { group, callers, .. } = *self;
-        let calls = group.calls.into_iter().zip(callers);
-        let single = |(call, caller)| -> Box<dyn Task> {
+        let Self { group, responders, .. } = *self;
+        let calls = group.calls.into_iter().zip(responders);
+        let single = |(call, responder)| -> Box<dyn Task> {
             let mut task = Self::new(group.owner);
-            task.add(QueuedCall { call, caller });
+            task.add(PendingCall { call, responder });
             Box::new(task)
         };
         calls.map(single).collect()

@@ -8,15 +8,19 @@ use as2hook_store::{
     WebhookState, Write,
 };
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{MemoryStore, rows::Event};
+use super::{
+    MemoryStore,
+    rows::{Event, Rows},
+};
 
 #[async_trait]
 impl EventStore for MemoryStore {
     async fn commit(&self, writes: Vec<Write>) -> Result<Vec<String>, StoreError> {
-        let due =
-            writes.iter().flat_map(Write::deliveries).map(|due| due.webhook.clone()).collect();
+        let due = writes.iter().flat_map(Write::deliveries);
+        let mut due: Vec<_> = due.map(|delivery| delivery.webhook.clone()).collect();
         let events: Vec<_> = writes.iter().filter_map(Write::event).collect();
         self.write(&events).await?;
         let mut rows = self.rows.lock().unwrap();
@@ -25,6 +29,7 @@ impl EventStore for MemoryStore {
         if opens && self.committing_unseen.load(Ordering::SeqCst) {
             return Err(StoreError::Slow(Duration::from_secs(10)));
         }
+        due.retain(|webhook| !self.claim_for_waiting(&mut rows, webhook));
         Ok(due)
     }
 
@@ -82,31 +87,18 @@ impl DeliveryQueue for MemoryStore {
     ) -> Result<Vec<Claimed>, StoreError> {
         self.write(&[]).await?;
         let mut rows = self.rows.lock().unwrap();
-        let Some(pending) = rows.pending.get(webhook) else { return Ok(Vec::new()) };
-        let due = pending.iter().take_while(|(due, _)| *due <= now);
-        let ids: Vec<usize> = due
-            .map(|(_, id)| usize::try_from(*id).unwrap())
-            .filter(|index| !rows.blocked(*index))
-            .take(limit)
-            .collect();
-        let mut claimed = Vec::new();
-        for index in ids {
-            let due = rows.deliveries[index].new.due;
-            rows.set(index, DeliveryState::Claimed, due);
-            let delivery = &rows.deliveries[index];
-            claimed.push(Claimed {
-                id: delivery.id,
-                webhook_id: delivery.new.webhook_id.clone(),
-                webhook: webhook.into(),
-                mode: delivery.new.mode.clone(),
-                attempts: delivery.attempts,
-                tries: delivery.tries,
-                replay: false,
-                event: stored(&rows.events[&delivery.event]),
-            });
+        Ok(self.claim_due(&mut rows, webhook, now, limit))
+    }
+
+    async fn claim_next(&self, webhook: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        let (waiting, claimed) = oneshot::channel();
+        if !self.is_shared.load(Ordering::SeqCst) {
+            self.waiting.lock().unwrap().insert(webhook.to_owned(), (limit, waiting));
         }
-        self.most_claimed.fetch_max(rows.claimed, Ordering::SeqCst);
-        Ok(claimed)
+        match claimed.await {
+            Ok(claimed) => Ok(claimed),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     async fn finish(&self, attempts: Vec<AttemptRecord>) -> Result<(), StoreError> {
@@ -187,11 +179,61 @@ impl DeliveryQueue for MemoryStore {
     }
 }
 
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 fn stored(event: &Event) -> StoredEvent {
     StoredEvent {
         id: event.row.id,
         body: event.row.body.clone(),
         verdict: event.verdict.clone(),
         payload: event.row.payload.clone(),
+    }
+}
+
+impl MemoryStore {
+    fn claim_due(&self, rows: &mut Rows, webhook: &str, now: i64, limit: usize) -> Vec<Claimed> {
+        let Some(pending) = rows.pending.get(webhook) else { return Vec::new() };
+        let due = pending.iter().take_while(|(due, _)| *due <= now);
+        let ids: Vec<usize> = due
+            .map(|(_, id)| usize::try_from(*id).unwrap())
+            .filter(|index| !rows.blocked(*index))
+            .take(limit)
+            .collect();
+        let mut claimed = Vec::new();
+        for index in ids {
+            let due = rows.deliveries[index].new.due;
+            rows.set(index, DeliveryState::Claimed, due);
+            let delivery = &rows.deliveries[index];
+            claimed.push(Claimed {
+                id: delivery.id,
+                webhook_id: delivery.new.webhook_id.clone(),
+                webhook: webhook.into(),
+                mode: delivery.new.mode.clone(),
+                attempts: delivery.attempts,
+                tries: delivery.tries,
+                replay: false,
+                event: stored(&rows.events[&delivery.event]),
+            });
+        }
+        self.most_claimed.fetch_max(rows.claimed, Ordering::SeqCst);
+        claimed
+    }
+
+    /// Claims for the call that waits for this webhook. Returns whether there is one.
+    fn claim_for_waiting(&self, rows: &mut Rows, webhook: &str) -> bool {
+        let Some((limit, waiting)) = self.waiting.lock().unwrap().remove(webhook) else {
+            return false;
+        };
+        if waiting.is_closed() {
+            return false;
+        }
+        let claimed = self.claim_due(rows, webhook, now(), limit);
+        let Err(claimed) = waiting.send(claimed) else { return true };
+        for claimed in claimed {
+            rows.set(usize::try_from(claimed.id).unwrap(), DeliveryState::Pending, 0);
+        }
+        false
     }
 }
