@@ -7,7 +7,7 @@ use crate::{
     coding::ContentCodings,
     cut::{self, cut, cut_as2_name},
     fault::Fault,
-    layer::{Child, Entity, is_cms, is_multipart_header},
+    layer::{Child, Entity, SNIFFED, is_cms, is_multipart_header},
     mic,
     mime::{ContentType, words},
     state::{DecodeFlow, DecodeState, End, LayerStart},
@@ -90,6 +90,8 @@ impl Decoder {
     /// Whether a body that begins with these bytes is a document: there is no layer in it to open, so its
     /// decode takes little for its length.
     pub fn is_document(&self, first: &[u8]) -> bool {
+        // As many as the decode looks at: in all of them a byte further on may deny what these say.
+        let first = &first[..first.len().min(SNIFFED)];
         let kind = ContentType::of(&self.headers);
         let is_layer = kind.is_cms() || kind.is_multipart() || kind.essence.starts_with("message/");
         let may_be_layer = kind.is_vague() && (is_cms(first, true) || is_multipart_header(first));

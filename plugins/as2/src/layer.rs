@@ -9,7 +9,7 @@ mod recognise;
 pub(crate) mod report;
 pub(crate) mod signed;
 
-pub(crate) use entity::Entity;
+pub(crate) use entity::{Entity, SNIFFED};
 pub(crate) use recognise::{is_cms, is_multipart_header};
 
 use crate::{

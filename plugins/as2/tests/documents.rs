@@ -45,6 +45,13 @@ fn body_that_begins_like_a_layer_is_no_document_where_its_type_is_vague_or_missi
 }
 
 #[test]
+fn byte_that_is_no_base64_hides_no_layer_behind_the_first_bytes() {
+    let mut body = b"MIAGCSqGSIb3DQEHA6CAMIACAQAxggFQ".repeat(4);
+    body.extend_from_slice(b"-and more");
+    assert!(!is_document(&[("Content-Type", "application/octet-stream")], &body));
+}
+
+#[test]
 fn body_under_a_content_coding_is_no_document() {
     let gzip = [("Content-Type", "application/edifact"), ("Content-Encoding", "gzip")];
     assert!(!is_document(&gzip, b"\x1f\x8b"));

@@ -21,7 +21,8 @@
 //! orphaned without a reason in the state or in the newest rules.
 //!
 //! **Memory.** A delivery is claimed only when there is a slot for it, so the backlog stays in the
-//! store whatever its length.
+//! store whatever its length. A worker with nothing to do has the store claim up to 16 deliveries with
+//! the commit that makes them due; those for which no slot is free then are released at once.
 
 mod attempt;
 mod completion;

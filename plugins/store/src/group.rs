@@ -64,11 +64,6 @@ impl StoreChange for CallGroup {
                 *outcome = Ok(CallOutcome::Claimed(claim.read(read)?));
             }
         }
-        for outcome in &mut outcomes {
-            if let Ok(CallOutcome::Written { due, .. }) = outcome {
-                due.retain(|webhook| !self.claims().any(|claim| claim.webhook == *webhook));
-            }
-        }
         Ok(outcomes)
     }
 }

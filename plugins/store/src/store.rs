@@ -29,7 +29,7 @@ pub use crate::error::StoreError;
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     /// Performs writes in one commit, in their order: all of them or none. Returns the webhooks
-    /// whose new deliveries were not claimed with it.
+    /// of deliveries that are due now and that no [`DeliveryQueue::claim_next`] took with it.
     ///
     /// # Errors
     /// [`StoreError::UnknownEvent`] when a settlement's event was never stored, or has been
@@ -82,9 +82,9 @@ pub trait DeliveryQueue: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Waits for a commit of this process with deliveries of the webhook, and claims in it as
-    /// [`Self::claim`] does. At most one call waits for each webhook. A store that claims nothing
-    /// with a commit waits forever.
+    /// Waits for a commit of this process that makes deliveries of the webhook due, and claims in it as
+    /// [`Self::claim`] does. The last call for a webhook is the one that waits; what it took is released
+    /// when it is dropped. A store that claims nothing with a commit waits forever.
     async fn claim_next(&self, webhook: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
         let _ = (webhook, limit);
         std::future::pending().await

@@ -47,7 +47,7 @@ const QUEUE: usize = 8;
 /// A piece is part of a block of this size, however small it is itself.
 const BLOCK: u64 = 64 * 1024;
 
-/// A document of up to so many bytes is decoded at once, where it has come: to hand it over takes longer.
+/// A document of up to so many bytes is decoded on the thread that calls: to hand it over takes longer.
 const AT_ONCE: usize = 16 * 1024;
 
 /// Memory of one usual message in decode, with the piece at work: as measured (`docs/reliability.md`), and
@@ -83,7 +83,7 @@ pub(crate) struct DecodeLimits {
 pub(crate) struct DecodeHandle {
     stage: DecodeStage,
     runtime: Handle,
-    /// Our own receiver sent it.
+    /// Whether our own receiver sent it.
     is_trusted: bool,
     memory: (Memory, u64),
     progress: DecodeProgress,
@@ -94,7 +94,7 @@ enum DecodeStage {
     /// Nothing of the body has come.
     New(Box<(Decoder, MeteredSink)>),
     Begun(mpsc::Sender<Piece>, JoinHandle<DecodeOutcome>),
-    /// It goes on, or is over, elsewhere.
+    /// It was taken out, to go on.
     Over,
 }
 
@@ -202,7 +202,7 @@ impl Drop for Decoding {
 // === impl DecodeHandle ===
 
 impl DecodeHandle {
-    /// What our own receiver sent is decoded at once while it is small, whatever it is.
+    /// Lets it be decoded at once while it is small, whatever it is: our own receiver sent it.
     pub(crate) fn trust(&mut self) {
         self.is_trusted = true;
     }
@@ -306,7 +306,7 @@ impl DecodeProgress {
     }
 }
 
-/// Decodes a whole body where it has come, on the thread of its connection.
+/// Decodes a whole body on the thread that calls.
 async fn decode_at_once(
     (mut decoder, mut sink): (Decoder, MeteredSink),
     body: Bytes,

@@ -61,7 +61,7 @@ const PUSH_WORK: usize = 32;
 /// Bytes that decide whether something was decrypted rightly. Random bytes pass once in 10^16.
 const PLAUSIBLE: usize = 40;
 /// Bytes that decide what a vague type really is.
-const SNIFFED: usize = 96;
+pub(crate) const SNIFFED: usize = 96;
 
 // === impl Entity ===
 

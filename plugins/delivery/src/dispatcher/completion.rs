@@ -185,10 +185,15 @@ async fn write_batch(
 ) {
     let mut wait = FIRST_WAIT;
     let mut failed_before = false;
-    if batch.len() < ENOUGH && !batch.iter().any(PendingRecord::is_awaited) {
-        sleep(GATHERING).await;
-        gather(received, batch);
-    }
+    let gathered = async {
+        while batch.len() < ENOUGH && !batch.iter().any(PendingRecord::is_awaited) {
+            if received.recv_many(batch, BATCH - batch.len()).await == 0 {
+                return;
+            }
+        }
+    };
+    // Late or not, what is there is written.
+    let _ = timeout(GATHERING, gathered).await;
     // Records that arrive meanwhile wait in the channel and form the next batch.
     while !batch.is_empty() {
         let error = match finish(store, wakeups, batch).await {

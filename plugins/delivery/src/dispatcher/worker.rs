@@ -20,12 +20,12 @@ use std::{
 
 use as2hook_event::{Rate, Rule};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::watch,
     task::{Id, JoinSet},
     time::{Instant, sleep_until},
 };
 
-use self::claim::{ClaimRoom, Claiming, claimed};
+use self::claim::{ClaimRoom, Claiming, ClaimingNext, claimed};
 use super::{
     DispatcherPhase, DispatcherState, WorkerWakeup,
     attempt::{self, AttemptEnd, ClaimedJob},
@@ -58,8 +58,8 @@ struct WebhookWorker {
     /// The deliveries of the attempts in progress.
     made: HashMap<Id, i64>,
     claiming: Option<Claiming>,
-    /// Exists while that claim waits for deliveries that are not due yet.
-    waiting: Option<oneshot::Sender<()>>,
+    /// Waits for the next commit that makes deliveries due.
+    claiming_next: Option<ClaimingNext>,
     /// The store may have due deliveries.
     more: bool,
     /// When retries are due.
@@ -110,7 +110,7 @@ impl WebhookWorker {
             under_way: JoinSet::new(),
             made: HashMap::new(),
             claiming: None,
-            waiting: None,
+            claiming_next: None,
             more: true,
             retries: BinaryHeap::new(),
             ready_since: Instant::now(),
@@ -136,6 +136,7 @@ impl WebhookWorker {
                 () = wakeup.woken() => self.more = true,
                 Some(ended) = self.under_way.join_next_with_id() => self.ended(ended).await,
                 claimed = claimed(&mut self.claiming) => self.add_claimed(claimed),
+                claimed = claimed(&mut self.claiming_next) => self.add_next(claimed).await,
                 () = sleep_until(due) => self.retries_due(),
                 () = tokio::time::sleep(IDLE_TIMEOUT), if idle => {
                     if wakeup.leave(&self.shared.workers, &self.webhook) {
@@ -156,6 +157,7 @@ impl WebhookWorker {
             "The worker of a webhook panicked; its deliveries continue later."
         );
         self.claiming = None;
+        self.end_claim_next().await;
         self.under_way.shutdown().await;
         let due = after(now(), PANIC_WAIT);
         let made: Vec<_> = self.made.drain().map(|(_, delivery)| delivery).collect();
@@ -171,16 +173,22 @@ impl WebhookWorker {
     /// Makes the next steps that need no wait except for the store.
     async fn step(&mut self) {
         if Instant::now() < self.not_before {
+            self.end_claim_next().await;
             return;
         }
         if (self.more || !self.ready.is_empty()) && !self.check_rule().await {
+            self.end_claim_next().await;
             self.release_claims().await;
             return;
         }
         let Some(rule) = self.rule.clone() else { return };
         let keeps_failing = self.health(|health| health.keeps_failing());
+        let is_in_service = self.health(|health| !health.is_out_of_service());
         let concurrency = if keeps_failing { 1 } else { rule.endpoint.concurrency.max(1) };
         let mut allowed = self.allowed(rule.endpoint.rate);
+        if keeps_failing || !is_in_service || allowed == 0 {
+            self.end_claim_next().await;
+        }
         while self.under_way.len() < concurrency
             && allowed > 0
             && let Some(job) = self.ready.pop_front()
@@ -219,15 +227,15 @@ impl WebhookWorker {
 
         // A half-empty queue is refilled by one claim instead of one by one.
         let hungry = room.now > 0 || room.ahead > 0 && self.ready.len() <= concurrency / 2;
-        if self.more {
-            self.waiting = None;
-        }
-        if hungry && self.claiming.is_none() {
-            if self.more {
-                self.claim(room, keeps_failing);
-            } else if room.now > 0 && !keeps_failing {
-                self.claim_next(room.now);
-            }
+        if self.more && hungry && self.claiming.is_none() {
+            self.claim(room, keeps_failing);
+        } else if room.now > 0
+            && is_in_service
+            && !(self.more || keeps_failing)
+            && self.claiming.is_none()
+            && self.claiming_next.is_none()
+        {
+            self.claim_next(room.now);
         }
     }
 
@@ -270,7 +278,7 @@ impl WebhookWorker {
 
     /// Begins nothing more, and waits for the attempts in progress until the dispatcher stops.
     async fn drain(&mut self) {
-        self.waiting = None;
+        self.end_claim_next().await;
         // Only claims that the worker knows can be released.
         if let Some(claiming) = self.claiming.take()
             && let Some((jobs, _)) = claiming.await
@@ -311,7 +319,7 @@ impl WebhookWorker {
         let soon = |Reverse(at): &Reverse<i64>| until(*at) < IDLE_TIMEOUT;
         self.under_way.is_empty()
             && self.ready.is_empty()
-            && (self.claiming.is_none() || self.waiting.is_some())
+            && self.claiming.is_none()
             // It has work at a later time.
             && self.rate_until.is_none()
             && !self.retries.peek().is_some_and(soon)

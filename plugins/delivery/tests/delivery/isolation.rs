@@ -67,6 +67,29 @@ async fn ten_hanging_webhooks_among_a_thousand_delay_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delivery_claimed_with_its_commit_is_made_later_when_no_slot_is_free() {
+    let (hanging, fine) = (Sink::start(|_| Reply::Hang).await, Sink::answering(200).await);
+    let rules = ["a", "b", "hanging"].map(|name| {
+        let sink = if name == "hanging" { &hanging } else { &fine };
+        let mut rule = rule(name, &sink.url());
+        rule.endpoint.timeout = Duration::from_secs(2);
+        rule
+    });
+    let options = DispatcherOptions { slots: 1, slow: 0, ..DispatcherOptions::default() };
+    let gateway = Gateway::over(MemoryStore::new(), rules, options).await;
+    // Their workers have nothing to do then, and wait for the next commit.
+    gateway.exchange(&event(), &["a", "b"]).await;
+    until("both", || gateway.store.count(DeliveryState::Delivered) == 2).await;
+    gateway.exchange(&event(), &["hanging"]).await;
+    until("the one slot to be taken", || hanging.count() == 1).await;
+    for _ in 0..3 {
+        gateway.exchange(&event(), &["a", "b"]).await;
+    }
+    until("all others to be delivered", || gateway.store.count(DeliveryState::Delivered) == 8)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hanging_webhooks_do_not_use_up_the_slots() {
     // Ten hanging webhooks would use 80 slots; there are 32.
     let hanging = Sink::start(|_| Reply::Hang).await;

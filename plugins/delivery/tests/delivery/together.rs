@@ -107,6 +107,7 @@ async fn gateways_with_different_rules_do_not_orphan_deliveries_of_unknown_webho
 async fn orphaned_deliveries_become_pending_on_a_gateway_with_the_rule() {
     let sink = Sink::answering(200).await;
     let store = MemoryStore::new();
+    store.is_shared.store(true, Ordering::SeqCst);
     // Polls so rarely that the other one is certainly first.
     let seldom = DispatcherOptions { poll: Duration::from_secs(3600), ..Default::default() };
     let new = Gateway::over(store.clone(), [rule("a", &sink.url())], seldom).await;

@@ -30,7 +30,7 @@ pub(crate) enum CallOutcome {
         /// The payloads of discarded events, to be removed after the commit.
         files: Vec<PathBuf>,
         pieces: Vec<Uuid>,
-        /// The webhooks of due deliveries that no call of the group claimed.
+        /// The webhooks of the deliveries that are due now.
         due: BTreeSet<String>,
     },
     /// Deliveries that were skipped and are still claimed.

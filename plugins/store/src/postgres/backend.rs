@@ -64,7 +64,7 @@ impl StoreBackend for PostgresStore {
         }
     }
 
-    /// Another connection may be the one that commits.
+    /// Waits forever: another connection may be the one that commits.
     async fn take_next(&self, _: &str, _: usize) -> Result<Vec<Claimed>, StoreError> {
         std::future::pending().await
     }

@@ -162,6 +162,7 @@ async fn message_is_decoded_while_more_expensive_ones_than_cores_go_on() {
 async fn small_document_is_decoded_at_once_and_what_may_have_layers_waits_for_a_slot() {
     let decoding = Decoding::start(2).unwrap();
     let held = decoding.occupy().await;
+    const ENVELOPE: &[u8] = b"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03\xa0\x80";
     let small = Bytes::from_static(b"an order");
     let outcome = begin(&decoding, "application/edifact").finish(small.clone(), true).await;
     assert_eq!(outcome.unwrap().decoded.attachments[0].size, 8);
@@ -171,7 +172,7 @@ async fn small_document_is_decoded_at_once_and_what_may_have_layers_waits_for_a_
     let mut waiting = Vec::new();
     for (kind, body) in [
         ("multipart/report; boundary=B", small),
-        ("application/octet-stream", Bytes::from_static(b"\x30\x80\x06\x09")),
+        ("application/octet-stream", Bytes::from_static(ENVELOPE)),
         ("application/edifact", Bytes::from(vec![b'x'; AT_ONCE + 1])),
     ] {
         waiting.push(tokio::spawn(begin(&decoding, kind).finish(body, true)));

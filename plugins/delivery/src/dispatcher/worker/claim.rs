@@ -3,7 +3,8 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use as2hook_store::{AttemptRecord, Claimed, DeliveryOutcome};
-use tokio::{sync::oneshot, time::Instant};
+use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use super::{
     super::{
@@ -18,6 +19,9 @@ use crate::time::now;
 /// A claim in progress: the jobs, and whether the store may have more.
 pub(super) type Claiming = Pin<Box<dyn Future<Output = Option<(Vec<ClaimedJob>, bool)>> + Send>>;
 
+/// A claim that waits: the deliveries, and whether the store may have more.
+pub(super) type ClaimingNext = Pin<Box<dyn Future<Output = Option<(Vec<Claimed>, bool)>> + Send>>;
+
 /// The number of deliveries to claim.
 #[derive(Clone, Copy)]
 pub(super) struct ClaimRoom {
@@ -27,8 +31,8 @@ pub(super) struct ClaimRoom {
     pub(super) ahead: usize,
 }
 
-/// The most deliveries that are claimed with a commit: they have no slots yet.
-const CLAIM_NEXT_MAX: usize = 4;
+/// The most deliveries that are claimed with a commit.
+const CLAIM_NEXT_MAX: usize = 16;
 /// The wait before more slots are tried, for a worker that has some.
 const STARVED_WAIT: Duration = Duration::from_millis(20);
 
@@ -67,33 +71,48 @@ impl WebhookWorker {
         }));
     }
 
-    /// Claims with the next commit that makes deliveries due, so that they can go at once. Dropping
-    /// `waiting` ends the wait.
+    /// Claims with the next commit that makes deliveries due, so that they can go at once. No slot is held
+    /// meanwhile.
     pub(super) fn claim_next(&mut self, room: usize) {
-        let (waiting, ended) = oneshot::channel::<()>();
-        self.waiting = Some(waiting);
-        let shared = self.shared.clone();
-        let webhook = self.webhook.clone();
-        let mut phase = self.phase.clone();
-        self.claiming = Some(Box::pin(async move {
-            let limit = room.min(CLAIM_NEXT_MAX);
-            let claimed = tokio::select! {
-                claimed = shared.store.claim_next(&webhook, limit) => claimed,
-                _ = ended => return Some((Vec::new(), true)),
-                () = reached(&mut phase, DispatcherPhase::Draining) => return Some((Vec::new(), true)),
-            };
-            let claimed = shared.note(claimed)?;
+        let (shared, webhook) = (self.shared.clone(), self.webhook.clone());
+        let limit = room.min(CLAIM_NEXT_MAX);
+        self.claiming_next = Some(Box::pin(async move {
+            // Nothing is awaited behind it: what is claimed is the worker's at once.
+            let claimed = shared.note(shared.store.claim_next(&webhook, limit).await)?;
             let more = claimed.len() >= limit;
-            let mut slots = shared.slots.more(claimed.len(), Purpose::Now);
-            while slots.len() < claimed.len() {
-                slots.push(shared.slots.first(false).await?);
-            }
-            Some((jobs(claimed, slots), more))
+            Some((claimed, more))
         }));
     }
 
+    /// Adds what was claimed with a commit, and releases those for which no slot is free: a worker that
+    /// held some while it waits for others could block all workers.
+    pub(super) async fn add_next(&mut self, claimed: Option<(Vec<Claimed>, bool)>) {
+        self.claiming_next = None;
+        let Some((mut claimed, more)) = claimed else {
+            self.more = true;
+            self.not_before = Instant::now() + STORE_WAIT;
+            return;
+        };
+        let slots = self.shared.slots.more(claimed.len(), Purpose::Now);
+        let without_slot = claimed.split_off(slots.len());
+        self.more |= more || !without_slot.is_empty();
+        self.ready.extend(jobs(claimed, slots));
+        self.ready_since = Instant::now();
+        for claimed in without_slot {
+            self.release(claimed.id, now()).await;
+        }
+    }
+
+    /// Ends the claim that waits. What it has taken already is added; dropped while it waits, it takes
+    /// nothing more.
+    pub(super) async fn end_claim_next(&mut self) {
+        if let Some(claimed) = self.claiming_next.take().and_then(FutureExt::now_or_never) {
+            self.add_next(claimed).await;
+        }
+    }
+
     pub(super) fn add_claimed(&mut self, claimed: Option<(Vec<ClaimedJob>, bool)>) {
-        (self.claiming, self.waiting) = (None, None);
+        self.claiming = None;
         match claimed {
             Some((jobs, more)) => {
                 self.ready.extend(jobs);
@@ -122,7 +141,10 @@ impl WebhookWorker {
     }
 }
 
-pub(super) async fn claimed(claiming: &mut Option<Claiming>) -> Option<(Vec<ClaimedJob>, bool)> {
+/// Waits for a claim; forever if there is none.
+pub(super) async fn claimed<T>(
+    claiming: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+) -> T {
     match claiming {
         Some(claiming) => claiming.await,
         None => std::future::pending().await,

@@ -1,6 +1,6 @@
 //! Queued calls in messages' paths, loaded and saved together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -24,7 +24,8 @@ pub(super) struct PendingCall {
 /// Gives the outcome of a call to its caller.
 trait Responder: Send {
     fn is_closed(&self) -> bool;
-    fn respond(self: Box<Self>, outcome: Result<CallOutcome, StoreError>);
+    /// Returns whether the caller gets it.
+    fn respond(self: Box<Self>, outcome: Result<CallOutcome, StoreError>) -> bool;
 }
 
 struct CallResponder<T, F> {
@@ -40,6 +41,8 @@ pub(super) struct WaitingClaims(HashMap<String, PendingCall>);
 pub(super) struct CallsTask {
     group: CallGroup,
     responders: Vec<Box<dyn Responder>>,
+    /// Claims that waited, with the places of their calls.
+    waited: Vec<(usize, String)>,
     bytes: usize,
     /// `None`: they were not performed.
     outcomes: Option<Result<Vec<Result<CallOutcome, StoreError>>, StoreError>>,
@@ -65,9 +68,9 @@ impl<T: Send, F: FnOnce(CallOutcome) -> T + Send> Responder for CallResponder<T,
         self.sender.is_closed()
     }
 
-    fn respond(self: Box<Self>, outcome: Result<CallOutcome, StoreError>) {
+    fn respond(self: Box<Self>, outcome: Result<CallOutcome, StoreError>) -> bool {
         // A caller that is gone needs no result; claims are released on drop.
-        let _ = self.sender.send(outcome.map(self.convert));
+        self.sender.send(outcome.map(self.convert)).is_ok()
     }
 }
 
@@ -77,7 +80,7 @@ impl WaitingClaims {
     /// Adds a claim, in the place of an earlier one of its webhook.
     pub(super) fn add(&mut self, call: PendingCall) {
         if let StoreCall::Claim(claim) = &call.call {
-            // Those of workers that have ended.
+            // Of workers that have ended nothing is left.
             self.0.retain(|_, call| !call.responder.is_closed());
             self.0.insert(claim.webhook.clone(), call);
         }
@@ -91,11 +94,6 @@ impl WaitingClaims {
         let mut taken: Vec<_> =
             call.due().iter().filter_map(|webhook| self.0.remove(webhook)).collect();
         taken.retain(|call| !call.responder.is_closed());
-        for PendingCall { call, .. } in &mut taken {
-            if let StoreCall::Claim(claim) = call {
-                claim.now = now();
-            }
-        }
         taken
     }
 }
@@ -105,14 +103,19 @@ impl WaitingClaims {
 impl CallsTask {
     pub(super) fn new(owner: i64) -> Self {
         let group = CallGroup { owner, ..CallGroup::default() };
-        Self { group, responders: Vec::new(), bytes: 0, outcomes: None }
+        Self { group, responders: Vec::new(), waited: Vec::new(), bytes: 0, outcomes: None }
     }
 
     /// Adds a call, with the claims that wait for it.
     pub(super) fn add_with(&mut self, call: PendingCall, waiting: &mut WaitingClaims) {
         let claims = waiting.take(&call.call);
         self.add(call);
-        claims.into_iter().for_each(|claim| self.add(claim));
+        for claim in claims {
+            if let StoreCall::Claim(claim) = &claim.call {
+                self.waited.push((self.len(), claim.webhook.clone()));
+            }
+            self.add(claim);
+        }
     }
 
     fn add(&mut self, PendingCall { call, responder }: PendingCall) {
@@ -132,6 +135,12 @@ impl CallsTask {
 
 impl Task for CallsTask {
     fn run(&mut self, connection: &Connection) -> bool {
+        for (place, _) in &self.waited {
+            if let StoreCall::Claim(claim) = &mut self.group.calls[*place] {
+                // It takes what any call of the group makes due.
+                claim.now = now();
+            }
+        }
         // The result if the rules panic.
         self.outcomes = Some(Err(panicked()));
         let outcomes = make(connection, &self.group);
@@ -141,17 +150,16 @@ impl Task for CallsTask {
     }
 
     fn respond(self: Box<Self>, commit: Result<(), StoreError>) {
-        let Self { responders, outcomes, .. } = *self;
+        let Self { responders, waited, outcomes, .. } = *self;
         let error = match (outcomes, commit) {
-            (Some(Ok(outcomes)), Ok(())) => {
-                let all = responders.into_iter().zip(outcomes);
-                return all.for_each(|(responder, outcome)| responder.respond(outcome));
-            }
+            (Some(Ok(outcomes)), Ok(())) => return respond_all(responders, outcomes, waited),
             // Their own error is more precise than its consequence.
             (Some(Err(error)), _) | (_, Err(error)) => error,
             (None, Ok(())) => StoreError::Closed,
         };
-        responders.into_iter().for_each(|responder| responder.respond(Err(error.again())));
+        for responder in responders {
+            responder.respond(Err(error.again()));
+        }
     }
 
     fn divide(self: Box<Self>) -> Vec<Box<dyn Task>> {
@@ -166,5 +174,29 @@ impl Task for CallsTask {
             Box::new(task)
         };
         calls.map(single).collect()
+    }
+}
+
+/// Responds to claims that waited first: the writes that they waited for need no wake-up, unless their callers
+/// are gone.
+fn respond_all(
+    responders: Vec<Box<dyn Responder>>,
+    outcomes: Vec<Result<CallOutcome, StoreError>>,
+    waited: Vec<(usize, String)>,
+) {
+    let mut all: Vec<_> = responders.into_iter().zip(outcomes).map(Some).collect();
+    let mut taken = BTreeSet::new();
+    for (place, webhook) in waited {
+        if let Some((responder, outcome)) = all[place].take()
+            && responder.respond(outcome)
+        {
+            taken.insert(webhook);
+        }
+    }
+    for (responder, mut outcome) in all.into_iter().flatten() {
+        if let Ok(CallOutcome::Written { due, .. }) = &mut outcome {
+            due.retain(|webhook| !taken.contains(webhook));
+        }
+        responder.respond(outcome);
     }
 }

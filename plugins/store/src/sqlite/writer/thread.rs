@@ -112,7 +112,7 @@ impl Thread {
         };
         let is_busy = matches!(&error, TransactionError::Refused(error)
             if matches!(StoreError::from(error), StoreError::Busy(_)));
-        if !is_busy {
+        if !is_busy && group.len() == 1 {
             group = group.into_iter().flat_map(Task::divide).collect();
         }
         match error {
