@@ -156,8 +156,7 @@ impl WebhookWorker {
             webhook = self.webhook,
             "The worker of a webhook panicked; its deliveries continue later."
         );
-        self.claiming = None;
-        self.end_claim_next().await;
+        (self.claiming, self.claiming_next) = (None, None);
         self.under_way.shutdown().await;
         let due = after(now(), PANIC_WAIT);
         let made: Vec<_> = self.made.drain().map(|(_, delivery)| delivery).collect();
@@ -176,6 +175,10 @@ impl WebhookWorker {
             self.end_claim_next().await;
             return;
         }
+        if self.health(|health| health.keeps_failing() || health.is_out_of_service()) {
+            // Before the rule is checked: what it has taken may have to be released.
+            self.end_claim_next().await;
+        }
         if (self.more || !self.ready.is_empty()) && !self.check_rule().await {
             self.end_claim_next().await;
             self.release_claims().await;
@@ -186,7 +189,7 @@ impl WebhookWorker {
         let is_in_service = self.health(|health| !health.is_out_of_service());
         let concurrency = if keeps_failing { 1 } else { rule.endpoint.concurrency.max(1) };
         let mut allowed = self.allowed(rule.endpoint.rate);
-        if keeps_failing || !is_in_service || allowed == 0 {
+        if allowed == 0 {
             self.end_claim_next().await;
         }
         while self.under_way.len() < concurrency

@@ -193,7 +193,11 @@ async fn terminated_processes_are_removed_from_the_owners() {
     assert_eq!(owners(&folder), 2);
     store.adopt().await.unwrap();
     assert_eq!(owners(&folder), 1);
-    // Without a close, dropping it ends it in order too.
+    // Without a close, dropping it ends it in order too, and with a claim that waited.
+    {
+        let mut waiting = pin!(store.claim_next("erp", 4));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+    }
     drop(store);
     let gone = || connection.query_row("SELECT id FROM owner", [], |_| Ok(())).optional();
     within(|| gone().unwrap().is_none()).await;

@@ -19,7 +19,6 @@ use crate::{
 };
 
 /// Queues the calls.
-#[derive(Clone)]
 pub(super) struct ThreadWriter {
     queue: mpsc::Sender<ThreadMessage>,
     wait: Duration,
@@ -30,7 +29,9 @@ pub(super) struct ThreadWriter {
 /// Deliveries that are claimed but not handed over yet: dropping this releases them.
 pub(super) struct SqliteClaimGuard {
     taken: Vec<ClaimedRow>,
-    writer: ThreadWriter,
+    /// Weak: the thread has the guards of claims that wait, and ends when nothing else can queue a call.
+    queue: mpsc::WeakSender<ThreadMessage>,
+    shared: Arc<WriterState>,
 }
 
 enum ThreadMessage {
@@ -122,10 +123,10 @@ impl ThreadWriter {
         claim: ClaimCall,
     ) -> (PendingCall, oneshot::Receiver<Result<SqliteClaimGuard, StoreError>>) {
         let (reply, result) = oneshot::channel();
-        let writer = self.clone();
+        let (queue, shared) = (self.queue.downgrade(), Arc::clone(&self.shared));
         let guard = |outcome| {
             let taken = if let CallOutcome::Claimed(taken) = outcome { taken } else { Vec::new() };
-            SqliteClaimGuard { taken, writer }
+            SqliteClaimGuard { taken, queue, shared }
         };
         (PendingCall::new(StoreCall::Claim(claim), reply, guard), result)
     }
@@ -190,9 +191,11 @@ impl Drop for SqliteClaimGuard {
     fn drop(&mut self) {
         if !self.taken.is_empty() {
             let ids = self.taken.iter().map(|taking| taking.claimed.id);
-            self.writer.shared.returned().extend(ids);
-            // When the queue is full, the thread handles it anyway.
-            let _ = self.writer.queue.try_send(ThreadMessage::Returned);
+            self.shared.returned().extend(ids);
+            if let Some(queue) = self.queue.upgrade() {
+                // When the queue is full, the thread handles it anyway.
+                let _ = queue.try_send(ThreadMessage::Returned);
+            }
         }
     }
 }

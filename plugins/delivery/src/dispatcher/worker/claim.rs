@@ -103,11 +103,13 @@ impl WebhookWorker {
         }
     }
 
-    /// Ends the claim that waits. What it has taken already is added; dropped while it waits, it takes
-    /// nothing more.
+    /// Ends the claim that waits, and adds what it has taken.
     pub(super) async fn end_claim_next(&mut self) {
-        if let Some(claimed) = self.claiming_next.take().and_then(FutureExt::now_or_never) {
-            self.add_next(claimed).await;
+        let Some(claiming) = self.claiming_next.take() else { return };
+        match claiming.now_or_never() {
+            Some(claimed) => self.add_next(claimed).await,
+            // It may be reading what it has taken, which it releases then.
+            None => self.more = true,
         }
     }
 

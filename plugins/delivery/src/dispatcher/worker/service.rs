@@ -159,6 +159,8 @@ impl WebhookWorker {
     /// Moves pending deliveries to `state` and stores the reason. Returns false when a gateway with
     /// newer rules has to decide.
     async fn put_aside(&mut self, state: DeliveryState) -> bool {
+        // What is claimed is not moved.
+        self.end_claim_next().await;
         self.release_claims().await;
         if !self.shared.directory.is_newest() {
             self.more = false;
