@@ -80,8 +80,10 @@ impl WaitingClaims {
     /// Adds a claim, in the place of an earlier one of its webhook.
     pub(super) fn add(&mut self, call: PendingCall) {
         if let StoreCall::Claim(claim) = &call.call {
-            // Of workers that have ended nothing is left.
-            self.0.retain(|_, call| !call.responder.is_closed());
+            if self.0.len() == self.0.capacity() {
+                // Before it grows: those of workers that have ended are of no use.
+                self.0.retain(|_, call| !call.responder.is_closed());
+            }
             self.0.insert(claim.webhook.clone(), call);
         }
     }
