@@ -39,6 +39,9 @@ pub(crate) struct CallGroup {
 // === impl CallGroup ===
 
 impl CallGroup {
+    /// The approximate limit of bytes in one group.
+    pub(crate) const BYTES: usize = 8 * 1024 * 1024;
+
     /// Creates a group of one call.
     pub(crate) fn of(owner: i64, call: StoreCall) -> Self {
         Self { owner, calls: vec![call], ..Self::default() }

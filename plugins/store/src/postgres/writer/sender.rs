@@ -20,9 +20,6 @@ use crate::{
     transaction::Statement,
 };
 
-/// The approximate limit of bytes in one group.
-const GROUP_BYTES: usize = 8 * 1024 * 1024;
-
 /// One of the tasks that send groups.
 pub(super) struct Sender {
     queue: Arc<Mutex<mpsc::Receiver<WriterMessage>>>,
@@ -75,7 +72,7 @@ impl Sender {
                 None if group.is_empty() => return None,
                 None => return Some(group),
             }
-            if group.len() >= self.means.group || bytes >= GROUP_BYTES {
+            if group.len() >= self.means.group || bytes >= CallGroup::BYTES {
                 return Some(group);
             }
             next = match queue.try_recv() {

@@ -12,9 +12,6 @@ use crate::{
     store::StoreError,
 };
 
-/// The approximate limit of bytes in one group.
-const GROUP_BYTES: usize = 8 * 1024 * 1024;
-
 /// One call with what waits for its outcome.
 pub(super) struct PendingCall {
     call: StoreCall,
@@ -131,7 +128,7 @@ impl CallsTask {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= GROUP_BYTES
+        self.bytes >= CallGroup::BYTES
     }
 }
 
