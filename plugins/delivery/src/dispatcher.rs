@@ -76,7 +76,8 @@ pub struct Dispatcher {
 #[derive(Clone)]
 pub struct DispatcherOptions {
     /// The most attempts at once, of all webhooks. With `slow` and `probes` it also bounds the
-    /// deliveries in memory and the connections in use.
+    /// connections in use and the deliveries in memory, but for those claimed with their commit that
+    /// find no slot and are released.
     pub slots: usize,
     /// The most attempts at once that have taken longer than a second; in addition to `slots`.
     pub slow: usize,
