@@ -102,6 +102,7 @@ pub(crate) fn measure(
         ("100/s", slow),
         ("500/s", fast),
     ];
+    let counted = [loads[0], loads[2]];
     let mut first = 0;
     for subject in &subjects {
         for (_, template) in &kinds {
@@ -142,17 +143,19 @@ pub(crate) fn measure(
                 }
             }
         }
-        for (kind, template) in &kinds {
+        for ((kind, template), (pace, load)) in
+            kinds.iter().flat_map(|kind| counted.iter().map(move |load| (kind, load)))
+        {
             for &(number, subject) in &order {
                 let Some(counter) = FutexCounter::start(subject.pid()?) else { continue };
-                let (count, _) = subject.pass(fast, first, template, &delivered)?;
+                let (count, _) = subject.pass(*load, first, template, &delivered)?;
                 subject.rest()?;
                 first += count;
                 let calls = counter.stop()?;
                 is_counted = true;
                 #[expect(clippy::cast_precision_loss, reason = "counts for people")]
                 let each = calls as f64 / count as f64;
-                compared.add(number, &format!("{kind}, 500/s: futex calls"), "", each);
+                compared.add(number, &format!("{kind}, {pace}: futex calls"), "", each);
             }
         }
         for &(number, subject) in &order {

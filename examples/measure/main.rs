@@ -1,8 +1,8 @@
 //! Measures what the design sets a bar for, and prints one table with the bar beside each figure.
 //!
 //! `./measure.sh [wait] [delivery] [passing] [attack] [--short] [--judge]` builds what it needs and runs it; all
-//! four when none is named. `./measure.sh exchange [--against BINARY] [--postgres]` and `./measure.sh builds
-//! --against BINARY` have no bars. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
+//! four when none is named. `./measure.sh exchange [--against BINARY] [--postgres]`, `./measure.sh builds
+//! --against BINARY` and `./measure.sh memory [--exchanges N]` are not judged. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
 //! exit status 1; a measurement that could not be made always is.
 //!
 //! # Layout
@@ -11,6 +11,7 @@
 //! - `passing`: traffic that is not decoded, beside a bare Pingora proxy and nginx
 //! - `attack`: what partners wait longer beside attackers
 //! - `exchange`: what an exchange costs, beside a bare Pingora proxy and another build
+//! - `memory`: whether memory grows with the exchanges
 //! - `builds`: deliveries alone and the decoder alone, of two builds
 //! - `compared`: figures of several subjects, round by round
 //! - `partner`: the messages, and the stand-ins on both sides of the gateway
@@ -24,6 +25,7 @@ mod compared;
 mod delivery;
 mod disk;
 mod exchange;
+mod memory;
 mod partner;
 mod passing;
 mod table;
@@ -54,6 +56,7 @@ enum Measure {
     Passing,
     Attack,
     Exchange,
+    Memory,
     Builds,
 }
 
@@ -80,6 +83,9 @@ struct Args {
     /// `exchange` on PostgreSQL.
     #[arg(long)]
     postgres: bool,
+    /// How many exchanges `memory` is watched over.
+    #[arg(long, default_value_t = 1_000_000)]
+    exchanges: usize,
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -100,6 +106,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             Measure::Exchange => {
                 exchange::measure(extent, args.against.clone(), args.postgres, &mut table)
             }
+            Measure::Memory => memory::measure(args.exchanges, &mut table),
             Measure::Builds => match &args.against {
                 Some(against) => builds::measure(extent, against, &mut table),
                 None => Err("--against says which other build".into()),

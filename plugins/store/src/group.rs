@@ -7,17 +7,20 @@
 //! - `rules`: what each call does with them
 //! - `statements`: rows as they are written
 //! - `claim`: deliveries are claimed and released
+//! - `waiting`: claims that are made with the next commit
 
 pub(crate) mod call;
 pub(crate) mod claim;
 mod load;
 mod rules;
 pub(crate) mod statements;
+mod waiting;
 
 use self::rules::GroupRules;
 pub(crate) use self::{
     call::{CallOutcome, StoreCall},
     claim::{ClaimCall, ClaimHolding, ClaimedRow, ReleaseClaims},
+    waiting::{QueuedCall, WaitingClaims},
 };
 use crate::{
     store::StoreError,

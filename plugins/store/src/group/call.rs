@@ -70,3 +70,14 @@ impl StoreCall {
         }
     }
 }
+
+// === impl CallOutcome ===
+
+impl CallOutcome {
+    /// Leaves out the webhooks whose deliveries were claimed with them, so that none is woken for them.
+    pub(crate) fn leave_out(&mut self, claimed: &BTreeSet<String>) {
+        if let Self::Written { due, .. } = self {
+            due.retain(|webhook| !claimed.contains(webhook));
+        }
+    }
+}

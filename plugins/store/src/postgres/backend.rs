@@ -49,24 +49,12 @@ impl StoreBackend for PostgresStore {
         now: i64,
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError> {
-        let claim = ClaimCall {
-            webhook: webhook.to_owned(),
-            now,
-            limit,
-            share: replay_share(limit),
-            // The sender gives each attempt its own.
-            ticket: 0,
-            read_along: i64::from(i32::MAX),
-        };
-        match self.writer.run(StoreCall::Claim(claim)).await? {
-            CallResult::Claimed(taken) => Ok(taken.keep()),
-            CallResult::Done(_) => Ok(Vec::new()),
-        }
+        let claim = claim(webhook, now, limit);
+        Ok(claimed(self.writer.run(StoreCall::Claim(claim)).await?))
     }
 
-    /// Waits forever: another connection may be the one that commits.
-    async fn take_next(&self, _: &str, _: usize) -> Result<Vec<Claimed>, StoreError> {
-        std::future::pending().await
+    async fn take_next(&self, webhook: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        Ok(claimed(self.writer.claim_next(claim(webhook, 0, limit)).await?))
     }
 
     fn holding(&self, delivery: i64) -> Option<ClaimHolding> {
@@ -165,5 +153,24 @@ impl StoreBackend for PostgresStore {
         self.changing.close();
         self.reading.close();
         self.moving.close();
+    }
+}
+
+fn claim(webhook: &str, now: i64, limit: usize) -> ClaimCall {
+    ClaimCall {
+        webhook: webhook.to_owned(),
+        now,
+        limit,
+        share: replay_share(limit),
+        // The sender gives each attempt its own.
+        ticket: 0,
+        read_along: i64::from(i32::MAX),
+    }
+}
+
+fn claimed(result: CallResult) -> Vec<Claimed> {
+    match result {
+        CallResult::Claimed(taken) => taken.keep(),
+        CallResult::Done(_) => Vec::new(),
     }
 }

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -21,14 +22,22 @@ use super::{
     lease::ProcessLease,
 };
 use crate::{
-    group::{CallOutcome, StoreCall},
+    group::{self, CallOutcome, ClaimCall, StoreCall, WaitingClaims},
     store::StoreError,
 };
 
 /// Queues the calls.
 pub(super) struct GroupWriter {
     queue: mpsc::Sender<WriterMessage>,
+    waiting: Arc<Mutex<WaitingClaims<QueuedCall>>>,
     wait: Duration,
+}
+
+/// What the senders take calls from.
+struct CallQueue {
+    messages: tokio::sync::Mutex<mpsc::Receiver<WriterMessage>>,
+    /// Claims that go with the call which makes deliveries of their webhooks due.
+    waiting: Arc<Mutex<WaitingClaims<QueuedCall>>>,
 }
 
 /// What the senders of groups need.
@@ -60,6 +69,8 @@ struct QueuedCall {
     work: StoreCall,
     /// The latest time at which it may be sent.
     until: Instant,
+    /// It is a claim that waited for another call of its group.
+    has_waited: bool,
     reply: oneshot::Sender<Result<CallResult, StoreError>>,
 }
 
@@ -73,12 +84,14 @@ impl GroupWriter {
         means: &SenderContext,
     ) -> (Self, JoinSet<()>) {
         let (sender, receiver) = mpsc::channel(queue.max(1));
-        let receiver = Arc::new(Mutex::new(receiver));
+        let waiting = Arc::default();
+        let messages = tokio::sync::Mutex::new(receiver);
+        let calls = Arc::new(CallQueue { messages, waiting: Arc::clone(&waiting) });
         let mut senders = JoinSet::new();
         for _ in 0..writers.max(1) {
-            senders.spawn(Sender::new(Arc::clone(&receiver), means.clone()).run());
+            senders.spawn(Sender::new(Arc::clone(&calls), means.clone()).run());
         }
-        (Self { queue: sender, wait: means.wait }, senders)
+        (Self { queue: sender, waiting, wait: means.wait }, senders)
     }
 
     /// Performs one call, together with others.
@@ -86,7 +99,8 @@ impl GroupWriter {
         let (reply, result) = oneshot::channel();
         let until = Instant::now() + self.wait;
         let slow = |_| StoreError::Slow(self.wait);
-        let message = WriterMessage::Call(QueuedCall { work, until, reply });
+        let call = QueuedCall { work, until, has_waited: false, reply };
+        let message = WriterMessage::Call(call);
         let queued = timeout_at(until, self.queue.send(message)).await.map_err(slow)?;
         queued.map_err(|_| StoreError::Closed)?;
         // A group has as long again from when it is sent. The caller waits for its result: otherwise a
@@ -95,8 +109,31 @@ impl GroupWriter {
         outcome.map_err(|_| StoreError::Closed)?
     }
 
+    /// Makes a claim with the next call that makes deliveries of its webhook due.
+    pub(super) async fn claim_next(&self, claim: ClaimCall) -> Result<CallResult, StoreError> {
+        let (reply, result) = oneshot::channel();
+        let (work, until) = (StoreCall::Claim(claim), Instant::now());
+        self.waiting.lock().add(QueuedCall { work, until, has_waited: true, reply });
+        tokio::select! {
+            outcome = result => outcome.map_err(|_| StoreError::Closed)?,
+            () = self.queue.closed() => Err(StoreError::Closed),
+        }
+    }
+
     /// Ends the queue after its current entries.
     pub(super) async fn close(&self) {
         let _ = tokio::time::timeout(self.wait, self.queue.send(WriterMessage::Close)).await;
+    }
+}
+
+// === impl QueuedCall ===
+
+impl group::QueuedCall for QueuedCall {
+    fn call(&self) -> &StoreCall {
+        &self.work
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn writable(path: &Path, busy: Duration) -> Result<Connection, StoreE
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT)?;
     connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
+    // 16 MiB: a commit looks at every page in it once its tree was balanced.
+    connection.pragma_update(None, "cache_size", -16_384)?;
     Ok(connection)
 }
 

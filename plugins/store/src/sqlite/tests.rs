@@ -111,45 +111,16 @@ async fn many_calls_share_a_commit() {
 }
 
 #[tokio::test]
-async fn waiting_claim_takes_a_delivery_with_the_commit_that_makes_it_due() {
+async fn waiting_claim_shares_the_commit_that_makes_the_delivery_due() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
     let mut waiting = pin!(store.claim_next("erp", 4));
     assert!(futures_util::poll!(&mut waiting).is_pending());
-    let other = vec![Write::Publish(event(), vec![delivery("crm")])];
-    assert_eq!(store.commit(other).await.unwrap(), ["crm"]);
-    assert!(futures_util::poll!(&mut waiting).is_pending());
     let before = store.commits();
     let due = vec![Write::Publish(event(), vec![delivery("erp")])];
-    assert!(store.commit(due).await.unwrap().is_empty(), "nothing is left to be claimed");
+    store.commit(due).await.unwrap();
     assert_eq!(waiting.await.unwrap().len(), 1);
     assert_eq!(store.commits(), before + 1);
-}
-
-#[tokio::test]
-async fn waiting_claim_that_is_dropped_leaves_the_delivery_to_others() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    {
-        let mut waiting = pin!(store.claim_next("erp", 4));
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-    }
-    let due = vec![Write::Publish(event(), vec![delivery("erp")])];
-    assert_eq!(store.commit(due).await.unwrap(), ["erp"]);
-    assert_eq!(store.claim("erp", i64::MAX, 4).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn waiting_claim_that_is_dropped_after_the_commit_is_released() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    {
-        let mut waiting = pin!(store.claim_next("erp", 4));
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        let due = vec![Write::Publish(event(), vec![delivery("erp")])];
-        assert!(store.commit(due).await.unwrap().is_empty());
-    }
-    assert_eq!(store.claim("erp", i64::MAX, 4).await.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,10 @@
 //! Deliveries and their outcomes.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery, NewEvent, Payload, Write,
+    Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery, NewEvent, Payload, Store,
+    StoreError, Write,
 };
 
 use super::{Factory, claim, delivery, event, finish, of, publish, record, release, webhook_ids};
@@ -251,17 +252,73 @@ pub(crate) async fn claim_whose_caller_is_gone_is_released(factory: &dyn Factory
             store.finish(records).await.unwrap();
         }
     }
+    let got = released(&*store, "erp").await;
+    assert_eq!(webhook_ids(&got), ["w1"]);
+}
+
+/// Waits, within a bound, until a webhook's delivery is released, and claims it.
+async fn released(store: &dyn Store, webhook: &str) -> Vec<Claimed> {
     let got = async {
         loop {
-            let claimed = claim(&*store, "erp", 0).await;
+            let claimed = claim(store, webhook, i64::MAX).await;
             if !claimed.is_empty() {
                 break claimed;
             }
             tokio::task::yield_now().await;
         }
     };
-    let got = tokio::time::timeout(Duration::from_secs(60), got)
-        .await
-        .expect("the claim is released in time");
-    assert_eq!(webhook_ids(&got), ["w1"]);
+    let got = tokio::time::timeout(Duration::from_secs(60), got).await;
+    got.expect("the claim is released in time")
+}
+
+pub(crate) async fn waiting_claim_takes_a_delivery_with_the_commit_that_makes_it_due(
+    factory: &dyn Factory,
+) {
+    let store = factory.owner().await;
+    let mut waiting = pin!(store.claim_next("erp", 4));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let other = vec![Write::Publish(event("a"), vec![delivery("w1", "crm")])];
+    assert_eq!(store.commit(other).await.unwrap(), ["crm"]);
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    let due = vec![Write::Publish(event("b"), vec![delivery("w2", "erp")])];
+    assert!(store.commit(due).await.unwrap().is_empty(), "nothing is left to be claimed");
+    let claimed = waiting.await.unwrap();
+    assert_eq!(webhook_ids(&claimed), ["w2"]);
+    finish(&*store, &claimed[0], DeliveryOutcome::Delivered).await;
+    assert_eq!(of(&store.counts().await.unwrap(), DeliveryState::Delivered), 1);
+}
+
+pub(crate) async fn waiting_claim_that_is_dropped_leaves_the_delivery_to_others(
+    factory: &dyn Factory,
+) {
+    let store = factory.owner().await;
+    {
+        let mut waiting = pin!(store.claim_next("erp", 4));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+    }
+    let due = vec![Write::Publish(event("a"), vec![delivery("w1", "erp")])];
+    assert_eq!(store.commit(due).await.unwrap(), ["erp"]);
+    assert_eq!(webhook_ids(&claim(&*store, "erp", i64::MAX).await), ["w1"]);
+}
+
+pub(crate) async fn waiting_claim_that_is_dropped_after_the_commit_is_released(
+    factory: &dyn Factory,
+) {
+    let store = factory.owner().await;
+    {
+        let mut waiting = pin!(store.claim_next("erp", 4));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let due = vec![Write::Publish(event("a"), vec![delivery("w1", "erp")])];
+        assert!(store.commit(due).await.unwrap().is_empty());
+    }
+    assert_eq!(webhook_ids(&released(&*store, "erp").await), ["w1"]);
+}
+
+pub(crate) async fn waiting_claim_ends_with_its_store(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let mut waiting = pin!(store.claim_next("erp", 4));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    store.close().await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    assert!(matches!(ended, Ok(Err(StoreError::Closed))), "{ended:?}");
 }

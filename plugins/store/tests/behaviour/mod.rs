@@ -71,6 +71,10 @@ macro_rules! suite {
             a_retry_keeps_its_time_and_its_place_over_a_restart,
             large_event_is_claimed_completely,
             claim_whose_caller_is_gone_is_released,
+            waiting_claim_takes_a_delivery_with_the_commit_that_makes_it_due,
+            waiting_claim_that_is_dropped_leaves_the_delivery_to_others,
+            waiting_claim_that_is_dropped_after_the_commit_is_released,
+            waiting_claim_ends_with_its_store,
         ]);
         $crate::behaviour::suite!($fresh, clocks: [
             deliveries_planned_by_a_clock_ahead_become_due_earlier_once,

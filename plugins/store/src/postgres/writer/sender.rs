@@ -1,20 +1,21 @@
 //! Gathers queued calls into groups, sends each, and returns the results to the callers.
 
-use std::sync::{Arc, atomic::Ordering};
-
-use tokio::{
-    sync::{Mutex, mpsc},
-    time::Instant,
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
 };
+
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     super::{
         database::TRIES,
         error::{DatabaseFailure, FailureKind},
     },
-    CallResult, QueuedCall, SenderContext, WriterMessage,
+    CallQueue, CallResult, QueuedCall, SenderContext, WriterMessage,
 };
 use crate::{
+    clock::now,
     group::{CallGroup, CallOutcome, ClaimCall, ReleaseClaims, StoreCall},
     store::StoreError,
     transaction::Statement,
@@ -22,17 +23,14 @@ use crate::{
 
 /// One of the tasks that send groups.
 pub(super) struct Sender {
-    queue: Arc<Mutex<mpsc::Receiver<WriterMessage>>>,
+    queue: Arc<CallQueue>,
     means: SenderContext,
 }
 
 // === impl Sender ===
 
 impl Sender {
-    pub(super) fn new(
-        queue: Arc<Mutex<mpsc::Receiver<WriterMessage>>>,
-        means: SenderContext,
-    ) -> Self {
+    pub(super) fn new(queue: Arc<CallQueue>, means: SenderContext) -> Self {
         Self { queue, means }
     }
 
@@ -53,7 +51,7 @@ impl Sender {
 
     /// Waits for a call, and takes the queued ones after it. `None`: the queue has ended.
     async fn gather(&self) -> Option<Vec<QueuedCall>> {
-        let mut queue = self.queue.lock().await;
+        let mut queue = self.queue.messages.lock().await;
         let mut next = queue.recv().await;
         let mut group = Vec::new();
         let mut bytes = 0;
@@ -65,6 +63,7 @@ impl Sender {
                     if call.until <= Instant::now() {
                         let _ = call.reply.send(Err(StoreError::Slow(self.means.wait)));
                     } else if !call.reply.is_closed() {
+                        group.extend(self.queue.waiting.lock().take(&call.work));
                         group.push(call);
                     }
                 }
@@ -106,18 +105,21 @@ impl Sender {
         // in the transaction: they may take what another call of the group released.
         calls.sort_by_key(|call| (matches!(call.work, StoreCall::Claim(_)), call.work.event()));
         let deadline = Instant::now() + self.means.wait;
+        let mut waited = BTreeSet::new();
+        for call in &mut calls {
+            if call.has_waited
+                && let StoreCall::Claim(claim) = &mut call.work
+            {
+                // It takes what any call of the group makes due.
+                claim.now = now();
+                waited.insert(claim.webhook.clone());
+            }
+        }
         let (calls, replies): (Vec<_>, Vec<_>) =
             calls.into_iter().map(|call| (call.work, call.reply)).unzip();
         let mut group = CallGroup { calls, ..CallGroup::default() };
         let failure = match self.try_all(&mut group, deadline).await {
-            Ok(results) => {
-                // A caller that is gone needs no result; its claims are released on drop.
-                replies
-                    .into_iter()
-                    .zip(results)
-                    .for_each(|(reply, result)| drop(reply.send(result)));
-                return;
-            }
+            Ok(results) => return respond_all(&group.calls, replies, results, waited),
             Err(failure) => failure,
         };
         let alone = group.calls.len() == 1 || failure.kind != FailureKind::Database;
@@ -198,6 +200,27 @@ impl Sender {
                 CallResult::Done(CallOutcome::Finished { held })
             }
             (_, outcome) => CallResult::Done(outcome),
+        }
+    }
+}
+
+/// Responds to claims, which are last, first: a write that a claim waited for needs no wake-up, unless the
+/// claim's caller is gone.
+fn respond_all(
+    calls: &[StoreCall],
+    replies: Vec<oneshot::Sender<Result<CallResult, StoreError>>>,
+    results: Vec<Result<CallResult, StoreError>>,
+    mut waited: BTreeSet<String>,
+) {
+    for ((call, reply), mut result) in calls.iter().zip(replies).zip(results).rev() {
+        if let Ok(CallResult::Done(outcome)) = &mut result {
+            outcome.leave_out(&waited);
+        }
+        // A caller that is gone needs no result; its claims are released on drop.
+        if reply.send(result).is_err()
+            && let StoreCall::Claim(claim) = call
+        {
+            waited.remove(&claim.webhook);
         }
     }
 }

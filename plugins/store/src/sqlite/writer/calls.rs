@@ -1,6 +1,6 @@
 //! Queued calls in messages' paths, loaded and saved together.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{super::transaction::make, Task, panicked};
 use crate::{
     clock::now,
-    group::{CallGroup, CallOutcome, StoreCall},
+    group::{CallGroup, CallOutcome, QueuedCall, StoreCall, WaitingClaims},
     store::StoreError,
 };
 
@@ -29,10 +29,6 @@ struct CallResponder<T, F> {
     sender: oneshot::Sender<Result<T, StoreError>>,
     convert: F,
 }
-
-/// Claims that wait for deliveries of their webhooks.
-#[derive(Default)]
-pub(super) struct WaitingClaims(HashMap<String, PendingCall>);
 
 /// The calls of a transaction.
 pub(super) struct CallsTask {
@@ -58,6 +54,16 @@ impl PendingCall {
     }
 }
 
+impl QueuedCall for PendingCall {
+    fn call(&self) -> &StoreCall {
+        &self.call
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.responder.is_closed()
+    }
+}
+
 // === impl CallResponder ===
 
 impl<T: Send, F: FnOnce(CallOutcome) -> T + Send> Responder for CallResponder<T, F> {
@@ -71,32 +77,6 @@ impl<T: Send, F: FnOnce(CallOutcome) -> T + Send> Responder for CallResponder<T,
     }
 }
 
-// === impl WaitingClaims ===
-
-impl WaitingClaims {
-    /// Adds a claim, in the place of an earlier one of its webhook.
-    pub(super) fn add(&mut self, call: PendingCall) {
-        if let StoreCall::Claim(claim) = &call.call {
-            if self.0.len() == self.0.capacity() {
-                // Before it grows: those of workers that have ended are of no use.
-                self.0.retain(|_, call| !call.responder.is_closed());
-            }
-            self.0.insert(claim.webhook.clone(), call);
-        }
-    }
-
-    /// Removes the claims of webhooks for which a call makes deliveries due.
-    fn take(&mut self, call: &StoreCall) -> Vec<PendingCall> {
-        if self.0.is_empty() {
-            return Vec::new();
-        }
-        let mut taken: Vec<_> =
-            call.due().iter().filter_map(|webhook| self.0.remove(webhook)).collect();
-        taken.retain(|call| !call.responder.is_closed());
-        taken
-    }
-}
-
 // === impl CallsTask ===
 
 impl CallsTask {
@@ -106,7 +86,7 @@ impl CallsTask {
     }
 
     /// Adds a call, with the claims that wait for it.
-    pub(super) fn add_with(&mut self, call: PendingCall, waiting: &mut WaitingClaims) {
+    pub(super) fn add_with(&mut self, call: PendingCall, waiting: &mut WaitingClaims<PendingCall>) {
         let claims = waiting.take(&call.call);
         self.add(call);
         for claim in claims {
@@ -193,8 +173,8 @@ fn respond_all(
         }
     }
     for (responder, mut outcome) in all.into_iter().flatten() {
-        if let Ok(CallOutcome::Written { due, .. }) = &mut outcome {
-            due.retain(|webhook| !taken.contains(webhook));
+        if let Ok(outcome) = &mut outcome {
+            outcome.leave_out(&taken);
         }
         responder.respond(outcome);
     }

@@ -13,9 +13,12 @@ use super::{
         checkpoint, database_file::DatabaseFile, transaction::make, writer_state::WriterState,
     },
     Task, ThreadMessage,
-    calls::{CallsTask, WaitingClaims},
+    calls::CallsTask,
 };
-use crate::{group::ReleaseClaims, store::StoreError};
+use crate::{
+    group::{ReleaseClaims, WaitingClaims},
+    store::StoreError,
+};
 
 /// The thread, before it runs.
 pub(in crate::sqlite) struct Thread {
