@@ -34,8 +34,14 @@ const READ_THREADS: usize = 8;
 const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The threads of this process. `None`: they could not be started.
-static WRITERS: LazyLock<Option<Handle>> = LazyLock::new(|| threads("payload", THREADS));
-static READERS: LazyLock<Option<Handle>> = LazyLock::new(|| threads("payload-read", READ_THREADS));
+static WRITERS: LazyLock<Option<Handle>> = LazyLock::new(|| {
+    let mut runtime = Builder::new_multi_thread();
+    runtime.worker_threads(1);
+    threads(runtime, "payload", THREADS)
+});
+/// No task runs here, so that it needs no thread for them.
+static READERS: LazyLock<Option<Handle>> =
+    LazyLock::new(|| threads(Builder::new_current_thread(), "payload-read", READ_THREADS));
 
 /// The writes in progress or queued, with their beginnings, in their order.
 static WRITES: Mutex<(u64, BTreeMap<u64, Instant>)> = Mutex::new((0, BTreeMap::new()));
@@ -108,11 +114,10 @@ async fn run<T: Send + 'static>(
     call.join_next().await.and_then(Result::ok).unwrap_or(Err(StoreError::Closed))
 }
 
-/// Starts a runtime with up to this many threads for calls. The first one stays: when none is left
-/// and the system refuses another, which also happens while a process terminates, tokio panics.
-fn threads(name: &str, count: usize) -> Option<Handle> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
+/// Starts a runtime with up to this many threads for calls, which stay: when none is left and the system
+/// refuses another, which also happens while a process terminates, tokio panics.
+fn threads(mut runtime: Builder, name: &str, count: usize) -> Option<Handle> {
+    let runtime = runtime
         .thread_name(name)
         .max_blocking_threads(count)
         .thread_keep_alive(KEPT)
@@ -122,9 +127,7 @@ fn threads(name: &str, count: usize) -> Option<Handle> {
             |error| tracing::error!(%error, "Threads for payload files could not be started."),
         );
     // It lives as long as the process: its threads may block forever.
-    let handle = runtime.ok().map(|runtime| Box::leak(Box::new(runtime)).handle().clone());
-    drop(handle.as_ref().map(|handle| handle.spawn_blocking(|| {})));
-    handle
+    runtime.ok().map(|runtime| Box::leak(Box::new(runtime)).handle().clone())
 }
 
 /// A write on the threads of this process.
