@@ -13,8 +13,8 @@ use std::{
 };
 
 use as2hook_store::{
-    DeliveryState, Filter, NewDelivery, NewEvent, Payload, PostgresOptions, PostgresStore,
-    SqliteOptions, SqliteStore, Store, Write,
+    DeliveryChange, DeliveryState, Filter, NewDelivery, NewEvent, Payload, PostgresOptions,
+    PostgresStore, SqliteOptions, SqliteStore, Store, Write,
 };
 use as2hook_testing::Postgres;
 use uuid::Uuid;
@@ -50,7 +50,7 @@ async fn main() {
         [("dead ones of a webhook", dead_of_a_webhook()), ("all delivered ones", Filter::default())]
     {
         let began = Instant::now();
-        let replayed = store.replay(&filter).await.unwrap();
+        let replayed = store.change_deliveries(DeliveryChange::Replay, &filter).await.unwrap();
         println!("{what}: {replayed} in {:.2} s", began.elapsed().as_secs_f64());
         store.change_state("erp", DeliveryState::Pending, DeliveryState::Delivered).await.unwrap();
     }

@@ -23,6 +23,7 @@ use crate::{
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
     retention, select,
+    steering::{self, DeliveryChange},
     store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError},
     write::Write,
 };
@@ -180,8 +181,12 @@ impl<B: StoreBackend> Store for B {
         }
     }
 
-    async fn replay(&self, filter: &Filter) -> Result<u64, StoreError> {
-        moves::replay(self, filter).await
+    async fn change_deliveries(
+        &self,
+        change: DeliveryChange,
+        filter: &Filter,
+    ) -> Result<u64, StoreError> {
+        steering::change(self, change, filter).await
     }
 
     async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {

@@ -14,6 +14,7 @@
 //! - `transaction`: what the rules of both stores are written over
 //! - `group`, `order`: those rules, in a message's path
 //! - `moves`, `changes`, `retention`: the others
+//! - [`steering`]: deliveries that an operator retries, replays or cancels
 //! - `backend`: what each database does itself; `calls`: the calls of both over it
 //! - `columns`: plain values as columns of either database
 //! - `error`: the errors of a store
@@ -53,6 +54,7 @@ pub mod s3;
 pub mod secret_key;
 mod select;
 pub mod sqlite;
+pub mod steering;
 pub mod store;
 mod transaction;
 pub mod write;
@@ -78,5 +80,6 @@ pub use record::{Before, Record, RecordChange};
 pub use s3::S3Pieces;
 pub use secret_key::{SecretKey, SecretKeyError};
 pub use sqlite::{SqliteOptions, SqliteStore};
+pub use steering::DeliveryChange;
 pub use store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, RAW, Store, StoreError};
 pub use write::{OrderPlace, Write};

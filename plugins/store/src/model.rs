@@ -120,6 +120,8 @@ pub struct Claimed {
     pub attempts: u32,
     /// The number of attempts since the last replay: the place in the retry schedule.
     pub tries: u32,
+    /// Whether the next attempt was asked for, so that it is none of the schedule's.
+    pub asked: bool,
     /// Whether it is a replay.
     pub replay: bool,
     /// The event that it delivers.
@@ -204,6 +206,8 @@ pub enum DeliveryState {
     Held,
     /// See [`DeliveryOutcome::Orphaned`].
     Orphaned,
+    /// Given up by an operator: kept, and can be replayed.
+    Cancelled,
 }
 
 /// The part of a webhook's health that outlives a restart. A webhook without a row is in service.
@@ -273,8 +277,15 @@ impl DeliveryOutcome {
 
 impl DeliveryState {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Claimed, Self::Delivered, Self::Dead, Self::Held, Self::Orphaned];
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Claimed,
+        Self::Delivered,
+        Self::Dead,
+        Self::Held,
+        Self::Orphaned,
+        Self::Cancelled,
+    ];
 
     /// Returns the word for it in the store and in the admin API.
     pub const fn as_str(self) -> &'static str {
@@ -285,6 +296,7 @@ impl DeliveryState {
             Self::Dead => "dead",
             Self::Held => "held",
             Self::Orphaned => "orphaned",
+            Self::Cancelled => "cancelled",
         }
     }
 

@@ -10,7 +10,6 @@ use crate::{
     gateways::GatewayReport,
     model::{DeliveryState, DueWebhook},
     order::{Locks, reorder},
-    query::Filter,
     rows::SqlValue,
     select,
     store::{Counts, StoreError},
@@ -19,13 +18,6 @@ use crate::{
 
 /// The most deliveries that one transaction moves, and the most places that one ends.
 const STEP: usize = 200;
-
-/// The most deliveries in one step of a replay, which has a few statements for all of them.
-const REPLAY_STEP: usize = 500;
-
-/// The most rows that are looked up at once for the steps of a replay: some filters scan everything to
-/// find the first row.
-const FOUND: usize = 20_000;
 
 /// Moves all of a webhook's deliveries from one state to another, in steps, while the configuration of
 /// this generation is the newest. Returns how many.
@@ -49,7 +41,7 @@ pub(crate) async fn change_state(
 }
 
 /// Returns the number of the newest delivery. Later ones are excluded from a loop, so that it ends.
-async fn newest(store: &impl StoreBackend) -> Result<i64, StoreError> {
+pub(crate) async fn newest(store: &impl StoreBackend) -> Result<i64, StoreError> {
     let last = Statement::new("SELECT coalesce(max(id), 0) FROM delivery", []);
     Ok(store.select(last).await?.pop().map_or(0, |(id,)| id))
 }
@@ -118,11 +110,11 @@ impl StoreChange for ChangeState {
 
 /// Whether such a delivery has no work left, so that its event may be pruned.
 pub(crate) const fn is_done(state: DeliveryState) -> bool {
-    matches!(state, DeliveryState::Delivered | DeliveryState::Dead)
+    matches!(state, DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Cancelled)
 }
 
 /// Whether a later delivery of the same order waits for one in this state.
-const fn is_unfinished(state: DeliveryState) -> bool {
+pub(crate) const fn is_unfinished(state: DeliveryState) -> bool {
     matches!(state, DeliveryState::Pending | DeliveryState::Claimed | DeliveryState::Held)
 }
 
@@ -141,72 +133,9 @@ fn deliveries_in(state: DeliveryState) -> String {
         DeliveryState::Held | DeliveryState::Orphaned | DeliveryState::Dead => {
             format!("{of} state IN ('held', 'orphaned', 'dead') AND state = '{word}' LIMIT $3")
         }
-        DeliveryState::Delivered => format!("{of} state = '{word}' LIMIT $3"),
-    }
-}
-
-/// Makes finished deliveries due again that match, two steps at once: most of the time of a server goes
-/// into indices, and it has more than one processor. Returns how many.
-pub(crate) async fn replay(store: &impl StoreBackend, filter: &Filter) -> Result<u64, StoreError> {
-    let upto = newest(store).await?;
-    let (mut replayed, mut after) = (0, 0);
-    loop {
-        let found = select::replayable(filter, after, upto, FOUND);
-        let found: Vec<(i64,)> = store.find(found).await?;
-        let Some(&(last,)) = found.last() else { return Ok(replayed) };
-        after = last;
-        let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
-        for pair in ids.chunks(2 * REPLAY_STEP) {
-            let (one, other) = pair.split_at(pair.len().min(REPLAY_STEP));
-            let (one, other) = tokio::try_join!(
-                store.change(Replay(one.to_vec())),
-                store.change(Replay(other.to_vec()))
-            )?;
-            replayed += (one + other) as u64;
+        DeliveryState::Delivered | DeliveryState::Cancelled => {
+            format!("{of} state = '{word}' LIMIT $3")
         }
-    }
-}
-
-/// A step of [`replay`]: these deliveries start from the beginning of their retry schedule.
-struct Replay(Vec<i64>);
-
-impl StoreChange for Replay {
-    type Outcome = usize;
-
-    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<usize, StoreError> {
-        if self.0.is_empty() {
-            return Ok(0);
-        }
-        let mut statements = Vec::from_iter(Locks::of(&self.0));
-        statements.push(lock_events(&self.0));
-        let finished = [DeliveryState::Delivered, DeliveryState::Dead, DeliveryState::Orphaned];
-        for from in finished {
-            let sql = "UPDATE delivery SET state = 'pending', due = $2, tries = 0, replay = true,
-                    blocked = (order_key IS NOT NULL)
-                WHERE id = ANY ($1) AND state = $3 RETURNING event, webhook, order_key";
-            let values = [SqlValue::Numbers(self.0.clone()), now().into(), from.as_str().into()];
-            statements.push(Statement::new(sql, values));
-        }
-        let sql = "SELECT DISTINCT w.name FROM delivery d JOIN webhook w ON w.id = d.webhook
-            WHERE d.id = ANY ($1)";
-        statements.push(Statement::new(sql, [SqlValue::Numbers(self.0.clone())]));
-        let first = statements.len() - finished.len() - 1;
-        let mut replies = transaction.send(statements).await?.into_iter().skip(first);
-        let (mut moves, mut replayed) = (Moves::default(), Vec::new());
-        for (from, reply) in finished.into_iter().zip(&mut replies) {
-            let rows: Vec<(i64, i64, Option<String>)> = reply.read()?;
-            moves.moved(from, DeliveryState::Pending, rows.len());
-            replayed.extend(rows);
-        }
-        let webhooks: Vec<(String,)> = replies.next().unwrap_or_default().read()?;
-        let mut statements = Vec::from_iter(moves.statements());
-        statements.extend(mark_busy(replayed.iter().map(|(event, ..)| *event)));
-        let count = replayed.len();
-        let orders = replayed.into_iter().filter_map(|(_, webhook, key)| Some((webhook, key?)));
-        statements.extend(reorder(BTreeSet::from_iter(orders)));
-        statements.extend(webhooks.iter().map(|(name,)| Statement::notify("due", name)));
-        transaction.end(statements).await?;
-        Ok(count)
     }
 }
 
@@ -308,7 +237,7 @@ pub(crate) fn mark_idle(events: BTreeSet<i64>) -> Option<Statement> {
     let sql = "UPDATE event SET idle_since = clock_ms(), has_dead = EXISTS
             (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 'dead')
         WHERE id = ANY ($1) AND owner IS NULL AND NOT EXISTS (SELECT 1 FROM delivery d
-            WHERE d.event = event.id AND d.state NOT IN ('delivered', 'dead'))";
+            WHERE d.event = event.id AND d.state NOT IN ('delivered', 'dead', 'cancelled'))";
     of_events(sql, events)
 }
 
@@ -320,7 +249,7 @@ pub(crate) fn mark_busy(events: impl IntoIterator<Item = i64>) -> impl Iterator<
 }
 
 /// Records since when no delivery needs the payloads of events, or that one does. A delivery that is
-/// dead, held or orphaned still needs it.
+/// dead, held, orphaned or cancelled still needs it, since it may be made yet.
 pub(crate) fn mark_payloads(events: BTreeSet<i64>) -> Option<Statement> {
     let sql = "UPDATE event SET payload_idle_since = CASE WHEN EXISTS (SELECT 1 FROM delivery d
             WHERE d.event = event.id AND d.mode = 'raw' AND d.state <> 'delivered')

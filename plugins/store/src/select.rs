@@ -10,6 +10,7 @@ use crate::{
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
     rows::{FromSqlRow, SqlValue},
+    steering::DeliveryChange,
     transaction::Statement,
 };
 
@@ -96,13 +97,24 @@ pub(crate) fn attempt_log(webhook: &str, offset: u64, limit: usize) -> Statement
     Statement::new(sql, [webhook.into(), length(limit).into(), number(offset).into()])
 }
 
-/// Selects the numbers of the replayable deliveries that match, after `after`, to `upto`, at most `limit`, oldest
-/// first.
-pub(crate) fn replayable(filter: &Filter, after: i64, upto: i64, limit: usize) -> Statement {
+/// Selects the numbers of the matching deliveries that can be changed so, after `after`, to `upto`, at most
+/// `limit`, oldest first.
+pub(crate) fn changeable(
+    change: DeliveryChange,
+    filter: &Filter,
+    after: i64,
+    upto: i64,
+    limit: usize,
+) -> Statement {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
     conditions.of_delivery(filter);
-    conditions.all.push("d.state IN ('delivered', 'dead', 'orphaned')".to_owned());
+    let states: Vec<_> = change.takes().iter().map(|state| in_state(*state)).collect();
+    conditions.all.push(format!("({})", states.join(" OR ")));
+    if change == DeliveryChange::Recover {
+        // The others are due already.
+        conditions.and("d.due >", now());
+    }
     conditions.and("d.id >", after);
     conditions.and("d.id <=", upto);
     let limit = conditions.value(length(limit));
@@ -336,7 +348,7 @@ fn in_state(state: DeliveryState) -> String {
     match state {
         DeliveryState::Pending => format!("d.state = '{word}' AND d.owner IS NULL"),
         DeliveryState::Claimed => "d.owner IS NOT NULL".to_owned(),
-        DeliveryState::Delivered => format!("d.state = '{word}'"),
+        DeliveryState::Delivered | DeliveryState::Cancelled => format!("d.state = '{word}'"),
         DeliveryState::Dead | DeliveryState::Held | DeliveryState::Orphaned => {
             format!("d.state IN ('held', 'orphaned', 'dead') AND d.state = '{word}'")
         }

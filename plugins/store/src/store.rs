@@ -12,6 +12,7 @@ use crate::{
     payload::ownership::StoreIdentity,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
+    steering::DeliveryChange,
     write::Write,
 };
 
@@ -170,9 +171,12 @@ pub trait Store: EventStore + DeliveryQueue {
         deliveries: Vec<NewDelivery>,
     ) -> Result<u64, StoreError>;
 
-    /// Makes all matching deliveries that are delivered, dead or orphaned due at once, after those
-    /// that are no replays, from the beginning of the retry schedule. Returns how many.
-    async fn replay(&self, filter: &Filter) -> Result<u64, StoreError>;
+    /// Changes all matching deliveries in the states that [`DeliveryChange::takes`]. Returns how many.
+    async fn change_deliveries(
+        &self,
+        change: DeliveryChange,
+        filter: &Filter,
+    ) -> Result<u64, StoreError>;
 
     /// Removes up to `limit` rows, and about as many files, of one kind. Returns how many.
     async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError>;

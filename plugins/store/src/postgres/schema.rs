@@ -14,12 +14,15 @@ use crate::store::StoreError;
 
 /// One step each; a released step is never changed, and neither is a released function, because
 /// gateways of several versions may run at once: a new version gets a new name.
-const MIGRATIONS: &[&str] = &[concat!(
-    // Functions may use others below them.
-    "SET LOCAL check_function_bodies TO off;\n",
-    include_str!("schema.sql"),
-    include_str!("functions.sql"),
-)];
+const MIGRATIONS: &[&str] = &[
+    concat!(
+        // Functions may use others below them.
+        "SET LOCAL check_function_bodies TO off;\n",
+        include_str!("schema.sql"),
+        include_str!("functions.sql"),
+    ),
+    include_str!("schema_2.sql"),
+];
 
 /// The limit of a migration, including the wait for another gateway's.
 pub(super) const DEADLINE: Duration = Duration::from_secs(120);

@@ -1,7 +1,8 @@
 //! Lists of the admin API.
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Prune, Store, StoreError, Write,
+    DeliveryChange, DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Prune, Store,
+    StoreError, Write,
 };
 
 use super::{Factory, claim, delivery, event, finish, id, ordered, publish, webhook_ids};
@@ -116,8 +117,8 @@ pub(crate) async fn replayed_deliveries_restart_their_schedule(factory: &dyn Fac
     }
     publish(&*store, vec![delivery("other", "crm")]).await;
     let erp = Filter { webhook: Some("erp".to_owned()), ..Filter::default() };
-    assert_eq!(store.replay(&erp).await.unwrap(), 3);
-    assert_eq!(store.replay(&erp).await.unwrap(), 0);
+    assert_eq!(store.change_deliveries(DeliveryChange::Replay, &erp).await.unwrap(), 3);
+    assert_eq!(store.change_deliveries(DeliveryChange::Replay, &erp).await.unwrap(), 0);
     assert_eq!(store.prune(Prune::Events(i64::MAX), 10).await.unwrap(), 0);
     let claimed = claim(&*store, "erp", i64::MAX).await;
     let seen: Vec<_> = claimed
@@ -138,7 +139,7 @@ pub(crate) async fn a_replayed_delivery_goes_before_later_ones(factory: &dyn Fac
     publish(&*store, all.to_vec()).await;
     finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Dead).await;
     let dead = Filter { state: Some(DeliveryState::Dead), ..Filter::default() };
-    assert_eq!(store.replay(&dead).await.unwrap(), 1);
+    assert_eq!(store.change_deliveries(DeliveryChange::Replay, &dead).await.unwrap(), 1);
     for expected in ["a1", "a2", "a3"] {
         let claimed = claim(&*store, "erp", i64::MAX).await;
         assert_eq!(webhook_ids(&claimed), [expected]);
@@ -151,7 +152,10 @@ pub(crate) async fn many_deliveries_are_replayed_in_one_call(factory: &dyn Facto
     let all: Vec<NewDelivery> = (0..900).map(|n| delivery(&format!("w{n}"), "erp")).collect();
     store.commit(vec![Write::Publish(event("a"), all)]).await.unwrap();
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Dead).await.unwrap();
-    assert_eq!(store.replay(&Filter::default()).await.unwrap(), 900);
+    assert_eq!(
+        store.change_deliveries(DeliveryChange::Replay, &Filter::default()).await.unwrap(),
+        900
+    );
     assert_eq!(store.claim("erp", i64::MAX, 1_000).await.unwrap().len(), 900);
 }
 
@@ -180,7 +184,10 @@ async fn replayed(store: &dyn Store, count: usize) {
     let all: Vec<NewDelivery> = (0..count).map(|n| delivery(&format!("r{n}"), "erp")).collect();
     store.commit(vec![Write::Publish(event("old"), all)]).await.unwrap();
     store.change_state("erp", DeliveryState::Pending, DeliveryState::Delivered).await.unwrap();
-    assert_eq!(store.replay(&Filter::default()).await.unwrap(), count as u64);
+    assert_eq!(
+        store.change_deliveries(DeliveryChange::Replay, &Filter::default()).await.unwrap(),
+        count as u64
+    );
 }
 
 pub(crate) async fn replays_come_after_others_and_get_a_quarter_of_each_claim(

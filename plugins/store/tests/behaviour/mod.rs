@@ -11,6 +11,7 @@ pub(crate) mod order;
 pub(crate) mod partner_webhooks;
 pub(crate) mod payloads;
 pub(crate) mod retention;
+pub(crate) mod steering;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -109,6 +110,16 @@ macro_rules! suite {
             replays_come_after_others_and_get_a_quarter_of_each_claim,
             replays_get_one_of_four_claims_of_one_delivery,
             event_can_be_delivered_to_another_webhook,
+        ]);
+        $crate::behaviour::suite!($fresh, steering: [
+            retry_of_a_pending_delivery_is_due_at_once_and_uses_up_no_step,
+            retry_of_a_dead_delivery_begins_its_schedule_anew,
+            retry_that_is_not_made_is_still_none_of_the_schedule,
+            recovery_makes_waiting_deliveries_due_only,
+            cancelled_delivery_is_never_claimed_and_can_be_replayed,
+            cancelled_delivery_lets_the_next_of_its_order_go_on,
+            claimed_delivery_is_neither_retried_nor_cancelled,
+            event_with_cancelled_deliveries_is_pruned,
         ]);
         $crate::behaviour::suite!($fresh, gateways: [
             gateways_are_listed_while_they_report,

@@ -1,8 +1,8 @@
 //! How long payloads are kept.
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload, Prune, RAW, Store,
-    Write,
+    DeliveryChange, DeliveryOutcome, DeliveryState, Filter, NewDelivery, NewEvent, Payload, Prune,
+    RAW, Store, Write,
 };
 
 use super::{Factory, claim, delivery, event, file, finish, id, settlement};
@@ -114,7 +114,10 @@ pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
     let event = NewEvent { payload: small(), ..event("a") };
     store.commit(vec![Write::Publish(event, vec![raw("w1", "erp")])]).await.unwrap();
     finish(&*store, &claim(&*store, "erp", 0).await[0], DeliveryOutcome::Delivered).await;
-    assert_eq!(store.replay(&Filter::default()).await.unwrap(), 1);
+    assert_eq!(
+        store.change_deliveries(DeliveryChange::Replay, &Filter::default()).await.unwrap(),
+        1
+    );
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
     let again = claim(&*store, "erp", i64::MAX).await;
     assert_eq!(again[0].event.payload, small());
@@ -125,7 +128,10 @@ pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
     finish(&*store, &claim(&*store, "other", 0).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 1);
     // Once it is spent, a replay gets an error, and nothing is spent twice.
-    assert_eq!(store.replay(&Filter::default()).await.unwrap(), 2);
+    assert_eq!(
+        store.change_deliveries(DeliveryChange::Replay, &Filter::default()).await.unwrap(),
+        2
+    );
     let late = claim(&*store, "erp", i64::MAX).await;
     assert_eq!(late[0].event.payload, Payload::Purged);
     finish(&*store, &late[0], DeliveryOutcome::Dead).await;

@@ -1,8 +1,8 @@
 //! What is kept, and how much of it.
 
 use as2hook_store::{
-    Attempt, AttemptRecord, DeliveryOutcome, DeliveryState, Filter, NewEvent, Payload, Prune,
-    Store, Write,
+    Attempt, AttemptRecord, DeliveryChange, DeliveryOutcome, DeliveryState, Filter, NewEvent,
+    Payload, Prune, Store, Write,
 };
 
 use super::{Factory, claim, delivery, event, finish, id, publish, record};
@@ -37,7 +37,7 @@ pub(crate) async fn events_beyond_the_limit_are_pruned_longest_done_first_and_de
     assert!(is_there(&*store, "dead").await && is_there(&*store, "pending").await);
     // Replayed and delivered, it is like the others.
     let filter = Filter { event: Some(id("dead")), ..Filter::default() };
-    assert_eq!(store.replay(&filter).await.unwrap(), 1);
+    assert_eq!(store.change_deliveries(DeliveryChange::Replay, &filter).await.unwrap(), 1);
     assert_eq!(store.prune(Prune::EventsBeyond(0), 100).await.unwrap(), 0);
     finish(&*store, &claim(&*store, "dead", FAR).await[0], DeliveryOutcome::Delivered).await;
     assert_eq!(store.prune(Prune::EventsBeyond(0), 100).await.unwrap(), 1);
@@ -50,7 +50,7 @@ pub(crate) async fn replayed_event_is_not_pruned_by_age(stores: &dyn Factory) {
         finish(&*store, &claimed, DeliveryOutcome::Delivered).await;
     }
     let filter = Filter { event: Some(id("a")), ..Filter::default() };
-    assert_eq!(store.replay(&filter).await.unwrap(), 1);
+    assert_eq!(store.change_deliveries(DeliveryChange::Replay, &filter).await.unwrap(), 1);
     assert_eq!(store.prune(Prune::Events(FAR), 100).await.unwrap(), 1);
     assert!(is_there(&*store, "a").await && !is_there(&*store, "b").await);
 }

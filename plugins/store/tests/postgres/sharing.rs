@@ -10,9 +10,9 @@ use std::{
 };
 
 use as2hook_store::{
-    DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, Filter, GatewayChange,
-    GatewayReport, PartnerWebhookChange, PostgresOptions, PostgresStore, Prune, Store, StoreError,
-    WebhookState, Write,
+    DeliveryChange, DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, Filter,
+    GatewayChange, GatewayReport, PartnerWebhookChange, PostgresOptions, PostgresStore, Prune,
+    Store, StoreError, WebhookState, Write,
 };
 use as2hook_testing::Postgres;
 use tokio::{sync::broadcast, task::JoinSet};
@@ -184,7 +184,7 @@ async fn changes_are_notified_to_other_gateways() {
     publish(&*store, vec![delivery("w1", "erp")]).await;
     let claimed = store.claim("erp", 0, 1).await.unwrap();
     finish(&*store, &claimed[0], DeliveryOutcome::Dead).await;
-    store.replay(&Filter::default()).await.unwrap();
+    store.change_deliveries(DeliveryChange::Replay, &Filter::default()).await.unwrap();
     hears(&mut changes, &GatewayChange::Due("erp".to_owned())).await;
     // After a lost connection, changes may have been missed.
     postgres.sql(

@@ -33,7 +33,9 @@ impl GroupRules {
                 }
             }
             let sql = "UPDATE delivery SET state = $2, due = coalesce($3, due), owner = NULL,
-                    attempts = coalesce($4, attempts), tries = tries + $5 WHERE id = $1";
+                    attempts = coalesce($4, attempts),
+                    tries = tries + CASE WHEN asked THEN 0 ELSE $5 END, asked = (asked AND $5 = 0)
+                WHERE id = $1";
             let number = attempt.as_ref().map(|attempt| i64::from(attempt.number));
             self.push(
                 sql,

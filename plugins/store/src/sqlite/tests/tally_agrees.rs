@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     model::{Attempt, DeliveryOutcome},
     partner_webhook::UnqueuedDelivery,
+    steering::DeliveryChange,
 };
 
 fn planned(webhook_id: &str, webhook: &str, due: i64) -> NewDelivery {
@@ -71,8 +72,10 @@ async fn counts_equal_the_table_after_every_operation() {
             agrees(&store).await;
         }
     }
-    assert!(store.replay(&Filter::default()).await.unwrap() > 0);
-    agrees(&store).await;
+    for change in [DeliveryChange::Cancel, DeliveryChange::Replay, DeliveryChange::Retry] {
+        assert!(store.change_deliveries(change, &Filter::default()).await.unwrap() > 0);
+        agrees(&store).await;
+    }
     let attempt = attempt(1);
     let state = DeliveryState::Dead;
     let made =
