@@ -159,6 +159,7 @@ mod tests {
             site: "main".to_owned(),
             partner: None,
             station: None,
+            about: None,
             message_id: None,
             occurred_at: 0,
             // No attempt can be made of it, and that is noted as one.

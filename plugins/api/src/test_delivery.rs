@@ -174,6 +174,7 @@ fn made(
         site: event.site.clone(),
         partner: event.partner.clone(),
         station: event.station.clone(),
+        about: None,
         message_id: event.headers.text("Message-ID").map(|id| id.into_owned()),
         occurred_at: event.occurred_at.as_millisecond(),
         body: serde_json::to_vec(event)?,

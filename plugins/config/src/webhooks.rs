@@ -222,14 +222,16 @@ pub(super) fn judge_case(context: &Context, placed: &[Placed], config: &Config) 
 
 /// Warns of filters that no event of their rule can satisfy.
 pub(super) fn judge_filters(context: &Context, placed: &[Placed]) {
-    /// They are about no message and no MDN.
-    const BARE: [EventKind; 3] =
-        [EventKind::MdnOverdue, EventKind::CertificateExpiring, EventKind::WebhookDisabled];
+    /// It is about no message and no MDN.
+    const fn is_bare(event: EventKind) -> bool {
+        matches!(event, EventKind::MdnOverdue | EventKind::CertificateExpiring)
+            || event.is_about_webhooks()
+    }
     for Placed { webhook, place, .. } in placed {
         let events = webhook.events.as_deref().unwrap_or_default();
         if webhook.signature.is_some()
             && !events.is_empty()
-            && events.iter().all(|event| BARE.contains(event))
+            && events.iter().all(|event| is_bare(*event))
         {
             let message = "it never fires: its events have no signature".to_owned();
             context.warning(ConfigDiagnostic { message, ..place.clone() });

@@ -37,11 +37,11 @@ pub trait Directory: Send + Sync + 'static {
     }
 }
 
-/// Receives the changes of webhooks; the gateway makes events of them.
+/// Receives what is to be told of webhooks; the gateway makes events of it.
 #[async_trait]
 pub trait Notices: Send + Sync + 'static {
-    /// Called once each time a webhook is disabled, after the state is stored.
-    async fn disabled(&self, notice: Disabled);
+    /// Called once for each change of a webhook, and of a disabled one after the state is stored.
+    async fn notice(&self, notice: Notice);
 
     /// Called after each attempt. Runs in the webhook's worker: it must not block.
     fn attempted(&self, _attempt: &Attempted<'_>) {}
@@ -64,17 +64,63 @@ pub struct Attempted<'a> {
     pub outcome: as2hook_store::DeliveryOutcome,
 }
 
-/// A webhook that was disabled.
+/// Something to be told about a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disabled {
+pub struct Notice {
     /// Its name.
     pub webhook: String,
     /// Its tenant.
     pub site: String,
-    /// The reason, as a sentence.
-    pub reason: String,
     /// When, in milliseconds since 1970.
     pub at: i64,
-    /// The time of the first failure without a success since.
-    pub failing_since: Option<i64>,
+    /// What.
+    pub what: WebhookChange,
+}
+
+/// What became of a webhook. `failing_since` is the time of the first failure without a success since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WebhookChange {
+    /// It was disabled.
+    Disabled {
+        /// The reason, as a sentence.
+        reason: String,
+        /// See above.
+        failing_since: Option<i64>,
+    },
+    /// It keeps failing.
+    Failing {
+        /// Failures in a row.
+        failures: u32,
+        /// The last error.
+        error: String,
+        /// See above.
+        failing_since: Option<i64>,
+    },
+    /// The first success after it kept failing.
+    Recovered {
+        /// Failures in a row before.
+        failures: u32,
+        /// See above.
+        failing_since: Option<i64>,
+    },
+    /// Deliveries are dead.
+    Dead {
+        /// How many since the last notice.
+        count: u64,
+        /// The last one.
+        last: DeadDelivery,
+    },
+}
+
+/// A delivery that used up its retries, or could not be made at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadDelivery {
+    /// See [`as2hook_store::NewDelivery::webhook_id`].
+    pub webhook_id: String,
+    /// Its event.
+    pub event: uuid::Uuid,
+    /// All attempts.
+    pub attempts: u32,
+    /// The error of the last one.
+    pub error: String,
 }

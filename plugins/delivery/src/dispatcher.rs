@@ -29,6 +29,7 @@ mod completion;
 mod concurrency;
 mod health;
 mod judgement;
+mod notices;
 mod order_patience;
 mod rate_limiter;
 mod state;
@@ -106,7 +107,7 @@ const ENABLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Dispatcher {
     /// Starts making deliveries. `wakeups` are those that the outbox rings; `notices` receives
-    /// disabled webhooks. Spawns its tasks; call within a tokio runtime.
+    /// what becomes of webhooks. Spawns its tasks; call within a tokio runtime.
     ///
     /// While the store cannot return the former states of the webhooks, it is asked again, and
     /// nothing is delivered.
@@ -139,6 +140,7 @@ impl Dispatcher {
             wrongly_set_aside: DashMap::new(),
             set_aside_before: Mutex::default(),
             enable_requests: DashMap::new(),
+            untold_dead: DashMap::new(),
             check_all: AtomicBool::new(true),
             completions,
             phase: phases,

@@ -18,7 +18,7 @@ pub mod outbox;
 
 use as2hook_event::clock as time;
 
-pub use directory::{Attempted, Directory, Disabled, Notices};
+pub use directory::{Attempted, DeadDelivery, Directory, Notice, Notices, WebhookChange};
 pub use dispatcher::{
     DISABLE_AFTER, Dispatcher, DispatcherOptions, Health, HealthState, KeptPayload, Wakeups,
 };

@@ -94,6 +94,12 @@ words! {
         CertificateExpiring = "certificate.expiring",
         /// A webhook was disabled.
         WebhookDisabled = "webhook.disabled",
+        /// A webhook failed ten times in a row.
+        WebhookFailing = "webhook.failing",
+        /// The first success of a webhook that failed ten times in a row.
+        WebhookRecovered = "webhook.recovered",
+        /// A delivery is dead: no attempt is left.
+        DeliveryDead = "delivery.dead",
     }
 }
 
@@ -256,6 +262,17 @@ impl EventKind {
     /// MDN's. For other events it sends the JSON, and nothing has to be stored.
     pub const fn sends_payload(self) -> bool {
         matches!(self, Self::MessageReceived | Self::MdnReceived | Self::MdnSent)
+    }
+
+    /// Whether it is about a webhook or its deliveries, and not about traffic.
+    pub const fn is_about_webhooks(self) -> bool {
+        matches!(
+            self,
+            Self::WebhookDisabled
+                | Self::WebhookFailing
+                | Self::WebhookRecovered
+                | Self::DeliveryDead
+        )
     }
 
     fn list() -> String {

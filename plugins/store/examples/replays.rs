@@ -72,6 +72,7 @@ fn published() -> Write {
         site: "main".to_owned(),
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
+        about: None,
         message_id: Some(format!("<{id}@acme>")),
         occurred_at: 0,
         body: vec![b' '; 1_000],

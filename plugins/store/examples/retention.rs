@@ -134,6 +134,7 @@ async fn exchange(store: &SqliteStore) -> Duration {
         site: "main".to_owned(),
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
+        about: None,
         message_id: Some(format!("<{id}@acme.example>")),
         occurred_at: 1_000,
         body: vec![b'x'; 1_024],

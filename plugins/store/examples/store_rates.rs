@@ -213,6 +213,7 @@ fn event(id: Uuid) -> NewEvent {
         site: "main".to_owned(),
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
+        about: None,
         message_id: Some(format!("<{id}@acme.example>")),
         occurred_at: 1_000,
         body: vec![b'x'; 1_024],

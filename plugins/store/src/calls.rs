@@ -123,6 +123,14 @@ impl<B: StoreBackend> DeliveryQueue for B {
         moves::change_state(self, generation, webhook, from, to).await
     }
 
+    async fn change_deliveries(
+        &self,
+        change: DeliveryChange,
+        filter: &Filter,
+    ) -> Result<u64, StoreError> {
+        steering::change(self, change, filter).await
+    }
+
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
         self.find(select::webhook_states()).await
     }
@@ -179,14 +187,6 @@ impl<B: StoreBackend> Store for B {
             Some(CallOutcome::Enqueued(added)) => Ok(added),
             _ => Ok(0),
         }
-    }
-
-    async fn change_deliveries(
-        &self,
-        change: DeliveryChange,
-        filter: &Filter,
-    ) -> Result<u64, StoreError> {
-        steering::change(self, change, filter).await
     }
 
     async fn prune(&self, what: Prune, limit: usize) -> Result<u64, StoreError> {

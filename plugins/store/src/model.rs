@@ -21,6 +21,8 @@ pub struct NewEvent {
     pub station: Option<String>,
     /// The AS2 Message-ID.
     pub message_id: Option<String>,
+    /// Of an MDN: the Message-ID of its message.
+    pub about: Option<String>,
     /// When it happened.
     pub occurred_at: i64,
     /// The event itself; opaque to the store.

@@ -23,6 +23,8 @@ pub struct Filter {
     pub station: Option<String>,
     /// The AS2 Message-ID.
     pub message_id: Option<String>,
+    /// Of an MDN: the Message-ID of its message.
+    pub about: Option<String>,
     /// The earliest time of the event.
     pub from: Option<i64>,
     /// The time before which the event happened.
@@ -93,6 +95,10 @@ pub struct DeliveryRow {
     pub tries: u32,
     /// Whether it is a replay.
     pub replay: bool,
+    /// The status of the last response.
+    pub last_http_code: Option<u16>,
+    /// The error of the last attempt, if it failed.
+    pub last_error: Option<String>,
     /// The event that it delivers.
     pub event: EventRow,
 }

@@ -217,7 +217,7 @@ impl FromSqlRow for DeliveryRow {
     /// Those of [`EventRow`] follow.
     const COLUMNS: &'static str = "d.id, d.webhook_id, w.name, d.mode, d.order_key,
         CASE WHEN d.owner IS NULL THEN d.state ELSE 'claimed' END, d.blocked, d.due, d.attempts,
-        d.tries, d.replay";
+        d.tries, d.replay, a.http_code, a.error";
 
     fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
         Ok(Self {
@@ -232,6 +232,8 @@ impl FromSqlRow for DeliveryRow {
             attempts: row.get()?,
             tries: row.get()?,
             replay: row.get()?,
+            last_http_code: row.get()?,
+            last_error: row.get()?,
             event: EventRow::read(row)?,
         })
     }

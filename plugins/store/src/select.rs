@@ -46,7 +46,8 @@ pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> 
     conditions.before("d.id", cursor);
     let sql = format!(
         "SELECT d.id, {}, {} FROM delivery d JOIN event e ON e.id = d.event
-            JOIN webhook w ON w.id = d.webhook",
+            JOIN webhook w ON w.id = d.webhook
+            LEFT JOIN attempt a ON a.delivery = d.id AND a.number = d.attempts",
         DeliveryRow::COLUMNS,
         EventRow::COLUMNS
     );
@@ -306,7 +307,11 @@ impl Conditions {
                 self.and(&format!("{column} ="), value.as_str());
             }
         }
-        let long = [("e.partner", &filter.partner), ("e.message_id", &filter.message_id)];
+        let long = [
+            ("e.partner", &filter.partner),
+            ("e.message_id", &filter.message_id),
+            ("e.about", &filter.about),
+        ];
         for (column, value) in long {
             if let Some(value) = value {
                 self.long(column, value);

@@ -112,6 +112,13 @@ pub trait DeliveryQueue: Send + Sync + 'static {
         to: DeliveryState,
     ) -> Result<u64, StoreError>;
 
+    /// Changes all matching deliveries in the states that [`DeliveryChange::takes`]. Returns how many.
+    async fn change_deliveries(
+        &self,
+        change: DeliveryChange,
+        filter: &Filter,
+    ) -> Result<u64, StoreError>;
+
     /// Returns the stored health of webhooks.
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError>;
 
@@ -169,13 +176,6 @@ pub trait Store: EventStore + DeliveryQueue {
         &self,
         event: uuid::Uuid,
         deliveries: Vec<NewDelivery>,
-    ) -> Result<u64, StoreError>;
-
-    /// Changes all matching deliveries in the states that [`DeliveryChange::takes`]. Returns how many.
-    async fn change_deliveries(
-        &self,
-        change: DeliveryChange,
-        filter: &Filter,
     ) -> Result<u64, StoreError>;
 
     /// Removes up to `limit` rows, and about as many files, of one kind. Returns how many.

@@ -135,6 +135,7 @@ async fn exchange(store: &SqliteStore) {
             site: "main".to_owned(),
             partner: None,
             station: None,
+            about: None,
             message_id: None,
             occurred_at: 0,
             body: vec![b'x'; 2_000],

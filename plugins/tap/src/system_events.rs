@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use as2hook_delivery::{Attempted, Disabled, Notices, Outbox, writes};
+use as2hook_delivery::{Attempted, Notice, Notices, Outbox, WebhookChange, writes};
 use as2hook_event::{Event, EventKind, clock};
 use as2hook_store::Payload;
 use async_trait::async_trait;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::TapHost;
 
-/// Notifies the other webhooks when one is disabled.
+/// Notifies the other webhooks of what becomes of one.
 pub struct Announcer {
     host: Arc<dyn TapHost>,
     outbox: Outbox,
@@ -27,7 +27,7 @@ impl Announcer {
 
 #[async_trait]
 impl Notices for Announcer {
-    async fn disabled(&self, notice: Disabled) {
+    async fn notice(&self, notice: Notice) {
         let event = event(&notice);
         let mut targets = self.host.rules().targets(&event);
         targets.retain(|target| target.webhook != notice.webhook);
@@ -48,16 +48,41 @@ impl Notices for Announcer {
     }
 }
 
-fn event(notice: &Disabled) -> Event {
-    let mut extra = Map::new();
-    extra.insert("webhook".to_owned(), json!(notice.webhook));
-    extra.insert("reason".to_owned(), json!(notice.reason));
-    let since = notice.failing_since.map(clock::timestamp);
-    extra.insert("failingSince".to_owned(), json!(since));
+fn event(notice: &Notice) -> Event {
+    let since = |at: &Option<i64>| json!(at.map(clock::timestamp));
+    let (kind, keys) = match &notice.what {
+        WebhookChange::Disabled { reason, failing_since } => (
+            EventKind::WebhookDisabled,
+            vec![("reason", json!(reason)), ("failingSince", since(failing_since))],
+        ),
+        WebhookChange::Failing { failures, error, failing_since } => (
+            EventKind::WebhookFailing,
+            vec![
+                ("failures", json!(failures)),
+                ("lastError", json!(error)),
+                ("failingSince", since(failing_since)),
+            ],
+        ),
+        WebhookChange::Recovered { failures, failing_since } => (
+            EventKind::WebhookRecovered,
+            vec![("failures", json!(failures)), ("failingSince", since(failing_since))],
+        ),
+        WebhookChange::Dead { count, last } => (
+            EventKind::DeliveryDead,
+            vec![
+                ("count", json!(count)),
+                ("webhookId", json!(last.webhook_id)),
+                ("deadEvent", json!(last.event)),
+                ("attempts", json!(last.attempts)),
+                ("lastError", json!(last.error)),
+            ],
+        ),
+    };
+    let webhook = ("webhook", json!(notice.webhook));
     Event {
         occurred_at: clock::timestamp(notice.at),
         site: notice.site.clone(),
-        extra,
-        ..Event::new(EventKind::WebhookDisabled)
+        extra: [webhook].into_iter().chain(keys).map(|(k, v)| (k.to_owned(), v)).collect(),
+        ..Event::new(kind)
     }
 }

@@ -29,7 +29,10 @@ use super::{
     judgement::{AttemptJudgement, judge},
     order_patience,
 };
-use crate::{directory::Attempted, time::now};
+use crate::{
+    directory::{Attempted, DeadDelivery},
+    time::now,
+};
 
 /// An event's payload and where it is stored.
 #[derive(Clone, Debug)]
@@ -57,6 +60,10 @@ pub(super) struct AttemptEnd {
     pub(super) retry: Option<i64>,
     /// The rule that applied to the attempt.
     pub(super) rule: Arc<Rule>,
+    /// A delivery that is dead now.
+    pub(super) dead: Option<DeadDelivery>,
+    /// Whether what was to be delivered is about webhooks itself.
+    pub(super) is_about_webhooks: bool,
 }
 
 /// Makes the attempt and passes the outcome to the completion batcher. The slot becomes free when
@@ -125,9 +132,11 @@ pub(super) async fn make(
     // The next delivery of the same order can be claimed once this one is stored as done.
     let ordered = endpoint.order != as2hook_event::Order::None;
     let ring = ordered.then(|| claimed.webhook.clone());
-    if outcome == DeliveryOutcome::Held {
-        // Stored before the webhook is seen as disabled, so that enabling it finds this delivery
-        // held.
+    let has_recovered = outcome == DeliveryOutcome::Delivered
+        && shared.health.get(&claimed.webhook).is_some_and(|health| health.keeps_failing());
+    if outcome == DeliveryOutcome::Held || has_recovered {
+        // Stored before the webhook is seen as disabled, so that enabling it finds this delivery held; and
+        // with all failures before this success, so that its recovery finds those deliveries.
         shared.completions.add_and_wait(record, ring).await;
     } else {
         shared.completions.add(record, ring).await;
@@ -140,6 +149,14 @@ pub(super) async fn make(
     let is_ignored = sent.is_err_and(|error| {
         matches!(error.kind(), SinkErrorKind::Local | SinkErrorKind::Impossible)
     });
+    let is_about_webhooks =
+        error.is_some() && event(&claimed).is_ok_and(|event| event.kind.is_about_webhooks());
+    let dead = (outcome == DeliveryOutcome::Dead).then(|| DeadDelivery {
+        webhook_id: claimed.webhook_id.clone(),
+        event: claimed.event.id,
+        attempts: number,
+        error: error.clone().unwrap_or_default(),
+    });
     let result = AttemptResult {
         http_code,
         error,
@@ -147,7 +164,7 @@ pub(super) async fn make(
         dead: outcome == DeliveryOutcome::Dead,
         pause,
     };
-    AttemptEnd { result, gone, retry, rule: rule.clone() }
+    AttemptEnd { result, gone, retry, rule: rule.clone(), dead, is_about_webhooks }
 }
 
 async fn judged(
@@ -157,7 +174,9 @@ async fn judged(
     sent: &Result<Delivered, SinkError>,
 ) -> AttemptJudgement {
     let endpoint = &rule.endpoint;
-    let mut judged = judge(sent, &endpoint.retry, claimed.tries, now(), fastrand::f64());
+    // One that was asked for stays at its place in the schedule.
+    let tries = claimed.tries.saturating_sub(u32::from(claimed.asked));
+    let mut judged = judge(sent, &endpoint.retry, tries, now(), fastrand::f64());
     if let (Err(error), Some(limit)) = (sent, endpoint.order_patience)
         && error.kind() == SinkErrorKind::Refused
     {

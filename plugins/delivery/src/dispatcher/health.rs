@@ -6,7 +6,10 @@ use as2hook_event::Rule;
 use as2hook_store::WebhookState;
 use tokio::time::Instant;
 
-use crate::time::{after, now};
+use crate::{
+    directory::WebhookChange,
+    time::{after, now},
+};
 
 /// The health of a webhook, for the admin API and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +81,10 @@ pub(super) struct EndpointHealth {
     /// Deliveries may be waiting because of a former target.
     pub(super) to_hasten: bool,
     failing_written: bool,
+    /// It was told that it keeps failing.
+    told_failing: bool,
+    /// When its waiting deliveries were made due because it worked again.
+    recovered: Option<Instant>,
     /// Since when this process has seen it fail, by the monotonic clock.
     seen_failing: Option<Instant>,
 }
@@ -105,6 +112,8 @@ impl EndpointHealth {
     const WORTH_WRITING: i64 = 60_000;
     /// How long this process must have seen a webhook fail before it counts as failing for long.
     const WORTH_SEEING: Duration = Duration::from_secs(3600);
+    /// Between two times that waiting deliveries are made due because it works again.
+    const RECOVERY_INTERVAL: Duration = Duration::from_secs(300);
     /// The fingerprint of a webhook without a rule.
     pub(super) const NO_RULE: &str = "";
 
@@ -247,6 +256,7 @@ impl EndpointHealth {
     pub(super) fn clear_failures(&mut self) {
         self.seen.failing_since = None;
         self.seen_failing = None;
+        self.told_failing = false;
         self.seen.consecutive_failures = 0;
         self.seen.paused_until = None;
     }
@@ -259,8 +269,8 @@ impl EndpointHealth {
         self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
     }
 
-    /// Records the result of an attempt.
-    pub(super) fn ended(&mut self, result: AttemptResult) {
+    /// Records the result of an attempt. Returns what is to be told of the webhook.
+    pub(super) fn ended(&mut self, result: AttemptResult) -> Option<WebhookChange> {
         let now = now();
         self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
         self.seen.last_attempt = Some(now);
@@ -268,14 +278,19 @@ impl EndpointHealth {
         self.seen.dead += u64::from(result.dead);
         if result.error.is_none() {
             self.seen.delivered += 1;
-            if !result.is_ignored {
-                self.clear_failures();
+            if result.is_ignored {
+                return None;
             }
+            let (failures, failing_since) =
+                (self.seen.consecutive_failures, self.seen.failing_since);
+            self.clear_failures();
+            (failures >= Self::BREAKER)
+                .then_some(WebhookChange::Recovered { failures, failing_since })
         } else {
             self.seen.failed += 1;
-            self.seen.last_error = result.error;
+            self.seen.last_error.clone_from(&result.error);
             if result.is_ignored {
-                return;
+                return None;
             }
             self.seen.consecutive_failures = self.seen.consecutive_failures.saturating_add(1);
             self.seen.failing_since.get_or_insert(now);
@@ -283,7 +298,23 @@ impl EndpointHealth {
             if let Some(pause) = result.pause {
                 self.seen.paused_until = self.seen.paused_until.max(Some(after(now, pause)));
             }
+            let keeps_failing = self.keeps_failing();
+            let was_told = std::mem::replace(&mut self.told_failing, keeps_failing);
+            (keeps_failing && !was_told).then(|| WebhookChange::Failing {
+                failures: self.seen.consecutive_failures,
+                error: result.error.unwrap_or_default(),
+                failing_since: self.seen.failing_since,
+            })
         }
+    }
+
+    /// Whether its waiting deliveries are to be made due, now that it works again.
+    pub(super) fn may_recover(&mut self) -> bool {
+        let is_due = self.recovered.is_none_or(|at| at.elapsed() >= Self::RECOVERY_INTERVAL);
+        if is_due {
+            self.recovered = Some(Instant::now());
+        }
+        is_due
     }
 
     /// Whether the beginning or end of a failure is to be stored now. A long pause is stored at

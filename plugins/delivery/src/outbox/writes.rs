@@ -117,6 +117,7 @@ impl Target {
 fn row(event: &Event, payload: Payload) -> Result<NewEvent, Error> {
     let (event, body) = event.bounded()?;
     let message_id = event.headers.text("Message-ID").map(|id| id.trim().to_owned());
+    let mdn = event.decoded.as_ref().and_then(|decoded| decoded.mdn.as_ref());
     let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
     Ok(NewEvent {
         id: event.id,
@@ -125,6 +126,7 @@ fn row(event: &Event, payload: Payload) -> Result<NewEvent, Error> {
         partner: event.partner.clone(),
         station: event.station.clone(),
         message_id: decoded.or(message_id),
+        about: mdn.and_then(|mdn| mdn.original_message_id.clone()),
         occurred_at: event.occurred_at.as_millisecond(),
         body,
         payload,

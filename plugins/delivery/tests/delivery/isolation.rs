@@ -29,6 +29,7 @@ fn row() -> NewEvent {
         site: "main".into(),
         partner: None,
         station: None,
+        about: None,
         message_id: None,
         occurred_at: 0,
         body: serde_json::to_vec(&event).unwrap(),

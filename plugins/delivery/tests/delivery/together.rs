@@ -53,7 +53,7 @@ async fn webhook_disabled_or_enabled_by_one_process_is_so_in_the_other() {
     second.dispatcher.take_over().await.unwrap();
     until("the other to follow", || is_disabled(second)).await;
     assert_eq!(health_state(first), health_state(second));
-    let reported = |gateway: &Gateway| gateway.rules.disabled.lock().unwrap().len();
+    let reported = |gateway: &Gateway| gateway.rules.disabled().len();
     until("the notice", || reported(first) == 1).await;
     assert_eq!(reported(second), 0, "only one reports it");
     let calls = sink.count();

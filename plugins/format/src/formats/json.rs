@@ -78,9 +78,10 @@ impl Serialize for JsonDocument<'_> {
 
 impl JsonDocument<'_> {
     fn subject(&self) -> Subject {
-        use EventKind::{CertificateExpiring, MdnReceived, MdnSent, WebhookDisabled};
+        use EventKind::{CertificateExpiring, MdnReceived, MdnSent};
         match (self.event.kind, &self.event.decoded) {
-            (CertificateExpiring | WebhookDisabled, _) => Subject::Other,
+            (CertificateExpiring, _) => Subject::Other,
+            (kind, _) if kind.is_about_webhooks() => Subject::Other,
             (MdnReceived | MdnSent, _) => Subject::Mdn,
             (_, Some(decoded)) if decoded.kind == ContentKind::Mdn => Subject::Mdn,
             _ => Subject::Message,

@@ -64,6 +64,7 @@ fn event(payload: Payload) -> NewEvent {
         site: "main".to_owned(),
         partner: None,
         station: None,
+        about: None,
         message_id: None,
         occurred_at: 0,
         body: Vec::new(),

@@ -85,7 +85,7 @@ impl FromSqlRow for ArchivedEvent {
     /// Those of [`Payload`] follow.
     const COLUMNS: &'static str = "e.id, e.verdict, e.idle_since,
         CASE WHEN e.owner IS NULL THEN 'null' ELSE coalesce(e.planned, '[]') END, e.uuid, e.kind,
-        e.site, e.partner, e.station, e.message_id, e.occurred_at, c.body";
+        e.site, e.partner, e.station, e.message_id, e.about, e.occurred_at, c.body";
 
     fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
         Ok(Self {
@@ -100,6 +100,7 @@ impl FromSqlRow for ArchivedEvent {
                 partner: row.get()?,
                 station: row.get()?,
                 message_id: row.get()?,
+                about: row.get()?,
                 occurred_at: row.get()?,
                 body: row.get()?,
                 payload: Payload::read(row)?,

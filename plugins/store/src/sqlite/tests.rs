@@ -53,6 +53,7 @@ fn event() -> NewEvent {
         site: "main".to_owned(),
         partner: Some("ACME".to_owned()),
         station: None,
+        about: None,
         message_id: None,
         occurred_at: 0,
         body: b"body".to_vec(),

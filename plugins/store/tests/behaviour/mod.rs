@@ -176,6 +176,7 @@ pub(crate) fn event(name: &str) -> NewEvent {
         site: "main".to_owned(),
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
+        about: None,
         message_id: Some(format!("<{name}@acme>")),
         occurred_at: 1_000,
         body: name.as_bytes().to_vec(),

@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::{super::attempt::AttemptEnd, PANIC_WAIT, WebhookWorker};
-use crate::time::{after, now};
+use crate::{
+    directory::WebhookChange,
+    time::{after, now},
+};
 
 /// The most retry times that a worker remembers; the dispatcher's poll finds the others.
 const RETRIES_MAX: usize = 1024;
@@ -33,7 +36,7 @@ impl WebhookWorker {
                 return;
             }
         };
-        let AttemptEnd { mut result, gone, retry, rule } = ended;
+        let AttemptEnd { mut result, gone, retry, rule, dead, is_about_webhooks } = ended;
         // The URL may have changed during the attempt.
         let counts = self.shared.is_target_of(&rule);
         result.is_ignored |= !counts;
@@ -43,7 +46,17 @@ impl WebhookWorker {
             Some(_) => "the endpoint answered 410 Gone".to_owned(),
             None => result.error.clone().unwrap_or_default(),
         });
-        self.health(|health| health.ended(result));
+        let change = self.health(|health| health.ended(result));
+        if let Some(dead) = dead {
+            self.shared.tell_dead(&rule, dead, is_about_webhooks).await;
+        }
+        if let Some(change) = change {
+            let has_recovered = matches!(change, WebhookChange::Recovered { .. });
+            self.shared.tell(&rule, change, is_about_webhooks).await;
+            if has_recovered && self.health(|health| health.may_recover()) {
+                self.shared.recover(&rule);
+            }
+        }
         if let Some(at) = retry
             && self.retries.len() < RETRIES_MAX
         {

@@ -7,10 +7,7 @@ use as2hook_store::{DeliveryState, StoreError};
 use tokio::time::Instant;
 
 use super::{super::EndpointHealth, STORE_WAIT, WebhookWorker};
-use crate::{
-    directory::Disabled,
-    time::{now, until},
-};
+use crate::{directory::WebhookChange, time::until};
 
 impl WebhookWorker {
     /// Checks the rule in force and applies its changes. Returns whether deliveries may be made.
@@ -267,15 +264,7 @@ impl WebhookWorker {
         let Some((reason, failing_since)) = self.health(|health| health.take_report()) else {
             return;
         };
-        let webhook = self.webhook.clone();
-        tracing::error!(
-            webhook,
-            reason,
-            "Disabled a webhook; its deliveries are held until it is enabled or its rule changes."
-        );
-        if let Some(notices) = &self.shared.notices {
-            let site = rule.site.clone();
-            notices.disabled(Disabled { webhook, site, reason, at: now(), failing_since }).await;
-        }
+        let change = WebhookChange::Disabled { reason, failing_since };
+        self.shared.tell(rule, change, false).await;
     }
 }

@@ -96,6 +96,7 @@ async fn delivery_that_cannot_be_rendered_is_dead_with_the_reason() {
         site: "main".into(),
         partner: None,
         station: None,
+        about: None,
         message_id: None,
         occurred_at: 0,
         body: b"{ half".to_vec(),

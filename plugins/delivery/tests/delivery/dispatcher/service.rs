@@ -36,11 +36,10 @@ async fn status_410_disables_the_webhook_and_holds_its_deliveries() {
     .await;
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     gateway.exchange(&event(), &["a"]).await;
-    until("it to be disabled", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
-    let notice = gateway.rules.disabled.lock().unwrap()[0].clone();
-    assert_eq!((notice.webhook.as_str(), notice.site.as_str()), ("a", "main"));
-    assert_eq!(notice.reason, "the endpoint answered 410 Gone");
-    let reason = notice.reason;
+    until("it to be disabled", || !gateway.rules.disabled().is_empty()).await;
+    let notice = gateway.rules.disabled().remove(0);
+    let (webhook, reason, _) = notice;
+    assert_eq!((webhook.as_str(), reason.as_str()), ("a", "the endpoint answered 410 Gone"));
     assert_eq!(
         gateway.dispatcher.health("a").unwrap().health_state,
         HealthState::Disabled { reason }
@@ -59,7 +58,7 @@ async fn status_410_disables_the_webhook_and_holds_its_deliveries() {
     gateway.dispatcher.enable("a").await.unwrap();
     delivered(&gateway, 4).await;
     assert_eq!(gateway.store.state("a").unwrap().disabled, None);
-    assert_eq!(gateway.rules.disabled.lock().unwrap().len(), 1, "reported once");
+    assert_eq!(gateway.rules.disabled().len(), 1, "reported once");
 }
 
 #[tokio::test]
@@ -106,7 +105,7 @@ async fn a_rule_that_is_switched_off_holds_its_backlog() {
     let gateway = Gateway::start([off]).await;
     gateway.exchange(&event(), &["a"]).await;
     until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
-    assert!(gateway.rules.disabled.lock().unwrap().is_empty(), "the operator knows");
+    assert!(gateway.rules.disabled().is_empty(), "the operator knows");
     gateway.rules.set(rule("a", &sink.url()));
     gateway.dispatcher.rules_changed();
     delivered(&gateway, 1).await;
@@ -121,11 +120,12 @@ async fn webhook_that_only_fails_for_long_is_disabled() {
         DispatcherOptions { disable_after: Duration::from_millis(200), ..Default::default() };
     let gateway = Gateway::over(MemoryStore::new(), [failing], options).await;
     gateway.exchange(&event(), &["a"]).await;
-    until("the notice", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
+    until("the notice", || !gateway.rules.disabled().is_empty()).await;
     until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
-    let notice = gateway.rules.disabled.lock().unwrap()[0].clone();
-    assert!(notice.reason.starts_with("nothing but failures for "), "{}", notice.reason);
-    assert!(notice.failing_since.is_some());
+    let notice = gateway.rules.disabled().remove(0);
+    let (_, reason, failing_since) = notice;
+    assert!(reason.starts_with("nothing but failures for "), "{reason}");
+    assert!(failing_since.is_some());
 }
 
 #[tokio::test]
@@ -138,12 +138,12 @@ async fn disable_after_of_a_rule_replaces_the_default() {
     late.endpoint.retry = vec![Duration::from_millis(20); 1000];
     let gateway = Gateway::start([soon, late]).await;
     gateway.exchange(&event(), &["soon", "late"]).await;
-    until("the notice", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
+    until("the notice", || !gateway.rules.disabled().is_empty()).await;
     until("it to be held", || gateway.store.count(DeliveryState::Held) == 1).await;
-    let notices = gateway.rules.disabled.lock().unwrap().clone();
+    let notices = gateway.rules.disabled();
     assert_eq!(notices.len(), 1);
-    assert_eq!(notices[0].webhook, "soon");
-    assert_eq!(notices[0].reason, "nothing but failures for 0.1 seconds");
+    assert_eq!(notices[0].0, "soon");
+    assert_eq!(notices[0].1, "nothing but failures for 0.1 seconds");
     let late = || gateway.dispatcher.health("late").map(|health| health.health_state);
     until("the other to have failed too", || late() == Some(HealthState::Retrying)).await;
 }
@@ -220,7 +220,7 @@ async fn status_410_of_a_former_url_disables_nothing() {
     gate.open();
     delivered(&gateway, 1).await;
     assert_eq!((old.count(), new.count()), (1, 1));
-    assert!(!is_disabled(&gateway) && gateway.rules.disabled.lock().unwrap().is_empty());
+    assert!(!is_disabled(&gateway) && gateway.rules.disabled().is_empty());
 }
 
 /// Asks for a pause of an hour.
@@ -298,7 +298,7 @@ async fn process_with_older_rules_moves_no_deliveries_and_writes_no_state() {
     gateway.exchange(&event(), &["a", "off"]).await;
     assert_eq!(gateway.store.count(DeliveryState::Pending), 5);
     assert!(gateway.store.state("a").is_none() && gateway.store.state("off").is_none());
-    assert!(gateway.rules.disabled.lock().unwrap().is_empty(), "nothing was disabled");
+    assert!(gateway.rules.disabled().is_empty(), "nothing was disabled");
 
     // The others have terminated.
     gateway.rules.outdated.store(false, Ordering::SeqCst);
@@ -307,8 +307,8 @@ async fn process_with_older_rules_moves_no_deliveries_and_writes_no_state() {
     until("it to be orphaned", || gateway.store.count(DeliveryState::Orphaned) == 1).await;
     assert!(gateway.store.state("a").is_some_and(|state| state.disabled.is_some()));
     assert_eq!(sink.count(), 1);
-    until("it to be reported", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
-    assert_eq!(gateway.rules.disabled.lock().unwrap()[0].webhook, "a");
+    until("it to be reported", || !gateway.rules.disabled().is_empty()).await;
+    assert_eq!(gateway.rules.disabled()[0].0, "a");
 }
 
 #[tokio::test]
@@ -365,4 +365,70 @@ async fn deliveries_held_without_a_reason_are_brought_back() {
     until("another attempt", || sink.count() == 2).await;
     delivered(&gateway, 1).await;
     assert_eq!(gateway.store.count(DeliveryState::Held), 1, "the delivery of the disabled rule");
+}
+
+/// A webhook whose endpoint fails until the switch is turned, with a first retry far off after each of many
+/// deliveries.
+async fn failing_with_backlog(switch: &Arc<AtomicBool>) -> (Sink, Gateway) {
+    let works = switch.clone();
+    let sink = Sink::start(move |_| match works.load(Ordering::SeqCst) {
+        true => Reply::Status(200),
+        false => Reply::Status(500),
+    })
+    .await;
+    let mut down = rule("a", &sink.url());
+    down.endpoint.retry = vec![Duration::from_secs(3600); 5];
+    let gateway = Gateway::start([down]).await;
+    for _ in 0..12 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    until("all to have failed", || gateway.store.attempts().len() == 12).await;
+    (sink, gateway)
+}
+
+#[tokio::test]
+async fn deliveries_that_wait_for_a_webhook_are_made_when_it_works_again() {
+    let works = Arc::new(AtomicBool::new(false));
+    let (_sink, gateway) = failing_with_backlog(&works).await;
+    until("it to be told", || gateway.rules.told() == ["failing"]).await;
+    works.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 13).await;
+    assert_eq!(gateway.rules.told(), ["failing", "recovered"]);
+}
+
+#[tokio::test]
+async fn deliveries_that_wait_are_made_at_once_only_every_five_minutes() {
+    let works = Arc::new(AtomicBool::new(false));
+    let (_sink, gateway) = failing_with_backlog(&works).await;
+    works.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    delivered(&gateway, 13).await;
+    works.store(false, Ordering::SeqCst);
+    for _ in 0..12 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    until("all to have failed", || gateway.store.attempts().len() == 12 + 13 + 12).await;
+    works.store(true, Ordering::SeqCst);
+    gateway.exchange(&event(), &["a"]).await;
+    let told = ["failing", "recovered", "failing", "recovered"];
+    until("both to be told", || gateway.rules.told() == told).await;
+    delivered(&gateway, 14).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(gateway.store.count(DeliveryState::Delivered), 14, "the others wait");
+}
+
+#[tokio::test]
+async fn dead_delivery_is_told_at_once_and_the_next_ones_with_the_minute() {
+    let sink = Sink::answering(500).await;
+    let mut brief = rule("a", &sink.url());
+    brief.endpoint.retry = Vec::new();
+    let gateway = Gateway::start([brief]).await;
+    for _ in 0..3 {
+        gateway.exchange(&event(), &["a"]).await;
+    }
+    until("all to be dead", || gateway.store.count(DeliveryState::Dead) == 3).await;
+    until("it to be told", || gateway.rules.told() == ["dead"]).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(gateway.rules.told(), ["dead"]);
 }

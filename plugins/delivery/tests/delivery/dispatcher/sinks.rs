@@ -86,8 +86,8 @@ async fn sink_that_fails_is_retried_until_the_delivery_is_dead() {
 #[tokio::test]
 async fn sink_that_is_gone_disables_its_webhook_with_its_reason() {
     let gateway = gateway(Some(SinkErrorKind::Gone), |_| ()).await;
-    until("the notice", || !gateway.rules.disabled.lock().unwrap().is_empty()).await;
-    assert_eq!(gateway.rules.disabled.lock().unwrap()[0].reason, "no such topic");
+    until("the notice", || !gateway.rules.disabled().is_empty()).await;
+    assert_eq!(gateway.rules.disabled()[0].1, "no such topic");
     assert_eq!(gateway.store.count(DeliveryState::Held), 1);
 }
 

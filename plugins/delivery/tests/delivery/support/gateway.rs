@@ -9,8 +9,8 @@ use std::{
 };
 
 use as2hook_delivery::{
-    Directory, Disabled, Dispatcher, DispatcherOptions, Notices, Outbox, OutboxOptions, Target,
-    Wakeups,
+    Directory, Dispatcher, DispatcherOptions, Notice, Notices, Outbox, OutboxOptions, Target,
+    Wakeups, WebhookChange,
 };
 use as2hook_event::{Event, Rule, Verdict};
 use as2hook_sink::{Client, Sinks};
@@ -29,7 +29,7 @@ pub struct Gateway {
 #[derive(Default)]
 pub struct Rules {
     rules: Mutex<HashMap<String, Arc<Rule>>>,
-    pub disabled: Mutex<Vec<Disabled>>,
+    pub notices: Mutex<Vec<Notice>>,
     /// Another gateway has other rules.
     pub at_odds: AtomicBool,
     /// Another gateway has newer rules.
@@ -47,6 +47,31 @@ impl Rules {
 
     pub fn remove(&self, name: &str) {
         self.rules.lock().unwrap().remove(name);
+    }
+
+    /// Returns the webhooks that were told to be disabled, with the reason and since when they failed.
+    pub fn disabled(&self) -> Vec<(String, String, Option<i64>)> {
+        let told = self.notices.lock().unwrap().clone();
+        let disabled = told.into_iter().filter_map(|notice| match notice.what {
+            WebhookChange::Disabled { reason, failing_since } => {
+                assert_eq!(notice.site, "main");
+                Some((notice.webhook, reason, failing_since))
+            }
+            _ => None,
+        });
+        disabled.collect()
+    }
+
+    /// Returns in a word each what else was told.
+    pub fn told(&self) -> Vec<&'static str> {
+        let told = self.notices.lock().unwrap();
+        let word = |notice: &Notice| match notice.what {
+            WebhookChange::Disabled { .. } => "disabled",
+            WebhookChange::Failing { .. } => "failing",
+            WebhookChange::Recovered { .. } => "recovered",
+            WebhookChange::Dead { .. } => "dead",
+        };
+        told.iter().map(word).collect()
     }
 
     pub fn get(&self, name: &str) -> Arc<Rule> {
@@ -76,8 +101,8 @@ impl Directory for Rules {
 
 #[async_trait]
 impl Notices for Rules {
-    async fn disabled(&self, notice: Disabled) {
-        self.disabled.lock().unwrap().push(notice);
+    async fn notice(&self, notice: Notice) {
+        self.notices.lock().unwrap().push(notice);
     }
 }
 

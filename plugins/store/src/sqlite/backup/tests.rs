@@ -24,6 +24,7 @@ fn event(id: Uuid, payload: Payload) -> NewEvent {
         site: "main".to_owned(),
         partner: None,
         station: None,
+        about: None,
         message_id: None,
         occurred_at: 0,
         body: vec![b'x'; 2_000],

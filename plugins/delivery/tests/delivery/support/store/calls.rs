@@ -3,9 +3,9 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use as2hook_store::{
-    AttemptRecord, AttemptRow, Claimed, DeliveryOutcome, DeliveryQueue, DeliveryState, DueWebhook,
-    EventRow, EventStore, Filter, NewDelivery, Page, Record, SetAside, StoreError, StoredEvent,
-    WebhookState, Write,
+    AttemptRecord, AttemptRow, Claimed, DeliveryChange, DeliveryOutcome, DeliveryQueue,
+    DeliveryState, DueWebhook, EventRow, EventStore, Filter, NewDelivery, Page, Record, SetAside,
+    StoreError, StoredEvent, WebhookState, Write,
 };
 use async_trait::async_trait;
 use tokio::sync::oneshot;
@@ -126,7 +126,8 @@ impl DeliveryQueue for MemoryStore {
             rows.set(index, state, due);
             if record.attempt.is_some() {
                 rows.deliveries[index].attempts += 1;
-                rows.deliveries[index].tries += 1;
+                let asked = std::mem::take(&mut rows.deliveries[index].asked);
+                rows.deliveries[index].tries += u32::from(!asked);
             }
             rows.attempts.push(record);
         }
@@ -150,6 +151,28 @@ impl DeliveryQueue for MemoryStore {
             rows.set(*index, to, 0);
         }
         Ok(indexes.len() as u64)
+    }
+
+    async fn change_deliveries(
+        &self,
+        change: DeliveryChange,
+        filter: &Filter,
+    ) -> Result<u64, StoreError> {
+        assert_eq!(change, DeliveryChange::Recover, "what the dispatcher asks for");
+        let mut rows = self.rows.lock().unwrap();
+        let waiting: Vec<usize> = (0..rows.deliveries.len())
+            .filter(|i| {
+                let delivery = &rows.deliveries[*i];
+                delivery.state == DeliveryState::Pending
+                    && filter.webhook.as_ref() == Some(&delivery.new.webhook)
+                    && delivery.new.due > now()
+            })
+            .collect();
+        for index in &waiting {
+            rows.set(*index, DeliveryState::Pending, now());
+            rows.deliveries[*index].asked = true;
+        }
+        Ok(waiting.len() as u64)
     }
 
     async fn webhook_states(&self) -> Result<Vec<WebhookState>, StoreError> {
@@ -213,6 +236,7 @@ impl MemoryStore {
                 mode: delivery.new.mode.clone(),
                 attempts: delivery.attempts,
                 tries: delivery.tries,
+                asked: delivery.asked,
                 replay: false,
                 event: stored(&rows.events[&delivery.event]),
             });

@@ -35,6 +35,7 @@ pub struct Delivery {
     pub state: DeliveryState,
     pub attempts: u32,
     pub tries: u32,
+    pub asked: bool,
 }
 
 // === impl Rows ===
@@ -83,7 +84,15 @@ impl Rows {
         let id = i64::try_from(self.deliveries.len()).unwrap();
         self.pending.entry(new.webhook.clone()).or_default().insert((new.due, id));
         let state = DeliveryState::Pending;
-        self.deliveries.push(Delivery { id, event, new, state, attempts: 0, tries: 0 });
+        self.deliveries.push(Delivery {
+            id,
+            event,
+            new,
+            state,
+            attempts: 0,
+            tries: 0,
+            asked: false,
+        });
     }
 
     pub fn set(&mut self, index: usize, state: DeliveryState, due: i64) {

@@ -1,0 +1,118 @@
+//! What is told about webhooks: in the log, and by events for the other webhooks.
+
+use std::{sync::Arc, time::Duration};
+
+use as2hook_event::Rule;
+use as2hook_store::{DeliveryChange, DeliveryState, Filter};
+use dashmap::mapref::entry::Entry;
+
+use super::DispatcherState;
+use crate::{
+    directory::{DeadDelivery, Notice, WebhookChange},
+    time::now,
+};
+
+/// Between two notices of dead deliveries of a webhook.
+const DEAD_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Deliveries that died since the last notice.
+pub(super) struct UntoldDead {
+    count: u64,
+    last: DeadDelivery,
+}
+
+// === impl DispatcherState ===
+
+impl DispatcherState {
+    /// Logs what became of a webhook, and makes an event of it unless that would be about such an event
+    /// itself.
+    pub(super) async fn tell(&self, rule: &Rule, what: WebhookChange, is_about_webhooks: bool) {
+        let webhook = rule.name.as_str();
+        match &what {
+            WebhookChange::Disabled { reason, .. } => tracing::error!(
+                webhook,
+                reason,
+                "Disabled a webhook; its deliveries are held until it is enabled or its rule changes."
+            ),
+            WebhookChange::Failing { failures, error, .. } => tracing::warn!(
+                webhook,
+                failures,
+                error,
+                "A webhook keeps failing; its deliveries wait and are retried one at a time."
+            ),
+            WebhookChange::Recovered { failures, .. } => {
+                tracing::info!(webhook, failures, "A webhook works again.");
+            }
+            WebhookChange::Dead { count, last } => tracing::error!(
+                webhook,
+                webhook_id = last.webhook_id,
+                event = %last.event,
+                attempts = last.attempts,
+                error = last.error,
+                count,
+                "A delivery is dead: no attempt is left. Mend its endpoint and replay it."
+            ),
+        }
+        if let Some(notices) = self.notices.as_ref().filter(|_| !is_about_webhooks) {
+            let (webhook, site) = (rule.name.clone(), rule.site.clone());
+            notices.notice(Notice { webhook, site, at: now(), what }).await;
+        }
+    }
+
+    /// Tells of a dead delivery at once, and of those within the next minute together.
+    pub(super) async fn tell_dead(
+        self: &Arc<Self>,
+        rule: &Arc<Rule>,
+        last: DeadDelivery,
+        is_about_webhooks: bool,
+    ) {
+        match self.untold_dead.entry(rule.name.clone()) {
+            Entry::Occupied(mut untold) => {
+                let untold = untold.get_mut();
+                untold.count += 1;
+                untold.last = last;
+                return;
+            }
+            Entry::Vacant(place) => {
+                place.insert(UntoldDead { count: 0, last: last.clone() });
+            }
+        }
+        self.tell(rule, WebhookChange::Dead { count: 1, last }, is_about_webhooks).await;
+        let (shared, rule) = (Arc::clone(self), Arc::clone(rule));
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(DEAD_INTERVAL).await;
+                let Entry::Occupied(mut untold) = shared.untold_dead.entry(rule.name.clone())
+                else {
+                    return;
+                };
+                if untold.get().count == 0 {
+                    untold.remove();
+                    return;
+                }
+                let count = std::mem::take(&mut untold.get_mut().count);
+                let last = untold.get().last.clone();
+                drop(untold);
+                shared.tell(&rule, WebhookChange::Dead { count, last }, is_about_webhooks).await;
+            }
+        });
+    }
+
+    /// Makes the deliveries due that wait for a retry, once the webhook works again.
+    pub(super) fn recover(self: &Arc<Self>, rule: &Rule) {
+        let (shared, webhook) = (Arc::clone(self), rule.name.clone());
+        tokio::spawn(async move {
+            let waiting = Filter {
+                webhook: Some(webhook.clone()),
+                state: Some(DeliveryState::Pending),
+                ..Filter::default()
+            };
+            let changed = shared.store.change_deliveries(DeliveryChange::Recover, &waiting).await;
+            let Some(deliveries) = shared.note(changed).filter(|deliveries| *deliveries > 0) else {
+                return;
+            };
+            tracing::info!(webhook, deliveries, "Deliveries that waited are made now.");
+            shared.ring(&webhook);
+        });
+    }
+}
