@@ -6,6 +6,8 @@
 mod admin;
 #[path = "api/connections.rs"]
 mod connections;
+#[path = "api/duty.rs"]
+mod duty;
 #[path = "api/guard.rs"]
 mod guard;
 #[path = "api/partner.rs"]

@@ -145,6 +145,7 @@ async fn start(
     let handles = Handles {
         store: store.clone(),
         outbox: outbox.clone(),
+        payloads: payloads.clone(),
         dispatcher: dispatcher.clone(),
         client,
         directory: live.clone(),

@@ -1,26 +1,25 @@
-//! `/admin/deliveries`, and what is made again.
+//! `/admin/deliveries`: lists, and one with its attempts.
 
 use as2hook_config::TokenScope;
-use as2hook_delivery::Target;
-use as2hook_store::{DeliveryRow, DeliveryState, Filter};
+use as2hook_store::{Attempt, AttemptRow, DeliveryRow, DeliveryState, Filter};
 use axum::{
     Json,
     extract::{Path, State},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     caller::Caller,
-    error::{ApiError, BodyRefused, Denied, Problem},
-    events::{EventView, ListParams, Listing, search_in_body},
-    fields::JsonFields,
+    error::{ApiError, Denied, Problem},
+    events::{EventView, ListParams, Listing},
     gateway::ApiState,
     rfc3339,
+    webhooks::masked,
 };
 
-/// Deliveries looked at in one step of a replay to another webhook.
-const STEP: usize = 200;
+/// The most attempts that are shown of one event's deliveries, the newest ones.
+const ATTEMPTS: usize = 1_000;
 
 /// Deliveries, newest first. Scope read.
 #[utoipa::path(
@@ -46,136 +45,61 @@ pub(crate) async fn deliveries(
     Ok(Json(DeliveryList { status: "success", data, next_cursor: page.next }))
 }
 
-/// Makes a delivery again. Scope admin.
+/// One delivery, with its attempts. Scope read.
 #[utoipa::path(
-    post, path = "/admin/deliveries/{id}/replay", tag = "admin", security(("token" = [])),
+    get, path = "/admin/deliveries/{id}", tag = "admin", security(("token" = [])),
     params(("id" = i64, Path, description = "The delivery's number")),
     responses(
-        (status = 200, description = "Done", body = Replayed),
+        (status = 200, description = "Done", body = OneDelivery),
         (status = 404, description = "There is none in the token's site", body = Problem),
-        (status = 409, description = "It is not over yet", body = Problem),
         (status = 503, description = "The store does not answer", body = Problem),
         Denied,
     ),
 )]
-pub(crate) async fn replay_one(
+pub(crate) async fn delivery(
     State(api): State<ApiState>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<Replayed>, ApiError> {
-    caller.needs(TokenScope::Admin)?;
+) -> Result<Json<OneDelivery>, ApiError> {
+    caller.needs(TokenScope::Read)?;
+    let filter = numbered(&caller, &id)?;
+    let found = with_attempts(&api, &filter, 1).await?.pop();
+    Ok(Json(OneDelivery { status: "success", data: found.ok_or(ApiError::NotFound)? }))
+}
+
+/// Returns the filter for a delivery of the caller's site.
+pub(crate) fn numbered(caller: &Caller, id: &str) -> Result<Filter, ApiError> {
     let delivery = Some(id.parse().map_err(|_| ApiError::NotFound)?);
-    let filter = Filter { site: Some(caller.site().to_owned()), delivery, ..Filter::default() };
-    if api.store.replay(&filter).await? > 0 {
-        return Ok(Json(Replayed { status: "success", replayed: 1 }));
-    }
-    let found = api.store.deliveries(&filter, None, 1).await?;
-    Err(if found.rows.is_empty() { ApiError::NotFound } else { ApiError::NotOver })
+    Ok(Filter { site: Some(caller.site().to_owned()), delivery, ..Filter::default() })
 }
 
-/// Makes all matching deliveries again that are delivered, dead or orphaned. Scope admin.
-#[utoipa::path(
-    post, path = "/admin/replay", tag = "admin", security(("token" = [])),
-    request_body = ReplayRequest,
-    responses(
-        (status = 200, description = "Done", body = Replayed),
-        (status = 400, description = "A parameter is wrong", body = Problem),
-        (status = 404, description = "There is none in the token's site", body = Problem),
-        (status = 503, description = "The store does not answer", body = Problem),
-        BodyRefused, Denied,
-    ),
-)]
-pub(crate) async fn replay(
-    State(api): State<ApiState>,
-    caller: Caller,
-    fields: Result<JsonFields, ApiError>,
-) -> Result<Json<Replayed>, ApiError> {
-    caller.needs(TokenScope::Admin)?;
-    let fields = fields?;
-    let filter = search_in_body(&fields, &["to"])?;
-    let to = fields.text("to")?;
-    if filter == Filter::default() {
-        return Err(ApiError::Value("body", "{\"status\": \"dead\"}, …"));
-    }
-    let filter = Filter { site: Some(caller.site().to_owned()), ..filter };
-    let replayed = match to {
-        None => api.store.replay(&filter).await?,
-        Some(to) => replay_to(&api, &filter, to).await?,
+/// Returns the first matching deliveries, oldest first, each with its attempts.
+pub(crate) async fn with_attempts(
+    api: &ApiState,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Vec<DeliveryDetail>, ApiError> {
+    let rows = api.store.deliveries(filter, None, limit).await?.rows;
+    let attempts = api.store.attempts(filter, None, ATTEMPTS).await?.rows;
+    let detail = |row: DeliveryRow| {
+        let of_it = attempts.iter().rev().filter(|attempt| attempt.delivery == row.id);
+        DeliveryDetail {
+            attempts: of_it.map(|attempt| AttemptView::new(api, attempt)).collect(),
+            event_id: row.event.id.to_string(),
+            next_attempt_at: next_attempt(&row),
+            id: row.id,
+            webhook: row.webhook,
+            webhook_id: row.webhook_id,
+            payload: row.mode,
+            status: row.state.as_str(),
+            replay: row.replay,
+        }
     };
-    Ok(Json(Replayed { status: "success", replayed }))
+    Ok(rows.into_iter().rev().map(detail).collect())
 }
 
-/// Enqueues the events of matching deliveries for a webhook, each once. An event that it has had
-/// before is left out. Returns how many deliveries are new.
-async fn replay_to(api: &ApiState, filter: &Filter, to: &str) -> Result<u64, ApiError> {
-    let rule = api.directory.endpoint(to);
-    let rule = rule.filter(|rule| filter.site.as_ref() == Some(&rule.site));
-    let rule = rule.ok_or(ApiError::NotFound)?;
-    let (mut enqueued, mut cursor) = (0, None);
-    loop {
-        let page = api.store.deliveries(filter, cursor, STEP).await?;
-        for row in page.rows.iter().filter(|row| is_over(row.state) && row.webhook != to) {
-            let (partner, station) = (row.event.partner.as_deref(), row.event.station.as_deref());
-            let mut target = Target::for_parties(&rule, partner, station);
-            if target.order_key.is_some() && row.order_key.is_some() {
-                // What is not proven to be the partner's stays apart.
-                target.order_key.clone_from(&row.order_key);
-            }
-            let delivery = target.delivery(row.event.id);
-            enqueued += api.store.enqueue(row.event.id, vec![delivery]).await?;
-        }
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(enqueued);
-        }
-    }
-}
-
-fn is_over(state: DeliveryState) -> bool {
-    matches!(state, DeliveryState::Delivered | DeliveryState::Dead | DeliveryState::Orphaned)
-}
-
-/// Which deliveries are made again; one field at least.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "for the description; each field is read by itself")]
-struct ReplayRequest {
-    /// The event's kind.
-    #[schema(required = false)]
-    event: String,
-    /// AS2 id of the remote side.
-    #[schema(required = false)]
-    partner: String,
-    /// AS2 id of our side.
-    #[schema(required = false)]
-    station: String,
-    /// The webhook's name.
-    #[schema(required = false)]
-    webhook: String,
-    /// Where the delivery stands.
-    #[schema(required = false, example = "dead")]
-    status: String,
-    /// The AS2 Message-ID.
-    #[schema(required = false)]
-    message_id: String,
-    /// When the event happened at the earliest, RFC 3339.
-    #[schema(required = false)]
-    from: String,
-    /// When the event happened, before this, RFC 3339.
-    #[schema(required = false)]
-    until: String,
-    /// Another webhook that receives the events instead.
-    #[schema(required = false)]
-    to: String,
-}
-
-/// Deliveries are due again.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Replayed {
-    #[schema(example = "success")]
-    status: &'static str,
-    /// How many.
-    replayed: u64,
+fn next_attempt(row: &DeliveryRow) -> Option<String> {
+    (row.state == DeliveryState::Pending).then(|| rfc3339(row.due)).flatten()
 }
 
 /// A page of deliveries.
@@ -199,24 +123,88 @@ struct DeliveryView {
     webhook: String,
     /// `headers`, `json` or `raw`.
     payload: String,
-    /// `pending`, `claimed`, `delivered`, `dead`, `held` or `orphaned`.
+    /// `pending`, `claimed`, `delivered`, `dead`, `held`, `orphaned` or `cancelled`.
     status: &'static str,
     /// All attempts.
     attempts: u32,
     /// Whether it is a replay.
     replay: bool,
+    /// The status of the last response.
+    last_http_code: Option<u16>,
+    /// The error of the last attempt, if it failed.
+    last_error: Option<String>,
     /// The time of the next attempt, while it is pending.
     next_attempt_at: Option<String>,
     /// The event that it delivers.
     event: EventView,
 }
 
+/// One delivery.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OneDelivery {
+    #[schema(example = "success")]
+    status: &'static str,
+    data: DeliveryDetail,
+}
+
+/// A delivery with its attempts.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeliveryDetail {
+    /// Its number.
+    id: i64,
+    /// The webhook's name.
+    webhook: String,
+    /// The `webhook-id` that the endpoint receives.
+    webhook_id: String,
+    /// `headers`, `json` or `raw`.
+    payload: String,
+    /// `pending`, `claimed`, `delivered`, `dead`, `held`, `orphaned` or `cancelled`.
+    status: &'static str,
+    /// Whether it is a replay.
+    replay: bool,
+    /// The time of the next attempt, while it is pending.
+    next_attempt_at: Option<String>,
+    /// The event that it delivers.
+    event_id: String,
+    /// The attempts, oldest first; the newest 200 of a delivery are kept.
+    attempts: Vec<AttemptView>,
+}
+
+/// An attempt.
+#[derive(Serialize, ToSchema)]
+struct AttemptView {
+    /// Counts from 1.
+    n: u32,
+    /// When it began.
+    at: String,
+    /// Its URL; a query is masked, since it may hold a token.
+    url: String,
+    /// The status of the response.
+    http_code: Option<u16>,
+    /// The error, if it failed.
+    error: Option<String>,
+    /// How long it took.
+    duration_ms: u64,
+}
+
+// === impl AttemptView ===
+
+impl AttemptView {
+    fn new(api: &ApiState, row: &AttemptRow) -> Self {
+        let Attempt { number, at, url, http_code, error, duration_ms } = row.attempt.clone();
+        let url = api.gateway.key().unseal_url(&row.webhook, &url).unwrap_or_default();
+        let url = url.parse().map(|url| masked(&url)).unwrap_or_default();
+        let at = rfc3339(at).unwrap_or_default();
+        Self { n: number, at, url, http_code, error, duration_ms }
+    }
+}
+
 // === impl DeliveryView ===
 
 impl From<DeliveryRow> for DeliveryView {
     fn from(row: DeliveryRow) -> Self {
-        let pending = row.state == DeliveryState::Pending;
         Self {
+            next_attempt_at: next_attempt(&row),
             id: row.id,
             webhook_id: row.webhook_id,
             webhook: row.webhook,
@@ -224,7 +212,8 @@ impl From<DeliveryRow> for DeliveryView {
             status: row.state.as_str(),
             attempts: row.attempts,
             replay: row.replay,
-            next_attempt_at: pending.then(|| rfc3339(row.due)).flatten(),
+            last_http_code: row.last_http_code,
+            last_error: row.last_error,
             event: row.event.into(),
         }
     }

@@ -39,6 +39,16 @@ pub(crate) enum ApiError {
     NotFound,
     #[error("The delivery is not over yet")]
     NotOver,
+    #[error("The delivery is over; a replay makes it again")]
+    Over,
+    #[error("An attempt is under way; try again when it has ended")]
+    UnderWay,
+    #[error("The delivery is held; enable the webhook first")]
+    Held,
+    #[error("No rule has this webhook's name any more; replay the delivery to another webhook")]
+    Orphaned,
+    #[error("Its bytes are not kept; the first attachment's are while a raw delivery needs them")]
+    NotKept,
     #[error("Too many tests at once; try again later")]
     Busy,
     /// The log has the reason.
@@ -154,7 +164,13 @@ impl ApiError {
             Self::ScopeMissing(_) | Self::OtherSite => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::UnknownPartner | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Inactive | Self::NotOver => StatusCode::CONFLICT,
+            Self::Inactive
+            | Self::NotOver
+            | Self::Over
+            | Self::UnderWay
+            | Self::Held
+            | Self::Orphaned => StatusCode::CONFLICT,
+            Self::NotKept => StatusCode::GONE,
             Self::Busy | Self::Store => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -166,6 +182,15 @@ impl ApiError {
         let text = match self {
             Self::NotFound => "No encontrado",
             Self::NotOver => "La entrega todavía está pendiente",
+            Self::Over => "La entrega ha terminado; una repetición la hace otra vez",
+            Self::UnderWay => "Hay un intento en curso; inténtelo cuando termine",
+            Self::Held => "La entrega está retenida; active primero el webhook",
+            Self::Orphaned => {
+                "Ninguna regla tiene ya el nombre de este webhook; repita la entrega a otro"
+            }
+            Self::NotKept => {
+                "Sus bytes no se conservan; los del primer adjunto, mientras una entrega raw los necesite"
+            }
             Self::Busy => "Demasiadas pruebas a la vez; inténtelo más tarde",
             Self::Store => "El almacén no responde; inténtelo más tarde",
             Self::NotJson => "El Content-Type debe ser application/json",

@@ -117,7 +117,7 @@ fn add(filter: &mut Filter, name: &str, value: &str) -> Result<(), ApiError> {
         "station" => filter.station = Some(bounds::as2_name(value).into_owned()),
         "webhook" => filter.webhook = Some(value.to_owned()),
         "status" => {
-            let known = "pending, claimed, delivered, dead, held, orphaned";
+            let known = "pending, claimed, delivered, dead, held, orphaned, cancelled";
             let state = DeliveryState::named(value);
             filter.state = Some(state.ok_or(ApiError::Value("status", known))?);
         }

@@ -6,7 +6,7 @@ use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_delivery::{Directory, Dispatcher, Outbox};
 use as2hook_event::{Rule, RuleSet};
 use as2hook_sink::Client;
-use as2hook_store::{PartnerWebhookChange, Store, StoreError, secret_key::SecretKey};
+use as2hook_store::{PartnerWebhookChange, Payloads, Store, StoreError, secret_key::SecretKey};
 use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -22,6 +22,8 @@ pub struct Handles {
     pub store: Arc<dyn Store>,
     /// The way into the store.
     pub outbox: Outbox,
+    /// Has large payloads.
+    pub payloads: Payloads,
     /// Makes deliveries.
     pub dispatcher: Arc<Dispatcher>,
     /// Makes test deliveries.

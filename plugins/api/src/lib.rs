@@ -15,7 +15,10 @@
 //! | `GET /admin/webhooks` | read | every webhook with its live state |
 //! | `POST /admin/webhooks/{name}/enable` | admin | back into service |
 //! | `GET /admin/events`, `GET /admin/deliveries` | read | newest first, filtered, paged |
-//! | `POST /admin/deliveries/{id}/replay`, `POST /admin/replay` | admin | replayed |
+//! | `GET /admin/events/{id}`, `…/attachments/{n}`, `…/mdn` | read | one, with all that belongs to it |
+//! | `GET /admin/deliveries/{id}` | read | one, with its attempts |
+//! | `POST /admin/deliveries/{id}/retry`, `/cancel`, `/replay` | admin | made now, given up, made again |
+//! | `POST /admin/retry`, `/admin/cancel`, `/admin/replay` | admin | the same of all that match |
 //!
 //! A token sees only its own site. Handlers work on the types of the store, of deliveries and of the
 //! config; what only the running gateway knows comes through the trait [`GatewayControl`]. This crate does
@@ -27,7 +30,9 @@
 //! - `status`: `/admin/status`, `/admin/reload`
 //! - `webhooks`: `/admin/webhooks`
 //! - `events`: `/admin/events`, and searches
-//! - `deliveries`: `/admin/deliveries`, `/admin/replay`
+//! - `event_detail`: one event
+//! - `deliveries`: `/admin/deliveries`
+//! - `steering`: what is retried, cancelled and replayed
 //! - `routes`: puts these together; health and metrics
 //! - `caller`: tokens and their scopes
 //! - `throttle`: clients with bad tokens
@@ -39,6 +44,7 @@
 mod caller;
 mod deliveries;
 mod error;
+mod event_detail;
 mod events;
 mod fields;
 mod gateway;
@@ -47,6 +53,7 @@ mod partner_webhooks;
 mod routes;
 mod server;
 mod status;
+mod steering;
 mod tap;
 mod test_delivery;
 mod throttle;

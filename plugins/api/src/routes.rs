@@ -20,9 +20,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     deliveries,
     error::{ApiError, in_words},
-    events,
+    event_detail, events,
     gateway::{ApiState, Handles},
-    partner_webhooks, status, test_delivery, webhooks,
+    partner_webhooks, status, steering, test_delivery, webhooks,
 };
 
 /// Returns the routes, each with its description in `/openapi.json`.
@@ -43,8 +43,16 @@ pub(crate) fn router(handles: Handles) -> Router {
         .routes(routes!(webhooks::enable))
         .routes(routes!(events::events))
         .routes(routes!(deliveries::deliveries))
-        .routes(routes!(deliveries::replay_one))
-        .routes(routes!(deliveries::replay))
+        .routes(routes!(deliveries::delivery))
+        .routes(routes!(event_detail::event))
+        .routes(routes!(event_detail::attachment))
+        .routes(routes!(event_detail::mdn))
+        .routes(routes!(steering::retry_one))
+        .routes(routes!(steering::cancel_one))
+        .routes(routes!(steering::replay_one))
+        .routes(routes!(steering::retry))
+        .routes(routes!(steering::cancel))
+        .routes(routes!(steering::replay))
         .split_for_parts();
     router
         .route("/openapi.json", get(|| async { Json(description) }))

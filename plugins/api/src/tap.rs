@@ -21,6 +21,7 @@ pub async fn serve_tap(socket: TcpListener, tap: RunningTap) {
     let handles = Handles {
         store: tap.store.clone(),
         outbox: tap.outbox.clone(),
+        payloads: tap.payloads.clone(),
         dispatcher: tap.dispatcher.clone(),
         client: tap.client.clone(),
         directory: tap.rules.clone(),

@@ -191,7 +191,7 @@ impl WebhookView {
 }
 
 /// Masks a user's password and any token in the query.
-fn masked(url: &Uri) -> String {
+pub(crate) fn masked(url: &Uri) -> String {
     let scheme = url.scheme_str().unwrap_or_default();
     let authority = url.authority().map_or("", |authority| authority.as_str());
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use as2hook_event::{Event, Rule, Verdict};
+use as2hook_event::Rule;
 use as2hook_format::{Body, RawPayload, Rendering, render};
 use as2hook_sink::{
     BodyError, BodySource, BodyStream, Delivered, Notification, RequestBody, SinkError,
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     directory::{Attempted, DeadDelivery},
+    outbox::writes,
     time::now,
 };
 
@@ -149,8 +150,8 @@ pub(super) async fn make(
     let is_ignored = sent.is_err_and(|error| {
         matches!(error.kind(), SinkErrorKind::Local | SinkErrorKind::Impossible)
     });
-    let is_about_webhooks =
-        error.is_some() && event(&claimed).is_ok_and(|event| event.kind.is_about_webhooks());
+    let is_about_webhooks = error.is_some()
+        && writes::read(&claimed.event).is_ok_and(|event| event.kind.is_about_webhooks());
     let dead = (outcome == DeliveryOutcome::Dead).then(|| DeadDelivery {
         webhook_id: claimed.webhook_id.clone(),
         event: claimed.event.id,
@@ -198,7 +199,7 @@ fn prepare(
     claimed: &Claimed,
 ) -> Result<Notification, SinkError> {
     let impossible = |what: String| SinkError::new(SinkErrorKind::Impossible, what);
-    let event = event(claimed)
+    let event = writes::read(&claimed.event)
         .map_err(|error| impossible(format!("the recorded event cannot be read: {error}")))?;
     let format = shared.options.formats.get(&claimed.mode).ok_or_else(|| {
         impossible(format!(
@@ -244,15 +245,6 @@ fn prepare(
         })),
     };
     Ok(Notification { headers: rendered.headers, body })
-}
-
-fn event(claimed: &Claimed) -> Result<Event, serde_json::Error> {
-    let mut event: Event = serde_json::from_slice(&claimed.event.body)?;
-    if let Some(verdict) = &claimed.event.verdict {
-        let verdict: Verdict = serde_json::from_slice(verdict)?;
-        event.settle(verdict);
-    }
-    Ok(event)
 }
 
 #[async_trait]

@@ -1,7 +1,7 @@
-//! Turns events and verdicts with their targets into writes for the store.
+//! Turns events and verdicts with their targets into writes for the store, and back.
 
 use as2hook_event::{Event, Order, PayloadMode, Rule, Verdict, event::webhook_id};
-use as2hook_store::{NewDelivery, NewEvent, Payload, RecordChange, Settlement, Write};
+use as2hook_store::{NewDelivery, NewEvent, Payload, RecordChange, Settlement, StoredEvent, Write};
 use serde_json::Error;
 use uuid::Uuid;
 
@@ -70,6 +70,18 @@ pub fn once(change: RecordChange, event: &Event, targets: &[Target]) -> Result<W
         return Ok(Write::Record(change));
     }
     Ok(Write::Once(change, row(event, Payload::None)?, deliveries(event.id, targets)))
+}
+
+/// Returns an event as it was stored, with its verdict.
+///
+/// # Errors
+/// When another version wrote it in a form that this one cannot read.
+pub fn read(stored: &StoredEvent) -> Result<Event, Error> {
+    let mut event: Event = serde_json::from_slice(&stored.body)?;
+    if let Some(verdict) = &stored.verdict {
+        event.settle(serde_json::from_slice(verdict)?);
+    }
+    Ok(event)
 }
 
 // === impl Target ===

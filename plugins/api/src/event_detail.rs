@@ -1,0 +1,297 @@
+//! `/admin/events/{eventId}`: one event with all that belongs to it, and its bytes while they are kept.
+
+use as2hook_as2::Decoded;
+use as2hook_config::TokenScope;
+use as2hook_delivery::writes;
+use as2hook_event::{Event, EventKind, PayloadMode};
+use as2hook_format::{Body, Formats, RawPayload, Rendering, headers::is_never_passed};
+use as2hook_store::{EventRow, Filter, Payload, StoredEvent};
+use axum::{
+    Json, body,
+    extract::{Path, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::stream;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::{IntoResponses, ToSchema};
+use uuid::Uuid;
+
+use crate::{
+    caller::Caller,
+    deliveries::{DeliveryDetail, with_attempts},
+    error::{ApiError, Denied, Problem},
+    gateway::ApiState,
+};
+
+/// The most deliveries and related events that are shown of one event.
+const SHOWN: usize = 200;
+
+/// An event: its JSON, headers, deliveries with attempts, attachments, related events. Scope read.
+#[utoipa::path(
+    get, path = "/admin/events/{event_id}", tag = "admin", security(("token" = [])),
+    params(("event_id" = String, Path, description = "The event's id")),
+    responses((status = 200, description = "Done", body = OneEvent), Refused, Denied),
+)]
+pub(crate) async fn event(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<OneEvent>, ApiError> {
+    let (event, stored) = find(&api, &caller, &id).await?;
+    let filter = Filter { event: Some(event.id), ..of_site(&caller) };
+    let deliveries = with_attempts(&api, &filter, SHOWN).await?;
+    let headers = event.headers.iter().filter(|header| !is_never_passed(&header.name));
+    let headers = headers
+        .map(|header| (header.name.clone(), String::from_utf8_lossy(&header.value).into_owned()));
+    let data = EventDetail {
+        headers: headers.collect(),
+        deliveries,
+        attachments: attachments(&event, &stored.payload),
+        related: related(&api, &caller, &event).await?,
+        event: document(&event),
+    };
+    Ok(Json(OneEvent { status: "success", data }))
+}
+
+/// The bytes of an attachment, counted from 1. Scope read.
+#[utoipa::path(
+    get, path = "/admin/events/{event_id}/attachments/{n}", tag = "admin", security(("token" = [])),
+    params(
+        ("event_id" = String, Path, description = "The event's id"),
+        ("n" = usize, Path, description = "Counts from 1"),
+    ),
+    responses(
+        (status = 200, description = "Its bytes", body = String, content_type = "application/octet-stream"),
+        (status = 410, description = "They are not kept any more", body = Problem),
+        Refused, Denied,
+    ),
+)]
+pub(crate) async fn attachment(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path((id, n)): Path<(String, String)>,
+) -> Result<Response, ApiError> {
+    let (event, stored) = find(&api, &caller, &id).await?;
+    let number: usize = n.parse().map_err(|_| ApiError::NotFound)?;
+    if !attachments(&event, &stored.payload).iter().any(|attachment| attachment.n == number) {
+        return Err(ApiError::NotFound);
+    }
+    // The others are not kept.
+    if number > 1 {
+        return Err(ApiError::NotKept);
+    }
+    download(&api, &event, &stored.payload).await
+}
+
+/// The bytes of an MDN. Scope read.
+#[utoipa::path(
+    get, path = "/admin/events/{event_id}/mdn", tag = "admin", security(("token" = [])),
+    params(("event_id" = String, Path, description = "The event's id")),
+    responses(
+        (status = 200, description = "Its bytes", body = String, content_type = "application/octet-stream"),
+        (status = 410, description = "They are not kept any more", body = Problem),
+        Refused, Denied,
+    ),
+)]
+pub(crate) async fn mdn(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let (event, stored) = find(&api, &caller, &id).await?;
+    if !is_mdn(event.kind) {
+        return Err(ApiError::NotFound);
+    }
+    download(&api, &event, &stored.payload).await
+}
+
+async fn find(api: &ApiState, caller: &Caller, id: &str) -> Result<(Event, StoredEvent), ApiError> {
+    caller.needs(TokenScope::Read)?;
+    let id: Uuid = id.parse().map_err(|_| ApiError::NotFound)?;
+    let stored = api.store.event(id).await?.ok_or(ApiError::NotFound)?;
+    let event = writes::read(&stored).map_err(|error| {
+        tracing::error!(event = %id, %error, "A stored event cannot be read.");
+        ApiError::Store
+    })?;
+    if event.site != caller.site() {
+        return Err(ApiError::NotFound);
+    }
+    Ok((event, stored))
+}
+
+fn of_site(caller: &Caller) -> Filter {
+    Filter { site: Some(caller.site().to_owned()), ..Filter::default() }
+}
+
+/// Returns the JSON that a `json` delivery sends.
+fn document(event: &Event) -> Value {
+    let formats = Formats::default();
+    let format = formats.get(PayloadMode::JSON.name).expect("it is built in");
+    let rendering = Rendering {
+        format,
+        webhook_id: "",
+        attempt: 1,
+        replay: false,
+        payload: RawPayload::None,
+        leading: &[],
+    };
+    match format.content(event, &rendering).body {
+        Body::Bytes(json) => serde_json::from_slice(&json).unwrap_or_default(),
+        Body::Payload { .. } => Value::Null,
+    }
+}
+
+fn attachments(event: &Event, payload: &Payload) -> Vec<AttachmentView> {
+    let decoded = event.decoded.as_ref().filter(|_| !is_mdn(event.kind));
+    let all = decoded.map_or([].as_slice(), |decoded: &Decoded| &decoded.attachments);
+    let is_kept = !matches!(payload, Payload::None | Payload::Purged);
+    let view = |(index, attachment): (usize, &as2hook_as2::Attachment)| AttachmentView {
+        n: index + 1,
+        name: attachment.name.clone(),
+        size: attachment.size,
+        content_type: attachment.content_type.clone(),
+        // What is kept for deliveries is the first.
+        available: is_kept && index == 0,
+    };
+    all.iter().enumerate().map(view).collect()
+}
+
+const fn is_mdn(kind: EventKind) -> bool {
+    matches!(kind, EventKind::MdnReceived | EventKind::MdnSent)
+}
+
+/// Returns the events of the same message, and those that retract each other.
+async fn related(
+    api: &ApiState,
+    caller: &Caller,
+    event: &Event,
+) -> Result<Vec<RelatedEvent>, ApiError> {
+    let about = event.decoded.as_ref().and_then(|decoded| decoded.mdn.as_ref());
+    let about = about.and_then(|mdn| mdn.original_message_id.clone());
+    let own = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
+    let message = if is_mdn(event.kind) { about } else { own };
+    let Some(message) = message else { return Ok(Vec::new()) };
+    let messages = Filter { message_id: Some(message.clone()), ..of_site(caller) };
+    let mdns = Filter { about: Some(message), ..of_site(caller) };
+    let mut rows = api.store.events(&messages, None, SHOWN).await?.rows;
+    rows.extend(api.store.events(&mdns, None, SHOWN).await?.rows);
+    // Another partner may use the same id.
+    rows.retain(|row| row.id != event.id && row.partner == event.partner);
+    let mut related = Vec::new();
+    for row in rows {
+        let Some(relation) = relation(api, event, &row).await? else { continue };
+        related.push(RelatedEvent { event_id: row.id.to_string(), event: row.kind, relation });
+    }
+    Ok(related)
+}
+
+/// Returns what another event of the same message is to this one.
+async fn relation(
+    api: &ApiState,
+    event: &Event,
+    other: &EventRow,
+) -> Result<Option<&'static str>, ApiError> {
+    if event.supersedes == Some(other.id) {
+        return Ok(Some("supersedes"));
+    }
+    let Ok(kind) = other.kind.parse::<EventKind>() else { return Ok(None) };
+    Ok(match (is_mdn(event.kind), is_mdn(kind)) {
+        (false, true) => Some("mdn"),
+        (true, false) => Some("message"),
+        _ => {
+            let stored = api.store.event(other.id).await?;
+            let supersedes = stored.and_then(|stored| writes::read(&stored).ok()?.supersedes);
+            if supersedes == Some(event.id) {
+                Some("superseded-by")
+            } else if event.kind == EventKind::MessageDuplicate {
+                (kind != EventKind::MessageDuplicate).then_some("duplicate-of")
+            } else {
+                (kind == EventKind::MessageDuplicate).then_some("duplicated-by")
+            }
+        }
+    })
+}
+
+/// Sends a payload as a file that no browser shows.
+async fn download(api: &ApiState, event: &Event, payload: &Payload) -> Result<Response, ApiError> {
+    if matches!(payload, Payload::None | Payload::Purged) {
+        return Err(ApiError::NotKept);
+    }
+    let reader = api.payloads.reader(event.id, payload).await?;
+    let size = reader.size();
+    let pieces = stream::try_unfold(reader, |mut reader| async {
+        let piece = reader.next().await;
+        Ok::<_, as2hook_store::StoreError>(piece?.map(|piece| (piece, reader)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", event.id)),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    Ok((headers, body::Body::from_stream(pieces)).into_response())
+}
+
+/// What these routes may respond.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "for the description")]
+enum Refused {
+    /// There is none in the token's site
+    #[response(status = 404)]
+    Unknown(Problem),
+    /// The store does not answer
+    #[response(status = 503)]
+    Store(Problem),
+}
+
+/// One event.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OneEvent {
+    #[schema(example = "success")]
+    status: &'static str,
+    data: EventDetail,
+}
+
+/// An event with all that belongs to it.
+#[derive(Serialize, ToSchema)]
+struct EventDetail {
+    /// Its JSON, as a `json` delivery has it.
+    #[schema(value_type = Object)]
+    event: Value,
+    /// Names and values of the original headers, in their order.
+    headers: Vec<(String, String)>,
+    /// Its deliveries, oldest first.
+    deliveries: Vec<DeliveryDetail>,
+    /// Its attachments.
+    attachments: Vec<AttachmentView>,
+    /// Other events of the same message.
+    related: Vec<RelatedEvent>,
+}
+
+/// An attachment.
+#[derive(Serialize, ToSchema)]
+struct AttachmentView {
+    /// Counts from 1.
+    n: usize,
+    /// The sender's file name.
+    name: Option<String>,
+    /// Bytes.
+    size: u64,
+    /// `Content-Type` as it came.
+    content_type: Option<String>,
+    /// Whether its bytes are kept.
+    available: bool,
+}
+
+/// Another event of the same message.
+#[derive(Serialize, ToSchema)]
+struct RelatedEvent {
+    /// Its id.
+    event_id: String,
+    /// Its kind.
+    event: String,
+    /// `mdn`, `message`, `duplicate-of`, `duplicated-by`, `supersedes` or `superseded-by`.
+    relation: &'static str,
+}
