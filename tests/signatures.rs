@@ -4,6 +4,8 @@
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
+#[path = "signatures/libraries.rs"]
+mod libraries;
 #[path = "signatures/samples.rs"]
 mod samples;
 
