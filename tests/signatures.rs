@@ -6,6 +6,8 @@
 
 #[path = "signatures/libraries.rs"]
 mod libraries;
+#[path = "signatures/listen.rs"]
+mod listen;
 #[path = "signatures/samples.rs"]
 mod samples;
 
