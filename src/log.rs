@@ -32,8 +32,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-pub(crate) use self::rejection_log::RejectionLog;
 use self::{line::Lines, queue::QUEUE};
+pub(crate) use self::{line::is_control_or_direction, rejection_log::RejectionLog};
 
 /// Without `AS2HOOK_LOG`: our own events, and of Pingora only what went wrong. PostgreSQL's notices say
 /// that what is there is not made again, and each connection that breaks off says what the store says

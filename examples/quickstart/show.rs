@@ -42,6 +42,7 @@ pub(super) fn go_on(out: &mut dyn Write, folder: &Path) -> io::Result<()> {
          - look at {folder}/as2hook.yaml and {folder}/webhooks.yaml, the config that did this;\n  \
          - conf/as2hook.yaml and conf/webhooks.yaml explain every key: put your own stations,\n    \
          partners and endpoints there;\n  \
+         - cargo run -- listen                       takes webhooks and prints them;\n  \
          - cargo run -- check -c conf/as2hook.yaml   reports every mistake in them at once;\n  \
          - cargo run -- run -c conf/as2hook.yaml     runs the gateway.\n"
     )

@@ -5,9 +5,11 @@ pub mod check;
 pub mod config;
 pub mod decode;
 pub mod hash_token;
+pub mod listen;
 pub mod matches;
 pub mod migrate;
 pub mod run;
+pub mod secret;
 
 use std::{
     io::{self, Write},
@@ -49,6 +51,12 @@ enum Command {
     Migrate(migrate::Args),
     /// Reads a token on standard input and prints the digest to put in the config.
     HashToken(hash_token::HashToken),
+    /// Prints a new secret to sign a webhook's deliveries with: whsec_ and base64.
+    Secret(secret::NewSecret),
+    /// Takes webhooks on this machine, and prints each and whether its signature is valid.
+    ///
+    /// It listens on 127.0.0.1 and prints a rule to put into webhooks.yaml. Ctrl-C ends it.
+    Listen(listen::Args),
 }
 
 /// Why a command did not do what it was to do.
@@ -93,6 +101,8 @@ impl Cli {
             Command::Backup(backup) => backup.run(plugins, &mut out, &mut err),
             Command::Restore(restore) => restore.run(plugins, &mut out, &mut err),
             Command::Migrate(args) => args.run(&mut out, &mut err),
+            Command::Secret(secret) => secret.run(&mut out),
+            Command::Listen(listen) => listen.run(&mut out),
             Command::HashToken(hash) => {
                 match hash.run(&mut io::stdin().lock(), &mut out, &mut err) {
                     Ok(code) => return code,

@@ -54,9 +54,7 @@ impl Lines {
         match one {
             // The formatter's own colours: it escapes those of values itself.
             '\u{1b}' => !self.ansi,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' => true,
-            '\u{2066}'..='\u{2069}' => true,
-            _ => one.is_control(),
+            _ => is_control_or_direction(one),
         }
     }
 
@@ -109,6 +107,16 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Whether a character changes how a terminal shows what stands around it: control characters, C1 and
+/// bidirectional ones, and line breaks beyond ASCII.
+pub(crate) fn is_control_or_direction(one: char) -> bool {
+    match one {
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' => true,
+        '\u{2066}'..='\u{2069}' => true,
+        _ => one.is_control(),
     }
 }
 
