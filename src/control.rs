@@ -111,6 +111,7 @@ impl GatewayControl for RunningGateway {
         let counts = self.store.counts().await;
         let readable = counts.is_ok();
         let counts = counts.unwrap_or_default();
+        observer.webhooks(self.webhooks().iter().map(|rule| rule.name.as_str()));
         observer.queue(counts.deliveries.iter().map(|(state, n)| (state.as_str(), *n)));
         observer.render(&self.look_up(counts.oldest_undelivered, readable))
     }
@@ -170,6 +171,9 @@ impl RunningGateway {
             certificates.get_or_create(&labels).set(seconds);
         }
         let webhooks = Family::<Labels, Gauge>::default();
+        for rule in self.webhooks() {
+            webhooks.get_or_create(&labels([("webhook", &rule.name)])).set(1);
+        }
         for it in self.dispatcher.healths() {
             let up = i64::from(is_in_service(&it.health_state));
             webhooks.get_or_create(&labels([("webhook", &it.webhook)])).set(up);
@@ -178,6 +182,8 @@ impl RunningGateway {
         let mut add = |name, help, value| registry.register(name, help, ConstGauge::new(value));
         add("held_events", "Events in memory until the store is back", whole(health.held));
         add("dropped_events", "Events lost since the start", whole(health.dropped));
+        // Its family has the gauge's name in OpenMetrics, so it is no counter there.
+        add("dropped_events_total", "Events lost since the start", whole(health.dropped));
         add("store_up", "Whether the store takes events", i64::from(store_up));
         add("payloads_up", "Whether large payloads can be kept", i64::from(payloads_up));
         let round_trips = whole(self.store.round_trips().unwrap_or(0));

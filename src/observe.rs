@@ -8,9 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use as2hook_as2::ErrorCode;
 use as2hook_delivery::Attempted;
 use as2hook_event::{Event, EventKind};
-use as2hook_store::DeliveryOutcome;
+use as2hook_store::{DeliveryOutcome, DeliveryState};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::text::{encode_eof, encode_registry},
@@ -52,20 +53,40 @@ struct ResponseTimes {
 /// The labels of a figure, with their values.
 pub type Labels = Vec<(&'static str, String)>;
 
+/// Why the gateway gives a response of its own.
+pub const REFUSALS: [&str; 16] = [
+    "malformed",
+    "header",
+    "body",
+    "slow",
+    "gave_way",
+    "in_flight",
+    "memory",
+    "connections",
+    "connections_per_address",
+    "not_stored",
+    "unreachable",
+    "no_answer",
+    "bad_answer",
+    "no_partner",
+    "forbidden",
+    "internal",
+];
+
 const LATENCIES: [f64; 14] =
     [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 // === impl Observer ===
 
 impl Default for Observer {
-    /// All figures at nought.
+    /// All figures at nought, those with labels too.
     fn default() -> Self {
         let mut registry = Registry::with_prefix("as2hook");
         let to = &mut registry;
         let latency = Histogram::new(LATENCIES);
         let help = "From the response's end to the first attempt";
         to.register_with_unit("delivery_latency", help, Unit::Seconds, latency.clone());
-        Self {
+        let observer = Self {
             exchanges: add(to, "exchanges", "Exchanges by listener and result"),
             refusals: add(to, "refusals", "Responses of the gateway's own by listener and reason"),
             connections: add(to, "connections", "Open connections by listener"),
@@ -83,11 +104,48 @@ impl Default for Observer {
             latency,
             response_times: Mutex::default(),
             registry,
-        }
+        };
+        observer.begin_series();
+        observer
     }
 }
 
 impl Observer {
+    /// A series that begins with its first event would hide that event from the rate of an alert.
+    fn begin_series(&self) {
+        for listener in ["inbound", "outbound"] {
+            for result in ["2xx", "3xx", "4xx", "5xx", "failed_5xx", "aborted"] {
+                begin(&self.exchanges, [("listener", listener), ("result", result)]);
+            }
+            for reason in REFUSALS {
+                begin(&self.refusals, [("listener", listener), ("reason", reason)]);
+            }
+            begin(&self.connections, [("listener", listener)]);
+            begin(&self.handshakes, [("listener", listener)]);
+        }
+        for code in ErrorCode::ALL {
+            begin(&self.decode_errors, [("code", &code.number().to_string())]);
+        }
+        for kind in EventKind::ALL {
+            begin(&self.events, [("event", kind.as_str())]);
+        }
+        for result in ["ok", "refused"] {
+            begin(&self.reloads, [("result", result)]);
+        }
+        for state in DeliveryState::ALL {
+            begin(&self.queue, [("state", state.as_str())]);
+        }
+    }
+
+    /// These webhooks are in force.
+    pub fn webhooks<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        for webhook in names {
+            for result in ["delivered", "retried", "dead", "held", "given_back"] {
+                begin(&self.attempts, [("webhook", webhook), ("result", result)]);
+            }
+        }
+    }
+
     /// An exchange is over; `status` is what the other side got.
     pub fn exchange(&self, listener: &'static str, status: Option<u16>, failed: bool) {
         let result = match status {
@@ -100,6 +158,7 @@ impl Observer {
 
     /// The gateway gave a response of its own, for this reason.
     pub fn refused(&self, listener: &'static str, reason: &'static str) {
+        debug_assert!(REFUSALS.contains(&reason), "{reason}");
         count(&self.refusals, [("listener", listener), ("reason", reason)]);
     }
 
@@ -227,6 +286,14 @@ fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &
 /// Labels with their values.
 pub fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
     pairs.map(|(name, value)| (name, value.to_owned())).to_vec()
+}
+
+/// Begins a series at 0.
+fn begin<const N: usize, M: Default + Clone>(
+    family: &Family<Labels, M>,
+    pairs: [(&'static str, &str); N],
+) {
+    drop(family.get_or_create(&labels(pairs)));
 }
 
 fn count<const N: usize>(family: &Family<Labels, Counter>, pairs: [(&'static str, &str); N]) {

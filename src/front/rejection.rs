@@ -87,7 +87,7 @@ impl Rejection {
         self.status_and_reason().0
     }
 
-    /// The word for it in metrics.
+    /// The word for it in metrics, one of [`crate::observe::REFUSALS`].
     pub(crate) fn reason(&self) -> &'static str {
         self.status_and_reason().1
     }

@@ -33,7 +33,8 @@
 //! - `event_detail`: one event
 //! - `deliveries`: `/admin/deliveries`
 //! - `steering`: what is retried, cancelled and replayed
-//! - `routes`: puts these together; health and metrics
+//! - `metrics`: `/metrics`
+//! - `routes`: puts these together; health
 //! - `caller`: tokens and their scopes
 //! - `throttle`: clients with bad tokens
 //! - `fields`: the fields of a JSON body
@@ -48,6 +49,7 @@ mod event_detail;
 mod events;
 mod fields;
 mod gateway;
+mod metrics;
 mod partner_events;
 mod partner_webhooks;
 mod routes;

@@ -1,11 +1,11 @@
-//! The routes.
+//! The routes, and the health checks.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::StatusCode,
     middleware::map_response_with_state,
     response::{IntoResponse, Response},
     routing::get,
@@ -22,7 +22,7 @@ use crate::{
     error::{ApiError, in_words},
     event_detail, events,
     gateway::{ApiState, Handles},
-    partner_webhooks, status, steering, test_delivery, webhooks,
+    metrics, partner_webhooks, status, steering, test_delivery, webhooks,
 };
 
 /// Returns the routes, each with its description in `/openapi.json`.
@@ -32,7 +32,7 @@ pub(crate) fn router(handles: Handles) -> Router {
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(healthz))
         .routes(routes!(readyz))
-        .routes(routes!(metrics))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(partner_webhooks::configure))
         .routes(routes!(partner_webhooks::get))
         .routes(routes!(test_delivery::test))
@@ -110,17 +110,4 @@ async fn readyz(State(api): State<ApiState>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
         }
     }
-}
-
-/// Every figure, in the text form of OpenMetrics.
-#[utoipa::path(
-    get, path = "/metrics", tag = "health",
-    responses(
-        (status = 200, description = "For Prometheus", body = String,
-            content_type = "application/openmetrics-text"),
-    )
-)]
-async fn metrics(State(api): State<ApiState>) -> Response {
-    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, TEXT)], api.gateway.metrics().await).into_response()
 }
