@@ -225,3 +225,31 @@ fn dead_delivery_is_an_event_for_the_other_webhooks_and_never_for_its_own() {
     let kinds = hook.requests();
     assert!(kinds.iter().all(|request| request.json()["event"] == "message.received"));
 }
+
+#[test]
+fn what_a_token_did_is_kept_under_its_name() {
+    let hook = sink().respond(Response::status(500)).start();
+    let gateway = to(&hook, "[1h]").start().unwrap();
+    send_from(&gateway, "ACME");
+    let id = retrying(&gateway, 1)[0]["id"].clone();
+    post_as(&gateway, ALL, &format!("/admin/deliveries/{id}/cancel"), "");
+    post_as(&gateway, ALL, &format!("/admin/deliveries/{id}/retry"), "");
+    post_as(&gateway, ALL, "/admin/replay", &json!({"webhook": "orders"}).to_string());
+    // Without the right to do it, nothing was done.
+    post_as(&gateway, READ, "/admin/replay", &json!({"webhook": "orders"}).to_string());
+    let told = |entry: &Value| {
+        ["token", "site", "action", "target", "result"]
+            .map(|key| entry[key].as_str().unwrap().to_owned())
+    };
+    let all: Vec<_> = list(&gateway, "/admin/audit").iter().map(told).collect();
+    let delivery = format!("delivery {id}");
+    let over = "refused: The delivery is over; a replay makes it again";
+    let expected = [
+        [ALL, "main", "replay", "{\"webhook\":\"orders\"}", "1 replayed"],
+        [ALL, "main", "retry", &delivery, over],
+        [ALL, "main", "cancel", &delivery, "1 cancelled"],
+    ];
+    assert_eq!(all, expected.map(|entry| entry.map(str::to_owned)));
+    assert!(gateway.log().contains("Admin action."));
+    assert_eq!(get_as(&gateway, OTHER, "/admin/audit").json()["data"], json!([]));
+}

@@ -25,6 +25,11 @@ impl Caller {
         &self.token.site
     }
 
+    /// Returns the name of its token.
+    pub(crate) fn token_name(&self) -> &str {
+        &self.token.name
+    }
+
     /// Returns the config that it was admitted by.
     pub(crate) fn config(&self) -> &Config {
         &self.config

@@ -109,6 +109,12 @@ impl JsonFields {
         self.0.keys().map(String::as_str).find(|name| !known.contains(name))
     }
 
+    /// Returns them as JSON, cut to what is kept of them.
+    pub(crate) fn shown(&self) -> String {
+        let json = serde_json::to_string(&self.0).unwrap_or_default();
+        json.chars().take(1_000).collect()
+    }
+
     fn bounded_text(&self, name: &'static str, most: usize) -> Result<Option<&str>, ApiError> {
         match self.text(name)? {
             Some(text) if text.chars().count() > most => Err(ApiError::TooLong(name, most)),

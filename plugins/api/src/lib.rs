@@ -18,6 +18,7 @@
 //! | `GET /admin/events/{id}`, `…/attachments/{n}`, `…/mdn` | read | one, with all that belongs to it |
 //! | `GET /admin/deliveries/{id}` | read | one, with its attempts |
 //! | `POST /admin/deliveries/{id}/retry`, `/cancel`, `/replay` | admin | made now, given up, made again |
+//! | `GET /admin/audit` | read | what callers did |
 //! | `POST /admin/retry`, `/admin/cancel`, `/admin/replay` | admin | the same of all that match |
 //!
 //! A token sees only its own site. Handlers work on the types of the store, of deliveries and of the
@@ -32,6 +33,7 @@
 //! - `events`: `/admin/events`, and searches
 //! - `event_detail`: one event
 //! - `deliveries`: `/admin/deliveries`
+//! - `audit`: what callers did
 //! - `steering`: what is retried, cancelled and replayed
 //! - `metrics`: `/metrics`
 //! - `routes`: puts these together; health
@@ -42,6 +44,7 @@
 //! - `tap`: the API of a tap in another proxy
 //! - `server`: the listener and its limits
 
+mod audit;
 mod caller;
 mod deliveries;
 mod error;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::{
+    audit::record,
     caller::Caller,
     error::{ApiError, BodyRefused, Denied, Problem},
     fields::JsonFields,
@@ -92,11 +93,13 @@ pub(crate) async fn configure(
         enabled,
         events: events.map(|events| events.iter().map(ToString::to_string).collect()),
     };
-    if !api.gateway.configure(change).await? {
-        return Err(ApiError::Missing("webhook_url"));
-    }
+    let configured = match api.gateway.configure(change).await {
+        Ok(false) => Err(ApiError::Missing("webhook_url")),
+        configured => configured.map(drop).map_err(ApiError::from),
+    };
+    let told = |(): &()| "configured".to_owned();
+    record(&api, &caller, ("configure", &name), configured, told).await?;
     api.dispatcher.rules_changed();
-    tracing::info!(site = caller.site(), partner = id, "Configured a partner's webhook.");
     Ok(Json(Configured { status: "success", msg: "Webhook configured" }))
 }
 

@@ -18,7 +18,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    deliveries,
+    audit, deliveries,
     error::{ApiError, in_words},
     event_detail, events,
     gateway::{ApiState, Handles},
@@ -47,6 +47,7 @@ pub(crate) fn router(handles: Handles) -> Router {
         .routes(routes!(event_detail::event))
         .routes(routes!(event_detail::attachment))
         .routes(routes!(event_detail::mdn))
+        .routes(routes!(audit::audit))
         .routes(routes!(steering::retry_one))
         .routes(routes!(steering::cancel_one))
         .routes(routes!(steering::replay_one))

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    audit::record,
     caller::Caller,
     error::{ApiError, Denied},
     gateway::{ApiState, GatewayFigures, LastReload, Reloaded},
@@ -37,7 +38,13 @@ pub(crate) async fn reload(
     if !caller.is_of_default_site() {
         return Err(ApiError::OtherSite);
     }
-    Ok(match api.gateway.reload().await {
+    let reloaded = api.gateway.reload().await;
+    let said = match &reloaded {
+        Ok(done) => format!("generation {}", done.generation),
+        Err(errors) => format!("refused: {} mistakes", errors.len()),
+    };
+    record(&api, &caller, ("reload", "config"), Ok(()), |()| said.clone()).await?;
+    Ok(match reloaded {
         Ok(done) => Json(done).into_response(),
         Err(errors) => {
             let body = ReloadRefused { status: "error", errors };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::{
+    audit::record,
     caller::Caller,
     deliveries::numbered,
     error::{ApiError, BodyRefused, Denied, Problem},
@@ -78,8 +79,7 @@ pub(crate) async fn retry(
     caller: Caller,
     fields: Result<JsonFields, ApiError>,
 ) -> Result<Json<Retried>, ApiError> {
-    let filter = search(&caller, &fields?, DeliveryChange::Retry, &[])?;
-    let retried = api.store.change_deliveries(DeliveryChange::Retry, &filter).await?;
+    let retried = change_all(&api, &caller, &fields?, DeliveryChange::Retry).await?;
     Ok(Json(Retried { status: "success", retried }))
 }
 
@@ -94,8 +94,7 @@ pub(crate) async fn cancel(
     caller: Caller,
     fields: Result<JsonFields, ApiError>,
 ) -> Result<Json<Cancelled>, ApiError> {
-    let filter = search(&caller, &fields?, DeliveryChange::Cancel, &[])?;
-    let cancelled = api.store.change_deliveries(DeliveryChange::Cancel, &filter).await?;
+    let cancelled = change_all(&api, &caller, &fields?, DeliveryChange::Cancel).await?;
     Ok(Json(Cancelled { status: "success", cancelled }))
 }
 
@@ -110,12 +109,7 @@ pub(crate) async fn replay(
     caller: Caller,
     fields: Result<JsonFields, ApiError>,
 ) -> Result<Json<Replayed>, ApiError> {
-    let fields = fields?;
-    let filter = search(&caller, &fields, DeliveryChange::Replay, &["to"])?;
-    let replayed = match fields.text("to")? {
-        None => api.store.change_deliveries(DeliveryChange::Replay, &filter).await?,
-        Some(to) => replay_to(&api, &filter, to).await?,
-    };
+    let replayed = change_all(&api, &caller, &fields?, DeliveryChange::Replay).await?;
     Ok(Json(Replayed { status: "success", replayed }))
 }
 
@@ -128,17 +122,61 @@ async fn change_one(
 ) -> Result<u64, ApiError> {
     caller.needs(TokenScope::Admin)?;
     let filter = numbered(caller, id)?;
-    if api.store.change_deliveries(change, &filter).await? > 0 {
-        return Ok(1);
+    let changed = async {
+        if api.store.change_deliveries(change, &filter).await? > 0 {
+            return Ok(1);
+        }
+        let found = api.store.deliveries(&filter, None, 1).await?.rows.pop();
+        Err(match (found.ok_or(ApiError::NotFound)?.state, change) {
+            (_, DeliveryChange::Replay) => ApiError::NotOver,
+            (DeliveryState::Held, _) => ApiError::Held,
+            (DeliveryState::Orphaned, _) => ApiError::Orphaned,
+            (DeliveryState::Delivered | DeliveryState::Cancelled, _) => ApiError::Over,
+            _ => ApiError::UnderWay,
+        })
+    };
+    let target = format!("delivery {id}");
+    record(api, caller, (word(change), &target), changed.await, counted(change)).await
+}
+
+/// Changes all deliveries that the filter in a body names. Returns how many.
+async fn change_all(
+    api: &ApiState,
+    caller: &Caller,
+    fields: &JsonFields,
+    change: DeliveryChange,
+) -> Result<u64, ApiError> {
+    caller.needs(TokenScope::Admin)?;
+    let changed = async {
+        let to = match change {
+            DeliveryChange::Replay => fields.text("to")?,
+            _ => None,
+        };
+        let filter = search(caller, fields, change)?;
+        match to {
+            None => Ok(api.store.change_deliveries(change, &filter).await?),
+            Some(to) => replay_to(api, &filter, to).await,
+        }
+    };
+    let target = fields.shown();
+    record(api, caller, (word(change), &target), changed.await, counted(change)).await
+}
+
+const fn word(change: DeliveryChange) -> &'static str {
+    match change {
+        DeliveryChange::Retry | DeliveryChange::Recover => "retry",
+        DeliveryChange::Cancel => "cancel",
+        DeliveryChange::Replay => "replay",
     }
-    let found = api.store.deliveries(&filter, None, 1).await?.rows.pop();
-    Err(match (found.ok_or(ApiError::NotFound)?.state, change) {
-        (_, DeliveryChange::Replay) => ApiError::NotOver,
-        (DeliveryState::Held, _) => ApiError::Held,
-        (DeliveryState::Orphaned, _) => ApiError::Orphaned,
-        (DeliveryState::Delivered | DeliveryState::Cancelled, _) => ApiError::Over,
-        _ => ApiError::UnderWay,
-    })
+}
+
+fn counted(change: DeliveryChange) -> impl Fn(&u64) -> String {
+    let done = match change {
+        DeliveryChange::Retry | DeliveryChange::Recover => "retried",
+        DeliveryChange::Cancel => "cancelled",
+        DeliveryChange::Replay => "replayed",
+    };
+    move |count| format!("{count} {done}")
 }
 
 /// Returns the filter in a body; it may not be empty, nor name a state that the change cannot take.
@@ -146,9 +184,8 @@ fn search(
     caller: &Caller,
     fields: &JsonFields,
     change: DeliveryChange,
-    others: &[&str],
 ) -> Result<Filter, ApiError> {
-    caller.needs(TokenScope::Admin)?;
+    let others: &[&str] = if change == DeliveryChange::Replay { &["to"] } else { &[] };
     let filter = search_in_body(fields, others)?;
     if filter == Filter::default() {
         return Err(ApiError::Value("body", "{\"status\": \"dead\"}, …"));

@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    audit::record,
     caller::Caller,
     error::{ApiError, Denied, Problem},
     gateway::ApiState,
@@ -58,7 +59,9 @@ pub(crate) async fn enable(
     caller.needs(TokenScope::Admin)?;
     let rule = api.directory.endpoint(&name).filter(|rule| rule.site == caller.site());
     rule.ok_or(ApiError::NotFound)?;
-    let resumed = api.dispatcher.enable(&name).await?;
+    let resumed = api.dispatcher.enable(&name).await.map_err(ApiError::from);
+    let told = |resumed: &u64| format!("{resumed} held deliveries go on");
+    let resumed = record(&api, &caller, ("enable", &name), resumed, told).await?;
     Ok(Json(Resumed { status: "success", resumed }))
 }
 

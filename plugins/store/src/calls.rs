@@ -14,8 +14,8 @@ use crate::{
     gateways::{GatewayChange, GatewayReport},
     group::{CallGroup, CallOutcome, StoreCall},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
-        WebhookState,
+        AttemptRecord, AuditEntry, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside,
+        StoredEvent, WebhookState,
     },
     moves,
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
@@ -224,6 +224,19 @@ impl<B: StoreBackend> Store for B {
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError> {
         self.change(change).await
+    }
+
+    async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.change(entry).await
+    }
+
+    async fn audit_log(
+        &self,
+        site: &str,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AuditEntry>, StoreError> {
+        Ok(Page::of(limit, self.find(select::audit_log(site, cursor, limit)).await?))
     }
 
     async fn log_attempt(&self, made: UnqueuedDelivery) -> Result<(), StoreError> {

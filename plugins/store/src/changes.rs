@@ -2,9 +2,9 @@
 
 use crate::{
     clock,
-    columns::number,
+    columns::{key, number},
     gateways::GatewayReport,
-    model::WebhookState,
+    model::{AuditEntry, WebhookState},
     partner_webhook::{PartnerWebhook, PartnerWebhookChange},
     rows::{FromSqlRow as _, SqlValue},
     store::StoreError,
@@ -16,6 +16,9 @@ const REPORT_KEPT_MS: i64 = 24 * 3600 * 1000;
 
 /// How many configurations are kept.
 const CONFIGURATIONS: i64 = 100;
+
+/// How many actions of callers are kept, of all sites.
+const ACTIONS: i64 = 100_000;
 
 /// Stores a webhook's health, while the configuration of this generation is the newest.
 pub(crate) struct SetWebhookState(pub(crate) i64, pub(crate) WebhookState);
@@ -41,6 +44,21 @@ impl StoreChange for SetWebhookState {
             Statement::notify("state", &state.webhook),
         ];
         transaction.end(statements).await.map(drop)
+    }
+}
+
+/// Keeps what a caller of the API did.
+impl StoreChange for AuditEntry {
+    type Outcome = ();
+
+    async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<(), StoreError> {
+        let texts = [&self.token, &self.site, &self.action, &self.target, &self.result];
+        let texts = texts.map(|text| SqlValue::Text(key(text).into_owned()));
+        let sql = "INSERT INTO audit (at, token, site, action, target, result)
+            VALUES ($1, $2, $3, $4, $5, $6)";
+        let added = Statement::new(sql, [SqlValue::from(self.at)].into_iter().chain(texts));
+        let sql = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - $1";
+        transaction.end(vec![added, Statement::new(sql, [ACTIONS.into()])]).await.map(drop)
     }
 }
 

@@ -64,8 +64,8 @@ pub use as2hook_event::clock;
 pub use archive::{MigrateError, Moved, migrate};
 pub use gateways::{GatewayChange, GatewayReport};
 pub use model::{
-    Attempt, AttemptRecord, Claimed, DeliveryOutcome, DeliveryState, DueWebhook, NewDelivery,
-    NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
+    Attempt, AttemptRecord, AuditEntry, Claimed, DeliveryOutcome, DeliveryState, DueWebhook,
+    NewDelivery, NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
 pub use partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery};
 pub use payload::{

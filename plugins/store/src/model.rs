@@ -226,6 +226,23 @@ pub struct WebhookState {
     pub fingerprint: String,
 }
 
+/// An action over the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// The name of the caller's token.
+    pub token: String,
+    /// The tenant.
+    pub site: String,
+    /// What was asked for, in a word.
+    pub action: String,
+    /// Of what.
+    pub target: String,
+    /// What came of it.
+    pub result: String,
+}
+
 // === impl Attempt ===
 
 impl Attempt {

@@ -7,8 +7,8 @@ use crate::{
     error::StoreError,
     gateways::GatewayReport,
     model::{
-        Attempt, DeliveryState, DueWebhook, NewDelivery, Payload, SetAside, StoredEvent,
-        WebhookState,
+        Attempt, AuditEntry, DeliveryState, DueWebhook, NewDelivery, Payload, SetAside,
+        StoredEvent, WebhookState,
     },
     partner_webhook::PartnerWebhook,
     query::{AttemptRow, DeliveryRow, EventRow, Numbered},
@@ -205,6 +205,8 @@ read_in_order!(EventRow, "e.uuid, e.kind, e.site, e.partner, e.station, e.messag
 read_in_order!(Attempt, "a.number, a.at, a.url, a.http_code, a.error, a.duration_ms":
     number, at, url, http_code, error, duration_ms);
 read_in_order!(Record, "key, body, due, expires": key, body, due, expires);
+read_in_order!(AuditEntry, "at, token, site, action, target, result":
+    at, token, site, action, target, result);
 read_in_order!(DueWebhook, "": webhook, due);
 read_in_order!(SetAside, "": webhook, state);
 read_in_order!(WebhookState, "name, disabled, failing_since, fingerprint":

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::{
     clock::now,
     columns::{length, number},
-    model::{Attempt, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
+    model::{Attempt, AuditEntry, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
     partner_webhook::PartnerWebhook,
     query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
     record::Record,
@@ -254,6 +254,15 @@ pub(crate) fn set_aside() -> Statement {
             AND d.webhook = w.id AND d.state = s.state)
         ORDER BY w.name, s.state";
     Statement::new(sql, [])
+}
+
+/// Selects what callers of a site did, newest first, each after its number.
+pub(crate) fn audit_log(site: &str, cursor: Option<i64>, limit: usize) -> Statement {
+    let mut conditions = Conditions::default();
+    conditions.and("site =", site);
+    conditions.before("id", cursor);
+    let sql = format!("SELECT id, {} FROM audit", AuditEntry::COLUMNS);
+    conditions.page::<AuditEntry>(&sql, "id", limit)
 }
 
 /// Selects all webhooks of the config API.

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use crate::{
     gateways::{GatewayChange, GatewayReport},
     model::{
-        AttemptRecord, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside, StoredEvent,
-        WebhookState,
+        AttemptRecord, AuditEntry, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside,
+        StoredEvent, WebhookState,
     },
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::ownership::StoreIdentity,
@@ -202,6 +202,17 @@ pub trait Store: EventStore + DeliveryQueue {
         &self,
         change: PartnerWebhookChange,
     ) -> Result<Option<PartnerWebhook>, StoreError>;
+
+    /// Keeps what a caller of the API did.
+    async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
+
+    /// Returns what callers of a site did, newest first.
+    async fn audit_log(
+        &self,
+        site: &str,
+        cursor: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<AuditEntry>, StoreError>;
 
     /// Stores a delivery that was made outside the queue, with its event and its attempt. It is
     /// never claimed.

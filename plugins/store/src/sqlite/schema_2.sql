@@ -5,3 +5,14 @@ INSERT INTO tally (state, n) VALUES ('cancelled', 0);
 -- The Message-ID of the message that an MDN is about.
 ALTER TABLE event ADD COLUMN about TEXT;
 CREATE INDEX event_about ON event (substr(about, 1, 200)) WHERE about IS NOT NULL;
+-- What callers of the API did.
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    token TEXT NOT NULL,
+    site TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    result TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_site ON audit (site, id);

@@ -120,6 +120,7 @@ macro_rules! suite {
             cancelled_delivery_lets_the_next_of_its_order_go_on,
             claimed_delivery_is_neither_retried_nor_cancelled,
             event_with_cancelled_deliveries_is_pruned,
+            actions_are_kept_for_their_site_newest_first,
         ]);
         $crate::behaviour::suite!($fresh, gateways: [
             gateways_are_listed_while_they_report,

@@ -1,7 +1,7 @@
 //! Deliveries that an operator retries, replays or cancels.
 
 use as2hook_store::{
-    DeliveryChange, DeliveryOutcome, DeliveryState, Filter, NewDelivery, Prune, Store,
+    AuditEntry, DeliveryChange, DeliveryOutcome, DeliveryState, Filter, NewDelivery, Prune, Store,
 };
 
 use super::{Factory, claim, delivery, finish, of, ordered, publish, release, webhook_ids};
@@ -125,4 +125,25 @@ pub(crate) async fn event_with_cancelled_deliveries_is_pruned(factory: &dyn Fact
     change(&*store, DeliveryChange::Cancel).await;
     assert_eq!(store.prune(Prune::Events(i64::MAX), 10).await.unwrap(), 1);
     assert_eq!(count(&*store, DeliveryState::Cancelled).await, 0);
+}
+
+pub(crate) async fn actions_are_kept_for_their_site_newest_first(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let action = |site: &str, at| AuditEntry {
+        at,
+        token: "night".to_owned(),
+        site: site.to_owned(),
+        action: "retry".to_owned(),
+        target: "delivery 7\0".to_owned(),
+        result: "1 retried".to_owned(),
+    };
+    for at in 1..=3 {
+        store.audit(action("main", at)).await.unwrap();
+        store.audit(action("other", at)).await.unwrap();
+    }
+    let page = store.audit_log("main", None, 2).await.unwrap();
+    assert_eq!(page.rows.iter().map(|entry| entry.at).collect::<Vec<_>>(), [3, 2]);
+    let rest = store.audit_log("main", page.next, 2).await.unwrap();
+    assert_eq!(rest.rows.iter().map(|entry| entry.at).collect::<Vec<_>>(), [1]);
+    assert_eq!(rest.next, None);
 }
