@@ -133,7 +133,8 @@ impl RunningGateway {
 
     async fn remarks(&self) -> Vec<String> {
         let doubt = clock::doubt().and_then(timers::in_words);
-        let mut remarks: Vec<_> = doubt.into_iter().collect();
+        let receiver = self.live.receiver().remark();
+        let mut remarks: Vec<_> = doubt.into_iter().chain(receiver).collect();
         let deliveries = self.store.counts().await.unwrap_or_default().deliveries;
         let count = |of| deliveries.iter().filter(|(state, _)| *state == of).map(|(_, n)| n).sum();
         let (held, orphaned): (u64, u64) =

@@ -29,6 +29,7 @@ pub mod observe;
 pub mod partner_webhooks;
 pub mod peers;
 pub mod proxy;
+mod receiver_health;
 pub mod reload;
 pub mod snapshot;
 

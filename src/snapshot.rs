@@ -15,6 +15,7 @@ use crate::{
     partner_webhooks::PartnerWebhooks,
     peers::PeerGateways,
     proxy::receivers::Receivers,
+    receiver_health::ReceiverHealth,
     secret_key::SecretKey,
     tap::{TapHost, TapRules},
 };
@@ -41,6 +42,7 @@ pub struct Live {
     /// Held while another is made of the one in force.
     changing: Mutex<()>,
     observer: Observer,
+    receiver: ReceiverHealth,
     peers: PeerGateways,
     key: SecretKey,
 }
@@ -72,6 +74,7 @@ impl Live {
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
             observer: Observer::default(),
+            receiver: ReceiverHealth::default(),
             peers: PeerGateways::default(),
             key,
         }
@@ -115,6 +118,11 @@ impl Live {
     pub async fn report(&self, store: &dyn Store) -> Result<(), StoreError> {
         let Snapshot { generation, tap, .. } = &*self.load();
         self.peers.look(*generation, tap.clone(), store).await
+    }
+
+    /// Whether the AS2 server can be reached.
+    pub(crate) fn receiver(&self) -> &ReceiverHealth {
+        &self.receiver
     }
 
     /// Where what happens is counted and logged.

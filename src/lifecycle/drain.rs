@@ -53,6 +53,9 @@ pub(super) struct Drain {
     pub(super) admin: watch::Sender<bool>,
 }
 
+/// Stop signals within this time of the first are one.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
+
 // === impl Drain ===
 
 impl Drain {
@@ -69,7 +72,12 @@ impl Drain {
                 );
                 hurry.send_replace(true);
             }
+            // A supervisor and a shell may both pass the first one on.
+            let first = Instant::now();
             signals.stop_signal().await;
+            while first.elapsed() < ONE_SIGNAL {
+                signals.stop_signal().await;
+            }
         };
         tokio::select! {
             () = self.finish(&stop, sockets, hurried) => {

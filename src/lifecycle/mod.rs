@@ -95,8 +95,20 @@ pub fn run(path: &Path, mode: StartMode, plugins: &Plugins) -> Result<(), Lifecy
         tracing::info!("Stopped by a signal before it served.");
         return Ok(());
     };
+    let in_force = background.drain.live.load();
     background.spawn(&runtime, hangup, signals);
-    tracing::info!(ms = started.elapsed().as_millis(), "Started.");
+    let listen = &in_force.config.listen;
+    let address = |of: &str| listen.addresses().find(|(name, _)| *name == of).map(|it| it.1);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %path.display(),
+        inbound = address("inbound").map(tracing::field::display),
+        outbound = address("outbound").map(tracing::field::display),
+        admin = address("admin").map(tracing::field::display),
+        store = %in_force.config.store,
+        ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "Started."
+    );
     signals::serving();
     gateway.run();
     Ok(())

@@ -88,6 +88,17 @@ impl Proxy {
         }
         let status = session.response_written().map(|head| head.status.as_u16());
         self.live.observer().exchange(listener_name(self.direction), status, error.is_some());
+        if self.direction == Direction::Inbound {
+            match (rejection, context.flow.is_some()) {
+                (Some(rejection), _) if rejection.is_of_receiver() => {
+                    let reason = error.map(|error| cut(error.to_string().as_bytes(), ERROR));
+                    self.live.receiver().failed(&reason.unwrap_or_default());
+                }
+                // It has begun a response.
+                (_, true) => self.live.receiver().reached(),
+                _ => {}
+            }
+        }
         if let Some(mut exchange) = context.exchange.take() {
             if let Some(share) = context.permit.as_ref().and_then(Permit::take_share) {
                 exchange.hold(share);

@@ -178,9 +178,17 @@ impl WebhookWorker {
             return false;
         }
         match self.shared.note(result) {
-            Some(_) => {
+            Some(moved) => {
                 self.more = false;
                 self.health(|health| health.written = true);
+                if state == DeliveryState::Orphaned && moved > 0 {
+                    tracing::warn!(
+                        webhook = self.webhook,
+                        deliveries = moved,
+                        "No rule has this webhook's name any more, and its deliveries are orphaned. POST \
+                         /admin/replay with \"webhook\" and \"to\" hands them over to another."
+                    );
+                }
             }
             None => self.not_before = Instant::now() + STORE_WAIT,
         }
