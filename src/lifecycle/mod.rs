@@ -96,7 +96,8 @@ pub fn run(path: &Path, mode: StartMode, plugins: &Plugins) -> Result<(), Lifecy
         return Ok(());
     };
     background.spawn(&runtime, hangup, signals);
-    tracing::info!(ms = started.elapsed().as_millis(), "Started.");
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(ms, "Started.");
     signals::serving();
     gateway.run();
     Ok(())
