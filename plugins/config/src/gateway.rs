@@ -183,7 +183,9 @@ impl Config {
 impl Section for Config {
     fn judge(&mut self, table: &Value) -> Option<()> {
         table.here("").file.clone_into(&mut self.file);
-        if let Some(place) = table.get("payloads") {
+        // Beside a store that is wrong there is nothing to compare with.
+        let is_store_right = table.get("store").is_none_or(|it| StoreSetting::read(&it).is_some());
+        if let Some(place) = table.get("payloads").filter(|_| is_store_right) {
             self.payloads.judge(&place, &self.store, self.payloads_allow_http);
         }
         if let StoreLocation::Sqlite(path) = &mut self.store {

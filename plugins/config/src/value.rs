@@ -89,10 +89,19 @@ impl Value {
 
     /// The entries of a mapping, in order. Nothing is an empty one.
     pub(crate) fn entries(&self) -> Option<&[Entry]> {
+        self.entries_as_in("")
+    }
+
+    /// As [`Self::entries`]; with anything else it shows this mapping as an example.
+    pub(crate) fn entries_as_in(&self, example: &str) -> Option<&[Entry]> {
         match &self.node.kind {
             NodeKind::Mapping(entries) => Some(entries),
             NodeKind::Scalar { .. } if self.is_null() => Some(&[]),
-            _ => self.wrong(format!("must be a mapping, not {}", self.node.describe())),
+            _ => {
+                let such_as = if example.is_empty() { "" } else { " such as " };
+                let found = self.node.describe();
+                self.wrong(format!("must be a mapping{such_as}{example}, not {found}"))
+            }
         }
     }
 

@@ -55,7 +55,10 @@ fn wrong_types() {
          payloads: «{}\n«mdn_deadline:",
         &[
             ("site", "must be text, not a number; put quotes around it"),
-            ("listen", "must be a mapping, not a list"),
+            (
+                "listen",
+                "must be a mapping such as { inbound: { address: \"0.0.0.0:8080\" } }, not a list",
+            ),
             ("stations", "must be a list, not a mapping"),
             ("partners", "must be a list, not text"),
             ("legacy_algorithms", "must be true or false, not text; leave the quotes out"),
@@ -133,6 +136,31 @@ fn listeners() {
     expect(
         "receiver: «{ url: \"http://127.0.0.1:8080\" }",
         &[("receiver", "http://127.0.0.1:8080 is this gateway itself (listen.inbound)")],
+    );
+}
+
+#[test]
+fn section_given_as_text_is_shown_as_a_mapping() {
+    const LISTENER: &str = "must be a mapping such as { address: \"127.0.0.1:8080\" }, not text";
+    expect(
+        "listen:\n  inbound: «\"0.0.0.0:8080\"\n  outbound: «127.0.0.1:8085\nstations: [«A]",
+        &[
+            ("listen.inbound", LISTENER),
+            ("listen.outbound", LISTENER),
+            ("stations[0]", "must be a mapping such as { as2_id: MY-OWN-ORG }, not text"),
+        ],
+    );
+    expect(
+        "receiver: «\"http://127.0.0.1:1\"",
+        &[("receiver", "must be a mapping such as { url: \"http://127.0.0.1:10080\" }, not text")],
+    );
+}
+
+#[test]
+fn wrong_store_is_the_only_mistake_where_payloads_go_to_the_store() {
+    expect(
+        "store: «mysql://h/d\npayloads: store",
+        &[("store", "must begin with sqlite: or postgres://")],
     );
 }
 
@@ -442,7 +470,8 @@ fn broken_files() {
         &[("as2hook.yaml", "receiver: { url: \"x\" «]\n")],
         &[(
             "receiver",
-            "this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'",
+            "this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'; text with braces, \
+             brackets or commas, such as `${…}`, needs quotes here",
         )],
     );
     let files = Files::new(&[("as2hook.yaml", "")]);

@@ -94,7 +94,8 @@ fn events() {
          - { name: b, url: \"http://a/\", events: «[] }\n\
          - { name: c, url: \"http://a/\", events: [mdn.sent, «mdn.sent] }\n\
          - { name: d, url: \"http://a/\", events: [mdn.sent, «\"*\"] }\n\
-         - { name: e, url: \"http://a/\", events: «mdn.sent }\n",
+         - { name: e, url: \"http://a/\", events: «mdn.snet }\n\
+         - { name: f, url: \"http://a/\", events: «{} }\n",
         &[
             (
                 "webhooks[0].events[0]",
@@ -111,7 +112,13 @@ fn events() {
             ("webhooks[1].events", "needs one event at least, or \"*\" for all"),
             ("webhooks[2].events[1]", "this event is given twice"),
             ("webhooks[3].events[1]", "\"*\" means all events; nothing else may stand beside it"),
-            ("webhooks[4].events", "must be a list, not text"),
+            (
+                "webhooks[4].events",
+                "must be message.received, mdn.received, message.sent, send.error, \
+                 message.rejected, message.duplicate, mdn.sent, mdn.overdue, \
+                 certificate.expiring or webhook.disabled; did you mean `mdn.sent`?",
+            ),
+            ("webhooks[5].events", "must be a list, not a mapping"),
         ],
     );
 }
