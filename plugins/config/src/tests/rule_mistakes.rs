@@ -1,5 +1,7 @@
 //! Every class of mistake in `webhooks.yaml`, at its exact place.
 
+use as2hook_event::EventKind;
+
 use super::*;
 
 #[test]
@@ -67,22 +69,20 @@ fn names() {
 }
 
 #[test]
-fn equally_specific_rules_are_reported_at_both_places() {
-    let message = |here: &str| {
-        format!(
-            "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
-             station, partner_type and event are the same, so it is not decided which of them \
-             fires; change one of these, or give one of the two `route: always`; the other one \
-             stands at {here}"
-        )
-    };
+fn equally_specific_rules_are_one_mistake_at_the_second() {
     expect_in(
         &[
             ("as2hook.yaml", &format!("{RECEIVER}webhooks: rules")),
-            ("rules/1.yaml", "webhooks:\n- «{ name: a, partner: P, url: \"http://a/\" }"),
+            ("rules/1.yaml", "webhooks:\n- { name: a, partner: P, url: \"http://a/\" }"),
             ("rules/2.yaml", "webhooks:\n\n\n- «{ name: b, partner: P, url: \"http://a/\" }"),
         ],
-        &[("webhooks[0]", &message("rules/2.yaml:4")), ("webhooks[0]", &message("rules/1.yaml:2"))],
+        &[(
+            "webhooks[0]",
+            "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
+             station, partner_type and event are the same, so it is not decided which of them \
+             fires; change one of these, or give one of the two `route: always`; \"a\" \
+             stands at rules/1.yaml:2",
+        )],
     );
 }
 
@@ -292,21 +292,52 @@ fn filters() {
 
 #[test]
 fn rules_that_differ_in_filters_alone_are_a_mistake_where_one_message_satisfies_both() {
-    let message = |here: &str| {
-        format!(
+    expect_rules(
+        "webhooks:\n\
+         - { name: a, url: \"http://a/\", signature: [valid, unsigned] }\n\
+         - «{ name: b, url: \"http://a/\", signature: [invalid, unsigned] }\n\
+         - { name: c, url: \"http://a/\", signature: [other-certificate] }\n",
+        &[(
+            "webhooks[1]",
             "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
              station, partner_type and event are the same, and one message could satisfy the \
              filters of both, so it is not decided which of them fires; change one of these, or \
-             give one of the two `route: always`; the other one stands at webhooks.yaml:{here}"
-        )
-    };
-    expect_rules(
-        "webhooks:\n\
-         - «{ name: a, url: \"http://a/\", signature: [valid, unsigned] }\n\
-         - «{ name: b, url: \"http://a/\", signature: [invalid, unsigned] }\n\
-         - { name: c, url: \"http://a/\", signature: [other-certificate] }\n",
-        &[("webhooks[0]", &message("3")), ("webhooks[1]", &message("2"))],
+             give one of the two `route: always`; \"a\" stands at webhooks.yaml:2",
+        )],
     );
+}
+
+#[test]
+fn tab_in_the_indentation_is_reported_on_its_own_line() {
+    let what = "this is not YAML: the indentation of this line has a tab; use blanks alone";
+    for (rules, path) in [
+        ("webhooks:\n  - name: a\n«\turl: \"http://a/\"\n", "webhooks[0].name"),
+        ("webhooks:\n  - name: a\n    # b\n\n  «\turl: \"http://a/\"\n", "webhooks[0]"),
+        ("webhooks:\n«\t- name: a\n", "webhooks"),
+        ("webhooks:\n  - name: a\n    tls:\n    «\tca: x\n", "webhooks[0].tls"),
+    ] {
+        expect_rules(rules, &[(path, what)]);
+    }
+}
+
+#[test]
+fn star_without_quotes_is_reported_in_plain_words() {
+    let what =
+        "this is not YAML: a `*` without quotes begins an alias; put quotes around it, as in \"*\"";
+    for (rules, path) in [
+        ("webhooks:\n- name: a\n  events: «*\n", "webhooks[0].events"),
+        ("webhooks:\n- { name: a, events: [«*] }\n", "webhooks[0]"),
+        ("webhooks:\n- name: a\n  partner: «*ACME\n", "webhooks[0].partner"),
+    ] {
+        expect_rules(rules, &[(path, what)]);
+    }
+}
+
+#[test]
+fn event_as_text_is_a_list_of_one() {
+    let (loaded, _files) =
+        right("", "webhooks: [{ name: a, url: \"http://a/\", events: message.received }]");
+    assert_eq!(loaded.rules.get("a").unwrap().events, Some(vec![EventKind::MessageReceived]));
 }
 
 #[test]
