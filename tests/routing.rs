@@ -237,7 +237,8 @@ fn rule_that_cannot_fire_is_a_warning_that_counts_with_strict() {
         let args = ["check".as_ref(), "-c".as_ref(), config.as_os_str()];
         as2hook(&args.into_iter().chain(flags.iter().map(OsStr::new)).collect::<Vec<_>>())
     };
-    let what = "it never fires: no outbound listener runs (`listen.outbound`)";
+    let what =
+        "it never fires: no outbound listener runs; add `listen.outbound`, or leave the event out";
     let ran = check(&[]);
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     assert!(ran.stderr.starts_with("warning: ") && ran.stderr.contains(what), "{}", ran.stderr);

@@ -69,16 +69,13 @@ fn event_that_no_listener_makes_is_warned_of() {
     };
     assert_eq!(
         warned("", &rule("[message.received, send.error]")),
-        [
-            "webhooks.yaml:2:59: webhooks[0].events[1]: send.error never comes: no outbound listener runs \
-          (`listen.outbound`)"
-        ]
+        ["webhooks.yaml:2:59: webhooks[0].events[1]: send.error never comes: no outbound \
+          listener runs; add `listen.outbound`, or leave the event out"]
     );
     assert_eq!(
         warned("", &rule("message.sent")),
-        [
-            "webhooks.yaml:2:3: webhooks[0]: it never fires: no outbound listener runs (`listen.outbound`)"
-        ]
+        ["webhooks.yaml:2:3: webhooks[0]: it never fires: no outbound listener runs; add \
+          `listen.outbound`, or leave the event out"]
     );
     assert_eq!(warned("", &rule("\"*\"")), [""; 0]);
 }
@@ -94,12 +91,13 @@ fn event_that_what_the_rule_names_never_has_is_warned_of() {
     );
     expect_of_rule(
         "events: [mdn.overdue], partner: TRIAL, site: trials",
-        &[": it never fires: its partner has `async_mdn: elsewhere`"],
+        &[": it never fires: its partner has `async_mdn: elsewhere`; leave the event out"],
     );
     expect_of_rule(
         "events: [certificate.expiring], partner: ACME, station: WE",
         &[
-            ": it never fires: certificate.expiring is about a partner or a station, never about both",
+            ": it never fires: certificate.expiring is about a partner or a station, never about both; \
+           leave one of them out",
         ],
     );
 }
@@ -125,33 +123,45 @@ fn raw_without_a_station_key_is_warned_of() {
 #[test]
 fn filter_that_nothing_satisfies_is_warned_of() {
     for (keys, why) in [
-        ("events: [mdn.overdue], signature: [valid]", "its events have no signature"),
-        ("events: [mdn.overdue, webhook.disabled], errors: any", "its events have no errors"),
+        (
+            "events: [mdn.overdue], signature: [valid]",
+            "its events have no signature; leave `signature` out",
+        ),
+        (
+            "events: [mdn.overdue, webhook.disabled], errors: any",
+            "its events have no errors; leave `errors` out",
+        ),
         (
             "partner: ACME, partner_type: Test",
-            "the partner \"ACME\" has the type Production, and `partner_type` is Test",
+            "the partner \"ACME\" has the type Production, and `partner_type` is Test; make them the same",
         ),
         (
             "events: [webhook.disabled], partner_type: Test",
-            "no partner of this event has the type Test",
+            "there is no such event of the type Test; leave `partner_type` out",
         ),
-        ("site: other", "no partner is of the site \"other\", nor is this gateway"),
-        ("partner: TRIAL", "the partner \"TRIAL\" is of the site \"trials\", not \"main\""),
+        (
+            "site: other",
+            "no partner is of the site \"other\", nor is this gateway; put `site` right",
+        ),
+        (
+            "partner: TRIAL",
+            "the partner \"TRIAL\" is of the site \"trials\", not \"main\"; make them the same",
+        ),
         (
             "signature: [invalid, unsupported], errors: none",
-            "such a `signature` comes with an error, and `errors` is none",
+            "such a `signature` comes with an error, and `errors` is none; leave one of them out",
         ),
         (
             "partner: TRIAL, site: trials, signature: [valid]",
-            "no signature is valid, since its partner has no certificate in the config",
+            "no signature is valid, since its partner has no certificate in the config; add it there",
         ),
         (
             "events: [mdn.sent], station: KEYLESS, signature: [valid]",
-            "no signature is valid, since its station has no key in the config",
+            "no signature is valid, since its station has no key in the config; add it there",
         ),
         (
             "partner: ACME, signature: [unknown-certificate]",
-            "its partner has certificates in the config, so no signature is unknown-certificate",
+            "its partner has certificates in the config, so no signature is unknown-certificate; take another status",
         ),
     ] {
         expect_of_rule(keys, &[&format!(": it never fires: {why}")]);
@@ -172,9 +182,8 @@ fn rule_behind_more_specific_ones_for_all_its_events_is_warned_of() {
     );
     assert_eq!(
         shown,
-        [
-            "webhooks.yaml:2:3: webhooks[0]: it never fires: \"b\" is more specific for all that it is for"
-        ]
+        ["webhooks.yaml:2:3: webhooks[0]: it never fires: \"b\" is more specific for all \
+          that it is for; remove it, or give it `route: always`"]
     );
 }
 

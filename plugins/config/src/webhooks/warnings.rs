@@ -137,16 +137,17 @@ impl JudgedRule<'_> {
             EventKind::MessageSent | EventKind::SendError | EventKind::MdnOverdue
                 if self.config.listen.outbound.is_none() =>
             {
-                "no outbound listener runs (`listen.outbound`)"
+                "no outbound listener runs; add `listen.outbound`, or leave the event out"
             }
             EventKind::MdnOverdue if self.partner.is_some_and(|it| !it.has_async_mdns_here()) => {
-                "its partner has `async_mdn: elsewhere`"
+                "its partner has `async_mdn: elsewhere`; leave the event out"
             }
             EventKind::WebhookDisabled if partner.is_some() || station.is_some() => {
                 "webhook.disabled is about no partner or station; leave them out in a rule for it"
             }
             EventKind::CertificateExpiring if partner.is_some() && station.is_some() => {
-                "certificate.expiring is about a partner or a station, never about both"
+                "certificate.expiring is about a partner or a station, never about both; \
+                 leave one of them out"
             }
             _ => return None,
         };
@@ -164,38 +165,46 @@ impl JudgedRule<'_> {
                 Some(it) => {
                     let (id, found) = (&it.as2_id, it.partner_type.as_str());
                     format!(
-                        "the partner {id:?} has the type {found}, and `partner_type` is {}",
+                        "the partner {id:?} has the type {found}, and `partner_type` is {}; make them \
+                         the same",
                         wanted.as_str()
                     )
                 }
-                None => format!("no partner of this event has the type {}", wanted.as_str()),
+                None => format!(
+                    "there is no such event of the type {}; leave `partner_type` out",
+                    wanted.as_str()
+                ),
             });
         }
         if !self.is_site_of(event) {
             return Some(match self.partner {
                 Some(it) => {
                     format!(
-                        "the partner {:?} is of the site {:?}, not {site:?}",
+                        "the partner {:?} is of the site {:?}, not {site:?}; make them the same",
                         it.as2_id, it.site
                     )
                 }
-                None => format!("no partner is of the site {site:?}, nor is this gateway"),
+                None => format!(
+                    "no partner is of the site {site:?}, nor is this gateway; put `site` right"
+                ),
             });
         }
         if let Some(statuses) = &filters.signature {
             if is_bare {
-                return Some("its events have no signature".to_owned());
+                return Some("its events have no signature; leave `signature` out".to_owned());
             }
             if filters.errors == Some(ErrorFilter::None)
                 && statuses.iter().all(|status| WITH_ERROR.contains(status))
             {
-                let what = "such a `signature` comes with an error, and `errors` is none";
+                let what = "such a `signature` comes with an error, and `errors` is none; leave one of \
+                            them out";
                 return Some(what.to_owned());
             }
             return self.unsigned(event, statuses);
         }
         let is_of_errors = matches!(filters.errors, Some(ErrorFilter::Any | ErrorFilter::Codes(_)));
-        (is_bare && is_of_errors).then(|| "its events have no errors".to_owned())
+        (is_bare && is_of_errors)
+            .then(|| "its events have no errors; leave `errors` out".to_owned())
     }
 
     /// Whether such an event can be of a partner of this type. Those that neither it nor the config names are
@@ -248,12 +257,15 @@ impl JudgedRule<'_> {
                 EventKind::MessageSent | EventKind::MdnSent => "its station has no key",
                 _ => "its partner has no certificate",
             };
-            return Some(format!("no signature is valid, since {whose} in the config"));
+            return Some(format!(
+                "no signature is valid, since {whose} in the config; add it there"
+            ));
         }
         let is_verified = self.partner.is_some_and(|it| !it.certificates.is_empty());
         let is_theirs = !matches!(event, EventKind::MessageSent | EventKind::MdnSent);
         (is_only(SignatureStatus::UnknownCertificate) && is_verified && is_theirs).then(|| {
-            "its partner has certificates in the config, so no signature is unknown-certificate"
+            "its partner has certificates in the config, so no signature is \
+             unknown-certificate; take another status"
                 .to_owned()
         })
     }
@@ -294,6 +306,9 @@ impl JudgedRule<'_> {
         }
         let names: Vec<_> = winners.iter().map(|name| format!("{name:?}")).collect();
         let are = if names.len() == 1 { "is" } else { "are" };
-        Some(format!("{} {are} more specific for all that it is for", names.join(" and ")))
+        Some(format!(
+            "{} {are} more specific for all that it is for; remove it, or give it `route: always`",
+            names.join(" and ")
+        ))
     }
 }
