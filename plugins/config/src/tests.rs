@@ -21,6 +21,7 @@ mod rule_mistakes;
 mod schema;
 mod secrets;
 mod shipped;
+mod slips;
 mod warnings;
 
 /// Enough for a config to be whole.

@@ -20,7 +20,11 @@ const DEEPEST: usize = 32;
 const ALIASED: usize = 1_000_000;
 
 /// What is likely meant by what the parser says.
-const HINTS: [(&str, &str); 4] = [
+const HINTS: [(&str, &str); 5] = [
+    (
+        "mapping values",
+        "look for a `:` in text without quotes, and for an indentation unlike that of the line before",
+    ),
     ("simple key", "a `:` needs a blank behind it, here or in the line before"),
     ("quoted scalar", "is a quote missing at its end?"),
     ("unexpected character", "text that begins with it needs quotes"),

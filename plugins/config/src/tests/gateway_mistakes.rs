@@ -140,31 +140,6 @@ fn listeners() {
 }
 
 #[test]
-fn section_given_as_text_is_shown_as_a_mapping() {
-    const LISTENER: &str = "must be a mapping such as { address: \"127.0.0.1:8080\" }, not text";
-    expect(
-        "listen:\n  inbound: «\"0.0.0.0:8080\"\n  outbound: «127.0.0.1:8085\nstations: [«A]",
-        &[
-            ("listen.inbound", LISTENER),
-            ("listen.outbound", LISTENER),
-            ("stations[0]", "must be a mapping such as { as2_id: MY-OWN-ORG }, not text"),
-        ],
-    );
-    expect(
-        "receiver: «\"http://127.0.0.1:1\"",
-        &[("receiver", "must be a mapping such as { url: \"http://127.0.0.1:10080\" }, not text")],
-    );
-}
-
-#[test]
-fn wrong_store_is_the_only_mistake_where_payloads_go_to_the_store() {
-    expect(
-        "store: «mysql://h/d\npayloads: store",
-        &[("store", "must begin with sqlite: or postgres://")],
-    );
-}
-
-#[test]
 fn tls_files() {
     expect(
         "listen:\n  inbound:\n    tls: «{ certificate: «keys/none.crt }\n  admin:\n    tls:\n      \

@@ -1,7 +1,5 @@
 //! Every class of mistake in `webhooks.yaml`, at its exact place.
 
-use as2hook_event::EventKind;
-
 use super::*;
 
 #[test]
@@ -305,39 +303,6 @@ fn rules_that_differ_in_filters_alone_are_a_mistake_where_one_message_satisfies_
              give one of the two `route: always`; \"a\" stands at webhooks.yaml:2",
         )],
     );
-}
-
-#[test]
-fn tab_in_the_indentation_is_reported_on_its_own_line() {
-    let what = "this is not YAML: the indentation of this line has a tab; use blanks alone";
-    for (rules, path) in [
-        ("webhooks:\n  - name: a\n«\turl: \"http://a/\"\n", "webhooks[0].name"),
-        ("webhooks:\n  - name: a\n    # b\n\n  «\turl: \"http://a/\"\n", "webhooks[0]"),
-        ("webhooks:\n«\t- name: a\n", "webhooks"),
-        ("webhooks:\n  - name: a\n    tls:\n    «\tca: x\n", "webhooks[0].tls"),
-    ] {
-        expect_rules(rules, &[(path, what)]);
-    }
-}
-
-#[test]
-fn star_without_quotes_is_reported_in_plain_words() {
-    let what =
-        "this is not YAML: a `*` without quotes begins an alias; put quotes around it, as in \"*\"";
-    for (rules, path) in [
-        ("webhooks:\n- name: a\n  events: «*\n", "webhooks[0].events"),
-        ("webhooks:\n- { name: a, events: [«*] }\n", "webhooks[0]"),
-        ("webhooks:\n- name: a\n  partner: «*ACME\n", "webhooks[0].partner"),
-    ] {
-        expect_rules(rules, &[(path, what)]);
-    }
-}
-
-#[test]
-fn event_as_text_is_a_list_of_one() {
-    let (loaded, _files) =
-        right("", "webhooks: [{ name: a, url: \"http://a/\", events: message.received }]");
-    assert_eq!(loaded.rules.get("a").unwrap().events, Some(vec![EventKind::MessageReceived]));
 }
 
 #[test]

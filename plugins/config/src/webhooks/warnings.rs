@@ -113,13 +113,8 @@ impl JudgedRule<'_> {
         let reasons: Vec<_> =
             absent.iter().zip(unmatched).filter_map(|(a, b)| a.clone().or(b)).collect();
         if reasons.len() == events.len() {
-            let mut distinct = Vec::new();
-            reasons.into_iter().for_each(|reason| {
-                if !distinct.contains(&reason) {
-                    distinct.push(reason);
-                }
-            });
-            return Some(distinct.join("; "));
+            // With this one mended it fires.
+            return reasons.into_iter().next();
         }
         let listed = place.get("events").filter(Value::is_list).and_then(|events| events.list());
         for ((event, why), place) in events.iter().zip(absent).zip(listed.unwrap_or_default()) {
