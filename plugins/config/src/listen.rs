@@ -113,6 +113,11 @@ setting!(
     String::as_str
 );
 
+/// Whether this listener has the address that is meant, and not the default for a wrong one.
+pub(crate) fn is_sound(listen: &Value, name: &str) -> bool {
+    listen.get(name).is_none_or(|listener| listener.is_sound())
+}
+
 // === impl Listen ===
 
 impl Section for Listen {
@@ -120,7 +125,7 @@ impl Section for Listen {
 
     fn judge(&mut self, table: &Value) -> Option<()> {
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-        for (name, address) in self.addresses() {
+        for (name, address) in self.addresses().filter(|(name, _)| is_sound(table, name)) {
             let same = |(_, other): &&(&str, SocketAddr)| *other == address && address.port() != 0;
             if let Some((other, _)) = taken.iter().find(same) {
                 let place = table.get(name).unwrap_or_else(|| table.clone());

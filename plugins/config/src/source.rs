@@ -73,6 +73,15 @@ impl Context {
         self.found.borrow().mistakes.len()
     }
 
+    /// Whether one was noted at this path of a file, or below it.
+    pub(crate) fn has_mistake(&self, file: &Path, path: &str) -> bool {
+        self.found.borrow().mistakes.iter().any(|mistake| {
+            let below = mistake.path.strip_prefix(path);
+            mistake.file == file
+                && below.is_some_and(|it| it.is_empty() || it.starts_with(['.', '[']))
+        })
+    }
+
     pub(crate) fn warning(&self, warning: ConfigDiagnostic) {
         self.found.borrow_mut().warnings.push(warning);
     }

@@ -80,6 +80,11 @@ impl Value {
         &self.source.context.plugins
     }
 
+    /// Whether there is no mistake in it so far. One with a mistake counts as not given: its default says nothing.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.source.context.has_mistake(&self.source.file, &self.path)
+    }
+
     /// How many mistakes all files have so far.
     pub(crate) fn mistakes(&self) -> usize {
         self.source.context.mistakes()

@@ -87,3 +87,17 @@ fn frequent_slip_has_a_hint_beside_the_parsers_words() {
         assert!(mistakes.len() == 1 && is_hinted, "{rule}: {mistakes:?}");
     }
 }
+
+#[test]
+fn wrong_address_of_a_listener_is_not_compared_by_its_default() {
+    const ADDRESS: &str =
+        "must be an IP address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+    expect(
+        "listen:\n  inbound: { address: «\":9090\" }\n  outbound: { address: \"0.0.0.0:8080\" }",
+        &[("listen.inbound.address", ADDRESS)],
+    );
+    expect(
+        "listen:\n  inbound: { address: «\":9090\" }\nreceiver: { url: \"http://127.0.0.1:8080\" }",
+        &[("listen.inbound.address", ADDRESS)],
+    );
+}
