@@ -43,9 +43,9 @@ pub(crate) fn raise_limit() {
         return;
     }
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => tracing::debug!(?current, ?maximum, "Raised the limit of open files."),
+        Ok(()) => tracing::debug!(current, maximum, "Raised the limit of open files."),
         Err(error) => {
-            tracing::warn!(%error, ?current, "The limit of open files could not be raised.");
+            tracing::warn!(%error, current, "The limit of open files could not be raised.");
         }
     }
 }

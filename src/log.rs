@@ -15,6 +15,8 @@ mod queue;
 mod rejection_log;
 
 use std::{
+    env,
+    ffi::OsString,
     fmt::{Debug, Display},
     io::{self, IsTerminal as _},
     panic, thread,
@@ -59,11 +61,11 @@ struct LibraryRecord {
 /// Starts logging. Call once, and `flush` before the process ends.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When there is no thread to be had, or the environment asks for what cannot be.
 pub fn start() -> io::Result<()> {
-    let filter = EnvFilter::try_from_env("AS2HOOK_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let filter = filter(env::var_os("AS2HOOK_LOG"))?;
     let ansi = std::io::stderr().is_terminal();
-    let json = std::env::var("AS2HOOK_LOG_FORMAT").is_ok_and(|format| format == "json");
+    let json = is_json(env::var_os("AS2HOOK_LOG_FORMAT"))?;
     QUEUE.start(json)?;
     let lines = Lines { json, ansi: ansi && !json };
     let format = fmt::layer().with_writer(lines).with_ansi(lines.ansi);
@@ -82,6 +84,27 @@ pub fn start() -> io::Result<()> {
         }
     }));
     Ok(())
+}
+
+fn is_json(format: Option<OsString>) -> io::Result<bool> {
+    match format.unwrap_or_default().to_str() {
+        Some("" | "text") => Ok(false),
+        Some("json") => Ok(true),
+        _ => Err(io::Error::other("AS2HOOK_LOG_FORMAT must be text (the default) or json")),
+    }
+}
+
+fn filter(directives: Option<OsString>) -> io::Result<EnvFilter> {
+    let directives = directives.unwrap_or_default();
+    match directives.to_str() {
+        Some("") => Ok(EnvFilter::new(DEFAULT)),
+        text => text.and_then(|text| EnvFilter::try_new(text).ok()).ok_or_else(|| {
+            io::Error::other(
+                "AS2HOOK_LOG must be error, warn, info, debug or trace, for single targets as in \
+                 info,as2hook=debug",
+            )
+        }),
+    }
 }
 
 /// Writes a line as it is, behind those that were logged before.
@@ -172,6 +195,25 @@ mod tests {
             assert!(enabled!(target: "deadpool.postgres", Level::ERROR));
             assert!(enabled!(target: "as2hook_store::postgres", Level::INFO));
         });
+    }
+
+    #[test]
+    fn unknown_log_format_is_an_error_that_names_the_known_ones() {
+        let format = |text: &str| is_json(Some(text.into())).map_err(|error| error.to_string());
+        assert_eq!((format(""), format("text"), format("json")), (Ok(false), Ok(false), Ok(true)));
+        for other in ["nonsense", "JSON"] {
+            assert!(format(other).unwrap_err().ends_with("text (the default) or json"), "{other}");
+        }
+        assert!(!is_json(None).unwrap());
+    }
+
+    #[test]
+    fn log_filter_that_cannot_be_read_is_an_error() {
+        for text in ["", "debug", "as2hook=debug,pingora=warn"] {
+            assert!(filter(Some(text.into())).is_ok(), "{text}");
+        }
+        let error = filter(Some("as2hook=loud".into())).unwrap_err();
+        assert!(error.to_string().starts_with("AS2HOOK_LOG must be"), "{error}");
     }
 
     #[test]

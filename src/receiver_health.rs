@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 /// What the last exchanges say of the AS2 server.
 #[derive(Debug, Default)]
-pub struct ReceiverHealth {
+pub(crate) struct ReceiverHealth {
     /// So that an exchange that reaches it takes no lock.
     fails: AtomicBool,
     failure: Mutex<Option<ReceiverFailure>>,

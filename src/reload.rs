@@ -70,9 +70,6 @@ impl Reloader {
 
 /// Makes the snapshot of loaded files that follows on `before`; the receivers' names are looked up.
 pub async fn snapshot(loaded: Loaded, before: Option<&Snapshot>) -> Snapshot {
-    for warning in &loaded.warnings {
-        tracing::warn!(%warning, "Config warning.");
-    }
     let receivers =
         Receivers::resolve(&loaded.config.receiver, before.map(|it| &*it.receivers)).await;
     let generation = before.map_or(1, |before| before.generation + 1);

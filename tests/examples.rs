@@ -48,8 +48,17 @@ fn every_config_in_the_tree_is_right() {
     }
     assert!(configs.len() >= 3, "{configs:?}");
     for config in configs {
-        let output = as2hook(&["check", "-c", config.to_str().unwrap()]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let output = as2hook(&["check", "--json", "-c", config.to_str().unwrap()]);
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(output.status.success(), "{said}");
+        let warnings = said["warnings"].as_array().unwrap();
+        // Its stations have no keys before they are put in.
+        let expected = if config.ends_with("fan-out/as2hook.yaml") { 2 } else { 0 };
+        assert_eq!(warnings.len(), expected, "{said}");
+        let is_expected = |warning: &serde_json::Value| {
+            warning["message"].as_str().unwrap().contains("has no key; give it `keys`")
+        };
+        assert!(warnings.iter().all(is_expected), "{said}");
     }
 }
 

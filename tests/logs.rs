@@ -122,6 +122,36 @@ fn names_with_control_and_bidirectional_characters_are_escaped_in_both_formats()
 }
 
 #[test]
+fn numbers_are_numbers_in_json_lines() {
+    let receiver = receiver().start();
+    let gateway = gateway(&receiver, "debug", "json").start().unwrap();
+    gateway.inbound().get("/").unwrap();
+    assert!(gateway.wait_for_log("Inbound exchange.", SOON), "{}", gateway.log());
+    let mut seen = 0;
+    for line in gateway.log().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        for (name, value) in line.as_object().unwrap() {
+            let is_number = value.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
+            assert!(!is_number, "{name} in {line}");
+            seen += usize::from(value.is_number());
+        }
+    }
+    assert!(seen >= 3, "{}", gateway.log());
+}
+
+#[test]
+fn unknown_log_format_ends_the_start_with_what_is_allowed() {
+    let ran = Command::new(env!("CARGO_BIN_EXE_as2hook"))
+        .args(["run", "-c", "conf/as2hook.yaml"])
+        .env("AS2HOOK_LOG_FORMAT", "nonsense")
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(said, "as2hook: AS2HOOK_LOG_FORMAT must be text (the default) or json\n");
+}
+
+#[test]
 fn credentials_are_not_logged_at_any_level() {
     for format in ["text", "json"] {
         let receiver = receiver().start();

@@ -6,7 +6,7 @@
 #[path = "routing/filters.rs"]
 mod filters;
 
-use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+use std::{cell::RefCell, collections::BTreeSet, ffi::OsStr, time::Duration};
 
 use as2hook_testing::{
     Endpoint, Gateway, Message, Part, Post, Ran, Request, Response, Rule, Running, as2hook, pki,
@@ -221,8 +221,36 @@ fn two_rules_that_are_equally_specific_are_a_mistake_that_names_both() {
     let ran = as2hook(&["check".as_ref(), "-c".as_ref(), config.as_os_str()]);
     assert_eq!(ran.status, Some(1));
     let said = ran.stdout + &ran.stderr;
-    let located = said.lines().find(|line| line.contains("webhooks.yaml:")).unwrap_or_default();
-    assert!(located.contains("one") && located.contains("two"), "{said}");
+    let located: Vec<_> = said.lines().filter(|line| line.contains("webhooks.yaml:")).collect();
+    assert!(located.len() == 1, "{said}");
+    assert!(located[0].contains("one") && located[0].contains("two"), "{said}");
+}
+
+#[test]
+fn rule_that_cannot_fire_is_a_warning_that_counts_with_strict() {
+    let gateway = gateway("http://127.0.0.1:1")
+        .rule("one", |rule| rule.url("http://127.0.0.1:1/").events(&["message.sent"]))
+        .prepare()
+        .unwrap();
+    let config = gateway.config_file();
+    let check = |flags: &[&str]| {
+        let args = ["check".as_ref(), "-c".as_ref(), config.as_os_str()];
+        as2hook(&args.into_iter().chain(flags.iter().map(OsStr::new)).collect::<Vec<_>>())
+    };
+    let what =
+        "it never fires: no outbound listener runs; add `listen.outbound`, or leave the event out";
+    let ran = check(&[]);
+    assert_eq!(ran.status, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("warning: ") && ran.stderr.contains(what), "{}", ran.stderr);
+
+    let ran = check(&["--strict", "--json"]);
+    assert_eq!(ran.status, Some(1), "{}", ran.stderr);
+    let said: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(said["mistakes"], serde_json::json!([]));
+    let warning = &said["warnings"][0];
+    assert_eq!((&warning["path"], &warning["message"]), (&"webhooks[0]".into(), &what.into()));
+    assert!(warning["file"].as_str().unwrap().ends_with("webhooks.yaml"), "{warning}");
+    assert!(warning["line"].is_u64() && warning["column"].is_u64(), "{warning}");
 }
 
 // === helpers ===

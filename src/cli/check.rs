@@ -2,40 +2,77 @@
 
 use std::{io::Write, path::PathBuf};
 
-use as2hook_config::{Loaded, Plugins};
+use as2hook_config::{ConfigDiagnostic, Loaded, Plugins};
+use serde::Serialize;
 
-use super::{CommandError, in_config, load};
+use super::{CommandError, count, in_config};
 
-/// Loads config, keys and rules, and prints every mistake with its file, line and column.
+/// Loads config, keys and rules, and prints every mistake with its file, line and column, and what cannot work.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Check {
     /// The gateway's config file.
     #[arg(short, long, value_name = "FILE", default_value = "conf/as2hook.yaml")]
     pub config: PathBuf,
+    /// Warnings count too: exit status 1.
+    #[arg(long)]
+    pub strict: bool,
+    /// Prints mistakes and warnings as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `--json` prints. `docs/operating.md` has its keys.
+#[derive(Serialize)]
+struct CheckReport<'a> {
+    mistakes: &'a [ConfigDiagnostic],
+    warnings: &'a [ConfigDiagnostic],
 }
 
 // === impl Check ===
 
 impl Check {
-    /// The summary goes to `out`, warnings to `err`.
+    /// The summary or the JSON goes to `out`, warnings to `err`.
     ///
     /// # Errors
-    /// When there is any mistake, or `out` or `err` cannot be written to.
+    /// When there is any mistake, with `strict` any warning, or `out` or `err` cannot be written to.
     pub fn run(
         &self,
         plugins: &Plugins,
         out: &mut dyn Write,
         err: &mut dyn Write,
     ) -> Result<(), CommandError> {
-        let loaded = load(&self.config, plugins)?;
-        let unsupported = loaded.config.unsupported();
-        if !unsupported.is_empty() {
-            return Err(in_config(&self.config)(unsupported));
+        let attempt = as2hook_config::attempt(&self.config, plugins);
+        let warnings = attempt.warnings;
+        let checked = attempt.outcome.and_then(|loaded| match loaded.config.unsupported() {
+            unsupported if unsupported.is_empty() => Ok(loaded),
+            unsupported => Err(unsupported),
+        });
+        if self.json {
+            let mistakes = checked.as_ref().err().map_or(&[][..], Vec::as_slice);
+            serde_json::to_writer(&mut *out, &CheckReport { mistakes, warnings: &warnings })
+                .map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            for warning in &warnings {
+                writeln!(err, "warning: {warning}")?;
+            }
         }
-        for warning in &loaded.warnings {
-            writeln!(err, "warning: {warning}")?;
+        let loaded = match checked.map_err(in_config(&self.config)) {
+            Ok(loaded) => loaded,
+            // Its mistakes stand in the JSON.
+            Err(error) if self.json => return Err(CommandError::Failed(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        let config = self.config.display();
+        if self.strict && !warnings.is_empty() {
+            let counts = if warnings.len() == 1 { "counts" } else { "count" };
+            let warnings = count(warnings.len(), "warning");
+            let what = format!("{config} has {warnings}, which {counts} with --strict");
+            return Err(CommandError::Failed(what));
         }
-        writeln!(out, "{} is right: {}.", self.config.display(), summary(&loaded))?;
+        if !self.json {
+            writeln!(out, "{config} is right: {}.", summary(&loaded))?;
+        }
         Ok(())
     }
 }
@@ -58,10 +95,6 @@ fn summary(loaded: &Loaded) -> String {
     )
 }
 
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, process::ExitCode};
@@ -69,12 +102,21 @@ mod tests {
     use super::{super::exit, *};
 
     fn check(gateway: &str, rules: &str) -> (ExitCode, String, String) {
+        check_with(gateway, rules, false, false)
+    }
+
+    fn check_with(
+        gateway: &str,
+        rules: &str,
+        strict: bool,
+        json: bool,
+    ) -> (ExitCode, String, String) {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("as2hook.yaml");
         fs::write(&config, gateway).unwrap();
         fs::write(folder.path().join("webhooks.yaml"), rules).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let done = Check { config }.run(&Plugins::default(), &mut out, &mut err);
+        let done = Check { config, strict, json }.run(&Plugins::default(), &mut out, &mut err);
         let code = exit(done, &mut out, &mut err);
         let shown = |bytes| {
             let text = String::from_utf8(bytes).unwrap();
@@ -106,6 +148,48 @@ mod tests {
             "webhooks: []\n",
         );
         assert!(out.ends_with("; /mdn goes to http://a:10081, http://b:10081.\n"), "{out}");
+    }
+
+    const RECEIVER: &str = "receiver: { url: \"http://127.0.0.1:10080\" }\n";
+    const RULE_OF_A_STRANGER: &str =
+        "webhooks: [{ name: a, url: \"http://127.0.0.1/\", partner: ACME }]\n";
+
+    #[test]
+    fn warning_is_printed_and_counts_with_strict_alone() {
+        let what = "warning: conf/webhooks.yaml:1:58: webhooks[0].partner: `partners` of the config \
+                    has no \"ACME\"; add it there, or put the AS2 id right\n";
+        let (code, out, err) = check(RECEIVER, RULE_OF_A_STRANGER);
+        assert_eq!((code, &*err), (ExitCode::SUCCESS, what));
+        assert!(out.contains("is right"), "{out}");
+
+        let (code, out, err) = check_with(RECEIVER, RULE_OF_A_STRANGER, true, false);
+        let end = "as2hook: conf/as2hook.yaml has 1 warning, which counts with --strict\n";
+        assert_eq!((code, &*out, err), (ExitCode::FAILURE, "", format!("{what}{end}")));
+
+        let (code, ..) = check_with(RECEIVER, "webhooks: []\n", true, false);
+        assert_eq!(code, ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn json_has_mistakes_and_warnings_with_their_places() {
+        let (code, out, err) = check_with(RECEIVER, RULE_OF_A_STRANGER, false, true);
+        assert_eq!((code, &*err), (ExitCode::SUCCESS, ""));
+        assert_eq!(
+            out,
+            "{\"mistakes\":[],\"warnings\":[{\"file\":\"conf/webhooks.yaml\",\"line\":1,\"column\":58,\
+             \"path\":\"webhooks[0].partner\",\"message\":\"`partners` of the config has no \\\"ACME\\\"; \
+             add it there, or put the AS2 id right\"}]}\n"
+        );
+        let (code, out, err) = check_with("receiver: {}\n", "webhooks: []\n", false, true);
+        assert_eq!(
+            (code, &*out, &*err),
+            (
+                ExitCode::FAILURE,
+                "{\"mistakes\":[{\"file\":\"conf/as2hook.yaml\",\"line\":1,\"column\":11,\
+                 \"path\":\"receiver\",\"message\":\"the key `url` is missing\"}],\"warnings\":[]}\n",
+                "as2hook: conf/as2hook.yaml cannot be used: it has one mistake\n"
+            )
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct Cli {
 enum Command {
     /// Runs the gateway: SIGTERM drains and exits, SIGHUP reloads, SIGQUIT hands over to a new process.
     Run(run::Args),
-    /// Loads config, keys and rules, and prints every mistake in them.
+    /// Loads config, keys and rules, and prints every mistake in them and what cannot work.
     Check(check::Check),
     /// Prints the config and the rules that are in force, defaults included and secrets left out.
     Config(config::ShowConfig),
@@ -126,8 +126,12 @@ fn in_config(config: &Path) -> impl Fn(Vec<ConfigDiagnostic>) -> CommandError {
 fn mistakes(number: usize) -> String {
     match number {
         1 => "one mistake".to_owned(),
-        many => format!("{many} mistakes"),
+        many => count(many, "mistake"),
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Reports what went wrong. Mistakes of the config are a result: each is a line on `out`.

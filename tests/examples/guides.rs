@@ -1,7 +1,7 @@
 //! The guides to AS2 servers: each config passes messages in both directions, and what stands in it as a comment is
 //! right, too.
 
-use std::{fs, net::SocketAddr, process::Command};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, process::Command};
 
 use as2hook_testing::{
     Client, Message, Part, Post,
@@ -50,20 +50,25 @@ fn commented_keys_of_the_guides_are_right_with_the_files_that_they_name() {
         assert_eq!(with_keys.len(), config.len() - 6, "{name}: three keys stand there as comments");
         fs::write(folder.path().join("as2hook.yaml"), with_keys).unwrap();
         fs::copy(guide.join("webhooks.yaml"), folder.path().join("webhooks.yaml")).unwrap();
-        fs::write(folder.path().join("mycompany.p12"), pkcs12.to_der().unwrap()).unwrap();
         let own = pem(&station.key, &station.certificate);
-        fs::write(folder.path().join("my-own-org.pem"), own).unwrap();
+        for (file, bytes) in [("mycompany.p12", pkcs12.to_der().unwrap()), ("my-own-org.pem", own)]
+        {
+            let file = folder.path().join(file);
+            fs::write(&file, bytes).unwrap();
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
         for file in ["partnera.crt", "partner.crt", "acme.crt"] {
             let certificate = partner.certificate.to_pem().unwrap();
             fs::write(folder.path().join(file), certificate).unwrap();
         }
         let output = Command::new(env!("CARGO_BIN_EXE_as2hook"))
-            .args(["check", "-c", "as2hook.yaml"])
+            .args(["check", "--strict", "-c", "as2hook.yaml"])
             .env("KEY_PASS", "of the keystore")
             .current_dir(folder.path())
             .output()
             .unwrap();
-        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&said));
     }
 }
 

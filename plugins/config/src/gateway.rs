@@ -19,7 +19,7 @@ use super::{
     StoreLocation,
     diagnostic::Position,
     keys,
-    listen::Listener,
+    listen::{Listener, is_sound},
     section::{Section, defaults},
     setting::{FilePath, Identifier, List, Setting, Switch, Table, Time, Whole, Word, seconds},
     storage::{PayloadsSetting, StoreSetting},
@@ -183,7 +183,8 @@ impl Config {
 impl Section for Config {
     fn judge(&mut self, table: &Value) -> Option<()> {
         table.here("").file.clone_into(&mut self.file);
-        if let Some(place) = table.get("payloads") {
+        let is_store_sound = table.get("store").is_none_or(|store| store.is_sound());
+        if let Some(place) = table.get("payloads").filter(|_| is_store_sound) {
             self.payloads.judge(&place, &self.store, self.payloads_allow_http);
         }
         if let StoreLocation::Sqlite(path) = &mut self.store {
@@ -249,10 +250,11 @@ impl Config {
     /// A receiver that is the gateway itself would send each request round until all is used up.
     fn judge_loop(&self, table: &Value) {
         let Some(place) = table.get("receiver") else { return };
+        let is_sound = |name| table.get("listen").is_none_or(|listen| is_sound(&listen, name));
         for origin in self.receiver.all_origins() {
             let host = if origin.host == "localhost" { "127.0.0.1" } else { &origin.host };
             let Ok(host) = host.parse::<IpAddr>() else { continue };
-            for (name, listen) in self.listen.addresses() {
+            for (name, listen) in self.listen.addresses().filter(|(name, _)| is_sound(name)) {
                 let local =
                     listen.ip() == host || (listen.ip().is_unspecified() && host.is_loopback());
                 if local && listen.port() == origin.port {

@@ -1,6 +1,6 @@
 //! Certificates and private keys from files: PEM, DER and PKCS#12.
 
-use std::{path::Path, sync::OnceLock};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::OnceLock};
 
 use as2hook_as2::StationKey;
 use as2hook_event::SecretString;
@@ -8,6 +8,7 @@ use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
     error::ErrorStack,
     nid::Nid,
+    pkcs7::Pkcs7,
     pkcs12::{ParsedPkcs12_2, Pkcs12},
     pkey::{Id, PKey, Private},
     provider::Provider,
@@ -18,6 +19,9 @@ use super::{
     setting::{SecretText, Setting as _, setting},
     value::{FromFile, Value},
 };
+
+/// RSA keys of fewer bits are warned of (NIST SP 800-131A).
+const LEAST_BITS: u32 = 2048;
 
 /// The certificates of one file; the first one is meant where one is. Empty where none is given.
 pub type CertificateFile = FromFile<Vec<X509>>;
@@ -98,11 +102,29 @@ pub(crate) fn certificates(value: &Value) -> Option<CertificateFile> {
     };
     match found {
         Ok(found) if !found.is_empty() => {
-            judge_time(value, &path, &found[0]);
+            judge_certificate(value, &path, &found[0]);
             Some(FromFile { path, content: found })
         }
-        _ => value.wrong(format!("{} holds no certificate (PEM or DER)", path.display())),
+        _ => match pkcs7(&bytes) {
+            Some(form) => {
+                let shown = path.display();
+                value.wrong(format!(
+                    "{shown} is PKCS#7, not a certificate; take the certificate out with `openssl pkcs7 -print_certs \
+                     -inform {form} -in {shown} -out {}`, and name that file here",
+                    path.with_extension("crt").display()
+                ))
+            }
+            None => value.wrong(format!("{} holds no certificate (PEM or DER)", path.display())),
+        },
     }
+}
+
+/// The form of a PKCS#7 file (`.p7b`), as OpenSSL names it.
+fn pkcs7(bytes: &[u8]) -> Option<&'static str> {
+    if Pkcs7::from_pem(bytes).is_ok() {
+        return Some("PEM");
+    }
+    Pkcs7::from_der(bytes).is_ok().then_some("DER")
 }
 
 /// A private key, RSA or EC: PEM or DER, PKCS#8 or traditional.
@@ -127,7 +149,10 @@ pub(crate) fn private_key(
             .or_else(|_| PKey::private_key_from_pkcs8_callback(&bytes, password))
     };
     match found {
-        Ok(key) => judge_kind(value, &path, key).map(|content| FromFile { path, content }),
+        Ok(key) => {
+            judge_access(value, &path);
+            judge_kind(value, &path, key).map(|content| FromFile { path, content })
+        }
         Err(_) if asked && passphrase.is_none_or(|text| text.expose().is_empty()) => {
             value.wrong(format!("{} is encrypted; its passphrase is missing", path.display()))
         }
@@ -167,7 +192,8 @@ pub(crate) fn pkcs12(
     let (Some(private_key), Some(certificate)) = (parsed.pkey, parsed.cert) else {
         return value.wrong(format!("{shown} holds no private key with its certificate"));
     };
-    judge_time(value, &path, &certificate);
+    judge_access(value, &path);
+    judge_certificate(value, &path, &certificate);
     let private_key = judge_kind(value, &path, private_key)?;
     let mut chain = vec![certificate];
     chain.extend(parsed.ca.into_iter().flatten());
@@ -243,7 +269,31 @@ fn judge_kind(value: &Value, path: &Path, key: PKey<Private>) -> Option<PKey<Pri
     }
 }
 
-fn judge_time(value: &Value, path: &Path, certificate: &X509Ref) {
+/// Warns of a file with a private key that not its owner alone can read.
+fn judge_access(value: &Value, path: &Path) {
+    let Ok(about) = fs::metadata(path) else { return };
+    let mode = about.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let shown = path.display();
+        value.warn(format!(
+            "{shown} holds a private key, and others than its owner may read or change it (mode {mode:03o}); \
+             `chmod 600 {shown}`"
+        ));
+    }
+}
+
+fn judge_certificate(value: &Value, path: &Path, certificate: &X509Ref) {
+    if let Ok(key) = certificate.public_key()
+        && key.id() == Id::RSA
+        && key.bits() < LEAST_BITS
+    {
+        value.warn(format!(
+            "the certificate in {} has an RSA key of {} bits, which can be broken; have one of {LEAST_BITS} bits \
+             or more issued",
+            path.display(),
+            key.bits()
+        ));
+    }
     let Ok(now) = Asn1Time::days_from_now(0) else { return };
     let (from, to): (&Asn1TimeRef, &Asn1TimeRef) =
         (certificate.not_before(), certificate.not_after());

@@ -8,7 +8,7 @@
 //! - `gateway` and beside it `listen`, `receiver`, `storage`, `partners`, `api`, `limits`: the document
 //!   `as2hook.yaml`, as structs that serde reads and writes, and schemars describes; what of it cannot change
 //!   while the gateway runs
-//! - `webhooks`: the rules
+//! - `webhooks`: the rules, and those that cannot fire
 //! - `setting`: how single values are written
 //! - `plugins`: the formats and sinks that rules may name
 //! - `section`: mappings, through serde, with all mistakes in them
@@ -61,7 +61,7 @@ use setting::{Identifier, Setting as _};
 use source::Context;
 
 use value::Value;
-use webhooks::{Placed, RulesFile};
+use webhooks::{Placed, RulesFile, warnings};
 
 /// Config and rules that were found right, whole.
 #[derive(Debug)]
@@ -70,8 +70,6 @@ pub struct Loaded {
     pub config: Config,
     /// The rules, compiled.
     pub rules: RuleSet,
-    /// What is not wrong, but likely not meant: an expired certificate, for one.
-    pub warnings: Vec<ConfigDiagnostic>,
     /// SHA-256 in hex over all that was read.
     pub hash: String,
 }
@@ -81,6 +79,9 @@ pub struct Loaded {
 pub struct LoadAttempt {
     /// What it gave. The mistakes are sorted by file and place, and never none.
     pub outcome: Result<Loaded, Vec<ConfigDiagnostic>>,
+    /// What is not wrong, but cannot work or is likely not meant, sorted alike. With any mistake, rules are not
+    /// looked at: what they name may be part of it.
+    pub warnings: Vec<ConfigDiagnostic>,
     /// What it looked at: where a change may put a mistake right.
     pub sources: Sources,
 }
@@ -105,16 +106,21 @@ pub fn attempt_with(
     variables: impl Fn(&str) -> Result<String, VarError> + 'static,
 ) -> LoadAttempt {
     let context = Context::new(variables, plugins.clone());
-    let read = read_all(&context, path);
-    let read = read.and_then(|(config, rules)| Some((config, webhooks::compile(&context, rules)?)));
+    let read = read_all(&context, path).and_then(|(config, rules)| {
+        let (rules, places) = webhooks::compile(rules)?;
+        if context.mistakes() == 0 {
+            warnings::judge(&config, &rules, &places);
+        }
+        Some((config, rules))
+    });
     let (mistakes, warnings, sources) = context.finish();
     let outcome = match read {
         Some((config, rules)) if mistakes.is_empty() => {
-            Ok(Loaded { config, rules, warnings, hash: sources.hash.clone() })
+            Ok(Loaded { config, rules, hash: sources.hash.clone() })
         }
         _ => Err(mistakes),
     };
-    LoadAttempt { outcome, sources }
+    LoadAttempt { outcome, warnings, sources }
 }
 
 /// What is in force with the config at `path`, defaults included, as two YAML documents: the config and the
@@ -170,10 +176,6 @@ fn read_all(context: &Rc<Context>, file: &Path) -> Option<(Config, Vec<Placed>)>
             return place.wrong(format!("{} {what}", path.display()));
         }
     };
-    if let Some(config) = &config {
-        webhooks::judge_case(context, &rules, config);
-        webhooks::judge_filters(context, &rules);
-    }
     Some((config?, rules))
 }
 

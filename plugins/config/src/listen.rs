@@ -71,7 +71,9 @@ impl<const PORT: u16> Setting for OwnListener<PORT> {
     type Value = Listener;
 
     fn read(value: &Value) -> Option<Listener> {
-        for entry in value.entries()?.iter().filter(|entry| &*entry.key == "hosts") {
+        for entry in
+            value.entries_as_in(Listener::EXAMPLE)?.iter().filter(|entry| &*entry.key == "hosts")
+        {
             value.unknown_key(entry, &["address", "tls"]);
         }
         let address = own_listener::<PORT>().address.to_string();
@@ -111,12 +113,19 @@ setting!(
     String::as_str
 );
 
+/// Whether this listener has the address that is meant, and not the default for a wrong one.
+pub(crate) fn is_sound(listen: &Value, name: &str) -> bool {
+    listen.get(name).is_none_or(|listener| listener.is_sound())
+}
+
 // === impl Listen ===
 
 impl Section for Listen {
+    const EXAMPLE: &'static str = "{ inbound: { address: \"0.0.0.0:8080\" } }";
+
     fn judge(&mut self, table: &Value) -> Option<()> {
         let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-        for (name, address) in self.addresses() {
+        for (name, address) in self.addresses().filter(|(name, _)| is_sound(table, name)) {
             let same = |(_, other): &&(&str, SocketAddr)| *other == address && address.port() != 0;
             if let Some((other, _)) = taken.iter().find(same) {
                 let place = table.get(name).unwrap_or_else(|| table.clone());
@@ -139,7 +148,9 @@ impl Listen {
     }
 }
 
-impl Section for Listener {}
+impl Section for Listener {
+    const EXAMPLE: &'static str = "{ address: \"127.0.0.1:8080\" }";
+}
 
 impl Section for ServerTls {
     fn judge(&mut self, table: &Value) -> Option<()> {

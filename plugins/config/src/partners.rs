@@ -158,6 +158,8 @@ setting!(
 // === impl Station ===
 
 impl Section for Station {
+    const EXAMPLE: &'static str = "{ as2_id: MY-OWN-ORG }";
+
     fn judge(&mut self, _: &Value) -> Option<()> {
         self.keys = self.files.iter().filter_map(KeyFiles::key).collect();
         Some(())
@@ -205,6 +207,8 @@ impl KeyFiles {
 // === impl Partner ===
 
 impl Section for Partner {
+    const EXAMPLE: &'static str = "{ as2_id: ACME }";
+
     fn judge(&mut self, table: &Value) -> Option<()> {
         self.certificates = self.files.iter().filter_map(|file| file.first().cloned()).collect();
         let mut urls = self.url.iter().chain(&self.mdn_urls);

@@ -103,6 +103,8 @@ setting!(
 // === impl Receiver ===
 
 impl Section for Receiver {
+    const EXAMPLE: &'static str = "{ url: \"http://127.0.0.1:10080\" }";
+
     fn judge(&mut self, table: &Value) -> Option<()> {
         let tls = self.all_origins().any(|origin| origin.tls);
         if let (Some(ca), false) = (table.get("ca"), tls) {

@@ -26,6 +26,9 @@ use super::{tree::Entry, value::Value};
 
 /// A mapping of the config, described by its serde attributes.
 pub(crate) trait Section: DeserializeOwned + Serialize + JsonSchema + 'static {
+    /// How it is written, for those who give something else.
+    const EXAMPLE: &'static str = "";
+
     /// Judges what no single value shows, and fills in what depends on other values. `None` leaves a
     /// mistake behind.
     fn judge(&mut self, _table: &Value) -> Option<()> {
@@ -86,6 +89,7 @@ struct Items(std::vec::IntoIter<Value>);
 impl Value {
     /// The section that this mapping is. A value with a mistake counts as not given.
     pub(crate) fn section<T: Section>(&self) -> Option<T> {
+        self.entries_as_in(T::EXAMPLE)?;
         let mut section: T = self.mapping()?;
         section.judge(self).map(|()| section)
     }

@@ -73,6 +73,15 @@ impl Context {
         self.found.borrow().mistakes.len()
     }
 
+    /// Whether one was noted at this path of a file, or below it.
+    pub(crate) fn has_mistake(&self, file: &Path, path: &str) -> bool {
+        self.found.borrow().mistakes.iter().any(|mistake| {
+            let below = mistake.path.strip_prefix(path);
+            mistake.file == file
+                && below.is_some_and(|it| it.is_empty() || it.starts_with(['.', '[']))
+        })
+    }
+
     pub(crate) fn warning(&self, warning: ConfigDiagnostic) {
         self.found.borrow_mut().warnings.push(warning);
     }
@@ -91,12 +100,19 @@ impl Context {
         outcome
     }
 
-    /// The `*.yaml` of a folder, sorted by name; in words what is wrong with it.
+    /// The `*.yaml` of a folder, sorted by name; in words what is wrong with it. Warns of other files.
     pub(crate) fn list(&self, folder: &Path) -> Result<Vec<PathBuf>, String> {
         let listed = list(folder);
         let digest = listed.as_ref().map_or(MISSING, |names| digest_names(names));
         self.found.borrow_mut().digests.insert(absolute(folder), digest);
-        listed.map_err(|error| in_words(&error))
+        let files = listed.map_err(|error| in_words(&error))?;
+        let (rules, others): (_, Vec<_>) = files.into_iter().partition(|path| is_yaml(path));
+        for other in others {
+            let what =
+                "is not read: rules are the *.yaml of a folder; rename it, or keep it elsewhere";
+            self.warning(ConfigDiagnostic::new(&other, Position::START, "document", what));
+        }
+        Ok(rules)
     }
 
     /// Parses a file and gathers what is wrong with it. `None`: there is nothing to judge.
@@ -172,14 +188,13 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The `*.yaml` of a folder, but not the hidden ones that editors leave.
+/// The files of a folder, but not the hidden ones that editors leave.
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let is_yaml = path.extension().is_some_and(|extension| extension == "yaml");
-        if is_yaml && !hidden && !path.is_dir() {
+        if !hidden && !path.is_dir() {
             found.push(path);
         }
     }
@@ -187,9 +202,14 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn digest_names(names: &[PathBuf]) -> Digest {
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml")
+}
+
+fn digest_names(files: &[PathBuf]) -> Digest {
     let mut hash = Sha256::new();
-    for name in names.iter().filter_map(|path| path.file_name()) {
+    let rules = files.iter().filter(|path| is_yaml(path));
+    for name in rules.filter_map(|path| path.file_name()) {
         hash.update(name.as_encoded_bytes());
         hash.update(b"\0");
     }

@@ -4,7 +4,7 @@
 use std::{
     env::VarError,
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -21,12 +21,24 @@ mod rule_mistakes;
 mod schema;
 mod secrets;
 mod shipped;
+mod slips;
+mod warnings;
 
 /// Enough for a config to be whole.
 const RECEIVER: &str = "receiver: { url: \"http://127.0.0.1:10080\" }\n";
 const NO_RULES: &str = "webhooks: []\n";
 
-/// A folder with files in it, and `keys` beside them.
+/// Every kind of key and certificate.
+pub(super) const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/keys");
+
+/// Copies a key into a folder, for its owner alone.
+pub(super) fn copy_key(key: &Path, folder: &Path) {
+    let to = folder.join(key.file_name().unwrap());
+    fs::copy(key, &to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A folder with files in it, and `keys` beside them, which their owner alone can read.
 struct Files {
     folder: TempDir,
 }
@@ -36,8 +48,10 @@ struct Files {
 impl Files {
     fn new(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files/keys");
-        symlink(keys, folder.path().join("keys")).unwrap();
+        fs::create_dir(folder.path().join("keys")).unwrap();
+        for key in fs::read_dir(KEYS).unwrap() {
+            copy_key(&key.unwrap().path(), &folder.path().join("keys"));
+        }
         for (name, text) in files {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -124,4 +138,11 @@ fn right(gateway: &str, rules: &str) -> (Loaded, Files) {
     let gateway = format!("{gateway}\n{more}");
     let files = Files::new(&[("as2hook.yaml", &gateway), ("webhooks.yaml", rules)]);
     (files.attempt().outcome.unwrap(), files)
+}
+
+/// The warnings about what must be right.
+#[track_caller]
+fn warned(gateway: &str, rules: &str) -> Vec<String> {
+    let (_, files) = right(gateway, rules);
+    files.shown(&files.attempt().warnings)
 }

@@ -19,6 +19,18 @@ const DEEPEST: usize = 32;
 /// Nodes that aliases may add, so that a few lines cannot fill the memory.
 const ALIASED: usize = 1_000_000;
 
+/// What is likely meant by what the parser says.
+const HINTS: [(&str, &str); 5] = [
+    (
+        "mapping values",
+        "look for a `:` in text without quotes, and for an indentation unlike that of the line before",
+    ),
+    ("simple key", "a `:` needs a blank behind it, here or in the line before"),
+    ("quoted scalar", "is a quote missing at its end?"),
+    ("unexpected character", "text that begins with it needs quotes"),
+    ("flow", "text with braces, brackets or commas, such as `${…}`, needs quotes here"),
+];
+
 /// A value and where it begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -52,7 +64,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> (Option<Rc<Node>>, Vec<ConfigDia
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let parser = Parser::new_from_str(text);
     let mut reader =
-        TreeReader { file, parser, anchors: HashMap::new(), aliased: 0, flaws: Vec::new() };
+        TreeReader { file, text, parser, anchors: HashMap::new(), aliased: 0, flaws: Vec::new() };
     let root = reader.document();
     (root, reader.flaws)
 }
@@ -60,6 +72,7 @@ pub(crate) fn parse(file: &Path, text: &str) -> (Option<Rc<Node>>, Vec<ConfigDia
 /// Builds a tree of the parser's events.
 struct TreeReader<'a> {
     file: &'a Path,
+    text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     /// What aliases stand for, with the number of its nodes.
     anchors: HashMap<usize, (Rc<Node>, usize)>,
@@ -218,8 +231,8 @@ impl<'a> TreeReader<'a> {
         match self.parser.next_event()? {
             Ok((event, span)) => Some((event, position(span.start))),
             Err(error) => {
-                let what = format!("this is not YAML: {}", error.info());
-                self.stop(position(*error.marker()), path, what)
+                let (at, what) = in_words(self.text, position(*error.marker()), error.info());
+                self.stop(at, path, what)
             }
         }
     }
@@ -263,6 +276,35 @@ impl Node {
             },
         }
     }
+}
+
+/// The place and the words for what the parser says.
+fn in_words(text: &str, at: Position, info: &str) -> (Position, String) {
+    let mut lines = text.lines().enumerate().skip(at.line - 1);
+    // It names the value before the tab.
+    let tab = lines.clone().find_map(|(line, text)| {
+        let indent = &text[..text.len() - text.trim_start().len()];
+        Some(Position { line: line + 1, column: indent.find('\t')? + 1 })
+    });
+    let line = lines.next().map_or("", |(_, line)| line);
+    let is_star = line.chars().nth(at.column - 1) == Some('*');
+    let (at, info) = match tab {
+        Some(tab) if info.contains("tab") => {
+            (tab, "the indentation of this line has a tab; use blanks alone".to_owned())
+        }
+        _ if is_star && (info.contains("alias") || info.contains("anchor")) => (
+            at,
+            "a `*` without quotes begins an alias; put quotes around it, as in \"*\"".to_owned(),
+        ),
+        _ if line.contains('\t') => {
+            (at, format!("{info}; there is a tab in this line, try blanks in its place"))
+        }
+        _ => match HINTS.iter().find(|(said, _)| info.contains(said)) {
+            Some((_, hint)) => (at, format!("{info}; {hint}")),
+            None => (at, info.to_owned()),
+        },
+    };
+    (at, format!("this is not YAML: {info}"))
 }
 
 /// YAML 1.2's core schema.

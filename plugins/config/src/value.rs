@@ -80,6 +80,11 @@ impl Value {
         &self.source.context.plugins
     }
 
+    /// Whether there is no mistake in it so far. One with a mistake counts as not given: its default says nothing.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.source.context.has_mistake(&self.source.file, &self.path)
+    }
+
     /// How many mistakes all files have so far.
     pub(crate) fn mistakes(&self) -> usize {
         self.source.context.mistakes()
@@ -89,10 +94,19 @@ impl Value {
 
     /// The entries of a mapping, in order. Nothing is an empty one.
     pub(crate) fn entries(&self) -> Option<&[Entry]> {
+        self.entries_as_in("")
+    }
+
+    /// As [`Self::entries`]; with anything else it shows this mapping as an example.
+    pub(crate) fn entries_as_in(&self, example: &str) -> Option<&[Entry]> {
         match &self.node.kind {
             NodeKind::Mapping(entries) => Some(entries),
             NodeKind::Scalar { .. } if self.is_null() => Some(&[]),
-            _ => self.wrong(format!("must be a mapping, not {}", self.node.describe())),
+            _ => {
+                let such_as = if example.is_empty() { "" } else { " such as " };
+                let found = self.node.describe();
+                self.wrong(format!("must be a mapping{such_as}{example}, not {found}"))
+            }
         }
     }
 

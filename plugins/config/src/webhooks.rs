@@ -21,7 +21,6 @@ use self::values::{
     Secrets, Signatures, Timeout,
 };
 use super::{
-    Config,
     diagnostic::{ConfigDiagnostic, Position},
     keys::{self, CertificateFile, Certificates, Key, PrivateKeyFile},
     plugins::PluginSink,
@@ -35,6 +34,7 @@ use super::{
 };
 
 mod values;
+pub(super) mod warnings;
 
 /// A file of rules.
 #[derive(Deserialize, Serialize, JsonSchema)]
@@ -47,11 +47,10 @@ pub(crate) struct RulesFile {
     pub(crate) webhooks: Vec<Placed>,
 }
 
-/// A rule, and the place that a mistake about the whole of it is reported at.
+/// A rule, and where it stands.
 pub(crate) struct Placed {
     webhook: Webhook,
-    /// Its message is still empty.
-    place: ConfigDiagnostic,
+    place: Value,
     /// One that was read by half would seem to conflict with others.
     is_sound: bool,
 }
@@ -175,68 +174,22 @@ pub(super) fn read(
     Ok(rules.all)
 }
 
-/// Compiles them. Rules that cannot stand beside each other are reported at both places.
-pub(super) fn compile(context: &Context, placed: Vec<Placed>) -> Option<RuleSet> {
+/// Compiles them, and returns beside them where each stands. Two that cannot stand beside each other are reported
+/// at the second one.
+pub(super) fn compile(placed: Vec<Placed>) -> Option<(RuleSet, Vec<Value>)> {
     let rules = placed.into_iter().map(|placed| (placed.webhook.rule(), placed.place));
     let (rules, places): (Vec<_>, Vec<_>) = rules.unzip();
     let conflicts = match RuleSet::compile(rules) {
-        Ok(rules) => return Some(rules),
+        Ok(rules) => return Some((rules, places)),
         Err(conflicts) => conflicts,
     };
     for conflict in conflicts {
-        let (first, second) = (&places[conflict.first_place], &places[conflict.second_place]);
-        for (here, other) in [(first, second), (second, first)] {
-            let other = format!("the other one stands at {}:{}", other.file.display(), other.line);
-            context.mistake(ConfigDiagnostic {
-                message: format!("{conflict}; {other}"),
-                ..here.clone()
-            });
-        }
+        let first = places[conflict.first_place].here("");
+        let first =
+            format!("{:?} stands at {}:{}", conflict.first, first.file.display(), first.line);
+        places[conflict.second_place].wrong::<()>(format!("{conflict}; {first}"));
     }
     None
-}
-
-/// Warns of rules that name a partner or station in another case than the config does: AS2 ids
-/// that differ in case are two.
-pub(super) fn judge_case(context: &Context, placed: &[Placed], config: &Config) {
-    let folded = |ids: &mut dyn Iterator<Item = &String>| -> HashMap<String, String> {
-        ids.map(|id| (id.to_ascii_lowercase(), id.clone())).collect()
-    };
-    let partners = folded(&mut config.partners.iter().map(|partner| &partner.as2_id));
-    let stations = folded(&mut config.stations.iter().map(|station| &station.as2_id));
-    let is_partner = |id: &str| config.partner(id).is_some();
-    let is_station = |id: &str| config.is_station(id);
-    for Placed { webhook, place, .. } in placed {
-        for (what, id, known, is_known) in [
-            ("partner", &webhook.partner, &partners, &is_partner as &dyn Fn(&str) -> bool),
-            ("station", &webhook.station, &stations, &is_station),
-        ] {
-            let Some(id) = id.as_deref().filter(|id| !is_known(id)) else { continue };
-            if let Some(meant) = known.get(&id.to_ascii_lowercase()) {
-                let message = format!("the {what} {id:?} is not {meant:?}: case counts in AS2 ids");
-                context.warning(ConfigDiagnostic { message, ..place.clone() });
-            }
-        }
-    }
-}
-
-/// Warns of filters that no event of their rule can satisfy.
-pub(super) fn judge_filters(context: &Context, placed: &[Placed]) {
-    /// It is about no message and no MDN.
-    const fn is_bare(event: EventKind) -> bool {
-        matches!(event, EventKind::MdnOverdue | EventKind::CertificateExpiring)
-            || event.is_about_webhooks()
-    }
-    for Placed { webhook, place, .. } in placed {
-        let events = webhook.events.as_deref().unwrap_or_default();
-        if webhook.signature.is_some()
-            && !events.is_empty()
-            && events.iter().all(|event| is_bare(*event))
-        {
-            let message = "it never fires: its events have no signature".to_owned();
-            context.warning(ConfigDiagnostic { message, ..place.clone() });
-        }
-    }
 }
 
 #[derive(Default)]
@@ -262,11 +215,10 @@ impl Rules {
             if placed.webhook.site.is_empty() {
                 default_site.clone_into(&mut placed.webhook.site);
             }
-            let (name, line) = (&placed.webhook.name, placed.place.line);
+            let (name, line) = (&placed.webhook.name, placed.place.at().line);
             if let Some((file, line)) = self.names.get(name) {
                 let first = format!("{}:{line}", file.display());
-                let message = format!("the name {name:?} is taken already, at {first}");
-                context.mistake(ConfigDiagnostic { message, ..placed.place });
+                placed.place.wrong::<()>(format!("the name {name:?} is taken already, at {first}"));
                 continue;
             }
             self.names.insert(name.clone(), (file.to_owned(), line));
@@ -280,7 +232,9 @@ impl Rules {
 
 // === impl RulesFile ===
 
-impl Section for RulesFile {}
+impl Section for RulesFile {
+    const EXAMPLE: &'static str = "{ webhooks: [] }";
+}
 
 // === impl Placed ===
 
@@ -296,7 +250,7 @@ impl Setting for Placed {
         }
         let webhook = value.section::<Webhook>()?;
         let is_sound = value.mistakes() == before;
-        Some(Self { webhook, place: value.here(""), is_sound })
+        Some(Self { webhook, place: value.clone(), is_sound })
     }
 
     fn shown(placed: &Self) -> impl Serialize {

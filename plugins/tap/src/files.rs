@@ -37,12 +37,13 @@ impl ConfigFiles {
         path: &Path,
         plugins: Plugins,
     ) -> Result<(Self, Loaded), Vec<ConfigDiagnostic>> {
-        let LoadAttempt { outcome, sources } = load(path, &plugins).await;
+        let LoadAttempt { outcome, warnings, sources } = load(path, &plugins).await;
         let loaded = outcome?;
         let unsupported = loaded.config.unsupported();
         if !unsupported.is_empty() {
             return Err(unsupported);
         }
+        log(&warnings);
         let (last, sources) = ((Timestamp::now(), None).into(), watch::Sender::new(sources));
         let path = path.to_owned();
         Ok((Self { path, plugins, turn: tokio::sync::Mutex::default(), last, sources }, loaded))
@@ -58,14 +59,17 @@ impl ConfigFiles {
         put: impl FnOnce(Loaded) -> F,
     ) -> Result<F::Output, Vec<ConfigDiagnostic>> {
         let _turn = self.turn.lock().await;
-        let LoadAttempt { outcome, sources } = load(&self.path, &self.plugins).await;
+        let LoadAttempt { outcome, warnings, sources } = load(&self.path, &self.plugins).await;
         self.sources.send_replace(sources);
         let loaded = outcome.and_then(|loaded| {
             let fixed = host.rules().config.fixed_differences(&loaded.config);
             if fixed.is_empty() { Ok(loaded) } else { Err(fixed) }
         });
         let done = match loaded {
-            Ok(loaded) => Ok(put(loaded).await),
+            Ok(loaded) => {
+                log(&warnings);
+                Ok(put(loaded).await)
+            }
             Err(mistakes) => Err(mistakes),
         };
         let mistakes = done.as_ref().err().map_or(&[][..], Vec::as_slice);
@@ -100,6 +104,17 @@ impl ConfigFiles {
                 Ok(()) = sources.changed() => {}
             }
         }
+    }
+}
+
+/// Those of a config with many rules would drive all else out of the log.
+fn log(warnings: &[ConfigDiagnostic]) {
+    const MOST: usize = 20;
+    for warning in warnings.iter().take(MOST) {
+        tracing::warn!(%warning, "Config warning.");
+    }
+    if let Some(more @ 1..) = warnings.len().checked_sub(MOST) {
+        tracing::warn!(more, "The config has more warnings; `as2hook check` prints them.");
     }
 }
 

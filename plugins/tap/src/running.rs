@@ -266,9 +266,6 @@ impl Directory for ReloadedRules {
 
 impl RulesInForce {
     fn new(loaded: Loaded, generation: u64) -> Self {
-        for warning in &loaded.warnings {
-            tracing::warn!(%warning, "Config warning.");
-        }
         let rules = Arc::new(TapRules::new(loaded.config, loaded.rules));
         Self { rules, generation, hash: loaded.hash }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -101,6 +102,8 @@ impl Identity {
         let key = folder.join(format!("{}.key", self.name));
         fs::write(&certificate, self.certificate.to_pem()?)?;
         fs::write(&key, self.key.private_key_to_pem_pkcs8()?)?;
+        // As in production: the gateway warns of a key that others can read.
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
         Ok((certificate, key))
     }
 }

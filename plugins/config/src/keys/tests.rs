@@ -3,7 +3,11 @@ use std::{env::VarError, path::Path};
 use as2hook_testing::pki;
 
 use super::*;
-use crate::{plugins::Plugins, source::Context};
+use crate::{
+    plugins::Plugins,
+    source::Context,
+    tests::{KEYS, copy_key},
+};
 
 const SESAME: &str = "open sesame";
 
@@ -12,9 +16,14 @@ fn with<T>(
     file: &str,
     read: impl FnOnce(&Value) -> Option<T>,
 ) -> (Option<T>, Vec<String>, Vec<String>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files");
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, from) = (folder.path(), Path::new(KEYS).join(file));
+    fs::create_dir(folder.join("keys")).unwrap();
+    if from.is_file() {
+        copy_key(&from, &folder.join("keys"));
+    }
     let context = Context::new(|_| Err(VarError::NotPresent), Plugins::default());
-    let text = format!("keys/{file}");
+    let text = if file.starts_with('/') { file.to_owned() } else { format!("keys/{file}") };
     let (root, _) = crate::tree::parse(std::path::Path::new(""), &text);
     let source = folder.join("some.yaml");
     let result = read(&Value::root(&context, &source, root.unwrap()));
@@ -48,6 +57,51 @@ fn what_is_no_certificate() {
     }
     assert_eq!(with("none.crt", certificates).1, ["keys/none.crt does not exist"]);
     assert_eq!(with("", certificates).1, ["keys/ is a folder, not a file"]);
+}
+
+#[test]
+fn pkcs7_file_is_named_with_the_command_that_takes_the_certificate_out() {
+    for (file, form, out) in [("rsa.p7b", "PEM", "rsa.crt"), ("rsa.p7b.der", "DER", "rsa.p7b.crt")]
+    {
+        let (found, mistakes, _) = with(file, certificates);
+        assert!(found.is_none());
+        let what = format!(
+            "keys/{file} is PKCS#7, not a certificate; take the certificate out with `openssl pkcs7 -print_certs \
+             -inform {form} -in keys/{file} -out keys/{out}`, and name that file here"
+        );
+        assert_eq!(mistakes, [what]);
+    }
+}
+
+#[test]
+fn rsa_key_of_1024_bits_is_warned_of() {
+    let (found, _, warnings) = with("weak.crt", certificates);
+    assert_eq!(found.unwrap().len(), 1);
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.starts_with("the certificate in keys/weak.crt has an RSA key of 1024 bits"));
+}
+
+#[test]
+fn private_key_that_others_can_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, mode, count) in [
+        ("rsa.key", 0o600, 0),
+        ("rsa.key", 0o644, 1),
+        ("modern.p12", 0o640, 1),
+        ("rsa.crt", 0o644, 0),
+    ] {
+        let path = folder.path().join(file);
+        copy_key(&Path::new(KEYS).join(file), folder.path());
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let (_, mistakes, warnings) = with(path.to_str().unwrap(), |value| match file {
+            "rsa.key" => private_key(value, None).map(drop),
+            "rsa.crt" => certificates(value).map(drop),
+            _ => pkcs12(value, hidden(SESAME).as_ref()).map(drop),
+        });
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+        assert_eq!(warnings.len(), count, "{warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.contains("`chmod 600 ")), "{warnings:?}");
+    }
 }
 
 #[test]

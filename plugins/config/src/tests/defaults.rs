@@ -102,7 +102,7 @@ secret_key_file: /etc/as2hook/key
         NO_RULES,
     );
     let config = &loaded.config;
-    assert_eq!(loaded.warnings, []);
+    assert_eq!(files.attempt().warnings, []);
     let tls = config.listen.inbound.tls.as_ref().unwrap();
     assert_eq!((tls.chain.len(), tls.client_ca.len()), (2, 1));
     assert_eq!(config.listen.outbound.as_ref().unwrap().address.port(), 4085);
@@ -290,20 +290,6 @@ fn filters_are_read() {
 }
 
 #[test]
-fn filter_that_no_event_of_its_rule_can_satisfy_is_warned_of() {
-    let (loaded, files) = right(
-        "",
-        "webhooks:\n\
-         - { name: a, url: \"http://a/\", events: [mdn.overdue], signature: [valid] }\n\
-         - { name: b, url: \"http://a/\", events: [mdn.sent, webhook.disabled], signature: [valid] }",
-    );
-    assert_eq!(
-        files.shown(&loaded.warnings),
-        ["webhooks.yaml:2:3: webhooks[0]: it never fires: its events have no signature"]
-    );
-}
-
-#[test]
 fn pass_headers_takes_a_list_of_names() {
     let (loaded, _files) =
         right("", "webhooks: [{ name: a, url: \"http://a/\", pass_headers: [X-Trace, Date] }]");
@@ -340,49 +326,4 @@ fn a_folder_is_read_in_the_order_of_names() {
     let loaded = files.attempt().outcome.unwrap();
     let names: Vec<_> = loaded.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
-}
-
-#[test]
-fn keys_of_one_issuer_and_serial_number_are_warned_of() {
-    const CASE: &str = "../as2/tests/cases/recipient-two-keys-one-serial";
-    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join(CASE);
-    let key = |name: &str| {
-        let path = case.join(name).display().to_string();
-        format!("{{ certificate: \"{path}.crt\", private_key: \"{path}.key\" }}")
-    };
-    for (keys, count) in [("recvA recvA", 0), ("recvA recvB", 1)] {
-        let keys: Vec<_> = keys.split(' ').map(key).collect();
-        let stations = format!("stations: [{{ as2_id: US, keys: [{}] }}]\n", keys.join(", "));
-        let (loaded, files) = right(&format!("{RECEIVER}{stations}"), NO_RULES);
-        let shown = files.shown(&loaded.warnings);
-        assert_eq!(shown.len(), count, "{shown:?}");
-        assert!(
-            shown.iter().all(|text| text.contains("one issuer and serial number")),
-            "{shown:?}"
-        );
-    }
-}
-
-#[test]
-fn what_is_likely_not_meant_is_warned_of() {
-    let (loaded, files) = right(
-        "receiver: { url: \"https://a\", verify: false }\n\
-         listen: { outbound: { address: \"127.0.0.1:8085\" } }\n\
-         partners: [{ as2_id: A, certificates: [keys/expired.crt, keys/chain.pem] }]",
-        "webhooks:\n- { name: a, partner: a, url: \"http://a/\" }",
-    );
-    assert_eq!(
-        files.shown(&loaded.warnings),
-        [
-            "as2hook.yaml:1:39: receiver.verify: anyone on the way to the receiver can take its \
-             place",
-            "as2hook.yaml:3:11: partners: \"A\" has no url: what the listener at 127.0.0.1:8085 \
-             gets for it fails",
-            "as2hook.yaml:3:40: partners[0].certificates[0]: the certificate in keys/expired.crt \
-             expired on Jan  1 00:00:00 2001 GMT",
-            "as2hook.yaml:3:58: partners[0].certificates[1]: holds several certificates; the \
-             first is used, list one file for each",
-            "webhooks.yaml:2:3: webhooks[0]: the partner \"a\" is not \"A\": case counts in AS2 ids",
-        ]
-    );
 }

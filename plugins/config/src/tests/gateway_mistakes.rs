@@ -55,7 +55,10 @@ fn wrong_types() {
          payloads: «{}\n«mdn_deadline:",
         &[
             ("site", "must be text, not a number; put quotes around it"),
-            ("listen", "must be a mapping, not a list"),
+            (
+                "listen",
+                "must be a mapping such as { inbound: { address: \"0.0.0.0:8080\" } }, not a list",
+            ),
             ("stations", "must be a list, not a mapping"),
             ("partners", "must be a list, not text"),
             ("legacy_algorithms", "must be true or false, not text; leave the quotes out"),
@@ -442,7 +445,8 @@ fn broken_files() {
         &[("as2hook.yaml", "receiver: { url: \"x\" «]\n")],
         &[(
             "receiver",
-            "this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'",
+            "this is not YAML: while parsing a flow mapping, did not find expected ',' or '}'; text with braces, \
+             brackets or commas, such as `${…}`, needs quotes here",
         )],
     );
     let files = Files::new(&[("as2hook.yaml", "")]);

@@ -67,22 +67,20 @@ fn names() {
 }
 
 #[test]
-fn equally_specific_rules_are_reported_at_both_places() {
-    let message = |here: &str| {
-        format!(
-            "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
-             station, partner_type and event are the same, so it is not decided which of them \
-             fires; change one of these, or give one of the two `route: always`; the other one \
-             stands at {here}"
-        )
-    };
+fn equally_specific_rules_are_one_mistake_at_the_second() {
     expect_in(
         &[
             ("as2hook.yaml", &format!("{RECEIVER}webhooks: rules")),
-            ("rules/1.yaml", "webhooks:\n- «{ name: a, partner: P, url: \"http://a/\" }"),
+            ("rules/1.yaml", "webhooks:\n- { name: a, partner: P, url: \"http://a/\" }"),
             ("rules/2.yaml", "webhooks:\n\n\n- «{ name: b, partner: P, url: \"http://a/\" }"),
         ],
-        &[("webhooks[0]", &message("rules/2.yaml:4")), ("webhooks[0]", &message("rules/1.yaml:2"))],
+        &[(
+            "webhooks[0]",
+            "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
+             station, partner_type and event are the same, so it is not decided which of them \
+             fires; change one of these, or give one of the two `route: always`; \"a\" \
+             stands at rules/1.yaml:2",
+        )],
     );
 }
 
@@ -94,7 +92,8 @@ fn events() {
          - { name: b, url: \"http://a/\", events: «[] }\n\
          - { name: c, url: \"http://a/\", events: [mdn.sent, «mdn.sent] }\n\
          - { name: d, url: \"http://a/\", events: [mdn.sent, «\"*\"] }\n\
-         - { name: e, url: \"http://a/\", events: «mdn.sent }\n",
+         - { name: e, url: \"http://a/\", events: «mdn.snet }\n\
+         - { name: f, url: \"http://a/\", events: «{} }\n",
         &[
             (
                 "webhooks[0].events[0]",
@@ -111,7 +110,13 @@ fn events() {
             ("webhooks[1].events", "needs one event at least, or \"*\" for all"),
             ("webhooks[2].events[1]", "this event is given twice"),
             ("webhooks[3].events[1]", "\"*\" means all events; nothing else may stand beside it"),
-            ("webhooks[4].events", "must be a list, not text"),
+            (
+                "webhooks[4].events",
+                "must be message.received, mdn.received, message.sent, send.error, \
+                 message.rejected, message.duplicate, mdn.sent, mdn.overdue, \
+                 certificate.expiring or webhook.disabled; did you mean `mdn.sent`?",
+            ),
+            ("webhooks[5].events", "must be a list, not a mapping"),
         ],
     );
 }
@@ -285,20 +290,18 @@ fn filters() {
 
 #[test]
 fn rules_that_differ_in_filters_alone_are_a_mistake_where_one_message_satisfies_both() {
-    let message = |here: &str| {
-        format!(
+    expect_rules(
+        "webhooks:\n\
+         - { name: a, url: \"http://a/\", signature: [valid, unsigned] }\n\
+         - «{ name: b, url: \"http://a/\", signature: [invalid, unsigned] }\n\
+         - { name: c, url: \"http://a/\", signature: [other-certificate] }\n",
+        &[(
+            "webhooks[1]",
             "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
              station, partner_type and event are the same, and one message could satisfy the \
              filters of both, so it is not decided which of them fires; change one of these, or \
-             give one of the two `route: always`; the other one stands at webhooks.yaml:{here}"
-        )
-    };
-    expect_rules(
-        "webhooks:\n\
-         - «{ name: a, url: \"http://a/\", signature: [valid, unsigned] }\n\
-         - «{ name: b, url: \"http://a/\", signature: [invalid, unsigned] }\n\
-         - { name: c, url: \"http://a/\", signature: [other-certificate] }\n",
-        &[("webhooks[0]", &message("3")), ("webhooks[1]", &message("2"))],
+             give one of the two `route: always`; \"a\" stands at webhooks.yaml:2",
+        )],
     );
 }
 

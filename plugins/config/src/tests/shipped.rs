@@ -13,7 +13,7 @@ fn loads_without_a_mistake_or_a_warning() {
     let attempt =
         attempt_with(&shipped("as2hook.yaml"), &Plugins::default(), |_| Err(VarError::NotPresent));
     let loaded = attempt.outcome.unwrap();
-    assert_eq!(loaded.warnings, []);
+    assert_eq!(attempt.warnings, []);
     assert_eq!(loaded.rules.iter().len(), 0);
     assert_eq!(attempt.sources.paths, [shipped("as2hook.yaml"), shipped("webhooks.yaml")]);
 }

@@ -35,6 +35,9 @@ setting!(
         if value.is_word("*") {
             return Some(None);
         }
+        if value.describe() == "text" {
+            return Word::<EventKind>::read(value).map(|event| Some(vec![event]));
+        }
         let items = value.list()?;
         if let Some(all) = items.iter().find(|item| item.is_word("*")) {
             if items.len() > 1 {
@@ -51,7 +54,7 @@ setting!(
     },
     {
         "anyOf": [
-            { "const": "*" },
+            { "enum": event_words() },
             { "type": "array", "minItems": 1, "items": { "enum": event_words() } }
         ]
     }
