@@ -316,6 +316,9 @@ fn call(address: SocketAddr) -> std::io::Result<()> {
     }
 }
 
+/// A signal that comes so long after the first is another one.
+const ANOTHER_SIGNAL: Duration = Duration::from_millis(1_100);
+
 #[test]
 fn a_second_sigterm_does_not_wait() {
     let (receiver, sink) = (receiver().respond(Response::silence()).start(), sink().start());
@@ -325,9 +328,26 @@ fn a_second_sigterm_does_not_wait() {
     receiver.wait_for(1, SOON).unwrap();
     gateway.signal("TERM").unwrap();
     assert!(gateway.wait_for_log("Stopping.", SOON));
+    thread::sleep(ANOTHER_SIGNAL);
     let ended = gateway.sigterm(Duration::from_secs(20)).unwrap().unwrap();
     assert_eq!(ended.code(), Some(1));
     assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn two_sigterms_within_a_second_are_one() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    receiver.next([Response::ok().delay(Duration::from_secs(3))]);
+    let mut gateway = gateway(&receiver, &sink).start().unwrap();
+    let (inbound, message) = (gateway.inbound(), message().build());
+    let slow = thread::spawn(move || inbound.send(&Post::message("/as2", &message)));
+    receiver.wait_for(1, SOON).unwrap();
+    gateway.signal("TERM").unwrap();
+    gateway.signal("TERM").unwrap();
+    assert!(gateway.wait_for_log("Stopping.", SOON));
+    gateway.signal("TERM").unwrap();
+    assert_eq!(slow.join().unwrap().unwrap().status, 200);
+    assert!(gateway.wait(SOON).unwrap().success());
 }
 
 #[test]
@@ -357,6 +377,7 @@ fn the_second_sigterm_after_a_hand_over_does_not_wait() {
     let mut old = gateway.upgrade().unwrap();
     signal(&old, "TERM");
     assert!(gateway.wait_for_log("Stop signal: finishing", SOON));
+    thread::sleep(ANOTHER_SIGNAL);
     signal(&old, "TERM");
     assert_eq!(old.wait(Duration::from_secs(20)).unwrap().code(), Some(1));
     assert!(waiting.join().unwrap());

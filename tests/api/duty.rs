@@ -1,4 +1,4 @@
-//! The person on duty: finds out why a webhook did not come, sets it right, and is told in time.
+//! The person on duty: finds out why a webhook did not come, sets it right, and hears of it in time.
 
 use std::sync::{Arc, OnceLock};
 
@@ -203,8 +203,8 @@ fn dead_delivery_is_an_event_for_the_other_webhooks_and_never_for_its_own() {
         .start()
         .unwrap();
     send_from(&gateway, "ACME");
-    let told = watch.wait_for(1, SOON).unwrap();
-    let event = told[0].json();
+    let heard = watch.wait_for(1, SOON).unwrap();
+    let event = heard[0].json();
     assert_eq!((&event["event"], &event["webhook"]), (&json!("delivery.dead"), &json!("orders")));
     assert_eq!((&event["count"], &event["attempts"]), (&json!(1), &json!(1)));
     let dead = in_state(&gateway, "dead", 1);
@@ -215,13 +215,13 @@ fn dead_delivery_is_an_event_for_the_other_webhooks_and_never_for_its_own() {
     for _ in 0..10 {
         send_from(&gateway, "ACME");
     }
-    let told = watch.wait_for(2, SOON).unwrap();
-    assert_eq!(told[1].json()["event"], "webhook.failing");
-    assert_eq!(told[1].json()["failures"], 10);
+    let heard = watch.wait_for(2, SOON).unwrap();
+    assert_eq!(heard[1].json()["event"], "webhook.failing");
+    assert_eq!(heard[1].json()["failures"], 10);
     hook.script(|_| Response::ok());
     send_from(&gateway, "ACME");
-    let told = watch.wait_for(3, SOON).unwrap();
-    assert_eq!(told[2].json()["event"], "webhook.recovered");
+    let heard = watch.wait_for(3, SOON).unwrap();
+    assert_eq!(heard[2].json()["event"], "webhook.recovered");
     let kinds = hook.requests();
     assert!(kinds.iter().all(|request| request.json()["event"] == "message.received"));
 }
@@ -237,11 +237,11 @@ fn what_a_token_did_is_kept_under_its_name() {
     post_as(&gateway, ALL, "/admin/replay", &json!({"webhook": "orders"}).to_string());
     // Without the right to do it, nothing was done.
     post_as(&gateway, READ, "/admin/replay", &json!({"webhook": "orders"}).to_string());
-    let told = |entry: &Value| {
+    let entry = |entry: &Value| {
         ["token", "site", "action", "target", "result"]
             .map(|key| entry[key].as_str().unwrap().to_owned())
     };
-    let all: Vec<_> = list(&gateway, "/admin/audit").iter().map(told).collect();
+    let all: Vec<_> = list(&gateway, "/admin/audit").iter().map(entry).collect();
     let delivery = format!("delivery {id}");
     let over = "refused: The delivery is over; a replay makes it again";
     let expected = [

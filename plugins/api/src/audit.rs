@@ -21,7 +21,7 @@ use crate::{
     responses(
         (status = 200, description = "Done", body = AuditLog),
         (status = 400, description = "A parameter is wrong", body = Problem),
-        (status = 503, description = "The store does not answer", body = Problem),
+        (status = 503, description = "The store does not respond", body = Problem),
         Denied,
     ),
 )]
@@ -45,17 +45,16 @@ pub(crate) async fn audit(
     Ok(Json(AuditLog { status: "success", data, next_cursor: page.next }))
 }
 
-/// Logs and keeps an action of a caller with its result, of which `told` says what there is to say. Returns the
-/// result.
+/// Logs and keeps an action of a caller with its result, which `in_words` says. Returns the result.
 pub(crate) async fn record<T>(
     api: &ApiState,
     caller: &Caller,
     (action, target): (&str, &str),
     result: Result<T, ApiError>,
-    told: impl Fn(&T) -> String + Send,
+    in_words: impl Fn(&T) -> String + Send,
 ) -> Result<T, ApiError> {
     let said = match &result {
-        Ok(done) => told(done),
+        Ok(done) => in_words(done),
         Err(error) => format!("refused: {error}"),
     };
     let (token, site) = (caller.token_name(), caller.site());

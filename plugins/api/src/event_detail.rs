@@ -32,7 +32,7 @@ const SHOWN: usize = 200;
 #[utoipa::path(
     get, path = "/admin/events/{event_id}", tag = "admin", security(("token" = [])),
     params(("event_id" = String, Path, description = "The event's id")),
-    responses((status = 200, description = "Done", body = OneEvent), Refused, Denied),
+    responses((status = 200, description = "Done", body = OneEvent), EventRefused, Denied),
 )]
 pub(crate) async fn event(
     State(api): State<ApiState>,
@@ -65,7 +65,7 @@ pub(crate) async fn event(
     responses(
         (status = 200, description = "Its bytes", body = String, content_type = "application/octet-stream"),
         (status = 410, description = "They are not kept any more", body = Problem),
-        Refused, Denied,
+        EventRefused, Denied,
     ),
 )]
 pub(crate) async fn attachment(
@@ -92,7 +92,7 @@ pub(crate) async fn attachment(
     responses(
         (status = 200, description = "Its bytes", body = String, content_type = "application/octet-stream"),
         (status = 410, description = "They are not kept any more", body = Problem),
-        Refused, Denied,
+        EventRefused, Denied,
     ),
 )]
 pub(crate) async fn mdn(
@@ -237,11 +237,11 @@ async fn download(api: &ApiState, event: &Event, payload: &Payload) -> Result<Re
 /// What these routes may respond.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "for the description")]
-enum Refused {
+enum EventRefused {
     /// There is none in the token's site
     #[response(status = 404)]
     Unknown(Problem),
-    /// The store does not answer
+    /// The store does not respond
     #[response(status = 503)]
     Store(Problem),
 }

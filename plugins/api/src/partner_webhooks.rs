@@ -97,8 +97,8 @@ pub(crate) async fn configure(
         Ok(false) => Err(ApiError::Missing("webhook_url")),
         configured => configured.map(drop).map_err(ApiError::from),
     };
-    let told = |(): &()| "configured".to_owned();
-    record(&api, &caller, ("configure", &name), configured, told).await?;
+    let in_words = |(): &()| "configured".to_owned();
+    record(&api, &caller, ("configure", &name), configured, in_words).await?;
     api.dispatcher.rules_changed();
     Ok(Json(Configured { status: "success", msg: "Webhook configured" }))
 }

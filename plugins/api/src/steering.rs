@@ -27,7 +27,7 @@ const STEP: usize = 200;
 #[utoipa::path(
     post, path = "/admin/deliveries/{id}/retry", tag = "admin", security(("token" = [])),
     params(("id" = i64, Path, description = "The delivery's number")),
-    responses((status = 200, description = "Done", body = Retried), Refused, Denied),
+    responses((status = 200, description = "Done", body = Retried), ChangeRefused, Denied),
 )]
 pub(crate) async fn retry_one(
     State(api): State<ApiState>,
@@ -42,7 +42,7 @@ pub(crate) async fn retry_one(
 #[utoipa::path(
     post, path = "/admin/deliveries/{id}/cancel", tag = "admin", security(("token" = [])),
     params(("id" = i64, Path, description = "The delivery's number")),
-    responses((status = 200, description = "Done", body = Cancelled), Refused, Denied),
+    responses((status = 200, description = "Done", body = Cancelled), ChangeRefused, Denied),
 )]
 pub(crate) async fn cancel_one(
     State(api): State<ApiState>,
@@ -57,7 +57,7 @@ pub(crate) async fn cancel_one(
 #[utoipa::path(
     post, path = "/admin/deliveries/{id}/replay", tag = "admin", security(("token" = [])),
     params(("id" = i64, Path, description = "The delivery's number")),
-    responses((status = 200, description = "Done", body = Replayed), Refused, Denied),
+    responses((status = 200, description = "Done", body = Replayed), ChangeRefused, Denied),
 )]
 pub(crate) async fn replay_one(
     State(api): State<ApiState>,
@@ -233,14 +233,14 @@ async fn replay_to(api: &ApiState, filter: &Filter, to: &str) -> Result<u64, Api
 /// What a change of one delivery may respond.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "for the description")]
-enum Refused {
+enum ChangeRefused {
     /// There is none in the token's site
     #[response(status = 404)]
     Unknown(Problem),
     /// Its state does not allow it
     #[response(status = 409)]
     State(Problem),
-    /// The store does not answer
+    /// The store does not respond
     #[response(status = 503)]
     Store(Problem),
 }
@@ -255,7 +255,7 @@ enum SearchRefused {
     /// There is no such webhook in the token's site
     #[response(status = 404)]
     Unknown(Problem),
-    /// The store does not answer
+    /// The store does not respond
     #[response(status = 503)]
     Store(Problem),
 }

@@ -60,8 +60,8 @@ pub(crate) async fn enable(
     let rule = api.directory.endpoint(&name).filter(|rule| rule.site == caller.site());
     rule.ok_or(ApiError::NotFound)?;
     let resumed = api.dispatcher.enable(&name).await.map_err(ApiError::from);
-    let told = |resumed: &u64| format!("{resumed} held deliveries go on");
-    let resumed = record(&api, &caller, ("enable", &name), resumed, told).await?;
+    let in_words = |resumed: &u64| format!("{resumed} held deliveries go on");
+    let resumed = record(&api, &caller, ("enable", &name), resumed, in_words).await?;
     Ok(Json(Resumed { status: "success", resumed }))
 }
 

@@ -37,7 +37,7 @@ pub trait Directory: Send + Sync + 'static {
     }
 }
 
-/// Receives what is to be told of webhooks; the gateway makes events of it.
+/// Receives what becomes of webhooks; the gateway makes events of it.
 #[async_trait]
 pub trait Notices: Send + Sync + 'static {
     /// Called once for each change of a webhook, and of a disabled one after the state is stored.
@@ -64,7 +64,7 @@ pub struct Attempted<'a> {
     pub outcome: as2hook_store::DeliveryOutcome,
 }
 
-/// Something to be told about a webhook.
+/// Something that is reported of a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Its name.

@@ -140,7 +140,7 @@ impl Dispatcher {
             wrongly_set_aside: DashMap::new(),
             set_aside_before: Mutex::default(),
             enable_requests: DashMap::new(),
-            untold_dead: DashMap::new(),
+            unreported_dead: DashMap::new(),
             check_all: AtomicBool::new(true),
             completions,
             phase: phases,

@@ -20,7 +20,7 @@ use self::rules::GroupRules;
 pub(crate) use self::{
     call::{CallOutcome, StoreCall},
     claim::{ClaimCall, ClaimHolding, ClaimedRow, ReleaseClaims},
-    waiting::{QueuedCall, WaitingClaims},
+    waiting::{AwaitedCall, WaitingClaims},
 };
 use crate::{
     store::StoreError,

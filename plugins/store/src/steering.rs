@@ -54,7 +54,7 @@ pub(crate) async fn change(
         let ids: Vec<i64> = found.into_iter().map(|(id,)| id).collect();
         for pair in ids.chunks(2 * STEP) {
             let (one, other) = pair.split_at(pair.len().min(STEP));
-            let step = |ids: &[i64]| store.change(Step { change, ids: ids.to_vec() });
+            let step = |ids: &[i64]| store.change(ChangeStep { change, ids: ids.to_vec() });
             let (one, other) = tokio::try_join!(step(one), step(other))?;
             changed += (one + other) as u64;
         }
@@ -62,12 +62,12 @@ pub(crate) async fn change(
 }
 
 /// A step of [`change`]: these deliveries, as far as their states still allow it.
-struct Step {
+struct ChangeStep {
     change: DeliveryChange,
     ids: Vec<i64>,
 }
 
-impl StoreChange for Step {
+impl StoreChange for ChangeStep {
     type Outcome = usize;
 
     async fn make<T: Transaction>(&self, transaction: &mut T) -> Result<usize, StoreError> {

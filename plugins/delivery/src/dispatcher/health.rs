@@ -81,8 +81,8 @@ pub(super) struct EndpointHealth {
     /// Deliveries may be waiting because of a former target.
     pub(super) to_hasten: bool,
     failing_written: bool,
-    /// It was told that it keeps failing.
-    told_failing: bool,
+    /// It was reported that it keeps failing.
+    reported_failing: bool,
     /// When its waiting deliveries were made due because it worked again.
     recovered: Option<Instant>,
     /// Since when this process has seen it fail, by the monotonic clock.
@@ -256,7 +256,7 @@ impl EndpointHealth {
     pub(super) fn clear_failures(&mut self) {
         self.seen.failing_since = None;
         self.seen_failing = None;
-        self.told_failing = false;
+        self.reported_failing = false;
         self.seen.consecutive_failures = 0;
         self.seen.paused_until = None;
     }
@@ -269,7 +269,7 @@ impl EndpointHealth {
         self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
     }
 
-    /// Records the result of an attempt. Returns what is to be told of the webhook.
+    /// Records the result of an attempt. Returns what is to be reported of the webhook.
     pub(super) fn ended(&mut self, result: AttemptResult) -> Option<WebhookChange> {
         let now = now();
         self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
@@ -299,8 +299,8 @@ impl EndpointHealth {
                 self.seen.paused_until = self.seen.paused_until.max(Some(after(now, pause)));
             }
             let keeps_failing = self.keeps_failing();
-            let was_told = std::mem::replace(&mut self.told_failing, keeps_failing);
-            (keeps_failing && !was_told).then(|| WebhookChange::Failing {
+            let was_reported = std::mem::replace(&mut self.reported_failing, keeps_failing);
+            (keeps_failing && !was_reported).then(|| WebhookChange::Failing {
                 failures: self.seen.consecutive_failures,
                 error: result.error.unwrap_or_default(),
                 failing_since: self.seen.failing_since,

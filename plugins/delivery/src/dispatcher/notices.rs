@@ -1,4 +1,4 @@
-//! What is told about webhooks: in the log, and by events for the other webhooks.
+//! What is reported about webhooks: in the log, and by events for the other webhooks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
 const DEAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Deliveries that died since the last notice.
-pub(super) struct UntoldDead {
+pub(super) struct UnreportedDead {
     count: u64,
     last: DeadDelivery,
 }
@@ -26,7 +26,7 @@ pub(super) struct UntoldDead {
 impl DispatcherState {
     /// Logs what became of a webhook, and makes an event of it unless that would be about such an event
     /// itself.
-    pub(super) async fn tell(&self, rule: &Rule, what: WebhookChange, is_about_webhooks: bool) {
+    pub(super) async fn report(&self, rule: &Rule, what: WebhookChange, is_about_webhooks: bool) {
         let webhook = rule.name.as_str();
         match &what {
             WebhookChange::Disabled { reason, .. } => tracing::error!(
@@ -59,41 +59,42 @@ impl DispatcherState {
         }
     }
 
-    /// Tells of a dead delivery at once, and of those within the next minute together.
-    pub(super) async fn tell_dead(
+    /// Reports a dead delivery at once, and of those within the next minute together.
+    pub(super) async fn report_dead(
         self: &Arc<Self>,
         rule: &Arc<Rule>,
         last: DeadDelivery,
         is_about_webhooks: bool,
     ) {
-        match self.untold_dead.entry(rule.name.clone()) {
-            Entry::Occupied(mut untold) => {
-                let untold = untold.get_mut();
-                untold.count += 1;
-                untold.last = last;
+        match self.unreported_dead.entry(rule.name.clone()) {
+            Entry::Occupied(mut unreported) => {
+                let unreported = unreported.get_mut();
+                unreported.count += 1;
+                unreported.last = last;
                 return;
             }
             Entry::Vacant(place) => {
-                place.insert(UntoldDead { count: 0, last: last.clone() });
+                place.insert(UnreportedDead { count: 0, last: last.clone() });
             }
         }
-        self.tell(rule, WebhookChange::Dead { count: 1, last }, is_about_webhooks).await;
+        self.report(rule, WebhookChange::Dead { count: 1, last }, is_about_webhooks).await;
         let (shared, rule) = (Arc::clone(self), Arc::clone(rule));
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(DEAD_INTERVAL).await;
-                let Entry::Occupied(mut untold) = shared.untold_dead.entry(rule.name.clone())
+                let Entry::Occupied(mut unreported) =
+                    shared.unreported_dead.entry(rule.name.clone())
                 else {
                     return;
                 };
-                if untold.get().count == 0 {
-                    untold.remove();
+                if unreported.get().count == 0 {
+                    unreported.remove();
                     return;
                 }
-                let count = std::mem::take(&mut untold.get_mut().count);
-                let last = untold.get().last.clone();
-                drop(untold);
-                shared.tell(&rule, WebhookChange::Dead { count, last }, is_about_webhooks).await;
+                let count = std::mem::take(&mut unreported.get_mut().count);
+                let last = unreported.get().last.clone();
+                drop(unreported);
+                shared.report(&rule, WebhookChange::Dead { count, last }, is_about_webhooks).await;
             }
         });
     }

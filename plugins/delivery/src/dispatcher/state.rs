@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
     DispatcherOptions, EndpointHealth, Wakeups, completion::CompletionBatcher,
-    concurrency::ConcurrencyPool, notices::UntoldDead, rate_limiter::RateLimiter, worker,
+    concurrency::ConcurrencyPool, notices::UnreportedDead, rate_limiter::RateLimiter, worker,
 };
 use crate::directory::{Directory, Notices};
 
@@ -44,7 +44,7 @@ pub(super) struct DispatcherState {
     /// Webhooks to put back into service, with the sender for the caller that waits.
     pub(super) enable_requests: DashMap<String, oneshot::Sender<Result<u64, StoreError>>>,
     /// Of webhooks with a dead delivery within the last minute.
-    pub(super) untold_dead: DashMap<String, UntoldDead>,
+    pub(super) unreported_dead: DashMap<String, UnreportedDead>,
     /// The rules changed: deliveries of webhooks without a rule are looked for.
     pub(super) check_all: AtomicBool,
     pub(super) completions: CompletionBatcher,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::StoreCall;
 
 /// A call of a queue, with what waits for its outcome.
-pub(crate) trait QueuedCall {
+pub(crate) trait AwaitedCall {
     fn call(&self) -> &StoreCall;
     /// Whether its caller is gone.
     fn is_abandoned(&self) -> bool;
@@ -22,7 +22,7 @@ impl<C> Default for WaitingClaims<C> {
     }
 }
 
-impl<C: QueuedCall> WaitingClaims<C> {
+impl<C: AwaitedCall> WaitingClaims<C> {
     /// Adds a claim, in the place of an earlier one of its webhook.
     pub(crate) fn add(&mut self, claim: C) {
         let StoreCall::Claim(call) = claim.call() else { return };

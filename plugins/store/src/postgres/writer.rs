@@ -22,7 +22,7 @@ use super::{
     lease::ProcessLease,
 };
 use crate::{
-    group::{self, CallOutcome, ClaimCall, StoreCall, WaitingClaims},
+    group::{AwaitedCall, CallOutcome, ClaimCall, StoreCall, WaitingClaims},
     store::StoreError,
 };
 
@@ -128,7 +128,7 @@ impl GroupWriter {
 
 // === impl QueuedCall ===
 
-impl group::QueuedCall for QueuedCall {
+impl AwaitedCall for QueuedCall {
     fn call(&self) -> &StoreCall {
         &self.work
     }

@@ -48,11 +48,11 @@ impl WebhookWorker {
         });
         let change = self.health(|health| health.ended(result));
         if let Some(dead) = dead {
-            self.shared.tell_dead(&rule, dead, is_about_webhooks).await;
+            self.shared.report_dead(&rule, dead, is_about_webhooks).await;
         }
         if let Some(change) = change {
             let has_recovered = matches!(change, WebhookChange::Recovered { .. });
-            self.shared.tell(&rule, change, is_about_webhooks).await;
+            self.shared.report(&rule, change, is_about_webhooks).await;
             if has_recovered && self.health(|health| health.may_recover()) {
                 self.shared.recover(&rule);
             }

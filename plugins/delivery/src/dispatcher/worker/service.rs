@@ -273,6 +273,6 @@ impl WebhookWorker {
             return;
         };
         let change = WebhookChange::Disabled { reason, failing_since };
-        self.shared.tell(rule, change, false).await;
+        self.shared.report(rule, change, false).await;
     }
 }

@@ -390,11 +390,11 @@ async fn failing_with_backlog(switch: &Arc<AtomicBool>) -> (Sink, Gateway) {
 async fn deliveries_that_wait_for_a_webhook_are_made_when_it_works_again() {
     let works = Arc::new(AtomicBool::new(false));
     let (_sink, gateway) = failing_with_backlog(&works).await;
-    until("it to be told", || gateway.rules.told() == ["failing"]).await;
+    until("it to be reported", || gateway.rules.reported() == ["failing"]).await;
     works.store(true, Ordering::SeqCst);
     gateway.exchange(&event(), &["a"]).await;
     delivered(&gateway, 13).await;
-    assert_eq!(gateway.rules.told(), ["failing", "recovered"]);
+    assert_eq!(gateway.rules.reported(), ["failing", "recovered"]);
 }
 
 #[tokio::test]
@@ -411,15 +411,15 @@ async fn deliveries_that_wait_are_made_at_once_only_every_five_minutes() {
     until("all to have failed", || gateway.store.attempts().len() == 12 + 13 + 12).await;
     works.store(true, Ordering::SeqCst);
     gateway.exchange(&event(), &["a"]).await;
-    let told = ["failing", "recovered", "failing", "recovered"];
-    until("both to be told", || gateway.rules.told() == told).await;
+    let reported = ["failing", "recovered", "failing", "recovered"];
+    until("both to be reported", || gateway.rules.reported() == reported).await;
     delivered(&gateway, 14).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(gateway.store.count(DeliveryState::Delivered), 14, "the others wait");
 }
 
 #[tokio::test]
-async fn dead_delivery_is_told_at_once_and_the_next_ones_with_the_minute() {
+async fn dead_delivery_is_reported_at_once_and_the_next_ones_with_the_minute() {
     let sink = Sink::answering(500).await;
     let mut brief = rule("a", &sink.url());
     brief.endpoint.retry = Vec::new();
@@ -428,7 +428,7 @@ async fn dead_delivery_is_told_at_once_and_the_next_ones_with_the_minute() {
         gateway.exchange(&event(), &["a"]).await;
     }
     until("all to be dead", || gateway.store.count(DeliveryState::Dead) == 3).await;
-    until("it to be told", || gateway.rules.told() == ["dead"]).await;
+    until("it to be reported", || gateway.rules.reported() == ["dead"]).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(gateway.rules.told(), ["dead"]);
+    assert_eq!(gateway.rules.reported(), ["dead"]);
 }

@@ -49,10 +49,10 @@ impl Rules {
         self.rules.lock().unwrap().remove(name);
     }
 
-    /// Returns the webhooks that were told to be disabled, with the reason and since when they failed.
+    /// Returns the webhooks that were reported as disabled, with the reason and since when they failed.
     pub fn disabled(&self) -> Vec<(String, String, Option<i64>)> {
-        let told = self.notices.lock().unwrap().clone();
-        let disabled = told.into_iter().filter_map(|notice| match notice.what {
+        let notices = self.notices.lock().unwrap().clone();
+        let disabled = notices.into_iter().filter_map(|notice| match notice.what {
             WebhookChange::Disabled { reason, failing_since } => {
                 assert_eq!(notice.site, "main");
                 Some((notice.webhook, reason, failing_since))
@@ -62,16 +62,16 @@ impl Rules {
         disabled.collect()
     }
 
-    /// Returns in a word each what else was told.
-    pub fn told(&self) -> Vec<&'static str> {
-        let told = self.notices.lock().unwrap();
+    /// Returns in a word each what was reported.
+    pub fn reported(&self) -> Vec<&'static str> {
+        let notices = self.notices.lock().unwrap();
         let word = |notice: &Notice| match notice.what {
             WebhookChange::Disabled { .. } => "disabled",
             WebhookChange::Failing { .. } => "failing",
             WebhookChange::Recovered { .. } => "recovered",
             WebhookChange::Dead { .. } => "dead",
         };
-        told.iter().map(word).collect()
+        notices.iter().map(word).collect()
     }
 
     pub fn get(&self, name: &str) -> Arc<Rule> {

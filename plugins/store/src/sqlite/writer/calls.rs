@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{super::transaction::make, Task, panicked};
 use crate::{
     clock::now,
-    group::{CallGroup, CallOutcome, QueuedCall, StoreCall, WaitingClaims},
+    group::{AwaitedCall, CallGroup, CallOutcome, StoreCall, WaitingClaims},
     store::StoreError,
 };
 
@@ -54,7 +54,7 @@ impl PendingCall {
     }
 }
 
-impl QueuedCall for PendingCall {
+impl AwaitedCall for PendingCall {
     fn call(&self) -> &StoreCall {
         &self.call
     }
