@@ -173,7 +173,7 @@ impl RunningGateway {
         }
         let webhooks = Family::<Labels, Gauge>::default();
         for rule in self.webhooks() {
-            webhooks.get_or_create(&labels([("webhook", &rule.name)])).set(1);
+            webhooks.get_or_create(&labels([("webhook", &rule.name)])).set(i64::from(rule.enabled));
         }
         for it in self.dispatcher.healths() {
             let up = i64::from(is_in_service(&it.health_state));

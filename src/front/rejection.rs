@@ -92,15 +92,9 @@ impl Rejection {
         self.status_and_reason().1
     }
 
-    /// Whether the AS2 server could not be reached, or did not respond.
+    /// Whether the AS2 server could not be reached.
     pub(crate) fn is_of_receiver(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(_)
-                | Self::Unresolved { .. }
-                | Self::NoResponse(_)
-                | Self::Unresolving { .. }
-        )
+        matches!(self, Self::Unreachable(_) | Self::Unresolved { .. } | Self::Unresolving { .. })
     }
 
     fn status_and_reason(&self) -> (u16, &'static str) {

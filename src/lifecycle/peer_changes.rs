@@ -69,8 +69,8 @@ mod tests {
     use as2hook_delivery::{DispatcherOptions, HealthState, Wakeups};
     use as2hook_sink::Client;
     use as2hook_store::{
-        DeliveryQueue as _, EventStore as _, NewDelivery, NewEvent, PartnerWebhookChange, Payload,
-        SqliteOptions, SqliteStore, Store, WebhookState, Write,
+        DeliveryQueue as _, EventStore as _, EventTerms, NewDelivery, NewEvent,
+        PartnerWebhookChange, Payload, SqliteOptions, SqliteStore, Store, WebhookState, Write,
     };
     use tokio::sync::broadcast;
 
@@ -160,6 +160,7 @@ mod tests {
             partner: None,
             station: None,
             about: None,
+            terms: EventTerms::default(),
             message_id: None,
             occurred_at: 0,
             // No attempt can be made of it, and that is noted as one.

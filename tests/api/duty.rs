@@ -157,6 +157,12 @@ fn event_says_why_its_webhook_did_not_come() {
     };
     assert!(wait_until(SOON, twice));
     let event = list(&gateway, "/admin/events").remove(0);
+    let bare = event["message_id"].as_str().unwrap().trim_matches(['<', '>']).to_owned();
+    for search in [format!("message_id={bare}"), "file_name=order.edi".to_owned()] {
+        assert_eq!(list(&gateway, &format!("/admin/events?{search}")).len(), 1, "{search}");
+    }
+    assert!(list(&gateway, "/admin/events?error_code=800").is_empty());
+    assert_eq!(get_as(&gateway, READ, "/admin/events?error_code=801").status, 400);
     let path = format!("/admin/events/{}", event["id"].as_str().unwrap());
     assert_eq!(get_as(&gateway, OTHER, &path).status, 404);
     let reply = get_as(&gateway, READ, &path);

@@ -12,6 +12,7 @@ use openssl::{memcmp, sha::sha256};
 use crate::{error::ApiError, gateway::ApiState};
 
 /// The owner of a valid token.
+#[derive(Clone)]
 pub(crate) struct Caller {
     token: TokenConfig,
     config: Arc<Config>,

@@ -25,8 +25,11 @@ use crate::{
     gateway::ApiState,
 };
 
-/// The most deliveries and related events that are shown of one event.
+/// The most deliveries that are shown of one event.
 const SHOWN: usize = 200;
+
+/// The most related events of each kind, each of which may be read whole.
+const RELATED: usize = 20;
 
 /// An event: its JSON, headers, deliveries with attempts, attachments, related events. Scope read.
 #[utoipa::path(
@@ -173,11 +176,12 @@ async fn related(
     let own = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
     let message = if is_mdn(event.kind) { about } else { own };
     let Some(message) = message else { return Ok(Vec::new()) };
-    let messages = Filter { message_id: Some(message.clone()), ..of_site(caller) };
-    let mdns = Filter { about: Some(message), ..of_site(caller) };
-    let mut rows = api.store.events(&messages, None, SHOWN).await?.rows;
-    rows.extend(api.store.events(&mdns, None, SHOWN).await?.rows);
     // Another partner may use the same id.
+    let of_partner = Filter { partner: event.partner.clone(), ..of_site(caller) };
+    let messages = Filter { message_id: Some(message.clone()), ..of_partner.clone() };
+    let mdns = Filter { about: Some(message), ..of_partner };
+    let mut rows = api.store.events(&messages, None, RELATED).await?.rows;
+    rows.extend(api.store.events(&mdns, None, RELATED).await?.rows);
     rows.retain(|row| row.id != event.id && row.partner == event.partner);
     let mut related = Vec::new();
     for row in rows {

@@ -1,5 +1,6 @@
 //! `/admin/events`, and the search that it shares with deliveries.
 
+use as2hook_as2::ErrorCode;
 use as2hook_config::TokenScope;
 use as2hook_event::{EventKind, bounds};
 use as2hook_store::{DeliveryState, EventRow, Filter};
@@ -98,8 +99,18 @@ pub(crate) fn search_in_body(fields: &JsonFields, others: &[&str]) -> Result<Fil
 }
 
 /// The names of a search's fields, in a query and in a body.
-const NAMES: [&str; 8] =
-    ["event", "partner", "station", "webhook", "status", "message_id", "from", "until"];
+const NAMES: [&str; 10] = [
+    "event",
+    "partner",
+    "station",
+    "webhook",
+    "status",
+    "message_id",
+    "file_name",
+    "error_code",
+    "from",
+    "until",
+];
 
 /// Adds a field of a search, in the form in which the store keeps it.
 fn add(filter: &mut Filter, name: &str, value: &str) -> Result<(), ApiError> {
@@ -122,6 +133,12 @@ fn add(filter: &mut Filter, name: &str, value: &str) -> Result<(), ApiError> {
             filter.state = Some(state.ok_or(ApiError::Value("status", known))?);
         }
         "message_id" => filter.message_id = Some(bounds::message_id(value).into_owned()),
+        "file_name" => filter.file_name = Some(value.to_owned()),
+        "error_code" => {
+            let known = "800, 900, 1000, 1100, 1200, 1300, 1400 or 1500";
+            let code = value.parse().ok().filter(|code| ErrorCode::try_from(*code).is_ok());
+            filter.error = Some(code.ok_or(ApiError::Value("error_code", known))?);
+        }
         "from" => filter.from = Some(time("from")?),
         "until" => filter.until = Some(time("until")?),
         _ => return Err(ApiError::Parameter(shown(name))),
@@ -144,8 +161,12 @@ pub(crate) struct ListParams {
     webhook: Option<String>,
     /// Where the delivery stands
     status: Option<String>,
-    /// The AS2 Message-ID
+    /// The AS2 Message-ID, with or without its angle brackets
     message_id: Option<String>,
+    /// The name of the first attachment that has one
+    file_name: Option<String>,
+    /// The code of one of its processing errors
+    error_code: Option<u16>,
     /// The earliest, RFC 3339
     from: Option<String>,
     /// Before this, RFC 3339

@@ -122,11 +122,12 @@ async fn change_one(
 ) -> Result<u64, ApiError> {
     caller.needs(TokenScope::Admin)?;
     let filter = numbered(caller, id)?;
-    let changed = async {
-        if api.store.change_deliveries(change, &filter).await? > 0 {
+    let store = api.store.clone();
+    let changed = async move {
+        if store.change_deliveries(change, &filter).await? > 0 {
             return Ok(1);
         }
-        let found = api.store.deliveries(&filter, None, 1).await?.rows.pop();
+        let found = store.deliveries(&filter, None, 1).await?.rows.pop();
         Err(match (found.ok_or(ApiError::NotFound)?.state, change) {
             (_, DeliveryChange::Replay) => ApiError::NotOver,
             (DeliveryState::Held, _) => ApiError::Held,
@@ -135,8 +136,7 @@ async fn change_one(
             _ => ApiError::UnderWay,
         })
     };
-    let target = format!("delivery {id}");
-    record(api, caller, (word(change), &target), changed.await, counted(change)).await
+    finish(api, caller, change, format!("delivery {id}"), changed).await
 }
 
 /// Changes all deliveries that the filter in a body names. Returns how many.
@@ -147,19 +147,31 @@ async fn change_all(
     change: DeliveryChange,
 ) -> Result<u64, ApiError> {
     caller.needs(TokenScope::Admin)?;
-    let changed = async {
-        let to = match change {
-            DeliveryChange::Replay => fields.text("to")?,
-            _ => None,
-        };
-        let filter = search(caller, fields, change)?;
-        match to {
-            None => Ok(api.store.change_deliveries(change, &filter).await?),
-            Some(to) => replay_to(api, &filter, to).await,
+    let (state, found) = (api.clone(), search(caller, fields, change));
+    let changed = async move {
+        match found? {
+            (filter, None) => Ok(state.store.change_deliveries(change, &filter).await?),
+            (filter, Some(to)) => replay_to(&state, &filter, &to).await,
         }
     };
-    let target = fields.shown();
-    record(api, caller, (word(change), &target), changed.await, counted(change)).await
+    finish(api, caller, change, fields.shown(), changed).await
+}
+
+/// Records a change with its result, also when the client does not wait for it: a change of many takes its time, and
+/// is made to its end.
+async fn finish(
+    api: &ApiState,
+    caller: &Caller,
+    change: DeliveryChange,
+    target: String,
+    changed: impl Future<Output = Result<u64, ApiError>> + Send + 'static,
+) -> Result<u64, ApiError> {
+    let (api, caller) = (api.clone(), caller.clone());
+    let recorded = tokio::spawn(async move {
+        let changed = changed.await;
+        record(&api, &caller, (word(change), &target), changed, counted(change)).await
+    });
+    recorded.await.unwrap_or(Err(ApiError::Store))
 }
 
 const fn word(change: DeliveryChange) -> &'static str {
@@ -179,12 +191,13 @@ fn counted(change: DeliveryChange) -> impl Fn(&u64) -> String {
     move |count| format!("{count} {done}")
 }
 
-/// Returns the filter in a body; it may not be empty, nor name a state that the change cannot take.
+/// Returns the filter in a body, and the other webhook of a replay. The filter may not be empty, nor name a state that
+/// the change cannot take.
 fn search(
     caller: &Caller,
     fields: &JsonFields,
     change: DeliveryChange,
-) -> Result<Filter, ApiError> {
+) -> Result<(Filter, Option<String>), ApiError> {
     let others: &[&str] = if change == DeliveryChange::Replay { &["to"] } else { &[] };
     let filter = search_in_body(fields, others)?;
     if filter == Filter::default() {
@@ -200,7 +213,9 @@ fn search(
             },
         ));
     }
-    Ok(Filter { site: Some(caller.site().to_owned()), ..filter })
+    let to = if change == DeliveryChange::Replay { fields.text("to")? } else { None };
+    let to = to.map(ToOwned::to_owned);
+    Ok((Filter { site: Some(caller.site().to_owned()), ..filter }, to))
 }
 
 /// Enqueues the events of matching deliveries for a webhook, each once. An event that it has had
@@ -283,6 +298,12 @@ struct DeliverySearch {
     /// The AS2 Message-ID.
     #[schema(required = false)]
     message_id: String,
+    /// The name of the first attachment that has one.
+    #[schema(required = false)]
+    file_name: String,
+    /// The code of one of its processing errors.
+    #[schema(required = false, example = "800")]
+    error_code: String,
     /// When the event happened at the earliest, RFC 3339.
     #[schema(required = false)]
     from: String,

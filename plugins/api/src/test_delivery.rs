@@ -8,7 +8,9 @@ use as2hook_delivery::Target;
 use as2hook_event::{Direction, Event, EventKind, PayloadMode, Rule};
 use as2hook_format::{Body, Formats, RawPayload, Rendering, render};
 use as2hook_sink::{DeliveryError, EndpointResponse, Guard, Notification, Request, RequestBody};
-use as2hook_store::{Attempt, DeliveryState, NewEvent, Payload, UnqueuedDelivery, clock};
+use as2hook_store::{
+    Attempt, DeliveryState, EventTerms, NewEvent, Payload, UnqueuedDelivery, clock,
+};
 use axum::{
     Json,
     extract::State,
@@ -175,6 +177,7 @@ fn made(
         partner: event.partner.clone(),
         station: event.station.clone(),
         about: None,
+        terms: EventTerms::default(),
         message_id: event.headers.text("Message-ID").map(|id| id.into_owned()),
         occurred_at: event.occurred_at.as_millisecond(),
         body: serde_json::to_vec(event)?,

@@ -256,6 +256,7 @@ impl Dispatcher {
         const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
         let deadline = Instant::now() + RELEASE_TIMEOUT;
         let _ = timeout_at(deadline, self.shared.all_workers_ended()).await;
+        let _ = timeout_at(deadline, self.shared.report_all_dead()).await;
         self.shared.completions.close();
         let writer = self.completion_writer.lock().take();
         if let Some(mut writer) = writer

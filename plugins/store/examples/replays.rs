@@ -13,8 +13,8 @@ use std::{
 };
 
 use as2hook_store::{
-    DeliveryChange, DeliveryState, Filter, NewDelivery, NewEvent, Payload, PostgresOptions,
-    PostgresStore, SqliteOptions, SqliteStore, Store, Write,
+    DeliveryChange, DeliveryState, EventTerms, Filter, NewDelivery, NewEvent, Payload,
+    PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store, Write,
 };
 use as2hook_testing::Postgres;
 use uuid::Uuid;
@@ -73,6 +73,7 @@ fn published() -> Write {
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
         about: None,
+        terms: EventTerms::default(),
         message_id: Some(format!("<{id}@acme>")),
         occurred_at: 0,
         body: vec![b' '; 1_000],

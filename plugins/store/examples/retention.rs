@@ -12,8 +12,8 @@ use std::{
 };
 
 use as2hook_store::{
-    Attempt, AttemptRecord, DeliveryOutcome, DeliveryQueue, EventStore, Filter, NewDelivery,
-    NewEvent, Payload, Prune, Settlement, SqliteOptions, SqliteStore, Store, Write,
+    Attempt, AttemptRecord, DeliveryOutcome, DeliveryQueue, EventStore, EventTerms, Filter,
+    NewDelivery, NewEvent, Payload, Prune, Settlement, SqliteOptions, SqliteStore, Store, Write,
     sqlite::backup::backup,
 };
 use tokio::time::{MissedTickBehavior, interval};
@@ -135,6 +135,7 @@ async fn exchange(store: &SqliteStore) -> Duration {
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
         about: None,
+        terms: EventTerms::default(),
         message_id: Some(format!("<{id}@acme.example>")),
         occurred_at: 1_000,
         body: vec![b'x'; 1_024],
@@ -146,6 +147,7 @@ async fn exchange(store: &SqliteStore) -> Duration {
     let settlement = Settlement {
         event: id,
         kind: "message.received".to_owned(),
+        errors: Vec::new(),
         verdict: b"{}".to_vec(),
         deliveries: vec![delivery],
     };

@@ -214,6 +214,7 @@ fn event(id: Uuid) -> NewEvent {
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
         about: None,
+        terms: as2hook_store::EventTerms::default(),
         message_id: Some(format!("<{id}@acme.example>")),
         occurred_at: 1_000,
         body: vec![b'x'; 1_024],
@@ -239,6 +240,7 @@ fn settlement(event: Uuid, webhook: usize) -> Settlement {
     Settlement {
         event,
         kind: "message.received".to_owned(),
+        errors: Vec::new(),
         verdict: b"{}".to_vec(),
         deliveries: vec![delivery(event, webhook)],
     }

@@ -17,8 +17,8 @@ const REPORT_KEPT_MS: i64 = 24 * 3600 * 1000;
 /// How many configurations are kept.
 const CONFIGURATIONS: i64 = 100;
 
-/// How many actions of callers are kept, of all sites.
-const ACTIONS: i64 = 100_000;
+/// How many actions of callers are kept of each site.
+const ACTIONS: i64 = 10_000;
 
 /// Stores a webhook's health, while the configuration of this generation is the newest.
 pub(crate) struct SetWebhookState(pub(crate) i64, pub(crate) WebhookState);
@@ -57,8 +57,10 @@ impl StoreChange for AuditEntry {
         let sql = "INSERT INTO audit (at, token, site, action, target, result)
             VALUES ($1, $2, $3, $4, $5, $6)";
         let added = Statement::new(sql, [SqlValue::from(self.at)].into_iter().chain(texts));
-        let sql = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - $1";
-        transaction.end(vec![added, Statement::new(sql, [ACTIONS.into()])]).await.map(drop)
+        let sql = "DELETE FROM audit WHERE site = $1
+            AND id <= (SELECT id FROM audit WHERE site = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)";
+        let removed = [SqlValue::Text(key(&self.site).into_owned()), ACTIONS.into()];
+        transaction.end(vec![added, Statement::new(sql, removed)]).await.map(drop)
     }
 }
 

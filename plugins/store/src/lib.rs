@@ -65,7 +65,7 @@ pub use archive::{MigrateError, Moved, migrate};
 pub use gateways::{GatewayChange, GatewayReport};
 pub use model::{
     Attempt, AttemptRecord, AuditEntry, Claimed, DeliveryOutcome, DeliveryState, DueWebhook,
-    NewDelivery, NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
+    EventTerms, NewDelivery, NewEvent, Payload, SetAside, Settlement, StoredEvent, WebhookState,
 };
 pub use partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery};
 pub use payload::{

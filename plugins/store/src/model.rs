@@ -23,12 +23,23 @@ pub struct NewEvent {
     pub message_id: Option<String>,
     /// Of an MDN: the Message-ID of its message.
     pub about: Option<String>,
+    /// What else it is found by.
+    pub terms: EventTerms,
     /// When it happened.
     pub occurred_at: i64,
     /// The event itself; opaque to the store.
     pub body: Vec<u8>,
     /// What `raw` deliveries send.
     pub payload: Payload,
+}
+
+/// What an event is found by beside its columns of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventTerms {
+    /// The name of its first attachment that has one.
+    pub file_name: Option<String>,
+    /// The codes of its processing errors.
+    pub errors: Vec<u16>,
 }
 
 /// Bytes that a `raw` delivery sends.
@@ -74,6 +85,8 @@ pub struct Settlement {
     pub kind: String,
     /// The verdict; opaque to the store.
     pub verdict: Vec<u8>,
+    /// The codes of the processing errors that the verdict adds.
+    pub errors: Vec<u16>,
     /// The deliveries to make.
     pub deliveries: Vec<NewDelivery>,
 }
@@ -124,6 +137,8 @@ pub struct Claimed {
     pub tries: u32,
     /// Whether the next attempt was asked for, so that it is none of the schedule's.
     pub asked: bool,
+    /// The number of attempts that were asked for since the last replay.
+    pub extra: u32,
     /// Whether it is a replay.
     pub replay: bool,
     /// The event that it delivers.

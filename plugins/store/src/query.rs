@@ -21,10 +21,14 @@ pub struct Filter {
     pub partner: Option<String>,
     /// AS2 id of our side.
     pub station: Option<String>,
-    /// The AS2 Message-ID.
+    /// The AS2 Message-ID, with or without its angle brackets.
     pub message_id: Option<String>,
-    /// Of an MDN: the Message-ID of its message.
+    /// Of an MDN: the Message-ID of its message, likewise.
     pub about: Option<String>,
+    /// The name of its first attachment that has one.
+    pub file_name: Option<String>,
+    /// The code of one of its processing errors.
+    pub error: Option<u16>,
     /// The earliest time of the event.
     pub from: Option<i64>,
     /// The time before which the event happened.

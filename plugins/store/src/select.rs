@@ -299,6 +299,17 @@ impl Conditions {
         ));
     }
 
+    /// Adds a condition on a Message-ID, with its angle brackets or without.
+    fn message_id(&mut self, column: &str, id: &str) {
+        let bare = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);
+        let bare_value = self.value(bare);
+        let whole = self.value(format!("<{bare}>").as_str());
+        self.all.push(format!(
+            "substr({column}, 1, 200) IN (substr({bare_value}, 1, 200), substr({whole}, 1, 200))
+                AND {column} IN ({bare_value}, {whole})"
+        ));
+    }
+
     fn before(&mut self, column: &str, cursor: Option<i64>) {
         if let Some(cursor) = cursor {
             self.and(&format!("{column} <"), cursor);
@@ -316,11 +327,16 @@ impl Conditions {
                 self.and(&format!("{column} ="), value.as_str());
             }
         }
-        let long = [
-            ("e.partner", &filter.partner),
-            ("e.message_id", &filter.message_id),
-            ("e.about", &filter.about),
-        ];
+        for (column, value) in [("e.message_id", &filter.message_id), ("e.about", &filter.about)] {
+            if let Some(value) = value {
+                self.message_id(column, value);
+            }
+        }
+        if let Some(code) = filter.error {
+            let code = self.value(format!("%,{code},%").as_str());
+            self.all.push(format!("e.errors IS NOT NULL AND e.errors LIKE {code}"));
+        }
+        let long = [("e.partner", &filter.partner), ("e.file_name", &filter.file_name)];
         for (column, value) in long {
             if let Some(value) = value {
                 self.long(column, value);

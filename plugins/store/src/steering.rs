@@ -156,11 +156,11 @@ impl DeliveryChange {
                 "asked = (asked OR due > $2), due = CASE WHEN due > $2 THEN $2 ELSE due END"
             }
             (Self::Replay, _) => {
-                "state = 'pending', due = $2, tries = 0, asked = false, replay = true,
+                "state = 'pending', due = $2, tries = 0, extra = 0, asked = false, replay = true,
                     blocked = (order_key IS NOT NULL)"
             }
             (Self::Retry | Self::Recover, _) => {
-                "state = 'pending', due = $2, tries = 0, asked = false,
+                "state = 'pending', due = $2, tries = 0, extra = 0, asked = false,
                     blocked = (order_key IS NOT NULL)"
             }
         }

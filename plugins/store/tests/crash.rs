@@ -11,8 +11,8 @@ use std::{
 };
 
 use as2hook_store::{
-    Attempt, AttemptRecord, DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, Filter,
-    NewDelivery, NewEvent, Payload, Settlement, SqliteOptions, SqliteStore, Store, Write,
+    Attempt, AttemptRecord, DeliveryOutcome, DeliveryQueue, DeliveryState, EventStore, EventTerms,
+    Filter, NewDelivery, NewEvent, Payload, Settlement, SqliteOptions, SqliteStore, Store, Write,
 };
 use uuid::Uuid;
 
@@ -136,6 +136,7 @@ async fn exchange(store: &SqliteStore) {
             partner: None,
             station: None,
             about: None,
+            terms: EventTerms::default(),
             message_id: None,
             occurred_at: 0,
             body: vec![b'x'; 2_000],
@@ -160,6 +161,7 @@ async fn exchange(store: &SqliteStore) {
             let settlement = Settlement {
                 event: id,
                 kind,
+                errors: Vec::new(),
                 verdict: b"ok".to_vec(),
                 deliveries: vec![deliveries],
             };

@@ -63,8 +63,6 @@ pub(super) struct AttemptEnd {
     pub(super) rule: Arc<Rule>,
     /// A delivery that is dead now.
     pub(super) dead: Option<DeadDelivery>,
-    /// Whether what was to be delivered is about webhooks itself.
-    pub(super) is_about_webhooks: bool,
 }
 
 /// Makes the attempt and passes the outcome to the completion batcher. The slot becomes free when
@@ -150,22 +148,23 @@ pub(super) async fn make(
     let is_ignored = sent.is_err_and(|error| {
         matches!(error.kind(), SinkErrorKind::Local | SinkErrorKind::Impossible)
     });
-    let is_about_webhooks = error.is_some()
+    let is_about_webhooks = (error.is_some() || has_recovered)
         && writes::read(&claimed.event).is_ok_and(|event| event.kind.is_about_webhooks());
     let dead = (outcome == DeliveryOutcome::Dead).then(|| DeadDelivery {
         webhook_id: claimed.webhook_id.clone(),
         event: claimed.event.id,
         attempts: number,
-        error: error.clone().unwrap_or_default(),
+        error: outline(http_code, error.as_deref()),
     });
     let result = AttemptResult {
         http_code,
         error,
         is_ignored,
         dead: outcome == DeliveryOutcome::Dead,
+        is_about_webhooks,
         pause,
     };
-    AttemptEnd { result, gone, retry, rule: rule.clone(), dead, is_about_webhooks }
+    AttemptEnd { result, gone, retry, rule: rule.clone(), dead }
 }
 
 async fn judged(
@@ -270,4 +269,12 @@ fn shown(url: &Uri) -> String {
     shown.push_str(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
     shown.push_str(url.path_and_query().map_or("", |path| path.as_str()));
     shown
+}
+
+/// What is said of a failure outside of the delivery log: the beginning of a response's body stands there alone.
+pub(super) fn outline(http_code: Option<u16>, error: Option<&str>) -> String {
+    match http_code {
+        Some(code) => format!("the endpoint responded with {code}"),
+        None => error.unwrap_or_default().to_owned(),
+    }
 }

@@ -6,6 +6,7 @@ use as2hook_event::Rule;
 use as2hook_store::WebhookState;
 use tokio::time::Instant;
 
+use super::attempt::outline;
 use crate::{
     directory::WebhookChange,
     time::{after, now},
@@ -99,6 +100,8 @@ pub(super) struct AttemptResult {
     /// the rule in force has.
     pub(super) is_ignored: bool,
     pub(super) dead: bool,
+    /// What was to be delivered is about webhooks itself.
+    pub(super) is_about_webhooks: bool,
     pub(super) pause: Option<Duration>,
 }
 
@@ -283,7 +286,10 @@ impl EndpointHealth {
             }
             let (failures, failing_since) =
                 (self.seen.consecutive_failures, self.seen.failing_since);
+            // An attempt that began before the endpoint asked for a pause does not end it.
+            let pause = self.paused_until();
             self.clear_failures();
+            self.seen.paused_until = pause;
             (failures >= Self::BREAKER)
                 .then_some(WebhookChange::Recovered { failures, failing_since })
         } else {
@@ -298,14 +304,21 @@ impl EndpointHealth {
             if let Some(pause) = result.pause {
                 self.seen.paused_until = self.seen.paused_until.max(Some(after(now, pause)));
             }
-            let keeps_failing = self.keeps_failing();
-            let was_reported = std::mem::replace(&mut self.reported_failing, keeps_failing);
-            (keeps_failing && !was_reported).then(|| WebhookChange::Failing {
+            if !self.keeps_failing() || self.reported_failing || result.is_about_webhooks {
+                return None;
+            }
+            self.reported_failing = true;
+            Some(WebhookChange::Failing {
                 failures: self.seen.consecutive_failures,
-                error: result.error.unwrap_or_default(),
+                error: outline(result.http_code, result.error.as_deref()),
                 failing_since: self.seen.failing_since,
             })
         }
+    }
+
+    /// Its waiting deliveries could not be made due.
+    pub(super) fn recovery_failed(&mut self) {
+        self.recovered = None;
     }
 
     /// Whether its waiting deliveries are to be made due, now that it works again.
@@ -370,7 +383,14 @@ mod tests {
 
     fn failed() -> AttemptResult {
         let error = Some("the endpoint answered 500".to_owned());
-        AttemptResult { http_code: Some(500), error, is_ignored: false, dead: false, pause: None }
+        AttemptResult {
+            http_code: Some(500),
+            error,
+            is_ignored: false,
+            dead: false,
+            is_about_webhooks: false,
+            pause: None,
+        }
     }
 
     fn failing_for(days: i64) -> EndpointHealth {
@@ -396,6 +416,35 @@ mod tests {
         assert!(!health.fails_for(7 * DAY));
         health.clear_failures();
         assert!(!health.fails_for(Duration::ZERO));
+    }
+
+    fn succeeded() -> AttemptResult {
+        AttemptResult { http_code: Some(200), error: None, ..failed() }
+    }
+
+    #[test]
+    fn success_of_an_attempt_that_began_earlier_does_not_end_a_pause() {
+        let mut health = EndpointHealth::default();
+        for _ in 0..EndpointHealth::BREAKER {
+            health.ended(AttemptResult { pause: Some(HOUR), ..failed() });
+        }
+        let change = health.ended(succeeded());
+        assert!(matches!(change, Some(WebhookChange::Recovered { failures: 10, .. })));
+        assert!(health.paused_until().is_some());
+    }
+
+    #[test]
+    fn failure_is_reported_once_and_not_of_what_is_about_webhooks() {
+        let mut health = EndpointHealth::default();
+        for _ in 1..EndpointHealth::BREAKER {
+            assert_eq!(health.ended(failed()), None);
+        }
+        let about = AttemptResult { is_about_webhooks: true, ..failed() };
+        assert_eq!(health.ended(about), None);
+        let change = health.ended(failed());
+        let Some(WebhookChange::Failing { failures, error, .. }) = change else { panic!() };
+        assert_eq!((failures, error.as_str()), (11, "the endpoint responded with 500"));
+        assert_eq!(health.ended(failed()), None);
     }
 
     #[test]

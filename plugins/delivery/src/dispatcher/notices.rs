@@ -19,6 +19,7 @@ const DEAD_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct UnreportedDead {
     count: u64,
     last: DeadDelivery,
+    rule: Arc<Rule>,
 }
 
 // === impl DispatcherState ===
@@ -59,14 +60,15 @@ impl DispatcherState {
         }
     }
 
-    /// Reports a dead delivery at once, and of those within the next minute together.
+    /// Reports a dead delivery at once, and those within the next minute together.
     pub(super) async fn report_dead(
         self: &Arc<Self>,
         rule: &Arc<Rule>,
         last: DeadDelivery,
         is_about_webhooks: bool,
     ) {
-        match self.unreported_dead.entry(rule.name.clone()) {
+        let key = (rule.name.clone(), is_about_webhooks);
+        match self.unreported_dead.entry(key.clone()) {
             Entry::Occupied(mut unreported) => {
                 let unreported = unreported.get_mut();
                 unreported.count += 1;
@@ -74,29 +76,40 @@ impl DispatcherState {
                 return;
             }
             Entry::Vacant(place) => {
-                place.insert(UnreportedDead { count: 0, last: last.clone() });
+                let rule = rule.clone();
+                place.insert(UnreportedDead { count: 0, last: last.clone(), rule });
             }
         }
         self.report(rule, WebhookChange::Dead { count: 1, last }, is_about_webhooks).await;
-        let (shared, rule) = (Arc::clone(self), Arc::clone(rule));
+        let shared = Arc::clone(self);
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(DEAD_INTERVAL).await;
-                let Entry::Occupied(mut unreported) =
-                    shared.unreported_dead.entry(rule.name.clone())
-                else {
-                    return;
-                };
-                if unreported.get().count == 0 {
-                    unreported.remove();
+                let is_quiet = |_: &_, unreported: &UnreportedDead| unreported.count == 0;
+                if shared.unreported_dead.remove_if(&key, is_quiet).is_some() {
                     return;
                 }
-                let count = std::mem::take(&mut unreported.get_mut().count);
-                let last = unreported.get().last.clone();
-                drop(unreported);
-                shared.report(&rule, WebhookChange::Dead { count, last }, is_about_webhooks).await;
+                shared.report_rest(&key).await;
             }
         });
+    }
+
+    /// Reports the dead deliveries that have not been, before the process ends.
+    pub(super) async fn report_all_dead(&self) {
+        let keys: Vec<_> = self.unreported_dead.iter().map(|entry| entry.key().clone()).collect();
+        for key in keys {
+            self.report_rest(&key).await;
+        }
+    }
+
+    async fn report_rest(&self, key: &(String, bool)) {
+        let taken = self.unreported_dead.get_mut(key).map(|mut unreported| {
+            let count = std::mem::take(&mut unreported.count);
+            (unreported.rule.clone(), count, unreported.last.clone())
+        });
+        if let Some((rule, count, last)) = taken.filter(|(_, count, _)| *count > 0) {
+            self.report(&rule, WebhookChange::Dead { count, last }, key.1).await;
+        }
     }
 
     /// Makes the deliveries due that wait for a retry, once the webhook works again.
@@ -109,11 +122,19 @@ impl DispatcherState {
                 ..Filter::default()
             };
             let changed = shared.store.change_deliveries(DeliveryChange::Recover, &waiting).await;
-            let Some(deliveries) = shared.note(changed).filter(|deliveries| *deliveries > 0) else {
-                return;
-            };
-            tracing::info!(webhook, deliveries, "Deliveries that waited are made now.");
-            shared.ring(&webhook);
+            match shared.note(changed) {
+                Some(0) => {}
+                Some(deliveries) => {
+                    tracing::info!(webhook, deliveries, "Deliveries that waited are made now.");
+                    shared.ring(&webhook);
+                }
+                // The next recovery may do it.
+                None => {
+                    if let Some(mut health) = shared.health.get_mut(&webhook) {
+                        health.recovery_failed();
+                    }
+                }
+            }
         });
     }
 }

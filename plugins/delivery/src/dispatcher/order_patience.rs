@@ -50,7 +50,7 @@ async fn first_refusal(
     }
     let filter = Filter { delivery: Some(claimed.id), ..Filter::default() };
     let page = shared.store.attempts(&filter, None, Attempt::KEPT as usize).await?;
-    let before = claimed.attempts.saturating_sub(claimed.tries);
+    let before = claimed.attempts.saturating_sub(claimed.tries.saturating_add(claimed.extra));
     Ok(first_refusal_of(page.rows.iter().map(|row| &row.attempt), before))
 }
 

@@ -43,8 +43,8 @@ pub(super) struct DispatcherState {
     pub(super) set_aside_before: Mutex<BTreeSet<String>>,
     /// Webhooks to put back into service, with the sender for the caller that waits.
     pub(super) enable_requests: DashMap<String, oneshot::Sender<Result<u64, StoreError>>>,
-    /// Of webhooks with a dead delivery within the last minute.
-    pub(super) unreported_dead: DashMap<String, UnreportedDead>,
+    /// Of webhooks with a dead delivery within the last minute; apart whether they are about webhooks.
+    pub(super) unreported_dead: DashMap<(String, bool), UnreportedDead>,
     /// The rules changed: deliveries of webhooks without a rule are looked for.
     pub(super) check_all: AtomicBool,
     pub(super) completions: CompletionBatcher,

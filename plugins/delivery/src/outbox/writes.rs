@@ -1,7 +1,9 @@
 //! Turns events and verdicts with their targets into writes for the store, and back.
 
 use as2hook_event::{Event, Order, PayloadMode, Rule, Verdict, event::webhook_id};
-use as2hook_store::{NewDelivery, NewEvent, Payload, RecordChange, Settlement, StoredEvent, Write};
+use as2hook_store::{
+    EventTerms, NewDelivery, NewEvent, Payload, RecordChange, Settlement, StoredEvent, Write,
+};
 use serde_json::Error;
 use uuid::Uuid;
 
@@ -40,8 +42,9 @@ pub(super) fn settle_planned(
     deliveries: Vec<NewDelivery>,
 ) -> Result<Write, Error> {
     let kind = verdict.kind.as_str().to_owned();
+    let errors = codes(verdict.errors.iter().map(|error| error.code.number()));
     let verdict = serde_json::to_vec(verdict)?;
-    Ok(Write::Settle(Settlement { event, kind, verdict, deliveries }))
+    Ok(Write::Settle(Settlement { event, kind, verdict, errors, deliveries }))
 }
 
 /// Replaces the content of an open exchange by what a late decode found.
@@ -131,6 +134,8 @@ fn row(event: &Event, payload: Payload) -> Result<NewEvent, Error> {
     let message_id = event.headers.text("Message-ID").map(|id| id.trim().to_owned());
     let mdn = event.decoded.as_ref().and_then(|decoded| decoded.mdn.as_ref());
     let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
+    let attachments = event.decoded.iter().flat_map(|decoded| &decoded.attachments);
+    let file_name = attachments.filter_map(|attachment| attachment.name.clone()).next();
     Ok(NewEvent {
         id: event.id,
         kind: event.kind.as_str().to_owned(),
@@ -139,10 +144,22 @@ fn row(event: &Event, payload: Payload) -> Result<NewEvent, Error> {
         station: event.station.clone(),
         message_id: decoded.or(message_id),
         about: mdn.and_then(|mdn| mdn.original_message_id.clone()),
+        terms: EventTerms {
+            file_name,
+            errors: codes(event.processing_errors().map(|error| error.code.number())),
+        },
         occurred_at: event.occurred_at.as_millisecond(),
         body,
         payload,
     })
+}
+
+/// Returns each of these codes once.
+fn codes(errors: impl Iterator<Item = u16>) -> Vec<u16> {
+    let mut codes: Vec<_> = errors.collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
 }
 
 /// Returns the deliveries of an event, due now.

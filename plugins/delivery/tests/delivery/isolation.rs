@@ -6,7 +6,7 @@ use std::{
 };
 
 use as2hook_delivery::{DispatcherOptions, Target};
-use as2hook_store::{DeliveryState, NewEvent, Payload};
+use as2hook_store::{DeliveryState, EventTerms, NewEvent, Payload};
 
 use crate::support::{
     event,
@@ -30,6 +30,7 @@ fn row() -> NewEvent {
         partner: None,
         station: None,
         about: None,
+        terms: EventTerms::default(),
         message_id: None,
         occurred_at: 0,
         body: serde_json::to_vec(&event).unwrap(),

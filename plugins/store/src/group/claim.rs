@@ -38,7 +38,7 @@ pub(crate) const CLAIM: &str = "WITH replays AS (
 /// `$3` bytes is left out.
 pub(crate) const READ: &str =
     "SELECT length(c.body) > $3 OR coalesce(length(c.payload) > $3, false),
-        d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.asked, d.replay,
+        d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.asked, d.extra, d.replay,
         e.uuid, CASE WHEN length(c.body) <= $3 THEN c.body END, e.verdict,
         e.payload_spent_at IS NOT NULL, CASE WHEN length(c.payload) <= $3 THEN c.payload END,
         e.payload_path, e.payload_size, e.payload_pieces, e.payload_sealed
@@ -111,6 +111,7 @@ impl ClaimCall {
             attempts: row.get()?,
             tries: row.get()?,
             asked: row.get()?,
+            extra: row.get()?,
             replay: row.get()?,
             event: StoredEvent {
                 id: row.get()?,

@@ -11,7 +11,8 @@ use super::{
     CallOutcome, StoreCall,
     load::{LoadedEvent, LoadedRows},
     statements::{
-        DeliveryColumns, IdleTimes, insert_delivery, insert_event, log_attempt_of, replace_event,
+        DeliveryColumns, IdleTimes, codes, insert_delivery, insert_event, log_attempt_of,
+        replace_event,
     },
 };
 use crate::{
@@ -179,7 +180,7 @@ impl GroupRules {
     }
 
     fn settle(&mut self, settlement: &Settlement) {
-        let Settlement { event, kind, verdict, deliveries } = settlement;
+        let Settlement { event, kind, verdict, errors, deliveries } = settlement;
         let Some(stored) = self.loaded.events.get_mut(event).filter(|stored| stored.is_open) else {
             return;
         };
@@ -187,7 +188,8 @@ impl GroupRules {
         let stored = stored.clone();
         let times = self.times(deliveries, stored.has_payload);
         let sql = "UPDATE event SET kind = $2, verdict = $3, owner = NULL, adopted = false,
-                planned = NULL, idle_since = $4, payload_idle_since = $5 WHERE id = $1";
+                planned = NULL, idle_since = $4, payload_idle_since = $5,
+                errors = coalesce(errors || $6, errors, $6) WHERE id = $1";
         self.push(
             sql,
             [
@@ -196,6 +198,7 @@ impl GroupRules {
                 SqlValue::Bytes(verdict.clone()),
                 times.idle_since.into(),
                 times.payload_idle_since.into(),
+                codes(errors).as_deref().into(),
             ],
         );
         self.add_deliveries(&stored, deliveries);

@@ -41,8 +41,8 @@ pub(crate) fn insert_event(
     let (owner, planned) = open.unzip();
     let sql = "INSERT INTO event (id, uuid, kind, site, partner, station, message_id, occurred_at,
             owner, planned, idle_since, payload_idle_since, payload_path, payload_size,
-            payload_pieces, payload_sealed, about)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+            payload_pieces, payload_sealed, about, file_name, errors)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
     let columns = [
         number.into(),
         SqlValue::Id(event.id),
@@ -61,17 +61,26 @@ pub(crate) fn insert_event(
         payload.pieces.map(SqlValue::Id).into(),
         payload.sealed.into(),
         event.about.as_deref().into(),
+        event.terms.file_name.as_deref().into(),
+        codes(&event.terms.errors).as_deref().into(),
     ];
     let content = "INSERT INTO content (event, body, payload) VALUES ($1, $2, $3)";
     let bytes = content_values(number, event, payload.inline);
     Ok([Statement::new(sql, columns), Statement::new(content, bytes)])
 }
 
+/// Returns codes of errors as they are found: each between commas. `None`: there are none.
+pub(crate) fn codes(errors: &[u16]) -> Option<String> {
+    let codes = errors.iter().map(|code| format!("{code},"));
+    (!errors.is_empty()).then(|| std::iter::once(",".to_owned()).chain(codes).collect())
+}
+
 /// Replaces the content of an open event.
 pub(crate) fn replace_event(number: i64, event: &NewEvent) -> Result<[Statement; 2], StoreError> {
     let payload = PayloadColumns::of(&event.payload)?;
     let sql = "UPDATE event SET kind = $2, message_id = $3, payload_path = $4, payload_size = $5,
-            payload_pieces = $6, payload_sealed = $7, about = $8 WHERE id = $1";
+            payload_pieces = $6, payload_sealed = $7, about = $8, file_name = $9, errors = $10
+        WHERE id = $1";
     let columns = [
         number.into(),
         event.kind.as_str().into(),
@@ -81,6 +90,8 @@ pub(crate) fn replace_event(number: i64, event: &NewEvent) -> Result<[Statement;
         payload.pieces.map(SqlValue::Id).into(),
         payload.sealed.into(),
         event.about.as_deref().into(),
+        event.terms.file_name.as_deref().into(),
+        codes(&event.terms.errors).as_deref().into(),
     ];
     let content = "UPDATE content SET body = $2, payload = $3 WHERE event = $1";
     let bytes = content_values(number, event, payload.inline);

@@ -65,6 +65,7 @@ fn event(payload: Payload) -> NewEvent {
         partner: None,
         station: None,
         about: None,
+        terms: crate::model::EventTerms::default(),
         message_id: None,
         occurred_at: 0,
         body: Vec::new(),

@@ -88,8 +88,10 @@ pub(super) async fn migrate(address: &DatabaseAddress, schema: &str) -> Result<(
         let driver = tokio::spawn(connection);
         let outcome = loop {
             match bring_up(&mut client, schema).await {
-                // A running gateway conflicted: everything was rolled back.
-                Err(failure) if failure.kind == FailureKind::Conflict => {
+                // A running gateway conflicted, or something else holds the tables: everything was rolled back.
+                Err(failure)
+                    if matches!(failure.kind, FailureKind::Conflict | FailureKind::Busy) =>
+                {
                     tokio::time::sleep(AGAIN).await;
                 }
                 outcome => break outcome.map_err(StoreError::from).flatten(),
@@ -148,6 +150,12 @@ async fn bring_up(
     };
     if found > known {
         return Ok(Err(StoreError::TooNew { found, known }));
+    }
+    if found > 0 {
+        // What waits for a table's lock makes everybody else wait behind it, so it waits for a moment only; in
+        // the order in which running gateways lock rows.
+        let lock = "SET LOCAL lock_timeout TO '500ms'; LOCK TABLE event, delivery IN ACCESS EXCLUSIVE MODE";
+        transaction.batch_execute(lock).await?;
     }
     for (number, step) in (1_i32..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {
         transaction.batch_execute(step).await?;

@@ -8,7 +8,7 @@ use super::{SqliteStore, identity, readers::rows};
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent},
     columns::length,
-    model::{Attempt, NewDelivery, NewEvent, Payload},
+    model::{Attempt, EventTerms, NewDelivery, NewEvent, Payload},
     private_files::folder_of,
     record::Record,
     rows::{FromSqlRow, SqlRow},
@@ -85,7 +85,8 @@ impl FromSqlRow for ArchivedEvent {
     /// Those of [`Payload`] follow.
     const COLUMNS: &'static str = "e.id, e.verdict, e.idle_since,
         CASE WHEN e.owner IS NULL THEN 'null' ELSE coalesce(e.planned, '[]') END, e.uuid, e.kind,
-        e.site, e.partner, e.station, e.message_id, e.about, e.occurred_at, c.body";
+        e.site, e.partner, e.station, e.message_id, e.about, e.file_name,
+        e.errors, e.occurred_at, c.body";
 
     fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
         Ok(Self {
@@ -101,6 +102,7 @@ impl FromSqlRow for ArchivedEvent {
                 station: row.get()?,
                 message_id: row.get()?,
                 about: row.get()?,
+                terms: EventTerms { file_name: row.get()?, errors: error_codes(row.get()?) },
                 occurred_at: row.get()?,
                 body: row.get()?,
                 payload: Payload::read(row)?,
@@ -137,4 +139,9 @@ impl FromSqlRow for ArchivedAttempt {
     fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
         Ok(Self { attempt: Attempt::read(row)?, state: row.get()?, next_at: row.get()? })
     }
+}
+
+/// Reads codes as [`codes`](crate::group::statements::codes) writes them.
+fn error_codes(stored: Option<String>) -> Vec<u16> {
+    stored.unwrap_or_default().split(',').filter_map(|code| code.parse().ok()).collect()
 }

@@ -1,10 +1,17 @@
--- A delivery's next attempt was asked for: it is none of the schedule's.
+-- `asked`: the next attempt was asked for, and is none of the schedule's. `extra`: how many such attempts there
+-- were since the schedule began.
 ALTER TABLE delivery ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN extra INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX delivery_cancelled ON delivery (webhook) WHERE state = 'cancelled';
 INSERT INTO tally (state, n) VALUES ('cancelled', 0);
 -- The Message-ID of the message that an MDN is about.
 ALTER TABLE event ADD COLUMN about TEXT;
 CREATE INDEX event_about ON event (substr(about, 1, 200)) WHERE about IS NOT NULL;
+-- The name of the first attachment that has one; the codes of processing errors, as in ",800,900,".
+ALTER TABLE event ADD COLUMN file_name TEXT;
+ALTER TABLE event ADD COLUMN errors TEXT;
+CREATE INDEX event_file ON event (substr(file_name, 1, 200)) WHERE file_name IS NOT NULL;
+CREATE INDEX event_errors ON event (id) WHERE errors IS NOT NULL;
 -- What callers of the API did.
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

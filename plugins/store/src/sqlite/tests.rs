@@ -19,7 +19,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    model::{AttemptRecord, Claimed, DeliveryState, NewDelivery, NewEvent, Payload, Settlement},
+    model::{
+        AttemptRecord, Claimed, DeliveryState, EventTerms, NewDelivery, NewEvent, Payload,
+        Settlement,
+    },
     query::Filter,
     store::{DeliveryQueue, EventStore, Prune, Store},
     write::Write,
@@ -54,6 +57,7 @@ fn event() -> NewEvent {
         partner: Some("ACME".to_owned()),
         station: None,
         about: None,
+        terms: EventTerms::default(),
         message_id: None,
         occurred_at: 0,
         body: b"body".to_vec(),

@@ -4,6 +4,7 @@
 pub(crate) mod clocks;
 pub(crate) mod deliveries;
 pub(crate) mod events;
+pub(crate) mod filters;
 pub(crate) mod gateways;
 pub(crate) mod lists;
 pub(crate) mod notes;
@@ -16,8 +17,8 @@ pub(crate) mod steering;
 use std::{path::PathBuf, sync::Arc};
 
 use as2hook_store::{
-    Attempt, AttemptRecord, Claimed, Counts, DeliveryOutcome, DeliveryState, NewDelivery, NewEvent,
-    Payload, Settlement, Store, Write,
+    Attempt, AttemptRecord, Claimed, Counts, DeliveryOutcome, DeliveryState, EventTerms,
+    NewDelivery, NewEvent, Payload, Settlement, Store, Write,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -122,6 +123,11 @@ macro_rules! suite {
             event_with_cancelled_deliveries_is_pruned,
             actions_are_kept_for_their_site_newest_first,
         ]);
+        $crate::behaviour::suite!($fresh, filters: [
+            message_id_is_found_with_and_without_its_brackets,
+            mdn_is_found_by_the_message_that_it_is_about,
+            file_name_and_error_codes_are_found,
+        ]);
         $crate::behaviour::suite!($fresh, gateways: [
             gateways_are_listed_while_they_report,
             changed_content_has_a_newer_generation_and_the_same_content_the_same,
@@ -178,6 +184,7 @@ pub(crate) fn event(name: &str) -> NewEvent {
         partner: Some("ACME".to_owned()),
         station: Some("MY-OWN-ORG".to_owned()),
         about: None,
+        terms: EventTerms::default(),
         message_id: Some(format!("<{name}@acme>")),
         occurred_at: 1_000,
         body: name.as_bytes().to_vec(),
@@ -209,6 +216,7 @@ pub(crate) fn settlement(name: &str, deliveries: Vec<NewDelivery>) -> Settlement
     Settlement {
         event: id(name),
         kind: "message.received".to_owned(),
+        errors: Vec::new(),
         verdict: b"answered".to_vec(),
         deliveries,
     }

@@ -48,12 +48,16 @@ pub(super) fn body_lines(body: &[u8], length: usize) -> String {
     text
 }
 
-/// Valid JSON with a line for each member, its order and its values as they came.
+/// Valid JSON with a line for each member, its order and its values as they came; not much more of it than is shown,
+/// since deep nesting grows by the indents.
 pub(super) fn indented(json: &str) -> String {
     let (mut text, mut depth) = (String::new(), 0_usize);
     let (mut is_string, mut is_escaped) = (false, false);
     let mut chars = json.chars().peekable();
-    while let Some(c) = chars.next() {
+    // A character has four bytes at the most.
+    while text.len() <= 4 * BODY
+        && let Some(c) = chars.next()
+    {
         if is_string {
             text.push(c);
             is_string = is_escaped || c != '"';

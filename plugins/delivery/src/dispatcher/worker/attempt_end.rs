@@ -36,7 +36,8 @@ impl WebhookWorker {
                 return;
             }
         };
-        let AttemptEnd { mut result, gone, retry, rule, dead, is_about_webhooks } = ended;
+        let AttemptEnd { mut result, gone, retry, rule, dead } = ended;
+        let is_about_webhooks = result.is_about_webhooks;
         // The URL may have changed during the attempt.
         let counts = self.shared.is_target_of(&rule);
         result.is_ignored |= !counts;

@@ -97,6 +97,7 @@ async fn delivery_that_cannot_be_rendered_is_dead_with_the_reason() {
         partner: None,
         station: None,
         about: None,
+        terms: as2hook_store::EventTerms::default(),
         message_id: None,
         occurred_at: 0,
         body: b"{ half".to_vec(),

@@ -34,7 +34,8 @@ impl GroupRules {
             }
             let sql = "UPDATE delivery SET state = $2, due = coalesce($3, due), owner = NULL,
                     attempts = coalesce($4, attempts),
-                    tries = tries + CASE WHEN asked THEN 0 ELSE $5 END, asked = (asked AND $5 = 0)
+                    tries = tries + CASE WHEN asked THEN 0 ELSE $5 END,
+                    extra = extra + CASE WHEN asked THEN $5 ELSE 0 END, asked = (asked AND $5 = 0)
                 WHERE id = $1";
             let number = attempt.as_ref().map(|attempt| i64::from(attempt.number));
             self.push(

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    model::{NewDelivery, NewEvent, Payload},
+    model::{EventTerms, NewDelivery, NewEvent, Payload},
     query::Filter,
     sqlite::{SqliteOptions, SqliteStore},
     store::{DeliveryQueue, EventStore, Store},
@@ -25,6 +25,7 @@ fn event(id: Uuid, payload: Payload) -> NewEvent {
         partner: None,
         station: None,
         about: None,
+        terms: EventTerms::default(),
         message_id: None,
         occurred_at: 0,
         body: vec![b'x'; 2_000],

@@ -176,6 +176,7 @@ async fn deleted_store_folder_is_created_again() {
     let settlement = Settlement {
         event: event.id,
         kind: event.kind.clone(),
+        errors: Vec::new(),
         verdict: b"{}".to_vec(),
         deliveries: vec![],
     };

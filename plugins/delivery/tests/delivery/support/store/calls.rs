@@ -237,6 +237,7 @@ impl MemoryStore {
                 attempts: delivery.attempts,
                 tries: delivery.tries,
                 asked: delivery.asked,
+                extra: delivery.attempts - delivery.tries,
                 replay: false,
                 event: stored(&rows.events[&delivery.event]),
             });

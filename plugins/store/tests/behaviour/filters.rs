@@ -1,0 +1,75 @@
+//! What events and deliveries are found by.
+
+use as2hook_store::{EventTerms, Filter, NewEvent, Settlement, Store, Write};
+
+use super::{Factory, delivery, event, settlement};
+
+/// Returns the deliveries that match, by their webhook ids.
+async fn found(store: &dyn Store, filter: Filter) -> Vec<String> {
+    let page = store.deliveries(&filter, None, 10).await.unwrap();
+    let events = store.events(&filter, None, 10).await.unwrap();
+    assert_eq!(events.rows.len(), page.rows.len());
+    let mut found: Vec<_> = page.rows.into_iter().map(|row| row.webhook_id).collect();
+    found.sort();
+    found
+}
+
+async fn publish(store: &dyn Store, name: &str, change: impl FnOnce(NewEvent) -> NewEvent) {
+    let event = change(event(name));
+    let write = Write::Publish(event, vec![delivery(name, "erp")]);
+    store.commit(vec![write]).await.unwrap();
+}
+
+fn of_message(id: &str) -> Filter {
+    Filter { message_id: Some(id.to_owned()), ..Filter::default() }
+}
+
+fn of_code(code: u16) -> Filter {
+    Filter { error: Some(code), ..Filter::default() }
+}
+
+pub(crate) async fn message_id_is_found_with_and_without_its_brackets(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let with = |id: &str| Some(id.to_owned());
+    publish(&*store, "a", |event| NewEvent { message_id: with("<1@acme>"), ..event }).await;
+    publish(&*store, "b", |event| NewEvent { message_id: with("2@acme"), ..event }).await;
+    for (id, expected) in [("<1@acme>", "a"), ("1@acme", "a"), ("<2@acme>", "b"), ("2@acme", "b")] {
+        assert_eq!(found(&*store, of_message(id)).await, [expected], "{id}");
+    }
+    assert!(found(&*store, of_message("1@acme>")).await.is_empty());
+}
+
+pub(crate) async fn mdn_is_found_by_the_message_that_it_is_about(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    publish(&*store, "a", |event| event).await;
+    publish(&*store, "b", |event| NewEvent { about: Some("<a@acme>".to_owned()), ..event }).await;
+    let about = |id: &str| Filter { about: Some(id.to_owned()), ..Filter::default() };
+    assert_eq!(found(&*store, about("a@acme")).await, ["b"]);
+    assert!(found(&*store, about("b@acme")).await.is_empty());
+}
+
+pub(crate) async fn file_name_and_error_codes_are_found(factory: &dyn Factory) {
+    let store = factory.owner().await;
+    let terms = |file: &str, errors: &[u16]| EventTerms {
+        file_name: Some(file.to_owned()),
+        errors: errors.to_vec(),
+    };
+    publish(&*store, "a", |event| NewEvent { terms: terms("order.edi", &[800, 1100]), ..event })
+        .await;
+    publish(&*store, "b", |event| NewEvent { terms: terms("order.edi", &[]), ..event }).await;
+    let file = Filter { file_name: Some("order.edi".to_owned()), ..Filter::default() };
+    assert_eq!(found(&*store, file).await, ["a", "b"]);
+    let like = Filter { file_name: Some("order_edi".to_owned()), ..Filter::default() };
+    assert!(found(&*store, like).await.is_empty());
+    for code in [800, 1100] {
+        assert_eq!(found(&*store, of_code(code)).await, ["a"], "{code}");
+    }
+    assert!(found(&*store, of_code(900)).await.is_empty());
+    // What the verdict adds is found, too.
+    let opened = NewEvent { terms: terms("c.edi", &[800]), ..event("c") };
+    store.commit(vec![Write::Open(opened, vec![])]).await.unwrap();
+    let verdict = Settlement { errors: vec![1200], ..settlement("c", vec![delivery("c", "erp")]) };
+    store.commit(vec![Write::Settle(verdict)]).await.unwrap();
+    assert_eq!(found(&*store, of_code(1200)).await, ["c"]);
+    assert_eq!(found(&*store, of_code(800)).await, ["a", "c"]);
+}
