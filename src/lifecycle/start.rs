@@ -111,7 +111,7 @@ async fn start(
     let announcer = Arc::new(Announcer::new(live.clone(), outbox.clone()));
     let dispatcher = Dispatcher::start(
         store.clone(),
-        plugins.sinks(client.clone()),
+        plugins.sinks(client),
         live.clone(),
         Some(announcer),
         wakeups,
@@ -147,7 +147,6 @@ async fn start(
         outbox: outbox.clone(),
         payloads: payloads.clone(),
         dispatcher: dispatcher.clone(),
-        client,
         directory: live.clone(),
         gateway: Arc::new(running),
     };

@@ -259,3 +259,38 @@ fn what_a_token_did_is_kept_under_its_name() {
     assert!(gateway.log().contains("Admin action."));
     assert_eq!(get_as(&gateway, OTHER, "/admin/audit").json()["data"], json!([]));
 }
+
+#[test]
+fn rule_of_the_file_is_tested_by_one_call_in_its_own_payload_mode() {
+    let hook = sink().start();
+    let rule = |rule: as2hook_testing::Rule| {
+        rule.to(&hook, "/raw").payload("raw").set("partner", "ACME").set("secret", "my_secret")
+    };
+    let gateway = gateway(any_receiver())
+        .rule("orders raw", rule)
+        .rule("off", |rule| rule.to(&hook, "/off").set("enabled", "false"))
+        .start()
+        .unwrap();
+    let path = "/admin/webhooks/orders%20raw/test";
+    assert_eq!(post_as(&gateway, READ, path, "").status, 403);
+    assert_eq!(post_as(&gateway, OTHER, path, "").status, 404);
+    assert_eq!(post_as(&gateway, ALL, "/admin/webhooks/none/test", "").status, 404);
+    assert_eq!(post_as(&gateway, ALL, "/admin/webhooks/off/test", "").status, 409);
+    let passed = post_as(&gateway, ALL, path, "");
+    assert_eq!(passed.status, 200, "{}", passed.text());
+    assert_eq!(passed.json()["http_code"], 200);
+    assert_eq!(passed.json()["event"], "message.received");
+    let came = hook.requests()[0].clone();
+    assert_eq!(came.header("X-AS2-Test"), Some("1"));
+    assert_eq!(came.header("AS2-From"), Some("ACME"));
+    assert!(came.header("webhook-signature").is_some());
+    assert_eq!(came.text(), "as2hook test delivery\r\n");
+    hook.next([Response::status(500)]);
+    let failed = post_as(&gateway, ALL, path, "");
+    assert_eq!((failed.status, &failed.json()["http_code"]), (502, &json!(500)));
+    assert!(failed.json()["msg"].as_str().unwrap().contains("500"), "{}", failed.text());
+    // It stands among the deliveries, and is not retried.
+    let rows = list(&gateway, "/admin/deliveries?webhook=orders%20raw");
+    let states: Vec<_> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
+    assert_eq!(states, ["dead", "delivered"]);
+}

@@ -5,7 +5,6 @@ use std::{ops::Deref, sync::Arc};
 use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_delivery::{Directory, Dispatcher, Outbox};
 use as2hook_event::{Rule, RuleSet};
-use as2hook_sink::Client;
 use as2hook_store::{PartnerWebhookChange, Payloads, Store, StoreError, secret_key::SecretKey};
 use async_trait::async_trait;
 use serde::Serialize;
@@ -26,8 +25,6 @@ pub struct Handles {
     pub payloads: Payloads,
     /// Makes deliveries.
     pub dispatcher: Arc<Dispatcher>,
-    /// Makes test deliveries.
-    pub client: Arc<Client>,
     /// The webhooks in force, by name.
     pub directory: Arc<dyn Directory>,
     /// The rest.

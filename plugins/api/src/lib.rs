@@ -14,6 +14,7 @@
 //! | `GET /admin/status` | read | version, generation, last reload, store, queue |
 //! | `GET /admin/webhooks` | read | every webhook with its live state |
 //! | `POST /admin/webhooks/{name}/enable` | admin | back into service |
+//! | `POST /admin/webhooks/{name}/test` | admin | makes a test delivery and waits for it |
 //! | `GET /admin/events`, `GET /admin/deliveries` | read | newest first, filtered, paged |
 //! | `GET /admin/events/{id}`, `…/attachments/{n}`, `…/mdn` | read | one, with all that belongs to it |
 //! | `GET /admin/deliveries/{id}` | read | one, with its attempts |

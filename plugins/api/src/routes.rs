@@ -41,6 +41,7 @@ pub(crate) fn router(handles: Handles) -> Router {
         .routes(routes!(status::status))
         .routes(routes!(webhooks::webhooks))
         .routes(routes!(webhooks::enable))
+        .routes(routes!(test_delivery::test_rule))
         .routes(routes!(events::events))
         .routes(routes!(deliveries::deliveries))
         .routes(routes!(deliveries::delivery))

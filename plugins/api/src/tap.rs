@@ -23,7 +23,6 @@ pub async fn serve_tap(socket: TcpListener, tap: RunningTap) {
         outbox: tap.outbox.clone(),
         payloads: tap.payloads.clone(),
         dispatcher: tap.dispatcher.clone(),
-        client: tap.client.clone(),
         directory: tap.rules.clone(),
         gateway: Arc::new(TapControl { tap, id: Uuid::now_v7() }),
     };

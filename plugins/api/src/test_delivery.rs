@@ -1,25 +1,23 @@
-//! `POST /api/v1/webhooks/test`: a delivery that is made at once, and waited for.
+//! `POST /api/v1/webhooks/test` and `/admin/webhooks/{name}/test`: a delivery that is made at once, and waited for.
 
 use std::time::Duration;
 
 use as2hook_as2::Headers;
 use as2hook_config::{Config, Partner, TokenScope};
 use as2hook_delivery::Target;
-use as2hook_event::{Direction, Event, EventKind, PayloadMode, Rule};
-use as2hook_format::{Body, Formats, RawPayload, Rendering, render};
-use as2hook_sink::{DeliveryError, EndpointResponse, Guard, Notification, Request, RequestBody};
+use as2hook_event::{Direction, Event, EventKind, Rule};
+use as2hook_sink::SinkError;
 use as2hook_store::{
     Attempt, DeliveryState, EventTerms, NewEvent, Payload, UnqueuedDelivery, clock,
 };
 use axum::{
     Json,
-    extract::State,
-    http::{HeaderValue, StatusCode},
+    extract::{Path, State},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -57,30 +55,60 @@ pub(crate) async fn test(
 ) -> Result<Response, ApiError> {
     caller.needs(TokenScope::Write)?;
     let partner = caller.partner(fields?.partner()?)?;
-    let deadline = Instant::now() + TEST_TIMEOUT;
     let name = partner_webhook_name(&partner.site, partner.id.unwrap_or_default());
-    let rule = api.directory.endpoint(&name).filter(|rule| rule.enabled);
-    let rule = rule.ok_or(ApiError::Inactive)?;
-    let _permit = api.tests.try_acquire().map_err(|_| ApiError::Busy)?;
+    let rule = api.directory.endpoint(&name).ok_or(ApiError::Inactive)?;
+    make(&api, &rule, test_event(caller.config(), &rule, Some(partner))).await
+}
 
-    let subscribed = rule.events.as_ref().and_then(|events| events.first());
-    let kind = subscribed.copied().unwrap_or(EventKind::MessageReceived);
-    let event = test_event(caller.config(), partner, kind);
+/// Sends a test to a webhook, and waits for it at most 15 s. It is marked as one and not retried. Scope
+/// admin.
+#[utoipa::path(
+    post, path = "/admin/webhooks/{name}/test", tag = "admin", security(("token" = [])),
+    params(("name" = String, Path, description = "The webhook's name, a slash as %2F")),
+    responses(
+        (status = 200, description = "The endpoint took it", body = TestPassed),
+        (status = 404, description = "There is none in the token's site", body = Problem),
+        (status = 409, description = "The webhook is off", body = Problem),
+        (status = 502, description = "The endpoint failed", body = TestFailed),
+        (status = 503, description = "32 tests are under way", body = Problem),
+        Denied,
+    ),
+)]
+pub(crate) async fn test_rule(
+    State(api): State<ApiState>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.needs(TokenScope::Admin)?;
+    let rule = api.directory.endpoint(&name).filter(|rule| rule.site == caller.site());
+    let rule = rule.ok_or(ApiError::NotFound)?;
+    let config = caller.config();
+    let mut partners = config.partners.iter().filter(|partner| partner.site == rule.site);
+    let partner = match &rule.partner {
+        Some(id) => config.partner(id),
+        None => partners.next(),
+    };
+    make(&api, &rule, test_event(config, &rule, partner)).await
+}
+
+async fn make(api: &ApiState, rule: &Rule, event: Event) -> Result<Response, ApiError> {
+    if !rule.enabled {
+        return Err(ApiError::Inactive);
+    }
+    let _permit = api.tests.try_acquire().map_err(|_| ApiError::Busy)?;
     let (at, begun) = (clock::now(), Instant::now());
-    let leading = api.directory.leading(&rule, &event);
-    let request = test_request(&rule, &event, &leading).await.ok_or(ApiError::Store)?;
-    let guard = Guard::of(&rule.endpoint);
-    let outcome = api.client.deliver(&rule.endpoint, &guard, request, deadline).await;
-    let (http_code, failure) = result(&outcome);
+    let sent = api.dispatcher.send_test(rule, &event, begun + TEST_TIMEOUT).await;
+    let http_code = sent.as_ref().map_or_else(SinkError::http_code, |taken| taken.http_code);
+    let failure = sent.err().map(|error| error.to_string());
     let attempt = Attempt {
         number: 1,
         at,
-        url: api.directory.at_rest(&name, rule.endpoint.url.to_string()),
+        url: api.directory.at_rest(&rule.name, rule.endpoint.url.to_string()),
         http_code,
         error: failure.clone(),
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    let made = made(&rule, &event, attempt).map_err(|error| {
+    let made = made(rule, &event, attempt).map_err(|error| {
         tracing::error!(%error, "A test delivery has no JSON form.");
         ApiError::Store
     })?;
@@ -92,7 +120,7 @@ pub(crate) async fn test(
         let body = TestFailed { status: "error", http_code, msg };
         return Ok((StatusCode::BAD_GATEWAY, Json(body)).into_response());
     }
-    let (name, event) = (spanish_name(kind), kind.as_str());
+    let (name, event) = (spanish_name(event.kind), event.kind.as_str());
     let body = TestPassed {
         status: "success",
         http_code,
@@ -104,11 +132,16 @@ pub(crate) async fn test(
 }
 
 /// Builds the event of an exchange that did not take place, and is marked so.
-fn test_event(config: &Config, partner: &Partner, kind: EventKind) -> Event {
+fn test_event(config: &Config, rule: &Rule, partner: Option<&Partner>) -> Event {
     let id = Uuid::now_v7();
-    let station = config.stations.first().map(|station| station.as2_id.clone());
+    let subscribed = rule.events.as_ref().and_then(|events| events.first());
+    let kind = subscribed.copied().unwrap_or(EventKind::MessageReceived);
+    let first = || config.stations.first().map(|station| station.as2_id.clone());
+    let station = rule.station.clone().or_else(first);
+    let partner_id = partner.map(|partner| partner.as2_id.clone()).or(rule.partner.clone());
     let inbound = matches!(kind, EventKind::MessageReceived | EventKind::MdnReceived);
-    let (own, remote) = (station.as_deref().unwrap_or("as2hook"), partner.as2_id.as_str());
+    let own = station.as_deref().unwrap_or("as2hook");
+    let remote = partner_id.as_deref().unwrap_or("as2hook");
     let (from, to) = if inbound { (remote, own) } else { (own, remote) };
     let mut headers = Headers::new();
     headers.push("AS2-From", from.as_bytes());
@@ -118,48 +151,13 @@ fn test_event(config: &Config, partner: &Partner, kind: EventKind) -> Event {
     Event {
         id,
         direction: if inbound { Direction::Inbound } else { Direction::Outbound },
-        site: partner.site.clone(),
-        partner: Some(partner.as2_id.clone()),
+        site: rule.site.clone(),
+        partner_type: partner.map_or_else(Default::default, |partner| partner.partner_type),
+        partner: partner_id,
         station,
-        partner_type: partner.partner_type,
         headers,
         extra: Map::from_iter([("test".to_owned(), json!(true))]),
         ..Event::new(kind)
-    }
-}
-
-async fn test_request(
-    rule: &Rule,
-    event: &Event,
-    leading: &[(&'static str, Value)],
-) -> Option<Request> {
-    let formats = Formats::default();
-    let rendering = Rendering {
-        format: formats.get(PayloadMode::JSON.name)?,
-        webhook_id: &event.webhook_id(&rule.name),
-        attempt: 1,
-        replay: false,
-        payload: RawPayload::None,
-        leading,
-    };
-    let rendered = render(event, &rendering, &rule.endpoint, Timestamp::now());
-    let Body::Bytes(body) = rendered.body else { return None };
-    let body = RequestBody::Bytes(body);
-    let notification = Notification { headers: rendered.headers, body };
-    let mut request = as2hook_sink::signed(&rule.endpoint, notification).await.ok()?;
-    request.headers.insert("x-as2-test", HeaderValue::from_static("1"));
-    request.names.push("X-AS2-Test".into());
-    Some(request)
-}
-
-/// Returns the status of the endpoint's response, and why the delivery failed.
-fn result(outcome: &Result<EndpointResponse, DeliveryError>) -> (Option<u16>, Option<String>) {
-    match outcome {
-        Ok(response) if response.is_success() => (Some(response.status), None),
-        Ok(response) => {
-            (Some(response.status), Some(format!("the endpoint answered {}", response.status)))
-        }
-        Err(error) => (error.status(), Some(error.to_string())),
     }
 }
 

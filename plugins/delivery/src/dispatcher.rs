@@ -44,8 +44,9 @@ use std::{
     time::Duration,
 };
 
+use as2hook_event::{Event, Rule};
 use as2hook_format::Formats;
-use as2hook_sink::Sinks;
+use as2hook_sink::{Delivered, SinkError, Sinks};
 use as2hook_store::{DeliveryQueue, DeliveryState, Payloads, StoreError};
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -224,6 +225,20 @@ impl Dispatcher {
                 Err(StoreError::Slow(ENABLE_TIMEOUT))
             }
         }
+    }
+
+    /// Sends a notification of this event to a webhook at once, marked as a test. Its other deliveries, their
+    /// order, its rate and its health do not notice.
+    ///
+    /// # Errors
+    /// When the endpoint did not take it.
+    pub async fn send_test(
+        &self,
+        rule: &Rule,
+        event: &Event,
+        deadline: Instant,
+    ) -> Result<Delivered, SinkError> {
+        attempt::send_test(&self.shared, rule, event, deadline).await
     }
 
     /// Returns the health of a webhook. `None`: nothing was sent to it since the start.

@@ -122,6 +122,11 @@ impl Fields {
         self.own("X-AS2-Signature", &signatures.as2);
     }
 
+    /// Marks the notification as a test.
+    pub fn mark_as_test(&mut self) {
+        self.own("X-AS2-Test", "1");
+    }
+
     /// Adds one of as2hook's own headers. Its text is legal by construction; otherwise it would be
     /// left out.
     pub(crate) fn own(&mut self, name: &'static str, value: &str) {

@@ -56,8 +56,6 @@ pub struct RunningTap {
     pub dispatcher: Arc<Dispatcher>,
     /// Has large payloads.
     pub payloads: Payloads,
-    /// The http client of deliveries.
-    pub client: Arc<Client>,
     /// The rules in force.
     pub rules: Arc<ReloadedRules>,
     /// Seals secrets and URLs at rest.
@@ -141,8 +139,7 @@ impl Tap {
         let outbox = Outbox::new(store.clone(), wakeups.clone(), options);
         let recovered = outbox.recover().await.map(drop);
         recovered.or_else(|error| storage::tolerate(error, on_store_failure))?;
-        let client = Arc::new(Client::new().await?);
-        let sinks = plugins.sinks(client.clone());
+        let sinks = plugins.sinks(Arc::new(Client::new().await?));
         let options = DispatcherOptions {
             payloads: payloads.clone(),
             formats: plugins.formats,
@@ -161,7 +158,7 @@ impl Tap {
         tasks.spawn(check_webhooks(dispatcher.clone()));
         let background = Arc::new(Mutex::new(tasks));
         let running =
-            RunningTap { tap, store, outbox, dispatcher, payloads, client, rules, key, background };
+            RunningTap { tap, store, outbox, dispatcher, payloads, rules, key, background };
         running.background.lock().spawn(running.clone().reload_when_changed(watch));
         Ok(running)
     }

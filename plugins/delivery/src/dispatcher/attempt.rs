@@ -7,8 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use as2hook_event::Rule;
-use as2hook_format::{Body, RawPayload, Rendering, render};
+use as2hook_event::{Event, Rule};
+use as2hook_format::{Body, Format, RawPayload, Rendered, Rendering, render};
 use as2hook_sink::{
     BodyError, BodySource, BodyStream, Delivered, Notification, RequestBody, SinkError,
     SinkErrorKind,
@@ -17,6 +17,7 @@ use as2hook_store::{
     Attempt, AttemptRecord, Claimed, DeliveryOutcome, Payload, Payloads, StoreError,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream;
 use http::Uri;
 use tokio::time::{Instant, timeout};
@@ -200,12 +201,7 @@ fn prepare(
     let impossible = |what: String| SinkError::new(SinkErrorKind::Impossible, what);
     let event = writes::read(&claimed.event)
         .map_err(|error| impossible(format!("the recorded event cannot be read: {error}")))?;
-    let format = shared.options.formats.get(&claimed.mode).ok_or_else(|| {
-        impossible(format!(
-            "the format \"{}\" is not in this program; replay the delivery with a program that has it",
-            claimed.mode
-        ))
-    })?;
+    let format = format_named(shared, &claimed.mode)?;
     let payload = match &claimed.event.payload {
         Payload::None => RawPayload::None,
         Payload::Inline(bytes) => RawPayload::Bytes(bytes.clone()),
@@ -224,17 +220,7 @@ fn prepare(
         payload,
         leading: &shared.directory.leading(rule, &event),
     };
-    let rendered = catch_unwind(AssertUnwindSafe(|| {
-        render(&event, &rendering, &rule.endpoint, jiff::Timestamp::now())
-    }))
-    .map_err(|_| {
-        let message = format!("the format \"{}\" panicked", claimed.mode);
-        SinkError::new(SinkErrorKind::Local, message)
-    })?;
-    if !rendered.dropped.is_empty() {
-        let (webhook, dropped) = (&claimed.webhook, &rendered.dropped);
-        tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
-    }
+    let rendered = rendered(rule, &event, &rendering, &claimed.mode)?;
     let body = match rendered.body {
         Body::Bytes(bytes) => RequestBody::Bytes(bytes),
         Body::Payload { .. } => RequestBody::Streamed(Arc::new(KeptPayload {
@@ -244,6 +230,61 @@ fn prepare(
         })),
     };
     Ok(Notification { headers: rendered.headers, body })
+}
+
+/// Sends a notification that is marked as a test, beside the queue.
+pub(super) async fn send_test(
+    shared: &DispatcherState,
+    rule: &Rule,
+    event: &Event,
+    deadline: Instant,
+) -> Result<Delivered, SinkError> {
+    let mode = rule.endpoint.payload.name;
+    let rendering = Rendering {
+        format: format_named(shared, mode)?,
+        webhook_id: &event.webhook_id(&rule.name),
+        attempt: 1,
+        replay: false,
+        payload: RawPayload::Bytes(Bytes::from_static(b"as2hook test delivery\r\n")),
+        leading: &shared.directory.leading(rule, event),
+    };
+    let Rendered { mut headers, body, .. } = rendered(rule, event, &rendering, mode)?;
+    let Body::Bytes(body) = body else {
+        let message = format!("the format \"{mode}\" has no body for a test");
+        return Err(SinkError::new(SinkErrorKind::Impossible, message));
+    };
+    headers.mark_as_test();
+    let notification = Notification { headers, body: RequestBody::Bytes(body) };
+    shared.sinks.send(&rule.endpoint, notification, deadline).await
+}
+
+fn format_named<'a>(shared: &'a DispatcherState, mode: &str) -> Result<&'a dyn Format, SinkError> {
+    shared.options.formats.get(mode).ok_or_else(|| {
+        let message = format!(
+            "the format \"{mode}\" is not in this program; replay the delivery with a program that has it"
+        );
+        SinkError::new(SinkErrorKind::Impossible, message)
+    })
+}
+
+fn rendered(
+    rule: &Rule,
+    event: &Event,
+    rendering: &Rendering<'_>,
+    mode: &str,
+) -> Result<Rendered, SinkError> {
+    let rendered = catch_unwind(AssertUnwindSafe(|| {
+        render(event, rendering, &rule.endpoint, jiff::Timestamp::now())
+    }))
+    .map_err(|_| {
+        let message = format!("the format \"{mode}\" panicked");
+        SinkError::new(SinkErrorKind::Local, message)
+    })?;
+    if !rendered.dropped.is_empty() {
+        let (webhook, dropped) = (&rule.name, &rendered.dropped);
+        tracing::warn!(webhook, ?dropped, "Left out headers that are not legal HTTP.");
+    }
+    Ok(rendered)
 }
 
 #[async_trait]
