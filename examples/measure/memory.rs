@@ -25,6 +25,7 @@ const WARM: usize = 4;
 const FLAT: f64 = 3.0;
 
 /// A row of what is resident after each part, and one that holds the end against the time when it was warm.
+#[expect(clippy::print_stderr, reason = "it shows a person how far it is")]
 pub(crate) fn measure(exchanges: usize, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let (receiver, delivered) = (partner::receiver(), Delivered::default());
     let sink = delivered.start();

@@ -5,11 +5,16 @@ pub mod check;
 pub mod config;
 pub mod decode;
 pub mod hash_token;
+pub mod inspect;
 pub mod listen;
 pub mod matches;
 pub mod migrate;
+mod remote;
 pub mod run;
+pub mod search;
 pub mod secret;
+pub mod status;
+mod terminal;
 
 use std::{
     io::{self, Write},
@@ -57,6 +62,24 @@ enum Command {
     ///
     /// It listens on 127.0.0.1 and prints a rule to put into webhooks.yaml. Ctrl-C ends it.
     Listen(listen::Args),
+    /// Shows how the running gateway is: reload, store, queue, webhooks out of service.
+    Status(status::ShowStatus),
+    /// Lists events of the running gateway, newest first.
+    Events(search::Events),
+    /// Shows what happened to a message, and why a webhook did not come.
+    Event(inspect::ShowEvent),
+    /// Lists deliveries of the running gateway, newest first.
+    Deliveries(search::Deliveries),
+    /// Shows a delivery with its attempts.
+    Delivery(inspect::ShowDelivery),
+    /// Makes pending and dead deliveries now, with the same webhook-id: one, or all that match.
+    Retry(search::Change),
+    /// Gives up deliveries that are not delivered: one, or all that match.
+    Cancel(search::Change),
+    /// Makes deliveries again that are delivered, dead, orphaned or cancelled: one, or all that match.
+    Replay(search::Replay),
+    /// Sends a marked test to a webhook, and waits for it.
+    SendTest(status::SendTest),
 }
 
 /// Why a command did not do what it was to do.
@@ -103,6 +126,15 @@ impl Cli {
             Command::Migrate(args) => args.run(&mut out, &mut err),
             Command::Secret(secret) => secret.run(&mut out),
             Command::Listen(listen) => listen.run(&mut out),
+            Command::Status(status) => status.run(plugins, &mut out),
+            Command::Events(events) => events.run(plugins, &mut out),
+            Command::Event(event) => event.run(plugins, &mut out),
+            Command::Deliveries(deliveries) => deliveries.run(plugins, &mut out),
+            Command::Delivery(delivery) => delivery.run(plugins, &mut out),
+            Command::Retry(change) => change.retry(plugins, &mut out),
+            Command::Cancel(change) => change.cancel(plugins, &mut out),
+            Command::Replay(replay) => replay.run(plugins, &mut out),
+            Command::SendTest(test) => test.run(plugins, &mut out),
             Command::HashToken(hash) => {
                 match hash.run(&mut io::stdin().lock(), &mut out, &mut err) {
                     Ok(code) => return code,

@@ -8,7 +8,8 @@ use http::{HeaderMap, request::Parts};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::text::{body_lines, indented, printable};
+use self::text::{body_lines, indented};
+use crate::cli::terminal::printable;
 
 #[cfg(test)]
 mod tests;

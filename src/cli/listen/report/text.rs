@@ -2,24 +2,10 @@
 
 use std::str;
 
-use crate::log::is_control_or_direction;
+use crate::cli::terminal::escape;
 
-/// The characters of a value that are printed.
-const VALUE: usize = 500;
 /// The characters of a body that are printed.
 const BODY: usize = 4000;
-
-/// One line without characters that steer a terminal, and not too long.
-pub(super) fn printable(value: &str) -> String {
-    let mut text = String::new();
-    for c in value.chars().take(VALUE) {
-        escape(c, &mut text);
-    }
-    if value.chars().nth(VALUE).is_some() {
-        text.push_str("...");
-    }
-    text
-}
 
 /// The body as lines, or its size where it is no text. `length`: the bytes that came.
 pub(super) fn body_lines(body: &[u8], length: usize) -> String {
@@ -92,11 +78,4 @@ pub(super) fn indented(json: &str) -> String {
 fn line_break(text: &mut String, depth: usize) {
     text.push('\n');
     text.push_str(&"  ".repeat(depth));
-}
-
-fn escape(c: char, text: &mut String) {
-    match is_control_or_direction(c) {
-        true => text.extend(c.escape_default()),
-        false => text.push(c),
-    }
 }
