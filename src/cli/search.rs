@@ -1,6 +1,6 @@
 //! `as2hook events`, `deliveries`, `retry`, `cancel` and `replay`: lists, and what is changed of them.
 
-use std::{borrow::Cow, io::Write};
+use std::io::Write;
 
 use as2hook_config::Plugins;
 use bytes::Bytes;
@@ -33,6 +33,12 @@ struct SearchFilters {
     /// The AS2 Message-ID, with or without angle brackets.
     #[arg(long, value_name = "ID")]
     message_id: Option<String>,
+    /// The name of the first attachment that has one.
+    #[arg(long, value_name = "NAME")]
+    file_name: Option<String>,
+    /// The code of one of its processing errors, such as 800.
+    #[arg(long, value_name = "CODE")]
+    error_code: Option<String>,
     /// When the event happened at the earliest, such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
@@ -111,6 +117,8 @@ impl SearchFilters {
             ("webhook", &self.webhook),
             ("status", &self.status),
             ("message_id", &self.message_id),
+            ("file_name", &self.file_name),
+            ("error_code", &self.error_code),
             ("from", &self.from),
             ("until", &self.until),
         ];
@@ -118,33 +126,8 @@ impl SearchFilters {
     }
 }
 
-/// Makes a request, and once more with the other form of a Message-ID where nothing has the first one.
-fn in_either_form(
-    pairs: &Pairs,
-    request: impl Fn(&Pairs) -> Result<Bytes, CommandError>,
-    is_empty: impl Fn(&Value) -> bool,
-) -> Result<Bytes, CommandError> {
-    let body = request(pairs)?;
-    let mut other = pairs.clone();
-    let id = other.iter_mut().find(|(name, _)| *name == "message_id");
-    let Some((_, id)) = id.filter(|_| json(&body).is_ok_and(|body| is_empty(&body))) else {
-        return Ok(body);
-    };
-    *id = other_form(id).into_owned();
-    let found = request(&other)?;
-    Ok(if is_empty(&json(&found)?) { body } else { found })
-}
-
-fn other_form(id: &str) -> Cow<'_, str> {
-    match id.strip_prefix('<').and_then(|id| id.strip_suffix('>')) {
-        Some(bare) => bare.into(),
-        None => format!("<{id}>").into(),
-    }
-}
-
 fn list(client: &AdminClient, path: &str, pairs: &Pairs) -> Result<Bytes, CommandError> {
-    let is_empty = |body: &Value| body["data"].as_array().is_none_or(Vec::is_empty);
-    in_either_form(pairs, |pairs| client.get(&with_query(path, pairs)), is_empty)
+    client.get(&with_query(path, pairs))
 }
 
 /// Returns the ids of the events of a message, newest first.
@@ -281,13 +264,10 @@ impl Change {
         let body = match self.number {
             Some(number) => client.post(&format!("/admin/deliveries/{number}/{call}"), None)?,
             None => {
-                let request = |pairs: &Pairs| {
-                    let all = pairs.iter().cloned().chain(to.map(|to| ("to", to.to_owned())));
-                    let fields: Map<_, _> =
-                        all.map(|(name, value)| (name.to_owned(), value.into())).collect();
-                    client.post(&format!("/admin/{call}"), Some(&fields.into()))
-                };
-                in_either_form(&pairs, request, |body| body[done] == 0)?
+                let all = pairs.into_iter().chain(to.map(|to| ("to", to.to_owned())));
+                let fields: Map<_, _> =
+                    all.map(|(name, value)| (name.to_owned(), value.into())).collect();
+                client.post(&format!("/admin/{call}"), Some(&fields.into()))?
             }
         };
         client.print(&body, out, |body, out| {

@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    audit::record,
     caller::Caller,
     error::{ApiError, BodyRefused, Denied, Problem},
     fields::JsonFields,
@@ -57,7 +58,8 @@ pub(crate) async fn test(
     let partner = caller.partner(fields?.partner()?)?;
     let name = partner_webhook_name(&partner.site, partner.id.unwrap_or_default());
     let rule = api.directory.endpoint(&name).ok_or(ApiError::Inactive)?;
-    make(&api, &rule, test_event(caller.config(), &rule, Some(partner))).await
+    let made = make(&api, &rule, test_event(caller.config(), &rule, Some(partner))).await;
+    record(&api, &caller, ("test", &name), made, status_of).await
 }
 
 /// Sends a test to a webhook, and waits for it at most 15 s. It is marked as one and not retried. Scope
@@ -88,7 +90,15 @@ pub(crate) async fn test_rule(
         Some(id) => config.partner(id),
         None => partners.next(),
     };
-    make(&api, &rule, test_event(config, &rule, partner)).await
+    let made = make(&api, &rule, test_event(config, &rule, partner)).await;
+    record(&api, &caller, ("test", &name), made, status_of).await
+}
+
+fn status_of(response: &Response) -> String {
+    match response.status() {
+        StatusCode::OK => "delivered".to_owned(),
+        _ => "failed".to_owned(),
+    }
 }
 
 async fn make(api: &ApiState, rule: &Rule, event: Event) -> Result<Response, ApiError> {

@@ -294,7 +294,8 @@ impl EndpointHealth {
                 .then_some(WebhookChange::Recovered { failures, failing_since })
         } else {
             self.seen.failed += 1;
-            self.seen.last_error.clone_from(&result.error);
+            let error = outline(result.http_code, result.error.as_deref());
+            self.seen.last_error = result.error;
             if result.is_ignored {
                 return None;
             }
@@ -310,7 +311,7 @@ impl EndpointHealth {
             self.reported_failing = true;
             Some(WebhookChange::Failing {
                 failures: self.seen.consecutive_failures,
-                error: outline(result.http_code, result.error.as_deref()),
+                error,
                 failing_since: self.seen.failing_since,
             })
         }
