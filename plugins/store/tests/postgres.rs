@@ -107,6 +107,15 @@ impl Factory for Shared {
         end_lease(self.postgres.get().unwrap(), number);
     }
 
+    fn execute(&self, sql: &str) {
+        let postgres = self.postgres.get_or_init(Postgres::shared);
+        postgres.sql(&format!("SET search_path TO as2hook; {sql}"));
+    }
+
+    fn first_version(&self) -> &'static str {
+        "DELETE FROM migration WHERE version > 1"
+    }
+
     fn payload_root(&self) -> PathBuf {
         self.folder.path().join("payloads")
     }

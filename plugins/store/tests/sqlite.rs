@@ -70,6 +70,15 @@ impl Factory for Sqlite {
         connection.execute_batch(&unlocked).unwrap();
     }
 
+    fn execute(&self, sql: &str) {
+        let connection = Connection::open(self.database()).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+
+    fn first_version(&self) -> &'static str {
+        "PRAGMA user_version = 1; DELETE FROM tally WHERE state = 'cancelled'"
+    }
+
     fn payload_root(&self) -> PathBuf {
         self.folder.path().join("payloads")
     }

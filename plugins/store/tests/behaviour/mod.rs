@@ -32,6 +32,12 @@ pub(crate) trait Factory: Send + Sync {
     /// Ends an owner like `kill -9`: it releases and writes nothing.
     async fn kill(&self, owner: Arc<dyn Store>);
 
+    /// Executes statements on its database.
+    fn execute(&self, sql: &str);
+
+    /// The statement that makes the next owner find tables of the first version.
+    fn first_version(&self) -> &'static str;
+
     /// Returns the payload root of every owner.
     fn payload_root(&self) -> PathBuf;
 }
@@ -122,6 +128,7 @@ macro_rules! suite {
             claimed_delivery_is_neither_retried_nor_cancelled,
             event_with_cancelled_deliveries_is_pruned,
             actions_are_kept_for_their_site_newest_first,
+            store_of_the_first_version_is_migrated_with_its_deliveries,
         ]);
         $crate::behaviour::suite!($fresh, filters: [
             message_id_is_found_with_and_without_its_brackets,

@@ -147,3 +147,33 @@ pub(crate) async fn actions_are_kept_for_their_site_newest_first(factory: &dyn F
     assert_eq!(rest.rows.iter().map(|entry| entry.at).collect::<Vec<_>>(), [1]);
     assert_eq!(rest.next, None);
 }
+
+pub(crate) async fn store_of_the_first_version_is_migrated_with_its_deliveries(
+    factory: &dyn Factory,
+) {
+    let store = factory.owner().await;
+    publish(&*store, vec![delivery("w1", "erp"), delivery("w2", "erp")]).await;
+    let dead = store.claim("erp", 0, 1).await.unwrap();
+    finish(&*store, &dead[0], DeliveryOutcome::Dead).await;
+    store.close().await;
+    drop(store);
+    for index in ["delivery_cancelled", "event_about", "event_file", "event_errors"] {
+        factory.execute(&format!("DROP INDEX {index}"));
+    }
+    for column in ["delivery DROP COLUMN asked", "delivery DROP COLUMN extra"] {
+        factory.execute(&format!("ALTER TABLE {column}"));
+    }
+    for column in ["about", "file_name", "errors"] {
+        factory.execute(&format!("ALTER TABLE event DROP COLUMN {column}"));
+    }
+    factory.execute("DROP TABLE audit");
+    factory.execute(factory.first_version());
+    let store = factory.owner().await;
+    assert_eq!(change(&*store, DeliveryChange::Cancel).await, 2);
+    assert_eq!(change(&*store, DeliveryChange::Replay).await, 2);
+    let mut claimed = claim(&*store, "erp", soon()).await;
+    claimed.sort_by_key(|one| one.id);
+    assert_eq!(webhook_ids(&claimed), ["w1", "w2"]);
+    assert_eq!((claimed[0].attempts, claimed[0].tries, claimed[0].extra), (1, 0, 0));
+    assert!(store.audit_log("main", None, 1).await.unwrap().rows.is_empty());
+}
