@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     CommandError,
-    remote::{AdminClient, RemoteArgs, json, text, time},
+    remote::{AdminClient, RemoteArgs, escaped, json, text, time},
     search::events_of,
     terminal::printable,
 };
@@ -42,7 +42,11 @@ impl ShowEvent {
     pub fn run(self, plugins: &Plugins, out: &mut dyn Write) -> Result<(), CommandError> {
         let client = self.remote.client(plugins)?;
         let ids = match self.id.parse::<Uuid>() {
-            Ok(id) => vec![id.to_string()],
+            Ok(id) => match events_of(&client, &self.id)? {
+                // A Message-ID may look like one.
+                ids if ids.is_empty() => vec![id.to_string()],
+                ids => ids,
+            },
             Err(_) => events_of(&client, &self.id)?,
         };
         if ids.is_empty() {
@@ -184,7 +188,8 @@ fn show_deliveries(
         if !delivery["next_attempt_at"].is_null() {
             writeln!(out, "    next        {}", time(&delivery["next_attempt_at"]))?;
         }
-        if status != "delivered" {
+        // Without the list of webhooks nothing is known of this one.
+        if status != "delivered" && webhooks["data"].is_array() {
             let rule =
                 list(&webhooks["data"]).iter().find(|one| one["name"] == delivery["webhook"]);
             state(rule, out)?;
@@ -212,22 +217,32 @@ fn state(rule: Option<&Value>, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "    webhook     {line}")
 }
 
+/// Quotes a name for a shell, where it needs it.
+fn shell_word(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./@".contains(c);
+    match name.chars().all(is_plain) && !name.is_empty() {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
+    }
+}
+
 fn to_do(delivery: &Value, now: Timestamp) -> String {
     let [id, webhook, status] = ["id", "webhook", "status"].map(|key| text(&delivery[key]));
+    let quoted = shell_word(&webhook);
     let next = delivery["next_attempt_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
     match status.as_str() {
         "pending" if next.is_some_and(|next| next <= now) => format!(
-            "it is due, and waits for its turn behind those of as2hook deliveries --webhook {webhook}"
+            "it is due, and waits for its turn behind those of as2hook deliveries --webhook {quoted}"
         ),
         "pending" => format!("nothing, it is tried again; as2hook retry {id} tries now"),
         "claimed" => "nothing, an attempt is under way".to_owned(),
         "dead" => format!("mend the endpoint, then as2hook retry {id}"),
         "held" => format!(
             "enable the webhook: change its rule, or POST /admin/webhooks/{}/enable",
-            webhook.replace('/', "%2F")
+            escaped(&webhook)
         ),
         "orphaned" => format!(
-            "as2hook replay --status orphaned --webhook {webhook} --to NAME sends it to another webhook"
+            "as2hook replay --status orphaned --webhook {quoted} --to NAME sends it to another webhook"
         ),
         _ => format!("nothing; as2hook replay {id} makes it again"),
     }

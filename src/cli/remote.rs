@@ -176,10 +176,11 @@ impl AdminClient {
         out: &mut dyn Write,
         people: impl FnOnce(&Value, &mut dyn Write) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
+        let value = json(body)?;
         if self.is_json {
             return Ok(writeln!(out, "{}", safe_json(&String::from_utf8_lossy(body)))?);
         }
-        people(&json(body)?, out)
+        people(&value, out)
     }
 
     /// Makes a request. A response that says no is an error already, but for what the endpoint of a
@@ -203,15 +204,16 @@ impl AdminClient {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let exchanged =
             runtime.block_on(async { timeout(REQUEST_TIMEOUT, self.exchange(request)).await });
-        let response = exchanged.map_err(|_| {
+        let late = || {
             CommandError::Failed(format!(
-                "the gateway at {} did not respond within {} s; what was asked for may be done all the \
-                 same: look with as2hook deliveries",
-                self.authority,
-                REQUEST_TIMEOUT.as_secs()
+                "the gateway at {} did not respond in time; what was asked for goes on all the same: look with \
+                 as2hook deliveries",
+                self.authority
             ))
-        })??;
+        };
+        let response = exchanged.map_err(|_| late())??;
         match response.status {
+            StatusCode::REQUEST_TIMEOUT => Err(late()),
             StatusCode::UNAUTHORIZED => Err(CommandError::Failed(format!(
                 "the gateway at {} does not know the token of {}: its digest, as `as2hook hash-token` \
                  prints it, must stand in api.tokens of the gateway's config",

@@ -293,4 +293,23 @@ fn rule_of_the_file_is_tested_by_one_call_in_its_own_payload_mode() {
     let rows = list(&gateway, "/admin/deliveries?webhook=orders%20raw");
     let states: Vec<_> = rows.iter().map(|row| row["status"].as_str().unwrap()).collect();
     assert_eq!(states, ["dead", "delivered"]);
+    let dead = json!({"status": "dead"}).to_string();
+    assert_eq!(post_as(&gateway, ALL, "/admin/replay", &dead).json()["replayed"], 1);
+    let again = hook.wait_for(3, SOON).unwrap();
+    assert_eq!(again[2].header("X-AS2-Test"), Some("1"), "a test stays one");
+}
+
+#[test]
+fn server_that_cannot_be_reached_is_named_in_readyz_and_the_log() {
+    // A port that no server has.
+    let gateway = gateway(any_receiver()).receiver_url("http://127.0.0.1:9/").start().unwrap();
+    let ready = || gateway.admin().get("/readyz").unwrap();
+    assert_eq!(ready().text(), "ready\n");
+    let message = Message::new("ACME", "MY-OWN-ORG").build();
+    assert_eq!(gateway.inbound().send(&Post::message("/as2", &message)).unwrap().status, 502);
+    let named = || ready().text().contains("The AS2 server cannot be reached since ");
+    assert!(wait_until(SOON, named), "{}", ready().text());
+    // The other gateways have the same server, so this one keeps its place in a balancer.
+    assert_eq!(ready().status, 200);
+    assert!(gateway.wait_for_log("The AS2 server cannot be reached: ", SOON));
 }

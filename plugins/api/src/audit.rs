@@ -1,7 +1,7 @@
 //! `/admin/audit`: what callers did, and how it is recorded.
 
 use as2hook_config::TokenScope;
-use as2hook_store::{AuditEntry, clock};
+use as2hook_store::{AuditEntry, Filter, clock};
 use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -31,7 +31,10 @@ pub(crate) async fn audit(
     listing: Result<Listing, ApiError>,
 ) -> Result<Json<AuditLog>, ApiError> {
     caller.needs(TokenScope::Read)?;
-    let Listing { cursor, limit, .. } = listing?;
+    let Listing { filter, cursor, limit } = listing?;
+    if filter != Filter::default() {
+        return Err(ApiError::Value("query", "cursor and limit"));
+    }
     let page = api.store.audit_log(caller.site(), cursor, limit).await?;
     let view = |entry: AuditEntry| AuditView {
         at: rfc3339(entry.at).unwrap_or_default(),

@@ -97,9 +97,9 @@ pub(crate) async fn configure(
         Ok(false) => Err(ApiError::Missing("webhook_url")),
         configured => configured.map(drop).map_err(ApiError::from),
     };
+    api.dispatcher.rules_changed();
     let in_words = |(): &()| "configured".to_owned();
     record(&api, &caller, ("configure", &name), configured, in_words).await?;
-    api.dispatcher.rules_changed();
     Ok(Json(Configured { status: "success", msg: "Webhook configured" }))
 }
 

@@ -159,6 +159,11 @@ words! {
     }
 }
 
+/// Returns the Message-ID of a test's event.
+pub fn test_message_id(event: Uuid) -> String {
+    format!("<test-{event}@as2hook>")
+}
+
 /// A name that is not an event's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown event \"{0}\"; the events are {list}", list = EventKind::list())]
@@ -202,6 +207,11 @@ impl Event {
     /// Returns all processing errors, the decoder's first.
     pub fn processing_errors(&self) -> impl Iterator<Item = &ProcessingError> {
         self.decoded.iter().flat_map(|d| &d.errors).chain(&self.errors)
+    }
+
+    /// Whether it is of a test that was sent over the API.
+    pub fn is_test(&self) -> bool {
+        self.extra.get("test") == Some(&serde_json::Value::Bool(true))
     }
 
     /// Returns the id that a webhook gets for this event on every attempt and replay, and after a

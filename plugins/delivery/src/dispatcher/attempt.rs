@@ -149,7 +149,7 @@ pub(super) async fn make(
     let is_ignored = sent.is_err_and(|error| {
         matches!(error.kind(), SinkErrorKind::Local | SinkErrorKind::Impossible)
     });
-    let is_about_webhooks = (error.is_some() || has_recovered)
+    let is_about_webhooks = error.is_some()
         && writes::read(&claimed.event).is_ok_and(|event| event.kind.is_about_webhooks());
     let dead = (outcome == DeliveryOutcome::Dead).then(|| DeadDelivery {
         webhook_id: claimed.webhook_id.clone(),
@@ -220,7 +220,10 @@ fn prepare(
         payload,
         leading: &shared.directory.leading(rule, &event),
     };
-    let rendered = rendered(rule, &event, &rendering, &claimed.mode)?;
+    let mut rendered = rendered(rule, &event, &rendering, &claimed.mode)?;
+    if event.is_test() {
+        rendered.headers.mark_as_test();
+    }
     let body = match rendered.body {
         Body::Bytes(bytes) => RequestBody::Bytes(bytes),
         Body::Payload { .. } => RequestBody::Streamed(Arc::new(KeptPayload {

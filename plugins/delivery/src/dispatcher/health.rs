@@ -272,8 +272,9 @@ impl EndpointHealth {
         self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
     }
 
-    /// Records the result of an attempt. Returns what is to be reported of the webhook.
-    pub(super) fn ended(&mut self, result: AttemptResult) -> Option<WebhookChange> {
+    /// Records the result of an attempt. Returns what becomes of the webhook, and whether that is an event: that it
+    /// works again is one where it was one that it fails.
+    pub(super) fn ended(&mut self, result: AttemptResult) -> Option<(WebhookChange, bool)> {
         let now = now();
         self.seen.in_flight = self.seen.in_flight.saturating_sub(1);
         self.seen.last_attempt = Some(now);
@@ -286,12 +287,13 @@ impl EndpointHealth {
             }
             let (failures, failing_since) =
                 (self.seen.consecutive_failures, self.seen.failing_since);
+            let was_reported = self.reported_failing;
             // An attempt that began before the endpoint asked for a pause does not end it.
             let pause = self.paused_until();
             self.clear_failures();
             self.seen.paused_until = pause;
             (failures >= Self::BREAKER)
-                .then_some(WebhookChange::Recovered { failures, failing_since })
+                .then_some((WebhookChange::Recovered { failures, failing_since }, was_reported))
         } else {
             self.seen.failed += 1;
             let error = outline(result.http_code, result.error.as_deref());
@@ -309,11 +311,12 @@ impl EndpointHealth {
                 return None;
             }
             self.reported_failing = true;
-            Some(WebhookChange::Failing {
+            let change = WebhookChange::Failing {
                 failures: self.seen.consecutive_failures,
                 error,
                 failing_since: self.seen.failing_since,
-            })
+            };
+            Some((change, true))
         }
     }
 
@@ -430,7 +433,7 @@ mod tests {
             health.ended(AttemptResult { pause: Some(HOUR), ..failed() });
         }
         let change = health.ended(succeeded());
-        assert!(matches!(change, Some(WebhookChange::Recovered { failures: 10, .. })));
+        assert!(matches!(change, Some((WebhookChange::Recovered { failures: 10, .. }, true))));
         assert!(health.paused_until().is_some());
     }
 
@@ -443,9 +446,20 @@ mod tests {
         let about = AttemptResult { is_about_webhooks: true, ..failed() };
         assert_eq!(health.ended(about), None);
         let change = health.ended(failed());
-        let Some(WebhookChange::Failing { failures, error, .. }) = change else { panic!() };
+        let Some((WebhookChange::Failing { failures, error, .. }, true)) = change else { panic!() };
         assert_eq!((failures, error.as_str()), (11, "the endpoint responded with 500"));
         assert_eq!(health.ended(failed()), None);
+    }
+
+    #[test]
+    fn recovery_is_an_event_where_the_failure_was_one() {
+        let mut health = EndpointHealth::default();
+        for _ in 0..EndpointHealth::BREAKER {
+            let about = AttemptResult { is_about_webhooks: true, ..failed() };
+            assert_eq!(health.ended(about), None);
+        }
+        let change = health.ended(succeeded());
+        assert!(matches!(change, Some((WebhookChange::Recovered { .. }, false))));
     }
 
     #[test]

@@ -27,8 +27,8 @@ const MIGRATIONS: &[&str] = &[
 /// The limit of a migration, including the wait for another gateway's.
 pub(super) const DEADLINE: Duration = Duration::from_secs(120);
 
-/// The pause before another attempt, after a deadlock with a running gateway.
-const AGAIN: Duration = Duration::from_millis(200);
+/// The pause before another attempt, after a deadlock with a running gateway, or a wait for a lock.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// The pause between two tries while the database is unavailable.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -151,10 +151,12 @@ async fn bring_up(
     if found > known {
         return Ok(Err(StoreError::TooNew { found, known }));
     }
-    if found > 0 {
-        // What waits for a table's lock makes everybody else wait behind it, so it waits for a moment only; in
-        // the order in which running gateways lock rows.
-        let lock = "SET LOCAL lock_timeout TO '500ms'; LOCK TABLE event, delivery IN ACCESS EXCLUSIVE MODE";
+    if 0 < found && found < known {
+        // What waits for a table's lock makes everybody else wait behind it, so it does not wait for long; but
+        // longer than the second after which the server cancels a vacuum that is in its way. In the order in
+        // which running gateways lock rows.
+        let lock =
+            "SET LOCAL lock_timeout TO '2s'; LOCK TABLE event, delivery IN ACCESS EXCLUSIVE MODE";
         transaction.batch_execute(lock).await?;
     }
     for (number, step) in (1_i32..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(0)) {

@@ -51,9 +51,9 @@ impl WebhookWorker {
         if let Some(dead) = dead {
             self.shared.report_dead(&rule, dead, is_about_webhooks).await;
         }
-        if let Some(change) = change {
+        if let Some((change, is_event)) = change {
             let has_recovered = matches!(change, WebhookChange::Recovered { .. });
-            self.shared.report(&rule, change, is_about_webhooks).await;
+            self.shared.report(&rule, change, !is_event).await;
             if has_recovered && self.health(|health| health.may_recover()) {
                 self.shared.recover(&rule);
             }
