@@ -99,13 +99,15 @@ fn events() {
                 "webhooks[0].events[0]",
                 "must be message.received, mdn.received, message.sent, send.error, \
                  message.rejected, message.duplicate, mdn.sent, mdn.overdue, \
-                 certificate.expiring or webhook.disabled; did you mean `message.received`?",
+                 certificate.expiring, webhook.disabled, webhook.failing, \
+                 webhook.recovered or delivery.dead; did you mean `message.received`?",
             ),
             (
                 "webhooks[0].events[1]",
                 "must be message.received, mdn.received, message.sent, send.error, \
                  message.rejected, message.duplicate, mdn.sent, mdn.overdue, \
-                 certificate.expiring or webhook.disabled",
+                 certificate.expiring, webhook.disabled, webhook.failing, \
+                 webhook.recovered or delivery.dead",
             ),
             ("webhooks[1].events", "needs one event at least, or \"*\" for all"),
             ("webhooks[2].events[1]", "this event is given twice"),
@@ -114,7 +116,8 @@ fn events() {
                 "webhooks[4].events",
                 "must be message.received, mdn.received, message.sent, send.error, \
                  message.rejected, message.duplicate, mdn.sent, mdn.overdue, \
-                 certificate.expiring or webhook.disabled; did you mean `mdn.sent`?",
+                 certificate.expiring, webhook.disabled, webhook.failing, \
+                 webhook.recovered or delivery.dead; did you mean `mdn.sent`?",
             ),
             ("webhooks[5].events", "must be a list, not a mapping"),
         ],
