@@ -302,7 +302,9 @@ fn rule_of_the_file_is_tested_by_one_call_in_its_own_payload_mode() {
 #[test]
 fn server_that_cannot_be_reached_is_named_in_readyz_and_the_log() {
     // A port that no server has.
-    let gateway = gateway(any_receiver()).receiver_url("http://127.0.0.1:9/").start().unwrap();
+    let binary = env!("CARGO_BIN_EXE_as2hook");
+    let gateway =
+        Gateway::new().binary(binary).receiver_url("http://127.0.0.1:9/").start().unwrap();
     let ready = || gateway.admin().get("/readyz").unwrap();
     assert_eq!(ready().text(), "ready\n");
     let message = Message::new("ACME", "MY-OWN-ORG").build();
