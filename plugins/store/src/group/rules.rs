@@ -188,8 +188,7 @@ impl GroupRules {
         let stored = stored.clone();
         let times = self.times(deliveries, stored.has_payload);
         let sql = "UPDATE event SET kind = $2, verdict = $3, owner = NULL, adopted = false,
-                planned = NULL, idle_since = $4, payload_idle_since = $5,
-                errors = coalesce(errors || $6, errors, $6) WHERE id = $1";
+                planned = NULL, idle_since = $4, payload_idle_since = $5 WHERE id = $1";
         self.push(
             sql,
             [
@@ -198,9 +197,13 @@ impl GroupRules {
                 SqlValue::Bytes(verdict.clone()),
                 times.idle_since.into(),
                 times.payload_idle_since.into(),
-                codes(errors).as_deref().into(),
             ],
         );
+        // Rare, and their index is left alone otherwise.
+        if let Some(codes) = codes(errors) {
+            let sql = "UPDATE event SET errors = coalesce(errors || $2, $2) WHERE id = $1";
+            self.push(sql, [stored.number.into(), codes.as_str().into()]);
+        }
         self.add_deliveries(&stored, deliveries);
         self.end_places(*event, stored.number);
     }
