@@ -20,7 +20,7 @@ fn promtool(arguments: &[&str], input: &str) -> Output {
     let mut command = Command::new("promtool");
     command.args(arguments).current_dir(alerts);
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = piped.spawn().expect(".ci/setup installs prometheus, which has promtool");
+    let mut child = piped.spawn().expect("promtool of prometheus, which test.sh installs");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
