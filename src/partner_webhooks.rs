@@ -5,7 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use as2hook_api::{PartnerWebhookView, partner_webhook_name};
 use as2hook_config::Config;
 use as2hook_event::{
-    Endpoint, EventKind, Filters, PayloadMode, Route, Rule, RuleSet, Secret, SecretString,
+    Endpoint, EventKind, Filters, KeptAttachments, PayloadMode, Route, Rule, RuleSet, Secret,
+    SecretString,
 };
 use as2hook_store::PartnerWebhook;
 use ipnet::IpNet;
@@ -43,7 +44,7 @@ impl PartnerWebhooks {
             let row = &kept.row;
             // Where the partner has gone to another site, the webhook stays behind.
             let partner = partners.get(&row.partner).filter(|partner| partner.site == row.site)?;
-            rule(kept, &partner.as2_id, networks.clone())
+            rule(kept, &partner.as2_id, networks.clone(), config.keep)
         });
         let rules = RuleSet::compile(rules.collect());
         rules.expect("a partner has one webhook, which competes with no other")
@@ -79,12 +80,13 @@ impl PartnerWebhooks {
     }
 }
 
-fn rule(kept: &Kept, as2_id: &str, networks: Arc<[IpNet]>) -> Option<Rule> {
+fn rule(kept: &Kept, as2_id: &str, networks: Arc<[IpNet]>, keep: KeptAttachments) -> Option<Rule> {
     let Kept { row, url, secret } = kept;
     let mut endpoint =
         Endpoint::new(url.as_ref().map_or(UNKNOWN_URL, SecretString::expose).parse().ok()?);
     endpoint.payload = PayloadMode::JSON;
     endpoint.networks = Some(networks);
+    endpoint.keep = keep;
     endpoint.secrets.extend(secret.clone().ok().flatten());
     let events: Vec<EventKind> = row.events.iter().filter_map(|name| name.parse().ok()).collect();
     let events = if events.is_empty() { vec![EventKind::MessageReceived] } else { events };

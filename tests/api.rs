@@ -4,6 +4,8 @@
 
 #[path = "api/admin.rs"]
 mod admin;
+#[path = "api/attachments.rs"]
+mod attachments;
 #[path = "api/connections.rs"]
 mod connections;
 #[path = "api/duty.rs"]

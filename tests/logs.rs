@@ -14,7 +14,7 @@ use std::{
 };
 
 use as2hook_testing::{
-    Endpoint, Gateway, Message, Part, Post, Running, gateway::wait_until, receiver, sink,
+    Endpoint, Gateway, Message, Part, Post, Running, gateway::wait_until, pki, receiver, sink,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -119,6 +119,35 @@ fn names_with_control_and_bidirectional_characters_are_escaped_in_both_formats()
         let line = log.lines().find(|line| line.contains("Inbound exchange.")).unwrap();
         assert!(line.contains("202e") && line.len() < 4096, "{line}");
     }
+}
+
+#[test]
+fn line_of_an_exchange_has_its_event_signature_and_codes() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let gateway = gateway(&receiver, "info", "json")
+        .station("US", pki::station())
+        .partner("ACME", pki::partner())
+        .rule("all", |rule| rule.to(&sink, "/"))
+        .start()
+        .unwrap();
+    let line_of = |signer, id| {
+        let order = Part::text("o.xml", "text/xml", "<o/>");
+        let message = Message::new("ACME", "US").id(id).attach(order);
+        let message = message.sign(signer).build();
+        gateway.inbound().send(&Post::message("/as2", &message)).unwrap();
+        let is_line = |line: &&str| line.contains("Inbound exchange.") && line.contains(id);
+        assert!(wait_until(SOON, || gateway.log().lines().any(|line| is_line(&line))));
+        let log = gateway.log();
+        let line = log.lines().find(is_line).unwrap();
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        ["event", "signature", "codes"].map(|name| line[name].as_str().map(str::to_owned))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let received = some("message.received");
+    let good = line_of(pki::partner(), "<good@acme>");
+    assert_eq!(good, [received.clone(), some("valid"), None]);
+    let forged = line_of(pki::stranger(), "<forged@acme>");
+    assert_eq!(forged, [received, some("other-certificate"), some("[900]")]);
 }
 
 #[test]

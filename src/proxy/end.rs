@@ -3,10 +3,7 @@
 
 use std::io::{self, ErrorKind};
 
-use as2hook_event::{
-    Direction, SendError, Stage,
-    bounds::{AS2_NAME, MESSAGE_ID},
-};
+use as2hook_event::{Direction, SendError, Stage};
 use bytes::Bytes;
 use http::header;
 use pingora::{
@@ -15,7 +12,12 @@ use pingora::{
     proxy::{FailToProxy, Session},
 };
 
-use super::{Proxy, ProxyContext, request::expects_continue, upstream};
+use super::{
+    Proxy, ProxyContext,
+    exchange_line::{ExchangeLine, error_text},
+    request::expects_continue,
+    upstream,
+};
 use crate::{
     front::{
         chunks::ChunkFlaw,
@@ -24,7 +26,7 @@ use crate::{
         listener_name,
         rejection::Rejection,
     },
-    tap::Exchange,
+    tap::OutcomeReport,
 };
 
 impl Proxy {
@@ -68,7 +70,6 @@ impl Proxy {
         if let Some(connection) = Connection::of(session) {
             connection.release();
         }
-        let id = context.exchange.as_ref().and_then(Exchange::id);
         let rejection = context.rejection.as_ref();
         let failure = error.and_then(|error| match self.direction {
             // A status means that the receiver got the message.
@@ -83,16 +84,19 @@ impl Proxy {
             Some(_) if !is_recorded => self.log.due(rejection.map_or("aborted", Rejection::reason)),
             _ => Some(0),
         };
-        if let Some(suppressed) = suppressed {
-            report(self.direction, session, error, context, id, suppressed);
-        }
+        let line = suppressed.and_then(|suppressed| {
+            ExchangeLine::of(self.direction, session, error, context, suppressed)
+        });
+        let report = match line {
+            Some(line) => OutcomeReport::new(|outcome| line.write(outcome)),
+            None => OutcomeReport::none(),
+        };
         let status = session.response_written().map(|head| head.status.as_u16());
         self.live.observer().exchange(listener_name(self.direction), status, error.is_some());
         if self.direction == Direction::Inbound {
             match (rejection, context.flow.is_some()) {
                 (Some(rejection), _) if rejection.is_of_receiver() => {
-                    let reason = error.map(|error| cut(error.to_string().as_bytes(), ERROR));
-                    self.live.receiver().failed(&reason.unwrap_or_default());
+                    self.live.receiver().failed(&error.map(error_text).unwrap_or_default());
                 }
                 // It has begun a response.
                 (_, true) => self.live.receiver().reached(),
@@ -103,64 +107,12 @@ impl Proxy {
             if let Some(share) = context.permit.as_ref().and_then(Permit::take_share) {
                 exchange.hold(share);
             }
+            exchange.report_to(report);
             match failure {
                 Some(failure) => exchange.fail(failure),
                 None => exchange.end(),
             }
         }
-    }
-}
-
-/// Bytes of a request's path in a log line.
-const PATH: usize = 256;
-
-/// Bytes of an error in a log line.
-const ERROR: usize = 1024;
-
-fn cut(bytes: &[u8], most: usize) -> String {
-    match bytes.split_at_checked(most) {
-        Some((begin, rest)) if !rest.is_empty() => format!("{}…", String::from_utf8_lossy(begin)),
-        _ => String::from_utf8_lossy(bytes).into_owned(),
-    }
-}
-
-fn report(
-    direction: Direction,
-    session: &Session,
-    error: Option<&Error>,
-    context: &ProxyContext,
-    id: Option<uuid::Uuid>,
-    suppressed: u64,
-) {
-    let request = session.req_header();
-    let as2 = |name: &str, most| Some(cut(request.headers.get(name)?.as_bytes(), most));
-    let side = match direction {
-        Direction::Inbound => "Inbound",
-        Direction::Outbound => "Outbound",
-    };
-    macro_rules! tell {
-        ($level:ident) => {
-            tracing::$level!(
-                exchange = id.map(|id| id.to_string()),
-                peer = context.peer.map(|peer| peer.to_string()),
-                method = cut(request.method.as_str().as_bytes(), AS2_NAME),
-                path = cut(request.uri.path().as_bytes(), PATH),
-                as2_from = as2("as2-from", AS2_NAME),
-                as2_to = as2("as2-to", AS2_NAME),
-                message_id = as2("message-id", MESSAGE_ID),
-                bytes = context.received,
-                status = session.response_written().map(|head| head.status.as_u16()),
-                ms = u64::try_from(context.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-                error = error.map(|error| cut(error.to_string().as_bytes(), ERROR)),
-                suppressed = (suppressed > 0).then_some(suppressed),
-                "{side} exchange.",
-            )
-        };
-    }
-    if context.exchange.is_some() || error.is_some() {
-        tell!(info);
-    } else {
-        tell!(debug);
     }
 }
 

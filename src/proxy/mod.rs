@@ -7,6 +7,7 @@
 //! - `request`: whether a request is let in, and its way to the other side
 //! - `response`: its response on its way back
 //! - `end`: how an exchange ends
+//! - `exchange_line`: its line in the log
 //! - `inbound`, `outbound`: where each listener's requests go, and what is rewritten of them
 //! - [`receivers`]: the AS2 server's addresses
 //! - `failover`: in which order an exchange tries addresses
@@ -17,6 +18,7 @@ pub mod receivers;
 pub mod server;
 
 mod end;
+mod exchange_line;
 mod failover;
 mod hooks;
 mod inbound;

@@ -47,8 +47,15 @@ pub(crate) enum ApiError {
     Held,
     #[error("No rule has this webhook's name any more; replay the delivery to another webhook")]
     Orphaned,
-    #[error("Its bytes are not kept; the first attachment's are while a raw delivery needs them")]
+    #[error(
+        "Its bytes are not kept; the first attachment's are for raw deliveries, all with `keep: all`"
+    )]
     NotKept,
+    /// When they were removed, as the API shows it.
+    #[error(
+        "Its bytes are gone since {0}: they were kept for the time that `retention.payloads` says"
+    )]
+    Gone(String),
     #[error("Too many tests at once; try again later")]
     Busy,
     /// The log has the reason.
@@ -170,7 +177,7 @@ impl ApiError {
             | Self::UnderWay
             | Self::Held
             | Self::Orphaned => StatusCode::CONFLICT,
-            Self::NotKept => StatusCode::GONE,
+            Self::NotKept | Self::Gone(_) => StatusCode::GONE,
             Self::Busy | Self::Store => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -189,7 +196,7 @@ impl ApiError {
                 "Ninguna regla tiene ya el nombre de este webhook; repita la entrega a otro"
             }
             Self::NotKept => {
-                "Sus bytes no se conservan; los del primer adjunto, mientras una entrega raw los necesite"
+                "Sus bytes no se conservan; los del primer adjunto, para entregas raw; todos, con `keep: all`"
             }
             Self::Busy => "Demasiadas pruebas a la vez; inténtelo más tarde",
             Self::Store => "El almacén no responde; inténtelo más tarde",

@@ -1,5 +1,7 @@
 //! `/admin/events/{eventId}`: one event with all that belongs to it, and its bytes while they are kept.
 
+use std::ops::Range;
+
 use as2hook_as2::Decoded;
 use as2hook_config::TokenScope;
 use as2hook_delivery::writes;
@@ -23,6 +25,7 @@ use crate::{
     deliveries::{DeliveryDetail, with_attempts},
     error::{ApiError, Denied, Problem},
     gateway::ApiState,
+    rfc3339,
 };
 
 /// The most deliveries that are shown of one event.
@@ -81,11 +84,8 @@ pub(crate) async fn attachment(
     if !attachments(&event, &stored.payload).iter().any(|attachment| attachment.n == number) {
         return Err(ApiError::NotFound);
     }
-    // The others are not kept.
-    if number > 1 {
-        return Err(ApiError::NotKept);
-    }
-    download(&api, &event, &stored.payload).await
+    let part = event.attachment_range(number - 1).unwrap_or_default();
+    download(&api, &event, &stored.payload, part).await
 }
 
 /// The bytes of an MDN. Scope read.
@@ -107,7 +107,7 @@ pub(crate) async fn mdn(
     if !is_mdn(event.kind) {
         return Err(ApiError::NotFound);
     }
-    download(&api, &event, &stored.payload).await
+    download(&api, &event, &stored.payload, 0..stored.payload.size()).await
 }
 
 async fn find(api: &ApiState, caller: &Caller, id: &str) -> Result<(Event, StoredEvent), ApiError> {
@@ -149,16 +149,23 @@ fn document(event: &Event) -> Value {
 fn attachments(event: &Event, payload: &Payload) -> Vec<AttachmentView> {
     let decoded = event.decoded.as_ref().filter(|_| !is_mdn(event.kind));
     let all = decoded.map_or([].as_slice(), |decoded: &Decoded| &decoded.attachments);
-    let is_kept = !matches!(payload, Payload::None | Payload::Purged);
+    let gone_since = match payload {
+        Payload::Purged { at } => rfc3339(*at),
+        _ => None,
+    };
     let view = |(index, attachment): (usize, &as2hook_as2::Attachment)| AttachmentView {
         n: index + 1,
         name: attachment.name.clone(),
         size: attachment.size,
         content_type: attachment.content_type.clone(),
-        // What is kept for deliveries is the first.
-        available: is_kept && index == 0,
+        available: event.attachment_range(index).is_some_and(|part| is_kept(payload, &part)),
+        gone_since: gone_since.clone(),
     };
     all.iter().enumerate().map(view).collect()
+}
+
+fn is_kept(payload: &Payload, part: &Range<u64>) -> bool {
+    !matches!(payload, Payload::None | Payload::Purged { .. }) && part.end <= payload.size()
 }
 
 const fn is_mdn(kind: EventKind) -> bool {
@@ -218,12 +225,20 @@ async fn relation(
     })
 }
 
-/// Sends a payload as a file that no browser shows.
-async fn download(api: &ApiState, event: &Event, payload: &Payload) -> Result<Response, ApiError> {
-    if matches!(payload, Payload::None | Payload::Purged) {
+/// Sends a part of a payload as a file that no browser shows.
+async fn download(
+    api: &ApiState,
+    event: &Event,
+    payload: &Payload,
+    part: Range<u64>,
+) -> Result<Response, ApiError> {
+    if let Payload::Purged { at } = payload {
+        return Err(ApiError::Gone(rfc3339(*at).unwrap_or_default()));
+    }
+    if !is_kept(payload, &part) {
         return Err(ApiError::NotKept);
     }
-    let reader = api.payloads.reader(event.id, payload).await?;
+    let reader = api.payloads.part_reader(event.id, payload, part).await?;
     let size = reader.size();
     let pieces = stream::try_unfold(reader, |mut reader| async {
         let piece = reader.next().await;
@@ -287,6 +302,10 @@ struct AttachmentView {
     content_type: Option<String>,
     /// Whether its bytes are kept.
     available: bool,
+    /// When they were removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "date-time")]
+    gone_since: Option<String>,
 }
 
 /// Another event of the same message.

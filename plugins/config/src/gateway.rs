@@ -10,7 +10,7 @@ use std::{
 };
 
 use as2hook_as2::{Keyring, StationKey};
-use as2hook_event::SecretString;
+use as2hook_event::{KeptAttachments, SecretString};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,10 @@ pub struct Config {
     /// The rules' file, or a folder of `*.yaml`.
     #[serde(with = "FilePath", default = "rules_file")]
     pub webhooks: PathBuf,
+    /// Which attachments are kept for download, where a rule does not say it: needed (those that deliveries
+    /// need) or all.
+    #[serde(with = "Word::<KeptAttachments>", default)]
+    pub keep: KeptAttachments,
     /// Our own AS2 identities.
     #[serde(with = "List::<Table<Station>>", default)]
     pub stations: Vec<Station>,

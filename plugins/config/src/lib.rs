@@ -41,7 +41,7 @@ mod value;
 pub mod watch;
 mod webhooks;
 
-use as2hook_event::RuleSet;
+use as2hook_event::{KeptAttachments, RuleSet};
 use schemars::Schema;
 
 pub use api::{Api, ApiLanguage, TokenConfig, TokenScope};
@@ -57,11 +57,11 @@ pub use source::Sources;
 pub use storage::{PayloadLocation, PostgresUrl, StoreLocation};
 pub use value::FromFile;
 
-use setting::{Identifier, Setting as _};
+use setting::{Identifier, Setting as _, Word};
 use source::Context;
 
 use value::Value;
-use webhooks::{Placed, RulesFile, warnings};
+use webhooks::{Placed, RuleDefaults, RulesFile, warnings};
 
 /// Config and rules that were found right, whole.
 #[derive(Debug)]
@@ -169,7 +169,9 @@ fn read_all(context: &Rc<Context>, file: &Path) -> Option<(Config, Vec<Placed>)>
     };
     let site = root.get("site").and_then(|site| Identifier::read(&site));
     let site = site.unwrap_or_else(gateway::main_site);
-    let rules = match webhooks::read(context, &path, &site) {
+    let keep = root.get("keep").and_then(|keep| Word::<KeptAttachments>::read(&keep));
+    let defaults = RuleDefaults { site: &site, keep: keep.unwrap_or_default() };
+    let rules = match webhooks::read(context, &path, defaults) {
         Ok(rules) => rules,
         Err(what) => {
             let place = root.get("webhooks").unwrap_or(root);

@@ -9,8 +9,8 @@ use std::{
 
 use as2hook_as2::SignatureStatus;
 use as2hook_event::{
-    Endpoint, ErrorFilter, EventKind, Filters, Order, PartnerType, PassHeaders, PayloadMode, Rate,
-    Route, Rule, RuleSet, Secret, SinkChoice, Tls,
+    Endpoint, ErrorFilter, EventKind, Filters, KeptAttachments, Order, PartnerType, PassHeaders,
+    PayloadMode, Rate, Route, Rule, RuleSet, Secret, SinkChoice, Tls,
 };
 use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
@@ -93,6 +93,9 @@ struct Webhook {
     /// What the body contains. headers: nothing; json: what was decoded; raw: the first attachment.
     #[serde(with = "FormatName", default = "values::default_payload")]
     payload: PayloadMode,
+    /// Which attachments are kept for download: needed (those that deliveries need) or all. Default: the gateway's.
+    #[serde(with = "Maybe::<Word<KeptAttachments>>", default)]
+    keep: Option<KeptAttachments>,
     /// Signs deliveries; a list of several during a rotation. `whsec_…` is base64.
     #[serde(with = "Secrets", default, skip_serializing_if = "Vec::is_empty")]
     secret: Vec<Secret>,
@@ -153,23 +156,30 @@ struct WebhookTls {
     client_key: Option<PrivateKeyFile>,
 }
 
+/// What the gateway's config says for rules that do not say it themselves.
+#[derive(Clone, Copy)]
+pub(super) struct RuleDefaults<'a> {
+    pub(super) site: &'a str,
+    pub(super) keep: KeptAttachments,
+}
+
 /// Reads all rules of a file, or of a folder's `*.yaml` in the order of their names. `Err` says in
 /// words why there is nothing to read.
 pub(super) fn read(
     context: &Rc<Context>,
     path: &Path,
-    default_site: &str,
+    defaults: RuleDefaults<'_>,
 ) -> Result<Vec<Placed>, String> {
     let mut rules = Rules::default();
     if path.is_dir() {
         for file in context.list(path)? {
             // It was there a moment ago: what is wrong with it now is reported at the file itself.
-            if let Err(what) = rules.read_file(context, &file, default_site) {
+            if let Err(what) = rules.read_file(context, &file, defaults) {
                 context.mistake(ConfigDiagnostic::new(&file, Position::START, "document", what));
             }
         }
     } else {
-        rules.read_file(context, path, default_site)?;
+        rules.read_file(context, path, defaults)?;
     }
     Ok(rules.all)
 }
@@ -206,15 +216,16 @@ impl Rules {
         &mut self,
         context: &Rc<Context>,
         file: &Path,
-        default_site: &str,
+        defaults: RuleDefaults<'_>,
     ) -> Result<(), String> {
         let Some(root) = context.tree(file)? else { return Ok(()) };
         let root = Value::root(context, file, root);
         let webhooks = root.section::<RulesFile>().map(|rules| rules.webhooks);
         for mut placed in webhooks.unwrap_or_default() {
             if placed.webhook.site.is_empty() {
-                default_site.clone_into(&mut placed.webhook.site);
+                defaults.site.clone_into(&mut placed.webhook.site);
             }
+            placed.webhook.keep.get_or_insert(defaults.keep);
             let (name, line) = (&placed.webhook.name, placed.place.at().line);
             if let Some((file, line)) = self.names.get(name) {
                 let first = format!("{}:{line}", file.display());
@@ -297,6 +308,7 @@ impl Webhook {
             sink: self.sink,
             networks: None,
             payload: self.payload,
+            keep: self.keep.unwrap_or_default(),
             secrets: self.secret,
             headers: self.headers,
             tls: self.tls.map(WebhookTls::read).unwrap_or_default(),

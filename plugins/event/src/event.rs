@@ -1,6 +1,6 @@
 //! Events: one value for each notification, the same for every webhook that receives it.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, ops::Range, str::FromStr};
 
 use as2hook_as2::{Decoded, ErrorCode, Headers, ProcessingError};
 use jiff::Timestamp;
@@ -207,6 +207,21 @@ impl Event {
     /// Returns all processing errors, the decoder's first.
     pub fn processing_errors(&self) -> impl Iterator<Item = &ProcessingError> {
         self.decoded.iter().flat_map(|d| &d.errors).chain(&self.errors)
+    }
+
+    /// Returns where an attachment, counted from 0, is among the kept bytes: attachments are kept one behind the
+    /// other, all or the first. The range may be beyond what is kept. `None`: it has no such attachment.
+    pub fn attachment_range(&self, index: usize) -> Option<Range<u64>> {
+        let attachments = &self.decoded.as_ref()?.attachments;
+        let size = attachments.get(index)?.size;
+        let start: u64 = attachments[..index].iter().map(|attachment| attachment.size).sum();
+        Some(start..start.saturating_add(size))
+    }
+
+    /// Returns which of the kept bytes a `raw` delivery sends: the first attachment, or a whole MDN.
+    pub fn raw_range(&self, kept: u64) -> Range<u64> {
+        let first = self.attachment_range(0).filter(|_| self.kind == EventKind::MessageReceived);
+        first.filter(|first| first.end <= kept).unwrap_or(0..kept)
     }
 
     /// Whether it is of a test that was sent over the API.

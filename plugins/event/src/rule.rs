@@ -52,6 +52,8 @@ pub struct Endpoint {
     pub networks: Option<Arc<[IpNet]>>,
     /// What the body contains.
     pub payload: PayloadMode,
+    /// Which attachments of its events are kept.
+    pub keep: KeptAttachments,
     /// Each signs every delivery; several during a rotation.
     pub secrets: Vec<Secret>,
     /// The operator's own headers.
@@ -108,6 +110,17 @@ pub struct Secret(Vec<u8>);
 /// Text that may hold a secret. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretString(String);
+
+/// Which attachments of an event are kept, for deliveries and for download.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptAttachments {
+    /// What its deliveries need.
+    #[default]
+    Needed,
+    /// Every one.
+    All,
+}
 
 /// Whether a rule competes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +181,7 @@ impl Rule {
     /// store, not into a response or a log.
     pub fn fingerprint(&self) -> String {
         let Self { name, events, partner, station, partner_type, site, route, enabled, .. } = self;
-        let Endpoint { url, payload, secrets, headers, tls, pass_headers, timeout, .. } =
+        let Endpoint { url, payload, keep, secrets, headers, tls, pass_headers, timeout, .. } =
             &self.endpoint;
         let Endpoint { retry, concurrency, order, order_patience, rate, disable_after, .. } =
             &self.endpoint;
@@ -182,7 +195,7 @@ impl Rule {
             (self.filters.mask(), payload.name, rate.map(|rate| rate.to_string()));
         let texts = format!(
             "{name:?} {events:?} {partner:?} {station:?} {partner_type:?} {filters:?} {site:?} {route:?} \
-             {enabled} {url:?} {payload:?} {pass_headers:?} {timeout:?} {retry:?} {concurrency} {order:?} \
+             {enabled} {url:?} {payload:?} {keep:?} {pass_headers:?} {timeout:?} {retry:?} {concurrency} {order:?} \
              {order_patience:?} {rate:?} {disable_after:?}"
         );
         let mut hash = Sha256::new();
@@ -248,6 +261,7 @@ impl Endpoint {
             sink: None,
             networks: None,
             payload: PayloadMode::HEADERS,
+            keep: KeptAttachments::default(),
             secrets: Vec::new(),
             headers: Vec::new(),
             tls: Tls::default(),

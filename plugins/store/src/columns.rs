@@ -36,7 +36,7 @@ impl<'a> PayloadColumns<&'a [u8], &'a str> {
         let size = Some(number(kept.size()));
         let columns = match kept {
             // A spent payload has nothing to keep, and none is sealed twice.
-            Payload::None | Payload::Purged | Payload::Sealed { .. } => Self::default(),
+            Payload::None | Payload::Purged { .. } | Payload::Sealed { .. } => Self::default(),
             Payload::Inline(bytes) => Self { inline: Some(bytes), size, ..Self::default() },
             Payload::File { path, .. } => {
                 Self { path: Some(path_text(path)?), size, ..Self::default() }

@@ -73,7 +73,10 @@ pub enum Payload {
     },
     /// The payload was removed after all deliveries that needed it had been made. See
     /// [`crate::Store::purge_payloads`].
-    Purged,
+    Purged {
+        /// When, in milliseconds since 1970.
+        at: i64,
+    },
 }
 
 /// The outcome of an open exchange: closes it and makes its deliveries due, in one commit.
@@ -274,7 +277,7 @@ impl Payload {
     /// Returns the length in bytes of what a delivery sends.
     pub const fn size(&self) -> u64 {
         match self {
-            Self::None | Self::Purged => 0,
+            Self::None | Self::Purged { .. } => 0,
             Self::Inline(bytes) => bytes.len() as u64,
             Self::File { size, .. } | Self::Stored { size, .. } | Self::Sealed { size, .. } => {
                 *size
@@ -287,7 +290,7 @@ impl Payload {
         match self {
             Self::Inline(bytes) => bytes.len(),
             Self::Sealed { kept, .. } => kept.in_memory(),
-            Self::None | Self::File { .. } | Self::Stored { .. } | Self::Purged => 0,
+            Self::None | Self::File { .. } | Self::Stored { .. } | Self::Purged { .. } => 0,
         }
     }
 }

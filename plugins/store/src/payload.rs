@@ -178,7 +178,7 @@ impl Payloads {
                 }
             }
             Payload::Sealed { kept, .. } => self.remove(kept),
-            Payload::None | Payload::Inline(_) | Payload::Purged => {}
+            Payload::None | Payload::Inline(_) | Payload::Purged { .. } => {}
         }
     }
 

@@ -260,11 +260,11 @@ impl FromSqlRow for AttemptRow {
 }
 
 impl FromSqlRow for Payload {
-    const COLUMNS: &'static str = "e.payload_spent_at IS NOT NULL, c.payload, e.payload_path,
+    const COLUMNS: &'static str = "e.payload_spent_at, c.payload, e.payload_path,
         e.payload_size, e.payload_pieces, e.payload_sealed";
 
     fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
-        let is_purged = row.get()?;
+        let purged_at: Option<i64> = row.get()?;
         let columns = PayloadColumns {
             inline: row.get()?,
             path: row.get()?,
@@ -272,7 +272,10 @@ impl FromSqlRow for Payload {
             pieces: row.get()?,
             sealed: row.get()?,
         };
-        Ok(if is_purged { Self::Purged } else { columns.payload() })
+        Ok(match purged_at {
+            Some(at) => Self::Purged { at },
+            None => columns.payload(),
+        })
     }
 }
 

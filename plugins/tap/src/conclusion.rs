@@ -193,7 +193,7 @@ impl Conclusion {
         if targets.is_empty() {
             return;
         }
-        let raw = entity.filter(|_| routes.wants_raw_of(&mdn_event));
+        let raw = entity.filter(|_| routes.wants_payload_of(&mdn_event));
         let payload = raw.map_or(Payload::None, Payload::Inline);
         self.mdn = Some((mdn_event, payload, targets));
     }

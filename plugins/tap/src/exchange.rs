@@ -3,9 +3,11 @@
 //! # Layout
 //! - `recording`: the request is complete: what it is, written down before its last byte goes on
 //! - `concluding`: the exchange is over: what it came to, worked out beside the traffic
+//! - `report`: what it came to, for its log line
 
 mod concluding;
 mod recording;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -13,13 +15,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use as2hook_as2::{ErrorCode, Headers, ProcessingError};
 use as2hook_delivery::OutboxError;
-use as2hook_event::{Direction, Event, SendError, bounds};
+use as2hook_event::{Direction, Event, KeptAttachments, SendError, bounds};
 use as2hook_store::{Payload, Payloads, Record, StoreError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+pub use self::report::{ExchangeOutcome, OutcomeReport};
 use super::{
     TapState,
     decoding::{DECODING, DecodeHandle, DecodeLimits, DecodeOutcome, Lost},
@@ -75,6 +78,7 @@ struct Active {
     undecided: Option<OrderSlot>,
     /// The memory that it is counted for.
     share: Option<Share>,
+    report: Option<OutcomeReport>,
 }
 
 /// How far the request has come.
@@ -122,9 +126,11 @@ impl Exchange {
 
     /// The memory in bytes that it may take at the most, besides the pieces that wait for the decoder.
     pub fn memory(&self) -> u64 {
-        self.active.as_ref().map_or(0, |active| match active.routes.wants_raw {
-            false => DECODING,
-            true => DECODING + PAYLOADS,
+        self.active.as_ref().map_or(0, |active| {
+            match active.routes.wants_raw || active.routes.keeps_all {
+                false => DECODING,
+                true => DECODING + PAYLOADS,
+            }
         })
     }
 
@@ -188,6 +194,13 @@ impl Exchange {
         }
     }
 
+    /// Says where its outcome is reported to: as soon as it is known, or cannot be known soon.
+    pub fn report_to(&mut self, report: OutcomeReport) {
+        if let Some(active) = &mut self.active {
+            active.report = Some(report);
+        }
+    }
+
     /// The exchange is over: the verdict is worked out and written down beside the traffic.
     pub fn end(mut self) {
         self.conclude(None);
@@ -229,11 +242,12 @@ impl Active {
         let (id, config) = (Uuid::now_v7(), &routes.rules.config);
         let payloads = shared.payloads.sealing(config.encrypt_payloads);
         let keeper = PayloadKeeper::nothing(payloads.clone(), id);
-        let keeper = match (routes.wants_raw, head.direction) {
-            (false, _) => keeper,
-            (true, Direction::Inbound) => keeper.mdn().message(),
+        let keeper = match (routes.keeps_all, routes.wants_raw, head.direction) {
+            (true, ..) => keeper.mdn().message(KeptAttachments::All),
+            (false, false, _) => keeper,
+            (false, true, Direction::Inbound) => keeper.mdn().message(KeptAttachments::Needed),
             // What we sent ourselves is delivered to no webhook.
-            (true, Direction::Outbound) => keeper.mdn(),
+            (false, true, Direction::Outbound) => keeper.mdn(),
         };
         let limits = DecodeLimits::of(config, &shared.memory);
         let keyring = config.keyring.clone();
@@ -251,6 +265,7 @@ impl Active {
             turn: None,
             undecided: None,
             share: None,
+            report: None,
         })
     }
 

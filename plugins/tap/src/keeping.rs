@@ -1,7 +1,8 @@
-//! Which bytes of an exchange are kept for `raw` deliveries: the first attachment of a message, or a
-//! whole MDN.
+//! Which bytes of an exchange are kept: the first attachment of a message for `raw` deliveries, or all of them one
+//! behind the other; or a whole MDN.
 
 use as2hook_as2::{ContentKind, ContentReceiver, Decoded, Headers};
+use as2hook_event::KeptAttachments;
 use as2hook_store::{Payload, PayloadWriter, Payloads, StoreError};
 use bytes::Bytes;
 use uuid::Uuid;
@@ -10,7 +11,8 @@ use uuid::Uuid;
 pub(crate) struct PayloadKeeper {
     payloads: Payloads,
     event: Uuid,
-    first: Option<Result<PayloadWriter, StoreError>>,
+    attachments: Option<Result<PayloadWriter, StoreError>>,
+    kept: KeptAttachments,
     whole: Option<Vec<u8>>,
 }
 
@@ -19,7 +21,7 @@ pub(crate) struct PayloadKeeper {
 impl PayloadKeeper {
     /// Keeps nothing of this event.
     pub(crate) fn nothing(payloads: Payloads, event: Uuid) -> Self {
-        Self { payloads, event, first: None, whole: None }
+        Self { payloads, event, attachments: None, kept: KeptAttachments::Needed, whole: None }
     }
 
     /// Keeps what a `raw` delivery would send if it is an MDN.
@@ -27,28 +29,32 @@ impl PayloadKeeper {
         Self { whole: Some(Vec::new()), ..self }
     }
 
-    /// Keeps what a `raw` delivery would send if it is a message.
-    pub(crate) fn message(self) -> Self {
+    /// Keeps these attachments if it is a message: what a `raw` delivery would send, or all.
+    pub(crate) fn message(self, kept: KeptAttachments) -> Self {
         let writer = self.payloads.writer(self.event);
-        Self { first: Some(Ok(writer)), ..self }
+        Self { attachments: Some(Ok(writer)), kept, ..self }
+    }
+
+    fn keeps(&self, index: usize) -> bool {
+        index == 0 || self.kept == KeptAttachments::All
     }
 
     /// Whether keeping so many bytes of an attachment may have to wait for where they go.
     pub(crate) fn may_block(&self, index: usize, bytes: usize) -> bool {
-        let Some(Ok(writer)) = &self.first else { return false };
-        index == 0 && writer.may_block(bytes)
+        let Some(Ok(writer)) = &self.attachments else { return false };
+        self.keeps(index) && writer.may_block(bytes)
     }
 
     /// Waits until the next piece can be kept without waiting.
     pub(crate) async fn ready(&mut self) {
-        if let Some(Ok(writer)) = &mut self.first {
+        if let Some(Ok(writer)) = &mut self.attachments {
             writer.ready().await;
         }
     }
 
     /// Keeps no more of the attachment: too many wait for where it goes.
     pub(crate) fn give_up(&mut self) {
-        if let Some(Ok(writer)) = &mut self.first {
+        if let Some(Ok(writer)) = &mut self.attachments {
             writer.give_up();
         }
     }
@@ -62,7 +68,7 @@ impl PayloadKeeper {
                 Some(whole) => self.payloads.inline(self.event, Bytes::from(whole)),
                 None => Ok(Payload::None),
             },
-            ContentKind::Message => match self.first {
+            ContentKind::Message => match self.attachments {
                 Some(writer) => writer?.finish().await,
                 None => Ok(Payload::None),
             },
@@ -85,13 +91,13 @@ impl ContentReceiver for PayloadKeeper {
     fn begin(&mut self, _: usize, _: Option<&str>, _: &Headers) {}
 
     fn data(&mut self, index: usize, bytes: &[u8]) {
-        if index != 0 {
+        if !self.keeps(index) {
             return;
         }
-        if let Some(Ok(writer)) = &mut self.first
+        if let Some(Ok(writer)) = &mut self.attachments
             && let Err(error) = writer.write(bytes)
         {
-            self.first = Some(Err(error));
+            self.attachments = Some(Err(error));
         }
     }
 }

@@ -57,7 +57,7 @@ use as2hook_store::Payloads;
 
 pub use self::{
     adoption::AdoptedExchanges,
-    exchange::{Exchange, Refused, RequestHead},
+    exchange::{Exchange, ExchangeOutcome, OutcomeReport, Refused, RequestHead},
     host::{TapHost, TapRules},
     response::ResponseHead,
     running::{ReloadedRules, RulesInForce, RunningTap, TapError},

@@ -7,7 +7,8 @@ use as2hook_as2::SignatureStatus;
 use as2hook_config::Partner;
 use as2hook_delivery::Target;
 use as2hook_event::{
-    Direction, Event, EventKind, Findings, Order, PartnerType, Query, Rule, Verdict,
+    Direction, Event, EventKind, Findings, KeptAttachments, Order, PartnerType, Query, Rule,
+    Verdict,
 };
 use as2hook_store::OrderPlace;
 
@@ -24,6 +25,8 @@ pub(crate) struct Routes {
     pub wants_any: bool,
     /// Whether any outcome goes with its payload.
     pub wants_raw: bool,
+    /// Whether the attachments of any outcome are all kept.
+    pub keeps_all: bool,
     /// The webhooks that any outcome is reported to in order.
     in_order: Vec<Arc<Rule>>,
     /// Whether the config knows the partner, and our station.
@@ -79,6 +82,7 @@ impl Routes {
             partner_type,
             wants_any: false,
             wants_raw: false,
+            keeps_all: false,
             in_order: Vec::new(),
             is_known,
             has_certificates,
@@ -88,16 +92,18 @@ impl Routes {
             Direction::Outbound => [EventKind::MessageSent, EventKind::MdnSent],
         };
         for &kind in recorded.into_iter().flat_map(outcomes) {
-            let (mut any, mut raw, mut in_order) = (false, false, Vec::new());
+            let (mut any, mut raw, mut all, mut in_order) = (false, false, false, Vec::new());
             for rule in routes.rules.candidates(&routes.query(kind)) {
                 any = true;
                 raw |= kind.sends_payload() && rule.endpoint.payload.needs_payload;
+                all |= rule.endpoint.keep == KeptAttachments::All;
                 if rule.endpoint.order == Order::Partner {
                     in_order.push(rule.clone());
                 }
             }
             routes.wants_any |= any;
             routes.wants_raw |= raw;
+            routes.keeps_all |= all;
             routes.in_order.append(&mut in_order);
         }
         routes.in_order.sort_by(|a, b| a.name.cmp(&b.name));
@@ -121,10 +127,13 @@ impl Routes {
         self.in_order.iter().filter_map(place).collect()
     }
 
-    /// Whether a settled event is delivered with its payload.
-    pub(crate) fn wants_raw_of(&self, event: &Event) -> bool {
+    /// Whether the payload of a settled event is delivered, or kept for download.
+    pub(crate) fn wants_payload_of(&self, event: &Event) -> bool {
         let mut webhooks = self.webhooks(event.kind, &Findings::of(event)).into_iter();
-        event.kind.sends_payload() && webhooks.any(|rule| rule.endpoint.payload.needs_payload)
+        webhooks.any(|rule| {
+            let is_sent = event.kind.sends_payload() && rule.endpoint.payload.needs_payload;
+            is_sent || rule.endpoint.keep == KeptAttachments::All
+        })
     }
 
     /// Whether a message in the name of a partner with certificates is not verified. Only inbound ones can be.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use as2hook_event::{EventKind, Order, PartnerType, PassHeaders, PayloadMode, Route};
+use as2hook_event::{
+    EventKind, KeptAttachments, Order, PartnerType, PassHeaders, PayloadMode, Route,
+};
 
 use super::*;
 
@@ -33,6 +35,7 @@ fn a_gateway_with_nothing_but_its_receiver() {
     assert_eq!(config.on_store_failure, StoreFailurePolicy::Pass);
     assert!(!config.legacy_algorithms);
     assert!(!config.encrypt_payloads);
+    assert_eq!(config.keep, KeptAttachments::Needed);
     assert_eq!(config.api.language, ApiLanguage::Spanish);
     assert!(config.keyring.keys().is_empty() && config.api.tokens.is_empty());
 }

@@ -23,7 +23,7 @@ fn unknown_keys() {
             (
                 "tokens",
                 "unknown key; the keys here are site, listen, receiver, store, payloads, \
-                 payloads_allow_http, encrypt_payloads, webhooks, stations, partners, api, limits, \
+                 payloads_allow_http, encrypt_payloads, webhooks, keep, stations, partners, api, limits, \
                  drain, on_store_failure, legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
             (
@@ -470,7 +470,7 @@ fn control_characters_do_not_reach_the_message() {
             (
                 "\"a\\nb\"",
                 "unknown key; the keys here are site, listen, receiver, store, payloads, \
-                 payloads_allow_http, encrypt_payloads, webhooks, stations, partners, api, limits, \
+                 payloads_allow_http, encrypt_payloads, webhooks, keep, stations, partners, api, limits, \
                  drain, on_store_failure, legacy_algorithms, mdn_deadline, duplicate_window, retention, secret_key_file",
             ),
             ("site", "must not hold control characters or line breaks"),

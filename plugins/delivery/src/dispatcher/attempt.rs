@@ -45,6 +45,8 @@ pub struct KeptPayload {
     pub event: Uuid,
     /// The payload.
     pub payload: Payload,
+    /// How many bytes from its beginning are sent.
+    pub size: u64,
 }
 
 /// A claimed delivery with a slot for its attempt.
@@ -204,13 +206,17 @@ fn prepare(
     let format = format_named(shared, &claimed.mode)?;
     let payload = match &claimed.event.payload {
         Payload::None => RawPayload::None,
-        Payload::Inline(bytes) => RawPayload::Bytes(bytes.clone()),
+        Payload::Inline(bytes) => {
+            let part = event.raw_range(bytes.len() as u64);
+            let end = usize::try_from(part.end).unwrap_or(usize::MAX).min(bytes.len());
+            RawPayload::Bytes(bytes.slice(..end))
+        }
         // A replay reports this error instead of sending an empty order.
-        Payload::Purged if format.needs_payload() && event.kind.sends_payload() => {
+        Payload::Purged { .. } if format.needs_payload() && event.kind.sends_payload() => {
             return Err(impossible(StoreError::Purged.to_string()));
         }
-        Payload::Purged => RawPayload::None,
-        kept => RawPayload::Stream { size: kept.size() },
+        Payload::Purged { .. } => RawPayload::None,
+        kept => RawPayload::Stream { size: event.raw_range(kept.size()).end },
     };
     let rendering = Rendering {
         format,
@@ -226,10 +232,11 @@ fn prepare(
     }
     let body = match rendered.body {
         Body::Bytes(bytes) => RequestBody::Bytes(bytes),
-        Body::Payload { .. } => RequestBody::Streamed(Arc::new(KeptPayload {
+        Body::Payload { size } => RequestBody::Streamed(Arc::new(KeptPayload {
             payloads: shared.options.payloads.clone(),
             event: claimed.event.id,
             payload: claimed.event.payload.clone(),
+            size,
         })),
     };
     Ok(Notification { headers: rendered.headers, body })
@@ -293,11 +300,11 @@ fn rendered(
 #[async_trait]
 impl BodySource for KeptPayload {
     fn size(&self) -> u64 {
-        self.payload.size()
+        self.size
     }
 
     async fn open(&self) -> Result<BodyStream, BodyError> {
-        let reader = self.payloads.reader(self.event, &self.payload).await;
+        let reader = self.payloads.part_reader(self.event, &self.payload, 0..self.size).await;
         let pieces = stream::try_unfold(reader.map_err(io::Error::other)?, |mut reader| async {
             let read = reader.next().await.map_err(io::Error::other)?;
             Ok::<_, BodyError>(read.map(|bytes| (bytes, reader)))

@@ -40,7 +40,7 @@ pub(crate) const READ: &str =
     "SELECT length(c.body) > $3 OR coalesce(length(c.payload) > $3, false),
         d.id, d.webhook_id, d.mode, d.attempts, d.tries, d.asked, d.extra, d.replay,
         e.uuid, CASE WHEN length(c.body) <= $3 THEN c.body END, e.verdict,
-        e.payload_spent_at IS NOT NULL, CASE WHEN length(c.payload) <= $3 THEN c.payload END,
+        e.payload_spent_at, CASE WHEN length(c.payload) <= $3 THEN c.payload END,
         e.payload_path, e.payload_size, e.payload_pieces, e.payload_sealed
     FROM delivery d JOIN event e ON e.id = d.event JOIN content c ON c.event = d.event
     WHERE d.owner = $1 AND d.ticket = $2 ORDER BY d.replay, d.due, d.id";

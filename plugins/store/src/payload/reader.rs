@@ -3,11 +3,12 @@
 use std::{
     fs::File,
     io::{self, Read as _},
+    ops::Range,
     path::PathBuf,
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -23,11 +24,15 @@ use crate::{
     pieces::BlobStore,
 };
 
-/// Reads a payload's bytes, wherever they are stored: completely, or with an error.
+/// Reads a payload's bytes, or a part of them, wherever they are stored: completely, or with an error.
 pub struct PayloadReader {
     event: Uuid,
     size: u64,
-    /// Bytes still to be returned.
+    /// Bytes before the part that are still to be read.
+    skipped: u64,
+    /// Bytes of the part that are still to be returned.
+    wanted: u64,
+    /// Bytes of the payload that are still to be read.
     left: u64,
     stored: StoredBytes,
     /// `None`: it is not sealed.
@@ -65,13 +70,37 @@ impl Payloads {
         event: Uuid,
         payload: &Payload,
     ) -> Result<PayloadReader, StoreError> {
+        self.part_reader(event, payload, 0..payload.size()).await
+    }
+
+    /// Opens a part of an event's payload, which is shortened to what there is.
+    ///
+    /// # Errors
+    /// As [`Self::reader`].
+    pub async fn part_reader(
+        &self,
+        event: Uuid,
+        payload: &Payload,
+        part: Range<u64>,
+    ) -> Result<PayloadReader, StoreError> {
         let (size, kept, is_sealed) = match payload {
             Payload::Sealed { size, kept } => (*size, &**kept, true),
             plain => (plain.size(), plain, false),
         };
         let mut stored = StoredBytes::open(self, kept).await?;
         let opener = if is_sealed { Some(stored.opener(self, event).await?) } else { None };
-        let mut reader = PayloadReader { event, size, left: size, stored, opener, first: None };
+        let (start, end) = (part.start.min(size), part.end.min(size));
+        let size_of_part = end.saturating_sub(start);
+        let mut reader = PayloadReader {
+            event,
+            size: size_of_part,
+            skipped: start,
+            wanted: size_of_part,
+            left: size,
+            stored,
+            opener,
+            first: None,
+        };
         reader.first = reader.advance().await?;
         Ok(reader)
     }
@@ -80,7 +109,7 @@ impl Payloads {
 // === impl PayloadReader ===
 
 impl PayloadReader {
-    /// Returns the whole length in bytes.
+    /// Returns the length in bytes.
     pub const fn size(&self) -> u64 {
         self.size
     }
@@ -90,9 +119,24 @@ impl PayloadReader {
     /// # Errors
     /// Those of [`Payloads::reader`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        match self.first.take() {
-            Some(bytes) => Ok(Some(bytes)),
-            None => self.advance().await,
+        loop {
+            // The end of the payload is read as well, to see that it is whole.
+            if self.wanted == 0 && self.left > 0 {
+                return Ok(None);
+            }
+            let read = match self.first.take() {
+                Some(bytes) => Some(bytes),
+                None => self.advance().await?,
+            };
+            let Some(mut bytes) = read else { return Ok(None) };
+            let before = bytes.len().min(usize::try_from(self.skipped).unwrap_or(usize::MAX));
+            bytes.advance(before);
+            self.skipped -= before as u64;
+            bytes.truncate(usize::try_from(self.wanted).unwrap_or(usize::MAX));
+            self.wanted -= bytes.len() as u64;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
         }
     }
 
@@ -143,7 +187,7 @@ impl StoredBytes {
                 };
                 StoredSource::Blobs { pieces: pieces.clone(), id: *id, next: 0 }
             }
-            Payload::Purged => return Err(StoreError::Purged),
+            Payload::Purged { .. } => return Err(StoreError::Purged),
             Payload::Sealed { .. } => return Err(StoreError::NoPlace),
         };
         Ok(Self { source, left: payload.size() })

@@ -75,7 +75,7 @@ fn event(payload: Payload) -> NewEvent {
 
 #[tokio::test]
 async fn spent_payload_is_a_readable_error() {
-    let error = read(&Payloads::default(), &Payload::Purged).await.unwrap_err();
+    let error = read(&Payloads::default(), &Payload::Purged { at: 0 }).await.unwrap_err();
     assert_eq!(error.to_string(), "the payload is no longer kept (retention.payloads)");
 }
 

@@ -141,10 +141,13 @@ impl StoreChange for ImportEvents {
             let times = IdleTimes { idle_since: archived.idle_since, payload_idle_since: None };
             statements.extend(insert_event(id, &archived.event, None, times)?);
             let sql = "UPDATE event SET verdict = $2,
-                payload_spent_at = CASE WHEN $3 = true THEN clock_ms() END WHERE id = $1";
+                payload_spent_at = $3 WHERE id = $1";
             let verdict = archived.verdict.clone().map(SqlValue::Bytes).into();
-            let is_spent = i64::from(matches!(archived.event.payload, Payload::Purged)).into();
-            statements.push(Statement::new(sql, [id.into(), verdict, is_spent]));
+            let purged_at = match archived.event.payload {
+                Payload::Purged { at } => Some(at),
+                _ => None,
+            };
+            statements.push(Statement::new(sql, [id.into(), verdict, purged_at.into()]));
         }
         transaction.end(statements).await?;
         Ok(new.len() as u64)

@@ -57,7 +57,7 @@ pub(crate) async fn payload_of_delivered_event_is_spent_and_its_event_stays(fact
     let spent = store.purge_payloads(i64::MAX, 10).await.unwrap();
     assert_eq!(spent.events, 1);
     for name in ["a", "b", "c", "d"] {
-        assert_eq!(payload(&*store, name).await, Payload::Purged, "{name}");
+        assert!(matches!(payload(&*store, name).await, Payload::Purged { .. }), "{name}");
     }
     assert!(!path.exists());
     assert_eq!(store.unnamed_blobs(vec![id("pieces")]).await.unwrap(), [id("pieces")]);
@@ -133,7 +133,7 @@ pub(crate) async fn a_replay_needs_its_payload_again(factory: &dyn Factory) {
         2
     );
     let late = claim(&*store, "erp", i64::MAX).await;
-    assert_eq!(late[0].event.payload, Payload::Purged);
+    assert!(matches!(late[0].event.payload, Payload::Purged { .. }));
     finish(&*store, &late[0], DeliveryOutcome::Dead).await;
     assert_eq!(store.purge_payloads(i64::MAX, 10).await.unwrap().events, 0);
 }

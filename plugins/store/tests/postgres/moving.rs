@@ -194,11 +194,11 @@ async fn migrated_payloads_are_spent_as_before() {
         let (new, event) = (Arc::clone(&new), id(name));
         async move { new.event(event).await.unwrap().unwrap().payload }
     };
-    assert_eq!(payload("spent").await, Payload::Purged);
-    assert_ne!(payload("made").await, Payload::Purged);
+    assert!(matches!(payload("spent").await, Payload::Purged { .. }));
+    assert!(!matches!(payload("made").await, Payload::Purged { .. }));
     assert_eq!(new.purge_payloads(i64::MAX, 10).await.unwrap().events, 2);
     for name in ["spent", "made", "without deliveries"] {
-        assert_eq!(payload(name).await, Payload::Purged, "{name}");
+        assert!(matches!(payload(name).await, Payload::Purged { .. }), "{name}");
     }
     let claimed = claim(&*new, "files", i64::MAX).await;
     assert_eq!(claimed[0].event.payload, Payload::Inline(b"UNB+".to_vec().into()));

@@ -1,6 +1,7 @@
 use std::{fs, future::pending, time::Duration};
 
 use as2hook_as2::{DecoderLimits, ErrorCode, MAX_MEMORY, StationKey};
+use as2hook_event::KeptAttachments;
 use as2hook_store::{BlobStore, Payloads};
 use as2hook_testing::{corpus, hostile};
 use openssl::{pkey::PKey, x509::X509};
@@ -271,7 +272,7 @@ fn payload_that_waits_for_its_place_leaves_the_slot_to_another_decode() {
     let payloads = Payloads::in_pieces(Arc::new(NoPieces), place.handle().clone());
     let decoding = Decoding::start(1).unwrap();
     let traffic = tokio::runtime::Runtime::new().unwrap();
-    let keeper = PayloadKeeper::nothing(payloads, Uuid::nil()).message();
+    let keeper = PayloadKeeper::nothing(payloads, Uuid::nil()).message(KeptAttachments::Needed);
     let mut large = begin_kept(&decoding, "application/edifact", keeper);
     let piece = Bytes::from(vec![b'x'; 64 * 1024]);
     traffic.block_on(async {

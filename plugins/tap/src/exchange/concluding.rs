@@ -18,7 +18,7 @@ use super::{
         routes::Parties,
         waits::NextLook,
     },
-    Active, LateDecode, RequestProgress,
+    Active, ExchangeOutcome, LateDecode, RequestProgress,
 };
 
 /// An exchange that stays open in the store: the process that adopts it judges it.
@@ -239,7 +239,8 @@ impl Active {
         let limits = DecodeLimits::of(config, &self.shared.memory);
         // It is sealed for the event that goes on with it.
         let keeper = PayloadKeeper::nothing(self.payloads.sealing(false), event.id);
-        let keeper = if self.routes.wants_raw { keeper.mdn() } else { keeper };
+        let keeper =
+            if self.routes.wants_raw || self.routes.keeps_all { keeper.mdn() } else { keeper };
         let mut feed = self.shared.decoding.feed(&headers, config.keyring.clone(), keeper, limits);
         if event.direction == Direction::Inbound {
             feed.trust();
@@ -297,6 +298,7 @@ impl Active {
                 Err(NotYet::UnderWay(message)) => {
                     // The partner decides how long it takes: no bound of others is used up by it.
                     wait = None;
+                    self.report = None;
                     if message_wait.is_none() {
                         message_wait = self.shared.message_waits.begin(message);
                     }
@@ -335,6 +337,9 @@ impl Active {
             }
         };
         conclusion.wait = wait;
+        if let Some(report) = self.report.take() {
+            report.report(ExchangeOutcome::of(event, &conclusion.verdict));
+        }
         if let Some((mut mdn, mut payload, targets)) = conclusion.mdn.take() {
             if let Payload::Inline(bytes) = payload {
                 let sealed = self.payloads.inline(mdn.id, bytes);
@@ -372,6 +377,7 @@ impl Active {
         let payload = payload.map_or(0, Payload::in_memory);
         let bytes = WAITING + body + payload + entity;
         self.share = None;
+        self.report = None;
         self.shared.outbox.wait_for_store(event.id, bytes)
     }
 }

@@ -38,7 +38,8 @@ impl Active {
         };
         let mut decode = feed.finish(last, true);
         // Where nothing may be lost, the message does not go on before its payload is durable.
-        let is_kept = self.routes.wants_raw && self.head.direction == Direction::Inbound;
+        let is_kept = self.routes.wants_raw && self.head.direction == Direction::Inbound
+            || self.routes.keeps_all;
         let must_keep = is_kept && self.shared.outbox.refuses();
         let patience = if must_keep { KEPT_WITHIN } else { IN_TIME };
         let outcome = match timeout(patience, &mut decode).await {

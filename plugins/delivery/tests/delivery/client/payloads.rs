@@ -59,8 +59,12 @@ async fn payload_that_fails_while_sent_does_not_end_as_a_complete_request() {
     let pieces = Arc::new(Cut);
     let payloads = Payloads::in_pieces(pieces, tokio::runtime::Handle::current());
     let payload = Payload::Stored { id: Uuid::nil(), size: 300_000 };
-    let body =
-        RequestBody::Streamed(Arc::new(KeptPayload { payloads, event: Uuid::nil(), payload }));
+    let body = RequestBody::Streamed(Arc::new(KeptPayload {
+        payloads,
+        event: Uuid::nil(),
+        size: payload.size(),
+        payload,
+    }));
     let error = post(&sink.url(), request(body), AMPLE).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Payload(_)), "{error:?}");
     assert!(error.to_string().ends_with("piece 2 is missing"), "{error}");
@@ -142,5 +146,10 @@ fn file_body(path: &Path, size: u64) -> RequestBody {
     let in_root = |root| Payloads::in_folder(PayloadDir::open(root).unwrap());
     let payloads = root.map_or_else(Payloads::default, in_root);
     let payload = Payload::File { path: path.into(), size };
-    RequestBody::Streamed(Arc::new(KeptPayload { payloads, event: Uuid::nil(), payload }))
+    RequestBody::Streamed(Arc::new(KeptPayload {
+        payloads,
+        event: Uuid::nil(),
+        size: payload.size(),
+        payload,
+    }))
 }

@@ -84,7 +84,7 @@ async fn delivery_of_a_spent_payload_is_dead_with_the_reason() {
     let sink = Sink::answering(200).await;
     let json = rule("b", &sink.url());
     let gateway = Gateway::start([raw_rule(&sink), json]).await;
-    gateway.exchange_with(&event(), Payload::Purged, &["a", "b"]).await;
+    gateway.exchange_with(&event(), Payload::Purged { at: 0 }, &["a", "b"]).await;
     // A delivery that does not need it is made.
     delivered(&gateway, 1).await;
     until("the other", || gateway.store.count(DeliveryState::Dead) == 1).await;
