@@ -13,6 +13,7 @@ use crate::{
     columns::key,
     gateways::{GatewayChange, GatewayReport},
     group::{CallGroup, CallOutcome, StoreCall},
+    lists,
     model::{
         AttemptRecord, AuditEntry, Claimed, DeliveryState, DueWebhook, NewDelivery, SetAside,
         StoredEvent, WebhookState,
@@ -62,7 +63,7 @@ impl<B: StoreBackend> EventStore for B {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<EventRow>, StoreError> {
-        Ok(Page::of(limit, self.find(select::events(filter, cursor, limit)).await?))
+        lists::events(self, filter, cursor, limit).await
     }
 
     async fn records(&self, keys: &[String]) -> Result<Vec<Option<Record>>, StoreError> {
@@ -170,7 +171,7 @@ impl<B: StoreBackend> Store for B {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
-        Ok(Page::of(limit, self.find(select::deliveries(filter, cursor, limit)).await?))
+        lists::deliveries(self, filter, cursor, limit).await
     }
 
     async fn counts(&self) -> Result<Counts, StoreError> {

@@ -37,6 +37,7 @@ mod columns;
 mod error;
 pub mod gateways;
 mod group;
+mod lists;
 pub mod model;
 mod moves;
 mod order;

@@ -7,7 +7,7 @@ use crate::{
     columns::{length, number},
     model::{Attempt, AuditEntry, DeliveryState, NewDelivery, Payload, StoredEvent, WebhookState},
     partner_webhook::PartnerWebhook,
-    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    query::{AttemptRow, EventRow, Filter, Page},
     record::Record,
     rows::{FromSqlRow, SqlValue},
     steering::DeliveryChange,
@@ -16,42 +16,9 @@ use crate::{
 
 /// The conditions of a list.
 #[derive(Default)]
-struct Conditions {
-    all: Vec<String>,
-    values: Vec<SqlValue>,
-}
-
-/// Selects matching events, newest first, each after its number.
-pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Statement {
-    let mut conditions = Conditions::default();
-    conditions.of_event(filter);
-    conditions.before("e.id", cursor);
-    let outer = conditions.all.len();
-    conditions.of_delivery(filter);
-    let inner = conditions.all.split_off(outer);
-    if !inner.is_empty() {
-        let inner = inner.join(" AND ");
-        let any = "EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND";
-        conditions.all.push(format!("{any} {inner})"));
-    }
-    let sql = format!("SELECT e.id, {} FROM event e", EventRow::COLUMNS);
-    conditions.page::<EventRow>(&sql, "e.id", limit)
-}
-
-/// Selects matching deliveries, newest first, each after its number.
-pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> Statement {
-    let mut conditions = Conditions::default();
-    conditions.of_event(filter);
-    conditions.of_delivery(filter);
-    conditions.before("d.id", cursor);
-    let sql = format!(
-        "SELECT d.id, {}, {} FROM delivery d JOIN event e ON e.id = d.event
-            JOIN webhook w ON w.id = d.webhook
-            LEFT JOIN attempt a ON a.delivery = d.id AND a.number = d.attempts",
-        DeliveryRow::COLUMNS,
-        EventRow::COLUMNS
-    );
-    conditions.page::<DeliveryRow>(&sql, "d.id", limit)
+pub(crate) struct Conditions {
+    pub(crate) all: Vec<String>,
+    pub(crate) values: Vec<SqlValue>,
 }
 
 /// Selects attempts of matching deliveries, newest first, each after its number.
@@ -292,10 +259,12 @@ impl Conditions {
 
     /// Adds a condition on a column whose index only has its beginning.
     fn long(&mut self, column: &str, value: &str) {
-        // Exactly the expression of the index.
         let value = self.value(value);
+        // The expression and the condition of the index. SQLite would put the value of a bare column into the
+        // expression, and then find no index for it.
         self.all.push(format!(
-            "substr({column}, 1, 200) = substr({value}, 1, 200) AND {column} = {value}"
+            "{column} IS NOT NULL AND substr({column}, 1, 200) = substr({value}, 1, 200)
+                AND {column} || '' = {value}"
         ));
     }
 
@@ -310,19 +279,17 @@ impl Conditions {
         ));
     }
 
-    fn before(&mut self, column: &str, cursor: Option<i64>) {
+    pub(crate) fn before(&mut self, column: &str, cursor: Option<i64>) {
         if let Some(cursor) = cursor {
             self.and(&format!("{column} <"), cursor);
         }
     }
 
-    fn of_event(&mut self, filter: &Filter) {
+    pub(crate) fn of_event(&mut self, filter: &Filter) {
         if let Some(event) = filter.event {
             self.and("e.uuid =", SqlValue::Id(event));
         }
-        let texts =
-            [("e.site", &filter.site), ("e.kind", &filter.kind), ("e.station", &filter.station)];
-        for (column, value) in texts {
+        for (column, value) in [("e.site", &filter.site), ("e.kind", &filter.kind)] {
             if let Some(value) = value {
                 self.and(&format!("{column} ="), value.as_str());
             }
@@ -336,7 +303,11 @@ impl Conditions {
             let code = self.value(format!("%,{code},%").as_str());
             self.all.push(format!("e.errors IS NOT NULL AND e.errors LIKE {code}"));
         }
-        let long = [("e.partner", &filter.partner), ("e.file_name", &filter.file_name)];
+        let long = [
+            ("e.partner", &filter.partner),
+            ("e.station", &filter.station),
+            ("e.file_name", &filter.file_name),
+        ];
         for (column, value) in long {
             if let Some(value) = value {
                 self.long(column, value);
@@ -350,7 +321,7 @@ impl Conditions {
         }
     }
 
-    fn of_delivery(&mut self, filter: &Filter) {
+    pub(crate) fn of_delivery(&mut self, filter: &Filter) {
         if let Some(number) = filter.delivery {
             self.and("d.id =", number);
         }
@@ -363,7 +334,7 @@ impl Conditions {
     }
 
     /// Completes the statement of a page.
-    fn page<T>(mut self, sql: &str, number: &str, limit: usize) -> Statement {
+    pub(crate) fn page<T>(mut self, sql: &str, number: &str, limit: usize) -> Statement {
         let condition =
             if self.all.is_empty() { "TRUE".to_owned() } else { self.all.join(" AND ") };
         let more = self.value(Page::<T>::reads(limit));
@@ -376,7 +347,9 @@ impl Conditions {
 fn in_state(state: DeliveryState) -> String {
     let word = state.as_str();
     match state {
-        DeliveryState::Pending => format!("d.state = '{word}' AND d.owner IS NULL"),
+        DeliveryState::Pending => {
+            format!("d.state IN ('pending', 'claimed') AND d.state = '{word}' AND d.owner IS NULL")
+        }
         DeliveryState::Claimed => "d.owner IS NOT NULL".to_owned(),
         DeliveryState::Delivered | DeliveryState::Cancelled => format!("d.state = '{word}'"),
         DeliveryState::Dead | DeliveryState::Held | DeliveryState::Orphaned => {

@@ -11,6 +11,10 @@ ALTER TABLE event ADD COLUMN file_name text;
 ALTER TABLE event ADD COLUMN errors text;
 CREATE INDEX event_file ON event (substr(file_name, 1, 200)) WHERE file_name IS NOT NULL;
 CREATE INDEX event_errors ON event (id) WHERE errors IS NOT NULL;
+-- Every list is one site's.
+CREATE INDEX event_kind ON event (site, kind, id);
+CREATE INDEX event_station ON event (site, substr(station, 1, 200), id) WHERE station IS NOT NULL;
+CREATE INDEX delivery_webhook ON delivery (webhook, id);
 -- What callers of the API did.
 CREATE TABLE audit (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

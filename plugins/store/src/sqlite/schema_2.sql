@@ -12,6 +12,10 @@ ALTER TABLE event ADD COLUMN file_name TEXT;
 ALTER TABLE event ADD COLUMN errors TEXT;
 CREATE INDEX event_file ON event (substr(file_name, 1, 200)) WHERE file_name IS NOT NULL;
 CREATE INDEX event_errors ON event (id) WHERE errors IS NOT NULL;
+-- Every list is one site's.
+CREATE INDEX event_kind ON event (site, kind);
+CREATE INDEX event_station ON event (site, substr(station, 1, 200)) WHERE station IS NOT NULL;
+CREATE INDEX delivery_webhook ON delivery (webhook);
 -- What callers of the API did.
 CREATE TABLE audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

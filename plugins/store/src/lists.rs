@@ -1,0 +1,192 @@
+//! The lists of the admin API, newest first. Each takes milliseconds over millions of rows, for every filter that
+//! has to match exactly: neither database knows how many rows a value has, so they are counted first, up to a
+//! limit. The condition with the fewest rows leads: its rows are read, by its index. Where every condition
+//! has many, the newest rows are read until a page is full.
+
+use crate::{
+    backend::StoreBackend,
+    model::DeliveryState,
+    query::{DeliveryRow, EventRow, Filter, Page},
+    rows::FromSqlRow,
+    select::Conditions,
+    store::StoreError,
+    transaction::Statement,
+};
+
+/// A condition with fewer rows than this leads.
+const FEW: i64 = 5_000;
+
+/// A part of a filter that an index of its table has.
+struct Lead {
+    filter: Filter,
+    table: LeadTable,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LeadTable {
+    Event,
+    Delivery,
+}
+
+/// Returns matching events.
+pub(crate) async fn events(
+    store: &impl StoreBackend,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<EventRow>, StoreError> {
+    let lead = Lead::choose(store, filter).await?;
+    let mut conditions = Conditions::default();
+    let (with, from) = match &lead {
+        Some(lead) => {
+            let chosen = match lead.table {
+                LeadTable::Event => "SELECT e.id FROM event e",
+                LeadTable::Delivery => "SELECT DISTINCT d.event AS id FROM delivery d",
+            };
+            (lead.chosen(&mut conditions, chosen), "chosen CROSS JOIN event e")
+        }
+        None => (String::new(), "event e"),
+    };
+    if lead.is_some() {
+        conditions.all.push("e.id = chosen.id".to_owned());
+    }
+    conditions.of_event(filter);
+    conditions.before("e.id", cursor);
+    let outer = conditions.all.len();
+    conditions.of_delivery(filter);
+    let inner = conditions.all.split_off(outer);
+    if !inner.is_empty() {
+        let inner = inner.join(" AND ");
+        let any = "EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND";
+        conditions.all.push(format!("{any} {inner})"));
+    }
+    let sql = format!("{with} SELECT e.id, {} FROM {from}", EventRow::COLUMNS);
+    Ok(Page::of(limit, store.find(conditions.page::<EventRow>(&sql, "e.id", limit)).await?))
+}
+
+/// Returns matching deliveries.
+pub(crate) async fn deliveries(
+    store: &impl StoreBackend,
+    filter: &Filter,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Result<Page<DeliveryRow>, StoreError> {
+    let lead = Lead::choose(store, filter).await?;
+    let mut conditions = Conditions::default();
+    let (with, from) = match &lead {
+        Some(lead) => {
+            let chosen = match lead.table {
+                LeadTable::Event => "SELECT d.id FROM event e JOIN delivery d ON d.event = e.id",
+                LeadTable::Delivery => "SELECT d.id FROM delivery d",
+            };
+            (lead.chosen(&mut conditions, chosen), "chosen CROSS JOIN delivery d")
+        }
+        None => (String::new(), "delivery d"),
+    };
+    if lead.is_some() {
+        conditions.all.push("d.id = chosen.id".to_owned());
+    }
+    conditions.all.push("e.id = d.event".to_owned());
+    conditions.of_event(filter);
+    conditions.of_delivery(filter);
+    conditions.before("d.id", cursor);
+    // SQLite reads the tables of a CROSS JOIN in this order: deliveries first, which are in the order of the list.
+    let sql = format!(
+        "{with} SELECT d.id, {}, {} FROM {from} CROSS JOIN event e JOIN webhook w ON w.id = d.webhook
+            LEFT JOIN attempt a ON a.delivery = d.id AND a.number = d.attempts",
+        DeliveryRow::COLUMNS,
+        EventRow::COLUMNS
+    );
+    Ok(Page::of(limit, store.find(conditions.page::<DeliveryRow>(&sql, "d.id", limit)).await?))
+}
+
+// === impl Lead ===
+
+impl Lead {
+    /// Returns the part of a filter with the fewest rows. `None`: each has many.
+    async fn choose(
+        store: &impl StoreBackend,
+        filter: &Filter,
+    ) -> Result<Option<Self>, StoreError> {
+        let mut leads = Self::of(filter);
+        if leads.is_empty() {
+            return Ok(None);
+        }
+        let counts: Vec<(i64, i64)> = store.find(counts(&leads)).await?;
+        let fewest =
+            counts.into_iter().filter(|(_, rows)| *rows < FEW).min_by_key(|(_, rows)| *rows);
+        let place = fewest.and_then(|(place, _)| usize::try_from(place).ok());
+        Ok(place.filter(|place| *place < leads.len()).map(|place| leads.swap_remove(place)))
+    }
+
+    /// Returns the parts of a filter that an index has.
+    fn of(filter: &Filter) -> Vec<Self> {
+        let Filter { site, event, kind, partner, station, .. } = filter.clone();
+        let Filter { message_id, about, file_name, error, delivery, webhook, state, .. } =
+            filter.clone();
+        let none = Filter::default;
+        let of_event = [
+            event.map(|event| Filter { event: Some(event), ..none() }),
+            partner.map(|partner| Filter { partner: Some(partner), ..none() }),
+            message_id.map(|id| Filter { message_id: Some(id), ..none() }),
+            about.map(|id| Filter { about: Some(id), ..none() }),
+            file_name.map(|name| Filter { file_name: Some(name), ..none() }),
+            error.map(|code| Filter { error: Some(code), ..none() }),
+            // Their indexes begin with the site.
+            kind.map(|kind| Filter { kind: Some(kind), site: site.clone(), ..none() }),
+            station.map(|station| Filter { station: Some(station), site: site.clone(), ..none() }),
+            site.map(|site| Filter { site: Some(site), ..none() }),
+        ];
+        let has_index = |state: &DeliveryState| *state != DeliveryState::Delivered;
+        let state = state.filter(has_index);
+        // Of these, and of no others, a webhook's have an index.
+        let is_set_aside = !matches!(state, Some(DeliveryState::Pending | DeliveryState::Claimed));
+        let of_state = state.map(|state| {
+            let webhook = webhook.clone().filter(|_| is_set_aside);
+            Filter { state: Some(state), webhook, ..none() }
+        });
+        let of_delivery = [
+            delivery.map(|delivery| Filter { delivery: Some(delivery), ..none() }),
+            webhook.map(|webhook| Filter { webhook: Some(webhook), ..none() }),
+            of_state,
+        ];
+        let of_event = of_event.into_iter().flatten().map(|part| (part, LeadTable::Event));
+        let of_delivery = of_delivery.into_iter().flatten().map(|part| (part, LeadTable::Delivery));
+        of_event.chain(of_delivery).map(|(filter, table)| Self { filter, table }).collect()
+    }
+
+    /// Adds its own condition, as text.
+    fn condition(&self, conditions: &mut Conditions) -> String {
+        let before = conditions.all.len();
+        conditions.of_event(&self.filter);
+        conditions.of_delivery(&self.filter);
+        conditions.all.split_off(before).join(" AND ")
+    }
+
+    /// Returns the beginning of a statement that reads its rows first.
+    fn chosen(&self, conditions: &mut Conditions, select: &str) -> String {
+        let condition = self.condition(conditions);
+        format!("WITH chosen AS MATERIALIZED ({select} WHERE {condition})")
+    }
+}
+
+/// Counts the rows of each, up to [`FEW`], after its place.
+fn counts(leads: &[Lead]) -> Statement {
+    let mut conditions = Conditions::default();
+    let counts: Vec<_> = leads
+        .iter()
+        .enumerate()
+        .map(|(place, lead)| {
+            let table = match lead.table {
+                LeadTable::Event => "event e",
+                LeadTable::Delivery => "delivery d",
+            };
+            let condition = lead.condition(&mut conditions);
+            format!(
+                "SELECT {place} AS place, count(*) AS n FROM
+                    (SELECT 1 FROM {table} WHERE {condition} LIMIT {FEW}) some_{place}"
+            )
+        })
+        .collect();
+    Statement::new(counts.join(" UNION ALL "), conditions.values)
+}
