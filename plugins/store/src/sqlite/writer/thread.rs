@@ -60,6 +60,7 @@ impl Thread {
     pub(in crate::sqlite) fn run(mut self) {
         let (mut open, mut waiting) = (true, WaitingClaims::default());
         while open && let Some(first) = self.queue.blocking_recv() {
+            let mut reads: Vec<Box<dyn Task>> = Vec::new();
             let mut group: Vec<Box<dyn Task>> = Vec::new();
             let mut calls = CallsTask::new(self.file.owner.id);
             let mut next = Some(first);
@@ -67,11 +68,13 @@ impl Thread {
                 match message {
                     ThreadMessage::Call(call) => calls.add_with(call, &mut waiting),
                     ThreadMessage::ClaimNext(claim) => waiting.add(claim),
+                    ThreadMessage::Read(task) => reads.push(task),
                     ThreadMessage::Work(task) => group.push(task),
                     ThreadMessage::Returned => {}
                     ThreadMessage::Close => open = false,
                 }
-                if open && group.len() + calls.len() < self.group && !calls.is_full() {
+                if open && reads.len() + group.len() + calls.len() < self.group && !calls.is_full()
+                {
                     next = self.queue.try_recv().ok();
                 }
             }
@@ -81,14 +84,20 @@ impl Thread {
                 group.push(Box::new(ReleaseTask { ids, owner, shared, done: false }));
             }
             if calls.len() > 0 {
-                // Last: they may claim what was released.
+                // At the end: they may claim what was released.
                 group.push(Box::new(calls));
             }
-            if !group.is_empty() {
+            if !(reads.is_empty() && group.is_empty()) {
                 match self.file.ready() {
-                    Ok(()) => self.carry_out(group),
+                    Ok(()) => {
+                        self.read(reads);
+                        if !group.is_empty() {
+                            self.carry_out(group);
+                        }
+                    }
                     Err(error) => {
-                        group.into_iter().for_each(|task| task.respond(Err(error.again())));
+                        let all = reads.into_iter().chain(group);
+                        all.for_each(|task| task.respond(Err(error.again())));
                     }
                 }
             }
@@ -106,6 +115,21 @@ impl Thread {
         }
         // Calls queued after the close fail with `Closed`.
         drop(queue);
+    }
+
+    /// Before the group's transaction: what it writes is not to be read before it is durable.
+    fn read(&self, reads: Vec<Box<dyn Task>>) {
+        for mut task in reads {
+            if let Some(connection) = self.file.connection() {
+                if !connection.is_autocommit() {
+                    // Left open by a commit that failed.
+                    let _ = connection.execute_batch("ROLLBACK");
+                }
+                // Its result says that it panicked.
+                let _ = catch_unwind(AssertUnwindSafe(|| task.run(connection)));
+            }
+            task.respond(Ok(()));
+        }
     }
 
     fn carry_out(&mut self, mut group: Vec<Box<dyn Task>>) {
