@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -27,6 +28,12 @@ pub(in crate::sqlite) struct Thread {
     group: usize,
     shared: Arc<WriterState>,
 }
+
+/// From this number of calls in the last commit on, the next one waits for [`GATHERING`].
+const BUSY: usize = 6;
+/// The wait for more calls under load. What a commit costs beside its calls, two writes for each page and
+/// the wait for the disk, is then shared by more of them.
+const GATHERING: Duration = Duration::from_micros(750);
 
 /// Releases the claims in [`WriterState::returned`].
 struct ReleaseTask {
@@ -59,7 +66,11 @@ impl Thread {
     /// Runs until the queue is closed.
     pub(in crate::sqlite) fn run(mut self) {
         let (mut open, mut waiting) = (true, WaitingClaims::default());
+        let mut last = 0;
         while open && let Some(first) = self.queue.blocking_recv() {
+            if last >= BUSY && self.queue.len() < self.group {
+                std::thread::sleep(GATHERING);
+            }
             let mut reads: Vec<Box<dyn Task>> = Vec::new();
             let mut group: Vec<Box<dyn Task>> = Vec::new();
             let mut calls = CallsTask::new(self.file.owner.id);
@@ -84,6 +95,7 @@ impl Thread {
                 group.push(Box::new(ReleaseTask { ids, owner, shared, done: false }));
             }
             if calls.len() > 0 {
+                last = calls.len();
                 // At the end: they may claim what was released.
                 group.push(Box::new(calls));
             }
