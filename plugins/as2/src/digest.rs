@@ -1,14 +1,16 @@
 //! Digests: their spellings on the wire, and running several of them over the same bytes.
 
 mod mask;
+mod running;
 
 use openssl::{
     error::ErrorStack,
-    hash::{Hasher, MessageDigest},
+    hash::MessageDigest,
     md::{Md, MdRef},
     nid::Nid,
 };
 
+use self::running::RunningDigest;
 use crate::{Warning, ber::oid, fault::Fault};
 
 /// A digest that a signature or a MIC may use.
@@ -74,7 +76,7 @@ pub(crate) struct Sum {
 #[derive(Clone)]
 struct Running {
     digest: Digest,
-    hasher: Hasher,
+    sum: RunningDigest,
 }
 
 /// How much of a signed part is kept to digest it again when `micalg` announced another algorithm
@@ -215,8 +217,8 @@ impl Digests {
         for digest in wanted {
             if raw.iter().all(|r| r.digest != digest) {
                 // A digest that this OpenSSL refuses is as good as an unknown one.
-                if let Ok(hasher) = Hasher::new(digest.message_digest()) {
-                    raw.push(Running { digest, hasher });
+                if let Ok(sum) = RunningDigest::new(digest) {
+                    raw.push(Running { digest, sum });
                 }
             }
         }
@@ -264,13 +266,9 @@ impl Digests {
 
     pub(crate) fn finish(mut self) -> Sums {
         let mut canonical = self.canonical.take().unwrap_or_default().into_iter();
-        let sums = self.raw.into_iter().filter_map(|mut running| {
-            let raw = running.hasher.finish().ok()?.to_vec();
-            let canonical = canonical
-                .next()
-                .and_then(|mut r| r.hasher.finish().ok())
-                .map(|sum| sum.to_vec())
-                .filter(|sum| *sum != raw);
+        let sums = self.raw.into_iter().filter_map(|running| {
+            let raw = running.sum.finish()?;
+            let canonical = canonical.next().and_then(|r| r.sum.finish()).filter(|sum| *sum != raw);
             Some(Sum { digest: running.digest, raw, canonical })
         });
         Sums {
@@ -368,9 +366,7 @@ impl Sums {
 
 fn update_all(running: &mut [Running], bytes: &[u8]) {
     for r in running {
-        // Updating a digest in memory cannot fail once it was begun; a lost one would give a wrong
-        // sum, which is told as an invalid signature.
-        let _ = r.hasher.update(bytes);
+        r.sum.update(bytes);
     }
 }
 

@@ -84,23 +84,21 @@ const STAGES: [Bounds; 4] = [
 ];
 
 impl Event {
-    /// Cuts what is too long. Within its bounds it stays as it is.
-    pub fn bound(&mut self) {
-        // What has no JSON form is an error where it is stored.
-        let _ = self.bound_to_json();
-    }
-
     /// The event within its bounds, and its JSON form.
     ///
     /// # Errors
     /// When it has no JSON form.
     pub fn bounded(&self) -> Result<(Self, Vec<u8>), serde_json::Error> {
         let mut event = self.clone();
-        let body = event.bound_to_json()?;
+        let body = event.bound()?;
         Ok((event, body))
     }
 
-    fn bound_to_json(&mut self) -> Result<Vec<u8>, serde_json::Error> {
+    /// Cuts what is too long. Within its bounds it stays as it is. Returns its JSON form.
+    ///
+    /// # Errors
+    /// When it has none; it is cut all the same.
+    pub fn bound(&mut self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = Vec::new();
         for bounds in &STAGES {
             self.cut(bounds);

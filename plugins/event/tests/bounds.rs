@@ -94,7 +94,7 @@ fn an_event_within_its_bounds_stays_as_it_is() {
     let mut event = event(&[("AS2-From", "ACME"), ("X-A", &value), ("Subject", "a")]);
     event.decoded = Some(decoded("text", 1_000));
     let before = event.clone();
-    event.bound();
+    event.bound().unwrap();
     assert_eq!(event, before);
     assert_eq!(event.bounded().unwrap().0, before);
 }
@@ -143,7 +143,7 @@ fn whatever_is_in_an_event_it_keeps_no_more_than_its_bound() {
             let request = render(&settled, &rendering, &endpoint, Timestamp::now());
             let Body::Bytes(document) = &request.body else { panic!("JSON") };
             assert!(document.len() <= 1 << 20, "{}", document.len());
-            settled.bound();
+            settled.bound().unwrap();
             assert_eq!(settled.headers, again.headers, "cut once, it stays");
         }
     }
@@ -153,7 +153,7 @@ fn whatever_is_in_an_event_it_keeps_no_more_than_its_bound() {
 fn attachments_that_are_left_out_are_an_error_of_their_event() {
     let mut event = event(&[]);
     event.decoded = Some(decoded(&"n".repeat(300), 5_000));
-    event.bound();
+    event.bound().unwrap();
     let decoded = event.decoded.as_ref().unwrap();
     assert!((100..5_000).contains(&decoded.attachments.len()), "{}", decoded.attachments.len());
     assert_eq!(event.errors.last().unwrap().code, ErrorCode::Limit);
@@ -170,7 +170,7 @@ fn names_that_differ_behind_their_bound_stay_different() {
     assert_eq!(as2_name(&name), name, "characters count, as in the config");
     let quoted = format!("\"{one}\"");
     let mut event = event(&[("AS2-From", &quoted), ("Message-ID", &one), ("AS2-To", "US")]);
-    event.bound();
+    event.bound().unwrap();
     assert_eq!(event.headers.text("AS2-From").unwrap(), as2_name(&one));
     assert_eq!(event.headers.text("Message-ID").unwrap(), message_id(&one));
 }
@@ -182,7 +182,7 @@ fn the_headers_that_all_depends_on_are_kept_before_others_in_their_order() {
     headers.push(("subject", "A"));
     headers.push(("Message-ID", "<1@a>"));
     let mut event = event(&headers);
-    event.bound();
+    event.bound().unwrap();
     let names: Vec<_> = event.headers.iter().map(|field| field.name.as_str()).collect();
     assert_eq!(
         names,

@@ -68,6 +68,12 @@ pub(crate) trait StoreBackend: Send + Sync + 'static {
         statement: Statement,
     ) -> impl Future<Output = Result<Vec<R>, StoreError>> + Send;
 
+    /// Returns the rows of a statement that finds a few by an index, for each message.
+    fn look_up<R: FromSqlRow + Send + 'static>(
+        &self,
+        statement: Statement,
+    ) -> impl Future<Output = Result<Vec<R>, StoreError>> + Send;
+
     /// Returns the rows of a statement that may read many.
     fn find<R: FromSqlRow + Send + 'static>(
         &self,

@@ -68,7 +68,7 @@ impl<B: StoreBackend> EventStore for B {
 
     async fn records(&self, keys: &[String]) -> Result<Vec<Option<Record>>, StoreError> {
         let stored: Vec<_> = keys.iter().map(|name| key(name).into_owned()).collect();
-        let found: Vec<Record> = self.find(select::records(stored.clone())).await?;
+        let found: Vec<Record> = self.look_up(select::records(stored.clone())).await?;
         let record = |(name, stored): (&String, _)| {
             let record = found.iter().find(|record| record.key == stored)?;
             // With the key in full, as the caller passed it.

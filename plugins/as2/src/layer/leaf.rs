@@ -1,6 +1,6 @@
 //! A document: transfer-decoded, counted, digested, and handed to the sink.
 
-use openssl::hash::{Hasher, MessageDigest};
+use openssl::sha::Sha256;
 
 use crate::{
     Attachment, Headers,
@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Leaf {
     transfer: Transfer,
     /// `None`: a certificate exchange, which is no payload.
-    document: Option<LeafDocument>,
+    document: Option<Box<LeafDocument>>,
 }
 
 struct LeafDocument {
@@ -22,7 +22,7 @@ struct LeafDocument {
     name: Option<String>,
     content_type: Option<String>,
     size: u64,
-    hasher: Hasher,
+    sum: Sha256,
 }
 
 // === impl Leaf ===
@@ -36,8 +36,6 @@ impl Leaf {
         if in_exchange {
             return Ok(Self { transfer: Transfer::Identity, document: None });
         }
-        let hasher =
-            Hasher::new(MessageDigest::sha256()).map_err(|_| Fault::Unavailable("SHA-256"))?;
         let name = file_name(headers);
         let content_type = headers
             .get("content-type")
@@ -45,8 +43,8 @@ impl Leaf {
             .filter(|value| !value.is_empty())
             .map(|value| cut(value.replace(char::is_control, " "), cut::FIELD));
         let index = flow.begin(name.as_deref(), headers)?;
-        let document = LeafDocument { index, name, content_type, size: 0, hasher };
-        Ok(Self { transfer: Transfer::declared(headers), document: Some(document) })
+        let document = LeafDocument { index, name, content_type, size: 0, sum: Sha256::new() };
+        Ok(Self { transfer: Transfer::declared(headers), document: Some(Box::new(document)) })
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
@@ -60,12 +58,11 @@ impl Leaf {
             return Ok(());
         }
         self.transfer.finish(&mut |decoded| document.take(decoded, flow))?;
-        let sum = document.hasher.finish().map_err(|_| Fault::Unavailable("SHA-256"))?;
         let attachment = Attachment {
             name: document.name,
             size: document.size,
             content_type: document.content_type,
-            sha256: crate::hex::encode(&sum),
+            sha256: crate::hex::encode(&document.sum.finish()),
         };
         flow.end(document.index, attachment);
         Ok(())
@@ -78,7 +75,7 @@ impl LeafDocument {
     fn take(&mut self, bytes: &[u8], flow: &mut DecodeFlow<'_>) -> Result<(), Fault> {
         flow.count(bytes.len())?;
         self.size += bytes.len() as u64;
-        self.hasher.update(bytes).map_err(|_| Fault::Unavailable("SHA-256"))?;
+        self.sum.update(bytes);
         flow.sink.data(self.index, bytes);
         Ok(())
     }

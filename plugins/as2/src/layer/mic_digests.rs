@@ -62,6 +62,9 @@ impl MicDigests {
         let all_forms = || std::iter::once(usual).chain(others.clone());
         let unoffered = habitual.iter().filter(|digest| !requested.contains(digest));
         let unoffered = unoffered.filter(|&&digest| digest != first);
+        let is_body = matches!(place, Mic::Body);
+        let fields = if is_body { fields_of_content(headers) } else { Vec::new() };
+        let header = if is_body { &fields[..] } else { raw };
         let forms: Vec<_> = all_forms()
             .map(|form| (form, first))
             .chain(requested.iter().skip(1).map(|&digest| (usual, digest)))
@@ -69,10 +72,8 @@ impl MicDigests {
             .take(MAX_PASSES)
             .map(|(form, digest)| {
                 let mut digests = Digests::new([digest], false);
-                match (form, place) {
-                    (MicForm::Entity, Mic::Body) => digests.update(&fields_of_content(headers)),
-                    (MicForm::Entity, _) => digests.update(raw),
-                    (MicForm::Content | MicForm::ContentDecoded, _) => {}
+                if form == MicForm::Entity {
+                    digests.update(header);
                 }
                 let unoffered = !requested.contains(&digest);
                 let is_bounded = unoffered && !requested.is_empty();

@@ -69,10 +69,11 @@ pub(super) struct AttemptEnd {
 }
 
 /// Makes the attempt and passes the outcome to the completion batcher. The slot becomes free when
-/// the batcher has it.
+/// the batcher has it. `url`: as it is stored.
 pub(super) async fn make(
     shared: &DispatcherState,
     rule: &Arc<Rule>,
+    url: &str,
     job: ClaimedJob,
 ) -> AttemptEnd {
     let ClaimedJob { claimed, mut slot } = job;
@@ -122,14 +123,8 @@ pub(super) async fn make(
             outcome,
         });
     }
-    let attempt = Attempt {
-        number,
-        at,
-        url: shared.directory.at_rest(&claimed.webhook, shown(&endpoint.url)),
-        http_code,
-        error: error.clone(),
-        duration_ms,
-    };
+    let attempt =
+        Attempt { number, at, url: url.to_owned(), http_code, error: error.clone(), duration_ms };
     let record = AttemptRecord { delivery: claimed.id, attempt: Some(attempt), outcome };
     // The next delivery of the same order can be claimed once this one is stored as done.
     let ordered = endpoint.order != as2hook_event::Order::None;
@@ -314,7 +309,7 @@ impl BodySource for KeptPayload {
 }
 
 /// Returns a URL without user name and password, as it may be stored.
-fn shown(url: &Uri) -> String {
+pub(super) fn shown(url: &Uri) -> String {
     let mut shown = url.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
     let authority = url.authority().map_or("", |authority| authority.as_str());
     shown.push_str(authority.rsplit_once('@').map_or(authority, |(_, host)| host));

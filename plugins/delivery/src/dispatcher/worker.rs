@@ -48,6 +48,8 @@ struct WebhookWorker {
     phase: watch::Receiver<DispatcherPhase>,
     /// The rule found by the last check.
     rule: Option<Arc<Rule>>,
+    /// A rule's URL as it is stored: to seal it takes longer than to store the attempt.
+    url_at_rest: Option<(Arc<Rule>, Arc<str>)>,
     /// Claimed, but not begun.
     ready: VecDeque<ClaimedJob>,
     /// When the last one was added or begun.
@@ -106,6 +108,7 @@ impl WebhookWorker {
         Self {
             phase: shared.phase.clone(),
             rule: None,
+            url_at_rest: None,
             ready: VecDeque::new(),
             under_way: JoinSet::new(),
             made: HashMap::new(),
@@ -264,9 +267,22 @@ impl WebhookWorker {
         }
         self.health(|health| health.began());
         let delivery = job.claimed.id;
-        let (shared, rule) = (self.shared.clone(), rule.clone());
-        let task = self.under_way.spawn(async move { attempt::make(&shared, &rule, job).await });
+        let (shared, rule, url) = (self.shared.clone(), rule.clone(), self.url_at_rest(rule));
+        let task =
+            self.under_way.spawn(async move { attempt::make(&shared, &rule, &url, job).await });
         self.made.insert(task.id(), delivery);
+    }
+
+    fn url_at_rest(&mut self, rule: &Arc<Rule>) -> Arc<str> {
+        if let Some((of, url)) = &self.url_at_rest
+            && Arc::ptr_eq(of, rule)
+        {
+            return url.clone();
+        }
+        let shown = attempt::shown(&rule.endpoint.url);
+        let url: Arc<str> = self.shared.directory.at_rest(&self.webhook, shown).into();
+        self.url_at_rest = Some((rule.clone(), url.clone()));
+        url
     }
 
     fn retries_due(&mut self) {

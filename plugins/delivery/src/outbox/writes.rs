@@ -28,6 +28,16 @@ pub fn open(event: &Event, payload: Payload, if_unknown: &[Target]) -> Result<Wr
     Ok(Write::Open(row(event, payload)?, deliveries(event.id, if_unknown)))
 }
 
+/// Like [`open`], of an event that is within its bounds, with the JSON form that [`Event::bound`] returned.
+pub fn open_bounded(
+    event: &Event,
+    body: Vec<u8>,
+    payload: Payload,
+    if_unknown: &[Target],
+) -> Write {
+    Write::Open(row_of(event, body, payload), deliveries(event.id, if_unknown))
+}
+
 /// Records the outcome of an exchange, and plans deliveries to its targets.
 ///
 /// # Errors
@@ -131,12 +141,16 @@ impl Target {
 /// Returns the event as the store keeps it, within the store's bounds.
 fn row(event: &Event, payload: Payload) -> Result<NewEvent, Error> {
     let (event, body) = event.bounded()?;
+    Ok(row_of(&event, body, payload))
+}
+
+fn row_of(event: &Event, body: Vec<u8>, payload: Payload) -> NewEvent {
     let message_id = event.headers.text("Message-ID").map(|id| id.trim().to_owned());
     let mdn = event.decoded.as_ref().and_then(|decoded| decoded.mdn.as_ref());
     let decoded = event.decoded.as_ref().and_then(|decoded| decoded.as2_message_id.clone());
     let attachments = event.decoded.iter().flat_map(|decoded| &decoded.attachments);
     let file_name = attachments.filter_map(|attachment| attachment.name.clone()).next();
-    Ok(NewEvent {
+    NewEvent {
         id: event.id,
         kind: event.kind.as_str().to_owned(),
         site: event.site.clone(),
@@ -151,7 +165,7 @@ fn row(event: &Event, payload: Payload) -> Result<NewEvent, Error> {
         occurred_at: event.occurred_at.as_millisecond(),
         body,
         payload,
-    })
+    }
 }
 
 /// Returns each of these codes once.

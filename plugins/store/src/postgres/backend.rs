@@ -72,6 +72,13 @@ impl StoreBackend for PostgresStore {
         self.writing.select(statement).await
     }
 
+    async fn look_up<R: FromSqlRow + Send + 'static>(
+        &self,
+        statement: Statement,
+    ) -> Result<Vec<R>, StoreError> {
+        self.find(statement).await
+    }
+
     async fn find<R: FromSqlRow + Send + 'static>(
         &self,
         statement: Statement,

@@ -82,6 +82,13 @@ impl StoreBackend for SqliteStore {
         self.readers.select(statement).await
     }
 
+    async fn look_up<R: FromSqlRow + Send + 'static>(
+        &self,
+        statement: Statement,
+    ) -> Result<Vec<R>, StoreError> {
+        self.writer.read(statement).await
+    }
+
     async fn find<R: FromSqlRow + Send + 'static>(
         &self,
         statement: Statement,

@@ -24,6 +24,7 @@ use crate::{
         Settlement,
     },
     query::Filter,
+    record::{Before, Record, RecordChange},
     store::{DeliveryQueue, EventStore, Prune, Store},
     write::Write,
 };
@@ -113,6 +114,36 @@ async fn many_calls_share_a_commit() {
     }
     assert_eq!(store.counts().await.unwrap().open, 1_000);
     assert!(store.commits() <= 10, "{} commits for 1000 calls", store.commits());
+}
+
+#[tokio::test]
+async fn record_that_is_written_by_the_same_group_is_not_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    // The next group has all that is queued until it goes.
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel::<()>();
+    let mut begun = Some(begun);
+    let mut first = pin!(store.writer.run(move |_| {
+        begun.take().map(|begun| begun.send(()));
+        gone.recv().unwrap();
+        Ok(())
+    }));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    has_begun.await.unwrap();
+    let key = "key".to_owned();
+    let record = Record { key: key.clone(), body: vec![1], due: None, expires: i64::MAX };
+    let change = RecordChange { record: record.clone(), before: Before::Any };
+    let mut written = pin!(store.commit(vec![Write::Record(change)]));
+    assert!(futures_util::poll!(&mut written).is_pending());
+    let keys = [key];
+    let mut found = pin!(store.records(&keys));
+    assert!(futures_util::poll!(&mut found).is_pending());
+    go.send(()).unwrap();
+    first.await.unwrap();
+    assert_eq!(found.await.unwrap(), [None]);
+    written.await.unwrap();
+    assert_eq!(store.records(&keys).await.unwrap(), [Some(record)]);
 }
 
 #[tokio::test]

@@ -14,8 +14,10 @@ use super::{database_file::DatabaseFile, readers::rows, writer_state::WriterStat
 use crate::{
     group::{CallOutcome, ClaimCall, ClaimedRow, StoreCall},
     model::Claimed,
+    rows::FromSqlRow,
     select,
     store::StoreError,
+    transaction::Statement,
 };
 
 /// Queues the calls.
@@ -39,6 +41,8 @@ enum ThreadMessage {
     /// A claim for the next group with deliveries of its webhook.
     ClaimNext(PendingCall),
     Work(Box<dyn Task>),
+    /// What is read before the next group.
+    Read(Box<dyn Task>),
     /// [`WriterState::returned`] has entries.
     Returned,
     /// Ends the thread.
@@ -92,9 +96,18 @@ impl ThreadWriter {
         T: Send + 'static,
         W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (reply, result) = oneshot::channel();
-        let task = QueuedTask { work, outcome: None, reply };
-        self.queue(ThreadMessage::Work(Box::new(task)), result).await
+        let (task, result) = queued(work);
+        self.queue(ThreadMessage::Work(task), result).await
+    }
+
+    /// Returns the rows of a statement. What was written lately is in the thread's cache, where another
+    /// connection would read it from the log.
+    pub(super) async fn read<T>(&self, statement: Statement) -> Result<Vec<T>, StoreError>
+    where
+        T: FromSqlRow + Send + 'static,
+    {
+        let (task, result) = queued(move |connection: &Connection| rows(connection, &statement));
+        self.queue(ThreadMessage::Read(task), result).await
     }
 
     /// Performs a call, together with others.
@@ -233,6 +246,15 @@ where
     fn divide(self: Box<Self>) -> Vec<Box<dyn Task>> {
         vec![self]
     }
+}
+
+fn queued<T, W>(work: W) -> (Box<dyn Task>, oneshot::Receiver<Result<T, StoreError>>)
+where
+    T: Send + 'static,
+    W: FnMut(&Connection) -> Result<T, StoreError> + Send + 'static,
+{
+    let (reply, result) = oneshot::channel();
+    (Box::new(QueuedTask { work, outcome: None, reply }), result)
 }
 
 fn panicked() -> StoreError {

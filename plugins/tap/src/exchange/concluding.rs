@@ -88,7 +88,7 @@ impl Active {
     /// Waits for a late decode, and settles its exchange.
     async fn settle_late(&mut self, decode: LateDecode, error: Option<SendError>) {
         let (outcome, record) = decode.finish().await;
-        let (mut event, payload) = self.decoded(outcome);
+        let (mut event, _, payload) = self.decoded(outcome);
         let payload = self.kept(&mut event, payload);
         self.come(&event).await;
         self.settle(event, Some((payload, record)), error).await;
@@ -176,7 +176,7 @@ impl Active {
         if inbound && self.response.is_none() && error.is_none() {
             return;
         }
-        let (mut event, payload) = self.decoded(feed.finish(Bytes::new(), false).await);
+        let (mut event, _, payload) = self.decoded(feed.finish(Bytes::new(), false).await);
         let payload = self.kept(&mut event, payload);
         self.come(&event).await;
         if self.response.is_none()

@@ -1,8 +1,8 @@
 //! The request is complete: what it is, written down before its last byte goes on.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
-use as2hook_as2::{ContentKind, Decoded, ErrorCode, ProcessingError};
+use as2hook_as2::{ContentKind, Decoded, ErrorCode, Headers, ProcessingError};
 use as2hook_delivery::{OutboxError, Recorded, writes};
 use as2hook_event::{Direction, Event, EventKind, Verdict};
 use as2hook_store::{Before, Payload, Record, RecordChange, StoreError, Write};
@@ -32,7 +32,7 @@ impl Active {
     /// of its body.
     pub(super) async fn record(&mut self, last: Bytes) -> Result<(), Refused> {
         let RequestProgress::Passing(feed) =
-            std::mem::replace(&mut self.request, RequestProgress::Unwanted)
+            mem::replace(&mut self.request, RequestProgress::Unwanted)
         else {
             return Ok(());
         };
@@ -49,7 +49,9 @@ impl Active {
             Err(_) => return self.record_pending(decode).await,
             Ok(outcome) => outcome,
         };
-        let (mut event, payload) = self.decoded(outcome);
+        let (mut event, json, payload) = self.decoded(outcome);
+        // The event says it when its payload is not kept, so its JSON form is another one then.
+        let json = json.filter(|_| payload.is_ok());
         let outbox = &self.shared.outbox;
         let payload = match payload {
             Err(error) if outbox.refuses() => return Err(Refused(error.into())),
@@ -60,7 +62,7 @@ impl Active {
             self.payloads.remove(&payload);
             return Ok(());
         }
-        self.open(&event, payload, self.record_of(&event)).await?;
+        self.open(&event, json, payload, self.record_of(&event)).await?;
         self.request = RequestProgress::Recorded(Box::new(event));
         Ok(())
     }
@@ -79,7 +81,7 @@ impl Active {
     /// Records an exchange whose response comes before the end of its request: the other side may take it
     /// for accepted from then on. The content follows.
     pub(super) async fn record_ahead(&mut self) -> Result<(), Refused> {
-        match std::mem::replace(&mut self.request, RequestProgress::Unwanted) {
+        match mem::replace(&mut self.request, RequestProgress::Unwanted) {
             RequestProgress::Passing(feed) => {
                 let record = self.open_pending().await?;
                 self.request = RequestProgress::Ahead(feed, record);
@@ -91,7 +93,7 @@ impl Active {
 
     /// The request is complete, and recorded since its response came. `last`: the last bytes of its body.
     pub(super) fn complete(&mut self, last: Bytes) {
-        match std::mem::replace(&mut self.request, RequestProgress::Unwanted) {
+        match mem::replace(&mut self.request, RequestProgress::Unwanted) {
             RequestProgress::Ahead(feed, record) => {
                 let task = self.spawn(feed.finish(last, true));
                 self.request = RequestProgress::Late(LateDecode { task, record });
@@ -114,10 +116,10 @@ impl Active {
     /// Records the exchange before its content is known. Returns what is remembered of it.
     async fn open_pending(&self) -> Result<Option<Record>, Refused> {
         let error = ProcessingError::new(ErrorCode::NotDecoded, PENDING);
-        let event = self.event(None, vec![error]);
+        let (event, json) = self.event(self.head.headers.clone(), None, vec![error]);
         let change = self.record_of(&event);
         let record = change.as_ref().map(|change| change.record.clone());
-        self.open(&event, Payload::None, change).await?;
+        self.open(&event, json, Payload::None, change).await?;
         Ok(record)
     }
 
@@ -148,6 +150,7 @@ impl Active {
     async fn open(
         &self,
         event: &Event,
+        json: Option<Vec<u8>>,
         payload: Payload,
         change: Option<RecordChange>,
     ) -> Result<(), Refused> {
@@ -155,7 +158,11 @@ impl Active {
         let if_unknown = self.routes.targets_when(event, &unknown);
         let file = payload.clone();
         let recorded = async {
-            let mut all = vec![writes::open(event, payload, &if_unknown)?];
+            let open = match json {
+                Some(json) => writes::open_bounded(event, json, payload, &if_unknown),
+                None => writes::open(event, payload, &if_unknown)?,
+            };
+            let mut all = vec![open];
             let places = Some(self.routes.places(event)).filter(|places| !places.is_empty());
             all.extend(places.map(|places| Write::Reserve(event.id, places)));
             all.extend(change.map(Write::Record));
@@ -173,11 +180,12 @@ impl Active {
         Ok(())
     }
 
-    /// The exchange's event as far as its request says, and the payload that goes with it.
+    /// The exchange's event as far as its request says, with its JSON form, and the payload that goes with
+    /// it. The event takes the headers.
     pub(super) fn decoded(
-        &self,
+        &mut self,
         outcome: Result<DecodeOutcome, Lost>,
-    ) -> (Event, Result<Payload, StoreError>) {
+    ) -> (Event, Option<Vec<u8>>, Result<Payload, StoreError>) {
         let mut errors = Vec::new();
         let (decoded, payload) = match outcome {
             Ok(outcome) => (Some(outcome.decoded), outcome.payload),
@@ -187,12 +195,18 @@ impl Active {
                 (None, Ok(Payload::None))
             }
         };
-        let event = self.event(decoded, errors);
+        let headers = mem::take(&mut self.head.headers);
+        let (event, json) = self.event(headers, decoded, errors);
         self.shared.host.decoded(&event);
-        (event, payload)
+        (event, json, payload)
     }
 
-    fn event(&self, mut decoded: Option<Decoded>, errors: Vec<ProcessingError>) -> Event {
+    fn event(
+        &self,
+        headers: Headers,
+        mut decoded: Option<Decoded>,
+        errors: Vec<ProcessingError>,
+    ) -> (Event, Option<Vec<u8>>) {
         let kind = match (self.head.direction, decoded.as_ref().map(|d| d.kind)) {
             (Direction::Inbound, Some(ContentKind::Mdn)) => EventKind::MdnReceived,
             (Direction::Inbound, _) => EventKind::MessageReceived,
@@ -213,13 +227,14 @@ impl Active {
             station: Some(self.routes.parties.station.clone()),
             partner_type: self.routes.partner_type,
             peer: self.head.peer,
-            headers: self.head.headers.clone(),
+            headers,
             decoded,
             errors,
             ..Event::new(kind)
         };
-        event.bound();
-        event
+        // What has no JSON form is an error where it is stored.
+        let json = event.bound().ok();
+        (event, json)
     }
 }
 

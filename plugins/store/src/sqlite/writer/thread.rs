@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -27,6 +28,12 @@ pub(in crate::sqlite) struct Thread {
     group: usize,
     shared: Arc<WriterState>,
 }
+
+/// From this number of calls in the last commit on, the next one waits for [`GATHERING`].
+const BUSY: usize = 6;
+/// The wait for more calls under load. What a commit costs beside its calls, two writes for each page and
+/// the wait for the disk, is then shared by more of them.
+const GATHERING: Duration = Duration::from_micros(750);
 
 /// Releases the claims in [`WriterState::returned`].
 struct ReleaseTask {
@@ -59,7 +66,12 @@ impl Thread {
     /// Runs until the queue is closed.
     pub(in crate::sqlite) fn run(mut self) {
         let (mut open, mut waiting) = (true, WaitingClaims::default());
+        let mut last = 0;
         while open && let Some(first) = self.queue.blocking_recv() {
+            if last >= BUSY && self.queue.len() < self.group {
+                std::thread::sleep(GATHERING);
+            }
+            let mut reads: Vec<Box<dyn Task>> = Vec::new();
             let mut group: Vec<Box<dyn Task>> = Vec::new();
             let mut calls = CallsTask::new(self.file.owner.id);
             let mut next = Some(first);
@@ -67,11 +79,13 @@ impl Thread {
                 match message {
                     ThreadMessage::Call(call) => calls.add_with(call, &mut waiting),
                     ThreadMessage::ClaimNext(claim) => waiting.add(claim),
+                    ThreadMessage::Read(task) => reads.push(task),
                     ThreadMessage::Work(task) => group.push(task),
                     ThreadMessage::Returned => {}
                     ThreadMessage::Close => open = false,
                 }
-                if open && group.len() + calls.len() < self.group && !calls.is_full() {
+                if open && reads.len() + group.len() + calls.len() < self.group && !calls.is_full()
+                {
                     next = self.queue.try_recv().ok();
                 }
             }
@@ -81,14 +95,21 @@ impl Thread {
                 group.push(Box::new(ReleaseTask { ids, owner, shared, done: false }));
             }
             if calls.len() > 0 {
-                // Last: they may claim what was released.
+                last = calls.len();
+                // At the end: they may claim what was released.
                 group.push(Box::new(calls));
             }
-            if !group.is_empty() {
+            if !(reads.is_empty() && group.is_empty()) {
                 match self.file.ready() {
-                    Ok(()) => self.carry_out(group),
+                    Ok(()) => {
+                        self.read(reads);
+                        if !group.is_empty() {
+                            self.carry_out(group);
+                        }
+                    }
                     Err(error) => {
-                        group.into_iter().for_each(|task| task.respond(Err(error.again())));
+                        let all = reads.into_iter().chain(group);
+                        all.for_each(|task| task.respond(Err(error.again())));
                     }
                 }
             }
@@ -106,6 +127,21 @@ impl Thread {
         }
         // Calls queued after the close fail with `Closed`.
         drop(queue);
+    }
+
+    /// Before the group's transaction: what it writes is not to be read before it is durable.
+    fn read(&self, reads: Vec<Box<dyn Task>>) {
+        for mut task in reads {
+            if let Some(connection) = self.file.connection() {
+                if !connection.is_autocommit() {
+                    // Left open by a commit that failed.
+                    let _ = connection.execute_batch("ROLLBACK");
+                }
+                // Its result says that it panicked.
+                let _ = catch_unwind(AssertUnwindSafe(|| task.run(connection)));
+            }
+            task.respond(Ok(()));
+        }
     }
 
     fn carry_out(&mut self, mut group: Vec<Box<dyn Task>>) {
