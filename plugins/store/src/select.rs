@@ -14,6 +14,10 @@ use crate::{
     transaction::Statement,
 };
 
+mod counts;
+
+pub(crate) use counts::{counts, counts_of, tally, tally_events};
+
 /// The conditions of a list.
 #[derive(Default)]
 struct Conditions {
@@ -172,41 +176,6 @@ pub(crate) fn due() -> Statement {
     Statement::new(sql, [])
 }
 
-/// Selects the figures of the status page, as of one moment: for each state of a delivery its number, and
-/// in each row how many are claimed, how many events are open, and the time of the oldest undelivered.
-pub(crate) fn counts() -> Statement {
-    let states = DeliveryState::ALL.map(|state| format!("SELECT '{}' AS state", state.as_str()));
-    let sql = format!(
-        "SELECT s.state,
-            CAST(coalesce((SELECT sum(n) FROM tally t WHERE t.state = s.state), 0) AS bigint),
-            (SELECT count(*) FROM delivery WHERE owner IS NOT NULL),
-            (SELECT count(*) FROM event WHERE owner IS NOT NULL),
-            (SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed'))
-        FROM ({}) s",
-        states.join(" UNION ALL ")
-    );
-    Statement::new(sql, [])
-}
-
-/// Selects the figures of one site with these webhooks, as of one moment: the number of unfinished
-/// deliveries, that of dead ones, that of open events, and the time of the oldest undelivered. Each part
-/// has the condition of an index.
-pub(crate) fn counts_of(site: &str, webhooks: Vec<String>) -> Statement {
-    let sql = "WITH own AS (SELECT id FROM webhook WHERE name = ANY ($2)), unfinished AS (
-            SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND state = 'pending' AND blocked = false AND owner IS NULL
-            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND state = 'pending' AND blocked = true
-            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND owner IS NOT NULL AND blocked = false)
-        SELECT (SELECT count(*) FROM unfinished),
-            (SELECT count(*) FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'),
-            (SELECT count(*) FROM event WHERE owner IS NOT NULL AND site = $1),
-            (SELECT min(occurred_at) FROM unfinished)";
-    Statement::new(sql, [site.into(), SqlValue::Texts(webhooks)])
-}
-
 /// Selects the names of payload files that events name, wherever the files are.
 pub(crate) fn named_files(names: Vec<String>) -> Statement {
     let sql = "SELECT DISTINCT \"right\"(payload_path, 36) FROM event
@@ -353,6 +322,9 @@ impl Conditions {
     fn of_delivery(&mut self, filter: &Filter) {
         if let Some(number) = filter.delivery {
             self.and("d.id =", number);
+        }
+        if let Some(id) = &filter.webhook_id {
+            self.and("d.webhook_id =", id.as_str());
         }
         if let Some(name) = &filter.webhook {
             self.webhook("d.webhook", name);
