@@ -92,6 +92,7 @@ impl GatewayControl for RunningGateway {
             hash: snapshot.hash.clone(),
             last_reload: self.reloader.last(),
             in_flight: self.in_flight.count(),
+            host: self.live.peers().host().to_owned(),
             id: self.live.peers().id(),
             rules: self.live.peers().rules(),
         }

@@ -96,6 +96,8 @@ pub struct GatewayFigures {
     pub last_reload: LastReload,
     /// Exchanges under way.
     pub in_flight: usize,
+    /// The machine's name.
+    pub host: String,
     /// The gateway's id in the store.
     pub id: Uuid,
     /// The hash of its rules, for comparison with other gateways.

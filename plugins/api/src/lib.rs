@@ -20,6 +20,7 @@
 //! | `GET /admin/deliveries/{id}` | read | one, with its attempts |
 //! | `POST /admin/deliveries/{id}/retry`, `/cancel`, `/replay` | admin | made now, given up, made again |
 //! | `GET /admin/audit` | read | what callers did |
+//! | `/console/` | of a session | pages for people |
 //! | `POST /admin/retry`, `/admin/cancel`, `/admin/replay` | admin | the same of all that match |
 //!
 //! A token sees only its own site. Handlers work on the types of the store, of deliveries and of the
@@ -41,12 +42,14 @@
 //! - `caller`: tokens and their scopes
 //! - `throttle`: clients with bad tokens
 //! - `fields`: the fields of a JSON body
+//! - `console`: pages for people
 //! - `error`: what a request is refused with, in two languages
 //! - `tap`: the API of a tap in another proxy
 //! - `server`: the listener and its limits
 
 mod audit;
 mod caller;
+mod console;
 mod deliveries;
 mod error;
 mod event_detail;

@@ -18,7 +18,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    audit, deliveries,
+    audit, console, deliveries,
     error::{ApiError, in_words},
     event_detail, events,
     gateway::{ApiState, Handles},
@@ -60,6 +60,7 @@ pub(crate) fn router(handles: Handles) -> Router {
         .route("/openapi.json", get(|| async { Json(description) }))
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(|| async { ApiError::Method })
+        .merge(console::router(&state))
         .layer(map_response_with_state(state.clone(), in_words))
         .with_state(state)
 }

@@ -65,6 +65,10 @@ impl GatewayControl for TapControl {
             hash: in_force.hash.clone(),
             last_reload: LastReload { at: at.to_string(), ok: error.is_none(), error },
             in_flight: 0,
+            host: std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             id: self.id,
             rules: String::new(),
         }

@@ -1,0 +1,136 @@
+//! How things stand in the site of a session: what the frame of each page and the overview are made of.
+
+use std::sync::Arc;
+
+use as2hook_config::{Config, TokenScope};
+use as2hook_delivery::{Health, HealthState};
+use as2hook_event::Rule;
+use as2hook_store::{DeliveryState, Filter, StoreError, clock};
+use as2hook_tap::timers;
+
+use super::{
+    components::{COUNTED, Tone},
+    layout::NavItem,
+    session::Session,
+};
+use crate::{
+    caller::Caller,
+    gateway::{ApiState, LastReload},
+};
+
+/// How things stand in one site.
+pub(crate) struct Standing {
+    /// Its open deliveries; `None` while the store does not respond.
+    pub(crate) open: Option<OpenDeliveries>,
+    /// Its webhooks, by name; health only of those that were used.
+    pub(crate) webhooks: Vec<(Arc<Rule>, Option<Health>)>,
+    /// Whether events can be stored.
+    pub(crate) is_ready: bool,
+    /// Certificates of the config that have expired or do so within 30 days.
+    pub(crate) expiring: u64,
+    /// How the last reload went; its mistake is shown to the default site alone.
+    pub(crate) last_reload: LastReload,
+}
+
+/// Deliveries that are not over, each number counted to 10,001 at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpenDeliveries {
+    pub(crate) pending: u64,
+    pub(crate) dead: u64,
+    pub(crate) held: u64,
+    pub(crate) orphaned: u64,
+}
+
+/// So long before its end a certificate is one to look at.
+const SOON_SECONDS: i64 = 30 * 24 * 60 * 60;
+
+// === impl Standing ===
+
+impl Standing {
+    /// Reads it, as the token of a session sees it; nothing for a token that may not look.
+    pub(crate) async fn read(api: &ApiState, session: &Session) -> Self {
+        let caller = &session.caller;
+        let may_look = session.may(TokenScope::Read);
+        let open = if may_look { open_deliveries(api, caller, None).await.ok() } else { None };
+        let mut webhooks: Vec<_> = api.gateway.webhooks();
+        webhooks.retain(|rule| may_look && rule.site == caller.site());
+        webhooks.sort_by(|a, b| a.name.cmp(&b.name));
+        let with_health = |rule: Arc<Rule>| {
+            let health = api.dispatcher.health(&rule.name);
+            (rule, health)
+        };
+        let mut last_reload = api.gateway.figures().last_reload;
+        last_reload.error = last_reload.error.filter(|_| may_look && caller.is_of_default_site());
+        Self {
+            open,
+            webhooks: webhooks.into_iter().map(with_health).collect(),
+            is_ready: api.outbox.health().is_healthy(),
+            expiring: if may_look { expiring(caller.config(), caller) } else { 0 },
+            last_reload,
+        }
+    }
+
+    /// Returns how many things on a page need a person, and how much.
+    pub(super) fn tally(&self, item: NavItem) -> Option<(Tone, u64)> {
+        let (tone, n) = match item {
+            NavItem::Deliveries => (Tone::Bad, self.open.map_or(0, |open| open.stuck())),
+            NavItem::Webhooks => {
+                let troubled =
+                    self.webhooks.iter().filter(|(_, health)| is_troubled(health.as_ref()));
+                (Tone::Bad, u64::try_from(troubled.count()).unwrap_or(u64::MAX))
+            }
+            NavItem::Certificates => (Tone::Wait, self.expiring),
+            NavItem::Configuration => (Tone::Wait, u64::from(self.last_reload.error.is_some())),
+            _ => return None,
+        };
+        (n > 0).then_some((tone, n))
+    }
+}
+
+// === impl OpenDeliveries ===
+
+impl OpenDeliveries {
+    /// Returns those that nothing happens to until a person acts.
+    pub(crate) fn stuck(self) -> u64 {
+        self.dead + self.held + self.orphaned
+    }
+}
+
+/// Counts the open deliveries of the caller's site, or of one of its webhooks.
+pub(crate) async fn open_deliveries(
+    api: &ApiState,
+    caller: &Caller,
+    webhook: Option<&str>,
+) -> Result<OpenDeliveries, StoreError> {
+    let count = |state| async move {
+        let filter = Filter {
+            site: Some(caller.site().to_owned()),
+            webhook: webhook.map(str::to_owned),
+            state: Some(state),
+            ..Filter::default()
+        };
+        api.store.count_deliveries(&filter, COUNTED + 1).await
+    };
+    Ok(OpenDeliveries {
+        pending: count(DeliveryState::Pending).await?,
+        dead: count(DeliveryState::Dead).await?,
+        held: count(DeliveryState::Held).await?,
+        orphaned: count(DeliveryState::Orphaned).await?,
+    })
+}
+
+/// Whether a webhook fails or is out of service.
+pub(crate) fn is_troubled(health: Option<&Health>) -> bool {
+    health.is_some_and(|health| health.health_state != HealthState::Healthy)
+}
+
+fn expiring(config: &Config, caller: &Caller) -> u64 {
+    let partners = config.partners.iter().filter(|partner| partner.site == caller.site());
+    let partners = partners.flat_map(|partner| partner.certificates.iter().map(|it| &**it));
+    // Stations belong to the gateway.
+    let own = config.stations.iter().filter(|_| caller.is_of_default_site());
+    let own = own.flat_map(|station| station.keys.iter().map(|key| &*key.certificate));
+    let soon = clock::now().div_euclid(1000) + SOON_SECONDS;
+    let ends = partners.chain(own).filter_map(timers::expiry).filter(|end| *end < soon);
+    u64::try_from(ends.count()).unwrap_or(u64::MAX)
+}
