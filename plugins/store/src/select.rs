@@ -16,7 +16,7 @@ use crate::{
 
 mod counts;
 
-pub(crate) use counts::{counts, counts_of, tally, tally_events};
+pub(crate) use counts::{count_deliveries, count_events, counts, counts_of, tally, tally_events};
 
 /// The conditions of a list.
 #[derive(Default)]
@@ -129,53 +129,6 @@ pub(crate) fn changeable(
         conditions.all.join(" AND ")
     );
     Statement::new(sql, conditions.values)
-}
-
-/// Counts the matching deliveries, at most so many.
-pub(crate) fn count_deliveries(filter: &Filter, most: u64) -> Statement {
-    let mut conditions = Conditions::default();
-    conditions.of_event(filter);
-    let event = if conditions.all.is_empty() { "" } else { "JOIN event e ON e.id = d.event" };
-    let whole = Filter { state: None, ..filter.clone() };
-    conditions.of_delivery(&whole);
-    // Each part has the condition of an index.
-    let parts = match (filter.state, &filter.webhook) {
-        (Some(DeliveryState::Pending), Some(_)) => vec![
-            "d.state = 'pending' AND d.blocked = false AND d.owner IS NULL".to_owned(),
-            "d.state = 'pending' AND d.blocked = true AND d.owner IS NULL".to_owned(),
-        ],
-        (Some(DeliveryState::Pending), None) => vec![
-            "d.state IN ('pending', 'claimed') AND d.state = 'pending' AND d.owner IS NULL"
-                .to_owned(),
-        ],
-        (Some(state), _) => vec![in_state(state)],
-        (None, _) => vec!["TRUE".to_owned()],
-    };
-    conditions.all.push("TRUE".to_owned());
-    let rest = conditions.all.join(" AND ");
-    let parts = parts
-        .iter()
-        .map(|part| format!("SELECT 1 AS one FROM delivery d {event} WHERE {rest} AND {part}"));
-    let parts = parts.collect::<Vec<_>>().join(" UNION ALL ");
-    conditions.counted(&parts, most)
-}
-
-/// Counts the matching events, at most so many.
-pub(crate) fn count_events(filter: &Filter, most: u64) -> Statement {
-    let mut conditions = Conditions::default();
-    conditions.of_event(filter);
-    let outer = conditions.all.len();
-    conditions.of_delivery(filter);
-    let inner = conditions.all.split_off(outer);
-    if !inner.is_empty() {
-        let inner = inner.join(" AND ");
-        conditions
-            .all
-            .push(format!("EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND {inner})"));
-    }
-    conditions.all.push("TRUE".to_owned());
-    let rest = conditions.all.join(" AND ");
-    conditions.counted(&format!("SELECT 1 AS one FROM event e WHERE {rest}"), most)
 }
 
 /// Selects one event.
@@ -379,14 +332,6 @@ impl Conditions {
         if let Some(state) = filter.state {
             self.all.push(in_state(state));
         }
-    }
-
-    /// Completes the statement that counts rows.
-    fn counted(mut self, rows: &str, most: u64) -> Statement {
-        let most = self.value(number(most));
-        let sql =
-            format!("SELECT count(*) FROM (SELECT one FROM ({rows}) found LIMIT {most}) counted");
-        Statement::new(sql, self.values)
     }
 
     /// Completes the statement of a page.

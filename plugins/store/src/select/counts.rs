@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::Conditions;
+use super::{Conditions, in_state};
 use crate::{
     columns::number, model::DeliveryState, query::Filter, rows::SqlValue, transaction::Statement,
 };
@@ -42,26 +42,60 @@ pub(crate) fn counts_of(site: &str, webhooks: Vec<String>) -> Statement {
     Statement::new(sql, [site.into(), SqlValue::Texts(webhooks)])
 }
 
-/// Counts matching deliveries by webhook in each of these states, of each state at most `most`.
+/// Counts the matching deliveries, at most so many.
+pub(crate) fn count_deliveries(filter: &Filter, most: u64) -> Statement {
+    let mut conditions = Conditions::default();
+    conditions.of_event(filter);
+    let event = if conditions.all.is_empty() { "" } else { "JOIN event e ON e.id = d.event" };
+    let whole = Filter { state: None, ..filter.clone() };
+    conditions.of_delivery(&whole);
+    conditions.all.push("TRUE".to_owned());
+    let rest = conditions.all.join(" AND ");
+    let parts = parts_of(filter);
+    let parts = parts
+        .iter()
+        .map(|part| format!("SELECT 1 AS one FROM delivery d {event} WHERE {rest} AND {part}"));
+    let parts = parts.collect::<Vec<_>>().join(" UNION ALL ");
+    conditions.counted(&parts, most)
+}
+
+/// Counts the matching events, at most so many.
+pub(crate) fn count_events(filter: &Filter, most: u64) -> Statement {
+    let mut conditions = Conditions::default();
+    conditions.of_event(filter);
+    let outer = conditions.all.len();
+    conditions.of_delivery(filter);
+    let inner = conditions.all.split_off(outer);
+    if !inner.is_empty() {
+        let inner = inner.join(" AND ");
+        conditions
+            .all
+            .push(format!("EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND {inner})"));
+    }
+    conditions.all.push("TRUE".to_owned());
+    let rest = conditions.all.join(" AND ");
+    conditions.counted(&format!("SELECT 1 AS one FROM event e WHERE {rest}"), most)
+}
+
+/// Counts matching deliveries by webhook in each of these states, of each state and index at most `most`.
 pub(crate) fn tally(filter: &Filter, states: &[DeliveryState], most: u64) -> Statement {
     let mut conditions = Conditions::default();
+    conditions.of_event(filter);
+    conditions.of_delivery(&Filter { state: None, ..filter.clone() });
+    conditions.all.push("TRUE".to_owned());
+    let rest = conditions.all.join(" AND ");
+    let most = conditions.value(number(most));
     let mut counts = Vec::new();
     for state in states {
-        conditions.of_event(filter);
-        conditions.of_delivery(&Filter { state: Some(*state), ..filter.clone() });
-        if *state == DeliveryState::Pending {
-            // The condition of an index.
-            conditions.all.push("d.state IN ('pending', 'claimed')".to_owned());
+        for part in parts_of(&Filter { state: Some(*state), ..filter.clone() }) {
+            counts.push(format!(
+                "SELECT w.name, '{}', count(*) FROM
+                    (SELECT d.webhook AS webhook FROM delivery d JOIN event e ON e.id = d.event
+                        WHERE {rest} AND {part} LIMIT {most}) found
+                JOIN webhook w ON w.id = found.webhook GROUP BY w.name",
+                state.as_str()
+            ));
         }
-        let all = std::mem::take(&mut conditions.all).join(" AND ");
-        let most = conditions.value(number(most));
-        counts.push(format!(
-            "SELECT w.name, '{}', count(*) FROM
-                (SELECT d.webhook AS webhook FROM delivery d JOIN event e ON e.id = d.event
-                    WHERE {all} LIMIT {most}) found
-            JOIN webhook w ON w.id = found.webhook GROUP BY w.name",
-            state.as_str()
-        ));
     }
     Statement::new(counts.join(" UNION ALL "), conditions.values)
 }
@@ -75,4 +109,32 @@ pub(crate) fn tally_events(events: &[Uuid]) -> Statement {
         FROM event e JOIN delivery d ON d.event = e.id
         WHERE e.uuid IN (SELECT unhex(value) FROM json_each(?1)) GROUP BY 1, 2";
     Statement::either(sql, sqlite, [SqlValue::Ids(events.to_vec())])
+}
+
+/// Returns the condition on the state of a filter, in parts that each have the condition of an index.
+fn parts_of(filter: &Filter) -> Vec<String> {
+    match (filter.state, &filter.webhook) {
+        (Some(DeliveryState::Pending), Some(_)) => vec![
+            "d.state = 'pending' AND d.blocked = false AND d.owner IS NULL".to_owned(),
+            "d.state = 'pending' AND d.blocked = true AND d.owner IS NULL".to_owned(),
+        ],
+        (Some(DeliveryState::Pending), None) => vec![
+            "d.state IN ('pending', 'claimed') AND d.state = 'pending' AND d.owner IS NULL"
+                .to_owned(),
+        ],
+        (Some(state), _) => vec![in_state(state)],
+        (None, _) => vec!["TRUE".to_owned()],
+    }
+}
+
+// === impl Conditions ===
+
+impl Conditions {
+    /// Completes the statement that counts rows.
+    fn counted(mut self, rows: &str, most: u64) -> Statement {
+        let most = self.value(number(most));
+        let sql =
+            format!("SELECT count(*) FROM (SELECT one FROM ({rows}) found LIMIT {most}) counted");
+        Statement::new(sql, self.values)
+    }
 }
