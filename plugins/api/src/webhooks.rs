@@ -58,12 +58,21 @@ pub(crate) async fn enable(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<Resumed>, ApiError> {
-    caller.needs(TokenScope::Admin)?;
-    let resumed = api.dispatcher.enable(&rule_of(&api, &caller, &name)?.name).await;
-    let resumed = resumed.map_err(ApiError::from);
-    let in_words = |resumed: &u64| format!("{resumed} held deliveries go on");
-    let resumed = record(&api, &caller, ("enable", &name), resumed, in_words).await?;
+    let resumed = enable_webhook(&api, &caller, &name).await?;
     Ok(Json(Resumed { status: "success", resumed }))
+}
+
+/// Puts a webhook of the caller's site back into service. Returns how many held deliveries go on.
+pub(crate) async fn enable_webhook(
+    api: &ApiState,
+    caller: &Caller,
+    name: &str,
+) -> Result<u64, ApiError> {
+    caller.needs(TokenScope::Admin)?;
+    rule_of(api, caller, name)?;
+    let resumed = api.dispatcher.enable(name).await.map_err(ApiError::from);
+    let in_words = |resumed: &u64| format!("{resumed} held deliveries go on");
+    record(api, caller, ("enable", name), resumed, in_words).await
 }
 
 /// Returns the webhook of this name in the caller's site.

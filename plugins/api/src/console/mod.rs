@@ -37,6 +37,7 @@ mod overview;
 mod partners;
 pub(crate) mod phrases;
 pub(crate) mod rows;
+pub(crate) mod search;
 mod security;
 pub(crate) mod session;
 mod signin;
