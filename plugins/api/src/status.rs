@@ -89,7 +89,7 @@ pub(crate) async fn status(
     }))
 }
 
-async fn gateways(api: &ApiState, own: &GatewayFigures) -> Vec<GatewayView> {
+pub(crate) async fn gateways(api: &ApiState, own: &GatewayFigures) -> Vec<GatewayView> {
     // That the store fails stands elsewhere in the response.
     let since = clock::now() - GatewayReport::ALIVE_MS;
     let mut alive = api.store.gateways(since).await.unwrap_or_default();
@@ -233,30 +233,30 @@ struct OutOfService {
 
 /// A gateway of the same store.
 #[derive(Serialize, ToSchema)]
-struct GatewayView {
+pub(crate) struct GatewayView {
     /// A new one at each start.
-    id: String,
+    pub(crate) id: String,
     /// Whether it is the gateway that sent this response.
     #[serde(rename = "self")]
-    is_self: bool,
+    pub(crate) is_self: bool,
     /// The machine's name.
-    host: String,
+    pub(crate) host: String,
     /// The process's number there.
-    pid: u32,
+    pub(crate) pid: u32,
     /// Of as2hook.
-    version: String,
+    pub(crate) version: String,
     /// RFC 3339.
-    started: String,
+    pub(crate) started: String,
     /// RFC 3339; the time of its last report.
-    seen: String,
+    pub(crate) seen: String,
     /// The hash of the rules in force there and of everything else that routing depends on
     /// (partners, stations, sites, secrets): equal hashes mean equal routing.
-    rules: String,
+    pub(crate) rules: String,
     /// The generation of this content in the store: the gateways with the highest decide which deliveries are
     /// held or orphaned.
-    configuration: i64,
+    pub(crate) configuration: i64,
     /// Whether they differ from those of the gateway that sent this response.
-    drift: bool,
+    pub(crate) drift: bool,
 }
 
 /// The health of the store.

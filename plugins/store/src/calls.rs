@@ -140,7 +140,7 @@ impl<B: StoreBackend> DeliveryQueue for B {
     }
 
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        self.find(select::set_aside()).await
+        self.find(select::set_aside(false)).await
     }
 
     async fn attempts(
@@ -171,6 +171,10 @@ impl<B: StoreBackend> Store for B {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
         Ok(Page::of(limit, self.find(select::deliveries(filter, cursor, limit)).await?))
+    }
+
+    async fn stuck(&self) -> Result<Vec<SetAside>, StoreError> {
+        self.find(select::set_aside(true)).await
     }
 
     async fn count_events(&self, filter: &Filter, most: u64) -> Result<u64, StoreError> {

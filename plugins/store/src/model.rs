@@ -154,12 +154,12 @@ pub struct DueWebhook {
     pub due: i64,
 }
 
-/// A webhook with held or orphaned deliveries.
+/// A webhook with held, orphaned or dead deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
     /// Its name.
     pub webhook: String,
-    /// Held or orphaned.
+    /// Held, orphaned or dead.
     pub state: DeliveryState,
 }
 

@@ -7,11 +7,13 @@ use as2hook_delivery::{Health, HealthState};
 use as2hook_event::Rule;
 use as2hook_store::{DeliveryState, Filter, StoreError, clock};
 use as2hook_tap::timers;
+use maud::{Markup, html};
 
 use super::{
     components::{COUNTED, Tone},
     layout::NavItem,
     session::Session,
+    times::time,
 };
 use crate::{
     caller::Caller,
@@ -70,6 +72,21 @@ impl Standing {
         }
     }
 
+    /// Returns the age of the oldest event with a delivery that is not made, in milliseconds.
+    pub(crate) async fn oldest(&self, api: &ApiState, caller: &Caller) -> Option<i64> {
+        if self.open?.pending == 0 {
+            return None;
+        }
+        let is_alone = api.gateway.webhooks().iter().all(|rule| rule.site == caller.site());
+        let counts = if is_alone {
+            api.store.counts().await
+        } else {
+            let names = self.webhooks.iter().map(|(rule, _)| rule.name.clone()).collect();
+            api.store.counts_of(caller.site(), names).await
+        };
+        Some(clock::now() - counts.ok()?.oldest_undelivered?)
+    }
+
     /// Returns how many things on a page need a person, and how much.
     pub(super) fn tally(&self, item: NavItem) -> Option<(Tone, u64)> {
         let (tone, n) = match item {
@@ -122,6 +139,35 @@ pub(crate) async fn open_deliveries(
 /// Whether a webhook fails or is out of service.
 pub(crate) fn is_troubled(health: Option<&Health>) -> bool {
     health.is_some_and(|health| health.health_state != HealthState::Healthy)
+}
+
+/// Returns a webhook's state in a word.
+pub(crate) fn webhook_chip(rule: &Rule, health: Option<&Health>) -> Markup {
+    let tone = webhook_tone(rule, health);
+    let (text, since) = match health.map(|health| &health.health_state) {
+        _ if !rule.enabled => ("Off", None),
+        Some(HealthState::Disabled { .. }) => ("Disabled", None),
+        Some(HealthState::Orphaned) => ("Orphaned", None),
+        Some(HealthState::Retrying) => ("Failing", health.and_then(|health| health.failing_since)),
+        Some(HealthState::Healthy) => ("Healthy", None),
+        None => ("Not used yet", None),
+    };
+    html! {
+        span class={ "chip " (tone.class()) } {
+            (text) @if let Some(since) = since { " since " (time(since)) }
+        }
+    }
+}
+
+/// Returns the colour of a webhook's state.
+pub(crate) fn webhook_tone(rule: &Rule, health: Option<&Health>) -> Tone {
+    match health.map(|health| &health.health_state) {
+        _ if !rule.enabled => Tone::Off,
+        Some(HealthState::Disabled { .. }) => Tone::Held,
+        Some(HealthState::Orphaned) | None => Tone::Off,
+        Some(HealthState::Retrying) => Tone::Bad,
+        Some(HealthState::Healthy) => Tone::Ok,
+    }
 }
 
 fn expiring(config: &Config, caller: &Caller) -> u64 {
