@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{activity::Activity, throttle::Throttle};
+use crate::{activity::Activity, console::LiveHub, throttle::Throttle};
 
 /// What the API works on. Clones share it.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub struct Handles {
 pub(crate) struct ApiState {
     pub(crate) handles: Handles,
     pub(crate) throttle: Arc<Throttle>,
+    /// What the console's pages are sent.
+    pub(crate) live: Arc<LiveHub>,
     /// Test deliveries under way at once.
     pub(crate) tests: Arc<Semaphore>,
 }

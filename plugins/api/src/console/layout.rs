@@ -34,7 +34,7 @@ pub(crate) async fn page(
     title: &str,
     main: &Markup,
 ) -> Markup {
-    let standing = Standing::read(api, session).await;
+    let standing = Standing::read(api, &session.caller).await;
     page_with(api, session, at, title, &standing, main)
 }
 

@@ -1,4 +1,4 @@
-//! How things stand in the site of a session: what the frame of each page and the overview are made of.
+//! How things stand in a site: what the frame of each page and the overview are made of.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use maud::{Markup, html};
 use super::{
     components::{COUNTED, Tone},
     layout::NavItem,
-    session::Session,
     times::time,
 };
 use crate::{
@@ -49,10 +48,9 @@ const SOON_SECONDS: i64 = 30 * 24 * 60 * 60;
 // === impl Standing ===
 
 impl Standing {
-    /// Reads it, as the token of a session sees it; nothing for a token that may not look.
-    pub(crate) async fn read(api: &ApiState, session: &Session) -> Self {
-        let caller = &session.caller;
-        let may_look = session.may(TokenScope::Read);
+    /// Reads it, as a caller sees it; nothing for a token that may not look.
+    pub(crate) async fn read(api: &ApiState, caller: &Caller) -> Self {
+        let may_look = caller.may(TokenScope::Read);
         let open = if may_look { open_deliveries(api, caller, None).await.ok() } else { None };
         let mut webhooks: Vec<_> = api.gateway.webhooks();
         webhooks.retain(|rule| may_look && rule.site == caller.site());

@@ -4,9 +4,9 @@ use as2hook_delivery::HealthState;
 use maud::{Markup, html};
 
 use crate::{
+    caller::Caller,
     console::{
         components::{RouteStop, Tone, count, count_to_most, tile},
-        session::Session,
         standing::{Standing, is_troubled},
         times::span,
     },
@@ -17,20 +17,20 @@ use crate::{
 const NAMED: usize = 2;
 
 /// Whether messages pass, in a sentence.
-pub(super) fn sentence(api: &ApiState, session: &Session) -> String {
+pub(super) fn sentence(api: &ApiState, caller: &Caller) -> String {
     let failure = api.gateway.figures().receiver_failure;
     match failure {
         None => "Messages pass: partners are served and get their receipts.".to_owned(),
-        Some(failure) if session.caller.is_of_default_site() => failure,
+        Some(failure) if caller.is_of_default_site() => failure,
         Some(_) => "The AS2 server cannot be reached: partners are refused.".to_owned(),
     }
 }
 
 /// Returns the tiles.
-pub(crate) async fn tiles(api: &ApiState, session: &Session, standing: &Standing) -> Markup {
-    let hour = api.gateway.activity().last_hour(session.caller.site());
+pub(crate) async fn tiles(api: &ApiState, caller: &Caller, standing: &Standing) -> Markup {
+    let hour = api.gateway.activity().last_hour(caller.site());
     let open = standing.open.unwrap_or_default();
-    let oldest = standing.oldest(api, &session.caller).await;
+    let oldest = standing.oldest(api, caller).await;
     let failed = (hour.failed > 0).then_some(Tone::Bad);
     let waiting = (open.pending > 0).then_some(Tone::Wait);
     let stuck = (open.stuck() > 0).then_some(Tone::Bad);
@@ -46,14 +46,14 @@ pub(crate) async fn tiles(api: &ApiState, session: &Session, standing: &Standing
 }
 
 /// Returns the route of a message through the whole service.
-pub(super) fn route_list(api: &ApiState, session: &Session, standing: &Standing) -> Markup {
-    html! { ol.route data-live="route" { (route_stops(api, session, standing)) } }
+pub(super) fn route_list(api: &ApiState, caller: &Caller, standing: &Standing) -> Markup {
+    html! { ol.route data-live="route" { (route_stops(api, caller, standing)) } }
 }
 
 /// Returns the stops of the route.
-pub(crate) fn route_stops(api: &ApiState, session: &Session, standing: &Standing) -> Markup {
+pub(crate) fn route_stops(api: &ApiState, caller: &Caller, standing: &Standing) -> Markup {
     let stops =
-        [partners(api, session), gateway(standing), receiver(api, session), webhooks(standing)];
+        [partners(api, caller), gateway(standing), receiver(api, caller), webhooks(standing)];
     html! {
         @for stop in &stops {
             li class=(stop.tone.class()) { b { (stop.name) } span { (stop.text) } }
@@ -61,10 +61,10 @@ pub(crate) fn route_stops(api: &ApiState, session: &Session, standing: &Standing
     }
 }
 
-fn partners(api: &ApiState, session: &Session) -> RouteStop<'static> {
-    let partners = &session.caller.config().partners;
-    let own = partners.iter().filter(|partner| partner.site == session.caller.site()).count();
-    let hour = api.gateway.activity().last_hour(session.caller.site());
+fn partners(api: &ApiState, caller: &Caller) -> RouteStop<'static> {
+    let partners = &caller.config().partners;
+    let own = partners.iter().filter(|partner| partner.site == caller.site()).count();
+    let hour = api.gateway.activity().last_hour(caller.site());
     let text = match hour.received {
         0 => format!("{own} configured, no message within the hour"),
         n => format!("{own} configured, {} messages within the hour", count(n)),
@@ -82,12 +82,12 @@ fn gateway(standing: &Standing) -> RouteStop<'static> {
     RouteStop { tone, name: "This gateway", text: text.to_owned() }
 }
 
-fn receiver(api: &ApiState, session: &Session) -> RouteStop<'static> {
+fn receiver(api: &ApiState, caller: &Caller) -> RouteStop<'static> {
     let (tone, text) = match api.gateway.figures().receiver_failure {
         Some(_) => (Tone::Bad, "cannot be reached".to_owned()),
         None => {
-            let origin = session.caller.config().receiver.origins.first();
-            let first = origin.filter(|_| session.caller.is_of_default_site());
+            let origin = caller.config().receiver.origins.first();
+            let first = origin.filter(|_| caller.is_of_default_site());
             (
                 Tone::Ok,
                 first.map_or_else(

@@ -24,7 +24,7 @@ pub(super) fn page(api: &ApiState, session: &Session, standing: &Standing) -> Ma
             "The gateway runs. Nothing has passed yet.",
             &html! { "A few steps to the first webhook; the page ticks them off as they happen." },
         ))
-        section.panel { h2.vh { "The way of a message, now" } (figures::route_list(api, session, standing)) }
+        section.panel { h2.vh { "The way of a message, now" } (figures::route_list(api, &session.caller, standing)) }
         div.cols.side-right {
             section.panel {
                 header { h2 { "What to do first" } p { (done) " of " (steps.len()) " done" } }

@@ -6,7 +6,7 @@ mod first_steps;
 mod todo;
 
 use as2hook_config::TokenScope;
-use as2hook_store::{Filter, StoreError, clock};
+use as2hook_store::{EventRow, Filter, StoreError, clock};
 use axum::{Router, extract::State, routing::get};
 use maud::{Markup, html};
 
@@ -35,8 +35,11 @@ pub(super) fn routes() -> Router<ApiState> {
 
 async fn overview(State(api): State<ApiState>, session: Session) -> Result<Markup, ApiError> {
     session.caller.needs(TokenScope::Read)?;
-    let standing = Standing::read(&api, &session).await;
-    let rows = latest(&api, &session.caller, LIVE_ROWS).await?;
+    let standing = Standing::read(&api, &session.caller).await;
+    let mut rows = Vec::new();
+    for row in latest(&api, &session.caller, LIVE_ROWS).await? {
+        rows.push(ExchangeRow::read(&api, &session.caller, row).await?);
+    }
     let site = session.caller.site();
     let has_passed = !rows.is_empty()
         || api.gateway.activity().last_day(site).iter().any(|quarter| quarter.all() > 0);
@@ -53,15 +56,12 @@ pub(super) async fn latest(
     api: &ApiState,
     caller: &Caller,
     limit: usize,
-) -> Result<Vec<ExchangeRow>, StoreError> {
+) -> Result<Vec<EventRow>, StoreError> {
     let filter = Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
     // Events of webhooks and certificates stand between them.
-    let page = api.store.events(&filter, None, 3 * limit).await?;
-    let exchanges = page.rows.into_iter().filter(|row| is_exchange(&row.kind)).take(limit);
-    let mut rows = Vec::new();
-    for row in exchanges {
-        rows.push(ExchangeRow::read(api, caller, row).await?);
-    }
+    let mut rows = api.store.events(&filter, None, 3 * limit).await?.rows;
+    rows.retain(|row| is_exchange(&row.kind));
+    rows.truncate(limit);
     Ok(rows)
 }
 
@@ -73,7 +73,7 @@ async fn running(
 ) -> Result<Markup, ApiError> {
     let todo = todo::read(api, session, standing).await?;
     let now = html! { "Overview · " (time(clock::now())) };
-    let sentence = figures::sentence(api, session);
+    let sentence = figures::sentence(api, &session.caller);
     let gateways = match session.caller.is_of_default_site() {
         true => status::gateways(api, &api.gateway.figures()).await,
         false => Vec::new(),
@@ -85,9 +85,9 @@ async fn running(
             div.stack {
                 section.panel {
                     header { h2 { "The way of a message, now" } }
-                    (figures::route_list(api, session, standing))
+                    (figures::route_list(api, &session.caller, standing))
                 }
-                dl.tiles data-live="figures" { (tiles(api, session, standing).await) }
+                dl.tiles data-live="figures" { (tiles(api, &session.caller, standing).await) }
             }
         }
         div.cols.late-right {
