@@ -107,6 +107,10 @@ impl GatewayControl for RunningGateway {
         self.reloader.reload().await
     }
 
+    fn mistakes(&self) -> Vec<ConfigDiagnostic> {
+        self.reloader.files.mistakes()
+    }
+
     async fn readiness(&self) -> Result<Vec<String>, Vec<String>> {
         let reasons = self.reasons_against_traffic().await;
         if reasons.is_empty() { Ok(self.remarks().await) } else { Err(reasons) }

@@ -76,6 +76,9 @@ pub trait GatewayControl: Send + Sync + 'static {
     /// All mistakes.
     async fn reload(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>>;
 
+    /// Returns the first mistakes of the last reload; none when its files are in force.
+    fn mistakes(&self) -> Vec<ConfigDiagnostic>;
+
     /// Returns what an operator should know about a gateway that should get traffic, one sentence
     /// each.
     ///

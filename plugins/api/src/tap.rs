@@ -87,6 +87,10 @@ impl GatewayControl for TapControl {
         Ok(Reloaded::new(now.generation, &before.rules.rules, &now.rules.rules))
     }
 
+    fn mistakes(&self) -> Vec<ConfigDiagnostic> {
+        self.tap.rules.mistakes()
+    }
+
     async fn readiness(&self) -> Result<Vec<String>, Vec<String>> {
         let reasons = storage::failures(&self.tap.outbox, &self.tap.payloads);
         if !reasons.is_empty() {

@@ -28,7 +28,7 @@
 //! # Layout
 //! - `security`, `session`, `signin`, `assets`: the way in
 //! - `layout`, `components`, `times`, `url`: what pages are made of
-//! - `rows`: an exchange as a row
+//! - `rows`: an exchange as a row; `phrases`: words that several pages say alike
 //! - `standing`: how things stand in a site
 //! - the others: a page each, by its path
 
@@ -43,6 +43,7 @@ pub(crate) mod layout;
 mod live;
 mod overview;
 mod partners;
+pub(crate) mod phrases;
 pub(crate) mod rows;
 mod security;
 pub(crate) mod session;
