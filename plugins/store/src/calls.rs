@@ -140,7 +140,7 @@ impl<B: StoreBackend> DeliveryQueue for B {
     }
 
     async fn set_aside(&self) -> Result<Vec<SetAside>, StoreError> {
-        self.find(select::set_aside(false)).await
+        self.find(select::set_aside()).await
     }
 
     async fn attempts(
@@ -173,10 +173,6 @@ impl<B: StoreBackend> Store for B {
         Ok(Page::of(limit, self.find(select::deliveries(filter, cursor, limit)).await?))
     }
 
-    async fn stuck(&self) -> Result<Vec<SetAside>, StoreError> {
-        self.find(select::set_aside(true)).await
-    }
-
     async fn count_events(&self, filter: &Filter, most: u64) -> Result<u64, StoreError> {
         Ok(self.find(select::count_events(filter, most)).await?.pop().map_or(0, |(n,)| n))
     }
@@ -191,10 +187,9 @@ impl<B: StoreBackend> Store for B {
 
     async fn tally(&self, filter: &Filter, most: u64) -> Result<Vec<DeliveryTally>, StoreError> {
         use DeliveryState::{Claimed, Dead, Held, Orphaned, Pending};
-        let states = filter.state.map_or_else(
-            || vec![Pending, Claimed, Dead, Held, Orphaned],
-            |state| vec![state],
-        );
+        let states = filter
+            .state
+            .map_or_else(|| vec![Pending, Claimed, Dead, Held, Orphaned], |state| vec![state]);
         self.find(select::tally(filter, &states, most)).await
     }
 

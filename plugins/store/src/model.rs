@@ -154,12 +154,12 @@ pub struct DueWebhook {
     pub due: i64,
 }
 
-/// A webhook with held, orphaned or dead deliveries.
+/// A webhook with held or orphaned deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
     /// Its name.
     pub webhook: String,
-    /// Held, orphaned or dead.
+    /// Held or orphaned.
     pub state: DeliveryState,
 }
 

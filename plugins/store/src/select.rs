@@ -214,17 +214,14 @@ pub(crate) fn webhook_states() -> Statement {
     Statement::new(sql, [])
 }
 
-/// Selects the webhooks with held or orphaned deliveries, and if `is_dead` those with dead ones: one index look-up
-/// for each webhook and state.
-pub(crate) fn set_aside(is_dead: bool) -> Statement {
-    let dead = if is_dead { "UNION ALL SELECT 'dead'" } else { "" };
-    let sql = format!(
-        "SELECT w.name, s.state
-        FROM webhook w, (SELECT 'held' AS state UNION ALL SELECT 'orphaned' {dead}) s
+/// Selects the webhooks with held or orphaned deliveries: one index look-up for each webhook and
+/// state.
+pub(crate) fn set_aside() -> Statement {
+    let sql = "SELECT w.name, s.state
+        FROM webhook w, (SELECT 'held' AS state UNION ALL SELECT 'orphaned') s
         WHERE EXISTS (SELECT 1 FROM delivery d WHERE d.state IN ('held', 'orphaned', 'dead')
             AND d.webhook = w.id AND d.state = s.state)
-        ORDER BY w.name, s.state"
-    );
+        ORDER BY w.name, s.state";
     Statement::new(sql, [])
 }
 

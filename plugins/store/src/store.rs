@@ -159,9 +159,6 @@ pub trait Store: EventStore + DeliveryQueue {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError>;
 
-    /// Returns the webhooks that have held, orphaned or dead deliveries, by name.
-    async fn stuck(&self) -> Result<Vec<SetAside>, StoreError>;
-
     /// Returns how many events match, counted up to `most`.
     async fn count_events(&self, filter: &Filter, most: u64) -> Result<u64, StoreError>;
 

@@ -33,7 +33,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    overview::{LIVE_ROWS, latest, route_stops, tiles},
+    overview::{LIVE_ROWS, route_stops, tiles},
+    rows::{NewestRows, live_row},
     session::Session,
     standing::{Standing, webhook_chip},
 };
@@ -42,7 +43,7 @@ use crate::{caller::Caller, error::ApiError, gateway::ApiState};
 /// How often the store is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Figures, and rows whose deliveries go on, are looked at each so many ticks.
+/// Figures are looked at each so many ticks.
 const FIGURES_TICKS: u64 = 5;
 
 /// Events that a viewer may be behind; one that is slower misses some.
@@ -75,7 +76,7 @@ struct LiveEvent {
 /// What was sent last, so that only changes are.
 #[derive(Default)]
 struct LastSent {
-    rows: HashMap<Uuid, (bool, Arc<str>)>,
+    rows: HashMap<Uuid, Arc<str>>,
     others: HashMap<String, Arc<str>>,
 }
 
@@ -164,7 +165,7 @@ async fn watch_site(api: ApiState, site: String, sender: broadcast::Sender<LiveE
 // === impl LastSent ===
 
 impl LastSent {
-    /// Sends what has changed since the last call. `is_whole`: figures too, and rows that are known.
+    /// Sends what has changed since the last call. `is_whole`: figures too.
     async fn changes(
         &mut self,
         api: &ApiState,
@@ -173,20 +174,13 @@ impl LastSent {
         mut send: impl FnMut(LiveEvent),
     ) -> Result<(), StoreError> {
         let known = std::mem::take(&mut self.rows);
-        let is_same = |id: &Uuid, open: bool| known.get(id).is_some_and(|(was, _)| *was == open);
-        let newest = latest(api, caller, LIVE_ROWS).await?;
-        for row in newest.into_iter().rev() {
-            let (id, open) = (row.id, row.open);
-            if !is_whole && is_same(&id, open) {
-                self.rows.extend(known.get(&id).cloned().map(|kept| (id, kept)));
-                continue;
-            }
-            let row = super::rows::ExchangeRow::read(api, caller, row).await?;
-            let html = text(row.live_row(!known.contains_key(&id)).0);
-            if known.get(&id).is_none_or(|(_, was)| !is_alike(was, &html)) {
+        let NewestRows { rows, tallies } = NewestRows::read(api, caller, LIVE_ROWS).await?;
+        for row in rows.iter().rev() {
+            let html = text(live_row(row, &tallies, !known.contains_key(&row.id)).0);
+            if known.get(&row.id).is_none_or(|was| !is_alike(was, &html)) {
                 send(LiveEvent { name: "row", data: html.clone() });
             }
-            self.rows.insert(id, (open, html));
+            self.rows.insert(row.id, html);
         }
         if is_whole {
             let standing = Standing::read(api, caller).await;

@@ -29,13 +29,13 @@ pub(super) fn sentence(api: &ApiState, caller: &Caller) -> String {
 /// Returns the tiles.
 pub(crate) async fn tiles(api: &ApiState, caller: &Caller, standing: &Standing) -> Markup {
     let hour = api.gateway.activity().last_hour(caller.site());
-    let open = standing.open.unwrap_or_default();
+    let open = standing.open().unwrap_or_default();
     let oldest = standing.oldest(api, caller).await;
     let failed = (hour.failed > 0).then_some(Tone::Bad);
     let waiting = (open.pending > 0).then_some(Tone::Wait);
     let stuck = (open.stuck() > 0).then_some(Tone::Bad);
     let both = format!("{} received, {} sent", count(hour.received), count(hour.sent));
-    let known = |text: String| if standing.open.is_some() { text } else { "–".to_owned() };
+    let known = |text: String| if standing.open().is_some() { text } else { "–".to_owned() };
     html! {
         (tile(None, "Exchanges, last hour", &count(hour.received + hour.sent), &both))
         (tile(failed, "Failed messages, last hour", &count(hour.failed), "not sent, refused or not readable"))
@@ -74,7 +74,7 @@ fn partners(api: &ApiState, caller: &Caller) -> RouteStop<'static> {
 }
 
 fn gateway(standing: &Standing) -> RouteStop<'static> {
-    let (tone, text) = if standing.is_ready && standing.open.is_some() {
+    let (tone, text) = if standing.is_ready && standing.open().is_some() {
         (Tone::Ok, "Ready. Events can be stored.")
     } else {
         (Tone::Bad, "Events cannot be stored now.")

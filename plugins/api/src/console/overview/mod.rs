@@ -6,20 +6,20 @@ mod first_steps;
 mod todo;
 
 use as2hook_config::TokenScope;
-use as2hook_store::{EventRow, Filter, StoreError, clock};
+use as2hook_store::clock;
 use axum::{Router, extract::State, routing::get};
 use maud::{Markup, html};
 
 use super::{
-    components::{facts, panel, spark},
+    components::{count_to_most, facts, panel, spark},
     layout::{NavItem, head, page_with},
-    rows::{ExchangeRow, is_exchange},
+    rows::{NewestRows, live_row},
     session::Session,
-    standing::{Standing, is_troubled, webhook_chip},
+    standing::{OpenDeliveries, Standing, is_troubled, webhook_chip},
     times::{span, time},
     url,
 };
-use crate::{caller::Caller, error::ApiError, gateway::ApiState, status};
+use crate::{error::ApiError, gateway::ApiState, status};
 
 pub(super) use figures::{route_stops, tiles};
 
@@ -36,12 +36,9 @@ pub(super) fn routes() -> Router<ApiState> {
 async fn overview(State(api): State<ApiState>, session: Session) -> Result<Markup, ApiError> {
     session.caller.needs(TokenScope::Read)?;
     let standing = Standing::read(&api, &session.caller).await;
-    let mut rows = Vec::new();
-    for row in latest(&api, &session.caller, LIVE_ROWS).await? {
-        rows.push(ExchangeRow::read(&api, &session.caller, row).await?);
-    }
+    let rows = NewestRows::read(&api, &session.caller, LIVE_ROWS).await?;
     let site = session.caller.site();
-    let has_passed = !rows.is_empty()
+    let has_passed = !rows.rows.is_empty()
         || api.gateway.activity().last_day(site).iter().any(|quarter| quarter.all() > 0);
     let main = if has_passed {
         running(&api, &session, &standing, &rows).await?
@@ -51,25 +48,11 @@ async fn overview(State(api): State<ApiState>, session: Session) -> Result<Marku
     Ok(page_with(&api, &session, NavItem::Overview, "Overview", &standing, &main))
 }
 
-/// Returns the newest exchanges of the caller's site, newest first.
-pub(super) async fn latest(
-    api: &ApiState,
-    caller: &Caller,
-    limit: usize,
-) -> Result<Vec<EventRow>, StoreError> {
-    let filter = Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
-    // Events of webhooks and certificates stand between them.
-    let mut rows = api.store.events(&filter, None, 3 * limit).await?.rows;
-    rows.retain(|row| is_exchange(&row.kind));
-    rows.truncate(limit);
-    Ok(rows)
-}
-
 async fn running(
     api: &ApiState,
     session: &Session,
     standing: &Standing,
-    rows: &[ExchangeRow],
+    rows: &NewestRows,
 ) -> Result<Markup, ApiError> {
     let todo = todo::read(api, session, standing).await?;
     let now = html! { "Overview · " (time(clock::now())) };
@@ -103,7 +86,7 @@ async fn running(
     })
 }
 
-fn live_table(rows: &[ExchangeRow]) -> Markup {
+fn live_table(rows: &NewestRows) -> Markup {
     html! {
         section.panel {
             header {
@@ -115,12 +98,12 @@ fn live_table(rows: &[ExchangeRow]) -> Markup {
                     caption.vh { "The twelve latest exchanges" }
                     thead role="rowgroup" {
                         tr role="row" {
-                            @for name in ["Time", "Result", "Partner", "Subject", "File", "Delivered"] {
+                            @for name in ["Time", "Result", "Partner", "File or Message-ID", "Delivered"] {
                                 th scope="col" role="columnheader" { (name) }
                             }
                         }
                     }
-                    tbody role="rowgroup" { @for row in rows { (row.live_row(false)) } }
+                    tbody role="rowgroup" { @for row in &rows.rows { (live_row(row, &rows.tallies, false)) } }
                 }
             }
             footer { span {} a href="/console/exchanges" { "All exchanges" } }
@@ -151,8 +134,11 @@ fn webhooks(api: &ApiState, standing: &Standing) -> Markup {
                         tr role="row" {
                             th.lead scope="row" role="rowheader" {
                                 a href={ "/console/webhooks/" (url::segment(&rule.name)) } { (rule.name) }
+                                small { (open_words(standing.open_of(&rule.name))) }
                             }
-                            td role="cell" { (webhook_chip(rule, health.as_ref())) }
+                            td role="cell" {
+                                span data-webhook=(rule.name) { (webhook_chip(rule, health.as_ref())) }
+                            }
                             td.end role="cell" { (spark(&bars)) }
                         }
                     }
@@ -170,6 +156,15 @@ fn webhooks(api: &ApiState, standing: &Standing) -> Markup {
         return panel("Webhooks", &html! {}, &none);
     }
     panel("Webhooks", &html! {}, &table)
+}
+
+/// Returns open deliveries in words, such as "28 pending, 3 dead".
+fn open_words(open: OpenDeliveries) -> String {
+    let OpenDeliveries { pending, dead, held, orphaned } = open;
+    let all = [(pending, "pending"), (dead, "dead"), (held, "held"), (orphaned, "orphaned")];
+    let some = all.into_iter().filter(|(n, _)| *n > 0);
+    let some = some.map(|(n, state)| format!("{} {state}", count_to_most(n)));
+    some.collect::<Vec<_>>().join(", ")
 }
 
 fn gateways_panel(gateways: &[status::GatewayView]) -> Markup {

@@ -8,9 +8,9 @@ use maud::{Markup, html};
 
 use crate::{
     console::{
-        components::{Button, COUNTED, Tone, action, count_to_most, needs, things, todo},
+        components::{Button, Tone, action, count_to_most, needs, things, todo},
         session::Session,
-        standing::{Standing, open_deliveries},
+        standing::{OpenDeliveries, Standing},
         times::time,
         url,
     },
@@ -33,7 +33,7 @@ pub(super) async fn read(
     standing: &Standing,
 ) -> Result<TodoList, ApiError> {
     let mut now = Vec::new();
-    if !standing.is_ready || standing.open.is_none() {
+    if !standing.is_ready || standing.open().is_none() {
         now.push(store(api, session));
     }
     if let Some(failure) = api.gateway.figures().receiver_failure
@@ -52,31 +52,20 @@ pub(super) async fn read(
         (health.health_state != HealthState::Healthy).then_some((rule, health))
     });
     for (rule, health) in troubled.take(WEBHOOKS) {
-        now.push(webhook(api, session, rule, health).await?);
+        now.push(webhook(session, rule, health, standing.open_of(&rule.name)));
     }
-    let stuck = api.store.stuck().await?;
-    let stuck = stuck.iter().filter(|it| it.state != DeliveryState::Held);
-    let is_own = |name: &str| {
-        // Whose the others were is known of their deliveries alone.
-        api.directory.endpoint(name).is_none_or(|rule| rule.site == session.caller.site())
-    };
-    for found in stuck.filter(|it| is_own(&it.webhook)).take(WEBHOOKS) {
+    for (name, n) in standing.webhooks_with(DeliveryState::Dead).into_iter().take(WEBHOOKS) {
         let filter = Filter {
-            site: Some(session.caller.site().to_owned()),
-            webhook: Some(found.webhook.clone()),
-            state: Some(found.state),
+            webhook: Some(name.to_owned()),
+            state: Some(DeliveryState::Dead),
             ..Filter::default()
         };
-        let n = api.store.count_deliveries(&filter, COUNTED + 1).await?;
-        match found.state {
-            _ if n == 0 => {}
-            DeliveryState::Dead => {
-                let newest = api.store.deliveries(&filter, None, 1).await?.rows.pop();
-                let error = newest.and_then(|row| row.last_error);
-                now.push(dead(session, &found.webhook, n, error.as_deref()));
-            }
-            _ => now.push(orphaned(&found.webhook, n)),
-        }
+        let newest = api.store.deliveries(&filter, None, 1).await?.rows.pop();
+        let error = newest.filter(|row| row.event.site == session.caller.site());
+        now.push(dead(session, name, n, error.and_then(|row| row.last_error).as_deref()));
+    }
+    for (name, n) in standing.webhooks_with(DeliveryState::Orphaned).into_iter().take(WEBHOOKS) {
+        now.push(orphaned(name, n));
     }
     Ok(TodoList { now, later: later(session, standing) })
 }
@@ -134,16 +123,10 @@ fn store(api: &ApiState, session: &Session) -> Markup {
     todo(Tone::Bad, &html! { "Events cannot be stored" }, &text, &html! {})
 }
 
-async fn webhook(
-    api: &ApiState,
-    session: &Session,
-    rule: &Rule,
-    health: &Health,
-) -> Result<Markup, ApiError> {
+fn webhook(session: &Session, rule: &Rule, health: &Health, open: OpenDeliveries) -> Markup {
     let name = rule.name.as_str();
     let page = format!("/console/webhooks/{}", url::segment(name));
     let see = html! { a.btn href=(page) { "See the webhook" } };
-    let open = open_deliveries(api, &session.caller, Some(name)).await?;
     let may = session.may(TokenScope::Admin);
     if let HealthState::Disabled { reason } = &health.health_state {
         let text = html! {
@@ -159,7 +142,7 @@ async fn webhook(
             @else { (needs("Enabling", TokenScope::Admin)) }
             (see)
         };
-        return Ok(todo(Tone::Held, &html! { (name) " is disabled" }, &text, &actions));
+        return todo(Tone::Held, &html! { (name) " is disabled" }, &text, &actions);
     }
     let what = match (health.last_http_code, &health.last_error) {
         (Some(code), _) if code >= 300 => format!("{name} returns {code}"),
@@ -185,7 +168,7 @@ async fn webhook(
         }
         (see)
     };
-    Ok(todo(Tone::Bad, &problem, &text, &actions))
+    todo(Tone::Bad, &problem, &text, &actions)
 }
 
 fn dead(session: &Session, name: &str, n: u64, error: Option<&str>) -> Markup {
