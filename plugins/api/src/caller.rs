@@ -27,6 +27,12 @@ impl Caller {
         Some(Self { token, config })
     }
 
+    /// Returns a caller without a token, who looks at one site: for what all its viewers see.
+    pub(crate) fn viewer(config: Arc<Config>, site: &str) -> Self {
+        let (name, scopes) = (String::new(), vec![TokenScope::Read]);
+        Self { token: TokenConfig { name, sha256: [0; 32], scopes, site: site.to_owned() }, config }
+    }
+
     /// Returns the digest of its token.
     pub(crate) fn digest(&self) -> &[u8; 32] {
         &self.token.sha256

@@ -28,6 +28,7 @@
 //! not know Pingora or SQL.
 //!
 //! # Layout
+//! - `activity`: how much goes on
 //! - `gateway`: what the API works on, and what the gateway reports to it
 //! - `partner_webhooks`, `test_delivery`: `/api/v1/webhooks`; `partner_events`: the events there
 //! - `status`: `/admin/status`, `/admin/reload`
@@ -47,6 +48,7 @@
 //! - `tap`: the API of a tap in another proxy
 //! - `server`: the listener and its limits
 
+mod activity;
 mod audit;
 mod caller;
 mod console;
@@ -69,6 +71,7 @@ mod throttle;
 mod webhooks;
 
 pub use self::{
+    activity::{Activity, AttemptCounts, ExchangeCounts},
     gateway::{GatewayControl, GatewayFigures, Handles, LastReload, PartnerWebhookView, Reloaded},
     partner_webhooks::{is_partner_webhook, leading_keys, partner_webhook_name},
     server::serve_on,

@@ -97,7 +97,7 @@ pub(crate) async fn status(
     }))
 }
 
-async fn gateways(api: &ApiState, own: &GatewayFigures) -> Vec<GatewayView> {
+pub(crate) async fn gateways(api: &ApiState, own: &GatewayFigures) -> Vec<GatewayView> {
     // That the store fails stands elsewhere in the response.
     let since = clock::now() - GatewayReport::ALIVE_MS;
     let mut alive = api.store.gateways(since).await.unwrap_or_default();

@@ -187,10 +187,9 @@ impl<B: StoreBackend> Store for B {
 
     async fn tally(&self, filter: &Filter, most: u64) -> Result<Vec<DeliveryTally>, StoreError> {
         use DeliveryState::{Claimed, Dead, Held, Orphaned, Pending};
-        let states = filter.state.map_or_else(
-            || vec![Pending, Claimed, Dead, Held, Orphaned],
-            |state| vec![state],
-        );
+        let states = filter
+            .state
+            .map_or_else(|| vec![Pending, Claimed, Dead, Held, Orphaned], |state| vec![state]);
         self.find(select::tally(filter, &states, most)).await
     }
 

@@ -34,7 +34,19 @@ pub(crate) async fn page(
     title: &str,
     main: &Markup,
 ) -> Markup {
-    let standing = Standing::read(api, session).await;
+    let standing = Standing::read(api, &session.caller).await;
+    page_with(api, session, at, title, &standing, main)
+}
+
+/// Returns a whole page like [`page`], where it is known already how things stand.
+pub(crate) fn page_with(
+    api: &ApiState,
+    session: &Session,
+    at: NavItem,
+    title: &str,
+    standing: &Standing,
+    main: &Markup,
+) -> Markup {
     let content = html! {
         a.skip href="#main" { "Skip to the content" }
         div.side {
@@ -46,10 +58,10 @@ pub(crate) async fn page(
             nav #nav.nav popover aria-label="Console" {
                 ul {
                     @for item in NavItem::ALL {
-                        li { (link(item, at, &standing)) }
+                        li { (link(item, at, standing)) }
                     }
                 }
-                (who(api, session, &standing))
+                (who(api, session, standing))
             }
         }
         main #main {

@@ -16,7 +16,14 @@
 //!   `POST` handler takes [`session::ActionForm`] last, which has checked the token in it, calls what the API
 //!   calls, and ends with `form.session.done(&api, to, &result, |done| …)`: 303 to a page which shows once what came
 //!   of it. Where the token lacks the scope, [`components::needs`] stands in place of the form.
-//! - **Live.** An element with `data-live="NAME"` is replaced by the stream's event of this name.
+//! - **Live.** An element with `data-live="NAME"` is brought up to date by the stream's event of this
+//!   name, and one with `data-webhook="NAME"` shows that webhook's state; see [`live`].
+//!
+//! - **Paths of actions**, with the fields of the API's search where they take many: `/console/deliveries/retry`,
+//!   `/cancel`, `/replay` (`webhook`, `status`, …, `back`); `/console/deliveries/{id}/retry`, `/cancel`, `/replay`;
+//!   `/console/webhooks/{name}/enable`, `/test`; `/console/config/reload`. `form.back(…)` is where they lead to.
+//! - **New rows.** `span data-new-rows=""` in a footer says how many exchanges came since. `input data-utc=""` of type
+//!   `datetime-local` is sent, and given as `value`, in RFC 3339.
 //!
 //! # Layout
 //! - `security`, `session`, `signin`, `assets`: the way in
@@ -33,6 +40,7 @@ mod deliveries;
 mod exchange;
 mod exchanges;
 pub(crate) mod layout;
+mod live;
 mod overview;
 mod partners;
 pub(crate) mod phrases;
@@ -46,6 +54,8 @@ pub(crate) mod times;
 pub(crate) mod url;
 mod webhooks;
 
+pub(crate) use live::LiveHub;
+
 use axum::{Router, middleware::from_fn_with_state, response::Redirect, routing::any};
 
 use crate::{error::ApiError, gateway::ApiState};
@@ -58,6 +68,7 @@ pub(crate) fn router(api: &ApiState) -> Router<ApiState> {
         .merge(assets::routes())
         .merge(signin::routes())
         .merge(overview::routes())
+        .merge(live::routes())
         .merge(exchanges::routes())
         .merge(exchange::routes())
         .merge(deliveries::routes())

@@ -1,140 +1,92 @@
-//! An exchange as a row: in the overview's live table, in the list of exchanges, and in the stream.
+//! An exchange as a row of the overview, which the stream sends too.
 
-use as2hook_delivery::writes;
-use as2hook_event::{Event, EventKind};
-use as2hook_store::{DeliveryState, EventRow, Filter, StoreError};
+use as2hook_store::{DeliveryState, EventRow, EventTally, Filter, StoreError};
 use maud::{Markup, html};
 
 use super::{
     components::{Tone, chip, mark},
+    phrases::{bare, preposition, result_of},
     times::time,
 };
 use crate::{caller::Caller, gateway::ApiState};
 
-/// The most deliveries of one exchange that a row counts.
-const DELIVERIES: usize = 100;
-
-/// An exchange in a list.
-pub(crate) struct ExchangeRow {
-    pub(crate) event: EventRow,
-    /// What came of it, in a few words.
-    pub(crate) tone: Tone,
-    pub(crate) result: String,
-    pub(crate) subject: Option<String>,
-    pub(crate) file: Option<String>,
-    /// Bytes of its attachments.
-    pub(crate) size: Option<u64>,
-    /// Deliveries that are made, of how many, and how the worst of them stands.
-    pub(crate) delivered: Option<(usize, usize, Tone)>,
+/// The newest exchanges of a site, with how many webhooks have them.
+pub(crate) struct NewestRows {
+    /// Newest first.
+    pub(crate) rows: Vec<EventRow>,
+    pub(crate) tallies: Vec<EventTally>,
 }
 
-// === impl ExchangeRow ===
-
-impl ExchangeRow {
-    /// Completes a row of the store. An event that cannot be read any more is shown as far as its row says.
+impl NewestRows {
+    /// Reads them as a caller sees them.
     pub(crate) async fn read(
         api: &ApiState,
         caller: &Caller,
-        row: EventRow,
+        limit: usize,
     ) -> Result<Self, StoreError> {
-        let stored = api.store.event(row.id).await?;
-        let event = stored.as_ref().and_then(|stored| writes::read(stored).ok());
-        let filter = Filter {
-            site: Some(caller.site().to_owned()),
-            event: Some(row.id),
-            ..Filter::default()
-        };
-        let deliveries = api.store.deliveries(&filter, None, DELIVERIES).await?.rows;
-        let states: Vec<_> = deliveries.iter().map(|delivery| delivery.state).collect();
-        let (tone, result) = outcome(&row, event.as_ref());
-        let decoded = event.as_ref().and_then(|event| event.decoded.as_ref());
-        let attachments = decoded.map_or([].as_slice(), |decoded| &decoded.attachments);
-        let subject = event.as_ref().and_then(|event| event.headers.text("Subject"));
-        Ok(Self {
-            tone,
-            result,
-            subject: subject.map(|subject| subject.into_owned()).filter(|text| !text.is_empty()),
-            file: attachments.iter().find_map(|attachment| attachment.name.clone()),
-            size: (!attachments.is_empty())
-                .then(|| attachments.iter().map(|attachment| attachment.size).sum()),
-            delivered: delivered(&states),
-            event: row,
-        })
+        let filter = Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
+        // Events of webhooks and certificates stand between them.
+        let mut rows = api.store.events(&filter, None, 3 * limit).await?.rows;
+        rows.retain(|row| is_exchange(&row.kind));
+        rows.truncate(limit);
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let tallies = api.store.tally_events(&ids).await?;
+        Ok(Self { rows, tallies })
     }
+}
 
-    /// Returns the path of its page.
-    pub(crate) fn path(&self) -> String {
-        format!("/console/exchanges/{}", self.event.id)
-    }
-
-    /// Returns it as a row of the overview. `is_new`: it is lit up for a moment.
-    pub(crate) fn live_row(&self, is_new: bool) -> Markup {
-        html! {
-            tr role="row" class=[is_new.then_some("new")] data-id=(self.event.id) {
-                td.nowrap role="cell" { a href=(self.path()) { (time(self.event.occurred_at)) } }
-                td.end role="cell" { (chip(self.tone, &self.result)) }
-                td.lead.nowrap role="cell" { (self.partner()) }
-                td.sub role="cell" { div.cut { (self.subject.as_deref().unwrap_or("–")) } }
-                td.sub.end role="cell" { div.cut { (self.file.as_deref().unwrap_or("–")) } }
-                td.drop role="cell" { (self.delivered()) }
+/// Returns an exchange as a row. `is_new`: it is lit up for a moment.
+pub(crate) fn live_row(row: &EventRow, tallies: &[EventTally], is_new: bool) -> Markup {
+    let (tone, result) = result_of(row);
+    let id = row.message_id.as_deref().map(bare);
+    let name = row.file_name.as_deref().or(id).unwrap_or("–");
+    html! {
+        tr role="row" class=[is_new.then_some("new")] data-id=(row.id) {
+            td.nowrap role="cell" {
+                a href={ "/console/exchanges/" (row.id) } { (time(row.occurred_at)) }
             }
+            td.end role="cell" { (chip(tone, &result)) }
+            td.lead role="cell" {
+                div.cut { (preposition(&row.kind)) " " b { (row.partner.as_deref().unwrap_or("–")) } }
+            }
+            td.sub.row role="cell" { div.cut { (name) } }
+            td.drop role="cell" { (delivered(row, tallies)) }
         }
     }
+}
 
-    /// Returns its direction and partner, such as "from ACME".
-    pub(crate) fn partner(&self) -> Markup {
-        let partner = self.event.partner.as_deref().unwrap_or("–");
-        html! { (direction(&self.event.kind)) " " b { (partner) } }
+/// Returns how many webhooks have an event.
+pub(crate) fn delivered(row: &EventRow, tallies: &[EventTally]) -> Markup {
+    let own = tallies.iter().filter(|tally| tally.event == row.id);
+    match delivered_of(own.map(|tally| (tally.state, tally.count))) {
+        Some((made, all, tone)) => mark(tone, &format!("{made} of {all}")),
+        None => html! { "–" },
     }
+}
 
-    /// Returns how many webhooks have it.
-    pub(crate) fn delivered(&self) -> Markup {
-        match self.delivered {
-            Some((made, all, tone)) => mark(tone, &format!("{made} of {all}")),
-            None => html! { "–" },
-        }
-    }
+/// Returns how many deliveries are made, of how many, and how the worst of them stands.
+fn delivered_of(
+    states: impl Iterator<Item = (DeliveryState, u64)>,
+) -> Option<(u64, u64, Tone)> {
+    let states: Vec<_> = states.filter(|(of, _)| *of != DeliveryState::Cancelled).collect();
+    let count = |state| -> u64 { states.iter().filter(|(of, _)| *of == state).map(|it| it.1).sum() };
+    let all = states.iter().map(|(_, n)| n).sum();
+    let made = count(DeliveryState::Delivered);
+    let tone = if count(DeliveryState::Dead) + count(DeliveryState::Orphaned) > 0 {
+        Tone::Bad
+    } else if count(DeliveryState::Held) > 0 {
+        Tone::Held
+    } else if made < all {
+        Tone::Wait
+    } else {
+        Tone::Ok
+    };
+    (all > 0).then_some((made, all, tone))
 }
 
 /// Whether an event of this kind is of an exchange with a partner, and not of a webhook or a certificate.
 pub(crate) fn is_exchange(kind: &str) -> bool {
     kind.starts_with("message.") || kind.starts_with("mdn.") || kind == "send.error"
-}
-
-fn direction(kind: &str) -> &'static str {
-    match kind {
-        "message.sent" | "send.error" | "mdn.sent" => "to",
-        "mdn.overdue" => "of",
-        _ => "from",
-    }
-}
-
-/// Returns what came of an exchange, as people say it.
-fn outcome(row: &EventRow, event: Option<&Event>) -> (Tone, String) {
-    if row.open {
-        return (Tone::Wait, "Under way".to_owned());
-    }
-    let error = event.and_then(|event| event.processing_errors().next());
-    let Ok(kind) = row.kind.parse::<EventKind>() else { return (Tone::Off, row.kind.clone()) };
-    if let Some(error) = error
-        && matches!(kind, EventKind::MessageReceived | EventKind::MdnReceived)
-    {
-        let code = error.code.number();
-        let tone = if matches!(code, 900 | 1400) { Tone::Wait } else { Tone::Bad };
-        return (tone, format!("{code} {}", error_words(code)));
-    }
-    let (tone, text) = match kind {
-        EventKind::MessageReceived => (Tone::Ok, "Received"),
-        EventKind::MessageSent => (Tone::Ok, "Sent"),
-        EventKind::MdnReceived => (Tone::Ok, "Receipt came"),
-        EventKind::MdnSent => (Tone::Ok, "Receipt sent"),
-        EventKind::MdnOverdue => (Tone::Bad, "Receipt overdue"),
-        EventKind::MessageDuplicate => (Tone::Off, "Duplicate"),
-        EventKind::MessageRejected => (Tone::Bad, "Refused by your server"),
-        EventKind::SendError => (Tone::Bad, "Not sent"),
-        _ => (Tone::Off, kind.as_str()),
-    };
-    (tone, text.to_owned())
 }
 
 /// Returns a processing error's code in two or three words.
@@ -152,23 +104,6 @@ pub(crate) const fn error_words(code: u16) -> &'static str {
     }
 }
 
-fn delivered(states: &[DeliveryState]) -> Option<(usize, usize, Tone)> {
-    let counted: Vec<_> =
-        states.iter().filter(|state| **state != DeliveryState::Cancelled).collect();
-    let made = counted.iter().filter(|state| ***state == DeliveryState::Delivered).count();
-    let has = |tone: DeliveryState| counted.iter().any(|state| **state == tone);
-    let tone = if has(DeliveryState::Dead) || has(DeliveryState::Orphaned) {
-        Tone::Bad
-    } else if has(DeliveryState::Held) {
-        Tone::Held
-    } else if made < counted.len() {
-        Tone::Wait
-    } else {
-        Tone::Ok
-    };
-    (!counted.is_empty()).then_some((made, counted.len(), tone))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,13 +113,13 @@ mod tests {
         use DeliveryState::{Cancelled, Dead, Delivered, Held, Pending};
         for (states, shown) in [
             ([].as_slice(), None),
-            (&[Cancelled], None),
-            (&[Delivered, Cancelled], Some((1, 1, Tone::Ok))),
-            (&[Delivered, Pending], Some((1, 2, Tone::Wait))),
-            (&[Held, Pending], Some((0, 2, Tone::Held))),
-            (&[Held, Dead, Delivered], Some((1, 3, Tone::Bad))),
+            (&[(Cancelled, 2)], None),
+            (&[(Delivered, 1), (Cancelled, 1)], Some((1, 1, Tone::Ok))),
+            (&[(Delivered, 1), (Pending, 2)], Some((1, 3, Tone::Wait))),
+            (&[(Held, 1), (Pending, 1)], Some((0, 2, Tone::Held))),
+            (&[(Held, 1), (Dead, 1), (Delivered, 1)], Some((1, 3, Tone::Bad))),
         ] {
-            assert_eq!(delivered(states), shown);
+            assert_eq!(delivered_of(states.iter().copied()), shown);
         }
     }
 }

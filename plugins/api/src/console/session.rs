@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) path: String,
     /// Stands in each form: another site's page cannot know it.
     csrf: String,
+    /// When it ends, in milliseconds since 1970.
+    until: i64,
     is_secure: bool,
 }
 
@@ -73,9 +75,7 @@ impl Session {
         let text = key.unseal_text(SESSION, &sealed).ok()?;
         let (until, rest) = text.split_once(' ')?;
         let (csrf, digest) = rest.split_once(' ')?;
-        if until.parse::<i64>().ok()? <= clock::now() {
-            return None;
-        }
+        let until = until.parse().ok().filter(|until| *until > clock::now())?;
         let digest = BASE64.decode(digest).ok()?;
         let path = uri.path_and_query().map_or("/console/", |path| path.as_str()).to_owned();
         Some(Self {
@@ -84,6 +84,7 @@ impl Session {
             note: cookie(headers, NOTE).and_then(|note| FlashNote::open(key, csrf, note)),
             path,
             csrf: csrf.to_owned(),
+            until,
             is_secure: is_secure(headers),
         })
     }
@@ -119,6 +120,13 @@ impl Session {
     /// Returns the cookie that removes a note which was shown.
     pub(super) fn note_is_read(&self) -> HeaderValue {
         set_cookie(NOTE, "", Some(0), self.is_secure)
+    }
+
+    /// Whether it still holds: a stream asks while it lasts.
+    pub(super) fn is_valid(&self, api: &ApiState) -> bool {
+        let caller = Caller::with_digest(api.gateway.config(), self.caller.digest());
+        let is_same = |now: Caller| now.may(TokenScope::Read) && now.site() == self.caller.site();
+        self.until > clock::now() && caller.is_some_and(is_same)
     }
 
     /// Whether its token has this scope: where it has not, a page shows [`super::components::needs`] in place of

@@ -1,17 +1,18 @@
-//! How things stand in the site of a session: what the frame of each page and the overview are made of.
+//! How things stand in a site: what the frame of each page and the overview are made of.
 
 use std::sync::Arc;
 
 use as2hook_config::{Config, TokenScope};
 use as2hook_delivery::{Health, HealthState};
 use as2hook_event::Rule;
-use as2hook_store::{DeliveryState, Filter, StoreError, clock};
+use as2hook_store::{DeliveryState, DeliveryTally, Filter, clock};
 use as2hook_tap::timers;
+use maud::{Markup, html};
 
 use super::{
     components::{COUNTED, Tone},
     layout::NavItem,
-    session::Session,
+    times::time,
 };
 use crate::{
     caller::Caller,
@@ -20,8 +21,8 @@ use crate::{
 
 /// How things stand in one site.
 pub(crate) struct Standing {
-    /// Its open deliveries; `None` while the store does not respond.
-    pub(crate) open: Option<OpenDeliveries>,
+    /// Its deliveries that are not over, by webhook and state; `None` while the store does not respond.
+    tallies: Option<Vec<DeliveryTally>>,
     /// Its webhooks, by name; health only of those that were used.
     pub(crate) webhooks: Vec<(Arc<Rule>, Option<Health>)>,
     /// Whether events can be stored.
@@ -47,11 +48,14 @@ const SOON_SECONDS: i64 = 30 * 24 * 60 * 60;
 // === impl Standing ===
 
 impl Standing {
-    /// Reads it, as the token of a session sees it; nothing for a token that may not look.
-    pub(crate) async fn read(api: &ApiState, session: &Session) -> Self {
-        let caller = &session.caller;
-        let may_look = session.may(TokenScope::Read);
-        let open = if may_look { open_deliveries(api, caller, None).await.ok() } else { None };
+    /// Reads it, as a caller sees it; nothing for a token that may not look.
+    pub(crate) async fn read(api: &ApiState, caller: &Caller) -> Self {
+        let may_look = caller.may(TokenScope::Read);
+        let filter = Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
+        let tallies = match may_look {
+            true => api.store.tally(&filter, COUNTED + 1).await.ok(),
+            false => Some(Vec::new()),
+        };
         let mut webhooks: Vec<_> = api.gateway.webhooks();
         webhooks.retain(|rule| may_look && rule.site == caller.site());
         webhooks.sort_by(|a, b| a.name.cmp(&b.name));
@@ -62,7 +66,7 @@ impl Standing {
         let mut last_reload = api.gateway.figures().last_reload;
         last_reload.error = last_reload.error.filter(|_| may_look && caller.is_of_default_site());
         Self {
-            open,
+            tallies,
             webhooks: webhooks.into_iter().map(with_health).collect(),
             is_ready: api.outbox.health().is_healthy(),
             expiring: if may_look { expiring(caller.config(), caller) } else { 0 },
@@ -70,10 +74,44 @@ impl Standing {
         }
     }
 
+    /// Returns the open deliveries; `None` while the store does not respond.
+    pub(crate) fn open(&self) -> Option<OpenDeliveries> {
+        self.tallies.as_ref().map(|tallies| OpenDeliveries::of(tallies.iter()))
+    }
+
+    /// Returns the open deliveries of one webhook.
+    pub(crate) fn open_of(&self, webhook: &str) -> OpenDeliveries {
+        let all = self.tallies.iter().flatten();
+        OpenDeliveries::of(all.filter(|tally| tally.webhook == webhook))
+    }
+
+    /// Returns the webhooks with deliveries in this state, by name, and how many.
+    pub(crate) fn webhooks_with(&self, state: DeliveryState) -> Vec<(&str, u64)> {
+        let all = self.tallies.iter().flatten().filter(|tally| tally.state == state);
+        let mut found: Vec<_> = all.map(|tally| (tally.webhook.as_str(), tally.count)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Returns the age of the oldest event with a delivery that is not made, in milliseconds.
+    pub(crate) async fn oldest(&self, api: &ApiState, caller: &Caller) -> Option<i64> {
+        if self.open()?.pending == 0 {
+            return None;
+        }
+        let is_alone = api.gateway.webhooks().iter().all(|rule| rule.site == caller.site());
+        let counts = if is_alone {
+            api.store.counts().await
+        } else {
+            let names = self.webhooks.iter().map(|(rule, _)| rule.name.clone()).collect();
+            api.store.counts_of(caller.site(), names).await
+        };
+        Some(clock::now() - counts.ok()?.oldest_undelivered?)
+    }
+
     /// Returns how many things on a page need a person, and how much.
     pub(super) fn tally(&self, item: NavItem) -> Option<(Tone, u64)> {
         let (tone, n) = match item {
-            NavItem::Deliveries => (Tone::Bad, self.open.map_or(0, |open| open.stuck())),
+            NavItem::Deliveries => (Tone::Bad, self.open().map_or(0, OpenDeliveries::stuck)),
             NavItem::Webhooks => {
                 let troubled =
                     self.webhooks.iter().filter(|(_, health)| is_troubled(health.as_ref()));
@@ -90,38 +128,58 @@ impl Standing {
 // === impl OpenDeliveries ===
 
 impl OpenDeliveries {
+    fn of<'a>(tallies: impl Iterator<Item = &'a DeliveryTally>) -> Self {
+        let mut open = Self::default();
+        for DeliveryTally { state, count, .. } in tallies {
+            match state {
+                DeliveryState::Pending | DeliveryState::Claimed => open.pending += count,
+                DeliveryState::Dead => open.dead += count,
+                DeliveryState::Held => open.held += count,
+                DeliveryState::Orphaned => open.orphaned += count,
+                DeliveryState::Delivered | DeliveryState::Cancelled => {}
+            }
+        }
+        open
+    }
+
     /// Returns those that nothing happens to until a person acts.
     pub(crate) fn stuck(self) -> u64 {
         self.dead + self.held + self.orphaned
     }
 }
 
-/// Counts the open deliveries of the caller's site, or of one of its webhooks.
-pub(crate) async fn open_deliveries(
-    api: &ApiState,
-    caller: &Caller,
-    webhook: Option<&str>,
-) -> Result<OpenDeliveries, StoreError> {
-    let count = |state| async move {
-        let filter = Filter {
-            site: Some(caller.site().to_owned()),
-            webhook: webhook.map(str::to_owned),
-            state: Some(state),
-            ..Filter::default()
-        };
-        api.store.count_deliveries(&filter, COUNTED + 1).await
-    };
-    Ok(OpenDeliveries {
-        pending: count(DeliveryState::Pending).await?,
-        dead: count(DeliveryState::Dead).await?,
-        held: count(DeliveryState::Held).await?,
-        orphaned: count(DeliveryState::Orphaned).await?,
-    })
-}
-
 /// Whether a webhook fails or is out of service.
 pub(crate) fn is_troubled(health: Option<&Health>) -> bool {
     health.is_some_and(|health| health.health_state != HealthState::Healthy)
+}
+
+/// Returns a webhook's state in a word.
+pub(crate) fn webhook_chip(rule: &Rule, health: Option<&Health>) -> Markup {
+    let tone = webhook_tone(rule, health);
+    let (text, since) = match health.map(|health| &health.health_state) {
+        _ if !rule.enabled => ("Off", None),
+        Some(HealthState::Disabled { .. }) => ("Disabled", None),
+        Some(HealthState::Orphaned) => ("Orphaned", None),
+        Some(HealthState::Retrying) => ("Failing", health.and_then(|health| health.failing_since)),
+        Some(HealthState::Healthy) => ("Healthy", None),
+        None => ("Not used yet", None),
+    };
+    html! {
+        span class={ "chip " (tone.class()) } {
+            (text) @if let Some(since) = since { " since " (time(since)) }
+        }
+    }
+}
+
+/// Returns the colour of a webhook's state.
+pub(crate) fn webhook_tone(rule: &Rule, health: Option<&Health>) -> Tone {
+    match health.map(|health| &health.health_state) {
+        _ if !rule.enabled => Tone::Off,
+        Some(HealthState::Disabled { .. }) => Tone::Held,
+        Some(HealthState::Orphaned) | None => Tone::Off,
+        Some(HealthState::Retrying) => Tone::Bad,
+        Some(HealthState::Healthy) => Tone::Ok,
+    }
 }
 
 fn expiring(config: &Config, caller: &Caller) -> u64 {

@@ -19,6 +19,12 @@ pub(crate) fn time_if(ms: Option<i64>) -> Markup {
     }
 }
 
+/// The hour and minute of a time.
+pub(crate) fn time_of_day(ms: i64) -> Markup {
+    let Some(at) = utc(ms) else { return html! { "–" } };
+    html! { time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) data-form="clock" { (at.strftime("%H:%M")) } }
+}
+
 /// How long ago a time is, or until it comes, such as "19 min" and "3 days".
 pub(crate) fn span(ms: i64) -> String {
     let seconds = ms.unsigned_abs() / 1000;

@@ -1,0 +1,226 @@
+//! What needs a person: found in the state of webhooks, deliveries, certificates and the config.
+
+use as2hook_config::TokenScope;
+use as2hook_delivery::{Health, HealthState};
+use as2hook_event::Rule;
+use as2hook_store::{DeliveryState, Filter};
+use maud::{Markup, html};
+
+use crate::{
+    console::{
+        components::{Button, Tone, action, count_to_most, needs, things, todo},
+        session::Session,
+        standing::{OpenDeliveries, Standing},
+        times::time,
+        url,
+    },
+    error::ApiError,
+    gateway::ApiState,
+};
+
+/// The most webhooks that are looked into; the list of webhooks has all.
+const WEBHOOKS: usize = 8;
+
+/// What needs a person now, and what can wait.
+pub(super) struct TodoList {
+    now: Vec<Markup>,
+    later: Vec<Markup>,
+}
+
+pub(super) async fn read(
+    api: &ApiState,
+    session: &Session,
+    standing: &Standing,
+) -> Result<TodoList, ApiError> {
+    let mut now = Vec::new();
+    if !standing.is_ready || standing.open().is_none() {
+        now.push(store(api, session));
+    }
+    if let Some(failure) = api.gateway.figures().receiver_failure
+        && session.caller.is_of_default_site()
+    {
+        let link = html! { a.btn href="/console/exchanges?event=message.rejected" { "See what was refused" } };
+        now.push(todo(
+            Tone::Bad,
+            &html! { "Your AS2 server cannot be reached" },
+            &html! { (failure) },
+            &link,
+        ));
+    }
+    let troubled = standing.webhooks.iter().filter_map(|(rule, health)| {
+        let health = health.as_ref()?;
+        (health.health_state != HealthState::Healthy).then_some((rule, health))
+    });
+    for (rule, health) in troubled.take(WEBHOOKS) {
+        now.push(webhook(session, rule, health, standing.open_of(&rule.name)));
+    }
+    for (name, n) in standing.webhooks_with(DeliveryState::Dead).into_iter().take(WEBHOOKS) {
+        let filter = Filter {
+            webhook: Some(name.to_owned()),
+            state: Some(DeliveryState::Dead),
+            ..Filter::default()
+        };
+        let newest = api.store.deliveries(&filter, None, 1).await?.rows.pop();
+        let error = newest.filter(|row| row.event.site == session.caller.site());
+        now.push(dead(session, name, n, error.and_then(|row| row.last_error).as_deref()));
+    }
+    for (name, n) in standing.webhooks_with(DeliveryState::Orphaned).into_iter().take(WEBHOOKS) {
+        now.push(orphaned(name, n));
+    }
+    Ok(TodoList { now, later: later(session, standing) })
+}
+
+// === impl TodoList ===
+
+impl TodoList {
+    /// The conclusion of the page.
+    pub(super) fn heading(&self) -> String {
+        match (self.now.len(), self.later.len()) {
+            (0, 0) => "All is well".to_owned(),
+            (0, 1) => "All is well. 1 thing can wait.".to_owned(),
+            (0, n) => format!("All is well. {n} things can wait."),
+            (1, _) => "1 thing needs attention".to_owned(),
+            (n, _) => format!("{n} things need attention"),
+        }
+    }
+
+    pub(super) fn render(&self) -> Markup {
+        let Self { now, later } = self;
+        html! {
+            section.panel aria-labelledby="todo-h" {
+                h2.vh #todo-h { "What needs attention" }
+                @if now.is_empty() {
+                    ul.todo {
+                        (todo(
+                            Tone::Ok,
+                            &html! { "Nothing needs you now" },
+                            &html! { "Every webhook works, and no delivery is stuck." },
+                            &html! {},
+                        ))
+                    }
+                } @else {
+                    ul.todo { @for item in now { (item) } }
+                }
+                @if !later.is_empty() {
+                    details.fold open[now.is_empty()] {
+                        summary { (later.len()) @if !now.is_empty() { " more" } " that can wait" }
+                        ul.todo { @for item in later { (item) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn store(api: &ApiState, session: &Session) -> Markup {
+    let health = api.outbox.health();
+    let error = health.last_error.filter(|_| session.caller.is_of_default_site());
+    let text = html! {
+        "Traffic goes on as " code { "on_store_failure" } " says; " (things(
+            u64::try_from(health.held).unwrap_or(u64::MAX), "event waits", "events wait",
+        )) " in memory. " @if let Some(error) = error { (error) }
+    };
+    todo(Tone::Bad, &html! { "Events cannot be stored" }, &text, &html! {})
+}
+
+fn webhook(session: &Session, rule: &Rule, health: &Health, open: OpenDeliveries) -> Markup {
+    let name = rule.name.as_str();
+    let page = format!("/console/webhooks/{}", url::segment(name));
+    let see = html! { a.btn href=(page) { "See the webhook" } };
+    let may = session.may(TokenScope::Admin);
+    if let HealthState::Disabled { reason } = &health.health_state {
+        let text = html! {
+            (reason) " " (things(open.held, "delivery is held", "deliveries are held")) "; none is lost."
+        };
+        let label = match open.held {
+            0 => "Enable it".to_owned(),
+            n => format!("Enable it and send {} held", count_to_most(n)),
+        };
+        let enable = format!("{page}/enable");
+        let actions = html! {
+            @if may { (action(session, &enable, &[("back", "/console/")], Button::plain(&label))) }
+            @else { (needs("Enabling", TokenScope::Admin)) }
+            (see)
+        };
+        return todo(Tone::Held, &html! { (name) " is disabled" }, &text, &actions);
+    }
+    let what = match (health.last_http_code, &health.last_error) {
+        (Some(code), _) if code >= 300 => format!("{name} returns {code}"),
+        _ => format!("{name} fails"),
+    };
+    let problem = html! {
+        (what) @if let Some(since) = health.failing_since { " since " (time(since)) }
+    };
+    let text = html! {
+        @if open.pending > 0 {
+            (things(open.pending, "delivery waits", "deliveries wait"))
+            ". They go out by themselves once the endpoint works again. Partners notice nothing."
+        } @else {
+            "No delivery waits for it now. " (health.last_error.as_deref().unwrap_or_default())
+        }
+    };
+    let label = format!("Retry {} now", things(open.pending, "delivery", "deliveries"));
+    let fields = [("webhook", name), ("status", "pending"), ("back", "/console/")];
+    let actions = html! {
+        @if open.pending > 0 {
+            @if may { (action(session, "/console/deliveries/retry", &fields, Button::primary(&label))) }
+            @else { (needs("Retrying", TokenScope::Admin)) }
+        }
+        (see)
+    };
+    todo(Tone::Bad, &problem, &text, &actions)
+}
+
+fn dead(session: &Session, name: &str, n: u64, error: Option<&str>) -> Markup {
+    let problem = html! { (things(n, "delivery", "deliveries")) " of " (name) @if n == 1 { " is dead" } @else { " are dead" } };
+    let text = html! {
+        "No attempts are left" @if let Some(error) = error { "; the last ended with: " (error) }
+        ". Nothing more happens until you act."
+    };
+    let label = format!("Retry {} now", things(n, "delivery", "deliveries"));
+    let fields = [("webhook", name), ("status", "dead"), ("back", "/console/")];
+    let list = url::with_query("/console/deliveries", &[("webhook", name), ("status", "dead")]);
+    let actions = html! {
+        @if session.may(TokenScope::Admin) {
+            (action(session, "/console/deliveries/retry", &fields, Button::plain(&label)))
+        } @else {
+            (needs("Retrying", TokenScope::Admin))
+        }
+        a.btn href=(list) { "See why" }
+    };
+    todo(Tone::Bad, &problem, &text, &actions)
+}
+
+fn orphaned(name: &str, n: u64) -> Markup {
+    let problem = html! {
+        (things(n, "delivery", "deliveries")) " of " (name) @if n == 1 { " is orphaned" } @else { " are orphaned" }
+    };
+    let text = html! { "No rule has this name any more. They can be replayed to another webhook, or cancelled." };
+    let list = url::with_query("/console/deliveries", &[("webhook", name), ("status", "orphaned")]);
+    todo(Tone::Bad, &problem, &text, &html! { a.btn href=(list) { "Choose what to do" } })
+}
+
+fn later(session: &Session, standing: &Standing) -> Vec<Markup> {
+    let mut later = Vec::new();
+    if standing.expiring > 0 {
+        let problem = html! {
+            (things(standing.expiring, "certificate ends", "certificates end")) " within 30 days, or has ended"
+        };
+        let text = html! { "Partners and you need time to exchange the new one." };
+        let link = html! { a.btn href="/console/certificates" { "See which" } };
+        later.push(todo(Tone::Wait, &problem, &text, &link));
+    }
+    if let Some(error) = &standing.last_reload.error {
+        let problem = html! { "The last configuration change was refused" };
+        let text = html! { "What was in force stays. " (error) };
+        let link = html! { a.btn href="/console/config" { "See the mistakes" } };
+        later.push(todo(Tone::Wait, &problem, &text, &link));
+    }
+    if session.caller.config().stations.is_empty() && session.caller.is_of_default_site() {
+        let problem = html! { "No station has a key" };
+        let text =
+            html! { "Messages pass and webhooks are called, but what is inside is not opened." };
+        later.push(todo(Tone::Wait, &problem, &text, &html! {}));
+    }
+    later
+}
