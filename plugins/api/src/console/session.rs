@@ -189,7 +189,7 @@ impl FromRequestParts<ApiState> for Session {
 impl ActionForm {
     /// Returns the first field of this name; empty when there is none.
     pub(crate) fn field(&self, name: &str) -> &str {
-        self.all(name).next().unwrap_or_default()
+        self.fields.iter().find(|(of, _)| of == name).map_or("", |(_, value)| value)
     }
 
     /// Returns every field of this name.
