@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     assets,
-    components::{Tone, count_to_most, csrf},
+    components::{count_to_most, csrf},
     error_sentence,
     session::{Session, Theme},
     standing::Standing,
