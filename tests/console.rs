@@ -2,20 +2,37 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "console/deliveries.rs"]
+mod deliveries;
 #[path = "console/escaping.rs"]
 mod escaping;
+#[path = "console/exchange.rs"]
+mod exchange;
 #[path = "console/guard.rs"]
 mod guard;
+#[path = "console/hostile.rs"]
+mod hostile;
 #[path = "console/overview.rs"]
 mod overview;
+#[path = "console/partners.rs"]
+mod partners;
+#[path = "console/search.rs"]
+mod search;
+#[path = "console/reload.rs"]
+mod reload;
 #[path = "console/session.rs"]
 mod session;
 #[path = "console/stream.rs"]
 mod stream;
+#[path = "console/webhooks.rs"]
+mod webhooks;
 
 use std::time::Duration;
 
-use as2hook_testing::{Endpoint, Gateway, Message, Part, Post, Reply, Running, pki, receiver};
+use as2hook_testing::{
+    Endpoint, Gateway, Message, Part, Post, Reply, Running, gateway::wait_until, pki, receiver,
+};
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -44,6 +61,21 @@ impl<'a> Browser<'a> {
         let reply = browser.sign_in(token, "");
         assert_eq!((reply.status, reply.header("Location")), (303, Some("/console/")));
         browser
+    }
+
+    /// Returns the text of a page that is there.
+    fn page(&mut self, path: &str) -> String {
+        let reply = self.get(path);
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        reply.text().into_owned()
+    }
+
+    /// Acts as [`Self::act`], and returns the page that it leads to.
+    fn follow(&mut self, path: &str, fields: &[(&str, &str)]) -> String {
+        let reply = self.act(path, fields);
+        let to = reply.header("Location").unwrap_or_default().to_owned();
+        assert_eq!(reply.status, 303, "{path}: {}", reply.text());
+        self.page(to.split('#').next().unwrap())
     }
 
     fn sign_in(&mut self, token: &str, next: &str) -> Reply {
@@ -134,4 +166,28 @@ fn send_from(gateway: &Running, partner: &str) {
         .attach(Part::text("order.edi", "application/edifact", "UNA:+.? '"))
         .build();
     assert_eq!(gateway.inbound().send(&Post::message("/as2", &message)).unwrap().status, 200);
+}
+
+/// What the API lists, as the token of all scopes sees it.
+fn list(gateway: &Running, path: &str) -> Vec<Value> {
+    let get = Post::method("GET", path).header("Authorization", format!("Bearer {ALL}"));
+    let reply = gateway.admin().send(&get).unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["data"].as_array().unwrap().clone()
+}
+
+/// Waits until so many deliveries are in this state after an attempt, and returns them.
+fn attempted(gateway: &Running, state: &str, wanted: usize) -> Vec<Value> {
+    let rows = || {
+        let rows = list(gateway, &format!("/admin/deliveries?status={state}&limit=500"));
+        rows.into_iter().filter(|row| row["attempts"] != 0).collect::<Vec<_>>()
+    };
+    assert!(wait_until(SOON, || rows().len() == wanted), "{wanted} {state}: {:?}", rows());
+    rows()
+}
+
+/// What was done last, by whom and with which result, as the API's audit says it.
+fn last_action(gateway: &Running) -> [String; 3] {
+    let last = list(gateway, "/admin/audit").remove(0);
+    ["token", "action", "result"].map(|key| last[key].as_str().unwrap().to_owned())
 }
