@@ -166,17 +166,25 @@ fn nothing(form: &SearchForm) -> Markup {
         return html! { section.panel { div.body { p { "Nothing is older. " a href=(form.path(PATH, &[])) { "Newest" } } } } };
     }
     if !form.is_empty() {
-        return note(Tone::Off, "Nothing matches this search", &html! {
-            p { "AS2 ids and Message-IDs are found as a whole and with their case; a file name too. What is kept is removed after the time that "
-                code { "retention" } " says." }
-            p { a href=(PATH) { "Show all exchanges" } }
-        });
+        return note(
+            Tone::Off,
+            "Nothing matches this search",
+            &html! {
+                p { "AS2 ids and Message-IDs are found as a whole and with their case; a file name too. What is kept is removed after the time that "
+                    code { "retention" } " says." }
+                p { a href=(PATH) { "Show all exchanges" } }
+            },
+        );
     }
-    note(Tone::Off, "What to do first", &html! {
-        p { "An exchange is kept where a webhook rule fires for it. Write one rule into " code { "webhooks.yaml" }
-            ", let a partner or your AS2 server send one message through the gateway, and it appears here." }
-        p { a href="/console/" { "See the first steps" } }
-    })
+    note(
+        Tone::Off,
+        "What to do first",
+        &html! {
+            p { "An exchange is kept where a webhook rule fires for it. Write one rule into " code { "webhooks.yaml" }
+                ", let a partner or your AS2 server send one message through the gateway, and it appears here." }
+            p { a href="/console/" { "See the first steps" } }
+        },
+    )
 }
 
 /// Returns events as a table.

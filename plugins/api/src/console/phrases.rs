@@ -149,7 +149,7 @@ mod tests {
     fn long_ids_are_shortened_and_short_ones_are_not() {
         assert_eq!(shortened("e104dbcf0011223377a2"), "e104dbcf…77a2");
         assert_eq!(shortened("4711"), "4711");
-assert_eq!(shortened("ääääääääääääääääää"), "ääää…ää");
+        assert_eq!(shortened("ääääääääääääääääää"), "ääää…ää");
         assert_eq!(bare("<a@b>"), "a@b");
         assert_eq!(bare("<a@b"), "<a@b");
     }

@@ -78,11 +78,11 @@ impl SearchForm {
     /// # Errors
     /// When a field has a value that it cannot have.
     pub(crate) fn readings(&self, caller: &Caller) -> Result<Vec<SearchReading>, ApiError> {
-        let mut filter =
-            Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
+        let mut filter = Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
         let mut fields = Vec::new();
         for (name, value) in self.fields.iter().filter(|(name, _)| *name != "q") {
-            let value = if matches!(*name, "from" | "until") { in_utc(value) } else { value.clone() };
+            let value =
+                if matches!(*name, "from" | "until") { in_utc(value) } else { value.clone() };
             events::add(&mut filter, name, &value)?;
             fields.push((*name, value));
         }
@@ -98,7 +98,7 @@ impl SearchForm {
             let filter = Filter { webhook_id: Some(text.to_owned()), ..filter };
             return Ok(vec![SearchReading { filter, fields: None }]);
         }
-        let read_as = |name: &'static str| {
+        let read_as = |name: &'static str| -> Result<_, ApiError> {
             let (mut filter, mut fields) = (filter.clone(), fields.clone());
             events::add(&mut filter, name, text)?;
             fields.push((name, text.to_owned()));
@@ -110,7 +110,8 @@ impl SearchForm {
 
 /// Completes a time without a zone, as a form has it, to one in UTC.
 fn in_utc(text: &str) -> String {
-    let is_local = text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_digit() || b"-T:.".contains(&byte));
+    let is_local = text.len() >= 16
+        && text.bytes().all(|byte| byte.is_ascii_digit() || b"-T:.".contains(&byte));
     match text.matches(':').count() {
         1 if is_local => format!("{text}:00Z"),
         2 if is_local => format!("{text}Z"),
@@ -170,14 +171,20 @@ mod tests {
     use super::*;
 
     fn form(pairs: &[(&str, &str)]) -> SearchForm {
-        SearchForm::of(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
+        SearchForm::of(
+            pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        )
     }
 
     #[test]
     fn empty_and_unknown_fields_are_left_out_of_a_search() {
-        let form = form(&[("q", " a "), ("partner", ""), ("evil", "1"), ("cursor", "7"), ("q", "b")]);
+        let form =
+            form(&[("q", " a "), ("partner", ""), ("evil", "1"), ("cursor", "7"), ("q", "b")]);
         assert_eq!((form.text("q"), form.cursor), ("a", Some(7)));
-        assert_eq!(form.path("/console/exchanges", &[("cursor", "9")]), "/console/exchanges?q=a&cursor=9");
+        assert_eq!(
+            form.path("/console/exchanges", &[("cursor", "9")]),
+            "/console/exchanges?q=a&cursor=9"
+        );
         assert_eq!(form.path("/console/exchanges", &[("q", "")]), "/console/exchanges");
     }
 

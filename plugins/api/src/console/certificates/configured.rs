@@ -97,9 +97,8 @@ pub(crate) fn of_partner(partner: &Partner) -> Vec<ConfiguredCertificate<'_>> {
         ConfiguredCertificate::new(certificate, id, "signs with it".to_owned())
     });
     let client = partner.tls.as_ref().and_then(|tls| tls.client()?.0.first());
-    let client = client.and_then(|client| {
-        ConfiguredCertificate::new(client, id, "is shown it in TLS".to_owned())
-    });
+    let client = client
+        .and_then(|client| ConfiguredCertificate::new(client, id, "is shown it in TLS".to_owned()));
     let mut found: Vec<_> = signs.chain(client).collect();
     found.sort_by_key(|one| one.ends);
     found

@@ -119,16 +119,30 @@ fn about(status: &Status) -> Markup {
         ("Files", status.hash.as_ref().map(|hash| html! { "SHA-256 " span.id { (hash) } })),
         ("Rules", Some(html! { a href="/console/webhooks" { (status.webhooks) } })),
         ("Exchanges under way", status.in_flight.map(|n| html! { (n) })),
-        ("Store", Some(html! {
-            @if store.ok { (mark(Tone::Ok, "Takes events")) } @else { (mark(Tone::Bad, "Fails")) }
-            @if let Some(error) = &store.error { ": " (error) }
-        })),
-        ("Held in memory", store.held_in_memory.filter(|n| *n > 0).map(|n| html! { (n) " events, until the store takes them" })),
+        (
+            "Store",
+            Some(html! {
+                @if store.ok { (mark(Tone::Ok, "Takes events")) } @else { (mark(Tone::Bad, "Fails")) }
+                @if let Some(error) = &store.error { ": " (error) }
+            }),
+        ),
+        (
+            "Held in memory",
+            store
+                .held_in_memory
+                .filter(|n| *n > 0)
+                .map(|n| html! { (n) " events, until the store takes them" }),
+        ),
         ("Open exchanges", Some(html! { (store.open_exchanges) })),
         ("Oldest undelivered", store.oldest_undelivered.as_ref().map(|at| time_of(at))),
-        ("Out of service", (!out.is_empty()).then(|| html! {
-            @for webhook in out { b { (webhook.webhook) } ": " (webhook.reason) br; }
-        })),
+        (
+            "Out of service",
+            (!out.is_empty()).then(|| {
+                html! {
+                    @for webhook in out { b { (webhook.webhook) } ": " (webhook.reason) br; }
+                }
+            }),
+        ),
     ]);
     panel("This gateway", &html! {}, &html! { div.body { (content) } })
 }

@@ -94,7 +94,9 @@ fn offer(
             let button = action(session, &path, &fields, Button::danger(&text));
             let button = match taken {
                 Some(..=ASKED_ABOVE) => button,
-                _ => ask("ask-cancel", &text, &format!("{text}?"), consequence, &button, "Keep them"),
+                _ => {
+                    ask("ask-cancel", &text, &format!("{text}?"), consequence, &button, "Keep them")
+                }
             };
             act(&button, consequence)
         }
@@ -163,7 +165,8 @@ impl BulkChoice<'_> {
         }
         let counted = self.tallies.iter().filter(|tally| change.takes().contains(&tally.state));
         let counted: u64 = counted.map(|tally| tally.count).sum();
-        let has_index = !matches!(self.state, Some(DeliveryState::Delivered | DeliveryState::Cancelled));
+        let has_index =
+            !matches!(self.state, Some(DeliveryState::Delivered | DeliveryState::Cancelled));
         match (change, self.state) {
             // Delivered and cancelled ones are many, and not counted.
             (DeliveryChange::Replay, None) => None,
@@ -185,8 +188,15 @@ mod tests {
         let tally = |state, count| DeliveryTally { webhook: "erp".to_owned(), state, count };
         let tallies = [tally(DeliveryState::Pending, 28), tally(DeliveryState::Dead, 3)];
         let fields = [("webhook", "erp".to_owned())];
-        BulkChoice { fields: &fields, tallies: &tallies, whole, state, webhook: Some("erp"), back: "" }
-            .taken(change)
+        BulkChoice {
+            fields: &fields,
+            tallies: &tallies,
+            whole,
+            state,
+            webhook: Some("erp"),
+            back: "",
+        }
+        .taken(change)
     }
 
     #[test]

@@ -53,9 +53,10 @@ pub(super) async fn deliveries(
     let (found, refusal) = match find(&api, &session, &form).await {
         Ok(found) => (found, None),
         Err(ApiError::Store) => return Err(ApiError::Store),
-        Err(error) => {
-            (FoundDeliveries { reading: None, page: Page { rows: Vec::new(), next: None } }, Some(error))
-        }
+        Err(error) => (
+            FoundDeliveries { reading: None, page: Page { rows: Vec::new(), next: None } },
+            Some(error),
+        ),
     };
     let main = html! {
         (head(&html! { "Deliveries" }, &heading(&open), &html! { (below(&open)) }))
@@ -133,14 +134,23 @@ fn heading(open: &[DeliveryTally]) -> String {
 fn below(open: &[DeliveryTally]) -> String {
     use DeliveryState::{Claimed, Dead, Held, Orphaned, Pending};
     let parts = [
-        (total(open, Pending) + total(open, Claimed), "waits for its next attempt", "wait for their next attempt"),
+        (
+            total(open, Pending) + total(open, Claimed),
+            "waits for its next attempt",
+            "wait for their next attempt",
+        ),
         (total(open, Dead), "is dead", "are dead"),
         (total(open, Held), "is held", "are held"),
         (total(open, Orphaned), "lost its rule", "lost their rule"),
     ];
-    let parts = parts.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, more)| things(n, one, more));
+    let parts =
+        parts.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, more)| things(n, one, more));
     let parts: Vec<_> = parts.collect();
-    if parts.is_empty() { "Nothing waits, and nothing is dead.".to_owned() } else { format!("{}.", parts.join(", ")) }
+    if parts.is_empty() {
+        "Nothing waits, and nothing is dead.".to_owned()
+    } else {
+        format!("{}.", parts.join(", "))
+    }
 }
 
 fn search_form(session: &Session, form: &SearchForm, open: &[DeliveryTally]) -> Markup {
@@ -260,16 +270,24 @@ fn list(session: &Session, form: &SearchForm, page: &Page<DeliveryRow>) -> Marku
 
 fn nothing(form: &SearchForm) -> Markup {
     if form.is_empty() && form.cursor.is_none() {
-        return note(Tone::Off, "What to do first", &html! {
-            p { "There is a delivery for each webhook that an exchange fires. Write one rule into " code { "webhooks.yaml" }
-                ", or send a test to a webhook." }
-            p { a href="/console/webhooks" { "See the webhooks" } }
-        });
+        return note(
+            Tone::Off,
+            "What to do first",
+            &html! {
+                p { "There is a delivery for each webhook that an exchange fires. Write one rule into " code { "webhooks.yaml" }
+                    ", or send a test to a webhook." }
+                p { a href="/console/webhooks" { "See the webhooks" } }
+            },
+        );
     }
-    note(Tone::Off, "No delivery matches", &html! {
-        p { "Names of webhooks, AS2 ids, Message-IDs and file names are found as a whole and with their case." }
-        p { a href=(PATH) { "Show all deliveries" } }
-    })
+    note(
+        Tone::Off,
+        "No delivery matches",
+        &html! {
+            p { "Names of webhooks, AS2 ids, Message-IDs and file names are found as a whole and with their case." }
+            p { a href=(PATH) { "Show all deliveries" } }
+        },
+    )
 }
 
 fn table(page: &Page<DeliveryRow>, is_choice: bool) -> Markup {

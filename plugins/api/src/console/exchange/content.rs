@@ -26,7 +26,10 @@ pub(super) fn encryption(facts: &ExchangeFacts<'_>, decoded: &Decoded) -> Exchan
                 Tone::Off,
                 "No key of yours is configured, so nothing in it can be opened here.".to_owned(),
             ),
-            _ => (Tone::Bad, format!("It is encrypted, and none of your keys opens it: {}.", error.message)),
+            _ => (
+                Tone::Bad,
+                format!("It is encrypted, and none of your keys opens it: {}.", error.message),
+            ),
         };
         return ExchangeStep::new(tone, "Not decrypted", text)
             .fact("Processing error", Some(error.to_string()))
@@ -40,10 +43,12 @@ pub(super) fn encryption(facts: &ExchangeFacts<'_>, decoded: &Decoded) -> Exchan
         )
         .fact("Algorithm", algorithm())
         .fact("Your certificate", Some(format!("serial {}", shortened(serial)))),
-        (Some(true), None) => {
-            ExchangeStep::new(Tone::Off, "Not decrypted", "It is encrypted, and was not opened here.")
-                .fact("Algorithm", algorithm())
-        }
+        (Some(true), None) => ExchangeStep::new(
+            Tone::Off,
+            "Not decrypted",
+            "It is encrypted, and was not opened here.",
+        )
+        .fact("Algorithm", algorithm()),
         (Some(false), _) => ExchangeStep::new(
             Tone::Off,
             "Not encrypted",
@@ -77,7 +82,9 @@ pub(super) fn signature(facts: &ExchangeFacts<'_>, decoded: &Decoded) -> Exchang
         Some(SignatureStatus::OtherCertificate) => ExchangeStep::new(
             Tone::Bad,
             "Signed by another certificate",
-            format!("The signature is not of a certificate that is configured for {partner}. Either {partner} has a new one, or it did not send this."),
+            format!(
+                "The signature is not of a certificate that is configured for {partner}. Either {partner} has a new one, or it did not send this."
+            ),
         ),
         Some(SignatureStatus::Invalid) => ExchangeStep::new(
             Tone::Bad,
@@ -87,7 +94,9 @@ pub(super) fn signature(facts: &ExchangeFacts<'_>, decoded: &Decoded) -> Exchang
         Some(SignatureStatus::UnknownCertificate) => ExchangeStep::new(
             Tone::Wait,
             "Signature not checked",
-            format!("It is signed, but no certificate is configured for {partner}, so there is nothing to check it by."),
+            format!(
+                "It is signed, but no certificate is configured for {partner}, so there is nothing to check it by."
+            ),
         ),
         Some(SignatureStatus::Unsupported) => ExchangeStep::new(
             Tone::Wait,

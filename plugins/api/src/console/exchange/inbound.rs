@@ -27,14 +27,19 @@ pub(super) fn steps(facts: &ExchangeFacts<'_>) -> Vec<ExchangeStep> {
 fn handed(facts: &ExchangeFacts<'_>) -> ExchangeStep {
     let title = "Handed to your AS2 server";
     if facts.open {
-        return ExchangeStep::new(Tone::Wait, title, "It was passed on. The response has not come yet.");
+        return ExchangeStep::new(
+            Tone::Wait,
+            title,
+            "It was passed on. The response has not come yet.",
+        );
     }
     if let Some(error) = facts.error(ErrorCode::OutcomeUnknown) {
         return ExchangeStep::new(Tone::Wait, title, format!("{error}."));
     }
     match (facts.event.kind, &facts.event.send_error) {
         (EventKind::MessageRejected, error) => {
-            let why = error.as_ref().map(|error| error.message.as_str()).unwrap_or("no reason is known");
+            let why =
+                error.as_ref().map(|error| error.message.as_str()).unwrap_or("no reason is known");
             let text = format!(
                 "It did not take the message: {why}. The partner got the same response, and will send it again."
             );
@@ -48,7 +53,11 @@ fn handed(facts: &ExchangeFacts<'_>) -> ExchangeStep {
             title,
             "It was passed on unchanged once more. The same message, byte for byte, had come before, so webhooks for message.received did not get it again.",
         ),
-        _ => ExchangeStep::new(Tone::Ok, title, "It was passed on unchanged, and your server accepted it."),
+        _ => ExchangeStep::new(
+            Tone::Ok,
+            title,
+            "It was passed on unchanged, and your server accepted it.",
+        ),
     }
 }
 
@@ -62,7 +71,9 @@ fn receipt(facts: &ExchangeFacts<'_>) -> ExchangeStep {
             .with(StepPart::Receipt);
     }
     if facts.receipt.is_some() {
-        let text = format!("Your AS2 server confirmed in writing that the message arrived whole. For {partner} it is delivered.");
+        let text = format!(
+            "Your AS2 server confirmed in writing that the message arrived whole. For {partner} it is delivered."
+        );
         return ExchangeStep::new(Tone::Ok, format!("Receipt sent to {partner}"), text)
             .with(StepPart::Receipt);
     }
@@ -74,11 +85,15 @@ fn receipt(facts: &ExchangeFacts<'_>) -> ExchangeStep {
         _ if facts.open => ("Receipt to come", format!("{partner} asked for one.")),
         (_, Some(true)) => (
             "Receipt on a connection of its own",
-            format!("{partner} asked for a receipt later. It is shown here where a rule subscribes to mdn.sent."),
+            format!(
+                "{partner} asked for a receipt later. It is shown here where a rule subscribes to mdn.sent."
+            ),
         ),
         (_, Some(false)) => (
             "Receipt in the response",
-            format!("{partner} asked for a receipt in the response, and your AS2 server sent no refusal. The receipt itself is kept where a rule subscribes to mdn.sent."),
+            format!(
+                "{partner} asked for a receipt in the response, and your AS2 server sent no refusal. The receipt itself is kept where a rule subscribes to mdn.sent."
+            ),
         ),
     };
     ExchangeStep::new(Tone::Off, title, text).with(StepPart::Receipt)

@@ -45,7 +45,10 @@ fn form(facts: &ExchangeFacts<'_>, decoded: &Decoded) -> ExchangeStep {
     };
     ExchangeStep::new(Tone::Ok, title, text)
         .fact("Algorithm", algorithm)
-        .fact("Signed by", decoded.signer.as_ref().map(|serial| format!("serial {}", shortened(serial))))
+        .fact(
+            "Signed by",
+            decoded.signer.as_ref().map(|serial| format!("serial {}", shortened(serial))),
+        )
         .fact("Fingerprint (MIC)", decoded.mic.clone())
 }
 
@@ -54,7 +57,8 @@ fn sent(facts: &ExchangeFacts<'_>) -> ExchangeStep {
     let to = facts.event.peer.map(|peer| peer.to_string());
     if facts.open {
         let text = format!("{partner} has not responded yet.");
-        return ExchangeStep::new(Tone::Wait, format!("Sent to {partner}"), text).fact("Address", to);
+        return ExchangeStep::new(Tone::Wait, format!("Sent to {partner}"), text)
+            .fact("Address", to);
     }
     let Some(error) = &facts.event.send_error else {
         let text = format!("{partner} accepted it.");
@@ -92,34 +96,52 @@ fn receipt(facts: &ExchangeFacts<'_>) -> ExchangeStep {
                 };
                 step(Tone::Bad, title, format!("{}.", error.message.trim_end_matches('.')))
             }
-            _ => step(Tone::Off, "No receipt".to_owned(), "There was nothing to confirm.".to_owned()),
+            _ => {
+                step(Tone::Off, "No receipt".to_owned(), "There was nothing to confirm.".to_owned())
+            }
         };
     }
     if let Some(receipt) = facts.receipt {
         let text = match receipt.mic_matches {
-            Some(true) => format!("{partner} confirmed in writing that the message arrived whole: its fingerprint is the same."),
-            Some(false) => format!("{partner} confirmed another fingerprint than that of the message."),
-            None => format!("{partner} confirmed the message. The fingerprints could not be compared."),
+            Some(true) => format!(
+                "{partner} confirmed in writing that the message arrived whole: its fingerprint is the same."
+            ),
+            Some(false) => {
+                format!("{partner} confirmed another fingerprint than that of the message.")
+            }
+            None => {
+                format!("{partner} confirmed the message. The fingerprints could not be compared.")
+            }
         };
         let tone = if receipt.mic_matches == Some(false) { Tone::Bad } else { Tone::Ok };
         return step(tone, format!("Receipt of {partner} arrived"), text);
     }
     match facts.asks_for_receipt() {
-        None => step(Tone::Off, "No receipt asked for".to_owned(), "Your AS2 server did not ask for one.".to_owned()),
+        None => step(
+            Tone::Off,
+            "No receipt asked for".to_owned(),
+            "Your AS2 server did not ask for one.".to_owned(),
+        ),
         Some(true) if facts.overdue => step(
             Tone::Bad,
             "Receipt overdue".to_owned(),
-            format!("{partner} did not confirm the message in time. Ask {partner} whether it has it."),
+            format!(
+                "{partner} did not confirm the message in time. Ask {partner} whether it has it."
+            ),
         ),
         Some(true) => step(
             Tone::Wait,
             "Receipt awaited".to_owned(),
-            format!("{partner} confirms on a connection of its own. It is shown here where a rule subscribes to mdn.received."),
+            format!(
+                "{partner} confirms on a connection of its own. It is shown here where a rule subscribes to mdn.received."
+            ),
         ),
         Some(false) => step(
             Tone::Ok,
             "Receipt in the response".to_owned(),
-            format!("{partner} confirmed the message in its response. The receipt itself is kept where a rule subscribes to mdn.received."),
+            format!(
+                "{partner} confirmed the message in its response. The receipt itself is kept where a rule subscribes to mdn.received."
+            ),
         ),
     }
 }

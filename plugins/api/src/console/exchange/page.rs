@@ -77,7 +77,8 @@ fn step_content(
     step: &ExchangeStep,
     attachments: &[AttachmentView],
 ) -> Markup {
-    let pairs: Vec<_> = step.facts.iter().map(|(name, value)| (*name, Some(html! { (value) }))).collect();
+    let pairs: Vec<_> =
+        step.facts.iter().map(|(name, value)| (*name, Some(html! { (value) }))).collect();
     html! {
         p { (step.text) }
         @if !pairs.is_empty() {

@@ -123,7 +123,9 @@ impl ExchangeFacts<'_> {
                 "The message arrived, but its signature is not valid.".to_owned()
             }
             Some(SignatureStatus::OtherCertificate) => {
-                format!("The message arrived, but {partner} did not sign it with a known certificate.")
+                format!(
+                    "The message arrived, but {partner} did not sign it with a known certificate."
+                )
             }
             _ => "The message arrived safely.".to_owned(),
         }
@@ -183,7 +185,9 @@ impl ExchangeFacts<'_> {
         let (tone, text) = self.looked_at();
         let gateway = stop(tone, "This gateway", &text);
         match event.kind {
-            EventKind::MessageReceived | EventKind::MessageDuplicate | EventKind::MessageRejected => {
+            EventKind::MessageReceived
+            | EventKind::MessageDuplicate
+            | EventKind::MessageRejected => {
                 let (tone, text) = self.at_server();
                 vec![
                     stop(Tone::Ok, self.partner(), "sent it"),

@@ -113,7 +113,9 @@ async fn undelivered(
 /// Returns what helps a delivery in this state whose endpoint responded so.
 fn remedy(state: DeliveryState, code: Option<u16>) -> &'static str {
     match (state, code) {
-        (DeliveryState::Held, _) => "enable the webhook when its endpoint works. What is held goes out then.",
+        (DeliveryState::Held, _) => {
+            "enable the webhook when its endpoint works. What is held goes out then."
+        }
         (DeliveryState::Orphaned, _) => "replay it to another webhook, or cancel it.",
         (DeliveryState::Dead, Some(400 | 413 | 415 | 422)) => {
             "the endpoint refuses this content. Correct what it refuses there, then retry; or cancel the delivery if it is not wanted."
@@ -131,7 +133,9 @@ fn remedy(state: DeliveryState, code: Option<u16>) -> &'static str {
             "the endpoint refuses this content. Correct what it refuses there. The gateway keeps trying."
         }
         (_, Some(429)) => "nothing: the endpoint asked the gateway to slow down, and it does.",
-        _ => "start or mend the endpoint. The gateway keeps trying, and sends what waits once it works. You need not press anything.",
+        _ => {
+            "start or mend the endpoint. The gateway keeps trying, and sends what waits once it works. You need not press anything."
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
         exchanges,
         layout::{self, NavItem, head},
         session::Session,
-        times::{span, time},
+        times::span,
         url::{segment, with_query},
     },
     PATH, type_chip,
@@ -82,11 +82,15 @@ fn heading(as2_id: &str, known: Option<&Partner>, last: Option<&EventRow>) -> St
 }
 
 fn unverified(partner: &Partner) -> Markup {
-    note(Tone::Wait, "Its signatures are not checked", &html! {
-        p { "No certificate is configured for " (partner.as2_id) ". Anyone can claim to be it." }
-        p { b { "What helps: " } "ask it for the certificate that it signs with, compare the fingerprint by phone, and add the file to its "
-            code { "certificates" } "." }
-    })
+    note(
+        Tone::Wait,
+        "Its signatures are not checked",
+        &html! {
+            p { "No certificate is configured for " (partner.as2_id) ". Anyone can claim to be it." }
+            p { b { "What helps: " } "ask it for the certificate that it signs with, compare the fingerprint by phone, and add the file to its "
+                code { "certificates" } "." }
+        },
+    )
 }
 
 fn latest(rows: &[EventRow], tallies: &[EventTally]) -> Markup {

@@ -99,13 +99,17 @@ fn below(troubled: &[Arc<Rule>]) -> String {
 }
 
 fn nothing() -> Markup {
-    note(Tone::Off, "What to do first", &html! {
-        p { "Write one rule into " code { "webhooks.yaml" } ". It counts as soon as you save it; the page "
-            a href="/console/config" { "Configuration" } " shows mistakes." }
-        pre.copy tabindex="0" { "webhooks:\n  - name: first\n    url: \"http://127.0.0.1:9000/\"\n    payload: json" }
-        p { "No endpoint yet? This one prints what it gets:" }
-        pre.copy tabindex="0" { "as2hook listen --port 9000" }
-    })
+    note(
+        Tone::Off,
+        "What to do first",
+        &html! {
+            p { "Write one rule into " code { "webhooks.yaml" } ". It counts as soon as you save it; the page "
+                a href="/console/config" { "Configuration" } " shows mistakes." }
+            pre.copy tabindex="0" { "webhooks:\n  - name: first\n    url: \"http://127.0.0.1:9000/\"\n    payload: json" }
+            p { "No endpoint yet? This one prints what it gets:" }
+            pre.copy tabindex="0" { "as2hook listen --port 9000" }
+        },
+    )
 }
 
 fn table(
@@ -179,7 +183,8 @@ fn links(webhook: &str, open: &OpenByWebhook<'_>) -> Markup {
 fn act(session: &Session, rule: &Rule, health: Option<&Health>) -> Markup {
     let url = format!("{PATH}/{}", segment(&rule.name));
     let back = &[("back", session.path.as_str())];
-    let is_disabled = health.is_some_and(|health| matches!(health.health_state, HealthState::Disabled { .. }));
+    let is_disabled =
+        health.is_some_and(|health| matches!(health.health_state, HealthState::Disabled { .. }));
     if !rule.enabled {
         return html! { small { "It is off in the file." } };
     }

@@ -9,7 +9,10 @@ use maud::{Markup, html};
 
 use super::{
     super::{
-        components::{Button, COUNTED, Tone, act, action, chip, count, facts, mark, needs, note, panel, things},
+        components::{
+            Button, COUNTED, Tone, act, action, chip, count, facts, mark, needs, note, panel,
+            things,
+        },
         layout::{self, NavItem, head},
         phrases::{bare, preposition},
         session::Session,
@@ -68,7 +71,9 @@ fn heading(rule: &Rule, health: Option<&Health>, open: &[DeliveryTally]) -> Stri
     match health.map(|health| &health.health_state) {
         Some(HealthState::Disabled { .. }) => format!("{name} is disabled"),
         Some(HealthState::Retrying) => format!("{name} fails"),
-        _ if dead > 0 => format!("{name} works, and has {}", things(dead, "dead delivery", "dead deliveries")),
+        _ if dead > 0 => {
+            format!("{name} works, and has {}", things(dead, "dead delivery", "dead deliveries"))
+        }
         Some(HealthState::Healthy) => format!("{name} works"),
         _ => format!("{name} was not used yet"),
     }
@@ -107,7 +112,8 @@ fn what_helps(
         ),
         _ => (Tone::Ok, "Try it".to_owned(), html! {}),
     };
-    let is_disabled = matches!(health.map(|health| &health.health_state), Some(HealthState::Disabled { .. }));
+    let is_disabled =
+        matches!(health.map(|health| &health.health_state), Some(HealthState::Disabled { .. }));
     let content = html! {
         (why)
         @if !session.may(TokenScope::Admin) { (needs("Testing, enabling and retrying", TokenScope::Admin)) } @else if rule.enabled {

@@ -119,9 +119,9 @@ fn verdict(api: &ApiState, session: &Session, question: &Question, event: EventK
     // Rules that name another partner or station cannot fire: of a hundred thousand, few are left to compile.
     let may_match = |rule: &Rule| {
         let fits = |named: &Option<String>, actual: Option<&str>| {
-            named.as_ref().is_none_or(|named| {
-                actual.is_some_and(|actual| named.eq_ignore_ascii_case(actual))
-            })
+            named
+                .as_ref()
+                .is_none_or(|named| actual.is_some_and(|actual| named.eq_ignore_ascii_case(actual)))
         };
         rule.site == query.site
             && fits(&rule.partner, query.partner)
@@ -155,7 +155,10 @@ fn summary(explanations: &[Explanation<'_>], query: &Query<'_>) -> String {
     match may.as_slice() {
         [] if fire.is_empty() => format!("No webhook gets a {event}."),
         [] => fire_text,
-        names => format!("{fire_text} It depends on signature and errors whether {} does.", listed(names)),
+        names => format!(
+            "{fire_text} It depends on signature and errors whether {} does.",
+            listed(names)
+        ),
     }
 }
 
@@ -192,5 +195,7 @@ fn table(explanations: &[Explanation<'_>]) -> Markup {
 
 fn capital(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
