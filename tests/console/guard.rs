@@ -23,7 +23,7 @@ fn assert_guarded(reply: &Reply, what: &str) {
 fn every_response_carries_the_policy() {
     let gateway = gateway(any_receiver(), "").start().unwrap();
     let mut browser = Browser::new(&gateway);
-    let mut seen = |reply: &Reply, status: u16, what: &str| {
+    let seen = |reply: &Reply, status: u16, what: &str| {
         assert_eq!(reply.status, status, "{what}");
         assert_guarded(reply, what);
     };

@@ -30,6 +30,19 @@ fn page_without_a_session_leads_to_the_sign_in_and_back() {
     }
 }
 
+/// With SameSite=Strict, no cookie comes with it.
+#[test]
+fn link_of_another_site_leads_on_within_the_console() {
+    let gateway = gateway(any_receiver(), "").start().unwrap();
+    let mut browser = Browser::new(&gateway);
+    let path = "/console/deliveries?status=dead&webhook=%22%3E";
+    let get = Post::method("GET", path).header("Sec-Fetch-Site", "cross-site");
+    let reply = browser.send(get);
+    assert_eq!(reply.status, 200);
+    let leads = "content=\"0;url=/console/deliveries?status=dead&amp;webhook=%22%3E\"";
+    assert!(reply.text().contains(leads), "{}", reply.text());
+}
+
 #[test]
 fn session_is_a_cookie_that_scripts_and_other_sites_do_not_get() {
     let gateway = gateway(any_receiver(), "").start().unwrap();

@@ -1,6 +1,5 @@
 //! The frame of every page: navigation, who is signed in, colours, the note of the action before, the zone.
 
-use as2hook_config::TokenScope;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
@@ -92,6 +91,21 @@ pub(crate) fn head(eyebrow: &Markup, heading: &str, below: &Markup) -> Markup {
 pub(super) fn bare_page(title: &str, heading: &str, help: &str) -> Markup {
     let panel = html! { header { h1 { (heading) } } div.body { p { (help) } } };
     door(title, None, &html! { section.panel { (panel) } })
+}
+
+/// Returns a page that leads to itself once more.
+pub(super) fn again(path: &str) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="refresh" content={ "0;url=" (path) };
+                title { "as2hook" }
+            }
+            body { p { a href=(path) { "Go on to the console" } } }
+        }
+    }
 }
 
 /// Returns the page of an error.
@@ -234,15 +248,4 @@ impl NavItem {
             Self::Configuration => "Configuration",
         }
     }
-}
-
-/// Returns the stub of a page that is still to come.
-pub(super) async fn stub(
-    api: &ApiState,
-    session: &Session,
-    at: NavItem,
-) -> Result<Markup, ApiError> {
-    session.caller.needs(TokenScope::Read)?;
-    let main = head(&html! { (at.name()) }, at.name(), &html! {});
-    Ok(page(api, session, at, at.name(), &main).await)
 }

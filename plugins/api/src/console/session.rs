@@ -5,13 +5,13 @@ use as2hook_config::TokenScope;
 use as2hook_store::{clock, secret_key::SecretKey};
 use axum::{
     extract::{Form, FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use openssl::{error::ErrorStack, memcmp, rand::rand_bytes};
 
-use super::{components::Tone, url};
+use super::{components::Tone, layout, url};
 use crate::{caller::Caller, error::ApiError, gateway::ApiState};
 
 /// A signed-in browser, at one request.
@@ -173,11 +173,16 @@ impl Session {
 impl FromRequestParts<ApiState> for Session {
     type Rejection = Response;
 
-    /// Without a session: to the page that asks for a token, and back from there.
+    /// Without a session: to the page that asks for a token, and back from there. A browser sends no cookie when
+    /// a link of another site leads here, but does so when this page leads to itself.
     async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Response> {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
             let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-            let is_page = parts.method == axum::http::Method::GET && path != "/console/";
+            let from = parts.headers.get("sec-fetch-site");
+            if from.is_some_and(|site| site == "cross-site") && parts.method == Method::GET {
+                return layout::again(path).into_response();
+            }
+            let is_page = parts.method == Method::GET && path != "/console/";
             let next: &[_] = if is_page { &[("next", path)] } else { &[] };
             Redirect::to(&url::with_query("/console/signin", next)).into_response()
         })
