@@ -16,10 +16,10 @@ mod hostile;
 mod overview;
 #[path = "console/partners.rs"]
 mod partners;
-#[path = "console/search.rs"]
-mod search;
 #[path = "console/reload.rs"]
 mod reload;
+#[path = "console/search.rs"]
+mod search;
 #[path = "console/session.rs"]
 mod session;
 #[path = "console/stream.rs"]

@@ -30,25 +30,39 @@ fn deliveries_of_a_webhook_are_retried_and_cancelled_at_once() {
     assert!(page.contains("Cancel 11 deliveries of erp-orders?"), "{page}");
     assert!(!page.contains("Replay 11"), "{page}");
     let search = [("webhook", "erp-orders"), ("status", "pending"), ("back", here)];
-    assert!(browser.follow("/console/deliveries/retry", &search).contains("11 deliveries are due now."));
+    assert!(
+        browser.follow("/console/deliveries/retry", &search).contains("11 deliveries are due now.")
+    );
     assert_eq!(last_action(&gateway), [ALL, "retry", "11 retried"]);
     let two = |rows: usize| attempted(&gateway, "pending", rows);
-    assert!(as2hook_testing::gateway::wait_until(super::SOON, || two(11).iter().all(|row| row["attempts"] == 2)));
-    assert!(browser.follow("/console/deliveries/cancel", &search).contains("11 deliveries are cancelled."));
+    assert!(as2hook_testing::gateway::wait_until(super::SOON, || two(11)
+        .iter()
+        .all(|row| row["attempts"] == 2)));
+    assert!(
+        browser
+            .follow("/console/deliveries/cancel", &search)
+            .contains("11 deliveries are cancelled.")
+    );
     assert!(browser.page("/console/deliveries").contains("All deliveries are made"));
     let page = browser.page("/console/deliveries?status=cancelled&webhook=erp-orders");
     assert!(page.contains("Replay 11 deliveries of erp-orders"), "{page}");
     hook.script(|_| Response::ok());
     let search = [("webhook", "erp-orders"), ("status", "cancelled")];
-    assert!(browser.follow("/console/deliveries/replay", &search).contains("11 deliveries are made again."));
+    assert!(
+        browser
+            .follow("/console/deliveries/replay", &search)
+            .contains("11 deliveries are made again.")
+    );
     attempted(&gateway, "delivered", 11);
 }
 
 #[test]
 fn chosen_deliveries_are_changed_and_the_others_stay() {
     let hook = sink().respond(Response::status(503)).start();
-    let gateway =
-        gateway(any_receiver(), "").rule("orders", |rule| failing(rule.to(&hook, "/"))).start().unwrap();
+    let gateway = gateway(any_receiver(), "")
+        .rule("orders", |rule| failing(rule.to(&hook, "/")))
+        .start()
+        .unwrap();
     for _ in 0..3 {
         send_from(&gateway, "ACME");
     }
@@ -64,7 +78,10 @@ fn chosen_deliveries_are_changed_and_the_others_stay() {
     let third = rows[2]["id"].to_string();
     let choice = [("change", "cancel"), ("id", first.as_str()), ("id", third.as_str())];
     let page = browser.follow("/console/deliveries/chosen", &choice);
-    assert!(page.contains("1 delivery is cancelled. 1 was refused: The delivery is over"), "{page}");
+    assert!(
+        page.contains("1 delivery is cancelled. 1 was refused: The delivery is over"),
+        "{page}"
+    );
     let page = browser.follow("/console/deliveries/chosen", &[("change", "cancel")]);
     assert!(page.contains("No delivery was chosen."), "{page}");
 }
@@ -84,15 +101,19 @@ fn deliveries_go_to_another_webhook() {
     assert!(page.contains("1 delivery needs attention"), "{page}");
     assert!(page.contains("<option value=\"other\">other</option>"), "{page}");
     let search = [("webhook", "orders"), ("status", "dead"), ("to", "other")];
-    assert!(browser.follow("/console/deliveries/replay", &search).contains("1 delivery is made again."));
+    assert!(
+        browser.follow("/console/deliveries/replay", &search).contains("1 delivery is made again.")
+    );
     other.wait_for(1, super::SOON).unwrap();
 }
 
 #[test]
 fn change_of_all_without_a_search_is_refused() {
     let hook = sink().respond(Response::status(503)).start();
-    let gateway =
-        gateway(any_receiver(), "").rule("orders", |rule| failing(rule.to(&hook, "/"))).start().unwrap();
+    let gateway = gateway(any_receiver(), "")
+        .rule("orders", |rule| failing(rule.to(&hook, "/")))
+        .start()
+        .unwrap();
     send_from(&gateway, "ACME");
     attempted(&gateway, "pending", 1);
     let mut browser = Browser::of(&gateway, ALL);

@@ -11,7 +11,9 @@ fn exchange_says_what_became_of_it_and_which_webhook_lacks_it() {
     let (archive, erp) = (sink().start(), sink().respond(Response::status(503)).start());
     let gateway = gateway(any_receiver(), "")
         .rule("archive", |rule| rule.to(&archive, "/").always())
-        .rule("erp-orders", |rule| rule.to(&erp, "/hook?token=hush").payload("raw").set("retry", "[1h]"))
+        .rule("erp-orders", |rule| {
+            rule.to(&erp, "/hook?token=hush").payload("raw").set("retry", "[1h]")
+        })
         .start()
         .unwrap();
     send_from(&gateway, "ACME");
@@ -44,7 +46,9 @@ fn exchange_says_what_became_of_it_and_which_webhook_lacks_it() {
     let bytes = Browser::of(&gateway, READ).get(&format!("{path}/attachments/1"));
     assert_eq!((bytes.status, bytes.text().as_ref()), (200, "UNA:+.? '"));
     assert_eq!(bytes.header("X-Content-Type-Options"), Some("nosniff"));
-    for other in [path.as_str(), one.as_str(), &format!("{path}/attachments/1"), &format!("{path}/mdn")] {
+    for other in
+        [path.as_str(), one.as_str(), &format!("{path}/attachments/1"), &format!("{path}/mdn")]
+    {
         assert_eq!(Browser::of(&gateway, OTHER).get(other).status, 404, "{other}");
     }
     assert_eq!(Browser::of(&gateway, ALL).get("/console/exchanges/none").status, 404);
@@ -105,9 +109,12 @@ fn read_only_token_sees_a_sentence_in_place_of_each_form() {
     ] {
         let page = browser.page(path);
         // Signing out and the colours are the only ones.
-        let forms: Vec<_> = page.split("<form").skip(1).filter(|form| form.contains("method=\"post\"")).collect();
-        let own = |form: &&str| form.contains("/console/signout") || form.contains("/console/theme");
-        let other = forms.iter().filter(|form| !own(&form.split("</form>").next().unwrap())).count();
+        let forms: Vec<_> =
+            page.split("<form").skip(1).filter(|form| form.contains("method=\"post\"")).collect();
+        let own =
+            |form: &&str| form.contains("/console/signout") || form.contains("/console/theme");
+        let other =
+            forms.iter().filter(|form| !own(&form.split("</form>").next().unwrap())).count();
         assert_eq!(other, 0, "{path}: {page}");
     }
     assert!(browser.page(&event).contains("needs scope"));
@@ -178,7 +185,14 @@ fn receipt_is_a_step_of_its_message_and_a_page_of_its_own() {
         assert!(page.contains(text), "{text}: {page}");
     }
     let page = browser.page(&of("mdn.sent"));
-    assert!(page.contains("Your AS2 server confirmed a message.") && page.contains("It confirms the message"), "{page}");
-    assert!(page.contains("The message it confirms") && page.contains("The receipt as it came"), "{page}");
+    assert!(
+        page.contains("Your AS2 server confirmed a message.")
+            && page.contains("It confirms the message"),
+        "{page}"
+    );
+    assert!(
+        page.contains("The message it confirms") && page.contains("The receipt as it came"),
+        "{page}"
+    );
     assert_eq!(browser.get(&format!("{}/mdn", of("mdn.sent"))).status, 200);
 }

@@ -8,11 +8,12 @@ const EVIL: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
 
 #[test]
 fn text_of_a_partner_is_escaped_wherever_it_is_shown() {
-    let mdn = Mdn::new("automatic-action/MDN-sent-automatically; processed/error: <script>alert(1)</script>", EVIL);
+    let mdn = Mdn::new(
+        "automatic-action/MDN-sent-automatically; processed/error: <script>alert(1)</script>",
+        EVIL,
+    );
     let server = receiver().respond(Response::mdn(mdn)).start();
-    let hook = sink()
-        .respond(Response::status(503).body("<script>alert(1)</script>"))
-        .start();
+    let hook = sink().respond(Response::status(503).body("<script>alert(1)</script>")).start();
     let gateway = gateway(&server, "")
         .rule("all", |rule| rule.to(&hook, "/").events(&["*"]).set("retry", "[1h]"))
         .start()
@@ -33,10 +34,27 @@ fn text_of_a_partner_is_escaped_wherever_it_is_shown() {
         .collect();
     let encoded: String = EVIL.bytes().map(|byte| format!("%{byte:02X}")).collect();
     paths.extend(
-        ["/console/exchanges", "/console/deliveries", "/console/webhooks", "/console/webhooks/all", "/console/config", "/console/"]
-            .map(str::to_owned),
+        [
+            "/console/exchanges",
+            "/console/deliveries",
+            "/console/webhooks",
+            "/console/webhooks/all",
+            "/console/config",
+            "/console/",
+        ]
+        .map(str::to_owned),
     );
-    for query in ["exchanges?q=", "exchanges?partner=", "deliveries?q=", "deliveries?webhook=", "webhooks?te=message.received&tp=", "webhooks?after=", "partners?q=", "exchanges?event=", "exchanges?from="] {
+    for query in [
+        "exchanges?q=",
+        "exchanges?partner=",
+        "deliveries?q=",
+        "deliveries?webhook=",
+        "webhooks?te=message.received&tp=",
+        "webhooks?after=",
+        "partners?q=",
+        "exchanges?event=",
+        "exchanges?from=",
+    ] {
         paths.push(format!("/console/{query}{encoded}"));
     }
     paths.push(format!("/console/partners/{encoded}"));

@@ -20,7 +20,9 @@ fn partner_shows_its_certificates_and_what_passed_last() {
     send_from(&gateway, "STRANGER");
     attempted(&gateway, "delivered", 2);
     let page = browser.page("/console/partners/ACME");
-    for text in ["ACME: last exchange", "order.edi", "Certificates", "/console/exchanges?partner=ACME"] {
+    for text in
+        ["ACME: last exchange", "order.edi", "Certificates", "/console/exchanges?partner=ACME"]
+    {
         assert!(page.contains(text), "{text}: {page}");
     }
     let page = browser.page("/console/partners/STRANGER");
@@ -48,6 +50,9 @@ fn certificates_are_those_of_the_site_and_can_be_downloaded() {
     assert_eq!(browser.get("/console/certificates/none.pem").status, 404);
     let mut other = Browser::of(&gateway, OTHER);
     let page = other.page("/console/certificates");
-    assert!(page.contains("No certificate is configured") && !page.contains("MY-OWN-ORG"), "{page}");
+    assert!(
+        page.contains("No certificate is configured") && !page.contains("MY-OWN-ORG"),
+        "{page}"
+    );
     assert_eq!(other.get(&format!("/console/certificates/{file}")).status, 404);
 }

@@ -13,7 +13,13 @@ fn reload_with_mistakes_shows_each_with_its_place_and_keeps_what_is_in_force() {
         .unwrap();
     let mut browser = Browser::of(&gateway, ALL);
     let page = browser.page("/console/config");
-    for text in ["Configuration 1 is in force", "site: main", "as2_id: MY-OWN-ORG", "Reload now", "In force"] {
+    for text in [
+        "Configuration 1 is in force",
+        "site: main",
+        "as2_id: MY-OWN-ORG",
+        "Reload now",
+        "In force",
+    ] {
         assert!(page.contains(text), "{text}: {page}");
     }
     let page = browser.follow("/console/config/reload", &[]);
@@ -40,7 +46,10 @@ fn config_of_the_gateway_is_shown_to_the_default_site_alone() {
     assert!(!yaml.text().contains(&digest), "{}", yaml.text());
     let mut other = Browser::of(&gateway, OTHER);
     let page = other.page("/console/config");
-    assert!(!page.contains("MY-OWN-ORG") && page.contains("needs a token of the default site"), "{page}");
+    assert!(
+        !page.contains("MY-OWN-ORG") && page.contains("needs a token of the default site"),
+        "{page}"
+    );
     assert_eq!(other.get("/console/config/as2hook.yaml").status, 404);
     let page = other.follow("/console/config/reload", &[]);
     assert!(page.contains("Only the default site"), "{page}");

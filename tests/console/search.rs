@@ -35,7 +35,9 @@ fn exchange_is_found_by_each_of_its_ids() {
         let reply = browser.get(&format!("/console/exchanges?q={id}"));
         assert_eq!(reply.header("Location"), Some(format!("/console/exchanges/{event}").as_str()));
     }
-    for search in ["q=none", "partner=acme", "event=send.error", "status=dead", "until=2001-01-01T00:00"] {
+    for search in
+        ["q=none", "partner=acme", "event=send.error", "status=dead", "until=2001-01-01T00:00"]
+    {
         let page = browser.page(&format!("/console/exchanges?{search}"));
         assert!(page.contains("No exchange matches"), "{search}: {page}");
     }

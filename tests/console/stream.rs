@@ -16,8 +16,9 @@ fn watch(gateway: &Running, token: &str) -> BufReader<TcpStream> {
     let (name, value) = &browser.cookies[0];
     let mut stream = TcpStream::connect(gateway.admin().address()).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
-    let head =
-        format!("GET /console/live HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={value}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "GET /console/live HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={value}\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     BufReader::new(stream)
 }

@@ -53,7 +53,7 @@ pub(super) fn state(rule: &Rule, health: Option<&Health>) -> Markup {
         return chip(Tone::Off, "Off");
     }
     match health.map(|health| &health.health_state) {
-        None => chip(Tone::Off, "Not used yet"),
+        None => chip(Tone::Off, "Not used since the start"),
         Some(HealthState::Healthy) => chip(Tone::Ok, "Healthy"),
         Some(HealthState::Retrying) => html! {
             (chip(Tone::Bad, "Failing"))

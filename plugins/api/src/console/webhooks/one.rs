@@ -48,7 +48,7 @@ pub(super) async fn webhook(
     let open = api.store.tally(&filter, COUNTED + 1).await?;
     let attempts = api.store.attempts(&filter, None, ATTEMPTS).await?.rows;
     let main = html! {
-        (head(&html! { a href=(PATH) { "Webhooks" } }, &heading(&rule, health.as_ref(), &open), &html! { (sends(&rule)) }))
+        (head(&html! { a href=(PATH) { "Webhooks" } }, &heading(&rule, health.as_ref(), &open, attempts.first()), &html! { (sends(&rule)) }))
         (what_helps(&session, &rule, health.as_ref(), &open))
         div.cols.side-right {
             (latest(&attempts))
@@ -62,7 +62,12 @@ fn total(open: &[DeliveryTally], state: DeliveryState) -> u64 {
     open.iter().filter(|tally| tally.state == state).map(|tally| tally.count).sum()
 }
 
-fn heading(rule: &Rule, health: Option<&Health>, open: &[DeliveryTally]) -> String {
+fn heading(
+    rule: &Rule,
+    health: Option<&Health>,
+    open: &[DeliveryTally],
+    last: Option<&AttemptRow>,
+) -> String {
     let name = &rule.name;
     let dead = total(open, DeliveryState::Dead);
     if !rule.enabled {
@@ -75,7 +80,12 @@ fn heading(rule: &Rule, health: Option<&Health>, open: &[DeliveryTally]) -> Stri
             format!("{name} works, and has {}", things(dead, "dead delivery", "dead deliveries"))
         }
         Some(HealthState::Healthy) => format!("{name} works"),
-        _ => format!("{name} was not used yet"),
+        // Its health begins with the process, and is not changed by tests.
+        _ => match last.map(|last| last.attempt.error.is_none()) {
+            Some(true) => format!("{name} took its last delivery"),
+            Some(false) => format!("{name} did not take its last delivery"),
+            None => format!("{name} was not used yet"),
+        },
     }
 }
 
