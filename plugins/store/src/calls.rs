@@ -22,7 +22,8 @@ use crate::{
     payload::StoreIdentity,
     query::{AttemptRow, DeliveryRow, DeliveryTally, EventRow, EventTally, Filter, Page},
     record::Record,
-    retention, select,
+    retention,
+    select::{self, FEW, FewRows},
     steering::{self, DeliveryChange},
     store::{Counts, DeliveryQueue, EventStore, Prune, PurgedPayloads, Store, StoreError},
     write::Write,
@@ -62,7 +63,8 @@ impl<B: StoreBackend> EventStore for B {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<EventRow>, StoreError> {
-        Ok(Page::of(limit, self.find(select::events(filter, cursor, limit)).await?))
+        let few = few_rows(self, filter).await?;
+        Ok(Page::of(limit, self.find(select::events(filter, &few, cursor, limit)).await?))
     }
 
     async fn records(&self, keys: &[String]) -> Result<Vec<Option<Record>>, StoreError> {
@@ -170,7 +172,8 @@ impl<B: StoreBackend> Store for B {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
-        Ok(Page::of(limit, self.find(select::deliveries(filter, cursor, limit)).await?))
+        let few = few_rows(self, filter).await?;
+        Ok(Page::of(limit, self.find(select::deliveries(filter, &few, cursor, limit)).await?))
     }
 
     async fn count_events(&self, filter: &Filter, most: u64) -> Result<u64, StoreError> {
@@ -318,4 +321,21 @@ impl<B: StoreBackend> Store for B {
     async fn close(&self) {
         self.shut().await;
     }
+}
+
+/// Looks up the rows that a filter selects, where an index names them and they are few.
+async fn few_rows(store: &impl StoreBackend, filter: &Filter) -> Result<FewRows, StoreError> {
+    if let Some(statement) = select::few_deliveries(filter) {
+        let rows: Vec<(i64, i64)> = store.find(statement).await?;
+        if rows.len() <= FEW {
+            return Ok(FewRows::Deliveries(rows));
+        }
+    }
+    if let Some(statement) = select::few_events(filter) {
+        let rows: Vec<(i64,)> = store.find(statement).await?;
+        if rows.len() <= FEW {
+            return Ok(FewRows::Events(rows.into_iter().map(|(event,)| event).collect()));
+        }
+    }
+    Ok(FewRows::Unknown)
 }

@@ -15,8 +15,10 @@ use crate::{
 };
 
 mod counts;
+mod few;
 
 pub(crate) use counts::{count_deliveries, count_events, counts, counts_of, tally, tally_events};
+pub(crate) use few::{FEW, FewRows, few_deliveries, few_events};
 
 /// The conditions of a list.
 #[derive(Default)]
@@ -26,9 +28,15 @@ struct Conditions {
 }
 
 /// Selects matching events, newest first, each after its number.
-pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Statement {
+pub(crate) fn events(
+    filter: &Filter,
+    few: &FewRows,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Statement {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
+    few.add_to_events(&mut conditions);
     conditions.before("e.id", cursor);
     let outer = conditions.all.len();
     conditions.of_delivery(filter);
@@ -43,10 +51,16 @@ pub(crate) fn events(filter: &Filter, cursor: Option<i64>, limit: usize) -> Stat
 }
 
 /// Selects matching deliveries, newest first, each after its number.
-pub(crate) fn deliveries(filter: &Filter, cursor: Option<i64>, limit: usize) -> Statement {
+pub(crate) fn deliveries(
+    filter: &Filter,
+    few: &FewRows,
+    cursor: Option<i64>,
+    limit: usize,
+) -> Statement {
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
     conditions.of_delivery(filter);
+    few.add_to_deliveries(&mut conditions);
     conditions.before("d.id", cursor);
     let sql = format!(
         "SELECT d.id, {}, {} FROM delivery d JOIN event e ON e.id = d.event

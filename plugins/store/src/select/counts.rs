@@ -112,7 +112,7 @@ pub(crate) fn tally_events(events: &[Uuid]) -> Statement {
 }
 
 /// Returns the condition on the state of a filter, in parts that each have the condition of an index.
-fn parts_of(filter: &Filter) -> Vec<String> {
+pub(super) fn parts_of(filter: &Filter) -> Vec<String> {
     match (filter.state, &filter.webhook) {
         (Some(DeliveryState::Pending), Some(_)) => vec![
             "d.state = 'pending' AND d.blocked = false AND d.owner IS NULL".to_owned(),
