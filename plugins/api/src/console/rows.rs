@@ -65,11 +65,10 @@ pub(crate) fn delivered(row: &EventRow, tallies: &[EventTally]) -> Markup {
 }
 
 /// Returns how many deliveries are made, of how many, and how the worst of them stands.
-fn delivered_of(
-    states: impl Iterator<Item = (DeliveryState, u64)>,
-) -> Option<(u64, u64, Tone)> {
+fn delivered_of(states: impl Iterator<Item = (DeliveryState, u64)>) -> Option<(u64, u64, Tone)> {
     let states: Vec<_> = states.filter(|(of, _)| *of != DeliveryState::Cancelled).collect();
-    let count = |state| -> u64 { states.iter().filter(|(of, _)| *of == state).map(|it| it.1).sum() };
+    let count =
+        |state| -> u64 { states.iter().filter(|(of, _)| *of == state).map(|it| it.1).sum() };
     let all = states.iter().map(|(_, n)| n).sum();
     let made = count(DeliveryState::Delivered);
     let tone = if count(DeliveryState::Dead) + count(DeliveryState::Orphaned) > 0 {

@@ -92,7 +92,9 @@ fn heading(all: &[ConfiguredCertificate<'_>]) -> String {
     match (all.len(), ended, soon) {
         (0, ..) => "No certificate is configured".to_owned(),
         (_, 0, 0) => "No certificate ends within 30 days".to_owned(),
-        (_, 0, n) => format!("{} within 30 days", things(n, "certificate ends", "certificates end")),
+        (_, 0, n) => {
+            format!("{} within 30 days", things(n, "certificate ends", "certificates end"))
+        }
         (_, n, 0) => format!("{} ended", things(n, "certificate has", "certificates have")),
         (_, n, soon) => {
             let ended = things(n, "certificate has ended", "certificates have ended");
@@ -102,12 +104,16 @@ fn heading(all: &[ConfiguredCertificate<'_>]) -> String {
 }
 
 fn nothing() -> Markup {
-    note(Tone::Off, "What to do first", &html! {
-        p { "Name your station's key and your partners' certificates in " code { "as2hook.yaml" }
-            ". Without a key messages pass, but what is in them is not known; without a partner's certificate its signature is not checked." }
-        p { "Take stations, keys and partners over from an OpenAS2:" }
-        pre.copy tabindex="0" { "as2hook init --from-openas2 /opt/openas2/config/config.xml" }
-    })
+    note(
+        Tone::Off,
+        "What to do first",
+        &html! {
+            p { "Name your station's key and your partners' certificates in " code { "as2hook.yaml" }
+                ". Without a key messages pass, but what is in them is not known; without a partner's certificate its signature is not checked." }
+            p { "Take stations, keys and partners over from an OpenAS2:" }
+            pre.copy tabindex="0" { "as2hook init --from-openas2 /opt/openas2/config/config.xml" }
+        },
+    )
 }
 
 /// Returns certificates as a table.

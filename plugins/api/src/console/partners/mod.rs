@@ -88,12 +88,16 @@ fn contains(as2_id: &str, part: &str) -> bool {
 }
 
 fn nothing() -> Markup {
-    note(Tone::Off, "What to do first", &html! {
-        p { "Name your partners in " code { "as2hook.yaml" } ", each with the certificate that it signs with:" }
-        pre.copy tabindex="0" { "partners:\n  - as2_id: ACME\n    certificates: [keys/acme.crt]" }
-        p { "Or take them over from an OpenAS2:" }
-        pre.copy tabindex="0" { "as2hook init --from-openas2 /opt/openas2/config/config.xml" }
-    })
+    note(
+        Tone::Off,
+        "What to do first",
+        &html! {
+            p { "Name your partners in " code { "as2hook.yaml" } ", each with the certificate that it signs with:" }
+            pre.copy tabindex="0" { "partners:\n  - as2_id: ACME\n    certificates: [keys/acme.crt]" }
+            p { "Or take them over from an OpenAS2:" }
+            pre.copy tabindex="0" { "as2hook init --from-openas2 /opt/openas2/config/config.xml" }
+        },
+    )
 }
 
 fn table(shown: &[&Partner]) -> Markup {
