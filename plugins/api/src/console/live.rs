@@ -186,7 +186,7 @@ impl LastSent {
         let known = std::mem::take(&mut self.rows);
         let NewestRows { rows, tallies } = NewestRows::read(api, caller, LIVE_ROWS).await?;
         for row in rows.iter().rev() {
-            let html = text(live_row(row, &tallies, !known.contains_key(&row.id)).0);
+            let html = text(&live_row(row, &tallies, !known.contains_key(&row.id)).0);
             if known.get(&row.id).is_none_or(|was| !is_alike(was, &html)) {
                 send(LiveEvent { name: "row", data: html.clone() });
             }
@@ -195,13 +195,13 @@ impl LastSent {
         if is_whole {
             let standing = Standing::read(api, caller).await;
             let figures = tiles(api, caller, &standing).await;
-            self.other("figures", "figures", figures.0, &mut send);
+            self.other("figures", "figures", &figures.0, &mut send);
             let route = route_stops(api, caller, &standing);
-            self.other("route", "route", route.0, &mut send);
+            self.other("route", "route", &route.0, &mut send);
             for (rule, health) in standing.webhooks.iter().take(WEBHOOKS) {
                 let chip = webhook_chip(rule, health.as_ref());
                 let html = html! { span data-webhook=(rule.name) { (chip) } };
-                self.other(&rule.name, "webhook", html.0, &mut send);
+                self.other(&rule.name, "webhook", &html.0, &mut send);
             }
         }
         Ok(())
@@ -211,7 +211,7 @@ impl LastSent {
         &mut self,
         key: &str,
         name: &'static str,
-        html: String,
+        html: &str,
         send: &mut impl FnMut(LiveEvent),
     ) {
         let (key, html) = (format!("{name} {key}"), text(html));
@@ -228,7 +228,7 @@ fn is_alike(before: &str, now: &str) -> bool {
 }
 
 /// A carriage return would end a line of the stream.
-fn text(html: String) -> Arc<str> {
+fn text(html: &str) -> Arc<str> {
     html.replace('\r', " ").into()
 }
 
