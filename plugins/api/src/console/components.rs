@@ -252,7 +252,7 @@ pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -273,18 +273,6 @@ pub(crate) fn things(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count_to_most(n), if n == 1 { one } else { many })
 }
 
-/// A size, such as 18.4 KB.
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} bytes"),
-        1_000..1_000_000 => format!("{}.{} KB", bytes / 1_000, bytes % 1_000 / 100),
-        1_000_000..1_000_000_000 => {
-            format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
-        }
-        _ => format!("{}.{} GB", bytes / 1_000_000_000, bytes % 1_000_000_000 / 100_000_000),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,15 +287,6 @@ mod tests {
         assert_eq!(things(1, "delivery", "deliveries"), "1 delivery");
         assert_eq!(things(10_000, "delivery", "deliveries"), "10,000 deliveries");
         assert_eq!(things(10_001, "delivery", "deliveries"), "10,000+ deliveries");
-    }
-
-    #[test]
-    fn sizes_have_units_that_people_read() {
-        for (bytes, text) in
-            [(1, "1 bytes"), (18_412, "18.4 KB"), (2_000_000, "2.0 MB"), (1_500_000_000, "1.5 GB")]
-        {
-            assert_eq!(size(bytes), text);
-        }
     }
 
     #[test]

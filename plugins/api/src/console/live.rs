@@ -43,8 +43,11 @@ use crate::{caller::Caller, error::ApiError, gateway::ApiState};
 /// How often the store is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Figures are looked at each so many ticks.
+/// Figures, and exchanges that only other gateways know of, are looked at each so many ticks.
 const FIGURES_TICKS: u64 = 5;
+
+/// For so many ticks after an exchange, its deliveries are looked at.
+const DELIVERED_TICKS: u64 = 3;
 
 /// Events that a viewer may be behind; one that is slower misses some.
 const BEHIND: usize = 64;
@@ -148,14 +151,21 @@ async fn watch_site(api: ApiState, site: String, sender: broadcast::Sender<LiveE
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sent = LastSent::default();
+    let (mut exchanges, mut quiet) = (None, 0);
     for tick in 0_u64.. {
         ticks.tick().await;
         if api.live.is_left(&site, &sender) {
             return;
         }
+        let now = api.gateway.activity().last_hour(&site);
+        quiet = if exchanges.replace(now) == Some(now) { quiet + 1 } else { 0 };
+        let is_whole = tick.is_multiple_of(FIGURES_TICKS);
+        if quiet > DELIVERED_TICKS && !is_whole {
+            continue;
+        }
         let caller = Caller::viewer(api.gateway.config(), &site);
         let send = |event| drop(sender.send(event));
-        let changes = sent.changes(&api, &caller, tick.is_multiple_of(FIGURES_TICKS), send).await;
+        let changes = sent.changes(&api, &caller, is_whole, send).await;
         if let Err(error) = changes {
             tracing::debug!(%error, site, "The console's stream could not read the store.");
         }
@@ -176,7 +186,7 @@ impl LastSent {
         let known = std::mem::take(&mut self.rows);
         let NewestRows { rows, tallies } = NewestRows::read(api, caller, LIVE_ROWS).await?;
         for row in rows.iter().rev() {
-            let html = text(live_row(row, &tallies, !known.contains_key(&row.id)).0);
+            let html = text(&live_row(row, &tallies, !known.contains_key(&row.id)).0);
             if known.get(&row.id).is_none_or(|was| !is_alike(was, &html)) {
                 send(LiveEvent { name: "row", data: html.clone() });
             }
@@ -185,13 +195,13 @@ impl LastSent {
         if is_whole {
             let standing = Standing::read(api, caller).await;
             let figures = tiles(api, caller, &standing).await;
-            self.other("figures", "figures", figures.0, &mut send);
+            self.other("figures", "figures", &figures.0, &mut send);
             let route = route_stops(api, caller, &standing);
-            self.other("route", "route", route.0, &mut send);
+            self.other("route", "route", &route.0, &mut send);
             for (rule, health) in standing.webhooks.iter().take(WEBHOOKS) {
                 let chip = webhook_chip(rule, health.as_ref());
                 let html = html! { span data-webhook=(rule.name) { (chip) } };
-                self.other(&rule.name, "webhook", html.0, &mut send);
+                self.other(&rule.name, "webhook", &html.0, &mut send);
             }
         }
         Ok(())
@@ -201,7 +211,7 @@ impl LastSent {
         &mut self,
         key: &str,
         name: &'static str,
-        html: String,
+        html: &str,
         send: &mut impl FnMut(LiveEvent),
     ) {
         let (key, html) = (format!("{name} {key}"), text(html));
@@ -218,7 +228,7 @@ fn is_alike(before: &str, now: &str) -> bool {
 }
 
 /// A carriage return would end a line of the stream.
-fn text(html: String) -> Arc<str> {
+fn text(html: &str) -> Arc<str> {
     html.replace('\r', " ").into()
 }
 

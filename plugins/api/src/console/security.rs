@@ -184,7 +184,7 @@ mod tests {
     fn form_of_another_origin_is_refused() {
         let site = HeaderName::from_static("sec-fetch-site");
         let host = (HOST, "localhost:8081");
-        assert!(is_own_origin(&headers(&[host.clone()])));
+        assert!(is_own_origin(&headers(std::slice::from_ref(&host))));
         assert!(is_own_origin(&headers(&[host.clone(), (ORIGIN, "http://localhost:8081")])));
         assert!(is_own_origin(&headers(&[host.clone(), (site.clone(), "same-origin")])));
         for other in

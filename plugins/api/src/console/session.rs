@@ -102,7 +102,7 @@ impl Session {
                 format!("{until} {} {}", BASE64.encode(csrf), BASE64.encode(caller.digest()));
             key.seal_text(SESSION, &text)
         });
-        let sealed = sealed.map_err(not_sealed)?;
+        let sealed = sealed.map_err(|error| not_sealed(&error))?;
         Ok(set_cookie(SESSION, &BASE64.encode(sealed), None, is_secure(headers)))
     }
 
@@ -281,7 +281,7 @@ pub(super) fn theme_of(headers: &HeaderMap) -> Option<Theme> {
     cookie(headers, THEME).and_then(Theme::named)
 }
 
-fn not_sealed(error: ErrorStack) -> ApiError {
+fn not_sealed(error: &ErrorStack) -> ApiError {
     tracing::error!(%error, "A session of the console was not sealed.");
     ApiError::Store
 }
