@@ -92,3 +92,15 @@ fn stream_without_a_session_is_refused() {
     assert_eq!(reply.status, 303);
     assert!(wait_until(SOON, || gateway.readiness().is_some()));
 }
+
+#[test]
+fn streams_end_when_another_process_takes_over_and_sessions_go_on_there() {
+    let mut gateway = gateway(any_receiver(), "").start().unwrap();
+    let mut stream = watch(&gateway, ALL);
+    assert!(reads_to(&mut stream, "event: figures"));
+    let cookies = Browser::of(&gateway, ALL).cookies;
+    let _old = gateway.upgrade().unwrap();
+    assert!(!reads_to(&mut stream, "never comes"));
+    let mut browser = Browser { cookies, ..Browser::new(&gateway) };
+    assert!(wait_until(SOON, || browser.get("/console/").status == 200));
+}

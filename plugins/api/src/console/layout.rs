@@ -195,7 +195,7 @@ fn who(api: &ApiState, session: &Session, standing: &Standing) -> Markup {
             p {
                 "Gateway " b { (figures.host) } @if standing.is_ready { " serves." } @else { " should get no traffic." }
                 br;
-                "Version " (env!("CARGO_PKG_VERSION")) ", configuration " (figures.generation)
+                "Version " (env!("CARGO_PKG_VERSION")) ", configuration\u{a0}" (figures.generation)
             }
             p { "Signed in with token " b { (session.caller.token_name()) } " (" (scopes.join(", ")) ")" }
             form method="post" action="/console/signout" { (csrf(session)) button.btn { "Sign out" } }

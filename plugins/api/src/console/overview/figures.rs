@@ -111,7 +111,10 @@ fn webhooks(standing: &Standing) -> RouteStop<'static> {
         };
         format!("{} {does}", rule.name)
     });
-    let named = named.collect::<Vec<_>>().join(", ");
+    let mut named = named.collect::<Vec<_>>().join(", ");
+    if troubled.len() > NAMED {
+        named.push_str(&format!(", and {} more", troubled.len() - NAMED));
+    }
     let (tone, text) = match (all, troubled.len()) {
         (0, _) => (Tone::Off, "no rule yet".to_owned()),
         (1, 0) => (Tone::Ok, "the only one is healthy".to_owned()),

@@ -52,7 +52,12 @@ pub(super) async fn read(
         (health.health_state != HealthState::Healthy).then_some((rule, health))
     });
     for (rule, health) in troubled.take(WEBHOOKS) {
-        now.push(webhook(session, rule, health, standing.open_of(&rule.name)));
+        let open = standing.open_of(&rule.name);
+        // What is dead is named below, with the same error.
+        let is_said = health.health_state == HealthState::Retrying && open.pending == 0;
+        if !is_said || open.dead == 0 {
+            now.push(webhook(session, rule, health, open));
+        }
     }
     for (name, n) in standing.webhooks_with(DeliveryState::Dead).into_iter().take(WEBHOOKS) {
         let filter = Filter {
@@ -130,7 +135,7 @@ fn webhook(session: &Session, rule: &Rule, health: &Health, open: OpenDeliveries
     let may = session.may(TokenScope::Admin);
     if let HealthState::Disabled { reason } = &health.health_state {
         let text = html! {
-            (reason) " " (things(open.held, "delivery is held", "deliveries are held")) "; none is lost."
+            (sentence_of(reason)) " " (things(open.held, "delivery is held", "deliveries are held")) "; none is lost."
         };
         let label = match open.held {
             0 => "Enable it".to_owned(),
@@ -156,7 +161,7 @@ fn webhook(session: &Session, rule: &Rule, health: &Health, open: OpenDeliveries
             (things(open.pending, "delivery waits", "deliveries wait"))
             ". They go out by themselves once the endpoint works again. Partners notice nothing."
         } @else {
-            "No delivery waits for it now. " (health.last_error.as_deref().unwrap_or_default())
+            "No delivery waits for it now. " (sentence_of(health.last_error.as_deref().unwrap_or_default()))
         }
     };
     let label = format!("Retry {} now", things(open.pending, "delivery", "deliveries"));
@@ -174,8 +179,8 @@ fn webhook(session: &Session, rule: &Rule, health: &Health, open: OpenDeliveries
 fn dead(session: &Session, name: &str, n: u64, error: Option<&str>) -> Markup {
     let problem = html! { (things(n, "delivery", "deliveries")) " of " (name) @if n == 1 { " is dead" } @else { " are dead" } };
     let text = html! {
-        "No attempts are left" @if let Some(error) = error { "; the last ended with: " (error) }
-        ". Nothing more happens until you act."
+        "No attempts are left. " (sentence_of(error.unwrap_or_default()))
+        " Nothing more happens until you act."
     };
     let label = format!("Retry {} now", things(n, "delivery", "deliveries"));
     let fields = [("webhook", name), ("status", "dead"), ("back", "/console/")];
@@ -200,6 +205,14 @@ fn orphaned(name: &str, n: u64) -> Markup {
     todo(Tone::Bad, &problem, &text, &html! { a.btn href=(list) { "Choose what to do" } })
 }
 
+/// Returns a reason, as errors have it, as a sentence of its own.
+fn sentence_of(reason: &str) -> String {
+    let mut letters = reason.trim().chars();
+    let Some(first) = letters.next() else { return String::new() };
+    let end = if reason.trim_end().ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{}{}{end}", first.to_uppercase(), letters.as_str())
+}
+
 fn later(session: &Session, standing: &Standing) -> Vec<Markup> {
     let mut later = Vec::new();
     if standing.expiring > 0 {
@@ -212,7 +225,7 @@ fn later(session: &Session, standing: &Standing) -> Vec<Markup> {
     }
     if let Some(error) = &standing.last_reload.error {
         let problem = html! { "The last configuration change was refused" };
-        let text = html! { "What was in force stays. " (error) };
+        let text = html! { "What was in force stays. " (sentence_of(error)) };
         let link = html! { a.btn href="/console/config" { "See the mistakes" } };
         later.push(todo(Tone::Wait, &problem, &text, &link));
     }
@@ -223,4 +236,29 @@ fn later(session: &Session, standing: &Standing) -> Vec<Markup> {
         later.push(todo(Tone::Wait, &problem, &text, &html! {}));
     }
     later
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_becomes_a_sentence_of_its_own() {
+        for (reason, sentence) in [
+            ("the endpoint closed the connection", "The endpoint closed the connection."),
+            ("Is it there?", "Is it there?"),
+            ("", ""),
+        ] {
+            assert_eq!(sentence_of(reason), sentence);
+        }
+    }
+
+    #[test]
+    fn heading_says_whether_anything_needs_a_person() {
+        let list = |now, later| TodoList { now: vec![html! {}; now], later: vec![html! {}; later] };
+        assert_eq!(list(0, 0).heading(), "All is well");
+        assert_eq!(list(0, 2).heading(), "All is well. 2 things can wait.");
+        assert_eq!(list(1, 2).heading(), "1 thing needs attention");
+        assert_eq!(list(3, 0).heading(), "3 things need attention");
+    }
 }
