@@ -13,10 +13,11 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{
-    components::{Tone, chip, mark, note, select},
+    components::{Tone, chip, note, select},
     error_sentence,
     layout::{self, NavItem, head},
     phrases::{bare, preposition, result_of},
+    rows::delivered,
     search::{ROWS, SearchForm, moment, pager, suggest},
     session::Session,
     times::time,
@@ -63,11 +64,16 @@ async fn exchanges(
             section.panel {
                 header { h2 { "What was found" } p { "newest first" } }
                 (table(&found.page.rows, &found.tallies))
-                (pager(&form, PATH, found.page.next))
+                (pager(&form, PATH, found.page.next, &new_rows(&form)))
             }
         }
     };
     Ok(layout::page(&api, &session, NavItem::Exchanges, "Exchanges", &main).await.into_response())
+}
+
+/// Returns where the script says how many exchanges came since, on the page that has all of them.
+fn new_rows(form: &SearchForm) -> Markup {
+    html! { @if form.is_empty() && form.cursor.is_none() { span data-new-rows="" {} } }
 }
 
 async fn find(
@@ -226,29 +232,6 @@ fn line(row: &EventRow, tallies: &[EventTally]) -> Markup {
             }
             td role="cell" data-label="Delivered" { (delivered(row, tallies)) }
         }
-    }
-}
-
-/// Returns how many webhooks have an event.
-fn delivered(row: &EventRow, tallies: &[EventTally]) -> Markup {
-    use DeliveryState::{Cancelled, Dead, Delivered, Held, Orphaned};
-    let own = || tallies.iter().filter(|tally| tally.event == row.id && tally.state != Cancelled);
-    let count = |state| -> u64 {
-        own().filter(|tally| tally.state == state).map(|tally| tally.count).sum()
-    };
-    let (all, made): (u64, u64) = (own().map(|tally| tally.count).sum(), count(Delivered));
-    let tone = if count(Dead) + count(Orphaned) > 0 {
-        Tone::Bad
-    } else if count(Held) > 0 {
-        Tone::Held
-    } else if made < all {
-        Tone::Wait
-    } else {
-        Tone::Ok
-    };
-    match all {
-        0 => html! { "–" },
-        _ => mark(tone, &format!("{made} of {all}")),
     }
 }
 

@@ -138,22 +138,22 @@ pub(crate) fn suggest<'a>(
     }
 }
 
-/// A field for a time, in UTC.
+/// A field for a time: in UTC, or by the script in the viewer's zone.
 pub(crate) fn moment(label: &str, name: &str, value: &str) -> Markup {
-    let value = value.strip_suffix('Z').unwrap_or(value);
+    let shown = value.strip_suffix('Z').unwrap_or(value);
     html! {
         div {
-            label for=(name) { (label) " (UTC)" }
-            input id=(name) name=(name) type="datetime-local" step="1" value=(value);
+            label for=(name) { (label) span data-utc-label="" { " (UTC)" } }
+            input id=(name) name=(name) type="datetime-local" step="1" value=(shown) data-utc=(in_utc(value));
         }
     }
 }
 
-/// The links below a list: back to its beginning, and on to what is older.
-pub(crate) fn pager(form: &SearchForm, page: &str, next: Option<i64>) -> Markup {
+/// The links below a list: back to its beginning, and on to what is older; and what stands beside them.
+pub(crate) fn pager(form: &SearchForm, page: &str, next: Option<i64>, beside: &Markup) -> Markup {
     let next = next.map(|next| next.to_string());
     html! {
-        @if form.cursor.is_some() || next.is_some() {
+        @if form.cursor.is_some() || next.is_some() || !beside.0.is_empty() {
             footer {
                 span.acts {
                     @if form.cursor.is_some() { a.btn href=(form.path(page, &[])) { "Newest" } }
@@ -161,6 +161,7 @@ pub(crate) fn pager(form: &SearchForm, page: &str, next: Option<i64>) -> Markup 
                         a.btn rel="next" href=(form.path(page, &[("cursor", next)])) { "Older" }
                     }
                 }
+                (beside)
             }
         }
     }

@@ -51,8 +51,9 @@
         }
       }
     });
-    for (const field of document.querySelectorAll("input[data-utc][value]")) {
-      const at = new Date(field.getAttribute("value"));
+    for (const label of document.querySelectorAll("[data-utc-label]")) label.remove();
+    for (const field of document.querySelectorAll("input[data-utc]")) {
+      const at = new Date(field.dataset.utc || field.getAttribute("value"));
       if (!Number.isNaN(at.getTime())) {
         const local = new Date(at - at.getTimezoneOffset() * 60000);
         field.value = local.toISOString().slice(0, 16);

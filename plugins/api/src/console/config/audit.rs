@@ -52,7 +52,7 @@ pub(super) async fn actions(
             section.panel {
                 header { h2 { "Actions" } p { "newest first" } }
                 (table(&log.data))
-                (pager(&form, ACTIONS, log.next_cursor))
+                (pager(&form, ACTIONS, log.next_cursor, &html! {}))
             }
         }
     };

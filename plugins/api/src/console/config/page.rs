@@ -154,21 +154,20 @@ fn gateways(all: &[GatewayView]) -> Markup {
                 caption.vh { "Gateways" }
                 thead role="rowgroup" {
                     tr role="row" {
-                        @for name in ["Gateway", "Rules", "Version", "Started", "Seen"] { th scope="col" role="columnheader" { (name) } }
+                        @for name in ["Gateway", "Rules", "Started", "Seen"] { th scope="col" role="columnheader" { (name) } }
                     }
                 }
                 tbody role="rowgroup" {
                     @for gateway in all {
                         tr role="row" {
                             th.lead scope="row" role="rowheader" {
-                                (gateway.host) small { @if gateway.is_self { "this one, " } "process " (gateway.pid) }
+                                (gateway.host) small { @if gateway.is_self { "this one, " } "process " (gateway.pid) ", version " (gateway.version) }
                             }
                             td role="cell" {
                                 @if gateway.drift { (chip(Tone::Bad, "Other rules")) }
                                 @else if gateway.is_self { (chip(Tone::Ok, "In force")) }
                                 @else { (chip(Tone::Ok, "The same")) }
                             }
-                            td role="cell" data-label="Version" { (gateway.version) }
                             td role="cell" data-label="Started" { (time_of(&gateway.started)) }
                             td.end role="cell" { (time_of(&gateway.seen)) }
                         }

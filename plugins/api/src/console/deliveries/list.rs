@@ -222,7 +222,7 @@ fn by_webhook(open: &[DeliveryTally]) -> Markup {
                                     a href={ "/console/webhooks/" (segment(webhook)) } { (webhook) }
                                 }
                                 @for (state, n) in OPEN.iter().zip(counts) {
-                                    td.num role="cell" data-label=(state.as_str()) {
+                                    td.num.drop[*n == 0] role="cell" data-label=(state.as_str()) {
                                         @if *n == 0 { "–" } @else {
                                             a href=(super::super::url::with_query(PATH, &[("webhook", webhook), ("status", state.as_str())])) {
                                                 (count_to_most(*n))
@@ -244,6 +244,7 @@ fn list(session: &Session, form: &SearchForm, page: &Page<DeliveryRow>) -> Marku
         return nothing(form);
     }
     let may_change = session.may(TokenScope::Admin);
+    let of_one = form.text("webhook");
     html! {
         section.panel {
             header { h2 { @if form.is_empty() { "Latest deliveries" } @else { "What was found" } } p { "newest first" } }
@@ -251,7 +252,7 @@ fn list(session: &Session, form: &SearchForm, page: &Page<DeliveryRow>) -> Marku
                 form.pick method="post" action="/console/deliveries/chosen" {
                     (csrf(session))
                     input type="hidden" name="back" value=(session.path);
-                    (table(page, true))
+                    (table(page, true, of_one))
                     div.tray {
                         span.none { "Choose some to retry, cancel or replay only these." }
                         span.some { b.picked {} " chosen" }
@@ -262,8 +263,8 @@ fn list(session: &Session, form: &SearchForm, page: &Page<DeliveryRow>) -> Marku
                         }
                     }
                 }
-            } @else { (table(page, false)) }
-            (pager(form, PATH, page.next))
+            } @else { (table(page, false, of_one)) }
+            (pager(form, PATH, page.next, &html! {}))
         }
     }
 }
@@ -290,7 +291,18 @@ fn nothing(form: &SearchForm) -> Markup {
     )
 }
 
-fn table(page: &Page<DeliveryRow>, is_choice: bool) -> Markup {
+/// `of_one`: the webhook that all are of, which needs no column then; empty for several.
+fn table(page: &Page<DeliveryRow>, is_choice: bool, of_one: &str) -> Markup {
+    let names = [
+        "State",
+        "File or Message-ID",
+        "Webhook",
+        "Partner",
+        "Happened",
+        "Attempts",
+        "Next attempt",
+    ];
+    let names = names.into_iter().filter(|name| of_one.is_empty() || *name != "Webhook");
     html! {
         div.scroll {
             table.cards role="table" {
@@ -298,18 +310,18 @@ fn table(page: &Page<DeliveryRow>, is_choice: bool) -> Markup {
                 thead role="rowgroup" {
                     tr role="row" {
                         @if is_choice { th scope="col" role="columnheader" { span.vh { "Choose" } } }
-                        @for name in ["State", "File or Message-ID", "Webhook", "Partner", "Happened", "Attempts", "Next attempt"] {
+                        @for name in names {
                             th scope="col" role="columnheader" { (name) }
                         }
                     }
                 }
-                tbody role="rowgroup" { @for row in &page.rows { (line(row, is_choice)) } }
+                tbody role="rowgroup" { @for row in &page.rows { (line(row, is_choice, of_one)) } }
             }
         }
     }
 }
 
-fn line(row: &DeliveryRow, is_choice: bool) -> Markup {
+fn line(row: &DeliveryRow, is_choice: bool, of_one: &str) -> Markup {
     let event = &row.event;
     let what = event.file_name.as_deref().or(event.message_id.as_deref().map(bare));
     let what = what.unwrap_or(&event.kind);
@@ -323,7 +335,9 @@ fn line(row: &DeliveryRow, is_choice: bool) -> Markup {
             }
             td.end role="cell" { (state_chip(row.state.as_str())) }
             td.lead.id role="cell" { a href={ "/console/exchanges/" (event.id) "#d" (row.id) } { (what) } }
-            td role="cell" { a href={ "/console/webhooks/" (segment(&row.webhook)) } { (row.webhook) } }
+            @if of_one.is_empty() {
+                td role="cell" { a href={ "/console/webhooks/" (segment(&row.webhook)) } { (row.webhook) } }
+            }
             td role="cell" {
                 @match &event.partner {
                     Some(partner) => { (preposition(&event.kind)) " " b { (partner) } },
@@ -332,18 +346,21 @@ fn line(row: &DeliveryRow, is_choice: bool) -> Markup {
             }
             td.nowrap.end role="cell" data-pre="happened" { (time(event.occurred_at)) }
             td.row role="cell" data-pre="attempts:" { (attempts(row)) }
-            td.nowrap.end role="cell" data-pre="next" { (next(row)) }
+            td.nowrap.end.drop[row.state != DeliveryState::Pending] role="cell" data-pre="next" { (next(row)) }
         }
     }
 }
 
 fn attempts(row: &DeliveryRow) -> String {
-    match (row.attempts, row.last_http_code, &row.last_error) {
+    let error = row.last_error.as_deref();
+    match (row.attempts, row.last_http_code, error) {
         (0, ..) => "none yet".to_owned(),
-        (n, Some(code), Some(error)) if !error.contains(&code.to_string()) => {
-            format!("{n}, last {code} “{error}”")
-        }
-        (n, _, Some(error)) => format!("{n}, last “{error}”"),
+        // What the endpoint said stands behind its status.
+        (n, Some(code), Some(error)) => match error.split_once(": ") {
+            Some((_, said)) => format!("{n}, last {code} “{said}”"),
+            None => format!("{n}, last {code}"),
+        },
+        (n, None, Some(error)) => format!("{n}, last “{error}”"),
         (n, Some(code), None) => format!("{n}, last {code}"),
         (n, None, None) => n.to_string(),
     }

@@ -137,6 +137,6 @@ pub(super) fn contents(facts: &ExchangeFacts<'_>, decoded: &Decoded) -> Exchange
         }
         many => (Tone::Ok, "Contents read", format!("{} documents.", many.len())),
     };
-    let compressed = decoded.compressed.map(|is| if is { "yes" } else { "no" });
+    let compressed = decoded.compressed.filter(|is| *is).map(|_| "yes");
     ExchangeStep::new(tone, title, text).fact("Compressed", compressed).with(StepPart::Attachments)
 }

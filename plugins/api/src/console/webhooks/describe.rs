@@ -5,9 +5,8 @@ use as2hook_event::{Route, Rule};
 use maud::{Markup, html};
 
 use super::super::{
-    components::{Tone, chip},
     phrases::{kind_words, listed},
-    times::time,
+    standing::webhook_chip,
 };
 use crate::webhooks::masked;
 
@@ -47,21 +46,9 @@ pub(super) fn target(rule: &Rule) -> Markup {
     }
 }
 
-/// Returns how a webhook is.
+/// Returns how a webhook is; the stream brings it up to date.
 pub(super) fn state(rule: &Rule, health: Option<&Health>) -> Markup {
-    if !rule.enabled {
-        return chip(Tone::Off, "Off");
-    }
-    match health.map(|health| &health.health_state) {
-        None => chip(Tone::Off, "Not used since the start"),
-        Some(HealthState::Healthy) => chip(Tone::Ok, "Healthy"),
-        Some(HealthState::Retrying) => html! {
-            (chip(Tone::Bad, "Failing"))
-            @if let Some(since) = health.and_then(|health| health.failing_since) { small { "since " (time(since)) } }
-        },
-        Some(HealthState::Disabled { .. }) => chip(Tone::Held, "Disabled"),
-        Some(HealthState::Orphaned) => chip(Tone::Off, "Orphaned"),
-    }
+    html! { span data-webhook=(rule.name) { (webhook_chip(rule, health)) } }
 }
 
 /// Whether a person should look at a webhook.

@@ -11,7 +11,7 @@ use maud::{Markup, html};
 
 use super::{
     super::{
-        components::{Button, COUNTED, Tone, action, count_to_most, needs, note, things},
+        components::{Button, COUNTED, Tone, action, count_to_most, needs, note, spark, things},
         layout::{self, NavItem, head},
         phrases::listed,
         search::ROWS,
@@ -128,14 +128,14 @@ fn table(
                     caption.vh { "Webhooks in force" }
                     thead role="rowgroup" {
                         tr role="row" {
-                            @for name in ["Webhook", "State", "Open", "Sends", "To"] {
+                            @for name in ["Webhook", "State", "Open", "Sends", "To", "Last 12 hours"] {
                                 th scope="col" role="columnheader" { (name) }
                             }
                             @if session.may(TokenScope::Admin) { th scope="col" role="columnheader" { "Actions" } }
                         }
                     }
                     tbody role="rowgroup" {
-                        @for rule in rules { (line(session, rule, api.dispatcher.health(&rule.name).as_ref(), open)) }
+                        @for rule in rules { (line(api, session, rule, open)) }
                     }
                 }
             }
@@ -146,12 +146,11 @@ fn table(
     }
 }
 
-fn line(
-    session: &Session,
-    rule: &Rule,
-    health: Option<&Health>,
-    open: &OpenByWebhook<'_>,
-) -> Markup {
+fn line(api: &ApiState, session: &Session, rule: &Rule, open: &OpenByWebhook<'_>) -> Markup {
+    let health = api.dispatcher.health(&rule.name);
+    let health = health.as_ref();
+    let bars = api.gateway.activity().of_webhook(&rule.name);
+    let bars: Vec<_> = bars.iter().map(|hour| (hour.delivered, hour.failed)).collect();
     html! {
         tr role="row" {
             th.lead scope="row" role="rowheader" { a href={ (PATH) "/" (segment(&rule.name)) } { (rule.name) } }
@@ -159,6 +158,7 @@ fn line(
             td.nowrap.end role="cell" { (links(&rule.name, open)) }
             td.row role="cell" { (sends(rule)) }
             td.row role="cell" { (target(rule)) }
+            td.drop role="cell" { (spark(&bars)) }
             @if session.may(TokenScope::Admin) {
                 td.row role="cell" { (act(session, rule, health)) }
             }
@@ -191,5 +191,5 @@ fn act(session: &Session, rule: &Rule, health: Option<&Health>) -> Markup {
     if is_disabled {
         return action(session, &format!("{url}/enable"), back, Button::plain("Enable"));
     }
-    action(session, &format!("{url}/test"), back, Button::plain("Send a test"))
+    action(session, &format!("{url}/test"), back, Button::plain("Send\u{a0}a\u{a0}test"))
 }

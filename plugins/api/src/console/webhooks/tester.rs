@@ -105,7 +105,7 @@ pub(super) fn panel(api: &ApiState, session: &Session, question: &Question) -> M
                         (select("Partner type", "tt", question.partner_type.map_or("", PartnerType::as_str), ["Production", "Test"]))
                         (select("Signature", "tg", &question.signature, statuses))
                         (select("Errors", "tx", &question.errors, errors))
-                        div { button.btn.primary { "Which rule fires?" } }
+                        div { button.btn.primary { "Which\u{a0}rule\u{a0}fires?" } }
                     }
                 }
                 @if let Some(event) = question.event { (verdict(api, session, question, event)) }
