@@ -63,7 +63,7 @@ impl<B: StoreBackend> EventStore for B {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<EventRow>, StoreError> {
-        let few = few_rows(self, filter).await?;
+        let few = rare_state(self, filter).await?;
         Ok(Page::of(limit, self.find(select::events(filter, &few, cursor, limit)).await?))
     }
 
@@ -172,7 +172,10 @@ impl<B: StoreBackend> Store for B {
         cursor: Option<i64>,
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError> {
-        let few = few_rows(self, filter).await?;
+        let few = match rare_state(self, filter).await? {
+            FewRows::Unknown => rare_partner(self, filter).await?,
+            few => few,
+        };
         Ok(Page::of(limit, self.find(select::deliveries(filter, &few, cursor, limit)).await?))
     }
 
@@ -323,19 +326,18 @@ impl<B: StoreBackend> Store for B {
     }
 }
 
-/// Looks up the rows that a filter selects, where an index names them and they are few.
-async fn few_rows(store: &impl StoreBackend, filter: &Filter) -> Result<FewRows, StoreError> {
-    if let Some(statement) = select::few_deliveries(filter) {
-        let rows: Vec<(i64, i64)> = store.find(statement).await?;
-        if rows.len() <= FEW {
-            return Ok(FewRows::Deliveries(rows));
-        }
-    }
-    if let Some(statement) = select::few_events(filter) {
-        let rows: Vec<(i64,)> = store.find(statement).await?;
-        if rows.len() <= FEW {
-            return Ok(FewRows::Events(rows.into_iter().map(|(event,)| event).collect()));
-        }
-    }
-    Ok(FewRows::Unknown)
+/// Looks up the deliveries in a rare state.
+async fn rare_state(store: &impl StoreBackend, filter: &Filter) -> Result<FewRows, StoreError> {
+    let Some(statement) = select::few_deliveries(filter) else { return Ok(FewRows::Unknown) };
+    let rows: Vec<(i64, i64)> = store.find(statement).await?;
+    Ok(if rows.len() <= FEW { FewRows::Deliveries(rows) } else { FewRows::Unknown })
+}
+
+/// Looks up the events of a rare partner.
+async fn rare_partner(store: &impl StoreBackend, filter: &Filter) -> Result<FewRows, StoreError> {
+    let Some(statement) = select::few_events(filter) else { return Ok(FewRows::Unknown) };
+    let rows: Vec<(i64,)> = store.find(statement).await?;
+    let is_few = rows.len() <= FEW;
+    let events = rows.into_iter().map(|(event,)| event).collect();
+    Ok(if is_few { FewRows::Events(events) } else { FewRows::Unknown })
 }

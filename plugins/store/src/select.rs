@@ -35,7 +35,11 @@ pub(crate) fn events(
     limit: usize,
 ) -> Statement {
     let mut conditions = Conditions::default();
-    conditions.of_event(filter);
+    conditions.of_event(&Filter { partner: None, ..filter.clone() });
+    if let Some(partner) = &filter.partner {
+        // Its index has them in the order of the list.
+        conditions.long("e.partner", partner);
+    }
     few.add_to_events(&mut conditions);
     conditions.before("e.id", cursor);
     let outer = conditions.all.len();
@@ -275,10 +279,11 @@ impl Conditions {
 
     /// Adds a condition on a column whose index only has its beginning.
     fn long(&mut self, column: &str, value: &str) {
-        // Exactly the expression of the index.
         let value = self.value(value);
+        // Exactly the expression of the index. SQLite would put the value of an equation into it, and not find
+        // the index any more.
         self.all.push(format!(
-            "substr({column}, 1, 200) = substr({value}, 1, 200) AND {column} = {value}"
+            "substr({column}, 1, 200) = substr({value}, 1, 200) AND {column} IN ({value}, {value})"
         ));
     }
 
@@ -303,8 +308,13 @@ impl Conditions {
         if let Some(event) = filter.event {
             self.and("e.uuid =", SqlValue::Id(event));
         }
-        let texts =
-            [("e.site", &filter.site), ("e.kind", &filter.kind), ("e.station", &filter.station)];
+        // A partner may have most of the rows: then its index is of no use in a list of deliveries.
+        let texts = [
+            ("e.site", &filter.site),
+            ("e.kind", &filter.kind),
+            ("e.station", &filter.station),
+            ("e.partner", &filter.partner),
+        ];
         for (column, value) in texts {
             if let Some(value) = value {
                 self.and(&format!("{column} ="), value.as_str());
@@ -319,11 +329,8 @@ impl Conditions {
             let code = self.value(format!("%,{code},%").as_str());
             self.all.push(format!("e.errors IS NOT NULL AND e.errors LIKE {code}"));
         }
-        let long = [("e.partner", &filter.partner), ("e.file_name", &filter.file_name)];
-        for (column, value) in long {
-            if let Some(value) = value {
-                self.long(column, value);
-            }
+        if let Some(name) = &filter.file_name {
+            self.long("e.file_name", name);
         }
         if let Some(from) = filter.from {
             self.and("e.occurred_at >=", from);

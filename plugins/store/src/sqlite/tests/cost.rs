@@ -38,7 +38,13 @@ async fn frequent_statements_use_their_indexes() {
     let store = open(&folder);
     let (set_aside, due) = (select::set_aside().sql, select::due().sql);
     let counts = select::counts().sql;
+    let pending = Filter { state: Some(DeliveryState::Pending), ..Filter::default() };
+    let few = select::few_deliveries(&pending).unwrap().sql;
+    let of_partner = Filter { partner: Some("ACME".to_owned()), ..Filter::default() };
+    let events = select::events(&of_partner, &select::FewRows::Unknown, None, 50).sql;
     for (sql, index) in [
+        (&*few, "SCAN d USING INDEX delivery_undelivered"),
+        (&events, "SEARCH e USING INDEX event_partner (<expr>=?)"),
         (
             claim::CLAIM,
             "SEARCH delivery USING INDEX delivery_due (webhook=? AND replay=? AND due<?)",
