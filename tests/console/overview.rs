@@ -22,7 +22,7 @@ fn overview_is_calm_when_all_is_delivered() {
     let mut browser = Browser::of(&gateway, READ);
     let is_calm = || {
         let page = browser.get("/console/").text().into_owned();
-        page.contains("<h1>All is well") && page.contains("1 of 1") && page.contains("order.edi")
+        page.contains(">All is well") && page.contains("1 of 1") && page.contains("order.edi")
     };
     assert!(wait_until(SOON, is_calm));
 }
@@ -40,7 +40,7 @@ fn webhook_that_fails_heads_the_list_of_what_needs_attention() {
     let mut page = String::new();
     assert!(wait_until(SOON, || {
         page = browser.get("/console/").text().into_owned();
-        page.contains("<h1>1 thing needs attention</h1>")
+        page.contains(">1 thing needs attention</h1>")
     }));
     assert!(page.contains("erp returns 503") && page.contains("Retry 1 delivery now"), "{page}");
     assert!(page.contains("action=\"/console/deliveries/retry\""));

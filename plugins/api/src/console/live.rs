@@ -6,6 +6,7 @@
 //! | name | data |
 //! |---|---|
 //! | `row` | an exchange as a row of the overview, new or changed; its `data-id` is the event's id |
+//! | `heading` | the overview's conclusion |
 //! | `figures`, `route` | the content of the elements with that `data-live` |
 //! | `webhook` | a webhook's state, for elements with its `data-webhook` |
 
@@ -33,7 +34,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    overview::{LIVE_ROWS, route_stops, tiles},
+    overview::{LIVE_ROWS, TodoList, route_stops, tiles},
     rows::{NewestRows, live_row},
     session::Session,
     standing::{Standing, webhook_chip},
@@ -194,6 +195,8 @@ impl LastSent {
         }
         if is_whole {
             let standing = Standing::read(api, caller).await;
+            let heading = TodoList::find(api, caller, &standing).heading();
+            self.other("heading", "heading", &html! { (heading) }.0, &mut send);
             let figures = tiles(api, caller, &standing).await;
             self.other("figures", "figures", &figures.0, &mut send);
             let route = route_stops(api, caller, &standing);

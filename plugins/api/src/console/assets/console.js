@@ -142,6 +142,16 @@
     }
   }
 
+  // The list below it has forms, which only the page itself has: it is not replaced.
+  function onHeading(event) {
+    const heading = document.querySelector("[data-live=heading]");
+    const now = parsed(event.data).textContent;
+    if (!heading || heading.textContent === now) return;
+    heading.textContent = now;
+    const changed = document.querySelector("[data-live-changed]");
+    if (changed) changed.hidden = false;
+  }
+
   function onWebhook(event) {
     const now = parsed(event.data).querySelector("[data-webhook]");
     if (!now) return;
@@ -180,6 +190,7 @@
     };
     source.addEventListener("row", onRow);
     source.addEventListener("webhook", onWebhook);
+    source.addEventListener("heading", onHeading);
     source.addEventListener("figures", fill);
     source.addEventListener("route", fill);
   }

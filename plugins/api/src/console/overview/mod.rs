@@ -12,7 +12,7 @@ use maud::{Markup, html};
 
 use super::{
     components::{count_to_most, facts, panel, spark},
-    layout::{NavItem, head, page_with},
+    layout::{NavItem, page_with},
     rows::{NewestRows, live_row},
     session::Session,
     standing::{OpenDeliveries, Standing, is_troubled, webhook_chip},
@@ -22,6 +22,7 @@ use super::{
 use crate::{error::ApiError, gateway::ApiState, status};
 
 pub(super) use figures::{route_stops, tiles};
+pub(super) use todo::TodoList;
 
 /// Rows of the live table.
 pub(super) const LIVE_ROWS: usize = 12;
@@ -54,7 +55,7 @@ async fn running(
     standing: &Standing,
     rows: &NewestRows,
 ) -> Result<Markup, ApiError> {
-    let todo = todo::read(api, session, standing).await?;
+    let todo = TodoList::find(api, &session.caller, standing);
     let now = html! { "Overview · " (time(clock::now())) };
     let sentence = figures::sentence(api, &session.caller);
     let gateways = match session.caller.is_of_default_site() {
@@ -62,9 +63,16 @@ async fn running(
         false => Vec::new(),
     };
     Ok(html! {
-        (head(&now, &todo.heading(), &html! { (sentence) }))
+        div.head {
+            div {
+                p.eyebrow { (now) }
+                h1 data-live="heading" aria-live="polite" { (todo.heading()) }
+                p.sub { (sentence) }
+                p.sub data-live-changed="" hidden { a href="/console/" { "Show what has changed" } }
+            }
+        }
         div.cols.late-two {
-            (todo.render())
+            (todo.render(api, session).await?)
             div.stack {
                 section.panel {
                     header { h2 { "The way of a message, now" } }

@@ -7,6 +7,7 @@ use as2hook_store::{DeliveryState, Filter};
 use maud::{Markup, html};
 
 use crate::{
+    caller::Caller,
     console::{
         components::{Button, Tone, action, count_to_most, needs, things, todo},
         session::Session,
@@ -22,64 +23,58 @@ use crate::{
 const WEBHOOKS: usize = 8;
 
 /// What needs a person now, and what can wait.
-pub(super) struct TodoList {
-    now: Vec<Markup>,
+pub(crate) struct TodoList<'a> {
+    now: Vec<Trouble<'a>>,
     later: Vec<Markup>,
 }
 
-pub(super) async fn read(
-    api: &ApiState,
-    session: &Session,
-    standing: &Standing,
-) -> Result<TodoList, ApiError> {
-    let mut now = Vec::new();
-    if !standing.is_ready || standing.open().is_none() {
-        now.push(store(api, session));
-    }
-    if let Some(failure) = api.gateway.figures().receiver_failure
-        && session.caller.is_of_default_site()
-    {
-        let link = html! { a.btn href="/console/exchanges?event=message.rejected" { "See what was refused" } };
-        now.push(todo(
-            Tone::Bad,
-            &html! { "Your AS2 server cannot be reached" },
-            &html! { (failure) },
-            &link,
-        ));
-    }
-    let troubled = standing.webhooks.iter().filter_map(|(rule, health)| {
-        let health = health.as_ref()?;
-        (health.health_state != HealthState::Healthy).then_some((rule, health))
-    });
-    for (rule, health) in troubled.take(WEBHOOKS) {
-        let open = standing.open_of(&rule.name);
-        // What is dead is named below, with the same error.
-        let is_said = health.health_state == HealthState::Retrying && open.pending == 0;
-        if !is_said || open.dead == 0 {
-            now.push(webhook(session, rule, health, open));
-        }
-    }
-    for (name, n) in standing.webhooks_with(DeliveryState::Dead).into_iter().take(WEBHOOKS) {
-        let filter = Filter {
-            webhook: Some(name.to_owned()),
-            state: Some(DeliveryState::Dead),
-            ..Filter::default()
-        };
-        let newest = api.store.deliveries(&filter, None, 1).await?.rows.pop();
-        let error = newest.filter(|row| row.event.site == session.caller.site());
-        now.push(dead(session, name, n, error.and_then(|row| row.last_error).as_deref()));
-    }
-    for (name, n) in standing.webhooks_with(DeliveryState::Orphaned).into_iter().take(WEBHOOKS) {
-        now.push(orphaned(name, n));
-    }
-    Ok(TodoList { now, later: later(session, standing) })
+/// Something that needs a person now.
+enum Trouble<'a> {
+    /// Events cannot be stored.
+    Store,
+    /// The AS2 server cannot be reached, as a sentence.
+    Receiver(String),
+    /// A webhook fails or is disabled.
+    Webhook(&'a Rule, &'a Health, OpenDeliveries),
+    /// So many deliveries of a webhook are dead.
+    Dead(&'a str, u64),
+    /// So many deliveries have no rule any more.
+    Orphaned(&'a str, u64),
 }
 
 // === impl TodoList ===
 
-impl TodoList {
+impl<'a> TodoList<'a> {
+    /// Finds all in how things stand, as a caller sees it.
+    pub(crate) fn find(api: &ApiState, caller: &Caller, standing: &'a Standing) -> Self {
+        let mut now = Vec::new();
+        if !standing.is_ready || standing.open().is_none() {
+            now.push(Trouble::Store);
+        }
+        let failure = api.gateway.figures().receiver_failure;
+        now.extend(failure.filter(|_| caller.is_of_default_site()).map(Trouble::Receiver));
+        let troubled = standing.webhooks.iter().filter_map(|(rule, health)| {
+            let health = health.as_ref()?;
+            let open = standing.open_of(&rule.name);
+            // What is dead is named below, with the same error.
+            let is_said = open.pending == 0 && open.dead > 0;
+            let is_trouble = match health.health_state {
+                HealthState::Healthy => false,
+                HealthState::Retrying => !is_said,
+                _ => true,
+            };
+            is_trouble.then_some(Trouble::Webhook(rule, health, open))
+        });
+        now.extend(troubled.take(WEBHOOKS));
+        let dead = standing.webhooks_with(DeliveryState::Dead).into_iter().take(WEBHOOKS);
+        now.extend(dead.map(|(name, n)| Trouble::Dead(name, n)));
+        let orphaned = standing.webhooks_with(DeliveryState::Orphaned).into_iter().take(WEBHOOKS);
+        now.extend(orphaned.map(|(name, n)| Trouble::Orphaned(name, n)));
+        Self { now, later: later(caller, standing) }
+    }
+
     /// The conclusion of the page.
-    pub(super) fn heading(&self) -> String {
+    pub(crate) fn heading(&self) -> String {
         match (self.now.len(), self.later.len()) {
             (0, 0) => "All is well".to_owned(),
             (0, 1) => "All is well. 1 thing can wait.".to_owned(),
@@ -89,32 +84,74 @@ impl TodoList {
         }
     }
 
-    pub(super) fn render(&self) -> Markup {
-        let Self { now, later } = self;
-        html! {
-            section.panel aria-labelledby="todo-h" {
-                h2.vh #todo-h { "What needs attention" }
-                @if now.is_empty() {
-                    ul.todo {
-                        (todo(
-                            Tone::Ok,
-                            &html! { "Nothing needs you now" },
-                            &html! { "Every webhook works, and no delivery is stuck." },
-                            &html! {},
-                        ))
-                    }
-                } @else {
-                    ul.todo { @for item in now { (item) } }
+    pub(super) async fn render(
+        &self,
+        api: &ApiState,
+        session: &Session,
+    ) -> Result<Markup, ApiError> {
+        let mut now = Vec::new();
+        for trouble in &self.now {
+            now.push(match trouble {
+                Trouble::Store => store(api, session),
+                Trouble::Receiver(failure) => receiver(failure),
+                Trouble::Webhook(rule, health, open) => webhook(session, rule, health, *open),
+                Trouble::Dead(name, n) => {
+                    let error = last_error(api, session, name).await?;
+                    dead(session, name, *n, error.as_deref())
                 }
-                @if !later.is_empty() {
-                    details.fold open[now.is_empty()] {
-                        summary { (later.len()) @if !now.is_empty() { " more" } " that can wait" }
-                        ul.todo { @for item in later { (item) } }
-                    }
+                Trouble::Orphaned(name, n) => orphaned(name, *n),
+            });
+        }
+        Ok(rendered(&now, &self.later))
+    }
+}
+
+fn rendered(now: &[Markup], later: &[Markup]) -> Markup {
+    html! {
+        section.panel aria-labelledby="todo-h" {
+            h2.vh #todo-h { "What needs attention" }
+            @if now.is_empty() {
+                ul.todo {
+                    (todo(
+                        Tone::Ok,
+                        &html! { "Nothing needs you now" },
+                        &html! { "Every webhook works, and no delivery is stuck." },
+                        &html! {},
+                    ))
+                }
+            } @else {
+                ul.todo { @for item in now { (item) } }
+            }
+            @if !later.is_empty() {
+                details.fold open[now.is_empty()] {
+                    summary { (later.len()) @if !now.is_empty() { " more" } " that can wait" }
+                    ul.todo { @for item in later { (item) } }
                 }
             }
         }
     }
+}
+
+/// Returns how the newest dead delivery of a webhook ended.
+async fn last_error(
+    api: &ApiState,
+    session: &Session,
+    webhook: &str,
+) -> Result<Option<String>, ApiError> {
+    let filter = Filter {
+        webhook: Some(webhook.to_owned()),
+        state: Some(DeliveryState::Dead),
+        ..Filter::default()
+    };
+    let newest = api.store.deliveries(&filter, None, 1).await?.rows.pop();
+    let own = newest.filter(|row| row.event.site == session.caller.site());
+    Ok(own.and_then(|row| row.last_error))
+}
+
+fn receiver(failure: &str) -> Markup {
+    let link =
+        html! { a.btn href="/console/exchanges?event=message.rejected" { "See what was refused" } };
+    todo(Tone::Bad, &html! { "Your AS2 server cannot be reached" }, &html! { (failure) }, &link)
 }
 
 fn store(api: &ApiState, session: &Session) -> Markup {
@@ -213,7 +250,7 @@ fn sentence_of(reason: &str) -> String {
     format!("{}{}{end}", first.to_uppercase(), letters.as_str())
 }
 
-fn later(session: &Session, standing: &Standing) -> Vec<Markup> {
+fn later(caller: &Caller, standing: &Standing) -> Vec<Markup> {
     let mut later = Vec::new();
     if standing.expiring > 0 {
         let problem = html! {
@@ -229,7 +266,7 @@ fn later(session: &Session, standing: &Standing) -> Vec<Markup> {
         let link = html! { a.btn href="/console/config" { "See the mistakes" } };
         later.push(todo(Tone::Wait, &problem, &text, &link));
     }
-    if session.caller.config().stations.is_empty() && session.caller.is_of_default_site() {
+    if caller.config().stations.is_empty() && caller.is_of_default_site() {
         let problem = html! { "No station has a key" };
         let text =
             html! { "Messages pass and webhooks are called, but what is inside is not opened." };
@@ -255,7 +292,10 @@ mod tests {
 
     #[test]
     fn heading_says_whether_anything_needs_a_person() {
-        let list = |now, later| TodoList { now: vec![html! {}; now], later: vec![html! {}; later] };
+        let list = |now, later| TodoList {
+            now: (0..now).map(|_| Trouble::Store).collect(),
+            later: vec![html! {}; later],
+        };
         assert_eq!(list(0, 0).heading(), "All is well");
         assert_eq!(list(0, 2).heading(), "All is well. 2 things can wait.");
         assert_eq!(list(1, 2).heading(), "1 thing needs attention");
