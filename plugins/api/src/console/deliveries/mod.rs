@@ -1,13 +1,14 @@
 //! `/console/deliveries`: what was not delivered, and what is done with all of it at once.
 //!
 //! # Layout
-//! - `list`: the page
+//! - `list`: the page; `table`: its rows
 //! - `bulk`: what can be done with all that a search names
 //! - `change`: does it
 
 mod bulk;
 mod change;
 mod list;
+mod table;
 
 use as2hook_config::TokenScope;
 use axum::{
