@@ -179,10 +179,6 @@ impl<B: StoreBackend> Store for B {
         Ok(Page::of(limit, self.find(select::deliveries(filter, &few, cursor, limit)).await?))
     }
 
-    async fn count_events(&self, filter: &Filter, most: u64) -> Result<u64, StoreError> {
-        Ok(self.find(select::count_events(filter, most)).await?.pop().map_or(0, |(n,)| n))
-    }
-
     async fn count_deliveries(&self, filter: &Filter, most: u64) -> Result<u64, StoreError> {
         Ok(self.find(select::count_deliveries(filter, most)).await?.pop().map_or(0, |(n,)| n))
     }

@@ -17,7 +17,7 @@ use crate::{
 mod counts;
 mod few;
 
-pub(crate) use counts::{count_deliveries, count_events, counts, counts_of, tally, tally_events};
+pub(crate) use counts::{count_deliveries, counts, counts_of, tally, tally_events};
 pub(crate) use few::{FEW, FewRows, few_deliveries, few_events};
 
 /// The conditions of a list.

@@ -159,9 +159,6 @@ pub trait Store: EventStore + DeliveryQueue {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError>;
 
-    /// Returns how many events match, counted up to `most`.
-    async fn count_events(&self, filter: &Filter, most: u64) -> Result<u64, StoreError>;
-
     /// Returns how many deliveries match, counted up to `most`. Without conditions on their events, its cost
     /// grows with this number alone.
     async fn count_deliveries(&self, filter: &Filter, most: u64) -> Result<u64, StoreError>;

@@ -59,24 +59,6 @@ pub(crate) fn count_deliveries(filter: &Filter, most: u64) -> Statement {
     conditions.counted(&parts, most)
 }
 
-/// Counts the matching events, at most so many.
-pub(crate) fn count_events(filter: &Filter, most: u64) -> Statement {
-    let mut conditions = Conditions::default();
-    conditions.of_event(filter);
-    let outer = conditions.all.len();
-    conditions.of_delivery(filter);
-    let inner = conditions.all.split_off(outer);
-    if !inner.is_empty() {
-        let inner = inner.join(" AND ");
-        conditions
-            .all
-            .push(format!("EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND {inner})"));
-    }
-    conditions.all.push("TRUE".to_owned());
-    let rest = conditions.all.join(" AND ");
-    conditions.counted(&format!("SELECT 1 AS one FROM event e WHERE {rest}"), most)
-}
-
 /// Counts matching deliveries by webhook in each of these states, of each state and index at most `most`.
 pub(crate) fn tally(filter: &Filter, states: &[DeliveryState], most: u64) -> Statement {
     let mut conditions = Conditions::default();

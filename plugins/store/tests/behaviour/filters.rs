@@ -103,6 +103,11 @@ pub(crate) async fn deliveries_are_found_by_their_state_and_counted_by_webhook(
         |count| DeliveryTally { webhook: "erp".to_owned(), state: DeliveryState::Pending, count };
     assert_eq!(store.tally(&Filter::default(), 10).await.unwrap(), [tally(2)]);
     assert_eq!(store.tally(&pending, 1).await.unwrap(), [tally(1)]);
+    let of_erp = Filter { webhook: Some("erp".to_owned()), ..pending.clone() };
+    for (filter, counted) in [(&Filter::default(), 3), (&pending, 2), (&of_erp, 2), (&of("b"), 1)] {
+        assert_eq!(store.count_deliveries(filter, 10).await.unwrap(), counted, "{filter:?}");
+    }
+    assert_eq!(store.count_deliveries(&pending, 1).await.unwrap(), 1);
     let rows = store.events(&Filter::default(), None, 10).await.unwrap().rows;
     assert_eq!((rows[0].file_name.as_deref(), &rows[0].errors), (Some("c.edi"), &vec![800, 900]));
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
