@@ -115,7 +115,7 @@ fn form(api: &ApiState, headers: &HeaderMap, next: &str, why: Option<&Markup>) -
                     input name="username" value="as2hook" autocomplete="username" hidden;
                     div {
                         label for="token" { "API token" }
-                        input #token name="token" type="password" autocomplete="current-password" required
+                        input #token name="token" type="password" autocomplete="current-password" required autofocus
                             aria-invalid=[invalid] aria-describedby=[described];
                     }
                     button.btn.primary { "Sign in" }

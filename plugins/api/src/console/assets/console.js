@@ -66,7 +66,8 @@
   const table = document.querySelector("table[data-live=exchanges]");
   const state = document.querySelector("[data-live-state]");
   const fresh = document.querySelector("[data-new-rows]");
-  const isWatched = table || fresh || document.querySelector("[data-live], [data-webhook]");
+  const first = document.querySelector("[data-first-row]");
+  const isWatched = table || fresh || first || document.querySelector("[data-live], [data-webhook]");
   const waiting = new Map();
   const ROWS = 12;
   let source = null;
@@ -125,6 +126,8 @@
   function onRow(event) {
     const row = parsed(event.data).querySelector("tr");
     if (!row) return;
+    // The page said what to do first: it is another page now.
+    if (first) location.reload();
     count(row);
     if (!table) return;
     const isKnown = table.querySelector(`tr[data-id="${CSS.escape(row.dataset.id)}"]`);

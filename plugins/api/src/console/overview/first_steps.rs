@@ -47,7 +47,10 @@ pub(super) fn page(api: &ApiState, session: &Session, standing: &Standing) -> Ma
             div.stack {
                 section.panel {
                     header { h2 { "Exchanges, as they come" } }
-                    div.body { p.sub { "The first message appears here once it has passed: load the page again." } }
+                    div.body data-first-row="" {
+                        p.sub { "The first message appears here within seconds of its arrival." }
+                        noscript { p.sub { "Load the page again to see it." } }
+                    }
                 }
             }
         }
