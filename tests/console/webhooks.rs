@@ -24,7 +24,7 @@ fn webhook_shows_its_rule_and_its_attempts_and_is_tested_by_one_click() {
         "messages received",
         "127.0.0.1",
         "raw, signed",
-        "Not used yet",
+        "Not called since the start",
         "Which rule fires?",
     ] {
         assert!(page.contains(text), "{text}: {page}");

@@ -222,11 +222,11 @@ fn line(row: &EventRow, tallies: &[EventTally]) -> Markup {
             td.end role="cell" { (chip(tone, &result)) }
             td.lead role="cell" {
                 @match &row.partner {
-                    Some(partner) => { (preposition(&row.kind)) " " b { (partner) } },
+                    Some(partner) => div.cut { (preposition(&row.kind)) " " b { (partner) } },
                     None => "–",
                 }
             }
-            td.drop role="cell" { (row.station.as_deref().unwrap_or("–")) }
+            td.drop.nowrap role="cell" { (row.station.as_deref().unwrap_or("–")) }
             td.row role="cell" {
                 span.id { (row.file_name.as_deref().or(row.message_id.as_deref().map(bare)).unwrap_or("–")) }
             }

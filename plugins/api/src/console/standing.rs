@@ -162,7 +162,7 @@ pub(crate) fn webhook_chip(rule: &Rule, health: Option<&Health>) -> Markup {
         Some(HealthState::Orphaned) => ("Orphaned", None),
         Some(HealthState::Retrying) => ("Failing", health.and_then(|health| health.failing_since)),
         Some(HealthState::Healthy) => ("Healthy", None),
-        None => ("Not used yet", None),
+        None => ("Not called since the start", None),
     };
     html! {
         span class={ "chip " (tone.class()) } {
