@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_api::{GatewayControl, GatewayFigures, PartnerWebhookView, Reloaded};
+use as2hook_api::{Activity, GatewayControl, GatewayFigures, PartnerWebhookView, Reloaded};
 use as2hook_config::{Config, ConfigDiagnostic};
 use as2hook_delivery::{Dispatcher, HealthState, Outbox};
 use as2hook_event::Rule;
@@ -85,6 +85,10 @@ impl GatewayControl for RunningGateway {
         self.live.key()
     }
 
+    fn activity(&self) -> &Activity {
+        self.live.activity()
+    }
+
     fn figures(&self) -> GatewayFigures {
         let snapshot = self.live.load();
         GatewayFigures {
@@ -92,6 +96,8 @@ impl GatewayControl for RunningGateway {
             hash: snapshot.hash.clone(),
             last_reload: self.reloader.last(),
             in_flight: self.in_flight.count(),
+            receiver_failure: self.live.receiver().remark(),
+            host: self.live.peers().host().to_owned(),
             id: self.live.peers().id(),
             rules: self.live.peers().rules(),
         }
@@ -99,6 +105,10 @@ impl GatewayControl for RunningGateway {
 
     async fn reload(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>> {
         self.reloader.reload().await
+    }
+
+    fn mistakes(&self) -> Vec<ConfigDiagnostic> {
+        self.reloader.files.mistakes()
     }
 
     async fn readiness(&self) -> Result<Vec<String>, Vec<String>> {

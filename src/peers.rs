@@ -86,6 +86,11 @@ impl PeerGateways {
         self.id
     }
 
+    /// The name of this machine.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The hash of the rules in force here; empty until the first report.
     pub fn rules(&self) -> String {
         self.heard.lock().rules.1.clone()

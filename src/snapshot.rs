@@ -3,10 +3,11 @@
 use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
-use as2hook_api::leading_keys;
+use as2hook_api::{Activity, leading_keys};
+use as2hook_as2::ErrorCode;
 use as2hook_delivery::{Attempted, Directory};
 use as2hook_event::{Event, EventKind, Rule, clock};
-use as2hook_store::{Store, StoreError};
+use as2hook_store::{DeliveryOutcome, Store, StoreError};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -42,6 +43,7 @@ pub struct Live {
     /// Held while another is made of the one in force.
     changing: Mutex<()>,
     observer: Observer,
+    activity: Activity,
     receiver: ReceiverHealth,
     peers: PeerGateways,
     key: SecretKey,
@@ -74,6 +76,7 @@ impl Live {
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
             observer: Observer::default(),
+            activity: Activity::default(),
             receiver: ReceiverHealth::default(),
             peers: PeerGateways::default(),
             key,
@@ -125,6 +128,11 @@ impl Live {
         &self.receiver
     }
 
+    /// How much goes on, for the console.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     /// Where what happens is counted and logged.
     pub fn observer(&self) -> &Observer {
         &self.observer
@@ -136,12 +144,17 @@ impl TapHost for Live {
         self.snapshot.load().tap.clone()
     }
 
-    fn event(&self, id: Uuid, kind: EventKind) {
+    fn event(&self, id: Uuid, site: &str, kind: EventKind) {
         self.observer.event(id, kind);
+        self.activity.exchange(site, kind);
     }
 
     fn decoded(&self, event: &Event) {
         self.observer.decoded(event);
+        // Without a key nothing is decoded, which is no fault of the message.
+        if event.processing_errors().any(|error| error.code != ErrorCode::NotDecoded) {
+            self.activity.undecoded(&event.site);
+        }
     }
 
     fn late_decode(&self) {
@@ -150,6 +163,10 @@ impl TapHost for Live {
 
     fn attempted(&self, attempt: &Attempted<'_>) {
         self.observer.attempted(attempt);
+        if !matches!(attempt.outcome, DeliveryOutcome::Orphaned | DeliveryOutcome::Released(_)) {
+            let is_delivered = attempt.outcome == DeliveryOutcome::Delivered;
+            self.activity.attempt(attempt.webhook, is_delivered);
+        }
     }
 }
 

@@ -93,25 +93,25 @@ struct PageParams {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct AuditLog {
     #[schema(example = "success")]
-    status: &'static str,
-    data: Vec<AuditView>,
+    pub(crate) status: &'static str,
+    pub(crate) data: Vec<AuditView>,
     /// `cursor` of the next page.
-    next_cursor: Option<i64>,
+    pub(crate) next_cursor: Option<i64>,
 }
 
 /// What a caller did.
 #[derive(Serialize, ToSchema)]
-struct AuditView {
+pub(crate) struct AuditView {
     /// When.
-    at: String,
+    pub(crate) at: String,
     /// The name of its token.
-    token: String,
+    pub(crate) token: String,
     /// The tenant.
-    site: String,
+    pub(crate) site: String,
     /// `retry`, `cancel`, `replay`, `enable`, `reload`, `configure` or `test`.
-    action: String,
+    pub(crate) action: String,
     /// Of what.
-    target: String,
+    pub(crate) target: String,
     /// What came of it.
-    result: String,
+    pub(crate) result: String,
 }

@@ -21,6 +21,33 @@ pub(crate) struct Caller {
 // === impl Caller ===
 
 impl Caller {
+    /// Returns the owner of a token with this digest, if the config has one.
+    pub(crate) fn with_digest(config: Arc<Config>, digest: &[u8]) -> Option<Self> {
+        let token = find(&config.api.tokens, digest)?.clone();
+        Some(Self { token, config })
+    }
+
+    /// Returns a caller without a token, who looks at one site: for what all its viewers see.
+    pub(crate) fn viewer(config: Arc<Config>, site: &str) -> Self {
+        let (name, scopes) = (String::new(), vec![TokenScope::Read]);
+        Self { token: TokenConfig { name, sha256: [0; 32], scopes, site: site.to_owned() }, config }
+    }
+
+    /// Returns the digest of its token.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.token.sha256
+    }
+
+    /// Returns what its token may do.
+    pub(crate) fn scopes(&self) -> &[TokenScope] {
+        &self.token.scopes
+    }
+
+    /// Whether it has this scope or that of an admin.
+    pub(crate) fn may(&self, scope: TokenScope) -> bool {
+        self.token.scopes.iter().any(|has| *has == scope || *has == TokenScope::Admin)
+    }
+
     /// Returns the tenant whose data it sees.
     pub(crate) fn site(&self) -> &str {
         &self.token.site
@@ -51,14 +78,16 @@ impl Caller {
     /// # Errors
     /// [`ApiError::ScopeMissing`] when it has neither this scope nor that of an admin.
     pub(crate) fn needs(&self, scope: TokenScope) -> Result<(), ApiError> {
-        if self.token.scopes.iter().any(|has| *has == scope || *has == TokenScope::Admin) {
-            return Ok(());
-        }
-        Err(ApiError::ScopeMissing(match scope {
-            TokenScope::Read => "read",
-            TokenScope::Write => "write",
-            TokenScope::Admin => "admin",
-        }))
+        if self.may(scope) { Ok(()) } else { Err(ApiError::ScopeMissing(scope_name(scope))) }
+    }
+}
+
+/// Returns a scope's name in the config.
+pub(crate) const fn scope_name(scope: TokenScope) -> &'static str {
+    match scope {
+        TokenScope::Read => "read",
+        TokenScope::Write => "write",
+        TokenScope::Admin => "admin",
     }
 }
 
@@ -68,8 +97,9 @@ impl FromRequestParts<ApiState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let config = state.gateway.config();
         let presented = bearer(&parts.headers);
-        if let Some(token) = presented.and_then(|presented| find(&config.api.tokens, presented)) {
-            return Ok(Self { token: token.clone(), config });
+        let digest = presented.map(|token| sha256(token.as_bytes()));
+        if let Some(caller) = digest.and_then(|digest| Self::with_digest(config, &digest)) {
+            return Ok(caller);
         }
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         if let (Some(_), Some(ConnectInfo(peer))) = (presented, peer) {
@@ -86,15 +116,12 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
 }
 
-/// Returns the presented token. Every token is compared, each in constant time.
-fn find<'a>(tokens: &'a [TokenConfig], presented: &str) -> Option<&'a TokenConfig> {
-    let digest = sha256(presented.as_bytes());
-    tokens.iter().fold(
-        None,
-        |found, token| {
-            if memcmp::eq(&token.sha256, &digest) { Some(token) } else { found }
-        },
-    )
+/// Returns the token with this digest. Every token is compared, each in constant time.
+fn find<'a>(tokens: &'a [TokenConfig], digest: &[u8]) -> Option<&'a TokenConfig> {
+    tokens.iter().fold(None, |found, token| {
+        let is_it = digest.len() == token.sha256.len() && memcmp::eq(&token.sha256, digest);
+        if is_it { Some(token) } else { found }
+    })
 }
 
 #[cfg(test)]
@@ -109,9 +136,10 @@ mod tests {
             scopes: vec![TokenScope::Read],
             site: "main".into(),
         }];
-        assert_eq!(find(&tokens, "a-token-that-is-long-enough").unwrap().name, "erp");
-        assert!(find(&tokens, "a-token-that-is-long-enougH").is_none());
-        assert!(find(&tokens, "").is_none());
+        let found = |token: &str| find(&tokens, &sha256(token.as_bytes()));
+        assert_eq!(found("a-token-that-is-long-enough").unwrap().name, "erp");
+        assert!(found("a-token-that-is-long-enougH").is_none());
+        assert!(found("").is_none() && find(&tokens, b"").is_none());
         assert!(!format!("{tokens:?}").contains("sha256"));
     }
 }

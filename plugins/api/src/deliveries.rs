@@ -151,40 +151,40 @@ pub(crate) struct OneDelivery {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DeliveryDetail {
     /// Its number.
-    id: i64,
+    pub(crate) id: i64,
     /// The webhook's name.
-    webhook: String,
+    pub(crate) webhook: String,
     /// The `webhook-id` that the endpoint receives.
-    webhook_id: String,
+    pub(crate) webhook_id: String,
     /// `headers`, `json` or `raw`.
-    payload: String,
+    pub(crate) payload: String,
     /// `pending`, `claimed`, `delivered`, `dead`, `held`, `orphaned` or `cancelled`.
-    status: &'static str,
+    pub(crate) status: &'static str,
     /// Whether it is a replay.
-    replay: bool,
+    pub(crate) replay: bool,
     /// The time of the next attempt, while it is pending.
-    next_attempt_at: Option<String>,
+    pub(crate) next_attempt_at: Option<String>,
     /// The event that it delivers.
-    event_id: String,
+    pub(crate) event_id: String,
     /// The attempts, oldest first; the newest 200 of a delivery are kept.
-    attempts: Vec<AttemptView>,
+    pub(crate) attempts: Vec<AttemptView>,
 }
 
 /// An attempt.
 #[derive(Serialize, ToSchema)]
-struct AttemptView {
+pub(crate) struct AttemptView {
     /// Counts from 1.
-    n: u32,
+    pub(crate) n: u32,
     /// When it began.
-    at: String,
+    pub(crate) at: String,
     /// Its URL; a query is masked, since it may hold a token.
-    url: String,
+    pub(crate) url: String,
     /// The status of the response.
-    http_code: Option<u16>,
+    pub(crate) http_code: Option<u16>,
     /// The error, if it failed.
-    error: Option<String>,
+    pub(crate) error: Option<String>,
     /// How long it took.
-    duration_ms: u64,
+    pub(crate) duration_ms: u64,
 }
 
 // === impl AttemptView ===

@@ -30,6 +30,9 @@ pub(crate) enum ApiError {
     NoRoute,
     #[error("Method not allowed")]
     Method,
+    /// Of the console: without the session's token, or not readable.
+    #[error("The form is not of this session")]
+    Form,
     #[error("Socio no encontrado")]
     UnknownPartner,
     #[error("Webhook no activo")]
@@ -164,11 +167,11 @@ pub(crate) async fn in_words(State(state): State<ApiState>, mut response: Respon
 // === impl ApiError ===
 
 impl ApiError {
-    fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::TooManyBadTokens(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::ScopeMissing(_) | Self::OtherSite => StatusCode::FORBIDDEN,
+            Self::ScopeMissing(_) | Self::OtherSite | Self::Form => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::UnknownPartner | Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Inactive

@@ -46,14 +46,9 @@ pub(crate) async fn event(
     Path(id): Path<String>,
 ) -> Result<Json<OneEvent>, ApiError> {
     let (event, stored) = find(&api, &caller, &id).await?;
-    let filter = Filter { event: Some(event.id), ..of_site(&caller) };
-    let deliveries = with_attempts(&api, &filter, SHOWN).await?;
-    let headers = event.headers.iter().filter(|header| !is_never_passed(&header.name));
-    let headers = headers
-        .map(|header| (header.name.clone(), String::from_utf8_lossy(&header.value).into_owned()));
     let data = EventDetail {
-        headers: headers.collect(),
-        deliveries,
+        headers: headers(&event),
+        deliveries: deliveries_of(&api, &caller, event.id).await?,
         attachments: attachments(&event, &stored.payload),
         related: related(&api, &caller, &event).await?,
         event: document(&event),
@@ -110,7 +105,12 @@ pub(crate) async fn mdn(
     download(&api, &event, &stored.payload, 0..stored.payload.size()).await
 }
 
-async fn find(api: &ApiState, caller: &Caller, id: &str) -> Result<(Event, StoredEvent), ApiError> {
+/// Returns an event of the caller's site.
+pub(crate) async fn find(
+    api: &ApiState,
+    caller: &Caller,
+    id: &str,
+) -> Result<(Event, StoredEvent), ApiError> {
     caller.needs(TokenScope::Read)?;
     let id: Uuid = id.parse().map_err(|_| ApiError::NotFound)?;
     let stored = api.store.event(id).await?.ok_or(ApiError::NotFound)?;
@@ -122,6 +122,22 @@ async fn find(api: &ApiState, caller: &Caller, id: &str) -> Result<(Event, Store
         return Err(ApiError::NotFound);
     }
     Ok((event, stored))
+}
+
+/// Returns the names and values of the original headers that a delivery may have.
+pub(crate) fn headers(event: &Event) -> Vec<(String, String)> {
+    let headers = event.headers.iter().filter(|header| !is_never_passed(&header.name));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    headers.map(|header| (header.name.clone(), text(&header.value))).collect()
+}
+
+/// Returns the deliveries of an event, oldest first.
+pub(crate) async fn deliveries_of(
+    api: &ApiState,
+    caller: &Caller,
+    event: Uuid,
+) -> Result<Vec<DeliveryDetail>, ApiError> {
+    with_attempts(api, &Filter { event: Some(event), ..of_site(caller) }, SHOWN).await
 }
 
 fn of_site(caller: &Caller) -> Filter {
@@ -146,7 +162,8 @@ fn document(event: &Event) -> Value {
     }
 }
 
-fn attachments(event: &Event, payload: &Payload) -> Vec<AttachmentView> {
+/// Returns what a message has attached.
+pub(crate) fn attachments(event: &Event, payload: &Payload) -> Vec<AttachmentView> {
     let decoded = event.decoded.as_ref().filter(|_| !is_mdn(event.kind));
     let all = decoded.map_or([].as_slice(), |decoded: &Decoded| &decoded.attachments);
     let gone_since = match payload {
@@ -168,12 +185,12 @@ fn is_kept(payload: &Payload, part: &Range<u64>) -> bool {
     !matches!(payload, Payload::None | Payload::Purged { .. }) && part.end <= payload.size()
 }
 
-const fn is_mdn(kind: EventKind) -> bool {
+pub(crate) const fn is_mdn(kind: EventKind) -> bool {
     matches!(kind, EventKind::MdnReceived | EventKind::MdnSent)
 }
 
 /// Returns the events of the same message, and those that retract each other.
-async fn related(
+pub(crate) async fn related(
     api: &ApiState,
     caller: &Caller,
     event: &Event,
@@ -291,30 +308,30 @@ struct EventDetail {
 
 /// An attachment.
 #[derive(Serialize, ToSchema)]
-struct AttachmentView {
+pub(crate) struct AttachmentView {
     /// Counts from 1.
-    n: usize,
+    pub(crate) n: usize,
     /// The sender's file name.
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Bytes.
-    size: u64,
+    pub(crate) size: u64,
     /// `Content-Type` as it came.
-    content_type: Option<String>,
+    pub(crate) content_type: Option<String>,
     /// Whether its bytes are kept.
-    available: bool,
+    pub(crate) available: bool,
     /// When they were removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "date-time")]
-    gone_since: Option<String>,
+    pub(crate) gone_since: Option<String>,
 }
 
 /// Another event of the same message.
 #[derive(Serialize, ToSchema)]
-struct RelatedEvent {
+pub(crate) struct RelatedEvent {
     /// Its id.
-    event_id: String,
+    pub(crate) event_id: String,
     /// Its kind.
-    event: String,
+    pub(crate) event: String,
     /// `mdn`, `message`, `duplicate-of`, `duplicated-by`, `supersedes` or `superseded-by`.
-    relation: &'static str,
+    pub(crate) relation: &'static str,
 }

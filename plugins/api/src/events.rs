@@ -113,7 +113,7 @@ const NAMES: [&str; 10] = [
 ];
 
 /// Adds a field of a search, in the form in which the store keeps it.
-fn add(filter: &mut Filter, name: &str, value: &str) -> Result<(), ApiError> {
+pub(crate) fn add(filter: &mut Filter, name: &str, value: &str) -> Result<(), ApiError> {
     let time = |name| {
         let time = value.parse().map(Timestamp::as_millisecond);
         time.map_err(|_| ApiError::Value(name, "RFC 3339 (2026-01-31T12:00:00Z)"))

@@ -26,6 +26,11 @@ const EVENTS_MAX: usize = 16;
 // === impl JsonFields ===
 
 impl JsonFields {
+    /// Creates an object of texts, such as a form has.
+    pub(crate) fn of_texts(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(pairs.into_iter().map(|(name, text)| (name, Value::String(text))).collect())
+    }
+
     /// Returns the partner's number.
     ///
     /// # Errors

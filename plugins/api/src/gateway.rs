@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::throttle::Throttle;
+use crate::{activity::Activity, console::LiveHub, throttle::Throttle};
 
 /// What the API works on. Clones share it.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub struct Handles {
 pub(crate) struct ApiState {
     pub(crate) handles: Handles,
     pub(crate) throttle: Arc<Throttle>,
+    /// What the console's pages are sent.
+    pub(crate) live: Arc<LiveHub>,
     /// Test deliveries under way at once.
     pub(crate) tests: Arc<Semaphore>,
 }
@@ -62,6 +64,9 @@ pub trait GatewayControl: Send + Sync + 'static {
     /// Returns the key that secrets and URLs are sealed with at rest.
     fn key(&self) -> &SecretKey;
 
+    /// Returns how much goes on.
+    fn activity(&self) -> &Activity;
+
     /// Returns the figures of this process.
     fn figures(&self) -> GatewayFigures;
 
@@ -70,6 +75,9 @@ pub trait GatewayControl: Send + Sync + 'static {
     /// # Errors
     /// All mistakes.
     async fn reload(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>>;
+
+    /// Returns the first mistakes of the last reload; none when its files are in force.
+    fn mistakes(&self) -> Vec<ConfigDiagnostic>;
 
     /// Returns what an operator should know about a gateway that should get traffic, one sentence
     /// each.
@@ -93,6 +101,10 @@ pub struct GatewayFigures {
     pub last_reload: LastReload,
     /// Exchanges under way.
     pub in_flight: usize,
+    /// Why the AS2 server cannot be reached, as a sentence; `None` while it can.
+    pub receiver_failure: Option<String>,
+    /// The machine's name.
+    pub host: String,
     /// The gateway's id in the store.
     pub id: Uuid,
     /// The hash of its rules, for comparison with other gateways.

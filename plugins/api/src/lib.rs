@@ -20,6 +20,7 @@
 //! | `GET /admin/deliveries/{id}` | read | one, with its attempts |
 //! | `POST /admin/deliveries/{id}/retry`, `/cancel`, `/replay` | admin | made now, given up, made again |
 //! | `GET /admin/audit` | read | what callers did |
+//! | `/console/` | of a session | pages for people |
 //! | `POST /admin/retry`, `/admin/cancel`, `/admin/replay` | admin | the same of all that match |
 //!
 //! A token sees only its own site. Handlers work on the types of the store, of deliveries and of the
@@ -27,6 +28,7 @@
 //! not know Pingora or SQL.
 //!
 //! # Layout
+//! - `activity`: how much goes on
 //! - `gateway`: what the API works on, and what the gateway reports to it
 //! - `partner_webhooks`, `test_delivery`: `/api/v1/webhooks`; `partner_events`: the events there
 //! - `status`: `/admin/status`, `/admin/reload`
@@ -41,12 +43,15 @@
 //! - `caller`: tokens and their scopes
 //! - `throttle`: clients with bad tokens
 //! - `fields`: the fields of a JSON body
+//! - `console`: pages for people
 //! - `error`: what a request is refused with, in two languages
 //! - `tap`: the API of a tap in another proxy
 //! - `server`: the listener and its limits
 
+mod activity;
 mod audit;
 mod caller;
+mod console;
 mod deliveries;
 mod error;
 mod event_detail;
@@ -66,6 +71,7 @@ mod throttle;
 mod webhooks;
 
 pub use self::{
+    activity::{Activity, AttemptCounts, ExchangeCounts},
     gateway::{GatewayControl, GatewayFigures, Handles, LastReload, PartnerWebhookView, Reloaded},
     partner_webhooks::{is_partner_webhook, leading_keys, partner_webhook_name},
     server::serve_on,

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
@@ -18,17 +18,20 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    audit, deliveries,
+    audit,
+    console::{self, LiveHub},
+    deliveries,
     error::{ApiError, in_words},
     event_detail, events,
     gateway::{ApiState, Handles},
     metrics, partner_webhooks, status, steering, test_delivery, webhooks,
 };
 
-/// Returns the routes, each with its description in `/openapi.json`.
-pub(crate) fn router(handles: Handles) -> Router {
+/// Returns the routes, each with its description in `/openapi.json`. When `handed_on` is true, streams end.
+pub(crate) fn router(handles: Handles, handed_on: watch::Receiver<bool>) -> Router {
     let tests = Arc::new(Semaphore::new(test_delivery::TESTS));
-    let state = ApiState { handles, throttle: Arc::default(), tests };
+    let live = Arc::new(LiveHub::new(handed_on));
+    let state = ApiState { handles, throttle: Arc::default(), live, tests };
     let (router, description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(healthz))
         .routes(routes!(readyz))
@@ -60,6 +63,7 @@ pub(crate) fn router(handles: Handles) -> Router {
         .route("/openapi.json", get(|| async { Json(description) }))
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(|| async { ApiError::Method })
+        .merge(console::router(&state))
         .layer(map_response_with_state(state.clone(), in_words))
         .with_state(state)
 }

@@ -85,7 +85,11 @@ pub async fn serve_on(socket: TcpListener, handles: Handles, mut handed_on: watc
         }
         ready(response)
     });
-    let app = router(handles).layer((close, in_time, DefaultBodyLimit::max(BODY_MAX)));
+    let (gateway, store) = (handles.gateway.clone(), handles.store.clone());
+    let app =
+        router(handles, handed_on.clone()).layer((close, in_time, DefaultBodyLimit::max(BODY_MAX)));
+    let refill = async move { gateway.activity().refill(&*store).await };
+    let _refill = AbortOnDrop(tokio::spawn(refill));
     let connections = AdminConnections::default();
     loop {
         let accepted = tokio::select! {
@@ -112,6 +116,15 @@ pub async fn serve_on(socket: TcpListener, handles: Handles, mut handed_on: watc
     }
     drop(socket);
     std::future::pending::<()>().await;
+}
+
+/// A task that ends with what began it.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// EMFILE and ENFILE.

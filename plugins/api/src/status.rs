@@ -34,6 +34,20 @@ pub(crate) async fn reload(
     State(api): State<ApiState>,
     caller: Caller,
 ) -> Result<Response, ApiError> {
+    Ok(match reload_for(&api, &caller).await? {
+        Ok(done) => Json(done).into_response(),
+        Err(errors) => {
+            let body = ReloadRefused { status: "error", errors };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+        }
+    })
+}
+
+/// Loads config and rules again for a caller that may.
+pub(crate) async fn reload_for(
+    api: &ApiState,
+    caller: &Caller,
+) -> Result<Result<Reloaded, Vec<ConfigDiagnostic>>, ApiError> {
     caller.needs(TokenScope::Admin)?;
     if !caller.is_of_default_site() {
         return Err(ApiError::OtherSite);
@@ -43,14 +57,8 @@ pub(crate) async fn reload(
         Ok(done) => format!("generation {}", done.generation),
         Err(errors) => format!("refused: {} mistakes", errors.len()),
     };
-    record(&api, &caller, ("reload", "config"), Ok(()), |()| said.clone()).await?;
-    Ok(match reloaded {
-        Ok(done) => Json(done).into_response(),
-        Err(errors) => {
-            let body = ReloadRefused { status: "error", errors };
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
-        }
-    })
+    record(api, caller, ("reload", "config"), Ok(()), |()| said.clone()).await?;
+    Ok(reloaded)
 }
 
 /// Version, generation, last reload, store, queue. Scope read.
@@ -89,7 +97,7 @@ pub(crate) async fn status(
     }))
 }
 
-async fn gateways(api: &ApiState, own: &GatewayFigures) -> Vec<GatewayView> {
+pub(crate) async fn gateways(api: &ApiState, own: &GatewayFigures) -> Vec<GatewayView> {
     // That the store fails stands elsewhere in the response.
     let since = clock::now() - GatewayReport::ALIVE_MS;
     let mut alive = api.store.gateways(since).await.unwrap_or_default();
@@ -197,87 +205,87 @@ struct Mistake {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Status {
     /// Of the gateway.
-    version: &'static str,
+    pub(crate) version: &'static str,
     /// Of the snapshot in force.
-    generation: u64,
+    pub(crate) generation: u64,
     /// SHA-256 of the files it was made of, hex. Of the default site alone.
-    hash: Option<String>,
+    pub(crate) hash: Option<String>,
     /// Rules in force.
-    webhooks: usize,
+    pub(crate) webhooks: usize,
     /// Exchanges under way. Of the default site alone.
-    in_flight: Option<usize>,
+    pub(crate) in_flight: Option<usize>,
     /// How the last reload went.
-    last_reload: LastReload,
+    pub(crate) last_reload: LastReload,
     /// How the store is.
-    store: StoreStatus,
+    pub(crate) store: StoreStatus,
     /// The gateways that share the store and live, this one too, the oldest first. Empty while the
     /// store does not say. Of the default site alone.
-    gateways: Vec<GatewayView>,
+    pub(crate) gateways: Vec<GatewayView>,
     /// Whether one of them has other rules than this one.
-    drift: bool,
+    pub(crate) drift: bool,
     /// Whether one of them has a newer configuration than this one: then that one decides which deliveries are
     /// held or orphaned.
-    outdated: bool,
+    pub(crate) outdated: bool,
     /// The site's webhooks out of service, and why: their deliveries are held or orphaned.
-    out_of_service: Vec<OutOfService>,
+    pub(crate) out_of_service: Vec<OutOfService>,
 }
 
 /// A webhook out of service.
 #[derive(Serialize, ToSchema)]
-struct OutOfService {
+pub(crate) struct OutOfService {
     /// Its name.
-    webhook: String,
+    pub(crate) webhook: String,
     /// Why, in a sentence.
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// A gateway of the same store.
 #[derive(Serialize, ToSchema)]
-struct GatewayView {
+pub(crate) struct GatewayView {
     /// A new one at each start.
-    id: String,
+    pub(crate) id: String,
     /// Whether it is the gateway that sent this response.
     #[serde(rename = "self")]
-    is_self: bool,
+    pub(crate) is_self: bool,
     /// The machine's name.
-    host: String,
+    pub(crate) host: String,
     /// The process's number there.
-    pid: u32,
+    pub(crate) pid: u32,
     /// Of as2hook.
-    version: String,
+    pub(crate) version: String,
     /// RFC 3339.
-    started: String,
+    pub(crate) started: String,
     /// RFC 3339; the time of its last report.
-    seen: String,
+    pub(crate) seen: String,
     /// The hash of the rules in force there and of everything else that routing depends on
     /// (partners, stations, sites, secrets): equal hashes mean equal routing.
-    rules: String,
+    pub(crate) rules: String,
     /// The generation of this content in the store: the gateways with the highest decide which deliveries are
     /// held or orphaned.
-    configuration: i64,
+    pub(crate) configuration: i64,
     /// Whether they differ from those of the gateway that sent this response.
-    drift: bool,
+    pub(crate) drift: bool,
 }
 
 /// The health of the store.
 #[derive(Serialize, ToSchema)]
-struct StoreStatus {
+pub(crate) struct StoreStatus {
     /// Whether the last write succeeded.
-    ok: bool,
+    pub(crate) ok: bool,
     /// Why it did not. Of the default site alone.
-    error: Option<String>,
+    pub(crate) error: Option<String>,
     /// Deliveries that wait or are being made.
-    queue_depth: u64,
+    pub(crate) queue_depth: u64,
     /// Deliveries that used up their retries.
-    dead: u64,
+    pub(crate) dead: u64,
     /// Deliveries that wait until their webhook is back in service. Of the default site alone.
-    held: Option<u64>,
+    pub(crate) held: Option<u64>,
     /// Deliveries of webhooks that are gone. Of the default site alone.
-    orphaned: Option<u64>,
+    pub(crate) orphaned: Option<u64>,
     /// Exchanges whose outcome is not known yet.
-    open_exchanges: u64,
+    pub(crate) open_exchanges: u64,
     /// RFC 3339; when the oldest event with an unmade delivery happened.
-    oldest_undelivered: Option<String>,
+    pub(crate) oldest_undelivered: Option<String>,
     /// Events that wait in memory until the store can take them. Of the default site alone.
-    held_in_memory: Option<usize>,
+    pub(crate) held_in_memory: Option<usize>,
 }

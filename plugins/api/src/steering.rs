@@ -114,7 +114,7 @@ pub(crate) async fn replay(
 }
 
 /// Changes one delivery, or says why not. Returns 1.
-async fn change_one(
+pub(crate) async fn change_one(
     api: &ApiState,
     caller: &Caller,
     id: &str,
@@ -140,7 +140,7 @@ async fn change_one(
 }
 
 /// Changes all deliveries that the filter in a body names. Returns how many.
-async fn change_all(
+pub(crate) async fn change_all(
     api: &ApiState,
     caller: &Caller,
     fields: &JsonFields,

@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, sync::watch};
 use uuid::Uuid;
 
 use crate::{
+    activity::Activity,
     gateway::{GatewayControl, GatewayFigures, Handles, LastReload, PartnerWebhookView, Reloaded},
     server::serve_on,
 };
@@ -24,7 +25,7 @@ pub async fn serve_tap(socket: TcpListener, tap: RunningTap) {
         payloads: tap.payloads.clone(),
         dispatcher: tap.dispatcher.clone(),
         directory: tap.rules.clone(),
-        gateway: Arc::new(TapControl { tap, id: Uuid::now_v7() }),
+        gateway: Arc::new(TapControl { tap, activity: Activity::default(), id: Uuid::now_v7() }),
     };
     let (_never, handed_on) = watch::channel(false);
     serve_on(socket, handles, handed_on).await;
@@ -32,6 +33,8 @@ pub async fn serve_tap(socket: TcpListener, tap: RunningTap) {
 
 struct TapControl {
     tap: RunningTap,
+    /// The proxy around it counts its traffic; here is what the store has.
+    activity: Activity,
     id: Uuid,
 }
 
@@ -57,6 +60,10 @@ impl GatewayControl for TapControl {
         &self.tap.key
     }
 
+    fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     fn figures(&self) -> GatewayFigures {
         let in_force = self.tap.rules.in_force();
         let (at, error) = self.tap.rules.last();
@@ -65,6 +72,11 @@ impl GatewayControl for TapControl {
             hash: in_force.hash.clone(),
             last_reload: LastReload { at: at.to_string(), ok: error.is_none(), error },
             in_flight: 0,
+            receiver_failure: None,
+            host: std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             id: self.id,
             rules: String::new(),
         }
@@ -73,6 +85,10 @@ impl GatewayControl for TapControl {
     async fn reload(&self) -> Result<Reloaded, Vec<ConfigDiagnostic>> {
         let [before, now] = self.tap.reload().await?;
         Ok(Reloaded::new(now.generation, &before.rules.rules, &now.rules.rules))
+    }
+
+    fn mistakes(&self) -> Vec<ConfigDiagnostic> {
+        self.tap.rules.mistakes()
     }
 
     async fn readiness(&self) -> Result<Vec<String>, Vec<String>> {

@@ -30,6 +30,7 @@ use crate::{
     gateway::ApiState,
     partner_events::spanish_name,
     partner_webhooks::{PartnerRefusal, PartnerRequest, partner_webhook_name},
+    webhooks::rule_of,
 };
 
 /// Test deliveries under way at once.
@@ -58,8 +59,10 @@ pub(crate) async fn test(
     let partner = caller.partner(fields?.partner()?)?;
     let name = partner_webhook_name(&partner.site, partner.id.unwrap_or_default());
     let rule = api.directory.endpoint(&name).ok_or(ApiError::Inactive)?;
-    let made = make(&api, &rule, test_event(caller.config(), &rule, Some(partner))).await;
-    record(&api, &caller, ("test", &name), made, status_of).await
+    let event = test_event(caller.config(), &rule, Some(partner));
+    let made = make(&api, &rule, &event).await;
+    let made = record(&api, &caller, ("test", &name), made, TestResult::in_words).await?;
+    Ok(made.respond(event.kind))
 }
 
 /// Sends a test to a webhook, and waits for it at most 15 s. It is marked as one and not retried. Scope
@@ -81,33 +84,37 @@ pub(crate) async fn test_rule(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
+    let (kind, made) = test_webhook(&api, &caller, &name).await?;
+    Ok(made.respond(kind))
+}
+
+/// Sends a test to a webhook of the caller's site. Returns the kind of its event, and what came of it.
+pub(crate) async fn test_webhook(
+    api: &ApiState,
+    caller: &Caller,
+    name: &str,
+) -> Result<(EventKind, TestResult), ApiError> {
     caller.needs(TokenScope::Admin)?;
-    let rule = api.directory.endpoint(&name).filter(|rule| rule.site == caller.site());
-    let rule = rule.ok_or(ApiError::NotFound)?;
+    let rule = rule_of(api, caller, name)?;
     let config = caller.config();
     let mut partners = config.partners.iter().filter(|partner| partner.site == rule.site);
     let partner = match &rule.partner {
         Some(id) => config.partner(id),
         None => partners.next(),
     };
-    let made = make(&api, &rule, test_event(config, &rule, partner)).await;
-    record(&api, &caller, ("test", &name), made, status_of).await
+    let event = test_event(config, &rule, partner);
+    let made = make(api, &rule, &event).await;
+    let made = record(api, caller, ("test", name), made, TestResult::in_words).await?;
+    Ok((event.kind, made))
 }
 
-fn status_of(response: &Response) -> String {
-    match response.status() {
-        StatusCode::OK => "delivered".to_owned(),
-        _ => "failed".to_owned(),
-    }
-}
-
-async fn make(api: &ApiState, rule: &Rule, event: Event) -> Result<Response, ApiError> {
+async fn make(api: &ApiState, rule: &Rule, event: &Event) -> Result<TestResult, ApiError> {
     if !rule.enabled {
         return Err(ApiError::Inactive);
     }
     let _permit = api.tests.try_acquire().map_err(|_| ApiError::Busy)?;
     let (at, begun) = (clock::now(), Instant::now());
-    let sent = api.dispatcher.send_test(rule, &event, begun + TEST_TIMEOUT).await;
+    let sent = api.dispatcher.send_test(rule, event, begun + TEST_TIMEOUT).await;
     let http_code = sent.as_ref().map_or_else(SinkError::http_code, |taken| taken.http_code);
     let failure = sent.err().map(|error| error.to_string());
     let attempt = Attempt {
@@ -118,7 +125,7 @@ async fn make(api: &ApiState, rule: &Rule, event: Event) -> Result<Response, Api
         error: failure.clone(),
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    let made = made(rule, &event, attempt).map_err(|error| {
+    let made = made(rule, event, attempt).map_err(|error| {
         tracing::error!(%error, "A test delivery has no JSON form.");
         ApiError::Store
     })?;
@@ -126,19 +133,7 @@ async fn make(api: &ApiState, rule: &Rule, event: Event) -> Result<Response, Api
         // The response is what was asked for; the log is not worth losing it.
         tracing::warn!(%error, "A test delivery was not stored.");
     }
-    if let Some(msg) = failure {
-        let body = TestFailed { status: "error", http_code, msg };
-        return Ok((StatusCode::BAD_GATEWAY, Json(body)).into_response());
-    }
-    let (name, event) = (spanish_name(event.kind), event.kind.as_str());
-    let body = TestPassed {
-        status: "success",
-        http_code,
-        requested_event_name: name,
-        event_name: name,
-        event,
-    };
-    Ok(Json(body).into_response())
+    Ok(TestResult { http_code, failure })
 }
 
 /// Builds the event of an exchange that did not take place, and is marked so.
@@ -195,6 +190,39 @@ fn made(
     let target = Target { order_key: None, ..Target::of(rule, event) };
     let delivery = target.delivery(event.id);
     Ok(UnqueuedDelivery { event: row, delivery, attempt, state })
+}
+
+/// What came of a test.
+pub(crate) struct TestResult {
+    /// The status of the response.
+    pub(crate) http_code: Option<u16>,
+    /// Why the endpoint did not take it.
+    pub(crate) failure: Option<String>,
+}
+
+// === impl TestResult ===
+
+impl TestResult {
+    fn in_words(&self) -> String {
+        if self.failure.is_none() { "delivered" } else { "failed" }.to_owned()
+    }
+
+    fn respond(self, kind: EventKind) -> Response {
+        let Self { http_code, failure } = self;
+        if let Some(msg) = failure {
+            let body = TestFailed { status: "error", http_code, msg };
+            return (StatusCode::BAD_GATEWAY, Json(body)).into_response();
+        }
+        let (name, event) = (spanish_name(kind), kind.as_str());
+        let body = TestPassed {
+            status: "success",
+            http_code,
+            requested_event_name: name,
+            event_name: name,
+            event,
+        };
+        Json(body).into_response()
+    }
 }
 
 /// The endpoint took the test.

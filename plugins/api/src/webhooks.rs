@@ -1,5 +1,7 @@
 //! `/admin/webhooks`: the webhooks in force, with their live state.
 
+use std::sync::Arc;
+
 use as2hook_config::TokenScope;
 use as2hook_delivery::{DISABLE_AFTER, Health, HealthState};
 use as2hook_event::{PartnerType, Route, Rule};
@@ -56,109 +58,123 @@ pub(crate) async fn enable(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<Resumed>, ApiError> {
-    caller.needs(TokenScope::Admin)?;
-    let rule = api.directory.endpoint(&name).filter(|rule| rule.site == caller.site());
-    rule.ok_or(ApiError::NotFound)?;
-    let resumed = api.dispatcher.enable(&name).await.map_err(ApiError::from);
-    let in_words = |resumed: &u64| format!("{resumed} held deliveries go on");
-    let resumed = record(&api, &caller, ("enable", &name), resumed, in_words).await?;
+    let resumed = enable_webhook(&api, &caller, &name).await?;
     Ok(Json(Resumed { status: "success", resumed }))
+}
+
+/// Puts a webhook of the caller's site back into service. Returns how many held deliveries go on.
+pub(crate) async fn enable_webhook(
+    api: &ApiState,
+    caller: &Caller,
+    name: &str,
+) -> Result<u64, ApiError> {
+    caller.needs(TokenScope::Admin)?;
+    rule_of(api, caller, name)?;
+    let resumed = api.dispatcher.enable(name).await.map_err(ApiError::from);
+    let in_words = |resumed: &u64| format!("{resumed} held deliveries go on");
+    record(api, caller, ("enable", name), resumed, in_words).await
+}
+
+/// Returns the webhook of this name in the caller's site.
+pub(crate) fn rule_of(api: &ApiState, caller: &Caller, name: &str) -> Result<Arc<Rule>, ApiError> {
+    let rule = api.directory.endpoint(name).filter(|rule| rule.site == caller.site());
+    rule.ok_or(ApiError::NotFound)
 }
 
 /// The webhooks of the token's site.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct WebhookList {
     #[schema(example = "success")]
-    status: &'static str,
-    data: Vec<WebhookView>,
+    pub(crate) status: &'static str,
+    pub(crate) data: Vec<WebhookView>,
 }
 
 /// The webhook is in service.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Resumed {
     #[schema(example = "success")]
-    status: &'static str,
+    pub(crate) status: &'static str,
     /// Held deliveries that go on.
-    resumed: u64,
+    pub(crate) resumed: u64,
 }
 
 /// A webhook in force, with its live state.
 #[derive(Serialize, ToSchema)]
-struct WebhookView {
+pub(crate) struct WebhookView {
     /// Unique.
-    name: String,
+    pub(crate) name: String,
     /// `file` (a rule) or `api` (a partner's webhook).
-    source: &'static str,
+    pub(crate) source: &'static str,
     /// The tenant.
-    site: String,
+    pub(crate) site: String,
     /// Names of events; `*` is all.
-    events: Vec<&'static str>,
+    pub(crate) events: Vec<&'static str>,
     /// AS2 id of the remote side. `None`: any.
-    partner: Option<String>,
+    pub(crate) partner: Option<String>,
     /// AS2 id of our side. `None`: any.
-    station: Option<String>,
+    pub(crate) station: Option<String>,
     /// `Production` or `Test`. `None`: any.
-    partner_type: Option<&'static str>,
+    pub(crate) partner_type: Option<&'static str>,
     /// The signature statuses of its filter. `None`: any.
-    signature: Option<Vec<&'static str>>,
+    pub(crate) signature: Option<Vec<&'static str>>,
     /// The processing errors of its filter: `none`, `any`, or codes separated by commas. `None`:
     /// any and none.
-    errors: Option<String>,
+    pub(crate) errors: Option<String>,
     /// Its URL; a query is masked, since it may hold a token.
-    url: String,
+    pub(crate) url: String,
     /// `headers`, `json` or `raw`.
-    payload: &'static str,
+    pub(crate) payload: &'static str,
     /// One mask for each secret.
-    secrets: Vec<&'static str>,
+    pub(crate) secrets: Vec<&'static str>,
     /// The names of the operator's own headers; values are never shown.
-    headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
     /// `most-specific` or `always`.
     #[schema(value_type = String)]
-    route: Route,
+    pub(crate) route: Route,
     /// The most attempts in a time, such as `50/s`, made by each gateway. `None`: no limit.
-    rate: Option<String>,
+    pub(crate) rate: Option<String>,
     /// Seconds of nothing but failures after which it is disabled.
-    disable_after: u64,
+    pub(crate) disable_after: u64,
     /// A disabled webhook matches nothing.
-    enabled: bool,
+    pub(crate) enabled: bool,
     /// Its health.
-    state: HealthView,
+    pub(crate) state: HealthView,
 }
 
 /// The health of a webhook.
 #[derive(Default, Serialize, ToSchema)]
 #[schema(as = WebhookState)]
-struct HealthView {
+pub(crate) struct HealthView {
     /// `healthy`, `retrying`, `disabled` or `orphaned`.
-    standing: &'static str,
+    pub(crate) standing: &'static str,
     /// Why it is disabled.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The time of the first failure since the last success.
-    failing_since: Option<String>,
+    pub(crate) failing_since: Option<String>,
     /// Attempts that failed since the last success.
-    consecutive_failures: u32,
+    pub(crate) consecutive_failures: u32,
     /// Attempts that succeeded since the start.
-    delivered: u64,
+    pub(crate) delivered: u64,
     /// Attempts that failed since the start.
-    failed: u64,
+    pub(crate) failed: u64,
     /// Deliveries that used up their retries since the start.
-    dead: u64,
+    pub(crate) dead: u64,
     /// Attempts in progress.
-    in_flight: usize,
+    pub(crate) in_flight: usize,
     /// When the last attempt ended.
-    last_attempt: Option<String>,
+    pub(crate) last_attempt: Option<String>,
     /// The status of the last response.
-    last_http_code: Option<u16>,
+    pub(crate) last_http_code: Option<u16>,
     /// The error of the last failed attempt.
-    last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     /// The end of the pause that the endpoint asked for.
-    paused_until: Option<String>,
+    pub(crate) paused_until: Option<String>,
 }
 
 // === impl WebhookView ===
 
 impl WebhookView {
-    fn new(rule: &Rule, health: Option<Health>) -> Self {
+    pub(crate) fn new(rule: &Rule, health: Option<Health>) -> Self {
         let Rule { filters, endpoint, .. } = rule;
         let unused = || HealthView { standing: "healthy", ..HealthView::default() };
         Self {

@@ -22,6 +22,10 @@ pub struct Api {
     /// Private networks that webhooks made over the API may point at all the same. Default: none.
     #[serde(with = "List::<Network>")]
     pub allow_networks: Vec<IpNet>,
+    /// Names by which browsers reach the console, without a port, besides IP addresses and `localhost`. Other
+    /// names are refused, since any page's name can be made to point here. Default: none.
+    #[serde(with = "List::<HostName>")]
+    pub hosts: Vec<String>,
     /// Of the config API's messages. Default: Spanish, as `docs/api.md` has them.
     #[serde(with = "Word::<ApiLanguage>")]
     pub language: ApiLanguage,
@@ -68,6 +72,21 @@ pub enum ApiLanguage {
     #[serde(rename = "en")]
     English,
 }
+
+setting!(
+    /// A host's name, without a port. It is compared in lower case.
+    HostName: String,
+    |value| {
+        let name = value.line()?;
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if name.len() > 253 || !name.bytes().all(is_legal) {
+            return value.wrong("must be the name of a host alone, such as \"as2.example\"");
+        }
+        Some(name.to_ascii_lowercase())
+    },
+    String::as_str,
+    { "type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._-]+$" }
+);
 
 setting!(
     /// Some of [`TokenScope`], never none.

@@ -138,6 +138,11 @@ pub fn render(path: &Path, plugins: &Plugins) -> Result<String, Vec<ConfigDiagno
     text.ok_or_else(|| context.finish().0)
 }
 
+/// A config as YAML, as [`render`] prints it: the one in memory, whatever its file says by now.
+pub fn to_yaml(config: &Config) -> String {
+    section::to_yaml(config)
+}
+
 /// The JSON Schema of `as2hook.yaml`.
 pub fn schema() -> Schema {
     section::schema::<Config>()

@@ -21,7 +21,7 @@ use crate::{
     moves,
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::StoreIdentity,
-    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    query::{AttemptRow, DeliveryRow, DeliveryTally, EventRow, EventTally, Filter, Page},
     record::Record,
     retention, select,
     steering::{self, DeliveryChange},
@@ -174,8 +174,27 @@ impl<B: StoreBackend> Store for B {
         lists::deliveries(self, filter, cursor, limit).await
     }
 
+    async fn count_deliveries(&self, filter: &Filter, most: u64) -> Result<u64, StoreError> {
+        Ok(self.find(select::count_deliveries(filter, most)).await?.pop().map_or(0, |(n,)| n))
+    }
+
     async fn counts(&self) -> Result<Counts, StoreError> {
         moves::counts(self).await
+    }
+
+    async fn tally(&self, filter: &Filter, most: u64) -> Result<Vec<DeliveryTally>, StoreError> {
+        use DeliveryState::{Claimed, Dead, Held, Orphaned, Pending};
+        let states = filter
+            .state
+            .map_or_else(|| vec![Pending, Claimed, Dead, Held, Orphaned], |state| vec![state]);
+        self.find(select::tally(filter, &states, most)).await
+    }
+
+    async fn tally_events(&self, events: &[Uuid]) -> Result<Vec<EventTally>, StoreError> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.find(select::tally_events(events)).await
     }
 
     async fn counts_of(&self, site: &str, webhooks: Vec<String>) -> Result<Counts, StoreError> {

@@ -93,6 +93,11 @@ pub(crate) fn key(whole: &str) -> Cow<'_, str> {
     text(&format!("{first}...{rest}")).into_owned().into()
 }
 
+/// Reads codes as [`codes`](crate::group::statements::codes) writes them.
+pub(crate) fn error_codes(stored: Option<String>) -> Vec<u16> {
+    stored.unwrap_or_default().split(',').filter_map(|code| code.parse().ok()).collect()
+}
+
 fn path_text(path: &Path) -> Result<&str, StoreError> {
     path.to_str().ok_or_else(|| StoreError::Payload {
         path: path.to_owned(),

@@ -75,7 +75,7 @@ pub use payload::{
 };
 pub use pieces::BlobStore;
 pub use postgres::{PostgresOptions, PostgresStore};
-pub use query::{AttemptRow, DeliveryRow, EventRow, Filter, Page};
+pub use query::{AttemptRow, DeliveryRow, DeliveryTally, EventRow, EventTally, Filter, Page};
 pub use record::{Before, Record, RecordChange};
 #[cfg(feature = "s3")]
 pub use s3::S3Pieces;

@@ -53,7 +53,11 @@ pub(crate) async fn events(
     conditions.of_event(filter);
     conditions.before("e.id", cursor);
     let outer = conditions.all.len();
-    conditions.of_delivery(filter);
+    conditions.of_delivery(&Filter { webhook: None, ..filter.clone() });
+    if let Some(webhook) = &filter.webhook {
+        // The few deliveries of an event are read, and not those of the webhook.
+        conditions.webhook("d.webhook + 0", webhook);
+    }
     let inner = conditions.all.split_off(outer);
     if !inner.is_empty() {
         let inner = inner.join(" AND ");
@@ -112,7 +116,7 @@ impl Lead {
         if leads.is_empty() {
             return Ok(None);
         }
-        let counts: Vec<(i64, i64)> = store.find(counts(&leads)).await?;
+        let counts: Vec<(i64, i64)> = store.find(counts_of(filter)).await?;
         let fewest =
             counts.into_iter().filter(|(_, rows)| *rows < FEW).min_by_key(|(_, rows)| *rows);
         let place = fewest.and_then(|(place, _)| usize::try_from(place).ok());
@@ -122,8 +126,17 @@ impl Lead {
     /// Returns the parts of a filter that an index has.
     fn of(filter: &Filter) -> Vec<Self> {
         let Filter { site, event, kind, partner, station, .. } = filter.clone();
-        let Filter { message_id, about, file_name, error, delivery, webhook, state, .. } =
-            filter.clone();
+        let Filter {
+            message_id,
+            about,
+            file_name,
+            error,
+            delivery,
+            webhook_id,
+            webhook,
+            state,
+            ..
+        } = filter.clone();
         let none = Filter::default;
         let of_event = [
             event.map(|event| Filter { event: Some(event), ..none() }),
@@ -147,6 +160,7 @@ impl Lead {
         });
         let of_delivery = [
             delivery.map(|delivery| Filter { delivery: Some(delivery), ..none() }),
+            webhook_id.map(|id| Filter { webhook_id: Some(id), ..none() }),
             webhook.map(|webhook| Filter { webhook: Some(webhook), ..none() }),
             of_state,
         ];
@@ -158,7 +172,10 @@ impl Lead {
     /// Adds its own condition, as text.
     fn condition(&self, conditions: &mut Conditions) -> String {
         let before = conditions.all.len();
-        conditions.of_event(&self.filter);
+        if let Some(site) = &self.filter.site {
+            conditions.and("e.site =", site.as_str());
+        }
+        conditions.of_event(&Filter { site: None, ..self.filter.clone() });
         conditions.of_delivery(&self.filter);
         conditions.all.split_off(before).join(" AND ")
     }
@@ -170,10 +187,10 @@ impl Lead {
     }
 }
 
-/// Counts the rows of each, up to [`FEW`], after its place.
-fn counts(leads: &[Lead]) -> Statement {
+/// Counts the rows of each part of a filter that may lead, up to [`FEW`], after its place.
+pub(crate) fn counts_of(filter: &Filter) -> Statement {
     let mut conditions = Conditions::default();
-    let counts: Vec<_> = leads
+    let counts: Vec<_> = Lead::of(filter)
         .iter()
         .enumerate()
         .map(|(place, lead)| {

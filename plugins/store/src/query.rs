@@ -35,6 +35,8 @@ pub struct Filter {
     pub until: Option<i64>,
     /// The delivery's number.
     pub delivery: Option<i64>,
+    /// The delivery's `webhook-id`.
+    pub webhook_id: Option<String>,
     /// The webhook's name.
     pub webhook: Option<String>,
     /// The delivery's state.
@@ -68,10 +70,36 @@ pub struct EventRow {
     pub station: Option<String>,
     /// The AS2 Message-ID.
     pub message_id: Option<String>,
+    /// The name of its first attachment that has one.
+    pub file_name: Option<String>,
+    /// The codes of its processing errors.
+    pub errors: Vec<u16>,
     /// When it happened.
     pub occurred_at: i64,
     /// Whether its outcome is not known yet.
     pub open: bool,
+}
+
+/// How many deliveries of a webhook are in a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryTally {
+    /// The webhook's name.
+    pub webhook: String,
+    /// The state.
+    pub state: DeliveryState,
+    /// How many.
+    pub count: u64,
+}
+
+/// How many deliveries of an event are in a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTally {
+    /// The event's id.
+    pub event: Uuid,
+    /// The state.
+    pub state: DeliveryState,
+    /// How many.
+    pub count: u64,
 }
 
 /// A delivery in a list.

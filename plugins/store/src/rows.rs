@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::{
-    columns::PayloadColumns,
+    columns::{PayloadColumns, error_codes},
     error::StoreError,
     gateways::GatewayReport,
     model::{
@@ -11,7 +11,7 @@ use crate::{
         StoredEvent, WebhookState,
     },
     partner_webhook::PartnerWebhook,
-    query::{AttemptRow, DeliveryRow, EventRow, Numbered},
+    query::{AttemptRow, DeliveryRow, DeliveryTally, EventRow, EventTally, Numbered},
     record::Record,
 };
 
@@ -199,9 +199,6 @@ macro_rules! read_in_order {
     };
 }
 
-read_in_order!(EventRow, "e.uuid, e.kind, e.site, e.partner, e.station, e.message_id,
-    e.occurred_at, e.owner IS NOT NULL":
-    id, kind, site, partner, station, message_id, occurred_at, open);
 read_in_order!(Attempt, "a.number, a.at, a.url, a.http_code, a.error, a.duration_ms":
     number, at, url, http_code, error, duration_ms);
 read_in_order!(Record, "key, body, due, expires": key, body, due, expires);
@@ -209,11 +206,33 @@ read_in_order!(AuditEntry, "at, token, site, action, target, result":
     at, token, site, action, target, result);
 read_in_order!(DueWebhook, "": webhook, due);
 read_in_order!(SetAside, "": webhook, state);
+read_in_order!(DeliveryTally, "": webhook, state, count);
+read_in_order!(EventTally, "": event, state, count);
 read_in_order!(WebhookState, "name, disabled, failing_since, fingerprint":
     webhook, disabled, failing_since, fingerprint);
 read_in_order!(GatewayReport,
     "uuid, host, process, version, started_at, seen_at, rules, generation":
     id, host, process, version, started_at, seen_at, rules, generation);
+
+impl FromSqlRow for EventRow {
+    const COLUMNS: &'static str = "e.uuid, e.kind, e.site, e.partner, e.station, e.message_id,
+        e.file_name, e.errors, e.occurred_at, e.owner IS NOT NULL";
+
+    fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.get()?,
+            kind: row.get()?,
+            site: row.get()?,
+            partner: row.get()?,
+            station: row.get()?,
+            message_id: row.get()?,
+            file_name: row.get()?,
+            errors: error_codes(row.get()?),
+            occurred_at: row.get()?,
+            open: row.get()?,
+        })
+    }
+}
 
 impl FromSqlRow for DeliveryRow {
     /// Those of [`EventRow`] follow.

@@ -122,6 +122,26 @@ impl SecretKey {
         self.unseal_for(&url_owner(webhook), &sealed)
     }
 
+    /// Encrypts a short text that opens for this purpose alone: of the console, what a browser keeps for it.
+    ///
+    /// # Errors
+    /// When OpenSSL cannot.
+    pub fn seal_text(
+        &self,
+        purpose: &str,
+        text: &str,
+    ) -> Result<Vec<u8>, openssl::error::ErrorStack> {
+        self.seal_for(&text_owner(purpose), text)
+    }
+
+    /// Decrypts the result of [`Self::seal_text`].
+    ///
+    /// # Errors
+    /// [`Unopened`].
+    pub fn unseal_text(&self, purpose: &str, sealed: &[u8]) -> Result<String, Unopened> {
+        self.unseal_for(&text_owner(purpose), sealed)
+    }
+
     fn seal_for(&self, owner: &[u8], text: &str) -> Result<Vec<u8>, openssl::error::ErrorStack> {
         let (mut nonce, mut tag) = ([0; NONCE], [0; TAG]);
         rand_bytes(&mut nonce)?;
@@ -160,6 +180,10 @@ fn owner(site: &str, partner: u64) -> Vec<u8> {
 
 fn url_owner(webhook: &str) -> Vec<u8> {
     format!("as2hook webhook url\n{webhook}").into_bytes()
+}
+
+fn text_owner(purpose: &str) -> Vec<u8> {
+    format!("as2hook text\n{purpose}").into_bytes()
 }
 
 fn parse(text: &str) -> Option<[u8; 32]> {

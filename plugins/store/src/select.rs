@@ -14,6 +14,10 @@ use crate::{
     transaction::Statement,
 };
 
+mod counts;
+
+pub(crate) use counts::{count_deliveries, counts, counts_of, tally, tally_events};
+
 /// The conditions of a list.
 #[derive(Default)]
 pub(crate) struct Conditions {
@@ -139,41 +143,6 @@ pub(crate) fn due() -> Statement {
     Statement::new(sql, [])
 }
 
-/// Selects the figures of the status page, as of one moment: for each state of a delivery its number, and
-/// in each row how many are claimed, how many events are open, and the time of the oldest undelivered.
-pub(crate) fn counts() -> Statement {
-    let states = DeliveryState::ALL.map(|state| format!("SELECT '{}' AS state", state.as_str()));
-    let sql = format!(
-        "SELECT s.state,
-            CAST(coalesce((SELECT sum(n) FROM tally t WHERE t.state = s.state), 0) AS bigint),
-            (SELECT count(*) FROM delivery WHERE owner IS NOT NULL),
-            (SELECT count(*) FROM event WHERE owner IS NOT NULL),
-            (SELECT min(occurred_at) FROM delivery WHERE state IN ('pending', 'claimed'))
-        FROM ({}) s",
-        states.join(" UNION ALL ")
-    );
-    Statement::new(sql, [])
-}
-
-/// Selects the figures of one site with these webhooks, as of one moment: the number of unfinished
-/// deliveries, that of dead ones, that of open events, and the time of the oldest undelivered. Each part
-/// has the condition of an index.
-pub(crate) fn counts_of(site: &str, webhooks: Vec<String>) -> Statement {
-    let sql = "WITH own AS (SELECT id FROM webhook WHERE name = ANY ($2)), unfinished AS (
-            SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND state = 'pending' AND blocked = false AND owner IS NULL
-            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND state = 'pending' AND blocked = true
-            UNION ALL SELECT occurred_at FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND owner IS NOT NULL AND blocked = false)
-        SELECT (SELECT count(*) FROM unfinished),
-            (SELECT count(*) FROM delivery WHERE webhook IN (SELECT id FROM own)
-                AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'),
-            (SELECT count(*) FROM event WHERE owner IS NOT NULL AND site = $1),
-            (SELECT min(occurred_at) FROM unfinished)";
-    Statement::new(sql, [site.into(), SqlValue::Texts(webhooks)])
-}
-
 /// Selects the names of payload files that events name, wherever the files are.
 pub(crate) fn named_files(names: Vec<String>) -> Statement {
     let sql = "SELECT DISTINCT \"right\"(payload_path, 36) FROM event
@@ -247,12 +216,12 @@ impl Conditions {
         format!("${}", self.values.len())
     }
 
-    fn and(&mut self, condition: &str, value: impl Into<SqlValue>) {
+    pub(crate) fn and(&mut self, condition: &str, value: impl Into<SqlValue>) {
         let value = self.value(value);
         self.all.push(format!("{condition} {value}"));
     }
 
-    fn webhook(&mut self, column: &str, name: &str) {
+    pub(crate) fn webhook(&mut self, column: &str, name: &str) {
         let name = self.value(name);
         self.all.push(format!("{column} = (SELECT id FROM webhook WHERE name = {name})"));
     }
@@ -289,10 +258,12 @@ impl Conditions {
         if let Some(event) = filter.event {
             self.and("e.uuid =", SqlValue::Id(event));
         }
-        for (column, value) in [("e.site", &filter.site), ("e.kind", &filter.kind)] {
-            if let Some(value) = value {
-                self.and(&format!("{column} ="), value.as_str());
-            }
+        if let Some(site) = &filter.site {
+            // Most events are of one site: SQLite is not to take the index that begins with it.
+            self.and("e.site || '' =", site.as_str());
+        }
+        if let Some(kind) = &filter.kind {
+            self.and("e.kind =", kind.as_str());
         }
         for (column, value) in [("e.message_id", &filter.message_id), ("e.about", &filter.about)] {
             if let Some(value) = value {
@@ -324,6 +295,9 @@ impl Conditions {
     pub(crate) fn of_delivery(&mut self, filter: &Filter) {
         if let Some(number) = filter.delivery {
             self.and("d.id =", number);
+        }
+        if let Some(id) = &filter.webhook_id {
+            self.and("d.webhook_id =", id.as_str());
         }
         if let Some(name) = &filter.webhook {
             self.webhook("d.webhook", name);

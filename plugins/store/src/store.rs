@@ -10,7 +10,7 @@ use crate::{
     },
     partner_webhook::{AttemptLog, PartnerWebhook, PartnerWebhookChange, UnqueuedDelivery},
     payload::ownership::StoreIdentity,
-    query::{AttemptRow, DeliveryRow, EventRow, Filter, Page},
+    query::{AttemptRow, DeliveryRow, DeliveryTally, EventRow, EventTally, Filter, Page},
     record::Record,
     steering::DeliveryChange,
     write::Write,
@@ -159,8 +159,19 @@ pub trait Store: EventStore + DeliveryQueue {
         limit: usize,
     ) -> Result<Page<DeliveryRow>, StoreError>;
 
+    /// Returns how many deliveries match, counted up to `most`. Without conditions on their events, its cost
+    /// grows with this number alone.
+    async fn count_deliveries(&self, filter: &Filter, most: u64) -> Result<u64, StoreError>;
+
     /// Returns how many deliveries are in each state, and the time of the oldest undelivered event.
     async fn counts(&self) -> Result<Counts, StoreError>;
+
+    /// Returns how many matching deliveries are in each state, by webhook. Of each state at most `most` are
+    /// counted. Without a state in the filter, delivered and cancelled ones are not counted: they have no index.
+    async fn tally(&self, filter: &Filter, most: u64) -> Result<Vec<DeliveryTally>, StoreError>;
+
+    /// Returns how many deliveries of these events are in each state.
+    async fn tally_events(&self, events: &[uuid::Uuid]) -> Result<Vec<EventTally>, StoreError>;
 
     /// Returns the figures of one site: from [`Self::counts`] the pending (including claimed) and
     /// dead deliveries of these webhooks, and the site's open exchanges. Its cost grows with these

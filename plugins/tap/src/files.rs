@@ -15,14 +15,17 @@ use tokio::sync::watch;
 
 use crate::TapHost;
 
+/// The most mistakes of a load that are kept to be shown.
+const KEPT: usize = 100;
+
 /// Loads the files of one config, one load at a time.
 #[derive(Debug)]
 pub struct ConfigFiles {
     path: PathBuf,
     plugins: Plugins,
     turn: tokio::sync::Mutex<()>,
-    /// When they were loaded last, and the first mistake.
-    last: Mutex<(Timestamp, Option<String>)>,
+    /// When they were loaded last, and the first mistakes.
+    last: Mutex<(Timestamp, Vec<ConfigDiagnostic>)>,
     sources: watch::Sender<Sources>,
 }
 
@@ -44,7 +47,8 @@ impl ConfigFiles {
             return Err(unsupported);
         }
         log(&warnings);
-        let (last, sources) = ((Timestamp::now(), None).into(), watch::Sender::new(sources));
+        let last = (Timestamp::now(), Vec::new()).into();
+        let sources = watch::Sender::new(sources);
         let path = path.to_owned();
         Ok((Self { path, plugins, turn: tokio::sync::Mutex::default(), last, sources }, loaded))
     }
@@ -73,7 +77,7 @@ impl ConfigFiles {
             Err(mistakes) => Err(mistakes),
         };
         let mistakes = done.as_ref().err().map_or(&[][..], Vec::as_slice);
-        *self.last.lock() = (Timestamp::now(), mistakes.first().map(ToString::to_string));
+        *self.last.lock() = (Timestamp::now(), mistakes.iter().take(KEPT).cloned().collect());
         for mistake in mistakes {
             tracing::error!(%mistake, "Reload refused: the former configuration stays in force.");
         }
@@ -82,7 +86,13 @@ impl ConfigFiles {
 
     /// Returns when they were loaded last, and the first mistake then.
     pub fn last(&self) -> (Timestamp, Option<String>) {
-        self.last.lock().clone()
+        let (at, mistakes) = &*self.last.lock();
+        (*at, mistakes.first().map(ToString::to_string))
+    }
+
+    /// Returns the mistakes of the last load, at most 100.
+    pub fn mistakes(&self) -> Vec<ConfigDiagnostic> {
+        self.last.lock().1.clone()
     }
 
     /// Begins to watch them, for [`Self::changed`].

@@ -23,8 +23,8 @@ pub trait TapHost: Debug + Send + Sync + 'static {
     /// The rules in force.
     fn rules(&self) -> Arc<TapRules>;
 
-    /// An event came of an exchange, and its response is over.
-    fn event(&self, _id: Uuid, _kind: EventKind) {}
+    /// An event of this site came of an exchange, and its response is over.
+    fn event(&self, _id: Uuid, _site: &str, _kind: EventKind) {}
 
     /// A message was decoded.
     fn decoded(&self, _event: &Event) {}

@@ -227,6 +227,11 @@ impl ReloadedRules {
         self.files.last()
     }
 
+    /// Returns the mistakes of the last load, at most 100.
+    pub fn mistakes(&self) -> Vec<ConfigDiagnostic> {
+        self.files.mistakes()
+    }
+
     async fn reload(&self) -> Result<[Arc<RulesInForce>; 2], Vec<ConfigDiagnostic>> {
         let put = async |loaded| {
             let before = self.in_force();

@@ -34,7 +34,7 @@ impl Notices for Announcer {
         if targets.is_empty() {
             return;
         }
-        self.host.event(event.id, event.kind);
+        self.host.event(event.id, &event.site, event.kind);
         match writes::publish(&event, Payload::None, &targets) {
             Ok(published) => {
                 self.outbox.write(vec![published]).await;

@@ -158,7 +158,7 @@ async fn report_overdue(
     let targets = rules.targets(&event);
     let once = writes::once(sent.becomes(SentState::Overdue, record), &event, &targets)?;
     outbox.commit(vec![once]).await?;
-    host.event(event.id, event.kind);
+    host.event(event.id, &event.site, event.kind);
     Ok(())
 }
 

@@ -37,6 +37,7 @@ fn a_gateway_with_nothing_but_its_receiver() {
     assert!(!config.encrypt_payloads);
     assert_eq!(config.keep, KeptAttachments::Needed);
     assert_eq!(config.api.language, ApiLanguage::Spanish);
+    assert!(config.api.hosts.is_empty());
     assert!(config.keyring.keys().is_empty() && config.api.tokens.is_empty());
 }
 
@@ -90,6 +91,7 @@ api:
   tokens:
     - { name: erp, sha256: "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff", scopes: [read, admin] }
   allow_networks: ["10.1.0.0/16"]
+  hosts: [AS2.example]
   language: en
 limits: { body: 1GiB, decoded: 4096, expansion: 10, header: 8KiB, attachments: "${NUMBER}", cpu: 250ms, in_flight: 5, memory: 64MiB, connections: 9,
   connections_per_address: 8, idle: 1s, head_time: 2s, body_time: 3s, body_rate: 4KiB, piece_time: 5s }
@@ -143,6 +145,7 @@ secret_key_file: /etc/as2hook/key
     assert_eq!(config.partner("OTHER").unwrap().timeout.as_secs(), 300);
     assert_eq!(config.partner("OTHER").unwrap().site, "here");
     assert!(config.partner("acme").is_none(), "AS2 ids are compared with their case");
+    assert_eq!(config.api.hosts, ["as2.example"]);
     let token = &config.api.tokens[0];
     assert_eq!((token.sha256[1], token.sha256[31], token.site.as_str()), (0x11, 0xff, "here"));
     assert_eq!(token.scopes, [TokenScope::Read, TokenScope::Admin]);

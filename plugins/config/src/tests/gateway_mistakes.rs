@@ -367,6 +367,7 @@ fn tokens() {
              \x20 - {{ name: d, sha256: «{empty}, scopes: «[] }}\n\
              \x20 - «{{ scopes: [read, «read] }}\n\
              \x20 allow_networks: [«\"10.0.0.0/33\"]\n\
+             \x20 hosts: [as2.example, «\"as2.example:8081\", «\"https://as2.example\"]\n\
              \x20 language: «de\n",
             "b".repeat(64)
         )
@@ -385,6 +386,8 @@ fn tokens() {
             ("api.tokens[5]", "the key `sha256` is missing"),
             ("api.tokens[5].scopes[1]", "this scope is given twice"),
             ("api.allow_networks[0]", "must be a network such as \"10.0.0.0/8\" or \"fd00::/8\""),
+            ("api.hosts[1]", "must be the name of a host alone, such as \"as2.example\""),
+            ("api.hosts[2]", "must be the name of a host alone, such as \"as2.example\""),
             ("api.language", "must be es or en"),
         ],
     );

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::{SqliteStore, identity, readers::rows};
 use crate::{
     archive::{ArchivedAttempt, ArchivedDelivery, ArchivedEvent},
-    columns::length,
+    columns::{error_codes, length},
     model::{Attempt, EventTerms, NewDelivery, NewEvent, Payload},
     private_files::folder_of,
     record::Record,
@@ -139,9 +139,4 @@ impl FromSqlRow for ArchivedAttempt {
     fn read(row: &mut SqlRow) -> Result<Self, StoreError> {
         Ok(Self { attempt: Attempt::read(row)?, state: row.get()?, next_at: row.get()? })
     }
-}
-
-/// Reads codes as [`codes`](crate::group::statements::codes) writes them.
-fn error_codes(stored: Option<String>) -> Vec<u16> {
-    stored.unwrap_or_default().split(',').filter_map(|code| code.parse().ok()).collect()
 }

@@ -1,6 +1,9 @@
 //! What events and deliveries are found by.
 
-use as2hook_store::{EventTerms, Filter, NewEvent, Settlement, Store, Write};
+use as2hook_store::{
+    DeliveryChange, DeliveryState, DeliveryTally, EventTerms, Filter, NewEvent, Settlement, Store,
+    Write,
+};
 
 use super::{Factory, delivery, event, settlement};
 
@@ -72,4 +75,45 @@ pub(crate) async fn file_name_and_error_codes_are_found(factory: &dyn Factory) {
     store.commit(vec![Write::Settle(verdict)]).await.unwrap();
     assert_eq!(found(&*store, of_code(1200)).await, ["c"]);
     assert_eq!(found(&*store, of_code(800)).await, ["a", "c"]);
+}
+
+pub(crate) async fn deliveries_are_found_by_their_state_and_counted_by_webhook(
+    factory: &dyn Factory,
+) {
+    let store = factory.owner().await;
+    let from = |partner: &str| Some(partner.to_owned());
+    publish(&*store, "a", |event| NewEvent { partner: from("ACME"), ..event }).await;
+    publish(&*store, "b", |event| NewEvent { partner: from("GLOBEX"), ..event }).await;
+    let terms = EventTerms { file_name: Some("c.edi".to_owned()), errors: vec![800, 900] };
+    publish(&*store, "c", |event| NewEvent { partner: from("ACME"), terms, ..event }).await;
+    let of =
+        |webhook_id: &str| Filter { webhook_id: Some(webhook_id.to_owned()), ..Filter::default() };
+    assert_eq!(found(&*store, of("b")).await, ["b"]);
+    assert_eq!(store.change_deliveries(DeliveryChange::Cancel, &of("b")).await.unwrap(), 1);
+    let in_state = |state| Filter { state: Some(state), ..Filter::default() };
+    let pending = in_state(DeliveryState::Pending);
+    assert_eq!(found(&*store, pending.clone()).await, ["a", "c"]);
+    assert_eq!(found(&*store, in_state(DeliveryState::Cancelled)).await, ["b"]);
+    assert!(found(&*store, in_state(DeliveryState::Dead)).await.is_empty());
+    let of_partner = Filter { partner: from("ACME"), ..pending.clone() };
+    assert_eq!(found(&*store, of_partner).await, ["a", "c"]);
+    let other = Filter { webhook: Some("other".to_owned()), ..pending.clone() };
+    assert!(found(&*store, other).await.is_empty());
+    let tally =
+        |count| DeliveryTally { webhook: "erp".to_owned(), state: DeliveryState::Pending, count };
+    assert_eq!(store.tally(&Filter::default(), 10).await.unwrap(), [tally(2)]);
+    assert_eq!(store.tally(&pending, 1).await.unwrap(), [tally(1)]);
+    let of_erp = Filter { webhook: Some("erp".to_owned()), ..pending.clone() };
+    for (filter, counted) in [(&Filter::default(), 3), (&pending, 2), (&of_erp, 2), (&of("b"), 1)] {
+        assert_eq!(store.count_deliveries(filter, 10).await.unwrap(), counted, "{filter:?}");
+    }
+    assert_eq!(store.count_deliveries(&pending, 1).await.unwrap(), 1);
+    let rows = store.events(&Filter::default(), None, 10).await.unwrap().rows;
+    assert_eq!((rows[0].file_name.as_deref(), &rows[0].errors), (Some("c.edi"), &vec![800, 900]));
+    let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+    let tallies = store.tally_events(&ids).await.unwrap();
+    assert_eq!(tallies.len(), 3);
+    let of_b = tallies.iter().find(|tally| tally.event == ids[1]).unwrap();
+    assert_eq!((of_b.state, of_b.count), (DeliveryState::Cancelled, 1));
+    assert!(store.tally_events(&[]).await.unwrap().is_empty());
 }

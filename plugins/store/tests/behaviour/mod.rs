@@ -133,6 +133,7 @@ macro_rules! suite {
         $crate::behaviour::suite!($fresh, filters: [
             message_id_is_found_with_and_without_its_brackets,
             mdn_is_found_by_the_message_that_it_is_about,
+            deliveries_are_found_by_their_state_and_counted_by_webhook,
             file_name_and_error_codes_are_found,
         ]);
         $crate::behaviour::suite!($fresh, gateways: [

@@ -157,8 +157,11 @@ pub(crate) async fn store_of_the_first_version_is_migrated_with_its_deliveries(
     finish(&*store, &dead[0], DeliveryOutcome::Dead).await;
     store.close().await;
     drop(store);
-    for index in ["delivery_cancelled", "event_about", "event_file", "event_errors"] {
-        factory.execute(&format!("DROP INDEX {index}"));
+    for index in ["cancelled", "webhook"] {
+        factory.execute(&format!("DROP INDEX delivery_{index}"));
+    }
+    for index in ["about", "file", "errors", "kind", "station"] {
+        factory.execute(&format!("DROP INDEX event_{index}"));
     }
     for column in ["delivery DROP COLUMN asked", "delivery DROP COLUMN extra"] {
         factory.execute(&format!("ALTER TABLE {column}"));

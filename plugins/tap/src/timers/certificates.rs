@@ -37,7 +37,7 @@ pub(super) async fn report(host: &dyn TapHost, rules: &TapRules, outbox: &Outbox
         if targets.is_empty() || !matches!(outbox.record(&change.record.key).await, Ok(None)) {
             continue;
         }
-        host.event(event.id, event.kind);
+        host.event(event.id, &event.site, event.kind);
         let written = match writes::once(change, &event, &targets) {
             Ok(once) => outbox.commit(vec![once]).await.map_err(OutboxError::from),
             Err(error) => Err(error.into()),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::*;
 use crate::{
     group::{CallGroup, StoreCall, claim},
-    order, retention, select,
+    lists, order, retention, select,
 };
 
 #[tokio::test]
@@ -77,6 +77,58 @@ async fn frequent_statements_use_their_indexes() {
         // A claim sorts the few rows that it has taken.
         let sorts = sql != claim::READ && plan.contains("TEMP B-TREE FOR ORDER");
         assert!(!plan.contains("SCAN delivery\n") && !sorts, "{plan}");
+    }
+}
+
+/// SQLite put the value of a column into the expression of its index, and then read every row.
+#[tokio::test]
+async fn each_condition_of_a_list_has_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let some = |text: &str| Some(text.to_owned());
+    let all = Filter {
+        site: some("main"),
+        event: Some(Uuid::nil()),
+        kind: some("send.error"),
+        partner: some("ACME"),
+        station: some("US"),
+        message_id: some("1@acme"),
+        about: some("1@us"),
+        file_name: some("o.edi"),
+        error: Some(900),
+        delivery: Some(1),
+        webhook: some("erp"),
+        webhook_id: some("msg_1"),
+        ..Filter::default()
+    };
+    let plan_of = async |filter: Filter| {
+        let statement = readers::translated(&lists::counts_of(&filter).sql, 0, false).sql;
+        store.readers.run(move |connection| Ok(plan(connection, &statement)?)).await.unwrap()
+    };
+    let found = plan_of(all).await;
+    for index in [
+        "sqlite_autoindex_event_1 (uuid=?)",
+        "event_kind (site=? AND kind=?)",
+        "event_kind (site=?)",
+        "event_partner (<expr>=?)",
+        "event_station (site=? AND <expr>=?)",
+        "event_message (<expr>=?)",
+        "event_about (<expr>=?)",
+        "event_file (<expr>=?)",
+        "event_errors",
+        "delivery_webhook (webhook=?)",
+        "sqlite_autoindex_delivery_1 (webhook_id=?)",
+    ] {
+        assert!(found.contains(index), "{index}\n{found}");
+    }
+    for (state, index) in [
+        (DeliveryState::Pending, "delivery_undelivered"),
+        (DeliveryState::Claimed, "delivery_claimed"),
+        (DeliveryState::Dead, "delivery_parked"),
+        (DeliveryState::Cancelled, "delivery_cancelled"),
+    ] {
+        let found = plan_of(Filter { state: Some(state), ..Filter::default() }).await;
+        assert!(found.contains(index), "{index}\n{found}");
     }
 }
 

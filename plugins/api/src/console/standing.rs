@@ -1,0 +1,194 @@
+//! How things stand in a site: what the frame of each page and the overview are made of.
+
+use std::sync::Arc;
+
+use as2hook_config::{Config, TokenScope};
+use as2hook_delivery::{Health, HealthState};
+use as2hook_event::Rule;
+use as2hook_store::{DeliveryState, DeliveryTally, Filter, clock};
+use as2hook_tap::timers;
+use maud::{Markup, html};
+
+use super::{
+    components::{COUNTED, Tone},
+    layout::NavItem,
+    times::time,
+};
+use crate::{
+    caller::Caller,
+    gateway::{ApiState, LastReload},
+};
+
+/// How things stand in one site.
+pub(crate) struct Standing {
+    /// Its deliveries that are not over, by webhook and state; `None` while the store does not respond.
+    tallies: Option<Vec<DeliveryTally>>,
+    /// Its webhooks, by name; health only of those that were used.
+    pub(crate) webhooks: Vec<(Arc<Rule>, Option<Health>)>,
+    /// Whether events can be stored.
+    pub(crate) is_ready: bool,
+    /// Certificates of the config that have expired or do so within 30 days.
+    pub(crate) expiring: u64,
+    /// How the last reload went; its mistake is shown to the default site alone.
+    pub(crate) last_reload: LastReload,
+}
+
+/// Deliveries that are not over, each number counted to 10,001 at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpenDeliveries {
+    pub(crate) pending: u64,
+    pub(crate) dead: u64,
+    pub(crate) held: u64,
+    pub(crate) orphaned: u64,
+}
+
+/// So long before its end a certificate is one to look at.
+const SOON_SECONDS: i64 = 30 * 24 * 60 * 60;
+
+// === impl Standing ===
+
+impl Standing {
+    /// Reads it, as a caller sees it; nothing for a token that may not look.
+    pub(crate) async fn read(api: &ApiState, caller: &Caller) -> Self {
+        let may_look = caller.may(TokenScope::Read);
+        let filter = Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
+        let tallies = match may_look {
+            true => api.store.tally(&filter, COUNTED + 1).await.ok(),
+            false => Some(Vec::new()),
+        };
+        let mut webhooks: Vec<_> = api.gateway.webhooks();
+        webhooks.retain(|rule| may_look && rule.site == caller.site());
+        webhooks.sort_by(|a, b| a.name.cmp(&b.name));
+        let with_health = |rule: Arc<Rule>| {
+            let health = api.dispatcher.health(&rule.name);
+            (rule, health)
+        };
+        let mut last_reload = api.gateway.figures().last_reload;
+        last_reload.error = last_reload.error.filter(|_| may_look && caller.is_of_default_site());
+        Self {
+            tallies,
+            webhooks: webhooks.into_iter().map(with_health).collect(),
+            is_ready: api.outbox.health().is_healthy(),
+            expiring: if may_look { expiring(caller.config(), caller) } else { 0 },
+            last_reload,
+        }
+    }
+
+    /// Returns the open deliveries; `None` while the store does not respond.
+    pub(crate) fn open(&self) -> Option<OpenDeliveries> {
+        self.tallies.as_ref().map(|tallies| OpenDeliveries::of(tallies.iter()))
+    }
+
+    /// Returns the open deliveries of one webhook.
+    pub(crate) fn open_of(&self, webhook: &str) -> OpenDeliveries {
+        let all = self.tallies.iter().flatten();
+        OpenDeliveries::of(all.filter(|tally| tally.webhook == webhook))
+    }
+
+    /// Returns the webhooks with deliveries in this state, by name, and how many.
+    pub(crate) fn webhooks_with(&self, state: DeliveryState) -> Vec<(&str, u64)> {
+        let all = self.tallies.iter().flatten().filter(|tally| tally.state == state);
+        let mut found: Vec<_> = all.map(|tally| (tally.webhook.as_str(), tally.count)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Returns the age of the oldest event with a delivery that is not made, in milliseconds.
+    pub(crate) async fn oldest(&self, api: &ApiState, caller: &Caller) -> Option<i64> {
+        if self.open()?.pending == 0 {
+            return None;
+        }
+        let is_alone = api.gateway.webhooks().iter().all(|rule| rule.site == caller.site());
+        let counts = if is_alone {
+            api.store.counts().await
+        } else {
+            let names = self.webhooks.iter().map(|(rule, _)| rule.name.clone()).collect();
+            api.store.counts_of(caller.site(), names).await
+        };
+        Some(clock::now() - counts.ok()?.oldest_undelivered?)
+    }
+
+    /// Returns how many things on a page need a person, and how much.
+    pub(super) fn tally(&self, item: NavItem) -> Option<(Tone, u64)> {
+        let (tone, n) = match item {
+            NavItem::Deliveries => (Tone::Bad, self.open().map_or(0, OpenDeliveries::stuck)),
+            NavItem::Webhooks => {
+                let troubled =
+                    self.webhooks.iter().filter(|(_, health)| is_troubled(health.as_ref()));
+                (Tone::Bad, u64::try_from(troubled.count()).unwrap_or(u64::MAX))
+            }
+            NavItem::Certificates => (Tone::Wait, self.expiring),
+            NavItem::Configuration => (Tone::Wait, u64::from(self.last_reload.error.is_some())),
+            _ => return None,
+        };
+        (n > 0).then_some((tone, n))
+    }
+}
+
+// === impl OpenDeliveries ===
+
+impl OpenDeliveries {
+    fn of<'a>(tallies: impl Iterator<Item = &'a DeliveryTally>) -> Self {
+        let mut open = Self::default();
+        for DeliveryTally { state, count, .. } in tallies {
+            match state {
+                DeliveryState::Pending | DeliveryState::Claimed => open.pending += count,
+                DeliveryState::Dead => open.dead += count,
+                DeliveryState::Held => open.held += count,
+                DeliveryState::Orphaned => open.orphaned += count,
+                DeliveryState::Delivered | DeliveryState::Cancelled => {}
+            }
+        }
+        open
+    }
+
+    /// Returns those that nothing happens to until a person acts.
+    pub(crate) fn stuck(self) -> u64 {
+        self.dead + self.held + self.orphaned
+    }
+}
+
+/// Whether a webhook fails or is out of service.
+pub(crate) fn is_troubled(health: Option<&Health>) -> bool {
+    health.is_some_and(|health| health.health_state != HealthState::Healthy)
+}
+
+/// Returns a webhook's state in a word.
+pub(crate) fn webhook_chip(rule: &Rule, health: Option<&Health>) -> Markup {
+    let tone = webhook_tone(rule, health);
+    let (text, since) = match health.map(|health| &health.health_state) {
+        _ if !rule.enabled => ("Off", None),
+        Some(HealthState::Disabled { .. }) => ("Disabled", None),
+        Some(HealthState::Orphaned) => ("Orphaned", None),
+        Some(HealthState::Retrying) => ("Failing", health.and_then(|health| health.failing_since)),
+        Some(HealthState::Healthy) => ("Healthy", None),
+        None => ("Not called since the start", None),
+    };
+    html! {
+        span class={ "chip " (tone.class()) } {
+            (text) @if let Some(since) = since { " since " (time(since)) }
+        }
+    }
+}
+
+/// Returns the colour of a webhook's state.
+pub(crate) fn webhook_tone(rule: &Rule, health: Option<&Health>) -> Tone {
+    match health.map(|health| &health.health_state) {
+        _ if !rule.enabled => Tone::Off,
+        Some(HealthState::Disabled { .. }) => Tone::Held,
+        Some(HealthState::Orphaned) | None => Tone::Off,
+        Some(HealthState::Retrying) => Tone::Bad,
+        Some(HealthState::Healthy) => Tone::Ok,
+    }
+}
+
+fn expiring(config: &Config, caller: &Caller) -> u64 {
+    let partners = config.partners.iter().filter(|partner| partner.site == caller.site());
+    let partners = partners.flat_map(|partner| partner.certificates.iter().map(|it| &**it));
+    // Stations belong to the gateway.
+    let own = config.stations.iter().filter(|_| caller.is_of_default_site());
+    let own = own.flat_map(|station| station.keys.iter().map(|key| &*key.certificate));
+    let soon = clock::now().div_euclid(1000) + SOON_SECONDS;
+    let ends = partners.chain(own).filter_map(timers::expiry).filter(|end| *end < soon);
+    u64::try_from(ends.count()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,107 @@
+//! The live stream.
+
+use std::{
+    io::{BufRead as _, BufReader, ErrorKind, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use as2hook_testing::{Running, gateway::wait_until, sink};
+
+use super::{ALL, Browser, OTHER, READ, SOON, any_receiver, gateway, send_from};
+
+/// Begins a stream; its lines come as they are.
+fn watch(gateway: &Running, token: &str) -> BufReader<TcpStream> {
+    let browser = Browser::of(gateway, token);
+    let (name, value) = &browser.cookies[0];
+    let mut stream = TcpStream::connect(gateway.admin().address()).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let head = format!(
+        "GET /console/live HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={value}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    BufReader::new(stream)
+}
+
+/// Reads to a line with this text. False: the stream ended before.
+fn reads_to(stream: &mut BufReader<TcpStream>, text: &str) -> bool {
+    loop {
+        let mut line = String::new();
+        match stream.read_line(&mut line) {
+            Ok(0) => return false,
+            Ok(_) if line.contains(text) => return true,
+            Ok(_) => {}
+            // The process is gone.
+            Err(error) => {
+                let is_late = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                assert!(!is_late, "neither {text} nor an end came");
+                return false;
+            }
+        }
+    }
+}
+
+#[test]
+fn stream_shows_a_new_exchange_to_viewers_of_its_site_alone() {
+    let hook = sink().start();
+    let gateway = gateway(any_receiver(), "")
+        .rule("erp", |rule| rule.to(&hook, "/").set("site", "main"))
+        .start()
+        .unwrap();
+    let mut streams = [watch(&gateway, ALL), watch(&gateway, READ)];
+    for stream in &mut streams {
+        assert!(reads_to(stream, "text/event-stream") && reads_to(stream, "event: figures"));
+    }
+    let mut other = watch(&gateway, OTHER);
+    assert!(reads_to(&mut other, "event: route"));
+    send_from(&gateway, "ACME");
+    for stream in &mut streams {
+        assert!(reads_to(stream, "event: row") && reads_to(stream, "ACME"));
+    }
+    other.get_ref().set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let mut line = String::new();
+    while matches!(other.read_line(&mut line), Ok(n) if n > 0) {}
+    assert!(!line.contains("ACME"), "{line}");
+}
+
+#[test]
+fn stream_ends_with_its_token() {
+    let gateway = gateway(any_receiver(), "").start().unwrap();
+    let mut stream = watch(&gateway, READ);
+    assert!(reads_to(&mut stream, "event: figures"));
+    let config = std::fs::read_to_string(gateway.config_file()).unwrap();
+    let without = config.replace(&format!("{}, ", super::token(READ, "read", "main")), "");
+    gateway.write("as2hook.yaml", &without).unwrap();
+    assert!(!reads_to(&mut stream, "never comes"));
+}
+
+#[test]
+fn stop_does_not_wait_for_viewers() {
+    let mut gateway = gateway(any_receiver(), "").start().unwrap();
+    let mut stream = watch(&gateway, ALL);
+    assert!(reads_to(&mut stream, "event: figures"));
+    assert!(
+        gateway.sigterm(Duration::from_secs(15)).unwrap().is_some_and(|status| status.success())
+    );
+    assert!(!reads_to(&mut stream, "never comes"));
+}
+
+#[test]
+fn stream_without_a_session_is_refused() {
+    let gateway = gateway(any_receiver(), "").start().unwrap();
+    let reply = Browser::new(&gateway).get("/console/live");
+    assert_eq!(reply.status, 303);
+    assert!(wait_until(SOON, || gateway.readiness().is_some()));
+}
+
+#[test]
+fn streams_end_when_another_process_takes_over_and_sessions_go_on_there() {
+    let mut gateway = gateway(any_receiver(), "").start().unwrap();
+    let mut stream = watch(&gateway, ALL);
+    assert!(reads_to(&mut stream, "event: figures"));
+    let cookies = Browser::of(&gateway, ALL).cookies;
+    let _old = gateway.upgrade().unwrap();
+    assert!(!reads_to(&mut stream, "never comes"));
+    let mut browser = Browser { cookies, ..Browser::new(&gateway) };
+    assert!(wait_until(SOON, || browser.get("/console/").status == 200));
+}
