@@ -41,9 +41,10 @@ pub(crate) async fn events(
         Some(lead) => {
             let chosen = match lead.table {
                 LeadTable::Event => "SELECT e.id FROM event e",
-                LeadTable::Delivery => "SELECT DISTINCT d.event AS id FROM delivery d",
+                LeadTable::Delivery => "SELECT d.event AS id FROM delivery d",
             };
-            (lead.chosen(&mut conditions, chosen), "chosen CROSS JOIN event e")
+            let one = "(SELECT DISTINCT id FROM chosen) chosen CROSS JOIN event e";
+            (lead.chosen(&mut conditions, chosen), one)
         }
         None => (String::new(), "event e"),
     };
