@@ -125,6 +125,10 @@ fn change_of_all_without_a_search_is_refused() {
     let search = [("webhook", "orders"), ("status", "pending")];
     let page = Browser::of(&gateway, OTHER).follow("/console/deliveries/cancel", &search);
     assert!(page.contains("0 deliveries are cancelled."), "{page}");
+    // Nor does a search with a field that is not known: without it, it would select more.
+    let unknown = [&search[..], &[("message-id", "1@acme")]].concat();
+    let page = browser.follow("/console/deliveries/cancel", &unknown);
+    assert!(page.contains("Unknown parameter: message-id"), "{page}");
     attempted(&gateway, "pending", 1);
     // A form without the session's token does nothing.
     let refused = browser.post("/console/deliveries/cancel", &search);

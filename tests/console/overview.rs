@@ -1,6 +1,6 @@
 //! The overview: its conclusion, what needs a person, and what a token without the scope sees.
 
-use as2hook_testing::{Response, gateway::wait_until, sink};
+use as2hook_testing::{Response, faults, gateway::wait_until, sink};
 
 use super::{ALL, Browser, READ, SOON, any_receiver, gateway, send_from};
 
@@ -64,4 +64,23 @@ fn dead_deliveries_and_a_refused_change_are_named() {
         page.contains("1 delivery of erp is dead")
             && page.contains("The last configuration change was refused")
     }));
+}
+
+#[test]
+fn overview_and_configuration_are_there_while_the_store_fails() {
+    let hook = sink().start();
+    let gateway =
+        gateway(any_receiver(), "").rule("erp", |rule| rule.to(&hook, "/")).start().unwrap();
+    send_from(&gateway, "ACME");
+    hook.wait_for(1, SOON).unwrap();
+    let mut browser = Browser::of(&gateway, READ);
+    faults::damage(&gateway.folder().join("data/as2hook.db")).unwrap();
+    assert!(wait_until(SOON, || {
+        let page = browser.page("/console/");
+        page.contains("Events cannot be stored") && page.contains("The store does not respond")
+    }));
+    let page = browser.page("/console/config");
+    assert!(page.contains("The store does not respond"), "{page}");
+    assert!(page.contains("as2hook.yaml as in force"), "{page}");
+    assert_eq!(browser.get("/console/exchanges").status, 503);
 }

@@ -1,6 +1,7 @@
 //! Partners and certificates of the config.
 
-use as2hook_testing::sink;
+use as2hook_testing::{pki, sink};
+use openssl::{asn1::Asn1Time, hash::MessageDigest, x509::X509};
 
 use super::{ALL, Browser, OTHER, any_receiver, attempted, gateway, send_from};
 
@@ -55,4 +56,53 @@ fn certificates_are_those_of_the_site_and_can_be_downloaded() {
         "{page}"
     );
     assert_eq!(other.get(&format!("/console/certificates/{file}")).status, 404);
+}
+
+#[test]
+fn listener_certificate_that_ends_soon_is_counted_in_the_navigation() {
+    let hook = sink().start();
+    let mut gateway = gateway(any_receiver(), "")
+        .inbound_tls(false)
+        .rule("all", |rule| rule.to(&hook, "/"))
+        .prepare()
+        .unwrap();
+    let server = pki::server();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_serial_number(server.certificate.serial_number()).unwrap();
+    builder.set_subject_name(server.certificate.subject_name()).unwrap();
+    builder.set_issuer_name(server.certificate.subject_name()).unwrap();
+    builder.set_pubkey(&server.key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(5).unwrap()).unwrap();
+    builder.sign(&server.key, MessageDigest::sha256()).unwrap();
+    let file = gateway.folder().join("keys/localhost.crt");
+    std::fs::write(file, builder.build().to_pem().unwrap()).unwrap();
+    gateway.start().unwrap();
+    let needs_attention = "1<span class=\"vh\"> needs attention</span>";
+    let page = Browser::of(&gateway, ALL).page("/console/certificates");
+    assert!(page.contains("TLS of the inbound listener"), "{page}");
+    assert!(page.contains(needs_attention), "{page}");
+    let page = Browser::of(&gateway, OTHER).page("/console/certificates");
+    assert!(!page.contains(needs_attention), "{page}");
+}
+
+#[test]
+fn stations_and_host_of_the_gateway_are_shown_to_the_default_site_alone() {
+    let hook = sink().start();
+    let gateway = gateway(any_receiver(), "")
+        .rule("tests", |rule| rule.to(&hook, "/").set("site", "other").set("partner_type", "Test"))
+        .partner_with("GAMMA", |partner| partner.set("type", "Test").set("site", "main"))
+        .start()
+        .unwrap();
+    let (mut own, mut other) = (Browser::of(&gateway, ALL), Browser::of(&gateway, OTHER));
+    let page = own.page("/console/exchanges");
+    assert!(page.contains("MY-OWN-ORG") && page.contains("Gateway <b>"), "{page}");
+    for path in ["/console/exchanges", "/console/webhooks"] {
+        let page = other.page(path);
+        assert!(!page.contains("MY-OWN-ORG") && !page.contains("Gateway <b>"), "{page}");
+    }
+    // Nor does a question say of which type another site's partner is.
+    let page = other.page("/console/webhooks?te=message.received&tp=GAMMA");
+    assert!(page.contains("No webhook gets a message.received of GAMMA."), "{page}");
 }

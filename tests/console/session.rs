@@ -71,6 +71,8 @@ fn wrong_token_is_refused_and_repeated_ones_are_slowed_like_the_apis() {
     }
     assert!(began.elapsed() >= std::time::Duration::from_millis(900));
     assert!(browser.cookies.is_empty());
+    assert!(gateway.wait_for_log("An unknown API token was refused.", super::SOON));
+    assert!(!gateway.log().contains("guess"));
     assert_eq!(browser.sign_in(ALL, "").status, 303);
 }
 

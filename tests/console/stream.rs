@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use as2hook_testing::{Running, gateway::wait_until, sink};
+use as2hook_testing::{Running, faults, gateway::wait_until, sink};
 
 use super::{ALL, Browser, OTHER, READ, SOON, any_receiver, gateway, send_from};
 
@@ -62,6 +62,15 @@ fn stream_shows_a_new_exchange_to_viewers_of_its_site_alone() {
     let mut line = String::new();
     while matches!(other.read_line(&mut line), Ok(n) if n > 0) {}
     assert!(!line.contains("ACME"), "{line}");
+}
+
+#[test]
+fn stream_says_in_the_heading_that_the_store_fails() {
+    let gateway = gateway(any_receiver(), "").start().unwrap();
+    let mut stream = watch(&gateway, READ);
+    assert!(reads_to(&mut stream, "event: figures"));
+    faults::damage(&gateway.folder().join("data/as2hook.db")).unwrap();
+    assert!(reads_to(&mut stream, "1 thing needs attention"));
 }
 
 #[test]

@@ -43,6 +43,8 @@ fn webhook_shows_its_rule_and_its_attempts_and_is_tested_by_one_click() {
     assert!(page.contains("note bad") && page.contains("did not take the test"), "{page}");
     let page = browser.follow("/console/webhooks/off/test", &[]);
     assert!(page.contains("The webhook is off."), "{page}");
+    let page = browser.follow("/console/webhooks/off/enable", &[]);
+    assert!(page.contains("note bad") && page.contains("The webhook is off."), "{page}");
     assert!(!page.contains("hush") && !page.contains("my_secret"));
     let mut other = Browser::of(&gateway, OTHER);
     assert_eq!(other.get(here).status, 404);

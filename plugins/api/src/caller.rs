@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use as2hook_config::{Config, Partner, TokenConfig, TokenScope};
+use as2hook_config::{Config, Partner, Station, TokenConfig, TokenScope};
 use axum::{
     extract::{ConnectInfo, FromRequestParts},
     http::{HeaderMap, header, request::Parts},
@@ -68,6 +68,11 @@ impl Caller {
         let mut partners = self.config.partners.iter();
         let partner = partners.find(|it| it.id == Some(id) && it.site == self.token.site);
         partner.ok_or(ApiError::UnknownPartner)
+    }
+
+    /// Returns the stations that it sees: they are the gateway's, so the default site alone does.
+    pub(crate) fn stations(&self) -> impl Iterator<Item = &Station> {
+        self.config.stations.iter().filter(|_| self.is_of_default_site())
     }
 
     /// Whether it sees what is not separate for each site.

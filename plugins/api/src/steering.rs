@@ -174,7 +174,8 @@ async fn finish(
     recorded.await.unwrap_or(Err(ApiError::Store))
 }
 
-const fn word(change: DeliveryChange) -> &'static str {
+/// Returns what a change is called in paths and in the log of actions.
+pub(crate) const fn word(change: DeliveryChange) -> &'static str {
     match change {
         DeliveryChange::Retry | DeliveryChange::Recover => "retry",
         DeliveryChange::Cancel => "cancel",

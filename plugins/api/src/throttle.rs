@@ -1,4 +1,4 @@
-//! Slows down clients that present bad tokens.
+//! Slows down clients that present bad tokens, and logs them.
 
 use std::{
     collections::HashMap,
@@ -14,6 +14,15 @@ use parking_lot::Mutex;
 pub(crate) struct Throttle {
     /// When the penalties of each address's bad tokens end.
     paid: Mutex<HashMap<IpAddr, Instant>>,
+    log: Mutex<Option<LogWindow>>,
+}
+
+/// The log's lines about bad tokens since a time: any client can cause them.
+#[derive(Debug)]
+struct LogWindow {
+    began: Instant,
+    lines: u32,
+    suppressed: u64,
 }
 
 // === impl Throttle ===
@@ -28,11 +37,18 @@ impl Throttle {
     /// The most addresses in the table. Beyond that, those with the least penalty are removed.
     const ADDRESSES: usize = 4096;
 
-    /// Records a bad token, and returns by how much its response is delayed.
+    /// Lines about bad tokens in each [`Self::LOG_WINDOW`].
+    const LINES: u32 = 10;
+    const LOG_WINDOW: Duration = Duration::from_secs(10);
+
+    /// Records and logs a bad token, and returns by how much its response is delayed.
     ///
     /// # Errors
     /// After how many seconds the client may try again, when too many responses are delayed already.
     pub(crate) fn bad_token(&self, address: IpAddr, now: Instant) -> Result<Duration, u64> {
+        if let Some(suppressed) = self.log_due(now) {
+            tracing::warn!(peer = %address, suppressed, "An unknown API token was refused.");
+        }
         let mut paid = self.paid.lock();
         let address = owner(address);
         if paid.len() >= Self::ADDRESSES && !paid.contains_key(&address) {
@@ -52,6 +68,21 @@ impl Throttle {
         }
         *until = owed;
         Ok(wait)
+    }
+
+    /// Whether a line is to be written now; with the number of those that were not since the last one.
+    fn log_due(&self, now: Instant) -> Option<u64> {
+        let mut log = self.log.lock();
+        let window = log.get_or_insert(LogWindow { began: now, lines: 0, suppressed: 0 });
+        if now.duration_since(window.began) >= Self::LOG_WINDOW {
+            (window.began, window.lines) = (now, 0);
+        }
+        if window.lines >= Self::LINES {
+            window.suppressed += 1;
+            return None;
+        }
+        window.lines += 1;
+        Some(std::mem::take(&mut window.suppressed))
     }
 }
 
@@ -83,6 +114,14 @@ mod tests {
         assert_eq!(throttle.bad_token(other, now), Ok(Duration::ZERO));
         let later = now + Duration::from_secs(15);
         assert_eq!(throttle.bad_token(HERE, later), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn lines_of_a_flood_of_bad_tokens_are_few_and_the_rest_is_counted() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        let lines = (0..25).filter_map(|_| throttle.log_due(now)).collect::<Vec<_>>();
+        assert_eq!(lines, [0; Throttle::LINES as usize]);
+        assert_eq!(throttle.log_due(now + Throttle::LOG_WINDOW), Some(15));
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub(crate) async fn webhooks(
     responses(
         (status = 200, description = "Done", body = Resumed),
         (status = 404, description = "There is none in the token's site", body = Problem),
+        (status = 409, description = "The rule is not enabled", body = Problem),
         (status = 503, description = "The store does not answer", body = Problem),
         Denied,
     ),
@@ -69,7 +70,10 @@ pub(crate) async fn enable_webhook(
     name: &str,
 ) -> Result<u64, ApiError> {
     caller.needs(TokenScope::Admin)?;
-    rule_of(api, caller, name)?;
+    if !rule_of(api, caller, name)?.enabled {
+        // What holds it is the rule itself: the dispatcher would leave it as it is.
+        return Err(ApiError::Inactive);
+    }
     let resumed = api.dispatcher.enable(name).await.map_err(ApiError::from);
     let in_words = |resumed: &u64| format!("{resumed} held deliveries go on");
     record(api, caller, ("enable", name), resumed, in_words).await

@@ -187,7 +187,10 @@ impl<B: StoreBackend> Store for B {
         let states = filter
             .state
             .map_or_else(|| vec![Pending, Claimed, Dead, Held, Orphaned], |state| vec![state]);
-        self.find(select::tally(filter, &states, most)).await
+        let mut tallies: Vec<DeliveryTally> =
+            self.find(select::tally(filter, &states, most)).await?;
+        tallies.retain(|tally| tally.count > 0);
+        Ok(tallies)
     }
 
     async fn tally_events(&self, events: &[Uuid]) -> Result<Vec<EventTally>, StoreError> {

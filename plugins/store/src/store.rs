@@ -166,8 +166,10 @@ pub trait Store: EventStore + DeliveryQueue {
     /// Returns how many deliveries are in each state, and the time of the oldest undelivered event.
     async fn counts(&self) -> Result<Counts, StoreError>;
 
-    /// Returns how many matching deliveries are in each state, by webhook. Of each state at most `most` are
-    /// counted. Without a state in the filter, delivered and cancelled ones are not counted: they have no index.
+    /// Returns how many matching deliveries are in each state, by webhook. Of each webhook and state at most `most` are
+    /// counted; of all webhooks together where the filter has more than site, webhook and state, and for those that
+    /// are claimed or over. Without a state in the filter, delivered and cancelled ones are not counted: they have no
+    /// index.
     async fn tally(&self, filter: &Filter, most: u64) -> Result<Vec<DeliveryTally>, StoreError>;
 
     /// Returns how many deliveries of these events are in each state.

@@ -127,7 +127,7 @@ fn search_form(session: &Session, form: &SearchForm) -> Markup {
             div.fields {
                 (suggest("Partner", "partner", form.text("partner"), partners.map(|partner| partner.as2_id.as_str())))
                 (suggest("Station", "station", form.text("station"),
-                    caller.config().stations.iter().map(|station| station.as2_id.as_str())))
+                    caller.stations().map(|station| station.as2_id.as_str())))
                 (select("What happened", "event", form.text("event"), EventKind::ALL.map(EventKind::as_str)))
                 (select("Error", "error_code", form.text("error_code"), codes.iter().map(String::as_str)))
                 (select("Delivery", "status", form.text("status"), DeliveryState::ALL.map(DeliveryState::as_str)))

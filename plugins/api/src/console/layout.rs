@@ -1,5 +1,6 @@
 //! The frame of every page: navigation, who is signed in, colours, the note of the action before, the zone.
 
+use as2hook_config::StoreFailurePolicy;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
@@ -122,10 +123,9 @@ pub(super) async fn error_page(
         ApiError::ScopeMissing(_) => {
             ("Your token may not do this", "Sign in with a token that has the scope.")
         }
-        ApiError::Store => (
-            "The store does not respond",
-            "Traffic goes on. Load the page again in a moment; the gateway's log has the reason.",
-        ),
+        ApiError::Store => {
+            ("The store does not respond", store_help(api.gateway.config().on_store_failure))
+        }
         ApiError::Form => (
             "This form is no longer valid",
             "Nothing was done. Go back, load the page again, and press the button once more.",
@@ -140,6 +140,19 @@ pub(super) async fn error_page(
         (head(&html! { a href="/console/" { "Overview" } }, heading, &html! { (sentence) " " (help) }))
     };
     page(api, session, NavItem::None, heading, &main).await
+}
+
+/// Returns what becomes of traffic while the store fails, and what helps.
+const fn store_help(policy: StoreFailurePolicy) -> &'static str {
+    match policy {
+        StoreFailurePolicy::Pass => {
+            "Traffic goes on. Load the page again in a moment; the gateway's log has the reason."
+        }
+        StoreFailurePolicy::Refuse => {
+            "Messages that cannot be stored are refused, so that they are sent again. Load the page again in a moment; \
+             the gateway's log has the reason."
+        }
+    }
 }
 
 /// Returns a page that is a door: narrow, without navigation.
@@ -193,7 +206,8 @@ fn who(api: &ApiState, session: &Session, standing: &Standing) -> Markup {
     html! {
         div.who {
             p {
-                "Gateway " b { (figures.host) } @if standing.is_ready { " serves." } @else { " should get no traffic." }
+                @if session.caller.is_of_default_site() { "Gateway " b { (figures.host) } } @else { "The gateway" }
+                @if standing.is_ready { " serves." } @else { " should get no traffic." }
                 br;
                 "Version " (env!("CARGO_PKG_VERSION")) ", configuration\u{a0}" (figures.generation)
             }
@@ -247,5 +261,16 @@ impl NavItem {
             Self::Certificates => "Certificates",
             Self::Configuration => "Configuration",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_error_says_what_becomes_of_traffic() {
+        assert!(store_help(StoreFailurePolicy::Pass).starts_with("Traffic goes on."));
+        assert!(store_help(StoreFailurePolicy::Refuse).contains("are refused"));
     }
 }

@@ -28,7 +28,11 @@ use futures_util::stream;
 use maud::html;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        broadcast::{self, error::RecvError},
+        watch,
+    },
     time::{MissedTickBehavior, interval, timeout},
 };
 use uuid::Uuid;
@@ -50,8 +54,9 @@ const FIGURES_TICKS: u64 = 5;
 /// For so many ticks after an exchange, its deliveries are looked at.
 const DELIVERED_TICKS: u64 = 3;
 
-/// Events that a viewer may be behind; one that is slower misses some.
-const BEHIND: usize = 64;
+/// Events that a viewer may be behind; the stream of one that is slower ends, and its browser begins another.
+/// More than all states of a site, which come at once.
+const BEHIND: usize = 2 * WEBHOOKS;
 
 /// The most viewers: each has a connection of the listener's 256.
 const VIEWERS: usize = 100;
@@ -106,7 +111,12 @@ async fn live(State(api): State<ApiState>, session: Session) -> Result<Response,
     let events = api.live.subscribe(&api, session.caller.site());
     // What came between the page and its stream.
     let mut first = Vec::new();
-    LastSent::default().changes(&api, &session.caller, true, |event| first.push(event)).await?;
+    let mut sent = LastSent::default();
+    let changes = sent.changes(&api, &session.caller, true, |event| first.push(event));
+    if let Err(error) = changes.await {
+        // The heading says so.
+        tracing::debug!(%error, "The console's stream begins without rows.");
+    }
     let handed_on = api.live.handed_on.clone();
     let first = first.into_iter();
     let viewer = Viewer { api, session, first, events, handed_on, _permit: permit };
@@ -184,15 +194,7 @@ impl LastSent {
         is_whole: bool,
         mut send: impl FnMut(LiveEvent),
     ) -> Result<(), StoreError> {
-        let known = std::mem::take(&mut self.rows);
-        let NewestRows { rows, tallies } = NewestRows::read(api, caller, LIVE_ROWS).await?;
-        for row in rows.iter().rev() {
-            let html = text(&live_row(row, &tallies, !known.contains_key(&row.id)).0);
-            if known.get(&row.id).is_none_or(|was| !is_alike(was, &html)) {
-                send(LiveEvent { name: "row", data: html.clone() });
-            }
-            self.rows.insert(row.id, html);
-        }
+        // First what says that the store does not respond.
         if is_whole {
             let standing = Standing::read(api, caller).await;
             let heading = TodoList::find(api, caller, &standing).heading();
@@ -206,6 +208,15 @@ impl LastSent {
                 let html = html! { span data-webhook=(rule.name) { (chip) } };
                 self.other(&rule.name, "webhook", &html.0, &mut send);
             }
+        }
+        let NewestRows { rows, tallies } = NewestRows::read(api, caller, LIVE_ROWS).await?;
+        let known = std::mem::take(&mut self.rows);
+        for row in rows.iter().rev() {
+            let html = text(&live_row(row, &tallies, !known.contains_key(&row.id)).0);
+            if known.get(&row.id).is_none_or(|was| !is_alike(was, &html)) {
+                send(LiveEvent { name: "row", data: html.clone() });
+            }
+            self.rows.insert(row.id, html);
         }
         Ok(())
     }
@@ -251,8 +262,9 @@ impl Viewer {
                 _ = self.handed_on.wait_for(|handed_on| *handed_on) => return None,
                 event = timeout(CHECK, self.events.recv()) => match event {
                     Ok(Ok(event)) => return Some(event).filter(|_| self.session.is_valid(&self.api)),
-                    Ok(Err(broadcast::error::RecvError::Closed)) => return None,
-                    Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {}
+                    // One that missed events begins anew, with the whole state.
+                    Ok(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,
+                    Err(_) => {}
                 },
             }
         }

@@ -202,6 +202,11 @@ impl ActionForm {
         self.fields.iter().filter(move |(of, _)| of == name).map(|(_, value)| value.as_str())
     }
 
+    /// Returns all fields but those of these names.
+    pub(crate) fn but(&self, names: &[&str]) -> impl Iterator<Item = (String, String)> {
+        self.fields.iter().filter(|(of, _)| !names.contains(&of.as_str())).cloned()
+    }
+
     /// Returns the page of the console to go back to, as the form's field `back` names it.
     pub(crate) fn back<'a>(&'a self, otherwise: &'a str) -> &'a str {
         let back = self.field("back");

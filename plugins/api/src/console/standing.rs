@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use as2hook_config::{Config, TokenScope};
+use as2hook_config::TokenScope;
 use as2hook_delivery::{Health, HealthState};
 use as2hook_event::Rule;
 use as2hook_store::{DeliveryState, DeliveryTally, Filter, clock};
-use as2hook_tap::timers;
+use as2hook_tap::storage;
 use maud::{Markup, html};
 
 use super::{
+    certificates::certificate_ends,
     components::{COUNTED, Tone},
     layout::NavItem,
     times::time,
@@ -25,7 +26,7 @@ pub(crate) struct Standing {
     tallies: Option<Vec<DeliveryTally>>,
     /// Its webhooks, by name; health only of those that were used.
     pub(crate) webhooks: Vec<(Arc<Rule>, Option<Health>)>,
-    /// Whether events can be stored.
+    /// Whether events and their payloads can be stored, as `/readyz` has it.
     pub(crate) is_ready: bool,
     /// Certificates of the config that have expired or do so within 30 days.
     pub(crate) expiring: u64,
@@ -68,8 +69,8 @@ impl Standing {
         Self {
             tallies,
             webhooks: webhooks.into_iter().map(with_health).collect(),
-            is_ready: api.outbox.health().is_healthy(),
-            expiring: if may_look { expiring(caller.config(), caller) } else { 0 },
+            is_ready: storage::failures(&api.outbox, &api.payloads).is_empty(),
+            expiring: if may_look { expiring(caller) } else { 0 },
             last_reload,
         }
     }
@@ -148,6 +149,17 @@ impl OpenDeliveries {
     }
 }
 
+/// Returns how many deliveries are in a state.
+pub(crate) fn total(open: &[DeliveryTally], state: DeliveryState) -> u64 {
+    open.iter().filter(|tally| tally.state == state).map(|tally| tally.count).sum()
+}
+
+/// Returns a webhook's health, unless its rule is another site's, or gone.
+pub(crate) fn health_of(api: &ApiState, caller: &Caller, webhook: &str) -> Option<Health> {
+    let rule = api.directory.endpoint(webhook)?;
+    api.dispatcher.health(webhook).filter(|_| rule.site == caller.site())
+}
+
 /// Whether a webhook fails or is out of service.
 pub(crate) fn is_troubled(health: Option<&Health>) -> bool {
     health.is_some_and(|health| health.health_state != HealthState::Healthy)
@@ -182,13 +194,8 @@ pub(crate) fn webhook_tone(rule: &Rule, health: Option<&Health>) -> Tone {
     }
 }
 
-fn expiring(config: &Config, caller: &Caller) -> u64 {
-    let partners = config.partners.iter().filter(|partner| partner.site == caller.site());
-    let partners = partners.flat_map(|partner| partner.certificates.iter().map(|it| &**it));
-    // Stations belong to the gateway.
-    let own = config.stations.iter().filter(|_| caller.is_of_default_site());
-    let own = own.flat_map(|station| station.keys.iter().map(|key| &*key.certificate));
+fn expiring(caller: &Caller) -> u64 {
     let soon = clock::now().div_euclid(1000) + SOON_SECONDS;
-    let ends = partners.chain(own).filter_map(timers::expiry).filter(|end| *end < soon);
+    let ends = certificate_ends(caller).filter(|end| *end < soon);
     u64::try_from(ends.count()).unwrap_or(u64::MAX)
 }

@@ -59,27 +59,67 @@ pub(crate) fn count_deliveries(filter: &Filter, most: u64) -> Statement {
     conditions.counted(&parts, most)
 }
 
-/// Counts matching deliveries by webhook in each of these states, of each state and index at most `most`.
+/// Counts matching deliveries by webhook in each of these states, of each webhook, state and index at most `most`.
+/// Where the filter has more than site, webhook and state, and for claimed ones and those that are over, it is those of
+/// all webhooks together. A count may be 0.
 pub(crate) fn tally(filter: &Filter, states: &[DeliveryState], most: u64) -> Statement {
+    use DeliveryState::{Dead, Held, Orphaned, Pending};
     let mut conditions = Conditions::default();
     conditions.of_event(filter);
+    let of_event = conditions.all.clone();
     conditions.of_delivery(&Filter { state: None, ..filter.clone() });
+    let of_webhook: String = conditions.all[of_event.len()..]
+        .iter()
+        .map(|all| format!(" AND {}", all.replacen("d.webhook", "w.id", 1)))
+        .collect();
     conditions.all.push("TRUE".to_owned());
     let rest = conditions.all.join(" AND ");
     let most = conditions.value(number(most));
+    let whole = Filter { site: None, webhook: None, state: None, ..filter.clone() };
+    let is_whole = whole == Filter::default();
     let mut counts = Vec::new();
     for state in states {
-        for part in parts_of(&Filter { state: Some(*state), ..filter.clone() }) {
-            counts.push(format!(
-                "SELECT w.name, '{}', count(*) FROM
-                    (SELECT d.webhook AS webhook FROM delivery d JOIN event e ON e.id = d.event
-                        WHERE {rest} AND {part} LIMIT {most}) found
-                JOIN webhook w ON w.id = found.webhook GROUP BY w.name",
-                state.as_str()
-            ));
+        // Those whose index begins with the webhook.
+        let by_webhook = is_whole && matches!(state, Pending | Dead | Held | Orphaned);
+        let webhook = filter.webhook.clone().or_else(|| by_webhook.then(String::new));
+        for part in parts_of(&Filter { state: Some(*state), webhook, ..filter.clone() }) {
+            counts.push(if by_webhook {
+                count_by_webhook(*state, &part, &of_event, &of_webhook, &most)
+            } else {
+                format!(
+                    "SELECT w.name, '{}', count(*) FROM
+                        (SELECT d.webhook AS webhook FROM delivery d JOIN event e ON e.id = d.event
+                            WHERE {rest} AND {part} LIMIT {most}) found
+                    JOIN webhook w ON w.id = found.webhook GROUP BY w.name",
+                    state.as_str()
+                )
+            });
         }
     }
     Statement::new(counts.join(" UNION ALL "), conditions.values)
+}
+
+/// Returns the part of [`tally`] that counts each webhook's deliveries by themselves: the backlog of one does not hide
+/// another's. Events are looked at last, since a webhook is of one site: another's backlog is not read to its end.
+fn count_by_webhook(
+    state: DeliveryState,
+    part: &str,
+    of_event: &[String],
+    of_webhook: &str,
+    most: &str,
+) -> String {
+    let of_event = match of_event {
+        [] => String::new(),
+        all => format!("JOIN event e ON e.id = found.event WHERE {}", all.join(" AND ")),
+    };
+    format!(
+        "SELECT w.name, '{}', (SELECT count(*) FROM
+            (SELECT d.event AS event FROM delivery d WHERE d.webhook = w.id AND {part}
+                LIMIT {most}) found {of_event})
+        FROM webhook w WHERE EXISTS
+            (SELECT 1 FROM delivery d WHERE d.webhook = w.id AND {part}){of_webhook}",
+        state.as_str()
+    )
 }
 
 /// Counts the deliveries of these events by state.

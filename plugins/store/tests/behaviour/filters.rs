@@ -116,4 +116,14 @@ pub(crate) async fn deliveries_are_found_by_their_state_and_counted_by_webhook(
     let of_b = tallies.iter().find(|tally| tally.event == ids[1]).unwrap();
     assert_eq!((of_b.state, of_b.count), (DeliveryState::Cancelled, 1));
     assert!(store.tally_events(&[]).await.unwrap().is_empty());
+    assert_eq!(store.tally(&of_erp, 10).await.unwrap(), [tally(2)]);
+    let site = |site: &str| Filter { site: Some(site.to_owned()), ..Filter::default() };
+    assert_eq!(store.tally(&site("main"), 10).await.unwrap(), [tally(2)]);
+    assert!(store.tally(&site("other"), 10).await.unwrap().is_empty());
+    // One webhook's backlog does not hide another's.
+    let to_edi = vec![delivery("d", "edi")];
+    store.commit(vec![Write::Publish(event("d"), to_edi)]).await.unwrap();
+    let mut all = store.tally(&pending, 1).await.unwrap();
+    all.sort_by(|a, b| a.webhook.cmp(&b.webhook));
+    assert_eq!(all, [DeliveryTally { webhook: "edi".to_owned(), ..tally(1) }, tally(1)]);
 }

@@ -29,10 +29,13 @@ pub(crate) struct ConfiguredCertificate<'a> {
     pub(crate) usage: String,
 }
 
+/// A certificate, the partner it belongs to, and what it is for.
+type NamedCertificate<'a> = (&'a X509Ref, Option<&'a str>, String);
+
 // === impl ConfiguredCertificate ===
 
 impl<'a> ConfiguredCertificate<'a> {
-    fn new(certificate: &'a X509Ref, partner: Option<&'a str>, usage: String) -> Option<Self> {
+    fn new((certificate, partner, usage): NamedCertificate<'a>) -> Option<Self> {
         let digest = certificate.digest(MessageDigest::sha256()).ok()?;
         let serial = certificate.serial_number().to_bn().ok()?.to_vec();
         Some(Self {
@@ -61,18 +64,37 @@ impl<'a> ConfiguredCertificate<'a> {
     }
 }
 
-/// Returns all that the caller's site sees, those that end first. Stations and listeners are the gateway's, so the
-/// default site alone sees them.
+/// Returns all that the caller's site sees, those that end first.
 pub(crate) fn all(caller: &Caller) -> Vec<ConfiguredCertificate<'_>> {
+    let mut found: Vec<_> =
+        named(caller).into_iter().filter_map(ConfiguredCertificate::new).collect();
+    found.sort_by(|a, b| (a.ends, &a.sha256, &a.usage).cmp(&(b.ends, &b.sha256, &b.usage)));
+    found
+}
+
+/// Returns those of a partner, those that end first.
+pub(crate) fn of_partner(partner: &Partner) -> Vec<ConfiguredCertificate<'_>> {
+    let mut found: Vec<_> =
+        named_by(partner).into_iter().filter_map(ConfiguredCertificate::new).collect();
+    found.sort_by_key(|one| one.ends);
+    found
+}
+
+/// Returns when each of [`all`] ends, in seconds since 1970: each page asks.
+pub(crate) fn certificate_ends(caller: &Caller) -> impl Iterator<Item = i64> {
+    named(caller).into_iter().filter_map(|(certificate, ..)| timers::expiry(certificate))
+}
+
+/// Returns all that the caller's site sees. Stations and listeners are the gateway's, so the default site alone sees
+/// them.
+fn named(caller: &Caller) -> Vec<NamedCertificate<'_>> {
     let config = caller.config();
     let partners = config.partners.iter().filter(|partner| partner.site == caller.site());
-    let mut found: Vec<_> = partners.flat_map(of_partner).collect();
+    let mut found: Vec<NamedCertificate<'_>> = partners.flat_map(named_by).collect();
     if caller.is_of_default_site() {
         for station in &config.stations {
-            let usage = |usage: &str| format!("{usage} {}", station.as2_id);
-            found.extend(station.keys.iter().filter_map(|key| {
-                ConfiguredCertificate::new(&key.certificate, None, usage("key of"))
-            }));
+            let usage = || format!("key of {}", station.as2_id);
+            found.extend(station.keys.iter().map(|key| (&*key.certificate, None, usage())));
         }
         let listeners = [
             ("inbound", Some(&config.listen.inbound)),
@@ -81,27 +103,19 @@ pub(crate) fn all(caller: &Caller) -> Vec<ConfiguredCertificate<'_>> {
         for (name, listener) in listeners {
             let chain = listener.and_then(|listener| listener.tls.as_ref());
             let first: Option<&X509> = chain.and_then(|tls| tls.chain.first());
-            found.extend(first.and_then(|first| {
-                ConfiguredCertificate::new(first, None, format!("TLS of the {name} listener"))
-            }));
+            found
+                .extend(first.map(|first| (&**first, None, format!("TLS of the {name} listener"))));
         }
     }
-    found.sort_by(|a, b| (a.ends, &a.sha256, &a.usage).cmp(&(b.ends, &b.sha256, &b.usage)));
     found
 }
 
-/// Returns those of a partner, those that end first.
-pub(crate) fn of_partner(partner: &Partner) -> Vec<ConfiguredCertificate<'_>> {
+fn named_by(partner: &Partner) -> Vec<NamedCertificate<'_>> {
     let id = Some(partner.as2_id.as_str());
-    let signs = partner.certificates.iter().filter_map(|certificate| {
-        ConfiguredCertificate::new(certificate, id, "signs with it".to_owned())
-    });
+    let signs = partner.certificates.iter().map(|one| (&**one, id, "signs with it".to_owned()));
     let client = partner.tls.as_ref().and_then(|tls| tls.client()?.0.first());
-    let client = client
-        .and_then(|client| ConfiguredCertificate::new(client, id, "is shown it in TLS".to_owned()));
-    let mut found: Vec<_> = signs.chain(client).collect();
-    found.sort_by_key(|one| one.ends);
-    found
+    let client = client.map(|client| (&**client, id, "is shown it in TLS".to_owned()));
+    signs.chain(client).collect()
 }
 
 fn common_name(certificate: &X509Ref) -> String {

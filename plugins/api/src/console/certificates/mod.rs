@@ -16,7 +16,7 @@ use axum::{
 use maud::{Markup, html};
 use serde::Deserialize;
 
-pub(super) use configured::{ConfiguredCertificate, of_partner};
+pub(super) use configured::{ConfiguredCertificate, certificate_ends, of_partner};
 
 use super::{
     components::{Tone, chip, count, note, things},

@@ -30,7 +30,11 @@ pub(super) async fn config(
     session: Session,
 ) -> Result<Markup, ApiError> {
     let status = status::status(State(api.clone()), session.caller.clone()).await?.0;
-    let actions = audit::read(&api, &session, None, ACTIONS).await?;
+    let actions = match audit::read(&api, &session, None, ACTIONS).await {
+        Ok(actions) => Some(actions),
+        Err(ApiError::Store) => None,
+        Err(refusal) => return Err(refusal),
+    };
     let is_default = session.caller.is_of_default_site();
     let mistakes = if is_default { api.gateway.mistakes() } else { Vec::new() };
     let main = html! {
@@ -46,10 +50,15 @@ pub(super) async fn config(
             div.stack {
                 @if !status.gateways.is_empty() { (gateways(&status.gateways)) }
                 (panel("Latest actions", &html! { "of people and programs, by token" }, &html! {
-                    @if actions.data.is_empty() { div.body { p.sub { "No token has changed anything yet." } } }
-                    @else {
-                        (audit::table(&actions.data))
-                        footer { a href={ (PATH) "/actions" } { "All actions" } }
+                    @match &actions {
+                        None => div.body { p.sub { "The store does not respond, so that they cannot be shown." } },
+                        Some(actions) if actions.data.is_empty() => {
+                            div.body { p.sub { "No token has changed anything yet." } }
+                        },
+                        Some(actions) => {
+                            (audit::table(&actions.data))
+                            footer { a href={ (PATH) "/actions" } { "All actions" } }
+                        },
                     }
                 }))
             }

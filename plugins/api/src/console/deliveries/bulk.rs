@@ -1,16 +1,17 @@
 //! What can be done with all deliveries that a search names, and how many each action takes.
 
 use as2hook_config::TokenScope;
-use as2hook_store::{DeliveryChange, DeliveryState, DeliveryTally};
+use as2hook_store::{DeliveryChange, DeliveryState, DeliveryTally, clock};
 use maud::{Markup, html};
 
 use super::super::{
     components::{Button, Tone, act, action, ask, csrf, needs, note, things},
     session::Session,
+    standing::health_of,
     times::time,
     webhooks::webhook_names,
 };
-use crate::gateway::ApiState;
+use crate::{gateway::ApiState, rfc3339, steering::word};
 
 /// A cancel of more than these asks once more.
 const ASKED_ABOVE: u64 = 10;
@@ -43,7 +44,7 @@ pub(super) fn note_on_all(api: &ApiState, session: &Session, choice: &BulkChoice
     if offers.is_empty() {
         return html! {};
     }
-    let health = choice.webhook.and_then(|webhook| api.dispatcher.health(webhook));
+    let health = choice.webhook.and_then(|webhook| health_of(api, &session.caller, webhook));
     let failing = health.filter(|health| health.failing_since.is_some());
     let tone = if failing.is_some() { Tone::Bad } else { Tone::Off };
     let heading = match (&failing, choice.webhook) {
@@ -79,9 +80,8 @@ fn offer(
         || "all matching deliveries".to_owned(),
         |n| things(n, "delivery", "deliveries"),
     );
-    let mut fields: Vec<_> =
-        choice.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    fields.push(("back", choice.back));
+    let now = rfc3339(clock::now()).unwrap_or_default();
+    let fields = choice.form_fields(&now);
     match change {
         DeliveryChange::Retry | DeliveryChange::Recover => act(
             &action(session, &path, &fields, Button::primary(&format!("Retry {n}{of} now"))),
@@ -140,19 +140,18 @@ fn targets(api: &ApiState, session: &Session, choice: &BulkChoice<'_>) -> Markup
     }
 }
 
-const fn word(change: DeliveryChange) -> &'static str {
-    match change {
-        DeliveryChange::Retry | DeliveryChange::Recover => "retry",
-        DeliveryChange::Cancel => "cancel",
-        DeliveryChange::Replay => "replay",
-    }
-}
-
 // === impl BulkChoice ===
 
 impl BulkChoice<'_> {
     fn of(&self) -> String {
         self.webhook.map(|webhook| format!(" of {webhook}")).unwrap_or_default()
+    }
+
+    /// Returns the fields of its forms: what comes after the page, made at `now`, is not in the page's numbers.
+    fn form_fields<'a>(&'a self, now: &'a str) -> Vec<(&'a str, &'a str)> {
+        let search = self.fields.iter().map(|(name, value)| (*name, value.as_str()));
+        let until = self.fields.iter().all(|(name, _)| *name != "until").then_some(("until", now));
+        search.chain(until).chain([("back", self.back)]).collect()
     }
 
     /// Returns how many deliveries a change takes. `None`: none, or the search names a state that it does not take.
@@ -197,6 +196,29 @@ mod tests {
             back: "",
         }
         .taken(change)
+    }
+
+    #[test]
+    fn form_without_an_end_ends_with_its_page() {
+        let until = |fields: &[(&'static str, String)]| {
+            let choice = BulkChoice {
+                fields,
+                tallies: &[],
+                whole: None,
+                state: None,
+                webhook: None,
+                back: "/console/deliveries",
+            };
+            let fields = choice.form_fields("2026-11-18T18:00:00Z");
+            assert_eq!(fields.last(), Some(&("back", "/console/deliveries")));
+            let all = fields.iter().filter(|(name, _)| *name == "until");
+            all.map(|(_, value)| (*value).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(until(&[("webhook", "erp".to_owned())]), ["2026-11-18T18:00:00Z"]);
+        assert_eq!(
+            until(&[("until", "2026-11-01T00:00:00Z".to_owned())]),
+            ["2026-11-01T00:00:00Z"]
+        );
     }
 
     #[test]

@@ -18,26 +18,11 @@ use crate::{
     error::ApiError,
     fields::JsonFields,
     gateway::ApiState,
-    steering::{change_all, change_one},
+    steering::{change_all, change_one, word},
 };
 
 /// The most deliveries that are chosen at once: those of a page.
 const CHOSEN: usize = super::super::search::ROWS;
-
-/// The fields of a search that the API's calls take.
-const FIELDS: [&str; 11] = [
-    "event",
-    "partner",
-    "station",
-    "webhook",
-    "status",
-    "message_id",
-    "file_name",
-    "error_code",
-    "from",
-    "until",
-    "to",
-];
 
 pub(super) async fn retry(State(api): State<ApiState>, form: ActionForm) -> Response {
     all(&api, &form, DeliveryChange::Retry).await
@@ -52,7 +37,8 @@ pub(super) async fn replay(State(api): State<ApiState>, form: ActionForm) -> Res
 }
 
 async fn all(api: &ApiState, form: &ActionForm, change: DeliveryChange) -> Response {
-    let given = FIELDS.into_iter().map(|name| (name.to_owned(), form.field(name).to_owned()));
+    // Also those that the search does not know: it refuses them, for without them it would select more.
+    let given = form.but(&["csrf", "back"]);
     let fields = JsonFields::of_texts(given.filter(|(_, value)| !value.is_empty()));
     let changed = change_all(api, &form.session.caller, &fields, change).await;
     form.session.done(api, form.back(PATH), &changed, |count| done(change, *count))
@@ -99,12 +85,8 @@ pub(super) async fn chosen(
 }
 
 fn named(change: &str) -> Option<DeliveryChange> {
-    match change {
-        "retry" => Some(DeliveryChange::Retry),
-        "cancel" => Some(DeliveryChange::Cancel),
-        "replay" => Some(DeliveryChange::Replay),
-        _ => None,
-    }
+    let all = [DeliveryChange::Retry, DeliveryChange::Cancel, DeliveryChange::Replay];
+    all.into_iter().find(|one| word(*one) == change)
 }
 
 /// Returns what came of a change, in a sentence.

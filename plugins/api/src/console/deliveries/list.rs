@@ -14,6 +14,7 @@ use super::{
         layout::{self, NavItem, head},
         search::{ROWS, SearchForm, SearchReading, moment, pager, suggest},
         session::Session,
+        standing::total,
         url::segment,
     },
     PATH,
@@ -111,10 +112,6 @@ async fn of_all(
         back: &session.path,
     };
     Ok(note_on_all(api, session, &choice))
-}
-
-fn total(open: &[DeliveryTally], state: DeliveryState) -> u64 {
-    open.iter().filter(|tally| tally.state == state).map(|tally| tally.count).sum()
 }
 
 fn heading(open: &[DeliveryTally]) -> String {

@@ -11,6 +11,7 @@ use super::{
         components::{Button, COUNTED, Tone, act, action, needs, note, things},
         phrases::bare,
         session::Session,
+        standing::health_of,
         times::time,
         url::segment,
     },
@@ -63,7 +64,7 @@ async fn undelivered(
         ..Filter::default()
     };
     let all = api.store.count_deliveries(&filter, COUNTED + 1).await?;
-    let health = api.dispatcher.health(webhook);
+    let health = health_of(api, &session.caller, webhook);
     let since = health.as_ref().and_then(|health| health.failing_since);
     let last = delivery.attempts.last();
     let code = last.and_then(|last| last.http_code);

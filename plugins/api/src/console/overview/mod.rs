@@ -37,12 +37,14 @@ pub(super) fn routes() -> Router<ApiState> {
 async fn overview(State(api): State<ApiState>, session: Session) -> Result<Markup, ApiError> {
     session.caller.needs(TokenScope::Read)?;
     let standing = Standing::read(&api, &session.caller).await;
-    let rows = NewestRows::read(&api, &session.caller, LIVE_ROWS).await?;
+    // That they cannot be read heads what needs attention.
+    let rows =
+        NewestRows::read(&api, &session.caller, LIVE_ROWS).await.map_err(ApiError::from).ok();
     let site = session.caller.site();
-    let has_passed = !rows.rows.is_empty()
+    let has_passed = rows.as_ref().is_none_or(|rows| !rows.rows.is_empty())
         || api.gateway.activity().last_day(site).iter().any(|quarter| quarter.all() > 0);
     let main = if has_passed {
-        running(&api, &session, &standing, &rows).await?
+        running(&api, &session, &standing, rows.as_ref()).await?
     } else {
         first_steps::page(&api, &session, &standing)
     };
@@ -53,7 +55,7 @@ async fn running(
     api: &ApiState,
     session: &Session,
     standing: &Standing,
-    rows: &NewestRows,
+    rows: Option<&NewestRows>,
 ) -> Result<Markup, ApiError> {
     let todo = TodoList::find(api, &session.caller, standing);
     let now = html! { "Overview · " (time(clock::now())) };
@@ -94,7 +96,7 @@ async fn running(
     })
 }
 
-fn live_table(rows: &NewestRows) -> Markup {
+fn live_table(rows: Option<&NewestRows>) -> Markup {
     html! {
         section.panel {
             header {
@@ -111,9 +113,12 @@ fn live_table(rows: &NewestRows) -> Markup {
                             }
                         }
                     }
-                    tbody role="rowgroup" { @for row in &rows.rows { (live_row(row, &rows.tallies, false)) } }
+                    tbody role="rowgroup" {
+                        @if let Some(rows) = rows { @for row in &rows.rows { (live_row(row, &rows.tallies, false)) } }
+                    }
                 }
             }
+            @if rows.is_none() { div.body { p.sub { "The store does not respond, so that they cannot be shown." } } }
             footer { span {} a href="/console/exchanges" { "All exchanges" } }
         }
     }

@@ -4,6 +4,7 @@ use as2hook_config::TokenScope;
 use as2hook_delivery::{Health, HealthState};
 use as2hook_event::Rule;
 use as2hook_store::{DeliveryState, Filter};
+use as2hook_tap::storage;
 use maud::{Markup, html};
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     },
     error::ApiError,
     gateway::ApiState,
+    partner_webhooks::is_partner_webhook,
 };
 
 /// The most webhooks that are looked into; the list of webhooks has all.
@@ -96,7 +98,7 @@ impl<'a> TodoList<'a> {
                 Trouble::Receiver(failure) => receiver(failure),
                 Trouble::Webhook(rule, health, open) => webhook(session, rule, health, *open),
                 Trouble::Dead(name, n) => {
-                    let error = last_error(api, session, name).await?;
+                    let error = last_error(api, session, name).await.unwrap_or_default();
                     dead(session, name, *n, error.as_deref())
                 }
                 Trouble::Orphaned(name, n) => orphaned(name, *n),
@@ -155,12 +157,11 @@ fn receiver(failure: &str) -> Markup {
 }
 
 fn store(api: &ApiState, session: &Session) -> Markup {
-    let health = api.outbox.health();
-    let error = health.last_error.filter(|_| session.caller.is_of_default_site());
+    let mut reasons = storage::failures(&api.outbox, &api.payloads);
+    reasons.retain(|_| session.caller.is_of_default_site());
     let text = html! {
-        "Traffic goes on as " code { "on_store_failure" } " says; " (things(
-            u64::try_from(health.held).unwrap_or(u64::MAX), "event waits", "events wait",
-        )) " in memory. " @if let Some(error) = error { (error) }
+        "Traffic goes on as " code { "on_store_failure" } " says. "
+        @if reasons.is_empty() { "The gateway's log has the reason." } @else { (reasons.join(" ")) }
     };
     todo(Tone::Bad, &html! { "Events cannot be stored" }, &text, &html! {})
 }
@@ -170,6 +171,14 @@ fn webhook(session: &Session, rule: &Rule, health: &Health, open: OpenDeliveries
     let page = format!("/console/webhooks/{}", url::segment(name));
     let see = html! { a.btn href=(page) { "See the webhook" } };
     let may = session.may(TokenScope::Admin);
+    if !rule.enabled {
+        let text = html! {
+            (things(open.held, "delivery is held", "deliveries are held"))
+            "; none is lost. They go out once " code { "enabled" } " is true again."
+        };
+        let place = if is_partner_webhook(rule) { "over the API" } else { "in the file" };
+        return todo(Tone::Held, &html! { (name) " is off " (place) }, &text, &see);
+    }
     if let HealthState::Disabled { reason } = &health.health_state {
         let text = html! {
             (sentence_of(reason)) " " (things(open.held, "delivery is held", "deliveries are held")) "; none is lost."

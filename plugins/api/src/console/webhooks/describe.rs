@@ -1,6 +1,6 @@
 //! What a rule sends, and where, in words.
 
-use as2hook_delivery::{Health, HealthState};
+use as2hook_delivery::Health;
 use as2hook_event::{Route, Rule};
 use maud::{Markup, html};
 
@@ -49,9 +49,4 @@ pub(super) fn target(rule: &Rule) -> Markup {
 /// Returns how a webhook is; the stream brings it up to date.
 pub(super) fn state(rule: &Rule, health: Option<&Health>) -> Markup {
     html! { span data-webhook=(rule.name) { (webhook_chip(rule, health)) } }
-}
-
-/// Whether a person should look at a webhook.
-pub(super) fn is_troubled(health: &Health) -> bool {
-    matches!(health.health_state, HealthState::Retrying | HealthState::Disabled { .. })
 }

@@ -16,10 +16,11 @@ use super::{
         phrases::listed,
         search::ROWS,
         session::Session,
+        standing::is_troubled,
         url::{segment, with_query},
     },
     PATH,
-    describe::{is_troubled, sends, state, target},
+    describe::{sends, state, target},
     part_of,
     tester::{self, Question},
 };
@@ -59,7 +60,7 @@ pub(super) async fn webhooks(
 
 /// Returns the webhooks that fail or are disabled, at most a page of them.
 fn troubled(api: &ApiState, site: &str) -> Vec<Arc<Rule>> {
-    let healths = api.dispatcher.healths().into_iter().filter(is_troubled);
+    let healths = api.dispatcher.healths().into_iter().filter(|health| is_troubled(Some(health)));
     let rules = healths.filter_map(|health| api.directory.endpoint(&health.webhook));
     let mut rules: Vec<_> = rules.filter(|rule| rule.site == site).collect();
     rules.sort_by(|a, b| a.name.cmp(&b.name));

@@ -16,6 +16,7 @@ use super::{
         layout::{self, NavItem, head},
         phrases::{bare, preposition},
         session::Session,
+        standing::total,
         times::{span, time, time_if},
         url::{segment, with_query},
     },
@@ -56,10 +57,6 @@ pub(super) async fn webhook(
         }
     };
     Ok(layout::page(&api, &session, NavItem::Webhooks, &name, &main).await)
-}
-
-fn total(open: &[DeliveryTally], state: DeliveryState) -> u64 {
-    open.iter().filter(|tally| tally.state == state).map(|tally| tally.count).sum()
 }
 
 fn heading(

@@ -67,6 +67,7 @@ impl Question {
     fn query<'a>(&'a self, event: EventKind, session: &'a Session) -> Query<'a> {
         let some = |text: &'a String| Some(text.as_str()).filter(|text| !text.is_empty());
         let known = session.caller.config().partner(&self.partner);
+        let known = known.filter(|partner| partner.site == session.caller.site());
         Query {
             event,
             site: session.caller.site(),
@@ -101,7 +102,7 @@ pub(super) fn panel(api: &ApiState, session: &Session, question: &Question) -> M
                             }
                         }
                         (suggest("Partner", "tp", &question.partner, partners.map(|partner| partner.as2_id.as_str())))
-                        (suggest("Station", "ts", &question.station, config.stations.iter().map(|it| it.as2_id.as_str())))
+                        (suggest("Station", "ts", &question.station, session.caller.stations().map(|it| it.as2_id.as_str())))
                         (select("Partner type", "tt", question.partner_type.map_or("", PartnerType::as_str), ["Production", "Test"]))
                         (select("Signature", "tg", &question.signature, statuses))
                         (select("Errors", "tx", &question.errors, errors))
