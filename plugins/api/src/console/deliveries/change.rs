@@ -39,6 +39,9 @@ const FIELDS: [&str; 11] = [
     "to",
 ];
 
+/// What an action came to that found no delivery in a state that it takes.
+const NONE: &str = "Nothing was done: no delivery that the search names can be changed so now.";
+
 pub(super) async fn retry(State(api): State<ApiState>, form: ActionForm) -> Response {
     all(&api, &form, DeliveryChange::Retry).await
 }
@@ -55,6 +58,9 @@ async fn all(api: &ApiState, form: &ActionForm, change: DeliveryChange) -> Respo
     let given = FIELDS.into_iter().map(|name| (name.to_owned(), form.field(name).to_owned()));
     let fields = JsonFields::of_texts(given.filter(|(_, value)| !value.is_empty()));
     let changed = change_all(api, &form.session.caller, &fields, change).await;
+    if changed == Ok(0) {
+        return form.session.redirect(api, form.back(PATH), &FlashNote::bad(NONE));
+    }
     form.session.done(api, form.back(PATH), &changed, |count| done(change, *count))
 }
 
