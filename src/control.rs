@@ -97,6 +97,7 @@ impl GatewayControl for RunningGateway {
             last_reload: self.reloader.last(),
             in_flight: self.in_flight.count(),
             receiver_failure: self.live.receiver().remark(),
+            receiver_reached: self.live.receiver().was_reached(),
             host: self.live.peers().host().to_owned(),
             id: self.live.peers().id(),
             rules: self.live.peers().rules(),

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 pub(crate) struct ReceiverHealth {
     /// So that an exchange that reaches it takes no lock.
     fails: AtomicBool,
+    /// Whether any exchange has reached it.
+    was_reached: AtomicBool,
     failure: Mutex<Option<ReceiverFailure>>,
 }
 
@@ -27,6 +29,10 @@ struct ReceiverFailure {
 impl ReceiverHealth {
     /// An exchange got its response.
     pub(crate) fn reached(&self) {
+        // A write each time would have all cores wait for this line of memory.
+        if !self.was_reached.load(Ordering::Relaxed) {
+            self.was_reached.store(true, Ordering::Relaxed);
+        }
         if !self.fails.load(Ordering::Relaxed) {
             return;
         }
@@ -35,6 +41,11 @@ impl ReceiverHealth {
             let seconds = clock::now().saturating_sub(since) / 1_000;
             tracing::info!(exchanges, seconds, "The AS2 server can be reached again.");
         }
+    }
+
+    /// Whether an exchange got a response since the start.
+    pub(crate) fn was_reached(&self) -> bool {
+        self.was_reached.load(Ordering::Relaxed)
     }
 
     /// An exchange did not reach it.

@@ -4,7 +4,6 @@ use std::{ops::Deref, sync::Arc};
 
 use arc_swap::ArcSwap;
 use as2hook_api::{Activity, leading_keys};
-use as2hook_as2::ErrorCode;
 use as2hook_delivery::{Attempted, Directory};
 use as2hook_event::{Event, EventKind, Rule, clock};
 use as2hook_store::{DeliveryOutcome, Store, StoreError};
@@ -144,17 +143,16 @@ impl TapHost for Live {
         self.snapshot.load().tap.clone()
     }
 
-    fn event(&self, id: Uuid, site: &str, kind: EventKind) {
+    fn event(&self, id: Uuid, _site: &str, kind: EventKind) {
         self.observer.event(id, kind);
-        self.activity.exchange(site, kind);
+    }
+
+    fn exchange(&self, site: &str, kind: EventKind, errors: &[u16]) {
+        self.activity.exchange(site, kind, errors);
     }
 
     fn decoded(&self, event: &Event) {
         self.observer.decoded(event);
-        // Without a key nothing is decoded, which is no fault of the message.
-        if event.processing_errors().any(|error| error.code != ErrorCode::NotDecoded) {
-            self.activity.undecoded(&event.site);
-        }
     }
 
     fn late_decode(&self) {

@@ -104,3 +104,24 @@ fn form_of_another_site_is_refused_before_it_is_read() {
     assert!(browser.cookies.is_empty());
     assert_eq!(browser.send(post("Origin", "http://localhost")).status, 303);
 }
+
+#[test]
+fn request_that_cannot_be_read_gets_a_page_that_leads_to_one() {
+    let gateway = gateway(any_receiver(), "").start().unwrap();
+    let mut browser = Browser::of(&gateway, ALL);
+    let query = browser.get("/console/certificates?after=x");
+    assert_eq!(query.status, 400);
+    let text =
+        browser.send(Post::new("/console/signin", b"token").header("Content-Type", "text/plain"));
+    assert_eq!(text.status, 415);
+    let form = browser.post("/console/deliveries/retry", &[("csrf", "wrong")]);
+    assert_eq!(form.status, 403);
+    for (reply, back) in
+        [(query, "/console/certificates?after=x"), (text, "/console/"), (form, "/console/")]
+    {
+        assert_guarded(&reply, back);
+        assert!(reply.header("Content-Type").unwrap().starts_with("text/html"), "{back}");
+        let back = format!("name=\"back\" value=\"{back}\"");
+        assert!(reply.text().contains(&back), "{back}: {}", reply.text());
+    }
+}

@@ -3,10 +3,13 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use as2hook_as2::ErrorCode;
 use as2hook_event::EventKind;
 use as2hook_store::{Filter, Store, StoreError, clock};
 use parking_lot::Mutex;
 use tokio::time::sleep;
+
+use crate::test_delivery::is_test;
 
 /// Counts of this process. Counting takes a lock for some nanoseconds.
 #[derive(Debug)]
@@ -15,14 +18,14 @@ pub struct Activity {
     counts: Mutex<ActivityCounts>,
 }
 
-/// Exchanges in a while.
+/// Exchanges in a while; each is one of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExchangeCounts {
     /// Messages from partners.
     pub received: u64,
     /// Messages to partners.
     pub sent: u64,
-    /// Those of both that were not sent, refused, or could not be read.
+    /// Those in either direction that were not sent, were refused, or could not be read.
     pub failed: u64,
 }
 
@@ -85,17 +88,11 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// An exchange of a site is over.
-    pub fn exchange(&self, site: &str, kind: EventKind) {
-        if let Some(count) = counted(kind) {
+    /// An exchange of a site is over, with these codes of processing errors.
+    pub fn exchange(&self, site: &str, kind: EventKind, errors: &[u16]) {
+        if let Some(count) = counted(kind, errors) {
             self.counts.lock().add(site, clock::now(), count);
         }
-    }
-
-    /// A message of a site was decoded, with errors.
-    pub fn undecoded(&self, site: &str) {
-        let count = ExchangeCounts { failed: 1, ..ExchangeCounts::default() };
-        self.counts.lock().add(site, clock::now(), count);
     }
 
     /// A webhook was called.
@@ -158,8 +155,9 @@ impl Activity {
                     return Ok(from);
                 }
                 since = since.min(row.occurred_at);
-                let count = row.kind.parse().ok().and_then(counted);
-                if let Some(count) = count.filter(|_| row.occurred_at < self.started) {
+                let is_old = row.occurred_at < self.started && !is_test(&row);
+                let kind = row.kind.parse().ok().filter(|_| is_old);
+                if let Some(count) = kind.and_then(|kind| counted(kind, &row.errors)) {
                     self.counts.lock().add(&row.site, row.occurred_at, count);
                 }
             }
@@ -196,10 +194,24 @@ impl Activity {
     }
 }
 
-/// Returns what an event counts as; `None`: it is no message of its own.
-fn counted(kind: EventKind) -> Option<ExchangeCounts> {
+/// Errors by which a message failed. Of the others, a signature that cannot be checked and a key that is not
+/// configured are no fault of the message, and an unknown outcome is none.
+const FAILURES: [ErrorCode; 5] = [
+    ErrorCode::Decryption,
+    ErrorCode::Decompression,
+    ErrorCode::Parse,
+    ErrorCode::Receiver,
+    ErrorCode::Limit,
+];
+
+/// Returns what an event with these codes of processing errors counts as; `None`: it is no message of its own.
+fn counted(kind: EventKind, errors: &[u16]) -> Option<ExchangeCounts> {
     let none = ExchangeCounts::default();
+    let has_failed = FAILURES.iter().any(|code| errors.contains(&code.number()));
     match kind {
+        EventKind::MessageReceived | EventKind::MessageDuplicate if has_failed => {
+            Some(ExchangeCounts { failed: 1, ..none })
+        }
         EventKind::MessageReceived | EventKind::MessageDuplicate => {
             Some(ExchangeCounts { received: 1, ..none })
         }
@@ -311,10 +323,10 @@ mod tests {
     #[test]
     fn site_sees_its_own_exchanges_alone() {
         let activity = Activity::default();
-        activity.exchange("main", EventKind::MessageReceived);
-        activity.exchange("main", EventKind::SendError);
-        activity.exchange("main", EventKind::MdnReceived);
-        activity.exchange("other", EventKind::MessageSent);
+        activity.exchange("main", EventKind::MessageReceived, &[]);
+        activity.exchange("main", EventKind::SendError, &[]);
+        activity.exchange("main", EventKind::MdnReceived, &[]);
+        activity.exchange("other", EventKind::MessageSent, &[]);
         let main = ExchangeCounts { received: 1, sent: 0, failed: 1 };
         assert_eq!(activity.last_hour("main"), main);
         assert_eq!(activity.last_day("main").last(), Some(&main));
@@ -323,6 +335,24 @@ mod tests {
         activity.attempt("erp", false);
         let erp = AttemptCounts { delivered: 1, failed: 1 };
         assert_eq!(activity.of_webhook("erp").last(), Some(&erp));
+    }
+
+    #[test]
+    fn message_counts_once_and_as_failed_where_it_was_not_read_or_not_taken() {
+        use EventKind::{MdnReceived, MessageReceived, MessageRejected, MessageSent};
+        let [received, sent, failed] = [(1, 0, 0), (0, 1, 0), (0, 0, 1)];
+        for (kind, errors, count) in [
+            (MessageReceived, [].as_slice(), Some(received)),
+            (MessageReceived, &[900, 1400, 1500], Some(received)),
+            (MessageReceived, &[900, 800], Some(failed)),
+            (MessageReceived, &[1200], Some(failed)),
+            (MessageRejected, &[1100], Some(failed)),
+            (MessageSent, &[1100], Some(sent)),
+            (MdnReceived, &[800], None),
+        ] {
+            let counted = counted(kind, errors).map(|n| (n.received, n.sent, n.failed));
+            assert_eq!(counted, count, "{kind:?} {errors:?}");
+        }
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct GatewayFigures {
     pub in_flight: usize,
     /// Why the AS2 server cannot be reached, as a sentence; `None` while it can.
     pub receiver_failure: Option<String>,
+    /// Whether an exchange has reached the AS2 server since the start.
+    pub receiver_reached: bool,
     /// The machine's name.
     pub host: String,
     /// The gateway's id in the store.

@@ -73,6 +73,7 @@ impl GatewayControl for TapControl {
             last_reload: LastReload { at: at.to_string(), ok: error.is_none(), error },
             in_flight: 0,
             receiver_failure: None,
+            receiver_reached: false,
             host: std::fs::read_to_string("/proc/sys/kernel/hostname")
                 .unwrap_or_default()
                 .trim()

@@ -8,7 +8,7 @@ use as2hook_delivery::Target;
 use as2hook_event::{Direction, Event, EventKind, Rule, event::test_message_id};
 use as2hook_sink::SinkError;
 use as2hook_store::{
-    Attempt, DeliveryState, EventTerms, NewEvent, Payload, UnqueuedDelivery, clock,
+    Attempt, DeliveryState, EventRow, EventTerms, NewEvent, Payload, UnqueuedDelivery, clock,
 };
 use axum::{
     Json,
@@ -106,6 +106,11 @@ pub(crate) async fn test_webhook(
     let made = make(api, &rule, &event).await;
     let made = record(api, caller, ("test", name), made, TestResult::in_words).await?;
     Ok((event.kind, made))
+}
+
+/// Whether an event is of a test, which no partner sent.
+pub(crate) fn is_test(row: &EventRow) -> bool {
+    row.message_id.as_deref() == Some(test_message_id(row.id).as_str())
 }
 
 async fn make(api: &ApiState, rule: &Rule, event: &Event) -> Result<TestResult, ApiError> {

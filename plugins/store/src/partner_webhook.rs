@@ -53,7 +53,7 @@ pub struct UnqueuedDelivery {
     pub delivery: NewDelivery,
     /// Its only attempt.
     pub attempt: Attempt,
-    /// Its outcome: delivered, or dead.
+    /// The outcome of the attempt: delivered, or dead. A delivery that failed so is kept as cancelled.
     pub state: DeliveryState,
 }
 

@@ -17,6 +17,8 @@ pub struct Filter {
     pub event: Option<Uuid>,
     /// The event's kind.
     pub kind: Option<String>,
+    /// Whether only events of exchanges match, and none of webhooks and certificates.
+    pub exchanges: bool,
     /// AS2 id of the remote side.
     pub partner: Option<String>,
     /// AS2 id of our side.

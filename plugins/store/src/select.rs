@@ -265,6 +265,10 @@ impl Conditions {
         if let Some(kind) = &filter.kind {
             self.and("e.kind =", kind.as_str());
         }
+        if filter.exchanges {
+            let kinds = "(e.kind LIKE 'message.%' OR e.kind LIKE 'mdn.%' OR e.kind = 'send.error')";
+            self.all.push(kinds.to_owned());
+        }
         for (column, value) in [("e.message_id", &filter.message_id), ("e.about", &filter.about)] {
             if let Some(value) = value {
                 self.message_id(column, value);

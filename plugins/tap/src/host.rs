@@ -4,7 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use as2hook_config::Config;
 use as2hook_delivery::{Attempted, Directory, Target};
-use as2hook_event::{Event, EventKind, Findings, Query, Rule, RuleSet};
+use as2hook_event::{Event, EventKind, Findings, Query, Rule, RuleSet, Verdict};
 use uuid::Uuid;
 
 /// The config and the rules that events are matched with. An exchange keeps those it began with.
@@ -26,6 +26,9 @@ pub trait TapHost: Debug + Send + Sync + 'static {
     /// An event of this site came of an exchange, and its response is over.
     fn event(&self, _id: Uuid, _site: &str, _kind: EventKind) {}
 
+    /// An exchange of this site is over: what it came to, and the codes of its processing errors.
+    fn exchange(&self, _site: &str, _kind: EventKind, _errors: &[u16]) {}
+
     /// A message was decoded.
     fn decoded(&self, _event: &Event) {}
 
@@ -34,6 +37,15 @@ pub trait TapHost: Debug + Send + Sync + 'static {
 
     /// A delivery was attempted. Must not block.
     fn attempted(&self, _attempt: &Attempted<'_>) {}
+}
+
+/// Counts what an exchange came to, by its verdict where the event has not got it yet.
+pub(crate) fn concluded(host: &dyn TapHost, event: &Event, verdict: Option<&Verdict>) {
+    let kind = verdict.map_or(event.kind, |verdict| verdict.kind);
+    host.event(event.id, &event.site, kind);
+    let more = verdict.into_iter().flat_map(|verdict| &verdict.errors);
+    let codes = event.processing_errors().chain(more).map(|error| error.code.number());
+    host.exchange(&event.site, kind, &codes.collect::<Vec<_>>());
 }
 
 /// A host that never changes its rules.

@@ -10,6 +10,7 @@ use super::{
     rows::error_words,
     times::time,
 };
+use crate::test_delivery::is_test;
 
 /// Returns names as a sentence has them: "a", "a and b", "a, b and c", at most five.
 pub(crate) fn listed(names: &[&str]) -> String {
@@ -77,6 +78,9 @@ const fn state_word(state: DeliveryState) -> &'static str {
 /// Returns what came of an event in a list: a tone and a few words.
 pub(crate) fn result_of(row: &EventRow) -> (Tone, String) {
     let kind = row.kind.parse::<EventKind>();
+    if is_test(row) {
+        return (Tone::Off, "Test".to_owned());
+    }
     if row.open {
         return (Tone::Wait, "Under way".to_owned());
     }

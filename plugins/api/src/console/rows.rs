@@ -8,7 +8,7 @@ use super::{
     phrases::{bare, preposition, result_of},
     times::time,
 };
-use crate::{caller::Caller, gateway::ApiState};
+use crate::{caller::Caller, gateway::ApiState, test_delivery::is_test};
 
 /// The newest exchanges of a site, with how many webhooks have them.
 pub(crate) struct NewestRows {
@@ -17,6 +17,9 @@ pub(crate) struct NewestRows {
     pub(crate) tallies: Vec<EventTally>,
 }
 
+/// The most reads for them.
+const READS: usize = 5;
+
 impl NewestRows {
     /// Reads them as a caller sees them.
     pub(crate) async fn read(
@@ -24,10 +27,18 @@ impl NewestRows {
         caller: &Caller,
         limit: usize,
     ) -> Result<Self, StoreError> {
-        let filter = Filter { site: Some(caller.site().to_owned()), ..Filter::default() };
-        // Events of webhooks and certificates stand between them.
-        let mut rows = api.store.events(&filter, None, 3 * limit).await?.rows;
-        rows.retain(|row| is_exchange(&row.kind));
+        let site = Some(caller.site().to_owned());
+        let filter = Filter { site, exchanges: true, ..Filter::default() };
+        let (mut rows, mut cursor) = (Vec::new(), None);
+        // Tests stand between them.
+        for _ in 0..READS {
+            let page = api.store.events(&filter, cursor, 3 * limit).await?;
+            rows.extend(page.rows.into_iter().filter(|row| !is_test(row)));
+            cursor = page.next;
+            if rows.len() >= limit || cursor.is_none() {
+                break;
+            }
+        }
         rows.truncate(limit);
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
         let tallies = api.store.tally_events(&ids).await?;
@@ -81,11 +92,6 @@ fn delivered_of(states: impl Iterator<Item = (DeliveryState, u64)>) -> Option<(u
         Tone::Ok
     };
     (all > 0).then_some((made, all, tone))
-}
-
-/// Whether an event of this kind is of an exchange with a partner, and not of a webhook or a certificate.
-pub(crate) fn is_exchange(kind: &str) -> bool {
-    kind.starts_with("message.") || kind.starts_with("mdn.") || kind == "send.error"
 }
 
 /// Returns a processing error's code in two or three words.

@@ -49,13 +49,23 @@ pub(super) async fn guard(
     if let Some(page) = refusal {
         return with_headers((StatusCode::FORBIDDEN, page).into_response());
     }
-    let session = Session::find(&api, request.headers(), request.uri());
+    let mut session = Session::find(&api, request.headers(), request.uri());
+    let is_page = request.method() == Method::GET;
     if let Some(session) = &session {
         request.extensions_mut().insert(session.clone());
     }
     let mut response = next.run(request).await;
+    if let Some(session) = session.as_mut().filter(|_| !is_page) {
+        // The colours' form of an error's page leads back there, and an action has no page.
+        "/console/".clone_into(&mut session.path);
+    }
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = error_page(&api, session.as_ref(), &error).await;
+    } else if is_rejection(&response) {
+        let (status, error) =
+            (response.status(), if is_page { ApiError::NoRoute } else { ApiError::Form });
+        response = error_page(&api, session.as_ref(), &error).await;
+        *response.status_mut() = status;
     }
     if let Some(session) = session.filter(|session| session.note.is_some())
         && is_html(&response)
@@ -89,8 +99,17 @@ fn with_headers(mut response: Response) -> Response {
 }
 
 fn is_html(response: &Response) -> bool {
+    is_of_type(response, "text/html")
+}
+
+/// Whether axum could not read a query or a form, which it says as plain text.
+fn is_rejection(response: &Response) -> bool {
+    response.status().is_client_error() && is_of_type(response, "text/plain")
+}
+
+fn is_of_type(response: &Response, kind: &str) -> bool {
     let value = response.headers().get(CONTENT_TYPE);
-    value.is_some_and(|value| value.as_bytes().starts_with(b"text/html"))
+    value.is_some_and(|value| value.as_bytes().starts_with(kind.as_bytes()))
 }
 
 /// Whether a request is meant for this gateway: an attacker's page can make its own name resolve to this

@@ -80,6 +80,11 @@ impl Standing {
         self.tallies.as_ref().map(|tallies| OpenDeliveries::of(tallies.iter()))
     }
 
+    /// Whether a delivery is not over.
+    pub(crate) fn has_open(&self) -> bool {
+        self.open().is_some_and(|open| open != OpenDeliveries::default())
+    }
+
     /// Returns the open deliveries of one webhook.
     pub(crate) fn open_of(&self, webhook: &str) -> OpenDeliveries {
         let all = self.tallies.iter().flatten();

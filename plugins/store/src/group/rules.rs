@@ -325,10 +325,12 @@ impl GroupRules {
     /// Stores a delivery that was made outside the queue.
     fn log(&mut self, made: &UnqueuedDelivery) -> Result<CallOutcome, StoreError> {
         let UnqueuedDelivery { event, delivery, attempt, state } = made;
+        // Nothing is left to do where it failed, so that it is not among those that need a person.
+        let kept = if *state == DeliveryState::Dead { DeliveryState::Cancelled } else { *state };
         if !self.is_stored(delivery)
             && let Some(number) = self.add_event(event, None, IdleTimes::default())?
             && let Some(stored) = self.loaded.events.get(&event.id).cloned()
-            && let Some(webhook) = self.add_delivery(&stored, delivery, *state, 1)
+            && let Some(webhook) = self.add_delivery(&stored, delivery, kept, 1)
         {
             self.statements.push(log_attempt_of(
                 &delivery.webhook_id,

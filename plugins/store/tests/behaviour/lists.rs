@@ -80,6 +80,11 @@ pub(crate) async fn filters_find_rows_that_match_all_fields(factory: &dyn Factor
     let one = store.deliveries(&none(), None, 1).await.unwrap().rows.remove(0);
     let by_number = Filter { delivery: Some(one.id), ..none() };
     assert_eq!(store.deliveries(&by_number, None, 10).await.unwrap().rows, [one]);
+    let system = NewEvent { kind: "webhook.disabled".to_owned(), ..event("d") };
+    store.commit(vec![Write::Publish(system, vec![delivery("d1", "erp")])]).await.unwrap();
+    let exchanges = Filter { exchanges: true, ..none() };
+    let rows = store.events(&exchanges, None, 10).await.unwrap().rows;
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [id("c"), id("b"), id("a")]);
 }
 
 pub(crate) async fn attempts_are_logged_with_their_outcome(factory: &dyn Factory) {

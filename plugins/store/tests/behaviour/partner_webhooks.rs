@@ -1,6 +1,6 @@
 //! The webhooks of the config API.
 
-use as2hook_store::{Attempt, DeliveryState, PartnerWebhookChange, UnqueuedDelivery};
+use as2hook_store::{Attempt, DeliveryState, Filter, PartnerWebhookChange, UnqueuedDelivery};
 
 use super::{Factory, delivery, event};
 
@@ -76,6 +76,9 @@ pub(crate) async fn delivery_made_outside_the_queue_is_logged_and_never_claimed(
     let log = store.attempt_log("partner/main/1", 0, 10).await.unwrap();
     assert_eq!((log.total, log.rows.len()), (2, 2));
     assert_eq!((log.rows[0].state, log.rows[0].attempt.number), (DeliveryState::Dead, 1));
+    let failed = Filter { webhook_id: Some("b".to_owned()), ..Filter::default() };
+    let failed = store.deliveries(&failed, None, 1).await.unwrap().rows.remove(0);
+    assert_eq!(failed.state, DeliveryState::Cancelled, "it needs no person");
     let log = store.attempt_log("partner/main/1", 1, 10).await.unwrap();
     assert_eq!((log.total, log.rows[0].webhook_id.as_str()), (2, "a"));
     let none = store.attempt_log("partner/main/2", 0, 10).await.unwrap();

@@ -109,7 +109,7 @@ impl Active {
         else {
             return self.forget(event.id, file).await;
         };
-        self.observe(&event, verdict.kind, &further);
+        self.observe(&event, Some(&verdict), &further);
         // An event about its MDN, overdue or negative, takes its Subject from this one.
         let is_awaited = event.kind == EventKind::MessageSent
             && MdnRequest::of(&event.headers).when == MdnMode::Later;
@@ -191,17 +191,17 @@ impl Active {
         let Conclusion { verdict, further, wait: _wait, .. } = conclusion;
         event.settle(verdict);
         let targets = self.routes.targets(&event);
-        self.observe(&event, event.kind, &further);
+        self.observe(&event, None, &further);
         self.publish(&event, payload, targets).await;
         for mdn in further.into_iter().filter(|write| matches!(write, Write::Publish(..))) {
             self.shared.outbox.write(vec![mdn]).await;
         }
     }
 
-    /// Counts what the exchange came to, for metrics.
-    fn observe(&self, event: &Event, kind: EventKind, further: &[Write]) {
+    /// Counts what the exchange came to, by its verdict where the event has not got it yet.
+    fn observe(&self, event: &Event, verdict: Option<&Verdict>, further: &[Write]) {
         let host = &self.shared.host;
-        host.event(event.id, &event.site, kind);
+        crate::host::concluded(&**host, event, verdict);
         for further in further {
             if let Write::Publish(event, _) = further
                 && let Ok(kind) = event.kind.parse()

@@ -24,6 +24,9 @@ use crate::{
 /// The most deliveries that are chosen at once: those of a page.
 const CHOSEN: usize = super::super::search::ROWS;
 
+/// What an action came to that found no delivery in a state that it takes.
+const NONE: &str = "Nothing was done: no delivery that the search names can be changed so now.";
+
 pub(super) async fn retry(State(api): State<ApiState>, form: ActionForm) -> Response {
     all(&api, &form, DeliveryChange::Retry).await
 }
@@ -41,6 +44,9 @@ async fn all(api: &ApiState, form: &ActionForm, change: DeliveryChange) -> Respo
     let given = form.but(&["csrf", "back"]);
     let fields = JsonFields::of_texts(given.filter(|(_, value)| !value.is_empty()));
     let changed = change_all(api, &form.session.caller, &fields, change).await;
+    if changed == Ok(0) {
+        return form.session.redirect(api, form.back(PATH), &FlashNote::bad(NONE));
+    }
     form.session.done(api, form.back(PATH), &changed, |count| done(change, *count))
 }
 

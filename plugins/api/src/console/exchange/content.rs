@@ -20,12 +20,13 @@ pub(super) fn encryption(facts: &ExchangeFacts<'_>, decoded: &Decoded) -> Exchan
     let algorithm = || decoded.encryption_algorithm.as_ref().map(|name| name.to_uppercase());
     let errors = [ErrorCode::Decryption, ErrorCode::NotDecoded];
     let error = facts.event.processing_errors().find(|error| errors.contains(&error.code));
-    if let Some(error) = error {
+    // What was decrypted, or came open, was not decoded for a reason further inside.
+    let is_closed = decoded.decrypted_with.is_none() && decoded.encrypted != Some(false);
+    if let Some(error) = error.filter(|error| error.code == ErrorCode::Decryption || is_closed) {
         let (tone, text) = match error.code {
-            ErrorCode::NotDecoded => (
-                Tone::Off,
-                "No key of yours is configured, so nothing in it can be opened here.".to_owned(),
-            ),
+            ErrorCode::NotDecoded => {
+                (Tone::Off, format!("It was not opened here: {}.", error.message))
+            }
             _ => (
                 Tone::Bad,
                 format!("It is encrypted, and none of your keys opens it: {}.", error.message),

@@ -7,7 +7,7 @@ use super::{
     super::components::Tone,
     content,
     steps::{ExchangeStep, StepPart, looked_at},
-    story::ExchangeFacts,
+    story::{ExchangeFacts, says_no},
 };
 
 /// Returns them, up to the receipt.
@@ -70,7 +70,17 @@ fn receipt(facts: &ExchangeFacts<'_>) -> ExchangeStep {
         return ExchangeStep::new(Tone::Bad, format!("Negative receipt sent to {partner}"), text)
             .with(StepPart::Receipt);
     }
-    if facts.receipt.is_some() {
+    if let Some(receipt) = facts.refusal() {
+        let text = match says_no(receipt) {
+            true => "Your AS2 server's receipt refuses the message.",
+            false => {
+                "Your AS2 server's receipt names another fingerprint than that of the message."
+            }
+        };
+        return ExchangeStep::new(Tone::Bad, format!("Negative receipt sent to {partner}"), text)
+            .with(StepPart::Receipt);
+    }
+    if facts.confirmation().is_some() {
         let text = format!(
             "Your AS2 server confirmed in writing that the message arrived whole. For {partner} it is delivered."
         );

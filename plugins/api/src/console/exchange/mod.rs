@@ -21,6 +21,7 @@ mod tests;
 mod webhooks;
 mod why;
 
+use as2hook_as2::ErrorCode;
 use as2hook_event::{Event, EventKind};
 use as2hook_store::Filter;
 use axum::{
@@ -57,11 +58,13 @@ async fn exchange(
     let deliveries = event_detail::deliveries_of(&api, caller, event.id).await?;
     let related = event_detail::related(&api, caller, &event).await?;
     let receipt = receipt_of(&api, &session, &event, &related).await?;
+    let is_taken_back = related.iter().any(|other| other.relation == "superseded-by");
     let overdue = is_overdue(&api, &session, &event).await?;
     let facts = story::ExchangeFacts {
         event: &event,
         open: row.open,
         receipt: receipt.as_ref(),
+        is_taken_back,
         overdue,
         deliveries: &deliveries,
     };
@@ -69,7 +72,8 @@ async fn exchange(
     page::page(&api, &session, &facts, &stored, &attachments, &related).await
 }
 
-/// Returns the receipt of a message that counts: the first that is trusted.
+/// Returns the receipt of a message that counts: the earliest that is trusted and is about this very message, since
+/// another may have the same Message-ID.
 async fn receipt_of(
     api: &ApiState,
     session: &Session,
@@ -79,15 +83,24 @@ async fn receipt_of(
     if is_mdn(event.kind) {
         return Ok(None);
     }
-    for other in related.iter().filter(|other| other.relation == "mdn") {
+    // They are newest first.
+    for other in related.iter().filter(|other| other.relation == "mdn").rev() {
         let (mdn, _) = event_detail::find(api, &session.caller, &other.event_id).await?;
-        let counts = mdn.decoded.as_ref().is_some_and(|decoded| decoded.mdn.is_some())
-            && mdn.processing_errors().next().is_none();
-        if counts {
+        if counts_for(&mdn, event) {
             return Ok(Some(mdn));
         }
     }
     Ok(None)
+}
+
+/// Whether a receipt was matched with this message when it came, and is trusted. One whose message was not known then
+/// was never held against a certificate, so that it may be forged.
+fn counts_for(mdn: &Event, message: &Event) -> bool {
+    let is_about = mdn.extra.get("messageEventId") == Some(&message.id.to_string().into());
+    // That it refuses the message, or names another fingerprint, is no reason to distrust it.
+    let is_trusted = mdn.processing_errors().all(|error| error.code == ErrorCode::Receiver);
+    let is_read = mdn.decoded.as_ref().is_some_and(|decoded| decoded.mdn.is_some());
+    is_about && is_trusted && is_read
 }
 
 /// Whether it was reported that the receipt of a message did not come in time.

@@ -7,7 +7,7 @@ use super::{
     super::{components::Tone, phrases::shortened},
     content,
     steps::{ExchangeStep, StepPart},
-    story::ExchangeFacts,
+    story::{ExchangeFacts, says_no},
 };
 
 /// Returns them, up to the fingerprint.
@@ -101,20 +101,29 @@ fn receipt(facts: &ExchangeFacts<'_>) -> ExchangeStep {
             }
         };
     }
-    if let Some(receipt) = facts.receipt {
+    if let Some(receipt) = facts.refusal() {
+        let (title, text) = match says_no(receipt) {
+            true => ("Negative receipt", "refused the message: its receipt says so."),
+            false => {
+                ("Fingerprints differ", "confirmed another fingerprint than that of the message.")
+            }
+        };
+        return step(Tone::Bad, title.to_owned(), format!("{partner} {text}"));
+    }
+    if facts.is_taken_back {
+        let text = "The event that takes this one back says why.".to_owned();
+        return step(Tone::Bad, format!("Not confirmed by {partner}"), text);
+    }
+    if let Some(receipt) = facts.confirmation() {
         let text = match receipt.mic_matches {
-            Some(true) => format!(
+            Some(_) => format!(
                 "{partner} confirmed in writing that the message arrived whole: its fingerprint is the same."
             ),
-            Some(false) => {
-                format!("{partner} confirmed another fingerprint than that of the message.")
-            }
             None => {
                 format!("{partner} confirmed the message. The fingerprints could not be compared.")
             }
         };
-        let tone = if receipt.mic_matches == Some(false) { Tone::Bad } else { Tone::Ok };
-        return step(tone, format!("Receipt of {partner} arrived"), text);
+        return step(Tone::Ok, format!("Receipt of {partner} arrived"), text);
     }
     match facts.asks_for_receipt() {
         None => step(

@@ -1,12 +1,13 @@
 //! The steps of an exchange, in their order: what happened at each, in words for a person who knows nothing of AS2.
 
 use as2hook_event::EventKind;
+use as2hook_store::DeliveryState;
 
 use super::{
     super::components::Tone, content, inbound, outbound, receipt, story::ExchangeFacts, system,
     webhooks,
 };
-use crate::event_detail::is_mdn;
+use crate::{deliveries::DeliveryDetail, event_detail::is_mdn};
 
 /// One step of the time line.
 pub(super) struct ExchangeStep {
@@ -52,11 +53,16 @@ pub(super) fn steps(facts: &ExchangeFacts<'_>) -> Vec<ExchangeStep> {
 
 fn delivered(facts: &ExchangeFacts<'_>) -> ExchangeStep {
     let all = facts.deliveries.len();
-    let done = facts.in_state(as2hook_store::DeliveryState::Delivered).count();
-    let title = match all {
-        0 => "No webhook".to_owned(),
-        1 if done == 1 => "Delivered to the webhook".to_owned(),
-        1 => "Not delivered yet".to_owned(),
+    let done = facts.in_state(DeliveryState::Delivered).count();
+    let is_over = |one: &DeliveryDetail| {
+        let over = [DeliveryState::Dead, DeliveryState::Cancelled, DeliveryState::Orphaned];
+        over.iter().any(|state| one.status == state.as_str())
+    };
+    let title = match facts.deliveries {
+        [] => "No webhook".to_owned(),
+        [_] if done == 1 => "Delivered to the webhook".to_owned(),
+        [one] if is_over(one) => "Not delivered".to_owned(),
+        [_] => "Not delivered yet".to_owned(),
         _ => format!("Delivered to {done} of {all} webhooks"),
     };
     let text = match all {

@@ -15,8 +15,10 @@ pub(super) struct ExchangeFacts<'a> {
     pub(super) event: &'a Event,
     /// Whether its outcome is not known yet.
     pub(super) open: bool,
-    /// The receipt of this message, where one is kept.
+    /// The receipt of this message, where one is kept; it may refuse the message.
     pub(super) receipt: Option<&'a Event>,
+    /// Whether a later event says that the message failed.
+    pub(super) is_taken_back: bool,
     /// Whether its receipt did not come in time.
     pub(super) overdue: bool,
     pub(super) deliveries: &'a [DeliveryDetail],
@@ -52,6 +54,16 @@ impl ExchangeFacts<'_> {
         Some(url.is_some_and(|url| !url.trim_ascii().is_empty()))
     }
 
+    /// Returns the receipt that confirms the message.
+    pub(super) fn confirmation(&self) -> Option<&Event> {
+        self.receipt.filter(|receipt| !refuses(receipt))
+    }
+
+    /// Returns the receipt that refuses the message, or confirms another content.
+    pub(super) fn refusal(&self) -> Option<&Event> {
+        self.receipt.filter(|receipt| refuses(receipt))
+    }
+
     pub(super) fn in_state(&self, state: DeliveryState) -> impl Iterator<Item = &DeliveryDetail> {
         self.deliveries.iter().filter(move |one| one.status == state.as_str())
     }
@@ -81,6 +93,10 @@ impl ExchangeFacts<'_> {
                 Some(Stage::Http) => "Your AS2 server did not take the message.".to_owned(),
                 _ => "The message did not reach your AS2 server.".to_owned(),
             },
+            EventKind::MessageSent if self.refusal().is_some() => self.sent_in_vain(),
+            EventKind::MessageSent if self.is_taken_back => {
+                format!("{partner} did not confirm the message.")
+            }
             EventKind::MessageSent => match (self.asks_for_receipt(), self.receipt, self.overdue) {
                 (_, Some(_), _) | (Some(false), ..) => {
                     format!("{partner} has the message, and confirmed it.")
@@ -101,12 +117,21 @@ impl ExchangeFacts<'_> {
         }
     }
 
+    /// A receipt says so.
+    fn sent_in_vain(&self) -> String {
+        let partner = self.partner();
+        match self.refusal().is_some_and(says_no) {
+            true => format!("{partner} has the message, and refused it."),
+            false => format!("{partner} confirmed another content than was sent."),
+        }
+    }
+
     fn received(&self) -> String {
         let partner = self.partner();
         if self.has_error(ErrorCode::OutcomeUnknown) {
             return "It is not known whether your AS2 server has the message.".to_owned();
         }
-        let refused = self.has_error(ErrorCode::Receiver);
+        let refused = self.has_error(ErrorCode::Receiver) || self.refusal().is_some();
         if self.has_error(ErrorCode::Decryption) {
             return match refused {
                 true => format!(
@@ -261,7 +286,7 @@ impl ExchangeFacts<'_> {
             _ if self.has_error(ErrorCode::OutcomeUnknown) => {
                 (Tone::Wait, "it is not known whether it has it".to_owned())
             }
-            _ if self.has_error(ErrorCode::Receiver) => {
+            _ if self.has_error(ErrorCode::Receiver) || self.refusal().is_some() => {
                 (Tone::Bad, "took it, and sent a receipt that refuses it".to_owned())
             }
             (EventKind::MessageDuplicate, _) => (Tone::Ok, "took it again".to_owned()),
@@ -276,6 +301,9 @@ impl ExchangeFacts<'_> {
         match &self.event.send_error {
             Some(error) => (Tone::Bad, failed_at(error)),
             None if is_mdn(self.event.kind) => (Tone::Ok, "has the receipt".to_owned()),
+            None if self.refusal().is_some_and(says_no) => (Tone::Bad, "refused it".to_owned()),
+            None if self.refusal().is_some() => (Tone::Bad, "confirmed another content".to_owned()),
+            None if self.is_taken_back => (Tone::Bad, "did not confirm it".to_owned()),
             None => match (self.asks_for_receipt(), self.receipt, self.overdue) {
                 (_, Some(_), _) | (Some(false), ..) => {
                     (Tone::Ok, "has it, and confirmed it".to_owned())
@@ -286,6 +314,16 @@ impl ExchangeFacts<'_> {
             },
         }
     }
+}
+
+/// Whether a receipt says that the message was not accepted.
+pub(super) fn says_no(receipt: &Event) -> bool {
+    let mdn = receipt.decoded.as_ref().and_then(|decoded| decoded.mdn.as_ref());
+    mdn.is_some_and(|mdn| mdn.error)
+}
+
+fn refuses(receipt: &Event) -> bool {
+    says_no(receipt) || receipt.mic_matches == Some(false)
 }
 
 fn stop_at<'a>(tone: Tone, name: &'a str, text: &str) -> RouteStop<'a> {

@@ -3,6 +3,7 @@ use as2hook_event::{Direction, Event, EventKind, SendError, Stage};
 
 use super::{
     super::components::Tone,
+    counts_for,
     steps::{StepPart, steps},
     story::ExchangeFacts,
 };
@@ -61,7 +62,14 @@ fn delivery(webhook: &str, status: &'static str) -> DeliveryDetail {
 }
 
 fn facts<'a>(event: &'a Event, deliveries: &'a [DeliveryDetail]) -> ExchangeFacts<'a> {
-    ExchangeFacts { event, open: false, receipt: None, overdue: false, deliveries }
+    ExchangeFacts {
+        event,
+        open: false,
+        receipt: None,
+        is_taken_back: false,
+        overdue: false,
+        deliveries,
+    }
 }
 
 fn failed(stage: Stage, http_status: Option<u16>) -> Event {
@@ -95,6 +103,26 @@ fn heading_says_what_became_of_the_message_and_which_webhook_lacks_it() {
         (vec![delivery("a", "delivered")], "The message arrived safely. a has it."),
     ] {
         assert_eq!(facts(&event, &deliveries).heading(), heading);
+    }
+}
+
+#[test]
+fn heading_counts_the_webhooks_that_have_it_and_those_that_do_not() {
+    let event = event(EventKind::MessageReceived);
+    let mut deliveries: Vec<_> =
+        ["a", "b", "c", "d"].map(|name| delivery(name, "delivered")).into();
+    assert!(facts(&event, &deliveries).heading().ends_with("All 4 webhooks have it."));
+    deliveries.push(delivery("e", "cancelled"));
+    assert!(facts(&event, &deliveries).heading().ends_with("4 of 5 webhooks have it."));
+    for (state, title) in [
+        ("pending", "Not delivered yet"),
+        ("dead", "Not delivered"),
+        ("cancelled", "Not delivered"),
+        ("delivered", "Delivered to the webhook"),
+    ] {
+        let one = [delivery("a", state)];
+        let steps = steps(&facts(&event, &one));
+        assert_eq!(steps.last().unwrap().title, title);
     }
 }
 
@@ -145,6 +173,71 @@ fn heading_of_a_sent_message_says_how_its_receipt_stands() {
     assert_eq!(confirmed.heading(), "ACME has the message, and confirmed it.");
 }
 
+/// A receipt of this message, which says so.
+fn receipt_of(message: &Event, error: bool, mic_matches: Option<bool>) -> Event {
+    let mdn = Some(Mdn { error, ..Mdn::default() });
+    let mut receipt = Event {
+        decoded: Some(Decoded { mdn, ..decoded(Some(SignatureStatus::Valid)) }),
+        mic_matches,
+        ..event(EventKind::MdnReceived)
+    };
+    receipt.extra.insert("messageEventId".to_owned(), message.id.to_string().into());
+    receipt
+}
+
+#[test]
+fn receipt_that_refuses_a_message_is_not_shown_as_its_confirmation() {
+    for (kind, error, mic, heading) in [
+        (EventKind::MessageSent, true, None, "ACME has the message, and refused it."),
+        (
+            EventKind::MessageSent,
+            false,
+            Some(false),
+            "ACME confirmed another content than was sent.",
+        ),
+        (
+            EventKind::MessageReceived,
+            true,
+            None,
+            "The message arrived, but your AS2 server refused it.",
+        ),
+        (
+            EventKind::MessageReceived,
+            false,
+            Some(false),
+            "The message arrived, but your AS2 server refused it.",
+        ),
+    ] {
+        let message = event(kind);
+        let receipt = receipt_of(&message, error, mic);
+        let facts = ExchangeFacts { receipt: Some(&receipt), ..facts(&message, &[]) };
+        assert_eq!(facts.heading(), heading);
+        assert!(facts.route().iter().any(|stop| stop.tone == Tone::Bad), "{heading}");
+        let steps = steps(&facts);
+        let step = steps.iter().find(|step| step.part == StepPart::Receipt).unwrap();
+        assert_eq!(step.tone, Tone::Bad, "{}", step.text);
+    }
+    let sent = event(EventKind::MessageSent);
+    let taken_back = ExchangeFacts { is_taken_back: true, ..facts(&sent, &[]) };
+    assert_eq!(taken_back.heading(), "ACME did not confirm the message.");
+}
+
+#[test]
+fn receipt_counts_only_for_its_own_message_and_when_it_is_trusted() {
+    let message = event(EventKind::MessageSent);
+    let receipt = receipt_of(&message, false, Some(true));
+    assert!(counts_for(&receipt, &message));
+    assert!(!counts_for(&receipt, &event(EventKind::MessageSent)));
+    let mut unknown = receipt.clone();
+    unknown.extra.clear();
+    assert!(!counts_for(&unknown, &message));
+    let error = |code| vec![ProcessingError::new(code, "no")];
+    let forged = Event { errors: error(ErrorCode::Signature), ..receipt.clone() };
+    assert!(!counts_for(&forged, &message));
+    let refusal = Event { errors: error(ErrorCode::Receiver), ..receipt };
+    assert!(counts_for(&refusal, &message));
+}
+
 #[test]
 fn steps_of_an_inbound_message_lead_from_the_partner_to_the_webhooks() {
     let event = event(EventKind::MessageReceived);
@@ -176,6 +269,16 @@ fn steps_of_a_message_that_cannot_be_opened_say_why_and_go_on() {
     assert!(steps[1].text.contains("the reason"), "{}", steps[1].text);
     assert_eq!((steps[2].tone, steps[2].title.as_str()), (Tone::Off, "Signature not checked"));
     assert_eq!(steps[4].tone, Tone::Ok, "it was passed on all the same");
+}
+
+#[test]
+fn step_of_a_message_that_was_not_decoded_says_the_reason_unless_it_was_decrypted() {
+    let mut event = with_error(ErrorCode::NotDecoded);
+    assert_eq!(steps(&facts(&event, &[]))[1].title, "Decrypted");
+    event.decoded = Some(Decoded { decrypted_with: None, ..decoded(None) });
+    let steps = steps(&facts(&event, &[]));
+    assert_eq!((steps[1].tone, steps[1].title.as_str()), (Tone::Off, "Not decrypted"));
+    assert_eq!(steps[1].text, "It was not opened here: the reason.");
 }
 
 #[test]

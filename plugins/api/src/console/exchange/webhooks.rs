@@ -32,19 +32,26 @@ pub(super) fn delivered_sentence(facts: &ExchangeFacts<'_>) -> Option<String> {
         return Some(format!("{} {is} disabled, so it is held.", listed(&held)));
     }
     let delivered = names(facts, &[DeliveryState::Delivered]);
+    let all = facts.deliveries.len();
     match delivered.len() {
-        0 => None,
+        0 => facts.event.is_test().then(|| "The endpoint did not take it.".to_owned()),
         1..=3 => {
             let has = verb(&delivered, "has", "have");
             Some(format!("{} {has} it.", listed(&delivered)))
         }
-        n => Some(format!("All {n} webhooks have it.")),
+        n if n == all => Some(format!("All {n} webhooks have it.")),
+        n => Some(format!("{n} of {all} webhooks have it.")),
     }
 }
 
 /// Returns the last stop of the route.
 pub(super) fn stop(facts: &ExchangeFacts<'_>) -> RouteStop<'static> {
     use DeliveryState::{Cancelled, Claimed, Dead, Delivered, Held, Orphaned, Pending};
+    // A test that failed is kept as cancelled.
+    let (was, were) = match facts.event.is_test() {
+        true => ("did not take it", "did not take it"),
+        false => ("was cancelled", "were cancelled"),
+    };
     let parts = [
         (Delivered, "has it", "have it"),
         (Claimed, "gets it now", "get it now"),
@@ -52,7 +59,7 @@ pub(super) fn stop(facts: &ExchangeFacts<'_>) -> RouteStop<'static> {
         (Dead, "did not get it", "did not get it"),
         (Held, "is disabled", "are disabled"),
         (Orphaned, "lost its rule", "lost their rules"),
-        (Cancelled, "was cancelled", "were cancelled"),
+        (Cancelled, was, were),
     ];
     let words = parts.iter().filter_map(|(state, one, more)| {
         let names = names(facts, &[*state]);

@@ -64,6 +64,8 @@ async fn undelivered(
         ..Filter::default()
     };
     let all = api.store.count_deliveries(&filter, COUNTED + 1).await?;
+    // What is more than can be counted stays so without this one.
+    let others = if all > COUNTED { all } else { all.saturating_sub(1) };
     let health = health_of(api, &session.caller, webhook);
     let since = health.as_ref().and_then(|health| health.failing_since);
     let last = delivery.attempts.last();
@@ -83,7 +85,7 @@ async fn undelivered(
             p { "No rule is named " b { (webhook) } " any more. The delivery can go to another webhook." }
         }
         @if all > 1 {
-            p { a href=(search) { (things(all - 1, "other delivery", "other deliveries")) }
+            p { a href=(search) { (things(others, "other delivery", "other deliveries")) }
                 " of " (webhook) " " @if all == 2 { "is" } @else { "are" } " in the same state, so it is likely not this message." }
         }
         p { b { "What helps: " } (remedy(state, code)) }

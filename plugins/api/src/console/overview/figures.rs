@@ -37,7 +37,7 @@ pub(crate) async fn tiles(api: &ApiState, caller: &Caller, standing: &Standing) 
     let both = format!("{} received, {} sent", count(hour.received), count(hour.sent));
     let known = |text: String| if standing.open().is_some() { text } else { "–".to_owned() };
     html! {
-        (tile(None, "Exchanges, last hour", &count(hour.received + hour.sent), &both))
+        (tile(None, "Exchanges, last hour", &count(hour.all()), &both))
         (tile(failed, "Failed messages, last hour", &count(hour.failed), "not sent, refused or not readable"))
         (tile(waiting, "Deliveries pending", &known(count_to_most(open.pending)), "they go out by themselves"))
         (tile(waiting, "Oldest pending", &oldest.map_or_else(|| "–".to_owned(), span), "since its message"))
@@ -117,9 +117,9 @@ fn webhooks(standing: &Standing) -> RouteStop<'static> {
     }
     let (tone, text) = match (all, troubled.len()) {
         (0, _) => (Tone::Off, "no rule yet".to_owned()),
-        (1, 0) => (Tone::Ok, "the only one is healthy".to_owned()),
-        (all, 0) => (Tone::Ok, format!("all {all} are healthy")),
-        (all, bad) => (Tone::Bad, format!("{} of {all} healthy; {named}", all - bad)),
+        // One that is off, or was not called yet, is not known to work.
+        (all, 0) => (Tone::Ok, format!("{all} in all, none fails")),
+        (all, _) => (Tone::Bad, format!("{all} in all; {named}")),
     };
     RouteStop { tone, name: "Your webhooks", text }
 }

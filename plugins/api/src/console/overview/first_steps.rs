@@ -57,15 +57,18 @@ pub(super) fn page(api: &ApiState, session: &Session, standing: &Standing) -> Ma
     }
 }
 
+fn receiver(api: &ApiState) -> FirstStep {
+    let figures = api.gateway.figures();
+    let is_done = figures.receiver_reached && figures.receiver_failure.is_none();
+    let text = if is_done { "It responded." } else { "The first message shows whether it can." };
+    FirstStep { is_done, heading: "The AS2 server can be reached", text: html! { p { (text) } } }
+}
+
 fn steps(api: &ApiState, session: &Session, standing: &Standing) -> [FirstStep; 4] {
     let config = session.caller.config();
     let inbound = config.listen.inbound.address;
     [
-        FirstStep {
-            is_done: api.gateway.figures().receiver_failure.is_none(),
-            heading: "The AS2 server can be reached",
-            text: html! { p { "Nothing has been refused so far." } },
-        },
+        receiver(api),
         FirstStep {
             is_done: !standing.webhooks.is_empty(),
             heading: "Add a webhook",

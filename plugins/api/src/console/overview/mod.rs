@@ -43,8 +43,11 @@ async fn overview(State(api): State<ApiState>, session: Session) -> Result<Marku
     let site = session.caller.site();
     let has_passed = rows.as_ref().is_none_or(|rows| !rows.rows.is_empty())
         || api.gateway.activity().last_day(site).iter().any(|quarter| quarter.all() > 0);
-    let main = if has_passed {
-        running(&api, &session, &standing, rows.as_ref()).await?
+    let todo = TodoList::find(&api, &session.caller, &standing);
+    // Trouble is never hidden by the first steps.
+    let is_in_use = has_passed || todo.needs_a_person() || standing.has_open();
+    let main = if is_in_use {
+        running(&api, &session, &standing, rows.as_ref(), &todo).await?
     } else {
         first_steps::page(&api, &session, &standing)
     };
@@ -56,8 +59,8 @@ async fn running(
     session: &Session,
     standing: &Standing,
     rows: Option<&NewestRows>,
+    todo: &TodoList<'_>,
 ) -> Result<Markup, ApiError> {
-    let todo = TodoList::find(api, &session.caller, standing);
     let now = html! { "Overview · " (time(clock::now())) };
     let sentence = figures::sentence(api, &session.caller);
     let gateways = match session.caller.is_of_default_site() {

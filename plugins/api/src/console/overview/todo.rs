@@ -24,6 +24,9 @@ use crate::{
 /// The most webhooks that are looked into; the list of webhooks has all.
 const WEBHOOKS: usize = 8;
 
+/// What another site than the default reads of an AS2 server that cannot be reached.
+const REFUSED: &str = "Partners are refused until it can be.";
+
 /// What needs a person now, and what can wait.
 pub(crate) struct TodoList<'a> {
     now: Vec<Trouble<'a>>,
@@ -54,7 +57,9 @@ impl<'a> TodoList<'a> {
             now.push(Trouble::Store);
         }
         let failure = api.gateway.figures().receiver_failure;
-        now.extend(failure.filter(|_| caller.is_of_default_site()).map(Trouble::Receiver));
+        // The server's address is the default site's.
+        let seen = |failure| if caller.is_of_default_site() { failure } else { REFUSED.to_owned() };
+        now.extend(failure.map(seen).map(Trouble::Receiver));
         let troubled = standing.webhooks.iter().filter_map(|(rule, health)| {
             let health = health.as_ref()?;
             let open = standing.open_of(&rule.name);
@@ -73,6 +78,11 @@ impl<'a> TodoList<'a> {
         let orphaned = standing.webhooks_with(DeliveryState::Orphaned).into_iter().take(WEBHOOKS);
         now.extend(orphaned.map(|(name, n)| Trouble::Orphaned(name, n)));
         Self { now, later: later(caller, standing) }
+    }
+
+    /// Whether anything needs a person now.
+    pub(super) fn needs_a_person(&self) -> bool {
+        !self.now.is_empty()
     }
 
     /// The conclusion of the page.
@@ -117,7 +127,7 @@ fn rendered(now: &[Markup], later: &[Markup]) -> Markup {
                     (todo(
                         Tone::Ok,
                         &html! { "Nothing needs you now" },
-                        &html! { "Every webhook works, and no delivery is stuck." },
+                        &html! { "No webhook fails, and no delivery is stuck." },
                         &html! {},
                     ))
                 }

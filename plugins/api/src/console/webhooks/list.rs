@@ -79,8 +79,8 @@ fn by_webhook(tallies: &[DeliveryTally]) -> OpenByWebhook<'_> {
 fn heading(troubled: &[Arc<Rule>], rules: &[Arc<Rule>], after: &str) -> String {
     match (troubled.len(), rules.len()) {
         (0, 0) if after.is_empty() => "There is no webhook yet".to_owned(),
-        (0, 1) if after.is_empty() => "The webhook is in service".to_owned(),
-        (0, _) => "All webhooks are in service".to_owned(),
+        // One that is off, or was not called yet, is not known to work.
+        (0, _) => "No webhook fails".to_owned(),
         (1, _) => "1 webhook needs attention".to_owned(),
         (n, _) => {
             let n = u64::try_from(n).unwrap_or(u64::MAX);
