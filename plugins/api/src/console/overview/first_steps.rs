@@ -64,7 +64,16 @@ fn steps(api: &ApiState, session: &Session, standing: &Standing) -> [FirstStep; 
         FirstStep {
             is_done: api.gateway.figures().receiver_failure.is_none(),
             heading: "The AS2 server can be reached",
-            text: html! { p { "Nothing has been refused so far." } },
+            text: match api.gateway.figures().receiver_failure {
+                None => html! { p { "No attempt to reach it has failed. Nothing to do." } },
+                Some(failure) if session.caller.is_of_default_site() => html! {
+                    p { (failure) }
+                    p { "Start it, or correct " code { "receiver" } " in as2hook.yaml." }
+                },
+                Some(_) => {
+                    html! { p { "The last attempt failed. Ask the people of the gateway." } }
+                }
+            },
         },
         FirstStep {
             is_done: !standing.webhooks.is_empty(),

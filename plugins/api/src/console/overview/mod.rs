@@ -56,7 +56,7 @@ async fn running(
     rows: &NewestRows,
 ) -> Result<Markup, ApiError> {
     let todo = TodoList::find(api, &session.caller, standing);
-    let now = html! { "Overview · " (time(clock::now())) };
+    let now = html! { "Overview · as of " (time(clock::now())) };
     let sentence = figures::sentence(api, &session.caller);
     let gateways = match session.caller.is_of_default_site() {
         true => status::gateways(api, &api.gateway.figures()).await,
@@ -114,7 +114,7 @@ fn live_table(rows: &NewestRows) -> Markup {
                     tbody role="rowgroup" { @for row in &rows.rows { (live_row(row, &rows.tallies, false)) } }
                 }
             }
-            footer { span {} a href="/console/exchanges" { "All exchanges" } }
+            footer { span { "New rows push the oldest out; the page does not move." } a href="/console/exchanges" { "All exchanges" } }
         }
     }
 }
@@ -145,7 +145,7 @@ fn webhooks(api: &ApiState, standing: &Standing) -> Markup {
                                 small { (open_words(standing.open_of(&rule.name))) }
                             }
                             td role="cell" {
-                                span data-webhook=(rule.name) { (webhook_chip(rule, health.as_ref())) }
+                                span data-webhook=(rule.name) { (webhook_chip(api, rule, health.as_ref())) }
                             }
                             td.end role="cell" { (spark(&bars)) }
                         }
