@@ -6,18 +6,22 @@ use std::{
     time::Duration,
 };
 
-use as2hook_testing::{Running, faults, gateway::wait_until, sink};
+use as2hook_testing::{Response, Running, faults, gateway::wait_until, sink};
 
-use super::{ALL, Browser, OTHER, READ, SOON, any_receiver, gateway, send_from};
+use super::{ALL, Browser, OTHER, READ, SOON, any_receiver, attempted, gateway, send_from};
 
 /// Begins a stream; its lines come as they are.
 fn watch(gateway: &Running, token: &str) -> BufReader<TcpStream> {
+    watch_at(gateway, token, "/console/live")
+}
+
+fn watch_at(gateway: &Running, token: &str, path: &str) -> BufReader<TcpStream> {
     let browser = Browser::of(gateway, token);
     let (name, value) = &browser.cookies[0];
     let mut stream = TcpStream::connect(gateway.admin().address()).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let head = format!(
-        "GET /console/live HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={value}\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {name}={value}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     BufReader::new(stream)
@@ -71,6 +75,27 @@ fn stream_says_in_the_heading_that_the_store_fails() {
     assert!(reads_to(&mut stream, "event: figures"));
     faults::damage(&gateway.folder().join("data/as2hook.db")).unwrap();
     assert!(reads_to(&mut stream, "1 thing needs attention"));
+}
+
+#[test]
+fn stream_says_when_the_exchange_that_is_open_has_changed() {
+    let hook = sink().respond(Response::status(503)).start();
+    let gateway = gateway(any_receiver(), "")
+        .rule("erp", |rule| rule.to(&hook, "/").set("retry", "[1h]"))
+        .start()
+        .unwrap();
+    send_from(&gateway, "ACME");
+    let delivery = attempted(&gateway, "pending", 1).remove(0);
+    let id = delivery["event"]["id"].as_str().unwrap();
+    let live = format!("/console/live?exchange={id}");
+    let mut browser = Browser::of(&gateway, ALL);
+    let page = browser.page(&format!("/console/exchanges/{id}"));
+    let state = page.split_once("data-state=\"").unwrap().1.split_once('"').unwrap().0;
+    let mut stream = watch_at(&gateway, READ, &live);
+    assert!(reads_to(&mut stream, "event: exchange") && reads_to(&mut stream, state));
+    browser.follow(&format!("/console/deliveries/{}/cancel", delivery["id"]), &[]);
+    assert!(reads_to(&mut stream, "event: exchange"));
+    assert_eq!(Browser::of(&gateway, OTHER).get(&live).status, 404);
 }
 
 #[test]

@@ -206,14 +206,27 @@ pub(crate) fn select<'a>(
     chosen: &str,
     values: impl IntoIterator<Item = &'a str>,
 ) -> Markup {
-    let values: Vec<_> = values.into_iter().collect();
-    let is_other = !chosen.is_empty() && !values.contains(&chosen);
+    let choices = values.into_iter().map(|value| (value, value.to_owned()));
+    select_of(label, name, chosen, choices)
+}
+
+/// The same, of values that each have words of their own.
+pub(crate) fn select_of<'a>(
+    label: &str,
+    name: &str,
+    chosen: &str,
+    choices: impl IntoIterator<Item = (&'a str, String)>,
+) -> Markup {
+    let choices: Vec<_> = choices.into_iter().collect();
+    let is_other = !chosen.is_empty() && choices.iter().all(|(value, _)| *value != chosen);
     html! {
         div {
             label for=(name) { (label) }
             select id=(name) name=(name) {
                 option value="" selected[chosen.is_empty()] { "Any" }
-                @for value in values { option selected[value == chosen] { (value) } }
+                @for (value, words) in choices {
+                    option value=(value) selected[value == chosen] { (words) }
+                }
                 @if is_other { option selected { (chosen) } }
             }
         }

@@ -1,5 +1,6 @@
 //! `/console/exchanges`: the search for an exchange.
 
+use as2hook_as2::ErrorCode;
 use as2hook_config::TokenScope;
 use as2hook_event::EventKind;
 use as2hook_store::{DeliveryState, EventRow, EventTally, Page, clock};
@@ -13,11 +14,11 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{
-    components::{Tone, chip, note, select},
+    components::{Tone, chip, note, select, select_of},
     error_sentence,
     layout::{self, NavItem, head},
-    phrases::{bare, preposition, result_of},
-    rows::delivered,
+    phrases::{bare, capital, kind_words, preposition, result_of},
+    rows::{delivered, error_words},
     search::{ROWS, SearchForm, moment, pager, suggest},
     session::Session,
     times::time,
@@ -115,7 +116,8 @@ fn search_form(session: &Session, form: &SearchForm) -> Markup {
     let caller = &session.caller;
     let partners = caller.config().partners.iter();
     let partners = partners.filter(|partner| partner.site == caller.site());
-    let codes = as2hook_as2::ErrorCode::ALL.map(|code| code.number().to_string());
+    let codes = as2hook_as2::ErrorCode::ALL.map(ErrorCode::number);
+    let codes = codes.map(|code| (code.to_string(), error_words(code)));
     html! {
         form.stack method="get" action=(PATH) role="search" {
             div.find {
@@ -128,8 +130,10 @@ fn search_form(session: &Session, form: &SearchForm) -> Markup {
                 (suggest("Partner", "partner", form.text("partner"), partners.map(|partner| partner.as2_id.as_str())))
                 (suggest("Station", "station", form.text("station"),
                     caller.stations().map(|station| station.as2_id.as_str())))
-                (select("What happened", "event", form.text("event"), EventKind::ALL.map(EventKind::as_str)))
-                (select("Error", "error_code", form.text("error_code"), codes.iter().map(String::as_str)))
+                (select_of("What happened", "event", form.text("event"),
+                    EventKind::ALL.map(|kind| (kind.as_str(), capital(kind_words(kind))))))
+                (select_of("Error", "error_code", form.text("error_code"),
+                    codes.iter().map(|(code, words)| (code.as_str(), format!("{code} {words}")))))
                 (select("Delivery", "status", form.text("status"), DeliveryState::ALL.map(DeliveryState::as_str)))
                 (moment("From", "from", form.text("from")))
                 (moment("Until", "until", form.text("until")))

@@ -8,6 +8,7 @@
 //! | `row` | an exchange as a row of the overview, new or changed; its `data-id` is the event's id |
 //! | `heading` | the overview's conclusion |
 //! | `figures`, `route` | the content of the elements with that `data-live` |
+//! | `exchange` | the digest of the exchange that the query names, when it is another one; see [`super::watched`] |
 //! | `webhook` | a webhook's state, for elements with its `data-webhook` |
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use as2hook_config::TokenScope;
 use as2hook_store::StoreError;
 use axum::{
     Router,
-    extract::State,
+    extract::{Query, State},
     http::StatusCode,
     response::{
         IntoResponse, Response,
@@ -27,6 +28,7 @@ use axum::{
 use futures_util::stream;
 use maud::html;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::{
     sync::{
         OwnedSemaphorePermit, Semaphore,
@@ -42,6 +44,7 @@ use super::{
     rows::{NewestRows, live_row},
     session::Session,
     standing::{Standing, webhook_chip},
+    watched::{self, WatchedExchange},
 };
 use crate::{caller::Caller, error::ApiError, gateway::ApiState};
 
@@ -89,6 +92,12 @@ struct LastSent {
     others: HashMap<String, Arc<str>>,
 }
 
+/// What a viewer looks at besides.
+#[derive(Deserialize)]
+struct LiveQuery {
+    exchange: Option<String>,
+}
+
 /// One viewer's side of the stream.
 struct Viewer {
     api: ApiState,
@@ -96,6 +105,7 @@ struct Viewer {
     first: std::vec::IntoIter<LiveEvent>,
     events: broadcast::Receiver<LiveEvent>,
     handed_on: watch::Receiver<bool>,
+    watched: Option<WatchedExchange>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -103,10 +113,18 @@ pub(super) fn routes() -> Router<ApiState> {
     Router::new().route("/console/live", get(live))
 }
 
-async fn live(State(api): State<ApiState>, session: Session) -> Result<Response, ApiError> {
+async fn live(
+    State(api): State<ApiState>,
+    session: Session,
+    Query(query): Query<LiveQuery>,
+) -> Result<Response, ApiError> {
     session.caller.needs(TokenScope::Read)?;
     let Ok(permit) = api.live.viewers.clone().try_acquire_owned() else {
         return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response());
+    };
+    let watched = match &query.exchange {
+        Some(id) => Some(WatchedExchange::find(&api, &session.caller, id).await?),
+        None => None,
     };
     let events = api.live.subscribe(&api, session.caller.site());
     // What came between the page and its stream.
@@ -119,7 +137,7 @@ async fn live(State(api): State<ApiState>, session: Session) -> Result<Response,
     }
     let handed_on = api.live.handed_on.clone();
     let first = first.into_iter();
-    let viewer = Viewer { api, session, first, events, handed_on, _permit: permit };
+    let viewer = Viewer { api, session, first, events, handed_on, watched, _permit: permit };
     let stream = stream::unfold(viewer, |mut viewer| async {
         let LiveEvent { name, data } = viewer.next().await?;
         Some((Ok::<_, Infallible>(Event::default().event(name).data(data)), viewer))
@@ -204,7 +222,7 @@ impl LastSent {
             let route = route_stops(api, caller, &standing);
             self.other("route", "route", &route.0, &mut send);
             for (rule, health) in standing.webhooks.iter().take(WEBHOOKS) {
-                let chip = webhook_chip(rule, health.as_ref());
+                let chip = webhook_chip(api, rule, health.as_ref());
                 let html = html! { span data-webhook=(rule.name) { (chip) } };
                 self.other(&rule.name, "webhook", &html.0, &mut send);
             }
@@ -258,9 +276,15 @@ impl Viewer {
             if !self.session.is_valid(&self.api) {
                 return None;
             }
+            if let Some(watched) = &mut self.watched
+                && let Some(digest) = watched.changed(&self.api).await
+            {
+                return Some(LiveEvent { name: "exchange", data: digest.into() });
+            }
+            let pause = if self.watched.is_some() { watched::PAUSE } else { CHECK };
             tokio::select! {
                 _ = self.handed_on.wait_for(|handed_on| *handed_on) => return None,
-                event = timeout(CHECK, self.events.recv()) => match event {
+                event = timeout(pause, self.events.recv()) => match event {
                     Ok(Ok(event)) => return Some(event).filter(|_| self.session.is_valid(&self.api)),
                     // One that missed events begins anew, with the whole state.
                     Ok(Err(RecvError::Closed | RecvError::Lagged(_))) => return None,

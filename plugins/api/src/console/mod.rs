@@ -19,6 +19,8 @@
 //! - **Live.** An element with `data-live="NAME"` is brought up to date by the stream's event of this
 //!   name, and one with `data-webhook="NAME"` shows that webhook's state; see [`live`].
 //!
+//! - **One exchange.** The elements `data-live="exchange-…"` within `data-exchange="ID"` are those of the page as it is
+//!   now, whenever the stream says that its digest is not `data-state`; see [`watched`].
 //! - **Paths of actions**, with the fields of the API's search where they take many: `/console/deliveries/retry`,
 //!   `/cancel`, `/replay` (`webhook`, `status`, …, `back`); `/console/deliveries/{id}/retry`, `/cancel`, `/replay`;
 //!   `/console/webhooks/{name}/enable`, `/test`; `/console/config/reload`. `form.back(…)` is where they lead to.
@@ -52,6 +54,7 @@ mod signin;
 pub(crate) mod standing;
 pub(crate) mod times;
 pub(crate) mod url;
+mod watched;
 mod webhooks;
 
 pub(crate) use live::LiveHub;

@@ -23,6 +23,13 @@ pub(crate) fn listed(names: &[&str]) -> String {
     }
 }
 
+/// Returns a text that begins with a capital letter.
+pub(crate) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(letters).collect()
+}
+
 /// Returns a Message-ID without its angle brackets.
 pub(crate) fn bare(message_id: &str) -> &str {
     let bare = message_id.strip_prefix('<').and_then(|id| id.strip_suffix('>'));

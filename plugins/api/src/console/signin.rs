@@ -122,7 +122,7 @@ fn form(api: &ApiState, headers: &HeaderMap, next: &str, why: Option<&Markup>) -
                 }
                 p.sub {
                     "The console shows and allows what the token does: " b { "read" } " to look, "
-                    b { "admin" } " to test, retry, cancel and reload."
+                    b { "admin" } " to test, retry, cancel, enable and reload."
                 }
                 details open[!has_tokens] {
                     summary { "How to make a token" }

@@ -16,6 +16,7 @@ use super::{
     times::time,
 };
 use crate::{
+    activity::AttemptCounts,
     caller::Caller,
     gateway::{ApiState, LastReload},
 };
@@ -89,6 +90,18 @@ impl Standing {
     pub(crate) fn open_of(&self, webhook: &str) -> OpenDeliveries {
         let all = self.tallies.iter().flatten();
         OpenDeliveries::of(all.filter(|tally| tally.webhook == webhook))
+    }
+
+    /// Returns the webhooks that failed before the start and were not called since, with what waits for them.
+    pub(crate) fn failed_before<'a>(
+        &'a self,
+        api: &ApiState,
+    ) -> impl Iterator<Item = (&'a Rule, OpenDeliveries)> {
+        let unused = self.webhooks.iter().filter(|(rule, health)| rule.enabled && health.is_none());
+        let open = unused.map(|(rule, _)| (&**rule, self.open_of(&rule.name)));
+        open.filter(|(rule, open)| {
+            open.pending > 0 && BeforeStart::of(api, &rule.name) == BeforeStart::Failed
+        })
     }
 
     /// Returns the webhooks with deliveries in this state, by name, and how many.
@@ -170,16 +183,50 @@ pub(crate) fn is_troubled(health: Option<&Health>) -> bool {
     health.is_some_and(|health| health.health_state != HealthState::Healthy)
 }
 
+/// What the attempts before the start of this process say of a webhook that was not called since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeforeStart {
+    /// The last ones succeeded.
+    Worked,
+    /// The last ones failed.
+    Failed,
+    /// Both, within its last hour.
+    Mixed,
+    /// None is known of the last 12 hours.
+    Unused,
+}
+
+impl BeforeStart {
+    pub(crate) fn of(api: &ApiState, webhook: &str) -> Self {
+        Self::in_hours(&api.gateway.activity().of_webhook(webhook))
+    }
+
+    fn in_hours(hours: &[AttemptCounts]) -> Self {
+        let used = hours.iter().rev().find(|hour| hour.delivered + hour.failed > 0);
+        match used.map(|hour| (hour.delivered, hour.failed)) {
+            None => Self::Unused,
+            Some((_, 0)) => Self::Worked,
+            Some((0, _)) => Self::Failed,
+            Some(_) => Self::Mixed,
+        }
+    }
+}
+
 /// Returns a webhook's state in a word.
-pub(crate) fn webhook_chip(rule: &Rule, health: Option<&Health>) -> Markup {
-    let tone = webhook_tone(rule, health);
+pub(crate) fn webhook_chip(api: &ApiState, rule: &Rule, health: Option<&Health>) -> Markup {
+    let tone = webhook_tone(api, rule, health);
     let (text, since) = match health.map(|health| &health.health_state) {
         _ if !rule.enabled => ("Off", None),
         Some(HealthState::Disabled { .. }) => ("Disabled", None),
         Some(HealthState::Orphaned) => ("Orphaned", None),
         Some(HealthState::Retrying) => ("Failing", health.and_then(|health| health.failing_since)),
         Some(HealthState::Healthy) => ("Healthy", None),
-        None => ("Not called since the start", None),
+        None => match BeforeStart::of(api, &rule.name) {
+            BeforeStart::Worked => ("Worked before the start", None),
+            BeforeStart::Failed => ("Failed before the start", None),
+            BeforeStart::Mixed => ("Failed at times before the start", None),
+            BeforeStart::Unused => ("Not called since the start", None),
+        },
     };
     html! {
         span class={ "chip " (tone.class()) } {
@@ -189,13 +236,17 @@ pub(crate) fn webhook_chip(rule: &Rule, health: Option<&Health>) -> Markup {
 }
 
 /// Returns the colour of a webhook's state.
-pub(crate) fn webhook_tone(rule: &Rule, health: Option<&Health>) -> Tone {
+fn webhook_tone(api: &ApiState, rule: &Rule, health: Option<&Health>) -> Tone {
     match health.map(|health| &health.health_state) {
         _ if !rule.enabled => Tone::Off,
         Some(HealthState::Disabled { .. }) => Tone::Held,
-        Some(HealthState::Orphaned) | None => Tone::Off,
+        Some(HealthState::Orphaned) => Tone::Off,
         Some(HealthState::Retrying) => Tone::Bad,
         Some(HealthState::Healthy) => Tone::Ok,
+        None => match BeforeStart::of(api, &rule.name) {
+            BeforeStart::Failed | BeforeStart::Mixed => Tone::Wait,
+            BeforeStart::Worked | BeforeStart::Unused => Tone::Off,
+        },
     }
 }
 
@@ -203,4 +254,22 @@ fn expiring(caller: &Caller) -> u64 {
     let soon = clock::now().div_euclid(1000) + SOON_SECONDS;
     let ends = certificate_ends(caller).filter(|end| *end < soon);
     u64::try_from(ends.count()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_hour_with_attempts_says_how_a_webhook_was_before_the_start() {
+        let hour = |delivered, failed| AttemptCounts { delivered, failed };
+        for (hours, was) in [
+            (vec![hour(0, 0), hour(0, 0)], BeforeStart::Unused),
+            (vec![hour(0, 3), hour(2, 0), hour(0, 0)], BeforeStart::Worked),
+            (vec![hour(5, 0), hour(0, 2)], BeforeStart::Failed),
+            (vec![hour(1, 2)], BeforeStart::Mixed),
+        ] {
+            assert_eq!(BeforeStart::in_hours(&hours), was);
+        }
+    }
 }

@@ -37,6 +37,15 @@ pub(crate) fn span(ms: i64) -> String {
     }
 }
 
+/// The same, with parts of a second where it is shorter than ten: "12 ms", "2.3 s".
+pub(crate) fn short_span(ms: i64) -> String {
+    match ms.unsigned_abs() {
+        ms @ 0..1000 => format!("{ms} ms"),
+        ms @ 1000..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => span(ms),
+    }
+}
+
 fn time_at(ms: i64, now: i64) -> Markup {
     let (Some(at), Some(today)) = (utc(ms), utc(now)) else { return html! { "–" } };
     let form = if at.date() == today.date() {
@@ -86,5 +95,9 @@ mod tests {
         {
             assert_eq!(span(-seconds * 1000), text);
         }
+        assert_eq!(
+            [short_span(225), short_span(2_340), short_span(45_000)],
+            ["225 ms", "2.3 s", "45 s"]
+        );
     }
 }

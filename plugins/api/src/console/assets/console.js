@@ -163,6 +163,49 @@
     }
   }
 
+  // === one exchange ===
+
+  const exchange = document.querySelector("[data-exchange]");
+  const keyOf = (details) => {
+    const within = details.closest("article, .steps > li, .note");
+    const name = within && (within.id || within.querySelector("h3").textContent);
+    return `${name}|${details.querySelector("summary").textContent}`;
+  };
+
+  // Someone is about to press something, or marks text: the page stands still, and offers the change.
+  function isBusy() {
+    const selection = document.getSelection();
+    return exchange.querySelector(":popover-open, form:hover, form:focus-within, details :focus") ||
+      (!selection.isCollapsed && exchange.contains(selection.anchorNode));
+  }
+
+  async function onExchange(event) {
+    if (event.data === exchange.dataset.state) return;
+    const changed = exchange.querySelector("[data-live-changed]");
+    if (isBusy()) {
+      changed.hidden = false;
+      return;
+    }
+    exchange.dataset.state = event.data;
+    const reply = await fetch(location.pathname, { redirect: "manual" }).catch(() => null);
+    if (!reply || !reply.ok) {
+      changed.hidden = false;
+      return;
+    }
+    const page = new DOMParser().parseFromString(await reply.text(), "text/html");
+    const now = page.querySelector("[data-exchange]");
+    if (!now) return;
+    exchange.dataset.state = now.dataset.state;
+    localize(now);
+    const opened = new Set([...exchange.querySelectorAll("details[open]")].map(keyOf));
+    for (const details of now.querySelectorAll("details")) details.open = opened.has(keyOf(details));
+    for (const part of exchange.querySelectorAll("[data-live]")) {
+      const other = now.querySelector(`[data-live="${part.dataset.live}"]`);
+      if (other && other.textContent !== part.textContent) part.replaceChildren(...other.childNodes);
+    }
+    changed.hidden = true;
+  }
+
   function close() {
     if (source) source.close();
     source = null;
@@ -180,7 +223,8 @@
 
   function open() {
     if (source || document.hidden) return;
-    source = new EventSource("/console/live");
+    const query = exchange ? `?exchange=${encodeURIComponent(exchange.dataset.exchange)}` : "";
+    source = new EventSource(`/console/live${query}`);
     source.onopen = () => {
       failures = 0;
       say("ok", "Live", table ? "stands still while you point at it" : "");
@@ -196,6 +240,7 @@
     source.addEventListener("heading", onHeading);
     source.addEventListener("figures", fill);
     source.addEventListener("route", fill);
+    if (exchange) source.addEventListener("exchange", onExchange);
   }
 
   localize(document);

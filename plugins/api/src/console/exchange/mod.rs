@@ -32,7 +32,7 @@ use axum::{
 };
 use maud::Markup;
 
-use super::session::Session;
+use super::{session::Session, watched};
 use crate::{
     error::ApiError,
     event_detail::{self, RelatedEvent, is_mdn},
@@ -53,6 +53,7 @@ async fn exchange(
 ) -> Result<Markup, ApiError> {
     let caller = &session.caller;
     let (event, stored) = event_detail::find(&api, caller, &id).await?;
+    let digest = watched::digest(&api, &event).await?;
     let row = Filter { event: Some(event.id), ..Filter::default() };
     let row = api.store.events(&row, None, 1).await?.rows.pop().ok_or(ApiError::NotFound)?;
     let deliveries = event_detail::deliveries_of(&api, caller, event.id).await?;
@@ -69,7 +70,14 @@ async fn exchange(
         deliveries: &deliveries,
     };
     let attachments = event_detail::attachments(&event, &stored.payload);
-    page::page(&api, &session, &facts, &stored, &attachments, &related).await
+    let seen = page::SeenExchange {
+        facts,
+        stored: &stored,
+        attachments: &attachments,
+        related: &related,
+        digest: &digest,
+    };
+    page::page(&api, &session, &seen).await
 }
 
 /// Returns the receipt of a message that counts: the earliest that is trusted and is about this very message, since

@@ -1,14 +1,14 @@
 //! The page of one exchange.
 
-use as2hook_event::Direction;
+use as2hook_event::{Direction, EventKind};
 use as2hook_store::{Payload, StoredEvent};
 use maud::{Markup, html};
 
 use super::{
     super::{
         components::{self, count, panel, route},
-        layout::{self, NavItem, head},
-        phrases::{bare, shortened},
+        layout::{self, NavItem},
+        phrases::{bare, preposition, shortened, time_of},
         session::Session,
         times::time,
         url::{segment, with_query},
@@ -24,20 +24,35 @@ use crate::{
     gateway::ApiState,
 };
 
+/// The attachments that are listed: a message may have a thousand.
+const LISTED: usize = 50;
+
+/// All that the page shows.
+pub(super) struct SeenExchange<'a> {
+    pub(super) facts: ExchangeFacts<'a>,
+    pub(super) stored: &'a StoredEvent,
+    pub(super) attachments: &'a [AttachmentView],
+    pub(super) related: &'a [RelatedEvent],
+    /// By which the script finds out that it has changed.
+    pub(super) digest: &'a str,
+}
+
 /// Returns the page.
 pub(super) async fn page(
     api: &ApiState,
     session: &Session,
-    facts: &ExchangeFacts<'_>,
-    stored: &StoredEvent,
-    attachments: &[AttachmentView],
-    related: &[RelatedEvent],
+    seen: &SeenExchange<'_>,
 ) -> Result<Markup, ApiError> {
+    let SeenExchange { facts, stored, attachments, related, digest } = seen;
     let event = facts.event;
     let subject = event.headers.subject();
     let title = subject.clone().unwrap_or_else(|| facts.heading());
     let eyebrow = html! {
-        a href="/console/exchanges" { "Exchanges" } " · " (event.kind) " · "
+        a href="/console/exchanges" { "Exchanges" } " · "
+        @match &event.partner {
+            Some(partner) => { (what(event.kind)) " " (preposition(event.kind.as_str())) " " (partner) ", " },
+            None => { (event.kind) ", " },
+        }
         (time(event.occurred_at.as_millisecond()))
     };
     let below = html! {
@@ -49,26 +64,44 @@ pub(super) async fn page(
     };
     let stops = facts.route();
     let main = html! {
-        (head(&eyebrow, &facts.heading(), &below))
-        @if !stops.is_empty() { (route("How far it got", &stops, None)) }
-        div.trace {
-            (why::notes(api, session, facts).await?)
-            section.panel {
-                header { h2 { "What happened, step by step" } }
-                ol.steps {
-                    @for step in steps::steps(facts) {
-                        (components::step(step.tone, &step.title, &html! {}, &step_content(session, facts, &step, attachments)))
-                    }
+        div.stack data-exchange=(event.id) data-state=(digest) {
+            div.head {
+                div {
+                    p.eyebrow { (eyebrow) }
+                    h1 data-live="exchange-heading" aria-live="polite" { (facts.heading()) }
+                    @if !below.0.is_empty() { p.sub { (below) } }
+                    p.sub data-live-changed="" hidden { a href=(session.path) { "Show what has changed" } }
                 }
             }
-            div.stack {
-                (about(facts))
-                (downloads(facts, stored, attachments))
-                (other_events(facts, related))
+            @if !stops.is_empty() { (route("How far it got", &stops, Some("exchange-route"))) }
+            div.trace data-live="exchange-steps" {
+                (why::notes(api, session, facts).await?)
+                section.panel {
+                    header { h2 { "What happened, step by step" } }
+                    ol.steps {
+                        @for (n, step) in steps::steps(facts).iter().enumerate() {
+                            (components::step(step.tone, &step.title, &steps::when(facts, n, step), &step_content(session, facts, step, attachments)))
+                        }
+                    }
+                }
+                div.stack {
+                    (about(facts))
+                    (downloads(facts, stored, attachments))
+                    (other_events(facts, related))
+                }
             }
         }
     };
     Ok(layout::page(api, session, NavItem::Exchanges, &title, &main).await)
+}
+
+/// Returns what an event of a partner is about, in a word.
+const fn what(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::MdnReceived | EventKind::MdnSent | EventKind::MdnOverdue => "Receipt",
+        EventKind::CertificateExpiring => "Certificate",
+        _ => "Message",
+    }
 }
 
 fn step_content(
@@ -114,21 +147,49 @@ fn attachment_list(facts: &ExchangeFacts<'_>, attachments: &[AttachmentView]) ->
             summary {
                 @if attachments.len() == 1 { "1 attachment" } @else { (attachments.len()) " attachments" }
             }
-            // A message may have a thousand.
-            @for (attachment, digest) in attachments.iter().zip(digests).take(50) {
+            @for (attachment, digest) in attachments.iter().zip(digests).take(LISTED) {
                 (components::facts(&[
-                    ("File", Some(html! { (attachment_name(attachment)) " (" (count(attachment.size)) " bytes"
-                        @if let Some(kind) = &attachment.content_type { ", " (kind) } ")" })),
+                    ("File", Some(html! { (attachment_link(facts, attachment)) " (" (size_of(attachment)) ")" })),
                     ("SHA-256", Some(html! { span.id { (shortened(&digest.sha256)) } })),
-                    ("Kept", Some(html! { @if attachment.available { "yes" } @else { "no; a rule with payload raw keeps the first one until it is delivered" } })),
+                    ("Kept", Some(kept(attachment))),
                 ]))
             }
+            (more_attachments(attachments))
         }
     }
 }
 
-fn attachment_name(attachment: &AttachmentView) -> &str {
-    attachment.name.as_deref().unwrap_or("without a name")
+/// Returns an attachment's name, as a link where its bytes are kept.
+fn attachment_link(facts: &ExchangeFacts<'_>, attachment: &AttachmentView) -> Markup {
+    let name = attachment.name.as_deref().unwrap_or("without a name");
+    html! {
+        @if attachment.available {
+            a href={ "/console/exchanges/" (facts.event.id) "/attachments/" (attachment.n) } { (name) }
+        } @else { (name) }
+    }
+}
+
+fn size_of(attachment: &AttachmentView) -> Markup {
+    html! {
+        (count(attachment.size)) " bytes"
+        @if let Some(kind) = &attachment.content_type { ", " (kind) }
+    }
+}
+
+/// Returns whether the bytes of an attachment are there, or since when they are gone.
+fn kept(attachment: &AttachmentView) -> Markup {
+    html! {
+        @match &attachment.gone_since {
+            _ if attachment.available => "yes",
+            Some(since) => { "no, gone since " (time_of(since)) },
+            None => { "no: only what a raw webhook needs is kept, unless the config says " code { "keep: all" } },
+        }
+    }
+}
+
+fn more_attachments(attachments: &[AttachmentView]) -> Markup {
+    let more = attachments.len().saturating_sub(LISTED);
+    html! { @if more > 0 { p.sub { (more) " more are not listed." } } }
 }
 
 fn about_receipt(facts: &ExchangeFacts<'_>) -> Markup {
@@ -180,18 +241,23 @@ fn downloads(
     stored: &StoredEvent,
     attachments: &[AttachmentView],
 ) -> Markup {
-    let url = format!("/console/exchanges/{}", facts.event.id);
     let is_kept = !matches!(stored.payload, Payload::None | Payload::Purged { .. });
-    let first = attachments.first().filter(|first| first.available);
     html! {
-        @if let Some(first) = first {
-            (panel("Download", &html! {}, &html! { div.body {
-                p { a href={ (url) "/attachments/1" } { (attachment_name(first)) } }
-                p.sub { (count(first.size)) " bytes, as it was decoded." }
-            } }))
+        @if !attachments.is_empty() {
+            (panel("Download", &html! {}, &html! {
+                div.body {
+                    ul.stack {
+                        @for attachment in attachments.iter().take(LISTED) {
+                            li { span.id { (attachment_link(facts, attachment)) }
+                                p.sub { (size_of(attachment)) @if !attachment.available { ". Kept: " (kept(attachment)) "." } } }
+                        }
+                    }
+                    (more_attachments(attachments))
+                }
+            }))
         } @else if is_mdn(facts.event.kind) && is_kept {
             (panel("Download", &html! {}, &html! { div.body {
-                p { a href={ (url) "/mdn" } { "The receipt as it came" } }
+                p { a href={ "/console/exchanges/" (facts.event.id) "/mdn" } { "The receipt as it came" } }
                 p.sub { (count(stored.payload.size())) " bytes." }
             } }))
         }

@@ -2,10 +2,17 @@
 
 use as2hook_event::EventKind;
 use as2hook_store::DeliveryState;
+use jiff::Timestamp;
+use maud::{Markup, html};
 
 use super::{
-    super::components::Tone, content, inbound, outbound, receipt, story::ExchangeFacts, system,
-    webhooks,
+    super::{
+        components::Tone,
+        times::{short_span, time},
+    },
+    content, inbound, outbound, receipt,
+    story::ExchangeFacts,
+    system, webhooks,
 };
 use crate::{deliveries::DeliveryDetail, event_detail::is_mdn};
 
@@ -91,6 +98,30 @@ impl ExchangeStep {
     pub(super) fn with(self, part: StepPart) -> Self {
         Self { part, ..self }
     }
+}
+
+/// Returns when a step happened, where that is known: the first as a time, the deliveries as an offset from it.
+pub(super) fn when(facts: &ExchangeFacts<'_>, n: usize, step: &ExchangeStep) -> Markup {
+    let began = facts.event.occurred_at.as_millisecond();
+    match (n, step.part, facts.receipt) {
+        (0, ..) => time(began),
+        (_, StepPart::Receipt, Some(receipt)) => time(receipt.occurred_at.as_millisecond()),
+        (_, StepPart::Webhooks, _) => match delivered_at(facts) {
+            Some(at) => html! { "+ " (short_span(at.saturating_sub(began))) },
+            None => html! {},
+        },
+        _ => html! {},
+    }
+}
+
+/// Returns when the last webhook had it; `None` where one has not.
+fn delivered_at(facts: &ExchangeFacts<'_>) -> Option<i64> {
+    let ended = |delivery: &DeliveryDetail| {
+        let last = delivery.attempts.last().filter(|last| last.error.is_none())?;
+        let began: Timestamp = last.at.parse().ok()?;
+        Some(began.as_millisecond().saturating_add_unsigned(last.duration_ms))
+    };
+    facts.deliveries.iter().map(ended).collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// Returns the steps of looking at an inbound message or a receipt.

@@ -7,6 +7,7 @@ use crate::{
     caller::Caller,
     console::{
         components::{RouteStop, Tone, count, count_to_most, tile},
+        phrases::listed,
         standing::{Standing, is_troubled},
         times::span,
     },
@@ -53,7 +54,7 @@ pub(super) fn route_list(api: &ApiState, caller: &Caller, standing: &Standing) -
 /// Returns the stops of the route.
 pub(crate) fn route_stops(api: &ApiState, caller: &Caller, standing: &Standing) -> Markup {
     let stops =
-        [partners(api, caller), gateway(standing), receiver(api, caller), webhooks(standing)];
+        [partners(api, caller), gateway(standing), receiver(api, caller), webhooks(api, standing)];
     html! {
         @for stop in &stops {
             li class=(stop.tone.class()) { b { (stop.name) } span { (stop.text) } }
@@ -100,7 +101,7 @@ fn receiver(api: &ApiState, caller: &Caller) -> RouteStop<'static> {
     RouteStop { tone, name: "Your AS2 server", text }
 }
 
-fn webhooks(standing: &Standing) -> RouteStop<'static> {
+fn webhooks(api: &ApiState, standing: &Standing) -> RouteStop<'static> {
     let all = standing.webhooks.len();
     let troubled: Vec<_> =
         standing.webhooks.iter().filter(|(_, health)| is_troubled(health.as_ref())).collect();
@@ -115,9 +116,17 @@ fn webhooks(standing: &Standing) -> RouteStop<'static> {
     if troubled.len() > NAMED {
         named.push_str(&format!(", and {} more", troubled.len() - NAMED));
     }
+    let failed_before: Vec<_> =
+        standing.failed_before(api).map(|(rule, _)| rule.name.as_str()).collect();
+    let is_known = standing.webhooks.iter().all(|(_, health)| health.is_some());
     let (tone, text) = match (all, troubled.len()) {
         (0, _) => (Tone::Off, "no rule yet".to_owned()),
-        // One that is off, or was not called yet, is not known to work.
+        (_, 0) if !failed_before.is_empty() => {
+            (Tone::Wait, format!("{} failed before the start", listed(&failed_before)))
+        }
+        (1, 0) if !is_known => (Tone::Off, "the only one was not called yet".to_owned()),
+        (all, 0) if !is_known => (Tone::Ok, format!("none of {all} fails")),
+        // One that is off is not known to work.
         (all, 0) => (Tone::Ok, format!("{all} in all, none fails")),
         (all, _) => (Tone::Bad, format!("{all} in all; {named}")),
     };

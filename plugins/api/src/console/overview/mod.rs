@@ -61,7 +61,7 @@ async fn running(
     rows: Option<&NewestRows>,
     todo: &TodoList<'_>,
 ) -> Result<Markup, ApiError> {
-    let now = html! { "Overview · " (time(clock::now())) };
+    let now = html! { "Overview · as of " (time(clock::now())) };
     let sentence = figures::sentence(api, &session.caller);
     let gateways = match session.caller.is_of_default_site() {
         true => status::gateways(api, &api.gateway.figures()).await,
@@ -122,7 +122,7 @@ fn live_table(rows: Option<&NewestRows>) -> Markup {
                 }
             }
             @if rows.is_none() { div.body { p.sub { "The store does not respond, so that they cannot be shown." } } }
-            footer { span {} a href="/console/exchanges" { "All exchanges" } }
+            footer { span { "New rows push the oldest out; the page does not move." } a href="/console/exchanges" { "All exchanges" } }
         }
     }
 }
@@ -153,7 +153,7 @@ fn webhooks(api: &ApiState, standing: &Standing) -> Markup {
                                 small { (open_words(standing.open_of(&rule.name))) }
                             }
                             td role="cell" {
-                                span data-webhook=(rule.name) { (webhook_chip(rule, health.as_ref())) }
+                                span data-webhook=(rule.name) { (webhook_chip(api, rule, health.as_ref())) }
                             }
                             td.end role="cell" { (spark(&bars)) }
                         }

@@ -41,6 +41,8 @@ enum Trouble<'a> {
     Receiver(String),
     /// A webhook fails or is disabled.
     Webhook(&'a Rule, &'a Health, OpenDeliveries),
+    /// A webhook failed before the start, and was not called since.
+    FailedBefore(&'a Rule, OpenDeliveries),
     /// So many deliveries of a webhook are dead.
     Dead(&'a str, u64),
     /// So many deliveries have no rule any more.
@@ -73,6 +75,8 @@ impl<'a> TodoList<'a> {
             is_trouble.then_some(Trouble::Webhook(rule, health, open))
         });
         now.extend(troubled.take(WEBHOOKS));
+        let before = standing.failed_before(api).take(WEBHOOKS);
+        now.extend(before.map(|(rule, open)| Trouble::FailedBefore(rule, open)));
         let dead = standing.webhooks_with(DeliveryState::Dead).into_iter().take(WEBHOOKS);
         now.extend(dead.map(|(name, n)| Trouble::Dead(name, n)));
         let orphaned = standing.webhooks_with(DeliveryState::Orphaned).into_iter().take(WEBHOOKS);
@@ -107,6 +111,9 @@ impl<'a> TodoList<'a> {
                 Trouble::Store => store(api, session),
                 Trouble::Receiver(failure) => receiver(failure),
                 Trouble::Webhook(rule, health, open) => webhook(session, rule, health, *open),
+                Trouble::FailedBefore(rule, open) => {
+                    failed_before(session, &rule.name, open.pending)
+                }
                 Trouble::Dead(name, n) => {
                     let error = last_error(api, session, name).await.unwrap_or_default();
                     dead(session, name, *n, error.as_deref())
@@ -214,22 +221,41 @@ fn webhook(session: &Session, rule: &Rule, health: &Health, open: OpenDeliveries
     };
     let text = html! {
         @if open.pending > 0 {
-            (things(open.pending, "delivery waits", "deliveries wait"))
-            ". They go out by themselves once the endpoint works again. Partners notice nothing."
+            (waits(open.pending)) " once the endpoint works again. Partners notice nothing."
         } @else {
             "No delivery waits for it now. " (sentence_of(health.last_error.as_deref().unwrap_or_default()))
         }
     };
-    let label = format!("Retry {} now", things(open.pending, "delivery", "deliveries"));
-    let fields = [("webhook", name), ("status", "pending"), ("back", "/console/")];
     let actions = html! {
-        @if open.pending > 0 {
-            @if may { (action(session, "/console/deliveries/retry", &fields, Button::primary(&label))) }
-            @else { (needs("Retrying", TokenScope::Admin)) }
-        }
+        @if open.pending > 0 { (retry_pending(session, name, open.pending)) }
         (see)
     };
     todo(Tone::Bad, &problem, &text, &actions)
+}
+
+fn failed_before(session: &Session, name: &str, pending: u64) -> Markup {
+    let text = html! {
+        (waits(pending)) " at the next attempt, which shows whether the endpoint works again. Partners notice nothing."
+    };
+    let page = format!("/console/webhooks/{}", url::segment(name));
+    let actions =
+        html! { (retry_pending(session, name, pending)) a.btn href=(page) { "See the webhook" } };
+    todo(Tone::Wait, &html! { (name) " failed before this gateway started" }, &text, &actions)
+}
+
+/// Returns the beginning of a sentence: what waits, and that it needs nothing.
+fn waits(n: u64) -> String {
+    let goes = if n == 1 { "It goes out by itself" } else { "They go out by themselves" };
+    format!("{}. {goes}", things(n, "delivery waits", "deliveries wait"))
+}
+
+fn retry_pending(session: &Session, name: &str, n: u64) -> Markup {
+    let label = format!("Retry {} now", things(n, "delivery", "deliveries"));
+    let fields = [("webhook", name), ("status", "pending"), ("back", "/console/")];
+    if !session.may(TokenScope::Admin) {
+        return needs("Retrying", TokenScope::Admin);
+    }
+    action(session, "/console/deliveries/retry", &fields, Button::primary(&label))
 }
 
 fn dead(session: &Session, name: &str, n: u64, error: Option<&str>) -> Markup {

@@ -18,7 +18,7 @@ use maud::{Markup, html};
 
 use super::{
     certificates::{of_partner, state},
-    components::{Tone, chip, count, note, things},
+    components::{Tone, count, note, things},
     layout::{self, NavItem, head},
     search::ROWS,
     session::Session,
@@ -123,7 +123,7 @@ fn line(partner: &Partner) -> Markup {
     html! {
         tr role="row" {
             th.lead scope="row" role="rowheader" { a href={ (PATH) "/" (segment(id)) } { (id) } }
-            td.end role="cell" { (type_chip(partner.partner_type)) }
+            td.end role="cell" { (type_name(partner.partner_type)) }
             td role="cell" data-label="Certificates" { (certificates(partner)) }
             td role="cell" data-label="URL" { @if let Some(url) = &partner.url { (masked(url)) } @else { "–" } }
             td role="cell" data-label="Number" { @if let Some(id) = partner.id { (id) } @else { "–" } }
@@ -135,9 +135,12 @@ fn line(partner: &Partner) -> Markup {
     }
 }
 
-fn type_chip(partner_type: PartnerType) -> Markup {
-    let tone = if partner_type == PartnerType::Test { Tone::Off } else { Tone::Ok };
-    chip(tone, partner_type.as_str())
+/// A type is no state: one that differs from the usual is marked by weight.
+fn type_name(partner_type: PartnerType) -> Markup {
+    match partner_type {
+        PartnerType::Test => html! { b { (partner_type.as_str()) } },
+        PartnerType::Production => html! { (partner_type.as_str()) },
+    }
 }
 
 /// Returns how many certificates a partner has, and how the first to end is.

@@ -15,7 +15,7 @@ use super::{
         times::span,
         url::{segment, with_query},
     },
-    PATH, type_chip,
+    PATH, type_name,
 };
 use crate::{
     error::ApiError, gateway::ApiState, partner_webhooks::partner_webhook_name, webhooks::masked,
@@ -108,7 +108,7 @@ fn about(api: &ApiState, partner: &Partner) -> Markup {
     let others: Vec<_> = partner.mdn_urls.iter().map(masked).collect();
     let content = facts(&[
         ("AS2 id", Some(html! { span.id { (partner.as2_id) } })),
-        ("Type", Some(type_chip(partner.partner_type))),
+        ("Type", Some(type_name(partner.partner_type))),
         ("Number", partner.id.map(|id| html! { (id) ", for the config API" })),
         ("Site", Some(html! { (partner.site) })),
         ("Messages go to", partner.url.as_ref().map(|url| html! { (masked(url)) })),

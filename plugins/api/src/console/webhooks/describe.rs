@@ -8,7 +8,7 @@ use super::super::{
     phrases::{kind_words, listed},
     standing::webhook_chip,
 };
-use crate::webhooks::masked;
+use crate::{gateway::ApiState, webhooks::masked};
 
 /// Returns the events of a rule, in words.
 pub(super) fn events(rule: &Rule) -> String {
@@ -47,6 +47,6 @@ pub(super) fn target(rule: &Rule) -> Markup {
 }
 
 /// Returns how a webhook is; the stream brings it up to date.
-pub(super) fn state(rule: &Rule, health: Option<&Health>) -> Markup {
-    html! { span data-webhook=(rule.name) { (webhook_chip(rule, health)) } }
+pub(super) fn state(api: &ApiState, rule: &Rule, health: Option<&Health>) -> Markup {
+    html! { span data-webhook=(rule.name) { (webhook_chip(api, rule, health)) } }
 }

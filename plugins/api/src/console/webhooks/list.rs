@@ -155,7 +155,7 @@ fn line(api: &ApiState, session: &Session, rule: &Rule, open: &OpenByWebhook<'_>
     html! {
         tr role="row" {
             th.lead scope="row" role="rowheader" { a href={ (PATH) "/" (segment(&rule.name)) } { (rule.name) } }
-            td role="cell" { (state(rule, health)) }
+            td role="cell" { (state(api, rule, health)) }
             td.nowrap.end role="cell" { (links(&rule.name, open)) }
             td.row role="cell" { (sends(rule)) }
             td.row role="cell" { (target(rule)) }

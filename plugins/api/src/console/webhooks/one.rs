@@ -53,7 +53,7 @@ pub(super) async fn webhook(
         (what_helps(&session, &rule, health.as_ref(), &open))
         div.cols.side-right {
             (latest(&attempts))
-            div.stack { (about(&rule, health.as_ref())) (open_panel(&name, &open)) }
+            div.stack { (about(&api, &rule, health.as_ref())) (open_panel(&name, &open)) }
         }
     };
     Ok(layout::page(&api, &session, NavItem::Webhooks, &name, &main).await)
@@ -143,7 +143,7 @@ fn what_helps(
     note(tone, &heading, &content)
 }
 
-fn about(rule: &Rule, health: Option<&Health>) -> Markup {
+fn about(api: &ApiState, rule: &Rule, health: Option<&Health>) -> Markup {
     let endpoint = &rule.endpoint;
     let text = |text: String| Some(html! { (text) });
     let names: Vec<_> = endpoint.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -151,7 +151,7 @@ fn about(rule: &Rule, health: Option<&Health>) -> Markup {
     let filters = rule.filters.to_string();
     let waits: Vec<_> = endpoint.retry.iter().map(|wait| span_of(*wait)).collect();
     let content = facts(&[
-        ("State", Some(state(rule, health))),
+        ("State", Some(state(api, rule, health))),
         ("Made", text(if is_partner_webhook(rule) { "over the API" } else { "in the file" }.to_owned())),
         ("Events", text(events(rule))),
         ("Partner", any(&rule.partner)),

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use super::{
     super::{
         components::{Tone, chip, select},
-        phrases::listed,
+        phrases::{capital, listed},
         search::suggest,
         session::Session,
         url::segment,
@@ -192,11 +192,4 @@ fn table(explanations: &[Explanation<'_>]) -> Markup {
             }
         }
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut characters = text.chars();
-    characters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
