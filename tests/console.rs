@@ -1,7 +1,9 @@
-//! The console, as a browser without script sees it.
+//! The console, as a browser without script sees it, and in [`browser`] as Chromium does.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by it")]
 
+#[path = "browser/mod.rs"]
+mod browser;
 #[path = "console/deliveries.rs"]
 mod deliveries;
 #[path = "console/escaping.rs"]
