@@ -22,7 +22,7 @@ fn exchange_says_what_became_of_it_and_which_webhook_lacks_it() {
     let path = format!("/console/exchanges/{}", delivery["event"]["id"].as_str().unwrap());
     let page = Browser::of(&gateway, ALL).page(&path);
     for text in [
-        "<h1>The message arrived safely. erp-orders does not have it yet.</h1>",
+        ">The message arrived safely. erp-orders does not have it yet.</h1>",
         "Received from ACME",
         "Not encrypted",
         "Not signed",

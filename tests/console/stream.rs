@@ -93,7 +93,8 @@ fn stream_says_when_the_exchange_that_is_open_has_changed() {
     let state = page.split_once("data-state=\"").unwrap().1.split_once('"').unwrap().0;
     let mut stream = watch_at(&gateway, READ, &live);
     assert!(reads_to(&mut stream, "event: exchange") && reads_to(&mut stream, state));
-    browser.follow(&format!("/console/deliveries/{}/cancel", delivery["id"]), &[]);
+    let cancel = format!("/console/deliveries/{}/cancel", delivery["id"]);
+    assert_eq!(browser.act(&cancel, &[]).status, 303);
     assert!(reads_to(&mut stream, "event: exchange"));
     assert_eq!(Browser::of(&gateway, OTHER).get(&live).status, 404);
 }

@@ -230,7 +230,7 @@ fn line(row: &EventRow, tallies: &[EventTally]) -> Markup {
                     None => "–",
                 }
             }
-            td.drop.nowrap role="cell" { (row.station.as_deref().unwrap_or("–")) }
+            td.drop role="cell" { (row.station.as_deref().unwrap_or("–")) }
             td.row role="cell" {
                 span.id { (row.file_name.as_deref().or(row.message_id.as_deref().map(bare)).unwrap_or("–")) }
             }

@@ -170,9 +170,11 @@ fn attachment_link(facts: &ExchangeFacts<'_>, attachment: &AttachmentView) -> Ma
 }
 
 fn size_of(attachment: &AttachmentView) -> Markup {
+    // Its parameters repeat the name.
+    let kind = attachment.content_type.as_deref().and_then(|kind| kind.split(';').next());
     html! {
-        (count(attachment.size)) " bytes"
-        @if let Some(kind) = &attachment.content_type { ", " (kind) }
+        (count(attachment.size)) @if attachment.size == 1 { " byte" } @else { " bytes" }
+        @if let Some(kind) = kind { ", " (kind.trim()) }
     }
 }
 
