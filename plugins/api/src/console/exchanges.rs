@@ -115,6 +115,8 @@ fn search_form(session: &Session, form: &SearchForm) -> Markup {
     let caller = &session.caller;
     let partners = caller.config().partners.iter();
     let partners = partners.filter(|partner| partner.site == caller.site());
+    // Stations belong to the gateway, and are named to the default site alone.
+    let stations = caller.config().stations.iter().filter(|_| caller.is_of_default_site());
     let codes = as2hook_as2::ErrorCode::ALL.map(|code| code.number().to_string());
     html! {
         form.stack method="get" action=(PATH) role="search" {
@@ -127,7 +129,7 @@ fn search_form(session: &Session, form: &SearchForm) -> Markup {
             div.fields {
                 (suggest("Partner", "partner", form.text("partner"), partners.map(|partner| partner.as2_id.as_str())))
                 (suggest("Station", "station", form.text("station"),
-                    caller.config().stations.iter().map(|station| station.as2_id.as_str())))
+                    stations.map(|station| station.as2_id.as_str())))
                 (select("What happened", "event", form.text("event"), EventKind::ALL.map(EventKind::as_str)))
                 (select("Error", "error_code", form.text("error_code"), codes.iter().map(String::as_str)))
                 (select("Delivery", "status", form.text("status"), DeliveryState::ALL.map(DeliveryState::as_str)))

@@ -84,6 +84,8 @@ impl Question {
 pub(super) fn panel(api: &ApiState, session: &Session, question: &Question) -> Markup {
     let config = session.caller.config();
     let partners = config.partners.iter().filter(|it| it.site == session.caller.site());
+    // Stations belong to the gateway, and are named to the default site alone.
+    let stations = config.stations.iter().filter(|_| session.caller.is_of_default_site());
     let statuses = SignatureStatus::ALL.map(SignatureStatus::as_str);
     let codes = ErrorCode::ALL.map(|code| code.number().to_string());
     let errors = ["none", "any"].into_iter().chain(codes.iter().map(String::as_str));
@@ -101,7 +103,7 @@ pub(super) fn panel(api: &ApiState, session: &Session, question: &Question) -> M
                             }
                         }
                         (suggest("Partner", "tp", &question.partner, partners.map(|partner| partner.as2_id.as_str())))
-                        (suggest("Station", "ts", &question.station, config.stations.iter().map(|it| it.as2_id.as_str())))
+                        (suggest("Station", "ts", &question.station, stations.map(|it| it.as2_id.as_str())))
                         (select("Partner type", "tt", question.partner_type.map_or("", PartnerType::as_str), ["Production", "Test"]))
                         (select("Signature", "tg", &question.signature, statuses))
                         (select("Errors", "tx", &question.errors, errors))
