@@ -32,9 +32,9 @@ fn pages_have_no_serious_fault_in_light_and_dark() {
             if found != Value::Array(Vec::new()) {
                 faults.push(format!("{page}, {colours}, {width} px: {found:#}"));
             }
-            let wide = window.chromium.script("return document.documentElement.scrollWidth");
-            if wide.as_u64() > Some(u64::from(width)) {
-                faults.push(format!("{page}: {wide} px wide at {width} px"));
+            let wide = window.overflow();
+            if !wide.is_null() {
+                faults.push(format!("{page}: wider than {width} px: {wide}"));
             }
         }
     };
@@ -45,9 +45,9 @@ fn pages_have_no_serious_fault_in_light_and_dark() {
     window.reads("This token is not known here.");
     look(&window, "refused sign-in");
     window.sign_in(ALL);
+    window.chromium.wait_for("location.pathname == '/console/'");
     for page in ["/console/", "/console/exchanges", "/console/deliveries", "/console/webhooks"] {
         window.open(page);
-        window.reads("Signed in with token");
         look(&window, &format!("{page} of an empty gateway"));
     }
     let window = Window::of(&stage.gateway, ALL);

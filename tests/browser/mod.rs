@@ -67,6 +67,17 @@ impl Window {
         self.chromium.script("return document.body.innerText").as_str().unwrap().to_owned()
     }
 
+    /// Returns what is wider than the window, if the page is.
+    fn overflow(&self) -> serde_json::Value {
+        self.chromium.script(
+            "const width = document.documentElement.clientWidth;
+             if (document.documentElement.scrollWidth <= width) return null;
+             return [...document.querySelectorAll('main *, .side *')]
+                 .filter((it) => it.getBoundingClientRect().right > width && !it.closest('.scroll, pre, .code'))
+                 .slice(0, 8).map((it) => it.cloneNode().outerHTML.slice(0, 200))",
+        )
+    }
+
     /// Fails when a page since the last call broke its policy, had an error in its script, or opened a dialog.
     fn assert_clean(&self, what: &str) {
         let seen = self.chromium.script("return window.__seen");

@@ -62,7 +62,7 @@ pub(super) async fn actions(
 /// Returns actions as a table.
 pub(super) fn table(actions: &[AuditView]) -> Markup {
     html! {
-        div.scroll {
+        div.scroll tabindex="0" role="group" aria-label="Actions" {
             table.cards role="table" {
                 caption.vh { "Actions by token" }
                 thead role="rowgroup" {

@@ -158,7 +158,7 @@ fn about(status: &Status) -> Markup {
 
 fn gateways(all: &[GatewayView]) -> Markup {
     let content = html! {
-        div.scroll {
+        div.scroll tabindex="0" role="group" aria-label="Gateways" {
             table.cards role="table" {
                 caption.vh { "Gateways" }
                 thead role="rowgroup" {

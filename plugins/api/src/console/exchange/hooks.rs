@@ -70,7 +70,7 @@ fn remark(delivery: &DeliveryDetail, state: DeliveryState) -> Markup {
 fn attempts(all: &[AttemptView]) -> Markup {
     let older = all.len().saturating_sub(SHOWN);
     html! {
-        div.scroll {
+        div.scroll tabindex="0" role="group" aria-label="Attempts" {
             table.cards role="table" {
                 caption.vh { "Attempts" }
                 thead role="rowgroup" {

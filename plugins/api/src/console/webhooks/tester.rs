@@ -85,6 +85,7 @@ impl Question {
 pub(super) fn panel(api: &ApiState, session: &Session, question: &Question) -> Markup {
     let config = session.caller.config();
     let partners = config.partners.iter().filter(|it| it.site == session.caller.site());
+    // Stations belong to the gateway, and are named to the default site alone.
     let statuses = SignatureStatus::ALL.map(SignatureStatus::as_str);
     let codes = ErrorCode::ALL.map(|code| code.number().to_string());
     let errors = ["none", "any"].into_iter().chain(codes.iter().map(String::as_str));
