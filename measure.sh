@@ -4,6 +4,7 @@
 #   ./measure.sh exchange [--against BINARY] [--postgres] [--rounds N] [--short]   what an exchange costs, and of two builds
 #   ./measure.sh builds --against BINARY [--rounds N] [--short]    deliveries alone and the decoder alone, of two builds
 #   ./measure.sh memory [--exchanges N]                            whether memory grows with a million exchanges
+#   ./measure.sh viewers [--short]                                 what ten viewers of the console add to an exchange
 #   ./measure.sh soak [--short | EXCHANGES]                        whether anything grows
 #   ./measure.sh crash [KILLS]                                     whether anything is lost
 #   ./measure.sh cluster [--minutes N] [sqlite]                    the same of three gateways on PostgreSQL, or one on SQLite

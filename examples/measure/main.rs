@@ -2,7 +2,7 @@
 //!
 //! `./measure.sh [wait] [delivery] [passing] [attack] [--short] [--judge]` builds what it needs and runs it; all
 //! four when none is named. `./measure.sh exchange [--against BINARY] [--postgres]`, `./measure.sh builds
-//! --against BINARY` and `./measure.sh memory [--exchanges N]` are not judged. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
+//! --against BINARY`, `./measure.sh memory [--exchanges N]` and `./measure.sh viewers` are not judged. `--short` gives a rough figure in seconds. With `--judge` a missed bar is
 //! exit status 1; a measurement that could not be made always is.
 //!
 //! # Layout
@@ -12,6 +12,7 @@
 //! - `attack`: what partners wait longer beside attackers
 //! - `exchange`: what an exchange costs, beside a bare Pingora proxy and another build
 //! - `memory`: whether memory grows with the exchanges
+//! - `viewers`: what the console's live stream adds to an exchange
 //! - `builds`: deliveries alone and the decoder alone, of two builds
 //! - `compared`: figures of several subjects, round by round
 //! - `partner`: the messages, and the stand-ins on both sides of the gateway
@@ -29,6 +30,7 @@ mod memory;
 mod partner;
 mod passing;
 mod table;
+mod viewers;
 mod wait;
 
 use std::{error::Error, path::PathBuf, process::ExitCode, thread::available_parallelism};
@@ -57,6 +59,7 @@ enum Measure {
     Attack,
     Exchange,
     Memory,
+    Viewers,
     Builds,
 }
 
@@ -107,6 +110,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 exchange::measure(extent, args.against.clone(), args.postgres, &mut table)
             }
             Measure::Memory => memory::measure(args.exchanges, &mut table),
+            Measure::Viewers => viewers::measure(extent, &mut table),
             Measure::Builds => match &args.against {
                 Some(against) => builds::measure(extent, against, &mut table),
                 None => Err("--against says which other build".into()),
