@@ -184,8 +184,14 @@ fn attempted(gateway: &Running, state: &str, wanted: usize) -> Vec<Value> {
         let rows = list(gateway, &format!("/admin/deliveries?status={state}&limit=500"));
         rows.into_iter().filter(|row| row["attempts"] != 0).collect::<Vec<_>>()
     };
-    assert!(wait_until(SOON, || rows().len() == wanted), "{wanted} {state}: {:?}", rows());
-    rows()
+    let mut found = Vec::new();
+    // Those that were counted: another look may find fewer, while one is attempted.
+    let is_complete = wait_until(SOON, || {
+        found = rows();
+        found.len() == wanted
+    });
+    assert!(is_complete, "{wanted} {state}: {found:?}");
+    found
 }
 
 /// What was done last, by whom and with which result, as the API's audit says it.

@@ -38,11 +38,8 @@ fn deliveries_of_a_webhook_are_retried_and_cancelled_at_once() {
     assert!(as2hook_testing::gateway::wait_until(super::SOON, || two(11)
         .iter()
         .all(|row| row["attempts"] == 2)));
-    assert!(
-        browser
-            .follow("/console/deliveries/cancel", &search)
-            .contains("11 deliveries are cancelled.")
-    );
+    let page = browser.follow("/console/deliveries/cancel", &search);
+    assert!(page.contains("11 deliveries are cancelled."), "{page}");
     assert!(browser.page("/console/deliveries").contains("All deliveries are made"));
     let page = browser.page("/console/deliveries?status=cancelled&webhook=erp-orders");
     assert!(page.contains("Replay 11 deliveries of erp-orders"), "{page}");

@@ -40,24 +40,26 @@ pub(crate) async fn events(
     let (with, from) = match &lead {
         Some(lead) => {
             let chosen = match lead.table {
-                LeadTable::Event => "SELECT e.id FROM event e",
-                LeadTable::Delivery => "SELECT d.event AS id FROM delivery d",
+                LeadTable::Event => "SELECT lead.event AS id FROM lead",
+                LeadTable::Delivery => "SELECT DISTINCT lead.event AS id FROM lead",
             };
-            let one = "(SELECT DISTINCT id FROM chosen) chosen CROSS JOIN event e";
-            (lead.chosen(&mut conditions, chosen), one)
+            (lead.chosen(&mut conditions, chosen), "chosen CROSS JOIN event e")
         }
         None => (String::new(), "event e"),
     };
     if lead.is_some() {
         conditions.all.push("e.id = chosen.id".to_owned());
     }
-    conditions.of_event(filter);
+    conditions.of_listed_event(filter);
     conditions.before("e.id", cursor);
     let outer = conditions.all.len();
     conditions.of_delivery(&Filter { webhook: None, ..filter.clone() });
     if let Some(webhook) = &filter.webhook {
         // The few deliveries of an event are read, and not those of the webhook.
-        conditions.webhook("d.webhook + 0", webhook);
+        let name = conditions.value(webhook.as_str());
+        conditions
+            .all
+            .push(format!("NOT (d.webhook <> (SELECT id FROM webhook WHERE name = {name}))"));
     }
     let inner = conditions.all.split_off(outer);
     if !inner.is_empty() {
@@ -81,8 +83,8 @@ pub(crate) async fn deliveries(
     let (with, from) = match &lead {
         Some(lead) => {
             let chosen = match lead.table {
-                LeadTable::Event => "SELECT d.id FROM event e JOIN delivery d ON d.event = e.id",
-                LeadTable::Delivery => "SELECT d.id FROM delivery d",
+                LeadTable::Event => "SELECT d.id FROM lead JOIN delivery d ON d.event = lead.event",
+                LeadTable::Delivery => "SELECT lead.delivery AS id FROM lead",
             };
             (lead.chosen(&mut conditions, chosen), "chosen CROSS JOIN delivery d")
         }
@@ -92,7 +94,7 @@ pub(crate) async fn deliveries(
         conditions.all.push("d.id = chosen.id".to_owned());
     }
     conditions.all.push("e.id = d.event".to_owned());
-    conditions.of_event(filter);
+    conditions.of_listed_event(filter);
     conditions.of_delivery(filter);
     conditions.before("d.id", cursor);
     // SQLite reads the tables of a CROSS JOIN in this order: deliveries first, which are in the order of the list.
@@ -184,7 +186,16 @@ impl Lead {
     /// Returns the beginning of a statement that reads its rows first.
     fn chosen(&self, conditions: &mut Conditions, select: &str) -> String {
         let condition = self.condition(conditions);
-        format!("WITH chosen AS MATERIALIZED ({select} WHERE {condition})")
+        let rows = match self.table {
+            LeadTable::Event => "e.id AS event FROM event e",
+            LeadTable::Delivery => "d.id AS delivery, d.event AS event FROM delivery d",
+        };
+        // With the limit, which is not reached, PostgreSQL expects as few.
+        let most = 2 * FEW;
+        format!(
+            "WITH lead AS MATERIALIZED (SELECT {rows} WHERE {condition} LIMIT {most}),
+                chosen AS MATERIALIZED ({select})"
+        )
     }
 }
 

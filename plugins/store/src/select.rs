@@ -211,7 +211,7 @@ pub(crate) fn partner_webhooks() -> Statement {
 
 impl Conditions {
     /// Adds a value, and returns its placeholder.
-    fn value(&mut self, value: impl Into<SqlValue>) -> String {
+    pub(crate) fn value(&mut self, value: impl Into<SqlValue>) -> String {
         self.values.push(value.into());
         format!("${}", self.values.len())
     }
@@ -221,7 +221,7 @@ impl Conditions {
         self.all.push(format!("{condition} {value}"));
     }
 
-    pub(crate) fn webhook(&mut self, column: &str, name: &str) {
+    fn webhook(&mut self, column: &str, name: &str) {
         let name = self.value(name);
         self.all.push(format!("{column} = (SELECT id FROM webhook WHERE name = {name})"));
     }
@@ -254,13 +254,25 @@ impl Conditions {
         }
     }
 
+    /// Adds the conditions on an event, each in the form of its index.
     pub(crate) fn of_event(&mut self, filter: &Filter) {
+        self.of_event_with(filter, Self::long);
+    }
+
+    /// Like [`Self::of_event`], in a form that has no index: where the newest rows are read until a page is full.
+    pub(crate) fn of_listed_event(&mut self, filter: &Filter) {
+        self.of_event_with(filter, |all, column, value| all.and(&format!("{column} ="), value));
+    }
+
+    fn of_event_with(&mut self, filter: &Filter, long: fn(&mut Self, &str, &str)) {
         if let Some(event) = filter.event {
             self.and("e.uuid =", SqlValue::Id(event));
         }
         if let Some(site) = &filter.site {
-            // Most events are of one site: SQLite is not to take the index that begins with it.
-            self.and("e.site || '' =", site.as_str());
+            // Most events are of one site: SQLite is not to take the index that begins with it. For PostgreSQL this
+            // is an equation, of which it knows how many rows it has.
+            let site = self.value(site.as_str());
+            self.all.push(format!("NOT (e.site <> {site})"));
         }
         if let Some(kind) = &filter.kind {
             self.and("e.kind =", kind.as_str());
@@ -278,14 +290,14 @@ impl Conditions {
             let code = self.value(format!("%,{code},%").as_str());
             self.all.push(format!("e.errors IS NOT NULL AND e.errors LIKE {code}"));
         }
-        let long = [
+        let texts = [
             ("e.partner", &filter.partner),
             ("e.station", &filter.station),
             ("e.file_name", &filter.file_name),
         ];
-        for (column, value) in long {
+        for (column, value) in texts {
             if let Some(value) = value {
-                self.long(column, value);
+                long(self, column, value);
             }
         }
         if let Some(from) = filter.from {
