@@ -116,7 +116,7 @@ async fn each_condition_of_a_list_has_an_index() {
         "event_about (<expr>=?)",
         "event_file (<expr>=?)",
         "event_errors",
-        "delivery_webhook (webhook=?)",
+        "delivery_webhook (webhook>? AND webhook<?)",
         "sqlite_autoindex_delivery_1 (webhook_id=?)",
     ] {
         assert!(found.contains(index), "{index}\n{found}");
