@@ -20,7 +20,12 @@ const FEW: i64 = 2_000;
 struct Lead {
     filter: Filter,
     table: LeadTable,
+    /// How many rows it has, once they are counted.
+    rows: i64,
 }
+
+/// So many rows may come between the count and the list.
+const SLACK: i64 = 500;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LeadTable {
@@ -122,8 +127,9 @@ impl Lead {
         let counts: Vec<(i64, i64)> = store.find(counts_of(filter)).await?;
         let fewest =
             counts.into_iter().filter(|(_, rows)| *rows < FEW).min_by_key(|(_, rows)| *rows);
-        let place = fewest.and_then(|(place, _)| usize::try_from(place).ok());
-        Ok(place.filter(|place| *place < leads.len()).map(|place| leads.swap_remove(place)))
+        let Some((place, rows)) = fewest else { return Ok(None) };
+        let place = usize::try_from(place).ok().filter(|place| *place < leads.len());
+        Ok(place.map(|place| Self { rows, ..leads.swap_remove(place) }))
     }
 
     /// Returns the parts of a filter that an index has.
@@ -169,7 +175,7 @@ impl Lead {
         ];
         let of_event = of_event.into_iter().flatten().map(|part| (part, LeadTable::Event));
         let of_delivery = of_delivery.into_iter().flatten().map(|part| (part, LeadTable::Delivery));
-        of_event.chain(of_delivery).map(|(filter, table)| Self { filter, table }).collect()
+        of_event.chain(of_delivery).map(|(filter, table)| Self { filter, table, rows: 0 }).collect()
     }
 
     /// Adds its own condition, as text, in the order of its index: of a value that many rows have, PostgreSQL
@@ -210,7 +216,7 @@ impl Lead {
             LeadTable::Delivery => "d.id AS delivery, d.event AS event FROM delivery d",
         };
         // With the limit, which is not reached, PostgreSQL expects as few.
-        let most = 2 * FEW;
+        let most = self.rows + SLACK;
         format!(
             "WITH lead AS MATERIALIZED (SELECT {rows} WHERE {condition} LIMIT {most}),
                 chosen AS MATERIALIZED ({select})"
