@@ -7,16 +7,13 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report on the terminal")]
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod opened;
+
+use std::time::{Duration, Instant};
 
 use as2hook_store::{
-    DeliveryChange, DeliveryState, EventTerms, Filter, NewDelivery, NewEvent, Payload,
-    PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store, Write,
+    DeliveryChange, DeliveryState, EventTerms, Filter, NewDelivery, NewEvent, Payload, Store, Write,
 };
-use as2hook_testing::Postgres;
 use uuid::Uuid;
 
 /// Events of one commit while the store is filled.
@@ -31,23 +28,11 @@ const TIMES: usize = 5;
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let temporary = tempfile::tempdir().unwrap();
-    let place = arguments.next().unwrap_or_else(|| temporary.path().display().to_string());
+    let place = arguments.next();
     let count: usize = arguments.next().map_or(1_000_000, |count| count.parse().unwrap());
-    let server = (place == "postgres").then(Postgres::start);
-    let wait = Duration::from_secs(600);
-    let store: Arc<dyn Store> = match &server {
-        Some(server) => {
-            let options = PostgresOptions { wait, ..PostgresOptions::default() };
-            Arc::new(PostgresStore::connect(&server.url(), options).await.unwrap())
-        }
-        None => {
-            let options = SqliteOptions { wait, ..SqliteOptions::default() };
-            let path = std::path::Path::new(&place).join("lists.db");
-            Arc::new(SqliteStore::open(&path, &options).unwrap())
-        }
-    };
-    fill(&*store, count).await;
+    let opened = opened::open(place, Duration::from_secs(600)).await;
+    let store = &*opened.store;
+    fill(store, count).await;
     for (what, filter) in filters() {
         let deliveries =
             median(async || store.deliveries(&filter, None, PAGE).await.unwrap().rows.len());

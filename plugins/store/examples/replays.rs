@@ -7,16 +7,13 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report on the terminal")]
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod opened;
+
+use std::time::{Duration, Instant};
 
 use as2hook_store::{
-    DeliveryChange, DeliveryState, EventTerms, Filter, NewDelivery, NewEvent, Payload,
-    PostgresOptions, PostgresStore, SqliteOptions, SqliteStore, Store, Write,
+    DeliveryChange, DeliveryState, EventTerms, Filter, NewDelivery, NewEvent, Payload, Write,
 };
-use as2hook_testing::Postgres;
 use uuid::Uuid;
 
 /// Events of one commit while the backlog is created.
@@ -25,22 +22,10 @@ const BATCH: usize = 500;
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let temporary = tempfile::tempdir().unwrap();
-    let place = arguments.next().unwrap_or_else(|| temporary.path().display().to_string());
+    let place = arguments.next();
     let count: usize = arguments.next().map_or(200_000, |count| count.parse().unwrap());
-    let server = (place == "postgres").then(Postgres::start);
-    let wait = Duration::from_secs(60);
-    let store: Arc<dyn Store> = match &server {
-        Some(server) => {
-            let options = PostgresOptions { wait, ..PostgresOptions::default() };
-            Arc::new(PostgresStore::connect(&server.url(), options).await.unwrap())
-        }
-        None => {
-            let options = SqliteOptions { wait, ..SqliteOptions::default() };
-            let path = std::path::Path::new(&place).join("replays.db");
-            Arc::new(SqliteStore::open(&path, &options).unwrap())
-        }
-    };
+    let opened = opened::open(place, Duration::from_secs(60)).await;
+    let store = &*opened.store;
     for first in (0..count).step_by(BATCH) {
         let batch = first..(first + BATCH).min(count);
         store.commit(batch.map(|_| published()).collect()).await.unwrap();
