@@ -82,6 +82,7 @@ pub(crate) fn measure(extent: Extent, table: &mut Table) -> Result<(), Box<dyn E
 
 fn sign_in(gateway: &Running) -> Result<String, Box<dyn Error>> {
     let post = Post::new("/console/signin", b"token=test-token&next=")
+        .header("Host", "localhost")
         .header("Content-Type", "application/x-www-form-urlencoded");
     let reply = gateway.admin().send(&post)?;
     let cookie = reply.header("Set-Cookie").ok_or("the token was not taken")?;

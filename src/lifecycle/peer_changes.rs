@@ -125,7 +125,7 @@ mod tests {
         let fingerprint = live.load().webhook("orders").unwrap().fingerprint();
         let mut state = WebhookState {
             webhook: "orders".to_owned(),
-            disabled: Some("the endpoint answered 410 Gone".to_owned()),
+            disabled: Some("the endpoint responded with 410 Gone".to_owned()),
             failing_since: None,
             fingerprint,
         };

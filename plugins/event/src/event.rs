@@ -265,7 +265,7 @@ impl Verdict {
     /// Creates the verdict for a gateway that terminated before the response: the outcome is
     /// unknown.
     pub fn unknown(direction: Direction, kind: EventKind) -> Self {
-        const TEXT: &str = "Outcome unknown: the gateway stopped before the answer came";
+        const TEXT: &str = "Outcome unknown: the gateway stopped before the response came";
         match direction {
             Direction::Inbound => {
                 let error = ProcessingError::new(ErrorCode::OutcomeUnknown, TEXT);

@@ -167,7 +167,7 @@ impl RequestAttempt<'_> {
             Err(_) => {
                 let step = match (connection.connection_metadata().is_some(), sent) {
                     (false, _) => Step::Connect,
-                    (true, sent) if sent.load(Ordering::Relaxed) => Step::Answer,
+                    (true, sent) if sent.load(Ordering::Relaxed) => Step::Response,
                     (true, _) => Step::Send,
                 };
                 return Err(timed_out(self.begun, step));

@@ -83,8 +83,8 @@ fn in_words(response: &EndpointResponse) -> String {
     let status = response.status;
     let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
     let mut text = match reason {
-        Some(reason) => format!("the endpoint answered {status} {reason}"),
-        None => format!("the endpoint answered {status}"),
+        Some(reason) => format!("the endpoint responded with {status} {reason}"),
+        None => format!("the endpoint responded with {status}"),
     };
     if (300..400).contains(&status) {
         text.push_str(": redirects are not followed");
@@ -171,7 +171,7 @@ mod tests {
         let error = SinkError::from(DeliveryError::from(error));
         assert_eq!(error.kind(), SinkErrorKind::Local);
         assert!(error.to_string().starts_with("the payload cannot be read: "), "{error}");
-        let half = SinkError::from(DeliveryError::HalfAnswer { status: 200 });
+        let half = SinkError::from(DeliveryError::HalfResponse { status: 200 });
         assert_eq!((half.kind(), half.http_code()), (SinkErrorKind::Failed, Some(200)));
     }
 
@@ -185,11 +185,11 @@ mod tests {
         });
         assert_eq!(
             text,
-            "the endpoint answered 500 Internal Server Error: <b>out of [31m\u{fffd} paper</b>"
+            "the endpoint responded with 500 Internal Server Error: <b>out of [31m\u{fffd} paper</b>"
         );
         assert_eq!(
             judged(302, None).unwrap_err().to_string(),
-            "the endpoint answered 302 Found: redirects are not followed"
+            "the endpoint responded with 302 Found: redirects are not followed"
         );
     }
 }

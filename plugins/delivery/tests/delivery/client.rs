@@ -89,7 +89,7 @@ async fn timeout_names_the_step_that_was_waited_for() {
     let sink = Sink::start(|_| Reply::Hang).await;
     with_time_enough(SECOND / 5, async |within| {
         let error = post(&sink.url(), empty(), within).await.unwrap_err();
-        timed_out(&error, within) == Step::Answer
+        timed_out(&error, within) == Step::Response
     })
     .await;
 
@@ -116,12 +116,12 @@ async fn incomplete_response_is_a_failure() {
     let half = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this".to_vec();
     let sink = Sink::start(move |_| Reply::Raw(half.clone())).await;
     let error = post(&sink.url(), empty(), AMPLE).await.unwrap_err();
-    assert!(matches!(error, DeliveryError::HalfAnswer { status: 200 }), "{error:?}");
+    assert!(matches!(error, DeliveryError::HalfResponse { status: 200 }), "{error:?}");
 
     let half = b"HTTP/1.1 200 OK\r\nContent-Le".to_vec();
     let sink = Sink::start(move |_| Reply::Raw(half.clone())).await;
     let error = post(&sink.url(), empty(), AMPLE).await.unwrap_err();
-    assert!(matches!(error, DeliveryError::NoAnswer), "{error:?}");
+    assert!(matches!(error, DeliveryError::NoResponse), "{error:?}");
     assert_eq!(sink.count(), 1, "a fresh connection is not tried twice");
 }
 

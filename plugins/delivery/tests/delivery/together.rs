@@ -74,7 +74,7 @@ async fn state_under_another_rule_of_the_same_name_is_ignored() {
     let gateway = Gateway::start([rule("a", &sink.url())]).await;
     let state = WebhookState {
         webhook: "a".into(),
-        disabled: Some("the endpoint answered 410 Gone".into()),
+        disabled: Some("the endpoint responded with 410 Gone".into()),
         failing_since: None,
         fingerprint: rule("a", "http://elsewhere.example/").fingerprint(),
     };

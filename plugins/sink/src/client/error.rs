@@ -28,15 +28,15 @@ pub enum DeliveryError {
     #[error("the endpoint closed the kept connection")]
     Stale,
     /// The connection ended before a response.
-    #[error("the endpoint closed the connection without an answer")]
-    NoAnswer,
+    #[error("the endpoint closed the connection without a response")]
+    NoResponse,
     /// The response is not HTTP, or its head is too large.
-    #[error("the endpoint's answer is not HTTP: {0}")]
+    #[error("the endpoint's response is not HTTP: {0}")]
     NotHttp(String),
     /// More interim responses came than the limits allow.
     #[error(
         "the endpoint sent more than {} interim responses (1xx), or more than {} KiB of them, before its \
-         answer",
+         response",
         InterimResponses::MOST,
         InterimResponses::BYTES_MAX / 1024
     )]
@@ -45,8 +45,8 @@ pub enum DeliveryError {
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The response ended before its declared length.
-    #[error("the endpoint answered {status}, but only half of the answer came")]
-    HalfAnswer {
+    #[error("the endpoint responded with {status}, but only half of the response came")]
+    HalfResponse {
         /// Its status.
         status: u16,
     },
@@ -63,7 +63,7 @@ pub enum Step {
     /// Sending the request.
     Send,
     /// Waiting for the response's head.
-    Answer,
+    Response,
 }
 
 impl fmt::Display for Step {
@@ -71,7 +71,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Connect => "connecting",
             Self::Send => "sending the request",
-            Self::Answer => "waiting for the answer",
+            Self::Response => "waiting for the response",
         })
     }
 }
@@ -80,7 +80,7 @@ impl DeliveryError {
     /// The status of the response, if one came.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::HalfAnswer { status } => Some(*status),
+            Self::HalfResponse { status } => Some(*status),
             _ => None,
         }
     }
@@ -109,7 +109,7 @@ pub(super) fn of_request(error: &hyper_util::client::legacy::Error, reused: bool
     // webhook-id.
     match (reused, http.is_incomplete_message() || http.is_canceled() || http.is_closed()) {
         (true, _) => DeliveryError::Stale,
-        (false, true) => DeliveryError::NoAnswer,
+        (false, true) => DeliveryError::NoResponse,
         (false, false) => DeliveryError::Broken(deepest(http)),
     }
 }

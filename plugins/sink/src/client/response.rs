@@ -52,7 +52,7 @@ pub(super) async fn read(
     while start.len() < EndpointResponse::BODY_MAX {
         let frame = match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) => return Err(DeliveryError::HalfAnswer { status }),
+            Ok(Some(Err(_))) => return Err(DeliveryError::HalfResponse { status }),
             Ok(None) | Err(_) => break,
         };
         if let Ok(data) = frame.into_data() {

@@ -1,6 +1,6 @@
 //! The options of the embedded store.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, thread::available_parallelism, time::Duration};
 
 /// The options of the embedded store. The defaults suit one gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub struct SqliteOptions {
 impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
-            readers: 4,
+            // Reads compute: more of them than cores take no less time, and each has a thread that stays.
+            readers: available_parallelism().map_or(2, usize::from).clamp(2, 4),
             queue: 1_024,
             group: 256,
             wait: Duration::from_secs(30),

@@ -6,7 +6,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn failed() -> AttemptResult {
-    let error = Some("the endpoint answered 500".to_owned());
+    let error = Some("the endpoint responded with 500".to_owned());
     AttemptResult {
         http_code: Some(500),
         error,

@@ -44,7 +44,7 @@ impl WebhookWorker {
         let failed = result.error.is_some() && counts;
         // The body of a 410 stands in the delivery log alone.
         let gone = gone.then(|| match result.http_code {
-            Some(_) => "the endpoint answered 410 Gone".to_owned(),
+            Some(_) => "the endpoint responded with 410 Gone".to_owned(),
             None => result.error.clone().unwrap_or_default(),
         });
         let change = self.health(|health| health.ended(result));

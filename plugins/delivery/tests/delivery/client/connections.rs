@@ -63,7 +63,7 @@ async fn request_is_repeated_on_a_new_connection_only_once() {
     post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap();
     dead.store(true, Ordering::SeqCst);
     let error = post_by(&client, &sink.url(), empty(), AMPLE).await.unwrap_err();
-    assert!(matches!(error, DeliveryError::NoAnswer), "{error:?}");
+    assert!(matches!(error, DeliveryError::NoResponse), "{error:?}");
     assert_eq!(sink.count(), 3);
 }
 

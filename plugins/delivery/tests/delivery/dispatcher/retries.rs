@@ -90,7 +90,7 @@ async fn a_hanging_endpoint_uses_up_its_own_time_only() {
     delivered(&gateway, 1).await;
     let attempts = gateway.store.attempts().into_iter().filter_map(|record| record.attempt);
     let of_answer = |attempt: &Attempt| {
-        attempt.error.as_ref().is_some_and(|e| e.ends_with(" while waiting for the answer"))
+        attempt.error.as_ref().is_some_and(|e| e.ends_with(" while waiting for the response"))
     };
     let hung = attempts.into_iter().find(of_answer).unwrap();
     assert!(hung.error.unwrap().starts_with("timed out after "));

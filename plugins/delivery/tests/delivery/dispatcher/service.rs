@@ -39,13 +39,13 @@ async fn status_410_disables_the_webhook_and_holds_its_deliveries() {
     until("it to be disabled", || !gateway.rules.disabled().is_empty()).await;
     let notice = gateway.rules.disabled().remove(0);
     let (webhook, reason, _) = notice;
-    assert_eq!((webhook.as_str(), reason.as_str()), ("a", "the endpoint answered 410 Gone"));
+    assert_eq!((webhook.as_str(), reason.as_str()), ("a", "the endpoint responded with 410 Gone"));
     assert_eq!(
         gateway.dispatcher.health("a").unwrap().health_state,
         HealthState::Disabled { reason }
     );
     let remembered = gateway.store.state("a").unwrap();
-    assert_eq!(remembered.disabled.as_deref(), Some("the endpoint answered 410 Gone"));
+    assert_eq!(remembered.disabled.as_deref(), Some("the endpoint responded with 410 Gone"));
 
     // It still matches its events; new deliveries are held without an attempt.
     for _ in 0..3 {
@@ -86,7 +86,7 @@ async fn a_disabled_webhook_stays_so_over_a_restart() {
     let disabled = rule("a", &sink.url());
     let state = WebhookState {
         webhook: "a".into(),
-        disabled: Some("the endpoint answered 410 Gone".into()),
+        disabled: Some("the endpoint responded with 410 Gone".into()),
         failing_since: None,
         fingerprint: disabled.fingerprint(),
     };
