@@ -92,7 +92,8 @@ async fn interim_responses_do_not_extend_the_deadline() {
     let sink = Sink::start(|_| Reply::DripRaw(interim(1, 0, ""))).await;
     with_time_enough(SECOND / 5, async |within| {
         let error = post(&sink.url(), empty(), within).await.unwrap_err();
-        matches!(error, DeliveryError::TimedOut { .. }) && timed_out(&error, within) == Step::Response
+        matches!(error, DeliveryError::TimedOut { .. })
+            && timed_out(&error, within) == Step::Response
     })
     .await;
 }
