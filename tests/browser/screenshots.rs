@@ -1,6 +1,10 @@
 //! The screenshots of `docs/console.md`: `docs/console/screenshots.sh` makes them.
 
-use super::{super::ALL, Window, stage::Stage};
+use super::{
+    super::ALL,
+    Window,
+    stage::{PAGES, Stage},
+};
 
 /// Name, width, height and colours of each screenshot, and where it is.
 const SCREENSHOTS: [(&str, u32, u32, &str, &str); 6] = [
@@ -27,5 +31,22 @@ fn screenshots_of_the_documentation_are_made() {
         }
         let file = std::path::Path::new(&folder).join(format!("{name}.png"));
         std::fs::write(file, window.chromium.screenshot()).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "for a look at every page after a change of the style: AS2HOOK_SCREENSHOTS names a folder"]
+fn every_page_is_shown_in_every_size() {
+    let folder = std::env::var("AS2HOOK_SCREENSHOTS").expect("a folder is named");
+    let stage = Stage::set();
+    let window = Window::of(&stage.gateway, ALL);
+    let objects = stage.objects.iter().map(String::as_str);
+    for (number, page) in PAGES.into_iter().chain(objects).enumerate() {
+        for (width, colours) in [(360, "light"), (1280, "light"), (1280, "dark"), (2560, "dark")] {
+            window.chromium.show(width, width.max(900), colours);
+            window.open(page);
+            let file = format!("{folder}/{number:02}-{width}-{colours}.png");
+            std::fs::write(file, window.chromium.screenshot()).unwrap();
+        }
     }
 }

@@ -187,9 +187,11 @@ impl Lead {
         {
             // As a range: an equation would leave nothing of the order that this index alone has.
             let name = conditions.value(webhook.as_str());
-            let webhook = format!("(SELECT id FROM webhook WHERE name = {name})");
+            // The index is one of an expression.
+            let webhook = format!("(SELECT id + 0 FROM webhook WHERE name = {name})");
             return format!(
-                "d.webhook >= {webhook} AND d.webhook <= {webhook} ORDER BY d.webhook, d.id"
+                "d.webhook + 0 >= {webhook} AND d.webhook + 0 <= {webhook}
+                    ORDER BY d.webhook + 0, d.id"
             );
         }
         let before = conditions.all.len();

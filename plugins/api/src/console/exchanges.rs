@@ -64,7 +64,7 @@ async fn exchanges(
         } @else {
             section.panel {
                 header { h2 { "What was found" } p { "newest first" } }
-                (table(&found.page.rows, &found.tallies))
+                (table(&found.page.rows, &found.tallies, true))
                 (pager(&form, PATH, found.page.next, &new_rows(&form)))
             }
         }
@@ -197,8 +197,8 @@ fn nothing(form: &SearchForm) -> Markup {
     )
 }
 
-/// Returns events as a table.
-pub(super) fn table(rows: &[EventRow], tallies: &[EventTally]) -> Markup {
+/// Returns events as a table. `has_stations`: there is room for a column of them.
+pub(super) fn table(rows: &[EventRow], tallies: &[EventTally], has_stations: bool) -> Markup {
     html! {
         div.scroll {
             table.cards role="table" {
@@ -206,19 +206,19 @@ pub(super) fn table(rows: &[EventRow], tallies: &[EventTally]) -> Markup {
                 thead role="rowgroup" {
                     tr role="row" {
                         @for name in ["Time", "Result", "Partner", "Station", "File or Message-ID", "Delivered"] {
-                            th scope="col" role="columnheader" { (name) }
+                            @if has_stations || name != "Station" { th scope="col" role="columnheader" { (name) } }
                         }
                     }
                 }
                 tbody role="rowgroup" {
-                    @for row in rows { (line(row, tallies)) }
+                    @for row in rows { (line(row, tallies, has_stations)) }
                 }
             }
         }
     }
 }
 
-fn line(row: &EventRow, tallies: &[EventTally]) -> Markup {
+fn line(row: &EventRow, tallies: &[EventTally], has_stations: bool) -> Markup {
     let (tone, result) = result_of(row);
     html! {
         tr role="row" data-id=(row.id) {
@@ -230,7 +230,7 @@ fn line(row: &EventRow, tallies: &[EventTally]) -> Markup {
                     None => "–",
                 }
             }
-            td.drop role="cell" { (row.station.as_deref().unwrap_or("–")) }
+            @if has_stations { td.drop role="cell" { (row.station.as_deref().unwrap_or("–")) } }
             td.row role="cell" {
                 span.id { (row.file_name.as_deref().or(row.message_id.as_deref().map(bare)).unwrap_or("–")) }
             }

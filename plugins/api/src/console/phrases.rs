@@ -23,6 +23,13 @@ pub(crate) fn listed(names: &[&str]) -> String {
     }
 }
 
+/// Returns a reason, as errors have it, as a sentence of its own.
+pub(crate) fn sentence_of(reason: &str) -> String {
+    let reason = reason.trim();
+    let end = if reason.is_empty() || reason.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{}{end}", capital(reason))
+}
+
 /// Returns a text that begins with a capital letter.
 pub(crate) fn capital(text: &str) -> String {
     let mut letters = text.chars();

@@ -14,7 +14,7 @@ CREATE INDEX event_errors ON event (id) WHERE errors IS NOT NULL;
 -- Every list is one site's.
 CREATE INDEX event_kind ON event (site, kind, id);
 CREATE INDEX event_station ON event (site, substr(station, 1, 200), id) WHERE station IS NOT NULL;
-CREATE INDEX delivery_webhook ON delivery (webhook, id);
+CREATE INDEX delivery_webhook ON delivery ((webhook + 0), id);
 -- What callers of the API did.
 CREATE TABLE audit (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -37,7 +37,7 @@ pub(crate) fn counts_of(site: &str, webhooks: Vec<String>) -> Statement {
         SELECT (SELECT count(*) FROM unfinished),
             (SELECT count(*) FROM delivery WHERE webhook IN (SELECT id FROM own)
                 AND state IN ('held', 'orphaned', 'dead') AND state = 'dead'),
-            (SELECT count(*) FROM event WHERE owner IS NOT NULL AND site = $1),
+            (SELECT count(*) FROM event WHERE owner IS NOT NULL AND NOT (site <> $1)),
             (SELECT min(occurred_at) FROM unfinished)";
     Statement::new(sql, [site.into(), SqlValue::Texts(webhooks)])
 }

@@ -11,6 +11,7 @@ use crate::{
     caller::Caller,
     console::{
         components::{Button, Tone, action, count_to_most, needs, things, todo},
+        phrases::sentence_of,
         session::Session,
         standing::{OpenDeliveries, Standing},
         times::time,
@@ -285,14 +286,6 @@ fn orphaned(name: &str, n: u64) -> Markup {
     let text = html! { "No rule has this name any more. They can be replayed to another webhook, or cancelled." };
     let list = url::with_query("/console/deliveries", &[("webhook", name), ("status", "orphaned")]);
     todo(Tone::Bad, &problem, &text, &html! { a.btn href=(list) { "Choose what to do" } })
-}
-
-/// Returns a reason, as errors have it, as a sentence of its own.
-fn sentence_of(reason: &str) -> String {
-    let mut letters = reason.trim().chars();
-    let Some(first) = letters.next() else { return String::new() };
-    let end = if reason.trim_end().ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{}{}{end}", first.to_uppercase(), letters.as_str())
 }
 
 fn later(caller: &Caller, standing: &Standing) -> Vec<Markup> {

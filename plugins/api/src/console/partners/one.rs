@@ -95,7 +95,7 @@ fn unverified(partner: &Partner) -> Markup {
 
 fn latest(rows: &[EventRow], tallies: &[EventTally]) -> Markup {
     let content = html! {
-        @if rows.is_empty() { div.body { p.sub { "An exchange is kept where a rule fires for it." } } } @else { (exchanges::table(rows, tallies)) }
+        @if rows.is_empty() { div.body { p.sub { "An exchange is kept where a rule fires for it." } } } @else { (exchanges::table(rows, tallies, false)) }
     };
     panel("Latest exchanges", &html! { "newest first" }, &content)
 }

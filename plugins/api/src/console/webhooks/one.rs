@@ -14,7 +14,7 @@ use super::{
             things,
         },
         layout::{self, NavItem, head},
-        phrases::{bare, preposition},
+        phrases::{bare, preposition, sentence_of},
         session::Session,
         standing::total,
         times::{span, time, time_if},
@@ -100,7 +100,7 @@ fn what_helps(
         Some((HealthState::Disabled { reason }, _)) => (
             Tone::Held,
             format!("{name} is out of service"),
-            html! { p { (reason) } p { "New deliveries are held, and none is lost." } },
+            html! { p { (sentence_of(reason)) } p { "New deliveries are held, and none is lost." } },
         ),
         Some((HealthState::Retrying, health)) => (
             Tone::Bad,
@@ -169,7 +169,7 @@ fn about(api: &ApiState, rule: &Rule, health: Option<&Health>) -> Markup {
         ("Rate", endpoint.rate.map(|rate| html! { (rate) })),
         ("Order", (endpoint.order == Order::Partner).then(|| html! { "one at a time for each partner and station" })),
         ("Disabled after", text(span_of(endpoint.disable_after.unwrap_or(DISABLE_AFTER)))),
-        ("Since the start", health.map(|health| html! { (count(health.delivered)) " delivered, " (count(health.failed)) " attempts failed, " (count(health.dead)) " dead" })),
+        ("Since the start", health.map(|health| html! { (count(health.delivered)) " delivered, " (things(health.failed, "failed attempt", "failed attempts")) ", " (count(health.dead)) " dead" })),
         ("Last attempt", health.map(|health| html! { (time_if(health.last_attempt)) @if let Some(code) = health.last_http_code { ", " (code) } })),
         ("Paused until", health.and_then(|health| health.paused_until).map(|until| html! { (time(until)) ", as its endpoint asked" })),
     ]);
@@ -230,8 +230,8 @@ fn attempt_line(row: &AttemptRow) -> Markup {
                     (Some(_), None) => (chip(Tone::Bad, "No response")),
                 }
             }
-            td.lead.id role="cell" {
-                a href={ "/console/exchanges/" (event.id) "#d" (row.delivery) } { (what.unwrap_or(&event.kind)) }
+            td.lead role="cell" {
+                a.id href={ "/console/exchanges/" (event.id) "#d" (row.delivery) } { (what.unwrap_or(&event.kind)) }
                 @if let Some(error) = &attempt.error { small { (mark(Tone::Bad, error)) } }
             }
             td role="cell" {
