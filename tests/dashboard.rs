@@ -114,8 +114,7 @@ fn every_panel_shows_data_of_a_gateway_that_works() {
     for (name, metric) in [("instance", "as2hook_store_up"), ("webhook", "as2hook_webhook_up")] {
         let variable = items(&board["templating"]["list"]).find(|it| it["name"] == name).unwrap();
         assert_eq!(variable["query"]["query"], format!("label_values({metric}, {name})"));
-        let values =
-            prometheus.ask(&format!("/api/v1/label/{name}/values?match%5B%5D={metric}"));
+        let values = prometheus.ask(&format!("/api/v1/label/{name}/values?match%5B%5D={metric}"));
         assert_ne!(values["data"], serde_json::json!([]), "{name}");
     }
     println!("{expressions} expressions have data after {sent} messages");
@@ -175,12 +174,11 @@ impl Prometheus {
         }
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
         let query = utf8_percent_encode(expression, NON_ALPHANUMERIC);
-        let path =
-            format!("/api/v1/query_range?query={query}&start={}&end={now}&step=1", now - 60);
+        let path = format!("/api/v1/query_range?query={query}&start={}&end={now}&step=1", now - 60);
         let response = self.ask(&path);
-        items(&response["data"]["result"]).flat_map(|series| items(&series["values"])).any(|it| {
-            it[1].as_str().is_some_and(|value| value.parse().is_ok_and(f64::is_finite))
-        })
+        items(&response["data"]["result"])
+            .flat_map(|series| items(&series["values"]))
+            .any(|it| it[1].as_str().is_some_and(|value| value.parse().is_ok_and(f64::is_finite)))
     }
 }
 

@@ -45,7 +45,8 @@ impl Manifests {
     }
 
     fn one(&self, kind: &str) -> &Value {
-        self.of(kind).next().unwrap_or_else(|| panic!("no {kind}"))
+        let found = self.0.iter().find(|document| document["kind"] == kind);
+        found.unwrap_or_else(|| panic!("no {kind}"))
     }
 
     fn pod(&self) -> &Value {
