@@ -49,7 +49,7 @@ impl ExchangeLine {
             let codes: Vec<_> = codes.iter().map(|code| code.number().to_string()).collect();
             add("as2hook.codes", (!codes.is_empty()).then(|| codes.join(",")));
         }
-        let status = self.status.map(|status| i64::from(status));
+        let status = self.status.map(i64::from);
         attributes.extend(status.map(|it| KeyValue::new("http.response.status_code", it)));
         let refused = self.status.filter(|status| *status >= 500);
         let span = EndedSpan {
