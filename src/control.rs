@@ -210,6 +210,11 @@ impl RunningGateway {
         add("gateway_drift", "Those of them with other rules", whole(drift));
         let help = "Log lines that were not written, since stderr was not read";
         registry.register("log_lines_dropped", help, ConstCounter::new(log::dropped()));
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.live.traces() {
+            let help = "Spans that were not exported";
+            registry.register("dropped_spans", help, ConstCounter::new(traces.dropped()));
+        }
         registry.register("webhook_up", "Whether a webhook is in service", webhooks);
         let help = "Age of the oldest event with an unmade delivery";
         registry.register_with_unit(

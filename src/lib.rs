@@ -17,6 +17,7 @@
 //! - [`observe`]: what happens is counted and logged in one place
 //! - [`control`]: what the admin API asks of the gateway
 //! - [`log`]: where log lines go
+//! - `traces`: traces by OTLP, in builds with the feature `otel`
 //! - `handles`: how many file handles traffic may have
 
 mod builder;
@@ -32,6 +33,8 @@ pub mod proxy;
 mod receiver_health;
 pub mod reload;
 pub mod snapshot;
+#[cfg(feature = "otel")]
+pub mod traces;
 
 pub use builder::{Builder, Gateway};
 

@@ -194,13 +194,7 @@ impl Observer {
 
     /// A delivery was attempted.
     pub fn attempted(&self, attempt: &Attempted<'_>) {
-        let result = match attempt.outcome {
-            DeliveryOutcome::Delivered => "delivered",
-            DeliveryOutcome::Retry(_) => "retried",
-            DeliveryOutcome::Dead => "dead",
-            DeliveryOutcome::Held => "held",
-            DeliveryOutcome::Orphaned | DeliveryOutcome::Released(_) => "given_back",
-        };
+        let result = attempt_result(attempt.outcome);
         count(&self.attempts, [("webhook", attempt.webhook), ("result", result)]);
         if attempt.number == 1
             && !attempt.replay
@@ -277,6 +271,17 @@ impl ResponseTimes {
     }
 }
 
+/// What an attempt came to, as metrics and traces name it.
+pub(crate) fn attempt_result(outcome: DeliveryOutcome) -> &'static str {
+    match outcome {
+        DeliveryOutcome::Delivered => "delivered",
+        DeliveryOutcome::Retry(_) => "retried",
+        DeliveryOutcome::Dead => "dead",
+        DeliveryOutcome::Held => "held",
+        DeliveryOutcome::Orphaned | DeliveryOutcome::Released(_) => "given_back",
+    }
+}
+
 fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     registry.register(name, help, metric.clone());
@@ -314,10 +319,13 @@ mod tests {
         observer.event(event, EventKind::MessageReceived);
         let attempt = Attempted {
             webhook: "orders \"a\"",
+            webhook_id: "msg_1",
+            delivery: 1,
             event,
             number: 1,
             replay: false,
             began: Instant::now(),
+            http_code: Some(200),
             outcome: DeliveryOutcome::Delivered,
         };
         observer.attempted(&attempt);

@@ -10,6 +10,8 @@ use as2hook_store::{DeliveryOutcome, Store, StoreError};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+#[cfg(feature = "otel")]
+use crate::traces::Traces;
 use crate::{
     observe::Observer,
     partner_webhooks::PartnerWebhooks,
@@ -46,6 +48,8 @@ pub struct Live {
     receiver: ReceiverHealth,
     peers: PeerGateways,
     key: SecretKey,
+    #[cfg(feature = "otel")]
+    traces: Option<Traces>,
 }
 
 // === impl Snapshot ===
@@ -79,7 +83,22 @@ impl Live {
             receiver: ReceiverHealth::default(),
             peers: PeerGateways::default(),
             key,
+            #[cfg(feature = "otel")]
+            traces: None,
         }
+    }
+
+    /// Exports traces, too.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn with_traces(self, traces: Option<Traces>) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// Where spans go, if anywhere.
+    #[cfg(feature = "otel")]
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.traces.as_ref()
     }
 
     /// The snapshot in force.
@@ -161,6 +180,10 @@ impl TapHost for Live {
 
     fn attempted(&self, attempt: &Attempted<'_>) {
         self.observer.attempted(attempt);
+        #[cfg(feature = "otel")]
+        if let Some(traces) = &self.traces {
+            traces.attempted(attempt);
+        }
         if !matches!(attempt.outcome, DeliveryOutcome::Orphaned | DeliveryOutcome::Released(_)) {
             let is_delivered = attempt.outcome == DeliveryOutcome::Delivered;
             self.activity.attempt(attempt.webhook, is_delivered);
@@ -190,5 +213,10 @@ impl Directory for Live {
 
     fn leading(&self, rule: &Rule, event: &Event) -> Vec<(&'static str, serde_json::Value)> {
         leading_keys(rule, event.kind)
+    }
+
+    #[cfg(feature = "otel")]
+    fn trace_parent(&self, event: Uuid, delivery: i64, attempt: u32) -> Option<String> {
+        self.traces.as_ref().map(|traces| traces.parent(event, delivery, attempt))
     }
 }

@@ -40,6 +40,10 @@ const HELD_EVENTS: Duration = Duration::from_secs(600);
 /// What leaving the store may take.
 const FAREWELL: Duration = Duration::from_secs(15);
 
+/// What the last spans may take.
+#[cfg(feature = "otel")]
+const LAST_SPANS: Duration = Duration::from_secs(1);
+
 /// What has to be brought to an end.
 pub(super) struct Drain {
     pub(super) live: Arc<Live>,
@@ -172,6 +176,10 @@ impl Drain {
         // A disk or a database that hangs is no reason to stay.
         if timeout(FAREWELL, farewell).await.is_err() {
             tracing::warn!("The store could not be closed in time.");
+        }
+        #[cfg(feature = "otel")]
+        if let Some(traces) = self.live.traces() {
+            traces.flush(LAST_SPANS).await;
         }
     }
 

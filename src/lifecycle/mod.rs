@@ -65,6 +65,10 @@ pub enum LifecycleError {
     /// A listener's TLS.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// Traces cannot be exported as the environment says.
+    #[cfg(feature = "otel")]
+    #[error(transparent)]
+    Traces(#[from] crate::traces::TracesError),
     /// The process that runs did not hand over.
     #[error(transparent)]
     Handover(#[from] HandoverError),

@@ -82,7 +82,10 @@ async fn start(
     let (store, payloads) = storage::open(&loaded.config, on_store_failure).await?;
     let key = SecretKey::open_or_make(&loaded.config.secret_key_file)?;
     let payloads = payloads.with_key(key.of_payloads()?);
-    let live = Arc::new(Live::new(reload::snapshot(loaded, None).await, key));
+    let live = Live::new(reload::snapshot(loaded, None).await, key);
+    #[cfg(feature = "otel")]
+    let live = live.with_traces(crate::traces::Traces::from_environment()?);
+    let live = Arc::new(live);
     let snapshot = live.load();
     let keeper = Arc::new(PartnerWebhookLoader::new(store.clone(), live.clone()));
     // Without its store a gateway that lets traffic pass serves all the same.

@@ -87,8 +87,16 @@ impl Proxy {
         let line = suppressed.and_then(|suppressed| {
             ExchangeLine::of(self.direction, session, error, context, suppressed)
         });
+        #[cfg(feature = "otel")]
+        let live = self.live.clone();
         let report = match line {
-            Some(line) => OutcomeReport::new(|outcome| line.write(outcome)),
+            Some(line) => OutcomeReport::new(move |outcome| {
+                #[cfg(feature = "otel")]
+                if let Some(traces) = live.traces() {
+                    line.trace(traces, outcome.as_ref());
+                }
+                line.write(outcome);
+            }),
             None => OutcomeReport::none(),
         };
         let status = session.response_written().map(|head| head.status.as_u16());

@@ -1,5 +1,8 @@
 //! The log line of an exchange.
 
+#[cfg(feature = "otel")]
+mod span;
+
 use std::net::IpAddr;
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
@@ -32,6 +35,10 @@ pub(super) struct ExchangeLine {
     ms: u64,
     error: Option<String>,
     suppressed: u64,
+    #[cfg(feature = "otel")]
+    ended: std::time::SystemTime,
+    #[cfg(feature = "otel")]
+    caller: Option<opentelemetry::trace::SpanContext>,
 }
 
 /// Bytes of a request's path in a log line.
@@ -84,6 +91,10 @@ impl ExchangeLine {
             ms: u64::try_from(context.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             error: error.map(error_text),
             suppressed,
+            #[cfg(feature = "otel")]
+            ended: std::time::SystemTime::now(),
+            #[cfg(feature = "otel")]
+            caller: span::caller(&request.headers),
         })
     }
 

@@ -48,6 +48,10 @@
 //! - `tap`: the API of a tap in another proxy
 //! - `server`: the listener and its limits
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod activity;
 mod audit;
 mod caller;

@@ -32,6 +32,10 @@
 //! - `serial`, [`hex`]: serial numbers and bytes as text
 //! - [`decoded`]: the result, plain data that serialises to the JSON of `as2hook decode`
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod ber;
 mod cms;
 mod coding;

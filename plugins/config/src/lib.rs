@@ -20,6 +20,10 @@
 //! - `keys`: certificates and private keys
 //! - [`watch`]: notices that a file has changed
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 use std::{env::VarError, path::Path, rc::Rc};
 
 mod api;

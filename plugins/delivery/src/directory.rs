@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use as2hook_event::{Event, Rule};
 use async_trait::async_trait;
+use uuid::Uuid;
 
 /// The rules in force. Looked up for every attempt, so that a corrected URL applies to the backlog
 /// too.
@@ -35,6 +36,13 @@ pub trait Directory: Send + Sync + 'static {
     fn leading(&self, _rule: &Rule, _event: &Event) -> Vec<(&'static str, serde_json::Value)> {
         Vec::new()
     }
+
+    /// Returns the `traceparent` of an attempt (W3C Trace Context), where deliveries are traced.
+    /// Arguments: the event, [`Claimed::id`](as2hook_store::Claimed::id), and the number of the
+    /// attempt.
+    fn trace_parent(&self, _event: Uuid, _delivery: i64, _attempt: u32) -> Option<String> {
+        None
+    }
 }
 
 /// Receives what becomes of webhooks; the gateway makes events of it.
@@ -47,19 +55,25 @@ pub trait Notices: Send + Sync + 'static {
     fn attempted(&self, _attempt: &Attempted<'_>) {}
 }
 
-/// An attempt that was made, for metrics.
+/// An attempt that was made, for metrics and traces.
 #[derive(Clone, Copy, Debug)]
 pub struct Attempted<'a> {
     /// The webhook's name.
     pub webhook: &'a str,
+    /// See [`as2hook_store::NewDelivery::webhook_id`].
+    pub webhook_id: &'a str,
+    /// The store's number for the delivery.
+    pub delivery: i64,
     /// The event that was delivered.
-    pub event: uuid::Uuid,
+    pub event: Uuid,
     /// Counts from 1.
     pub number: u32,
     /// Whether the delivery is a replay.
     pub replay: bool,
     /// When it began.
     pub began: std::time::Instant,
+    /// The endpoint's HTTP status, where there is one.
+    pub http_code: Option<u16>,
     /// The outcome for the delivery.
     pub outcome: as2hook_store::DeliveryOutcome,
 }
@@ -118,7 +132,7 @@ pub struct DeadDelivery {
     /// See [`as2hook_store::NewDelivery::webhook_id`].
     pub webhook_id: String,
     /// Its event.
-    pub event: uuid::Uuid,
+    pub event: Uuid,
     /// All attempts.
     pub attempts: u32,
     /// The error of the last one.

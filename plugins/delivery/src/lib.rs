@@ -12,6 +12,10 @@
 //! - [`dispatcher`]: workers, retries, circuit breaker, health
 //! - [`directory`]: the interface to the gateway's rules in force
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod directory;
 pub mod dispatcher;
 pub mod outbox;

@@ -40,6 +40,10 @@
 //! # Ok::<(), http::uri::InvalidUri>(())
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 /// Defines an enum whose variants are words: in JSON, in the config and in the store.
 macro_rules! words {
     (

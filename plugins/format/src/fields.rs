@@ -127,6 +127,11 @@ impl Fields {
         self.own("X-AS2-Test", "1");
     }
 
+    /// Adds the span that the notification is made in (W3C Trace Context).
+    pub fn trace(&mut self, parent: &str) {
+        self.own("traceparent", parent);
+    }
+
     /// Adds one of as2hook's own headers. Its text is legal by construction; otherwise it would be
     /// left out.
     pub(crate) fn own(&mut self, name: &'static str, value: &str) {

@@ -39,8 +39,10 @@ const AS2: [&str; 10] = [
 ];
 
 /// Set by as2hook.
-const OURS: [&str; 6] = [
+const OURS: [&str; 8] = [
     "content-length",
+    "traceparent",
+    "tracestate",
     "user-agent",
     "x-partner-type",
     "x-processing-error",

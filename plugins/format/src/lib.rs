@@ -9,6 +9,10 @@
 //! - `fields`: the headers of a notification
 //! - [`sign`]: the two signatures of a webhook's request
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod fields;
 mod format;
 mod formats;

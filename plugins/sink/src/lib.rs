@@ -7,6 +7,10 @@
 //! - [`guard`]: which addresses a webhook may point at
 //! - [`happy_eyeballs`]: a connection to one of several addresses
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod client;
 pub mod guard;
 pub mod happy_eyeballs;

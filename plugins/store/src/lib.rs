@@ -29,6 +29,10 @@
 //! - [`archive`]: a whole store as plain rows, to move a site
 //! - [`gateways`]: the reports of gateways that share a store
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod archive;
 mod backend;
 mod calls;

@@ -28,6 +28,10 @@
 //! - [`timers`]: what happens by itself when time passes
 //! - `waits`: exchanges that wait for one another
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub mod exchange;
 pub mod files;
 pub mod host;

@@ -89,6 +89,8 @@ fn shipped_configs_and_examples_fit_the_schemas() {
     let mut paths = Vec::new();
     files(&root.join("conf"), &mut paths);
     files(&root.join("examples"), &mut paths);
+    // Of several documents, with the config as a text in one: tests/kubernetes.rs reads them.
+    paths.retain(|path| !path.parent().is_some_and(|folder| folder.ends_with("kubernetes")));
     let (mut gateways, mut rules) = (0, 0);
     for path in paths {
         let text = fs::read_to_string(&path).unwrap();

@@ -278,7 +278,7 @@ fn why_not(name: &str) -> Option<&'static str> {
                            proxy-authenticate proxy-authorization proxy-connection te trailer \
                            transfer-encoding upgrade";
     const OURS: &str = "content-disposition content-type user-agent x-forwarded-for x-partner-type \
-                        x-processing-error x-send-error x-truncated";
+                        traceparent tracestate x-processing-error x-send-error x-truncated";
     const ORIGINAL: &str = "as2-from as2-to message-id subject";
     let is_one_of = |list: &str, name: &str| list.split(' ').any(|other| other == name);
     let folded = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };

@@ -116,10 +116,13 @@ pub(super) async fn make(
     if let Some(notices) = &shared.notices {
         notices.attempted(&Attempted {
             webhook: &claimed.webhook,
+            webhook_id: &claimed.webhook_id,
+            delivery: claimed.id,
             event: claimed.event.id,
             number,
             replay: claimed.replay,
             began: begun.into_std(),
+            http_code,
             outcome,
         });
     }
@@ -224,6 +227,10 @@ fn prepare(
     let mut rendered = rendered(rule, &event, &rendering, &claimed.mode)?;
     if event.is_test() {
         rendered.headers.mark_as_test();
+    }
+    let (event, attempt) = (claimed.event.id, rendering.attempt);
+    if let Some(parent) = shared.directory.trace_parent(event, claimed.id, attempt) {
+        rendered.headers.trace(&parent);
     }
     let body = match rendered.body {
         Body::Bytes(bytes) => RequestBody::Bytes(bytes),
