@@ -86,7 +86,8 @@ mod tests {
         files.add("a", "1");
         files.add("keys/b", "2");
         files.write().unwrap();
-        let mode = |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
+        let mode =
+            |name: &str| fs::metadata(folder.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(["", "a", "keys", "keys/b"].map(mode), [0o700, 0o600, 0o700, 0o600]);
         assert_eq!(fs::read(folder.join("keys/b")).unwrap(), b"2");
     }

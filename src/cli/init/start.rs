@@ -17,8 +17,7 @@ pub(super) const SECRET: &str = "webhook.secret";
 const SHIPPED_CONFIG: &str = include_str!("../../../conf/as2hook.yaml");
 const SHIPPED_WEBHOOKS: &str = include_str!("../../../conf/webhooks.yaml");
 
-const NO_TOKENS: &str =
-    "  # Access to the APIs: none, until a token stands here.\n  tokens: []\n";
+const NO_TOKENS: &str = "  # Access to the APIs: none, until a token stands here.\n  tokens: []\n";
 const NO_WEBHOOKS: &str = "\nwebhooks: []\n";
 
 /// A rule that works without any other change.

@@ -131,7 +131,9 @@ fn ask(
     });
     let ids = ids.collect::<Result<BTreeSet<_>, _>>()?;
     if ids.is_empty() {
-        return Err(CommandError::Failed("without an AS2 id of yours there is nothing to take over".to_owned()));
+        return Err(CommandError::Failed(
+            "without an AS2 id of yours there is nothing to take over".to_owned(),
+        ));
     }
     Ok(ids)
 }
@@ -186,7 +188,9 @@ mod tests {
 
     #[test]
     fn reply_that_names_none_is_refused() {
-        for (text, expected) in [("3\n", "none of the numbers"), ("0\n", "none"), ("", "nothing to take over")] {
+        for (text, expected) in
+            [("3\n", "none of the numbers"), ("0\n", "none"), ("", "nothing to take over")]
+        {
             assert!(reply(text).0.unwrap_err().contains(expected), "{text}");
         }
     }

@@ -74,11 +74,15 @@ impl Partnerships {
                     used.extend([sender.name.clone(), receiver.name.clone()]);
                     found.all.push(Partnership::read(element, name, sender, receiver, properties));
                 }
-                (sender, receiver) => found.unread.extend(sender.err().into_iter().chain(receiver.err())),
+                (sender, receiver) => {
+                    found.unread.extend(sender.err().into_iter().chain(receiver.err()))
+                }
             }
         }
         let unused = partners.keys().filter(|name| !used.contains(**name));
-        found.unread.extend(unused.map(|name| format!("the partner {name:?} stands in no partnership")));
+        found
+            .unread
+            .extend(unused.map(|name| format!("the partner {name:?} stands in no partnership")));
         Ok(found)
     }
 
@@ -102,7 +106,8 @@ impl Partnerships {
         if self.all.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let strongest = [polled, sending.clone()].into_iter().find(|ours| !ours.is_empty() && fits(ours));
+        let strongest =
+            [polled, sending.clone()].into_iter().find(|ours| !ours.is_empty() && fits(ours));
         strongest.ok_or_else(|| {
             let receiving = self.all.iter().filter(|it| it.url().is_none());
             let likely = match sending.is_empty() {
@@ -155,11 +160,14 @@ impl Partnership {
     ) -> Self {
         let written: Attributes = element
             .children("attribute")
-            .filter_map(|it| Some((it.attribute("name")?.to_owned(), it.attribute("value")?.to_owned())))
+            .filter_map(|it| {
+                Some((it.attribute("name")?.to_owned(), it.attribute("value")?.to_owned()))
+            })
             .collect();
         let resolved = written.iter();
-        let attributes =
-            resolved.map(|(key, value)| (key.clone(), properties.resolve(value, &written))).collect();
+        let attributes = resolved
+            .map(|(key, value)| (key.clone(), properties.resolve(value, &written)))
+            .collect();
         let has_poller = element.children("pollerConfig").any(|poller| {
             let attributes = poller.attributes.iter();
             let resolved = attributes

@@ -232,7 +232,12 @@ mod tests {
     fn growing_references_are_bounded() {
         let twice = |name: &str| format!("$properties.{name}$").repeat(64);
         let values: Vec<_> = (0..12)
-            .map(|n| (format!("p{n}"), if n == 11 { "x".repeat(1000) } else { twice(&format!("p{}", n + 1)) }))
+            .map(|n| {
+                (
+                    format!("p{n}"),
+                    if n == 11 { "x".repeat(1000) } else { twice(&format!("p{}", n + 1)) },
+                )
+            })
             .collect();
         let values: Vec<_> = values.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let resolved = with(&values).resolve("$properties.p0$", &Vec::new());

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use super::takeover::{MDN_PATH, Takeover, TakenPartner, TakenReceiver, TakenStation};
+use super::takeover::{MDN_PATH, TakenPartner, TakenReceiver, TakenStation, Takeover};
 use crate::cli::init::start::{Start, modeline};
 
 /// The width of comments.
@@ -22,7 +22,10 @@ impl Takeover {
         self.receiver.render(&mut yaml);
         yaml.line("store: \"sqlite:data/as2hook.db\"\npayloads: \"data/payloads\"\nwebhooks: webhooks.yaml\n");
         if let Some(seconds) = self.mdn_wait {
-            yaml.comment("", "How long OpenAS2 waits for an MDN (as2_mdn_response_max_wait_seconds).");
+            yaml.comment(
+                "",
+                "How long OpenAS2 waits for an MDN (as2_mdn_response_max_wait_seconds).",
+            );
             yaml.line(&format!("mdn_deadline: {seconds}s\n"));
         }
         yaml.list("stations", &self.stations, |yaml, station| station.render(yaml));
@@ -41,9 +44,15 @@ impl Takeover {
 
     fn head(&self, yaml: &mut Document, path: &Path) {
         let path = path.display();
-        yaml.comment("", &format!("as2hook in front of an OpenAS2, taken over from {}.", self.source.display()));
+        yaml.comment(
+            "",
+            &format!("as2hook in front of an OpenAS2, taken over from {}.", self.source.display()),
+        );
         yaml.line("#");
-        yaml.comment("", &format!("  as2hook check -c {path}     finds every mistake, with its line"));
+        yaml.comment(
+            "",
+            &format!("  as2hook check -c {path}     finds every mistake, with its line"),
+        );
         yaml.comment("", &format!("  as2hook run   -c {path}     runs the gateway"));
         yaml.line("#");
         yaml.comment("", "Keys that do not stand here have their defaults: `as2hook config` prints them, docs/configuration.md explains them.");
@@ -64,10 +73,16 @@ impl Takeover {
     fn listen(&self, yaml: &mut Document) {
         let ports = &self.ports;
         yaml.line("listen:");
-        yaml.comment("  ", "Partners send here: give them this address, or let a firewall send their port here.");
+        yaml.comment(
+            "  ",
+            "Partners send here: give them this address, or let a firewall send their port here.",
+        );
         yaml.line(&format!("  inbound:\n    address: \"0.0.0.0:{}\"", ports.inbound));
         if let Some((port, file)) = &self.receiver.tls {
-            yaml.comment("    ", &format!("The certificate of OpenAS2's https on port {port}, for https here:"));
+            yaml.comment(
+                "    ",
+                &format!("The certificate of OpenAS2's https on port {port}, for https here:"),
+            );
             yaml.line(&format!("    # tls: {{ certificate: {file}, private_key: {file} }}"));
         }
         if let Some(port) = ports.outbound {
@@ -122,7 +137,10 @@ impl TakenPartner {
         }
         if let Some(url) = &self.url {
             if let Some(outbound) = outbound {
-                yaml.comment("    ", &format!("The as2_url of OpenAS2, which becomes {outbound} there."));
+                yaml.comment(
+                    "    ",
+                    &format!("The as2_url of OpenAS2, which becomes {outbound} there."),
+                );
             }
             yaml.line(&format!("    url: {}", quoted(url)));
         }
@@ -209,7 +227,10 @@ mod tests {
     fn long_comment_is_wrapped() {
         let mut yaml = Document(String::new());
         yaml.item("", &"word ".repeat(50));
-        assert!(yaml.0.lines().count() > 1 && yaml.0.lines().skip(1).all(|line| line.starts_with("#     w")));
+        assert!(
+            yaml.0.lines().count() > 1
+                && yaml.0.lines().skip(1).all(|line| line.starts_with("#     w"))
+        );
         assert!(yaml.0.lines().all(|line| line.len() < 120), "{}", yaml.0);
     }
 

@@ -94,7 +94,9 @@ impl Component {
 fn collect(element: &XmlElement, properties: &mut Properties, into: &mut Vec<Component>) {
     let resolved = |properties: &mut Properties| -> Attributes {
         let pairs = element.attributes.iter();
-        pairs.map(|(name, value)| (name.clone(), properties.resolve(value, &element.attributes))).collect()
+        pairs
+            .map(|(name, value)| (name.clone(), properties.resolve(value, &element.attributes)))
+            .collect()
     };
     if let Some(class) = element.attribute("classname") {
         let class = class.rsplit('.').next().unwrap_or(class).to_owned();

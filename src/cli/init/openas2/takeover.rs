@@ -107,7 +107,11 @@ impl Takeover {
         password: Option<String>,
     ) -> Self {
         let ports = GatewayPorts::beside(&server, &partnerships.all);
-        let todos = partnerships.unread.iter().map(|what| format!("{what}: it is not taken over.")).collect();
+        let todos = partnerships
+            .unread
+            .iter()
+            .map(|what| format!("{what}: it is not taken over."))
+            .collect();
         let mut collector = Collector {
             server,
             partnerships: &partnerships.all,
@@ -134,7 +138,9 @@ impl Takeover {
             receiver,
             stations,
             partners,
-            mdn_wait: mdn_wait.and_then(|seconds| seconds.trim().parse().ok()).filter(|wait| *wait > 0),
+            mdn_wait: mdn_wait
+                .and_then(|seconds| seconds.trim().parse().ok())
+                .filter(|wait| *wait > 0),
             todos: collector.todos,
             edits,
             stays,
@@ -213,7 +219,8 @@ impl Collector<'_> {
         }
         let trust = self.server.of_element("certificates");
         let trust = trust.filter(|it| it.get("identifier") == Some("ssl_trust_certs"));
-        let trust: Vec<_> = trust.filter_map(|it| Some(self.server.path(it.get("filename")?))).collect();
+        let trust: Vec<_> =
+            trust.filter_map(|it| Some(self.server.path(it.get("filename")?))).collect();
         for path in trust {
             self.todo(format!(
                 "OpenAS2 trusts the certificates in {} for https. Which partner each is of does not stand there: where \
@@ -253,7 +260,8 @@ impl Collector<'_> {
     fn aliases(&self, as2_id: &str) -> Vec<String> {
         let parties = self.partnerships.iter().flat_map(|it| [&it.sender, &it.receiver]);
         let mut found: Vec<String> = Vec::new();
-        for alias in parties.filter(|party| party.as2_id == as2_id).flat_map(|party| &party.aliases) {
+        for alias in parties.filter(|party| party.as2_id == as2_id).flat_map(|party| &party.aliases)
+        {
             if !found.iter().any(|other| other.to_lowercase() == alias.to_lowercase()) {
                 found.push(alias.clone());
             }
@@ -263,7 +271,10 @@ impl Collector<'_> {
 
     fn receiver(&mut self) -> TakenReceiver {
         let modules = |class| {
-            let modules = self.server.of_class(class).filter_map(|it| Some((it.port()?, it.is_https(), local(it))));
+            let modules = self
+                .server
+                .of_class(class)
+                .filter_map(|it| Some((it.port()?, it.is_https(), local(it))));
             let mut modules: Vec<_> = modules.collect();
             modules.sort_by_key(|(_, is_https, _)| *is_https);
             modules
@@ -336,7 +347,10 @@ impl Collector<'_> {
                     continue;
                 }
                 (false, false) => {
-                    self.todos.push(format!("the partnership {:?} has no station on either side: it is not taken over.", it.name));
+                    self.todos.push(format!(
+                        "the partnership {:?} has no station on either side: it is not taken over.",
+                        it.name
+                    ));
                     continue;
                 }
             };
@@ -361,7 +375,10 @@ impl Collector<'_> {
                 None => todos.push(format!("the keystore has no certificate of alias {alias:?}.")),
             }
         }
-        let sent = self.partnerships.iter().filter(|it| it.receiver.as2_id == as2_id && self.is_own(&it.sender));
+        let sent = self
+            .partnerships
+            .iter()
+            .filter(|it| it.receiver.as2_id == as2_id && self.is_own(&it.sender));
         let sent: Vec<_> = sent.collect();
         let mut urls: Vec<&str> = Vec::new();
         for url in sent.iter().filter_map(|it| it.url()).map(str::trim) {
@@ -374,7 +391,10 @@ impl Collector<'_> {
         if let [_, others @ ..] = urls.as_slice()
             && !others.is_empty()
         {
-            todos.push(format!("other partnerships send to {}; a partner has one `url` here.", others.join(", ")));
+            todos.push(format!(
+                "other partnerships send to {}; a partner has one `url` here.",
+                others.join(", ")
+            ));
         }
         let url = urls.first().map(|url| (*url).to_owned());
         let client = match url.as_deref().is_some_and(|url| url.starts_with("https:")) {
@@ -382,9 +402,11 @@ impl Collector<'_> {
             false => None,
         };
         let senders = self.server.of_class("AS2SenderModule");
-        let read_timeout = senders.filter_map(|it| it.get("readtimeout")?.trim().parse::<u64>().ok()).max();
+        let read_timeout =
+            senders.filter_map(|it| it.get("readtimeout")?.trim().parse::<u64>().ok()).max();
         // A shorter one of OpenAS2 ends the exchange by itself.
-        let timeout = read_timeout.map(|ms| ms.div_ceil(1000)).filter(|seconds| *seconds > DEFAULT_TIMEOUT);
+        let timeout =
+            read_timeout.map(|ms| ms.div_ceil(1000)).filter(|seconds| *seconds > DEFAULT_TIMEOUT);
         TakenPartner { as2_id: as2_id.to_owned(), certificates, url, timeout, client, todos }
     }
 
@@ -395,7 +417,8 @@ impl Collector<'_> {
             own.or_else(|| self.property(name))
         };
         let path = value("https_client_keystore")?;
-        let (password, alias) = (value("https_client_keystore_password"), value("https_client_cert_alias"));
+        let (password, alias) =
+            (value("https_client_keystore_password"), value("https_client_cert_alias"));
         let path = self.server.path(&path);
         let opened = Keystore::open(&path, password.as_deref().unwrap_or_default());
         let identity = opened.and_then(|mut keystore| match &alias {
@@ -458,7 +481,10 @@ impl Collector<'_> {
                 .to_owned(),
         ];
         let has = |name: &str| {
-            self.partnerships.iter().flat_map(Partnership::attribute_names).any(|other| other.starts_with(name))
+            self.partnerships
+                .iter()
+                .flat_map(Partnership::attribute_names)
+                .any(|other| other.starts_with(name))
         };
         if has("store_received_file_to") || has("split_") || has("custom_mime_headers") {
             stays.push("store_received_file_to, splitting and custom headers: what OpenAS2 does with files.".to_owned());
@@ -479,7 +505,12 @@ impl Collector<'_> {
                 "reject_unsigned_messages: a webhook with `signature: [unsigned]` says which messages those are.".to_owned(),
             );
         }
-        let used = ["AS2ReceiverModule", "AS2MDNReceiverModule", "AS2SenderModule", "XMLPartnershipFactory"];
+        let used = [
+            "AS2ReceiverModule",
+            "AS2MDNReceiverModule",
+            "AS2SenderModule",
+            "XMLPartnershipFactory",
+        ];
         let others = self.server.components.iter().map(Component::class);
         let others: BTreeSet<_> = others.filter(|class| !used.contains(class)).collect();
         if !others.is_empty() {
@@ -487,7 +518,10 @@ impl Collector<'_> {
             stays.push(format!("{}: they have nothing to do with the gateway.", others.join(", ")));
         }
         if ports.inbound != 8080 {
-            stays.push(format!("port 8080, which OpenAS2 listens on: the gateway has {}.", ports.inbound));
+            stays.push(format!(
+                "port 8080, which OpenAS2 listens on: the gateway has {}.",
+                ports.inbound
+            ));
         }
         stays
     }
@@ -496,11 +530,16 @@ impl Collector<'_> {
 /// Why a URL cannot be a partner's.
 fn objection(url: &str) -> Option<String> {
     let Ok(parsed) = url.parse::<Uri>() else { return Some("is no URL".to_owned()) };
-    let Some(authority) = parsed.authority().filter(|_| matches!(parsed.scheme_str(), Some("http" | "https"))) else {
+    let Some(authority) =
+        parsed.authority().filter(|_| matches!(parsed.scheme_str(), Some("http" | "https")))
+    else {
         return Some("is neither http nor https".to_owned());
     };
     if authority.as_str().contains('@') {
-        return Some("holds a user or a password; give them in OpenAS2's http_user and http_password".to_owned());
+        return Some(
+            "holds a user or a password; give them in OpenAS2's http_user and http_password"
+                .to_owned(),
+        );
     }
     if url.contains(['#', '$']) {
         return Some("holds what only OpenAS2 can fill in".to_owned());
@@ -521,7 +560,8 @@ fn local(module: &Component) -> String {
 }
 
 fn is_loopback(host: &str) -> bool {
-    matches!(host.trim().trim_matches(['[', ']']), "localhost" | "::1") || host.trim().starts_with("127.")
+    matches!(host.trim().trim_matches(['[', ']']), "localhost" | "::1")
+        || host.trim().starts_with("127.")
 }
 
 // === impl PemFiles ===
@@ -532,7 +572,12 @@ impl PemFiles {
     }
 
     fn identity(&mut self, alias: &str, identity: &KeystoreIdentity) -> String {
-        self.add(&format!("{alias} key"), alias, "pem", &[key(identity), pem(&identity.certificate)])
+        self.add(
+            &format!("{alias} key"),
+            alias,
+            "pem",
+            &[key(identity), pem(&identity.certificate)],
+        )
     }
 
     /// As [`Self::identity`], with the certificates that TLS shows besides.
@@ -548,7 +593,8 @@ impl PemFiles {
         if let Some(name) = self.names.get(&identifier) {
             return name.clone();
         }
-        let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+        let safe =
+            |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
         let stem: String = alias.to_lowercase().chars().take(100).map(safe).collect();
         let is_taken = |name: &String| self.files.iter().any(|(other, _)| other == name);
         let numbered = (2..).map(|n| format!("keys/{stem}-{n}.{extension}"));

@@ -118,14 +118,18 @@ fn parse(text: &str) -> Result<XmlElement, Mistake> {
                 open.push(element(&start).map_err(|what| (at, what))?);
                 continue;
             }
-            Event::Start(_) => return Err((at, format!("more than {MAX_DEPTH} elements within each other"))),
+            Event::Start(_) => {
+                return Err((at, format!("more than {MAX_DEPTH} elements within each other")));
+            }
             Event::Empty(start) => element(&start).map_err(|what| (at, what))?,
             // The reader checks that it is the end of what is open.
             Event::End(_) => match open.pop() {
                 Some(element) => element,
                 None => continue,
             },
-            Event::Eof => return Err((at, "the file ends before its root element does".to_owned())),
+            Event::Eof => {
+                return Err((at, "the file ends before its root element does".to_owned()));
+            }
             _ => continue,
         };
         match open.last_mut() {
@@ -177,9 +181,13 @@ mod tests {
 
     #[test]
     fn external_entity_is_not_read() {
-        let text = "<!DOCTYPE openas2 [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>\n<openas2 a='&x;'/>";
+        let text =
+            "<!DOCTYPE openas2 [<!ENTITY x SYSTEM 'file:///etc/passwd'>]>\n<openas2 a='&x;'/>";
         let error = read_text(text).unwrap_err();
-        assert!(error.starts_with("/config.xml:2: the attribute a: ") && error.contains("'x'"), "{error}");
+        assert!(
+            error.starts_with("/config.xml:2: the attribute a: ") && error.contains("'x'"),
+            "{error}"
+        );
     }
 
     #[test]
