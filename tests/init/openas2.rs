@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use as2hook_testing::{Client, Message, Part, Post, Ran, pki::Identity, receiver, sink};
+use as2hook_testing::{
+    Client, Message, Part, Post, Ran, pki::Identity, receiver, sink, wait_until,
+};
 use openssl::{pkey::PKey, x509::X509};
 
 use super::{SOON, Started, check_strictly, init};
@@ -139,10 +141,11 @@ fn config_of_openas2_passes_the_strict_check_and_messages_in_both_directions() {
     let post = Post::message("/out/Acme%20OID", &own);
     assert_eq!(Client::new(gateway.outbound).send(&post).unwrap().status, 200);
     assert_eq!(remote.wait_for(1, SOON).unwrap()[0].target(), "/as2");
-    let is_sent = |requests: &[std::sync::Arc<as2hook_testing::Request>]| {
-        requests.iter().any(|request| request.header("X-AS2-Event") == Some("message.sent"))
+    let is_sent = || {
+        let all = sink.requests();
+        all.iter().any(|request| request.header("X-AS2-Event") == Some("message.sent"))
     };
-    sink.wait_until(SOON, |requests| is_sent(requests)).unwrap();
+    assert!(wait_until(SOON, is_sent));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct Init {
     #[arg(long, value_name = "CONFIG.XML")]
     pub from_openas2: Option<PathBuf>,
     #[command(flatten)]
-    openas2: openas2::Options,
+    openas2: openas2::OpenAs2Options,
 }
 
 const CONFIG: &str = "as2hook.yaml";

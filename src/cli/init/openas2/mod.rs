@@ -33,7 +33,7 @@ mod xml;
 
 /// What OpenAS2's files do not say.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct Options {
+pub(super) struct OpenAs2Options {
     /// OpenAS2's properties file [default: the variable OPENAS2_PROPERTIES_FILE].
     #[arg(long, value_name = "FILE", requires = "from_openas2")]
     properties: Option<PathBuf>,
@@ -50,9 +50,9 @@ const PROPERTIES: &str = "OPENAS2_PROPERTIES_FILE";
 /// The longest reply to a question, in bytes.
 const MAX_REPLY: u64 = 64 * 1024;
 
-// === impl Options ===
+// === impl OpenAs2Options ===
 
-impl Options {
+impl OpenAs2Options {
     /// Reads all that the config.xml names. Questions go to `err`.
     pub(super) fn take_over(
         &self,

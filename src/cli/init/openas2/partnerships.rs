@@ -38,7 +38,7 @@ pub(super) struct Partnerships {
     pub(super) unread: Vec<String>,
 }
 
-/// The AS2 ids that cannot be told apart into ours and theirs.
+/// The AS2 ids of which it is not clear whether they are ours.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Doubt {
     /// Those that may be ours.

@@ -8,15 +8,15 @@ use crate::cli::init::start::{Start, modeline};
 /// The width of comments.
 const WIDTH: usize = 110;
 
-/// A document that grows line by line. What comes from OpenAS2 goes through [`quoted`] or [`Document::comment`].
-struct Document(String);
+/// A document that grows line by line. What comes from OpenAS2 goes through [`quoted`] or [`YamlDocument::comment`].
+struct YamlDocument(String);
 
 // === impl Takeover ===
 
 impl Takeover {
     /// The config, to be at `path`.
     pub(in crate::cli::init) fn config(&self, start: &Start, path: &Path) -> String {
-        let mut yaml = Document(modeline("as2hook"));
+        let mut yaml = YamlDocument(modeline("as2hook"));
         self.head(&mut yaml, path);
         self.listen(&mut yaml);
         self.receiver.render(&mut yaml);
@@ -42,7 +42,7 @@ impl Takeover {
         yaml.0
     }
 
-    fn head(&self, yaml: &mut Document, path: &Path) {
+    fn head(&self, yaml: &mut YamlDocument, path: &Path) {
         let path = path.display();
         yaml.comment(
             "",
@@ -70,7 +70,7 @@ impl Takeover {
         yaml.line("");
     }
 
-    fn listen(&self, yaml: &mut Document) {
+    fn listen(&self, yaml: &mut YamlDocument) {
         let ports = &self.ports;
         yaml.line("listen:");
         yaml.comment(
@@ -96,7 +96,7 @@ impl Takeover {
 // === impl TakenReceiver ===
 
 impl TakenReceiver {
-    fn render(&self, yaml: &mut Document) {
+    fn render(&self, yaml: &mut YamlDocument) {
         yaml.line(&format!("receiver:\n  url: {}", quoted(&self.url)));
         if let Some(url) = &self.mdn_url {
             yaml.comment("  ", "OpenAS2 takes asynchronous MDNs on a port of their own.");
@@ -114,7 +114,7 @@ impl TakenReceiver {
 // === impl TakenStation ===
 
 impl TakenStation {
-    fn render(&self, yaml: &mut Document) {
+    fn render(&self, yaml: &mut YamlDocument) {
         yaml.line(&format!("  - as2_id: {}", quoted(&self.as2_id)));
         yaml.todos(&self.todos);
         if !self.keys.is_empty() {
@@ -129,7 +129,7 @@ impl TakenStation {
 // === impl TakenPartner ===
 
 impl TakenPartner {
-    fn render(&self, yaml: &mut Document, number: usize, outbound: Option<String>) {
+    fn render(&self, yaml: &mut YamlDocument, number: usize, outbound: Option<String>) {
         yaml.line(&format!("  - as2_id: {}\n    id: {number}", quoted(&self.as2_id)));
         yaml.todos(&self.todos);
         if !self.certificates.is_empty() {
@@ -154,9 +154,9 @@ impl TakenPartner {
     }
 }
 
-// === impl Document ===
+// === impl YamlDocument ===
 
-impl Document {
+impl YamlDocument {
     fn by_ref(&mut self) -> &mut Self {
         self
     }
@@ -218,14 +218,14 @@ mod tests {
 
     #[test]
     fn comment_never_ends_before_its_text() {
-        let mut yaml = Document(String::new());
+        let mut yaml = YamlDocument(String::new());
         yaml.comment("  ", "a\nb: c\u{2028}\u{85}d");
         assert_eq!(yaml.0, "  # a\\nb: c\\u{2028}\\u{85}d\n");
     }
 
     #[test]
     fn long_comment_is_wrapped() {
-        let mut yaml = Document(String::new());
+        let mut yaml = YamlDocument(String::new());
         yaml.item("", &"word ".repeat(50));
         assert!(
             yaml.0.lines().count() > 1
