@@ -104,7 +104,7 @@ fn config_of_openas2_passes_the_strict_check_and_messages_in_both_directions() {
         "- partnerships.xml, partnership \"to-acme\": as2_url is http://127.0.0.1:8085/out/Acme%20OID",
         "- partnerships.xml, partnership \"to-globex\": as2_url is http://127.0.0.1:8085/out/GLOBEX",
         "- the property as2_async_mdn_url is http://<this host>:8080/mdn",
-        "- config.xml, the modules of port 10080 and port 10081: address=\"127.0.0.1\"",
+        "- config.xml, the modules of port 10080, 10081: address=\"127.0.0.1\"",
     ] {
         assert!(ran.stdout.contains(line), "{line} is not in\n{}", ran.stdout);
     }

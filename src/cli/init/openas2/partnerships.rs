@@ -27,7 +27,7 @@ pub(super) struct Partnership {
     pub(super) receiver: Party,
     attributes: Attributes,
     /// Whether OpenAS2 sends what it finds in a folder.
-    has_poller: bool,
+    pub(super) has_poller: bool,
 }
 
 /// The whole file.

@@ -144,6 +144,12 @@ impl TakenPartner {
             }
             yaml.line(&format!("    url: {}", quoted(url)));
         }
+        if !self.is_sent_to {
+            yaml.comment(
+                "    ",
+                "Without `url`: OpenAS2 has no as2_url for it, and sends it nothing.",
+            );
+        }
         if let Some(seconds) = self.timeout {
             yaml.comment("    ", "OpenAS2 waits as long (readtimeout).");
             yaml.line(&format!("    timeout: {seconds}s"));

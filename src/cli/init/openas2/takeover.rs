@@ -62,6 +62,8 @@ pub(super) struct TakenStation {
 pub(super) struct TakenPartner {
     pub(super) as2_id: String,
     pub(super) certificates: Vec<String>,
+    /// Whether OpenAS2 sends to it.
+    pub(super) is_sent_to: bool,
     pub(super) url: Option<String>,
     /// In seconds.
     pub(super) timeout: Option<u64>,
@@ -405,9 +407,12 @@ impl Collector<'_> {
         let read_timeout =
             senders.filter_map(|it| it.get("readtimeout")?.trim().parse::<u64>().ok()).max();
         // A shorter one of OpenAS2 ends the exchange by itself.
-        let timeout =
-            read_timeout.map(|ms| ms.div_ceil(1000)).filter(|seconds| *seconds > DEFAULT_TIMEOUT);
-        TakenPartner { as2_id: as2_id.to_owned(), certificates, url, timeout, client, todos }
+        let timeout = read_timeout
+            .map(|ms| ms.div_ceil(1000))
+            .filter(|seconds| url.is_some() && *seconds > DEFAULT_TIMEOUT);
+        let is_sent_to = sent.iter().any(|it| it.url().is_some());
+        let as2_id = as2_id.to_owned();
+        TakenPartner { as2_id, certificates, is_sent_to, url, timeout, client, todos }
     }
 
     /// What OpenAS2 shows a partner's https, where it has a certificate for it.
@@ -448,12 +453,12 @@ impl Collector<'_> {
         let open: Vec<_> = modules
             .flat_map(|class| self.server.of_class(class))
             .filter(|it| it.get("address").is_none_or(|address| !is_loopback(address)))
-            .filter_map(|it| Some(format!("port {}", it.port()?)))
+            .filter_map(|it| Some(it.port()?.to_string()))
             .collect();
         if !open.is_empty() {
             edits.push(format!(
-                "config.xml, the modules of {}: address=\"127.0.0.1\", so that all traffic passes the gateway.",
-                open.join(" and ")
+                "config.xml, the modules of port {}: address=\"127.0.0.1\", so that all traffic passes the gateway.",
+                open.join(", ")
             ));
         }
         let receipts = format!("http://<this host>:{}{MDN_PATH}", ports.inbound);
@@ -465,7 +470,10 @@ impl Collector<'_> {
             let url = ports.outbound_url(&it.receiver.as2_id).unwrap_or_default();
             edits.push(format!("partnerships.xml, partnership {:?}: as2_url is {url}", it.name));
             if it.get("as2_receipt_option").is_some() && has_mdn_route {
-                edits.push(format!("the same: as2_receipt_option is {receipts}"));
+                edits.push(format!(
+                    "partnerships.xml, partnership {:?}: as2_receipt_option is {receipts}",
+                    it.name
+                ));
             }
         }
         if self.property("as2_async_mdn_url").is_some() && has_mdn_route {
@@ -486,8 +494,13 @@ impl Collector<'_> {
                 .flat_map(Partnership::attribute_names)
                 .any(|other| other.starts_with(name))
         };
-        if has("store_received_file_to") || has("split_") || has("custom_mime_headers") {
-            stays.push("store_received_file_to, splitting and custom headers: what OpenAS2 does with files.".to_owned());
+        let has_poller = self.partnerships.iter().any(|it| it.has_poller);
+        if has_poller
+            || has("store_received_file_to")
+            || has("split_")
+            || has("custom_mime_headers")
+        {
+            stays.push("pollers, store_received_file_to, splitting and custom headers: what OpenAS2 does with files.".to_owned());
         }
         if has("resend_") {
             stays.push(
@@ -510,6 +523,8 @@ impl Collector<'_> {
             "AS2MDNReceiverModule",
             "AS2SenderModule",
             "XMLPartnershipFactory",
+            "PKCS12CertificateFactory",
+            "DefaultProcessor",
         ];
         let others = self.server.components.iter().map(Component::class);
         let others: BTreeSet<_> = others.filter(|class| !used.contains(class)).collect();
