@@ -7,7 +7,7 @@ use as2hook_testing::{
 };
 use openssl::{pkey::PKey, x509::X509};
 
-use super::{SOON, Started, check_strictly, init};
+use super::{SOON, Started, check_strictly, delivered, init};
 
 /// Four private keys: `for a in mycompany mycompany-old acme globex; do keytool -genkeypair -alias $a -keyalg RSA
 /// -keysize 2048 -validity 36500 -dname CN=$a -storetype PKCS12 -keystore as2_certs.p12 -storepass changeit; done`
@@ -131,9 +131,8 @@ fn config_of_openas2_passes_the_strict_check_and_messages_in_both_directions() {
         let reply = Client::new(gateway.inbound).send(&Post::message("/", &message)).unwrap();
         assert_eq!(reply.status, 200);
     }
-    for delivered in sink.wait_for(2, SOON).unwrap() {
-        assert_eq!(delivered.header("X-AS2-Event"), Some("message.received"));
-        assert_eq!(delivered.json()["attachments"][0]["name"], "order.edi", "{}", delivered.text());
+    for webhook in delivered(&sink, "message.received", 2) {
+        assert_eq!(webhook.json()["attachments"][0]["name"], "order.edi", "{}", webhook.text());
     }
     let reply = Client::new(gateway.inbound).send(&Post::new("/mdn", b"an MDN")).unwrap();
     assert_eq!((reply.status, mdns.wait_for(1, SOON).unwrap().len()), (200, 1));
@@ -141,11 +140,7 @@ fn config_of_openas2_passes_the_strict_check_and_messages_in_both_directions() {
     let post = Post::message("/out/Acme%20OID", &own);
     assert_eq!(Client::new(gateway.outbound).send(&post).unwrap().status, 200);
     assert_eq!(remote.wait_for(1, SOON).unwrap()[0].target(), "/as2");
-    let is_sent = || {
-        let all = sink.requests();
-        all.iter().any(|request| request.header("X-AS2-Event") == Some("message.sent"))
-    };
-    assert!(wait_until(SOON, is_sent));
+    delivered(&sink, "message.sent", 1);
 }
 
 #[test]

@@ -120,7 +120,18 @@ impl<'a> Reference<'a> {
         if let Some(any) = schema["anyOf"].as_array() {
             let mut types: Vec<_> = any.iter().map(|one| self.type_of(one)).collect();
             types.retain(|one| !one.is_empty());
-            types.dedup();
+            if let [one, list] = types.as_mut_slice()
+                && *list == format!("list: {one}")
+            {
+                "a list of these".clone_into(list);
+            }
+            if let [number, size] = types.as_slice()
+                && size == "size"
+            {
+                let least =
+                    number.strip_prefix("number, at least 1").filter(|rest| rest.is_empty());
+                return if least.is_some() { size.clone() } else { number.replace("number", size) };
+            }
             return types.join(", or ");
         }
         if let Some(words) = schema["enum"].as_array() {
