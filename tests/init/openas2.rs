@@ -2,9 +2,7 @@
 
 use std::{fs, path::Path};
 
-use as2hook_testing::{
-    Client, Message, Part, Post, Ran, pki::Identity, receiver, sink, wait_until,
-};
+use as2hook_testing::{Client, Message, Part, Post, Ran, pki::Identity, receiver, sink};
 use openssl::{pkey::PKey, x509::X509};
 
 use super::{SOON, Started, check_strictly, delivered, init};

@@ -1,11 +1,13 @@
 //! `as2hook init --from-openas2`: what an OpenAS2 knows of stations, partners, keys and ports.
 //!
 //! # Layout
-//! - [`xml`], `properties`: its files, and the references in their values
+//! - `xml`, `properties`: its files, and the references in their values
 //! - `server`: config.xml
 //! - `partnerships`: partnerships.xml, and which ids are ours
 //! - `keystore`: certificates and keys by alias
-//! - `takeover`: what the gateway's config gets of all this, what a person has to do, and what stays
+//! - `takeover`: what the gateway's config gets of all this
+//! - `collector`: takes over one thing after the other; `pem_files`: keys and certificates as files
+//! - `remarks`: what a person has to do, what has to change in OpenAS2, and what stays there
 //! - `render`: the config as YAML
 
 use std::{
@@ -23,9 +25,12 @@ use self::{
 };
 use crate::cli::{CommandError, terminal::printable};
 
+mod collector;
 mod keystore;
 mod partnerships;
+mod pem_files;
 mod properties;
+mod remarks;
 mod render;
 mod server;
 mod takeover;
