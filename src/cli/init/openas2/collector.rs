@@ -118,7 +118,7 @@ impl<'a> Collector<'a> {
                 "http://127.0.0.1:10080".to_owned()
             }
         };
-        let others = messages.iter().skip(1).chain(mdns.iter().skip(1)).map(|module| url(module));
+        let others = messages.iter().skip(1).chain(mdns.iter().skip(1)).map(url);
         let others: Vec<_> = others.collect();
         if !others.is_empty() {
             todos.push(format!(

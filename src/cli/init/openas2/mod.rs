@@ -79,7 +79,7 @@ impl OpenAs2Options {
             None => BTreeSet::new(),
         };
         let password = self.keystore_password_file.as_deref().map(read_password).transpose()?;
-        Ok(Takeover::of(config, server, partnerships.unwrap_or_default(), &own, password))
+        Ok(Takeover::of(config, server, &partnerships.unwrap_or_default(), &own, password))
     }
 
     fn own_ids(

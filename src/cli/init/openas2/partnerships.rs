@@ -75,7 +75,7 @@ impl Partnerships {
                     found.all.push(Partnership::read(element, name, sender, receiver, properties));
                 }
                 (sender, receiver) => {
-                    found.unread.extend(sender.err().into_iter().chain(receiver.err()))
+                    found.unread.extend(sender.err().into_iter().chain(receiver.err()));
                 }
             }
         }

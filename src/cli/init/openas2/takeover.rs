@@ -82,7 +82,7 @@ impl Takeover {
     pub(super) fn of(
         source: &Path,
         server: Server,
-        partnerships: Partnerships,
+        partnerships: &Partnerships,
         own: &BTreeSet<String>,
         password: Option<String>,
     ) -> Self {
