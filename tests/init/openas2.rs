@@ -250,6 +250,74 @@ fn what_cannot_be_taken_over_is_a_todo_with_its_reason() {
 }
 
 #[test]
+fn certificates_of_https_are_taken_over_in_both_directions() {
+    let folder = tempfile::tempdir().unwrap();
+    let https = "<module classname=\"a.AS2ReceiverModule\" port=\"10443\" protocol=\"https\" \
+                 ssl_keystore=\"%home%/as2_certs.p12\" ssl_keystore_password=\"changeit\"/></processor>";
+    let config = CONFIG.replace("</processor>", https);
+    let client = "https://globex.example/as2\"/><attribute name=\"https_client_keystore\" \
+                  value=\"%home%/as2_certs.p12\"/><attribute name=\"https_client_keystore_password\" \
+                  value=\"changeit\"/><attribute name=\"https_client_cert_alias\" value=\"GLOBEX";
+    let partnerships = two_partners().replace("https://globex.example/as2", client);
+    let ran = take_over(folder.path(), &config, &partnerships, &[]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let yaml = text(folder.path());
+    let file = "keys/client-as2_certs-globex.pem";
+    assert!(
+        yaml.contains(&format!("tls: {{ client_certificate: {file}, client_key: {file} }}")),
+        "{yaml}"
+    );
+    assert!(
+        yaml.contains(
+            "# tls: { certificate: keys/tls-10443.pem, private_key: keys/tls-10443.pem }"
+        ),
+        "{yaml}"
+    );
+    assert!(yaml.contains("OpenAS2 listens on https://127.0.0.1:10443 too."), "{yaml}");
+    for name in [file, "keys/tls-10443.pem"] {
+        identity(&fs::read(folder.path().join("conf").join(name)).unwrap());
+    }
+    let config = folder.path().join("conf/as2hook.yaml");
+    fs::write(&config, yaml.replace("    # tls: {", "    tls: {")).unwrap();
+    assert_eq!(check_strictly(&folder.path().join("conf")).stderr, "");
+}
+
+#[test]
+fn keystore_password_that_no_file_has_is_passed_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = CONFIG.replace("password=\"$properties.store.password$\"", "");
+    let ran = take_over(folder.path(), &config, &two_partners(), &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let yaml = text(folder.path()).replace("\n#     ", " ");
+    assert!(yaml.contains("run `as2hook init` again with --keystore-password-file."), "{yaml}");
+    assert!(!yaml.contains("keys/"), "{yaml}");
+    fs::remove_dir_all(folder.path().join("conf")).unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, "changeit\n").unwrap();
+    let words = ["--keystore-password-file", file.to_str().unwrap()];
+    let ran = take_over(folder.path(), &config, &two_partners(), &words);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert!(text(folder.path()).contains("keys/mycompany.pem"), "{}", text(folder.path()));
+}
+
+#[test]
+fn partnerships_in_a_database_are_a_todo() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = CONFIG.replace(
+        "org.openas2.partner.XMLPartnershipFactory",
+        "org.openas2.partner.DbPartnershipFactory",
+    );
+    let ran = take_over(folder.path(), &config, "", &[]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let yaml = text(folder.path()).replace("\n#     ", " ");
+    assert!(
+        yaml.contains("OpenAS2 has its partnerships in a database, which is not read"),
+        "{yaml}"
+    );
+    assert!(yaml.contains("stations: []\n") && yaml.contains("partners: []\n"), "{yaml}");
+}
+
+#[test]
 fn text_of_openas2_does_not_become_yaml() {
     let folder = tempfile::tempdir().unwrap();
     let hostile = "x&#10;site: evil&#10;\"}${HOME}";
