@@ -28,6 +28,7 @@ pub enum Document {
     /// as2hook.yaml
     Config,
     /// webhooks.yaml
+    #[value(alias = "rules")]
     Webhooks,
 }
 

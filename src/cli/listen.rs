@@ -2,8 +2,10 @@
 
 use std::{
     convert::Infallible,
+    fs,
     io::Write,
     net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -36,6 +38,9 @@ pub struct Args {
     /// The secret of the webhook. Left out: a new one, which is printed.
     #[arg(long, value_name = "SECRET")]
     secret: Option<SecretString>,
+    /// The file of the secret, which other users then do not see in the list of processes.
+    #[arg(long, value_name = "FILE", conflicts_with = "secret")]
+    secret_file: Option<PathBuf>,
 }
 
 /// The largest body that is read, in bytes. Signatures are verified over all of it.
@@ -57,9 +62,11 @@ impl Args {
     /// # Errors
     /// When the secret cannot be a key, the port is not free, or `out` cannot be written to.
     pub fn run(self, out: &mut dyn Write) -> Result<(), CommandError> {
-        let text = match self.secret {
-            Some(text) => text.expose().to_owned(),
-            None => secret::generate()?,
+        let (text, has_rule) = match (self.secret, self.secret_file) {
+            (Some(text), _) => (text.expose().to_owned(), false),
+            // A rule names the same file.
+            (None, Some(file)) => (read_secret(&file)?, true),
+            (None, None) => (secret::generate()?, false),
         };
         let secret = Secret::parse(&text).map_err(|error| match error {
             BadSecret::NotBase64 => CommandError::Usage("--secret: after whsec_ comes base64"),
@@ -71,11 +78,19 @@ impl Args {
                 let hint = "choose another port with --port, or --port 0 for a free one";
                 CommandError::Failed(format!("{address} cannot be listened on: {error}; {hint}"))
             })?;
-            out.write_all(report::start(listener.local_addr()?, &text).as_bytes())?;
+            let own_secret = (!has_rule).then_some(text.as_str());
+            out.write_all(report::start(listener.local_addr()?, own_secret).as_bytes())?;
             out.flush()?;
             serve(&listener, &Arc::new(secret), out).await
         })
     }
+}
+
+fn read_secret(path: &Path) -> Result<String, CommandError> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        CommandError::Failed(format!("{} cannot be read: {error}", path.display()))
+    })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 async fn serve(

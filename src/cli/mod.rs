@@ -5,6 +5,7 @@ pub mod check;
 pub mod config;
 pub mod decode;
 pub mod hash_token;
+pub mod init;
 pub mod inspect;
 pub mod listen;
 pub mod matches;
@@ -17,7 +18,7 @@ pub mod status;
 mod terminal;
 
 use std::{
-    io::{self, Write},
+    io::{self, BufRead, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -38,6 +39,8 @@ pub struct Cli {
 enum Command {
     /// Runs the gateway: SIGTERM drains and exits, SIGHUP reloads, SIGQUIT hands over to a new process.
     Run(run::Args),
+    /// Writes a config that works as it stands, or takes one over from an OpenAS2.
+    Init(init::Init),
     /// Loads config, keys and rules, and prints every mistake in them and what cannot work.
     Check(check::Check),
     /// Prints the config and the rules that are in force, defaults included and secrets left out.
@@ -116,6 +119,11 @@ impl Cli {
         let (mut out, mut err) = (io::stdout(), io::stderr());
         let done = match self.command {
             Command::Run(args) => return args.run(plugins),
+            Command::Init(init) => {
+                let mut stdin = io::stdin().is_terminal().then(|| io::stdin().lock());
+                let input = stdin.as_mut().map(|stdin| stdin as &mut dyn BufRead);
+                init.run(plugins, input, &mut out, &mut err)
+            }
             Command::Decode(args) => args.run(plugins, &mut out, &mut err),
             Command::Check(check) => check.run(plugins, &mut out, &mut err),
             Command::Config(config) => config.run(plugins, &mut out),

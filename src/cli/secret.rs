@@ -28,8 +28,13 @@ impl NewSecret {
 
 /// A new secret as text: `whsec_` and base64, which the libraries for Standard Webhooks read as well.
 pub(super) fn generate() -> Result<String, CommandError> {
+    Ok(format!("whsec_{}", BASE64_STANDARD.encode(random()?)))
+}
+
+/// As many random bytes as a secret or a token has.
+pub(super) fn random() -> Result<[u8; BYTES], CommandError> {
     let mut key = [0; BYTES];
     rand_bytes(&mut key)
         .map_err(|error| CommandError::Failed(format!("there are no random bytes: {error}")))?;
-    Ok(format!("whsec_{}", BASE64_STANDARD.encode(key)))
+    Ok(key)
 }

@@ -29,6 +29,67 @@ fn django_pyas2_guide_passes_messages_in_both_directions() {
 }
 
 #[test]
+fn black_box_guide_passes_messages_in_both_directions() {
+    let path = "/b2bhttp/inbound/as2";
+    passes_in_both_directions("black-box", path, ("MY-OWN-ORG", "ACME"), "/as2");
+}
+
+/// Each block of YAML in the documentation that is a config or rules, or a part of one.
+#[test]
+fn yaml_of_the_documentation_is_right() {
+    let docs = root().join("docs");
+    let pages = [root(), docs.clone(), docs.join("guides")].map(|folder| {
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|extension| extension == "md"))
+    });
+    let mut checked = 0;
+    for page in pages.into_iter().flatten() {
+        let text = fs::read_to_string(&page).unwrap();
+        let blocks =
+            text.split("\n```yaml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+        for block in blocks {
+            let is_guide = page.parent().is_some_and(|folder| folder.ends_with("guides"));
+            if let Some(mistakes) = mistakes_of(block) {
+                assert!(mistakes.is_empty(), "{}: {mistakes:#?}\n{block}", page.display());
+                checked += 1;
+            } else {
+                assert!(!is_guide, "{}: neither a config nor rules:\n{block}", page.display());
+            }
+        }
+    }
+    assert!(checked >= 9, "{checked}");
+}
+
+/// What `check` says of a part of a config or of rules; `None` where it is neither. Its files and variables are not there.
+fn mistakes_of(block: &str) -> Option<Vec<String>> {
+    let has = |key: &str| block.lines().any(|line| line.starts_with(&format!("{key}:")));
+    let receiver = "receiver: { url: \"http://127.0.0.1:10080\" }\n";
+    // Of a program with sinks of its own.
+    let is_rules = block.lines().any(|line| line == "webhooks:") && !block.contains("sink:");
+    let keys =
+        ["receiver", "listen", "stations", "partners", "api", "store", "limits", "retention"];
+    let (config, rules) = match is_rules {
+        true => (receiver.to_owned(), block.to_owned()),
+        false if !keys.iter().any(|key| has(key)) => return None,
+        false if has("receiver") => (block.to_owned(), "webhooks: []\n".to_owned()),
+        false => (format!("{receiver}{block}"), "webhooks: []\n".to_owned()),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("as2hook.yaml"), config).unwrap();
+    fs::write(folder.path().join("webhooks.yaml"), rules).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_as2hook"))
+        .args(["check", "--json", "-c", "as2hook.yaml"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mistakes = said["mistakes"].as_array().unwrap().iter().map(|it| it.to_string());
+    let is_of_files =
+        |mistake: &String| mistake.contains("does not exist") || mistake.contains("is not set");
+    Some(mistakes.filter(|mistake| !is_of_files(mistake)).collect())
+}
+
+#[test]
 fn commented_keys_of_the_guides_are_right_with_the_files_that_they_name() {
     let (station, partner) = (pki::station(), pki::partner());
     let pem = |key: &PKey<_>, certificate: &X509| {

@@ -26,6 +26,20 @@ const LEAST_BITS: u32 = 2048;
 /// The certificates of one file; the first one is meant where one is. Empty where none is given.
 pub type CertificateFile = FromFile<Vec<X509>>;
 
+/// Why a PKCS#12 file does not open. Reads on behind the file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Pkcs12Error {
+    /// It is something else.
+    #[error("is no PKCS#12 file")]
+    Form,
+    /// The passphrase is wrong.
+    #[error("does not open with this passphrase")]
+    Passphrase,
+    /// The algorithm is not known.
+    #[error("uses an encryption that OpenSSL does not open")]
+    Encryption,
+}
+
 /// A private key, RSA or EC.
 pub type PrivateKeyFile = FromFile<PKey<Private>>;
 
@@ -170,24 +184,13 @@ pub(crate) fn pkcs12(
 ) -> Option<FromFile<StationKey>> {
     let (path, bytes) = value.file()?;
     let shown = path.display();
-    let Ok(archive) = Pkcs12::from_der(&bytes) else {
-        return value.wrong(format!("{shown} is no PKCS#12 file"));
-    };
     let passphrase = passphrase.map_or("", SecretString::expose);
-    if passphrase.contains('\0') {
-        return value.wrong(format!("{shown} does not open with this passphrase"));
-    }
-    let parsed = match open(&archive, passphrase) {
+    let parsed = match open_pkcs12(&bytes, passphrase) {
         Ok(parsed) => parsed,
-        Err(error) if is_wrong_passphrase(&error) && passphrase.is_empty() => {
+        Err(Pkcs12Error::Passphrase) if passphrase.is_empty() => {
             return value.wrong(format!("{shown} needs a passphrase"));
         }
-        Err(error) if is_wrong_passphrase(&error) => {
-            return value.wrong(format!("{shown} does not open with this passphrase"));
-        }
-        Err(_) => {
-            return value.wrong(format!("{shown} uses an encryption that OpenSSL does not open"));
-        }
+        Err(error) => return value.wrong(format!("{shown} {error}")),
     };
     let (Some(private_key), Some(certificate)) = (parsed.pkey, parsed.cert) else {
         return value.wrong(format!("{shown} holds no private key with its certificate"));
@@ -242,14 +245,27 @@ pub(crate) fn named(certificate: &X509Ref) -> String {
     serial.map(|serial| format!("{name} (serial {serial})")).unwrap_or(name)
 }
 
-/// Old tools write RC2-40 and RC4, which OpenSSL 3 opens with its legacy provider alone.
-fn open(archive: &Pkcs12, passphrase: &str) -> Result<ParsedPkcs12_2, ErrorStack> {
-    match archive.parse2(passphrase) {
+/// Opens a PKCS#12 file, of old tools too. OpenSSL gives its first private key and all certificates.
+///
+/// # Errors
+/// Why it does not open.
+pub fn open_pkcs12(bytes: &[u8], passphrase: &str) -> Result<ParsedPkcs12_2, Pkcs12Error> {
+    let archive = Pkcs12::from_der(bytes).map_err(|_| Pkcs12Error::Form)?;
+    // OpenSSL takes a C string.
+    if passphrase.contains('\0') {
+        return Err(Pkcs12Error::Passphrase);
+    }
+    let parsed = match archive.parse2(passphrase) {
+        // Old tools write RC2-40 and RC4, which OpenSSL 3 opens with its legacy provider alone.
         Err(error) if !is_wrong_passphrase(&error) && legacy_provider() => {
             archive.parse2(passphrase)
         }
         outcome => outcome,
-    }
+    };
+    parsed.map_err(|error| match is_wrong_passphrase(&error) {
+        true => Pkcs12Error::Passphrase,
+        false => Pkcs12Error::Encryption,
+    })
 }
 
 /// Loads the legacy provider beside the default one, once; it stays as long as the process.

@@ -51,7 +51,7 @@ use schemars::Schema;
 pub use api::{Api, ApiLanguage, TokenConfig, TokenScope};
 pub use diagnostic::ConfigDiagnostic;
 pub use gateway::{Config, StoreFailurePolicy};
-pub use keys::{CertificateFile, PrivateKeyFile};
+pub use keys::{CertificateFile, Pkcs12Error, PrivateKeyFile, open_pkcs12};
 pub use limits::{Limits, Pace, Retention};
 pub use listen::{Listen, Listener, ServerTls};
 pub use partners::{Partner, PartnerTls, Station};

@@ -28,7 +28,7 @@ pub struct Listen {
     pub admin: Listener,
 }
 
-/// One of them.
+/// A listener.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
@@ -53,7 +53,7 @@ pub struct ServerTls {
     /// Its key: PEM.
     #[serde(with = "Key")]
     pub private_key: PrivateKeyFile,
-    /// Of a key that is encrypted.
+    /// The passphrase of a key that is encrypted.
     #[serde(with = "Maybe::<SecretText>", default)]
     passphrase: Option<SecretString>,
     /// The file of the passphrase.
@@ -89,7 +89,10 @@ schema!([const PORT: u16] OwnListener<PORT>, |generator| {
     let (address, tls) = (own_listener::<PORT>().address, generator.subschema_for::<ServerTls>());
     json_schema!({
         "type": "object",
-        "properties": { "address": { "type": "string", "default": address }, "tls": tls },
+        "properties": {
+            "address": { "type": "string", "default": address, "description": "IP address and port." },
+            "tls": { "allOf": [tls], "description": "Default: plain HTTP." }
+        },
         "additionalProperties": false
     })
 });

@@ -26,7 +26,7 @@ use super::{
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Station {
-    /// Unique among the stations.
+    /// Its name in AS2-To and AS2-From, without quotes; case counts. Unique among the stations.
     #[serde(with = "Identifier")]
     pub as2_id: String,
     /// Several during a rollover. With none, what is sent to it is not decoded.
@@ -41,16 +41,16 @@ pub struct Station {
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct KeyFiles {
-    /// PEM or DER.
+    /// The certificate: PEM or DER.
     #[serde(with = "Certificates", default, skip_serializing_if = "<[_]>::is_empty")]
     certificate: CertificateFile,
-    /// PEM or DER, RSA or EC.
+    /// Its private key: PEM or DER, RSA or EC.
     #[serde(with = "Maybe::<Key>", default)]
     private_key: Option<PrivateKeyFile>,
-    /// Both in one file.
+    /// A PKCS#12 file with both, instead.
     #[serde(with = "Maybe::<Archive>", default)]
     pkcs12: Option<FromFile<StationKey>>,
-    /// Of a key that is encrypted.
+    /// The passphrase of a key or a PKCS#12 file that is encrypted.
     #[serde(with = "Maybe::<SecretText>", default)]
     passphrase: Option<SecretString>,
     /// The file of the passphrase.
@@ -66,7 +66,7 @@ pub struct Partner {
     // Signed in every store.
     #[serde(with = "Maybe::<Whole<u64, 1, { i64::MAX.cast_unsigned() }>>", default)]
     pub id: Option<u64>,
-    /// Unique among the partners.
+    /// Its name in AS2-From and AS2-To, without quotes; case counts. Unique among the partners.
     #[serde(with = "Identifier")]
     pub as2_id: String,
     /// What `X-Partner-Type` says.

@@ -16,6 +16,7 @@ mod defaults;
 mod gateway_mistakes;
 mod hostile;
 mod plugins;
+mod reference;
 mod reload;
 mod rule_mistakes;
 mod schema;

@@ -55,7 +55,7 @@ pub(crate) struct Placed {
     is_sound: bool,
 }
 
-/// A webhook as it is written.
+/// A webhook: of which events, where to, and how.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Webhook {

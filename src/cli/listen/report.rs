@@ -35,13 +35,14 @@ const PRINTED: [&str; 13] = [
     "Content-Disposition",
 ];
 
-/// The lines before the first request: the URL, and a rule for it.
-pub(super) fn start(address: SocketAddr, secret: &str) -> String {
+/// The lines before the first request: the URL, and with a secret a rule for both.
+pub(super) fn start(address: SocketAddr, secret: Option<&str>) -> String {
+    let listening = format!("Listening on http://{address}/ until Ctrl-C.\n");
+    let Some(secret) = secret else { return listening };
     // A JSON string is one of YAML, too. `$$` stands for a `$` in the config.
     let secret = Value::from(secret.replace('$', "$$"));
     format!(
-        "Listening on http://{address}/ until Ctrl-C.\n\
-         This rule in webhooks.yaml sends every event here, besides what others do:\n\n\
+        "{listening}This rule in webhooks.yaml sends every event here, besides what others do:\n\n\
          webhooks:\n  \
            - name: listen\n    \
              url: \"http://{address}/\"\n    \
