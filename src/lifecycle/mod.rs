@@ -25,6 +25,7 @@ use std::{
     io::{self, Write as _},
     net::SocketAddr,
     path::Path,
+    process,
     time::{Duration, Instant},
 };
 
@@ -82,8 +83,8 @@ pub enum LifecycleError {
     Slow(Duration),
 }
 
-/// What a process that replaces another one writes to stdout as soon as it serves.
-pub const SERVES: &str = "serving";
+/// What a process that replaces another one writes to stdout as soon as it serves, before its number.
+pub const SERVES: &str = "serving: ";
 
 /// Runs the gateway of this config until a signal ends it. Ends the process itself when it has
 /// drained.
@@ -134,7 +135,7 @@ pub fn run(path: &Path, mode: StartMode, plugins: &Plugins) -> Result<(), Lifecy
     supervisor::serving();
     if let StartMode::Replace { .. } = mode {
         // Where the command has gone meanwhile, this process serves all the same.
-        let _ = writeln!(io::stdout(), "{SERVES}");
+        let _ = writeln!(io::stdout(), "{SERVES}{}", process::id());
     }
     gateway.run();
     Ok(())

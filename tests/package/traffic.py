@@ -73,13 +73,14 @@ def load(url, file):
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     figures = {"ok": 0, "refused": 0, "failed": 0, "slowest_ms": 0, "errors": []}
     lock = threading.Lock()
+    run = time.time_ns()
 
     def partner(number):
         sent = 0
         while not over.is_set():
             began, outcome, error = time.monotonic(), "ok", None
             try:
-                status = send(url, f"<{file}-{number}-{sent}@acme>")
+                status = send(url, f"<{run}-{number}-{sent}@acme>")
                 if status != 200:
                     outcome, error = "failed", f"status {status}"
             except ConnectionRefusedError as refused:

@@ -87,7 +87,8 @@ fn pass(gateway: &mut Running, kept: &[(String, TcpListener)]) {
     let mut script = String::new();
     for ((_, socket), number) in kept.iter().zip(3..) {
         fcntl_setfd(socket, FdFlags::empty()).unwrap();
-        script += &format!("exec {number}<&{}; ", socket.as_raw_fd());
+        let given = socket.as_raw_fd();
+        script += &format!("exec {number}<&{given} {given}<&-; ");
     }
     let count = kept.len();
     script += &format!("LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" \"$@\"");
@@ -183,7 +184,7 @@ fn kept_socket_of_another_address_is_given_up() {
     let manager = manager.join().unwrap();
     send(&gateway, 200);
     let now = manager.kept(&gateway);
-    assert_eq!(addresses(&now)[0], ("inbound", all.parse().unwrap()));
+    assert!(addresses(&now).contains(&("inbound", all.parse().unwrap())), "{now:?}");
 }
 
 #[test]
