@@ -255,11 +255,8 @@ mod tests {
         );
         std::fs::write(&file, config).unwrap();
         std::fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
-        as2hook_config::load(&file, &as2hook_config::Plugins::default())
-            .unwrap()
-            .config
-            .listen
-            .clone()
+        let plugins = as2hook_config::Plugins::default();
+        as2hook_config::load(&file, &plugins).unwrap().config.listen
     }
 
     /// A process that gets a stop signal in the middle of a handover made its successor deaf.
