@@ -122,6 +122,17 @@ pub enum HandoverError {
         within = FOR_SUCCESSOR.as_secs()
     )]
     NoSuccessor,
+    /// The new process would run as another user.
+    #[error("process {process} runs as user {user}: run this as that user")]
+    OtherUser {
+        /// Its number.
+        process: i32,
+        /// Its user.
+        user: u32,
+    },
+    /// A service manager started the old process, and would not know the new one.
+    #[error("process {0} is a service of the system's: `systemctl reload` replaces it")]
+    Service(i32),
     /// The old process may not be signalled, or is gone.
     #[error("SIGQUIT cannot be sent to process {process}: {source}")]
     Signal {

@@ -3,11 +3,11 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    env, fs, io,
     net::{IpAddr, SocketAddr},
 };
 
-use rustix::process::{Pid, getpid};
+use rustix::process::{Pid, geteuid, getpid};
 
 use super::handover::HandoverError;
 
@@ -16,6 +16,32 @@ const LISTEN: &str = "0A";
 
 /// Returns the process, and which of these addresses it listens on. With `named`, no other.
 pub(super) fn find(
+    addresses: &[SocketAddr],
+    named: Option<Pid>,
+) -> Result<(SocketAddr, Pid), HandoverError> {
+    let (address, pid) = find_listening(addresses, named)?;
+    may_replace(pid)?;
+    Ok((address, pid))
+}
+
+/// A new process would run as another user than the old one, or a service without its manager.
+fn may_replace(pid: Pid) -> Result<(), HandoverError> {
+    let process = pid.as_raw_pid();
+    if let Some(user) = user(pid)
+        && user != geteuid().as_raw()
+    {
+        return Err(HandoverError::OtherUser { process, user });
+    }
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mut variables = environment.split(|byte| *byte == 0);
+    let is_service = variables.any(|variable| variable.starts_with(b"NOTIFY_SOCKET="));
+    if is_service && env::var_os("NOTIFY_SOCKET").is_none() {
+        return Err(HandoverError::Service(process));
+    }
+    Ok(())
+}
+
+fn find_listening(
     addresses: &[SocketAddr],
     named: Option<Pid>,
 ) -> Result<(SocketAddr, Pid), HandoverError> {
@@ -93,6 +119,13 @@ fn has_any(pid: Pid, sockets: &HashSet<String>) -> io::Result<bool> {
     Ok(links.any(|link| link.to_str().is_some_and(|link| sockets.contains(link))))
 }
 
+/// Returns its effective user.
+fn user(pid: Pid) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -130,6 +163,11 @@ mod tests {
             let gone = find(&[address], Some(own));
             assert!(matches!(gone, Err(HandoverError::NotListening(_))), "{gone:?}");
         }
+    }
+
+    #[test]
+    fn user_of_a_process_is_known() {
+        assert_eq!(user(getpid()), Some(geteuid().as_raw()));
     }
 
     #[test]

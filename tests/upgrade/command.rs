@@ -145,8 +145,17 @@ fn upgrade_command_fails_where_no_gateway_runs_or_another_process_is_named() {
     fails(&gateway, &["--timeout", "0"], &["could not take over within 0 s"]);
 }
 
+/// The new process would be outside of the service, which ends with the old one.
 #[test]
-fn upgrade_command_with_an_unbound_moved_listener_takes_over() {
+fn upgrade_command_of_a_service_is_for_its_manager() {
+    let (receiver, sink) = (receiver().start(), sink().start());
+    let nowhere = "@as2hook-test-without-a-manager";
+    let gateway = gateway(&receiver, &sink).environment("NOTIFY_SOCKET", nowhere).start().unwrap();
+    fails(&gateway, &[], &["is a service of the system's: `systemctl reload` replaces it"]);
+}
+
+#[test]
+fn upgrade_command_may_move_a_listener() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let mut gateway = gateway(&receiver, &sink).start().unwrap();
     let config = fs::read_to_string(gateway.config_file()).unwrap();
