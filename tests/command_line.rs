@@ -1,7 +1,10 @@
-//! The commands that ask the running gateway.
+//! The commands that ask the running gateway, and those of an installation.
 
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
+
+#[path = "command_line/installed.rs"]
+mod installed;
 
 use std::{path::PathBuf, process::Command, time::Duration};
 

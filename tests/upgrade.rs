@@ -7,6 +7,10 @@
 // For clippy: all of this file is test code, its helpers too.
 #![cfg(test)]
 
+#[path = "upgrade/command.rs"]
+mod command;
+#[path = "upgrade/systemd.rs"]
+mod systemd;
 #[path = "upgrade/traffic.rs"]
 mod traffic;
 
@@ -14,7 +18,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::Command,
     thread,
@@ -428,31 +432,6 @@ fn stop_within_a_handshake(gateway: &Running) -> (std::io::Result<Reply>, Durati
     });
     thread::spawn(move || std::io::copy(&mut partner, &mut wire));
     (sending.join().unwrap(), delivered.elapsed())
-}
-
-#[test]
-fn systemd_is_notified_which_process_is_the_main_one() {
-    let (receiver, sink) = (receiver().start(), sink().start());
-    let folder = tempfile::tempdir().unwrap();
-    let path: PathBuf = folder.path().join("notify");
-    let supervisor = UnixDatagram::bind(&path).unwrap();
-    supervisor.set_read_timeout(Some(SOON)).unwrap();
-    let mut gateway = gateway(&receiver, &sink)
-        .environment("NOTIFY_SOCKET", path.to_str().unwrap())
-        .start()
-        .unwrap();
-    let notification = || {
-        let mut said = [0; 256];
-        let length = supervisor.recv(&mut said).unwrap();
-        String::from_utf8_lossy(&said[..length]).into_owned()
-    };
-    assert_eq!(notification(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
-    let mut old = gateway.upgrade().unwrap();
-    assert_eq!(notification(), format!("READY=1\nMAINPID={}", gateway.pid().unwrap()));
-    assert_eq!(old.wait(SOON).unwrap().to_string(), ENDED_WELL);
-    assert!(gateway.sigterm(SOON).unwrap().unwrap().success());
-    assert_eq!(notification(), "STOPPING=1");
-    supervisor.shutdown(Shutdown::Both).unwrap();
 }
 
 /// One whose drain lasts longer than anything that is not under way.

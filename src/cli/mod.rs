@@ -6,8 +6,10 @@ pub mod config;
 pub mod decode;
 pub mod hash_token;
 pub mod init;
+pub mod healthcheck;
 pub mod inspect;
 pub mod listen;
+pub mod manual;
 pub mod matches;
 pub mod migrate;
 mod remote;
@@ -16,6 +18,7 @@ pub mod search;
 pub mod secret;
 pub mod status;
 mod terminal;
+pub mod upgrade;
 
 use std::{
     io::{self, BufRead, IsTerminal as _, Write},
@@ -41,6 +44,13 @@ enum Command {
     Run(run::Args),
     /// Writes a config that works as it stands, or takes one over from an OpenAS2.
     Init(init::Init),
+    /// Replaces the running gateway by a new process, and waits until that serves.
+    ///
+    /// No connection is refused. If the new process cannot start or take over, the old one serves on: exit status
+    /// 1, and the reason on stderr. This is what `systemctl reload` runs.
+    Upgrade(upgrade::Upgrade),
+    /// Asks whether the running gateway should get traffic.
+    Healthcheck(healthcheck::Healthcheck),
     /// Loads config, keys and rules, and prints every mistake in them and what cannot work.
     Check(check::Check),
     /// Prints the config and the rules that are in force, defaults included and secrets left out.
@@ -83,6 +93,10 @@ enum Command {
     Replay(search::Replay),
     /// Sends a marked test to a webhook, and waits for it.
     SendTest(status::SendTest),
+    /// Prints the manual page, or writes those of all commands into a folder.
+    Man(manual::ManualPages),
+    /// Prints what a shell completes the command line with.
+    Completions(manual::Completions),
 }
 
 /// Why a command did not do what it was to do.
@@ -143,6 +157,10 @@ impl Cli {
             Command::Cancel(change) => change.cancel(plugins, &mut out),
             Command::Replay(replay) => replay.run(plugins, &mut out),
             Command::SendTest(test) => test.run(plugins, &mut out),
+            Command::Upgrade(upgrade) => upgrade.run(&mut out),
+            Command::Healthcheck(check) => check.run(plugins, &mut out),
+            Command::Man(man) => man.run(&mut out),
+            Command::Completions(completions) => completions.run(&mut out),
             Command::HashToken(hash) => {
                 match hash.run(&mut io::stdin().lock(), &mut out, &mut err) {
                     Ok(code) => return code,

@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -82,17 +82,9 @@ impl RemoteArgs {
     }
 
     fn configured(&self, plugins: &Plugins) -> Result<(String, String), CommandError> {
-        let file = self.config.clone().unwrap_or_else(|| CONFIG.into());
-        let loaded = as2hook_config::load(&file, plugins).map_err(|mistakes| {
-            let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
-            CommandError::Failed(format!(
-                "{} cannot be used ({first}): name the config with -c FILE, or the gateway's admin \
-                 listener with --admin URL",
-                file.display()
-            ))
-        })?;
-        let address = reachable(loaded.config.listen.admin.address).to_string();
-        Ok((address, format!("listen.admin of {}", file.display())))
+        let file = config_file(self.config.as_deref());
+        let address = admin_address(&file, plugins)?;
+        Ok((address.to_string(), format!("listen.admin of {}", file.display())))
     }
 
     fn token(&self) -> Result<(String, String), CommandError> {
@@ -114,6 +106,27 @@ impl RemoteArgs {
         }
         Ok((token, source))
     }
+}
+
+/// Returns the config file that was named, or that in the folder `conf`.
+pub(super) fn config_file(named: Option<&Path>) -> PathBuf {
+    named.unwrap_or(Path::new(CONFIG)).to_owned()
+}
+
+/// Returns the address of the admin listener of this config.
+///
+/// # Errors
+/// When the config has a mistake.
+pub(super) fn admin_address(file: &Path, plugins: &Plugins) -> Result<SocketAddr, CommandError> {
+    let loaded = as2hook_config::load(file, plugins).map_err(|mistakes| {
+        let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
+        CommandError::Failed(format!(
+            "{} cannot be used ({first}): name the config with -c FILE, or the URL of the gateway's \
+             admin listener",
+            file.display()
+        ))
+    })?;
+    Ok(reachable(loaded.config.listen.admin.address))
 }
 
 /// Returns an address that a client can connect to: of a wildcard, loopback.

@@ -1,8 +1,9 @@
 //! `as2hook run`: the gateway.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, time::Duration};
 
 use as2hook_config::Plugins;
+use rustix::process::Pid;
 
 use crate::{
     lifecycle::{self, LifecycleError, StartMode},
@@ -19,6 +20,12 @@ pub struct Args {
     /// with everything checked, until that one gets SIGQUIT. Where none runs, it just starts.
     #[arg(short, long)]
     upgrade: bool,
+    /// Asks the gateway that runs to hand over, and ends if this takes longer. For `as2hook upgrade`.
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    replace_within: Option<u64>,
+    /// The process of the gateway that runs. For `as2hook upgrade`.
+    #[arg(long, hide = true, requires = "replace_within")]
+    replace_pid: Option<NonZeroU32>,
 }
 
 // === impl Args ===
@@ -29,7 +36,15 @@ impl Args {
         if let Err(error) = log::start() {
             return super::fail(&error);
         }
-        let mode = if self.upgrade { StartMode::Upgrade } else { StartMode::Fresh };
+        let mode = match self.replace_within {
+            Some(seconds) => {
+                let process = self.replace_pid.and_then(|pid| i32::try_from(pid.get()).ok());
+                let process = process.and_then(Pid::from_raw);
+                StartMode::Replace { process, within: Duration::from_secs(seconds) }
+            }
+            None if self.upgrade => StartMode::Upgrade,
+            None => StartMode::Fresh,
+        };
         let lived = lifecycle::run(&self.config, mode, plugins);
         if let Err(error) = &lived {
             explain(error);

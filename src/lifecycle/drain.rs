@@ -14,8 +14,9 @@ use tokio::{
 };
 
 use super::{
-    signals::{self, Signals, Stop},
+    signals::{Signals, Stop},
     sockets::ListeningSockets,
+    supervisor,
 };
 use crate::{
     front::{GracefulShutdown, InFlight, shutdown::GRACE},
@@ -102,7 +103,7 @@ impl Drain {
         self.ending.last_responses();
         match stop {
             Stop::Signal => {
-                signals::stopping();
+                supervisor::stopping();
                 tracing::info!(in_flight = self.in_flight.count(), "Stopping.");
                 self.ending.close_idle();
                 // A client that has connected already is not refused, nor one whose handshake is about to end.

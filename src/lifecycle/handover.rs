@@ -31,9 +31,12 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+use rustix::{
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
+    process::{Pid, Signal, kill_process},
 };
 use tokio::{
     io::Interest,
@@ -47,8 +50,9 @@ use as2hook_config::{Config, Listen, StoreLocation};
 const FOR_SUCCESSOR: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// So long a new process waits for its predecessor's SIGQUIT.
+/// So long a new process waits for its predecessor's SIGQUIT, and where it has sent that itself.
 const FOR_SIGQUIT: Duration = Duration::from_secs(300);
+const FOR_OFFER: Duration = Duration::from_secs(20);
 
 /// So long the old process waits until its successor could begin.
 const FOR_TAKEN: Duration = Duration::from_secs(60);
@@ -89,16 +93,54 @@ pub(super) struct OtherProcess {
 pub enum HandoverError {
     /// There is no process to take over from.
     #[error(
-        "no process handed its listeners over within {within} s: send SIGQUIT to the one that listens on {0}, which must have the same store and listen address in its config",
-        within = FOR_SIGQUIT.as_secs()
+        "no process handed its listeners over within {} s: send SIGQUIT to the one that listens on {address}, which must have the same store and listen address in its config",
+        .within.as_secs()
     )]
-    NoPredecessor(SocketAddr),
+    NoPredecessor {
+        /// Where it listens.
+        address: SocketAddr,
+        /// How long it had.
+        within: Duration,
+    },
+    /// There is nothing to replace.
+    #[error("no process listens on an address of the config: `as2hook run` starts a gateway")]
+    NoGateway,
+    /// The process that listens is not one of this program, or not visible.
+    #[error(
+        "{0}: no as2hook that this user can see listens there: run this as root or as the gateway's user, or name its process with --pid"
+    )]
+    Hidden(SocketAddr),
+    /// It is not clear which process to replace.
+    #[error("{0}: several processes listen there: name the gateway's with --pid")]
+    Several(SocketAddr),
+    /// The process that was named is not the gateway of this config.
+    #[error("process {0} listens on no address of the config")]
+    NotListening(i32),
     /// There is no process to hand over to.
     #[error(
         "no new process asked for the listeners within {within} s: start it with `as2hook run --upgrade`",
         within = FOR_SUCCESSOR.as_secs()
     )]
     NoSuccessor,
+    /// The new process would run as another user.
+    #[error("process {process} runs as user {user}: run this as that user")]
+    OtherUser {
+        /// Its number.
+        process: i32,
+        /// Its user.
+        user: u32,
+    },
+    /// A service manager started the old process, and would not know the new one.
+    #[error("process {0} is a service of the system's: `systemctl reload` replaces it")]
+    Service(i32),
+    /// The old process may not be signalled, or is gone.
+    #[error("SIGQUIT cannot be sent to process {process}: {source}")]
+    Signal {
+        /// Its number.
+        process: i32,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A third process is in the way.
     #[error("{0}: another process is already waiting there to take over")]
     Occupied(PathBuf),
@@ -205,11 +247,13 @@ impl UpgradeSocket {
     }
 
     /// The new process waits until the one that listens on `taken` gets SIGQUIT, and takes what that hands
-    /// over.
+    /// over. Sends it the signal where it is given.
     pub(super) async fn wait(
         &self,
         taken: SocketAddr,
+        predecessor: Option<Pid>,
     ) -> Result<(OtherProcess, Vec<OwnedFd>), HandoverError> {
+        let within = if predecessor.is_some() { FOR_OFFER } else { FOR_SIGQUIT };
         let file = self.file(taken);
         if connect(&file).await.is_ok() {
             return Err(HandoverError::Occupied(file));
@@ -219,10 +263,15 @@ impl UpgradeSocket {
         let listener = listen(&file).map_err(|source| unusable(&file, source))?;
         tracing::info!(
             file = %file.display(),
-            seconds = FOR_SIGQUIT.as_secs(),
+            seconds = within.as_secs(),
             "Ready to take over: waiting for SIGQUIT to the process that runs."
         );
-        let met = timeout(FOR_SIGQUIT, async {
+        if let Some(pid) = predecessor {
+            let signalled = kill_process(pid, Signal::QUIT).map_err(io::Error::from);
+            let process = pid.as_raw_pid();
+            signalled.map_err(|source| HandoverError::Signal { process, source })?;
+        }
+        let met = timeout(within, async {
             loop {
                 let accepted = listener.accept().await;
                 let (stream, _) = accepted.map_err(|source| unusable(&file, source))?;
@@ -244,7 +293,7 @@ impl UpgradeSocket {
         .await;
         // A file that stays is stale, and replaced by the next.
         let _ = fs::remove_file(&file);
-        met.unwrap_or(Err(HandoverError::NoPredecessor(taken)))
+        met.unwrap_or(Err(HandoverError::NoPredecessor { address: taken, within }))
     }
 
     /// The file of the gateway that listens on this address.

@@ -1,4 +1,5 @@
-//! The listening sockets: bound by this process, or taken over from the one before it.
+//! The listening sockets: bound by this process, passed by the service manager, or taken over from the process
+//! before this one.
 
 use std::{
     io,
@@ -13,15 +14,15 @@ use rustix::{
 };
 use socket2::{SockFilter, SockRef};
 
-use super::LifecycleError;
+use super::{LifecycleError, supervisor};
 use as2hook_config::Listen;
 
 /// Every listening socket of the gateway. Kept beside the listeners, to be handed on.
 #[derive(Debug)]
 pub(super) struct ListeningSockets {
     listeners: Vec<(ListenerAddress, TcpListener)>,
-    /// Another process may have copies of them.
-    offered: AtomicBool,
+    /// Another process may have copies of them: a new gateway, or the service manager.
+    are_shared: AtomicBool,
 }
 
 /// Where a listener is, as the config says it.
@@ -39,10 +40,28 @@ const ADMIN: &str = "admin";
 // === impl ListeningSockets ===
 
 impl ListeningSockets {
-    /// Binds every address of the config. Those that another process listens on are returned, too.
-    pub(super) fn bind(listen: &Listen) -> Result<(Self, Vec<ListenerAddress>), LifecycleError> {
-        let mut sockets = Self { listeners: Vec::new(), offered: AtomicBool::new(false) };
-        let taken = sockets.add(ListenerAddress::all(listen))?;
+    /// Takes those of `inherited` that the config names, and binds its other addresses. Those that another process
+    /// listens on are returned, too.
+    pub(super) fn open(
+        listen: &Listen,
+        mut inherited: Vec<TcpListener>,
+    ) -> Result<(Self, Vec<ListenerAddress>), LifecycleError> {
+        let is_shared = AtomicBool::new(!inherited.is_empty());
+        let mut sockets = Self { listeners: Vec::new(), are_shared: is_shared };
+        let mut to_bind = Vec::new();
+        for place in ListenerAddress::all(listen) {
+            match place.take_from(&mut inherited)? {
+                Some(socket) => sockets.listeners.push((place, socket)),
+                None => to_bind.push(place),
+            }
+        }
+        if !inherited.is_empty() {
+            tracing::info!("The config has other addresses than the sockets that were kept.");
+            Self::forget();
+        }
+        // Those that nothing wants are in the way of an address that overlaps with theirs.
+        drop(inherited);
+        let taken = sockets.add(to_bind)?;
         Ok((sockets, taken))
     }
 
@@ -74,17 +93,8 @@ impl ListeningSockets {
     ) -> Result<(), LifecycleError> {
         let mut offered: Vec<_> = offered.into_iter().map(TcpListener::from).collect();
         for place in wanted {
-            let is_it = |socket: &TcpListener| {
-                socket.local_addr().is_ok_and(|address| address == place.address)
-            };
-            let Some(nth) = offered.iter().position(is_it) else {
-                return Err(place.cannot(io::ErrorKind::AddrInUse.into()));
-            };
-            let socket = offered.swap_remove(nth);
-            let listens = sockopt::socket_acceptconn(&socket);
-            if !listens.map_err(|error| place.cannot(error.into()))? {
-                return Err(place.cannot(io::ErrorKind::InvalidInput.into()));
-            }
+            let socket = place.take_from(&mut offered)?;
+            let socket = socket.ok_or_else(|| place.cannot(io::ErrorKind::AddrInUse.into()))?;
             self.listeners.push((place, socket));
         }
         self.ready()
@@ -92,8 +102,21 @@ impl ListeningSockets {
 
     /// What a new process is offered.
     pub(super) fn offer(&self) -> Vec<BorrowedFd<'_>> {
-        self.offered.store(true, Ordering::Relaxed);
+        self.are_shared.store(true, Ordering::Relaxed);
         self.listeners.iter().map(|(_, socket)| socket.as_fd()).collect()
+    }
+
+    /// Has the service manager keep them for the next process, where it does that.
+    pub(super) fn keep(&self) {
+        let named = self.listeners.iter().map(|(place, socket)| (place.listener, socket.as_fd()));
+        if supervisor::keep(named) {
+            self.are_shared.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the service manager keep none. Connections are refused then instead of waiting in vain.
+    pub(super) fn forget() {
+        [INBOUND, OUTBOUND, ADMIN].into_iter().for_each(supervisor::forget);
     }
 
     /// For the inbound listener.
@@ -116,7 +139,7 @@ impl ListeningSockets {
     /// system cannot do that, a connection in the moment of the close is reset; so where another process may
     /// have got these sockets, which would be deaf then.
     pub(super) fn stop_accepting(&self) {
-        if self.offered.load(Ordering::Relaxed) {
+        if self.are_shared.load(Ordering::Relaxed) {
             return;
         }
         for (place, socket) in self.for_traffic() {
@@ -164,6 +187,21 @@ impl ListenerAddress {
         all
     }
 
+    /// Takes the listening socket of this address out of these.
+    fn take_from(
+        &self,
+        sockets: &mut Vec<TcpListener>,
+    ) -> Result<Option<TcpListener>, LifecycleError> {
+        let is_it =
+            |socket: &TcpListener| socket.local_addr().is_ok_and(|address| address == self.address);
+        let Some(nth) = sockets.iter().position(is_it) else { return Ok(None) };
+        let socket = sockets.swap_remove(nth);
+        if !sockopt::socket_acceptconn(&socket).map_err(|error| self.cannot(error.into()))? {
+            return Err(self.cannot(io::ErrorKind::InvalidInput.into()));
+        }
+        Ok(Some(socket))
+    }
+
     pub(super) fn cannot(&self, source: io::Error) -> LifecycleError {
         LifecycleError::Bind { address: self.address, source }
     }
@@ -199,23 +237,74 @@ mod tests {
 
     use super::*;
 
-    /// A process that gets a stop signal in the middle of a hand-over made its successor deaf.
-    #[test]
-    fn a_socket_that_was_offered_lets_newcomers_in() {
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn bound() -> (TcpListener, SocketAddr) {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    /// A config whose listeners have these addresses.
+    fn listen(inbound: SocketAddr, admin: SocketAddr) -> Listen {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("as2hook.yaml");
+        let config = format!(
+            "listen: {{ inbound: {{ address: \"{inbound}\" }}, admin: {{ address: \"{admin}\" }} }}\n\
+             receiver: {{ url: \"http://127.0.0.1:9\" }}\n"
+        );
+        std::fs::write(&file, config).unwrap();
+        std::fs::write(folder.path().join("webhooks.yaml"), "webhooks: []\n").unwrap();
+        let plugins = as2hook_config::Plugins::default();
+        as2hook_config::load(&file, &plugins).unwrap().config.listen
+    }
+
+    /// A process that gets a stop signal in the middle of a handover made its successor deaf.
+    #[test]
+    fn offered_socket_accepts_new_connections() {
+        let (socket, address) = bound();
         let place = ListenerAddress { listener: INBOUND, address };
         let listeners = vec![(place, socket)];
-        let sockets = ListeningSockets { listeners, offered: AtomicBool::new(false) };
+        let sockets = ListeningSockets { listeners, are_shared: AtomicBool::new(false) };
         assert_eq!(sockets.offer().len(), 1);
         sockets.stop_accepting();
-        TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+        TcpStream::connect_timeout(&address, SOON).unwrap();
+    }
+
+    #[test]
+    fn inherited_socket_is_used_and_others_are_closed() {
+        let ((inbound, inbound_address), (unwanted, unwanted_address)) = (bound(), bound());
+        let (free, admin_address) = bound();
+        drop(free);
+        let waiting = TcpStream::connect(inbound_address).unwrap();
+        let listen = listen(inbound_address, admin_address);
+        let (sockets, taken) = ListeningSockets::open(&listen, vec![unwanted, inbound]).unwrap();
+        assert!(taken.is_empty(), "{taken:?}");
+        // The one that connected before is still there, and the kernel has it for this process.
+        assert!(sockets.has_callers());
+        let (_, peer) = sockets.inbound().unwrap().accept().unwrap();
+        assert_eq!(peer, waiting.local_addr().unwrap());
+        assert!(TcpStream::connect(unwanted_address).is_err());
+        TcpStream::connect(admin_address).unwrap();
+        // The service manager has a copy, which the next process gets.
+        sockets.stop_accepting();
+        TcpStream::connect_timeout(&inbound_address, SOON).unwrap();
+    }
+
+    #[test]
+    fn inherited_socket_that_does_not_listen_is_an_error() {
+        let (_socket, address) = bound();
+        let connected = TcpStream::connect(address).unwrap();
+        let own = connected.local_addr().unwrap();
+        let (_free, admin_address) = bound();
+        let no_listener = TcpListener::from(OwnedFd::from(connected));
+        let opened = ListeningSockets::open(&listen(own, admin_address), vec![no_listener]);
+        assert!(matches!(opened, Err(LifecycleError::Bind { address, .. }) if address == own));
     }
 
     #[test]
     fn completed_connection_stays_and_later_one_is_refused() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, address) = bound();
         let _through = TcpStream::connect(address).unwrap();
         refuse_new(&listener).unwrap();
         let late = TcpStream::connect_timeout(&address, Duration::from_millis(200));

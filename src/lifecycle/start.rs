@@ -1,20 +1,26 @@
 //! A start: all that is needed to serve is made ready, and taken over from the process that runs, where
 //! there is one.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use as2hook_api::Handles;
 use as2hook_delivery::{
     Adoption, Dispatcher, DispatcherOptions, OnStoreFailure, Outbox, OutboxOptions, Wakeups,
 };
 use as2hook_sink::Client;
-use tokio::{runtime::Runtime, sync::watch};
+use rustix::process::Pid;
+use tokio::{
+    runtime::Runtime,
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{
     LifecycleError,
     background::Background,
     drain::Drain,
-    handover::{OtherProcess, UpgradeSocket},
+    handover::{HandoverError, OtherProcess, UpgradeSocket},
+    predecessor,
     signals::Signals,
     sockets::ListeningSockets,
 };
@@ -34,6 +40,10 @@ use as2hook_config::{Listen, Plugins, StoreFailurePolicy};
 /// How often a process that waits to take over looks whether the one that runs is gone.
 const GONE_EVERY: Duration = Duration::from_millis(500);
 
+/// How often, and for how long, it is tried to bind addresses that the service manager is about to leave.
+const FORGET_EVERY: Duration = Duration::from_millis(20);
+const FORGET_TRIES: u32 = 100;
+
 /// How a gateway starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartMode {
@@ -41,21 +51,36 @@ pub enum StartMode {
     Fresh,
     /// With those of the process that runs; with its own where none does.
     Upgrade,
+    /// With those of the process that runs, which is asked for them. This is for `as2hook upgrade`, which
+    /// learns from stdout that this process serves.
+    Replace {
+        /// The process. Else the one that listens on an address of the config.
+        process: Option<Pid>,
+        /// The limit of the start, until this process could take over.
+        within: Duration,
+    },
 }
 
 /// Starts, and takes over where that is asked for. `None`: a stop signal came before that.
 pub(super) async fn begin(
     path: &Path,
     mode: StartMode,
+    inherited: Vec<TcpListener>,
     plugins: &Plugins,
     runtime: &Runtime,
     signals: &mut Signals,
 ) -> Result<Option<(ProxyServer, Background)>, LifecycleError> {
+    let limit = match mode {
+        StartMode::Replace { within, .. } => within,
+        StartMode::Fresh | StartMode::Upgrade => Duration::MAX,
+    };
     // Where another process serves still, it goes on when this is dropped.
     let (gateway, background) = tokio::select! {
         biased;
         () = signals.stop_signal() => return Ok(None),
-        ready = start(path, mode, plugins, runtime) => ready?,
+        ready = timeout(limit, start(path, mode, inherited, plugins, runtime)) => {
+            ready.map_err(|_| LifecycleError::Slow(limit))??
+        }
     };
     // From the first word to the process that runs there is no way back: it may stop at any moment.
     if signals.has_come().await {
@@ -70,6 +95,7 @@ pub(super) async fn begin(
 async fn start(
     path: &Path,
     mode: StartMode,
+    inherited: Vec<TcpListener>,
     plugins: &Plugins,
     runtime: &Runtime,
 ) -> Result<(ProxyServer, Background), LifecycleError> {
@@ -97,7 +123,7 @@ async fn start(
     // All that can be wrong by itself is checked: only now is the process that runs disturbed.
     let listen = &snapshot.config.listen;
     let meeting = UpgradeSocket::of(&snapshot.config);
-    let (sockets, predecessor) = open_sockets(listen, mode, &meeting).await?;
+    let (sockets, predecessor) = open_sockets(listen, mode, inherited, &meeting).await?;
 
     let wakeups = Wakeups::new();
     let adoption: Arc<dyn Adoption> = Arc::new(AdoptedExchanges::new(live.clone()));
@@ -176,14 +202,35 @@ async fn start(
 async fn open_sockets(
     listen: &Listen,
     mode: StartMode,
+    inherited: Vec<TcpListener>,
     meeting: &UpgradeSocket,
 ) -> Result<(ListeningSockets, Option<OtherProcess>), LifecycleError> {
-    let (mut sockets, mut taken) = ListeningSockets::bind(listen)?;
-    let Some(first) = taken.first() else { return Ok((sockets, None)) };
-    if mode == StartMode::Fresh {
-        return Err(first.cannot(io::ErrorKind::AddrInUse.into()));
+    let had_any = !inherited.is_empty();
+    let (mut sockets, mut taken) = ListeningSockets::open(listen, inherited)?;
+    if had_any {
+        // The service manager closes what it is to forget a moment later.
+        for _ in 0..FORGET_TRIES {
+            if taken.is_empty() {
+                break;
+            }
+            sleep(FORGET_EVERY).await;
+            taken = sockets.add(taken)?;
+        }
     }
-    let mut wait = std::pin::pin!(meeting.wait(first.address));
+    let replace = matches!(mode, StartMode::Replace { .. });
+    let Some(first) = taken.first() else {
+        return if replace { Err(HandoverError::NoGateway.into()) } else { Ok((sockets, None)) };
+    };
+    let (address, predecessor) = match mode {
+        StartMode::Fresh => return Err(first.cannot(io::ErrorKind::AddrInUse.into())),
+        StartMode::Upgrade => (first.address, None),
+        StartMode::Replace { process, .. } => {
+            let addresses: Vec<_> = taken.iter().map(|place| place.address).collect();
+            let (address, process) = predecessor::find(&addresses, process)?;
+            (address, Some(process))
+        }
+    };
+    let mut wait = std::pin::pin!(meeting.wait(address, predecessor));
     loop {
         tokio::select! {
             met = &mut wait => {
@@ -191,7 +238,7 @@ async fn open_sockets(
                 sockets.adopt(taken, offered)?;
                 return Ok((sockets, Some(predecessor)));
             }
-            () = tokio::time::sleep(GONE_EVERY) => {}
+            () = sleep(GONE_EVERY) => {}
         }
         taken = sockets.add(taken)?;
         if taken.is_empty() {

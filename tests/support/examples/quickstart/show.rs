@@ -1,5 +1,6 @@
 //! What the quickstart puts on the terminal.
 
+use std::env;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -56,6 +57,6 @@ pub(super) fn tail(log: &str) -> String {
 
 /// A path as it looks from the repository's root.
 pub(super) fn short(path: &Path) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+    let here = env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
 }

@@ -2,7 +2,7 @@
 //! the AS2 server of MY-OWN-ORG, and three webhooks report it.
 //!
 //! Run by `./quickstart.sh`, which builds the gateway too. Everything it makes stands in
-//! `examples/quickstart/work` afterwards.
+//! `work` beside this file afterwards.
 
 mod show;
 
