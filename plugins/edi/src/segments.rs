@@ -1,0 +1,312 @@
+//! Segments in pieces of a stream: those that matter are collected, the others are skipped to their end.
+
+use memchr::{memchr, memchr2};
+
+use crate::{elements::Separators, header::is_continuation};
+
+/// Bytes of a segment that are kept; a UNB of the longest fields has less than 1 KiB.
+pub(crate) const MAX_SEGMENT: usize = 4096;
+/// Bytes that decide what a segment is for: its tag and a separator.
+const TAG: usize = 4;
+/// Bytes within which the trailer of a package is looked for, where its object is longer than announced.
+const MAX_RESYNC: usize = 8;
+
+/// What a segment is for, by its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentRole {
+    /// Nothing that is read.
+    Skip,
+    /// It is collected.
+    Keep,
+    /// It may begin another interchange.
+    Header,
+    /// Its data stands behind the element of this number, which is the data's length in bytes.
+    Binary(usize),
+}
+
+/// Where a segment's reading stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadStop {
+    /// All bytes are used.
+    More,
+    /// [`SegmentReader::segment`] is complete.
+    Segment,
+    /// [`SegmentReader::segment`] has the first bytes of what may be a header.
+    Header,
+}
+
+/// Reads segments.
+pub(crate) struct SegmentReader {
+    separators: Separators,
+    classes: [ByteClass; 256],
+    state: ReadState,
+    segment: Vec<u8>,
+    /// The last byte was a release character, so the next one is data.
+    is_released: bool,
+}
+
+/// The first byte of a segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ByteClass {
+    /// Stands between segments.
+    Filler,
+    /// Of no tag that matters.
+    Plain,
+    /// Perhaps of one that does.
+    Envelope,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ReadState {
+    Start,
+    Tag,
+    Keep,
+    Skip,
+    /// So many separators before binary data.
+    Length(usize),
+    /// Bytes of binary data within a segment.
+    Data(u64),
+    /// Segments before an object.
+    BeforeObject {
+        segments: u64,
+        length: u64,
+    },
+    /// Bytes of an object between two segments.
+    Object(u64),
+    /// The trailer of an object.
+    Resync,
+}
+
+// === impl SegmentReader ===
+
+impl SegmentReader {
+    /// `letters`: what the tags that matter begin with.
+    pub(crate) fn new(separators: Separators, letters: &[u8]) -> Self {
+        let mut classes = [ByteClass::Plain; 256];
+        for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
+            let is_filler = byte == separators.terminator
+                || matches!(byte, b'\r' | b'\n' | b'\t' | b' ' | 0 | 0x1a)
+                // The rest of a terminator of several bytes.
+                || (separators.terminator >= 0xc0 && is_continuation(byte));
+            if is_filler {
+                *class = ByteClass::Filler;
+            } else if letters.contains(&byte) {
+                *class = ByteClass::Envelope;
+            }
+        }
+        let (state, segment) = (ReadState::Start, Vec::new());
+        Self { separators, classes, state, segment, is_released: false }
+    }
+
+    pub(crate) fn separators(&self) -> Separators {
+        self.separators
+    }
+
+    pub(crate) fn set_release(&mut self, release: u8) {
+        self.separators.release = Some(release);
+    }
+
+    /// What is collected.
+    pub(crate) fn segment(&self) -> &[u8] {
+        &self.segment
+    }
+
+    /// Whether a segment is being collected.
+    pub(crate) fn is_keeping(&self) -> bool {
+        self.state == ReadState::Keep
+    }
+
+    /// Takes what was taken for a header as any other segment.
+    pub(crate) fn skip_segment(&mut self) {
+        self.state = ReadState::Skip;
+    }
+
+    /// Skips so many segments, then so many bytes that no segment is in; then the trailer of a package comes.
+    pub(crate) fn skip_object(&mut self, segments: u64, length: u64) {
+        self.state = match segments {
+            0 => ReadState::Object(length),
+            segments => ReadState::BeforeObject { segments, length },
+        };
+    }
+
+    /// Reads to the end of the next segment that matters. Returns the bytes used, and adds up the others.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        bytes: &[u8],
+        skipped: &mut u64,
+        role: impl Fn(&[u8], u8) -> SegmentRole,
+    ) -> (usize, ReadStop) {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            match self.state {
+                ReadState::Start => match self.classes[usize::from(byte)] {
+                    ByteClass::Filler => at += 1,
+                    ByteClass::Envelope if !self.is_plain(&bytes[at..], &role) => {
+                        self.segment.clear();
+                        self.state = ReadState::Tag;
+                    }
+                    ByteClass::Plain | ByteClass::Envelope => match self.find_end(&bytes[at..]) {
+                        Some(end) => {
+                            at += end + 1;
+                            *skipped += 1;
+                        }
+                        None => {
+                            self.state = ReadState::Skip;
+                            at = bytes.len();
+                        }
+                    },
+                },
+                ReadState::Skip => match self.find_end(&bytes[at..]) {
+                    Some(end) => {
+                        at += end + 1;
+                        *skipped += 1;
+                        self.state = ReadState::Start;
+                    }
+                    None => at = bytes.len(),
+                },
+                ReadState::Tag => {
+                    if Some(byte) == self.separators.release {
+                        self.state = ReadState::Skip;
+                        continue;
+                    }
+                    if byte == self.separators.terminator {
+                        self.begin(role(&self.segment, self.separators.element));
+                        if self.state == ReadState::Tag {
+                            self.state = ReadState::Skip;
+                        }
+                        continue;
+                    }
+                    at += 1;
+                    if !is_line_end(byte) {
+                        self.segment.push(byte);
+                    }
+                    if self.segment.len() == TAG {
+                        self.begin(role(&self.segment, self.separators.element));
+                        if self.state == ReadState::Tag {
+                            return (at, ReadStop::Header);
+                        }
+                    }
+                }
+                ReadState::Keep => {
+                    let end = self.find_end(&bytes[at..]);
+                    self.collect(&bytes[at..end.map_or(bytes.len(), |end| at + end)]);
+                    let Some(end) = end else { return (bytes.len(), ReadStop::More) };
+                    self.state = ReadState::Start;
+                    return (at + end + 1, ReadStop::Segment);
+                }
+                ReadState::Length(separators) => {
+                    if byte == self.separators.terminator {
+                        self.state = ReadState::Skip;
+                        continue;
+                    }
+                    at += 1;
+                    if byte != self.separators.element {
+                        self.collect(&[byte]);
+                    } else if separators > 1 {
+                        self.segment.clear();
+                        self.state = ReadState::Length(separators - 1);
+                    } else {
+                        let length = std::str::from_utf8(&self.segment).ok();
+                        let length = length.and_then(|length| length.trim().parse().ok());
+                        self.state = length.map_or(ReadState::Skip, ReadState::Data);
+                    }
+                }
+                ReadState::Data(left) => {
+                    self.state = match skip(left, bytes.len(), &mut at) {
+                        0 => ReadState::Skip,
+                        left => ReadState::Data(left),
+                    }
+                }
+                ReadState::BeforeObject { segments, length } => match self.find_end(&bytes[at..]) {
+                    Some(end) => {
+                        at += end + 1;
+                        self.skip_object(segments - 1, length);
+                    }
+                    None => at = bytes.len(),
+                },
+                ReadState::Object(left) => {
+                    self.state = match skip(left, bytes.len(), &mut at) {
+                        0 => {
+                            self.segment.clear();
+                            ReadState::Resync
+                        }
+                        left => ReadState::Object(left),
+                    }
+                }
+                ReadState::Resync => {
+                    at += 1;
+                    self.segment.push(byte);
+                    if self.segment.ends_with(b"UNP") {
+                        self.segment.drain(..self.segment.len() - 3);
+                        self.state = ReadState::Keep;
+                    } else if self.segment.len() == MAX_RESYNC {
+                        self.state = ReadState::Skip;
+                    }
+                }
+            }
+        }
+        (at, ReadStop::More)
+    }
+
+    fn begin(&mut self, role: SegmentRole) {
+        self.state = match role {
+            SegmentRole::Skip => ReadState::Skip,
+            SegmentRole::Keep => ReadState::Keep,
+            SegmentRole::Header => ReadState::Tag,
+            SegmentRole::Binary(element) => {
+                // The separator behind the tag is collected already.
+                self.segment.clear();
+                ReadState::Length(element)
+            }
+        };
+    }
+
+    /// Whether a segment does not matter, as far as the bytes at hand say.
+    fn is_plain(&self, bytes: &[u8], role: &impl Fn(&[u8], u8) -> SegmentRole) -> bool {
+        let Some(tag) = bytes.get(..TAG) else { return false };
+        let Separators { element, terminator, .. } = self.separators;
+        !tag.iter().any(|&byte| byte == terminator || is_line_end(byte))
+            && role(tag, element) == SegmentRole::Skip
+    }
+
+    /// Adds to the segment, without the line ends of wrapped files.
+    fn collect(&mut self, bytes: &[u8]) {
+        let room = MAX_SEGMENT.saturating_sub(self.segment.len());
+        self.segment.extend(bytes.iter().filter(|&&byte| !is_line_end(byte)).take(room));
+    }
+
+    /// The next terminator that is not data.
+    #[inline]
+    fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let terminator = self.separators.terminator;
+        let Some(release) = self.separators.release else { return memchr(terminator, bytes) };
+        let mut at = 0;
+        loop {
+            if self.is_released {
+                // A wrapped file may have a line end between the two.
+                at += bytes[at..].iter().position(|&byte| !is_line_end(byte))? + 1;
+                self.is_released = false;
+            }
+            at += memchr2(terminator, release, &bytes[at..])?;
+            if bytes[at] == terminator {
+                return Some(at);
+            }
+            at += 1;
+            self.is_released = true;
+        }
+    }
+}
+
+/// Skips as many bytes of those left as there are, and returns how many are left then.
+fn skip(left: u64, end: usize, at: &mut usize) -> u64 {
+    let here = (end - *at) as u64;
+    let skipped = left.min(here);
+    // It is no more than there are here.
+    *at += usize::try_from(skipped).unwrap_or(end - *at);
+    left - skipped
+}
+
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
