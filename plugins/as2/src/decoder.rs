@@ -186,6 +186,10 @@ impl Decoder {
             (None, false) => (!facts.hidden).then_some(SignatureStatus::Unsigned),
         };
         let is_mdn = facts.mdn.is_some();
+        let attachments = if is_mdn { Vec::new() } else { self.state.attachments };
+        // Those of attachments that turned out to be none are nothing.
+        let has_edi = attachments.iter().any(|attachment| attachment.edi.is_some());
+        let acks = if has_edi { self.state.edi.into_acks() } else { Vec::new() };
         Decoded {
             kind: if is_mdn { ContentKind::Mdn } else { ContentKind::Message },
             as2_message_id: message_id(&self.headers),
@@ -203,7 +207,8 @@ impl Decoder {
             digest_algorithm: facts.judgement.and_then(|j| j.digest).map(|d| d.name().to_owned()),
             mic: facts.mic,
             mics: facts.mics,
-            attachments: if is_mdn { Vec::new() } else { self.state.attachments },
+            attachments,
+            acks,
             errors: self.state.errors,
             warnings,
             mdn: facts.mdn,

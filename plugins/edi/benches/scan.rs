@@ -97,11 +97,11 @@ fn inputs() -> Vec<Input> {
 }
 
 fn scan(bytes: &[u8]) {
-    let mut scanner = Scanner::new(EventLists::default());
+    let (mut scanner, mut lists) = (Scanner::new(), EventLists::default());
     for piece in bytes.chunks(PUSH) {
-        scanner.push(piece);
+        scanner.push(piece, &mut lists);
     }
-    assert_eq!(scanner.finish().0.unwrap().interchange_count, 1);
+    assert_eq!(scanner.finish(&mut lists).unwrap().interchange_count, 1);
 }
 
 /// As in the same pieces.

@@ -12,15 +12,14 @@ use crate::{
 /// ```
 /// use as2hook_edi::{EventLists, Scanner};
 ///
-/// let mut scanner = Scanner::new(EventLists::default());
+/// let (mut scanner, mut lists) = (Scanner::new(), EventLists::default());
 /// for piece in b"UNB+UNOC:3+ALPHA+BETA+261115:0930+1'UNZ+0+1'".chunks(7) {
-///     scanner.push(piece);
+///     scanner.push(piece, &mut lists);
 /// }
-/// let (edi, _lists) = scanner.finish();
+/// let edi = scanner.finish(&mut lists);
 /// assert_eq!(edi.unwrap().interchanges[0].control_number.as_deref(), Some("1"));
 /// ```
 pub struct Scanner {
-    lists: EventLists,
     stage: ScanStage,
     /// Bytes that more are needed to decide of.
     held: Vec<u8>,
@@ -65,10 +64,9 @@ const OTHERS: [&[u8]; 7] =
 // === impl Scanner ===
 
 impl Scanner {
-    /// Of a file of this event.
-    pub fn new(lists: EventLists) -> Self {
+    /// Begins a file.
+    pub fn new() -> Self {
         Self {
-            lists,
             stage: ScanStage::Beginning,
             held: Vec::new(),
             is_end: false,
@@ -82,18 +80,18 @@ impl Scanner {
         }
     }
 
-    /// Takes the next bytes.
-    pub fn push(&mut self, mut bytes: &[u8]) {
+    /// Takes the next bytes; `lists` are those of its event.
+    pub fn push(&mut self, mut bytes: &[u8], lists: &mut EventLists) {
         while !bytes.is_empty() {
             if self.held.is_empty() {
-                bytes = &bytes[self.step(bytes)..];
+                bytes = &bytes[self.step(bytes, lists)..];
                 continue;
             }
             let held = self.held.len();
             let take = bytes.len().min(MAX_HELD.saturating_sub(held));
             let mut joined = std::mem::take(&mut self.held);
             joined.extend_from_slice(&bytes[..take]);
-            let used = self.steps(&joined);
+            let used = self.steps(&joined, lists);
             if used >= held {
                 bytes = &bytes[used - held..];
             } else {
@@ -104,47 +102,47 @@ impl Scanner {
     }
 
     /// The file ends. `None`: it is nothing that is read.
-    pub fn finish(mut self) -> (Option<Edi>, EventLists) {
+    pub fn finish(mut self, lists: &mut EventLists) -> Option<Edi> {
         self.is_end = true;
         while !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);
-            let used = self.steps(&held);
+            let used = self.steps(&held, lists);
             self.held.extend_from_slice(&held[used..]);
         }
         match std::mem::replace(&mut self.stage, ScanStage::Ignore) {
-            ScanStage::Envelopes(standard, envelopes) => self.close(standard, *envelopes),
+            ScanStage::Envelopes(standard, envelopes) => self.close(standard, *envelopes, lists),
             ScanStage::Xml(xml) => {
                 if let Some(interchange) = xml.finish() {
-                    self.add_xml(interchange);
+                    self.add_xml(interchange, lists);
                 }
             }
             _ => {}
         }
-        let Self { standard, interchanges, interchange_count, lists, .. } = self;
-        (standard.map(|standard| Edi { standard, interchanges, interchange_count }), lists)
+        let Self { standard, interchanges, interchange_count, .. } = self;
+        standard.map(|standard| Edi { standard, interchanges, interchange_count })
     }
 
     /// Steps until all bytes are used, or some are held.
-    fn steps(&mut self, bytes: &[u8]) -> usize {
+    fn steps(&mut self, bytes: &[u8], lists: &mut EventLists) -> usize {
         let mut used = 0;
         while used < bytes.len() && self.held.is_empty() {
-            used += self.step(&bytes[used..]);
+            used += self.step(&bytes[used..], lists);
         }
         used
     }
 
     /// Takes bytes as far as one stage reaches, and returns how many. Those it holds count as taken.
-    fn step(&mut self, bytes: &[u8]) -> usize {
+    fn step(&mut self, bytes: &[u8], lists: &mut EventLists) -> usize {
         match &mut self.stage {
             ScanStage::Beginning => self.begin(bytes),
             ScanStage::BehindPadding => self.choose(bytes),
-            ScanStage::Search => self.search(bytes),
-            ScanStage::Envelopes(..) if self.is_candidate => self.judge_candidate(bytes),
+            ScanStage::Search => self.search(bytes, lists),
+            ScanStage::Envelopes(..) if self.is_candidate => self.judge_candidate(bytes, lists),
             ScanStage::Envelopes(_, envelopes) => {
-                let (used, stop) = envelopes.push(bytes, &mut self.lists);
+                let (used, stop) = envelopes.push(bytes, lists);
                 match stop {
                     EnvelopeStop::More => {}
-                    EnvelopeStop::Trailer => self.close_envelopes(),
+                    EnvelopeStop::Trailer => self.close_envelopes(lists),
                     EnvelopeStop::Header => {
                         self.is_candidate = true;
                         let read = envelopes.segment();
@@ -196,12 +194,12 @@ impl Scanner {
     }
 
     /// A header that verifies is one, whatever stands before it.
-    fn search(&mut self, bytes: &[u8]) -> usize {
+    fn search(&mut self, bytes: &[u8], lists: &mut EventLists) -> usize {
         for (at, &byte) in bytes.iter().enumerate() {
             if matches!(byte, b'I' | b'U') && !self.previous.is_ascii_alphanumeric() {
                 match match_header(&bytes[at..], self.is_end) {
                     HeaderMatch::Yes(header, used) => {
-                        self.open(&header);
+                        self.open(&header, lists);
                         return at + used;
                     }
                     HeaderMatch::Undecided => return at + self.hold(&bytes[at..]),
@@ -210,7 +208,7 @@ impl Scanner {
             }
             self.previous = byte;
             if !is_padding(byte) {
-                self.skip_garbage();
+                self.skip_garbage(lists);
             }
             if self.garbage > MAX_GARBAGE {
                 self.stage = ScanStage::Ignore;
@@ -221,11 +219,11 @@ impl Scanner {
     }
 
     /// Within an interchange, a header ends it, even without its trailer.
-    fn judge_candidate(&mut self, bytes: &[u8]) -> usize {
+    fn judge_candidate(&mut self, bytes: &[u8], lists: &mut EventLists) -> usize {
         match match_header(bytes, self.is_end) {
             HeaderMatch::Yes(header, used) => {
-                self.close_envelopes();
-                self.open(&header);
+                self.close_envelopes(lists);
+                self.open(&header, lists);
                 used
             }
             HeaderMatch::Undecided => self.hold(bytes),
@@ -244,9 +242,9 @@ impl Scanner {
         bytes.len()
     }
 
-    fn open(&mut self, header: &InterchangeHeader) {
+    fn open(&mut self, header: &InterchangeHeader, lists: &mut EventLists) {
         let (standard, envelopes) = match header {
-            InterchangeHeader::X12(isa) => (Standard::X12, Envelopes::of_x12(isa, &mut self.lists)),
+            InterchangeHeader::X12(isa) => (Standard::X12, Envelopes::of_x12(isa, lists)),
             InterchangeHeader::Edifact(header) => {
                 (Standard::Edifact, Envelopes::of_edifact(header))
             }
@@ -254,26 +252,26 @@ impl Scanner {
         self.stage = ScanStage::Envelopes(standard, Box::new(envelopes));
     }
 
-    fn close_envelopes(&mut self) {
+    fn close_envelopes(&mut self, lists: &mut EventLists) {
         if let ScanStage::Envelopes(standard, envelopes) =
             std::mem::replace(&mut self.stage, ScanStage::Search)
         {
-            self.close(standard, *envelopes);
+            self.close(standard, *envelopes, lists);
         }
         self.is_candidate = false;
         self.previous = b'\n';
         self.garbage = 0;
     }
 
-    fn close(&mut self, standard: Standard, envelopes: Envelopes) {
-        let interchange = envelopes.finish(&mut self.lists);
+    fn close(&mut self, standard: Standard, envelopes: Envelopes, lists: &mut EventLists) {
+        let interchange = envelopes.finish(lists);
         self.count(standard, interchange);
     }
 
-    fn add_xml(&mut self, mut interchange: Interchange) {
+    fn add_xml(&mut self, mut interchange: Interchange, lists: &mut EventLists) {
         let mut documents = std::mem::take(&mut interchange.documents);
-        let is_listed = self.lists.admit_interchange(&interchange);
-        documents.retain(|document| is_listed && self.lists.admit_document(document));
+        let is_listed = lists.admit_interchange(&interchange);
+        documents.retain(|document| is_listed && lists.admit_document(document));
         interchange.documents = documents;
         self.count(Standard::Xml, is_listed.then_some(interchange));
     }
@@ -289,7 +287,7 @@ impl Scanner {
     }
 
     /// Bytes behind a trailer that are no padding are reported once.
-    fn skip_garbage(&mut self) {
+    fn skip_garbage(&mut self, lists: &mut EventLists) {
         self.garbage += 1;
         if self.garbage == 1
             && self.is_last_listed
@@ -300,8 +298,14 @@ impl Scanner {
                 _ if last.interactive => "UIZ",
                 _ => "UNZ",
             };
-            self.lists.add_warning(last, EdiWarning::new("trailing-data", trailer, None, None));
+            lists.add_warning(last, EdiWarning::new("trailing-data", trailer, None, None));
         }
+    }
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

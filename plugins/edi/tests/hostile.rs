@@ -24,11 +24,11 @@ fn memory(field: &str) -> u64 {
 fn scan(what: &str, pieces: impl Iterator<Item = Vec<u8>>) -> (Option<Edi>, EventLists) {
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = memory("VmRSS:");
-    let mut scanner = Scanner::new(EventLists::default());
+    let (mut scanner, mut lists) = (Scanner::new(), EventLists::default());
     for piece in pieces {
-        scanner.push(&piece);
+        scanner.push(&piece, &mut lists);
     }
-    let result = scanner.finish();
+    let result = (scanner.finish(&mut lists), lists);
     let grown = memory("VmHWM:").saturating_sub(before);
     assert!(grown <= MOST, "{what} took {grown} bytes");
     result

@@ -13,11 +13,11 @@ pub fn scan(bytes: &[u8]) -> (Option<Edi>, Vec<Ack>) {
 }
 
 pub fn scan_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Option<Edi>, Vec<Ack>) {
-    let mut scanner = Scanner::new(EventLists::default());
+    let (mut scanner, mut lists) = (Scanner::new(), EventLists::default());
     for piece in pieces {
-        scanner.push(piece);
+        scanner.push(piece, &mut lists);
     }
-    let (edi, lists) = scanner.finish();
+    let edi = scanner.finish(&mut lists);
     (edi, lists.into_acks())
 }
 
