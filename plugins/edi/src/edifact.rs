@@ -152,7 +152,14 @@ impl Edifact {
             }
             b"UNP" => {
                 if let Some((reference, length)) = self.package.take() {
-                    open.check(&UNP, "package-length", length, reference, elements, lists);
+                    open.check(
+                        &UNP,
+                        "package-length",
+                        length,
+                        reference.as_deref(),
+                        elements,
+                        lists,
+                    );
                 }
             }
             b"UNZ" | b"UIZ" => {
