@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use as2hook_edi::{Ack, Edi};
+use as2hook_edi::{Ack, DocumentCount, Edi};
 use serde::{Deserialize, Serialize};
 
 use crate::{MessageMic, Warning};
@@ -48,6 +48,9 @@ pub struct Decoded {
     pub mics: Vec<MessageMic>,
     /// The attachments in order.
     pub attachments: Vec<Attachment>,
+    /// How many EDI documents of each type they have.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub documents: Vec<DocumentCount>,
     /// What their documents acknowledge.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub acks: Vec<Ack>,

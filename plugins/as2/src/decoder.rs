@@ -187,9 +187,11 @@ impl Decoder {
         };
         let is_mdn = facts.mdn.is_some();
         let attachments = if is_mdn { Vec::new() } else { self.state.attachments };
-        // Those of attachments that turned out to be none are nothing.
-        let has_edi = attachments.iter().any(|attachment| attachment.edi.is_some());
-        let acks = if has_edi { self.state.edi.into_acks() } else { Vec::new() };
+        // What attachments have that turned out to be none is nothing.
+        let (documents, acks) = match attachments.iter().any(|all| all.edi.is_some()) {
+            true => (self.state.edi.document_counts().to_vec(), self.state.edi.into_acks()),
+            false => (Vec::new(), Vec::new()),
+        };
         Decoded {
             kind: if is_mdn { ContentKind::Mdn } else { ContentKind::Message },
             as2_message_id: message_id(&self.headers),
@@ -208,6 +210,7 @@ impl Decoder {
             mic: facts.mic,
             mics: facts.mics,
             attachments,
+            documents,
             acks,
             errors: self.state.errors,
             warnings,

@@ -111,6 +111,7 @@ impl DecodeState {
             keyring,
             options,
             attachment_text: cut::ATTACHMENT_TEXT,
+            edi: EventLists::new(cut::EDI, cut::ACKS),
             certificates: MAX_CERTIFICATES,
             ..Self::default()
         }

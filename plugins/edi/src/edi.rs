@@ -137,6 +137,19 @@ pub struct XmlRoot {
     pub namespace: Option<String>,
 }
 
+/// How many documents of one type an event has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentCount {
+    /// Whose type it is.
+    pub standard: Standard,
+    /// As [`EdiDocument::document_type`].
+    #[serde(rename = "type")]
+    pub document_type: String,
+    /// How many, listed or not.
+    pub count: u64,
+}
+
 /// Something in an interchange that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdiWarning {
@@ -158,6 +171,19 @@ pub enum WarningValue {
     Number(u64),
     /// Whatever else.
     Text(String),
+}
+
+// === impl Standard ===
+
+impl Standard {
+    /// Returns its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::X12 => "X12",
+            Self::Edifact => "EDIFACT",
+            Self::Xml => "XML",
+        }
+    }
 }
 
 /// For serde alone.

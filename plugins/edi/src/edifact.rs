@@ -126,6 +126,7 @@ impl Edifact {
                     ..EdiDocument::default()
                 };
                 self.is_ack = document.document_type.as_deref() == Some("CONTRL");
+                lists.count_document(Standard::Edifact, &document);
                 open.open_document(document, &UNT, lists);
             }
             b"UIH" => {
@@ -136,6 +137,7 @@ impl Edifact {
                     control_number: elements.text(2),
                     ..EdiDocument::default()
                 };
+                lists.count_document(Standard::Edifact, &document);
                 open.open_document(document, &UIT, lists);
             }
             b"UNT" => open.close_document(&UNT, elements, lists),
@@ -152,7 +154,14 @@ impl Edifact {
             }
             b"UNP" => {
                 if let Some((reference, length)) = self.package.take() {
-                    open.check(&UNP, "package-length", length, reference, elements, lists);
+                    open.check(
+                        &UNP,
+                        "package-length",
+                        length,
+                        reference.as_deref(),
+                        elements,
+                        lists,
+                    );
                 }
             }
             b"UNZ" | b"UIZ" => {

@@ -129,7 +129,14 @@ impl OpenInterchange {
         match self.document.take() {
             Some(document) => {
                 let OpenDocument { segments, control_number } = document;
-                self.check(trailer, "segment-count", segments, control_number, elements, lists);
+                self.check(
+                    trailer,
+                    "segment-count",
+                    segments,
+                    control_number.as_deref(),
+                    elements,
+                    lists,
+                );
             }
             None => self.warn_of_missing("missing-header", trailer, lists),
         }
@@ -146,7 +153,14 @@ impl OpenInterchange {
         match self.group.take() {
             Some(group) => {
                 let OpenGroup { documents, control_number, .. } = group;
-                self.check(trailer, "document-count", documents, control_number, elements, lists);
+                self.check(
+                    trailer,
+                    "document-count",
+                    documents,
+                    control_number.as_deref(),
+                    elements,
+                    lists,
+                );
             }
             None => self.warn_of_missing("missing-header", trailer, lists),
         }
@@ -171,7 +185,7 @@ impl OpenInterchange {
             groups => ("group-count", groups),
         };
         let control_number = self.interchange.control_number.clone();
-        self.check(trailer, code, expected, control_number, elements, lists);
+        self.check(trailer, code, expected, control_number.as_deref(), elements, lists);
         self.interchange.complete = true;
     }
 
@@ -192,7 +206,7 @@ impl OpenInterchange {
         trailer: &Trailer,
         code: &'static str,
         expected: u64,
-        control_number: Option<String>,
+        control_number: Option<&str>,
         elements: &Elements<'_>,
         lists: &mut EventLists,
     ) {
@@ -204,15 +218,15 @@ impl OpenInterchange {
         }
         let (element, segment) = trailer.control_number;
         let found = elements.component(element, 0);
+        let found = found.as_deref();
         if found != control_number {
-            let without_zeros = |number: &Option<String>| {
-                number.as_deref().unwrap_or_default().trim_start_matches('0').to_owned()
+            let without_zeros = |number: Option<&str>| {
+                number.unwrap_or_default().trim_start_matches('0').to_owned()
             };
-            let is_padding = without_zeros(&found) == without_zeros(&control_number);
+            let is_padding = without_zeros(found) == without_zeros(control_number);
             let code = if is_padding { "control-number-padding" } else { "control-number" };
-            let (expected, found) = (control_number.as_deref(), found.as_deref());
-            let warning =
-                EdiWarning::new(code, segment, expected.map(Into::into), found.map(Into::into));
+            let (expected, found) = (control_number.map(Into::into), found.map(Into::into));
+            let warning = EdiWarning::new(code, segment, expected, found);
             self.warn(warning, lists);
         }
     }

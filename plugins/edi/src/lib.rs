@@ -48,7 +48,7 @@ mod xml;
 
 pub use ack::{Ack, AckStatus, AckedDocument, AckedGroup, AckedInterchange, RejectedGroup};
 pub use edi::{
-    Edi, EdiDocument, EdiWarning, FunctionalGroup, Interchange, Party, Standard, WarningValue,
+    DocumentCount, Edi, EdiDocument, EdiWarning, FunctionalGroup, Interchange, Party, Standard, WarningValue,
     XmlRoot,
 };
 pub use lists::EventLists;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::{Ack, AckedDocument, EdiDocument, EdiWarning, FunctionalGroup, Interchange};
+use crate::{Ack, AckedDocument, DocumentCount, EdiDocument, EdiWarning, FunctionalGroup, Interchange, Standard};
 
 /// Interchanges that an event lists.
 const INTERCHANGES: usize = 100;
@@ -14,47 +14,76 @@ const GROUPS: usize = 1_000;
 const DOCUMENTS: usize = 1_000;
 /// Warnings that an event lists.
 const WARNINGS: usize = 100;
+/// Types of documents that are counted.
+const TYPES: usize = 100;
 /// Acknowledgements that an event lists.
 const ACKS: usize = 1_000;
-/// Bytes of JSON that counts, a comma and `duplicateOf` take beyond an item as it is admitted.
-const SLACK: usize = 150;
+/// Bytes of JSON by which an interchange may grow after it is admitted: counts, `standard`, `duplicateOf`.
+const INTERCHANGE_SLACK: usize = 270;
+/// As much for an acknowledgement: `messageEventId`.
+const ACK_SLACK: usize = 60;
 
 /// What the files of one event may still list, and what they acknowledge.
 ///
-/// The files of an event are scanned one after the other: each [`Scanner`](crate::Scanner) takes the lists
-/// and gives them back.
+/// The files of an event are scanned one after the other, with the same lists.
 #[derive(Debug)]
 pub struct EventLists {
     interchanges: usize,
     groups: usize,
     documents: usize,
     warnings: usize,
-    /// Bytes of JSON.
+    /// Bytes of JSON for all but acknowledgements.
     room: usize,
+    /// And for these, which are part of another event.
+    ack_room: usize,
     acks: Vec<Ack>,
     /// Documents within acknowledgements that are listed and not rejected.
     accepted_documents: usize,
     /// All acknowledgements, listed or not.
     ack_count: u64,
+    /// All documents, listed or not.
+    counts: Vec<DocumentCount>,
 }
 
 // === impl EventLists ===
 
 impl EventLists {
-    /// Bytes of JSON that leave the rest of an event its part of the 256 KiB.
+    /// Bytes of JSON for all but acknowledgements, which leave the rest of an event its part of the 256 KiB.
     pub const ROOM: usize = 200 * 1024;
+    /// Bytes of JSON for acknowledgements.
+    pub const ACK_ROOM: usize = 240 * 1024;
 
-    /// With so many bytes of JSON for all of it.
-    pub fn new(room: usize) -> Self {
+    /// With so many bytes of JSON for all but acknowledgements, and for these.
+    pub fn new(room: usize, ack_room: usize) -> Self {
         Self {
             interchanges: INTERCHANGES,
             groups: GROUPS,
             documents: DOCUMENTS,
             warnings: WARNINGS,
             room,
+            ack_room,
             acks: Vec::new(),
             accepted_documents: 0,
             ack_count: 0,
+            counts: Vec::new(),
+        }
+    }
+
+    /// How many documents of each type there are, listed or not; of the first 100 types.
+    pub fn document_counts(&self) -> &[DocumentCount] {
+        &self.counts
+    }
+
+    pub(crate) fn count_document(&mut self, standard: Standard, document: &EdiDocument) {
+        let Some(document_type) = &document.document_type else { return };
+        let same = |known: &&mut DocumentCount| {
+            known.standard == standard && known.document_type == *document_type
+        };
+        if let Some(known) = self.counts.iter_mut().find(same) {
+            known.count += 1;
+        } else if self.counts.len() < TYPES {
+            let document_type = document_type.clone();
+            self.counts.push(DocumentCount { standard, document_type, count: 1 });
         }
     }
 
@@ -76,7 +105,7 @@ impl EventLists {
     }
 
     pub(crate) fn admit_interchange(&mut self, interchange: &Interchange) -> bool {
-        admit(&mut self.interchanges, &mut self.room, json_length(interchange) + SLACK)
+        admit(&mut self.interchanges, &mut self.room, json_length(interchange) + INTERCHANGE_SLACK)
     }
 
     pub(crate) fn admit_group(&mut self, group: &FunctionalGroup) -> bool {
@@ -106,7 +135,7 @@ impl EventLists {
             return;
         }
         let length = json_length(&document) + 1;
-        while !admit(&mut self.documents, &mut self.room, length) {
+        while !admit(&mut self.documents, &mut self.ack_room, length) {
             if !(is_rejection && self.remove_accepted_document(ack)) {
                 return;
             }
@@ -119,16 +148,16 @@ impl EventLists {
     pub(crate) fn add_ack(&mut self, mut ack: Ack) {
         self.ack_count += 1;
         let length = length_without_documents(&mut ack);
-        while self.acks.len() >= ACKS || self.room < length {
+        while self.acks.len() >= ACKS || self.ack_room < length {
             let other = self.acks.iter().rposition(|other| !other.is_rejection());
             let Some(other) = other.filter(|_| ack.is_rejection()) else {
                 return self.release_documents(&ack);
             };
             let mut other = self.acks.remove(other);
-            self.room += length_without_documents(&mut other);
+            self.ack_room += length_without_documents(&mut other);
             self.release_documents(&other);
         }
-        self.room -= length;
+        self.ack_room -= length;
         self.acks.push(ack);
     }
 
@@ -154,14 +183,14 @@ impl EventLists {
 
     fn release_document(&mut self, document: &AckedDocument) {
         self.documents += 1;
-        self.room += json_length(document) + 1;
+        self.ack_room += json_length(document) + 1;
         self.accepted_documents -= usize::from(!document.is_rejection());
     }
 }
 
 impl Default for EventLists {
     fn default() -> Self {
-        Self::new(Self::ROOM)
+        Self::new(Self::ROOM, Self::ACK_ROOM)
     }
 }
 
@@ -179,10 +208,8 @@ fn admit(left: &mut usize, room: &mut usize, length: usize) -> bool {
 /// Those of an acknowledgement are admitted one by one.
 fn length_without_documents(ack: &mut Ack) -> usize {
     let documents = std::mem::take(&mut ack.documents);
-    // Its number of digits may grow.
-    let count = ack.document_count.take();
-    let length = json_length(ack) + SLACK;
-    (ack.documents, ack.document_count) = (documents, count);
+    let length = json_length(ack) + ACK_SLACK;
+    ack.documents = documents;
     length
 }
 

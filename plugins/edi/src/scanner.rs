@@ -270,6 +270,7 @@ impl Scanner {
 
     fn add_xml(&mut self, mut interchange: Interchange, lists: &mut EventLists) {
         let mut documents = std::mem::take(&mut interchange.documents);
+        documents.iter().for_each(|document| lists.count_document(Standard::Xml, document));
         let is_listed = lists.admit_interchange(&interchange);
         documents.retain(|document| is_listed && lists.admit_document(document));
         interchange.documents = documents;

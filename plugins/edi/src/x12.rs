@@ -149,6 +149,7 @@ impl X12 {
                     control_number: elements.text(2),
                     ..EdiDocument::default()
                 };
+                lists.count_document(Standard::X12, &document);
                 open.open_document(document, &SE, lists);
             }
             b"SE" => open.close_document(&SE, elements, lists),

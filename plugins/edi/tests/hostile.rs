@@ -66,7 +66,7 @@ fn hostile_file_takes_constant_memory() {
     let (_, lists) = scan("acknowledgements", numbered(isa_1.clone(), ack, 300_000));
     assert_eq!(lists.ack_count(), 300_000);
     let acks = lists.into_acks();
-    assert!(serde_json::to_string(&acks).unwrap().len() <= EventLists::ROOM);
+    assert!(serde_json::to_string(&acks).unwrap().len() <= EventLists::ACK_ROOM);
     assert!(acks.iter().all(|ack| ack.status == Some(AckStatus::Rejected)));
 
     let document =

@@ -1,5 +1,7 @@
 //! What a writer puts into interchanges comes out of the scanner.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fmt::Write;

@@ -70,6 +70,7 @@ fn decoded(text: &str, attachments: usize) -> Decoded {
         digest_algorithm: some(),
         mic: some(),
         mics: Vec::new(),
+        documents: Vec::new(),
         acks: Vec::new(),
         attachments: vec![attachment(text); attachments],
         errors: vec![ProcessingError::new(ErrorCode::Parse, text); 2],

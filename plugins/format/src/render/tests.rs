@@ -82,6 +82,7 @@ fn decoded() -> Decoded {
         mic: Some("AAAA, sha-256".into()),
         mics: Vec::new(),
         attachments: vec![file("981712.xml", 3570)],
+        documents: Vec::new(),
         acks: Vec::new(),
         errors: Vec::new(),
         warnings: Vec::new(),
