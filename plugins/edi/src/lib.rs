@@ -48,8 +48,8 @@ mod xml;
 
 pub use ack::{Ack, AckStatus, AckedDocument, AckedGroup, AckedInterchange, RejectedGroup};
 pub use edi::{
-    DocumentCount, Edi, EdiDocument, EdiWarning, FunctionalGroup, Interchange, Party, Standard, WarningValue,
-    XmlRoot,
+    DocumentCount, Edi, EdiDocument, EdiWarning, FunctionalGroup, Interchange, Party, Standard,
+    WarningValue, XmlRoot,
 };
 pub use lists::EventLists;
 pub use scanner::Scanner;

@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::{Ack, AckedDocument, DocumentCount, EdiDocument, EdiWarning, FunctionalGroup, Interchange, Standard};
+use crate::{
+    Ack, AckedDocument, DocumentCount, EdiDocument, EdiWarning, FunctionalGroup, Interchange,
+    Standard,
+};
 
 /// Interchanges that an event lists.
 const INTERCHANGES: usize = 100;

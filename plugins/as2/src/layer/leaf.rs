@@ -45,7 +45,14 @@ impl Leaf {
             .filter(|value| !value.is_empty())
             .map(|value| cut(value.replace(char::is_control, " "), cut::FIELD));
         let index = flow.begin(name.as_deref(), headers)?;
-        let document = LeafDocument { index, name, content_type, size: 0, sum: Sha256::new(), edi: Scanner::new() };
+        let document = LeafDocument {
+            index,
+            name,
+            content_type,
+            size: 0,
+            sum: Sha256::new(),
+            edi: Scanner::new(),
+        };
         Ok(Self { transfer: Transfer::declared(headers), document: Some(Box::new(document)) })
     }
 
