@@ -6,7 +6,7 @@ use encoding_rs::{
 };
 
 use crate::{
-    EdiDocument, EdiWarning, EventLists, FunctionalGroup, Interchange,
+    EdiDocument, EdiWarning, EventLists, FunctionalGroup, Interchange, Standard,
     elements::Elements,
     envelopes::{Contents, SegmentEffect, begins_header, keep_if, tag_of},
     interchange::{OpenInterchange, Trailer},

@@ -1,7 +1,7 @@
 //! What the segments of X12 mean: ISA, GS, ST, SE, GE, IEA, and the acknowledgements TA1, 997 and 999.
 
 use crate::{
-    EdiDocument, EventLists, FunctionalGroup, Interchange, Party,
+    EdiDocument, EventLists, FunctionalGroup, Interchange, Party, Standard,
     elements::Elements,
     envelopes::{Contents, SegmentEffect, begins_header, keep_if, tag_of},
     interchange::Trailer,

@@ -61,16 +61,18 @@ fn hostile_file_takes_constant_memory() {
     let edi = edi.unwrap();
     assert_eq!((edi.interchanges.len(), edi.interchange_count), (100, 1_000_000));
 
-    let ack =
-        |n: usize| format!("TA1*{n:0>300}*261115*0930*{}*000~", if n % 3 == 0 { 'R' } else { 'A' });
+    let ack = |n: usize| {
+        format!("TA1*{n:0>300}*261115*0930*{}*000~", if n.is_multiple_of(3) { 'R' } else { 'A' })
+    };
     let (_, lists) = scan("acknowledgements", numbered(isa_1.clone(), ack, 300_000));
     assert_eq!(lists.ack_count(), 300_000);
     let acks = lists.into_acks();
     assert!(serde_json::to_string(&acks).unwrap().len() <= EventLists::ACK_ROOM);
     assert!(acks.iter().all(|ack| ack.status == Some(AckStatus::Rejected)));
 
-    let document =
-        |n: usize| format!("AK2*850*{n}~AK5*{}*{:0>300}~", if n % 2 == 0 { 'R' } else { 'A' }, n);
+    let document = |n: usize| {
+        format!("AK2*850*{n}~AK5*{}*{:0>300}~", if n.is_multiple_of(2) { 'R' } else { 'A' }, n)
+    };
     let begin = format!("{isa_1}ST*997*1~AK1*PO*1~");
     scan("documents of one acknowledgement", numbered(begin, document, 300_000));
 

@@ -10,7 +10,7 @@ use as2hook_format::headers::is_never_passed;
 use http::{HeaderName, HeaderValue};
 
 use crate::{
-    setting::{List, Setting, Time, Word, distinct, setting, show_duration},
+    setting::{List, Time, Word, distinct, setting, show_duration},
     value::{FromFile, Value},
 };
 
