@@ -72,7 +72,14 @@ fn inputs() -> Vec<Input> {
     let wrapped = whole(isa, order).chunks(80).collect::<Vec<_>>().join(&b"\r\n"[..]);
     let xml = whole("<Order>", "<Line><Number>1</Number><Text>small widget</Text></Line>");
     let none = "";
+    let body = order.strip_prefix("ST*850*0001~").unwrap().strip_suffix("SE*12*0001~").unwrap();
     vec![
+        Input {
+            name: "X12 in one line, one document",
+            bytes: whole(&format!("{isa}ST*850*0001~"), body),
+            terminator: b'~',
+            bar: "at least 1.5 GB/s and 0.50",
+        },
         Input {
             name: "X12 in one line",
             bytes: whole(isa, order),

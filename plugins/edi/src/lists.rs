@@ -82,12 +82,22 @@ impl EventLists {
         self.acks
     }
 
+    /// Whether one more group or document may be listed.
+    pub(crate) fn has_room(&self) -> bool {
+        (self.groups > 0 || self.documents > 0) && self.room > 0
+    }
+
     pub(crate) fn admit_interchange(&mut self, interchange: &Interchange) -> bool {
-        admit(&mut self.interchanges, &mut self.room, json_length(interchange) + INTERCHANGE_SLACK)
+        self.interchanges > 0
+            && admit(
+                &mut self.interchanges,
+                &mut self.room,
+                json_length(interchange) + INTERCHANGE_SLACK,
+            )
     }
 
     pub(crate) fn admit_group(&mut self, group: &FunctionalGroup) -> bool {
-        admit(&mut self.groups, &mut self.room, json_length(group) + 1)
+        self.groups > 0 && admit(&mut self.groups, &mut self.room, json_length(group) + 1)
     }
 
     pub(crate) fn admit_document(&mut self, document: &EdiDocument) -> bool {

@@ -26,11 +26,13 @@ pub(crate) enum SegmentRole {
 
 /// Where a segment's reading stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReadStop {
+pub(crate) enum ReadStop<'a> {
     /// All bytes are used.
     More,
+    /// This segment is all here, and needed no copy.
+    Whole(&'a [u8]),
     /// [`SegmentReader::segment`] is complete.
-    Segment,
+    Collected,
     /// [`SegmentReader::segment`] has the first bytes of what may be a header.
     Header,
 }
@@ -111,6 +113,15 @@ impl SegmentReader {
         &self.segment
     }
 
+    pub(crate) fn take_segment(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.segment)
+    }
+
+    /// For the next segment.
+    pub(crate) fn reuse(&mut self, segment: Vec<u8>) {
+        self.segment = segment;
+    }
+
     /// Whether a segment is being collected.
     pub(crate) fn is_keeping(&self) -> bool {
         self.state == ReadState::Keep
@@ -131,32 +142,46 @@ impl SegmentReader {
 
     /// Reads to the end of the next segment that matters. Returns the bytes used, and adds up the others.
     #[inline]
-    pub(crate) fn read(
+    pub(crate) fn read<'a>(
         &mut self,
-        bytes: &[u8],
+        bytes: &'a [u8],
         skipped: &mut u64,
         role: impl Fn(&[u8], u8) -> SegmentRole,
-    ) -> (usize, ReadStop) {
+    ) -> (usize, ReadStop<'a>) {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match self.state {
-                ReadState::Start => match self.classes[usize::from(byte)] {
-                    ByteClass::Filler => at += 1,
-                    ByteClass::Envelope if !self.is_plain(&bytes[at..], &role) => {
-                        self.segment.clear();
-                        self.state = ReadState::Tag;
+                ReadState::Start => {
+                    let rest = &bytes[at..];
+                    let class = self.classes[usize::from(byte)];
+                    if class == ByteClass::Filler {
+                        at += 1;
+                        continue;
                     }
-                    ByteClass::Plain | ByteClass::Envelope => match self.find_end(&bytes[at..]) {
-                        Some(end) => {
-                            at += end + 1;
-                            *skipped += 1;
+                    let role = match class {
+                        ByteClass::Envelope => self.role_at_hand(rest, &role),
+                        _ => Some(SegmentRole::Skip),
+                    };
+                    if let Some(SegmentRole::Skip | SegmentRole::Keep) = role {
+                        match self.find_end(rest) {
+                            Some(end) if role == Some(SegmentRole::Skip) => {
+                                at += end + 1;
+                                *skipped += 1;
+                                continue;
+                            }
+                            Some(end) if memchr2(b'\r', b'\n', &rest[..end]).is_none() => {
+                                return (at + end + 1, ReadStop::Whole(&rest[..end]));
+                            }
+                            None if role == Some(SegmentRole::Skip) => {
+                                self.state = ReadState::Skip;
+                                return (bytes.len(), ReadStop::More);
+                            }
+                            _ => self.is_released = false,
                         }
-                        None => {
-                            self.state = ReadState::Skip;
-                            at = bytes.len();
-                        }
-                    },
-                },
+                    }
+                    self.segment.clear();
+                    self.state = ReadState::Tag;
+                }
                 ReadState::Skip => match self.find_end(&bytes[at..]) {
                     Some(end) => {
                         at += end + 1;
@@ -193,7 +218,7 @@ impl SegmentReader {
                     self.collect(&bytes[at..end.map_or(bytes.len(), |end| at + end)]);
                     let Some(end) = end else { return (bytes.len(), ReadStop::More) };
                     self.state = ReadState::Start;
-                    return (at + end + 1, ReadStop::Segment);
+                    return (at + end + 1, ReadStop::Collected);
                 }
                 ReadState::Length(separators) => {
                     if byte == self.separators.terminator {
@@ -262,12 +287,16 @@ impl SegmentReader {
         };
     }
 
-    /// Whether a segment does not matter, as far as the bytes at hand say.
-    fn is_plain(&self, bytes: &[u8], role: &impl Fn(&[u8], u8) -> SegmentRole) -> bool {
-        let Some(tag) = bytes.get(..TAG) else { return false };
+    /// What a segment is for. `None`: the bytes at hand do not say.
+    fn role_at_hand(
+        &self,
+        bytes: &[u8],
+        role: &impl Fn(&[u8], u8) -> SegmentRole,
+    ) -> Option<SegmentRole> {
+        let tag = bytes.get(..TAG)?;
         let Separators { element, terminator, .. } = self.separators;
-        !tag.iter().any(|&byte| byte == terminator || is_line_end(byte))
-            && role(tag, element) == SegmentRole::Skip
+        let is_clear = !tag.iter().any(|&byte| byte == terminator || is_line_end(byte));
+        is_clear.then(|| role(tag, element))
     }
 
     /// Adds to the segment, without the line ends of wrapped files.

@@ -58,7 +58,7 @@ impl X12 {
             prepared_at: local_time(date, time),
             ..Interchange::default()
         };
-        contents.open.open(interchange, lists);
+        contents.open.open(interchange, isa.raw(13), lists);
         Self { date: date.to_vec(), time: Some(time.to_vec()), has_release, ack_type: None }
     }
 
@@ -127,29 +127,31 @@ impl X12 {
             b"GS" => {
                 self.correct_century(elements.raw(4), &mut open.interchange);
                 let party = |id| Some(Party { qualifier: None, id: Some(id) });
-                let group = FunctionalGroup {
+                let group = open.may_list(lists).then(|| FunctionalGroup {
                     functional_id: elements.text(1),
                     control_number: elements.text(6),
                     version: elements.text(8),
                     sender: elements.text(2).and_then(party),
                     receiver: elements.text(3).and_then(party),
-                };
-                open.open_group(group, [&SE, &GE], lists);
+                });
+                open.open_group(elements.raw(6), group, [&SE, &GE], lists);
             }
             b"ST" => {
-                let document_type = elements.text(1);
-                self.ack_type = match document_type.as_deref() {
-                    Some("997") => Some("997"),
-                    Some("999") => Some("999"),
+                self.ack_type = match elements.raw(1) {
+                    b"997" => Some("997"),
+                    b"999" => Some("999"),
                     _ => None,
                 };
-                let document = EdiDocument {
-                    document_type,
-                    version: elements.text(3).or_else(|| open.group_version()),
-                    control_number: elements.text(2),
-                    ..EdiDocument::default()
-                };
-                open.open_document(document, &SE, lists);
+                open.open_document(elements.raw(2), &SE, lists);
+                if open.may_list(lists) {
+                    let document = EdiDocument {
+                        document_type: elements.text(1),
+                        version: elements.text(3).or_else(|| open.group_version()),
+                        control_number: elements.text(2),
+                        ..EdiDocument::default()
+                    };
+                    open.list_document(document, lists);
+                }
             }
             b"SE" => open.close_document(&SE, elements, lists),
             b"GE" => open.close_group(&GE, &SE, elements, lists),

@@ -1,10 +1,14 @@
 //! Files that are made to cost much: they take constant memory, and time by their length.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it measured"
+)]
 
 mod support;
 
-use std::{fs, iter};
+use std::{fs, iter, time::Duration};
 
 use as2hook_edi::{AckStatus, Edi, EventLists, Scanner};
 use support::isa;
@@ -20,9 +24,16 @@ fn memory(field: &str) -> u64 {
     line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// Of this thread.
+fn processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+}
+
 /// The event, and by how much the process grew at its peak.
 fn scan(what: &str, pieces: impl Iterator<Item = Vec<u8>>) -> (Option<Edi>, EventLists) {
     fs::write("/proc/self/clear_refs", "5").unwrap();
+    let begin = processor_time();
     let before = memory("VmRSS:");
     let mut scanner = Scanner::new(EventLists::default());
     for piece in pieces {
@@ -30,6 +41,7 @@ fn scan(what: &str, pieces: impl Iterator<Item = Vec<u8>>) -> (Option<Edi>, Even
     }
     let result = scanner.finish();
     let grown = memory("VmHWM:").saturating_sub(before);
+    println!("{what}: {grown} bytes, {:?}", processor_time() - begin);
     assert!(grown <= MOST, "{what} took {grown} bytes");
     result
 }
@@ -61,16 +73,18 @@ fn hostile_file_takes_constant_memory() {
     let edi = edi.unwrap();
     assert_eq!((edi.interchanges.len(), edi.interchange_count), (100, 1_000_000));
 
-    let ack =
-        |n: usize| format!("TA1*{n:0>300}*261115*0930*{}*000~", if n % 3 == 0 { 'R' } else { 'A' });
+    let ack = |n: usize| {
+        format!("TA1*{n:0>300}*261115*0930*{}*000~", if n.is_multiple_of(3) { 'R' } else { 'A' })
+    };
     let (_, lists) = scan("acknowledgements", numbered(isa_1.clone(), ack, 300_000));
     assert_eq!(lists.ack_count(), 300_000);
     let acks = lists.into_acks();
     assert!(serde_json::to_string(&acks).unwrap().len() <= EventLists::ACK_ROOM);
     assert!(acks.iter().all(|ack| ack.status == Some(AckStatus::Rejected)));
 
-    let document =
-        |n: usize| format!("AK2*850*{n}~AK5*{}*{:0>300}~", if n % 2 == 0 { 'R' } else { 'A' }, n);
+    let document = |n: usize| {
+        format!("AK2*850*{n}~AK5*{}*{:0>300}~", if n.is_multiple_of(2) { 'R' } else { 'A' }, n)
+    };
     let begin = format!("{isa_1}ST*997*1~AK1*PO*1~");
     scan("documents of one acknowledgement", numbered(begin, document, 300_000));
 
