@@ -37,7 +37,7 @@ const UIZ: Trailer = Trailer { tag: "UIZ", count: (2, "UIZ02"), control_number: 
 
 impl Edifact {
     /// What the tags that matter begin with.
-    pub(crate) const LETTERS: &[u8] = b"U";
+    pub(crate) const BEGINS: &[&[u8; 2]] = &[b"UN", b"UI", b"UC"];
 
     pub(crate) fn new(is_guessed: bool) -> Self {
         Self { is_guessed, is_open: false, is_ack: false, package: None }
@@ -110,7 +110,7 @@ impl Edifact {
                 return SegmentEffect::Charset(charset);
             }
             b"UNG" => {
-                let group = open.may_list(lists).then(|| FunctionalGroup {
+                let group = open.may_list_group(lists).then(|| FunctionalGroup {
                     functional_id: elements.text(1),
                     control_number: elements.text(5),
                     version: elements.components(7, &[0, 1, 2]),
@@ -122,7 +122,7 @@ impl Edifact {
             b"UNH" => {
                 self.is_ack = elements.raw_component(2, 0) == b"CONTRL";
                 open.open_document(elements.raw(1), &UNT, lists);
-                if open.may_list(lists) {
+                if open.may_list_document(lists) {
                     let document = EdiDocument {
                         document_type: elements.component(2, 0),
                         version: elements.components(2, &[1, 2, 3, 4]),
@@ -134,7 +134,7 @@ impl Edifact {
             }
             b"UIH" => {
                 open.open_document(elements.raw(2), &UIT, lists);
-                if open.may_list(lists) {
+                if open.may_list_document(lists) {
                     let document = EdiDocument {
                         document_type: elements.component(1, 0),
                         // 0113 stands before 0051 here.

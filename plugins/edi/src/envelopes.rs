@@ -66,7 +66,7 @@ pub(crate) enum SegmentEffect {
 
 impl Envelopes {
     pub(crate) fn of_x12(header: &IsaHeader, lists: &mut EventLists) -> Self {
-        let reader = SegmentReader::new(header.separators, X12::LETTERS);
+        let reader = SegmentReader::new(header.separators, X12::BEGINS);
         let mut contents = Contents::default();
         let dialect =
             X12::open(&elements_of(&header.segment, &reader, WINDOWS_1252), &mut contents, lists);
@@ -81,7 +81,7 @@ impl Envelopes {
 
     /// Of a UNB or UIB that comes next.
     pub(crate) fn of_edifact(header: &ServiceHeader) -> Self {
-        let reader = SegmentReader::new(header.separators, Edifact::LETTERS);
+        let reader = SegmentReader::new(header.separators, Edifact::BEGINS);
         let dialect = Dialect::Edifact(Edifact::new(header.is_guessed));
         Self { reader, charset: WINDOWS_1252, dialect, contents: Contents::default() }
     }

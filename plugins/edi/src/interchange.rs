@@ -68,9 +68,14 @@ impl OpenInterchange {
         }
     }
 
-    /// Whether a group or a document is worth its text.
-    pub(crate) fn may_list(&self, lists: &EventLists) -> bool {
-        self.is_listed && lists.has_room()
+    /// Whether a group is worth its text: its own, or its documents'.
+    pub(crate) fn may_list_group(&self, lists: &EventLists) -> bool {
+        self.is_listed && (lists.has_group_room() || lists.has_document_room())
+    }
+
+    /// Whether a document is worth its text.
+    pub(crate) fn may_list_document(&self, lists: &EventLists) -> bool {
+        self.is_listed && lists.has_document_room()
     }
 
     pub(crate) fn has_document(&self) -> bool {

@@ -82,9 +82,14 @@ impl EventLists {
         self.acks
     }
 
-    /// Whether one more group or document may be listed.
-    pub(crate) fn has_room(&self) -> bool {
-        (self.groups > 0 || self.documents > 0) && self.room > 0
+    /// Whether one more group may be listed.
+    pub(crate) fn has_group_room(&self) -> bool {
+        self.groups > 0 && self.room > 0
+    }
+
+    /// Whether one more document may be listed.
+    pub(crate) fn has_document_room(&self) -> bool {
+        self.documents > 0 && self.room > 0
     }
 
     pub(crate) fn admit_interchange(&mut self, interchange: &Interchange) -> bool {

@@ -30,7 +30,8 @@ const IEA: Trailer = Trailer::new("IEA", "IEA01", "IEA02");
 
 impl X12 {
     /// What the tags that matter begin with.
-    pub(crate) const LETTERS: &[u8] = b"ABGIST";
+    pub(crate) const BEGINS: &[&[u8; 2]] =
+        &[b"IS", b"IE", b"GS", b"GE", b"ST", b"SE", b"TA", b"AK", b"IK", b"BI", b"BD"];
 
     /// By an ISA.
     pub(crate) fn open(
@@ -127,7 +128,7 @@ impl X12 {
             b"GS" => {
                 self.correct_century(elements.raw(4), &mut open.interchange);
                 let party = |id| Some(Party { qualifier: None, id: Some(id) });
-                let group = open.may_list(lists).then(|| FunctionalGroup {
+                let group = open.may_list_group(lists).then(|| FunctionalGroup {
                     functional_id: elements.text(1),
                     control_number: elements.text(6),
                     version: elements.text(8),
@@ -143,7 +144,7 @@ impl X12 {
                     _ => None,
                 };
                 open.open_document(elements.raw(2), &SE, lists);
-                if open.may_list(lists) {
+                if open.may_list_document(lists) {
                     let document = EdiDocument {
                         document_type: elements.text(1),
                         version: elements.text(3).or_else(|| open.group_version()),
