@@ -23,7 +23,7 @@ pub(crate) struct Edifact {
     /// The message that is open is a CONTRL.
     is_ack: bool,
     /// The reference and the length of the package that is open.
-    package: Option<(Option<String>, u64)>,
+    package: Option<(Vec<u8>, u64)>,
 }
 
 const UNT: Trailer = Trailer::new("UNT", "UNT01", "UNT02");
@@ -37,7 +37,7 @@ const UIZ: Trailer = Trailer { tag: "UIZ", count: (2, "UIZ02"), control_number: 
 
 impl Edifact {
     /// What the tags that matter begin with.
-    pub(crate) const LETTERS: &[u8] = b"U";
+    pub(crate) const BEGINS: &[&[u8; 2]] = &[b"UN", b"UI", b"UC"];
 
     pub(crate) fn new(is_guessed: bool) -> Self {
         Self { is_guessed, is_open: false, is_ack: false, package: None }
@@ -98,10 +98,11 @@ impl Edifact {
             b"UNB" | b"UIB" => {
                 let charset = charset(elements);
                 let elements = Elements { charset, ..*elements };
-                open.open(
-                    if tag == b"UNB" { batch(&elements) } else { interactive(&elements) },
-                    lists,
-                );
+                let (interchange, control_number) = match tag {
+                    b"UNB" => (batch(&elements), elements.raw_component(5, 0)),
+                    _ => (interactive(&elements), elements.raw_component(2, 0)),
+                };
+                open.open(interchange, control_number, lists);
                 if self.is_guessed {
                     open.warn(EdiWarning::new("separators", "UNA", None, None), lists);
                 }
@@ -109,36 +110,44 @@ impl Edifact {
                 return SegmentEffect::Charset(charset);
             }
             b"UNG" => {
-                let group = FunctionalGroup {
+                let group = open.may_list_group(lists).then(|| FunctionalGroup {
                     functional_id: elements.text(1),
                     control_number: elements.text(5),
                     version: elements.components(7, &[0, 1, 2]),
                     sender: elements.party(2),
                     receiver: elements.party(3),
-                };
-                open.open_group(group, [&UNT, &UNE], lists);
+                });
+                open.open_group(elements.raw(5), group, [&UNT, &UNE], lists);
             }
             b"UNH" => {
-                let document = EdiDocument {
-                    document_type: elements.component(2, 0),
-                    version: elements.components(2, &[1, 2, 3, 4]),
-                    control_number: elements.text(1),
-                    ..EdiDocument::default()
-                };
-                self.is_ack = document.document_type.as_deref() == Some("CONTRL");
-                lists.count_document(Standard::Edifact, &document);
-                open.open_document(document, &UNT, lists);
+                let raw = elements.raw_component(2, 0);
+                self.is_ack = raw == b"CONTRL";
+                lists.count_document(Standard::Edifact, raw, || elements.component(2, 0));
+                open.open_document(elements.raw(1), &UNT, lists);
+                if open.may_list_document(lists) {
+                    let document = EdiDocument {
+                        document_type: elements.component(2, 0),
+                        version: elements.components(2, &[1, 2, 3, 4]),
+                        control_number: elements.text(1),
+                        ..EdiDocument::default()
+                    };
+                    open.list_document(document, lists);
+                }
             }
             b"UIH" => {
-                let document = EdiDocument {
-                    document_type: elements.component(1, 0),
-                    // 0113 stands before 0051 here.
-                    version: elements.components(1, &[1, 2, 4, 5]),
-                    control_number: elements.text(2),
-                    ..EdiDocument::default()
-                };
-                lists.count_document(Standard::Edifact, &document);
-                open.open_document(document, &UIT, lists);
+                let raw = elements.raw_component(1, 0);
+                lists.count_document(Standard::Edifact, raw, || elements.component(1, 0));
+                open.open_document(elements.raw(2), &UIT, lists);
+                if open.may_list_document(lists) {
+                    let document = EdiDocument {
+                        document_type: elements.component(1, 0),
+                        // 0113 stands before 0051 here.
+                        version: elements.components(1, &[1, 2, 4, 5]),
+                        control_number: elements.text(2),
+                        ..EdiDocument::default()
+                    };
+                    open.list_document(document, lists);
+                }
             }
             b"UNT" => open.close_document(&UNT, elements, lists),
             b"UIT" => open.close_document(&UIT, elements, lists),
@@ -146,7 +155,8 @@ impl Edifact {
             b"UNO" => {
                 open.count_package();
                 // S022: 0810, the length in octets, and 0814, the segments before the object.
-                self.package = elements.count(4, 0).map(|length| (elements.text(1), length));
+                self.package =
+                    elements.count(4, 0).map(|length| (elements.raw(1).to_vec(), length));
                 if let Some((_, length)) = self.package {
                     let segments = elements.count(4, 1).unwrap_or(0);
                     return SegmentEffect::Object { segments, length };
@@ -154,14 +164,7 @@ impl Edifact {
             }
             b"UNP" => {
                 if let Some((reference, length)) = self.package.take() {
-                    open.check(
-                        &UNP,
-                        "package-length",
-                        length,
-                        reference.as_deref(),
-                        elements,
-                        lists,
-                    );
+                    open.check(&UNP, "package-length", length, &reference, elements, lists);
                 }
             }
             b"UNZ" | b"UIZ" => {

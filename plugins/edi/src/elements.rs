@@ -73,13 +73,11 @@ impl<'a> Elements<'a> {
 
     /// A whole number.
     pub(crate) fn count(&self, element: usize, component: usize) -> Option<u64> {
-        match WarningValue::of_count(self.component(element, component)?) {
-            WarningValue::Number(count) => Some(count),
-            WarningValue::Text(_) => None,
-        }
+        whole_number(self.raw_component(element, component))
     }
 
-    fn read(&self, raw: &[u8]) -> Option<String> {
+    /// The text of what is written. `None`: it is empty.
+    pub(crate) fn read(&self, raw: &[u8]) -> Option<String> {
         text(&unescaped(raw, self.separators.release), self.charset)
     }
 }
@@ -89,11 +87,17 @@ impl<'a> Elements<'a> {
 impl WarningValue {
     /// A number, if it is one.
     pub(crate) fn of_count(text: String) -> Self {
-        match text.trim().parse() {
-            Ok(count) if text.trim().bytes().all(|b| b.is_ascii_digit()) => Self::Number(count),
-            _ => Self::Text(text),
-        }
+        whole_number(text.as_bytes()).map_or(Self::Text(text), Self::Number)
     }
+}
+
+fn whole_number(bytes: &[u8]) -> Option<u64> {
+    let digits = bytes.trim_ascii();
+    let add = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 /// Bytes for a person: without padding, decoded, without control characters, and not too long. `None`: empty.

@@ -66,7 +66,7 @@ pub(crate) enum SegmentEffect {
 
 impl Envelopes {
     pub(crate) fn of_x12(header: &IsaHeader, lists: &mut EventLists) -> Self {
-        let reader = SegmentReader::new(header.separators, X12::LETTERS);
+        let reader = SegmentReader::new(header.separators, X12::BEGINS);
         let mut contents = Contents::default();
         let dialect =
             X12::open(&elements_of(&header.segment, &reader, WINDOWS_1252), &mut contents, lists);
@@ -81,7 +81,7 @@ impl Envelopes {
 
     /// Of a UNB or UIB that comes next.
     pub(crate) fn of_edifact(header: &ServiceHeader) -> Self {
-        let reader = SegmentReader::new(header.separators, Edifact::LETTERS);
+        let reader = SegmentReader::new(header.separators, Edifact::BEGINS);
         let dialect = Dialect::Edifact(Edifact::new(header.is_guessed));
         Self { reader, charset: WINDOWS_1252, dialect, contents: Contents::default() }
     }
@@ -106,10 +106,16 @@ impl Envelopes {
             match stop {
                 ReadStop::More => return (at, EnvelopeStop::More),
                 ReadStop::Header => return (at, EnvelopeStop::Header),
-                ReadStop::Segment if self.take_segment(lists) => {
-                    return (at, EnvelopeStop::Trailer);
+                ReadStop::Whole(segment) => {
+                    if self.take(segment, lists) {
+                        return (at, EnvelopeStop::Trailer);
+                    }
                 }
-                ReadStop::Segment => {}
+                ReadStop::Collected => {
+                    if self.take_collected(lists) {
+                        return (at, EnvelopeStop::Trailer);
+                    }
+                }
             }
         }
     }
@@ -134,18 +140,25 @@ impl Envelopes {
                 Dialect::Edifact(edifact) => edifact.is_whole(&elements, number),
             };
             if is_whole {
-                self.take_segment(lists);
+                self.take_collected(lists);
             }
         }
         self.contents.ack.close(lists);
         self.contents.open.finish()
     }
 
+    fn take_collected(&mut self, lists: &mut EventLists) -> bool {
+        let segment = self.reader.take_segment();
+        let is_trailer = self.take(&segment, lists);
+        self.reader.reuse(segment);
+        is_trailer
+    }
+
     /// Whether it is the trailer.
-    fn take_segment(&mut self, lists: &mut EventLists) -> bool {
+    fn take(&mut self, segment: &[u8], lists: &mut EventLists) -> bool {
         let contents = &mut self.contents;
         contents.open.count_segments(1);
-        let elements = elements_of(self.reader.segment(), &self.reader, self.charset);
+        let elements = elements_of(segment, &self.reader, self.charset);
         let effect = match &mut self.dialect {
             Dialect::X12(x12) => x12.take(&elements, contents, lists),
             Dialect::Edifact(edifact) => edifact.take(&elements, contents, lists),
@@ -171,7 +184,7 @@ fn elements_of<'a>(
 
 /// The tag of a segment whose first bytes these are. `None`: it is longer than any that matters.
 pub(crate) fn tag_of(bytes: &[u8], element: u8) -> Option<&[u8]> {
-    match memchr::memchr(element, bytes) {
+    match bytes.iter().position(|&byte| byte == element) {
         Some(end) => Some(&bytes[..end]),
         // A segment without elements.
         None => (bytes.len() < 4).then_some(bytes),

@@ -2,8 +2,6 @@
 //!
 //! A text may hold these letters by chance, so a header counts only if all of it is one.
 
-use memchr::memmem;
-
 use crate::elements::Separators;
 
 /// Bytes that decide whether a header is one.
@@ -203,10 +201,10 @@ fn match_service(bytes: &[u8], announced: Option<Separators>, end: bool) -> Head
 
 /// What stands before the first group, message or package.
 fn guess_terminator(bytes: &[u8], element: u8) -> Option<u8> {
-    let tags = [b"UNH", b"UNG", b"UNO", b"UIH"];
-    let found =
-        tags.iter().filter_map(|tag| memmem::find(bytes, &[tag.as_slice(), &[element]].concat()));
-    let before = &bytes[..found.min()?];
+    let found = bytes.windows(4).position(|tag| {
+        tag[3] == element && matches!(&tag[..3], b"UNH" | b"UNG" | b"UNO" | b"UIH")
+    });
+    let before = &bytes[..found?];
     let line_ends = before.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
     let (before, line_end) = before.split_at(before.len() - line_ends);
     match before.last() {

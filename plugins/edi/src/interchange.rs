@@ -5,27 +5,29 @@ use crate::{
     elements::Elements,
 };
 
-/// An interchange while it is read.
+/// An interchange while it is read. A file may have millions of groups and documents, of which few are listed:
+/// for the others no text is made.
 #[derive(Default)]
 pub(crate) struct OpenInterchange {
     pub(crate) interchange: Interchange,
+    /// As it is written in the header.
+    control_number: Vec<u8>,
     is_listed: bool,
     group: Option<OpenGroup>,
-    document: Option<OpenDocument>,
+    /// Segments of the document that is open.
+    document: Option<u64>,
+    /// Its number, as it is written.
+    document_number: Vec<u8>,
 }
 
 struct OpenGroup {
     /// In the list, if it is listed.
     index: Option<usize>,
-    control_number: Option<String>,
+    /// As it is written.
+    control_number: Vec<u8>,
     version: Option<String>,
     /// And packages.
     documents: u64,
-}
-
-struct OpenDocument {
-    control_number: Option<String>,
-    segments: u64,
 }
 
 /// A trailer's count and control number: in which elements they stand, and what they are called.
@@ -47,17 +49,33 @@ impl Trailer {
 // === impl OpenInterchange ===
 
 impl OpenInterchange {
-    /// Takes what the header says.
-    pub(crate) fn open(&mut self, interchange: Interchange, lists: &mut EventLists) {
+    /// Takes what the header says. `control_number`: as it is written.
+    pub(crate) fn open(
+        &mut self,
+        interchange: Interchange,
+        control_number: &[u8],
+        lists: &mut EventLists,
+    ) {
         self.is_listed = lists.admit_interchange(&interchange);
         self.interchange = interchange;
+        self.control_number = control_number.trim_ascii_end().to_vec();
     }
 
     /// Segments of the document that is open have passed.
     pub(crate) fn count_segments(&mut self, count: u64) {
-        if let Some(document) = &mut self.document {
-            document.segments += count;
+        if let Some(segments) = &mut self.document {
+            *segments += count;
         }
+    }
+
+    /// Whether a group is worth its text: its own, or its documents'.
+    pub(crate) fn may_list_group(&self, lists: &EventLists) -> bool {
+        self.is_listed && (lists.has_group_room() || lists.has_document_room())
+    }
+
+    /// Whether a document is worth its text.
+    pub(crate) fn may_list_document(&self, lists: &EventLists) -> bool {
+        self.is_listed && lists.has_document_room()
     }
 
     pub(crate) fn has_document(&self) -> bool {
@@ -69,10 +87,11 @@ impl OpenInterchange {
         self.group.as_ref()?.version.clone()
     }
 
-    /// `trailers`: of a document and of a group, which are missing if one is open.
+    /// `group`: if it may be listed. `trailers`: of a document and of a group, which are missing if one is open.
     pub(crate) fn open_group(
         &mut self,
-        group: FunctionalGroup,
+        control_number: &[u8],
+        group: Option<FunctionalGroup>,
         trailers: [&Trailer; 2],
         lists: &mut EventLists,
     ) {
@@ -80,23 +99,22 @@ impl OpenInterchange {
         if self.group.take().is_some() {
             self.warn_of_missing("missing-trailer", trailers[1], lists);
         }
-        let interchange = &mut self.interchange;
-        interchange.group_count += 1;
-        let is_listed = self.is_listed && lists.admit_group(&group);
+        let Interchange { groups, group_count, .. } = &mut self.interchange;
+        *group_count += 1;
+        let version = group.as_ref().and_then(|group| group.version.clone());
+        let group = group.filter(|group| lists.admit_group(group));
         self.group = Some(OpenGroup {
-            index: is_listed.then_some(interchange.groups.len()),
-            control_number: group.control_number.clone(),
-            version: group.version.clone(),
+            index: group.is_some().then_some(groups.len()),
+            control_number: control_number.trim_ascii_end().to_vec(),
+            version,
             documents: 0,
         });
-        if is_listed {
-            interchange.groups.push(group);
-        }
+        groups.extend(group);
     }
 
     pub(crate) fn open_document(
         &mut self,
-        mut document: EdiDocument,
+        control_number: &[u8],
         trailer: &Trailer,
         lists: &mut EventLists,
     ) {
@@ -104,11 +122,16 @@ impl OpenInterchange {
         self.interchange.document_count += 1;
         if let Some(group) = &mut self.group {
             group.documents += 1;
-            document.group = group.index;
         }
-        let control_number = document.control_number.clone();
-        self.document = Some(OpenDocument { control_number, segments: 1 });
-        if self.is_listed && lists.admit_document(&document) {
+        self.document = Some(1);
+        self.document_number.clear();
+        self.document_number.extend_from_slice(control_number.trim_ascii_end());
+    }
+
+    /// Lists the document that is open, if there is room for it.
+    pub(crate) fn list_document(&mut self, mut document: EdiDocument, lists: &mut EventLists) {
+        document.group = self.group.as_ref().and_then(|group| group.index);
+        if lists.admit_document(&document) {
             self.interchange.documents.push(document);
         }
     }
@@ -127,16 +150,10 @@ impl OpenInterchange {
         lists: &mut EventLists,
     ) {
         match self.document.take() {
-            Some(document) => {
-                let OpenDocument { segments, control_number } = document;
-                self.check(
-                    trailer,
-                    "segment-count",
-                    segments,
-                    control_number.as_deref(),
-                    elements,
-                    lists,
-                );
+            Some(segments) => {
+                let number = std::mem::take(&mut self.document_number);
+                self.check(trailer, "segment-count", segments, &number, elements, lists);
+                self.document_number = number;
             }
             None => self.warn_of_missing("missing-header", trailer, lists),
         }
@@ -153,14 +170,7 @@ impl OpenInterchange {
         match self.group.take() {
             Some(group) => {
                 let OpenGroup { documents, control_number, .. } = group;
-                self.check(
-                    trailer,
-                    "document-count",
-                    documents,
-                    control_number.as_deref(),
-                    elements,
-                    lists,
-                );
+                self.check(trailer, "document-count", documents, &control_number, elements, lists);
             }
             None => self.warn_of_missing("missing-header", trailer, lists),
         }
@@ -184,8 +194,8 @@ impl OpenInterchange {
             0 if trailer.tag != "IEA" => ("document-count", document_count + package_count),
             groups => ("group-count", groups),
         };
-        let control_number = self.interchange.control_number.clone();
-        self.check(trailer, code, expected, control_number.as_deref(), elements, lists);
+        let control_number = std::mem::take(&mut self.control_number);
+        self.check(trailer, code, expected, &control_number, elements, lists);
         self.interchange.complete = true;
     }
 
@@ -200,35 +210,38 @@ impl OpenInterchange {
         }
     }
 
-    /// Compares a trailer with what was counted and with the header's number.
+    /// Compares a trailer with what was counted and with the header's number, as that is written.
     pub(crate) fn check(
         &mut self,
         trailer: &Trailer,
         code: &'static str,
         expected: u64,
-        control_number: Option<&str>,
+        control_number: &[u8],
         elements: &Elements<'_>,
         lists: &mut EventLists,
     ) {
-        let expected = WarningValue::Number(expected);
         let (element, segment) = trailer.count;
-        let found = elements.component(element, 0).map(WarningValue::of_count);
-        if found.as_ref() != Some(&expected) {
-            self.warn(EdiWarning::new(code, segment, Some(expected), found), lists);
+        if elements.count(element, 0) != Some(expected) {
+            let found = elements.component(element, 0).map(WarningValue::of_count);
+            self.warn(EdiWarning::new(code, segment, Some(expected.into()), found), lists);
         }
         let (element, segment) = trailer.control_number;
-        let found = elements.component(element, 0);
-        let found = found.as_deref();
-        if found != control_number {
-            let without_zeros = |number: Option<&str>| {
-                number.unwrap_or_default().trim_start_matches('0').to_owned()
-            };
-            let is_padding = without_zeros(found) == without_zeros(control_number);
-            let code = if is_padding { "control-number-padding" } else { "control-number" };
-            let (expected, found) = (control_number.map(Into::into), found.map(Into::into));
-            let warning = EdiWarning::new(code, segment, expected, found);
-            self.warn(warning, lists);
+        if elements.raw(element).trim_ascii_end() == control_number {
+            return;
         }
+        let (expected, found) = (elements.read(control_number), elements.component(element, 0));
+        if expected == found {
+            return;
+        }
+        let without_zeros = |number: &Option<String>| {
+            number.as_deref().unwrap_or_default().trim_start_matches('0').to_owned()
+        };
+        let is_padding = without_zeros(&expected) == without_zeros(&found);
+        let code = if is_padding { "control-number-padding" } else { "control-number" };
+        let (expected, found) = (expected.as_deref(), found.as_deref());
+        let warning =
+            EdiWarning::new(code, segment, expected.map(Into::into), found.map(Into::into));
+        self.warn(warning, lists);
     }
 
     fn abandon_document(&mut self, trailer: &Trailer, lists: &mut EventLists) {

@@ -77,16 +77,29 @@ impl EventLists {
         &self.counts
     }
 
-    pub(crate) fn count_document(&mut self, standard: Standard, document: &EdiDocument) {
-        let Some(document_type) = &document.document_type else { return };
-        let same = |known: &&mut DocumentCount| {
-            known.standard == standard && known.document_type == *document_type
+    /// Counts a document by its type as it stands in the file; `text` makes text of one that is new.
+    pub(crate) fn count_document(
+        &mut self,
+        standard: Standard,
+        raw: &[u8],
+        text: impl FnOnce() -> Option<String>,
+    ) {
+        let of = |counts: &[DocumentCount], document_type: &[u8]| {
+            counts.iter().position(|known| {
+                known.standard == standard && known.document_type.as_bytes() == document_type
+            })
         };
-        if let Some(known) = self.counts.iter_mut().find(same) {
-            known.count += 1;
-        } else if self.counts.len() < TYPES {
-            let document_type = document_type.clone();
-            self.counts.push(DocumentCount { standard, document_type, count: 1 });
+        if let Some(known) = of(&self.counts, raw) {
+            self.counts[known].count += 1;
+            return;
+        }
+        let Some(document_type) = text() else { return };
+        match of(&self.counts, document_type.as_bytes()) {
+            Some(known) => self.counts[known].count += 1,
+            None if self.counts.len() < TYPES => {
+                self.counts.push(DocumentCount { standard, document_type, count: 1 });
+            }
+            None => {}
         }
     }
 
@@ -107,12 +120,27 @@ impl EventLists {
         self.acks
     }
 
+    /// Whether one more group may be listed.
+    pub(crate) fn has_group_room(&self) -> bool {
+        self.groups > 0 && self.room > 0
+    }
+
+    /// Whether one more document may be listed.
+    pub(crate) fn has_document_room(&self) -> bool {
+        self.documents > 0 && self.room > 0
+    }
+
     pub(crate) fn admit_interchange(&mut self, interchange: &Interchange) -> bool {
-        admit(&mut self.interchanges, &mut self.room, json_length(interchange) + INTERCHANGE_SLACK)
+        self.interchanges > 0
+            && admit(
+                &mut self.interchanges,
+                &mut self.room,
+                json_length(interchange) + INTERCHANGE_SLACK,
+            )
     }
 
     pub(crate) fn admit_group(&mut self, group: &FunctionalGroup) -> bool {
-        admit(&mut self.groups, &mut self.room, json_length(group) + 1)
+        self.groups > 0 && admit(&mut self.groups, &mut self.room, json_length(group) + 1)
     }
 
     pub(crate) fn admit_document(&mut self, document: &EdiDocument) -> bool {

@@ -121,6 +121,10 @@ impl OpenAck {
 
     /// Its message ends, or the next acknowledgement begins.
     pub(crate) fn close(&mut self, lists: &mut EventLists) {
+        // At each trailer of a file that acknowledges nothing.
+        if self.ack.is_none() && self.document.is_none() {
+            return;
+        }
         self.close_document(lists);
         let has_rejection = std::mem::take(&mut self.has_rejection);
         let Some(mut ack) = self.ack.take() else { return };

@@ -270,7 +270,11 @@ impl Scanner {
 
     fn add_xml(&mut self, mut interchange: Interchange, lists: &mut EventLists) {
         let mut documents = std::mem::take(&mut interchange.documents);
-        documents.iter().for_each(|document| lists.count_document(Standard::Xml, document));
+        for document_type in documents.iter().filter_map(|document| document.document_type.clone())
+        {
+            let text = document_type.clone();
+            lists.count_document(Standard::Xml, document_type.as_bytes(), || Some(text));
+        }
         let is_listed = lists.admit_interchange(&interchange);
         documents.retain(|document| is_listed && lists.admit_document(document));
         interchange.documents = documents;

@@ -26,11 +26,13 @@ pub(crate) enum SegmentRole {
 
 /// Where a segment's reading stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReadStop {
+pub(crate) enum ReadStop<'a> {
     /// All bytes are used.
     More,
+    /// This segment is all here, and needed no copy.
+    Whole(&'a [u8]),
     /// [`SegmentReader::segment`] is complete.
-    Segment,
+    Collected,
     /// [`SegmentReader::segment`] has the first bytes of what may be a header.
     Header,
 }
@@ -38,23 +40,16 @@ pub(crate) enum ReadStop {
 /// Reads segments.
 pub(crate) struct SegmentReader {
     separators: Separators,
-    classes: [ByteClass; 256],
+    /// Bits of the letters that may follow a first byte in a tag that matters; or [`FILLER`].
+    followers: [u32; 256],
     state: ReadState,
     segment: Vec<u8>,
     /// The last byte was a release character, so the next one is data.
     is_released: bool,
 }
 
-/// The first byte of a segment.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ByteClass {
-    /// Stands between segments.
-    Filler,
-    /// Of no tag that matters.
-    Plain,
-    /// Perhaps of one that does.
-    Envelope,
-}
+/// Of a byte that stands between segments, among the followers.
+const FILLER: u32 = 1 << 31;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReadState {
@@ -80,22 +75,23 @@ enum ReadState {
 // === impl SegmentReader ===
 
 impl SegmentReader {
-    /// `letters`: what the tags that matter begin with.
-    pub(crate) fn new(separators: Separators, letters: &[u8]) -> Self {
-        let mut classes = [ByteClass::Plain; 256];
-        for (byte, class) in (0..=u8::MAX).zip(&mut classes) {
+    /// `begins`: the first two letters of the tags that matter.
+    pub(crate) fn new(separators: Separators, begins: &[&[u8; 2]]) -> Self {
+        let mut followers = [0; 256];
+        for [first, second] in begins {
+            followers[usize::from(*first)] |= bit(*second);
+        }
+        for (byte, followers) in (0..=u8::MAX).zip(&mut followers) {
             let is_filler = byte == separators.terminator
                 || matches!(byte, b'\r' | b'\n' | b'\t' | b' ' | 0 | 0x1a)
                 // The rest of a terminator of several bytes.
                 || (separators.terminator >= 0xc0 && is_continuation(byte));
             if is_filler {
-                *class = ByteClass::Filler;
-            } else if letters.contains(&byte) {
-                *class = ByteClass::Envelope;
+                *followers = FILLER;
             }
         }
         let (state, segment) = (ReadState::Start, Vec::new());
-        Self { separators, classes, state, segment, is_released: false }
+        Self { separators, followers, state, segment, is_released: false }
     }
 
     pub(crate) fn separators(&self) -> Separators {
@@ -109,6 +105,15 @@ impl SegmentReader {
     /// What is collected.
     pub(crate) fn segment(&self) -> &[u8] {
         &self.segment
+    }
+
+    pub(crate) fn take_segment(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.segment)
+    }
+
+    /// For the next segment.
+    pub(crate) fn reuse(&mut self, segment: Vec<u8>) {
+        self.segment = segment;
     }
 
     /// Whether a segment is being collected.
@@ -131,32 +136,32 @@ impl SegmentReader {
 
     /// Reads to the end of the next segment that matters. Returns the bytes used, and adds up the others.
     #[inline]
-    pub(crate) fn read(
+    pub(crate) fn read<'a>(
         &mut self,
-        bytes: &[u8],
+        bytes: &'a [u8],
         skipped: &mut u64,
         role: impl Fn(&[u8], u8) -> SegmentRole,
-    ) -> (usize, ReadStop) {
+    ) -> (usize, ReadStop<'a>) {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match self.state {
-                ReadState::Start => match self.classes[usize::from(byte)] {
-                    ByteClass::Filler => at += 1,
-                    ByteClass::Envelope if !self.is_plain(&bytes[at..], &role) => {
-                        self.segment.clear();
-                        self.state = ReadState::Tag;
+                ReadState::Start => {
+                    at = self.skip_plain(bytes, at, skipped);
+                    let rest = &bytes[at..];
+                    if rest.is_empty() {
+                        continue;
                     }
-                    ByteClass::Plain | ByteClass::Envelope => match self.find_end(&bytes[at..]) {
-                        Some(end) => {
-                            at += end + 1;
-                            *skipped += 1;
+                    if self.role_at_hand(rest, &role) == Some(SegmentRole::Keep) {
+                        match self.find_end(rest) {
+                            Some(end) if memchr2(b'\r', b'\n', &rest[..end]).is_none() => {
+                                return (at + end + 1, ReadStop::Whole(&rest[..end]));
+                            }
+                            _ => self.is_released = false,
                         }
-                        None => {
-                            self.state = ReadState::Skip;
-                            at = bytes.len();
-                        }
-                    },
-                },
+                    }
+                    self.segment.clear();
+                    self.state = ReadState::Tag;
+                }
                 ReadState::Skip => match self.find_end(&bytes[at..]) {
                     Some(end) => {
                         at += end + 1;
@@ -193,7 +198,7 @@ impl SegmentReader {
                     self.collect(&bytes[at..end.map_or(bytes.len(), |end| at + end)]);
                     let Some(end) = end else { return (bytes.len(), ReadStop::More) };
                     self.state = ReadState::Start;
-                    return (at + end + 1, ReadStop::Segment);
+                    return (at + end + 1, ReadStop::Collected);
                 }
                 ReadState::Length(separators) => {
                     if byte == self.separators.terminator {
@@ -249,6 +254,33 @@ impl SegmentReader {
         (at, ReadStop::More)
     }
 
+    /// Skips what is between segments, and segments that do not matter by their first two bytes.
+    #[inline]
+    fn skip_plain(&mut self, bytes: &[u8], mut at: usize, skipped: &mut u64) -> usize {
+        while let Some(&first) = bytes.get(at) {
+            let followers = self.followers[usize::from(first)];
+            if followers == FILLER {
+                at += 1;
+                continue;
+            }
+            // What is no letter may be a line end within the tag.
+            let is_plain = followers == 0
+                || bytes.get(at + 1).is_some_and(|&second| {
+                    second.is_ascii_uppercase() && followers & bit(second) == 0
+                });
+            if !is_plain {
+                break;
+            }
+            let Some(end) = self.find_end(&bytes[at..]) else {
+                self.state = ReadState::Skip;
+                return bytes.len();
+            };
+            at += end + 1;
+            *skipped += 1;
+        }
+        at
+    }
+
     fn begin(&mut self, role: SegmentRole) {
         self.state = match role {
             SegmentRole::Skip => ReadState::Skip,
@@ -262,12 +294,16 @@ impl SegmentReader {
         };
     }
 
-    /// Whether a segment does not matter, as far as the bytes at hand say.
-    fn is_plain(&self, bytes: &[u8], role: &impl Fn(&[u8], u8) -> SegmentRole) -> bool {
-        let Some(tag) = bytes.get(..TAG) else { return false };
+    /// What a segment is for. `None`: the bytes at hand do not say.
+    fn role_at_hand(
+        &self,
+        bytes: &[u8],
+        role: &impl Fn(&[u8], u8) -> SegmentRole,
+    ) -> Option<SegmentRole> {
+        let tag = bytes.get(..TAG)?;
         let Separators { element, terminator, .. } = self.separators;
-        !tag.iter().any(|&byte| byte == terminator || is_line_end(byte))
-            && role(tag, element) == SegmentRole::Skip
+        let is_clear = !tag.iter().any(|&byte| byte == terminator || is_line_end(byte));
+        is_clear.then(|| role(tag, element))
     }
 
     /// Adds to the segment, without the line ends of wrapped files.
@@ -305,6 +341,11 @@ fn skip(left: u64, end: usize, at: &mut usize) -> u64 {
     // It is no more than there are here.
     *at += usize::try_from(skipped).unwrap_or(end - *at);
     left - skipped
+}
+
+/// Of an uppercase letter.
+fn bit(letter: u8) -> u32 {
+    1 << (letter.wrapping_sub(b'A') & 31)
 }
 
 fn is_line_end(byte: u8) -> bool {

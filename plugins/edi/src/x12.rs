@@ -30,7 +30,8 @@ const IEA: Trailer = Trailer::new("IEA", "IEA01", "IEA02");
 
 impl X12 {
     /// What the tags that matter begin with.
-    pub(crate) const LETTERS: &[u8] = b"ABGIST";
+    pub(crate) const BEGINS: &[&[u8; 2]] =
+        &[b"IS", b"IE", b"GS", b"GE", b"ST", b"SE", b"TA", b"AK", b"IK", b"BI", b"BD"];
 
     /// By an ISA.
     pub(crate) fn open(
@@ -58,7 +59,7 @@ impl X12 {
             prepared_at: local_time(date, time),
             ..Interchange::default()
         };
-        contents.open.open(interchange, lists);
+        contents.open.open(interchange, isa.raw(13), lists);
         Self { date: date.to_vec(), time: Some(time.to_vec()), has_release, ack_type: None }
     }
 
@@ -127,30 +128,32 @@ impl X12 {
             b"GS" => {
                 self.correct_century(elements.raw(4), &mut open.interchange);
                 let party = |id| Some(Party { qualifier: None, id: Some(id) });
-                let group = FunctionalGroup {
+                let group = open.may_list_group(lists).then(|| FunctionalGroup {
                     functional_id: elements.text(1),
                     control_number: elements.text(6),
                     version: elements.text(8),
                     sender: elements.text(2).and_then(party),
                     receiver: elements.text(3).and_then(party),
-                };
-                open.open_group(group, [&SE, &GE], lists);
+                });
+                open.open_group(elements.raw(6), group, [&SE, &GE], lists);
             }
             b"ST" => {
-                let document_type = elements.text(1);
-                self.ack_type = match document_type.as_deref() {
-                    Some("997") => Some("997"),
-                    Some("999") => Some("999"),
+                self.ack_type = match elements.raw(1) {
+                    b"997" => Some("997"),
+                    b"999" => Some("999"),
                     _ => None,
                 };
-                let document = EdiDocument {
-                    document_type,
-                    version: elements.text(3).or_else(|| open.group_version()),
-                    control_number: elements.text(2),
-                    ..EdiDocument::default()
-                };
-                lists.count_document(Standard::X12, &document);
-                open.open_document(document, &SE, lists);
+                lists.count_document(Standard::X12, elements.raw(1), || elements.text(1));
+                open.open_document(elements.raw(2), &SE, lists);
+                if open.may_list_document(lists) {
+                    let document = EdiDocument {
+                        document_type: elements.text(1),
+                        version: elements.text(3).or_else(|| open.group_version()),
+                        control_number: elements.text(2),
+                        ..EdiDocument::default()
+                    };
+                    open.list_document(document, lists);
+                }
             }
             b"SE" => open.close_document(&SE, elements, lists),
             b"GE" => open.close_group(&GE, &SE, elements, lists),
