@@ -29,6 +29,10 @@ pub struct Match {
     /// Production or Test. Left out: what the config says of the partner, else Production.
     #[arg(long, value_name = "TYPE", value_parser = partner_type)]
     pub partner_type: Option<PartnerType>,
+    /// A type of its EDI documents, such as 850, ORDERS or EDIFACT:ORDERS; once for each, in their order; none for a
+    /// message without any. Left out: as for --signature.
+    #[arg(long, value_name = "TYPE")]
+    pub document: Vec<String>,
     /// The status of its signature, such as valid; none when it was not judged. Left out: the filters
     /// that have to hold are printed.
     #[arg(long, value_name = "STATUS", value_parser = signature)]
@@ -80,6 +84,11 @@ impl Match {
         let findings = match self.signature {
             None => Findings::default(),
             Some(Signature(status)) => Findings::default().signature(status),
+        };
+        let findings = match self.document.as_slice() {
+            [] => findings,
+            [none] if none == "none" => findings.documents(Vec::new()),
+            types => findings.documents(types.iter().flat_map(|of| of.parse()).collect()),
         };
         match &self.errors {
             None => findings,

@@ -119,6 +119,8 @@ pub(crate) struct WebhookView {
     pub(crate) station: Option<String>,
     /// `Production` or `Test`. `None`: any.
     pub(crate) partner_type: Option<&'static str>,
+    /// The types of documents of its filter. `None`: any.
+    pub(crate) document: Option<Vec<String>>,
     /// The signature statuses of its filter. `None`: any.
     pub(crate) signature: Option<Vec<&'static str>>,
     /// The processing errors of its filter: `none`, `any`, or codes separated by commas. `None`:
@@ -192,6 +194,10 @@ impl WebhookView {
             partner: rule.partner.clone(),
             station: rule.station.clone(),
             partner_type: rule.partner_type.map(PartnerType::as_str),
+            document: filters
+                .documents
+                .as_ref()
+                .map(|types| types.iter().map(ToString::to_string).collect()),
             signature: filters
                 .signature
                 .as_ref()

@@ -21,6 +21,11 @@ const TAIL: usize = 3 + 32;
 pub(crate) const FIELD: usize = 255;
 /// Bytes of the names and content types of all attachments together, as JSON has them.
 pub(crate) const ATTACHMENT_TEXT: usize = 120 * 1024;
+/// Bytes of the envelopes of all attachments together, as JSON has them: 1,000 documents, and the groups of
+/// usual ones.
+pub(crate) const EDI: usize = 128 * 1024;
+/// Bytes of what they acknowledge, as JSON has it.
+pub(crate) const ACKS: usize = 64 * 1024;
 /// Hexadecimal digits of a certificate's serial number; RFC 5280 section 4.1.2.2 allows 40.
 pub(crate) const SERIAL: usize = 64;
 /// Bytes of an MDN's text for a person.

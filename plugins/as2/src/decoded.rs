@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use as2hook_edi::{Ack, DocumentCount, Edi};
 use serde::{Deserialize, Serialize};
 
 use crate::{MessageMic, Warning};
@@ -47,6 +48,12 @@ pub struct Decoded {
     pub mics: Vec<MessageMic>,
     /// The attachments in order.
     pub attachments: Vec<Attachment>,
+    /// How many EDI documents of each type they have.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub documents: Vec<DocumentCount>,
+    /// What their documents acknowledge.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub acks: Vec<Ack>,
     /// What went wrong, in the order it was found.
     pub errors: Vec<ProcessingError>,
     /// What is odd and no error, each code once.
@@ -98,6 +105,9 @@ pub struct Attachment {
     pub content_type: Option<String>,
     /// Lower-case hex of the decoded bytes.
     pub sha256: String,
+    /// Its envelopes. `None`: it is no EDI that is read.
+    #[serde(default)]
+    pub edi: Option<Edi>,
 }
 
 /// The fields of a disposition notification (RFC 8098, RFC 4130 section 7.4).

@@ -186,6 +186,12 @@ impl Decoder {
             (None, false) => (!facts.hidden).then_some(SignatureStatus::Unsigned),
         };
         let is_mdn = facts.mdn.is_some();
+        let attachments = if is_mdn { Vec::new() } else { self.state.attachments };
+        // What attachments have that turned out to be none is nothing.
+        let (documents, acks) = match attachments.iter().any(|all| all.edi.is_some()) {
+            true => (self.state.edi.document_counts().to_vec(), self.state.edi.into_acks()),
+            false => (Vec::new(), Vec::new()),
+        };
         Decoded {
             kind: if is_mdn { ContentKind::Mdn } else { ContentKind::Message },
             as2_message_id: message_id(&self.headers),
@@ -203,7 +209,9 @@ impl Decoder {
             digest_algorithm: facts.judgement.and_then(|j| j.digest).map(|d| d.name().to_owned()),
             mic: facts.mic,
             mics: facts.mics,
-            attachments: if is_mdn { Vec::new() } else { self.state.attachments },
+            attachments,
+            documents,
+            acks,
             errors: self.state.errors,
             warnings,
             mdn: facts.mdn,

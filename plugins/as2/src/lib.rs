@@ -10,7 +10,7 @@
 //! alone), one detached signature with its copies (3 MiB), a header block with its fields at the
 //! innermost entity (256 KiB) and one that was none for each of the 16 layers (1 MiB), what may be a
 //! document instead of a layer, until it is decided (256 KiB), the buffers of 16 layers (150 KiB each),
-//! and what the result keeps (512 KiB).
+//! what the envelopes of a document are read with (64 KiB), and what the result keeps (1 MiB).
 //!
 //! # Layout
 //! - [`headers`]: header fields as they came, and the AS2 names among them
@@ -59,6 +59,7 @@ pub mod sink;
 mod state;
 mod warning;
 
+pub use as2hook_edi as edi;
 pub use decoded::{
     Attachment, ContentKind, Decoded, ErrorCode, Mdn, ProcessingError, SignatureStatus,
 };

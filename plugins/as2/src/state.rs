@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use as2hook_edi::EventLists;
+
 use crate::{
     Attachment, ContentReceiver, Headers, Keyring, Mdn, MessageMic, Options, ProcessingError,
     Warning, cut, digest::Digest, fault::Fault, signature::judgement::Judgement,
@@ -20,6 +22,8 @@ pub(crate) struct DecodeState {
     pub(crate) wants_mdn: bool,
     pub(crate) facts: Facts,
     pub(crate) attachments: Vec<Attachment>,
+    /// What is listed of the attachments' envelopes, and what these acknowledge.
+    pub(crate) edi: EventLists,
     pub(crate) errors: Vec<ProcessingError>,
     /// Bytes of the HTTP body so far.
     pub(crate) body: u64,
@@ -107,6 +111,7 @@ impl DecodeState {
             keyring,
             options,
             attachment_text: cut::ATTACHMENT_TEXT,
+            edi: EventLists::new(cut::EDI, cut::ACKS),
             certificates: MAX_CERTIFICATES,
             ..Self::default()
         }

@@ -9,16 +9,16 @@ use std::{
 
 use as2hook_as2::SignatureStatus;
 use as2hook_event::{
-    Endpoint, ErrorFilter, EventKind, Filters, KeptAttachments, Order, PartnerType, PassHeaders,
-    PayloadMode, Rate, Route, Rule, RuleSet, Secret, SinkChoice, Tls,
+    DocumentType, Endpoint, ErrorFilter, EventKind, Filters, KeptAttachments, Order, PartnerType,
+    PassHeaders, PayloadMode, Rate, Route, Rule, RuleSet, Secret, SinkChoice, Tls,
 };
 use http::{HeaderName, HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::values::{
-    Errors, Events, FormatName, HeaderFields, PassedHeaders, RetryWaits, RuleName, SecretOfFile,
-    Secrets, Signatures, Timeout,
+    Documents, Errors, Events, FormatName, HeaderFields, PassedHeaders, RetryWaits, RuleName,
+    SecretOfFile, Secrets, Signatures, Timeout,
 };
 use super::{
     diagnostic::{ConfigDiagnostic, Position},
@@ -74,6 +74,10 @@ struct Webhook {
     /// Production or Test. Left out: any.
     #[serde(with = "Maybe::<Word<PartnerType>>", default)]
     partner_type: Option<PartnerType>,
+    /// The types of EDI documents of which one at least is in the message: 850, ORDERS, the root of an XML document;
+    /// or with the standard, as in "EDIFACT:ORDERS". Left out: any message.
+    #[serde(with = "Maybe::<Documents>", default)]
+    document: Option<Vec<DocumentType>>,
     /// The statuses of the signature that it is for. Left out: any.
     #[serde(with = "Maybe::<Signatures>", default)]
     signature: Option<Vec<SignatureStatus>>,
@@ -327,7 +331,11 @@ impl Webhook {
             partner: self.partner,
             station: self.station,
             partner_type: self.partner_type,
-            filters: Filters { signature: self.signature, errors: self.errors },
+            filters: Filters {
+                documents: self.document,
+                signature: self.signature,
+                errors: self.errors,
+            },
             site: self.site,
             route: self.route,
             enabled: self.enabled,

@@ -223,7 +223,15 @@ fn cut_decoded(decoded: &mut Decoded, bounds: &Bounds) -> usize {
         let Attachment { name, content_type, sha256, .. } = attachment;
         cut_each([name, content_type], bounds.attachment);
         cut_string(sha256, 64);
-        match room.checked_sub(json_length(attachment)) {
+        let mut length = json_length(attachment);
+        if length > room
+            && let Some(edi) = &mut attachment.edi
+        {
+            // It still says how many there are.
+            edi.interchanges = Vec::new();
+            length = json_length(attachment);
+        }
+        match room.checked_sub(length) {
             Some(left) => room = left,
             None => break,
         }

@@ -80,7 +80,7 @@ pub mod rules;
 
 pub use event::{Direction, Event, EventKind, PartnerType, SendError, Stage, Verdict};
 pub use rule::{
-    BadRate, Endpoint, ErrorFilter, Filters, Findings, KeptAttachments, Order, PassHeaders,
-    PayloadMode, Rate, Route, Rule, Secret, SecretString, SinkChoice, Tls,
+    BadRate, DocumentType, Endpoint, ErrorFilter, Filters, Findings, KeptAttachments, Order,
+    PassHeaders, PayloadMode, Rate, Route, Rule, Secret, SecretString, SinkChoice, Tls,
 };
 pub use rules::{Conflict, Explanation, Matches, Outcome, Query, RuleConflict, RuleSet};

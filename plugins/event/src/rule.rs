@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{EventKind, PartnerType};
 
+mod documents;
 mod filters;
 mod rate;
 
+pub use documents::DocumentType;
 pub use filters::{ErrorFilter, Filters, Findings};
 pub(crate) use filters::{FilterMask, FilterMatch};
 pub use rate::{BadRate, Rate};
@@ -29,7 +31,7 @@ pub struct Rule {
     pub station: Option<String>,
     /// `None`: any.
     pub partner_type: Option<PartnerType>,
-    /// Its filters on signature and errors; they do not count for how specific the rule is.
+    /// Its filters on documents, signature and errors; only documents count for how specific the rule is.
     pub filters: Filters,
     /// The tenant whose events it receives.
     pub site: String,
@@ -207,6 +209,9 @@ impl Rule {
             }
         };
         feed("", texts.as_bytes());
+        for document in self.filters.documents.iter().flatten() {
+            feed("a document", document.to_string().as_bytes());
+        }
         // What is no text, or is not shown. No header has a name with a blank.
         secrets.iter().for_each(|secret| feed("a secret", secret.key()));
         for (name, pem) in [("a ca", ca), ("a chain", client_certificate), ("a key", client_key)] {

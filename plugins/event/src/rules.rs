@@ -93,8 +93,8 @@ impl RuleSet {
     ///
     /// # Errors
     /// Every conflict: two rules of the same name, or two enabled `most-specific` rules of one site
-    /// that are equal on partner, station, partner type and event and whose filters one event could
-    /// satisfy together. Of several equal rules each is reported against the first.
+    /// that are equal on partner, station, partner type, document and event and whose filters one event could
+    /// satisfy together, by the same document. Of several equal rules each is reported against the first.
     pub fn compile(rules: Vec<Rule>) -> Result<Self, Vec<RuleConflict>> {
         let mut set = Self::default();
         set.rules.reserve(rules.len());
@@ -200,7 +200,7 @@ impl fmt::Display for RuleConflict {
                 f.write_str(if names.is_empty() { "\"*\"" } else { "" })?;
                 write!(
                     f,
-                    "{}: partner, station, partner_type and event are the same{}, so it is not \
+                    "{}: partner, station, partner_type, document and event are the same{}, so it is not \
                      decided which of them fires; change one of these, or give one of the two \
                      `route: always`",
                     names.join(", "),

@@ -47,6 +47,7 @@ fn attachment(text: &str) -> Attachment {
         size: u64::MAX,
         content_type: Some(text.into()),
         sha256: "a".repeat(64),
+        edi: None,
     }
 }
 
@@ -69,6 +70,8 @@ fn decoded(text: &str, attachments: usize) -> Decoded {
         digest_algorithm: some(),
         mic: some(),
         mics: Vec::new(),
+        documents: Vec::new(),
+        acks: Vec::new(),
         attachments: vec![attachment(text); attachments],
         errors: vec![ProcessingError::new(ErrorCode::Parse, text); 2],
         warnings: vec![Warning { code: "other-digest".into(), message: text.into() }],

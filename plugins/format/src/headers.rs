@@ -8,8 +8,9 @@
 
 use std::collections::HashSet;
 
-use as2hook_as2::Headers;
+use as2hook_as2::{Headers, edi::DocumentCount};
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
     fields::Fields,
@@ -170,6 +171,31 @@ pub(crate) const NEVER_FAMILIES: [&str; 47] = [
 /// the JSON has the whole text.
 const ERROR_MAX: usize = 4096;
 
+/// The most types of documents in `X-AS2-Document`.
+const DOCUMENTS_MAX: usize = 20;
+
+/// What a token does not hold (RFC 9110 section 5.6.2), and what percent-encoding itself is made of.
+const NO_TOKEN: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'(')
+    .add(b')')
+    .add(b',')
+    .add(b'/')
+    .add(b':')
+    .add(b';')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'@')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'{')
+    .add(b'}')
+    .add(b'%');
+
 /// The most names that are recorded of the headers left out.
 const DROPPED_MAX: usize = 16;
 
@@ -190,6 +216,9 @@ pub(crate) fn select(
     headers.own("X-AS2-Event-Id", &event.id.to_string());
     if let Some(status) = event.decoded.as_ref().and_then(|decoded| decoded.signature_status) {
         headers.own("X-AS2-Signature-Status", status.as_str());
+    }
+    if let Some(documents) = documents(event) {
+        headers.own("X-AS2-Document", &documents);
     }
     headers.own("X-AS2-Attempt", &rendering.attempt.to_string());
     if rendering.replay {
@@ -231,6 +260,18 @@ pub fn is_reserved(name: &str) -> bool {
         || FRAMING.contains(&name.as_str())
         || IDENTITY.contains(&name.as_str())
         || matches!(name.as_str(), "content-type" | "content-disposition")
+}
+
+/// Returns the types of a message's documents and how many of each there are: `X12 850 1, X12 810 2`.
+fn documents(event: &Event) -> Option<String> {
+    let counts = &event.decoded.as_ref()?.documents;
+    let one = |of: &DocumentCount| {
+        // What a partner writes may be no token of RFC 9110.
+        let name = utf8_percent_encode(&of.document_type, NO_TOKEN);
+        format!("{} {name} {}", of.standard.as_str(), of.count)
+    };
+    let all: Vec<_> = counts.iter().take(DOCUMENTS_MAX).map(one).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Adds the headers that describe the body.

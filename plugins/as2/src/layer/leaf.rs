@@ -1,5 +1,6 @@
 //! A document: transfer-decoded, counted, digested, and handed to the sink.
 
+use as2hook_edi::Scanner;
 use openssl::sha::Sha256;
 
 use crate::{
@@ -23,6 +24,7 @@ struct LeafDocument {
     content_type: Option<String>,
     size: u64,
     sum: Sha256,
+    edi: Scanner,
 }
 
 // === impl Leaf ===
@@ -43,7 +45,14 @@ impl Leaf {
             .filter(|value| !value.is_empty())
             .map(|value| cut(value.replace(char::is_control, " "), cut::FIELD));
         let index = flow.begin(name.as_deref(), headers)?;
-        let document = LeafDocument { index, name, content_type, size: 0, sum: Sha256::new() };
+        let document = LeafDocument {
+            index,
+            name,
+            content_type,
+            size: 0,
+            sum: Sha256::new(),
+            edi: Scanner::new(),
+        };
         Ok(Self { transfer: Transfer::declared(headers), document: Some(Box::new(document)) })
     }
 
@@ -63,6 +72,7 @@ impl Leaf {
             size: document.size,
             content_type: document.content_type,
             sha256: crate::hex::encode(&document.sum.finish()),
+            edi: document.edi.finish(&mut flow.state.edi),
         };
         flow.end(document.index, attachment);
         Ok(())
@@ -76,6 +86,7 @@ impl LeafDocument {
         flow.count(bytes.len())?;
         self.size += bytes.len() as u64;
         self.sum.update(bytes);
+        self.edi.push(bytes, &mut flow.state.edi);
         flow.sink.data(self.index, bytes);
         Ok(())
     }

@@ -282,7 +282,7 @@ fn filters_are_read() {
         filters("a"),
         Filters {
             signature: signature(&[SignatureStatus::Valid]),
-            errors: Some(ErrorFilter::None)
+            errors: Some(ErrorFilter::None)..Filters::default()
         }
     );
     assert_eq!(
@@ -290,9 +290,10 @@ fn filters_are_read() {
         Filters {
             signature: signature(&[SignatureStatus::Unsigned, SignatureStatus::Unsupported]),
             errors: Some(ErrorFilter::Codes(vec![ErrorCode::Decryption, ErrorCode::Signature])),
+            ..Filters::default()
         }
     );
-    assert_eq!(filters("c"), Filters { signature: None, errors: Some(ErrorFilter::Any) });
+    assert_eq!(filters("c"), Filters { errors: Some(ErrorFilter::Any), ..Filters::default() });
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use as2hook_as2::{ErrorCode, SignatureStatus};
-use as2hook_event::{Endpoint, ErrorFilter, EventKind, PassHeaders, PayloadMode, Secret};
+use as2hook_event::{
+    DocumentType, Endpoint, ErrorFilter, EventKind, PassHeaders, PayloadMode, Secret,
+};
 use as2hook_format::headers::is_never_passed;
 use http::{HeaderName, HeaderValue};
 
@@ -80,6 +82,39 @@ setting!(
         "type": "array",
         "minItems": 1,
         "items": { "enum": SignatureStatus::ALL.map(SignatureStatus::as_str) }
+    }
+);
+
+setting!(
+    /// A number is text here: `0850` is not `850`.
+    Document: DocumentType,
+    |value| {
+        let name = value.quantity("must be a type such as 850 or ORDERS")?;
+        if name.is_empty() || name.chars().any(char::is_control) || name.trim() != name {
+            return value.wrong("must not be empty, hold control characters, or begin or end with a blank");
+        }
+        name.parse().ok()
+    },
+    ToString::to_string,
+    { "type": ["string", "integer"] }
+);
+
+setting!(
+    /// One, or a list of them.
+    Documents: Vec<DocumentType>,
+    |value| {
+        if !value.is_list() {
+            return Document::read(value).map(|document| vec![document]);
+        }
+        let least = "needs one type at least; leave the key out for any message";
+        distinct::<Document>(value, least, "is given twice")
+    },
+    |types: &Vec<DocumentType>| types.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    {
+        "anyOf": [
+            { "type": ["string", "integer"] },
+            { "type": "array", "minItems": 1, "items": { "type": ["string", "integer"] } }
+        ]
     }
 );
 

@@ -184,6 +184,10 @@ impl JudgedRule<'_> {
                 ),
             });
         }
+        let is_mdn = matches!(event, EventKind::MdnReceived | EventKind::MdnSent);
+        if filters.documents.is_some() && (is_bare || is_mdn) {
+            return Some("its events have no documents; leave `document` out".to_owned());
+        }
         if let Some(statuses) = &filters.signature {
             if is_bare {
                 return Some("its events have no signature; leave `signature` out".to_owned());

@@ -1,14 +1,18 @@
-//! The filters of a rule on an event's signature and processing errors.
+//! The filters of a rule on an event's documents, signature and processing errors.
 
 use std::fmt;
 
 use as2hook_as2::{ErrorCode, ProcessingError, SignatureStatus};
 
+use super::documents::{DocumentType, found_in};
 use crate::event::Event;
 
 /// The filters of a rule. All that are given must hold; by default none is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
+    /// A document of one of these types is in the message. Unlike the others it makes a rule more
+    /// specific.
+    pub documents: Option<Vec<DocumentType>>,
     /// The signature has one of these statuses. A signature that was not verified has none.
     pub signature: Option<Vec<SignatureStatus>>,
     /// Which processing errors the event has.
@@ -27,14 +31,15 @@ pub enum ErrorFilter {
 }
 
 /// What is known of an event for its filters; nothing by default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
+    documents: Option<Vec<DocumentType>>,
     /// One bit.
     signature: Option<u8>,
     errors: Option<u16>,
 }
 
-/// Filters as sets of bits.
+/// Filters on signature and errors as sets of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FilterMask {
     signature: u8,
@@ -81,6 +86,10 @@ impl fmt::Display for Filters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or = |words: Vec<String>| words.join(" or ");
         let mut conditions = Vec::new();
+        if let Some(documents) = &self.documents {
+            let types = documents.iter().map(ToString::to_string).collect();
+            conditions.push(format!("it has a document {}", or(types)));
+        }
         if let Some(statuses) = &self.signature {
             let words = statuses.iter().map(|status| status.as_str().to_owned()).collect();
             conditions.push(format!("its signature is {}", or(words)));
@@ -111,11 +120,31 @@ impl fmt::Display for ErrorFilter {
 // === impl Findings ===
 
 impl Findings {
-    /// Returns what is known of an event that was decoded and settled.
+    /// Returns what is known of an event that was decoded and settled. One that was not decoded has no documents.
     pub fn of(event: &Event) -> Self {
-        let status = event.decoded.as_ref().and_then(|decoded| decoded.signature_status);
+        let decoded = event.decoded.as_ref();
+        let status = decoded.and_then(|decoded| decoded.signature_status);
         let known = Self::default().signature(status).errors([]);
-        known.with(event.processing_errors())
+        let documents = Some(decoded.map(found_in).unwrap_or_default());
+        Self { documents, ..known }.with(event.processing_errors())
+    }
+
+    /// Sets the types of all documents, in their order.
+    #[must_use]
+    pub fn documents(self, types: Vec<DocumentType>) -> Self {
+        Self { documents: Some(types), ..self }
+    }
+
+    /// Returns which of the documents is the first of these types: its place, or 0 where documents are unknown.
+    pub(crate) fn first_of(&self, types: Option<&[DocumentType]>) -> (FilterMatch, usize) {
+        let (Some(types), Some(found)) = (types, &self.documents) else {
+            let matched = if types.is_none() { FilterMatch::Yes } else { FilterMatch::Maybe };
+            return (matched, 0);
+        };
+        match found.iter().position(|one| types.iter().any(|of| of.overlaps(one))) {
+            Some(place) => (FilterMatch::Yes, place),
+            None => (FilterMatch::No, usize::MAX),
+        }
     }
 
     /// Sets the status of the signature; `None`: it was not verified.
@@ -152,6 +181,19 @@ impl Findings {
     }
 }
 
+// === impl FilterMatch ===
+
+impl FilterMatch {
+    /// Whether both filters hold.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Yes, Self::Yes) => Self::Yes,
+            _ => Self::Maybe,
+        }
+    }
+}
+
 // === impl FilterMask ===
 
 impl FilterMask {
@@ -171,11 +213,7 @@ impl FilterMask {
             Some(SOME_ERROR) if self.errors & CODES != 0 => FilterMatch::Maybe,
             Some(_) => FilterMatch::No,
         };
-        match (signature, errors) {
-            (FilterMatch::No, _) | (_, FilterMatch::No) => FilterMatch::No,
-            (FilterMatch::Yes, FilterMatch::Yes) => FilterMatch::Yes,
-            _ => FilterMatch::Maybe,
-        }
+        signature.and(errors)
     }
 
     /// Whether one event could satisfy both. It can have several errors at once.

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_fingerprint_changes_with_every_field() {
     type Change = fn(&mut Rule);
-    let changes: [Change; 34] = [
+    let changes: [Change; 36] = [
         |_| (),
         |r| r.name = "other".into(),
         |r| r.events = None,
@@ -26,6 +26,8 @@ fn a_fingerprint_changes_with_every_field() {
         |r| r.endpoint.tls.ca = Some(b"pem".to_vec()),
         |r| r.endpoint.tls.client_certificate = Some(b"pem".to_vec()),
         |r| r.endpoint.tls.client_key = Some(b"pem".to_vec()),
+        |r| r.filters.documents = Some(vec!["850".parse().unwrap()]),
+        |r| r.filters.documents = Some(vec!["X12:850".parse().unwrap()]),
         |r| r.filters.signature = Some(vec![SignatureStatus::Valid]),
         |r| r.filters.errors = Some(ErrorFilter::None),
         |r| r.filters.errors = Some(ErrorFilter::Any),

@@ -86,7 +86,8 @@ fn outcome(
     if !rule.wants(query.event) {
         return (DoesNotFire, format!("it does not subscribe to {}", query.event));
     }
-    let matched = rule.filters.mask().matches(findings);
+    let (of_documents, _) = findings.first_of(rule.filters.documents.as_deref());
+    let matched = rule.filters.mask().matches(findings).and(of_documents);
     if matched == FilterMatch::No {
         return (DoesNotFire, format!("it fires only if {}", rule.filters));
     }

@@ -286,6 +286,11 @@ impl Builder {
         self
     }
 
+    fn documents(mut self, types: &[&str]) -> Self {
+        self.0.filters.documents = Some(types.iter().flat_map(|of| of.parse()).collect());
+        self
+    }
+
     fn events(mut self, events: Option<&[EventKind]>) -> Self {
         self.0.events = events.map(<[_]>::to_vec);
         self

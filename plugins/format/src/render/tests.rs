@@ -82,6 +82,8 @@ fn decoded() -> Decoded {
         mic: Some("AAAA, sha-256".into()),
         mics: Vec::new(),
         attachments: vec![file("981712.xml", 3570)],
+        documents: Vec::new(),
+        acks: Vec::new(),
         errors: Vec::new(),
         warnings: Vec::new(),
         mdn: None,
@@ -94,6 +96,7 @@ fn file(name: &str, size: u64) -> Attachment {
         size,
         content_type: Some("text/xml".into()),
         sha256: "00".repeat(32),
+        edi: None,
     }
 }
 

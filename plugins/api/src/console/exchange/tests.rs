@@ -28,6 +28,8 @@ fn decoded(status: Option<SignatureStatus>) -> Decoded {
         mic: None,
         mics: Vec::new(),
         attachments: Vec::new(),
+        documents: Vec::new(),
+        acks: Vec::new(),
         errors: Vec::new(),
         warnings: Vec::new(),
         mdn: None,

@@ -27,6 +27,7 @@ pub(super) struct Question {
     partner: String,
     station: String,
     partner_type: Option<PartnerType>,
+    document: String,
     signature: String,
     errors: String,
 }
@@ -43,6 +44,7 @@ impl Question {
             partner: text("tp"),
             station: text("ts"),
             partner_type: types.into_iter().find(|kind| kind.as_str() == text("tt")),
+            document: text("td"),
             signature: text("tg"),
             errors: text("tx"),
         }
@@ -53,6 +55,14 @@ impl Question {
         let findings = match status {
             Some(status) => Findings::default().signature(Some(status)),
             None => Findings::default(),
+        };
+        let findings = match self.document.as_str() {
+            "" => findings,
+            "none" => findings.documents(Vec::new()),
+            types => {
+                let types = types.split([',', ' ']).filter(|of| !of.is_empty());
+                findings.documents(types.flat_map(str::parse).collect())
+            }
         };
         match self.errors.as_str() {
             "none" => findings.errors([]),
@@ -105,6 +115,7 @@ pub(super) fn panel(api: &ApiState, session: &Session, question: &Question) -> M
                         (suggest("Partner", "tp", &question.partner, partners.map(|partner| partner.as2_id.as_str())))
                         (suggest("Station", "ts", &question.station, session.caller.stations().map(|it| it.as2_id.as_str())))
                         (select("Partner type", "tt", question.partner_type.map_or("", PartnerType::as_str), ["Production", "Test"]))
+                        (suggest("Document", "td", &question.document, ["850", "ORDERS", "none"].into_iter()))
                         (select("Signature", "tg", &question.signature, statuses))
                         (select("Errors", "tx", &question.errors, errors))
                         div { button.btn.primary { "Which\u{a0}rule\u{a0}fires?" } }
@@ -158,7 +169,7 @@ fn summary(explanations: &[Explanation<'_>], query: &Query<'_>) -> String {
         [] if fire.is_empty() => format!("No webhook gets a {event}."),
         [] => fire_text,
         names => format!(
-            "{fire_text} It depends on signature and errors whether {} does.",
+            "{fire_text} It depends on document, signature and errors whether {} does.",
             listed(names)
         ),
     }

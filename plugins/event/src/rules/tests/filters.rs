@@ -144,3 +144,54 @@ fn explains_filters_that_hold_do_not_hold_or_are_not_known() {
     assert!(explained(&valid)[0].starts_with("acme: fires: it is the most specific"));
     assert!(explained(&clean().some_errors())[2].starts_with("log: may fire"));
 }
+
+#[test]
+fn document_decides_before_the_event_and_after_the_partner_type() {
+    let set = compile([
+        rule("all").events(None),
+        rule("orders").documents(&["850", "ORDERS"]).events(None),
+        rule("event"),
+        rule("test").partner_type(PartnerType::Test),
+        rule("invoices").documents(&["X12:810"]),
+    ]);
+    let query = query(None, None);
+    let fired = |documents: &[&str]| {
+        let types = documents.iter().flat_map(|of| of.parse()).collect();
+        fired_with(&set, &query, &clean().documents(types))[0].to_owned()
+    };
+    assert_eq!(fired(&["EDIFACT:ORDERS"]), "orders");
+    assert_eq!(fired(&["X12:0850"]), "event");
+    assert_eq!(fired(&["EDIFACT:810"]), "event");
+    assert_eq!(fired(&[]), "event");
+    let test = Query { partner_type: PartnerType::Test, ..query };
+    let types = vec!["X12:850".parse().unwrap()];
+    assert_eq!(fired_with(&set, &test, &clean().documents(types)), ["test"]);
+    // At the head any of them may come: what they need is kept.
+    let may_fire: Vec<_> = set.candidates(&query).iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(may_fire, ["invoices", "orders", "event"]);
+}
+
+#[test]
+fn first_document_of_a_message_decides_between_rules() {
+    let set = compile([rule("orders").documents(&["850"]), rule("invoices").documents(&["810"])]);
+    for (documents, name) in
+        [(["X12:850", "X12:810"], "orders"), (["X12:810", "X12:850"], "invoices")]
+    {
+        let types = documents.iter().flat_map(|of| of.parse()).collect();
+        assert_eq!(fired_with(&set, &query(None, None), &clean().documents(types)), [name]);
+    }
+}
+
+#[test]
+fn rules_of_the_same_document_conflict() {
+    for (one, other, conflicts) in [
+        ("850", "850", true),
+        ("850", "X12:850", true),
+        ("X12:850", "EDIFACT:850", false),
+        ("850", "810", false),
+    ] {
+        let rules = [rule("a").documents(&[one]), rule("b").documents(&[other])];
+        let compiled = RuleSet::compile(rules.map(|rule| rule.0).to_vec());
+        assert_eq!(compiled.is_err(), conflicts, "{one} {other}");
+    }
+}

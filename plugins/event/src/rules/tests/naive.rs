@@ -63,7 +63,7 @@ fn fits(rule: &Rule, query: &Query<'_>) -> bool {
 }
 
 fn holds(rule: &Rule, signature: Option<SignatureStatus>, errors: &[ErrorCode]) -> bool {
-    let Filters { signature: statuses, errors: filter } = &rule.filters;
+    let Filters { signature: statuses, errors: filter, documents: _ } = &rule.filters;
     let right = |statuses: &Vec<_>| signature.is_some_and(|status| statuses.contains(&status));
     statuses.as_ref().is_none_or(right)
         && match filter {
@@ -140,7 +140,11 @@ fn any_filters() -> impl Strategy<Value = Filters> {
         1 => Just(Some(ErrorFilter::Any)),
         1 => any_codes(1).prop_map(|codes| Some(ErrorFilter::Codes(codes))),
     ];
-    (signature, errors).prop_map(|(signature, errors)| Filters { signature, errors })
+    (signature, errors).prop_map(|(signature, errors)| Filters {
+        signature,
+        errors,
+        ..Filters::default()
+    })
 }
 
 fn any_status() -> impl Strategy<Value = SignatureStatus> {
