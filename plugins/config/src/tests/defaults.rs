@@ -282,7 +282,8 @@ fn filters_are_read() {
         filters("a"),
         Filters {
             signature: signature(&[SignatureStatus::Valid]),
-            errors: Some(ErrorFilter::None)..Filters::default()
+            errors: Some(ErrorFilter::None),
+            ..Filters::default()
         }
     );
     assert_eq!(
