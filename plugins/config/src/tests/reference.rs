@@ -138,6 +138,10 @@ impl<'a> Reference<'a> {
             let words: Vec<_> = words.iter().map(|word| format!("`{}`", plain(word))).collect();
             return words.join(", ");
         }
+        if let Some(types) = schema["type"].as_array() {
+            let word = |one: &Json| if one == "integer" { "number" } else { "text" };
+            return types.iter().map(word).collect::<Vec<_>>().join(" or ");
+        }
         match schema["type"].as_str() {
             Some("string") => text_type(schema["pattern"].as_str().unwrap_or_default()).to_owned(),
             Some("integer") => match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
