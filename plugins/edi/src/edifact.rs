@@ -97,7 +97,7 @@ impl Edifact {
         match tag {
             b"UNB" | b"UIB" => {
                 let charset = charset(elements);
-                let elements = Elements { charset, ..*elements };
+                let elements = elements.with_charset(charset);
                 let (interchange, control_number) = match tag {
                     b"UNB" => (batch(&elements), elements.raw_component(5, 0)),
                     _ => (interactive(&elements), elements.raw_component(2, 0)),

@@ -20,22 +20,45 @@ pub(crate) struct Separators {
 /// A segment without its terminator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Elements<'a> {
-    pub(crate) segment: &'a [u8],
-    pub(crate) separators: Separators,
+    segment: &'a [u8],
+    /// The tag and two elements, which are all that most segments are asked for.
+    first: [&'a [u8]; 3],
+    separators: Separators,
     /// Of what is not UTF-8.
-    pub(crate) charset: &'static Encoding,
+    charset: &'static Encoding,
 }
 
 // === impl Elements ===
 
 impl<'a> Elements<'a> {
+    pub(crate) fn new(
+        segment: &'a [u8],
+        separators: Separators,
+        charset: &'static Encoding,
+    ) -> Self {
+        let mut first: [&[u8]; 3] = [&[]; 3];
+        let mut rest = Some(segment);
+        for element in &mut first {
+            let Some(bytes) = rest else { break };
+            (*element, rest) = split(bytes, separators.element, separators.release);
+        }
+        Self { segment, first, separators, charset }
+    }
+
+    pub(crate) fn with_charset(self, charset: &'static Encoding) -> Self {
+        Self { charset, ..self }
+    }
+
     pub(crate) fn tag(&self) -> &'a [u8] {
-        self.raw(0)
+        self.first[0]
     }
 
     /// The element as it is written; the tag is element 0.
     pub(crate) fn raw(&self, element: usize) -> &'a [u8] {
-        part(self.segment, self.separators.element, self.separators.release, element)
+        match self.first.get(element) {
+            Some(bytes) => bytes,
+            None => part(self.segment, self.separators.element, self.separators.release, element),
+        }
     }
 
     /// A component as it is written, from 0.
@@ -133,20 +156,31 @@ fn unescaped(raw: &[u8], release: Option<u8>) -> Vec<u8> {
 }
 
 fn part(bytes: &[u8], separator: u8, release: Option<u8>, number: usize) -> &[u8] {
-    let (mut start, mut left, mut released) = (0, number, false);
-    for (at, &byte) in bytes.iter().enumerate() {
-        if released {
-            released = false;
-        } else if Some(byte) == release {
-            released = true;
-        } else if byte == separator {
-            if left == 0 {
-                return &bytes[start..at];
-            }
-            (start, left) = (at + 1, left - 1);
-        }
+    let mut rest = Some(bytes);
+    for _ in 0..number {
+        let Some(bytes) = rest else { break };
+        rest = split(bytes, separator, release).1;
     }
-    if left == 0 { &bytes[start..] } else { &[] }
+    rest.map_or(&[], |bytes| split(bytes, separator, release).0)
+}
+
+/// What stands before the first separator and behind it.
+fn split(bytes: &[u8], separator: u8, release: Option<u8>) -> (&[u8], Option<&[u8]>) {
+    let end = match release {
+        None => bytes.iter().position(|&byte| byte == separator),
+        Some(release) => {
+            let mut is_released = false;
+            bytes.iter().position(|&byte| {
+                let is_data = is_released;
+                is_released = !is_released && byte == release;
+                !is_data && byte == separator
+            })
+        }
+    };
+    match end {
+        Some(end) => (&bytes[..end], Some(&bytes[end + 1..])),
+        None => (bytes, None),
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +190,7 @@ mod tests {
     fn elements(segment: &[u8]) -> Elements<'_> {
         let separators =
             Separators { element: b'+', component: b':', terminator: b'\'', release: Some(b'?') };
-        Elements { segment, separators, charset: encoding_rs::WINDOWS_1252 }
+        Elements::new(segment, separators, encoding_rs::WINDOWS_1252)
     }
 
     #[test]

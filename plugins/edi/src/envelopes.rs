@@ -179,7 +179,7 @@ fn elements_of<'a>(
     reader: &SegmentReader,
     charset: &'static Encoding,
 ) -> Elements<'a> {
-    Elements { segment, separators: reader.separators(), charset }
+    Elements::new(segment, reader.separators(), charset)
 }
 
 /// The tag of a segment whose first bytes these are. `None`: it is longer than any that matters.

@@ -19,6 +19,8 @@ const DOCUMENTS: usize = 1_000;
 const WARNINGS: usize = 100;
 /// Types of documents that are counted.
 const TYPES: usize = 100;
+/// Bytes of JSON for warnings.
+const WARNING_ROOM: usize = 16 * 1024;
 /// Acknowledgements that an event lists.
 const ACKS: usize = 1_000;
 /// Bytes of JSON by which an interchange may grow after it is admitted: counts, `standard`, `duplicateOf`.
@@ -35,8 +37,11 @@ pub struct EventLists {
     groups: usize,
     documents: usize,
     warnings: usize,
-    /// Bytes of JSON for all but acknowledgements.
+    /// Bytes of JSON for interchanges, groups and documents. None is left once something does not fit, so that
+    /// no text is made in vain.
     room: usize,
+    /// And for warnings, which matter more than the last documents.
+    warning_room: usize,
     /// And for these, which are part of another event.
     ack_room: usize,
     acks: Vec<Ack>,
@@ -63,7 +68,8 @@ impl EventLists {
             groups: GROUPS,
             documents: DOCUMENTS,
             warnings: WARNINGS,
-            room,
+            room: room - room.min(WARNING_ROOM),
+            warning_room: room.min(WARNING_ROOM),
             ack_room,
             acks: Vec::new(),
             accepted_documents: 0,
@@ -132,7 +138,8 @@ impl EventLists {
 
     pub(crate) fn admit_interchange(&mut self, interchange: &Interchange) -> bool {
         self.interchanges > 0
-            && admit(
+            && self.room > 0
+            && admit_or_close(
                 &mut self.interchanges,
                 &mut self.room,
                 json_length(interchange) + INTERCHANGE_SLACK,
@@ -140,17 +147,20 @@ impl EventLists {
     }
 
     pub(crate) fn admit_group(&mut self, group: &FunctionalGroup) -> bool {
-        self.groups > 0 && admit(&mut self.groups, &mut self.room, json_length(group) + 1)
+        self.has_group_room()
+            && admit_or_close(&mut self.groups, &mut self.room, json_length(group) + 1)
     }
 
     pub(crate) fn admit_document(&mut self, document: &EdiDocument) -> bool {
-        self.documents > 0 && admit(&mut self.documents, &mut self.room, json_length(document) + 1)
+        self.has_document_room()
+            && admit_or_close(&mut self.documents, &mut self.room, json_length(document) + 1)
     }
 
     pub(crate) fn add_warning(&mut self, interchange: &mut Interchange, warning: EdiWarning) {
         let warnings = &mut interchange.warnings;
         let count = interchange.warning_count.unwrap_or(warnings.len() as u64) + 1;
-        if self.warnings > 0 && admit(&mut self.warnings, &mut self.room, json_length(&warning) + 1)
+        if self.warnings > 0
+            && admit(&mut self.warnings, &mut self.warning_room, json_length(&warning) + 1)
         {
             warnings.push(warning);
         }
@@ -234,6 +244,14 @@ fn admit(left: &mut usize, room: &mut usize, length: usize) -> bool {
         }
         _ => false,
     }
+}
+
+fn admit_or_close(left: &mut usize, room: &mut usize, length: usize) -> bool {
+    let is_admitted = admit(left, room, length);
+    if !is_admitted {
+        *room = 0;
+    }
+    is_admitted
 }
 
 /// Those of an acknowledgement are admitted one by one.

@@ -88,7 +88,8 @@ impl X12 {
         lists: &mut EventLists,
     ) -> SegmentEffect {
         let Contents { open, ack } = contents;
-        match elements.tag() {
+        let tag = elements.tag();
+        match tag {
             b"AK1" => {
                 if let Some(ack_type) = self.ack_type {
                     ack.open_group(ack_type, elements, lists);
@@ -124,7 +125,7 @@ impl X12 {
         }
         ack.close(lists);
         self.ack_type = None;
-        match elements.tag() {
+        match tag {
             b"GS" => {
                 self.correct_century(elements.raw(4), &mut open.interchange);
                 let party = |id| Some(Party { qualifier: None, id: Some(id) });

@@ -68,9 +68,9 @@ fn hostile_file_takes_constant_memory() {
     assert!(json.len() <= EventLists::ROOM + 100, "{}", json.len());
     assert_eq!(lists.ack_count(), 0);
 
-    let (edi, _) = scan("a million interchanges", repeated("", &isa_1, 1_000_000));
+    let (edi, _) = scan("interchanges", repeated("", &isa_1, 200_000));
     let edi = edi.unwrap();
-    assert_eq!((edi.interchanges.len(), edi.interchange_count), (100, 1_000_000));
+    assert_eq!((edi.interchanges.len(), edi.interchange_count), (100, 200_000));
 
     let ack = format!("TA1*{:0>300}*261115*0930*A*000~TA1*2*261115*0930*R*001~", 1);
     let (_, lists) = scan("acknowledgements", repeated(&isa_1, &ack, 20_000));
