@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "routing/documents.rs"]
+mod documents;
 #[path = "routing/filters.rs"]
 mod filters;
 
