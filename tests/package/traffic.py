@@ -27,7 +27,11 @@ def server(port, file):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            length = int(self.headers["Content-Length"] or 0)
+            # A message that was cut off was not received.
+            if len(self.rfile.read(length)) < length:
+                self.close_connection = True
+                return
             with lock, file.open("a") as ids:
                 ids.write(self.headers.get("Message-ID", "") + "\n")
             self.send_response(200)
