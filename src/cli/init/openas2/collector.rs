@@ -6,7 +6,7 @@ use http::Uri;
 
 use super::{
     keystore::Keystore,
-    partnerships::{Partnership, Party},
+    partnerships::{Partnership, TradingParty},
     pem_files::PemFiles,
     server::{Component, Server},
     takeover::{TakenPartner, TakenReceiver, TakenStation},
@@ -188,7 +188,7 @@ impl<'a> Collector<'a> {
         ids.into_iter().map(|id| self.partner(id)).collect()
     }
 
-    pub(super) fn is_own(&self, party: &Party) -> bool {
+    pub(super) fn is_own(&self, party: &TradingParty) -> bool {
         self.own.contains(&party.as2_id)
     }
 

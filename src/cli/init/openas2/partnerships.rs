@@ -12,7 +12,7 @@ use super::{
 
 /// A sender or receiver, with what its partnership says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Party {
+pub(super) struct TradingParty {
     pub(super) name: String,
     pub(super) as2_id: String,
     /// Its certificates in the keystore: the current one, and the one before.
@@ -23,8 +23,8 @@ pub(super) struct Party {
 #[derive(Clone, Debug)]
 pub(super) struct Partnership {
     pub(super) name: String,
-    pub(super) sender: Party,
-    pub(super) receiver: Party,
+    pub(super) sender: TradingParty,
+    pub(super) receiver: TradingParty,
     attributes: Attributes,
     /// Whether OpenAS2 sends what it finds in a folder.
     pub(super) has_poller: bool,
@@ -66,7 +66,7 @@ impl Partnerships {
             let name = element.attribute("name").unwrap_or("without a name");
             let mut party = |role| {
                 let own = element.children(role).next().map(|party| &party.attributes);
-                let party = Party::read(own, &partners, properties);
+                let party = TradingParty::read(own, &partners, properties);
                 party.map_err(|what| format!("the partnership {name:?}: its {role} {what}"))
             };
             match (party("sender"), party("receiver")) {
@@ -100,7 +100,7 @@ impl Partnerships {
         let polled = senders(|it| it.has_poller);
         let sending = senders(|it| it.has_poller || it.url().is_some());
         let fits = |ours: &BTreeSet<String>| {
-            let is_one_of_us = |party: &Party| ours.contains(&party.as2_id);
+            let is_one_of_us = |party: &TradingParty| ours.contains(&party.as2_id);
             self.all.iter().all(|it| is_one_of_us(&it.sender) != is_one_of_us(&it.receiver))
         };
         if self.all.is_empty() {
@@ -119,9 +119,9 @@ impl Partnerships {
     }
 }
 
-// === impl Party ===
+// === impl TradingParty ===
 
-impl Party {
+impl TradingParty {
     /// What stands in the partnership wins over what stands at the partner that it names.
     fn read(
         own: Option<&Attributes>,
@@ -154,8 +154,8 @@ impl Partnership {
     fn read(
         element: &XmlElement,
         name: &str,
-        sender: Party,
-        receiver: Party,
+        sender: TradingParty,
+        receiver: TradingParty,
         properties: &mut Properties,
     ) -> Self {
         let written: Attributes = element
