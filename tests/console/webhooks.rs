@@ -99,7 +99,7 @@ fn tester_says_which_rule_fires_and_why_the_others_do_not() {
     );
     let page = browser.page("/console/webhooks?te=message.received&tp=GLOBEX");
     assert!(
-        page.contains("May fire") && page.contains("It depends on signature and errors"),
+        page.contains("May fire") && page.contains("It depends on document, signature and errors"),
         "{page}"
     );
     let page = browser.page("/console/webhooks?te=message.received&tp=GLOBEX&tg=valid&tx=none");

@@ -77,7 +77,7 @@ fn equally_specific_rules_are_one_mistake_at_the_second() {
         &[(
             "webhooks[0]",
             "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
-             station, partner_type and event are the same, so it is not decided which of them \
+             station, partner_type, document and event are the same, so it is not decided which of them \
              fires; change one of these, or give one of the two `route: always`; \"a\" \
              stands at rules/1.yaml:2",
         )],
@@ -301,7 +301,7 @@ fn rules_that_differ_in_filters_alone_are_a_mistake_where_one_message_satisfies_
         &[(
             "webhooks[1]",
             "webhooks \"a\" and \"b\" are equally specific for message.received: partner, \
-             station, partner_type and event are the same, and one message could satisfy the \
+             station, partner_type, document and event are the same, and one message could satisfy the \
              filters of both, so it is not decided which of them fires; change one of these, or \
              give one of the two `route: always`; \"a\" stands at webhooks.yaml:2",
         )],

@@ -152,7 +152,7 @@ fn a_query_is_made_of_an_event() {
         partner_type: PartnerType::Test,
     };
     assert_eq!(Query::from(&event), expected);
-    let none = Findings::default().signature(None).errors([]);
+    let none = Findings::default().signature(None).errors([]).documents(Vec::new());
     assert_eq!(Findings::of(&event), none);
     let refused = as2hook_as2::ProcessingError::new(ErrorCode::Receiver, "processed/error");
     let verdict =

@@ -38,7 +38,7 @@ async fn more_interim_responses_or_larger_ones_are_a_failure() {
         assert_eq!(
             error.to_string(),
             "the endpoint sent more than 16 interim responses (1xx), or more than 64 KiB of them, before \
-             its answer"
+             its response"
         );
         assert_eq!((sink.count(), error.status()), (1, None));
     }

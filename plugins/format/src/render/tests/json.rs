@@ -14,7 +14,7 @@ fn a_message_whole() {
         r#"{"as2MessageId":"<AS2-1592209136307-2@ACME_MY-OWN-ORG>","compressed":false,"#,
         r#""encrypted":true,"signed":true,"subject":"Invoice #981712","receiverId":"MY-OWN-ORG","#,
         r#""senderId":"ACME","partnerType":"Production","attachments":[{"name":"981712.xml","#,
-        r#""size":3570,"contentType":"text/xml","sha256":"@"}],"event":"message.received","#,
+        r#""size":3570,"contentType":"text/xml","sha256":"@","edi":null}],"event":"message.received","#,
         r#""eventId":"0172b7f0-5a00-7000-8000-000000000001","occurredAt":"2020-06-15T08:18:56Z","#,
         r#""direction":"inbound","attempt":1,"kind":"message","#,
         r#""encryptionAlgorithm":"aes-256-cbc","decryptedWith":"1a2b","signatureVerified":true,"#,
