@@ -153,7 +153,7 @@ impl SegmentReader {
                     }
                     if self.role_at_hand(rest, &role) == Some(SegmentRole::Keep) {
                         match self.find_end(rest) {
-                            Some(end) if memchr2(b'\r', b'\n', &rest[..end]).is_none() => {
+                            Some(end) if !has_line_end(&rest[..end]) => {
                                 return (at + end + 1, ReadStop::Whole(&rest[..end]));
                             }
                             _ => self.is_released = false,
@@ -313,10 +313,16 @@ impl SegmentReader {
     }
 
     /// The next terminator that is not data.
-    #[inline]
+    #[inline(always)]
     fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        match self.separators.release {
+            None => memchr(self.separators.terminator, bytes),
+            Some(release) => self.find_unreleased(release, bytes),
+        }
+    }
+
+    fn find_unreleased(&mut self, release: u8, bytes: &[u8]) -> Option<usize> {
         let terminator = self.separators.terminator;
-        let Some(release) = self.separators.release else { return memchr(terminator, bytes) };
         let mut at = 0;
         loop {
             if self.is_released {
@@ -346,6 +352,11 @@ fn skip(left: u64, end: usize, at: &mut usize) -> u64 {
 /// Of an uppercase letter.
 fn bit(letter: u8) -> u32 {
     1 << (letter.wrapping_sub(b'A') & 31)
+}
+
+/// Of a short segment: without branches it is faster than a search.
+fn has_line_end(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, &byte| found | is_line_end(byte))
 }
 
 fn is_line_end(byte: u8) -> bool {

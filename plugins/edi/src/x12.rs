@@ -65,12 +65,12 @@ impl X12 {
 
     pub(crate) fn role(&self, bytes: &[u8], element: u8) -> SegmentRole {
         match tag_of(bytes, element) {
-            _ if begins_header(bytes, b"ISA") => SegmentRole::Header,
             Some(b"ST" | b"SE" | b"GS" | b"GE" | b"IEA" | b"TA1") => SegmentRole::Keep,
             Some(b"AK1" | b"AK2" | b"AK5" | b"IK5" | b"AK9") => keep_if(self.ack_type.is_some()),
             Some(b"ISX") => keep_if(self.has_release),
             Some(b"BIN") => SegmentRole::Binary(1),
             Some(b"BDS") => SegmentRole::Binary(2),
+            _ if begins_header(bytes, b"ISA") => SegmentRole::Header,
             _ => SegmentRole::Skip,
         }
     }
@@ -87,42 +87,11 @@ impl X12 {
         contents: &mut Contents,
         lists: &mut EventLists,
     ) -> SegmentEffect {
-        let Contents { open, ack } = contents;
         let tag = elements.tag();
-        match tag {
-            b"AK1" => {
-                if let Some(ack_type) = self.ack_type {
-                    ack.open_group(ack_type, elements, lists);
-                }
-                return SegmentEffect::None;
-            }
-            b"AK2" => {
-                ack.open_document(elements, lists);
-                return SegmentEffect::None;
-            }
-            b"AK5" | b"IK5" => {
-                ack.judge_document(elements, lists);
-                return SegmentEffect::None;
-            }
-            b"AK9" => {
-                ack.judge_group(elements, lists);
-                return SegmentEffect::None;
-            }
-            b"TA1" => {
-                if !open.has_document() {
-                    open.interchange.interchange_acks += 1;
-                    lists.add_ack(interchange_ack(elements));
-                }
-                return SegmentEffect::None;
-            }
-            b"ISX" => {
-                return match elements.raw(1) {
-                    &[release] => SegmentEffect::Release(release),
-                    _ => SegmentEffect::None,
-                };
-            }
-            _ => {}
+        if !matches!(tag, b"ST" | b"SE" | b"GS" | b"GE" | b"IEA") {
+            return self.take_other(tag, elements, contents, lists);
         }
+        let Contents { open, ack } = contents;
         ack.close(lists);
         self.ack_type = None;
         match tag {
@@ -161,6 +130,34 @@ impl X12 {
             b"IEA" => {
                 open.close(&IEA, [&SE, &GE], elements, lists);
                 return SegmentEffect::Trailer;
+            }
+            _ => {}
+        }
+        SegmentEffect::None
+    }
+
+    /// A segment that is no envelope.
+    fn take_other(
+        &self,
+        tag: &[u8],
+        elements: &Elements<'_>,
+        contents: &mut Contents,
+        lists: &mut EventLists,
+    ) -> SegmentEffect {
+        let Contents { open, ack } = contents;
+        match (tag, self.ack_type) {
+            (b"AK1", Some(ack_type)) => ack.open_group(ack_type, elements, lists),
+            (b"AK2", _) => ack.open_document(elements, lists),
+            (b"AK5" | b"IK5", _) => ack.judge_document(elements, lists),
+            (b"AK9", _) => ack.judge_group(elements, lists),
+            (b"TA1", _) if !open.has_document() => {
+                open.interchange.interchange_acks += 1;
+                lists.add_ack(interchange_ack(elements));
+            }
+            (b"ISX", _) => {
+                if let &[release] = elements.raw(1) {
+                    return SegmentEffect::Release(release);
+                }
             }
             _ => {}
         }

@@ -80,7 +80,18 @@ fn rubble() -> impl Strategy<Value = Vec<u8>> {
     let words =
         ["ISA*", "UNA:+.? '", "UNB+UNOA:1", "~", "'", "?", "\r\n", "UNO+1+a+b+9'", "BIN*3*", " "];
     let word = proptest::sample::select(words.to_vec()).prop_map(|word| word.as_bytes().to_vec());
-    prop::collection::vec(prop_oneof![part, word], 1..12).prop_map(|parts| parts.concat())
+    let parts =
+        prop::collection::vec(prop_oneof![part, word], 1..12).prop_map(|parts| parts.concat());
+    let change = (any::<prop::sample::Index>(), any::<u8>());
+    (parts, prop::collection::vec(change, 0..4)).prop_map(|(mut bytes, changes)| {
+        for (at, byte) in changes {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        bytes
+    })
 }
 
 proptest! {
