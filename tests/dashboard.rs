@@ -95,7 +95,7 @@ fn every_panel_shows_data_of_a_gateway_that_works() {
     while !missing.is_empty() {
         let waited = began.elapsed().unwrap();
         assert!(waited < SOON, "no data of {expressions} after {sent} messages: {missing:#?}");
-        // One that opens, one for a key that nobody has, and one that is no HTTP.
+        // One that opens, one for a key that no station has, and one that is no HTTP.
         for key in [pki::station(), pki::stranger()] {
             sent += 1;
             let message = Message::new("ACME", "MY-OWN-ORG")

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use as2hook_testing::{Gateway, Running, receiver, sink};
+use as2hook_testing::{Endpoint, Gateway, Running, receiver, sink};
 use rustix::{
     io::{FdFlags, fcntl_setfd},
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
@@ -96,6 +96,11 @@ fn pass(gateway: &mut Running, kept: &[(String, TcpListener)]) {
     gateway.set_wrapper(&["bash", "-c", &script]);
 }
 
+/// A gateway whose sockets the manager keeps.
+fn kept_by(manager: &Manager, receiver: &Endpoint, sink: &Endpoint) -> Running {
+    manager.of(gateway(receiver, sink)).environment("FDSTORE", "8").start().unwrap()
+}
+
 #[test]
 fn systemd_is_notified_which_process_is_the_main_one() {
     let (receiver, sink) = (receiver().start(), sink().start());
@@ -115,8 +120,7 @@ fn systemd_is_notified_which_process_is_the_main_one() {
 fn restart_with_kept_sockets_refuses_no_connection() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let manager = Manager::new();
-    let gateway = manager.of(gateway(&receiver, &sink)).environment("FDSTORE", "8");
-    let mut gateway = gateway.start().unwrap();
+    let mut gateway = kept_by(&manager, &receiver, &sink);
     let (inbound, admin) = (gateway.inbound().address(), gateway.admin().address());
     let kept = manager.kept(&gateway);
     assert_eq!(addresses(&kept), [("inbound", inbound), ("admin", admin)]);
@@ -147,8 +151,7 @@ fn restart_with_kept_sockets_refuses_no_connection() {
 fn killed_process_leaves_its_connections_to_the_next_one() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let manager = Manager::new();
-    let gateway = manager.of(gateway(&receiver, &sink)).environment("FDSTORE", "8");
-    let mut gateway = gateway.start().unwrap();
+    let mut gateway = kept_by(&manager, &receiver, &sink);
     let kept = manager.kept(&gateway);
     gateway.kill9();
     let mut waiting = gateway.inbound().connect().unwrap();
@@ -162,8 +165,7 @@ fn killed_process_leaves_its_connections_to_the_next_one() {
 fn kept_socket_of_another_address_is_given_up() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let manager = Manager::new();
-    let gateway = manager.of(gateway(&receiver, &sink)).environment("FDSTORE", "8");
-    let mut gateway = gateway.start().unwrap();
+    let mut gateway = kept_by(&manager, &receiver, &sink);
     let kept = manager.kept(&gateway);
     let (before, port) = (gateway.inbound().address(), gateway.inbound().address().port());
     assert!(gateway.sigterm(SOON).unwrap().unwrap().success());
@@ -191,8 +193,7 @@ fn kept_socket_of_another_address_is_given_up() {
 fn start_that_fails_gives_the_kept_sockets_up() {
     let (receiver, sink) = (receiver().start(), sink().start());
     let manager = Manager::new();
-    let gateway = manager.of(gateway(&receiver, &sink)).environment("FDSTORE", "8");
-    let mut gateway = gateway.start().unwrap();
+    let mut gateway = kept_by(&manager, &receiver, &sink);
     let kept = manager.kept(&gateway);
     gateway.kill9();
     gateway.write("as2hook.yaml", "receiver: none\n").unwrap();

@@ -17,8 +17,9 @@ const GROUPS: usize = 1_000;
 const DOCUMENTS: usize = 1_000;
 /// Warnings that an event lists.
 const WARNINGS: usize = 100;
-/// Types of documents that are counted.
+/// Types of documents that are counted, and bytes of JSON for them.
 const TYPES: usize = 100;
+const TYPE_ROOM: usize = 8 * 1024;
 /// Bytes of JSON for warnings.
 const WARNING_ROOM: usize = 16 * 1024;
 /// Acknowledgements that an event lists.
@@ -51,6 +52,8 @@ pub struct EventLists {
     ack_count: u64,
     /// All documents, listed or not.
     counts: Vec<DocumentCount>,
+    types: usize,
+    type_room: usize,
 }
 
 // === impl EventLists ===
@@ -75,10 +78,12 @@ impl EventLists {
             accepted_documents: 0,
             ack_count: 0,
             counts: Vec::new(),
+            types: TYPES,
+            type_room: TYPE_ROOM,
         }
     }
 
-    /// How many documents of each type there are, listed or not; of the first 100 types.
+    /// How many documents of each type there are, listed or not; of the first 100 types that have room.
     pub fn document_counts(&self) -> &[DocumentCount] {
         &self.counts
     }
@@ -102,10 +107,14 @@ impl EventLists {
         let Some(document_type) = text() else { return };
         match of(&self.counts, document_type.as_bytes()) {
             Some(known) => self.counts[known].count += 1,
-            None if self.counts.len() < TYPES => {
-                self.counts.push(DocumentCount { standard, document_type, count: 1 });
+            None => {
+                let count = DocumentCount { standard, document_type, count: 1 };
+                // Its number of digits may grow.
+                let length = json_length(&count) + 20;
+                if admit(&mut self.types, &mut self.type_room, length) {
+                    self.counts.push(count);
+                }
             }
-            None => {}
         }
     }
 

@@ -115,3 +115,16 @@ fn hostile_file_takes_constant_memory() {
         scan(what, iter::once(begin.into()).chain(iter::repeat_n(piece, 64)));
     }
 }
+
+#[test]
+fn types_of_documents_are_counted_within_their_room() {
+    let (mut scanner, mut lists) = (Scanner::new(), EventLists::default());
+    scanner.push(isa('*', '>', "~", 1).as_bytes(), &mut lists);
+    for n in 0..10_000 {
+        scanner.push(format!("ST*{n:0>200}*1~SE*2*1~").as_bytes(), &mut lists);
+    }
+    scanner.finish(&mut lists);
+    let counts = lists.document_counts();
+    assert!(!counts.is_empty() && counts.len() < 100, "{}", counts.len());
+    assert!(serde_json::to_vec(counts).unwrap().len() <= 8 * 1024);
+}

@@ -217,6 +217,10 @@ fn cut_decoded(decoded: &mut Decoded, bounds: &Bounds) -> usize {
     decoded.warnings.truncate(ERRORS);
     decoded.warnings.iter_mut().for_each(|warning| cut_string(&mut warning.message, ERROR));
     decoded.mdn.iter_mut().for_each(|mdn| cut_mdn(mdn, bounds));
+    if bounds.attachments < METADATA {
+        // What they are of stands in the documents all the same.
+        decoded.acks = Vec::new();
+    }
     let mut room = bounds.attachments;
     let mut kept = 0;
     for attachment in &mut decoded.attachments {

@@ -6,6 +6,7 @@
 use as2hook_as2::{
     Attachment, ContentKind, Decoded, ErrorCode, Headers, Mdn, ProcessingError, SignatureStatus,
     Warning,
+    edi::{Ack, DocumentCount, Edi, Interchange, Standard},
 };
 use as2hook_event::{
     Direction, Endpoint, Event, EventKind, PartnerType, SendError, Stage, Verdict,
@@ -111,8 +112,26 @@ fn whatever_is_in_an_event_it_keeps_no_more_than_its_bound() {
         let wide = vec![("X-Wide", long.as_str()); 30];
         for headers in [many, wide] {
             let mut event = event(&headers);
+            // As much as the decoder lists of documents at the most.
+            let of_json =
+                |bytes| text.repeat(bytes / (serde_json::json!(text).to_string().len() - 2));
+            let interchange =
+                Interchange { control_number: Some(of_json(127 << 10)), ..Interchange::default() };
+            let edi = Edi {
+                standard: Standard::X12,
+                interchanges: vec![interchange],
+                interchange_count: 1,
+            };
+            let mut attachments = vec![attachment(&text.repeat(2_000)); 5_000];
+            attachments[0].edi = Some(edi);
             event.decoded = Some(Decoded {
-                attachments: vec![attachment(&text.repeat(2_000)); 5_000],
+                attachments,
+                acks: vec![Ack { ack_type: of_json(63 << 10), ..Ack::default() }],
+                documents: vec![DocumentCount {
+                    standard: Standard::X12,
+                    document_type: of_json(8 << 10),
+                    count: u64::MAX,
+                }],
                 errors: vec![ProcessingError::new(ErrorCode::Parse, text.repeat(2_000)); 1_000],
                 ..decoded(&long, 0)
             });
