@@ -73,7 +73,7 @@ impl Upgrade {
         match line.as_deref().and_then(|line| line.strip_prefix(SERVES)) {
             Some(pid) => Ok(writeln!(out, "Process {pid} has taken over and serves.")?),
             None => Err(CommandError::Failed(
-                "the new process did not take over, for the reason above; the gateway that runs serves on"
+                "the new process did not take over, for the reason above; a gateway that runs serves on"
                     .to_owned(),
             )),
         }
